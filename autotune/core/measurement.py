@@ -1,0 +1,205 @@
+"""What was measured for one attempt: estimates with their errors, or a failure with its cause."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from autotune.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Hold one measured number with its uncertainty.
+
+    Args:
+        value: The estimate, in ``unit``. Must be finite.
+        sem: Standard error of ``value``, same unit; ``None`` when it was not estimated.
+        n: Count of the independent observations behind it.
+        unit: Base unit: ``s``, ``tokens/s``, ``requests/s``, ``B``, ``1`` ...
+
+    Raises:
+        SpecError: A number is not finite, ``sem`` is negative or ``n`` is below 1.
+    """
+
+    value: float
+    sem: float | None = None
+    n: int = 1
+    unit: str = "1"
+
+    def __post_init__(self) -> None:
+        for name, number in (("value", self.value), ("sem", self.sem)):
+            if number is None and name == "sem":
+                continue
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise SpecError(f"an estimate's {name} must be a number, found {number!r}")
+            if not math.isfinite(number):
+                raise SpecError(f"an estimate's {name} must be finite, found {number!r}")
+        if self.sem is not None and self.sem < 0:
+            raise SpecError(f"an estimate's sem must not be negative, found {self.sem!r}")
+        if self.n < 1:
+            raise SpecError(f"an estimate's n must be at least 1, found {self.n!r}")
+        object.__setattr__(self, "value", float(self.value))
+        if self.sem is not None:
+            object.__setattr__(self, "sem", float(self.sem))
+
+    def interval(self, z: float = 1.96) -> tuple[float, float]:
+        """Return the normal interval ``value +- z * sem`` (95 % by default)."""
+        half = z * (self.sem or 0.0)
+        return self.value - half, self.value + half
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        return {"value": self.value, "sem": self.sem, "n": self.n, "unit": self.unit}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(data["value"], data.get("sem"), data.get("n", 1), data.get("unit", "1"))
+
+
+def as_estimates(metrics: Mapping[str, Estimate | float | int]) -> dict[str, Estimate]:
+    """Return ``metrics`` with every plain number turned into an :class:`Estimate`.
+
+    Raises:
+        SpecError: A name is not text, or a number is not finite (promise P8).
+    """
+    result: dict[str, Estimate] = {}
+    for name, value in metrics.items():
+        if not isinstance(name, str) or not name:
+            raise SpecError(f"a metric's name must be text, found {name!r}")
+        if isinstance(value, Estimate):
+            result[name] = value
+            continue
+        number: Any = value
+        if hasattr(number, "item"):  # a scalar of numpy or torch
+            number = number.item()
+        try:
+            result[name] = Estimate(number)
+        except SpecError as error:
+            raise SpecError(f"metric {name!r}: {error.message}") from None
+    return result
+
+
+class Cause(StrEnum):
+    """Name why an attempt gave no usable measurement.
+
+    The first family is the configuration's fault: it makes the trial INFEASIBLE and teaches the
+    feasibility model. The second is the world's: the attempt FAILED and is tried again elsewhere.
+    """
+
+    OUT_OF_MEMORY = "out_of_memory"
+    REJECTED_FLAGS = "rejected_flags"
+    STARTUP_TIMEOUT = "startup_timeout"
+    WRONG_OUTPUT = "wrong_output"
+    CRASHED_UNDER_LOAD = "crashed_under_load"
+    TIME_LIMIT = "time_limit"
+
+    WORKER_LOST = "worker_lost"
+    NODE_LOST = "node_lost"
+    PORT_TAKEN = "port_taken"
+    DISK_FULL = "disk_full"
+    LOAD_GENERATOR_BEHIND = "load_generator_behind"
+    THROTTLED = "throttled"
+    INVALID_MEASUREMENT = "invalid_measurement"
+
+    @property
+    def configuration_at_fault(self) -> bool:
+        """Whether measuring the same configuration elsewhere would fail the same way."""
+        return self in _CONFIGURATION_CAUSES
+
+
+_CONFIGURATION_CAUSES = frozenset(
+    {
+        Cause.OUT_OF_MEMORY,
+        Cause.REJECTED_FLAGS,
+        Cause.STARTUP_TIMEOUT,
+        Cause.WRONG_OUTPUT,
+        Cause.CRASHED_UNDER_LOAD,
+        Cause.TIME_LIMIT,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Say why an attempt gave no measurement.
+
+    Args:
+        cause: One of :class:`Cause`.
+        message: One line for a person.
+        log_tail: Last lines of the system's log, redacted.
+    """
+
+    cause: Cause
+    message: str = ""
+    log_tail: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        return {"cause": self.cause.value, "message": self.message, "log_tail": self.log_tail}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Failure:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(Cause(data["cause"]), data.get("message", ""), data.get("log_tail", ""))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Hold everything measured for one attempt, before any objective is applied.
+
+    Args:
+        metrics: Estimates by metric name with its statistic as suffix (``ttft.p99``).
+        failure: Why there are no usable metrics; ``None`` for a valid measurement.
+        facts: Versions, hardware, the exact command, counts: plain JSON data.
+        started_ns, ended_ns: Wall clock, integer nanoseconds since the epoch.
+        artifacts: Paths of the files this attempt left (log, per-request table), by name.
+    """
+
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    failure: Failure | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    started_ns: int = 0
+    ended_ns: int = 0
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("metrics", "facts", "artifacts"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # mapping proxies do not pickle, and Ray pickles results
+        return Measurement.from_dict, (self.to_dict(),)
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock duration of the attempt in seconds."""
+        return (self.ended_ns - self.started_ns) / 1e9
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        return {
+            "metrics": {name: estimate.to_dict() for name, estimate in self.metrics.items()},
+            "failure": None if self.failure is None else self.failure.to_dict(),
+            "facts": dict(self.facts),
+            "started_ns": self.started_ns,
+            "ended_ns": self.ended_ns,
+            "artifacts": dict(self.artifacts),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
+        """Read what :meth:`to_dict` wrote."""
+        failure = data.get("failure")
+        return cls(
+            metrics={k: Estimate.from_dict(v) for k, v in data.get("metrics", {}).items()},
+            failure=None if failure is None else Failure.from_dict(failure),
+            facts=data.get("facts", {}),
+            started_ns=data.get("started_ns", 0),
+            ended_ns=data.get("ended_ns", 0),
+            artifacts=data.get("artifacts", {}),
+        )

@@ -1,0 +1,110 @@
+"""What the metrics are called, in which unit they are measured and which direction is better.
+
+Only names, units and directions live here, so that a study file can be checked without loading what
+measures them; the formulas are in :mod:`autotune.measure.metrics`. A name that is not in the table may
+still be measured by a user's own function: :func:`metric_info` says ``None`` and lets the caller decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from autotune.errors import SpecError, did_you_mean
+
+Direction = Literal["minimize", "maximize"]
+
+STATISTICS = ("mean", "p50", "p95", "p99")
+"""Suffixes of a metric that has one value per request or per token."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricInfo:
+    """Describe one metric.
+
+    Args:
+        name: With its statistic where it has one: ``ttft.p99``.
+        unit: Base unit of its values.
+        direction: Which way is better.
+        description: One line for a person.
+        statistics: Suffixes the metric can be asked with; empty when it is one number by itself.
+        statistic: The suffix in ``name``; empty for the family and for metrics without statistics.
+    """
+
+    name: str
+    unit: str
+    direction: Direction
+    description: str
+    statistics: tuple[str, ...] = ()
+    statistic: str = ""
+
+
+METRICS: dict[str, MetricInfo] = {
+    info.name: info
+    for info in (
+        MetricInfo("ttft", "s", "minimize", "time from sending a request to its first token", STATISTICS),
+        MetricInfo("itl", "s", "minimize", "gap between consecutive output tokens", STATISTICS),
+        MetricInfo("tpot", "s", "minimize", "time per output token after the first, per request", STATISTICS),
+        MetricInfo("e2e", "s", "minimize", "time from sending a request to its end", STATISTICS),
+        MetricInfo("output_throughput", "tokens/s", "maximize", "output tokens per second"),
+        MetricInfo("total_throughput", "tokens/s", "maximize", "prompt and output tokens per second"),
+        MetricInfo("request_throughput", "requests/s", "maximize", "completed requests per second"),
+        MetricInfo("memory.peak", "B", "minimize", "highest memory use of all the system's processes"),
+        MetricInfo("memory.weights", "B", "minimize", "memory that the model's weights take"),
+        MetricInfo("acceptance_length", "1", "maximize", "tokens per step of the target model when drafting"),
+        MetricInfo("acceptance_rate", "1", "maximize", "share of the drafted tokens that was accepted"),
+        MetricInfo("quality.perplexity", "1", "minimize", "perplexity on a held-out text"),
+        MetricInfo("quality.perplexity_increase", "1", "minimize", "relative to the baseline configuration"),
+        MetricInfo("quality.token_agreement", "1", "maximize", "greedy tokens equal to the baseline's"),
+    )
+}
+"""Every metric of the package by its name without statistic."""
+
+
+def known_metrics() -> list[str]:
+    """Return every name that can be an objective's goal or limit, statistics included."""
+    names: list[str] = []
+    for info in METRICS.values():
+        names += [f"{info.name}.{statistic}" for statistic in info.statistics] or [info.name]
+    return names
+
+
+def metric_info(name: str) -> MetricInfo | None:
+    """Return what is known about the metric ``name`` (``ttft.p99``), or ``None`` for an unknown name."""
+    info = METRICS.get(name)
+    if info is not None:
+        return info if not info.statistics else None
+    family, _, statistic = name.rpartition(".")
+    info = METRICS.get(family)
+    if info is None or statistic not in info.statistics:
+        return None
+    return replace(info, name=name, statistic=statistic)
+
+
+def check_metric(name: str) -> MetricInfo | None:
+    """Return what is known about ``name``, refusing near misses of names that this package measures.
+
+    Returns:
+        ``None`` for a name that resembles nothing here: it may be a user's own metric.
+
+    Raises:
+        SpecError: The metric exists but not with this statistic (``ttft``, ``ttft.p98``).
+    """
+    info = metric_info(name)
+    if info is not None:
+        return info
+    family, _, statistic = name.rpartition(".")
+    known = METRICS.get(name)
+    if known is not None:
+        allowed = [f"{name}.{suffix}" for suffix in known.statistics]
+        raise SpecError(f"metric {name!r} needs a statistic; allowed: {', '.join(allowed)}")
+    known = METRICS.get(family)
+    if known is not None and known.statistics:
+        allowed = [f"{family}.{suffix}" for suffix in known.statistics]
+        raise SpecError(
+            f"metric {family!r} has no statistic {statistic!r}; allowed: {', '.join(allowed)}",
+            hint=did_you_mean(name, allowed),
+        )
+    if known is not None:
+        raise SpecError(f"metric {family!r} is one number and has no statistics, found {name!r}")
+    return None

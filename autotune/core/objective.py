@@ -1,0 +1,227 @@
+"""The objective: goals to optimize and limits to keep, applied to measurements after the fact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from autotune.core.measurement import Estimate
+from autotune.core.units import format_quantity, parse_quantity
+from autotune.errors import SpecError, did_you_mean
+
+_METRIC = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*"
+_LIMIT = re.compile(rf"\s*({_METRIC})\s*(<=|>=)\s*(\S.*?)\s*")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Name one metric and the direction in which it is better.
+
+    Args:
+        metric: Name with its statistic as suffix: ``ttft.p99``.
+        maximize: Whether more is better.
+    """
+
+    metric: str
+    maximize: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metric, str) or not re.fullmatch(_METRIC, self.metric):
+            raise SpecError(f"{self.metric!r} is not a metric's name, such as output_throughput or ttft.p99")
+
+    @property
+    def sign(self) -> float:
+        """+1 or -1: ``sign * value`` is to be maximized."""
+        return 1.0 if self.maximize else -1.0
+
+    def __str__(self) -> str:
+        return f"{'maximize' if self.maximize else 'minimize'} {self.metric}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Bound a measured metric.
+
+    Args:
+        metric: Name with its statistic as suffix.
+        upper: Whether ``bound`` is the largest allowed value rather than the smallest.
+        bound: In ``unit``.
+        unit: Base unit of the bound.
+    """
+
+    metric: str
+    upper: bool
+    bound: float
+    unit: str = "1"
+
+    @classmethod
+    def parse(cls, text: str) -> Limit:
+        """Read ``ttft.p99 <= 500 ms``.
+
+        Raises:
+            SpecError: It has another form or an unknown unit.
+        """
+        match = _LIMIT.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise SpecError(
+                f"cannot read the limit {text!r}; allowed: metric <= bound or metric >= bound",
+                hint="for example: ttft.p99 <= 500 ms",
+            )
+        quantity = parse_quantity(match[3])
+        return cls(match[1], match[2].startswith("<"), quantity.value, quantity.unit)
+
+    def violation(self, value: float) -> float:
+        """Return by how much ``value`` breaks the limit; at most 0 when it is kept.
+
+        Formula: ``log(value / bound)`` for upper limits of positive numbers (its negative for lower ones), so
+        that 10 % too much weighs the same for every metric; the plain difference where a logarithm fails.
+        """
+        sign = 1.0 if self.upper else -1.0
+        if value > 0 and self.bound > 0:
+            return sign * math.log(value / self.bound)
+        return sign * (value - self.bound)
+
+    def __str__(self) -> str:
+        return f"{self.metric} {'<=' if self.upper else '>='} {format_quantity(self.bound, self.unit)}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Hold an objective applied to a measurement.
+
+    Args:
+        values: Goal values with the sign such that more is better, one per goal; ``None`` where unmeasured.
+        violations: By how much each broken limit is broken, by its text.
+        missing: Metrics the objective needs and the measurement lacks.
+    """
+
+    values: tuple[float | None, ...]
+    violations: Mapping[str, float]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every goal was measured and every limit is kept."""
+        return not self.violations and not self.missing
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Hold what is wanted.
+
+    Args:
+        goals: At least one; several ask for a Pareto front.
+        limits: Bounds on measured metrics.
+        description: One line for people.
+    """
+
+    goals: tuple[Goal, ...]
+    limits: tuple[Limit, ...] = ()
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.goals:
+            raise SpecError("an objective needs a goal: maximize or minimize a metric")
+        names = [goal.metric for goal in self.goals]
+        if len(set(names)) < len(names):
+            raise SpecError(f"a goal is there twice: {', '.join(names)}")
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics the objective needs, goals first, each once."""
+        return tuple(dict.fromkeys([g.metric for g in self.goals] + [limit.metric for limit in self.limits]))
+
+    def score(self, metrics: Mapping[str, Estimate | float]) -> Outcome:
+        """Apply the objective to measured metrics."""
+        values = {name: m.value if isinstance(m, Estimate) else float(m) for name, m in metrics.items()}
+        goals = tuple(g.sign * values[g.metric] if g.metric in values else None for g in self.goals)
+        violations = {}
+        for limit in self.limits:
+            if limit.metric in values and (excess := limit.violation(values[limit.metric])) > 0:
+                violations[str(limit)] = excess
+        missing = tuple(name for name in self.metrics if name not in values)
+        return Outcome(goals, violations, missing)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the meaning; the description does not count."""
+        data = self.to_dict()
+        data.pop("description", None)
+        return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+    def __str__(self) -> str:
+        text = " and ".join(str(goal) for goal in self.goals)
+        return text + (" with " + ", ".join(str(limit) for limit in self.limits) if self.limits else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back exactly."""
+        result: dict[str, Any] = {}
+        if self.description:
+            result["description"] = self.description
+        for key, wanted in (("maximize", True), ("minimize", False)):
+            names = [g.metric for g in self.goals if g.maximize is wanted]
+            if names:
+                result[key] = names[0] if len(names) == 1 else names
+        if self.limits:
+            result["limits"] = [
+                f"{limit.metric} {'<=' if limit.upper else '>='} {limit.bound!r}"
+                + ("" if limit.unit == "1" else f" {limit.unit}")
+                for limit in self.limits
+            ]
+        return result
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Objective:
+        """Build from ``{"maximize": metric or list, "minimize": ..., "limits": [text, ...]}``.
+
+        Raises:
+            SpecError: Something is wrong; ``path`` leads to it.
+        """
+        allowed = ("maximize", "minimize", "limits", "description")
+        for key in data:
+            if key not in allowed:
+                raise SpecError(
+                    f"unknown key {key!r} in an objective; allowed: {', '.join(allowed)}",
+                    path=(key,),
+                    at_key=True,
+                    hint=did_you_mean(str(key), allowed),
+                )
+        goals: list[Goal] = []
+        for key, maximize in (("maximize", True), ("minimize", False)):
+            found = data.get(key, ())
+            names = [found] if isinstance(found, str) else found
+            if not isinstance(names, Sequence):
+                raise SpecError(f"{key} must be a metric or a list of metrics, found {found!r}", path=(key,))
+            for name in names:
+                try:
+                    goals.append(Goal(name, maximize))
+                except SpecError as error:
+                    raise SpecError(error.message, path=(key,)) from None
+        found = data.get("limits", ())
+        if isinstance(found, str) or not isinstance(found, Sequence):
+            raise SpecError(f"limits must be a list, found {found!r}", path=("limits",))
+        limits = []
+        for i, text in enumerate(found):
+            try:
+                limits.append(Limit.parse(text))
+            except SpecError as error:
+                raise SpecError(error.message, path=("limits", i), hint=error.hint) from None
+        return cls(tuple(goals), tuple(limits), str(data.get("description", "")))
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Objective:
+        """Read an objective file, or the objective of a study file.
+
+        Raises:
+            SpecError: The file is wrong; the message names file, line and column.
+        """
+        from autotune.spec.load import load_objective  # the reader lies a layer above; this is its front door
+
+        return load_objective(path)

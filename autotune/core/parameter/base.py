@@ -1,0 +1,190 @@
+"""What all kinds of parameters share, and the strict reading of numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+from autotune.core.expression import Expression
+from autotune.core.trial import Value
+from autotune.errors import SpecError, did_you_mean
+
+RESTARTS = ("engine", "reload", "request")
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_RESERVED = {"and", "or", "not", "true", "false", "min", "max", "log2"}
+
+
+@dataclass(frozen=True)
+class Prior:
+    """State a belief about where the optimum lies; it guides the search and never excludes a value.
+
+    Args:
+        around: Most likely value of a numeric parameter.
+        spread: One standard deviation of that belief, in the parameter's own unit.
+        weights: Relative weight by value, for ordinal and categorical parameters.
+    """
+
+    around: float | None = None
+    spread: float | None = None
+    weights: tuple[tuple[Value, float], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        if self.weights:
+            return {"weights": [list(pair) for pair in self.weights]}
+        return {"around": self.around, "spread": self.spread}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Hold what all kinds of parameters share.
+
+    Args:
+        name: A letter or underscore, then letters, digits and underscores; at most 64.
+        default: Value of the default configuration; the first value when it is not stated.
+        unit: Of the value, for people.
+        description: One line for people.
+        prior: Belief about the optimum.
+        when: Condition on other parameters under which this one is active.
+        restart: What changing the value costs: ``engine``, ``reload`` or ``request``.
+        memory: Whether a higher value needs more (``up``) or less (``down``) memory.
+    """
+
+    name: str
+    _: KW_ONLY
+    default: Value | None = None
+    unit: str = ""
+    description: str = ""
+    prior: Prior | None = None
+    when: str | None = None
+    restart: str = "engine"
+    memory: str | None = None
+
+    type_name: ClassVar[str] = ""
+    ordered: ClassVar[bool] = True
+    kind: ClassVar[str] = "number"  # to the expression language: number, text or bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name in _RESERVED:
+            raise SpecError(
+                f"{self.name!r} is not a parameter name; allowed: a letter or underscore, then letters, "
+                f"digits and underscores, at most 64, and none of {', '.join(sorted(_RESERVED))}",
+                at_key=True,
+            )
+        one_of("restart", self.restart, RESTARTS)
+        if self.memory is not None:
+            one_of("memory", self.memory, ("up", "down"))
+        if self.default is not None:
+            try:
+                object.__setattr__(self, "default", self.coerce(self.default))
+            except SpecError as error:
+                raise SpecError(error.message, path=("default",), hint=error.hint) from None
+
+    @cached_property
+    def condition(self) -> Expression | None:
+        """The parsed ``when``, or ``None``."""
+        return None if self.when is None else Expression.parse(self.when)
+
+    @cached_property
+    def levels(self) -> tuple[Value, ...]:
+        """The values in their order; a representative grid for a float without a step."""
+        raise NotImplementedError
+
+    @cached_property
+    def _positions(self) -> dict[Value, int]:
+        return {value: i for i, value in enumerate(self.levels)}
+
+    @property
+    def discrete(self) -> bool:
+        """Whether :attr:`levels` are all the allowed values."""
+        return True
+
+    @property
+    def fallback(self) -> Value:
+        """The stated default, or the first value."""
+        return self.levels[0] if self.default is None else self.default
+
+    def coerce(self, raw: Any) -> Value:
+        """Return ``raw`` (a value or its text) as an allowed value.
+
+        Raises:
+            SpecError: It is not one; the message names what is allowed.
+        """
+        raise NotImplementedError
+
+    def level_of(self, value: Value) -> int:
+        """Return the index of the level nearest to an allowed ``value``."""
+        index = self._positions.get(value)
+        if index is not None:
+            return index
+        return min(range(len(self.levels)), key=lambda i: abs(float(self.levels[i]) - float(value)))
+
+    def position(self, value: Value) -> float:
+        """Return where ``value`` lies on the parameter's scale, in [0, 1]."""
+        count = len(self.levels)
+        return 0.0 if count < 2 else self.level_of(value) / (count - 1)
+
+    def allowed(self) -> str:
+        """Return the allowed values in words, for messages."""
+        shown = ", ".join(show(value) for value in self.levels[:12])
+        return shown + (f", ... ({len(self.levels)} values)" if len(self.levels) > 12 else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data with the keys of a study file, defaults left out."""
+        result: dict[str, Any] = {"type": self.type_name}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "name" or value == item.default:
+                continue
+            result[item.name] = value.to_dict() if isinstance(value, Prior) else value
+        if isinstance(result.get("values"), tuple):
+            result["values"] = list(result["values"])
+        return result
+
+
+def one_of(key: str, found: Any, allowed: Iterable[str]) -> None:
+    """Raise SpecError unless ``found`` is one of the ``allowed`` values of ``key``."""
+    if found not in allowed:
+        raise SpecError(
+            f"unknown {key} {found!r}; allowed: {', '.join(allowed)}",
+            path=(key,),
+            hint=did_you_mean(str(found), allowed),
+        )
+
+
+def read_number(raw: Any, *, whole: bool = False) -> int | float | None:
+    """Return ``raw`` as a finite number, or ``None``. Text is read strictly: no underscores, no hex."""
+    if isinstance(raw, bool):
+        return None
+    if isinstance(raw, str):
+        if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", raw.strip()) or len(raw) > 64:
+            return None
+        raw = int(raw) if re.fullmatch(r"[+-]?\d+", raw.strip()) else float(raw)
+    if hasattr(raw, "item") and not isinstance(raw, int | float):
+        raw = raw.item()  # numpy scalars
+    if not isinstance(raw, int | float) or not math.isfinite(raw):
+        return None
+    if whole and not float(raw).is_integer():
+        return None
+    return raw
+
+
+def same_number(text: str, value: Value) -> bool:
+    """Return whether ``text`` writes the number ``value``."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and read_number(text) == value
+
+
+def show(value: Any) -> str:
+    """Return a value as a study file would write it."""
+    return (
+        f"{value:g}"
+        if isinstance(value, float)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )

@@ -1,0 +1,183 @@
+"""Parameters that hold numbers from a range: int and float."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from typing import Any
+
+from autotune.core.parameter.base import Parameter, one_of, read_number, show
+from autotune.core.trial import Value
+from autotune.errors import SpecError
+
+SCALES = ("linear", "log2", "log10")
+MAX_LEVELS = 1_000_000  # more values than any flag has; bounds what a mistyped range can allocate
+FLOAT_LEVELS = 33  # grid on which a float without a step is searched; the engine refines around leaders
+
+
+@dataclass(frozen=True)
+class Numeric(Parameter):
+    """Hold what int and float share: a range and its scale."""
+
+    low: float
+    high: float
+    _: KW_ONLY
+    scale: str = "linear"
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high", "step"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, self._number(value, name))
+        one_of("scale", self.scale, SCALES)
+        if self.low > self.high:
+            raise SpecError(f"low {self.low!r} is above high {self.high!r}", path=("low",))
+        if self.scale != "linear" and self.low <= 0:
+            raise SpecError(
+                f"a {self.scale} scale needs low > 0, found {self.low!r}",
+                path=("low",),
+                hint="use scale: linear, or a low above 0 with a separate flag that switches the feature off",
+            )
+        if self.step is not None and self.step <= 0:
+            raise SpecError(f"a step must be above 0, found {self.step!r}", path=("step",))
+        if self.step is not None and (self.high - self.low) / self.step > MAX_LEVELS:
+            raise SpecError(f"more than {MAX_LEVELS} values between low and high", path=("step",))
+        super().__post_init__()
+
+    def _number(self, raw: Any, name: str) -> Any:
+        raise NotImplementedError
+
+    def position(self, value: Value) -> float:
+        """Return where ``value`` lies between low and high on the scale, in [0, 1]."""
+        if self.high == self.low:
+            return 0.0
+        if self.scale == "linear":
+            return (float(value) - self.low) / (self.high - self.low)
+        return math.log(float(value) / self.low) / math.log(self.high / self.low)
+
+    def allowed(self) -> str:
+        """Return the range in words."""
+        step = f" in steps of {show(self.step)}" if self.step not in (None, 1) else ""
+        return f"{self.type_name} from {show(self.low)} to {show(self.high)}{step}"
+
+
+@dataclass(frozen=True)
+class Int(Numeric):
+    """Hold whole numbers from ``low`` to ``high``.
+
+    Args:
+        low: Smallest value.
+        high: Largest value, included.
+        scale: ``linear``, ``log2`` or ``log10``: on which steps of equal effect are expected.
+        step: Distance of neighbouring values, counted from ``low``.
+        multiple_of: Allow only multiples of this number.
+        powers_of: Allow only powers of this number.
+    """
+
+    low: int
+    high: int
+    _: KW_ONLY
+    step: int | None = None
+    multiple_of: int | None = None
+    powers_of: int | None = None
+
+    type_name = "int"
+
+    def __post_init__(self) -> None:
+        for name, least in (("multiple_of", 1), ("powers_of", 2)):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, self._number(value, name))
+                if getattr(self, name) < least:
+                    raise SpecError(f"{name} must be at least {least}, found {value!r}", path=(name,))
+        super().__post_init__()
+        if not self.levels:
+            raise SpecError(f"no value is allowed: {self.allowed()}", path=("low",))
+
+    def _number(self, raw: Any, name: str) -> int:
+        number = read_number(raw, whole=True)
+        if number is None:
+            raise SpecError(f"{name} must be a whole number, found {raw!r}", path=(name,))
+        return int(number)
+
+    @cached_property
+    def levels(self) -> tuple[Value, ...]:
+        """The values in ascending order."""
+        if self.high - self.low > MAX_LEVELS * (self.step or self.multiple_of or 1) and not self.powers_of:
+            raise SpecError(f"more than {MAX_LEVELS} values between low and high", path=("high",))
+        if self.powers_of is not None:
+            values, value = [], 1
+            while value <= self.high:
+                values.append(value)
+                value *= self.powers_of
+        elif self.multiple_of is not None and self.step is None:
+            start = -(-self.low // self.multiple_of) * self.multiple_of
+            values = list(range(start, self.high + 1, self.multiple_of))
+        else:
+            values = list(range(self.low, self.high + 1, self.step or 1))
+        multiple = self.multiple_of or 1
+        return tuple(v for v in values if self.low <= v <= self.high and v % multiple == 0)
+
+    def coerce(self, raw: Any) -> Value:
+        """Return ``raw`` as an allowed whole number."""
+        number = read_number(raw, whole=True)
+        if number is None or int(number) not in self._positions:
+            raise SpecError(f"{self.name} cannot be {raw!r}; allowed: {self.allowed()}")
+        return int(number)
+
+    def allowed(self) -> str:
+        """Return the range in words."""
+        text = super().allowed()
+        if self.multiple_of is not None:
+            text += f", multiples of {self.multiple_of}"
+        return text + (f", powers of {self.powers_of}" if self.powers_of is not None else "")
+
+
+@dataclass(frozen=True)
+class Float(Numeric):
+    """Hold real numbers from ``low`` to ``high``; with ``step``, only ``low + k * step``."""
+
+    type_name = "float"
+
+    def _number(self, raw: Any, name: str) -> float:
+        number = read_number(raw)
+        if number is None:
+            raise SpecError(f"{name} must be a finite number, found {raw!r}", path=(name,))
+        return float(number)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether there is a step."""
+        return self.step is not None
+
+    @cached_property
+    def levels(self) -> tuple[Value, ...]:
+        """The values in ascending order; without a step, a grid that is even on the scale."""
+        if self.low == self.high:
+            return (self.low,)
+        if self.step is not None:
+            count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
+            # rounded, so that 0.7 + 2 * 0.05 reads 0.8 in a file, on screen and as a key
+            return tuple(round(self.low + i * self.step, 12) for i in range(count))
+        steps = [i / (FLOAT_LEVELS - 1) for i in range(FLOAT_LEVELS)]
+        if self.scale == "linear":
+            inner = [self.low + u * (self.high - self.low) for u in steps]
+        else:
+            inner = [self.low * (self.high / self.low) ** u for u in steps]
+        grid = {float(f"{value:.6g}") for value in inner[1:-1]} | {self.low, self.high}
+        if isinstance(self.default, float):
+            grid.add(self.default)
+        return tuple(sorted(value for value in grid if self.low <= value <= self.high))
+
+    def coerce(self, raw: Any) -> Value:
+        """Return ``raw`` as an allowed real number, snapped to the nearest step."""
+        number = read_number(raw)
+        if number is not None and self.low <= number <= self.high:
+            if self.step is None:
+                return float(number)
+            nearest = round(self.low + round((number - self.low) / self.step) * self.step, 12)
+            if abs(nearest - number) <= 1e-9 * max(1.0, abs(number)):
+                return nearest
+        raise SpecError(f"{self.name} cannot be {raw!r}; allowed: {self.allowed()}")

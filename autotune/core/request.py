@@ -1,0 +1,88 @@
+"""One request to an inference system and the record of how its tokens came back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Describe one request.
+
+    Args:
+        id: Unique within a run.
+        prompt: The text sent.
+        max_tokens: Output tokens wanted; the system is told to ignore end-of-sequence, so that the
+            amount of work does not depend on the configuration.
+        prompt_tokens: Length wanted in tokens: a system with the tokenizer at hand cuts the text to it.
+    """
+
+    id: int
+    prompt: str
+    max_tokens: int
+    prompt_tokens: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        return {
+            "id": self.id,
+            "prompt": self.prompt,
+            "max_tokens": self.max_tokens,
+            "prompt_tokens": self.prompt_tokens,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Request:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(data["id"], data["prompt"], data["max_tokens"], data.get("prompt_tokens"))
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """Record when the tokens of one request arrived.
+
+    Args:
+        id: Of the request.
+        prompt_tokens: Prompt length in tokens, as the system counted it.
+        send_ns: When the request was sent (open loop: was scheduled), monotonic clock, nanoseconds.
+        arrivals: ``(time_ns, tokens)`` for each arrival of output tokens, in order.
+        end_ns: When the response was complete.
+        error: What went wrong, or ``None``.
+    """
+
+    id: int
+    prompt_tokens: int
+    send_ns: int
+    arrivals: tuple[tuple[int, int], ...]
+    end_ns: int
+    error: str | None = None
+
+    @property
+    def output_tokens(self) -> int:
+        """Count of the output tokens that arrived."""
+        return sum(count for _, count in self.arrivals)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        return {
+            "id": self.id,
+            "prompt_tokens": self.prompt_tokens,
+            "send_ns": self.send_ns,
+            "arrivals": [list(arrival) for arrival in self.arrivals],
+            "end_ns": self.end_ns,
+            "error": self.error,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RequestRecord:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(
+            id=data["id"],
+            prompt_tokens=data["prompt_tokens"],
+            send_ns=data["send_ns"],
+            arrivals=tuple((int(t), int(count)) for t, count in data["arrivals"]),
+            end_ns=data["end_ns"],
+            error=data.get("error"),
+        )

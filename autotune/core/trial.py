@@ -1,0 +1,130 @@
+"""A trial: a configuration to be measured, why it was chosen and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from autotune.core.measurement import Estimate, Failure, Measurement
+
+Value: TypeAlias = int | float | bool | str
+Config: TypeAlias = dict[str, Value]
+"""Values of all active parameters, by name."""
+
+
+def config_key(config: Mapping[str, Value]) -> str:
+    """Return the canonical text of a configuration: equal configurations have equal keys."""
+    return json.dumps(dict(config), sort_keys=True, separators=(",", ":"))
+
+
+class TrialState(StrEnum):
+    """Name where a trial stands (DESIGN section 6)."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    INFEASIBLE = "INFEASIBLE"
+    FAILED = "FAILED"
+    ABANDONED = "ABANDONED"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen to the trial."""
+        return self not in (TrialState.WAITING, TrialState.RUNNING)
+
+
+class Reason(StrEnum):
+    """Name why an engine proposed a configuration."""
+
+    DEFAULT = "default"
+    INITIAL = "initial design"
+    RANDOM = "random"
+    EXPLOIT = "exploit"
+    EXPLORE = "explore"
+    FEASIBILITY = "feasibility"
+    REPEAT = "repeat"
+    CONFIRM = "confirm"
+    ADDED = "added by hand"
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Hold a proposed configuration and the engine's account of it.
+
+    Args:
+        config: Values of all active parameters.
+        reason: Why it was chosen.
+        engine: Name of the engine, with the version of its method.
+        predicted: Expected metrics, ``sem`` being the predictive standard deviation; may be empty.
+        p_feasible: Predicted probability of a usable measurement within all limits, in [0, 1].
+    """
+
+    config: Config
+    reason: Reason
+    engine: str = ""
+    predicted: Mapping[str, Estimate] = field(default_factory=dict)
+    p_feasible: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "predicted", MappingProxyType(dict(self.predicted)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        return {
+            "config": dict(self.config),
+            "reason": self.reason.value,
+            "engine": self.engine,
+            "predicted": {name: e.to_dict() for name, e in self.predicted.items()},
+            "p_feasible": self.p_feasible,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Suggestion:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(
+            config=dict(data["config"]),
+            reason=Reason(data["reason"]),
+            engine=data.get("engine", ""),
+            predicted={k: Estimate.from_dict(v) for k, v in data.get("predicted", {}).items()},
+            p_feasible=data.get("p_feasible"),
+        )
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Hold one trial as the ledger knows it.
+
+    Args:
+        number: Counted from 0 within the study.
+        suggestion: What was proposed and why.
+        state: Where the trial stands.
+        attempts: Executions so far, the one in flight included.
+        measurement: Result of the attempt that decided the state; ``None`` while unfinished.
+        node: Where that attempt ran.
+    """
+
+    number: int
+    suggestion: Suggestion
+    state: TrialState = TrialState.WAITING
+    attempts: int = 0
+    measurement: Measurement | None = None
+    node: str = ""
+
+    @property
+    def config(self) -> Config:
+        """Values of all active parameters."""
+        return self.suggestion.config
+
+    @property
+    def metrics(self) -> Mapping[str, Estimate]:
+        """Measured estimates by name; empty without a valid measurement."""
+        return self.measurement.metrics if self.measurement is not None else {}
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why there is no measurement, or ``None``."""
+        return self.measurement.failure if self.measurement is not None else None

@@ -1,0 +1,94 @@
+"""Errors that a user can meet, each with the exit code that the command line returns for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import ClassVar
+
+
+class AutotuneError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        message: Where, what was found, what is allowed.
+        hint: What to do about it; printed on a line of its own.
+    """
+
+    exit_code: ClassVar[int] = 6
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class SpecError(AutotuneError):
+    """Report a mistake in what the user wrote: a file, an option or a value.
+
+    Args:
+        message: What was found and what is allowed.
+        path: Keys from the top of the document to the offending value, such as
+            ``("parameters", "batch_size", "low")``; a reader that knows the text turns it into
+            ``file:line:column``.
+        at_key: Whether the key itself is at fault rather than its value.
+        hint: What to do about it, such as the nearest valid name.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(
+        self, message: str, *, path: tuple[str | int, ...] = (), at_key: bool = False, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.at_key = at_key
+
+
+class StudyError(AutotuneError):
+    """Report a call that the state of the study does not allow (unknown study, changed space)."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class EnvironmentProblem(AutotuneError):
+    """Report that this machine lacks something the work needs: a package, memory, a cluster."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class LedgerError(AutotuneError):
+    """Report a ledger that cannot be trusted or written, naming the damaged row where there is one."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class NothingFeasible(AutotuneError):
+    """Report that no measured configuration meets every limit."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class Interrupted(AutotuneError):
+    """Report that the user stopped a study that can be resumed."""
+
+    exit_code: ClassVar[int] = 5
+
+
+def did_you_mean(found: str, allowed: Iterable[str]) -> str:
+    """Return ``did you mean 'x'?`` for the nearest allowed name, or an empty string.
+
+    Args:
+        found: The name that was written.
+        allowed: The names that exist.
+    """
+    names = list(allowed)
+    near = get_close_matches(found, names, n=1, cutoff=0.6)
+    if not near:  # case and separators are the usual slips, and they can fool the ratio on short names
+        folded = {name.lower().replace("-", "_"): name for name in names}
+        near = get_close_matches(found.lower().replace("-", "_"), folded, n=1, cutoff=0.6)
+        near = [folded[name] for name in near]
+    return f"did you mean {near[0]!r}?" if near else ""

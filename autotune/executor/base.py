@@ -1,0 +1,118 @@
+"""The contract between the study's loop and what runs its attempts: jobs out, results back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from autotune.core.measurement import Measurement
+from autotune.core.trial import Config
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Bound every phase of an attempt, in seconds; each phase has its own clock."""
+
+    startup_s: float = 600.0
+    measure_s: float = 600.0
+    stop_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Describe one attempt completely, as plain data that travels to any node.
+
+    Args:
+        study: Name of the study.
+        trial: Number of the trial.
+        attempt: Counted from 1 within the trial.
+        config: Values of all active parameters.
+        system: The study file's ``system`` section, ``use`` included.
+        workload: The study file's ``workload`` section.
+        goal: Metric whose interval ends the run when it is narrow enough.
+        scratch: Absolute path of this attempt's folder on the node; its files stay as artifacts.
+        deadlines: Per phase.
+        resources: ``{"cpus": float, "gpus": float}`` that this configuration needs.
+    """
+
+    study: str
+    trial: int
+    attempt: int
+    config: Config
+    system: Mapping[str, Any]
+    workload: Mapping[str, Any]
+    goal: str
+    scratch: str
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """``(study, trial, attempt)``: identifies the attempt in the ledger and in messages."""
+        return self.study, self.trial, self.attempt
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        return {**asdict(self), "config": dict(self.config), "resources": dict(self.resources)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Job:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(**{**data, "deadlines": Deadlines(**data["deadlines"])})
+
+
+@dataclass(frozen=True)
+class AttemptResult:
+    """Say how an attempt ended. Always one per submitted job, whatever broke.
+
+    Args:
+        key: Of the job.
+        measurement: Metrics, or the failure with its cause.
+        node: Name of the node that ran it.
+    """
+
+    key: tuple[str, int, int]
+    measurement: Measurement
+    node: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        return {"key": list(self.key), "measurement": self.measurement.to_dict(), "node": self.node}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> AttemptResult:
+        """Read what :meth:`to_dict` wrote."""
+        study, trial, attempt = data["key"]
+        return cls((study, trial, attempt), Measurement.from_dict(data["measurement"]), data.get("node", ""))
+
+
+class Executor(Protocol):
+    """Run attempts somewhere and hand their results back. Used from one thread."""
+
+    name: str
+
+    def start(self) -> None:
+        """Connect to or start what attempts run on.
+
+        Raises:
+            EnvironmentProblem: It cannot be reached or started; says what is missing.
+        """
+
+    def capacity(self, resources: Mapping[str, float]) -> int:
+        """Return how many such attempts may run at once now, 0 if one can never be placed."""
+
+    def submit(self, job: Job) -> None:
+        """Start an attempt; returns at once."""
+
+    def wait(self, timeout: float) -> list[AttemptResult]:
+        """Return results that arrived, waiting at most ``timeout`` seconds for the first one.
+
+        A lost worker is a result too: ``worker_lost`` with what is known.
+        """
+
+    def cancel(self) -> None:
+        """Stop every running attempt and its processes; their results are dropped."""
+
+    def close(self) -> None:
+        """Cancel, then release everything. Idempotent."""

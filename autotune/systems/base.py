@@ -1,0 +1,121 @@
+"""The contract between a system (what is tuned) and the worker that launches and measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from autotune.core.measurement import Estimate, Failure
+from autotune.core.request import Request, RequestRecord
+from autotune.core.trial import Config
+from autotune.errors import AutotuneError
+
+
+class AttemptFailed(AutotuneError):
+    """Carry the :class:`Failure` that ended an attempt from where it was noticed to the worker."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.cause.value}: {failure.message}")
+        self.failure = failure
+
+
+@dataclass(frozen=True)
+class Command:
+    """Describe the process that runs a configuration.
+
+    Args:
+        argv: Program and arguments, never a shell string.
+        env: Variables on top of the allow-listed environment.
+        processes: Model processes it is expected to start (tensor-parallel ranks).
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
+
+
+class Driver(Protocol):
+    """Talk to a launched system that is ready. Closing the driver does not stop the process."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what really runs: versions, dtypes, weight bytes, process ids (plain JSON data)."""
+
+    def generate(self, requests: Sequence[Request], deadline: float) -> list[RequestRecord]:
+        """Run the requests together as one batch and return their records in order.
+
+        Args:
+            requests: At most the system's own batch size.
+            deadline: ``time.monotonic()`` value by which the answer must be there.
+
+        Raises:
+            AttemptFailed: The system died, ran out of memory or missed the deadline.
+        """
+
+    def metrics(self, deadline: float) -> Mapping[str, Estimate]:
+        """Return what the system itself knows after the load: memory, acceptance length, quality.
+
+        Raises:
+            AttemptFailed: As for :meth:`generate`.
+        """
+
+    def close(self) -> None:
+        """Ask the process to end and release the connection; never raises for a dead process."""
+
+
+@runtime_checkable
+class System(Protocol):
+    """Know how to run one kind of inference system with a configuration.
+
+    An instance is built from the ``system`` section of a study file and keeps no state between trials.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> System:
+        """Build from the ``system`` section (without ``use``).
+
+        Raises:
+            SpecError: A key is unknown or a value is wrong; its ``path`` is relative to the section.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section that :meth:`from_dict` reads back."""
+
+    def prepare(self) -> None:
+        """Do once per study, on the driver, what every trial needs (make or check the model).
+
+        Raises:
+            EnvironmentProblem: A package or the model is missing.
+        """
+
+    def check(self, config: Config) -> Failure | None:
+        """Return why this configuration cannot be launched (``rejected_flags``), or ``None``."""
+
+    def batch_size(self, config: Config) -> int:
+        """Return how many requests the system takes at once."""
+
+    def command(self, config: Config, scratch: Path) -> Command:
+        """Return the process to launch. ``scratch`` is an empty folder of this attempt."""
+
+    def connect(self, scratch: Path, deadline: float) -> Driver:
+        """Wait until the launched process is ready and return a driver.
+
+        Called again by the worker after a short pause while it raises :class:`NotReady`.
+
+        Raises:
+            NotReady: The process has not come up yet.
+            AttemptFailed: The process says that it cannot come up.
+        """
+
+    def diagnose(self, exit_code: int | None, log: str) -> Failure:
+        """Return why the process died, from its exit code (negative: signal) and its log."""
+
+    def deploy(self, config: Config) -> list[str]:
+        """Return the command line that deploys this configuration, as a list of arguments."""
+
+
+class NotReady(Exception):
+    """Say that a launched process is still starting."""
