@@ -124,7 +124,8 @@ def parse_quantity(
     Raises:
         SpecError: It is no number, the unit is unknown or of another dimension, or the value is not finite.
     """
-    wanted = base_unit(dimension or default_unit) if (dimension or default_unit) else None
+    asked = dimension or default_unit
+    wanted = base_unit(asked) if asked else None
     if default_unit is not None and base_unit(default_unit) != wanted:
         raise ValueError(f"default_unit {default_unit!r} is not of dimension {dimension!r}")
     number, unit = _split(text, wanted)

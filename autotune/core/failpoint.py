@@ -1,0 +1,43 @@
+"""Named places where a test can make the process die, fail, hang or tear a write (DESIGN section 10).
+
+``AUTOTUNE_FAILPOINT=name:kill`` dies by SIGKILL at the first visit, ``name:kill@3`` at the third.
+Off, which is always outside the tests, a visit costs one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+_visits: dict[str, int] = {}
+_HANG_S = 3600.0  # longer than any deadline a test waits for
+
+
+class FailpointError(OSError):
+    """Stand for an input/output error at a failpoint."""
+
+
+def failpoint(name: str) -> bool:
+    """Do what the environment asks for at this point.
+
+    Returns:
+        Whether the caller must tear its write (mode ``torn``); ``False`` otherwise.
+
+    Raises:
+        FailpointError: Mode ``raise``.
+    """
+    wanted = os.environ.get("AUTOTUNE_FAILPOINT")
+    if not wanted or not wanted.startswith(name + ":"):
+        return False
+    mode, _, visit = wanted[len(name) + 1 :].partition("@")
+    _visits[name] = _visits.get(name, 0) + 1
+    if _visits[name] != int(visit or 1):
+        return False
+    if mode == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "hang":
+        time.sleep(_HANG_S)
+    if mode == "raise":
+        raise FailpointError(f"failpoint {name}")
+    return mode == "torn"

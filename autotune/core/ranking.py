@@ -1,0 +1,363 @@
+"""Which configuration is best, and is it really better: pure functions of trials and an objective.
+
+Trials of the same configuration are repeats and are pooled. Two facts about measured serving systems
+shape the rules. Launches of the same configuration differ by more than the standard error within a
+launch says, so the spread between launches is estimated from every configuration that was measured
+more than once. And the search picks the luckiest measurement, so a winner that was confirmed is judged
+by its fresh launches only, without the measurement that made it the winner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from autotune.core.measurement import Estimate
+from autotune.core.objective import Goal, Objective, Outcome
+from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
+
+_Z = 1.959963984540054
+
+# Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom; the expansion in `_quantile`
+# is exact to three digits from 11 on.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Hold one configuration with everything measured of it.
+
+    Args:
+        trials: Its completed trials in number order.
+        metrics: Pooled over the launches that count.
+        outcome: The objective applied to ``metrics``.
+        launches: How many trials ``metrics`` are pooled over.
+        confirmed: Whether those are fresh launches made to confirm it.
+        failures: Trials of this configuration that failed through its own fault.
+    """
+
+    trials: tuple[Trial, ...]
+    metrics: Mapping[str, Estimate]
+    outcome: Outcome
+    launches: int
+    confirmed: bool
+    failures: int = 0
+
+    @property
+    def trial(self) -> Trial:
+        """The trial that stands for the configuration: its first."""
+        return self.trials[0]
+
+    @property
+    def config(self) -> Config:
+        """Values of all active parameters."""
+        return self.trial.config
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every limit is kept and no launch failed: what crashed once is not to be deployed."""
+        return self.outcome.feasible and not self.failures
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Hold how much launches of one configuration differ.
+
+    Args:
+        variance: Of one launch: of the logarithm of the metric, or of the metric itself.
+        freedom: Degrees of freedom behind it; 0 when no configuration was measured twice.
+    """
+
+    variance: float
+    freedom: int
+
+
+@dataclass(frozen=True)
+class Improvement:
+    """Say by how much one configuration is better than another, with its 95 % interval.
+
+    Args:
+        value: Ratio of the goal values turned so that above 1 is better; a difference (above 0 is
+            better) where values are not positive.
+        low: Lower end of the interval; ``None`` when no error is known.
+        high: Upper end.
+        relative: Whether it is a ratio.
+        launches: Trials behind the two sides.
+        maximize: Direction of the goal.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    relative: bool
+    launches: tuple[int, int]
+    maximize: bool = True
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval lies wholly on the better side."""
+        return self.low is not None and self.low > (1.0 if self.relative else 0.0)
+
+    def percent(self) -> tuple[float, float | None, float | None]:
+        """Return value, low and high as per cent more (maximize) or less (minimize) of the goal's metric."""
+        low = None if self.low is None else self._percent(self.low)
+        high = None if self.high is None else self._percent(self.high)
+        return self._percent(self.value), low, high
+
+    def _percent(self, ratio: float) -> float:
+        return 100 * (ratio - 1) if self.maximize else 100 * (1 - 1 / ratio)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Say whether the best configuration is better than the default.
+
+    Args:
+        kind: ``better``, ``tie`` (the interval holds no difference), ``unproven`` (no error is known),
+            ``default`` (it is the best), ``only feasible`` (the default fails), ``no default`` (it was
+            not measured) or ``nothing feasible``.
+        text: For people.
+        improvement: Of the best over the default where both have a goal value.
+    """
+
+    kind: Literal["better", "tie", "unproven", "default", "only feasible", "no default", "nothing feasible"]
+    text: str
+    improvement: Improvement | None = None
+
+
+def contenders(trials: Sequence[Trial], objective: Objective) -> list[Contender]:
+    """Return every configuration that has a completed trial, in the order of first trials."""
+    groups: dict[str, list[Trial]] = {}
+    failures: dict[str, int] = {}
+    for trial in sorted(trials, key=lambda t: t.number):
+        key = config_key(trial.config)
+        if trial.state is TrialState.COMPLETED and trial.metrics:
+            groups.setdefault(key, []).append(trial)
+        elif trial.state is TrialState.INFEASIBLE:
+            failures[key] = failures.get(key, 0) + 1
+    result = []
+    for key, group in groups.items():
+        fresh = [t for t in group if t.suggestion.reason is Reason.CONFIRM]
+        counted = fresh or group
+        metrics = pool([t.metrics for t in counted])
+        result.append(
+            Contender(
+                tuple(group),
+                metrics,
+                objective.score(metrics),
+                len(counted),
+                bool(fresh),
+                failures.get(key, 0),
+            )
+        )
+    return result
+
+
+def pool(measured: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
+    """Return one estimate per metric from several launches of the same configuration.
+
+    The value is the plain mean: launches differ more than their standard errors say, so weighing by
+    those would trust the luckiest. The standard error is the larger of what the launches claim and what
+    their spread shows, and ``n`` is the count of launches.
+    """
+    names = dict.fromkeys(name for metrics in measured for name in metrics)
+    return {name: _pool_one([m[name] for m in measured if name in m]) for name in names}
+
+
+def _pool_one(estimates: Sequence[Estimate]) -> Estimate:
+    if len(estimates) == 1:
+        return estimates[0]
+    n = len(estimates)
+    mean = math.fsum(e.value for e in estimates) / n
+    between = math.fsum((e.value - mean) ** 2 for e in estimates) / (n - 1) / n
+    within = math.fsum((e.sem or 0.0) ** 2 for e in estimates) / n**2
+    return Estimate(mean, math.sqrt(max(between, within)), n, estimates[0].unit)
+
+
+def best(trials: Sequence[Trial], objective: Objective) -> Contender | None:
+    """Return the best feasible configuration by the first goal, or ``None`` when nothing is feasible.
+
+    Among those confirmed the best mean wins; one measured for the search only takes its place when it is
+    better by more than the noise.
+    """
+    ranked = sorted(
+        (c for c in contenders(trials, objective) if c.feasible),
+        key=lambda c: (-_goal_value(c), c.trial.number),
+    )
+    champion = next((c for c in ranked if c.confirmed), None)
+    if champion is None:
+        return ranked[0] if ranked else None
+    goal = objective.goals[0]
+    for challenger in ranked:
+        if challenger is champion:
+            break
+        if improvement(challenger, champion, goal, trials).clear:
+            return challenger
+    return champion
+
+
+def _goal_value(contender: Contender) -> float:
+    value = contender.outcome.values[0]
+    return -math.inf if value is None else value
+
+
+def best_trial(trials: Sequence[Trial], objective: Objective) -> Trial | None:
+    """Return the first trial of the :func:`best` configuration, or ``None``."""
+    found = best(trials, objective)
+    return None if found is None else found.trial
+
+
+def pareto_front(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
+    """Return the first trial of every feasible configuration that no other one dominates.
+
+    One configuration dominates another when it is at least as good in every goal and better in one.
+    """
+    points = [(c, _goal_values(c)) for c in contenders(trials, objective) if c.feasible]
+    return [
+        contender.trial
+        for contender, values in points
+        if not any(
+            other != values and all(a >= b for a, b in zip(other, values, strict=True)) for _, other in points
+        )
+    ]
+
+
+def _goal_values(contender: Contender) -> tuple[float, ...]:
+    return tuple(-math.inf if v is None else v for v in contender.outcome.values)
+
+
+def find(trials: Sequence[Trial], objective: Objective, config: Config) -> Contender | None:
+    """Return what was measured of ``config``, or ``None`` when it has no completed trial."""
+    key = config_key(config)
+    return next((c for c in contenders(trials, objective) if config_key(c.config) == key), None)
+
+
+def launch_spread(trials: Sequence[Trial], metric: str, *, logarithm: bool) -> Spread:
+    """Return how much launches of the same configuration differ, pooled over all configurations.
+
+    Args:
+        trials: All trials of the study.
+        metric: Which one.
+        logarithm: Take the variance of the logarithm, for positive metrics.
+    """
+    groups: dict[str, list[float]] = {}
+    for trial in trials:
+        if trial.state is TrialState.COMPLETED and metric in trial.metrics:
+            value = trial.metrics[metric].value
+            if not logarithm or value > 0:
+                groups.setdefault(config_key(trial.config), []).append(
+                    math.log(value) if logarithm else value
+                )
+    squares, freedom = 0.0, 0
+    for values in groups.values():
+        mean = math.fsum(values) / len(values)
+        squares += math.fsum((v - mean) ** 2 for v in values)
+        freedom += len(values) - 1
+    return Spread(squares / freedom if freedom else 0.0, freedom)
+
+
+def improvement(a: Contender, b: Contender, goal: Goal, trials: Sequence[Trial]) -> Improvement:
+    """Return by how much ``a`` is better than ``b``, with a 95 % interval on the logarithmic scale.
+
+    Formula: ``log(a / b) +- t * sqrt(v_a + v_b)`` with ``v = max(S2 / k, sum(sem_i ** 2) / k ** 2)``: S2 is
+    the spread between launches pooled over the study, k the launches of the side, sem relative. The
+    quantile t has the degrees of freedom of S2; without repeats only the errors within a launch count.
+    """
+    left, right = a.metrics[goal.metric], b.metrics[goal.metric]
+    relative = left.value > 0 and right.value > 0
+    spread = launch_spread(trials, goal.metric, logarithm=relative)
+    first, second = _side(a, goal.metric, spread, relative), _side(b, goal.metric, spread, relative)
+    apart = math.log(left.value / right.value) if relative else left.value - right.value
+    apart *= goal.sign
+    low = high = None
+    if first is not None and second is not None:
+        half = _quantile(spread.freedom) * math.sqrt(first + second)
+        low, high = _from_log(apart - half, relative), _from_log(apart + half, relative)
+    return Improvement(
+        _from_log(apart, relative), low, high, relative, (a.launches, b.launches), goal.maximize
+    )
+
+
+def _from_log(value: float, relative: bool) -> float:
+    return math.exp(min(value, 700.0)) if relative else value  # exp overflows beyond 709
+
+
+def _side(side: Contender, metric: str, spread: Spread, relative: bool) -> float | None:
+    """Return the variance of one side's mean, or ``None`` when nothing is known about it."""
+    counted = [t for t in side.trials if not side.confirmed or t.suggestion.reason is Reason.CONFIRM]
+    estimates = [t.metrics[metric] for t in counted if metric in t.metrics]
+    if spread.freedom == 0 and any(e.sem is None for e in estimates):
+        return None
+    scaled = [(e.sem or 0.0) / (abs(e.value) if relative else 1.0) for e in estimates]
+    k = len(estimates)
+    return max(spread.variance / k, math.fsum(s * s for s in scaled) / k**2)
+
+
+def _quantile(freedom: int) -> float:
+    """Return the two-sided 95 % quantile of Student's t; of the normal distribution for 0."""
+    if freedom <= 0:
+        return _Z
+    if freedom <= len(_T):
+        return _T[freedom - 1]
+    z = _Z
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+
+
+def verdict(trials: Sequence[Trial], objective: Objective, default: Config) -> Verdict:
+    """Return whether the best configuration is really better than ``default``.
+
+    Args:
+        trials: All trials of the study.
+        objective: What is wanted; with several goals the first one is compared.
+        default: The default configuration.
+    """
+    winner = best(trials, objective)
+    if winner is None:
+        return Verdict("nothing feasible", "no configuration keeps every limit")
+    if config_key(winner.config) == config_key(default):
+        return Verdict("default", "the default configuration is the best found")
+    base = find(trials, objective, default)
+    goal = objective.goals[0]
+    if base is None:
+        failed = any(
+            t.state is TrialState.INFEASIBLE and config_key(t.config) == config_key(default) for t in trials
+        )
+        if failed:
+            return Verdict("only feasible", "the default configuration fails, this one does not")
+        return Verdict("no default", "the default configuration was not measured")
+    gain = improvement(winner, base, goal, trials) if goal.metric in base.metrics else None
+    if not base.feasible:
+        broken = ", ".join(base.outcome.violations) or (
+            "a launch of it failed" if base.failures else f"{', '.join(base.outcome.missing)} not measured"
+        )
+        return Verdict(
+            "only feasible", f"the default configuration is not feasible ({broken}), this one is", gain
+        )
+    assert gain is not None  # noqa: S101 - a feasible contender has its goal measured
+    return _judge(gain, winner.confirmed and base.confirmed)
+
+
+def _judge(gain: Improvement, confirmed: bool) -> Verdict:
+    text = show_improvement(gain)
+    launches = f"{gain.launches[0]} and {gain.launches[1]} launches"
+    if gain.launches[0] == gain.launches[1]:
+        launches = "one launch each" if gain.launches[0] == 1 else f"{gain.launches[0]} launches each"
+    how = f"95 % interval, {'fresh ' if confirmed else ''}{launches}"
+    if gain.low is None:
+        return Verdict("unproven", f"measured {text} than the default; no error is known", gain)
+    if gain.clear:
+        unconfirmed = "" if confirmed else ", not confirmed"
+        return Verdict("better", f"{text} than the default ({how}{unconfirmed})", gain)
+    return Verdict("tie", f"no clear winner: {text} than the default ({how})", gain)
+
+
+def show_improvement(gain: Improvement) -> str:
+    """Return such as ``better by 34 % [29, 40]``."""
+    if gain.relative:
+        value, low, high = gain.percent()
+        interval = "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
+        return f"better by {value:.3g} %{interval}"
+    interval = "" if gain.low is None or gain.high is None else f" [{gain.low:.3g}, {gain.high:.3g}]"
+    return f"better by {gain.value:.3g}{interval}"

@@ -1,0 +1,83 @@
+"""What the ledger's rows mean as values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.core.measurement import Measurement
+from autotune.core.trial import Suggestion, Trial, TrialState
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """Hold what the ledger knows of a study itself."""
+
+    name: str
+    uid: str
+    spec: dict[str, Any]
+    fingerprint: str
+    seed: int
+    engine: str
+    state: str
+    notes: dict[str, Any]
+    created_ns: int
+
+
+@dataclass(frozen=True)
+class AttemptRow:
+    """Hold one execution of a trial: its state is RUNNING, DONE, LOST or LATE."""
+
+    attempt: int
+    state: str
+    executor: str
+    node: str
+    scratch: str
+    started_ns: int
+    ended_ns: int | None
+    measurement: Measurement | None
+
+
+def read_study(row: Mapping[str, Any]) -> StudyRow:
+    """Build a study from its row."""
+    return StudyRow(
+        name=row["name"],
+        uid=row["uid"],
+        spec=json.loads(row["spec"]),
+        fingerprint=row["fingerprint"],
+        seed=row["seed"],
+        engine=row["engine"],
+        state=row["state"],
+        notes=json.loads(row["notes"]),
+        created_ns=row["created_ns"],
+    )
+
+
+def read_trial(row: Mapping[str, Any], attempt: Mapping[str, Any] | None) -> Trial:
+    """Build a trial from its row and the row of the attempt that decided it."""
+    text = None if attempt is None else attempt["measurement"]
+    return Trial(
+        number=row["number"],
+        suggestion=Suggestion.from_dict(json.loads(row["suggestion"])),
+        state=TrialState(row["state"]),
+        attempts=row["attempts"],
+        measurement=None if text is None else Measurement.from_dict(json.loads(text)),
+        node="" if attempt is None else attempt["node"],
+    )
+
+
+def read_attempt(row: Mapping[str, Any]) -> AttemptRow:
+    """Build an attempt from its row."""
+    text = row["measurement"]
+    return AttemptRow(
+        attempt=row["attempt"],
+        state=row["state"],
+        executor=row["executor"],
+        node=row["node"],
+        scratch=row["scratch"],
+        started_ns=row["started_ns"],
+        ended_ns=row["ended_ns"],
+        measurement=None if text is None else Measurement.from_dict(json.loads(text)),
+    )

@@ -1,0 +1,416 @@
+"""The ledger: what happened, in one SQLite file, committed before anybody is told."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from autotune.core.failpoint import failpoint
+from autotune.core.measurement import Measurement
+from autotune.core.trial import Suggestion, Trial, TrialState
+from autotune.errors import LedgerError, StudyError
+from autotune.ledger.lock import study_lock
+from autotune.ledger.rows import AttemptRow, StudyRow, read_attempt, read_study, read_trial
+from autotune.ledger.schema import COLUMNS, KEYS, canonical, checksum, connect, damaged_rows, reported
+
+
+class Ledger:
+    """Read and write a ledger file. One thread per instance; several instances may share the file.
+
+    Attributes:
+        path: The file; ``None`` in memory.
+        damaged: Rows whose checksum does not fit, named; only after ``salvage=True``.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
+        self._db = connection
+        self.path = path
+        self.damaged: tuple[str, ...] = ()
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, create: bool = True, read_only: bool = False, salvage: bool = False
+    ) -> Ledger:
+        """Open a ledger and verify every row.
+
+        Args:
+            path: The file, or ``":memory:"``.
+            create: Make the file if it is not there.
+            read_only: Refuse writes.
+            salvage: Go on with a damaged ledger, leaving out the rows named in :attr:`damaged`.
+
+        Raises:
+            LedgerError: It cannot be opened, or rows are damaged; each is named.
+        """
+        file = None if str(path) == ":memory:" else Path(path)
+        ledger = cls(connect(file, create=create, read_only=read_only), file)
+        try:
+            ledger._verify(salvage)
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    def _verify(self, salvage: bool) -> None:
+        bad = damaged_rows(self._db)
+        if bad and not salvage:
+            shown = "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
+            raise LedgerError(
+                f"the ledger {self.path} is damaged: {shown}",
+                hint="nothing of it is used; restore a copy, or export what is good with salvage",
+            )
+        self.damaged = tuple(bad)
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        self._db.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self) -> Iterator[int]:
+        """Run one durable transaction; gives the revision that its rows carry."""
+        with reported(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                (revision,) = self._db.execute("SELECT revision FROM counter").fetchone()
+                self._put("counter", {"one": 1, "revision": revision + 1})
+                yield revision + 1
+                failpoint("ledger.commit")
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            failpoint("ledger.committed")
+
+    def _put(self, table: str, row: dict[str, Any]) -> None:
+        columns = COLUMNS[table]
+        keys = KEYS[table]
+        names = ", ".join((*columns, "checksum"))
+        marks = ", ".join("?" * (len(columns) + 1))
+        updates = ", ".join(f"{c} = excluded.{c}" for c in (*columns, "checksum") if c not in keys)
+        self._db.execute(
+            f"INSERT INTO {table} ({names}) VALUES ({marks}) "  # noqa: S608 - our own names
+            f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {updates}",
+            (*(row[c] for c in columns), checksum(table, row)),
+        )
+
+    def _get(self, table: str, *key: str | int) -> dict[str, Any] | None:
+        where = " AND ".join(f"{k} = ?" for k in KEYS[table])
+        with reported(self.path):
+            found = self._db.execute(f"SELECT * FROM {table} WHERE {where}", key).fetchone()  # noqa: S608
+        if found is None:
+            return None
+        row = dict(found)
+        if checksum(table, row) != row["checksum"]:
+            raise LedgerError(f"the ledger {self.path} is damaged: {table}{key}")
+        return row
+
+    # -- studies -----------------------------------------------------------------------------------
+
+    def create_study(
+        self, name: str, *, spec: Mapping[str, Any], fingerprint: str, seed: int, engine: str
+    ) -> StudyRow:
+        """Commit a new study.
+
+        Raises:
+            StudyError: The name is taken.
+        """
+        with self._transaction() as revision:
+            if self._get("study", name) is not None:
+                raise StudyError(f"the ledger already has a study {name!r}")
+            row = {
+                "name": name,
+                "uid": uuid.uuid4().hex,
+                "spec": canonical(spec),
+                "fingerprint": fingerprint,
+                "seed": seed,
+                "engine": engine,
+                "state": "CREATED",
+                "notes": "{}",
+                "created_ns": time.time_ns(),
+                "revision": revision,
+            }
+            self._put("study", row)
+        return read_study(row)
+
+    def study(self, name: str) -> StudyRow | None:
+        """Return the study called ``name``, or ``None``."""
+        row = self._get("study", name)
+        return None if row is None else read_study(row)
+
+    def studies(self) -> list[StudyRow]:
+        """Return every study, oldest first."""
+        with reported(self.path):
+            names = self._db.execute("SELECT name FROM study ORDER BY created_ns, name").fetchall()
+        damaged = "\n".join(self.damaged)
+        rows = (self.study(name) for (name,) in names if f"study(name={name!r})" not in damaged)
+        return [row for row in rows if row is not None]
+
+    def unused_name(self, name: str) -> str:
+        """Return ``name``, or the first of ``name-2``, ``name-3`` ... that is free."""
+        taken = {row.name for row in self.studies()}
+        candidate, count = name, 1
+        while candidate in taken:
+            count += 1
+            candidate = f"{name}-{count}"
+        return candidate
+
+    def _change_study(self, name: str, **changes: Any) -> None:
+        with self._transaction() as revision:
+            row = self._get("study", name)
+            if row is None:
+                raise StudyError(f"the ledger has no study {name!r}")
+            self._put("study", {**row, **changes, "revision": revision})
+
+    def set_study_state(self, name: str, state: str) -> None:
+        """Commit the state of a study: RUNNING, COMPLETED or INTERRUPTED."""
+        self._change_study(name, state=state)
+
+    def set_study_spec(self, name: str, spec: Mapping[str, Any]) -> None:
+        """Commit a changed study file (another budget or objective over the same space)."""
+        self._change_study(name, spec=canonical(spec))
+
+    def set_study_note(self, name: str, key: str, value: Any) -> None:
+        """Commit one note (plain JSON data) beside the study."""
+        notes = self.study_notes(name)
+        notes[key] = value
+        self._change_study(name, notes=canonical(notes))
+
+    def study_notes(self, name: str) -> dict[str, Any]:
+        """Return the notes of a study."""
+        row = self.study(name)
+        return {} if row is None else dict(row.notes)
+
+    def lock_study(self, name: str) -> AbstractContextManager[None]:
+        """Hold the study for this process until the context ends.
+
+        Raises:
+            StudyError: Another process holds it; it is named.
+        """
+        return nullcontext() if self.path is None else study_lock(self.path, name)
+
+    # -- trials ------------------------------------------------------------------------------------
+
+    def add_trial(self, study: str, number: int, suggestion: Suggestion) -> None:
+        """Commit a waiting trial.
+
+        Raises:
+            StudyError: ``number`` is not the next one.
+        """
+        with self._transaction() as revision:
+            self._add_trial(study, number, suggestion, TrialState.WAITING, revision)
+
+    def _add_trial(
+        self, study: str, number: int, suggestion: Suggestion, state: TrialState, revision: int
+    ) -> None:
+        query = "SELECT coalesce(max(number), -1) + 1 FROM trial WHERE study = ?"
+        (following,) = self._db.execute(query, (study,)).fetchone()
+        if number != following:
+            raise StudyError(f"trial {number} cannot be added to {study!r}: the next number is {following}")
+        row = {
+            "study": study,
+            "number": number,
+            "suggestion": canonical(suggestion.to_dict()),
+            "state": state.value,
+            "attempts": 0,
+            "decided_by": None,
+            "revision": revision,
+        }
+        self._put("trial", row)
+
+    def _trial_row(self, study: str, number: int) -> dict[str, Any]:
+        row = self._get("trial", study, number)
+        if row is None:
+            raise StudyError(f"study {study!r} has no trial {number}")
+        return row
+
+    def start_attempt(self, study: str, number: int, executor: str, scratch: str = "") -> int:
+        """Commit that an attempt starts and return its number, counted from 1."""
+        with self._transaction() as revision:
+            trial = self._trial_row(study, number)
+            if TrialState(trial["state"]).finished:
+                raise StudyError(f"trial {number} of {study!r} is already {trial['state']}")
+            attempt = int(trial["attempts"]) + 1
+            row = {
+                "study": study,
+                "trial": number,
+                "attempt": attempt,
+                "state": "RUNNING",
+                "executor": executor,
+                "node": "",
+                "scratch": scratch,
+                "started_ns": time.time_ns(),
+                "ended_ns": None,
+                "measurement": None,
+            }
+            self._put("trial", {**trial, "state": "RUNNING", "attempts": attempt, "revision": revision})
+            self._put("attempt", row)
+        return attempt
+
+    def finish_attempt(
+        self,
+        study: str,
+        number: int,
+        attempt: int,
+        measurement: Measurement,
+        *,
+        state: TrialState,
+        node: str = "",
+    ) -> bool:
+        """Commit the result of an attempt.
+
+        Args:
+            study: Name of the study.
+            number: Of the trial.
+            attempt: Counted from 1.
+            measurement: What came of it.
+            state: What the trial becomes; WAITING puts it back to the queue for another attempt.
+            node: Where it ran.
+
+        Returns:
+            Whether it decided the trial now. A second result of the same attempt changes nothing; the
+            result of an attempt that was given up is kept as LATE and not told.
+        """
+        with self._transaction() as revision:
+            trial = self._trial_row(study, number)
+            row = self._get("attempt", study, number, attempt)
+            if row is None:
+                raise StudyError(f"trial {number} of {study!r} has no attempt {attempt}")
+            if row["state"] in ("DONE", "LATE"):
+                return False
+            current = trial["attempts"] == attempt and trial["state"] == "RUNNING"
+            row |= {
+                "state": "DONE" if current else "LATE",
+                "node": node,
+                "ended_ns": time.time_ns(),
+                "measurement": canonical(measurement.to_dict()),
+            }
+            self._put("attempt", row)
+            if current:
+                decided = attempt if state.finished else None
+                trial |= {"state": state.value, "decided_by": decided, "revision": revision}
+                self._put("trial", trial)
+            return bool(current)
+
+    def add_measured(
+        self, study: str, number: int, suggestion: Suggestion, measurement: Measurement, state: TrialState
+    ) -> None:
+        """Commit a trial together with its measurement."""
+        with self._transaction() as revision:
+            self._add_trial(study, number, suggestion, state, revision)
+            now = time.time_ns()
+            row = {
+                "study": study,
+                "trial": number,
+                "attempt": 1,
+                "state": "DONE",
+                "executor": "added",
+                "node": "",
+                "scratch": "",
+                "started_ns": measurement.started_ns or now,
+                "ended_ns": measurement.ended_ns or now,
+                "measurement": canonical(measurement.to_dict()),
+            }
+            self._put("attempt", row)
+            trial = self._trial_row(study, number)
+            self._put("trial", {**trial, "attempts": 1, "decided_by": 1, "revision": revision})
+
+    def requeue(self, study: str, number: int) -> None:
+        """Put a trial whose attempt was lost back to WAITING; the attempt is closed as LOST."""
+        self._close_attempt(study, number, TrialState.WAITING)
+
+    def abandon(self, study: str, number: int) -> None:
+        """Give an unfinished trial up for good."""
+        self._close_attempt(study, number, TrialState.ABANDONED)
+
+    def _close_attempt(self, study: str, number: int, state: TrialState) -> None:
+        with self._transaction() as revision:
+            trial = self._trial_row(study, number)
+            if TrialState(trial["state"]).finished:
+                raise StudyError(f"trial {number} of {study!r} is already {trial['state']}")
+            row = self._get("attempt", study, number, trial["attempts"]) if trial["attempts"] else None
+            if row is not None and row["state"] == "RUNNING":
+                self._put("attempt", {**row, "state": "LOST", "ended_ns": time.time_ns()})
+            self._put("trial", {**trial, "state": state.value, "revision": revision})
+
+    def trial(self, study: str, number: int) -> Trial:
+        """Return one trial.
+
+        Raises:
+            StudyError: There is none of that number.
+        """
+        row = self._trial_row(study, number)
+        decided = row["decided_by"]
+        return read_trial(row, None if decided is None else self._get("attempt", study, number, decided))
+
+    def trials(self, study: str) -> list[Trial]:
+        """Return every trial in number order; damaged ones are left out after ``salvage``."""
+        with reported(self.path):
+            query = "SELECT * FROM attempt WHERE study = ?"
+            attempts = {(r["trial"], r["attempt"]): dict(r) for r in self._db.execute(query, (study,))}
+            rows = self._db.execute(
+                "SELECT * FROM trial WHERE study = ? ORDER BY number", (study,)
+            ).fetchall()
+        result = []
+        for found in rows:
+            row = dict(found)
+            attempt = attempts.get((row["number"], row["decided_by"]))
+            intact = checksum("trial", row) == row["checksum"] and (
+                attempt is None or checksum("attempt", attempt) == attempt["checksum"]
+            )
+            if intact:
+                result.append(read_trial(row, attempt))
+            elif not self.damaged:
+                raise LedgerError(f"the ledger {self.path} is damaged: trial {row['number']} of {study!r}")
+        return result
+
+    def attempts(self, study: str, number: int) -> list[AttemptRow]:
+        """Return every attempt of a trial in order."""
+        with reported(self.path):
+            query = "SELECT * FROM attempt WHERE study = ? AND trial = ? ORDER BY attempt"
+            return [read_attempt(dict(row)) for row in self._db.execute(query, (study, number))]
+
+    # -- for mirrors -------------------------------------------------------------------------------
+
+    def revision(self) -> int:
+        """Return the counter that every commit raises."""
+        with reported(self.path):
+            (revision,) = self._db.execute("SELECT revision FROM counter").fetchone()
+        return int(revision)
+
+    def changed_since(self, study: str, revision: int) -> list[int]:
+        """Return the numbers of the trials that changed after ``revision``."""
+        with reported(self.path):
+            query = "SELECT number FROM trial WHERE study = ? AND revision > ? ORDER BY number"
+            return [number for (number,) in self._db.execute(query, (study, revision))]
+
+    def mirror_state(self, study: str, mirror: str) -> dict[str, str]:
+        """Return what a mirror has: the digest of each item it wrote."""
+        with reported(self.path):
+            query = "SELECT item, digest FROM mirrored WHERE study = ? AND mirror = ?"
+            return dict(self._db.execute(query, (study, mirror)).fetchall())
+
+    def set_mirror_state(self, study: str, mirror: str, items: Mapping[str, str]) -> None:
+        """Commit that a mirror wrote these items."""
+        with self._transaction():
+            for item, digest in items.items():
+                self._put("mirrored", {"study": study, "mirror": mirror, "item": item, "digest": digest})

@@ -1,0 +1,41 @@
+"""Metrics that follow from the records of requests; one module per metric or per tight family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.core.measurement import Estimate
+from autotune.measure.batch import Batch
+from autotune.measure.metrics.base import Latency, Metric, Rate
+from autotune.measure.metrics.e2e import E2E
+from autotune.measure.metrics.itl import ITL
+from autotune.measure.metrics.throughput import OUTPUT_THROUGHPUT, REQUEST_THROUGHPUT, TOTAL_THROUGHPUT
+from autotune.measure.metrics.tpot import TPOT
+from autotune.measure.metrics.ttft import TTFT
+
+MEASURED: tuple[Metric, ...] = (
+    OUTPUT_THROUGHPUT,
+    TOTAL_THROUGHPUT,
+    REQUEST_THROUGHPUT,
+    TTFT,
+    ITL,
+    TPOT,
+    E2E,
+)
+
+__all__ = ["MEASURED", "OUTPUT_THROUGHPUT", "Latency", "Metric", "Rate", "metric_of", "summarize"]
+
+
+def metric_of(name: str) -> Metric | None:
+    """Return the metric that yields ``name`` (``ttft.p99``), or ``None`` if records do not tell it."""
+    return next((m for m in MEASURED if name == m.name or name.startswith(f"{m.name}.")), None)
+
+
+def summarize(batches: Sequence[Batch], seed: int = 0) -> dict[str, Estimate]:
+    """Return every metric that the batches' records tell, by name.
+
+    Args:
+        batches: Measured batches in the order they ran.
+        seed: Of the bootstrap.
+    """
+    return {name: found for metric in MEASURED for name, found in metric.estimates(batches, seed).items()}
