@@ -1,0 +1,57 @@
+"""autotune: find the best way to serve a model, with few trials and numbers one can trust.
+
+The public surface; everything loads on first use, so that ``import autotune`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "AutotuneError": "autotune.errors",
+    "Bool": "autotune.core.parameter",
+    "Categorical": "autotune.core.parameter",
+    "Cause": "autotune.core.measurement",
+    "Estimate": "autotune.core.measurement",
+    "Failure": "autotune.core.measurement",
+    "Float": "autotune.core.parameter",
+    "Int": "autotune.core.parameter",
+    "Measurement": "autotune.core.measurement",
+    "Objective": "autotune.core.objective",
+    "Ordinal": "autotune.core.parameter",
+    "Space": "autotune.core.space",
+    "SpecError": "autotune.errors",
+    "Study": "autotune.study",
+    "Trial": "autotune.core.trial",
+    "load_objective": "autotune.spec.load",
+    "load_space": "autotune.spec.load",
+    "tune": "autotune.tuning",
+}
+
+__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604 - the names above are strings
+
+if TYPE_CHECKING:
+    from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+    from autotune.core.objective import Objective
+    from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
+    from autotune.core.space import Space
+    from autotune.core.trial import Trial
+    from autotune.errors import AutotuneError, SpecError
+    from autotune.spec.load import load_objective, load_space
+    from autotune.study import Study
+    from autotune.tuning import tune
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'autotune' has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,40 @@
+"""One door through which text leaves the process: what looks like a secret is masked (promise P11)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+MASK = "[redacted]"
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+_SHORTEST = 8  # shorter values of secret-sounding variables ("1", "true") would mask ordinary text
+
+_PATTERNS = [
+    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), MASK),
+    (re.compile(r"\bsk-[A-Za-z0-9_-]{16,}"), MASK),
+    (re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}"), MASK),
+    (re.compile(r"\bAKIA[0-9A-Z]{16}\b"), MASK),
+    (re.compile(r"(?i)(bearer\s+)[A-Za-z0-9._~+/=-]{8,}"), rf"\1{MASK}"),
+    (re.compile(r"(?i)(://[^/\s:@]+:)[^/\s@]+@"), rf"\1{MASK}@"),
+    (
+        re.compile(
+            r"(?i)\b([a-z0-9_-]*(?:api[_-]?key|token|secret|password|passwd)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]{6,}"
+        ),
+        rf"\1{MASK}",
+    ),
+]
+
+
+def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return ``text`` with secrets masked.
+
+    Masked are the values of environment variables whose name sounds like a secret, and what has the form of
+    a known token, of ``Bearer ...``, of a password inside a URL or of ``token=...``.
+    """
+    secrets = [v for k, v in environment.items() if _SECRET_NAME.search(k) and len(v) >= _SHORTEST]
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text

@@ -1,0 +1,1 @@
+"""Where a trial runs: processes of this machine, or a Ray cluster."""

@@ -1,0 +1,169 @@
+"""The worker's side of a supervised process: start it, look at it, stop it, in bounded time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from autotune.errors import EnvironmentProblem
+from autotune.executor.supervisor import MARK, OWNER, owner_tag, start_time
+
+_START_S = 30.0  # a supervisor is up in 0.1 s; a machine too busy for this cannot measure either
+_SLACK_S = 5.0  # beyond the grace, for KILL and the look at /proc
+
+_PASSED = {
+    "HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONPATH", "SHELL", "SSL_CERT_DIR",
+    "SSL_CERT_FILE", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
+}  # fmt: skip
+_PASSED_PREFIXES = ("CUDA_", "HF_", "HIP_", "LC_", "NCCL_", "NVIDIA_", "ROCR_", "TRANSFORMERS_", "XDG_")
+_NEVER = {"HF_TOKEN", "HF_HUB_TOKEN"}  # a secret is passed by name only
+
+
+def server_environment(extra: Mapping[str, str], source: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment of a launched server: an allow-list of ``source`` plus ``extra``.
+
+    Thread counts such as ``OMP_NUM_THREADS`` are not passed: Ray sets them for its tasks, and they are the
+    configuration's to choose.
+    """
+    env = {
+        key: value
+        for key, value in source.items()
+        if (key in _PASSED or key.startswith(_PASSED_PREFIXES)) and key not in _NEVER
+    }
+    return {**env, **extra}
+
+
+class SupervisedProcess:
+    """Run a command under a supervisor.
+
+    Args:
+        argv: Program and arguments.
+        env: Complete environment.
+        log: File that receives its output, appended.
+        cwd: Working folder.
+        mark: ``store/study/trial/attempt``, kept in the environment so that a sweep finds leftovers.
+        grace_s: Between TERM and KILL.
+
+    Raises:
+        EnvironmentProblem: The program or the supervisor cannot be started.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        cwd: Path,
+        mark: str,
+        grace_s: float = 10.0,
+    ) -> None:
+        self.grace_s = grace_s
+        self.exit_code: int | None = None
+        self._buffer = b""
+        self._ended = False
+        marked = {**env, MARK: mark, OWNER: owner_tag()}
+        life_read, self._life = os.pipe()
+        self._status, status_write = os.pipe()
+        try:
+            launcher = subprocess.Popen(
+                [sys.executable, "-m", "autotune.executor.supervisor", str(life_read), str(status_write)],
+                pass_fds=(life_read, status_write),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**server_environment({}), "PYTHONPATH": _import_path(), MARK: mark, OWNER: owner_tag()},
+            )
+        finally:
+            os.close(life_read)
+            os.close(status_write)
+        order = {"argv": list(argv), "env": marked, "log": str(log), "cwd": str(cwd), "grace_s": grace_s}
+        try:
+            os.write(self._life, json.dumps(order).encode() + b"\n")
+            launcher.wait(_START_S)
+            first = self._message(time.monotonic() + _START_S)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            self.close()
+            raise EnvironmentProblem(f"the process supervisor did not start: {error}") from None
+        if first is None or "pid" not in first:
+            self.close()
+            reason = "no answer" if first is None else first.get("error")
+            raise EnvironmentProblem(f"cannot start {argv[0]}: {reason}")
+        self.pid = int(str(first["pid"]))
+        self.supervisor_pid = int(str(first["supervisor"]))
+        self._child_start = start_time(self.pid)
+
+    def poll(self) -> int | None:
+        """Return the exit code once the process ended (negative: by that signal), else ``None``."""
+        while self.exit_code is None and not self._ended and self._message(time.monotonic()) is not None:
+            continue
+        if self.exit_code is None and self._ended:  # the supervisor was killed, and its child with it
+            self.exit_code = -signal.SIGKILL
+        return self.exit_code
+
+    def stop(self) -> None:
+        """End the process and everything below it; returns when nothing is left. Idempotent."""
+        if not self._ended:
+            with contextlib.suppress(BrokenPipeError):  # it is gone: reading below finds the end of the pipe
+                os.write(self._life, b"stop\n")
+            deadline = time.monotonic() + self.grace_s + _SLACK_S
+            while not self._ended and time.monotonic() < deadline:
+                self._message(deadline)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the pipes; the supervisor then ends whatever is left by itself."""
+        for name in ("_life", "_status"):
+            number = getattr(self, name)
+            if number >= 0:
+                os.close(number)
+                setattr(self, name, -1)
+        self._ended = True
+
+    def _message(self, deadline: float) -> dict[str, object] | None:
+        """Return the supervisor's next message, or ``None`` when there is none by the deadline."""
+        while b"\n" not in self._buffer:
+            if self._ended:
+                return None
+            ready, _, _ = select.select([self._status], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return None
+            piece = os.read(self._status, 4096)
+            if not piece:
+                self._ended = True
+                return None
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message: dict[str, object] = json.loads(line)
+        if "exit" in message:
+            self.exit_code = int(str(message["exit"]))
+        self._ended = self._ended or "done" in message
+        return message
+
+    def __enter__(self) -> SupervisedProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _import_path() -> str:
+    """Return a PYTHONPATH under which this package is importable even from a bare checkout."""
+    package = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(
+        dict.fromkeys([package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    ).rstrip(os.pathsep)

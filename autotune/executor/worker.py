@@ -1,0 +1,241 @@
+"""One trial on one node: launch under the supervisor, wait until ready, measure, stop, report.
+
+Whatever a configuration or the world can do comes back as a :class:`Failure` with its cause; nothing is
+raised. ``python -m autotune.executor.worker JOB.json RESULT.json`` runs one job in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import platform
+import shlex
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+from autotune.core.redact import redact
+from autotune.errors import EnvironmentProblem, SpecError
+from autotune.executor.base import AttemptResult, Job
+from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.executor.supervisor import sweep_leftovers
+from autotune.measure.hardware import hardware_facts
+from autotune.measure.session import Measured, measure
+from autotune.measure.workload import Workload
+from autotune.systems.base import AttemptFailed, Driver, NotReady, System
+from autotune.systems.registry import build_system
+
+LOG_NAME = "server.log"
+_TAIL_LINES = 40
+_TAIL_BYTES = 64 * 1024
+_READY_POLL_S = 0.1
+_DEATH_POLL_S = 5.0  # an engine that stopped answering gets this long to be seen dead
+
+
+def run_attempt(job: Job, build: Callable[[Mapping[str, Any]], System] = build_system) -> AttemptResult:
+    """Measure one configuration.
+
+    Args:
+        job: What to run; its scratch folder is created.
+        build: Builds the system from its section.
+    """
+    started = time.time_ns()
+    scratch = Path(job.scratch)
+    facts: dict[str, Any] = {}
+    metrics: dict[str, Estimate] = {}
+    failure: Failure | None = None
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        metrics = _Attempt(job, build(job.system), scratch, facts).run()
+    except AttemptFailed as error:
+        failure = error.failure
+    except (EnvironmentProblem, SpecError) as error:
+        failure = Failure(Cause.WORKER_LOST, str(error))
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        failure = Failure(Cause.DISK_FULL if full else Cause.WORKER_LOST, str(error), traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 - a bug of ours must never be taken for the configuration's fault
+        failure = Failure(Cause.WORKER_LOST, f"{type(error).__name__}: {error}", traceback.format_exc())
+    if failure is not None:
+        tail = failure.log_tail or log_tail(scratch / LOG_NAME)
+        failure = replace(failure, message=redact(failure.message), log_tail=redact(tail))
+    measurement = Measurement(
+        metrics=metrics if failure is None else {},
+        failure=failure,
+        facts=facts,
+        started_ns=started,
+        ended_ns=time.time_ns(),
+        artifacts=_artifacts(scratch),
+    )
+    return AttemptResult(job.key, measurement, platform.node())
+
+
+class _Attempt:
+    """Hold what the phases of one attempt share."""
+
+    def __init__(self, job: Job, system: System, scratch: Path, facts: dict[str, Any]) -> None:
+        self.job = job
+        self.system = system
+        self.scratch = scratch
+        self.facts = facts
+        self.phases: dict[str, float] = {}
+        facts["phases_s"] = self.phases
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[name] = round(time.monotonic() - began, 3)
+
+    def run(self) -> dict[str, Estimate]:
+        job, system = self.job, self.system
+        prefix = mark_prefix(job)
+        swept = sweep_leftovers(prefix)
+        if swept:
+            self.facts["swept_processes"] = len(swept)
+        refused = system.check(job.config)
+        if refused is not None:
+            raise AttemptFailed(refused)
+        workload = Workload.from_dict(job.workload)
+        command = system.command(job.config, self.scratch)
+        (self.scratch / "command.txt").write_text(shlex.join(command.argv) + "\n", encoding="utf-8")
+        self.facts["argv"] = list(command.argv)
+        with self.phase("hardware"):
+            self.facts["hardware"] = hardware_facts()
+        process = SupervisedProcess(
+            command.argv,
+            env=server_environment(command.env),
+            log=self.scratch / LOG_NAME,
+            cwd=self.scratch,
+            mark=f"{prefix}{job.trial}/{job.attempt}",
+            grace_s=job.deadlines.stop_s,
+        )
+        try:
+            with self.phase("startup"):
+                driver = self.connect(process)
+            try:
+                return self.measure(process, driver, workload)
+            finally:
+                driver.close()
+        finally:
+            with self.phase("stop"):
+                process.stop()
+
+    def connect(self, process: SupervisedProcess) -> Driver:
+        """Wait for the launched process, noticing its death and the start-up deadline."""
+        limit = self.job.deadlines.startup_s
+        deadline = time.monotonic() + limit
+        while True:
+            code = process.poll()
+            if code is not None:
+                raise AttemptFailed(self.system.diagnose(code, log_tail(self.scratch / LOG_NAME)))
+            try:
+                return self.system.connect(self.scratch, deadline)
+            except NotReady:
+                if time.monotonic() > deadline:
+                    raise AttemptFailed(
+                        Failure(Cause.STARTUP_TIMEOUT, f"not ready after {limit:g} s")
+                    ) from None
+                time.sleep(_READY_POLL_S)
+
+    def measure(self, process: SupervisedProcess, driver: Driver, workload: Workload) -> dict[str, Estimate]:
+        """Load the system and return every metric."""
+        job = self.job
+        self.facts["system"] = dict(driver.facts())
+        deadline = time.monotonic() + job.deadlines.measure_s
+        try:
+            with self.phase("measure"):
+                measured = measure(
+                    driver,
+                    batch_size=self.system.batch_size(job.config),
+                    workload=workload,
+                    goal=job.goal,
+                    deadline=deadline,
+                )
+            self.keep(measured)
+            with self.phase("system_metrics"):
+                own = driver.metrics(deadline)
+        except AttemptFailed as error:
+            raise self.blame(process, error) from error
+        return {**measured.metrics, **own}
+
+    def keep(self, measured: Measured) -> None:
+        """Write the per-request table; raise for a measurement that must not be believed."""
+        with (self.scratch / "requests.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(record.to_dict()) + "\n" for record in measured.records)
+        self.facts["measured"] = dict(measured.facts)
+        if measured.invalid:
+            reasons = "; ".join(measured.invalid)
+            if measured.facts.get("stopped_by") == "deadline":
+                limit = self.job.deadlines.measure_s
+                raise AttemptFailed(Failure(Cause.TIME_LIMIT, f"{reasons} within {limit:g} s"))
+            raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, reasons))
+
+    def blame(self, process: SupervisedProcess, error: AttemptFailed) -> AttemptFailed:
+        """Return the failure with the better explanation: a dead process's own, where it died."""
+        if error.failure.cause is not Cause.CRASHED_UNDER_LOAD:
+            return error
+        deadline = time.monotonic() + _DEATH_POLL_S
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(_READY_POLL_S)
+        code = process.poll()
+        return (
+            error
+            if code is None
+            else AttemptFailed(self.system.diagnose(code, log_tail(self.scratch / LOG_NAME)))
+        )
+
+
+def mark_prefix(job: Job) -> str:
+    """Return the start of the environment mark of everything a study launches from one store."""
+    store = str(Path(job.scratch).parents[1]) if len(Path(job.scratch).parents) > 1 else job.scratch
+    return f"{hashlib.blake2b(store.encode(), digest_size=6).hexdigest()}/{job.study}/"
+
+
+def log_tail(path: Path) -> str:
+    """Return the last lines of a log, or an empty string when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-_TAIL_LINES:])
+
+
+def _artifacts(scratch: Path) -> dict[str, str]:
+    names = ("command.txt", "requests.jsonl", LOG_NAME)
+    return {name: str(scratch / name) for name in names if (scratch / name).exists()}
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a file so that whoever reads it sees all of it or none."""
+    draft = path.with_suffix(".part")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(data, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def main() -> None:
+    """Run the job of the file named first; write its result to the file named second."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # unwinds, and so cleans up
+    job = Job.from_dict(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    write_json(Path(sys.argv[2]), run_attempt(job).to_dict())
+
+
+if __name__ == "__main__":
+    main()

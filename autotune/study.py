@@ -1,0 +1,338 @@
+"""The study: the one mutable object. Ask for a trial, measure it, tell what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, overload
+
+from autotune.core import ranking
+from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates
+from autotune.core.objective import Objective, Outcome
+from autotune.core.space import Space
+from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState
+from autotune.engine.base import Engine
+from autotune.engine.registry import build_engine
+from autotune.errors import SpecError, StudyError, did_you_mean
+from autotune.ledger import Ledger, StudyRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEDGER_NAME = "ledger.sqlite"
+Metrics = Mapping[str, Estimate | float | int]
+
+
+class Study:
+    """Propose configurations and keep what was measured.
+
+    In memory unless ``path`` names a ledger; then every suggestion is committed before it is returned
+    and every measurement before :meth:`tell` returns, and opening the study again continues it.
+
+    Args:
+        space: What may vary.
+        objective: What is wanted; a mapping is read by :meth:`Objective.from_dict`.
+        engine: Name of the engine or its section of a study file.
+        seed: Of the engine; equal histories and seeds give equal suggestions.
+        name: Of the study within its ledger.
+        path: Ledger file; created if it is not there.
+        budget: Number of trials planned, which sizes the initial design.
+        spec: Whole study file as plain data, kept in the ledger for whoever resumes the study.
+
+    Raises:
+        StudyError: The ledger has a study of that name over another space.
+        LedgerError: The ledger is damaged or cannot be written.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        objective: Objective | Mapping[str, Any],
+        *,
+        engine: str | Mapping[str, Any] = "gp",
+        seed: int = 0,
+        name: str = "study",
+        path: str | Path | None = None,
+        budget: int | None = None,
+        spec: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.space = space
+        self.objective = objective if isinstance(objective, Objective) else Objective.from_dict(objective)
+        self.name = name
+        self.seed = seed
+        self.engine: Engine = build_engine(engine, budget=budget)
+        self.path = None if path is None else Path(path)
+        self.ledger = Ledger.open(":memory:" if self.path is None else self.path)
+        section = {"use": engine} if isinstance(engine, str) else dict(engine)
+        try:
+            row = self.ledger.study(name)
+            if row is None:
+                stored = dict(spec or {})
+                stored.setdefault("space", space.to_dict())
+                stored.setdefault("objective", self.objective.to_dict())
+                stored.setdefault("engine", {**section, "seed": seed})
+                self.ledger.create_study(
+                    name, spec=stored, fingerprint=space.fingerprint, seed=seed, engine=self.engine.name
+                )
+            else:
+                self._check_same(row)
+            self._trials = {trial.number: trial for trial in self.ledger.trials(name)}
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    @classmethod
+    def open(cls, path: str | Path, name: str | None = None) -> Study:
+        """Open a study that a ledger already has.
+
+        Args:
+            path: The ledger file, or the store folder that holds it.
+            name: Of the study; may be left out when the ledger has one only.
+
+        Raises:
+            StudyError: There is no such ledger or study.
+        """
+        file = Path(path)
+        if file.is_dir():
+            file = file / LEDGER_NAME
+        if not file.exists():
+            raise StudyError(f"no ledger at {file}", hint="`autotune run FILE` creates one")
+        with Ledger.open(file, read_only=True) as ledger:
+            row = find_study(ledger, name)
+        engine = dict(row.spec["engine"])
+        seed = int(engine.pop("seed", row.seed))
+        return cls(
+            Space.from_dict(row.spec["space"]),
+            Objective.from_dict(row.spec["objective"]),
+            engine=engine,
+            seed=seed,
+            name=row.name,
+            path=file,
+            budget=(row.spec.get("budget") or {}).get("trials"),
+        )
+
+    def _check_same(self, row: StudyRow) -> None:
+        if row.fingerprint == self.space.fingerprint:
+            return
+        old, new = row.spec["space"]["parameters"], self.space.to_dict()["parameters"]
+        changes = [
+            f"  {key}: {old.get(key, 'not there')} -> {new.get(key, 'not there')}"
+            for key in dict.fromkeys([*old, *new])
+            if old.get(key) != new.get(key)
+        ]
+        before, after = row.spec["space"].get("constraints", []), list(self.space.constraints)
+        if before != after:
+            changes.append(f"  constraints: {before} -> {after}")
+        raise StudyError(
+            f"study {self.name!r} was started over another search space:\n" + "\n".join(changes),
+            hint="use another name, or --new to start another study beside it",
+        )
+
+    # -- asking and telling ------------------------------------------------------------------------
+
+    @overload
+    def ask(self) -> Trial: ...
+
+    @overload
+    def ask(self, n: int) -> list[Trial]: ...
+
+    def ask(self, n: int | None = None) -> Trial | list[Trial]:
+        """Return the next trial, or a batch of up to ``n``; the suggestion is committed first.
+
+        Trials that were asked for and not told are pending: the engine takes them into account.
+
+        Raises:
+            StudyError: Every allowed configuration has been tried (only without ``n``; a batch comes
+                back shorter instead).
+        """
+        history = [t for t in self.trials if t.state.finished]
+        pending = [t.config for t in self.trials if not t.state.finished]
+        suggestions = self.engine.ask(self.space, self.objective, history, pending, n or 1, self.seed)
+        trials = [self.suggest(suggestion) for suggestion in suggestions]
+        if n is not None:
+            return trials
+        if not trials:
+            raise StudyError(
+                f"every one of the {len({t.number for t in self.trials})} allowed configurations has been tried"
+            )
+        return trials[0]
+
+    def suggest(self, suggestion: Suggestion) -> Trial:
+        """Commit a suggestion that did not come from the engine, such as a repeat, as a waiting trial."""
+        number = len(self._trials)
+        self.ledger.add_trial(self.name, number, suggestion)
+        return self._refresh(number)
+
+    def tell(
+        self, trial: Trial | int, metrics: Metrics | None = None, *, failure: str | Failure | None = None
+    ) -> Trial:
+        """Record what came of a trial: its metrics or why there are none.
+
+        Args:
+            trial: The trial or its number.
+            metrics: Floats or :class:`Estimate` objects, by name.
+            failure: A cause such as ``"out_of_memory"``, or a :class:`Failure`.
+
+        Raises:
+            SpecError: A number is not finite, a cause is unknown, or both or neither were given.
+            StudyError: There is no such trial, or it was told already.
+        """
+        number = trial if isinstance(trial, int) else trial.number
+        found = self._trials.get(number)
+        if found is None:
+            raise StudyError(f"study {self.name!r} has no trial {number}")
+        if found.state.finished:
+            raise StudyError(f"trial {number} was told already: {found.state.value}")
+        measurement = _measurement(metrics, failure)
+        attempt = self.start_attempt(number, executor="caller")
+        self.finish_attempt(number, attempt, measurement, state=state_of(measurement))
+        return self._trials[number]
+
+    def add(
+        self, config: Mapping[str, Any], metrics: Metrics | None = None, *, failure: str | Failure | None = None
+    ) -> Trial:
+        """Insert an earlier measurement of ``config``; it counts like any other trial.
+
+        Raises:
+            SpecError: The configuration is not in the space, or as for :meth:`tell`.
+        """
+        suggestion = Suggestion(self.space.validate(config), Reason.ADDED)
+        measurement = _measurement(metrics, failure)
+        number = len(self._trials)
+        self.ledger.add_measured(self.name, number, suggestion, measurement, state_of(measurement))
+        return self._refresh(number)
+
+    # -- steps of an attempt, for whoever runs the trials -------------------------------------------
+
+    def start_attempt(self, number: int, *, executor: str, scratch: str = "") -> int:
+        """Commit that an attempt starts; return its number, counted from 1."""
+        attempt = self.ledger.start_attempt(self.name, number, executor, scratch)
+        self._refresh(number)
+        return attempt
+
+    def finish_attempt(
+        self, number: int, attempt: int, measurement: Measurement, *, state: TrialState, node: str = ""
+    ) -> bool:
+        """Commit the result of an attempt; return whether it entered the history now (promise P2)."""
+        entered = self.ledger.finish_attempt(
+            self.name, number, attempt, measurement, node=node, state=state
+        )
+        self._refresh(number)
+        return entered
+
+    def requeue(self, number: int) -> None:
+        """Put a trial whose attempt was lost back to WAITING."""
+        self.ledger.requeue(self.name, number)
+        self._refresh(number)
+
+    def abandon(self, number: int) -> None:
+        """Give a trial up for good; nothing is learned from it."""
+        self.ledger.abandon(self.name, number)
+        self._refresh(number)
+
+    def _refresh(self, number: int) -> Trial:
+        trial = self.ledger.trial(self.name, number)
+        self._trials[number] = trial
+        return trial
+
+    # -- reading ------------------------------------------------------------------------------------
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Every trial in number order."""
+        return [self._trials[number] for number in sorted(self._trials)]
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial that keeps every limit, repeats of a configuration pooled; ``None`` if none does."""
+        return ranking.best_trial(self.trials, self.objective)
+
+    @property
+    def pareto_front(self) -> list[Trial]:
+        """Feasible trials that no other one beats in every goal."""
+        return ranking.pareto_front(self.trials, self.objective)
+
+    def outcome(self, trial: Trial) -> Outcome:
+        """Apply the objective to a trial's measurement."""
+        return self.objective.score(trial.metrics)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per trial: state, parameters, metrics with ``.sem``, failure, reason."""
+        import pandas as pd
+
+        rows = []
+        for trial in self.trials:
+            row: dict[str, Any] = {"number": trial.number, "state": trial.state.value}
+            row |= {f"params.{name}": value for name, value in trial.config.items()}
+            for name, estimate in trial.metrics.items():
+                row |= {f"metrics.{name}": estimate.value, f"metrics.{name}.sem": estimate.sem}
+            row["feasible"] = trial.state is TrialState.COMPLETED and self.outcome(trial).feasible
+            row["failure"] = trial.failure.cause.value if trial.failure else None
+            row["reason"] = trial.suggestion.reason.value
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def close(self) -> None:
+        """Close the ledger. Idempotent."""
+        self.ledger.close()
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def find_study(ledger: Ledger, name: str | None) -> StudyRow:
+    """Return the study called ``name``, or the only one.
+
+    Raises:
+        StudyError: There is none, or no name was given and there are several.
+    """
+    rows = ledger.studies()
+    names = [row.name for row in rows]
+    if name is None:
+        if len(rows) == 1:
+            return rows[0]
+        found = f"found {', '.join(names)}" if names else "found none"
+        raise StudyError(f"name a study; {found}")
+    row = ledger.study(name)
+    if row is None:
+        allowed = ", ".join(names) or "none yet"
+        raise StudyError(f"no study {name!r}; the ledger has: {allowed}", hint=did_you_mean(name, names))
+    return row
+
+
+def state_of(measurement: Measurement) -> TrialState:
+    """Return the final state that a measurement gives its trial."""
+    if measurement.failure is None:
+        return TrialState.COMPLETED
+    at_fault = measurement.failure.cause.configuration_at_fault
+    return TrialState.INFEASIBLE if at_fault else TrialState.FAILED
+
+
+def _measurement(metrics: Metrics | None, failure: str | Failure | None) -> Measurement:
+    if (metrics is None) == (failure is None):
+        raise SpecError("tell needs either metrics or a failure")
+    if metrics is not None:
+        if not metrics:
+            raise SpecError("metrics must not be empty; a configuration that gave none is a failure")
+        return Measurement(metrics=as_estimates(metrics))
+    if isinstance(failure, Failure):
+        return Measurement(failure=failure)
+    causes: Sequence[str] = [cause.value for cause in Cause]
+    if failure not in causes:
+        raise SpecError(
+            f"unknown failure cause {failure!r}; allowed: {', '.join(causes)}",
+            hint=did_you_mean(str(failure), causes),
+        )
+    return Measurement(failure=Failure(Cause(failure)))
+
+
+__all__ = ["LEDGER_NAME", "Config", "Study", "find_study", "state_of"]
