@@ -1,1 +1,1 @@
-
+"""What is tuned: one module per kind of inference system."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -84,8 +84,11 @@ class System(Protocol):
     def to_dict(self) -> dict[str, Any]:
         """Return the section that :meth:`from_dict` reads back."""
 
-    def prepare(self) -> None:
+    def prepare(self, log: Callable[[str], None]) -> None:
         """Do once per study, on the driver, what every trial needs (make or check the model).
+
+        Args:
+            log: Shows a line to the user while this takes its time.
 
         Raises:
             EnvironmentProblem: A package or the model is missing.

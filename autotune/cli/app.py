@@ -1,0 +1,173 @@
+"""The ``autotune`` command: its group, and the one place where errors become exit codes.
+
+Exit codes: 0 done, 2 usage or spec, 3 environment, 4 nothing feasible, 5 interrupted and resumable,
+6 internal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from autotune import __version__
+from autotune.cli.output import echo, echo_error, echo_json
+from autotune.errors import AutotuneError, Interrupted, did_you_mean
+
+USAGE, INTERNAL = 2, 6
+
+_COMMANDS = {
+    # name -> module:attribute, in the order of the help
+    "run": "autotune.cli.study:run",
+    "resume": "autotune.cli.study:resume",
+    "check": "autotune.cli.plan:check",
+    "measure": "autotune.cli.plan:measure",
+    "status": "autotune.cli.show:status",
+    "best": "autotune.cli.show:best",
+    "list": "autotune.cli.show:list_",
+    "sync": "autotune.cli.mirror:sync",
+    "ui": "autotune.cli.mirror:ui",
+    "doctor": "autotune.cli.doctor:doctor",
+    "make-model": "autotune.cli.model:make_model",
+    "version": "autotune.cli.show:version",
+}
+
+
+class Commands(click.Group):
+    """Import a command's module when it is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or ``None``."""
+        target = _COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an unknown one names those that exist and the nearest."""
+        name = args[0] if args else ""
+        if not name.startswith("-") and name not in _COMMANDS:
+            error = click.UsageError(f"unknown command {name!r}; allowed: {', '.join(_COMMANDS)}", ctx)
+            error.hint = did_you_mean(name, _COMMANDS)  # type: ignore[attr-defined]
+            raise error
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=False,
+)
+@click.version_option(__version__, prog_name="autotune", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an internal error.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the log of what happens inside.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool, verbose: bool) -> None:
+    """Find the best way to serve a model, in few trials, with numbers one can trust.
+
+    Start with `autotune run FILE`, or `autotune doctor` to see what works on this machine.
+    """
+    ctx.obj = {"debug": debug}
+    _log_to_stderr(verbose)
+
+
+def _log_to_stderr(verbose: bool) -> None:
+    import logging
+
+    log = logging.getLogger("autotune")
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code.
+
+    Args:
+        argv: Arguments without the program's name; those of the process when not given.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in args
+    try:
+        return _invoke(args)
+    except click.exceptions.Exit as done:  # --help, --version
+        return done.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        echo(error.format_message())
+        return USAGE
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx is not None else "autotune"
+        hint = getattr(error, "hint", "") or f"see `{path} --help`"
+        return _fail(_lower(error.format_message()), hint, USAGE, as_json)
+    except click.ClickException as error:
+        return _fail(_lower(error.format_message()), "", USAGE, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("stopped", "nothing that was measured is lost", Interrupted.exit_code, as_json)
+    except AutotuneError as error:
+        return _fail(error.message, error.hint, error.exit_code, as_json)
+    except BrokenPipeError:
+        # The reader has all it wanted (`| head`). Without this the interpreter complains when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the outermost door: whatever broke inside becomes exit code 6
+        return _internal(error, args)
+
+
+def _invoke(args: list[str]) -> int:
+    with cli.make_context("autotune", args) as context:
+        code = cli.invoke(context)
+    sys.stdout.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, hint: str, code: int, as_json: bool) -> int:
+    echo_error(message, hint)
+    if as_json:
+        echo_json({"error": {"message": message, "hint": hint, "exit_code": code}})
+    return code
+
+
+def _internal(error: Exception, args: Sequence[str]) -> int:
+    from autotune.core.redact import redact
+
+    text = redact("".join(traceback.format_exception(error)))
+    said = redact(f"{type(error).__name__}: {error}".splitlines()[0])
+    if "--debug" in args:
+        sys.stderr.write(text)
+        hint = ""
+    else:
+        hint = _save_traceback(text)
+    return _fail(f"internal: {said}", hint, INTERNAL, "--json" in args)
+
+
+def _save_traceback(text: str) -> str:
+    """Write the traceback to a file; return the sentence that says where."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="autotune-error-", suffix=".txt", delete=False
+        ) as file:
+            file.write(text)
+    except OSError as problem:
+        return f"the traceback could not be written ({problem}); repeat with `autotune --debug ...`"
+    return f"this is a mistake in autotune; the traceback is in {file.name}"
+
+
+def _lower(message: str) -> str:
+    """Return a message of click in our style: small first letter, no full stop."""
+    text = message.strip().rstrip(".")
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,279 @@
+"""``autotune doctor``: what works on this machine, and what to do about what does not."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import click
+
+from autotune.cli.options import json_option, store_option
+from autotune.cli.output import echo, echo_json
+
+REQUIRED = (
+    "botorch",
+    "click",
+    "gpytorch",
+    "mlflow",
+    "numpy",
+    "optuna",
+    "psutil",
+    "pyyaml",
+    "ray",
+    "rich",
+    "scipy",
+    "torch",
+)
+OPTIONAL = {
+    "transformers": "the transformers system",
+    "accelerate": "the transformers system",
+    "safetensors": "the transformers system",
+    "tokenizers": "the transformers system",
+    "torchao": "quantization in the transformers system",
+}
+CONNECT_S = 2.0
+"""Longest wait for a cluster or a tracking server to answer."""
+
+_GIB = 2**30
+_DISK_WARN, _DISK_LEAST = 5 * _GIB, _GIB // 4  # a model and its logs; the ledger alone
+_MEMORY_WARN = 2 * _GIB  # Ray and one small model
+_SHM_WARN = _GIB // 4  # Ray's object store lies there
+_FILES_LEAST = 1024  # Ray's own processes open a few hundred
+
+Status = Literal["ok", "warn", "missing"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """Hold what one look at the machine found.
+
+    Args:
+        name: What was looked at.
+        status: ``ok``, ``warn`` (works, with a drawback) or ``missing`` (required and not there).
+        found: What is there.
+        advice: What to do; empty when nothing needs to be done.
+    """
+
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+@click.command()
+@store_option
+@json_option
+def doctor(store: Path, as_json: bool) -> int:
+    """Say what works on this machine.
+
+    And what to do about the rest.
+    """
+    checks: list[Check] = []
+    for check in examine(store):
+        checks.append(check)
+        if not as_json:
+            echo(f"{check.status:<8} {check.name:<13} {check.found}".rstrip())
+            if check.advice:
+                echo(f"{'':<22} {check.advice}")
+    missing = [check.name for check in checks if check.status == "missing"]
+    if as_json:
+        echo_json({"ok": not missing, "checks": [asdict(check) for check in checks]})
+    else:
+        echo(f"missing: {', '.join(missing)}" if missing else "everything required is there")
+    return 3 if missing else 0
+
+
+def examine(store: Path) -> Iterator[Check]:
+    """Look at everything in turn; loads none of the heavy packages."""
+    yield _python()
+    yield from _packages()
+    yield _processors()
+    yield _memory()
+    yield _accelerators()
+    yield _files()
+    yield _shared_memory()
+    yield _folder("store", store)
+    yield _folder("cache", _cache_folder())
+    yield _ray_address(os.environ.get("RAY_ADDRESS", ""))
+    yield _tracking(os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db"))
+
+
+def _python() -> Check:
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if platform.system() != "Linux":
+        return Check("python", "warn", found, "autotune is tested on Linux only")
+    return Check("python", "ok", found)
+
+
+def _packages() -> Iterator[Check]:
+    for name in REQUIRED:
+        version = _version(name)
+        if version is None:
+            yield Check(name, "missing", "not installed", f"pip install {name}")
+        else:
+            yield Check(name, "ok", version)
+    for name, purpose in OPTIONAL.items():
+        version = _version(name)
+        if version is None:
+            yield Check(
+                name,
+                "warn",
+                f"not installed; {purpose} needs it",
+                "pip install 'autotune-inference[transformers]'",
+            )
+        else:
+            yield Check(name, "ok", version)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processors() -> Check:
+    count = len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    found = f"{count}, load {load:.1f}"
+    if load > count:
+        return Check("processors", "warn", found, "other work runs here: measurements will be noisy")
+    return Check("processors", "ok", found)
+
+
+def _memory() -> Check:
+    try:
+        import psutil
+    except ImportError:
+        return Check("memory", "warn", "unknown without psutil")
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / _GIB:.1f} GiB free of {memory.total / _GIB:.1f} GiB"
+    if memory.available < _MEMORY_WARN:
+        return Check("memory", "warn", found, "close other programs: a model and Ray may not fit")
+    return Check("memory", "ok", found)
+
+
+def _accelerators() -> Check:
+    if shutil.which("nvidia-smi") is None:
+        return Check("accelerators", "ok", "none found: systems run on the processors")
+    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("accelerators", "warn", f"nvidia-smi failed: {error}", "check the driver")
+    names = [line.strip() for line in answer.stdout.splitlines() if line.strip()]
+    if answer.returncode != 0 or not names:
+        said = (answer.stderr or answer.stdout).strip().splitlines()[:1]
+        return Check("accelerators", "warn", f"nvidia-smi failed: {''.join(said)}", "check the driver")
+    return Check("accelerators", "ok", "; ".join(names))
+
+
+def _files() -> Check:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = f"{soft} open files"
+    if soft != resource.RLIM_INFINITY and soft < _FILES_LEAST:
+        top = "unlimited" if hard == resource.RLIM_INFINITY else hard
+        return Check("ulimit -n", "warn", found, f"`ulimit -n 65536` before a run (at most {top} here)")
+    return Check("ulimit -n", "ok", found)
+
+
+def _shared_memory() -> Check:
+    folder = Path("/dev/shm")  # noqa: S108 - the system's own shared memory, only looked at
+    if not folder.is_dir():
+        return Check("shared memory", "warn", "no /dev/shm", "Ray will use the disk instead and be slow")
+    free = shutil.disk_usage(folder).free
+    found = f"{free / _GIB:.1f} GiB free"
+    if free < _SHM_WARN:
+        return Check(
+            "shared memory", "warn", found, "give the container more, such as docker run --shm-size=1g"
+        )
+    return Check("shared memory", "ok", found)
+
+
+def _folder(name: str, folder: Path) -> Check:
+    """Say whether files can be written in ``folder``, made or to be made, and how much room there is."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        return Check(
+            name, "missing", f"{folder}: cannot be written", f"make {there} writable or name another"
+        )
+    free = shutil.disk_usage(there).free
+    found = f"{folder}: {free / _GIB:.1f} GiB free"
+    if free < _DISK_LEAST:
+        return Check(name, "missing", found, "free some disk space")
+    if free < _DISK_WARN:
+        return Check(name, "warn", found, "models and logs may not fit")
+    return Check(name, "ok", found)
+
+
+def _cache_folder() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(root) / "autotune"
+
+
+def _ray_address(address: str) -> Check:
+    if not address or address in ("local", "auto"):
+        found = f"RAY_ADDRESS={address}" if address else "RAY_ADDRESS is not set"
+        return Check(
+            "ray cluster",
+            "ok",
+            f"{found}: " + ("found by Ray itself" if address == "auto" else "a local one is started"),
+        )
+    host, port = _host_and_port(
+        address if "://" in address else f"ray://{address}", 10001 if "://" in address else 6379
+    )
+    problem = _unreachable(host, port)
+    if problem:
+        advice = "start the cluster, correct RAY_ADDRESS, or unset it to run locally"
+        return Check("ray cluster", "missing", f"RAY_ADDRESS={address}: {problem}", advice)
+    return Check("ray cluster", "ok", f"RAY_ADDRESS={address} answers")
+
+
+def _tracking(uri: str) -> Check:
+    from autotune.core.redact import redact
+
+    shown = redact(uri)
+    if uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///")).absolute().parent
+        check = _folder("mlflow store", folder)
+        return Check(
+            "mlflow store", check.status, f"{shown}: {check.found.rpartition(': ')[2]}", check.advice
+        )
+    if uri.startswith(("http://", "https://")):
+        host, port = _host_and_port(uri, 443 if uri.startswith("https") else 80)
+        problem = _unreachable(host, port)
+        if problem:
+            # Tracking never stops a study, so an absent server is no reason to refuse to work.
+            return Check("mlflow store", "warn", f"{shown}: {problem}", "`autotune sync` completes it later")
+        return Check("mlflow store", "ok", f"{shown} answers")
+    return Check("mlflow store", "ok", shown)
+
+
+def _host_and_port(address: str, default: int) -> tuple[str, int]:
+    parts = urlsplit(address)
+    try:
+        return parts.hostname or "", parts.port or default
+    except ValueError:  # the port is no number
+        return parts.hostname or "", 0
+
+
+def _unreachable(host: str, port: int) -> str:
+    """Return why nothing answers there, or an empty text."""
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_S).close()
+    except OSError as error:
+        return f"no answer from {host}:{port} ({error.strerror or error})"
+    return ""

@@ -1,0 +1,63 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from autotune.errors import SpecError
+
+STORE = "autotune-runs"
+"""Folder of the ledger and of what the trials leave, unless ``--store`` or ``AUTOTUNE_STORE`` names one."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def store_option(command: F) -> F:
+    """Add ``--store``."""
+    return click.option(
+        "--store",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path(STORE),
+        envvar="AUTOTUNE_STORE",
+        show_default=True,
+        show_envvar=True,
+        help="Folder of the ledger and of what the trials leave.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print data instead of text.")(command)
+
+
+def set_option(command: F) -> F:
+    """Add ``--set KEY=VALUE``."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Set a key of the file, such as workload.rate=8; may be repeated.",
+    )(command)
+
+
+def read_pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:
+    """Return ``("a=1", "b=2")`` as a mapping of text.
+
+    Raises:
+        SpecError: One has no ``=``, or a name is there twice.
+    """
+    result: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise SpecError(f"{option} wants NAME=VALUE, found {pair!r}")
+        if name in result:
+            raise SpecError(f"{option} {name} is there twice: {result[name]!r} and {value!r}")
+        result[name] = value.strip()
+    return result

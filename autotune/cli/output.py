@@ -1,0 +1,38 @@
+"""What the commands write: text or JSON to standard output, errors to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, TextIO
+
+
+def echo(text: str, stream: TextIO | None = None) -> None:
+    """Write text and a line end; characters that the stream does not know are replaced.
+
+    Raises:
+        BrokenPipeError: The reader went away.
+    """
+    out = sys.stdout if stream is None else stream
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
+    out.write(text + "\n")
+    out.flush()
+
+
+def echo_json(data: Any) -> None:
+    """Write one JSON document on one line."""
+    echo(json.dumps(data, allow_nan=False, ensure_ascii=False))
+
+
+def echo_error(message: str, hint: str = "") -> None:
+    """Write ``error: message`` and the hint on a line of its own, secrets masked."""
+    from autotune.core.redact import redact
+
+    try:
+        echo(redact(f"error: {message}" + (f"\n  {hint}" if hint else "")), sys.stderr)
+    except (OSError, ValueError):  # nobody reads errors: the exit code still tells
+        return

@@ -1,0 +1,66 @@
+"""Studies of a store as the commands that only look need them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autotune.errors import StudyError
+
+if TYPE_CHECKING:
+    from autotune.ledger import Ledger, StudyRow
+    from autotune.report.view import StudyView
+
+
+def open_ledger(store: Path) -> Ledger:
+    """Open the ledger of a store for reading.
+
+    Raises:
+        StudyError: There is none.
+        LedgerError: It is damaged.
+    """
+    from autotune.ledger import Ledger
+    from autotune.study import LEDGER_NAME
+
+    file = store if store.is_file() else store / LEDGER_NAME
+    if not file.exists():
+        raise StudyError(
+            f"no study in {store}: there is no {LEDGER_NAME}",
+            hint="`autotune run FILE` creates one; `--store` names another folder",
+        )
+    return Ledger.open(file, create=False, read_only=True)
+
+
+def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
+    """Return a study of the ledger as it stands."""
+    from autotune.core.objective import Objective
+    from autotune.core.space import Space
+    from autotune.core.trial import TrialState
+    from autotune.report.view import StudyView
+
+    trials = ledger.trials(row.name)
+    running = []
+    for trial in trials:
+        if trial.state is TrialState.RUNNING:
+            last = ledger.attempts(row.name, trial.number)[-1]
+            running.append((trial.number, last.attempt, last.started_ns))
+    budget = row.spec.get("budget") or {}
+    tracking = row.spec.get("tracking") or {}
+    return StudyView(
+        name=row.name,
+        space=Space.from_dict(row.spec["space"]),
+        objective=Objective.from_dict(row.spec["objective"]),
+        trials=tuple(trials),
+        state=row.state.lower(),
+        budget_trials=_count(budget.get("trials")),
+        started_ns=row.created_ns,
+        now_ns=time.time_ns(),
+        running=tuple(running),
+        ledger=str(ledger.path or ""),
+        tracking=str(tracking.get("mlflow") or ""),
+    )
+
+
+def _count(raw: object) -> int | None:
+    return int(raw) if isinstance(raw, int | str) and str(raw).isdigit() else None

@@ -1,0 +1,173 @@
+"""Commands that only look: status, best, list, version."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autotune import __version__
+from autotune.cli.options import json_option, store_option
+from autotune.cli.output import echo, echo_json
+from autotune.cli.reading import open_ledger, read_view
+from autotune.errors import NothingFeasible, StudyError
+
+if TYPE_CHECKING:
+    from autotune.ledger import StudyRow
+
+
+@click.command()
+@click.argument("study", required=False)
+@store_option
+@json_option
+def status(study: str | None, store: Path, as_json: bool) -> None:
+    """Show the trials of STUDY.
+
+    Without a name, the only study of the store, or a list of them.
+    """
+    from autotune.report.summary import summary, summary_json
+    from autotune.study import find_study
+
+    with open_ledger(store) as ledger:
+        rows = ledger.studies()
+        if study is None and len(rows) != 1:
+            _list_studies(store, as_json)
+            return
+        view = read_view(ledger, find_study(ledger, study))
+    if as_json:
+        echo_json(summary_json(view))
+    else:
+        echo(summary(view))
+
+
+@click.command()
+@click.argument("study", required=False)
+@store_option
+@json_option
+def best(study: str | None, store: Path, as_json: bool) -> None:
+    """Show the best configuration of STUDY.
+
+    With its metrics beside those of the default, and the command that deploys it.
+    """
+    from autotune.report.summary import best_lines, summary_json
+    from autotune.study import find_study
+
+    with open_ledger(store) as ledger:
+        row = find_study(ledger, study)
+        view = read_view(ledger, row)
+    if view.best is None:
+        raise NothingFeasible(
+            f"study {row.name!r} has no configuration that keeps every limit yet",
+            hint=f"`autotune status {row.name}` shows the trials; "
+            "a larger budget or a looser limit may find one",
+        )
+    deploy = _deploy(row, view.best.config)
+    if as_json:
+        data = summary_json(view)
+        keys = ("schema", "study", "state", "best", "default", "improvement", "verdict")
+        echo_json({**{key: data[key] for key in keys}, "deploy": deploy})
+        return
+    echo("\n".join(best_lines(view)))
+    if deploy:
+        echo(f"deploy:\n  {shlex.join(deploy)}")
+
+
+def _deploy(row: StudyRow, config: dict[str, Any]) -> list[str]:
+    """Return the command that deploys a configuration; empty for a study without a system."""
+    if not row.spec.get("system"):
+        return []
+    from autotune.systems.registry import build_system
+
+    return build_system(row.spec["system"]).deploy(config)
+
+
+KINDS = ("spaces", "objectives", "systems", "engines", "studies", "metrics")
+
+
+@click.command("list")
+@click.argument("kind", required=False, type=click.Choice(KINDS))
+@store_option
+@json_option
+def list_(kind: str | None, store: Path, as_json: bool) -> None:
+    """List what there is to choose from.
+
+    Search spaces, objectives, systems, engines, metrics, and the studies of the store.
+    """
+    found = {name: _entries(name, store) for name in ((kind,) if kind else KINDS)}
+    if as_json:
+        echo_json(found)
+        return
+    for name, entries in found.items():
+        if kind is None:
+            echo(f"{name}:")
+        size = max((len(key) for key in entries), default=0)
+        for key, text in entries.items():
+            echo(f"{'' if kind else '  '}{key.ljust(size)}  {text}".rstrip())
+        if not entries:
+            echo(f"{'' if kind else '  '}none")
+
+
+def _entries(kind: str, store: Path) -> dict[str, str]:
+    """Return names and a line about each."""
+    if kind == "metrics":
+        return _metrics()
+    if kind == "systems":
+        from autotune.systems.registry import SYSTEMS
+
+        return dict.fromkeys(SYSTEMS.names(), "")
+    if kind == "engines":
+        from autotune.engine.registry import ENGINES
+
+        return dict.fromkeys(ENGINES.names(), "")
+    if kind == "studies":
+        return _studies(store)
+    from autotune.spec.catalogue import entries
+
+    return entries("search_spaces" if kind == "spaces" else kind)
+
+
+def _metrics() -> dict[str, str]:
+    from autotune.core.metric import METRICS
+
+    result = {}
+    for name, info in METRICS.items():
+        shown = f"{name}.{{{','.join(info.statistics)}}}" if info.statistics else name
+        unit = "" if info.unit == "1" else f" [{info.unit}]"
+        result[shown] = f"{info.direction}: {info.description}{unit}"
+    return result
+
+
+def _studies(store: Path) -> dict[str, str]:
+    try:
+        ledger = open_ledger(store)
+    except StudyError:  # a store that is not there yet has no studies
+        return {}
+    with ledger:
+        return {
+            row.name: f"{row.state.lower()}, {len(ledger.trials(row.name))} trials, engine {row.engine}"
+            for row in ledger.studies()
+        }
+
+
+def _list_studies(store: Path, as_json: bool) -> None:
+    studies = _studies(store)
+    if as_json:
+        echo_json({"studies": studies})
+        return
+    size = max((len(name) for name in studies), default=0)
+    for name, text in studies.items():
+        echo(f"{name.ljust(size)}  {text}")
+    if not studies:
+        echo("no studies yet; `autotune run FILE` creates one")
+
+
+@click.command()
+@json_option
+def version(as_json: bool) -> None:
+    """Print the version."""
+    if as_json:
+        echo_json({"version": __version__})
+    else:
+        echo(f"autotune {__version__}")

@@ -1,0 +1,141 @@
+"""Commands that measure: run and resume."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from autotune.cli.options import json_option, set_option, store_option
+from autotune.cli.reading import open_ledger
+from autotune.errors import Interrupted, NothingFeasible
+
+if TYPE_CHECKING:
+    from autotune.report.view import View
+    from autotune.runner import RunSummary
+    from autotune.spec.study_file import StudySpec
+
+
+def _run_options(command: Any) -> Any:
+    options = (
+        click.option("--local", is_flag=True, help="Run trials in child processes instead of on Ray."),
+        click.option("--trials", type=click.IntRange(1), help="Trials in all (budget.trials)."),
+        click.option("--parallel", help="Trials at once, or auto (budget.parallel)."),
+        click.option("--no-mlflow", is_flag=True, help="Do not mirror the study to MLflow."),
+        click.option("-q", "--quiet", is_flag=True, help="Show the result only."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@set_option
+@click.option("--new", is_flag=True, help="Start another study beside one of the same name.")
+@_run_options
+@store_option
+@json_option
+def run(
+    file: Path,
+    overrides: tuple[str, ...],
+    new: bool,
+    local: bool,
+    trials: int | None,
+    parallel: str | None,
+    no_mlflow: bool,
+    quiet: bool,
+    store: Path,
+    as_json: bool,
+) -> int:
+    """Tune what FILE describes.
+
+    Creates the study of that name, or goes on with it. Ctrl-C stops and keeps everything measured; the same command goes on.
+    """
+    from autotune.spec.load import load_study_file
+
+    spec = load_study_file(file, (*overrides, *_budget(trials, parallel)))
+    return _execute(spec, store, new, local, not no_mlflow, quiet, as_json)
+
+
+@click.command()
+@click.argument("study", required=False)
+@set_option
+@_run_options
+@store_option
+@json_option
+def resume(
+    study: str | None,
+    overrides: tuple[str, ...],
+    local: bool,
+    trials: int | None,
+    parallel: str | None,
+    no_mlflow: bool,
+    quiet: bool,
+    store: Path,
+    as_json: bool,
+) -> int:
+    """Go on with STUDY, without its file."""
+    from autotune.spec.load import study_spec_from_dict
+    from autotune.study import find_study
+
+    with open_ledger(store) as ledger:
+        row = find_study(ledger, study)
+    spec = study_spec_from_dict({**row.spec, "name": row.name}, (*overrides, *_budget(trials, parallel)))
+    return _execute(spec, store, False, local, not no_mlflow, quiet, as_json)
+
+
+def _budget(trials: int | None, parallel: str | None) -> list[str]:
+    pairs = (("trials", trials), ("parallel", parallel))
+    return [f"budget.{key}={value}" for key, value in pairs if value is not None]
+
+
+def choose_view(*, as_json: bool, quiet: bool) -> View:
+    """Return the live view for a terminal, plain lines for a pipe, or what the options ask for."""
+    from autotune.report.live import LiveView, is_terminal
+    from autotune.report.plain import JsonView, PlainView, QuietView
+
+    if as_json:
+        return JsonView()
+    if quiet:
+        return QuietView()
+    return LiveView() if is_terminal(sys.stdout) else PlainView()
+
+
+def _execute(
+    spec: StudySpec, store: Path, new: bool, local: bool, tracking: bool, quiet: bool, as_json: bool
+) -> int:
+    from autotune.runner import run_study
+
+    view = choose_view(as_json=as_json, quiet=quiet)
+    try:
+        done = run_study(spec, store=store, view=view, new=new, local=local, tracking=tracking)
+        view.finish(done.view, closing_text(done, store))
+    finally:
+        view.close()
+    if done.state == "interrupted":
+        return Interrupted.exit_code
+    return 0 if done.view.best is not None else NothingFeasible.exit_code
+
+
+def closing_text(done: RunSummary, store: Path) -> str:
+    """Return what a person reads at the end of a run: the summary and what to do next."""
+    from autotune.cli.options import STORE
+    from autotune.report.summary import summary
+
+    name = done.view.name
+    where = "" if str(store) == STORE else f" --store {store}"
+    lines = ["", summary(done.view), f"ledger: {done.view.ledger}"]
+    if done.view.tracking:
+        lines.append(f"mlflow: {done.view.tracking} (`autotune ui {name}{where}`)")
+    if done.mirror_pending:
+        lines.append(
+            f"{done.mirror_pending} items are not in MLflow yet; `autotune sync {name}{where}` completes them"
+        )
+    if done.state == "interrupted":
+        lines.append(f"stopped; `autotune resume {name}{where}` goes on")
+    elif done.view.best is not None:
+        lines.append(f"`autotune best {name}{where}` shows the command that deploys it")
+    return "\n".join(lines)

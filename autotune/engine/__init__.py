@@ -1,0 +1,1 @@
+"""Where to look next: engines that propose configurations."""

@@ -1,0 +1,1 @@
+"""The Gaussian-process engine on BoTorch and GPyTorch."""

@@ -1,0 +1,1 @@
+"""Our engine inside other tools."""

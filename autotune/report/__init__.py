@@ -1,0 +1,1 @@
+"""What a person reads: the live view, plain lines, tables and the summary."""

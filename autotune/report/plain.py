@@ -1,0 +1,199 @@
+"""Progress for pipes, logs and machines: one line per event, no colours, no cursor movements."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from autotune.core.trial import Trial, TrialState
+from autotune.report.summary import heading, summary_json, trial_json
+from autotune.report.tables import note_of, state_word
+from autotune.report.text import show_config, show_estimate, show_seconds
+from autotune.report.view import StudyView, time_left_s
+
+
+class Output:
+    """Write lines to a stream that may be closed under our feet, or may know few characters.
+
+    Args:
+        stream: ``sys.stdout`` when not given.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = sys.stdout if stream is None else stream
+        self.closed = False
+
+    def line(self, text: str) -> None:
+        """Write one line at once; after the reader is gone, nothing."""
+        if self.closed:
+            return
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
+        try:
+            self.stream.write(text + "\n")
+            self.stream.flush()
+        except (OSError, ValueError):  # a broken pipe, a full disk; or the stream was closed
+            self.closed = True
+
+
+class Changes:
+    """Find which trials have changed since the last look."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[TrialState, int]] = {}
+
+    def since_last(self, view: StudyView) -> Iterator[Trial]:
+        """Yield the trials whose state or attempt is new."""
+        for trial in view.trials:
+            now = (trial.state, trial.attempts)
+            if self._seen.get(trial.number) != now:
+                self._seen[trial.number] = now
+                yield trial
+
+
+class PlainView:
+    """Tell each event in one line of plain text.
+
+    Failures are told by :meth:`message`, in the words of whoever noticed them.
+
+    Args:
+        stream: Where to; standard output when not given.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._out = Output(stream)
+        self._changes = Changes()
+
+    def start(self, view: StudyView) -> None:
+        """Say what is about to happen."""
+        budget = "" if view.total is None else f", budget {view.total} trials"
+        if view.budget_seconds is not None:
+            budget += f", at most {show_seconds(view.budget_seconds)}"
+        if view.resumed:
+            self._out.line(f"{heading(view)}{budget}, going on")
+        else:
+            self._out.line(f"study {view.name}: {view.objective}{budget}")
+        list(self._changes.since_last(view))
+
+    def update(self, view: StudyView) -> None:
+        """Tell what has started and what was measured."""
+        for trial in self._changes.since_last(view):
+            if trial.state is TrialState.RUNNING:
+                again = f" (attempt {trial.attempts})" if trial.attempts > 1 else ""
+                why = trial.suggestion.reason.value
+                self._out.line(f"trial {trial.number} started{again}: {show_config(trial.config)} [{why}]")
+            elif trial.state is TrialState.COMPLETED:
+                self._out.line(measured_line(trial, view))
+
+    def message(self, text: str) -> None:
+        """Show one line."""
+        self._out.line(text)
+
+    def finish(self, view: StudyView, closing_text: str) -> None:
+        """Show the closing text."""
+        self.update(view)
+        self._out.line(closing_text)
+
+    def close(self) -> None:
+        """Do nothing: every line was written at once."""
+
+
+def measured_line(trial: Trial, view: StudyView) -> str:
+    """Return one line about a completed trial: its goals, whether limits are kept, time, progress."""
+    shown = [
+        f"{goal.metric} {show_estimate(trial.metrics[goal.metric])}"
+        for goal in view.objective.goals
+        if goal.metric in trial.metrics
+    ]
+    if state_word(trial, view.objective) == "limit":
+        shown.append(f"breaks a limit: {note_of(trial, view.objective)}")
+    if trial.measurement is not None and trial.measurement.seconds > 0:
+        shown.append(show_seconds(trial.measurement.seconds))
+    if view.best is not None and view.best.trial.number == trial.number and len(view.trials) > 1:
+        shown.append("best so far")
+    progress = f" [{view.finished}/{view.total}]" if view.total is not None else ""
+    left = time_left_s(view)
+    if left is not None and view.state == "running":
+        progress += f" about {show_seconds(left)} left"
+    return f"trial {trial.number} measured: {', '.join(shown)}{progress}"
+
+
+class JsonView:
+    """Tell each event as one JSON object per line; the last one is the summary.
+
+    Every object has ``event``: ``start``, ``trial`` (a new state of one trial), ``message`` or ``finish``
+    (with the keys of :func:`autotune.report.summary.summary_json`).
+
+    Args:
+        stream: Where to; standard output when not given.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._out = Output(stream)
+        self._changes = Changes()
+
+    def start(self, view: StudyView) -> None:
+        """Write the name, the plan and whether the study goes on from earlier trials."""
+        self._event(
+            "start",
+            study=view.name,
+            objective=view.objective.to_dict(),
+            budget={"trials": view.budget_trials, "seconds": view.budget_seconds},
+            resumed=view.resumed,
+            trials=len(view.trials),
+            ledger=view.ledger,
+            tracking=view.tracking,
+        )
+        list(self._changes.since_last(view))
+
+    def update(self, view: StudyView) -> None:
+        """Write every trial whose state is new."""
+        for trial in self._changes.since_last(view):
+            self._event("trial", **trial_json(trial, view))
+
+    def message(self, text: str) -> None:
+        """Write a message."""
+        self._event("message", text=text)
+
+    def finish(self, view: StudyView, closing_text: str) -> None:
+        """Write the summary; the closing text is for people and left out."""
+        self.update(view)
+        self._event("finish", **summary_json(view))
+
+    def close(self) -> None:
+        """Do nothing: every line was written at once."""
+
+    def _event(self, event: str, **data: Any) -> None:
+        self._out.line(json.dumps({"event": event, **data}, allow_nan=False, ensure_ascii=False))
+
+
+class QuietView:
+    """Tell only the end.
+
+    Args:
+        stream: Where to; standard output when not given.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._out = Output(stream)
+
+    def start(self, view: StudyView) -> None:
+        """Show nothing."""
+
+    def update(self, view: StudyView) -> None:
+        """Show nothing."""
+
+    def message(self, text: str) -> None:
+        """Show nothing."""
+
+    def finish(self, view: StudyView, closing_text: str) -> None:
+        """Show the closing text."""
+        self._out.line(closing_text)
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,169 @@
+"""What came of a study: a text for people, and the same as data for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from autotune.core.measurement import Estimate
+from autotune.core.ranking import Contender
+from autotune.core.trial import Trial
+from autotune.core.units import format_quantity
+from autotune.report.tables import WIDTH, trial_table
+from autotune.report.text import show_config, show_estimate, show_seconds, wrap
+from autotune.report.view import StudyView, counts, failure_counts
+
+SCHEMA = 1
+"""Version of the data that :func:`summary_json` returns; keys may be added, none is changed or removed."""
+
+JSON_KEYS = {
+    "schema": "version of this data",
+    "study": "name",
+    "state": "such as running, completed, interrupted",
+    "objective": "with the keys of a study file",
+    "trials": "every trial, see trial_json",
+    "best": "number, config, metrics (pooled over the launches that count), launches, confirmed; or null",
+    "default": "the same of the default configuration; or null where it was not measured",
+    "improvement": "of the best over the default: ratio, low, high (above 1 is better), scale; or null",
+    "verdict": "kind and text",
+    "pareto_front": "numbers of the trials that no other one beats in every goal",
+    "counts": "trials by state",
+    "failures": "failed trials by cause",
+    "budget": "trials, seconds",
+    "ledger": "path",
+    "tracking": "address of the tracking store; empty without one",
+}
+"""What the keys of :func:`summary_json` mean."""
+
+
+def summary(view: StudyView, *, width: int = WIDTH) -> str:
+    """Return the table of trials, the best configuration and the verdict as text."""
+    lines = [
+        *wrap(heading(view), width),
+        *wrap(str(view.objective), width),
+        "",
+        *trial_table(view, width=width),
+        "",
+    ]
+    lines += best_lines(view, width=width)
+    failures = failure_counts(view.trials)
+    if failures:
+        shown = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in failures.items())
+        lines += wrap(f"failed: {shown}", width)
+    return "\n".join(lines)
+
+
+def heading(view: StudyView) -> str:
+    """Return one line: name, state, count of trials, time spent measuring."""
+    measured = counts(view.trials)["COMPLETED"]
+    spent = sum(t.measurement.seconds for t in view.trials if t.measurement is not None)
+    text = f"study {view.name}: {view.state}, {len(view.trials)} trials, {measured} measured"
+    if spent > 0:
+        text += f" in {show_seconds(spent)}"
+    return text
+
+
+def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
+    """Return the best configuration with its metrics beside the default's, and the verdict."""
+    best = view.best
+    if best is None:
+        finished = view.finished > 0
+        return ["no configuration keeps every limit yet" if finished else "nothing measured yet"]
+    lines = wrap(f"best: trial {best.trial.number}: {show_config(best.config)}", width)
+    default = view.default
+    if default is not None and default.trial.number == best.trial.number:
+        default = None
+    bounds = {limit.metric: str(limit) for limit in view.objective.limits}
+    rows = []
+    for name in view.objective.metrics:
+        base = "" if default is None or name not in default.metrics else show_estimate(default.metrics[name])
+        rows.append((bounds.get(name, name), show_estimate(best.metrics[name]), base and f"default {base}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(2)]
+    for name, found, base in rows:
+        line = f"  {name.ljust(widths[0])}  {found.ljust(widths[1])}  {base}".rstrip()
+        lines += [line] if len(line) <= width else [f"  {name}  {found}"[:width], f"    {base}"[:width]]
+    if len(view.objective.goals) > 1:
+        lines += wrap(f"pareto front: trials {', '.join(str(t.number) for t in view.pareto_front)}", width)
+    return [*lines, *wrap(f"verdict: {view.verdict.text}", width)]
+
+
+def summary_json(view: StudyView) -> dict[str, Any]:
+    """Return the study as plain JSON data; :data:`JSON_KEYS` says what the keys mean."""
+    gain = view.verdict.improvement
+    return {
+        "schema": SCHEMA,
+        "study": view.name,
+        "state": view.state,
+        "objective": view.objective.to_dict(),
+        "trials": [trial_json(trial, view) for trial in view.trials],
+        "best": _contender_json(view.best),
+        "default": _contender_json(view.default),
+        "improvement": None
+        if gain is None
+        else {
+            "ratio": gain.value if gain.relative else None,
+            "difference": None if gain.relative else gain.value,
+            "low": gain.low,
+            "high": gain.high,
+            "scale": "ratio" if gain.relative else "difference",
+        },
+        "verdict": {"kind": view.verdict.kind, "text": view.verdict.text},
+        "pareto_front": [trial.number for trial in view.pareto_front],
+        "counts": counts(view.trials),
+        "failures": failure_counts(view.trials),
+        "budget": {"trials": view.budget_trials, "seconds": view.budget_seconds},
+        "ledger": view.ledger,
+        "tracking": view.tracking,
+    }
+
+
+def trial_json(trial: Trial, view: StudyView) -> dict[str, Any]:
+    """Return one trial as plain JSON data; ``seconds`` is null while it is unfinished."""
+    outcome = view.objective.score(trial.metrics) if trial.metrics else None
+    failure = trial.failure
+    return {
+        "number": trial.number,
+        "state": trial.state.value,
+        "config": dict(trial.config),
+        "metrics": metrics_json(trial.metrics),
+        "feasible": None if outcome is None else outcome.feasible,
+        "violations": {} if outcome is None else dict(outcome.violations),
+        "failure": None
+        if failure is None
+        else {"cause": failure.cause.value, "message": failure.message, "log_tail": failure.log_tail},
+        "reason": trial.suggestion.reason.value,
+        "engine": trial.suggestion.engine,
+        "predicted": metrics_json(trial.suggestion.predicted),
+        "p_feasible": trial.suggestion.p_feasible,
+        "seconds": None if trial.measurement is None else trial.measurement.seconds,
+        "attempts": trial.attempts,
+        "node": trial.node,
+    }
+
+
+def metrics_json(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:
+    """Return estimates as ``{name: {value, sem, n, unit}}``."""
+    return {name: estimate.to_dict() for name, estimate in metrics.items()}
+
+
+def _contender_json(contender: Contender | None) -> dict[str, Any] | None:
+    if contender is None:
+        return None
+    return {
+        "number": contender.trial.number,
+        "config": dict(contender.config),
+        "metrics": metrics_json(contender.metrics),
+        "feasible": contender.feasible,
+        "launches": contender.launches,
+        "confirmed": contender.confirmed,
+    }
+
+
+def measurement_lines(metrics: Mapping[str, Estimate]) -> list[str]:
+    """Return one aligned line per metric: name, estimate, count."""
+    size = max((len(name) for name in metrics), default=0)
+    shown = {
+        name: show_estimate(e) if e.sem else format_quantity(e.value, e.unit) for name, e in metrics.items()
+    }
+    wide = max((len(text) for text in shown.values()), default=0)
+    return [f"  {name.ljust(size)}  {shown[name].ljust(wide)}  n={e.n}" for name, e in metrics.items()]

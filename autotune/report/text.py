@@ -1,0 +1,86 @@
+"""Small pieces of text that every report shares: durations, configurations, estimates, folded lines."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from autotune.core.measurement import Estimate
+from autotune.core.parameter.base import show
+from autotune.core.units import base_unit, format_quantity, parse_quantity
+from autotune.errors import SpecError
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a duration for people: ``7.3 s``, ``42 s``, ``3.2 min``, ``1.5 h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 99.5 else format_quantity(seconds, "s")
+
+
+def show_config(config: Mapping[str, Any]) -> str:
+    """Return a configuration on one line: ``batch_size=8 quantization_bits=16``."""
+    return " ".join(f"{name}={show(value)}" for name, value in config.items())
+
+
+def show_estimate(estimate: Estimate) -> str:
+    """Return such as ``812.4 ± 6.1 tokens/s`` or ``412 ± 9.3 ms``, both numbers in the same unit."""
+    symbol = format_quantity(estimate.value, estimate.unit).partition(" ")[2]
+    number = show_number(estimate, unit_scale(estimate, symbol))
+    return f"{number} {symbol}" if symbol else number
+
+
+def show_number(estimate: Estimate, scale: float) -> str:
+    """Return value and standard error times ``scale``, the value to the digits that the error leaves."""
+    value, sem = estimate.value * scale, (estimate.sem or 0.0) * scale
+    if not sem:
+        return format_quantity(value)
+    shown = f"{sem:.2g}"
+    if not 1e-4 <= sem < 1e5 or abs(value) >= 1e7:
+        return f"{format_quantity(value)} ± {shown}"
+    decimals = max(0, 1 - math.floor(math.log10(float(shown))))
+    # An error far below the value (a count of bytes, say) must not make it a row of digits.
+    decimals = min(decimals, max(0, 4 - math.floor(math.log10(abs(value))))) if value else decimals
+    return f"{value:.{decimals}f} ± {sem:.{decimals}f}"
+
+
+def unit_scale(estimate: Estimate, symbol: str) -> float:
+    """Return how many of the unit ``symbol`` one of the estimate's base unit is: 1000 for s and ms."""
+    if not symbol or symbol == estimate.unit:
+        return 1.0
+    try:
+        if base_unit(symbol) != estimate.unit:
+            return 1.0
+    except SpecError:
+        return 1.0
+    return 1.0 / parse_quantity(f"1 {symbol}").value
+
+
+def fold(name: str, limit: int) -> tuple[str, ...]:
+    """Return a name folded at its underscores and dots into header lines of at most ``limit`` characters."""
+    lines: list[str] = []
+    for piece in re.findall(r"[._]?[^._]+|[._]+$", name):
+        if lines and len(lines[-1]) + len(piece) <= limit:
+            lines[-1] += piece
+        else:
+            lines.append(cut(piece.lstrip("_") if lines else piece, limit))
+    return tuple(lines)
+
+
+def cut(text: str, limit: int) -> str:
+    """Return ``text``, cut to ``limit`` characters with a ``~`` where it was longer."""
+    return text if len(text) <= limit else text[: max(0, limit - 1)] + "~"
+
+
+def wrap(text: str, width: int, *, indent: str = "  ") -> list[str]:
+    """Return ``text`` broken at spaces into lines of at most ``width``; later lines are indented."""
+    lines, line = [], ""
+    for word in text.split(" "):
+        if line.strip() and len(line) + 1 + len(word) > width:
+            lines.append(line)
+            line = indent + word
+        else:
+            line = f"{line} {word}" if line else word
+    return [*lines, line]

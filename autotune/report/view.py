@@ -1,0 +1,154 @@
+"""A study at one moment, and the protocol of what shows it."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from autotune.core import ranking
+from autotune.core.objective import Objective
+from autotune.core.space import Space
+from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
+
+
+@dataclass(frozen=True, eq=False)
+class StudyView:
+    """Hold what is known of a study at one moment.
+
+    Args:
+        name: Of the study.
+        space: What may vary.
+        objective: What is wanted.
+        trials: All of them, in number order.
+        state: Such as ``running``, ``completed`` or ``interrupted``.
+        budget_trials: Trials planned, confirmation not counted; ``None`` when unknown.
+        budget_seconds: Time planned; ``None`` without a limit.
+        started_ns: Wall clock when this run of the study began, nanoseconds since the epoch.
+        now_ns: Wall clock of this view.
+        running: ``(number, attempt, started_ns)`` of every attempt in flight.
+        ledger: Path of the ledger file.
+        tracking: Address of the tracking store; empty without one.
+        resumed: Whether earlier runs left trials.
+    """
+
+    name: str
+    space: Space
+    objective: Objective
+    trials: Sequence[Trial]
+    state: str = "running"
+    budget_trials: int | None = None
+    budget_seconds: float | None = None
+    started_ns: int = 0
+    now_ns: int = 0
+    running: Sequence[tuple[int, int, int]] = ()
+    ledger: str = ""
+    tracking: str = ""
+    resumed: bool = False
+
+    @cached_property
+    def best(self) -> ranking.Contender | None:
+        """The best feasible configuration."""
+        return ranking.best(self.trials, self.objective)
+
+    @cached_property
+    def default_config(self) -> Config:
+        """The default configuration."""
+        return self.space.default_config
+
+    @cached_property
+    def default(self) -> ranking.Contender | None:
+        """What was measured of the default configuration."""
+        return ranking.find(self.trials, self.objective, self.default_config)
+
+    @cached_property
+    def pareto_front(self) -> list[Trial]:
+        """Feasible trials that no other one beats in every goal."""
+        return ranking.pareto_front(self.trials, self.objective)
+
+    @cached_property
+    def verdict(self) -> ranking.Verdict:
+        """Whether the best is really better than the default."""
+        return ranking.verdict(self.trials, self.objective, self.default_config)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since this run of the study began."""
+        return max(0.0, (self.now_ns - self.started_ns) / 1e9)
+
+    @property
+    def finished(self) -> int:
+        """Trials to which nothing more will happen."""
+        return sum(t.state.finished for t in self.trials)
+
+    @property
+    def total(self) -> int | None:
+        """Trials planned, confirmations that are already there included; ``None`` when unknown."""
+        if self.budget_trials is None:
+            return None
+        confirmations = sum(t.suggestion.reason is Reason.CONFIRM for t in self.trials)
+        return max(self.budget_trials + confirmations, len(self.trials))
+
+
+class View(Protocol):
+    """Show a study while it runs. No method raises when nobody is there to see it any more."""
+
+    def start(self, view: StudyView) -> None:
+        """Begin; called once, before the first trial of this run."""
+
+    def update(self, view: StudyView) -> None:
+        """Show what has changed; called often, from one thread."""
+
+    def message(self, text: str) -> None:
+        """Show one line of its own; may be called before :meth:`start`."""
+
+    def finish(self, view: StudyView, closing_text: str) -> None:
+        """End with the last state and a text for people."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was, whatever happened before. Idempotent."""
+
+
+def counts(trials: Sequence[Trial]) -> dict[str, int]:
+    """Return the count of trials by state, every state there."""
+    found = Counter(trial.state for trial in trials)
+    return {state.value: found[state] for state in TrialState}
+
+
+def failure_counts(trials: Sequence[Trial]) -> dict[str, int]:
+    """Return the count of failed trials by cause, the most frequent first."""
+    causes = Counter(t.failure.cause.value for t in trials if t.state.finished and t.failure is not None)
+    return dict(causes.most_common())
+
+
+def time_left_s(view: StudyView) -> float | None:
+    """Estimate the seconds to the end of the budget; ``None`` before anything is known.
+
+    Median time of a finished trial times the trials left, divided by how many run at once; what the
+    running ones have behind them is taken off. A time budget bounds it.
+    """
+    bound = None if view.budget_seconds is None else max(0.0, view.budget_seconds - view.elapsed_s)
+    times = [t.measurement.seconds for t in view.trials if t.state.finished and t.measurement is not None]
+    times = [seconds for seconds in times if seconds > 0]
+    if view.total is None or not times:
+        return bound
+    each = statistics.median(times)
+    behind = sum(min(each, max(0.0, (view.now_ns - start) / 1e9)) for _, _, start in view.running)
+    left = max(0.0, (view.total - view.finished) * each - behind) / max(1, len(view.running))
+    return left if bound is None else min(left, bound)
+
+
+def varying_parameters(view: StudyView) -> list[str]:
+    """Return the parameters that differ between trials, those with the most values first.
+
+    A parameter that is inactive in some trials and not in others varies too. Without any difference, all.
+    """
+    values = {
+        name: len({config_key({name: t.config[name]}) if name in t.config else "" for t in view.trials})
+        for name in view.space.names
+    }
+    varying = [name for name in view.space.names if values[name] > 1]
+    return varying or list(view.space.names)

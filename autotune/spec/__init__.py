@@ -1,0 +1,1 @@
+"""From text to values: study files, catalogue files, their errors with positions."""

@@ -1,0 +1,1 @@
+"""Hugging Face transformers as a system: one static batch, drafting, quantization, tensor parallelism."""

@@ -1,0 +1,1 @@
+"""Contract suites that third-party engines, systems and executors can run."""

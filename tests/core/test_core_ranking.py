@@ -1,0 +1,225 @@
+"""Which configuration is best, and whether it is really better."""
+
+import math
+import random
+from statistics import NormalDist
+
+import pytest
+
+from autotune.core import ranking
+from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+from autotune.core.objective import Objective
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+
+FASTEST = Objective.from_dict({"maximize": "speed"})
+LIMITED = Objective.from_dict({"maximize": "speed", "limits": ["delay <= 500 ms"]})
+
+
+def measured(number, x, speed, *, sem=None, delay=0.1, reason=Reason.EXPLORE):
+    metrics = {"speed": Estimate(speed, sem, 8, "tokens/s"), "delay": Estimate(delay, None, 1, "s")}
+    return Trial(number, Suggestion({"x": x}, reason), TrialState.COMPLETED, 1, Measurement(metrics))
+
+
+def failed(number, x, cause="out_of_memory"):
+    state = TrialState.INFEASIBLE if Cause(cause).configuration_at_fault else TrialState.FAILED
+    return Trial(
+        number, Suggestion({"x": x}, Reason.EXPLORE), state, 1, Measurement(failure=Failure(Cause(cause)))
+    )
+
+
+def test_nothing_measured_has_no_best_and_no_front():
+    waiting = Trial(0, Suggestion({"x": 1}, Reason.DEFAULT))
+    for trials in ([], [waiting], [failed(0, 1)]):
+        assert ranking.best(trials, FASTEST) is None
+        assert ranking.best_trial(trials, FASTEST) is None
+        assert ranking.pareto_front(trials, FASTEST) == []
+        assert ranking.verdict(trials, FASTEST, {"x": 1}).kind == "nothing feasible"
+
+
+def test_best_keeps_the_limits():
+    trials = [measured(0, 1, 10.0), measured(1, 2, 30.0, delay=0.6), measured(2, 3, 20.0, delay=0.5)]
+    assert ranking.best_trial(trials, LIMITED).number == 2
+    assert ranking.best_trial(trials, FASTEST).number == 1
+
+
+def test_minimizing_turns_the_order():
+    trials = [measured(0, 1, 10.0), measured(1, 2, 30.0)]
+    assert ranking.best_trial(trials, Objective.from_dict({"minimize": "speed"})).number == 0
+
+
+def test_a_tie_goes_to_the_earlier_trial():
+    assert ranking.best_trial([measured(0, 1, 10.0), measured(1, 2, 10.0)], FASTEST).number == 0
+
+
+def test_repeats_are_pooled_so_that_one_lucky_measurement_does_not_win():
+    trials = [measured(0, 1, 20.0), measured(1, 2, 30.0), measured(2, 2, 4.0)]
+    assert ranking.best_trial(trials, FASTEST).number == 0
+    pooled = ranking.find(trials, FASTEST, {"x": 2})
+    assert pooled.launches == 2
+    assert pooled.metrics["speed"].value == 17.0
+    assert pooled.metrics["speed"].n == 2
+    assert pooled.metrics["speed"].unit == "tokens/s"
+    assert pooled.metrics["speed"].sem == pytest.approx(13.0)  # sd 18.38 / sqrt(2)
+
+
+def test_the_pooled_error_is_not_below_what_the_launches_claim():
+    pooled = ranking.pool([{"speed": Estimate(10.0, 3.0, 8)}, {"speed": Estimate(10.0, 4.0, 8)}])
+    assert pooled["speed"].sem == pytest.approx(2.5)  # sqrt(9 + 16) / 2
+
+
+def test_a_configuration_that_crashed_once_is_not_the_best():
+    trials = [measured(0, 1, 20.0), measured(1, 2, 30.0), failed(2, 2)]
+    assert ranking.best_trial(trials, FASTEST).number == 0
+    lost = [measured(0, 1, 20.0), measured(1, 2, 30.0), failed(2, 2, "worker_lost")]
+    assert ranking.best_trial(lost, FASTEST).number == 1
+
+
+def test_a_goal_that_was_not_measured_is_not_feasible():
+    trial = Trial(
+        0,
+        Suggestion({"x": 1}, Reason.DEFAULT),
+        TrialState.COMPLETED,
+        1,
+        Measurement({"delay": Estimate(1.0)}),
+    )
+    assert ranking.best([trial], FASTEST) is None
+
+
+def test_a_confirmed_winner_is_judged_by_its_fresh_launches():
+    trials = [
+        measured(0, 1, 100.0, reason=Reason.DEFAULT),
+        measured(1, 2, 160.0),  # lucky
+        measured(2, 2, 120.0, reason=Reason.CONFIRM),
+        measured(3, 1, 101.0, reason=Reason.CONFIRM),
+        measured(4, 2, 122.0, reason=Reason.CONFIRM),
+        measured(5, 1, 99.0, reason=Reason.CONFIRM),
+    ]
+    best = ranking.best(trials, FASTEST)
+    assert best.trial.number == 1
+    assert best.confirmed
+    assert best.metrics["speed"].value == 121.0
+
+
+def test_a_confirmed_winner_yields_only_to_what_is_clearly_better():
+    confirmed = [
+        measured(0, 1, 100.0, reason=Reason.DEFAULT),
+        measured(1, 2, 130.0),
+        measured(2, 2, 120.0, reason=Reason.CONFIRM),
+        measured(3, 2, 124.0, reason=Reason.CONFIRM),
+        measured(4, 1, 101.0, reason=Reason.CONFIRM),
+        measured(5, 1, 98.0, reason=Reason.CONFIRM),
+    ]
+    assert ranking.best_trial([*confirmed, measured(6, 3, 125.0)], FASTEST).number == 1
+    assert ranking.best_trial([*confirmed, measured(6, 3, 250.0)], FASTEST).number == 6
+
+
+def test_pareto_front_of_two_goals():
+    both = Objective.from_dict({"maximize": "speed", "minimize": "delay"})
+    trials = [
+        measured(0, 1, 10.0, delay=0.1),
+        measured(1, 2, 20.0, delay=0.3),
+        measured(2, 3, 15.0, delay=0.4),  # dominated by 1
+        measured(3, 4, 10.0, delay=0.1),  # the same values as 0: neither dominates
+        measured(4, 5, 9.0, delay=0.05),
+        failed(5, 6),
+    ]
+    assert [t.number for t in ranking.pareto_front(trials, both)] == [0, 1, 3, 4]
+
+
+def test_launch_spread_is_pooled_over_configurations():
+    trials = [
+        measured(0, 1, 100.0),
+        measured(1, 1, 110.0),
+        measured(2, 2, 200.0),
+        measured(3, 2, 220.0),
+        measured(4, 3, 9.0),
+    ]
+    spread = ranking.launch_spread(trials, "speed", logarithm=True)
+    assert spread.freedom == 2
+    assert spread.variance == pytest.approx(math.log(1.1) ** 2 / 2)
+
+
+def test_verdict_without_repeats_uses_the_errors_within_a_launch():
+    trials = [measured(0, 1, 100.0, sem=1.0), measured(1, 2, 134.0, sem=1.34)]
+    verdict = ranking.verdict(trials, FASTEST, {"x": 1})
+    half = NormalDist().inv_cdf(0.975) * math.sqrt(2) * 0.01
+    assert verdict.kind == "better"
+    assert verdict.improvement.value == pytest.approx(1.34)
+    assert verdict.improvement.low == pytest.approx(1.34 * math.exp(-half))
+    assert verdict.improvement.high == pytest.approx(1.34 * math.exp(half))
+    assert verdict.text == (
+        "better by 34 % [30.3, 37.8] than the default (95 % interval, one launch each, not confirmed)"
+    )
+
+
+def test_verdict_when_minimizing_speaks_of_less():
+    trials = [measured(0, 1, 100.0, sem=1.0), measured(1, 2, 75.0, sem=0.75)]
+    verdict = ranking.verdict(trials, Objective.from_dict({"minimize": "speed"}), {"x": 1})
+    assert verdict.improvement.value == pytest.approx(4 / 3)
+    assert verdict.text.startswith("better by 25 % [22.9, 27.")
+
+
+def test_verdict_of_values_that_are_not_positive_is_a_difference():
+    trials = [measured(0, 1, -10.0, sem=1.0), measured(1, 2, 4.0, sem=1.0)]
+    verdict = ranking.verdict(trials, FASTEST, {"x": 1})
+    assert not verdict.improvement.relative
+    assert verdict.improvement.value == 14.0
+    assert verdict.improvement.clear
+    assert verdict.text.startswith("better by 14 [11.2, 16.8] than the default")
+
+
+@pytest.mark.parametrize(
+    ("trials", "kind", "text"),
+    [
+        ([measured(0, 1, 9.0)], "default", "the default configuration is the best found"),
+        ([measured(0, 2, 9.0)], "no default", "the default configuration was not measured"),
+        (
+            [failed(0, 1), measured(1, 2, 9.0)],
+            "only feasible",
+            "the default configuration fails, this one does not",
+        ),
+        (
+            [measured(0, 1, 9.0, delay=0.7), measured(1, 2, 8.0)],
+            "only feasible",
+            "the default configuration is not feasible (delay <= 500 ms), this one is",
+        ),
+        (
+            [measured(0, 1, 9.0), measured(1, 2, 90.0)],
+            "unproven",
+            "10 times better than the default, but no error is known",
+        ),
+        (
+            [measured(0, 1, 100.0, sem=5.0), measured(1, 2, 104.0, sem=5.0)],
+            "tie",
+            "no clear winner: better by 4 % [-9.22, 19.1] than the default (95 % interval, one launch each)",
+        ),
+    ],
+)
+def test_verdict_in_words(trials, kind, text):
+    verdict = ranking.verdict(trials, LIMITED, {"x": 1})
+    assert (verdict.kind, verdict.text) == (kind, text)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    """300 studies; launches differ by 3 %, errors within one claim 0.5 %; two confirmations each."""
+    rng = random.Random(7)
+    covered = wrong = 0
+    for _ in range(300):
+        trials = []
+        for reason in (Reason.EXPLORE, Reason.CONFIRM, Reason.CONFIRM):
+            for x, truth in ((1, 100.0), (2, 106.0)):
+                value = truth * math.exp(rng.gauss(0, 0.03))
+                trials.append(measured(len(trials), x, value, sem=0.005 * value, reason=reason))
+        a, b = (ranking.find(trials, FASTEST, {"x": x}) for x in (2, 1))
+        gain = ranking.improvement(a, b, FASTEST.goals[0], trials)
+        covered += gain.low <= 1.06 <= gain.high
+        wrong += gain.high < 1.0
+    assert 0.90 <= covered / 300 <= 0.99
+    assert wrong <= 5
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(0, 1.960), (1, 12.706), (10, 2.228), (11, 2.201), (30, 2.042), (1000, 1.962)]
+)
+def test_quantiles(freedom, quantile):
+    assert ranking._quantile(freedom) == pytest.approx(quantile, rel=1e-3)

@@ -1,0 +1,94 @@
+"""Lines for pipes and objects for machines."""
+
+import contextlib
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from autotune.core.trial import TrialState
+from autotune.report.plain import JsonView, Output, PlainView, QuietView
+from autotune.report.summary import JSON_KEYS
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def play(view, make_view, trials):
+    """Show a study that starts empty, trial after trial, as the loop does."""
+    view.message("making the model")
+    view.start(make_view((), running=()))
+    for i, trial in enumerate(trials):
+        started = replace(trial, state=TrialState.RUNNING, measurement=None)
+        for last in (started, started, trial):
+            view.update(make_view((*trials[:i], last)))
+        if trial.failure is not None:
+            view.message(f"trial {trial.number}: {trial.failure.cause.value}: {trial.failure.message}")
+    view.finish(make_view(trials, state="completed"), "the end")
+
+
+def test_plain_lines(make_view, trials):
+    stream = io.StringIO()
+    play(PlainView(stream), make_view, trials[:4])
+    assert stream.getvalue() == (GOLDEN / "plain.txt").read_text("utf-8")
+
+
+def test_plain_lines_of_a_resumed_study_tell_only_what_is_new(make_view, trials):
+    stream = io.StringIO()
+    view = PlainView(stream)
+    view.start(make_view(trials[:4], running=(), resumed=True))
+    view.update(make_view(trials[:5], running=()))
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "study quickstart: running, 4 trials, 3 measured in 46 s, budget 12 trials, going on"
+    assert [line.split()[:3] for line in lines[1:]] == [["trial", "4", "measured:"]]
+
+
+def test_a_second_attempt_is_told(make_view, trials):
+    stream = io.StringIO()
+    view = PlainView(stream)
+    view.start(make_view((), running=()))
+    view.update(make_view((replace(trials[8], attempts=2),)))
+    assert "trial 8 started (attempt 2): " in stream.getvalue()
+
+
+def test_json_lines(make_view, trials):
+    stream = io.StringIO()
+    play(JsonView(stream), make_view, trials)
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert events[0] == {"event": "message", "text": "making the model"}
+    assert events[1]["event"] == "start"
+    assert [e["state"] for e in events if e["event"] == "trial" and e["number"] == 3] == [
+        "RUNNING",
+        "INFEASIBLE",
+    ]
+    assert list(events[-1]) == ["event", *JSON_KEYS]
+    assert events[-1]["event"] == "finish"
+
+
+def test_quiet_shows_the_end_only(make_view, trials):
+    stream = io.StringIO()
+    play(QuietView(stream), make_view, trials)
+    assert stream.getvalue() == "the end\n"
+
+
+def test_a_reader_that_went_away_does_not_matter(make_view, trials):
+    for kind in (PlainView, JsonView, QuietView):
+        reader, writer = os.pipe()
+        stream = os.fdopen(writer, "w")
+        os.close(reader)
+        play(kind(stream), make_view, trials)
+        with contextlib.suppress(BrokenPipeError):  # what was buffered when the reader went away
+            stream.close()
+
+
+def test_a_closed_stream_does_not_matter(make_view, trials):
+    stream = io.StringIO()
+    stream.close()
+    play(PlainView(stream), make_view, trials)
+
+
+def test_a_stream_that_knows_ascii_only():
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
+    Output(stream).line("812 ± 6 and \N{SNOWMAN}")
+    assert raw.getvalue() == b"812 +- 6 and ?\n"

@@ -1,0 +1,98 @@
+"""The summary as text and as data."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from autotune.core.objective import Objective
+from autotune.report.summary import JSON_KEYS, measurement_lines, summary, summary_json
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def test_golden_summary(make_view):
+    assert summary(make_view(state="completed")) + "\n" == (GOLDEN / "summary-80.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_summary_keeps_to_the_width(make_view, width):
+    assert max(len(line) for line in summary(make_view(), width=width).split("\n")) <= width
+
+
+def test_summary_of_nothing(make_view):
+    text = summary(make_view((), running=()))
+    assert "no trials yet" in text
+    assert "nothing measured yet" in text
+
+
+def test_summary_of_nothing_feasible(make_view, trials):
+    assert "no configuration keeps every limit yet" in summary(make_view((trials[2], trials[3])))
+
+
+def test_several_goals_show_the_front(make_view, trials):
+    both = Objective.from_dict({"maximize": "output_throughput", "minimize": "tpot.p95"})
+    assert "pareto front: trials 0, 2, 4" in summary(make_view(objective=both))
+
+
+def test_json_is_plain_and_its_keys_are_stable(make_view):
+    data = summary_json(make_view(state="completed"))
+    assert json.loads(json.dumps(data, allow_nan=False)) == data
+    assert list(data) == list(JSON_KEYS)
+    assert list(data["trials"][0]) == [
+        "number",
+        "state",
+        "config",
+        "metrics",
+        "feasible",
+        "violations",
+        "failure",
+        "reason",
+        "engine",
+        "predicted",
+        "p_feasible",
+        "seconds",
+        "attempts",
+        "node",
+    ]
+    assert data["best"] == {
+        "number": 4,
+        "config": {
+            "batch_size": 16,
+            "quantization_bits": 16,
+            "draft_length": 0,
+            "tensor_parallel": 1,
+            "threads": 2,
+        },
+        "metrics": data["trials"][6]["metrics"],
+        "feasible": True,
+        "launches": 1,
+        "confirmed": True,
+    }
+    assert data["default"]["number"] == 0
+    assert data["improvement"]["scale"] == "ratio"
+    assert data["improvement"]["ratio"] == pytest.approx(398.3 / 31.9)
+    assert data["improvement"]["low"] < data["improvement"]["ratio"] < data["improvement"]["high"]
+    assert data["verdict"]["kind"] == "better"
+    assert data["trials"][3]["failure"] == {
+        "cause": "crashed_under_load",
+        "message": "what the log said",
+        "log_tail": "last line\n",
+    }
+    assert list(data["trials"][2]["violations"]) == ["tpot.p95 <= 60 ms"]
+    assert data["counts"]["COMPLETED"] == 6
+
+
+def test_json_of_nothing(make_view):
+    data = summary_json(make_view((), running=()))
+    assert data["best"] is None
+    assert data["default"] is None
+    assert data["improvement"] is None
+    assert data["verdict"]["kind"] == "nothing feasible"
+
+
+def test_lines_of_a_measurement(trials):
+    assert measurement_lines(trials[0].metrics) == [
+        "  output_throughput  31.20 ± 0.31 tokens/s  n=30",
+        "  tpot.p95           32.00 ± 0.64 ms        n=30",
+    ]

@@ -1,0 +1,65 @@
+"""Durations, estimates and folded names for people."""
+
+import pytest
+
+from autotune.core.measurement import Estimate
+from autotune.report.text import cut, fold, show_config, show_estimate, show_seconds, wrap
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (7.25, "7.2 s"), (42.4, "42 s"), (99.6, "1.66 min"), (5400, "1.5 h")],
+)
+def test_seconds(seconds, text):
+    assert show_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(812.34, 6.12, 30, "tokens/s"), "812.3 ± 6.1 tokens/s"),
+        (Estimate(812.34, 61.2, 30, "tokens/s"), "812 ± 61 tokens/s"),
+        (Estimate(1234.4, 456.7, 30, "tokens/s"), "1234 ± 457 tokens/s"),
+        (Estimate(0.4123, 0.0093, 30, "s"), "412.3 ± 9.3 ms"),
+        (Estimate(0.4123, 0.0998, 30, "s"), "412 ± 100 ms"),
+        (Estimate(0.4123, None, 1, "s"), "412 ms"),
+        (Estimate(0.4123, 0.0, 1, "s"), "412 ms"),
+        (Estimate(1.5 * 2**30, 2.0**20, 5, "B"), "1.5000 ± 0.0010 GiB"),
+        (Estimate(123.456, 0.000123, 5), "123.46 ± 0.00"),
+        (Estimate(0.0, 0.5, 5), "0.00 ± 0.50"),
+        (Estimate(-3.21, 0.4, 5, "points"), "-3.21 ± 0.40 points"),
+        (Estimate(1e12, 1e9, 5), "1e+12 ± 1e+09"),
+        (Estimate(3e-9, 1e-9, 5), "3e-09 ± 1e-09"),
+    ],
+)
+def test_estimates(estimate, text):
+    assert show_estimate(estimate) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "lines"),
+    [
+        ("batch_size", 12, ("batch_size",)),
+        ("batch_size", 8, ("batch", "size")),
+        ("quantization_bits", 6, ("quant~", "bits")),
+        ("ttft.p99", 6, ("ttft", ".p99")),
+        ("x", 4, ("x",)),
+        ("_hidden", 8, ("_hidden",)),
+        ("a_b_c_d", 4, ("a_b", "c_d")),
+    ],
+)
+def test_fold(name, limit, lines):
+    assert fold(name, limit) == lines
+
+
+def test_cut_and_wrap():
+    assert cut("abcdef", 6) == "abcdef"
+    assert cut("abcdef", 4) == "abc~"
+    assert wrap("one two three", 9) == ["one two", "  three"]
+    assert wrap("a-word-longer-than-the-line x", 5) == ["a-word-longer-than-the-line", "  x"]
+
+
+def test_config_reads_like_the_command_line():
+    assert show_config({"batch_size": 8, "fast": True, "share": 0.5, "kind": "int8"}) == (
+        "batch_size=8 fast=true share=0.5 kind=int8"
+    )

@@ -1,0 +1,67 @@
+"""What a view derives from trials."""
+
+from dataclasses import replace
+
+import pytest
+
+from autotune.core.trial import TrialState
+from autotune.report.view import counts, failure_counts, time_left_s, varying_parameters
+
+SECOND = 1_000_000_000
+
+
+def test_counts_by_state_and_cause(trials):
+    assert counts(trials) == {
+        "WAITING": 0,
+        "RUNNING": 1,
+        "COMPLETED": 6,
+        "INFEASIBLE": 1,
+        "FAILED": 1,
+        "ABANDONED": 0,
+    }
+    assert failure_counts(trials) == {"crashed_under_load": 1, "worker_lost": 1}
+
+
+def test_a_failed_attempt_that_is_tried_again_is_not_a_failed_trial(trials):
+    again = replace(trials[5], state=TrialState.WAITING)
+    assert failure_counts([again]) == {}
+
+
+def test_total_has_room_for_the_confirmations(make_view):
+    view = make_view()
+    assert (view.finished, view.total) == (8, 14)
+    assert make_view(budget_trials=None).total is None
+    assert make_view(budget_trials=3).total == 9
+
+
+def test_best_default_and_front(make_view):
+    view = make_view()
+    assert view.best.trial.number == 4
+    assert view.default.trial.number == 0
+    assert view.default.metrics["output_throughput"].value == 31.9
+    assert [t.number for t in view.pareto_front] == [4]
+
+
+def test_time_left_is_the_median_times_the_rest(make_view):
+    # trials take 13 s; 6 of 14 are left, one of them has run for 10 s
+    assert time_left_s(make_view()) == pytest.approx(6 * 13 - 10)
+    two = ((8, 1, 50 * SECOND), (9, 1, 57 * SECOND))
+    assert time_left_s(make_view(running=two)) == pytest.approx((6 * 13 - 10 - 3) / 2)
+
+
+def test_a_trial_that_takes_long_does_not_count_below_nothing(make_view):
+    view = make_view(budget_trials=7, now_ns=1000 * SECOND)
+    assert time_left_s(view) == 0.0
+
+
+def test_time_left_is_bounded_by_the_time_budget(make_view):
+    assert time_left_s(make_view(budget_seconds=80.0)) == pytest.approx(20.0)
+    assert time_left_s(make_view((), budget_seconds=80.0)) == pytest.approx(20.0)
+    assert time_left_s(make_view(())) is None
+    assert time_left_s(make_view(budget_trials=None)) is None
+
+
+def test_parameters_that_vary(make_view, trials):
+    assert varying_parameters(make_view()) == list(make_view().space.names)
+    assert varying_parameters(make_view((trials[0], trials[8]))) == ["draft_length"]
+    assert varying_parameters(make_view(trials[:1])) == list(make_view().space.names)

@@ -1,0 +1,134 @@
+"""The study: ask, tell, add, resume, refuse."""
+
+import math
+
+import pytest
+
+import autotune
+from autotune.core.trial import TrialState
+from autotune.errors import SpecError, StudyError
+
+SPACE = autotune.Space(
+    (autotune.Int("batch_size", 1, 16, powers_of=2), autotune.Ordinal("bits", (4, 8, 16))),
+    ("batch_size * bits <= 128",),
+)
+OBJECTIVE = {"maximize": "throughput", "limits": ["latency <= 500 ms"]}
+
+
+def measure(config):
+    return {
+        "throughput": autotune.Estimate(config["batch_size"] * 10.0 / config["bits"], 0.1, 5, "tokens/s"),
+        "latency": config["batch_size"] * 0.05,
+    }
+
+
+def test_first_trial_is_the_default_configuration():
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        assert study.ask().config == SPACE.default_config
+
+
+def test_ask_tell_reaches_the_end_of_the_space_without_repeats():
+    with autotune.Study(SPACE, OBJECTIVE, engine="random", seed=3) as study:
+        seen = []
+        for _ in range(len(SPACE.table())):
+            trial = study.ask()
+            seen.append(tuple(trial.config.items()))
+            study.tell(trial, measure(trial.config))
+        assert len(set(seen)) == len(SPACE.table())
+        with pytest.raises(StudyError, match="every one of the 13 allowed configurations has been tried"):
+            study.ask()
+        assert study.ask(2) == []
+        feasible = [t for t in study.trials if study.outcome(t).feasible]
+        assert study.best.metrics["throughput"].value == max(t.metrics["throughput"].value for t in feasible)
+        assert study.best.metrics["latency"].value <= 0.5
+
+
+def test_several_asks_before_a_tell_differ():
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        configs = [trial.config for trial in study.ask(5)]
+        assert len({tuple(c.items()) for c in configs}) == 5
+
+
+def test_failures_of_the_configuration_and_of_the_world():
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        first, second, third = study.ask(3)
+        assert study.tell(first, failure="out_of_memory").state is TrialState.INFEASIBLE
+        assert study.tell(second, failure="worker_lost").state is TrialState.FAILED
+        assert study.tell(third.number, measure(third.config)).state is TrialState.COMPLETED
+        with pytest.raises(SpecError, match="did you mean 'out_of_memory'"):
+            study.tell(study.ask(), failure="out_of_memry")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, "812", None])
+def test_what_is_not_a_number_never_enters(bad):
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        trial = study.ask()
+        with pytest.raises(SpecError, match="metric 'throughput'"):
+            study.tell(trial, {"throughput": bad})
+        assert study.trials[0].state is TrialState.WAITING
+
+
+def test_telling_twice_or_nothing_is_refused():
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        trial = study.ask()
+        with pytest.raises(SpecError, match="either metrics or a failure"):
+            study.tell(trial)
+        study.tell(trial, measure(trial.config))
+        with pytest.raises(StudyError, match="told already: COMPLETED"):
+            study.tell(trial, measure(trial.config))
+        with pytest.raises(StudyError, match="no trial 7"):
+            study.tell(7, measure(trial.config))
+
+
+def test_add_counts_like_a_trial_and_must_be_in_the_space():
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        added = study.add({"batch_size": 8, "bits": 4}, measure({"batch_size": 8, "bits": 4}))
+        assert study.best == added
+        assert study.ask().config != added.config
+        with pytest.raises(SpecError, match="breaks constraint"):
+            study.add({"batch_size": 16, "bits": 16}, {"throughput": 1.0})
+
+
+def test_a_reopened_study_proposes_what_the_uninterrupted_one_would(tmp_path):
+    def run(path, stops):
+        study = autotune.Study(SPACE, OBJECTIVE, seed=5, path=path)
+        for i in range(9):
+            if i in stops:
+                study.close()
+                study = autotune.Study.open(path)
+            trial = study.ask()
+            study.tell(trial, measure(trial.config))
+        configs = [t.config for t in study.trials]
+        study.close()
+        return configs
+
+    straight = run(tmp_path / "a.sqlite", stops=())
+    assert run(tmp_path / "b.sqlite", stops=(1, 4, 8)) == straight
+
+
+def test_another_space_under_the_same_name_is_refused_with_the_difference(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    autotune.Study(SPACE, OBJECTIVE, path=path).close()
+    wider = autotune.Space((autotune.Int("batch_size", 1, 32, powers_of=2), SPACE["bits"]), SPACE.constraints)
+    with pytest.raises(StudyError, match=r"(?s)another search space.*batch_size: .*'high': 16.*'high': 32"):
+        autotune.Study(wider, OBJECTIVE, path=path)
+
+
+def test_open_names_what_is_there(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    autotune.Study(SPACE, OBJECTIVE, path=path, name="chat").close()
+    assert autotune.Study.open(tmp_path).name == "chat"
+    with pytest.raises(StudyError, match=r"no study 'chta'; the ledger has: chat\n  did you mean 'chat'"):
+        autotune.Study.open(path, "chta")
+    with pytest.raises(StudyError, match="no ledger at"):
+        autotune.Study.open(tmp_path / "nothing.sqlite")
+
+
+def test_to_frame_has_a_row_per_trial():
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        for trial in study.ask(2):
+            study.tell(trial, measure(trial.config))
+        frame = study.to_frame()
+        assert list(frame["number"]) == [0, 1]
+        assert frame["metrics.throughput.sem"].iloc[0] == 0.1
+        assert frame["params.bits"].iloc[0] == SPACE.default_config["bits"]
