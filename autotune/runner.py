@@ -18,7 +18,7 @@ from autotune.core.failpoint import failpoint
 from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.trial import Reason, Trial, TrialState
 from autotune.errors import AutotuneError, EnvironmentProblem, StudyError
-from autotune.executor.base import AttemptResult, Deadlines, Executor, Job
+from autotune.executor.base import AttemptResult, Executor, Job
 from autotune.report.view import StudyView, View
 from autotune.spec.study_file import StudySpec
 from autotune.study import LEDGER_NAME, Study, state_of
@@ -304,7 +304,11 @@ class _Loop:
         if self.running and len(self.running) >= self._room({}):
             return None
         confirmation = next_confirmation(
-            self.study.trials, self.study.objective, self.study.space, self.spec.budget.confirm, self.study.seed
+            self.study.trials,
+            self.study.objective,
+            self.study.space,
+            self.spec.budget.confirm,
+            self.study.seed,
         )
         return None if confirmation is None else self.study.suggest(confirmation)
 
@@ -388,7 +392,9 @@ class _Loop:
         self.running.clear()
 
 
-def measure_once(spec: StudySpec, config: Mapping[str, Any], *, store: Path, local: bool = True) -> AttemptResult:
+def measure_once(
+    spec: StudySpec, config: Mapping[str, Any], *, store: Path, local: bool = True
+) -> AttemptResult:
     """Measure one configuration of a study file; nothing enters a ledger.
 
     Raises:
@@ -416,7 +422,7 @@ def measure_once(spec: StudySpec, config: Mapping[str, Any], *, store: Path, loc
     )
     try:
         executor.submit(job)
-        deadlines: Deadlines = spec.deadlines
+        deadlines = spec.deadlines
         limit = time.monotonic() + deadlines.startup_s + deadlines.measure_s + 10 * deadlines.stop_s
         while time.monotonic() < limit:
             for result in executor.wait(POLL_S):

@@ -190,7 +190,11 @@ class Study:
         return self._trials[number]
 
     def add(
-        self, config: Mapping[str, Any], metrics: Metrics | None = None, *, failure: str | Failure | None = None
+        self,
+        config: Mapping[str, Any],
+        metrics: Metrics | None = None,
+        *,
+        failure: str | Failure | None = None,
     ) -> Trial:
         """Insert an earlier measurement of ``config``; it counts like any other trial.
 
@@ -215,9 +219,7 @@ class Study:
         self, number: int, attempt: int, measurement: Measurement, *, state: TrialState, node: str = ""
     ) -> bool:
         """Commit the result of an attempt; return whether it entered the history now (promise P2)."""
-        entered = self.ledger.finish_attempt(
-            self.name, number, attempt, measurement, node=node, state=state
-        )
+        entered = self.ledger.finish_attempt(self.name, number, attempt, measurement, node=node, state=state)
         self._refresh(number)
         return entered
 

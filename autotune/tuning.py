@@ -59,9 +59,7 @@ def tune(
     """
     if trials < 1 or parallel < 1:
         raise SpecError(f"trials and parallel must be at least 1, found {trials!r} and {parallel!r}")
-    study = Study(
-        space, objective, engine=engine, seed=seed, name=name, path=path, budget=trials
-    )
+    study = Study(space, objective, engine=engine, seed=seed, name=name, path=path, budget=trials)
     goal = study.objective.goals[0].metric
     with ExitStack() as stack:
         if study.path is not None:
@@ -98,7 +96,9 @@ def _call(function: Function, config: Config, goal: str) -> Measurement:
     except MemoryError as error:
         failure = Failure(Cause.OUT_OF_MEMORY, str(error), traceback.format_exc())
     except Exception as error:  # noqa: BLE001 - the user's function: whatever it raises is its answer
-        failure = Failure(Cause.CRASHED_UNDER_LOAD, f"{type(error).__name__}: {error}", traceback.format_exc())
+        failure = Failure(
+            Cause.CRASHED_UNDER_LOAD, f"{type(error).__name__}: {error}", traceback.format_exc()
+        )
     else:
         metrics = as_estimates(found if isinstance(found, Mapping) else {goal: found})
     return Measurement(metrics=metrics, failure=failure, started_ns=started, ended_ns=time.time_ns())

@@ -27,10 +27,10 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
     Shows what running it would do, and launches nothing.
     """
-    from autotune.spec.load import load_study_file
+    from autotune.sections import read_study
     from autotune.systems.registry import build_system
 
-    spec = load_study_file(file, overrides)
+    spec = read_study(file, overrides)
     default = spec.space.default_config
     data: dict[str, Any] = {
         "name": spec.name,
@@ -97,9 +97,9 @@ def measure(
     Nothing enters a study.
     """
     from autotune.runner import measure_once
-    from autotune.spec.load import load_study_file
+    from autotune.sections import read_study
 
-    spec = load_study_file(file, overrides)
+    spec = read_study(file, overrides)
     config = {p.name: p.fallback for p in spec.space} | dict(read_pairs(pairs, "--config"))
     config = spec.space.validate(config)
     result = measure_once(spec, config, store=store, local=not ray)

@@ -54,9 +54,9 @@ def run(
 
     Creates the study of that name, or goes on with it. Ctrl-C stops and keeps everything measured; the same command goes on.
     """
-    from autotune.spec.load import load_study_file
+    from autotune.sections import read_study
 
-    spec = load_study_file(file, (*overrides, *_budget(trials, parallel)))
+    spec = read_study(file, (*overrides, *_budget(trials, parallel)))
     return _execute(spec, store, new, local, not no_mlflow, quiet, as_json)
 
 
@@ -78,12 +78,12 @@ def resume(
     as_json: bool,
 ) -> int:
     """Go on with STUDY, without its file."""
-    from autotune.spec.load import study_spec_from_dict
+    from autotune.sections import read_stored_study
     from autotune.study import find_study
 
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
-    spec = study_spec_from_dict({**row.spec, "name": row.name}, (*overrides, *_budget(trials, parallel)))
+    spec = read_stored_study({**row.spec, "name": row.name}, (*overrides, *_budget(trials, parallel)))
     return _execute(spec, store, False, local, not no_mlflow, quiet, as_json)
 
 

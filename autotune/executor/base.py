@@ -6,17 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from autotune.core.deadlines import Deadlines
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Config
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """Bound every phase of an attempt, in seconds; each phase has its own clock."""
-
-    startup_s: float = 600.0
-    measure_s: float = 600.0
-    stop_s: float = 10.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,182 @@
+"""From files to values: the one way in, with every error located in the text it comes from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autotune.core.objective import Objective
+from autotune.core.space import Space
+from autotune.errors import SpecError
+from autotune.spec.catalogue import find
+from autotune.spec.overrides import apply_overrides
+from autotune.spec.study_file import StudySpec, Tracking, read_objective, study_from_dict, within
+from autotune.spec.yaml_text import Document, Path_, parse_text, read_text
+
+Check = Callable[[Mapping[str, Any]], Any]
+"""Reads a section and raises SpecError, its path relative to the section, for what is wrong in it."""
+
+_SPACE_KEYS = ("name", "description", "parameters", "constraints", "configurations", "system", "objective",
+               "workload")  # fmt: skip
+_MAX_BASES = 8  # files that start from each other; more is a circle
+
+
+def load_study_file(
+    path: str | Path, overrides: Sequence[str] = (), checks: Mapping[str, Check] | None = None
+) -> StudySpec:
+    """Read a study file.
+
+    Args:
+        path: The file.
+        overrides: ``KEY=VALUE`` texts as if written in the file.
+        checks: Readers of the sections that belong to other parts (``system``, ``workload``, ``engine``).
+
+    Raises:
+        SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
+    """
+    file = Path(path)
+    document = parse_text(read_text(file), str(path))
+    apply_overrides(document, overrides)
+    document.data.setdefault("name", file.stem)
+    return _build(resolve(document, file.parent), checks or {})
+
+
+def study_spec_from_dict(
+    data: Mapping[str, Any], overrides: Sequence[str] = (), checks: Mapping[str, Check] | None = None
+) -> StudySpec:
+    """Build the study that a ledger holds, with overrides."""
+    document = Document(dict(data), "the ledger")
+    apply_overrides(document, overrides)
+    return _build(document, checks or {})
+
+
+def _build(document: Document, checks: Mapping[str, Check]) -> StudySpec:
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or Tracking().mlflow or ""
+    try:
+        spec = study_from_dict(document.data, default_uri=uri)
+        for section, check in checks.items():
+            found = getattr(spec, section)
+            if found:
+                within(section, lambda check=check, found=found: check(found))
+        _ = spec.space.default_config  # an impossible space is the file's mistake, not the first trial's
+        return spec
+    except SpecError as error:
+        raise document.locate(error) from None
+
+
+def resolve(document: Document, folder: Path, depth: int = 0) -> Document:
+    """Return the document with the files that ``space`` and ``objective`` name merged in.
+
+    A parameter of the file replaces the one of that name, or, written without a type, changes only the keys it
+    names; constraints are added; other sections of the file win key by key.
+    """
+    data = dict(document.data)
+    keys, values = dict(document.keys), dict(document.values)
+    if isinstance(data.get("objective"), str):
+        named = _named(document, ("objective",), "objectives", folder)
+        data["objective"] = {k: v for k, v in named.data.items() if k not in ("name", "description")}
+        _graft(keys, named.keys, (), ("objective",))
+        _graft(values, named.values, (), ("objective",))
+    if isinstance(data.get("space"), str):
+        if depth >= _MAX_BASES:
+            raise document.locate(SpecError("files start from each other in a circle", path=("space",)))
+        base_file = _find(document, ("space",), "search_spaces", folder)
+        base = parse_text(read_text(base_file), str(base_file))
+        base = resolve(base, base_file.parent, depth + 1)
+        for key in base.data:
+            if key not in (*_SPACE_KEYS, "budget", "engine", "resources", "deadlines"):
+                raise base.locate(
+                    SpecError(f"unknown key {key!r} in a search space", path=(key,), at_key=True)
+                )
+        del data["space"]
+        for key, found in base.data.items():
+            if key in ("name", "description"):
+                continue
+            data[key] = _merge(key, found, data.get(key))
+            _graft_missing(keys, base.keys, key)
+            _graft_missing(values, base.values, key)
+        own = document.data.get("constraints")
+        if isinstance(own, list) and isinstance(base.data.get("constraints"), list):
+            shift = len(base.data["constraints"])
+            for i in range(len(own)):
+                values["constraints", shift + i] = document.mark(("constraints", i))
+            for i in range(shift):
+                values["constraints", i] = base.mark(("constraints", i))
+    return Document(data, document.source, keys, values)
+
+
+def _merge(key: str, base: Any, own: Any) -> Any:
+    if own is None:
+        return base
+    if key == "constraints" and isinstance(base, list) and isinstance(own, list):
+        return base + own
+    if key == "parameters" and isinstance(base, Mapping) and isinstance(own, Mapping):
+        merged = dict(base)
+        for name, entry in own.items():
+            narrows = (
+                isinstance(entry, Mapping) and "type" not in entry and isinstance(base.get(name), Mapping)
+            )
+            merged[name] = {**base[name], **entry} if narrows else entry
+        return merged
+    if isinstance(base, Mapping) and isinstance(own, Mapping) and key != "objective":
+        return {**base, **own}
+    return own
+
+
+def _graft(marks: dict[Path_, Any], other: Mapping[Path_, Any], root: Path_, at: Path_) -> None:
+    for path, mark in other.items():
+        if path[: len(root)] == root and path != root:
+            marks[(*at, *path[len(root) :])] = mark
+
+
+def _graft_missing(marks: dict[Path_, Any], other: Mapping[Path_, Any], key: str) -> None:
+    for path, mark in other.items():
+        if path[:1] == (key,):
+            marks.setdefault(path, mark)
+
+
+def _find(document: Document, path: Path_, kind: str, folder: Path) -> Path:
+    try:
+        return find(kind, str(document.data[str(path[0])]), beside=folder)
+    except SpecError as error:
+        raise document.locate(SpecError(error.message, path=path, hint=error.hint)) from None
+
+
+def _named(document: Document, path: Path_, kind: str, folder: Path) -> Document:
+    file = _find(document, path, kind, folder)
+    return parse_text(read_text(file), str(file))
+
+
+def load_space(name: str | Path) -> Space:
+    """Read the search space of a shipped name, a space file or a study file.
+
+    Raises:
+        SpecError: The file is wrong; the message names file, line and column.
+    """
+    file = find("search_spaces", str(name)) if isinstance(name, str) else name
+    document = resolve(parse_text(read_text(file), str(file)), file.parent)
+    parts = {
+        k: document.data[k] for k in ("parameters", "constraints", "configurations") if k in document.data
+    }
+    try:
+        return Space.from_dict(parts)
+    except SpecError as error:
+        raise document.locate(error) from None
+
+
+def load_objective(name: str | Path) -> Objective:
+    """Read the objective of a shipped name, an objective file or a study file.
+
+    Raises:
+        SpecError: The file is wrong; the message names file, line and column.
+    """
+    file = find("objectives", str(name)) if isinstance(name, str) else name
+    document = resolve(parse_text(read_text(file), str(file)), file.parent)
+    inside = "objective" in document.data
+    data = document.data["objective"] if inside else {k: v for k, v in document.data.items() if k != "name"}
+    try:
+        return within("objective", lambda: read_objective(data)) if inside else read_objective(data)
+    except SpecError as error:
+        raise document.locate(error) from None

@@ -1,0 +1,186 @@
+"""Read YAML strictly, remembering where everything stands.
+
+A study file is data from a stranger. The text is parsed by PyYAML into events and nothing more: no tags, no
+anchors, no aliases, no second document, no duplicate keys, and every scalar stays the text that was written,
+so that ``no``, ``0.10`` and ``017`` mean what they say until a typed field reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from autotune.errors import SpecError
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 12
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Say where something was written: a file with line and column (from 1), or an option."""
+
+    source: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+
+
+@dataclass(frozen=True)
+class Document:
+    """Hold plain data together with where each part of it was written.
+
+    Args:
+        data: Mappings, lists and text.
+        source: Name of the file, for messages.
+        keys: Where each key stands, by its path from the top.
+        values: Where each value stands.
+    """
+
+    data: dict[str, Any]
+    source: str
+    keys: dict[Path_, Mark] = field(default_factory=dict)
+    values: dict[Path_, Mark] = field(default_factory=dict)
+
+    def mark(self, path: Path_, at_key: bool = False) -> Mark:
+        """Return where ``path`` was written, or the nearest thing around it that was."""
+        for length in range(len(path), -1, -1):
+            marks = self.keys if at_key and length == len(path) else self.values
+            found = marks.get(path[:length]) or self.keys.get(path[:length])
+            if found is not None:
+                return found
+        return Mark(self.source)
+
+    def locate(self, error: SpecError) -> SpecError:
+        """Return ``error`` with its place in front of the message."""
+        place = self.mark(error.path, error.at_key)
+        return SpecError(f"{place}: {error.message}", path=error.path, at_key=error.at_key, hint=error.hint)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        SpecError: It is not there, not a regular file, too large, or not UTF-8.
+    """
+    try:
+        if not path.is_file():
+            raise SpecError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(raw) > MAX_BYTES:
+        raise SpecError(f"{path}: a file has at most {MAX_BYTES // 1024} KiB")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise SpecError(f"{path}:{line}: not UTF-8: byte {raw[error.start]:#04x}") from None
+
+
+def parse_text(text: str, source: str) -> Document:
+    """Parse the text of a file whose top is a mapping.
+
+    Raises:
+        SpecError: It is not YAML, or uses what is refused; the message starts with ``file:line:column``.
+    """
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise SpecError(f"{source}: a file has at most {MAX_BYTES // 1024} KiB")
+    return _Reader(text, source).read()
+
+
+class _Reader:
+    """Turn the events of one document into values with their places."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self.text = text
+        self.source = source
+        self.document = Document({}, source)
+        self.events: Iterator[yaml.Event] = iter(())
+
+    def read(self) -> Document:
+        try:
+            self.events = yaml.parse(self.text, Loader=yaml.SafeLoader)
+            event = next(self.events)
+            while isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent):
+                event = next(self.events)
+            if isinstance(event, yaml.StreamEndEvent):
+                raise SpecError(f"{self.source}: the file is empty")
+            self.document.values[()] = self.place(event)
+            if not isinstance(event, yaml.MappingStartEvent):
+                raise self.refuse(event, "expected 'key: value' lines at the top")
+            self.refuse_special(event)
+            self.document.data.update(self.mapping(()))
+            for event in self.events:
+                if isinstance(event, yaml.DocumentStartEvent):
+                    raise self.refuse(event, "only one document is allowed")
+        except yaml.MarkedYAMLError as error:
+            raise self.broken(error) from None
+        except yaml.reader.ReaderError as error:
+            line = self.text[: error.position].count("\n") + 1
+            raise SpecError(f"{self.source}:{line}: a character that YAML does not allow: "
+                            f"{chr(int(error.character))!r}") from None  # fmt: skip
+        return self.document
+
+    def broken(self, error: yaml.MarkedYAMLError) -> SpecError:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join(str(part) for part in (error.context, error.problem) if part)
+        hint = "indent with spaces" if "'\\t'" in problem else ""
+        where = f"{self.source}:{mark.line + 1}:{mark.column + 1}" if mark is not None else self.source
+        return SpecError(f"{where}: not valid YAML: {problem}", hint=hint)
+
+    def place(self, event: yaml.Event) -> Mark:
+        return Mark(self.source, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def refuse(self, event: yaml.Event, text: str, hint: str = "") -> SpecError:
+        return SpecError(f"{self.place(event)}: {text}", hint=hint)
+
+    def refuse_special(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.AliasEvent):
+            raise self.refuse(
+                event, f"aliases are not allowed, found '*{event.anchor}'", "write the value out"
+            )
+        if getattr(event, "anchor", None):
+            raise self.refuse(
+                event, f"anchors are not allowed, found '&{event.anchor}'", "write the value out"
+            )
+        if getattr(event, "tag", None) is not None:
+            raise self.refuse(event, f"tags are not allowed, found {event.tag!r}", "write the plain value")
+
+    def value(self, event: yaml.Event, path: Path_) -> Any:
+        self.refuse_special(event)
+        self.document.values[path] = self.place(event)
+        if isinstance(event, yaml.ScalarEvent):
+            return event.value
+        if len(path) >= MAX_DEPTH:
+            raise self.refuse(event, f"nested more than {MAX_DEPTH} deep")
+        return self.mapping(path) if isinstance(event, yaml.MappingStartEvent) else self.sequence(path)
+
+    def mapping(self, path: Path_) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            self.refuse_special(event)
+            if not isinstance(event, yaml.ScalarEvent):
+                raise self.refuse(event, "a key must be text")
+            key = event.value
+            if key in result:
+                first = self.document.keys[(*path, key)]
+                raise self.refuse(event, f"key {key!r} is there twice, first in line {first.line}")
+            self.document.keys[(*path, key)] = self.place(event)
+            result[key] = self.value(next(self.events), (*path, key))
+        return result
+
+    def sequence(self, path: Path_) -> list[Any]:
+        result: list[Any] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            result.append(self.value(event, (*path, len(result))))
+        return result
