@@ -1,0 +1,98 @@
+"""The initial design: the default configuration, then a scrambled Sobol sequence over the levels.
+
+Reference: [Owen1998] A. B. Owen, "Scrambling Sobol' and Niederreiter-Xing points", J. Complexity 14 (1998).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.stats import qmc
+
+from autotune.core.space import Space
+from autotune.core.table import INACTIVE, Table, allowed_mask, condition_mask, expansion_order
+from autotune.core.trial import Config, Reason, Suggestion, config_key
+from autotune.engine.untried import random_untried, untried_rows
+
+_POINTS = 1024  # a power of two, as Sobol sequences want; beyond it random points serve as well
+
+
+def initial_size(space: Space, budget: int | None) -> int:
+    """Return how many trials the initial design has (DESIGN section 7).
+
+    Formula: ``max(6, 0.6 d)``, at most a quarter of the budget, at least 3 (two points make no surface).
+    """
+    size = max(6, math.ceil(0.6 * len(space)))
+    return size if budget is None else max(3, min(size, budget // 4))
+
+
+def next_of_design(space: Space, tried: set[str], n: int, seed: int, engine: str) -> list[Suggestion]:
+    """Return the next ``n`` points of the design that were not tried.
+
+    Args:
+        space: What may vary.
+        tried: Keys of what was tried or is pending.
+        n: How many are wanted.
+        seed: Of the study; the sequence does not depend on what was tried.
+        engine: Name that the suggestions carry.
+    """
+    seen = set(tried)
+    result: list[Suggestion] = []
+    default = space.default_config
+    if config_key(default) not in seen:
+        result.append(Suggestion(default, Reason.DEFAULT, engine))
+        seen.add(config_key(default))
+    for config in sobol_configs(space, seed, seen):
+        if len(result) >= n:
+            return result[:n]
+        if config_key(config) not in seen:
+            result.append(Suggestion(config, Reason.INITIAL, engine))
+            seen.add(config_key(config))
+    rest = random_untried(space, seen, n - len(result), np.random.default_rng([seed, len(seen)]))
+    return result + [Suggestion(config, Reason.RANDOM, engine) for config in rest]
+
+
+def sobol_configs(space: Space, seed: int, tried: set[str]) -> list[Config]:
+    """Return the allowed configurations that the sequence hits, in its order, with repetitions.
+
+    Where constraints or a list leave less than a tenth of the points, those that are not allowed are taken
+    to the nearest untried configuration instead.
+    """
+    d = len(space)
+    points = qmc.Sobol(d, scramble=True, rng=np.random.default_rng(seed)).random(_POINTS)
+    indices = np.full((_POINTS, d), INACTIVE, dtype=np.int32)
+    column = {p.name: i for i, p in enumerate(space.parameters)}
+    for parameter in expansion_order(space.parameters):
+        i, count = column[parameter.name], len(parameter.levels)
+        level = np.minimum((points[:, i] * count).astype(np.int32), count - 1)
+        indices[:, i] = np.where(condition_mask(parameter, space.parameters, indices), level, INACTIVE)
+    allowed = np.ones(_POINTS, dtype=bool)
+    for constraint in space.constraint_expressions:
+        allowed &= allowed_mask(constraint, space.parameters, indices)
+    hits = Table(space.parameters, indices[allowed])
+    if space.configurations is None and len(hits) >= _POINTS // 10:
+        return hits.configs(range(len(hits)))
+    table = space.table()
+    if table is None:
+        return hits.configs(range(len(hits)))
+    return _nearest(space, table, indices[:64], untried_rows(table, tried))
+
+
+def _nearest(space: Space, table: Table, wanted: np.ndarray, free: np.ndarray) -> list[Config]:
+    """Return for each wanted row the nearest free row of the table, none of them twice."""
+    sizes = np.array([max(1, len(p.levels) - 1) for p in space.parameters], dtype=float)
+    ordered = np.array([p.ordered for p in space.parameters])
+    rows = table.indices[free] / sizes
+    left = np.ones(len(free), dtype=bool)
+    result = []
+    for row in wanted:
+        if not left.any():
+            break
+        gap = np.abs(rows - row / sizes)
+        gap[:, ~ordered] = gap[:, ~ordered] > 0
+        distance = np.where(left, gap.sum(axis=1), np.inf)
+        nearest = int(np.argmin(distance))
+        left[nearest] = False
+        result.append(table.config(int(free[nearest])))
+    return result

@@ -1,0 +1,119 @@
+"""What the models are fitted to, drawn from the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from autotune.core.measurement import Estimate
+from autotune.core.objective import Goal, Limit, Objective
+from autotune.core.trial import Config, Trial, TrialState
+
+Array = npt.NDArray[np.float64]
+
+_BAD_TAIL = 3.0  # interquartile ranges below the lower quartile at which a goal value is cut
+_LEAST_VARIANCE = 1e-8  # of standardized values: keeps the covariance invertible without noise
+
+
+@dataclass(frozen=True)
+class Series:
+    """Hold one modelled quantity, standardized.
+
+    Args:
+        rows: Trials it was observed in, as indices into the observed configurations; shape ``n``.
+        Y: Standardized values, shape ``n``.
+        Yvar: Variances of their measuring errors, same scale; nan where unknown; shape ``n``.
+        shift: Subtracted before ``scale`` divided.
+        scale: Standard deviation, 1 for constant values.
+        logarithm: Whether the values are logarithms.
+    """
+
+    rows: npt.NDArray[np.int64]
+    Y: Array
+    Yvar: Array
+    shift: float
+    scale: float
+    logarithm: bool
+
+    def standardize(self, value: float) -> float:
+        """Return a value of the original scale (after the logarithm) on the models' scale."""
+        return (value - self.shift) / self.scale
+
+
+@dataclass(frozen=True)
+class Data:
+    """Hold everything that was learned.
+
+    Args:
+        configs: Distinct trials that ended by their own doing, in number order.
+        completed: Whether each gave a measurement; shape ``n``.
+        goals: One series per goal, more being better.
+        limits: One series per limit: the violation, at most 0 where the limit is kept.
+    """
+
+    configs: list[Config]
+    completed: npt.NDArray[np.bool_]
+    goals: list[Series]
+    limits: list[Series]
+
+
+def read_history(history: Sequence[Trial], objective: Objective) -> Data:
+    """Draw the models' data from the finished trials; failures of the world teach nothing."""
+    used = [t for t in history if t.state in (TrialState.COMPLETED, TrialState.INFEASIBLE)]
+    goals = [_goal_series(used, goal) for goal in objective.goals]
+    limits = [_limit_series(used, limit) for limit in objective.limits]
+    completed = np.array([t.state is TrialState.COMPLETED for t in used], dtype=bool)
+    return Data([t.config for t in used], completed, goals, limits)
+
+
+def _goal_series(trials: Sequence[Trial], goal: Goal) -> Series:
+    rows, found = _observed(trials, goal.metric)
+    values = np.array([e.value for e in found])
+    logarithm = bool(len(values)) and bool((values > 0).all())
+    y = goal.sign * (np.log(values) if logarithm else values)
+    if len(y) >= 4:  # one terrible value must not flatten the differences between the good ones
+        low, high = np.quantile(y, [0.25, 0.75])
+        y = np.maximum(y, low - _BAD_TAIL * (high - low))
+    return _series(rows, y, _variances(found, logarithm), logarithm)
+
+
+def _limit_series(trials: Sequence[Trial], limit: Limit) -> Series:
+    rows, found = _observed(trials, limit.metric)
+    logarithm = limit.bound > 0 and all(e.value > 0 for e in found)
+    if logarithm:
+        values = np.array([limit.violation(e.value) for e in found])
+    else:  # one scale for all of them
+        values = np.array([(1.0 if limit.upper else -1.0) * (e.value - limit.bound) for e in found])
+    return _series(rows, values, _variances(found, logarithm), logarithm)
+
+
+def _observed(trials: Sequence[Trial], metric: str) -> tuple[npt.NDArray[np.int64], list[Estimate]]:
+    pairs = [
+        (i, t.metrics[metric])
+        for i, t in enumerate(trials)
+        if t.state is TrialState.COMPLETED and metric in t.metrics
+    ]
+    return np.array([i for i, _ in pairs], dtype=np.int64), [e for _, e in pairs]
+
+
+def _variances(found: Sequence[Estimate], logarithm: bool) -> Array:
+    """Return the variance of each value on the models' scale before standardizing; nan where unknown."""
+    return np.array(
+        [np.nan if e.sem is None else (e.sem / abs(e.value) if logarithm else e.sem) ** 2 for e in found]
+    )
+
+
+def _series(rows: npt.NDArray[np.int64], y: Array, variances: Array, logarithm: bool) -> Series:
+    shift = float(y.mean()) if len(y) else 0.0
+    scale = float(y.std(ddof=1)) if len(y) > 1 else 1.0
+    scale = scale if scale > 1e-12 else 1.0
+    variances = variances / scale**2
+    known = variances[np.isfinite(variances)]
+    if len(known):  # the error of an error from few batches is large: shrink half-way to the pooled one
+        pooled = float(known.mean())
+        variances = np.where(np.isfinite(variances), 0.5 * (variances + pooled), pooled)
+        variances = np.maximum(variances, _LEAST_VARIANCE)
+    return Series(rows, (y - shift) / scale, variances, shift, scale, logarithm)

@@ -1,0 +1,57 @@
+"""What has not been tried yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autotune.core.space import Space
+from autotune.core.table import Table, random_rows
+from autotune.core.trial import Config, Trial, config_key
+
+_BIG_DRAW = 4096  # random rows of a space too large to enumerate; far more than are ever tried
+
+
+def tried_keys(history: Sequence[Trial], pending: Sequence[Config]) -> set[str]:
+    """Return the keys of every configuration that was tried or is pending."""
+    return {config_key(t.config) for t in history} | {config_key(config) for config in pending}
+
+
+def untried_rows(table: Table, tried: set[str]) -> np.ndarray:
+    """Return the rows of ``table`` that are not in ``tried``, ascending, shape ``m``."""
+    free = np.ones(len(table), dtype=bool)
+    if len(tried) < len(table) // 8:  # look the few up instead of building every key
+        for config in _configs_of(tried):
+            row = table.row(config)
+            if row is not None:
+                free[row] = False
+    else:
+        for row in range(len(table)):
+            free[row] = config_key(table.config(row)) not in tried
+    return np.flatnonzero(free)
+
+
+def _configs_of(keys: set[str]) -> list[Config]:
+    import json
+
+    return [json.loads(key) for key in keys]
+
+
+def random_untried(space: Space, tried: set[str], n: int, rng: np.random.Generator) -> list[Config]:
+    """Return up to ``n`` distinct random configurations that were not tried."""
+    table = space.table()
+    if table is not None:
+        rows = untried_rows(table, tried)
+        return table.configs(rng.permutation(rows)[:n])
+    indices, _ = random_rows(space, max(_BIG_DRAW, 4 * n), rng)
+    found: dict[str, Config] = {}
+    drawn = Table(space.parameters, indices)
+    for row in range(len(drawn)):
+        config = drawn.config(row)
+        key = config_key(config)
+        if key not in tried:
+            found.setdefault(key, config)
+            if len(found) == n:
+                break
+    return list(found.values())
