@@ -274,7 +274,7 @@ class _Loop:
             trial = self._next()
             if trial is None:
                 return
-            resources = self.spec.resources_for(trial.config)
+            resources = {**self.system.resources(trial.config), **self.spec.resources_for(trial.config)}
             room = self._room(resources)
             if room == 0 and not self.running:
                 self._refuse(trial, resources)
@@ -418,7 +418,7 @@ def measure_once(
         goal=spec.objective.goals[0].metric,
         scratch=str(scratch),
         deadlines=spec.deadlines,
-        resources=spec.resources_for(values),
+        resources={**system.resources(values), **spec.resources_for(values)},
     )
     try:
         executor.submit(job)

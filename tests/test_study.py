@@ -35,7 +35,7 @@ def test_ask_tell_reaches_the_end_of_the_space_without_repeats():
             seen.append(tuple(trial.config.items()))
             study.tell(trial, measure(trial.config))
         assert len(set(seen)) == len(SPACE.table())
-        with pytest.raises(StudyError, match="every one of the 13 allowed configurations has been tried"):
+        with pytest.raises(StudyError, match="every one of the 14 allowed configurations has been tried"):
             study.ask()
         assert study.ask(2) == []
         feasible = [t for t in study.trials if study.outcome(t).feasible]

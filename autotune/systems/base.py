@@ -100,6 +100,9 @@ class System(Protocol):
     def batch_size(self, config: Config) -> int:
         """Return how many requests the system takes at once."""
 
+    def resources(self, config: Config) -> Mapping[str, float]:
+        """Return what a configuration occupies: ``{"cpus": ..., "gpus": ...}``."""
+
     def command(self, config: Config, scratch: Path) -> Command:
         """Return the process to launch. ``scratch`` is an empty folder of this attempt."""
 

@@ -18,7 +18,8 @@ import math
 
 import torch
 from botorch.models import SingleTaskGP
-from botorch.utils.probability.utils import log1mexp, log_ndtr
+from botorch.utils.probability.utils import log_ndtr
+from botorch.utils.safe_math import log1mexp
 from botorch.utils.sampling import draw_sobol_normal_samples
 from torch import Tensor
 
@@ -107,7 +108,7 @@ def log_h(z: Tensor) -> Tensor:
     upper = z.clamp_min(-1.0)
     density = torch.exp(-0.5 * upper.square() - _LOG_SQRT_2PI)
     near = torch.log(density + upper * torch.special.ndtr(upper))
-    lower = z.clamp(-1e6, -1.0)
+    lower = z.clamp(-1e100, -1.0)
     ratio = torch.log(torch.special.erfcx(-lower / math.sqrt(2)) * lower.abs()) + _LOG_SQRT_PI_2
     # the ratio tends to 0 from below like -1 / z**2, where its difference from 1 is lost
     exact = log1mexp(ratio.clamp_max(-1e-300))

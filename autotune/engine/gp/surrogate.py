@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from botorch.exceptions.errors import ModelFittingError
@@ -76,10 +76,8 @@ def fit(X: Tensor, Y: Tensor, Yvar: Tensor, *, length_prior: LogNormalPrior | No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BotorchWarning)  # retries of the optimizer are its own affair
         warnings.simplefilter("ignore", RuntimeWarning)
-        try:
+        with suppress(ModelFittingError):  # the start of the fit is a sensible model: the modes of the priors
             fit_gpytorch_mll(likelihood)
-        except ModelFittingError:
-            pass  # the start of the fit is a sensible model: the modes of the priors
     return model.eval()
 
 

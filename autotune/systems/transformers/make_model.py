@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,16 @@ def model_cache() -> Path:
     return Path(root) / "autotune" / "models"
 
 
+def made_model(
+    folder: Path | None = None, *, seed: int = 0, target: Shape = TARGET, draft: Shape = DRAFT
+) -> ModelPaths:
+    """Return where :func:`make_model` keeps the pair, whether it is made or not; loads no torch."""
+    root = model_cache() if folder is None else folder
+    recipe = json.dumps([1, seed, asdict(target), asdict(draft), _text_digest()])
+    home = root / f"tiny-{hashlib.blake2b(recipe.encode(), digest_size=6).hexdigest()}"
+    return ModelPaths(home / "target", home / "draft")
+
+
 def make_model(
     folder: Path | None = None,
     *,
@@ -79,10 +90,9 @@ def make_model(
         draft: Size of the model that drafts for it.
         log: Shows progress, a line at a time.
     """
-    root = model_cache() if folder is None else folder
-    recipe = json.dumps([1, seed, asdict(target), asdict(draft), _text_digest()])
-    home = root / f"tiny-{hashlib.blake2b(recipe.encode(), digest_size=6).hexdigest()}"
-    paths = ModelPaths(home / "target", home / "draft")
+    paths = made_model(folder, seed=seed, target=target, draft=draft)
+    home = paths.target.parent
+    root = home.parent
     if home.exists():
         return paths
     root.mkdir(parents=True, exist_ok=True)
@@ -113,6 +123,7 @@ def corpus() -> tuple[bytes, bytes]:
     return text[:-_HELD_OUT_BYTES], text[-_HELD_OUT_BYTES:]
 
 
+@cache
 def _text_digest() -> str:
     train, held_out = corpus()
     return hashlib.blake2b(train + held_out, digest_size=6).hexdigest()
@@ -189,3 +200,7 @@ def _train(folder: Path, shape: Shape, seed: int, log: Callable[[str], None]) ->
             log(f"step {step + 1} of {shape.steps}, {loss.item() / 0.6931:.2f} bits per byte")
     model.eval()
     model.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    make_model()

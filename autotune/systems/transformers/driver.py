@@ -1,0 +1,102 @@
+"""The worker's side of the server's socket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autotune.core.measurement import Cause, Estimate, Failure
+from autotune.core.request import Request, RequestRecord
+from autotune.systems.base import AttemptFailed, NotReady
+from autotune.systems.transformers.protocol import SOCKET
+
+_STOP_S = 2.0  # the supervisor ends a server that does not hear
+
+
+def connect(folder: Path) -> SocketDriver:
+    """Connect to the server that works in ``folder``.
+
+    Raises:
+        NotReady: It is not listening yet.
+    """
+    if not (folder / SOCKET).exists():
+        raise NotReady
+    # The name of a socket has at most 107 bytes, and scratch folders may lie deep: go by the open folder.
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(f"/proc/self/fd/{number}/{SOCKET}")
+    except (ConnectionRefusedError, FileNotFoundError):
+        connection.close()
+        raise NotReady from None
+    finally:
+        os.close(number)
+    return SocketDriver(connection)
+
+
+class SocketDriver:
+    """Send operations to the server, one at a time."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._buffer = b""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what really runs."""
+        found: dict[str, Any] = self._ask({"op": "facts"}, time.monotonic() + 60)["facts"]
+        return found
+
+    def generate(self, requests: Sequence[Request], deadline: float) -> list[RequestRecord]:
+        """Run the requests as one batch; see :class:`autotune.systems.base.Driver`."""
+        answer = self._ask({"op": "generate", "requests": [r.to_dict() for r in requests]}, deadline)
+        records = [RequestRecord.from_dict(data) for data in answer["records"]]
+        for request, record in zip(requests, records, strict=True):
+            if record.output_tokens != request.max_tokens:
+                text = f"request {request.id} got {record.output_tokens} of {request.max_tokens} tokens"
+                raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, text))
+        return records
+
+    def tokens(self, requests: Sequence[Request], deadline: float) -> list[list[int]]:
+        """Run the requests as one batch and return the tokens of their answers."""
+        order = {"op": "generate", "requests": [r.to_dict() for r in requests]}
+        answers: list[list[int]] = self._ask(order, deadline)["tokens"]
+        return answers
+
+    def metrics(self, deadline: float) -> Mapping[str, Estimate]:
+        """Return memory, acceptance and quality."""
+        found = self._ask({"op": "metrics"}, deadline)["metrics"]
+        return {name: Estimate.from_dict(data) for name, data in found.items()}
+
+    def close(self) -> None:
+        """Ask the process to end and close the connection."""
+        with contextlib.suppress(AttemptFailed, OSError):  # it is gone, which is what was wanted
+            self._ask({"op": "stop"}, time.monotonic() + _STOP_S)
+        self._socket.close()
+
+    def _ask(self, order: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+        try:
+            self._socket.settimeout(max(0.01, deadline - time.monotonic()))
+            self._socket.sendall(json.dumps(order).encode() + b"\n")
+            while b"\n" not in self._buffer:
+                self._socket.settimeout(max(0.01, deadline - time.monotonic()))
+                piece = self._socket.recv(1 << 20)
+                if not piece:
+                    raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, "the engine closed its connection"))
+                self._buffer += piece
+        except TimeoutError:
+            text = f"no answer to {order['op']!r} in time"
+            raise AttemptFailed(Failure(Cause.TIME_LIMIT, text)) from None
+        except OSError as error:
+            raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, f"the engine is gone: {error}")) from None
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            failure = answer["error"]
+            raise AttemptFailed(Failure(Cause(failure["cause"]), failure["message"]))
+        return answer

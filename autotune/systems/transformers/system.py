@@ -1,0 +1,227 @@
+"""Hugging Face transformers, in one process per tensor-parallel rank.
+
+Parameters it understands: ``batch_size``, ``quantization_bits`` (16, 8, 4: weight-only, by optimum-quanto),
+``draft_length`` (assisted generation; 0 is off), ``tensor_parallel`` and ``threads``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from autotune.core.measurement import Cause, Failure
+from autotune.core.trial import Config
+from autotune.core.units import parse_quantity
+from autotune.errors import EnvironmentProblem, Interrupted, SpecError, did_you_mean
+from autotune.systems.base import Command, Driver
+from autotune.systems.transformers.diagnosis import diagnose
+from autotune.systems.transformers.driver import connect
+from autotune.systems.transformers.make_model import HELD_OUT, ModelPaths, made_model
+from autotune.systems.transformers.options import BITS, DEVICES, DTYPES, Options
+
+TINY = "tiny"
+"""Name of the model that is trained here, where none can be downloaded."""
+
+_LEAST = {"batch_size": 1, "draft_length": 0, "tensor_parallel": 1, "threads": 1}
+_PARAMETERS = (*_LEAST, "quantization_bits")
+_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "optimum.quanto")
+
+
+@dataclass(frozen=True)
+class TransformersSystem:
+    """Launch transformers with a configuration.
+
+    Args:
+        model: Folder or hub name, or ``tiny``.
+        draft_model: The same for the model that drafts; ``tiny`` brings its own.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        dtype: Of weights at 16 bits and of the arithmetic: ``bfloat16`` or ``float16``.
+        memory_limit: Most bytes of data memory per process, 0 without a limit.
+        perplexity_text: File for ``quality.perplexity``; ``tiny`` brings its own.
+    """
+
+    name: ClassVar[str] = "transformers"
+
+    model: str
+    draft_model: str = ""
+    device: str = "auto"
+    dtype: str = "bfloat16"
+    memory_limit: int = 0
+    perplexity_text: str = ""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TransformersSystem:
+        """Build from the ``system`` section (without ``use``).
+
+        Raises:
+            SpecError: A key is unknown or a value is wrong.
+        """
+        names = [item.name for item in fields(cls)]
+        for key in data:
+            if key not in names:
+                raise SpecError(
+                    f"unknown key {key!r} in a transformers system; allowed: {', '.join(names)}",
+                    path=(key,),
+                    at_key=True,
+                    hint=did_you_mean(str(key), names),
+                )
+        if not data.get("model"):
+            raise SpecError(
+                "a transformers system needs a model: a folder, a hub name, or tiny", path=("model",)
+            )
+        items = dict(data)
+        if "memory_limit" in items:
+            try:
+                items["memory_limit"] = int(parse_quantity(items["memory_limit"], dimension="size").value)
+            except SpecError as error:
+                raise SpecError(error.message, path=("memory_limit",), hint=error.hint) from None
+        for key, allowed in (("device", DEVICES), ("dtype", DTYPES)):
+            if key in items and items[key] not in allowed:
+                raise SpecError(
+                    f"unknown {key} {items[key]!r}; allowed: {', '.join(allowed)}",
+                    path=(key,),
+                    hint=did_you_mean(str(items[key]), allowed),
+                )
+        for key in ("model", "draft_model", "perplexity_text"):
+            if key in items and not isinstance(items[key], str):
+                raise SpecError(f"{key} must be text, found {items[key]!r}", path=(key,))
+        return cls(**items)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section that :meth:`from_dict` reads back."""
+        result = {item.name: getattr(self, item.name) for item in fields(self)}
+        result["memory_limit"] = f"{self.memory_limit} B"
+        return {key: value for key, value in result.items() if value not in ("", "0 B")}
+
+    def prepare(self, log: Callable[[str], None]) -> None:
+        """Check that the packages and the model are there; train ``tiny`` if it is not cached."""
+        absent = [name for name in _PACKAGES if not _installed(name)]
+        if absent:
+            raise EnvironmentProblem(
+                f"the transformers system needs {', '.join(absent)}",
+                hint="pip install 'autotune-inference[transformers]'",
+            )
+        if self.model == TINY:
+            _make_tiny(log)
+        for path in (self.model, self.draft_model, self.perplexity_text):
+            if path.startswith(("/", "./", "../", "~")) and not Path(path).expanduser().exists():
+                raise EnvironmentProblem(f"no such file or folder: {path}")
+
+    def check(self, config: Config) -> Failure | None:
+        """Return why a configuration cannot be launched."""
+        for key, value in config.items():
+            if key not in _PARAMETERS:
+                near = did_you_mean(key, _PARAMETERS)
+                text = f"transformers has no {key!r}; allowed: {', '.join(_PARAMETERS)}"
+                return Failure(Cause.REJECTED_FLAGS, f"{text}; {near}" if near else text)
+            if key in _LEAST and (
+                isinstance(value, bool | str) or value != int(value) or value < _LEAST[key]
+            ):
+                text = f"{key} must be a whole number of at least {_LEAST[key]}, found {value!r}"
+                return Failure(Cause.REJECTED_FLAGS, text)
+        bits = config.get("quantization_bits", 16)
+        if bits not in BITS:
+            return Failure(Cause.REJECTED_FLAGS, f"quantization_bits must be 16, 8 or 4, found {bits!r}")
+        drafting = int(config.get("draft_length", 0)) > 0
+        if drafting and int(config.get("batch_size", 1)) > 1:
+            return Failure(
+                Cause.REJECTED_FLAGS, "transformers drafts for one sequence at a time: batch_size must be 1"
+            )
+        if drafting and not self.draft_model and self.model != TINY:
+            return Failure(Cause.REJECTED_FLAGS, "draft_length needs a draft_model in the system section")
+        if int(config.get("tensor_parallel", 1)) > 1 and bits != 16:
+            return Failure(
+                Cause.REJECTED_FLAGS, "quantized weights cannot be split: tensor_parallel must be 1"
+            )
+        return None
+
+    def batch_size(self, config: Config) -> int:
+        """Return how many requests run at once."""
+        return int(config.get("batch_size", 1))
+
+    def resources(self, config: Config) -> dict[str, float]:
+        """Return what a configuration occupies: a GPU per rank, or its threads."""
+        ranks = int(config.get("tensor_parallel", 1))
+        if self.device == "cuda":
+            return {"cpus": float(ranks), "gpus": float(ranks)}
+        return {"cpus": float(ranks * int(config.get("threads", 1)))}
+
+    def options(self, config: Config) -> Options:
+        """Return everything that decides how the model runs."""
+        options = Options(
+            model=self.model,
+            draft_model=self.draft_model,
+            device=self.device,
+            dtype=self.dtype,
+            memory_limit=self.memory_limit,
+            perplexity_text=self.perplexity_text,
+            batch_size=int(config.get("batch_size", 1)),
+            quantization_bits=int(config.get("quantization_bits", 16)),
+            draft_length=int(config.get("draft_length", 0)),
+            tensor_parallel=int(config.get("tensor_parallel", 1)),
+            threads=int(config.get("threads", 0)),
+        )
+        if self.model == TINY:
+            paths = made_model()
+            options = replace(
+                options,
+                model=str(paths.target),
+                draft_model=self.draft_model or str(paths.draft),
+                perplexity_text=self.perplexity_text or str(paths.target / HELD_OUT),
+            )
+        return options
+
+    def command(self, config: Config, scratch: Path) -> Command:
+        """Return the server process; ``tiny`` is made first on a node that does not have it."""
+        options = self.options(config)
+        if self.model == TINY and not Path(options.model).exists():
+            _make_tiny(lambda _: None)
+        threads = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
+        env = {**threads, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+        argv = (sys.executable, "-m", "autotune.systems.transformers.server", *options.argv())
+        return Command(argv, env, processes=options.tensor_parallel)
+
+    def connect(self, scratch: Path, deadline: float) -> Driver:
+        """Connect to the server's socket."""
+        return connect(scratch)
+
+    def diagnose(self, exit_code: int | None, log: str) -> Failure:
+        """Return why the process died."""
+        return diagnose(exit_code, log, was_ready=False)
+
+    def deploy(self, config: Config) -> list[str]:
+        """Return the command that generates with this configuration: prompts in, answers out."""
+        options = replace(self.options(config), perplexity_text="", memory_limit=0)
+        return ["python", "-m", "autotune.systems.transformers.generate", *options.argv()]
+
+
+def _installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # the package that it would be in
+        return False
+
+
+def _make_tiny(log: Callable[[str], None]) -> ModelPaths:
+    """Train the small pair in a process of its own, which keeps torch out of this one."""
+    paths = made_model()
+    if paths.target.exists():
+        return paths
+    argv = [sys.executable, "-u", "-m", "autotune.systems.transformers.make_model"]
+    lines: list[str] = []
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if line.startswith(("training", "target:", "draft:", "model made")):
+                log(line.rstrip())
+    if process.returncode in (-2, 130):
+        raise Interrupted("stopped while the model was being made", hint="the same command begins it again")
+    if process.returncode:
+        raise EnvironmentProblem("the small model could not be made:\n  " + "\n  ".join(lines[-10:]))
+    return paths
