@@ -190,11 +190,12 @@ class _Attempt:
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(_READY_POLL_S)
         code = process.poll()
-        return (
-            error
-            if code is None
-            else AttemptFailed(self.system.diagnose(code, log_tail(self.scratch / LOG_NAME)))
-        )
+        if code is None:
+            return error
+        failure = self.system.diagnose(code, log_tail(self.scratch / LOG_NAME))
+        if failure.cause is Cause.REJECTED_FLAGS:  # it had come up with them
+            failure = replace(failure, cause=Cause.CRASHED_UNDER_LOAD)
+        return AttemptFailed(failure)
 
 
 def mark_prefix(job: Job) -> str:

@@ -11,12 +11,7 @@ _OUT_OF_MEMORY = re.compile(
     r"OutOfMemoryError|CUDA out of memory|DefaultCPUAllocator: (?:can't allocate|not enough) memory|"
     r"MemoryError|std::bad_alloc|Cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED"
 )
-_REFUSED = re.compile(
-    r"^(?:ValueError|NotImplementedError|ImportError|TypeError|KeyError|AttributeError|"
-    r"error: argument .*|python -m .*: error:).*",
-    re.MULTILINE,
-)
-_DISK_FULL = re.compile(r"No space left on device")
+_RANK = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)
 _LAST_ERROR = re.compile(r"^[A-Za-z_.]+(?:Error|Exception|Interrupt): .*$", re.MULTILINE)
 
 
@@ -25,18 +20,18 @@ def is_out_of_memory(text: str) -> bool:
     return _OUT_OF_MEMORY.search(text) is not None
 
 
-def diagnose(exit_code: int | None, log: str, *, was_ready: bool) -> Failure:
-    """Return why the process died.
+def diagnose(exit_code: int | None, log: str) -> Failure:
+    """Return why the process died before or under load.
 
     Args:
         exit_code: Negative for a signal; ``None`` when it is not known.
         log: The end of its output.
-        was_ready: Whether it had come up and died under load.
     """
-    last = _LAST_ERROR.findall(log)
-    said = last[-1] if last else (log.strip().splitlines() or ["no output"])[-1]
-    if is_out_of_memory(log):
-        found = [line for line in log.splitlines() if is_out_of_memory(line)]
+    plain = _RANK.sub("", log)
+    last = _LAST_ERROR.findall(plain)
+    said = last[-1] if last else (plain.strip().splitlines() or ["no output"])[-1]
+    if is_out_of_memory(plain):
+        found = [line for line in plain.splitlines() if is_out_of_memory(line)]
         return Failure(Cause.OUT_OF_MEMORY, found[-1].strip(), log)
     if exit_code == -signal.SIGKILL:
         return Failure(
@@ -44,11 +39,9 @@ def diagnose(exit_code: int | None, log: str, *, was_ready: bool) -> Failure:
             "killed by SIGKILL, as the kernel does when the machine runs out of memory",
             log,
         )
-    if _DISK_FULL.search(log):
+    if "No space left on device" in plain:
         return Failure(Cause.DISK_FULL, said, log)
-    if not was_ready and _REFUSED.search(log):
-        return Failure(Cause.REJECTED_FLAGS, said, log)
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
         return Failure(Cause.CRASHED_UNDER_LOAD, f"ended by {name}: {said}", log)
-    return Failure(Cause.CRASHED_UNDER_LOAD, f"ended with {exit_code}: {said}", log)
+    return Failure(Cause.REJECTED_FLAGS, said, log)

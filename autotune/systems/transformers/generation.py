@@ -127,7 +127,7 @@ class Generator:
         settings: dict[str, Any] = {}
         if self.loaded.draft is not None:
             settings["assistant_model"] = self.loaded.draft
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference mode: quanto views its packed weights
             output = self.loaded.model.generate(
                 **inputs,
                 max_new_tokens=wanted,

@@ -12,6 +12,7 @@ import torch
 import transformers
 from torch import distributed
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.distributed import DistributedConfig
 
 from autotune.systems.transformers.options import Options
 
@@ -86,7 +87,7 @@ def _model(name: str, options: Options, device: torch.device, *, parallel: bool)
     if options.quantization_bits != 16:
         settings["quantization_config"] = transformers.QuantoConfig(weights=f"int{options.quantization_bits}")
     if parallel:
-        settings["tp_plan"] = "auto"
+        settings["distributed_config"] = DistributedConfig(tp_plan="auto")
     else:
         settings["device_map"] = str(device)
     model = AutoModelForCausalLM.from_pretrained(name, **settings)
@@ -99,7 +100,8 @@ def leaves(tensor: torch.Tensor) -> list[torch.Tensor]:
     if type(tensor) in (torch.Tensor, torch.nn.Parameter) or flatten is None:
         return [tensor]
     names, _ = flatten()
-    return [leaf for name in names for leaf in leaves(getattr(tensor, name))]
+    parts = [getattr(tensor, name) for name in names]  # a DTensor keeps its mesh beside its local part
+    return [leaf for part in parts if isinstance(part, torch.Tensor) for leaf in leaves(part)]
 
 
 def weights(model: Any) -> dict[str, int]:
@@ -130,6 +132,6 @@ def _facts(options: Options, loaded: Loaded) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "world_size": distributed.get_world_size() if distributed.is_initialized() else 1,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "attention": loaded.model.config._attn_implementation,  # noqa: SLF001 - the library has no public name for it
+        "attention": loaded.model.config._attn_implementation,
         "quantization_bits": options.quantization_bits,
     }

@@ -58,7 +58,7 @@ def window_losses(loaded: Loaded, text: str) -> list[float]:
         piece = torch.tensor([ids[start : start + _WINDOW]], device=loaded.device)
         if piece.shape[1] < 2:
             break
-        with torch.inference_mode():
+        with torch.no_grad():
             logits: Any = loaded.model(piece).logits
         loss = torch.nn.functional.cross_entropy(logits[0, :-1].float(), piece[0, 1:])
         losses.append(float(loss))

@@ -6,6 +6,7 @@ Parameters it understands: ``batch_size``, ``quantization_bits`` (16, 8, 4: weig
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -134,9 +135,9 @@ class TransformersSystem:
             )
         if drafting and not self.draft_model and self.model != TINY:
             return Failure(Cause.REJECTED_FLAGS, "draft_length needs a draft_model in the system section")
-        if int(config.get("tensor_parallel", 1)) > 1 and bits != 16:
+        if int(config.get("tensor_parallel", 1)) > 1 and bits == 4:
             return Failure(
-                Cause.REJECTED_FLAGS, "quantized weights cannot be split: tensor_parallel must be 1"
+                Cause.REJECTED_FLAGS, "packed 4-bit weights cannot be split: tensor_parallel must be 1"
             )
         return None
 
@@ -182,7 +183,9 @@ class TransformersSystem:
         if self.model == TINY and not Path(options.model).exists():
             _make_tiny(lambda _: None)
         threads = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
-        env = {**threads, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+        package = str(Path(__file__).resolve().parents[3])  # works from a bare checkout too
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+        env = {**threads, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
         argv = (sys.executable, "-m", "autotune.systems.transformers.server", *options.argv())
         return Command(argv, env, processes=options.tensor_parallel)
 
@@ -192,7 +195,7 @@ class TransformersSystem:
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
         """Return why the process died."""
-        return diagnose(exit_code, log, was_ready=False)
+        return diagnose(exit_code, log)
 
     def deploy(self, config: Config) -> list[str]:
         """Return the command that generates with this configuration: prompts in, answers out."""

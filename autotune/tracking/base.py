@@ -1,0 +1,40 @@
+"""The contract of a mirror: a copy of the ledger where a team already looks, never in the study's way."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class MirrorReport:
+    """Say how far a mirror came.
+
+    Args:
+        pending: Items of the ledger that the mirror does not have yet.
+        errors: What went wrong last, for people; empty when nothing did.
+    """
+
+    pending: int
+    errors: tuple[str, ...] = ()
+
+
+class Mirror(Protocol):
+    """Copy a study of the ledger elsewhere from a thread of its own. No method raises or waits for a network.
+
+    Attributes:
+        ready: Set once the library behind the mirror is loaded (or has failed to load), which can take
+            seconds of processor time that would disturb a measurement.
+    """
+
+    ready: threading.Event
+
+    def start(self) -> None:
+        """Begin to copy."""
+
+    def notify(self) -> None:
+        """Say that the ledger has changed; returns at once."""
+
+    def close(self, timeout: float) -> MirrorReport:
+        """Copy what is left for at most ``timeout`` seconds, then end. Idempotent."""

@@ -1,0 +1,183 @@
+"""What a study and its trials look like in a tracking store: plain values, no library."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotune.core.measurement import Estimate
+from autotune.core.objective import Objective
+from autotune.core.redact import redact
+from autotune.core.trial import Trial, TrialState
+from autotune.ledger import StudyRow
+
+_REFUSED_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. /:]")
+_LONGEST_TAG = 5000  # MLflow cuts or refuses longer ones
+
+RUN_STATUS = {
+    TrialState.WAITING: "RUNNING",
+    TrialState.RUNNING: "RUNNING",
+    TrialState.COMPLETED: "FINISHED",
+    TrialState.INFEASIBLE: "FAILED",
+    TrialState.FAILED: "FAILED",
+    TrialState.ABANDONED: "KILLED",
+}
+STUDY_STATUS = {"COMPLETED": "FINISHED", "INTERRUPTED": "KILLED"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """Hold one run as it should be in the store.
+
+    Args:
+        key: ``study`` or ``trial/3``.
+        name: Of the run.
+        params: Set once.
+        metrics: Values by name.
+        tags: May change later.
+        status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+        start_ms, end_ms: Wall clock; ``end_ms`` is ``None`` while it runs.
+        files: Paths of artifacts by name.
+        texts: Contents of artifacts by name.
+    """
+
+    key: str
+    name: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    status: str = "RUNNING"
+    start_ms: int = 0
+    end_ms: int | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything the store would be given."""
+        text = json.dumps(
+            [getattr(self, name) for name in self.__dataclass_fields__], default=dict, sort_keys=True
+        )
+        return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def trial_item(trial: Trial, row: StudyRow, objective: Objective) -> Item:
+    """Return the run of a trial."""
+    measurement = trial.measurement
+    metrics: dict[str, float] = {}
+    renamed = 0
+    for name, estimate in trial.metrics.items():
+        allowed = _REFUSED_IN_NAMES.sub("_", name)
+        renamed += allowed != name
+        metrics[allowed] = estimate.value
+        if estimate.sem is not None:
+            metrics[f"{allowed}.sem"] = estimate.sem
+    started = measurement.started_ns if measurement is not None else 0
+    ended = measurement.ended_ns if measurement is not None and trial.state.finished else None
+    if measurement is not None and measurement.started_ns:
+        metrics["trial_seconds"] = measurement.seconds
+    return Item(
+        key=f"trial/{trial.number}",
+        name=f"trial-{trial.number:04d}",
+        params={_REFUSED_IN_NAMES.sub("_", k): _text(v) for k, v in trial.config.items()},
+        metrics=metrics,
+        tags=_trial_tags(trial, row, objective, renamed),
+        status=RUN_STATUS[trial.state],
+        start_ms=(started or row.created_ns) // 1_000_000,
+        end_ms=None if ended is None else (ended or row.created_ns) // 1_000_000,
+        files=dict(measurement.artifacts) if measurement is not None and trial.state.finished else {},
+    )
+
+
+def _trial_tags(trial: Trial, row: StudyRow, objective: Objective, renamed: int) -> dict[str, str]:
+    suggestion = trial.suggestion
+    tags = {
+        "autotune.study": row.name,
+        "autotune.study_uid": row.uid,
+        "autotune.trial": str(trial.number),
+        "autotune.state": trial.state.value,
+        "autotune.attempt": str(trial.attempts),
+        "autotune.node": trial.node,
+        "autotune.reason": suggestion.reason.value,
+        "autotune.engine": suggestion.engine,
+        "autotune.fingerprint": row.fingerprint,
+    }
+    if suggestion.p_feasible is not None:
+        tags["autotune.p_feasible"] = f"{suggestion.p_feasible:.4g}"
+    for name, predicted in suggestion.predicted.items():
+        tags[f"autotune.predicted.{_REFUSED_IN_NAMES.sub('_', name)}"] = _show(predicted)
+    if trial.state is TrialState.COMPLETED:
+        outcome = objective.score(trial.metrics)
+        tags["autotune.feasible"] = _text(outcome.feasible)
+        if outcome.violations:
+            tags["autotune.broken_limits"] = "; ".join(outcome.violations)
+    if trial.failure is not None:
+        tags["autotune.failure"] = trial.failure.cause.value
+        tags["autotune.failure_message"] = redact(trial.failure.message)[:_LONGEST_TAG]
+    facts = trial.measurement.facts if trial.measurement is not None else {}
+    versions = (facts.get("system") or {}).get("versions") or {}
+    tags |= {f"autotune.version.{name}": str(version) for name, version in versions.items()}
+    if renamed:
+        tags["autotune.renamed_metrics"] = str(renamed)
+    return {key: value for key, value in tags.items() if value != ""}
+
+
+def study_item(row: StudyRow, trials: int, best: Trial | None, objective: Objective, version: str) -> Item:
+    """Return the parent run of a study.
+
+    Args:
+        row: The study.
+        trials: How many finished.
+        best: The best trial, or ``None``.
+        objective: What is wanted.
+        version: Of this package.
+    """
+    note = [f"**{objective}**", "", f"{trials} trials finished, {row.state.lower()}."]
+    texts = {"study.json": redact(json.dumps(row.spec, indent=2, sort_keys=True))}
+    tags = {
+        "autotune.study": row.name,
+        "autotune.study_uid": row.uid,
+        "autotune.state": row.state,
+        "autotune.engine": row.engine,
+        "autotune.fingerprint": row.fingerprint,
+        "autotune.version": version,
+    }
+    if best is not None:
+        config = json.dumps(best.config, sort_keys=True)
+        tags |= {"autotune.best_trial": str(best.number), "autotune.best_config": config}
+        measured = {name: estimate.to_dict() for name, estimate in best.metrics.items()}
+        content = {"trial": best.number, "config": best.config, "metrics": measured}
+        texts["best.json"] = json.dumps(content, indent=2, sort_keys=True)
+        note += ["", f"Best: trial {best.number}", "", "```json", config, "```"]
+        for goal in objective.goals:
+            if goal.metric in best.metrics:
+                note.append(f"{goal.metric} = {_show(best.metrics[goal.metric])}")
+        note += ["", f"`autotune best {row.name}` shows the evidence and the command that deploys it."]
+    tags["mlflow.note.content"] = "\n".join(note)
+    return Item(
+        key="study",
+        name=row.name,
+        params={
+            "objective": str(objective)[:_LONGEST_TAG],
+            "parameters": ", ".join(row.spec["space"]["parameters"])[:_LONGEST_TAG],
+            "seed": str(row.seed),
+        },
+        tags=tags,
+        status=STUDY_STATUS.get(row.state, "RUNNING"),
+        start_ms=row.created_ns // 1_000_000,
+        texts=texts,
+    )
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _show(estimate: Estimate) -> str:
+    error = "" if estimate.sem is None else f" +- {estimate.sem:.3g}"
+    unit = "" if estimate.unit == "1" else f" {estimate.unit}"
+    return f"{estimate.value:.6g}{error}{unit}"
