@@ -38,7 +38,7 @@ OPTIONAL = {
     "accelerate": "the transformers system",
     "safetensors": "the transformers system",
     "tokenizers": "the transformers system",
-    "torchao": "quantization in the transformers system",
+    "optimum-quanto": "quantization in the transformers system",
 }
 CONNECT_S = 2.0
 """Longest wait for a cluster or a tracking server to answer."""

@@ -38,6 +38,7 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",  # it reports each step of making a database
 }
 
 _log = logging.getLogger("autotune.tracking")
@@ -205,8 +206,7 @@ class _Session:
     ) -> None:
         for key, value in _SETTINGS.items():
             os.environ.setdefault(key, value)
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
         from mlflow.tracking import MlflowClient
 
         if ready is not None:

@@ -1,0 +1,38 @@
+# Each target works from a fresh clone: it makes .venv on first use and reuses it afterwards.
+PYTHON ?= python3
+VENV ?= .venv
+STUDY ?= examples/quickstart.yaml
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test bench slow lint clean
+
+run: $(STAMP)  ## tune a small language model on this machine
+	$(BIN)/autotune run $(STUDY)
+
+test: $(STAMP)  ## ruff, the type checker, the import layers, pytest
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest
+
+slow: $(STAMP)  ## tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+bench: $(STAMP)  ## us against the peers, minutes
+	$(BIN)/python -m benchmarks.engines
+
+lint: $(STAMP)  ## repair what can be repaired
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[transformers,dev]'
+	touch $@
+
+clean:  ## forget the environment and what runs left
+	rm -rf $(VENV) autotune-runs mlflow.db mlartifacts
