@@ -15,7 +15,7 @@ from autotune.systems.registry import build_system
 CHECKS: dict[str, Check] = {
     "system": build_system,
     "workload": Workload.from_dict,
-    "engine": lambda section: build_engine(section),
+    "engine": build_engine,
 }
 
 

@@ -153,9 +153,7 @@ class Study:
         if n is not None:
             return trials
         if not trials:
-            raise StudyError(
-                f"every one of the {len({t.number for t in self.trials})} allowed configurations has been tried"
-            )
+            raise StudyError(f"every one of the {len(self.trials)} allowed configurations has been tried")
         return trials[0]
 
     def suggest(self, suggestion: Suggestion) -> Trial:
@@ -334,7 +332,7 @@ def _measurement(metrics: Metrics | None, failure: str | Failure | None) -> Meas
             f"unknown failure cause {failure!r}; allowed: {', '.join(causes)}",
             hint=did_you_mean(str(failure), causes),
         )
-    return Measurement(failure=Failure(Cause(failure)))
+    return Measurement(failure=Failure(Cause(str(failure))))
 
 
 __all__ = ["LEDGER_NAME", "Config", "Study", "find_study", "state_of"]

@@ -40,6 +40,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
     with open_ledger(store) as ledger:
         rows = [find_study(ledger, study)] if study else ledger.studies()
         file = ledger.path
+    assert file is not None  # noqa: S101 - opened from a file
     written: dict[str, int] = {}
     problems: dict[str, str] = {}
     for row in rows:

@@ -21,7 +21,8 @@ _NEEDED = ("torch", "transformers", "tokenizers", "safetensors")
 def make_model(folder: Path | None, seed: int, as_json: bool) -> None:
     """Train a small model and its draft.
 
-    Takes about a minute once; then they are found made. FOLDER is where models are kept; the user's cache when not given.
+    Takes about a minute once; then they are found made. FOLDER is where models are kept; the
+    user's cache when not given.
     """
     absent = [name for name in _NEEDED if find_spec(name) is None]
     if absent:

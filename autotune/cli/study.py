@@ -52,7 +52,8 @@ def run(
 ) -> int:
     """Tune what FILE describes.
 
-    Creates the study of that name, or goes on with it. Ctrl-C stops and keeps everything measured; the same command goes on.
+    Creates the study of that name, or goes on with it. Ctrl-C stops and keeps everything measured;
+    the same command goes on.
     """
     from autotune.sections import read_study
 

@@ -163,12 +163,13 @@ def read_engine(data: Any) -> dict[str, Any]:
 
 
 def _whole(raw: Any, key: str, low: int) -> int:
+    wrong = SpecError(f"{key} must be a whole number of at least {low}, found {raw!r}", path=(key,))
     try:
         number = parse_quantity(raw, dimension="number").value
     except SpecError:
-        number = float("nan")
-    if number != number or number != int(number) or number < low:
-        raise SpecError(f"{key} must be a whole number of at least {low}, found {raw!r}", path=(key,))
+        raise wrong from None
+    if not number.is_integer() or number < low:
+        raise wrong
     return int(number)
 
 

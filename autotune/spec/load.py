@@ -11,8 +11,9 @@ from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.errors import SpecError
 from autotune.spec.catalogue import find
+from autotune.spec.fields import Tracking
 from autotune.spec.overrides import apply_overrides
-from autotune.spec.study_file import StudySpec, Tracking, read_objective, study_from_dict, within
+from autotune.spec.study_file import StudySpec, read_objective, study_from_dict, within
 from autotune.spec.yaml_text import Document, Path_, parse_text, read_text
 
 Check = Callable[[Mapping[str, Any]], Any]
@@ -69,8 +70,8 @@ def _build(document: Document, checks: Mapping[str, Check]) -> StudySpec:
 def resolve(document: Document, folder: Path, depth: int = 0) -> Document:
     """Return the document with the files that ``space`` and ``objective`` name merged in.
 
-    A parameter of the file replaces the one of that name, or, written without a type, changes only the keys it
-    names; constraints are added; other sections of the file win key by key.
+    A parameter of the file replaces the one of that name, or, written without a type, changes only the keys
+    it names; constraints are added; other sections of the file win key by key.
     """
     data = dict(document.data)
     keys, values = dict(document.keys), dict(document.values)
@@ -157,8 +158,10 @@ def load_space(name: str | Path) -> Space:
     """
     file = find("search_spaces", str(name)) if isinstance(name, str) else name
     document = resolve(parse_text(read_text(file), str(file)), file.parent)
-    parts = {
-        k: document.data[k] for k in ("parameters", "constraints", "configurations") if k in document.data
+    parts: dict[str, Any] = {
+        key: document.data[key]
+        for key in ("parameters", "constraints", "configurations")
+        if key in document.data
     }
     try:
         return Space.from_dict(parts)

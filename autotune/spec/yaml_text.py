@@ -139,12 +139,13 @@ class _Reader:
         return SpecError(f"{where}: not valid YAML: {problem}", hint=hint)
 
     def place(self, event: yaml.Event) -> Mark:
-        return Mark(self.source, event.start_mark.line + 1, event.start_mark.column + 1)
+        mark: Any = event.start_mark
+        return Mark(self.source, mark.line + 1, mark.column + 1)
 
     def refuse(self, event: yaml.Event, text: str, hint: str = "") -> SpecError:
         return SpecError(f"{self.place(event)}: {text}", hint=hint)
 
-    def refuse_special(self, event: yaml.Event) -> None:
+    def refuse_special(self, event: Any) -> None:
         if isinstance(event, yaml.AliasEvent):
             raise self.refuse(
                 event, f"aliases are not allowed, found '*{event.anchor}'", "write the value out"

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from autotune import __version__
 from autotune.core import ranking
 from autotune.core.failpoint import failpoint
 from autotune.core.objective import Objective
 from autotune.core.redact import redact
 from autotune.core.trial import Trial, TrialState
+from autotune.core.version import VERSION
 from autotune.errors import AutotuneError, EnvironmentProblem, StudyError
 from autotune.ledger import Ledger, StudyRow
 from autotune.tracking.base import MirrorReport
@@ -190,7 +190,7 @@ def _items(ledger: Ledger, row: StudyRow, numbers: Sequence[int] | None = None) 
     ]
     finished = sum(trial.state.finished for trial in trials)
     best = ranking.best_trial(trials, objective)
-    return [*result, study_item(row, finished, best, objective, __version__)]
+    return [*result, study_item(row, finished, best, objective, VERSION)]
 
 
 def _outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:

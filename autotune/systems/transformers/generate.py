@@ -1,6 +1,6 @@
 """Batch generation with a chosen configuration: prompts on standard input, answers on standard output.
 
-``python -m autotune.systems.transformers.generate --model M --batch-size 8 ... < prompts.txt > answers.jsonl``
+``python -m autotune.systems.transformers.generate --model M --batch-size 8 < prompts.txt > answers.jsonl``
 reads one prompt per line and writes one JSON object per line, ``{"prompt": ..., "answer": ...}``, in order.
 ``AUTOTUNE_MAX_TOKENS`` sets the length of the answers (default 64).
 """
