@@ -11,14 +11,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
+from autotune.attempts import build_executor, make_job, resources_of
 from autotune.confirm import next_confirmation
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.trial import Reason, Trial, TrialState
-from autotune.errors import AutotuneError, EnvironmentProblem, StudyError
-from autotune.executor.base import AttemptResult, Executor, Job
+from autotune.errors import EnvironmentProblem, StudyError
+from autotune.executor.base import AttemptResult, Executor
 from autotune.report.view import StudyView, View
 from autotune.spec.study_file import StudySpec
 from autotune.study import LEDGER_NAME, Study, state_of
@@ -104,17 +104,9 @@ def run_study(
         view.start(loop.view())
         state = loop.run()
         executor.close()
-        pending = 0
-        if mirror is not None:
-            study.ledger.set_study_state(study.name, _LEDGER_STATE.get(state, "COMPLETED"))
-            mirror.notify()
-            pending = mirror.close(MIRROR_FLUSH_S).pending
-        else:
-            study.ledger.set_study_state(study.name, _LEDGER_STATE.get(state, "COMPLETED"))
+        study.ledger.set_study_state(study.name, "INTERRUPTED" if state == "interrupted" else "COMPLETED")
+        pending = 0 if mirror is None else mirror.close(MIRROR_FLUSH_S).pending
         return RunSummary(loop.view(state), state, pending)
-
-
-_LEDGER_STATE = {"interrupted": "INTERRUPTED"}
 
 
 def _open_study(spec: StudySpec, store: Path, new: bool) -> tuple[Study, bool]:
@@ -148,6 +140,8 @@ def _open_study(spec: StudySpec, store: Path, new: bool) -> tuple[Study, bool]:
                 f"{stored.get(section)} -> {now.get(section)}",
                 hint="use another name, or --new to start another study beside it",
             )
+    if stored != now:  # another budget, objective or engine over the same measurements
+        study.ledger.set_study_spec(name, now)
     return study, bool(study.trials)
 
 
@@ -163,18 +157,6 @@ def _start_mirror(spec: StudySpec, study: Study) -> Mirror:
     )
     mirror.start()
     return mirror
-
-
-def build_executor(spec: StudySpec, local: bool) -> Executor:
-    """Return the executor that a study runs on: Ray, or child processes of this one."""
-    parallel = None if spec.budget.parallel == "auto" else int(spec.budget.parallel)
-    if local:
-        from autotune.executor.local import LocalExecutor
-
-        return LocalExecutor(parallel=parallel or 1)
-    from autotune.executor.ray import RayExecutor
-
-    return RayExecutor(exclusive_node=parallel is None)
 
 
 @contextmanager
@@ -274,7 +256,7 @@ class _Loop:
             trial = self._next()
             if trial is None:
                 return
-            resources = {**self.system.resources(trial.config), **self.spec.resources_for(trial.config)}
+            resources = resources_of(self.spec, self.system, trial.config)
             room = self._room(resources)
             if room == 0 and not self.running:
                 self._refuse(trial, resources)
@@ -326,17 +308,8 @@ class _Loop:
         scratch = self.store / self.study.name / f"trial-{trial.number:04d}" / f"attempt-{attempt_no}"
         attempt = self.study.start_attempt(trial.number, executor=self.executor.name, scratch=str(scratch))
         failpoint("runner.submit")
-        job = Job(
-            study=self.study.name,
-            trial=trial.number,
-            attempt=attempt,
-            config=dict(trial.config),
-            system=self.spec.system,
-            workload=self.spec.workload,
-            goal=self.study.objective.goals[0].metric,
-            scratch=str(scratch),
-            deadlines=self.spec.deadlines,
-            resources=resources,
+        job = make_job(
+            self.spec, self.study.name, trial.config, resources, scratch, trial=trial.number, attempt=attempt
         )
         self.running[trial.number, attempt] = time.time_ns()
         self.executor.submit(job)
@@ -390,43 +363,3 @@ class _Loop:
             if not trial.state.finished:
                 self.study.abandon(trial.number)
         self.running.clear()
-
-
-def measure_once(
-    spec: StudySpec, config: Mapping[str, Any], *, store: Path, local: bool = True
-) -> AttemptResult:
-    """Measure one configuration of a study file; nothing enters a ledger.
-
-    Raises:
-        SpecError: The configuration is not in the space.
-    """
-    from autotune.executor.local import LocalExecutor
-
-    system = build_system(spec.system)
-    values = spec.space.validate(config)
-    system.prepare(log=_log.info)
-    executor = LocalExecutor(parallel=1) if local else build_executor(spec, local=False)
-    executor.start()
-    scratch = store.resolve() / spec.name / "measure" / time.strftime("%Y%m%d-%H%M%S")
-    job = Job(
-        study=spec.name,
-        trial=0,
-        attempt=1,
-        config=values,
-        system=spec.system,
-        workload=spec.workload,
-        goal=spec.objective.goals[0].metric,
-        scratch=str(scratch),
-        deadlines=spec.deadlines,
-        resources={**system.resources(values), **spec.resources_for(values)},
-    )
-    try:
-        executor.submit(job)
-        deadlines = spec.deadlines
-        limit = time.monotonic() + deadlines.startup_s + deadlines.measure_s + 10 * deadlines.stop_s
-        while time.monotonic() < limit:
-            for result in executor.wait(POLL_S):
-                return result
-        raise AutotuneError("the attempt outlived its deadlines", hint=f"see {scratch}")
-    finally:
-        executor.close()

@@ -96,7 +96,7 @@ def measure(
 
     Nothing enters a study.
     """
-    from autotune.runner import measure_once
+    from autotune.attempts import measure_once
     from autotune.sections import read_study
 
     spec = read_study(file, overrides)

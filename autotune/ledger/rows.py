@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Suggestion, Trial, TrialState
+from autotune.ledger.schema import canonical
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,31 @@ class AttemptRow:
     started_ns: int
     ended_ns: int | None
     measurement: Measurement | None
+
+
+def attempt_row(
+    study: str,
+    trial: int,
+    attempt: int,
+    state: str,
+    executor: str,
+    scratch: str = "",
+    measurement: Measurement | None = None,
+) -> dict[str, Any]:
+    """Return the row of a new attempt; one that is already measured brings its own times."""
+    now = time.time_ns()
+    return {
+        "study": study,
+        "trial": trial,
+        "attempt": attempt,
+        "state": state,
+        "executor": executor,
+        "node": "",
+        "scratch": scratch,
+        "started_ns": (measurement.started_ns or now) if measurement is not None else now,
+        "ended_ns": (measurement.ended_ns or now) if measurement is not None else None,
+        "measurement": canonical(measurement.to_dict()) if measurement is not None else None,
+    }
 
 
 def read_study(row: Mapping[str, Any]) -> StudyRow:

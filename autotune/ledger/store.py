@@ -16,7 +16,7 @@ from autotune.core.measurement import Measurement
 from autotune.core.trial import Suggestion, Trial, TrialState
 from autotune.errors import LedgerError, StudyError
 from autotune.ledger.lock import study_lock
-from autotune.ledger.rows import AttemptRow, StudyRow, read_attempt, read_study, read_trial
+from autotune.ledger.rows import AttemptRow, StudyRow, attempt_row, read_attempt, read_study, read_trial
 from autotune.ledger.schema import COLUMNS, KEYS, canonical, checksum, connect, damaged_rows, reported
 
 
@@ -250,18 +250,7 @@ class Ledger:
             if TrialState(trial["state"]).finished:
                 raise StudyError(f"trial {number} of {study!r} is already {trial['state']}")
             attempt = int(trial["attempts"]) + 1
-            row = {
-                "study": study,
-                "trial": number,
-                "attempt": attempt,
-                "state": "RUNNING",
-                "executor": executor,
-                "node": "",
-                "scratch": scratch,
-                "started_ns": time.time_ns(),
-                "ended_ns": None,
-                "measurement": None,
-            }
+            row = attempt_row(study, number, attempt, "RUNNING", executor, scratch)
             self._put("trial", {**trial, "state": "RUNNING", "attempts": attempt, "revision": revision})
             self._put("attempt", row)
         return attempt
@@ -317,19 +306,7 @@ class Ledger:
         """Commit a trial together with its measurement."""
         with self._transaction() as revision:
             self._add_trial(study, number, suggestion, state, revision)
-            now = time.time_ns()
-            row = {
-                "study": study,
-                "trial": number,
-                "attempt": 1,
-                "state": "DONE",
-                "executor": "added",
-                "node": "",
-                "scratch": "",
-                "started_ns": measurement.started_ns or now,
-                "ended_ns": measurement.ended_ns or now,
-                "measurement": canonical(measurement.to_dict()),
-            }
+            row = attempt_row(study, number, 1, "DONE", "added", measurement=measurement)
             self._put("attempt", row)
             trial = self._trial_row(study, number)
             self._put("trial", {**trial, "attempts": 1, "decided_by": 1, "revision": revision})

@@ -1,0 +1,90 @@
+"""Attempts as a study file describes them: jobs, resources, what they run on; and a single one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autotune.core.trial import Config
+from autotune.errors import AutotuneError
+from autotune.executor.base import AttemptResult, Executor, Job
+from autotune.spec.study_file import StudySpec
+from autotune.systems.base import System
+from autotune.systems.registry import build_system
+
+_POLL_S = 0.25
+_log = logging.getLogger("autotune.attempts")
+
+
+def resources_of(spec: StudySpec, system: System, config: Config) -> dict[str, float]:
+    """Return what a configuration needs: what the file says, else what the system says."""
+    return {**system.resources(config), **spec.resources_for(config)}
+
+
+def make_job(
+    spec: StudySpec,
+    study: str,
+    config: Config,
+    resources: Mapping[str, float],
+    scratch: Path,
+    *,
+    trial: int,
+    attempt: int,
+) -> Job:
+    """Return the job of one attempt; ``study`` may differ from the file's name (``--new``)."""
+    return Job(
+        study=study,
+        trial=trial,
+        attempt=attempt,
+        config=dict(config),
+        system=spec.system,
+        workload=spec.workload,
+        goal=spec.objective.goals[0].metric,
+        scratch=str(scratch),
+        deadlines=spec.deadlines,
+        resources=resources,
+    )
+
+
+def build_executor(spec: StudySpec, local: bool) -> Executor:
+    """Return the executor that a study runs on: Ray, or child processes of this one."""
+    parallel = None if spec.budget.parallel == "auto" else int(spec.budget.parallel)
+    if local:
+        from autotune.executor.local import LocalExecutor
+
+        return LocalExecutor(parallel=parallel or 1)
+    from autotune.executor.ray import RayExecutor
+
+    return RayExecutor(exclusive_node=parallel is None)
+
+
+def measure_once(
+    spec: StudySpec, config: Mapping[str, Any], *, store: Path, local: bool = True
+) -> AttemptResult:
+    """Measure one configuration of a study file; nothing enters a ledger.
+
+    Raises:
+        SpecError: The configuration is not in the space.
+    """
+    from autotune.executor.local import LocalExecutor
+
+    system = build_system(spec.system)
+    values = spec.space.validate(config)
+    system.prepare(log=_log.info)
+    executor = LocalExecutor(parallel=1) if local else build_executor(spec, local=False)
+    executor.start()
+    scratch = store.resolve() / spec.name / "measure" / time.strftime("%Y%m%d-%H%M%S")
+    job = make_job(spec, spec.name, values, resources_of(spec, system, values), scratch, trial=0, attempt=1)
+    try:
+        executor.submit(job)
+        deadlines = spec.deadlines
+        limit = time.monotonic() + deadlines.startup_s + deadlines.measure_s + 10 * deadlines.stop_s
+        while time.monotonic() < limit:
+            for result in executor.wait(_POLL_S):
+                return result
+        raise AutotuneError("the attempt outlived its deadlines", hint=f"see {scratch}")
+    finally:
+        executor.close()

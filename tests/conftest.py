@@ -1,0 +1,106 @@
+"""Shared by all tests: the toy system's entry point, Ray, and the command line in processes of its own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOY = Path(__file__).resolve().parent / "toy"
+
+# Third-party systems are found through entry points: of this process and of every one that it starts.
+sys.path.insert(0, str(TOY))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    dict.fromkeys([str(ROOT), str(TOY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
+)
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.pop("RAY_ADDRESS", None)
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+TOY_STUDY = """
+name: toy
+parameters:
+  batch_size: {type: int, low: 1, high: 16, powers_of: 2, scale: log2, default: 1}
+  speed:      {type: ordinal, values: [1, 2, 3], default: 1}
+system: {use: toy}
+workload: {prompt_tokens: 4, output_tokens: 4, precision: 50 %, time: 1 s, warmup: 1}
+objective: {maximize: output_throughput, limits: [tpot.p95 <= 1 s]}
+budget: {trials: 5, confirm: 1}
+engine: {use: sobol, seed: 0}
+tracking: {mlflow: none}
+deadlines: {startup: 20 s, measure: 20 s, stop: 1 s}
+"""
+
+
+@pytest.fixture
+def toy_study(tmp_path):
+    """Write the toy's study file, with keys of the caller's choice in place of its own."""
+
+    def write(text=TOY_STUDY, **replaced):
+        for line in text.strip().splitlines():
+            key = line.split(":")[0]
+            if key in replaced:
+                text = text.replace(line, f"{key}: {replaced[key]}")
+        path = tmp_path / "toy.yaml"
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def autotune_command(tmp_path):
+    """Run ``autotune`` in a process of its own, in an empty folder."""
+
+    def run(*args, env=None, timeout=240, check=True):
+        argv = [sys.executable, "-m", "autotune", *map(str, args)]
+        done = subprocess.run(
+            argv,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
+        )
+        if check and done.returncode:
+            raise AssertionError(f"{args} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """A local Ray cluster for the whole session."""
+    import ray
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def alive(pid):
+    """Return whether a process exists and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state not in "ZX"
+
+
+def processes_with(text):
+    """Return the ids of living processes whose command line holds ``text``."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in line and alive(int(entry.name)) and int(entry.name) != os.getpid():
+            found.append(int(entry.name))
+    return found
