@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.errors import EnvironmentProblem
@@ -17,6 +19,7 @@ from autotune.executor.worker import run_attempt
 
 _START_TRIES = 3  # a loaded machine can miss Ray's own fixed 30 s wait for its raylet (DESIGN section 14)
 _START_PAUSE_S = 2.0
+_REACH_S = 10.0  # for a connection to the head node; it answers in milliseconds
 _CANCEL_S = 20.0  # a cancelled worker first stops its server, which has a grace of its own
 _log = logging.getLogger("autotune.executor")
 
@@ -159,6 +162,8 @@ def _connect(address: str | None) -> bool:
 
     if ray.is_initialized():
         return False
+    if address:
+        _check_reachable(address)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     settings |= {"address": address} if address else {"address": "local", "include_dashboard": False}
     for attempt in range(1, _START_TRIES + 1):
@@ -183,6 +188,20 @@ def _connect(address: str | None) -> bool:
         else:
             return True
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _check_reachable(address: str) -> None:
+    """Raise unless something listens at ``host:port``; Ray itself would wait for minutes."""
+    parts = urlsplit(address if "://" in address else f"ray://{address}")
+    if parts.port is None:  # "auto" and the like: Ray finds out by itself
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port), timeout=_REACH_S).close()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"no Ray cluster answers at {address}: {error}",
+            hint="start it, correct RAY_ADDRESS, or unset it to run on a cluster of this machine's own",
+        ) from None
 
 
 @contextmanager

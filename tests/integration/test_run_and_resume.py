@@ -12,6 +12,7 @@ import pytest
 
 from autotune.core.trial import Reason, TrialState
 from autotune.ledger import Ledger
+from tests_shared import wait_until, works_in
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -36,17 +37,6 @@ def history(ledger):
     return [(t.number, t.suggestion.to_dict(), t.state) for t in ledger.trials("toy")]
 
 
-def toy_servers(tmp_path):
-    found = []
-    for pid in (p for p in os.listdir("/proc") if p.isdigit()):
-        try:
-            if os.readlink(f"/proc/{pid}/cwd").startswith(str(tmp_path / "autotune-runs")):
-                found.append(int(pid))
-        except OSError:
-            continue
-    return found
-
-
 def test_a_study_runs_to_its_end_and_says_what_is_best(tmp_path, toy_study, autotune_command):
     toy_study()
     done = autotune_command("run", "toy.yaml", "--local")
@@ -57,7 +47,7 @@ def test_a_study_runs_to_its_end_and_says_what_is_best(tmp_path, toy_study, auto
         assert [t.state for t in trials] == [TrialState.COMPLETED] * 7
         assert [t.suggestion.reason for t in trials][5:] == [Reason.CONFIRM] * 2
         assert ledger.study("toy").state == "COMPLETED"
-    assert toy_servers(tmp_path) == []
+    assert works_in(tmp_path / "autotune-runs") == []
     # the same command again has nothing left to do
     again = autotune_command("run", "toy.yaml", "--local")
     assert "trial 7" not in again.stdout
@@ -78,10 +68,9 @@ def test_kill_9_at_random_moments_loses_nothing_and_measures_nothing_twice(
     rng = random.Random(3)
     before = {}
     for _ in range(6):
-        process = start(tmp_path)
-        time.sleep(rng.uniform(0.5, 4.0))
-        process.kill()
-        process.wait()
+        with start(tmp_path) as process:
+            time.sleep(rng.uniform(0.5, 4.0))
+            process.kill()
         if (tmp_path / "autotune-runs" / "ledger.sqlite").exists():
             with ledger_of(tmp_path) as ledger:
                 known = {t.number: t.measurement.to_dict() for t in ledger.trials("toy") if t.state.finished}
@@ -98,10 +87,7 @@ def test_kill_9_at_random_moments_loses_nothing_and_measures_nothing_twice(
             if trial.number in before:
                 assert trial.measurement.to_dict() == before[trial.number]
         resumed = history(ledger)
-    deadline = time.monotonic() + 20
-    while toy_servers(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert toy_servers(tmp_path) == []
+    wait_until(lambda: not works_in(tmp_path / "autotune-runs"), 20)
     # an undisturbed study proposes the same search
     other = tmp_path / "undisturbed"
     other.mkdir()
@@ -131,16 +117,16 @@ def test_an_interrupted_study_ends_cleanly_and_says_how_to_go_on(
     tmp_path, toy_study, autotune_command, number
 ):
     toy_study(system="{use: toy, step: '0.02'}")
-    process = start(tmp_path)
-    for line in process.stdout:
-        if line.startswith("trial 1 started"):
-            break
-    time.sleep(0.5)
-    process.send_signal(number)
-    rest, _ = process.communicate(timeout=60)
+    with start(tmp_path) as process:
+        for line in process.stdout:
+            if line.startswith("trial 1 started"):
+                break
+        time.sleep(0.5)
+        process.send_signal(number)
+        rest = process.stdout.read()
     assert process.returncode == 5, rest
     assert "`autotune resume toy` goes on" in rest
-    assert toy_servers(tmp_path) == []
+    assert works_in(tmp_path / "autotune-runs") == []
     with ledger_of(tmp_path) as ledger:
         assert ledger.study("toy").state == "INTERRUPTED"
         first = ledger.trial("toy", 0)
@@ -156,15 +142,14 @@ def test_a_second_run_of_the_same_study_is_refused_and_the_first_is_named(
     tmp_path, toy_study, autotune_command
 ):
     toy_study(system="{use: toy, step: '0.02'}")
-    process = start(tmp_path)
-    for line in process.stdout:
-        if line.startswith("trial 0 started"):
-            break
-    second = autotune_command("run", "toy.yaml", "--local", check=False)
-    assert second.returncode in (2, 3)
+    with start(tmp_path) as process:
+        for line in process.stdout:
+            if line.startswith("trial 0 started"):
+                break
+        second = autotune_command("run", "toy.yaml", "--local", check=False)
+        process.kill()
+    assert second.returncode == 2
     assert str(process.pid) in second.stderr
-    process.kill()
-    process.wait()
 
 
 def test_configurations_that_cannot_run_are_trials_with_reasons(tmp_path, toy_study, autotune_command):
@@ -197,7 +182,7 @@ deadlines: {startup: 10 s, measure: 4 s, stop: 1 s}
     assert "can't allocate memory" in tails["oom"]
     assert "unsupported combination" in tails["bad_flag"]
     assert "out_of_memory" in done.stdout
-    assert toy_servers(tmp_path) == []
+    assert works_in(tmp_path / "autotune-runs") == []
 
 
 def test_nothing_feasible_is_exit_code_4(toy_study, autotune_command):
@@ -222,7 +207,8 @@ def test_a_changed_space_is_refused_and_new_starts_beside_it(tmp_path, toy_study
     changed = ("--set", "parameters.speed={type: ordinal, values: [1, 2]}")
     refused = autotune_command("run", "toy.yaml", "--local", *changed, check=False)
     assert refused.returncode == 2
-    assert "speed" in refused.stderr and "--new" in refused.stderr
+    assert "speed" in refused.stderr
+    assert "--new" in refused.stderr
     autotune_command("run", "toy.yaml", "--local", "--new", *changed)
     with ledger_of(tmp_path) as ledger:
         assert [row.name for row in ledger.studies()] == ["toy", "toy-2"]

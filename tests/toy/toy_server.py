@@ -1,4 +1,4 @@
-"""A real server process for tests: answers batches over a Unix socket, with delays and misbehaviour on request."""
+"""A real server process for tests: batches over a Unix socket, delays and misbehaviour on request."""
 
 import json
 import os

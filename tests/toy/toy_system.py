@@ -1,4 +1,4 @@
-"""The system whose server is toy_server.py; registered through an entry point, as a third party's would be."""
+"""The system whose server is toy_server.py; registered by an entry point, as a third party's would be."""
 
 import json
 import sys
