@@ -83,3 +83,7 @@ def ray_cluster():
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--write-golden", action="store_true", help="write golden files that are not there")

@@ -8,9 +8,12 @@ still be measured by a user's own function: :func:`metric_info` says ``None`` an
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Literal
 
 from autotune.errors import SpecError, did_you_mean
+
+_SLIP = 0.9  # likeness from which a name is a slip of the pen rather than a name of its own
 
 Direction = Literal["minimize", "maximize"]
 
@@ -107,4 +110,7 @@ def check_metric(name: str) -> MetricInfo | None:
         )
     if known is not None:
         raise SpecError(f"metric {family!r} is one number and has no statistics, found {name!r}")
+    near = get_close_matches(name, known_metrics(), n=1, cutoff=_SLIP)
+    if near:
+        raise SpecError(f"unknown metric {name!r}", hint=f"did you mean {near[0]!r}?")
     return None

@@ -37,9 +37,9 @@ class GPEngine:
         """
         for key in data:
             if key != "initial":
-                hint = did_you_mean(str(key), ("initial",))
+                hint = did_you_mean(str(key), ("seed", "initial"))
                 raise SpecError(
-                    f"engine 'gp' has no option {key!r}; allowed: initial",
+                    f"engine 'gp' has no option {key!r}; allowed: seed, initial",
                     path=(key,),
                     at_key=True,
                     hint=hint,

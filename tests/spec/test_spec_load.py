@@ -1,0 +1,207 @@
+"""Study files: what is read, what is merged, and the exact text of errors."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from autotune.errors import SpecError
+from autotune.sections import read_stored_study, read_study
+from autotune.spec.catalogue import entries, find, names
+from autotune.spec.load import load_objective, load_space
+
+GOLDEN = Path(__file__).parent / "golden"
+
+GOOD = """name: demo
+parameters:
+  batch_size: {type: int, low: 1, high: 8, default: 2}
+  draft_length: {type: int, low: 0, high: 4}
+constraints:
+  - draft_length == 0 or batch_size == 1
+system: {use: transformers, model: tiny}
+workload: {prompt_tokens: 16, output_tokens: 8}
+objective:
+  maximize: output_throughput
+  limits: [ttft.p99 <= 500 ms]
+budget: {trials: 5, time: 2 h, parallel: 2, confirm: 1}
+resources: {cpus: batch_size * 2}
+engine: {use: gp, seed: 7}
+tracking: {mlflow: none}
+deadlines: {startup: 1 min, measure: 30 s, stop: 500 ms}
+"""
+
+
+def write(tmp_path, text, name="study.yaml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_a_study_file_becomes_values(tmp_path):
+    spec = read_study(write(tmp_path, GOOD))
+    assert spec.name == "demo"
+    assert spec.space.default_config == {"batch_size": 2, "draft_length": 0}
+    assert spec.budget.trials == 5
+    assert spec.budget.time_s == 7200
+    assert spec.budget.parallel == "2"
+    assert spec.resources_for({"batch_size": 4, "draft_length": 0}) == {"cpus": 8.0}
+    assert spec.engine == {"use": "gp", "seed": 7}
+    assert spec.tracking.mlflow is None
+    assert (spec.deadlines.startup_s, spec.deadlines.measure_s, spec.deadlines.stop_s) == (60, 30, 0.5)
+    assert read_stored_study(spec.to_dict()).to_dict() == spec.to_dict()
+
+
+def test_the_least_file_has_defaults_for_everything_else(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    text = "parameters:\n  threads: {type: ordinal, values: [1, 2]}\nsystem: {use: transformers, model: tiny}\n"
+    path = write(tmp_path, text, "least.yaml")
+    spec = read_study(path)
+    assert spec.name == "least"
+    assert str(spec.objective) == "maximize output_throughput"
+    assert spec.tracking.mlflow == "sqlite:///mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert read_study(path).tracking.mlflow == "http://tracking:5000"
+
+
+def test_overrides_act_as_if_written_in_the_file(tmp_path):
+    path = write(tmp_path, GOOD)
+    spec = read_study(path, ["budget.trials=30", "parameters.batch_size.high=4", "objective=latency"])
+    assert spec.budget.trials == 30
+    assert len(spec.space["batch_size"].levels) == 4
+    assert spec.objective.goals[0].metric == "tpot.p95"
+    with pytest.raises(SpecError, match=r"^--set budget.trials=many: trials must be a whole number"):
+        read_study(path, ["budget.trials=many"])
+    with pytest.raises(SpecError, match=r"--set wants KEY=VALUE"):
+        read_study(path, ["budget.trials"])
+    with pytest.raises(SpecError, match="name is no mapping of keys"):
+        read_study(path, ["name.first=x"])
+
+
+def test_a_file_starts_from_a_shipped_space_and_narrows_it(tmp_path):
+    text = """space: transformers
+parameters:
+  batch_size: {high: 16}
+  threads: {type: ordinal, values: [2], default: 2}
+constraints:
+  - batch_size * quantization_bits <= 128
+workload: {output_tokens: 8}
+"""
+    spec = read_study(write(tmp_path, text))
+    assert spec.space["batch_size"].levels == (1, 2, 4, 8, 16)
+    assert spec.space["threads"].levels == (2,)
+    assert "draft_length == 0 or batch_size == 1" in spec.space.constraints
+    assert "batch_size * quantization_bits <= 128" in spec.space.constraints
+    assert spec.workload == {"prompt_tokens": "64", "output_tokens": "8"}
+    wrong = text.replace("batch_size * quantization_bits <= 128", "batch_sise <= 1")
+    with pytest.raises(SpecError, match=r"study.yaml:6:5: unknown parameter 'batch_sise'"):
+        read_study(write(tmp_path, wrong))
+
+
+def test_files_that_start_from_each_other_in_a_circle_are_refused(tmp_path):
+    write(tmp_path, "space: ./b.yaml\nparameters: {}\n", "a.yaml")
+    write(tmp_path, "space: ./a.yaml\n", "b.yaml")
+    with pytest.raises(SpecError, match="circle"):
+        read_study(tmp_path / "a.yaml")
+
+
+ERRORS = {
+    "unknown_key": ("budget:", "budgit:"),
+    "unknown_parameter_key": ("high: 8,", "hihg: 8,"),
+    "unknown_type": ("type: int, low: 1", "type: integer, low: 1"),
+    "low_above_high": ("low: 1, high: 8", "low: 9, high: 8"),
+    "default_outside": ("default: 2}", "default: 99}"),
+    "constraint_name": ("batch_size == 1", "batchsize == 1"),
+    "constraint_syntax": ("== 0 or", "== 0 orr"),
+    "constraint_power": ("batch_size == 1", "batch_size ** 2 == 1"),
+    "unknown_system": ("use: transformers", "use: transfomers"),
+    "unknown_system_key": ("model: tiny", "modle: tiny"),
+    "workload_value": ("output_tokens: 8", "output_tokens: many"),
+    "workload_open_loop": ("{prompt_tokens: 16,", "{rate: 4, prompt_tokens: 16,"),
+    "unknown_metric": ("ttft.p99 <=", "ttft.p98 <="),
+    "near_miss_of_a_metric": ("output_throughput", "ouput_throughput"),
+    "metric_without_statistic": ("ttft.p99 <=", "ttft <="),
+    "limit_unit": ("500 ms]", "500 MB]"),
+    "limit_without_unit": ("500 ms]", "500]"),
+    "budget_trials": ("trials: 5", "trials: 0"),
+    "budget_time": ("time: 2 h", "time: 2"),
+    "parallel": ("parallel: 2", "parallel: many"),
+    "resources": ("batch_size * 2", "batch_size > 2"),
+    "unknown_engine": ("use: gp", "use: gpp"),
+    "engine_option": ("seed: 7", "sed: 7"),
+    "deadline": ("stop: 500 ms", "stop: 0 s"),
+    "name": ("name: demo", "name: ../demo"),
+    "duplicate_key": ("budget:", "name: again\nbudget:"),
+    "no_parameters": (
+        "parameters:\n  batch_size: {type: int, low: 1, high: 8, default: 2}\n"
+        "  draft_length: {type: int, low: 0, high: 4}\n",
+        "",
+    ),
+    "impossible": ("  - draft_length == 0 or batch_size == 1", "  - batch_size > 100"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_every_error_has_its_exact_text(case, tmp_path, monkeypatch, request):
+    old, new = ERRORS[case]
+    assert old in GOOD
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, GOOD.replace(old, new, 1))
+    with pytest.raises(SpecError) as caught:
+        read_study("study.yaml")
+    golden = GOLDEN / f"{case}.txt"
+    if not golden.exists() and request.config.getoption("--write-golden"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(f"{caught.value}\n")
+    assert f"{caught.value}\n" == golden.read_text()
+
+
+def test_mutated_study_files_raise_nothing_but_spec_errors(tmp_path):
+    rng = random.Random(1)
+    lines = GOOD.splitlines()
+    for _ in range(400):
+        mutated = list(lines)
+        for _ in range(rng.randint(1, 3)):
+            i = rng.randrange(len(mutated))
+            words = mutated[i].split(" ")
+            j = rng.randrange(len(words))
+            words[j] = rng.choice(["", "x", "-1", "[", "1e9", "none", "*", rng.choice(lines).split(" ")[-1]])
+            mutated[i] = " ".join(words)
+        path = write(tmp_path, "\n".join(mutated))
+        try:
+            read_study(path)
+        except SpecError:
+            continue
+
+
+def test_the_catalogue_is_found_loaded_and_described():
+    assert "transformers" in names("search_spaces")
+    assert {"latency", "throughput"} <= set(names("objectives"))
+    for kind in ("search_spaces", "objectives"):
+        assert all(text for text in entries(kind).values())
+    for name in names("search_spaces"):
+        space = load_space(name)
+        assert space.validate(space.default_config) == space.default_config
+        assert space.count().value > 1
+    for name in names("objectives"):
+        assert load_objective(name).goals
+    with pytest.raises(SpecError, match="did you mean 'transformers'"):
+        find("search_spaces", "transformer")
+    with pytest.raises(SpecError, match="no such file"):
+        find("search_spaces", "./nowhere.yaml")
+
+
+def test_space_and_objective_are_read_from_yaml(tmp_path):
+    from autotune import Objective, Space
+
+    path = write(tmp_path, GOOD)
+    assert Space.from_yaml(path).names == ("batch_size", "draft_length")
+    assert Objective.from_yaml(path).limits[0].bound == 0.5
+    assert Objective.from_yaml(find("objectives", "latency")).goals[0].maximize is False
+
+
+def test_every_metric_is_explained_in_the_objectives_readme():
+    from autotune.core.metric import METRICS
+
+    text = (find("objectives", "latency").parent / "README.md").read_text()
+    for name, info in METRICS.items():
+        assert f"`{name}{'.*' if info.statistics else ''}`" in text
