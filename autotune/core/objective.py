@@ -117,7 +117,8 @@ class Objective:
     """Hold what is wanted.
 
     Args:
-        goals: At least one; several ask for a Pareto front.
+        goals: At least one; several ask for a Pareto front. Those to maximize come first, because a file
+            has them under two keys; the first one is the goal that runs are judged by.
         limits: Bounds on measured metrics.
         description: One line for people.
     """
@@ -129,6 +130,8 @@ class Objective:
     def __post_init__(self) -> None:
         if not self.goals:
             raise SpecError("an objective needs a goal: maximize or minimize a metric")
+        ordered = sorted(self.goals, key=lambda goal: not goal.maximize)
+        object.__setattr__(self, "goals", tuple(ordered))
         names = [goal.metric for goal in self.goals]
         if len(set(names)) < len(names):
             raise SpecError(f"a goal is there twice: {', '.join(names)}")

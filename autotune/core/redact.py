@@ -19,7 +19,8 @@ _PATTERNS = [
     (re.compile(r"(?i)(://[^/\s:@]+:)[^/\s@]+@"), rf"\1{MASK}@"),
     (
         re.compile(
-            r"(?i)\b([a-z0-9_-]*(?:api[_-]?key|token|secret|password|passwd)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]{6,}"
+            r"(?i)\b([a-z0-9_-]*(?:(?:api|access|private|secret)[_-]?key|token|secret|password|passwd)"
+            r"[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]{6,}"
         ),
         rf"\1{MASK}",
     ),

@@ -53,7 +53,9 @@ def test_a_study_file_becomes_values(tmp_path):
 
 def test_the_least_file_has_defaults_for_everything_else(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    text = "parameters:\n  threads: {type: ordinal, values: [1, 2]}\nsystem: {use: transformers, model: tiny}\n"
+    text = (
+        "parameters:\n  threads: {type: ordinal, values: [1, 2]}\nsystem: {use: transformers, model: tiny}\n"
+    )
     path = write(tmp_path, text, "least.yaml")
     spec = read_study(path)
     assert spec.name == "least"

@@ -61,7 +61,9 @@ def test_what_is_refused_is_named_with_its_place(text, message):
 
 
 def test_hostile_files_are_refused_at_once(tmp_path):
-    bomb = "a: &a [x]\n" + "\n".join(f"{b}: &{b} [*{a}, *{a}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+    bomb = "a: &a [x]\n" + "\n".join(
+        f"{b}: &{b} [*{a}, *{a}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+    )
     started = time.process_time()
     with pytest.raises(SpecError, match="anchors are not allowed"):
         parse_text(bomb, "f")
@@ -72,12 +74,12 @@ def test_hostile_files_are_refused_at_once(tmp_path):
     assert time.process_time() - started < 5  # a bomb that went off would take minutes
     loop = tmp_path / "loop.yaml"
     loop.symlink_to(loop)
-    with pytest.raises(SpecError, match="loop.yaml"):
+    with pytest.raises(SpecError, match=r"loop\.yaml"):
         read_text(loop)
     with pytest.raises(SpecError, match="no regular file"):
         read_text(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe9\n")
-    with pytest.raises(SpecError, match="latin.yaml:2: not UTF-8: byte 0xe9"):
+    with pytest.raises(SpecError, match=r"latin\.yaml:2: not UTF-8: byte 0xe9"):
         read_text(tmp_path / "latin.yaml")
 
 
