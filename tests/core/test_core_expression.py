@@ -89,7 +89,7 @@ def test_types_are_checked():
 def test_random_texts_raise_nothing_but_spec_errors():
     rng = random.Random(0)
     pieces = ["a", "b", "1", "2.5", "'x'", "(", ")", "+", "-", "*", "/", "//", "%", "==", "<", ">=", "and",
-              "or", "not", "min", "log2", ",", " ", "true", "__", ".", "[", "\\", "\x00", "\u2028"]  # fmt: skip
+              "or", "not", "min", "log2", ",", " ", "true", "__", ".", "[", "\\", "\x00"]  # fmt: skip
     for _ in range(5000):
         text = " ".join(rng.choice(pieces) for _ in range(rng.randint(1, 12)))
         try:

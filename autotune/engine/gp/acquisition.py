@@ -38,7 +38,8 @@ class NoisyImprovement:
     Args:
         model: Of the goal, more being better.
         X_pending: Points whose values are not known yet, ``m x d``.
-        eligible: Which training points may be the incumbent, shape ``n``; pending ones never are.
+        eligible: Which points may be the incumbent, training points first, then pending ones: shape
+            ``n + m``. A pending point counts with what it may turn out to be.
         seed: Of the joint samples.
         floor: Value to improve upon when no point is eligible.
     """
@@ -55,12 +56,10 @@ class NoisyImprovement:
             self.factor = cholesky(model.covar_module(points).to_dense())
             residual = (samples - model.mean_module(points)).mT
             self.weights = torch.cholesky_solve(residual, self.factor)  # (n + m) x SAMPLES
-            values = samples[:, : len(train)]
-            self.incumbent = (
-                values[:, eligible].amax(1)
-                if bool(eligible.any())
-                else torch.full((len(samples),), floor).to(values)
-            )
+            if bool(eligible.any()):
+                self.incumbent = samples[:, eligible].amax(1)
+            else:
+                self.incumbent = torch.full((len(samples),), floor).to(samples)
 
     def __call__(self, X: Tensor) -> Tensor:
         """Return the log noisy expected improvement at ``X`` (``n x d``), shape ``n``."""

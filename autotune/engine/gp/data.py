@@ -15,7 +15,7 @@ from autotune.core.trial import Config, Trial, TrialState
 Array = npt.NDArray[np.float64]
 
 _BAD_TAIL = 3.0  # interquartile ranges below the lower quartile at which a goal value is cut
-_LEAST_VARIANCE = 1e-8  # of standardized values: keeps the covariance invertible without noise
+_LEAST_VARIANCE = 2e-6  # of standardized values: keeps the covariance invertible without noise
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from autotune.engine.gp.feasibility import THRESHOLD, Feasibility
 from autotune.engine.gp.surrogate import fit, one_thread, predict
 from autotune.engine.untried import tried_keys
 
+_EVEN = math.log(0.5)  # a point that is more likely to fail than not is no incumbent
 _AUGMENT = 0.05  # share of the sum in the scalarization of several goals (ParEGO's rho)
 
 
@@ -108,11 +109,12 @@ class Proposer:
     ) -> tuple[Tensor, bool]:
         """Return the acquisition value of each candidate and whether feasibility is what is searched."""
         total, measured = static
-        eligible = self._eligible()
+        observed = self._kept(self.X[torch.from_numpy(self.goal_series.rows)])
         waiting = _tensor(self.encoder.configs(pending)).reshape(-1, X.shape[1])
+        eligible = torch.cat([observed, self._kept(waiting)])
         floor = float(self.goal_series.Y.min())
         improvement = NoisyImprovement(self.goal, waiting, eligible, seed=self.sample_seed, floor=floor)(X)
-        searching = not bool(eligible.any())
+        searching = not bool(observed.any())
         # Nothing keeps the limits yet: what counts is the probability to, the goal only between equals.
         score = total + 0.01 * improvement if searching else total + improvement
         doubtful = measured < THRESHOLD
@@ -120,12 +122,11 @@ class Proposer:
             score = torch.where(doubtful, score - 1e6, score)
         return score, searching
 
-    def _eligible(self) -> Tensor:
-        """Return which points of the goal's model keep every limit, by the models' mean there."""
-        rows = torch.from_numpy(self.goal_series.rows)
-        kept = torch.ones(len(rows), dtype=torch.bool)
+    def _kept(self, X: Tensor) -> Tensor:
+        """Return which points keep every limit and can be measured, as far as the models know."""
+        kept = self.feasibility.log_probability(X) > _EVEN
         for model, series in self.limits:
-            mean, _ = predict(model, self.X[rows])
+            mean, _ = predict(model, X)
             kept &= mean <= series.standardize(0.0)
         return kept
 
@@ -137,12 +138,12 @@ class Proposer:
             predicted[goal.metric] = _unstandardize(
                 goal.sign * mean, goal.sign, math.sqrt(variance), self.goal_series, goal.metric
             )
-        eligible = self._eligible()
         if searching:
             reason = Reason.FEASIBILITY
         else:
-            known, _ = predict(self.goal, self.X[torch.from_numpy(self.goal_series.rows)])
-            reason = Reason.EXPLOIT if mean >= float(known[eligible].max()) else Reason.EXPLORE
+            points = self.X[torch.from_numpy(self.goal_series.rows)]
+            known, _ = predict(self.goal, points)
+            reason = Reason.EXPLOIT if mean >= float(known[self._kept(points)].max()) else Reason.EXPLORE
         return Suggestion(config, reason, self.name, predicted, min(1.0, math.exp(log_feasible)))
 
 

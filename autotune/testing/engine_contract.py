@@ -1,0 +1,176 @@
+"""What every engine must keep; inherit it to test one of your own.
+
+.. code-block:: python
+
+    class TestMyEngine(EngineContract):
+        def make(self, budget=None):
+            return MyEngine(budget=budget)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+from autotune.core.objective import Objective
+from autotune.core.parameter import Categorical, Float, Int, Ordinal
+from autotune.core.space import Space
+from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
+from autotune.engine.base import Engine
+
+SPACE = Space(
+    (
+        Int("batch_size", 1, 32, powers_of=2, scale="log2", default=2),
+        Ordinal("bits", (4, 8, 16), default=16),
+        Int("draft_length", 0, 2),
+        Categorical("draft_model", ("small", "smaller"), when="draft_length > 0"),
+    ),
+    ("draft_length == 0 or batch_size <= 4",),
+)
+LARGE = Space(
+    (
+        *(Int(f"n{i}", 0, 30) for i in range(8)),
+        Float("x", 0.001, 10.0, scale="log10"),
+        Categorical("c", ("a", "b", "c", "d"), when="n0 > 3"),
+    ),
+    ("n0 + n1 <= 40",),
+)
+OBJECTIVE = Objective.from_dict({"maximize": "throughput", "limits": ["latency <= 300 ms"]})
+TRADE_OFF = Objective.from_dict({"maximize": "throughput", "minimize": "latency"})
+
+
+def respond(config: Config) -> Mapping[str, Estimate] | None:
+    """Return noise-free metrics of a plausible server, or ``None`` where it runs out of memory."""
+    batch, bits = int(config["batch_size"]), int(config["bits"])
+    if batch * bits >= 256:
+        return None
+    drafted = 1 + 0.3 * int(config.get("draft_length", 0)) * (
+        1.2 if config.get("draft_model") == "small" else 0.8
+    )
+    seconds = (0.02 + 0.006 * batch) * (1.2 if bits == 4 else 1.0) / drafted
+    return {
+        "throughput": Estimate(batch / seconds, 0.01 * batch / seconds, 8, "tokens/s"),
+        "latency": Estimate(seconds * 2, 0.001, 8, "s"),
+    }
+
+
+def finished(number: int, suggestion: Suggestion) -> Trial:
+    """Return the trial that measuring a suggestion would give."""
+    metrics = respond(suggestion.config)
+    if metrics is None:
+        failure = Measurement(failure=Failure(Cause.OUT_OF_MEMORY))
+        return Trial(number, suggestion, TrialState.INFEASIBLE, 1, failure)
+    return Trial(number, suggestion, TrialState.COMPLETED, 1, Measurement(metrics=metrics))
+
+
+class EngineContract:
+    """Hold the tests; a subclass gives the engine."""
+
+    def make(self, budget: int | None = None) -> Engine:
+        """Return the engine under test."""
+        raise NotImplementedError
+
+    def search(
+        self,
+        n: int,
+        *,
+        space: Space = SPACE,
+        objective: Objective = OBJECTIVE,
+        seed: int = 0,
+        parallel: int = 1,
+    ) -> list[Trial]:
+        """Run ``n`` trials of :func:`respond`, ``parallel`` at once, finished in the order of asking."""
+        engine = self.make(budget=n)
+        history: list[Trial] = []
+        pending: list[Suggestion] = []
+        while len(history) < n:
+            while len(pending) < min(parallel, n - len(history)):
+                asked = engine.ask(space, objective, history, [s.config for s in pending], 1, seed)
+                if not asked:
+                    break
+                pending += asked
+            if not pending:
+                return history
+            history.append(finished(len(history), pending.pop(0)))
+        return history
+
+    def test_the_default_configuration_comes_first(self) -> None:
+        (first,) = self.make(20).ask(SPACE, OBJECTIVE, [], [], 1, 3)
+        assert first.config == SPACE.default_config
+        assert first.reason is Reason.DEFAULT
+
+    def test_suggestions_are_allowed_and_never_repeated(self) -> None:
+        trials = self.search(24, parallel=3)
+        keys = [config_key(t.config) for t in trials]
+        assert len(set(keys)) == len(keys) == 24
+        assert all(SPACE.validate(t.config) == t.config for t in trials)
+
+    def test_the_whole_space_is_reached_and_then_nothing_comes(self) -> None:
+        space = Space((Int("batch_size", 1, 4), Ordinal("bits", (4, 8))), ("batch_size * bits <= 24",))
+        trials = self.search(50, space=space)
+        assert len(trials) == len(space.table() or ())
+        assert self.make(50).ask(space, OBJECTIVE, trials, [], 3, 0) == []
+
+    def test_equal_histories_give_equal_suggestions(self) -> None:
+        first, second = self.search(12, seed=5), self.search(12, seed=5)
+        assert [t.suggestion for t in first] == [t.suggestion for t in second]
+
+    def test_a_batch_has_no_repetition_and_avoids_what_is_pending(self) -> None:
+        history = self.search(8)
+        pending = SPACE.sample(6, np.random.default_rng(1))
+        asked = self.make(40).ask(SPACE, OBJECTIVE, history, pending, 5, 0)
+        keys = [config_key(s.config) for s in asked]
+        assert len(set(keys)) == 5
+        assert not set(keys) & {config_key(c) for c in [*pending, *(t.config for t in history)]}
+
+    def test_a_history_of_failures_only_is_survived(self) -> None:
+        failed: list[Trial] = []
+        for _ in range(8):
+            asked = self.make(40).ask(SPACE, OBJECTIVE, failed, [], 1, 0)
+            broken = Measurement(failure=Failure(Cause.STARTUP_TIMEOUT))
+            failed.append(Trial(len(failed), asked[0], TrialState.INFEASIBLE, 1, broken))
+        assert len({config_key(t.config) for t in failed}) == 8
+
+    def test_worlds_failures_and_missing_metrics_are_survived(self) -> None:
+        history: list[Trial] = []
+        states = [TrialState.FAILED, TrialState.ABANDONED, TrialState.COMPLETED]
+        for i in range(15):
+            (asked,) = self.make(40).ask(SPACE, OBJECTIVE, history, [], 1, 0)
+            metrics = {"throughput": Estimate(float(i + 1))} if i % 2 else {"latency": Estimate(0.1)}
+            state = states[i % 3]
+            measured = Measurement(metrics=metrics if state is TrialState.COMPLETED else {})
+            history.append(Trial(i, asked, state, 1, measured))
+        assert len({config_key(t.config) for t in history}) == 15
+
+    def test_constant_and_extreme_values_are_survived(self) -> None:
+        for values in ([5.0] * 12, [1e-300, 1e300] * 6, [-3.0, 0.0, 2.0] * 4):
+            history: list[Trial] = []
+            for i, value in enumerate(values):
+                (asked,) = self.make(40).ask(SPACE, OBJECTIVE, history, [], 1, 0)
+                metrics = {"throughput": Estimate(value), "latency": Estimate(0.1, 0.0)}
+                history.append(Trial(i, asked, TrialState.COMPLETED, 1, Measurement(metrics=metrics)))
+
+    def test_several_goals_give_suggestions(self) -> None:
+        assert len({config_key(t.config) for t in self.search(14, objective=TRADE_OFF)}) == 14
+
+    def test_a_space_too_large_to_enumerate_is_searched(self) -> None:
+        assert LARGE.table() is None
+        engine = self.make(30)
+        history: list[Trial] = []
+        for i in range(12):
+            (asked,) = engine.ask(LARGE, OBJECTIVE, history, [], 1, 0)
+            assert LARGE.validate(asked.config) == asked.config
+            value = 100.0 - abs(int(asked.config["n0"]) - 9) - abs(float(asked.config["x"]) - 0.1)
+            metrics = {"throughput": Estimate(value, 0.1), "latency": Estimate(0.1, 0.01)}
+            history.append(Trial(i, asked, TrialState.COMPLETED, 1, Measurement(metrics=metrics)))
+        assert len({config_key(t.config) for t in history}) == 12
+
+    def test_an_explicit_list_is_respected(self) -> None:
+        listed: Sequence[Config] = [
+            {"batch_size": b, "bits": bits} for b, bits in ((1, 4), (2, 8), (8, 4), (16, 8))
+        ]
+        space = Space((Int("batch_size", 1, 16), Ordinal("bits", (4, 8))), configurations=tuple(listed))
+        found = [t.config for t in self.search(10, space=space)]
+        assert sorted(map(config_key, found)) == sorted(map(config_key, listed))
