@@ -23,10 +23,12 @@ from gpytorch.kernels import MaternKernel, ScaleKernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood, Likelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from gpytorch.priors import GammaPrior, LogNormalPrior
+from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
 _LEAST_NOISE = 1e-6  # of standardized values
 _LEAST_LENGTH = 0.025  # shorter than one step of a finely graded parameter
+_FIT_TOLERANCE = 1e-5  # relative gain in log likelihood per point: beyond it no suggestion changes
 _CHUNK = 8192  # rows of the table at once: keeps the work in the processor's cache and memory bounded
 
 
@@ -76,8 +78,9 @@ def fit(X: Tensor, Y: Tensor, Yvar: Tensor, *, length_prior: LogNormalPrior | No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BotorchWarning)  # retries of the optimizer are its own affair
         warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", NumericalWarning)
         with suppress(ModelFittingError):  # the start of the fit is a sensible model: the modes of the priors
-            fit_gpytorch_mll(likelihood)
+            fit_gpytorch_mll(likelihood, optimizer_kwargs={"options": {"ftol": _FIT_TOLERANCE}})
     return model.eval()
 
 
