@@ -7,41 +7,50 @@ study nothing; :func:`sync` completes it.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
+import tempfile
 import threading
-from collections.abc import Sequence
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from autotune.core import ranking
 from autotune.core.failpoint import failpoint
 from autotune.core.objective import Objective
 from autotune.core.redact import redact
-from autotune.core.trial import Trial, TrialState
-from autotune.core.version import VERSION
-from autotune.errors import AutotuneError, EnvironmentProblem, StudyError
-from autotune.ledger import Ledger, StudyRow
+from autotune.errors import AutotuneError, EnvironmentProblem
+from autotune.ledger import Ledger
 from autotune.tracking.base import MirrorReport
-from autotune.tracking.items import Item, study_item, trial_item
+from autotune.tracking.items import Item
+from autotune.tracking.mlflow_items import (
+    SETTINGS,
+    artifact_location,
+    artifact_text,
+    best_steps,
+    database_folder,
+    items_of,
+    mirror_name,
+    one_line,
+    outdated,
+    study_row,
+)
 
-_BATCH = 100  # MLflow takes at most 100 params and 100 tags at once; metrics are never more than that
+_BATCH = 100  # MLflow takes at most 100 params and 100 tags at once
+_METRICS = 1000  # and as many metrics
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0  # between tries while the store is away
 _LARGEST_FILE = 8 * 2**20  # a larger log stays where it is; the run says where
 
-_SETTINGS = {
-    # a store that is away must fail in seconds: one blocked call took 246 s with the defaults
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",  # it reports each step of making a database
-}
+_SYNC_S = 600.0  # a thousand trials take about a minute in a database on this machine
 
 _log = logging.getLogger("autotune.tracking")
+
+
+class _StoppedError(Exception):
+    """Say that time was up between two items."""
 
 
 class MlflowMirror:
@@ -62,6 +71,7 @@ class MlflowMirror:
         self._experiment = experiment
         self._changed = threading.Event()
         self._closing = threading.Event()
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlflow mirror", daemon=True)
         self._error = ""
 
@@ -80,11 +90,12 @@ class MlflowMirror:
         self._changed.set()
         if self._thread.ident is not None:
             self._thread.join(timeout)
+        self._over.set()  # a pass that is under way ends after the item in hand
         try:
             with Ledger.open(self._ledger_path, read_only=True) as ledger:
-                pending = len(_outdated(ledger, self._study, mirror_name(self._uri)))
-        except AutotuneError as error:
-            return MirrorReport(0, (str(error),))
+                pending = len(outdated(ledger, self._study, mirror_name(self._uri)))
+        except Exception as error:  # noqa: BLE001 - a study that ended well must not fail at its mirror
+            return MirrorReport(0, (one_line(error),))
         return MirrorReport(pending, (self._error,) if self._error else ())
 
     def _run(self) -> None:
@@ -97,14 +108,15 @@ class MlflowMirror:
                     self._changed.clear()
                     last = self._closing.is_set()
                     try:
-                        session = session or _Session(
-                            ledger, self._study, self._uri, self._experiment, self.ready
-                        )
+                        session = session or self._connect(ledger)
                         session.write_changes()
-                        self._error, pause = "", _FIRST_PAUSE_S
+                        self._report(session.refusals())
+                        pause = _FIRST_PAUSE_S
+                    except _StoppedError:
+                        return
                     except Exception as error:  # noqa: BLE001 - whatever the store does, the study must not feel it
                         session = None  # what it knew of the store may be wrong now
-                        self._report(error)
+                        self._report(f"{one_line(error)}; trying again in the background")
                         self._changed.set()
                         self.ready.set()
                         if not last:
@@ -113,32 +125,53 @@ class MlflowMirror:
                     if last:
                         return
         except AutotuneError as error:  # the ledger cannot be opened a second time
-            self._report(error)
+            self._report(one_line(error))
         finally:
             self.ready.set()
 
-    def _report(self, error: Exception) -> None:
-        text = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-        if not self._error:  # say it once; the study's end says what is missing
-            _log.warning("MLflow at %s: %s; trying again in the background", redact(self._uri), text)
+    def _connect(self, ledger: Ledger) -> _Session:
+        stop, ready = self._over.is_set, self.ready
+        return _Session(ledger, self._study, self._uri, self._experiment, stop=stop, ready=ready)
+
+    def _report(self, text: str) -> None:
+        if text and not self._error:  # say it once; the study's end says what is missing
+            _log.warning("MLflow at %s: %s", redact(self._uri), text)
         self._error = text
 
 
-def sync(ledger_path: Path, study: str, *, tracking_uri: str, experiment: str) -> int:
+def sync(
+    ledger_path: Path, study: str, *, tracking_uri: str, experiment: str, timeout: float = _SYNC_S
+) -> int:
     """Complete MLflow from the ledger; return how many items were written.
 
+    Args:
+        ledger_path: The ledger.
+        study: Name of the study.
+        tracking_uri: Address of the store.
+        experiment: Name of the MLflow experiment.
+        timeout: Seconds after which no further item is begun; what was written stays.
+
     Raises:
-        EnvironmentProblem: The store cannot be reached or refuses.
+        EnvironmentProblem: The store cannot be reached, refuses an item, or takes too long.
         StudyError: The ledger has no such study.
     """
+    limit = time.monotonic() + timeout
+    where = f"MLflow at {redact(tracking_uri)}"
     with Ledger.open(ledger_path) as ledger:
         try:
-            return _Session(ledger, study, tracking_uri, experiment).write_changes()
+            session = _Session(ledger, study, tracking_uri, experiment, stop=lambda: time.monotonic() > limit)
+            count = session.write_changes()
         except AutotuneError:
             raise
-        except Exception as error:
-            text = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-            raise EnvironmentProblem(f"MLflow at {redact(tracking_uri)}: {text}") from error
+        except _StoppedError:
+            raise EnvironmentProblem(
+                f"{where}: not complete after {timeout:g} s", hint="run it again: it goes on from there"
+            ) from None
+        except Exception as error:  # whatever the store or the library raises is said in one line
+            raise EnvironmentProblem(f"{where}: {one_line(error)}") from error
+    if session.refused:
+        raise EnvironmentProblem(f"{where}: {session.refusals()}")
+    return count
 
 
 def ui_command(tracking_uri: str, port: int) -> list[str]:
@@ -157,73 +190,58 @@ def ui_command(tracking_uri: str, port: int) -> list[str]:
     ]  # fmt: skip
 
 
-def mirror_name(tracking_uri: str) -> str:
-    """Return the name under which the ledger remembers what a store has; it holds no secret."""
-    return f"mlflow/{hashlib.blake2b(tracking_uri.encode(), digest_size=8).hexdigest()}"
-
-
-def artifact_root(tracking_uri: str) -> str | None:
-    """Return where artifacts of a store on this machine lie: beside its file; ``None`` for a server."""
-    parts = urlsplit(tracking_uri)
-    if not parts.scheme.startswith("sqlite"):
-        return None
-    file = Path(parts.path.removeprefix("/") if not parts.path.startswith("//") else parts.path[1:])
-    return (file.absolute().parent / "mlartifacts").as_uri()
-
-
-def _row(ledger: Ledger, study: str) -> StudyRow:
-    row = ledger.study(study)
-    if row is None:
-        raise StudyError(f"the ledger has no study {study!r}")
-    return row
-
-
-def _items(ledger: Ledger, row: StudyRow, numbers: Sequence[int] | None = None) -> list[Item]:
-    """Return the items of trials (all by default) and of the study itself, which comes last."""
-    objective = Objective.from_dict(row.spec["objective"])
-    trials = ledger.trials(row.name)
-    wanted = None if numbers is None else set(numbers)
-    result = [
-        trial_item(trial, row, objective)
-        for trial in trials
-        if (trial.attempts or trial.state.finished) and (wanted is None or trial.number in wanted)
-    ]
-    finished = sum(trial.state.finished for trial in trials)
-    best = ranking.best_trial(trials, objective)
-    return [*result, study_item(row, finished, best, objective, VERSION)]
-
-
-def _outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:
-    written = ledger.mirror_state(study, mirror)
-    return [item for item in _items(ledger, _row(ledger, study)) if written.get(item.key) != item.digest]
-
-
 class _Session:
-    """Hold a connection to the store and what is known to be there."""
+    """Hold a connection to the store and what is known to be there.
+
+    Attributes:
+        runs: Ids of the study's runs by item.
+        params: What those runs have, by item: MLflow never changes a param.
+        refused: What the store said of the items that it does not take, by item and digest.
+    """
 
     def __init__(
-        self, ledger: Ledger, study: str, uri: str, experiment: str, ready: threading.Event | None = None
+        self,
+        ledger: Ledger,
+        study: str,
+        uri: str,
+        experiment: str,
+        *,
+        stop: Callable[[], bool],
+        ready: threading.Event | None = None,
     ) -> None:
-        for key, value in _SETTINGS.items():
+        for key, value in SETTINGS.items():
             os.environ.setdefault(key, value)
         logging.getLogger("alembic").setLevel(logging.ERROR)
         from mlflow.tracking import MlflowClient
 
-        if ready is not None:
+        remote = urlsplit(uri).scheme in ("http", "https")
+        if ready is not None and remote:  # opening a database is work for this machine, a server may be away
             ready.set()
         self.ledger = ledger
         self.study = study
+        self.stop = stop
         self.mirror = mirror_name(uri)
-        self.row = _row(ledger, study)
-        if uri.startswith("sqlite:"):
-            root = artifact_root(uri)
-            folder = Path(urlsplit(str(root)).path).parent
+        self.row = study_row(ledger, study)
+        folder = database_folder(uri)
+        if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
         self.client: Any = MlflowClient(tracking_uri=uri)
+        if ready is not None:
+            ready.set()
+        self.runs: dict[str, str] = {}
+        self.params: dict[str, dict[str, str]] = {}
+        self.refused: dict[tuple[str, str], str] = {}
         self.experiment = self._find_experiment(experiment, uri)
-        self.runs = self._find_runs()
+        self._find_runs()
         self.revision: int | None = None
-        self.best: dict[str, float] = {}
+
+    def refusals(self) -> str:
+        """Return what the store said of the first item it refused; empty when it took all."""
+        if not self.refused:
+            return ""
+        (key, _), said = next(iter(self.refused.items()))
+        more = len(self.refused) - 1
+        return f"{key} is refused: {said}" + (f" (and {more} more)" if more else "")
 
     def _find_experiment(self, name: str, uri: str) -> str:
         from mlflow.exceptions import MlflowException
@@ -233,18 +251,16 @@ class _Session:
             self.client.restore_experiment(found.experiment_id)
         if found is None:
             try:
-                return str(
-                    self.client.create_experiment(name, artifact_location=_under(artifact_root(uri), name))
-                )
+                location = artifact_location(uri, name)
+                return str(self.client.create_experiment(name, artifact_location=location))
             except MlflowException:  # another study made it at the same moment
                 found = self.client.get_experiment_by_name(name)
                 if found is None:
                     raise
         return str(found.experiment_id)
 
-    def _find_runs(self) -> dict[str, str]:
-        """Return the ids of the study's runs by item, whoever wrote them."""
-        runs: dict[str, str] = {}
+    def _find_runs(self) -> None:
+        """Look up the study's runs, whoever wrote them; of two with the same tags the older one counts."""
         token = None
         while True:
             page = self.client.search_runs(
@@ -256,29 +272,58 @@ class _Session:
             )
             for run in page:
                 number = run.data.tags.get("autotune.trial")
-                runs.setdefault("study" if number is None else f"trial/{number}", run.info.run_id)
+                key = "study" if number is None else f"trial/{number}"
+                if key not in self.runs:
+                    self.runs[key] = run.info.run_id
+                    self.params[key] = dict(run.data.params)
             token = page.token
             if not token:
-                return runs
+                return
 
     def write_changes(self) -> int:
-        """Write what the store does not have; return the count of items."""
+        """Write what the store does not have; return the count of items.
+
+        Raises:
+            _StoppedError: Time was up before everything was written.
+        """
         revision = self.ledger.revision()
-        self.row = _row(self.ledger, self.study)
+        self.row = study_row(self.ledger, self.study)
         numbers = None if self.revision is None else self.ledger.changed_since(self.study, self.revision)
-        items = _items(self.ledger, self.row, numbers)
+        items = items_of(self.ledger, self.row, numbers)
         parent = items[-1]
         if parent.key not in self.runs:  # trials hang below it
             self._create(parent)
         state = self.ledger.mirror_state(self.study, self.mirror)
-        outdated = [i for i in items if i.key not in self.runs or state.get(i.key) != i.digest]
-        for item in outdated:
-            self._write(item)
-            failpoint("mirror.write")
-            self.ledger.set_mirror_state(self.study, self.mirror, {item.key: item.digest})
-        self._write_best(numbers)
+        changed = [i for i in items if i.key not in self.runs or state.get(i.key) != i.digest]
+        written = 0
+        for item in changed:
+            if self.stop():
+                raise _StoppedError
+            if (item.key, item.digest) in self.refused:
+                continue
+            with self._refusal(item):
+                if item is parent:  # with the study, whose item changes whenever a trial ends
+                    self._write_best(numbers)
+                self._write(item)
+                failpoint("mirror.write")
+                self.ledger.set_mirror_state(self.study, self.mirror, {item.key: item.digest})
+                written += 1
         self.revision = revision
-        return len(outdated)
+        return written
+
+    @contextmanager
+    def _refusal(self, item: Item) -> Iterator[None]:
+        """Note that the store does not take an item, and go on: the others must not wait for it."""
+        from mlflow.exceptions import MlflowException
+
+        for known in [known for known in self.refused if known[0] == item.key]:
+            del self.refused[known]
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            self.refused[item.key, item.digest] = one_line(error)
 
     def _create(self, item: Item) -> str:
         tags = {
@@ -286,10 +331,16 @@ class _Session:
             "mlflow.user": os.environ.get("USER", "autotune"),
             **item.tags,
         }
-        if item.key != "study":
+        start_ms = item.start_ms
+        kind, _, number = item.key.partition("/")
+        if kind == "trial":
             tags["mlflow.parentRunId"] = self.runs["study"]
-        run = self.client.create_run(self.experiment, start_time=item.start_ms, tags=tags, run_name=item.name)
+            attempts = self.ledger.attempts(self.study, int(number))
+            if item.status == "RUNNING" and attempts:  # MLflow never changes when a run started
+                start_ms = attempts[-1].started_ns // 1_000_000
+        run = self.client.create_run(self.experiment, start_time=start_ms, tags=tags, run_name=item.name)
         self.runs[item.key] = run.info.run_id
+        self.params[item.key] = {}
         return self.runs[item.key]
 
     def _write(self, item: Item) -> None:
@@ -297,12 +348,16 @@ class _Session:
 
         run_id = self.runs.get(item.key) or self._create(item)
         moment = item.end_ms or item.start_ms
+        there = self.params[item.key]
+        differing = {k: v for k, v in item.params.items() if there.get(k, v) != v}
         metrics = [Metric(key, value, moment, 0) for key, value in item.metrics.items()]
-        params = [Param(key, value) for key, value in item.params.items()]
+        params = [Param(key, value) for key, value in item.params.items() if key not in there]
         tags = [RunTag(key, value) for key, value in item.tags.items()]
+        tags += [RunTag(f"autotune.now.{key}", value) for key, value in differing.items()]
         for start in range(0, max(len(metrics), len(params), len(tags)), _BATCH):
             part = slice(start, start + _BATCH)
             self.client.log_batch(run_id, metrics=metrics[part], params=params[part], tags=tags[part])
+        there |= {param.key: param.value for param in params}
         for name, text in item.texts.items():
             self.client.log_text(run_id, text, name)
         for name, path in item.files.items():
@@ -318,47 +373,27 @@ class _Session:
             if path.stat().st_size > _LARGEST_FILE:
                 self.client.set_tag(run_id, f"autotune.file.{name}", f"too large to copy: {path}")
                 return
-            text = path.read_text(encoding="utf-8", errors="replace")
+            content = path.read_bytes()
         except OSError:
             self.client.set_tag(run_id, f"autotune.file.{name}", f"not on this machine: {path}")
             return
-        self.client.log_text(run_id, redact(text), name)
+        text, readable = artifact_text(content)
+        if readable:
+            self.client.log_text(run_id, text, name)
+            return
+        target, parent = PurePosixPath(name), str(PurePosixPath(name).parent)
+        with tempfile.TemporaryDirectory(prefix="autotune-") as folder:
+            copy = Path(folder) / target.name
+            copy.write_bytes(text.encode("latin-1", errors="replace"))
+            self.client.log_artifact(run_id, str(copy), None if parent == "." else parent)
 
     def _write_best(self, numbers: Sequence[int] | None) -> None:
         """Write the best so far as a stepped metric of the parent run; MLflow drops exact repetitions."""
         from mlflow.entities import Metric
 
         objective = Objective.from_dict(self.row.spec["objective"])
-        wanted = None if numbers is None else set(numbers)
-        metrics = []
-        for trial in self.ledger.trials(self.study):
-            if (wanted is None or trial.number in wanted) and _improves(trial, objective, self.best):
-                moment = (trial.measurement.ended_ns if trial.measurement else 0) // 1_000_000
-                metrics += [
-                    Metric(f"best.{goal.metric}", goal.sign * self.best[goal.metric], moment, trial.number)
-                    for goal in objective.goals
-                ]
-        for start in range(0, len(metrics), _BATCH):
-            self.client.log_batch(self.runs["study"], metrics=metrics[start : start + _BATCH])
-
-
-def _improves(trial: Trial, objective: Objective, best: dict[str, float]) -> bool:
-    """Return whether a trial is better than ``best`` in a goal, which it then updates."""
-    if trial.state is not TrialState.COMPLETED:
-        return False
-    outcome = objective.score(trial.metrics)
-    if not outcome.feasible:
-        return False
-    better = False
-    for goal, value in zip(objective.goals, outcome.values, strict=True):
-        if value is not None and value > best.get(goal.metric, -float("inf")):
-            best[goal.metric] = value
-            better = True
-    return better
-
-
-def _under(root: str | None, experiment: str) -> str | None:
-    if root is None:
-        return None
-    safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in experiment)
-    return f"{root}/{safe}"
+        start = 0 if numbers is None else min(numbers, default=sys.maxsize)
+        steps = best_steps(self.ledger.trials(self.study), objective, start)
+        metrics = [Metric(step.name, step.value, step.moment_ms, step.step) for step in steps]
+        for start in range(0, len(metrics), _METRICS):
+            self.client.log_batch(self.runs["study"], metrics=metrics[start : start + _METRICS])

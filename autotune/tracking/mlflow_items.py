@@ -1,0 +1,154 @@
+"""What the MLflow mirror derives from the ledger and from addresses: no library, no network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from autotune.core import ranking
+from autotune.core.objective import Objective
+from autotune.core.redact import redact
+from autotune.core.trial import Trial
+from autotune.core.version import VERSION
+from autotune.errors import StudyError
+from autotune.ledger import Ledger, StudyRow
+from autotune.tracking.items import Item, study_item, trial_item
+
+ARTIFACTS = "mlartifacts"
+"""Folder beside a database in which its artifacts lie."""
+
+SETTINGS = {
+    # a store that is away must fail in seconds: one blocked call took 246 s with the defaults
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # the mirror tries again itself, and looks first: a repeated request would make a run twice
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output belongs to the study
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",  # it reports each step of making a database
+}
+"""Environment of the library in this process, where the user has set nothing."""
+
+
+@dataclass(frozen=True)
+class BestStep:
+    """Hold the best so far once a trial had finished.
+
+    Args:
+        name: Of the metric: ``best.throughput``.
+        value: Of the best configuration, over the trials up to this one.
+        step: Number of the trial.
+        moment_ms: When the last of those trials ended. MLflow shows the latest of two values of a step, which
+            two are when a trial of a lower number ends later.
+    """
+
+    name: str
+    value: float
+    step: int
+    moment_ms: int
+
+
+def study_row(ledger: Ledger, study: str) -> StudyRow:
+    """Return the row of a study.
+
+    Raises:
+        StudyError: There is none of that name.
+    """
+    row = ledger.study(study)
+    if row is None:
+        raise StudyError(f"the ledger has no study {study!r}")
+    return row
+
+
+def items_of(ledger: Ledger, row: StudyRow, numbers: Collection[int] | None = None) -> list[Item]:
+    """Return the items of trials (all by default) and of the study itself, which comes last."""
+    objective = Objective.from_dict(row.spec["objective"])
+    trials = ledger.trials(row.name)
+    wanted = None if numbers is None else set(numbers)
+    result = [
+        trial_item(trial, row, objective)
+        for trial in trials
+        if (trial.attempts or trial.state.finished) and (wanted is None or trial.number in wanted)
+    ]
+    finished = sum(trial.state.finished for trial in trials)
+    best = ranking.best_trial(trials, objective)
+    return [*result, study_item(row, finished, best, objective, VERSION)]
+
+
+def outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:
+    """Return the items that a mirror does not have as they are now."""
+    written = ledger.mirror_state(study, mirror)
+    items = items_of(ledger, study_row(ledger, study))
+    return [item for item in items if written.get(item.key) != item.digest]
+
+
+def best_steps(trials: list[Trial], objective: Objective, start: int = 0) -> Iterator[BestStep]:
+    """Yield the best so far of each goal, as :mod:`autotune.core.ranking` judges it.
+
+    Args:
+        trials: Of the study, in number order.
+        objective: What is wanted; each goal is followed on its own.
+        start: Number of the first trial whose step is wanted.
+    """
+    alone = [
+        replace(objective, goals=(goal, *(other for other in objective.goals if other is not goal)))
+        for goal in objective.goals
+    ]
+    moment_ns = 0
+    finished: list[Trial] = []
+    for trial in trials:
+        if not trial.state.finished:
+            continue
+        finished.append(trial)
+        if trial.measurement is not None:
+            moment_ns = max(moment_ns, trial.measurement.ended_ns)
+        if trial.number < start:
+            continue
+        for wanted in alone:
+            metric = wanted.goals[0].metric
+            best = ranking.best(finished, wanted)
+            if best is not None:
+                value = best.metrics[metric].value
+                yield BestStep(f"best.{metric}", value, trial.number, moment_ns // 1_000_000)
+
+
+def database_folder(tracking_uri: str) -> Path | None:
+    """Return the absolute folder of a store that is a file on this machine; ``None`` for any other."""
+    parts = urlsplit(tracking_uri)
+    if not parts.scheme.startswith("sqlite") or not parts.path.strip("/"):
+        return None
+    # three slashes lead to a relative path, four to an absolute one
+    return Path(parts.path[1:]).absolute().parent
+
+
+def artifact_location(tracking_uri: str, experiment: str) -> str | None:
+    """Return where a new experiment keeps its artifacts: beside its database; a server decides."""
+    folder = database_folder(tracking_uri)
+    if folder is None:
+        return None
+    safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in experiment)
+    return (folder / ARTIFACTS / safe).as_uri()
+
+
+def artifact_text(content: bytes) -> tuple[str, bool]:
+    """Return the redacted content of a file and whether it is text.
+
+    What is not text is read as Latin-1, which gives every byte back unchanged save those of a secret.
+    """
+    try:
+        return redact(content.decode("utf-8")), True
+    except UnicodeDecodeError:
+        return redact(content.decode("latin-1")), False
+
+
+def mirror_name(tracking_uri: str) -> str:
+    """Return the name under which the ledger remembers what a store has; it holds no secret."""
+    return f"mlflow/{hashlib.blake2b(tracking_uri.encode(), digest_size=8).hexdigest()}"
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, in one line and without secrets."""
+    return redact(f"{type(error).__name__}: {error}".splitlines()[0])

@@ -1,0 +1,166 @@
+"""Every parameter changes what really runs: weights, drafted tokens, processes, threads."""
+
+import time
+
+import pytest
+
+from autotune.core.measurement import Cause
+from autotune.core.request import Request
+from autotune.executor.base import Job
+from autotune.executor.worker import run_attempt
+from autotune.systems.base import AttemptFailed
+from tests_shared import is_alive, wait_until
+
+from tests.systems.transformers.conftest import WORKLOAD, launched  # isort: skip
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_quantization_changes_the_stored_weights(observed):
+    found = {bits: observed(quantization_bits=bits) for bits in (16, 8, 4)}
+    stored = {bits: f["facts"]["weight_bytes"]["target"] for bits, f in found.items()}
+    assert set(stored[16]) == {"bfloat16", "float32"}
+    assert "int8" in stored[8]
+    assert "uint8" in stored[4]
+    assert "QLinear" not in found[16]["facts"]["linear_layers"]
+    for bits in (8, 4):
+        assert "QLinear" in found[bits]["facts"]["linear_layers"]
+    # the linear layers alone shrink: 8 bits to a half, 4 bits (two in a byte) to a quarter
+    linear = stored[8]["int8"]
+    assert stored[4]["uint8"] == linear // 2
+    assert stored[16]["bfloat16"] == pytest.approx(2 * linear + stored[8]["bfloat16"], rel=0.15)
+    sizes = [found[bits]["metrics"]["memory.weights"].value for bits in (16, 8, 4)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == sum(stored[16].values())
+
+
+def test_quantization_costs_little_quality_in_a_trained_model(observed):
+    perplexity = {
+        bits: observed(quantization_bits=bits)["metrics"]["quality.perplexity"] for bits in (16, 8, 4)
+    }
+    assert perplexity[16].value < 40  # of 256 bytes: it has learned something
+    assert perplexity[8].value == pytest.approx(perplexity[16].value, rel=0.02)
+    assert perplexity[16].value != perplexity[4].value
+    assert perplexity[16].n > 1
+    assert perplexity[16].sem > 0
+
+
+def test_drafting_accepts_real_tokens_and_changes_no_answer(observed):
+    plain, drafted = observed(quantization_bits=16), observed(draft_length=3)
+    assert drafted["tokens"] == plain["tokens"]
+    assert "draft" in drafted["facts"]["weight_bytes"]
+    assert "draft" not in plain["facts"]["weight_bytes"]
+    length, rate = drafted["metrics"]["acceptance_length"], drafted["metrics"]["acceptance_rate"]
+    assert 1.0 < length.value <= 4.0
+    assert 0.0 < rate.value <= 1.0
+    assert length.n > 1
+    assert "acceptance_length" not in plain["metrics"]
+    (record,) = drafted["records"]
+    assert record.output_tokens == 20
+    assert len(record.arrivals) < 20  # several tokens came at once
+    assert max(count for _, count in record.arrivals) > 1
+    assert [count for _, count in plain["records"][0].arrivals] == [1] * 20
+
+
+def test_tensor_parallelism_splits_the_weights_over_real_processes(system, observed, tmp_path):
+    alone = observed(quantization_bits=16)
+    with launched(system, {"tensor_parallel": 2}, tmp_path) as (driver, process):
+        facts = driver.facts()
+        ranks = facts["ranks"]
+        assert [rank["rank"] for rank in ranks] == [0, 1]
+        assert facts["world_size"] == 2
+        pids = [rank["pid"] for rank in ranks]
+        assert len(set(pids)) == 2
+        assert all(is_alive(pid) for pid in pids)
+        whole = sum(alone["facts"]["weight_bytes"]["target"].values())
+        for rank in ranks:
+            assert sum(rank["weight_bytes"]["target"].values()) == pytest.approx(whole / 2, rel=0.1)
+        requests = WORKLOAD.batch(0, 1)
+        assert driver.tokens(requests, time.monotonic() + 60) == alone["tokens"]
+        metrics = driver.metrics(time.monotonic() + 60)
+        assert metrics["memory.peak"].value > 1.5 * alone["metrics"]["memory.peak"].value
+        assert process.pid in pids
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), 10)
+
+
+def test_quantization_drafting_and_tensor_parallelism_go_together(observed):
+    found = observed(quantization_bits=8, draft_length=2, tensor_parallel=2)
+    assert len(found["facts"]["ranks"]) == 2
+    assert "int8" in found["facts"]["ranks"][1]["weight_bytes"]["target"]
+    assert found["metrics"]["acceptance_length"].value > 1.0
+
+
+def test_threads_and_batch_size_are_what_runs(observed):
+    found = observed(batch_size=3, threads=1)
+    assert found["facts"]["threads"] == 1
+    assert observed(threads=2)["facts"]["threads"] == 2
+    assert len(found["records"]) == 3
+    sent = {record.send_ns for record in found["records"]}
+    assert len(sent) == 1  # together
+    assert found["tokens"][0] == observed(quantization_bits=16)["tokens"][0]
+
+
+def test_requests_of_different_lengths_share_a_batch(system, tmp_path):
+    requests = [Request(0, "for x in range(10):", 5, 7), Request(1, "import os", 12, 3)]
+    with launched(system, {"batch_size": 2}, tmp_path) as (driver, _):
+        records = driver.generate(requests, time.monotonic() + 60)
+        assert [r.prompt_tokens for r in records] == [7, 3]
+        assert [r.output_tokens for r in records] == [5, 12]
+        assert records[0].end_ns < records[1].end_ns
+        for record in records:
+            times = [moment for moment, _ in record.arrivals]
+            assert times == sorted(times)
+            assert record.send_ns < times[0]
+        # a server outlives a refused operation
+        with pytest.raises(AttemptFailed, match="no answer"):
+            driver.generate(requests, time.monotonic())
+
+
+def test_a_whole_attempt_measures_every_metric_with_its_error(system, tmp_path):
+    job = Job(
+        study="s", trial=0, attempt=1, config={"batch_size": 2, "quantization_bits": 8, "threads": 1},
+        system={"use": "transformers", **system.to_dict()},
+        workload={"prompt_tokens": "16", "output_tokens": "8", "time": "2 s", "precision": "20 %"},
+        goal="output_throughput", scratch=str(tmp_path / "s" / "trial-0000" / "attempt-1"),
+    )  # fmt: skip
+    measurement = run_attempt(job).measurement
+    assert measurement.failure is None, measurement.failure
+    metrics = measurement.metrics
+    for family in ("ttft", "tpot", "e2e"):
+        for statistic in ("p50", "p95", "p99"):
+            estimate = metrics[f"{family}.{statistic}"]
+            assert estimate.value > 0
+            assert estimate.sem is not None
+            assert estimate.n >= 5
+            assert estimate.unit == "s"
+    assert metrics["output_throughput"].unit == "tokens/s"
+    assert metrics["memory.peak"].value > 50e6
+    assert metrics["tpot.p50"].value <= metrics["tpot.p99"].value
+    assert metrics["ttft.p50"].value < metrics["e2e.p50"].value
+    facts = measurement.facts
+    assert facts["measured"]["batches"] >= 5
+    assert facts["system"]["quantization_bits"] == 8
+    assert "--quantization-bits" in facts["argv"]
+    assert set(measurement.artifacts) == {"command.txt", "requests.jsonl", "server.log"}
+
+
+def test_a_memory_limit_makes_a_real_out_of_memory_failure(system, tmp_path):
+    section = {"use": "transformers", **system.to_dict(), "memory_limit": "700 MB"}
+    job = Job(
+        study="s", trial=0, attempt=1, config={"batch_size": 4096}, system=section,
+        workload={"prompt_tokens": "512", "output_tokens": "4", "time": "2 s"},
+        goal="output_throughput", scratch=str(tmp_path / "s" / "trial-0000" / "attempt-1"),
+    )  # fmt: skip
+    failure = run_attempt(job).measurement.failure
+    assert failure.cause is Cause.OUT_OF_MEMORY, failure
+
+
+def test_a_folder_without_a_model_is_refused_with_the_librarys_words(system, tmp_path):
+    (tmp_path / "empty").mkdir()
+    job = Job(
+        study="s", trial=0, attempt=1, config={}, system={"use": "transformers", "model": str(tmp_path / "empty")},
+        workload={}, goal="output_throughput", scratch=str(tmp_path / "s" / "trial-0000" / "attempt-1"),
+    )  # fmt: skip
+    failure = run_attempt(job).measurement.failure
+    assert failure.cause is Cause.REJECTED_FLAGS
+    assert "config.json" in failure.log_tail

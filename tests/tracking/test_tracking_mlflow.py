@@ -1,0 +1,502 @@
+"""The MLflow mirror against real stores: a database, and a server over HTTP."""
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autotune.core.measurement import Cause, Estimate
+from autotune.core.trial import Reason, TrialState
+from autotune.errors import AutotuneError, EnvironmentProblem, StudyError
+from autotune.ledger import Ledger
+from autotune.tracking.mlflow import MlflowMirror, sync, ui_command
+from autotune.tracking.mlflow_items import mirror_name
+
+pytestmark = [
+    # MLflow and what it loads warn about themselves
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def environment_restored():
+    """The mirror sets variables for MLflow in this process."""
+    before = dict(os.environ)
+    yield
+    for key in set(os.environ) - set(before):
+        del os.environ[key]
+
+
+def complete(ledger, make, uri, experiment="team"):
+    return sync(ledger.path, make.name, tracking_uri=uri, experiment=experiment)
+
+
+def read_back(uri, experiment="team"):
+    """Return the client and the study's runs by name."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = client.get_experiment_by_name(experiment)
+    runs = list(client.search_runs([found.experiment_id], max_results=1000))
+    by_name = {run.info.run_name: run for run in runs}
+    assert len(by_name) == len(runs), "two runs of one name"
+    return client, by_name
+
+
+def text_of(client, run, name, folder):
+    folder.mkdir(exist_ok=True)
+    return Path(client.download_artifacts(run.info.run_id, name, str(folder))).read_text(encoding="utf-8")
+
+
+def outdated(ledger, make, uri):
+    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment="team")
+    return mirror.close(0.0).pending
+
+
+# -- what is written ----------------------------------------------------------------------------------
+
+
+def test_full_study_is_read_back(ledger, make, store_uri, tmp_path):
+    make.fill(ledger, tmp_path)
+    assert complete(ledger, make, store_uri) == 7  # the study and six trials; the seventh only waits
+    _, runs = read_back(store_uri)
+    assert sorted(runs) == ["chat", *(f"trial-{n:04d}" for n in range(6))]
+    parent, first, second = runs["chat"], runs["trial-0000"], runs["trial-0001"]
+
+    assert first.data.params == {"batch_size": "1", "half": "true"}
+    assert first.data.metrics["throughput"] == 100.0
+    assert first.data.metrics["throughput.sem"] == 0.5
+    assert first.data.metrics["latency.p99"] == 0.1
+    assert "latency.p99.sem" not in first.data.metrics
+    assert "throughput.sem" not in second.data.metrics
+    assert first.info.start_time == make.start_ns // 10**6
+    assert first.info.end_time == make.start_ns // 10**6 + 30_000
+    expected = {
+        "autotune.trial": "0",
+        "autotune.study": "chat",
+        "autotune.study_uid": ledger.study(make.name).uid,
+        "autotune.state": "COMPLETED",
+        "autotune.attempt": "1",
+        "autotune.node": "gpu-1",
+        "autotune.reason": "default",
+        "autotune.engine": "gp 1",
+        "autotune.fingerprint": "f1",
+        "autotune.feasible": "true",
+        "autotune.version.torch": "2.9",
+        "mlflow.parentRunId": parent.info.run_id,
+    }
+    assert expected.items() <= first.data.tags.items()
+    assert second.data.tags["autotune.p_feasible"] == "0.75"
+    assert second.data.tags["autotune.predicted.throughput"].startswith("140")
+    status = {name: run.info.status for name, run in runs.items()}
+    assert status == {
+        "chat": "RUNNING",
+        "trial-0000": "FINISHED",
+        "trial-0001": "FINISHED",
+        "trial-0002": "FAILED",
+        "trial-0003": "FAILED",
+        "trial-0004": "FINISHED",
+        "trial-0005": "RUNNING",
+    }
+    tags = runs["trial-0002"].data.tags
+    assert tags["autotune.failure"] == "out_of_memory"
+    assert tags["autotune.failure_message"] == "token=[redacted] did not fit"
+    assert runs["trial-0003"].data.tags["autotune.failure"] == "worker_lost"
+    assert runs["trial-0004"].data.tags["autotune.feasible"] == "false"
+
+
+def test_parent_run_and_artifacts(ledger, make, store_uri, tmp_path):
+    make.fill(ledger, tmp_path)
+    complete(ledger, make, store_uri)
+    client, runs = read_back(store_uri)
+    parent = runs["chat"]
+    assert parent.data.params["objective"] == "maximize throughput with latency.p99 <= 500 ms"
+    assert parent.data.params["parameters"] == "batch_size, half"
+    expected = {"autotune.state": "RUNNING", "autotune.engine": "gp 1", "autotune.fingerprint": "f1"}
+    assert expected.items() <= parent.data.tags.items()
+    history = client.get_metric_history(parent.info.run_id, "best.throughput")
+    assert [(m.step, m.value) for m in history] == [
+        (0, 100.0),
+        *((n, 150.0) for n in (1, 2, 3, 4)),
+    ]  # 900 breaks the limit
+
+    log = text_of(client, runs["trial-0000"], "server.log", tmp_path / "down")
+    assert log == "ready\nAuthorization: Bearer [redacted]\n"
+    spec = text_of(client, parent, "study.json", tmp_path / "down")
+    assert json.loads(spec)["system"] == {"environment": "api_key=[redacted]"}
+    best = json.loads(text_of(client, parent, "best.json", tmp_path / "down"))
+    assert best["config"] == {"batch_size": 2, "half": True}
+    assert best["metrics"]["throughput"]["value"] == 150.0
+    # beside the database, so that whoever has the one has the other; nothing with %20 in its name
+    stored = Path(store_uri.removeprefix("sqlite:///")).parent
+    assert list(stored.glob("mlartifacts/**/server.log"))
+    assert sorted(p.name for p in stored.iterdir()) == ["mlartifacts", "mlflow.db"]
+    assert not list(tmp_path.glob("*%20*"))
+
+
+def test_second_sync_writes_nothing(ledger, make, store_uri, tmp_path):
+    make.fill(ledger, tmp_path)
+    complete(ledger, make, store_uri)
+    assert complete(ledger, make, store_uri) == 0
+    assert outdated(ledger, make, store_uri) == 0
+
+
+def test_crash_before_the_ledger_knows_makes_no_duplicates(ledger, make, store_uri, tmp_path):
+    make.fill(ledger, tmp_path)
+    complete(ledger, make, store_uri)
+    before = {name: run.info.run_id for name, run in read_back(store_uri)[1].items()}
+    # what a crash between the two writes leaves: runs that the ledger knows nothing of
+    forgotten = dict.fromkeys(ledger.mirror_state(make.name, mirror_name(store_uri)), "")
+    ledger.set_mirror_state(make.name, mirror_name(store_uri), forgotten)
+    assert complete(ledger, make, store_uri) == 7
+    client, runs = read_back(store_uri)
+    assert {name: run.info.run_id for name, run in runs.items()} == before
+    history = client.get_metric_history(before["chat"], "best.throughput")
+    assert [(m.step, m.value) for m in history] == [(0, 100.0), *((n, 150.0) for n in (1, 2, 3, 4))]
+
+
+def test_running_trial_is_finalised_later(ledger, make, store_uri, tmp_path):
+    before = time.time_ns() // 10**6
+    make.fill(ledger, tmp_path)
+    complete(ledger, make, store_uri)
+    started = read_back(store_uri)[1]["trial-0005"].info.start_time
+    assert before <= started <= time.time_ns() // 10**6  # when the attempt began, not the study's time
+    ledger.finish_attempt(make.name, 5, 1, make.measured(200.0, 5), state=TrialState.COMPLETED, node="gpu-2")
+    ledger.start_attempt(make.name, 6, "local")
+    ledger.abandon(make.name, 6)
+    assert complete(ledger, make, store_uri) == 3  # both, and the study with its new best
+    client, runs = read_back(store_uri)
+    assert runs["trial-0005"].info.status == "FINISHED"
+    assert runs["trial-0005"].data.tags["autotune.node"] == "gpu-2"
+    assert runs["trial-0005"].data.metrics["throughput"] == 200.0
+    assert runs["trial-0006"].info.status == "KILLED"
+    history = client.get_metric_history(runs["chat"].info.run_id, "best.throughput")
+    assert [(m.step, m.value) for m in history][-2:] == [(5, 200.0), (6, 200.0)]
+
+
+def test_interrupted_then_resumed_then_completed(ledger, make, store_uri):
+    make.create(ledger)
+    make.run_trial(ledger, 0, make.suggestion(), make.measured(1.0), TrialState.COMPLETED)
+    seen = []
+    for state in ("INTERRUPTED", "RUNNING", "COMPLETED"):
+        ledger.set_study_state(make.name, state)
+        complete(ledger, make, store_uri)
+        run = read_back(store_uri)[1]["chat"]
+        seen.append((run.info.status, run.data.tags["autotune.state"]))
+    assert seen == [("KILLED", "INTERRUPTED"), ("RUNNING", "RUNNING"), ("FINISHED", "COMPLETED")]
+    assert complete(ledger, make, store_uri) == 0
+
+
+def test_changed_objective_does_not_stop_the_mirror(ledger, make, store_uri):
+    """Params are written once in MLflow; a resumed study may have another objective over the same space."""
+    make.create(ledger)
+    make.run_trial(ledger, 0, make.suggestion(), make.measured(1.0), TrialState.COMPLETED)
+    complete(ledger, make, store_uri)
+    ledger.set_study_spec(make.name, {**make.spec, "objective": {"minimize": "latency.p99"}})
+    assert complete(ledger, make, store_uri) >= 1
+    _, runs = read_back(store_uri)
+    assert "minimize latency.p99" in runs["chat"].data.tags["mlflow.note.content"]
+    assert runs["chat"].data.metrics["best.latency.p99"] == 0.1
+    assert complete(ledger, make, store_uri) == 0
+
+
+def test_best_so_far_follows_the_ranking(ledger, make, store_uri):
+    """A configuration that crashed once, or was not confirmed, is not the best: as the reports say."""
+    make.create(ledger)
+    done = TrialState.COMPLETED
+    make.run_trial(ledger, 0, make.suggestion(1), make.measured(100.0, 0), done)
+    make.run_trial(ledger, 1, make.suggestion(2), make.measured(150.0, 1), done)
+    crash = make.failed(Cause.CRASHED_UNDER_LOAD, "crashed", 2)
+    make.run_trial(ledger, 2, make.suggestion(2, reason=Reason.REPEAT), crash, TrialState.INFEASIBLE)
+    complete(ledger, make, store_uri)
+    client, runs = read_back(store_uri)
+    history = client.get_metric_history(runs["chat"].info.run_id, "best.throughput")
+    assert [(m.step, m.value) for m in history] == [(0, 100.0), (1, 150.0), (2, 100.0)]
+    assert runs["chat"].data.metrics["best.throughput"] == 100.0
+
+
+def test_late_trial_of_a_lower_number_does_not_rewrite_history(ledger, make, store_uri):
+    """Trials end in any order; two passes must leave what one pass leaves."""
+    make.create(ledger)
+    for number in (0, 1):
+        ledger.add_trial(make.name, number, make.suggestion(2**number))
+        ledger.start_attempt(make.name, number, "local")
+    ledger.finish_attempt(make.name, 1, 1, make.measured(100.0, 1), state=TrialState.COMPLETED)
+    complete(ledger, make, store_uri)
+    ledger.finish_attempt(make.name, 0, 1, make.measured(120.0, 2), state=TrialState.COMPLETED)
+    complete(ledger, make, store_uri)
+    _, runs = read_back(store_uri)
+    assert runs["chat"].data.metrics["best.throughput"] == 120.0
+
+
+def test_names_that_mlflow_refuses_are_replaced_and_counted(ledger, make, store_uri):
+    make.create(ledger)
+    odd = make.measured(1.0)
+    metrics = {**odd.metrics, "gain%": Estimate(3.0, 0.25), "größe": Estimate(4.0)}
+    make.run_trial(ledger, 0, make.suggestion(), replace(odd, metrics=metrics), TrialState.COMPLETED)
+    complete(ledger, make, store_uri)
+    run = read_back(store_uri)[1]["trial-0000"]
+    assert run.data.metrics["gain_"] == 3.0
+    assert run.data.metrics["gain_.sem"] == 0.25
+    assert run.data.metrics["gr__e"] == 4.0
+    assert run.data.tags["autotune.renamed_metrics"] == "2"
+
+
+def test_more_values_than_one_batch_holds(ledger, make, store_uri):
+    make.create(ledger)
+    many = make.measured(1.0)
+    metrics = {**many.metrics, **{f"m{i}": Estimate(float(i), 0.1) for i in range(700)}}
+    wide = replace(make.suggestion(), config={f"p{i}": i for i in range(150)})
+    make.run_trial(ledger, 0, wide, replace(many, metrics=metrics), TrialState.COMPLETED)
+    complete(ledger, make, store_uri)
+    run = read_back(store_uri)[1]["trial-0000"]
+    assert run.data.params == {f"p{i}": str(i) for i in range(150)}
+    assert run.data.metrics["m699"] == 699.0
+    assert run.data.metrics["m699.sem"] == 0.1
+
+
+def test_one_run_that_the_store_refuses_does_not_hold_up_the_others(ledger, make, store_uri):
+    make.create(ledger)
+    refused = make.measured(1.0)
+    refused = replace(refused, metrics={**refused.metrics, "/absolute": Estimate(1.0)})
+    make.run_trial(ledger, 0, make.suggestion(1), refused, TrialState.COMPLETED)
+    make.run_trial(ledger, 1, make.suggestion(2), make.measured(2.0, 1), TrialState.COMPLETED)
+    with pytest.raises(EnvironmentProblem, match="trial/0"):
+        complete(ledger, make, store_uri)
+    runs = read_back(store_uri)[1]
+    assert runs["trial-0001"].info.status == "FINISHED"
+    assert runs["chat"].data.metrics["best.throughput"] == 2.0
+    assert outdated(ledger, make, store_uri) == 1
+
+
+def test_binary_artifacts_arrive_unchanged(ledger, make, store_uri, tmp_path):
+    make.create(ledger)
+    content = bytes(range(256)) * 4
+    (tmp_path / "raw").write_bytes(content)
+    left = make.measured(1.0, artifacts={"trace.bin": str(tmp_path / "raw")})
+    make.run_trial(ledger, 0, make.suggestion(), left, TrialState.COMPLETED)
+    complete(ledger, make, store_uri)
+    client, runs = read_back(store_uri)
+    (tmp_path / "down").mkdir()
+    got = client.download_artifacts(runs["trial-0000"].info.run_id, "trace.bin", str(tmp_path / "down"))
+    assert Path(got).read_bytes() == content
+
+
+def test_two_studies_share_an_experiment(ledger, make, store_uri):
+    make.create(ledger)
+    ledger.create_study("other", spec=make.spec, fingerprint="f1", seed=1, engine="sobol 1")
+    complete(ledger, make, store_uri)
+    assert sync(ledger.path, "other", tracking_uri=store_uri, experiment="team") == 1
+    assert sorted(read_back(store_uri)[1]) == ["chat", "other"]
+
+
+# -- the thread ---------------------------------------------------------------------------------------
+
+
+def test_mirror_follows_a_running_study(ledger, make, store_uri):
+    make.create(ledger)
+    before = time.monotonic()
+    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=store_uri, experiment="team")
+    mirror.start()
+    assert time.monotonic() - before < 0.5
+    for number in range(4):
+        result = make.measured(10.0 + number, number)
+        make.run_trial(ledger, number, make.suggestion(2**number), result, TrialState.COMPLETED)
+        before = time.monotonic()
+        mirror.notify()
+        assert time.monotonic() - before < 0.05
+    assert mirror.ready.wait(30)
+    ledger.set_study_state(make.name, "COMPLETED")
+    report = mirror.close(30.0)
+    assert (report.pending, report.errors) == (0, ())
+    assert mirror.close(1.0) == report
+    _, runs = read_back(store_uri)
+    assert len(runs) == 5
+    assert runs["chat"].info.status == "FINISHED"
+    assert complete(ledger, make, store_uri) == 0
+
+
+def test_library_is_ready_only_when_the_database_is_open(ledger, make, tmp_path):
+    """Making the tables takes seconds of processor time, which must not fall into a measurement."""
+    make.create(ledger)
+    uri = f"sqlite:///{tmp_path}/fresh/mlflow.db"
+    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment="team")
+    mirror.start()
+    assert mirror.ready.wait(60)
+    with sqlite3.connect(tmp_path / "fresh" / "mlflow.db") as database:
+        assert database.execute("SELECT version_num FROM alembic_version").fetchone()
+    database.close()
+    assert mirror.close(20.0).pending == 0
+
+
+def test_sync_stops_between_items_and_goes_on(ledger, make, store_uri, tmp_path):
+    make.fill(ledger, tmp_path)
+    with pytest.raises(EnvironmentProblem, match="not complete after 0 s"):
+        sync(ledger.path, make.name, tracking_uri=store_uri, experiment="team", timeout=0.0)
+    assert complete(ledger, make, store_uri) == 7
+    assert len(read_back(store_uri)[1]) == 7
+
+
+def test_close_never_raises(make, tmp_path):
+    mirror = MlflowMirror(tmp_path / "absent.db", "x", tracking_uri="sqlite:///y.db", experiment="e")
+    assert mirror.close(0.1).errors
+    (tmp_path / "text.db").write_text("this is no ledger, but it is long enough to look like a file", "utf-8")
+    mirror = MlflowMirror(tmp_path / "text.db", "x", tracking_uri="sqlite:///y.db", experiment="e")
+    mirror.start()
+    assert mirror.ready.wait(10)
+    assert mirror.close(1.0).errors
+
+
+def test_server_away_costs_nothing_and_is_completed_later(
+    ledger, make, tmp_path, start_server, caplog, capfd, empty_store
+):
+    make.fill(ledger, tmp_path)
+    port = make.free_port()
+    uri = f"http://127.0.0.1:{port}"
+    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment="team")
+    mirror.start()
+    assert mirror.ready.wait(30)
+    slowest = 0.0
+    for _ in range(20):
+        before = time.monotonic()
+        mirror.notify()
+        slowest = max(slowest, time.monotonic() - before)
+    assert slowest < 0.05
+    before = time.monotonic()
+    report = mirror.close(1.0)
+    assert time.monotonic() - before < 3.0
+    assert report.pending == 7
+    assert report.errors
+    assert [record.name for record in caplog.records] == ["autotune.tracking"]  # said once, by us
+    with pytest.raises(EnvironmentProblem, match=f"127.0.0.1:{port}") as caught:
+        complete(ledger, make, uri)
+    assert "\n" not in caught.value.message
+
+    (tmp_path / "server.db").write_bytes(empty_store.read_bytes())
+    argv = make.server_argv(f"sqlite:///{tmp_path}/server.db", port, tmp_path)
+    start_server(argv, tmp_path, port).wait()
+    assert complete(ledger, make, uri) == 7
+    assert complete(ledger, make, uri) == 0
+    client, runs = read_back(uri)
+    assert len(runs) == 7
+    assert runs["trial-0000"].data.metrics["throughput.sem"] == 0.5
+    assert runs["trial-0001"].data.tags["mlflow.parentRunId"] == runs["chat"].info.run_id
+    log = text_of(client, runs["trial-0000"], "server.log", tmp_path / "down")
+    assert log == "ready\nAuthorization: Bearer [redacted]\n"
+
+    # a mirror that starts while the server is there follows it too
+    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment="team")
+    mirror.start()
+    ledger.finish_attempt(make.name, 5, 1, make.measured(200.0, 5), state=TrialState.COMPLETED)
+    mirror.notify()
+    assert mirror.close(20.0).pending == 0
+    assert read_back(uri)[1]["chat"].data.metrics["best.throughput"] == 200.0
+    assert capfd.readouterr().out == ""  # MLflow likes to print links
+
+
+def test_server_that_never_answers_does_not_hold_close(ledger, make, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")  # the user's own setting is kept
+    make.create(ledger)
+    with socket.socket() as silent:  # takes connections and says nothing
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment="team")
+        mirror.start()
+        assert mirror.ready.wait(15)
+        before = time.monotonic()
+        assert mirror.close(1.0).pending == 1
+        assert time.monotonic() - before < 3.0
+        before = time.monotonic()
+        with pytest.raises(EnvironmentProblem):
+            complete(ledger, make, uri)
+        assert time.monotonic() - before < 4.0
+
+
+# -- errors, the command, the library -----------------------------------------------------------------
+
+
+def test_sync_of_an_unknown_study(ledger, store_uri):
+    with pytest.raises(StudyError, match="no study 'nope'"):
+        sync(ledger.path, "nope", tracking_uri=store_uri, experiment="team")
+
+
+def test_sync_with_an_address_of_no_store(ledger, make):
+    make.create(ledger)
+    with pytest.raises(AutotuneError) as caught:
+        complete(ledger, make, "nonsense://somewhere")
+    assert "\n" not in caught.value.message
+
+
+def test_password_in_the_address_is_not_shown(ledger, make):
+    make.create(ledger)
+    with pytest.raises(EnvironmentProblem) as caught:
+        complete(ledger, make, "http://ann:hunter2hunter2@127.0.0.1:9")
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in mirror_name("http://ann:hunter2hunter2@127.0.0.1:9")
+
+
+def test_ui_command_of_a_server(make):
+    with pytest.raises(EnvironmentProblem, match="http://mlflow:5000") as caught:
+        ui_command("http://mlflow:5000", 5000)
+    assert "browser" in str(caught.value)
+
+
+def test_ui_serves_the_store_with_its_artifacts(ledger, make, store_uri, tmp_path, start_server):
+    make.fill(ledger, tmp_path)
+    complete(ledger, make, store_uri)
+    run = read_back(store_uri)[1]["trial-0000"]
+    port = make.free_port()
+    argv = ui_command(store_uri, port)
+    assert argv[:3] == [sys.executable, "-m", "mlflow"]
+    assert argv[argv.index("--backend-store-uri") + 1] == store_uri
+    assert argv[argv.index("--host") + 1] == "127.0.0.1"
+    assert argv[argv.index("--port") + 1] == str(port)
+    elsewhere = tmp_path / "elsewhere"  # the folder it is started in does not matter
+    elsewhere.mkdir()
+    server = start_server(argv, elsewhere, port).wait()
+    address = f"{server.uri}/get-artifact?path=server.log&run_uuid={run.info.run_id}"
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        assert answer.read() == b"ready\nAuthorization: Bearer [redacted]\n"
+    assert not list(elsewhere.iterdir()), "the UI leaves nothing where it is started"
+
+
+def test_mlflow_is_loaded_by_nobody_but_the_thread_and_is_quiet(make, tmp_path):
+    """In a fresh process: constructing loads nothing, and a new database is made without a word."""
+    code = """
+import sys
+from pathlib import Path
+from autotune.tracking.mlflow import MlflowMirror, sync, ui_command
+import autotune.tracking.base
+ui_command("sqlite:///x.db", 1)
+MlflowMirror(Path("ledger.db"), "chat", tracking_uri="sqlite:///new.db", experiment="e")
+assert "mlflow" not in sys.modules
+print(sync(Path("ledger.db"), "chat", tracking_uri="sqlite:///new.db", experiment="e"))
+import mlflow
+assert mlflow.active_run() is None
+"""
+    with Ledger.open(tmp_path / "ledger.db") as ledger:
+        make.create(ledger)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+    assert (tmp_path / "new.db").exists()
