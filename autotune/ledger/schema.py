@@ -97,6 +97,8 @@ def connect(path: Path | None, *, create: bool, read_only: bool) -> sqlite3.Conn
 
 def _set_up(connection: sqlite3.Connection, path: Path | None, read_only: bool) -> None:
     connection.row_factory = sqlite3.Row
+    # text that is no UTF-8 any more must reach the checksum, which names its row
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     connection.execute("PRAGMA busy_timeout = 10000")
     connection.execute("PRAGMA foreign_keys = ON")
     (application,) = connection.execute("PRAGMA application_id").fetchone()

@@ -49,8 +49,8 @@ def launched(system, config, folder):
     folder.mkdir(parents=True, exist_ok=True)
     command = system.command(config, folder)
     process = SupervisedProcess(
-        command.argv, env=server_environment(command.env), log=folder / "server.log", cwd=folder, mark="test/s/0/1",
-        grace_s=2.0,
+        command.argv, env=server_environment(command.env), log=folder / "server.log", cwd=folder,
+        mark="test/s/0/1", grace_s=2.0,
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 120

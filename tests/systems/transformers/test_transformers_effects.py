@@ -158,8 +158,9 @@ def test_a_memory_limit_makes_a_real_out_of_memory_failure(system, tmp_path):
 def test_a_folder_without_a_model_is_refused_with_the_librarys_words(system, tmp_path):
     (tmp_path / "empty").mkdir()
     job = Job(
-        study="s", trial=0, attempt=1, config={}, system={"use": "transformers", "model": str(tmp_path / "empty")},
-        workload={}, goal="output_throughput", scratch=str(tmp_path / "s" / "trial-0000" / "attempt-1"),
+        study="s", trial=0, attempt=1, config={}, workload={},
+        system={"use": "transformers", "model": str(tmp_path / "empty")},
+        goal="output_throughput", scratch=str(tmp_path / "s" / "trial-0000" / "attempt-1"),
     )  # fmt: skip
     failure = run_attempt(job).measurement.failure
     assert failure.cause is Cause.REJECTED_FLAGS

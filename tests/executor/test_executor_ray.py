@@ -1,0 +1,66 @@
+"""The Ray executor on a real local cluster."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from autotune.core.measurement import Cause
+from autotune.errors import EnvironmentProblem
+from autotune.executor.ray import RayExecutor
+from tests_shared import name_of, wait_until, works_in
+
+from tests.executor.test_executor_processes import job_of, results_of  # isort: skip
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def executor(ray_cluster):
+    executor = RayExecutor()
+    executor.start()
+    yield executor
+    executor.close()
+
+
+def test_results_come_back_and_capacity_follows_resources(executor, tmp_path):
+    assert executor.capacity({"cpus": 1}) == 1  # a node without accelerators has one measurement at a time
+    assert executor.capacity({"cpus": 1000}) == 0
+    assert executor.capacity({"cpus": 1, "gpus": 1}) == 0
+    assert RayExecutor(exclusive_node=False).capacity({"cpus": 1}) == 2
+    executor.submit(job_of(tmp_path, resources={"cpus": 1.0}))
+    (result,) = results_of(executor)
+    assert result.measurement.failure is None
+    assert result.key == ("s", 0, 1)
+    assert result.node
+
+
+def test_a_killed_worker_is_a_result_and_its_server_ends(executor, tmp_path):
+    executor.submit(job_of(tmp_path, {"mode": "hangs"}, resources={"cpus": 1.0}))
+    wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
+    workers = [int(p) for p in os.listdir("/proc") if p.isdigit() and name_of(p).startswith("ray::trial 0")]
+    assert len(workers) == 1
+    os.kill(workers[0], signal.SIGKILL)
+    (result,) = results_of(executor)
+    assert result.measurement.failure.cause is Cause.WORKER_LOST
+    wait_until(lambda: works_in(tmp_path) == [], 20)
+
+
+def test_cancelling_stops_the_server(executor, tmp_path):
+    executor.submit(job_of(tmp_path, {"mode": "hangs"}, resources={"cpus": 1.0}))
+    wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
+    executor.cancel()
+    wait_until(lambda: works_in(tmp_path) == [], 20)
+    assert executor.wait(0.1) == []
+
+
+def test_a_cluster_that_does_not_answer_is_named_at_once():
+    import ray
+
+    if ray.is_initialized():
+        ray.shutdown()
+    started = time.monotonic()
+    with pytest.raises(EnvironmentProblem, match=r"no Ray cluster answers at 127\.0\.0\.1:1:"):
+        RayExecutor("127.0.0.1:1").start()
+    assert time.monotonic() - started < 30
