@@ -6,7 +6,7 @@ STUDY ?= examples/quickstart.yaml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test bench slow lint clean
+.PHONY: run test slow lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
@@ -20,9 +20,6 @@ test: $(STAMP)  ## ruff, the type checker, the import layers, pytest
 
 slow: $(STAMP)  ## tests that take minutes
 	$(BIN)/python -m pytest -m slow
-
-bench: $(STAMP)  ## us against the peers, minutes
-	$(BIN)/python -m benchmarks.engines
 
 lint: $(STAMP)  ## repair what can be repaired
 	$(BIN)/ruff format .

@@ -227,6 +227,7 @@ class _Loop:
             state=state,
             budget_trials=self.spec.budget.trials,
             budget_seconds=self.spec.budget.time_s,
+            confirm=self.spec.budget.confirm,
             started_ns=self.started_ns,
             now_ns=time.time_ns(),
             running=tuple((number, attempt, start) for (number, attempt), start in self.running.items()),

@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _invoke(args: list[str]) -> int:
-    with cli.make_context("autotune", args) as context:
+    with cli.make_context("autotune", list(args)) as context:  # click empties the list
         code = cli.invoke(context)
     sys.stdout.flush()
     return code if isinstance(code, int) else 0

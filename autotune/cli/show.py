@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from autotune.cli.reading import open_ledger, read_view
 from autotune.errors import NothingFeasible, StudyError
 
 if TYPE_CHECKING:
+    from autotune.core.registry import Registry
     from autotune.ledger import StudyRow
 
 
@@ -116,16 +118,28 @@ def _entries(kind: str, store: Path) -> dict[str, str]:
     if kind == "systems":
         from autotune.systems.registry import SYSTEMS
 
-        return dict.fromkeys(SYSTEMS.names(), "")
+        return _described(SYSTEMS)
     if kind == "engines":
         from autotune.engine.registry import ENGINES
 
-        return dict.fromkeys(ENGINES.names(), "")
+        return _described(ENGINES)
     if kind == "studies":
         return _studies(store)
     from autotune.spec.catalogue import entries
 
     return entries("search_spaces" if kind == "spaces" else kind)
+
+
+def _described(registry: Registry) -> dict[str, str]:
+    """Return the names of a registry with the first line of each one's docstring."""
+    result = {}
+    for name in registry.names():
+        try:
+            text = inspect.getdoc(registry.load(name)) or ""
+        except ImportError as error:  # a third party's that lacks something here
+            text = f"cannot be loaded: {error}"
+        result[name] = text.splitlines()[0].rstrip(".") if text else ""
+    return result
 
 
 def _metrics() -> dict[str, str]:

@@ -57,8 +57,6 @@ METRICS: dict[str, MetricInfo] = {
         MetricInfo("acceptance_length", "1", "maximize", "tokens per step of the target model when drafting"),
         MetricInfo("acceptance_rate", "1", "maximize", "share of the drafted tokens that was accepted"),
         MetricInfo("quality.perplexity", "1", "minimize", "perplexity on a held-out text"),
-        MetricInfo("quality.perplexity_increase", "1", "minimize", "relative to the baseline configuration"),
-        MetricInfo("quality.token_agreement", "1", "maximize", "greedy tokens equal to the baseline's"),
     )
 }
 """Every metric of the package by its name without statistic."""

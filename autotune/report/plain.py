@@ -118,7 +118,7 @@ def measured_line(trial: Trial, view: StudyView) -> str:
         shown.append("best so far")
     progress = f" [{view.finished}/{view.total}]" if view.total is not None else ""
     left = time_left_s(view)
-    if left is not None and view.state == "running":
+    if left and view.state == "running":
         progress += f" about {show_seconds(left)} left"
     return f"trial {trial.number} measured: {', '.join(shown)}{progress}"
 

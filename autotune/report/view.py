@@ -27,6 +27,7 @@ class StudyView:
         state: Such as ``running``, ``completed`` or ``interrupted``.
         budget_trials: Trials planned, confirmation not counted; ``None`` when unknown.
         budget_seconds: Time planned; ``None`` without a limit.
+        confirm: Launches planned for each of the winner and the default at the end.
         started_ns: Wall clock when this run of the study began, nanoseconds since the epoch.
         now_ns: Wall clock of this view.
         running: ``(number, attempt, started_ns)`` of every attempt in flight.
@@ -42,6 +43,7 @@ class StudyView:
     state: str = "running"
     budget_trials: int | None = None
     budget_seconds: float | None = None
+    confirm: int = 0
     started_ns: int = 0
     now_ns: int = 0
     running: Sequence[tuple[int, int, int]] = ()
@@ -86,11 +88,23 @@ class StudyView:
 
     @property
     def total(self) -> int | None:
-        """Trials planned, confirmations that are already there included; ``None`` when unknown."""
+        """Trials planned, confirmations included; ``None`` when unknown."""
         if self.budget_trials is None:
             return None
-        confirmations = sum(t.suggestion.reason is Reason.CONFIRM for t in self.trials)
-        return max(self.budget_trials + confirmations, len(self.trials))
+        there = sum(t.suggestion.reason is Reason.CONFIRM for t in self.trials)
+        return max(self.budget_trials + max(there, self._planned_confirmations), len(self.trials))
+
+    @property
+    def _planned_confirmations(self) -> int:
+        if len(self.objective.goals) > 1 or self.state != "running":
+            return 0
+        known = self.best is not None and len(self.trials) >= (self.budget_trials or 0)
+        wins = (
+            known
+            and self.best is not None
+            and config_key(self.best.config) == config_key(self.default_config)
+        )
+        return 0 if wins else 2 * self.confirm
 
 
 class View(Protocol):

@@ -1,0 +1,58 @@
+"""Check what the quickstart left: trials in the ledger, runs in MLflow, a winner that beats the default."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+
+from autotune.core import ranking
+from autotune.core.objective import Objective
+from autotune.core.space import Space
+from autotune.core.trial import Reason, TrialState, config_key
+from autotune.ledger import Ledger
+
+
+def main(folder: Path) -> None:
+    """Raise AssertionError for whatever is not as it should be."""
+    with Ledger.open(folder / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
+        row = ledger.study("quickstart")
+        assert row is not None, "the ledger has no study 'quickstart'"
+        trials = ledger.trials("quickstart")
+    assert row.state == "COMPLETED", row.state
+    space, objective = Space.from_dict(row.spec["space"]), Objective.from_dict(row.spec["objective"])
+    reasons = Counter(trial.suggestion.reason for trial in trials)
+    assert len(trials) - reasons[Reason.CONFIRM] == row.spec["budget"]["trials"], reasons
+    assert reasons[Reason.CONFIRM] == 4, reasons
+    assert all(trial.state in (TrialState.COMPLETED, TrialState.INFEASIBLE) for trial in trials)
+    searched = [t for t in trials if t.suggestion.reason is not Reason.CONFIRM]
+    assert len({config_key(t.config) for t in searched}) == len(searched), "a configuration was tried twice"
+    assert any(t.suggestion.reason in (Reason.EXPLOIT, Reason.EXPLORE) for t in trials), reasons
+
+    verdict = ranking.verdict(trials, objective, space.default_config)
+    assert verdict.kind == "better", verdict.text
+    best = ranking.best(trials, objective)
+    assert best is not None
+    assert best.feasible, best.outcome
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("quickstart")
+    assert experiment is not None, "MLflow has no experiment 'quickstart'"
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1, [run.info.run_name for run in parents]
+    nested = {run.data.tags["autotune.trial"]: run for run in runs if run not in parents}
+    assert len(nested) == len(trials), sorted(nested)
+    for trial in trials:
+        run = nested[str(trial.number)]
+        assert run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+        assert run.data.params == {name: str(value) for name, value in trial.config.items()}
+        for name, estimate in trial.metrics.items():
+            assert abs(run.data.metrics[name] - estimate.value) <= 1e-9 * abs(estimate.value), name
+    print(f"quickstart: {len(trials)} trials in the ledger and in MLflow; {verdict.text}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

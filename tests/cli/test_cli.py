@@ -1,0 +1,217 @@
+"""The command line as a user meets it: exit codes, errors, plain output, JSON, 80 columns."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from autotune.cli import main
+from autotune.study import Study
+
+SPACE = {"parameters": {"batch_size": {"type": "int", "low": 1, "high": 4, "default": 1}}}
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A store with one finished study that needs no system."""
+    monkeypatch.chdir(tmp_path)
+    from autotune import Estimate, Space
+
+    with Study(
+        Space.from_dict(SPACE), {"maximize": "throughput"}, engine="random", name="demo",
+        path=_folder(tmp_path / "autotune-runs") / "ledger.sqlite",
+    ) as study:  # fmt: skip
+        for _ in range(3):
+            trial = study.ask()
+            study.tell(trial, {"throughput": Estimate(10.0 * trial.config["batch_size"], 0.1, 5, "tokens/s")})
+        study.ledger.set_study_state("demo", "COMPLETED")
+    return tmp_path
+
+
+def _folder(path):
+    path.mkdir()
+    return path
+
+
+def run(capsys, *args):
+    code = main(list(map(str, args)))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_help_and_import_load_no_heavy_package():
+    heavy = ("torch", "ray", "mlflow", "botorch", "gpytorch", "transformers", "pandas", "scipy")
+    for code in (
+        "import autotune",
+        "import autotune; autotune.Space; autotune.Objective; autotune.Study",
+        "from autotune.cli import main; assert main(['--help']) == 0",
+        "from autotune.cli import main; assert main(['run', '--help']) == 0",
+        "from autotune.cli import main; assert main(['list', 'spaces']) == 0",
+        "from autotune.cli import main; assert main(['list', 'systems']) == 0",
+    ):
+        check = (
+            f"{code}\nimport sys; found = [n for n in {heavy!r} if n in sys.modules]; assert not found, found"
+        )
+        done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (code, done.stderr)
+
+
+def test_every_command_has_help(capsys):
+    from autotune.cli.app import _COMMANDS
+
+    for name in _COMMANDS:
+        code, out, _ = run(capsys, name, "--help")
+        assert code == 0
+        assert out.startswith(f"Usage: autotune {name}")
+
+
+def test_usage_errors_are_code_2_and_name_the_nearest(capsys):
+    code, _, err = run(capsys, "rnu")
+    assert code == 2
+    assert "unknown command 'rnu'" in err
+    assert "did you mean 'run'" in err
+    code, _, err = run(capsys, "run", "nowhere.yaml")
+    assert code == 2
+    assert "nowhere.yaml" in err
+    assert run(capsys, "status", "--bogus")[0] == 2
+    assert run(capsys)[0] == 2
+
+
+def test_a_wrong_file_is_one_clear_error(capsys, tmp_path):
+    path = tmp_path / "wrong.yaml"
+    path.write_text("parameters:\n  a: {type: int, low: 1, hihg: 2}\n")
+    code, out, err = run(capsys, "check", path)
+    assert code == 2
+    assert out == ""
+    assert err.startswith(f"error: {path}:2:26: unknown key 'hihg'")
+    assert "did you mean 'high'?" in err
+    code, out, err = run(capsys, "check", path, "--json")
+    assert json.loads(out)["error"]["exit_code"] == 2
+
+
+def test_looking_at_a_study(capsys, store):
+    code, out, _ = run(capsys, "status")
+    assert code == 0
+    assert "study demo: completed, 3 trials" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+    code, out, _ = run(capsys, "best", "demo")
+    assert code == 0
+    assert "best: trial" in out
+    data = json.loads(run(capsys, "status", "--json")[1])
+    assert data["study"] == "demo"
+    assert len(data["trials"]) == 3
+    assert json.loads(run(capsys, "best", "--json")[1])["best"]["config"]["batch_size"] > 1
+    code, _, err = run(capsys, "status", "dmeo")
+    assert code == 2
+    assert "did you mean 'demo'" in err
+    assert "demo" in run(capsys, "list", "studies")[1]
+
+
+def test_a_store_that_is_not_there(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in ("status", "best", "sync", "resume"):
+        code, _, err = run(capsys, command)
+        assert code == 2
+        assert "autotune run FILE" in err
+    assert run(capsys, "list", "studies")[0] == 0
+
+
+def test_a_damaged_ledger_is_code_3(capsys, store):
+    path = store / "autotune-runs" / "ledger.sqlite"
+    path.write_bytes(b"not a database at all " * 500)
+    code, _, err = run(capsys, "status")
+    assert code == 3
+    assert str(path.name) in err
+
+
+def test_listing_what_there_is(capsys, store):
+    data = json.loads(run(capsys, "list", "--json")[1])
+    assert set(data) == {"spaces", "objectives", "systems", "engines", "studies", "metrics"}
+    assert {"gp", "sobol", "random"} <= set(data["engines"])
+    assert data["engines"]["gp"]
+    assert data["systems"]["transformers"]
+    assert "transformers" in data["spaces"]
+    assert json.loads(run(capsys, "version", "--json")[1])["version"]
+
+
+def test_check_shows_the_plan_and_launches_nothing(capsys, toy_study, store):
+    path = toy_study()
+    code, out, _ = run(capsys, "check", path)
+    assert code == 0
+    assert "15 configurations of 2 parameters" in out
+    assert "command" in out
+    assert not (store / "autotune-runs" / "toy").exists()
+    data = json.loads(run(capsys, "check", path, "--json", "--set", "budget.trials=9")[1])
+    assert data["configurations"] == {"count": 15, "exact": True}
+    assert data["budget"]["trials"] == 9
+
+
+@pytest.mark.timeout(60)
+def test_measuring_one_configuration(capsys, toy_study, store):
+    path = toy_study()
+    code, out, _ = run(capsys, "measure", path, "--config", "speed=2")
+    assert code == 0
+    assert "output_throughput" in out
+    assert "limit tpot.p95 <= 1 s: kept" in out
+    code, _, err = run(capsys, "measure", path, "--config", "sped=2")
+    assert code == 2
+    assert "did you mean 'speed'" in err
+    text = "{type: categorical, values: [oom], default: oom}"
+    code, out, err = run(capsys, "measure", path, "--set", f"parameters.mode={text}")
+    assert code == 4
+    assert "out_of_memory" in err
+    assert "can't allocate memory" in out
+
+
+def test_doctor_says_what_works(capsys, store):
+    code, out, _ = run(capsys, "doctor")
+    assert code == 0
+    assert "everything required is there" in out
+    data = json.loads(run(capsys, "doctor", "--json")[1])
+    assert data["ok"]
+    assert {"python", "torch", "processors", "store"} <= {check["name"] for check in data["checks"]}
+
+
+def test_doctor_names_what_is_missing(capsys, store, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    code, out, _ = run(capsys, "doctor")
+    assert code == 3
+    assert "missing: ray cluster" in out
+
+
+def test_ui_prints_the_command_for_the_studys_store(capsys, store):
+    code, out, _ = run(capsys, "ui", "--print", "--port", "5999")
+    assert code == 0
+    assert "mlflow server --backend-store-uri sqlite:///mlflow.db" in out
+    assert "--port 5999" in out
+
+
+def test_an_internal_error_is_code_6_and_its_traceback_is_kept(capsys, monkeypatch):
+    from autotune.cli import show
+
+    def broken(_):
+        raise RuntimeError("oops with token=abcdefgh1234")
+
+    monkeypatch.setattr(show, "echo", broken)
+    code, _, err = run(capsys, "version")
+    assert code == 6
+    assert "internal: RuntimeError: oops" in err
+    assert "abcdefgh1234" not in err
+    path = err.split("traceback is in ")[1].split()[0]
+    with open(path) as file:
+        text = file.read()
+    os.unlink(path)
+    assert "def broken" in text or "broken" in text
+    assert "abcdefgh1234" not in text
+    code, _, err = run(capsys, "--debug", "version")
+    assert code == 6
+    assert "Traceback" in err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m autotune list metrics | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1

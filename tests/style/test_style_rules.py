@@ -1,0 +1,119 @@
+"""The conventions of the tree: sizes, names, forbidden calls, nothing of one machine."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+import autotune
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted((ROOT / "autotune").rglob("*.py"))
+TRACKED = subprocess.run(
+    ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+).stdout.split("\n")
+TEXT = [ROOT / name for name in TRACKED if name and (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_and_functions_can_be_read_in_one_sitting(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 80, node.name
+
+
+def test_the_median_module_is_short():
+    sizes = sorted(len(p.read_text().splitlines()) for p in MODULES if p.name != "__init__.py")
+    assert sizes[len(sizes) // 2] <= 160
+
+
+def test_no_module_is_a_drawer():
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "tools"}
+    names = {p.stem for p in MODULES} | {p.parent.name for p in MODULES}
+    assert not names & drawers
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_is_evaluated_pickled_or_given_to_a_shell(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            owner = getattr(getattr(node.func, "value", None), "id", "")
+            assert not (isinstance(node.func, ast.Name) and name in ("eval", "exec", "compile", "__import__"))
+            assert (owner, name) not in {
+                ("os", "system"),
+                ("os", "popen"),
+                ("yaml", "load"),
+                ("yaml", "safe_load"),
+            }
+            assert not any(k.arg == "shell" and getattr(k.value, "value", None) for k in node.keywords)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
+            assert not {"pickle", "marshal", "shelve", "dill"} & set(names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_broad_handlers_say_why(path):
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if re.search(r"except (Base)?Exception\b(?!\s*as\s+\w+:\s*#)", line) and "BaseException" not in line:
+            assert "noqa: BLE001 - " in line, f"{path}:{number}"
+
+
+def test_every_package_says_what_it_is():
+    for path in MODULES:
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_nothing_speaks_of_one_machine():
+    forbidden = re.compile(r"/work/|/root/|/home/[a-z]|/Users/")
+    for path in TEXT:
+        if path.suffix in (".py", ".md", ".yaml", ".toml", ".txt", "") and path != Path(__file__):
+            found = forbidden.search(path.read_text(errors="replace"))
+            assert not found, f"{path}: {found.group()}"
+
+
+def test_the_version_is_said_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == autotune.__version__
+    assert f"## {autotune.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_everything_public_exists_and_is_documented():
+    for name in autotune.__all__:
+        assert getattr(autotune, name) is not None
+        if name != "__version__":
+            assert getattr(autotune, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = autotune.nothing
+
+
+def test_the_constraints_pin_every_direct_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    pinned = {
+        re.split(r"==", line)[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    for requirement in wanted:
+        assert re.split(r"[\[<>=!~ ]", requirement)[0].lower() in pinned, requirement
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text()
+
+
+def test_the_readmes_commands_exist():
+    from autotune.cli.app import _COMMANDS
+
+    text = (ROOT / "README.md").read_text()
+    for command in re.findall(r"^autotune ([a-z-]+)", text, re.MULTILINE):
+        assert command in _COMMANDS
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for target in re.findall(r"^make ([a-z]+)", text, re.MULTILINE):
+        assert target in targets
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / link).exists(), link
