@@ -6,7 +6,7 @@ STUDY ?= examples/quickstart.yaml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test slow lint clean
+.PHONY: run test slow bench lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
@@ -20,6 +20,10 @@ test: $(STAMP)  ## ruff, the type checker, the import layers, pytest
 
 slow: $(STAMP)  ## tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+bench: $(STAMP)  ## our engines beside the peers, and how their speed grows: minutes
+	$(BIN)/python -m benchmarks.engines
+	$(BIN)/python -m benchmarks.ask
 
 lint: $(STAMP)  ## repair what can be repaired
 	$(BIN)/ruff format .

@@ -14,6 +14,7 @@ from torch import distributed
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.distributed import DistributedConfig
 
+from autotune.systems.transformers.kernels import build_kernels
 from autotune.systems.transformers.options import Options
 
 _PEER_WAIT = timedelta(days=7)  # ranks wait for work; the worker's deadlines bound it, not the collective's
@@ -69,6 +70,8 @@ def load(options: Options) -> Loaded:
             world_size=options.tensor_parallel,
             timeout=_PEER_WAIT,
         )
+    if options.quantization_bits == 4 and not cuda:
+        build_kernels()
     model = _model(options.model, options, device, parallel=options.tensor_parallel > 1)
     draft = None
     if options.draft_length:

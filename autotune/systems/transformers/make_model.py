@@ -57,17 +57,17 @@ class ModelPaths:
     draft: Path
 
 
-def model_cache() -> Path:
-    """Return the folder under which models are cached."""
+def cache_folder() -> Path:
+    """Return the user's cache folder for what is made once."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "autotune" / "models"
+    return Path(root) / "autotune"
 
 
 def made_model(
     folder: Path | None = None, *, seed: int = 0, target: Shape = TARGET, draft: Shape = DRAFT
 ) -> ModelPaths:
     """Return where :func:`make_model` keeps the pair, whether it is made or not; loads no torch."""
-    root = model_cache() if folder is None else folder
+    root = cache_folder() / "models" if folder is None else folder
     recipe = json.dumps([1, seed, asdict(target), asdict(draft), _text_digest()])
     home = root / f"tiny-{hashlib.blake2b(recipe.encode(), digest_size=6).hexdigest()}"
     return ModelPaths(home / "target", home / "draft")
@@ -157,7 +157,10 @@ def _padded(size: int) -> int:
 
 def _train(folder: Path, shape: Shape, seed: int, log: Callable[[str], None]) -> None:
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
     torch.manual_seed(seed)
     size = save_tokenizer(folder)

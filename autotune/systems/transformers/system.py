@@ -28,6 +28,7 @@ from autotune.systems.transformers.options import BITS, DEVICES, DTYPES, Options
 TINY = "tiny"
 """Name of the model that is trained here, where none can be downloaded."""
 
+_NVIDIA = Path("/dev/nvidiactl")  # there where the driver is; on another node, say `device: cuda`
 _LEAST = {"batch_size": 1, "draft_length": 0, "tensor_parallel": 1, "threads": 1}
 _PARAMETERS = (*_LEAST, "quantization_bits")
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "optimum.quanto")
@@ -148,7 +149,7 @@ class TransformersSystem:
     def resources(self, config: Config) -> dict[str, float]:
         """Return what a configuration occupies: a GPU per rank, or its threads."""
         ranks = int(config.get("tensor_parallel", 1))
-        if self.device == "cuda":
+        if self.device == "cuda" or (self.device == "auto" and _NVIDIA.exists()):
             return {"cpus": float(ranks), "gpus": float(ranks)}
         return {"cpus": float(ranks * int(config.get("threads", 1)))}
 

@@ -1,0 +1,38 @@
+"""The compiled kernel that unpacks 4-bit weights on a processor, built once per machine.
+
+optimum-quanto compiles it at its first use, in the middle of a generation and inside its own folder. Here it
+is compiled while a server starts, into the user's cache, so that no measurement waits for a compiler.
+"""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import torch
+
+from autotune.systems.transformers.make_model import cache_folder
+
+
+def kernel_folder() -> Path:
+    """Return where the kernel for this version of torch and Python is kept."""
+    return cache_folder() / "kernels" / f"quanto-torch{torch.__version__}-py{platform.python_version()}"
+
+
+def build_kernels() -> None:
+    """Compile the kernel, or load the compiled one.
+
+    Raises:
+        ValueError: There is no working C++ compiler.
+    """
+    from optimum.quanto.library.extensions import get_extension
+
+    extension = get_extension("quanto_cpp")
+    extension.build_directory = str(kernel_folder())
+    try:
+        _ = extension.lib
+    except (RuntimeError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"4-bit weights on a processor need a C++ compiler (g++) the first time: {first}"
+        ) from error
