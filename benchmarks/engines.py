@@ -1,8 +1,9 @@
-"""How good is the best found after 10, 20 and 40 trials: our engines beside Optuna's TPE, same noise and start.
+"""How good is the best found after 10, 20 and 40 trials: our engines beside Optuna's TPE, same noise.
 
-``python -m benchmarks.engines [--seeds 10]`` prints, for each method, the median over seeds of the true value
-of the configuration it recommends divided by the best possible one (1.00 is perfect; 0 when nothing feasible was
-found), its quartiles, the trials wasted on failing configurations, and the seconds that choosing took.
+``python -m benchmarks.engines [--seeds 10]`` prints, for each method, the median over seeds of the true
+value of the configuration it recommends divided by the best possible one (1.00 is perfect; 0 when nothing
+feasible was found), its quartiles, the trials wasted on failing configurations, and the seconds that choosing
+took. All start from the default configuration.
 """
 
 from __future__ import annotations

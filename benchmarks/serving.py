@@ -30,7 +30,7 @@ OBJECTIVE = Objective.from_dict({"maximize": "output_throughput", "limits": ["tp
 NOISE = 0.03  # of serving measurements: 1 to 4 % (repeats of the same configuration)
 
 _WEIGHTS_GB = 28.0  # a model of 14 billion parameters at 16 bits
-_MEMORY_GB = 40.0
+_MEMORY_GB = 34.0
 
 
 def truth(config: Config) -> dict[str, float] | None:

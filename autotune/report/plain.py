@@ -71,7 +71,7 @@ class PlainView:
 
     def start(self, view: StudyView) -> None:
         """Say what is about to happen."""
-        budget = "" if view.total is None else f", budget {view.total} trials"
+        budget = "" if view.budget_trials is None else f", budget {view.budget_trials} trials"
         if view.budget_seconds is not None:
             budget += f", at most {show_seconds(view.budget_seconds)}"
         if view.resumed:

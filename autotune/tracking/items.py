@@ -11,11 +11,13 @@ from typing import Any
 
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
+from autotune.core.ranking import Contender
 from autotune.core.redact import redact
 from autotune.core.trial import Trial, TrialState
 from autotune.ledger import StudyRow
 
 _REFUSED_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. /:]")
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on the runs
 _LONGEST_TAG = 5000  # MLflow cuts or refuses longer ones
 
 RUN_STATUS = {
@@ -126,13 +128,15 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective, renamed: int)
     return {key: value for key, value in tags.items() if value != ""}
 
 
-def study_item(row: StudyRow, trials: int, best: Trial | None, objective: Objective, version: str) -> Item:
+def study_item(
+    row: StudyRow, trials: int, best: Contender | None, objective: Objective, version: str
+) -> Item:
     """Return the parent run of a study.
 
     Args:
         row: The study.
         trials: How many finished.
-        best: The best trial, or ``None``.
+        best: The best configuration with its metrics pooled over launches, or ``None``.
         objective: What is wanted.
         version: Of this package.
     """
@@ -148,11 +152,16 @@ def study_item(row: StudyRow, trials: int, best: Trial | None, objective: Object
     }
     if best is not None:
         config = json.dumps(best.config, sort_keys=True)
-        tags |= {"autotune.best_trial": str(best.number), "autotune.best_config": config}
+        tags |= {"autotune.best_trial": str(best.trial.number), "autotune.best_config": config}
         measured = {name: estimate.to_dict() for name, estimate in best.metrics.items()}
-        content = {"trial": best.number, "config": best.config, "metrics": measured}
+        content = {
+            "trial": best.trial.number,
+            "launches": best.launches,
+            "config": best.config,
+            "metrics": measured,
+        }
         texts["best.json"] = json.dumps(content, indent=2, sort_keys=True)
-        note += ["", f"Best: trial {best.number}", "", "```json", config, "```"]
+        note += ["", f"Best: trial {best.trial.number}", "", "```json", config, "```"]
         for goal in objective.goals:
             if goal.metric in best.metrics:
                 note.append(f"{goal.metric} = {_show(best.metrics[goal.metric])}")

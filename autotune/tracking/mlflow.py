@@ -25,7 +25,7 @@ from autotune.core.redact import redact
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger
 from autotune.tracking.base import MirrorReport
-from autotune.tracking.items import Item
+from autotune.tracking.items import EXPERIMENT_TAGS, Item
 from autotune.tracking.mlflow_items import (
     SETTINGS,
     artifact_location,
@@ -252,7 +252,7 @@ class _Session:
         if found is None:
             try:
                 location = artifact_location(uri, name)
-                return str(self.client.create_experiment(name, artifact_location=location))
+                return str(self.client.create_experiment(name, location, tags=EXPERIMENT_TAGS))
             except MlflowException:  # another study made it at the same moment
                 found = self.client.get_experiment_by_name(name)
                 if found is None:

@@ -74,7 +74,7 @@ def items_of(ledger: Ledger, row: StudyRow, numbers: Collection[int] | None = No
         if (trial.attempts or trial.state.finished) and (wanted is None or trial.number in wanted)
     ]
     finished = sum(trial.state.finished for trial in trials)
-    best = ranking.best_trial(trials, objective)
+    best = ranking.best(trials, objective)
     return [*result, study_item(row, finished, best, objective, VERSION)]
 
 
