@@ -26,7 +26,9 @@ def main(folder: Path) -> None:
     reasons = Counter(trial.suggestion.reason for trial in trials)
     assert len(trials) - reasons[Reason.CONFIRM] == row.spec["budget"]["trials"], reasons
     assert reasons[Reason.CONFIRM] == 4, reasons
-    assert all(trial.state in (TrialState.COMPLETED, TrialState.INFEASIBLE) for trial in trials)
+    assert all(trial.state.finished for trial in trials)
+    lost = [t.number for t in trials if t.state is TrialState.FAILED]
+    assert len(lost) <= 2, f"a busy machine may spoil a measurement three times, but not of trials {lost}"
     searched = [t for t in trials if t.suggestion.reason is not Reason.CONFIRM]
     assert len({config_key(t.config) for t in searched}) == len(searched), "a configuration was tried twice"
     assert any(t.suggestion.reason in (Reason.EXPLOIT, Reason.EXPLORE) for t in trials), reasons

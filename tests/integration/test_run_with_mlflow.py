@@ -1,0 +1,103 @@
+"""`autotune run` beside a real MLflow: there, away, and killed in the middle."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from autotune.ledger import Ledger
+from tests_shared import wait_until
+
+pytestmark = [pytest.mark.timeout(280), pytest.mark.filterwarnings("default")]
+
+
+def runs_of(uri, name="toy"):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(name)
+    return client.search_runs([experiment.experiment_id], max_results=1000)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def server(folder, port):
+    argv = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/remote.db"]
+    argv += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (
+        open(folder / "server.log", "wb") as log,
+        subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log) as process,
+    ):
+        try:
+            wait_until(lambda: _answers(port), 90)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _answers(port):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def test_every_trial_is_a_nested_run_and_a_killed_study_doubles_none(tmp_path, toy_study, autotune_command):
+    toy_study(tracking="{mlflow: 'sqlite:///mlflow.db'}", budget="{trials: 4, confirm: 1}")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with subprocess.Popen(
+        [sys.executable, "-m", "autotune", "run", "toy.yaml", "--local"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("trial 2 started"):
+                break
+        process.kill()
+    autotune_command("run", "toy.yaml", "--local")
+    runs = runs_of(uri)
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1
+    assert parents[0].info.status == "FINISHED"
+    assert len(runs) == 1 + 6
+    with Ledger.open(tmp_path / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
+        for trial in ledger.trials("toy"):
+            (run,) = [r for r in runs if r.data.tags.get("autotune.trial") == str(trial.number)]
+            assert run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
+            assert run.data.params == {name: str(value) for name, value in trial.config.items()}
+            goal = trial.metrics["output_throughput"]
+            assert run.data.metrics["output_throughput"] == pytest.approx(goal.value)
+            assert run.data.metrics["output_throughput.sem"] == pytest.approx(goal.sem)
+            assert run.data.tags["autotune.reason"] == trial.suggestion.reason.value
+    assert autotune_command("sync").stdout == "toy: complete\n"
+
+
+def test_mlflow_away_costs_the_study_nothing_and_sync_completes_it(tmp_path, toy_study, autotune_command):
+    port = free_port()
+    toy_study(tracking=f"{{mlflow: 'http://127.0.0.1:{port}'}}", budget="{trials: 3, confirm: 0}")
+    began = time.monotonic()
+    done = autotune_command("run", "toy.yaml", "--local")
+    assert time.monotonic() - began < 90
+    assert "`autotune sync toy` completes them" in done.stdout
+    refused = autotune_command("sync", check=False)
+    assert refused.returncode == 3
+    assert f"127.0.0.1:{port}" in refused.stderr
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    with server(folder, port) as uri:
+        autotune_command("sync")
+        assert len(runs_of(uri)) == 1 + 3
+        assert autotune_command("sync").stdout == "toy: complete\n"
+        assert len(runs_of(uri)) == 1 + 3
