@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from autotune.core.ranking import show_improvement
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
 from autotune.report.text import cut, show_config, show_estimate, show_seconds
@@ -155,8 +156,8 @@ def status_lines(view: StudyView) -> list[tuple[str, str]]:
             f"{goal.metric if several else ''} {show_estimate(best.metrics[goal.metric])}".strip()
             for goal in view.objective.goals
         )
-        kind = view.verdict
-        gain = f", {kind.text.partition(' (')[0]}" if kind.improvement is not None else ""
+        found = view.verdict.improvement
+        gain = f", vs default {show_improvement(found)}" if found is not None else ""
         lines += [("best", f"trial {best.trial.number}: {shown}{gain}"), ("", show_config(best.config))]
     elif view.finished:
         lines.append(("best", "no configuration keeps every limit yet"))

@@ -17,6 +17,7 @@ from autotune.engine.gp.candidates import candidates, neighbours
 from autotune.engine.gp.data import read_history
 from autotune.engine.gp.encode import Encoder
 from autotune.engine.gp.feasibility import Feasibility
+from autotune.engine.gp.memory import known_out_of_memory
 from autotune.engine.gp.surrogate import fit, predict
 from autotune.engine.random import RandomEngine
 from autotune.testing.engine_contract import OBJECTIVE, SPACE, finished, respond
@@ -182,6 +183,42 @@ def test_it_finds_the_optimum_sooner_than_random_search_and_wastes_little():
     assert np.mean([found for found, _ in ours]) >= np.mean([found for found, _ in theirs])
     # three configurations run out of memory, and the best ones lie beside them
     assert sum(wasted for _, wasted in ours) <= 2 * len(ours)
+
+
+def test_what_needs_more_than_a_known_out_of_memory_configuration_is_left_alone():
+    space = Space(
+        (
+            Int("batch", 1, 64, powers_of=2, memory="up"),
+            Ordinal("shards", (1, 2, 4), memory="down"),
+            Categorical("kind", ("a", "b")),
+        )
+    )
+    table = space.table()
+    suggestion = Suggestion({"batch": 16, "shards": 2, "kind": "a"}, Reason.INITIAL)
+    failed = Measurement(failure=Failure(Cause.OUT_OF_MEMORY))
+    trial = Trial(0, suggestion, TrialState.INFEASIBLE, 1, failed)
+    known = known_out_of_memory(table, [trial])
+    for config, hopeless in zip(table.configs(range(len(table))), known, strict=True):
+        assert hopeless == (config["batch"] >= 16 and config["shards"] <= 2 and config["kind"] == "a")
+    other = Trial(0, suggestion, TrialState.INFEASIBLE, 1, Measurement(failure=Failure(Cause.WRONG_OUTPUT)))
+    assert not known_out_of_memory(table, [other]).any()
+
+    def measured(number, asked):
+        config = asked.config
+        if config["batch"] / config["shards"] > 8:  # more is better until memory ends
+            return Trial(number, asked, TrialState.INFEASIBLE, 1, failed)
+        metrics = {"throughput": Estimate(float(config["batch"]), 0.01), "latency": Estimate(0.1)}
+        return Trial(number, asked, TrialState.COMPLETED, 1, Measurement(metrics=metrics))
+
+    history = search(GPEngine(budget=24), 20, 0, space=space, measure=measured)
+    good = [t.config for t in history if t.metrics]
+    best = {kind: max(c["batch"] for c in good if c["kind"] == kind) for kind in "ab"}
+    assert best == {"a": 32, "b": 32}
+    wasted = [t for t in history if t.state is TrialState.INFEASIBLE]
+    for trial in wasted:  # none of them was implied by another one before it
+        before = [t for t in wasted if t.number < trial.number]
+        row = table.row(trial.config)
+        assert not known_out_of_memory(table, before)[row] or trial.suggestion.reason is Reason.INITIAL
 
 
 def test_limits_are_modelled_and_nothing_feasible_is_searched_for():

@@ -20,9 +20,11 @@ from autotune.engine.gp.candidates import candidates
 from autotune.engine.gp.data import Data, Series, read_history
 from autotune.engine.gp.encode import Encoder
 from autotune.engine.gp.feasibility import THRESHOLD, Feasibility
+from autotune.engine.gp.memory import known_out_of_memory
 from autotune.engine.gp.surrogate import fit, one_thread, predict
 from autotune.engine.untried import tried_keys
 
+_CERTAIN = 1e6  # larger than any logarithm of a probability or an improvement
 _EVEN = math.log(0.5)  # a point that is more likely to fail than not is no incumbent
 _AUGMENT = 0.05  # share of the sum in the scalarization of several goals (ParEGO's rho)
 
@@ -54,6 +56,7 @@ class Proposer:
         self.turn = len(history) + len(pending)
         self.rng = np.random.default_rng([seed, self.turn])
         self.sample_seed = int(self.rng.integers(2**31))
+        self.history = history
         self.data: Data = read_history(history, objective)
         self.encoder = Encoder(space)
         self.leaders = _leaders(history, objective)
@@ -72,6 +75,9 @@ class Proposer:
                 ]
             self._fit()
             static = self._log_feasible(X)
+            hopeless = torch.from_numpy(known_out_of_memory(table, self.history))
+            if not bool(hopeless.all()):
+                static = (static[0], static[1].masked_fill(hopeless, -_CERTAIN))
             left = torch.ones(len(X), dtype=torch.bool)
             result: list[Suggestion] = []
             while len(result) < min(n, len(table)):
@@ -119,7 +125,7 @@ class Proposer:
         score = total + 0.01 * improvement if searching else total + improvement
         doubtful = measured < THRESHOLD
         if not bool(doubtful.all()):
-            score = torch.where(doubtful, score - 1e6, score)
+            score = torch.where(doubtful, score - _CERTAIN, score)
         return score, searching
 
     def _kept(self, X: Tensor) -> Tensor:
