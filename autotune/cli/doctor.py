@@ -101,6 +101,7 @@ def examine(store: Path) -> Iterator[Check]:
     yield _accelerators()
     yield _files()
     yield _shared_memory()
+    yield _compiler()
     yield _folder("store", store)
     yield _folder("cache", _cache_folder())
     yield _ray_address(os.environ.get("RAY_ADDRESS", ""))
@@ -199,6 +200,13 @@ def _shared_memory() -> Check:
             "shared memory", "warn", found, "give the container more, such as docker run --shm-size=1g"
         )
     return Check("shared memory", "ok", found)
+
+
+def _compiler() -> Check:
+    found = shutil.which("g++") or shutil.which("c++")
+    if found is None:
+        return Check("compiler", "warn", "no g++", "4-bit weights on a processor need it the first time")
+    return Check("compiler", "ok", found)
 
 
 def _folder(name: str, folder: Path) -> Check:

@@ -67,6 +67,7 @@ def test_ctrl_c_stops_the_server_and_exits_with_5(tmp_path, toy_study):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     ) as process:
         for line in process.stdout:
             if line.startswith("trial 0 started"):
@@ -74,7 +75,7 @@ def test_ctrl_c_stops_the_server_and_exits_with_5(tmp_path, toy_study):
         wait_until(
             lambda: list((tmp_path / "autotune-runs" / "toy" / "trial-0000").glob("*/engine.sock")), 60
         )
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
         rest = process.stdout.read()
     assert process.returncode == 5, rest
     assert "goes on" in rest
