@@ -11,7 +11,7 @@ from autotune.core import ranking
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
-from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.engine.base import Engine
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, StudyError, did_you_mean
@@ -335,4 +335,4 @@ def _measurement(metrics: Metrics | None, failure: str | Failure | None) -> Meas
     return Measurement(failure=Failure(Cause(str(failure))))
 
 
-__all__ = ["LEDGER_NAME", "Config", "Study", "find_study", "state_of"]
+__all__ = ["LEDGER_NAME", "Study", "find_study", "state_of"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,21 +22,9 @@ def tried_keys(history: Sequence[Trial], pending: Sequence[Config]) -> set[str]:
 def untried_rows(table: Table, tried: set[str]) -> np.ndarray:
     """Return the rows of ``table`` that are not in ``tried``, ascending, shape ``m``."""
     free = np.ones(len(table), dtype=bool)
-    if len(tried) < len(table) // 8:  # look the few up instead of building every key
-        for config in _configs_of(tried):
-            row = table.row(config)
-            if row is not None:
-                free[row] = False
-    else:
-        for row in range(len(table)):
-            free[row] = config_key(table.config(row)) not in tried
+    rows = [table.row(json.loads(key)) for key in tried]
+    free[[row for row in rows if row is not None]] = False
     return np.flatnonzero(free)
-
-
-def _configs_of(keys: set[str]) -> list[Config]:
-    import json
-
-    return [json.loads(key) for key in keys]
 
 
 def random_untried(space: Space, tried: set[str], n: int, rng: np.random.Generator) -> list[Config]:

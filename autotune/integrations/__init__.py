@@ -1,1 +1,0 @@
-"""Our engine inside other tools."""
