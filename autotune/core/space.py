@@ -303,12 +303,14 @@ class Space:
         """Build from the ``parameters`` and ``constraints`` of a study file.
 
         Args:
-            data: ``{"parameters": {name: {"type": ...}}, "constraints": [...]}``.
+            data: ``{"parameters": {name: {"type": ...}}, "constraints": [...]}``, or the parameters alone.
             configurations: Allowed configurations when they are an explicit list, such as a measured table.
 
         Raises:
             SpecError: Something is wrong; ``path`` leads to it.
         """
+        if data and all(isinstance(entry, Mapping) and "type" in entry for entry in data.values()):
+            data = {"parameters": data}
         for key in data:
             if key not in ("parameters", "constraints", "configurations"):
                 raise SpecError(

@@ -13,8 +13,9 @@ from scipy.stats import qmc
 from autotune.core.space import Space
 from autotune.core.table import INACTIVE, Table, allowed_mask, condition_mask, expansion_order
 from autotune.core.trial import Config, Reason, Suggestion, config_key
-from autotune.engine.untried import random_untried, untried_rows
+from autotune.engine.untried import random_untried
 
+_PROJECTED = 64  # points taken to their nearest configuration; more than any initial design has
 _POINTS = 1024  # a power of two, as Sobol sequences want; beyond it random points serve as well
 
 
@@ -43,7 +44,7 @@ def next_of_design(space: Space, tried: set[str], n: int, seed: int, engine: str
     if config_key(default) not in seen:
         result.append(Suggestion(default, Reason.DEFAULT, engine))
         seen.add(config_key(default))
-    for config in sobol_configs(space, seed, seen):
+    for config in sobol_configs(space, seed):
         if len(result) >= n:
             return result[:n]
         if config_key(config) not in seen:
@@ -53,11 +54,12 @@ def next_of_design(space: Space, tried: set[str], n: int, seed: int, engine: str
     return result + [Suggestion(config, Reason.RANDOM, engine) for config in rest]
 
 
-def sobol_configs(space: Space, seed: int, tried: set[str]) -> list[Config]:
+def sobol_configs(space: Space, seed: int) -> list[Config]:
     """Return the allowed configurations that the sequence hits, in its order, with repetitions.
 
-    Where constraints or a list leave less than a tenth of the points, those that are not allowed are taken
-    to the nearest untried configuration instead.
+    Where constraints leave less than a tenth of the points, or the space is a list, each of the first points
+    is taken to its nearest configuration instead, none of them twice. What was tried has no say in it: else
+    every call would return to the neighbourhood of the first point.
     """
     d = len(space)
     points = qmc.Sobol(d, scramble=True, rng=np.random.default_rng(seed)).random(_POINTS)
@@ -76,15 +78,15 @@ def sobol_configs(space: Space, seed: int, tried: set[str]) -> list[Config]:
     table = space.table()
     if table is None:
         return hits.configs(range(len(hits)))
-    return _nearest(space, table, indices[:64], untried_rows(table, tried))
+    return _nearest(space, table, indices[:_PROJECTED])
 
 
-def _nearest(space: Space, table: Table, wanted: np.ndarray, free: np.ndarray) -> list[Config]:
-    """Return for each wanted row the nearest free row of the table, none of them twice."""
+def _nearest(space: Space, table: Table, wanted: np.ndarray) -> list[Config]:
+    """Return for each wanted row the nearest row of the table, none of them twice."""
     sizes = np.array([max(1, len(p.levels) - 1) for p in space.parameters], dtype=float)
     ordered = np.array([p.ordered for p in space.parameters])
-    rows = table.indices[free] / sizes
-    left = np.ones(len(free), dtype=bool)
+    rows = table.indices / sizes
+    left = np.ones(len(table), dtype=bool)
     result = []
     for row in wanted:
         if not left.any():
@@ -94,5 +96,5 @@ def _nearest(space: Space, table: Table, wanted: np.ndarray, free: np.ndarray) -
         distance = np.where(left, gap.sum(axis=1), np.inf)
         nearest = int(np.argmin(distance))
         left[nearest] = False
-        result.append(table.config(int(free[nearest])))
+        result.append(table.config(nearest))
     return result

@@ -89,6 +89,7 @@ def test_an_explicit_list_is_the_whole_space():
         Space.from_dict(data, configurations=[{"a": 99, "b": True}])
     assert caught.value.path[:2] == ("configurations", 0)
     assert Space.from_dict(space.to_dict()) == space
+    assert Space.from_dict(data["parameters"], configurations=listed) == space
 
 
 def test_the_fingerprint_is_of_the_meaning():
