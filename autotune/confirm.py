@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,8 +18,9 @@ def next_confirmation(
 ) -> Suggestion | None:
     """Return the next repeat to measure, or ``None`` when the confirmation is complete.
 
-    The winner is chosen from the search's own trials, so that an interrupted confirmation goes on with
-    the same plan. The order is random, because machines drift.
+    The winner is chosen from the search's own trials, so that an interrupted confirmation goes on; when more
+    trials were searched since and another configuration wins, that one is confirmed too. Which side is next
+    is drawn at random, because machines drift.
 
     Args:
         trials: All trials of the study.
@@ -29,16 +31,14 @@ def next_confirmation(
     """
     searched = [t for t in trials if t.suggestion.reason is not Reason.CONFIRM]
     winner = ranking.best_trial(searched, objective)
-    if winner is None or len(objective.goals) > 1 or repeats < 1:
+    if winner is None or len(objective.goals) > 1 or not all(t.state.finished for t in searched):
         return None
-    if not all(t.state.finished for t in searched):
+    sides = [winner.config, space.default_config]
+    if config_key(sides[0]) == config_key(sides[1]):
         return None
-    default = space.default_config
-    if config_key(winner.config) == config_key(default):
+    fresh = Counter(config_key(t.config) for t in trials if t.suggestion.reason is Reason.CONFIRM)
+    missing = [config for config in sides for _ in range(repeats - fresh[config_key(config)])]
+    if not missing:
         return None
-    plan = [winner.config, default] * repeats
-    done = sum(t.suggestion.reason is Reason.CONFIRM for t in trials)
-    if done >= len(plan):
-        return None
-    order = np.random.default_rng([seed, len(searched)]).permutation(len(plan))
-    return Suggestion(plan[order[done]], Reason.CONFIRM, engine="confirmation")
+    drawn = int(np.random.default_rng([seed, len(trials)]).integers(len(missing)))
+    return Suggestion(missing[drawn], Reason.CONFIRM, engine="confirmation")

@@ -180,14 +180,18 @@ def best(trials: Sequence[Trial], objective: Objective) -> Contender | None:
     """Return the best feasible configuration by the first goal, or ``None`` when nothing is feasible.
 
     Among those confirmed the best mean wins; one measured for the search only takes its place when it is
-    better by more than the noise.
+    better by more than the noise. A confirmation that has only begun decides nothing: the first side that
+    was launched again would win for want of the other.
     """
     ranked = sorted(
         (c for c in contenders(trials, objective) if c.feasible),
         key=lambda c: (-_goal_value(c), c.trial.number),
     )
+    again = {
+        config_key(t.config) for t in trials if t.suggestion.reason is Reason.CONFIRM and t.state.finished
+    }
     champion = next((c for c in ranked if c.confirmed), None)
-    if champion is None:
+    if champion is None or len(again) < 2:
         return ranked[0] if ranked else None
     goal = objective.goals[0]
     for challenger in ranked:

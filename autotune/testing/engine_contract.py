@@ -176,8 +176,10 @@ class EngineContract:
         assert sorted(map(config_key, found)) == sorted(map(config_key, listed))
 
     def test_the_first_trials_of_a_list_spread_over_it(self) -> None:
-        listed = tuple({"batch_size": b, "bits": bits} for b in range(1, 65) for bits in (4, 8) if b % 3)
-        space = Space((Int("batch_size", 1, 64), Ordinal("bits", (4, 8))), configurations=listed)
+        listed: list[Config] = [
+            {"batch_size": batch, "bits": bits} for batch in range(1, 65) for bits in (4, 8) if batch % 3
+        ]
+        space = Space((Int("batch_size", 1, 64), Ordinal("bits", (4, 8))), configurations=tuple(listed))
         found = [int(t.config["batch_size"]) for t in self.search(6, space=space)]
         assert max(found) - min(found) > 24
         assert len({value // 16 for value in found}) >= 3

@@ -113,6 +113,17 @@ def test_a_confirmed_winner_yields_only_to_what_is_clearly_better():
     assert ranking.best_trial([*confirmed, measured(6, 3, 250.0)], FASTEST).number == 6
 
 
+def test_a_confirmation_that_has_only_begun_decides_nothing():
+    trials = [
+        measured(0, 1, 100.0),
+        measured(1, 2, 130.0),
+        measured(2, 1, 70.0, reason=Reason.CONFIRM),
+    ]
+    assert ranking.best(trials, FASTEST).config == {"x": 2}
+    trials.append(measured(3, 2, 128.0, reason=Reason.CONFIRM))
+    assert ranking.best(trials, FASTEST).confirmed
+
+
 def test_pareto_front_of_two_goals():
     both = Objective.from_dict({"maximize": "speed", "minimize": "delay"})
     trials = [
