@@ -1,5 +1,6 @@
 """`autotune run` on Ray: a cluster of its own, one that is there already, killed in the middle."""
 
+import contextlib
 import json
 import os
 import signal
@@ -95,25 +96,40 @@ def test_a_configuration_that_no_node_can_hold_is_refused_with_the_numbers(
             assert str(trial.config["batch_size"] * 1000 - 999) in trial.failure.message
 
 
+@contextlib.contextmanager
+def head_node(port):
+    """Run the head of a cluster; end its processes and nobody else's (`ray stop` would end every cluster)."""
+    argv = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
+    argv += ["--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats"]
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    with subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
+        try:
+            wait_until(lambda: answers(port), 60)
+            yield
+        finally:
+            below = descendants(head.pid)
+            head.kill()
+            for pid in below:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: not any(is_alive(pid) for pid in below), 20)
+
+
+def answers(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def test_the_cluster_that_ray_address_names_is_used(tmp_path, toy_study, autotune_command):
     toy_study(budget="{trials: 1, confirm: 0}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    subprocess.run(
-        [*ray, "start", "--head", f"--port={port}", "--num-cpus=1", "--include-dashboard=false",
-         "--disable-usage-stats", "--temp-dir", "/tmp/ray-autotune-test"],
-        check=True, capture_output=True, timeout=120, env=env,
-    )  # fmt: skip
-    try:
-        address = {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_AUTH_MODE": "disabled"}
+    address = {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_AUTH_MODE": "disabled"}
+    with head_node(port):
         autotune_command("run", "toy.yaml", env=address)
         with ledger_of(tmp_path) as ledger:
             assert ledger.trial("toy", 0).state is TrialState.COMPLETED
-    finally:
-        subprocess.run([*ray, "stop", "--force"], check=True, capture_output=True, timeout=120, env=env)
     gone = autotune_command("run", "toy.yaml", "--new", env=address, check=False)
     assert gone.returncode == 3
     assert f"127.0.0.1:{port}" in gone.stderr

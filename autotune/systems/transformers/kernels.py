@@ -6,6 +6,7 @@ is compiled while a server starts, into the user's cache, so that no measurement
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from pathlib import Path
 
@@ -14,9 +15,15 @@ import torch
 from autotune.systems.transformers.make_model import cache_folder
 
 
-def kernel_folder() -> Path:
-    """Return where the kernel for this version of torch and Python is kept."""
-    return cache_folder() / "kernels" / f"quanto-torch{torch.__version__}-py{platform.python_version()}"
+def kernel_folder(source: str) -> Path:
+    """Return where the kernel is kept: one for each version of torch and Python and each installation.
+
+    Args:
+        source: Path of the kernel's source; compiled again when another installation's differs.
+    """
+    place = hashlib.blake2b(source.encode(), digest_size=4).hexdigest()
+    version = f"torch{torch.__version__}-py{platform.python_version()}"
+    return cache_folder() / "kernels" / f"quanto-{version}-{place}"
 
 
 def build_kernels() -> None:
@@ -28,7 +35,7 @@ def build_kernels() -> None:
     from optimum.quanto.library.extensions import get_extension
 
     extension = get_extension("quanto_cpp")
-    extension.build_directory = str(kernel_folder())
+    extension.build_directory = str(kernel_folder(extension.sources[0]))
     try:
         _ = extension.lib
     except (RuntimeError, OSError) as error:
