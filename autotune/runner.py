@@ -27,7 +27,7 @@ from autotune.systems.registry import build_system
 from autotune.tracking.base import Mirror
 
 MAX_ATTEMPTS = 3
-"""Attempts of a trial that the world, not the configuration, keeps failing (DESIGN section 6)."""
+"""Attempts of a trial that the world, not the configuration, keeps failing."""
 
 BREAKER = 5
 """Attempts in a row lost to the world before the study stops: the machine is ill, not the trials."""

@@ -216,7 +216,7 @@ class Study:
     def finish_attempt(
         self, number: int, attempt: int, measurement: Measurement, *, state: TrialState, node: str = ""
     ) -> bool:
-        """Commit the result of an attempt; return whether it entered the history now (promise P2)."""
+        """Commit the result of an attempt; return whether it entered the history now."""
         entered = self.ledger.finish_attempt(self.name, number, attempt, measurement, node=node, state=state)
         self._refresh(number)
         return entered

@@ -1,6 +1,6 @@
 """The small arithmetic language of constraints and ``when`` conditions: parsed, never evaluated by Python.
 
-Grammar (lowest precedence first; DESIGN section 11)::
+Grammar (lowest precedence first)::
 
     or_    = and_ ("or" and_)*
     and_   = not_ ("and" not_)*

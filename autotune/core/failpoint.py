@@ -1,4 +1,4 @@
-"""Named places where a test can make the process die, fail, hang or tear a write (DESIGN section 10).
+"""Named places where a test can make the process die, fail, hang or tear a write.
 
 ``AUTOTUNE_FAILPOINT=name:kill`` dies by SIGKILL at the first visit, ``name:kill@3`` at the third.
 Off, which is always outside the tests, a visit costs one dictionary look-up.

@@ -66,7 +66,7 @@ def as_estimates(metrics: Mapping[str, Estimate | float | int]) -> dict[str, Est
     """Return ``metrics`` with every plain number turned into an :class:`Estimate`.
 
     Raises:
-        SpecError: A name is not text, or a number is not finite (promise P8).
+        SpecError: A name is not text, or a number is not finite.
     """
     result: dict[str, Estimate] = {}
     for name, value in metrics.items():

@@ -1,4 +1,4 @@
-"""One door through which text leaves the process: what looks like a secret is masked (promise P11)."""
+"""One door through which text leaves the process: what looks like a secret is masked."""
 
 from __future__ import annotations
 

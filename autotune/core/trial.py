@@ -22,7 +22,7 @@ def config_key(config: Mapping[str, Value]) -> str:
 
 
 class TrialState(StrEnum):
-    """Name where a trial stands (DESIGN section 6)."""
+    """Name where a trial stands."""
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"

@@ -20,7 +20,7 @@ _POINTS = 1024  # a power of two, as Sobol sequences want; beyond it random poin
 
 
 def initial_size(space: Space, budget: int | None) -> int:
-    """Return how many trials the initial design has (DESIGN section 7).
+    """Return how many trials the initial design has.
 
     Formula: ``max(6, 0.6 d)``, at most a quarter of the budget, at least 3 (two points make no surface).
     """

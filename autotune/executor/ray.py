@@ -17,7 +17,7 @@ from autotune.errors import EnvironmentProblem
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.worker import run_attempt
 
-_START_TRIES = 3  # a loaded machine can miss Ray's own fixed 30 s wait for its raylet (DESIGN section 14)
+_START_TRIES = 3  # a loaded machine can miss Ray's own fixed 30 s wait for its raylet
 _START_PAUSE_S = 2.0
 _REACH_S = 10.0  # for a connection to the head node; it answers in milliseconds
 _CANCEL_S = 20.0  # a cancelled worker first stops its server, which has a grace of its own

@@ -1,4 +1,4 @@
-"""A small process between a worker and the server it launches, so that nothing outlives us (promise P5).
+"""A small process between a worker and the server it launches, so that nothing outlives us.
 
 It is forked twice, leads a session of its own and adopts every orphan below it (child subreaper). It holds
 one end of a pipe whose other end only the worker has: when that closes, by a stop or by the worker's death,

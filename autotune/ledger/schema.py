@@ -65,7 +65,7 @@ def checksum(table: str, row: dict[str, Any]) -> str:
 
 
 def canonical(data: Any) -> str:
-    """Return the JSON text of ``data``; refuses NaN and infinity (promise P8)."""
+    """Return the JSON text of ``data``; refuses NaN and infinity."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -114,7 +114,7 @@ def _set_up(connection: sqlite3.Connection, path: Path | None, read_only: bool) 
         )
     if read_only:
         return
-    # a measurement is acknowledged only when it is on the disk: 3.5 ms per commit (DESIGN section 6)
+    # a measurement is acknowledged only when it is on the disk: 3.5 ms per commit
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     if application != APPLICATION_ID:

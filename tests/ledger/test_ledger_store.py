@@ -1,4 +1,4 @@
-"""The ledger: the life of a trial, promises P1, P2, P7 and P8, several processes."""
+"""The ledger: the life of a trial, nothing lost or entered twice, damage noticed, several processes."""
 
 import os
 import random

@@ -26,7 +26,7 @@ from torch import Tensor
 from autotune.engine.gp.surrogate import _CHUNK, _solved, cholesky
 
 SAMPLES = 32
-"""Joint samples of what is known (DESIGN section 7: more change no choice)."""
+"""Joint samples of what is known: more change no choice."""
 
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _LOG_SQRT_PI_2 = 0.5 * math.log(math.pi / 2)

@@ -18,7 +18,7 @@ from autotune.engine.gp.surrogate import fit, predict
 
 _LABEL_VARIANCE = 0.01  # the same configuration nearly always fails the same way
 THRESHOLD = math.log(0.4)
-"""Log probability below which a candidate is left alone while others remain (DESIGN section 7)."""
+"""Log probability below which a candidate is left alone while others remain."""
 
 
 class Feasibility:
