@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from botorch.models import SingleTaskGP
 from torch import Tensor
 
 from autotune.core import ranking
@@ -176,7 +177,7 @@ def _scalarize(goals: Sequence[Series], rng: np.random.Generator) -> Series:
     return Series(np.array(rows, dtype=np.int64), Y, np.full(len(Y), np.nan), float(y.mean()), scale, False)
 
 
-def _fit_series(X: Tensor, series: Series) -> object:
+def _fit_series(X: Tensor, series: Series) -> SingleTaskGP:
     rows = torch.from_numpy(series.rows)
     return fit(X[rows], _tensor(series.Y).unsqueeze(-1), _tensor(series.Yvar).unsqueeze(-1))
 
