@@ -111,4 +111,8 @@ def check_metric(name: str) -> MetricInfo | None:
     near = get_close_matches(name, known_metrics(), n=1, cutoff=_SLIP)
     if near:
         raise SpecError(f"unknown metric {name!r}", hint=f"did you mean {near[0]!r}?")
+    space = name.partition(".")[0]
+    ours = [known for known in METRICS if known.startswith(f"{space}.")]
+    if ours:  # a name space of this package: nothing would ever measure it
+        raise SpecError(f"unknown metric {name!r}; allowed: {', '.join(ours)}")
     return None
