@@ -92,3 +92,26 @@ def did_you_mean(found: str, allowed: Iterable[str]) -> str:
         near = get_close_matches(found.lower().replace("-", "_"), folded, n=1, cutoff=0.6)
         near = [folded[name] for name in near]
     return f"did you mean {near[0]!r}?" if near else ""
+
+
+def refuse_unknown_keys(
+    data: Iterable[str], allowed: Iterable[str], what: str = "", path: tuple[str | int, ...] = ()
+) -> None:
+    """Raise :class:`SpecError` for the first key that is not allowed, with the nearest that is.
+
+    Args:
+        data: The mapping, or its keys.
+        allowed: The keys that exist.
+        what: What they are keys of, for the message: ``a budget``.
+        path: Of the mapping.
+    """
+    names = list(allowed)
+    for key in data:
+        if key not in names:
+            place = f" in {what}" if what else ""
+            raise SpecError(
+                f"unknown key {key!r}{place}; allowed: {', '.join(names)}",
+                path=(*path, key),
+                at_key=True,
+                hint=did_you_mean(str(key), names),
+            )

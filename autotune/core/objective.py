@@ -14,7 +14,7 @@ from typing import Any
 
 from autotune.core.measurement import Estimate
 from autotune.core.units import format_quantity, parse_quantity
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError, refuse_unknown_keys
 
 _METRIC = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*"
 _LIMIT = re.compile(rf"\s*({_METRIC})\s*(<=|>=)\s*(\S.*?)\s*")
@@ -188,14 +188,7 @@ class Objective:
             SpecError: Something is wrong; ``path`` leads to it.
         """
         allowed = ("maximize", "minimize", "limits", "description")
-        for key in data:
-            if key not in allowed:
-                raise SpecError(
-                    f"unknown key {key!r} in an objective; allowed: {', '.join(allowed)}",
-                    path=(key,),
-                    at_key=True,
-                    hint=did_you_mean(str(key), allowed),
-                )
+        refuse_unknown_keys(data, allowed, "an objective")
         goals: list[Goal] = []
         for key, maximize in (("maximize", True), ("minimize", False)):
             found = data.get(key, ())

@@ -16,7 +16,7 @@ from autotune.core.expression import Expression
 from autotune.core.parameter import Parameter, parameter_from_dict
 from autotune.core.table import TABLE_LIMIT, Table, distinct, enumerate_space, random_rows
 from autotune.core.trial import Config, config_key
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 
 
 @dataclass(frozen=True)
@@ -311,14 +311,7 @@ class Space:
         """
         if data and all(isinstance(entry, Mapping) and "type" in entry for entry in data.values()):
             data = {"parameters": data}
-        for key in data:
-            if key not in ("parameters", "constraints", "configurations"):
-                raise SpecError(
-                    f"unknown key {key!r} in a space; allowed: parameters, constraints, configurations",
-                    path=(key,),
-                    at_key=True,
-                    hint=did_you_mean(str(key), ("parameters", "constraints", "configurations")),
-                )
+        refuse_unknown_keys(data, ("parameters", "constraints", "configurations"), "a space")
         entries = data.get("parameters")
         if not isinstance(entries, Mapping) or not entries:
             raise SpecError(

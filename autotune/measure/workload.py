@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from autotune.core.request import Request
 from autotune.core.units import parse_quantity
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 from autotune.measure.corpus import passage, words
 
 _OPEN_LOOP = ("constant", "poisson", "gamma", "trace")
@@ -59,7 +59,7 @@ class Length:
         """Read ``128`` or ``{mean: 128, spread: 32}`` found under ``key``."""
         if not isinstance(data, Mapping):
             return cls(float(_whole(data, (key,), 1)))
-        _refuse_unknown(data, ("mean", "spread"), (key,))
+        refuse_unknown_keys(data, ("mean", "spread"), path=(key,))
         if "mean" not in data:
             raise SpecError(f"{key} needs 'mean'; allowed: mean, spread", path=(key,))
         mean = _number(data["mean"], (key, "mean"), 1.0)
@@ -114,7 +114,7 @@ class Workload:
                     at_key=True,
                     hint="leave it out: the next batch is sent when the last one is complete",
                 )
-        _refuse_unknown(data, names, ())
+        refuse_unknown_keys(data, names)
 
         readers: dict[str, Callable[[Any], Any]] = {
             "arrival": str,
@@ -180,17 +180,6 @@ def _arrival_error(arrival: str) -> SpecError:
         path=("arrival",),
         hint=did_you_mean(arrival, ("concurrency", *_OPEN_LOOP)),
     )
-
-
-def _refuse_unknown(data: Mapping[str, Any], allowed: tuple[str, ...], path: tuple[str, ...]) -> None:
-    for key in data:
-        if key not in allowed:
-            raise SpecError(
-                f"unknown key {key!r}; allowed: {', '.join(allowed)}",
-                path=(*path, str(key)),
-                at_key=True,
-                hint=did_you_mean(str(key), allowed),
-            )
 
 
 def _is(value: Any, word: str) -> bool:

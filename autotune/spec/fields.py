@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from autotune.core.deadlines import Deadlines
 from autotune.core.units import parse_quantity
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError, refuse_unknown_keys
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OFF = ("", "none", "off", "no", "false")
@@ -66,19 +66,6 @@ def mapping(data: Any, what: str) -> Mapping[str, Any]:
     return data
 
 
-def known_keys(data: Mapping[str, Any], allowed: Iterable[str], what: str) -> None:
-    """Raise :class:`SpecError` for the first key that is not allowed, with the nearest that is."""
-    names = list(allowed)
-    for key in data:
-        if key not in names:
-            raise SpecError(
-                f"unknown key {key!r} in {what}; allowed: {', '.join(names)}",
-                path=(key,),
-                at_key=True,
-                hint=did_you_mean(str(key), names),
-            )
-
-
 def read_name(raw: Any) -> str:
     """Return a study's name: it names a folder and an experiment, so only plain characters."""
     if not isinstance(raw, str) or not _NAME.fullmatch(raw):
@@ -93,7 +80,7 @@ def read_name(raw: Any) -> str:
 def read_budget(data: Any) -> Budget:
     """Read the ``budget`` section; ``path`` of errors is relative to it."""
     items = mapping(data, "a budget")
-    known_keys(items, ("trials", "time", "parallel", "stop_when", "confirm"), "a budget")
+    refuse_unknown_keys(items, ("trials", "time", "parallel", "stop_when", "confirm"), "a budget")
     default = Budget()
     parallel = str(items.get("parallel", default.parallel)).strip()
     if parallel != "auto":
@@ -122,7 +109,7 @@ def read_budget(data: Any) -> Budget:
 def read_deadlines(data: Any) -> Deadlines:
     """Read the ``deadlines`` section."""
     items = mapping(data, "deadlines")
-    known_keys(items, ("startup", "measure", "stop"), "deadlines")
+    refuse_unknown_keys(items, ("startup", "measure", "stop"), "deadlines")
     return Deadlines(**{f"{key}_s": _seconds(value, key) for key, value in items.items()})
 
 
@@ -143,7 +130,7 @@ def read_tracking(data: Any, default_uri: str) -> Tracking:
         default_uri: Store of a section that names none.
     """
     items = mapping(data, "tracking")
-    known_keys(items, ("mlflow", "experiment"), "tracking")
+    refuse_unknown_keys(items, ("mlflow", "experiment"), "tracking")
     uri = items.get("mlflow", default_uri)
     experiment = items.get("experiment", "")
     for key, value in (("mlflow", uri), ("experiment", experiment)):

@@ -14,12 +14,11 @@ from autotune.core.metric import check_metric
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config
-from autotune.errors import SpecError
+from autotune.errors import SpecError, refuse_unknown_keys
 from autotune.spec.fields import (
     Budget,
     Tracking,
     deadlines_dict,
-    known_keys,
     mapping,
     read_budget,
     read_deadlines,
@@ -102,7 +101,7 @@ def study_from_dict(data: Mapping[str, Any], *, default_uri: str = Tracking().ml
     Raises:
         SpecError: Something is wrong; ``path`` leads to it from the top.
     """
-    known_keys(data, KEYS, "a study file")
+    refuse_unknown_keys(data, KEYS, "a study file")
     inner = within("space", lambda: dict(mapping(data.get("space", {}), "a space")))
     for key in ("parameters", "constraints", "configurations"):
         if key in data:
@@ -156,7 +155,7 @@ def _checked(metric: str, path: tuple[str | int, ...]) -> Any:
 
 def _read_resources(data: Any, space: Space) -> dict[str, str]:
     items = mapping(data, "resources")
-    known_keys(items, ("cpus", "gpus"), "resources")
+    refuse_unknown_keys(items, ("cpus", "gpus"), "resources")
     kinds = {p.name: p.kind for p in space}
     result = {}
     for key, raw in items.items():

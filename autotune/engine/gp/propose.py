@@ -101,6 +101,9 @@ class Proposer:
             (_fit_series(self.X, series), series) for series in self.data.limits if len(series.Y) > 1
         ]
         self.feasibility = Feasibility(self.X, torch.from_numpy(self.data.completed))
+        points = self.X[torch.from_numpy(main.rows)]
+        self.observed = self._kept(points)
+        self.known, _ = predict(self.goal, points)
 
     def _log_feasible(self, X: Tensor) -> tuple[Tensor, Tensor]:
         """Return log P(all limits kept and measured) and log P(measured), each of shape ``n``."""
@@ -116,12 +119,11 @@ class Proposer:
     ) -> tuple[Tensor, bool]:
         """Return the acquisition value of each candidate and whether feasibility is what is searched."""
         total, measured = static
-        observed = self._kept(self.X[torch.from_numpy(self.goal_series.rows)])
         waiting = _tensor(self.encoder.configs(pending)).reshape(-1, X.shape[1])
-        eligible = torch.cat([observed, self._kept(waiting)])
+        eligible = torch.cat([self.observed, self._kept(waiting)])
         floor = float(self.goal_series.Y.min())
         improvement = NoisyImprovement(self.goal, waiting, eligible, seed=self.sample_seed, floor=floor)(X)
-        searching = not bool(observed.any())
+        searching = not bool(self.observed.any())
         # Nothing keeps the limits yet: what counts is the probability to, the goal only between equals.
         score = total + 0.01 * improvement if searching else total + improvement
         doubtful = measured < THRESHOLD
@@ -143,14 +145,12 @@ class Proposer:
         if len(self.objective.goals) == 1:
             goal = self.objective.goals[0]
             predicted[goal.metric] = _unstandardize(
-                goal.sign * mean, goal.sign, math.sqrt(variance), self.goal_series, goal.metric
+                mean, goal.sign, math.sqrt(variance), self.goal_series, goal.metric
             )
         if searching:
             reason = Reason.FEASIBILITY
         else:
-            points = self.X[torch.from_numpy(self.goal_series.rows)]
-            known, _ = predict(self.goal, points)
-            reason = Reason.EXPLOIT if mean >= float(known[self._kept(points)].max()) else Reason.EXPLORE
+            reason = Reason.EXPLOIT if mean >= float(self.known[self.observed].max()) else Reason.EXPLORE
         return Suggestion(config, reason, self.name, predicted, min(1.0, math.exp(log_feasible)))
 
 
@@ -188,8 +188,7 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 def _unstandardize(value: float, sign: float, deviation: float, series: Series, metric: str) -> Estimate:
     """Return a prediction in the metric's own unit."""
-    signed = sign * value * series.scale + series.shift
-    raw, spread = sign * signed, deviation * series.scale
+    raw, spread = sign * (value * series.scale + series.shift), deviation * series.scale
     info = metric_info(metric)
     unit = info.unit if info is not None else "1"
     if series.logarithm:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from autotune.core.measurement import Cause, Failure
 from autotune.core.trial import Config
 from autotune.core.units import parse_quantity
-from autotune.errors import EnvironmentProblem, Interrupted, SpecError, did_you_mean
+from autotune.errors import EnvironmentProblem, Interrupted, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
 from autotune.systems.transformers.diagnosis import diagnose
 from autotune.systems.transformers.driver import connect
@@ -64,14 +64,7 @@ class TransformersSystem:
             SpecError: A key is unknown or a value is wrong.
         """
         names = [item.name for item in fields(cls)]
-        for key in data:
-            if key not in names:
-                raise SpecError(
-                    f"unknown key {key!r} in a transformers system; allowed: {', '.join(names)}",
-                    path=(key,),
-                    at_key=True,
-                    hint=did_you_mean(str(key), names),
-                )
+        refuse_unknown_keys(data, names, "a transformers system")
         if not data.get("model"):
             raise SpecError(
                 "a transformers system needs a model: a folder, a hub name, or tiny", path=("model",)
