@@ -123,7 +123,10 @@ def test_a_whole_attempt_measures_every_metric_with_its_error(system, tmp_path):
         workload={"prompt_tokens": "16", "output_tokens": "8", "time": "2 s", "precision": "20 %"},
         goal="output_throughput", scratch=str(tmp_path / "s" / "trial-0000" / "attempt-1"),
     )  # fmt: skip
-    measurement = run_attempt(job).measurement
+    for _ in range(5):  # as the runner does: what a busy machine spoiled is measured again
+        measurement = run_attempt(job).measurement
+        if measurement.failure is None or measurement.failure.cause is not Cause.INVALID_MEASUREMENT:
+            break
     assert measurement.failure is None, measurement.failure
     metrics = measurement.metrics
     for family in ("ttft", "tpot", "e2e"):
