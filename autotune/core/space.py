@@ -5,34 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from autotune.core import allowed
+from autotune.core.elimination import Elimination
 from autotune.core.expression import Expression
-from autotune.core.parameter import Parameter, parameter_from_dict
-from autotune.core.table import TABLE_LIMIT, Table, distinct, enumerate_space, random_rows
+from autotune.core.parameter import Parameter
+from autotune.core.parameter.base import show
+from autotune.core.space_data import read_derived, read_space
+from autotune.core.table import TABLE_LIMIT, Indices, Table, distinct, with_derived
 from autotune.core.trial import Config, config_key
-from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
-
-
-@dataclass(frozen=True)
-class Count:
-    """Say how many configurations are allowed.
-
-    Args:
-        value: The count, or its estimate.
-        exact: Whether it was counted rather than estimated from random draws.
-    """
-
-    value: int
-    exact: bool
-
-    def __str__(self) -> str:
-        return f"{self.value:,}" if self.exact else f"about {self.value:.2g}"
+from autotune.errors import SpecError, did_you_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +30,8 @@ class Space:
     Args:
         parameters: In the order in which people read them; names are unique.
         constraints: Expressions that every configuration meets, known before measuring.
+        derived: Expressions by name for values that are computed, not searched: configurations carry them,
+            constraints and conditions may mention them.
         configurations: The allowed configurations when they are an explicit list; ``None`` otherwise.
 
     Raises:
@@ -52,6 +42,7 @@ class Space:
     parameters: tuple[Parameter, ...]
     constraints: tuple[str, ...] = ()
     configurations: tuple[Config, ...] | None = None
+    derived: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", tuple(self.parameters))
@@ -61,32 +52,33 @@ class Space:
         seen: set[str] = set()
         for parameter in self.parameters:
             if parameter.name in seen:
-                raise SpecError(
-                    f"parameter {parameter.name!r} is there twice", path=("parameters", parameter.name)
-                )
+                text = f"parameter {parameter.name!r} is there twice"
+                raise SpecError(text, path=("parameters", parameter.name))
             seen.add(parameter.name)
+        object.__setattr__(self, "derived", dict(self.derived))
+        _ = self.derived_expressions  # their mistakes are theirs, not those of what mentions them
         self._check_conditions()
         for i, constraint in enumerate(self.constraint_expressions):
             if self._typed(constraint, ("constraints", i)) != "bool":
-                raise SpecError(
-                    f"a constraint must be true or false, found {constraint.text!r}", path=("constraints", i)
-                )
+                text = f"a constraint must be true or false, found {constraint.text!r}"
+                raise SpecError(text, path=("constraints", i))
         if self.configurations is not None:
             object.__setattr__(self, "configurations", self._read_configurations(self.configurations))
 
     def _typed(self, expression: Expression, path: tuple[str | int, ...]) -> str:
         try:
-            return expression.check_types({p.name: p.kind for p in self.parameters})
+            return expression.check_types(self.kinds)
         except SpecError as error:
             raise SpecError(error.message, path=path, hint=error.hint) from None
 
     def _check_conditions(self) -> None:
         placed: set[str] = set()
-        rest = list(self.parameters)
-        for parameter in rest:
+        for parameter in self.parameters:
             path = ("parameters", parameter.name, "when")
             if parameter.condition is not None and self._typed(parameter.condition, path) != "bool":
                 raise SpecError(f"a condition must be true or false, found {parameter.when!r}", path=path)
+        object.__setattr__(self, "parameters", tuple(self._resolved(p) for p in self.parameters))
+        rest = list(self.parameters)
         while rest:
             ready = [p for p in rest if p.condition is None or p.condition.names() <= placed]
             if not ready:
@@ -95,6 +87,14 @@ class Space:
                 raise SpecError(f"conditions form a circle: {names}", path=path)
             placed.update(p.name for p in ready)
             rest = [p for p in rest if p.name not in placed]
+
+    def _resolved(self, parameter: Parameter) -> Parameter:
+        """Return the parameter with the derived values in its condition written out; ``when`` stays."""
+        if parameter.condition is None or not parameter.condition.names() & self.derived.keys():
+            return parameter
+        copy = replace(parameter)
+        vars(copy)["condition"] = parameter.condition.substitute(self.derived_expressions)
+        return copy
 
     def _read_configurations(self, listed: Sequence[Mapping[str, Any]]) -> tuple[Config, ...]:
         result = []
@@ -111,14 +111,27 @@ class Space:
 
     @cached_property
     def constraint_expressions(self) -> tuple[Expression, ...]:
-        """The parsed constraints."""
+        """The parsed constraints, derived values written out."""
         parsed = []
         for i, text in enumerate(self.constraints):
             try:
-                parsed.append(Expression.parse(text))
+                expression = Expression.parse(text)
+                expression.check_types(self.kinds)  # in the words of the file, before derived values go
             except SpecError as error:
                 raise SpecError(error.message, path=("constraints", i), hint=error.hint) from None
+            parsed.append(expression.substitute(self.derived_expressions))
         return tuple(parsed)
+
+    @cached_property
+    def derived_expressions(self) -> dict[str, Expression]:
+        """The derived values, each over parameters alone."""
+        return read_derived(self.derived, {p.name: p.kind for p in self.parameters})
+
+    @cached_property
+    def kinds(self) -> dict[str, str]:
+        """What expressions may mention: ``number``, ``text`` or ``bool`` by name, derived ones too."""
+        kinds = {p.name: p.kind for p in self.parameters}
+        return kinds | {name: e.check_types(kinds) for name, e in self.derived_expressions.items()}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -157,9 +170,13 @@ class Space:
         return hash(self.fingerprint)
 
     def _canonical(self, config: Mapping[str, Any]) -> Config:
-        """Return ``config`` with typed values in the space's order, inactive parameters left out."""
+        """Return ``config`` with typed values in the space's order, inactive parameters left out.
+
+        Derived values are computed, whatever ``config`` says of them.
+        """
         for name in config:
-            self[name]
+            if name not in self.derived:
+                self[name]
         values: Config = {}
         pending = list(self.parameters)
         settled: set[str] = set()
@@ -178,7 +195,8 @@ class Space:
                 values[parameter.name] = parameter.coerce(config[parameter.name])
             except SpecError as error:
                 raise SpecError(error.message, path=(parameter.name,), hint=error.hint) from None
-        return {name: values[name] for name in self.names if name in values}
+        ordered = {name: values[name] for name in self.names if name in values}
+        return with_derived(ordered, self.derived_expressions)
 
     def validate(self, config: Mapping[str, Any]) -> Config:
         """Return the canonical form of ``config``; values of inactive parameters are dropped.
@@ -194,11 +212,12 @@ class Space:
 
     def explain(self, config: Mapping[str, Any]) -> list[str]:
         """Return the constraints that a configuration breaks, in words; empty when it is allowed."""
-        broken = [
-            f"constraint {text!r}"
-            for text, expression in zip(self.constraints, self.constraint_expressions, strict=True)
-            if expression.holds(config) is False
-        ]
+        broken = []
+        for text, expression in zip(self.constraints, self.constraint_expressions, strict=True):
+            if expression.holds(config) is False:
+                values = [f"{name}={show(config[name])}" for name in self.names
+                          if name in config and name in expression.names()]  # fmt: skip
+                broken.append(f"constraint {text!r} ({', '.join(values)})")
         if self.configurations is not None and config_key(config) not in self._listed_keys:
             broken.append("the list of allowed configurations")
         return broken
@@ -220,69 +239,120 @@ class Space:
             return wished
         if self.configurations is None and all(p.default is not None for p in self.parameters):
             raise SpecError(f"the default configuration breaks {'; '.join(broken)}", path=("parameters",))
-        table = self.table()
-        if table is None:
-            rows, _ = random_rows(self, 4096, np.random.default_rng(0))
-            table = Table(self.parameters, rows)
+        # keep what was stated before what was only assumed
+        stated = np.array([1000.0 if p.default is not None else 1.0 for p in self.parameters])
+        row = Table(self.parameters, np.empty((0, len(self)), np.int32)).encode(wished)
+        if self.configurations is None:
+            prices = {i: np.where(np.arange(len(p.levels)) == p.level_of(p.fallback), 0.0, stated[i])
+                      for i, p in enumerate(self.parameters)}  # fmt: skip
+            found = self.elimination.nearest(row, prices)
+            if found is not None and allowed.keeps_residual(self.elimination, found[None])[0]:
+                return self.as_table(found[None]).config(0)
+        table = self.table() or self.as_table(self.draw(4096, np.random.default_rng(0)))
         if not len(table):
-            raise SpecError("no configuration is allowed by the constraints", path=("constraints",))
-        stated = np.array([p.default is not None for p in self.parameters])
-        differs = table.indices != table.encode(wished)
-        # keep what was stated before what was only assumed; ties go to the first row
-        return table.config(int(np.argmin(differs @ np.where(stated, 1000, 1))))
+            raise SpecError(allowed.why_empty(self.elimination, self.constraints), path=("constraints",))
+        return table.config(int(np.argmin((table.indices != row) @ stated)))
+
+    @cached_property
+    def elimination(self) -> Elimination:
+        """What counts, draws and completes rows; it does not know :attr:`configurations`."""
+        return Elimination(self.parameters, self.constraint_expressions)
 
     @cached_property
     def _full_table(self) -> Table | None:
-        return enumerate_space(self, TABLE_LIMIT)
+        if self.configurations is None:
+            rows = allowed.enumerate_rows(self.elimination, TABLE_LIMIT)
+            return None if rows is None else self.as_table(rows)
+        return self.as_table(self._listed_rows)
+
+    @cached_property
+    def _listed_rows(self) -> Indices:
+        encode = self.as_table(np.empty((0, len(self)), np.int32)).encode
+        return np.array([encode(config) for config in self.configurations or ()], np.int32)
+
+    def as_table(self, rows: Indices) -> Table:
+        """Return rows of level indices, shape ``n x d``, as configurations."""
+        return Table(self.parameters, rows, self.derived_expressions)
 
     def table(self, limit: int = TABLE_LIMIT) -> Table | None:
         """Return every allowed configuration, or ``None`` when there are more than ``limit``.
 
-        Continuous parameters appear with the levels of their grid.
+        Continuous parameters appear with the levels of their grid. A list of configurations is a table
+        whatever its length.
         """
-        if limit <= TABLE_LIMIT:
+        if limit <= TABLE_LIMIT or self.configurations is not None:
             full = self._full_table
-            return full if full is not None and len(full) <= limit else None
-        return self._full_table or enumerate_space(self, limit)
+            return full if full is not None and (len(full) <= limit or self.configurations) else None
+        rows = allowed.enumerate_rows(self.elimination, limit)
+        return None if rows is None else self.as_table(rows)
 
-    def count(self) -> Count:
-        """Return how many configurations are allowed: exact where they can be enumerated."""
-        table = self.table()
-        if table is not None:
-            return Count(len(table), exact=True)
-        total = 1
-        for parameter in self.parameters:
-            total *= len(parameter.levels)
-        _, share = random_rows(self, 20_000, np.random.default_rng(0), rounds=16)
-        return Count(int(total * (share or 0.0)), exact=False)
+    def count(self) -> allowed.Count:
+        """Return how many configurations are allowed: exact wherever no constraint is too wide for it."""
+        if self.configurations is not None:
+            return allowed.Count(len(self.configurations), exact=True)
+        return self._count
+
+    @cached_property
+    def _count(self) -> allowed.Count:
+        return allowed.count(self.elimination)
+
+    def excluded(self) -> list[float]:
+        """Return the share of configurations that each constraint alone excludes, in [0, 1]."""
+        alone = [Elimination(self.parameters, part) for part in ((), *zip(self.constraint_expressions))]
+        total, *kept = (allowed.count(elimination).value for elimination in alone)
+        return [1.0 - value / total for value in kept]
+
+    def draw(self, n: int, rng: np.random.Generator) -> Indices:
+        """Return up to ``n`` uniform random allowed rows of level indices, with repetitions.
+
+        Fewer only where constraints too wide to be solved leave next to nothing.
+        """
+        if self.configurations is not None:
+            return self._listed_rows[rng.integers(0, len(self._listed_rows), n)]
+        return allowed.draw_rows(self.elimination, n, rng)
 
     def sample(self, n: int, rng: np.random.Generator) -> list[Config]:
         """Return ``n`` random allowed configurations, distinct while there are enough.
 
         Raises:
-            SpecError: The constraints leave so little that no configuration was found.
+            SpecError: Nothing is allowed, or so little that no configuration was found.
         """
-        table = self.table()
-        if table is None:
-            rows, _ = random_rows(self, n, rng)
-            table = Table(self.parameters, rows)
-            order = np.arange(len(rows))
-        elif len(table):
-            order = rng.permutation(len(table))[:n]
-        if not len(table):
-            raise SpecError("no configuration is allowed by the constraints", path=("constraints",))
-        return table.configs(np.resize(order, n))
+        if self.count().value <= TABLE_LIMIT and (table := self.table()) is not None:
+            chosen = table.indices[rng.permutation(len(table))[:n]]
+        else:
+            rows = self.draw(2 * n, rng)
+            _, first = np.unique(rows, axis=0, return_index=True)
+            chosen = rows[np.sort(first)[:n]]
+        if not len(chosen):
+            raise SpecError(allowed.why_empty(self.elimination, self.constraints), path=("constraints",))
+        return self.as_table(chosen).configs(np.resize(np.arange(len(chosen)), n))
+
+    def neighbours(self, config: Mapping[str, Any]) -> list[Config]:
+        """Return the allowed configurations next to an allowed one.
+
+        They differ in one parameter; one that cannot change alone changes with the fewest others that its
+        constraints ask for. In a list of configurations they are those that differ in the fewest.
+
+        Raises:
+            SpecError: ``config`` is not allowed.
+        """
+        start = self.as_table(np.empty((0, len(self)), np.int32)).encode(self.validate(config))
+        if self.configurations is not None:
+            distance = (self._listed_rows != start).sum(axis=1)
+            rows = self._listed_rows[distance == distance[distance > 0].min(initial=len(self))]
+        else:
+            rows = allowed.neighbour_rows(self.elimination, start)
+        return self.as_table(rows).configs(range(len(rows)))
 
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the meaning: equal for spaces that differ only in order, spacing or descriptions."""
+        constraints = {part.meaning for e in self.constraint_expressions for part in e.conjuncts()}
         meaning = {
-            "parameters": {
-                p.name: {k: v for k, v in _meaning(p).items() if k not in ("description", "unit")}
-                for p in self.parameters
-            },
-            "constraints": sorted(e.text for e in self.constraint_expressions),
+            "parameters": {p.name: p.meaning() for p in self.parameters},
+            "constraints": sorted(constraints),
             "configurations": None if self.configurations is None else sorted(self._listed_keys),
+            "derived": {name: e.meaning for name, e in self.derived_expressions.items()},
         }
         text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
@@ -292,6 +362,8 @@ class Space:
         result: dict[str, Any] = {"parameters": {p.name: p.to_dict() for p in self.parameters}}
         if self.constraints:
             result["constraints"] = list(self.constraints)
+        if self.derived:
+            result["derived"] = dict(self.derived)
         if self.configurations is not None:
             result["configurations"] = [dict(config) for config in self.configurations]
         return result
@@ -309,34 +381,7 @@ class Space:
         Raises:
             SpecError: Something is wrong; ``path`` leads to it.
         """
-        if data and all(isinstance(entry, Mapping) and "type" in entry for entry in data.values()):
-            data = {"parameters": data}
-        refuse_unknown_keys(data, ("parameters", "constraints", "configurations"), "a space")
-        entries = data.get("parameters")
-        if not isinstance(entries, Mapping) or not entries:
-            raise SpecError(
-                f"parameters must be a mapping of names to parameters, found {entries!r}",
-                path=("parameters",),
-            )
-        parameters = []
-        for name, entry in entries.items():
-            try:
-                parameters.append(parameter_from_dict(name, entry))
-            except SpecError as error:
-                raise SpecError(
-                    error.message,
-                    path=("parameters", name, *error.path),
-                    at_key=error.at_key,
-                    hint=error.hint,
-                ) from None
-        constraints = data.get("constraints", ())
-        if isinstance(constraints, str) or not isinstance(constraints, Sequence):
-            raise SpecError(
-                f"constraints must be a list of expressions, found {constraints!r}", path=("constraints",)
-            )
-        listed = data.get("configurations") if configurations is None else configurations
-        configs = None if listed is None else tuple(dict(config) for config in listed)
-        return cls(tuple(parameters), tuple(constraints), configs)
+        return cls(*read_space(data, configurations))
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Space:
@@ -348,10 +393,3 @@ class Space:
         from autotune.spec.load import load_space  # the reader lies a layer above; this is its front door
 
         return load_space(path)
-
-
-def _meaning(parameter: Parameter) -> dict[str, Any]:
-    entry = parameter.to_dict()
-    if parameter.condition is not None:
-        entry["when"] = parameter.condition.text
-    return entry

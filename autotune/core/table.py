@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +12,6 @@ import numpy.typing as npt
 from autotune.core.expression import Column, Expression
 from autotune.core.parameter import Parameter
 from autotune.core.trial import Config, config_key
-
-if TYPE_CHECKING:
-    from autotune.core.space import Space
 
 INACTIVE = -1
 TABLE_LIMIT = 200_000
@@ -31,10 +27,12 @@ class Table:
     Args:
         parameters: Of the space, in its order.
         indices: Shape ``n x d``: index into each parameter's ``levels``, or -1 where inactive.
+        derived: Values that configurations carry beside their parameters, by name.
     """
 
     parameters: tuple[Parameter, ...]
     indices: Indices
+    derived: Mapping[str, Expression] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -42,7 +40,9 @@ class Table:
     def config(self, row: int) -> Config:
         """Return one row as a configuration."""
         pairs = zip(self.parameters, self.indices[row], strict=True)
-        return {p.name: p.levels[level] for p, level in pairs if level != INACTIVE}
+        return with_derived(
+            {p.name: p.levels[level] for p, level in pairs if level != INACTIVE}, self.derived
+        )
 
     def configs(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> list[Config]:
         """Return several rows as configurations."""
@@ -65,54 +65,19 @@ class Table:
         return np.array(levels, dtype=np.int32)
 
 
-def enumerate_space(space: Space, limit: int = TABLE_LIMIT) -> Table | None:
-    """Return every allowed configuration, or ``None`` when there are more than ``limit``.
-
-    Parameters are added one at a time in an order in which conditions come after what they mention;
-    a constraint prunes as soon as all its parameters are there, so that a tight space stays small
-    on the way. At most ``4 * limit`` partial rows are held.
-    """
-    if space.configurations is not None:
-        rows = [Table(space.parameters, np.empty((0, 0), np.int32)).encode(c) for c in space.configurations]
-        return Table(space.parameters, np.array(rows, dtype=np.int32)) if len(rows) <= limit else None
-    index = {p.name: i for i, p in enumerate(space.parameters)}
-    rows_so_far = np.full((1, len(index)), INACTIVE, dtype=np.int32)
-    waiting = list(space.constraint_expressions)
-    placed: set[str] = set()
-    for parameter in expansion_order(space.parameters, waiting):
-        active = condition_mask(parameter, space.parameters, rows_so_far)
-        count = len(parameter.levels)
-        if int(active.sum()) * count + int((~active).sum()) > 4 * limit:
-            return None
-        on = np.repeat(rows_so_far[active], count, axis=0)
-        on[:, index[parameter.name]] = np.tile(np.arange(count, dtype=np.int32), int(active.sum()))
-        rows_so_far = np.concatenate([on, rows_so_far[~active]])
-        placed.add(parameter.name)
-        for constraint in [c for c in waiting if c.names() <= placed]:
-            rows_so_far = rows_so_far[allowed_mask(constraint, space.parameters, rows_so_far)]
-            waiting.remove(constraint)
-    if len(rows_so_far) > limit:
-        return None
-    order = np.lexsort(rows_so_far.T[::-1])  # the order of the file, whatever order was expanded
-    return Table(space.parameters, rows_so_far[order])
+def with_derived(config: Config, derived: Mapping[str, Expression]) -> Config:
+    """Return ``config`` with the derived values; one that depends on an inactive parameter is left out."""
+    values = {name: expression.value(config) for name, expression in derived.items()}
+    return {**config, **{name: value for name, value in values.items() if value is not None}}
 
 
-def expansion_order(
-    parameters: Sequence[Parameter], constraints: Sequence[Expression] = ()
-) -> list[Parameter]:
-    """Return the parameters so that each comes after those its condition mentions.
-
-    Among those that may come next, one that shares a constraint with what is already placed is
-    taken first, because its constraint can then prune early.
-    """
+def expansion_order(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """Return the parameters so that each comes after those its condition mentions."""
     placed: list[Parameter] = []
     names: set[str] = set()
     rest = list(parameters)
-    linked = [c.names() for c in constraints]
     while rest:
-        ready = [p for p in rest if p.condition is None or p.condition.names() <= names]
-        chosen = next((p for p in ready if any(p.name in group and group & names for group in linked)), None)
-        chosen = chosen or next((p for p in ready if any(p.name in group for group in linked)), ready[0])
+        chosen = next(p for p in rest if p.condition is None or p.condition.names() <= names)
         placed.append(chosen)
         names.add(chosen.name)
         rest.remove(chosen)
@@ -149,34 +114,6 @@ def allowed_mask(
     columns = columns_of(parameters, indices, constraint.names())
     values, known = constraint.evaluate(columns, len(indices))
     return np.asarray(~known | values.astype(bool))
-
-
-def random_rows(
-    space: Space, n: int, rng: np.random.Generator, *, rounds: int = 64
-) -> tuple[Indices, float | None]:
-    """Return up to ``n`` random allowed rows by rejection, and the share of draws that were allowed.
-
-    Bounded: at most ``rounds`` draws of ``max(1024, 2 * n)`` rows each; fewer rows come back when the
-    constraints leave too little.
-    """
-    kept: list[Indices] = []
-    drawn = found = 0
-    order = expansion_order(space.parameters)
-    column = {p.name: i for i, p in enumerate(space.parameters)}
-    for _ in range(rounds):
-        size = max(1024, 2 * n)
-        rows = np.full((size, len(column)), INACTIVE, dtype=np.int32)
-        for parameter in order:
-            levels = rng.integers(0, len(parameter.levels), size, dtype=np.int32)
-            active = condition_mask(parameter, space.parameters, rows)
-            rows[:, column[parameter.name]] = np.where(active, levels, INACTIVE)
-        for constraint in space.constraint_expressions:
-            rows = rows[allowed_mask(constraint, space.parameters, rows)]
-        drawn, found = drawn + size, found + len(rows)
-        kept.append(rows)
-        if found >= n:
-            break
-    return np.concatenate(kept)[:n], found / drawn
 
 
 def distinct(configs: Sequence[Config]) -> list[Config]:

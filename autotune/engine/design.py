@@ -10,8 +10,9 @@ import math
 import numpy as np
 from scipy.stats import qmc
 
+from autotune.core.allowed import keeps_residual
 from autotune.core.space import Space
-from autotune.core.table import INACTIVE, Table, allowed_mask, condition_mask, expansion_order
+from autotune.core.table import Table
 from autotune.core.trial import Config, Reason, Suggestion, config_key
 from autotune.engine.untried import random_untried
 
@@ -55,30 +56,21 @@ def next_of_design(space: Space, tried: set[str], n: int, seed: int, engine: str
 
 
 def sobol_configs(space: Space, seed: int) -> list[Config]:
-    """Return the allowed configurations that the sequence hits, in its order, with repetitions.
+    """Return the configurations that the sequence stands for, in its order, with repetitions.
 
-    Where constraints leave less than a tenth of the points, or the space is a list, each of the first points
-    is taken to its nearest configuration instead, none of them twice. What was tried has no say in it: else
-    every call would return to the neighbourhood of the first point.
+    An even set of points gives an even set of allowed configurations, however few are allowed. In a list of
+    configurations each of the first points is taken to its nearest, none of them twice. What was tried has
+    no say in it: else every call would return to the neighbourhood of the first point.
     """
-    d = len(space)
-    points = qmc.Sobol(d, scramble=True, rng=np.random.default_rng(seed)).random(_POINTS)
-    indices = np.full((_POINTS, d), INACTIVE, dtype=np.int32)
-    column = {p.name: i for i, p in enumerate(space.parameters)}
-    for parameter in expansion_order(space.parameters):
-        i, count = column[parameter.name], len(parameter.levels)
-        level = np.minimum((points[:, i] * count).astype(np.int32), count - 1)
-        indices[:, i] = np.where(condition_mask(parameter, space.parameters, indices), level, INACTIVE)
-    allowed = np.ones(_POINTS, dtype=bool)
-    for constraint in space.constraint_expressions:
-        allowed &= allowed_mask(constraint, space.parameters, indices)
-    hits = Table(space.parameters, indices[allowed])
-    if space.configurations is None and len(hits) >= _POINTS // 10:
-        return hits.configs(range(len(hits)))
-    table = space.table()
-    if table is None:
-        return hits.configs(range(len(hits)))
-    return _nearest(space, table, indices[:_PROJECTED])
+    points = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed)).random(_POINTS)
+    if space.configurations is not None:
+        counts = [len(p.levels) for p in space.parameters]
+        wanted = np.minimum((points * counts).astype(np.int32), np.array(counts, np.int32) - 1)
+        table = space.table()
+        return [] if table is None else _nearest(space, table, wanted[:_PROJECTED])
+    rows = space.elimination.rows(points)
+    rows = rows[keeps_residual(space.elimination, rows)]
+    return space.as_table(rows).configs(range(len(rows)))
 
 
 def _nearest(space: Space, table: Table, wanted: np.ndarray) -> list[Config]:

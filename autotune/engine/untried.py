@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autotune.core.space import Space
-from autotune.core.table import Table, random_rows
+from autotune.core.table import Table
 from autotune.core.trial import Config, Trial, config_key
 
 _BIG_DRAW = 4096  # random rows of a space too large to enumerate; far more than are ever tried
@@ -33,9 +33,8 @@ def random_untried(space: Space, tried: set[str], n: int, rng: np.random.Generat
     if table is not None:
         rows = untried_rows(table, tried)
         return table.configs(rng.permutation(rows)[:n])
-    indices, _ = random_rows(space, max(_BIG_DRAW, 4 * n), rng)
     found: dict[str, Config] = {}
-    drawn = Table(space.parameters, indices)
+    drawn = space.as_table(space.draw(max(_BIG_DRAW, 4 * n), rng))
     for row in range(len(drawn)):
         config = drawn.config(row)
         key = config_key(config)

@@ -19,8 +19,8 @@ from autotune.spec.yaml_text import Document, Path_, parse_text, read_text
 Check = Callable[[Mapping[str, Any]], Any]
 """Reads a section and raises SpecError, its path relative to the section, for what is wrong in it."""
 
-_SPACE_KEYS = ("name", "description", "parameters", "constraints", "configurations", "system", "objective",
-               "workload")  # fmt: skip
+_SPACE_KEYS = ("name", "description", "parameters", "constraints", "derived", "configurations", "system",
+               "objective", "workload")  # fmt: skip
 _MAX_BASES = 8  # files that start from each other; more is a circle
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from autotune.core.deadlines import Deadlines
 from autotune.core.expression import Expression
 from autotune.core.metric import check_metric
@@ -28,8 +26,8 @@ from autotune.spec.fields import (
 )
 
 KEYS = (
-    "name", "description", "space", "parameters", "constraints", "configurations", "system", "workload",
-    "objective", "budget", "resources", "engine", "tracking", "deadlines",
+    "name", "description", "space", "parameters", "constraints", "derived", "configurations", "system",
+    "workload", "objective", "budget", "resources", "engine", "tracking", "deadlines",
 )  # fmt: skip
 """Every key a study file may have."""
 
@@ -68,11 +66,9 @@ class StudySpec:
         """Return what the file says that a configuration needs; empty where it leaves that to the system."""
         result = {}
         for name, text in self.resources.items():
-            columns = {key: (np.array([value]), np.array([True])) for key, value in config.items()}
-            columns |= {p.name: (np.zeros(1), np.array([False])) for p in self.space if p.name not in columns}
-            values, known = Expression.parse(text).evaluate(columns, 1)
-            if known[0]:
-                result[name] = float(values[0])
+            value = Expression.parse(text).value(config)
+            if value is not None:
+                result[name] = float(value)
         return result
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,7 +99,7 @@ def study_from_dict(data: Mapping[str, Any], *, default_uri: str = Tracking().ml
     """
     refuse_unknown_keys(data, KEYS, "a study file")
     inner = within("space", lambda: dict(mapping(data.get("space", {}), "a space")))
-    for key in ("parameters", "constraints", "configurations"):
+    for key in ("parameters", "constraints", "derived", "configurations"):
         if key in data:
             inner[key] = data[key]
     if "parameters" not in inner:
@@ -156,7 +152,7 @@ def _checked(metric: str, path: tuple[str | int, ...]) -> Any:
 def _read_resources(data: Any, space: Space) -> dict[str, str]:
     items = mapping(data, "resources")
     refuse_unknown_keys(items, ("cpus", "gpus"), "resources")
-    kinds = {p.name: p.kind for p in space}
+    kinds = space.kinds
     result = {}
     for key, raw in items.items():
         try:

@@ -13,7 +13,7 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp import GPEngine
 from autotune.engine.gp.acquisition import NoisyImprovement, log_h
-from autotune.engine.gp.candidates import candidates, neighbours
+from autotune.engine.gp.candidates import candidates
 from autotune.engine.gp.data import read_history
 from autotune.engine.gp.encode import Encoder
 from autotune.engine.gp.feasibility import Feasibility
@@ -222,7 +222,7 @@ def test_what_needs_more_than_a_known_out_of_memory_configuration_is_left_alone(
 
 
 def test_limits_are_modelled_and_nothing_feasible_is_searched_for():
-    strict = Objective.from_dict({"maximize": "throughput", "limits": ["latency <= 46 ms"]})
+    strict = Objective.from_dict({"maximize": "throughput", "limits": ["latency <= 38 ms"]})
     history = search(GPEngine(budget=20), 14, 0, objective=strict)
     reasons = [t.suggestion.reason for t in history]
     assert Reason.FEASIBILITY in reasons
@@ -262,21 +262,6 @@ def test_candidates_of_a_small_space_are_all_that_is_untried():
     tried = {config_key(table.config(i)) for i in range(0, len(table), 3)}
     found = candidates(SPACE, tried, [], np.random.default_rng(0))
     assert len(found) == len(table) - len(tried)
-
-
-def test_neighbours_differ_in_one_parameter_and_are_allowed():
-    config = {"batch_size": 4, "bits": 8, "draft_length": 0}
-    rows = neighbours(SPACE, config)
-    table = SPACE.table()
-    wanted = set()
-    for other in table.configs(range(len(table))):
-        changed = [p.name for p in SPACE if other.get(p.name) != config.get(p.name)]
-        if len([name for name in changed if name != "draft_model"]) <= 1:
-            wanted.add(config_key(other))
-    from autotune.core.table import Table
-
-    found = {config_key(c) for c in Table(SPACE.parameters, rows).configs(range(len(rows)))}
-    assert found == wanted
 
 
 def test_asking_leaves_torchs_thread_count_as_it_was():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable
@@ -70,12 +71,7 @@ class Parameter:
     kind: ClassVar[str] = "number"  # to the expression language: number, text or bool
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name in _RESERVED:
-            raise SpecError(
-                f"{self.name!r} is not a parameter name; allowed: a letter or underscore, then letters, "
-                f"digits and underscores, at most 64, and none of {', '.join(sorted(_RESERVED))}",
-                at_key=True,
-            )
+        check_name(self.name, "parameter")
         one_of("restart", self.restart, RESTARTS)
         if self.memory is not None:
             one_of("memory", self.memory, ("up", "down"))
@@ -84,6 +80,35 @@ class Parameter:
                 object.__setattr__(self, "default", self.coerce(self.default))
             except SpecError as error:
                 raise SpecError(error.message, path=("default",), hint=error.hint) from None
+        if self.prior is not None:
+            object.__setattr__(self, "prior", self._read_prior(self.prior))
+
+    def _read_prior(self, prior: Prior) -> Prior:
+        """Return the prior with typed values; raise SpecError if it does not fit the parameter."""
+        raise NotImplementedError
+
+    def belief(self) -> tuple[float, ...]:
+        """Return the prior probability of each level that it holds the optimum, even without a prior."""
+        weights = [1.0] * len(self.levels) if self.prior is None else self._weigh(self.prior)
+        total = math.fsum(weights)
+        return tuple(weight / total for weight in weights)
+
+    def _weigh(self, prior: Prior) -> list[float]:
+        """Return the relative weight of each level under ``prior``."""
+        raise NotImplementedError
+
+    def meaning(self) -> dict[str, Any]:
+        """Return what decides how the parameter is searched, equal for two entries that mean the same."""
+        levels = "\n".join(repr(value) for value in self.levels)
+        return {
+            "type": self.type_name,
+            "levels": hashlib.blake2b(levels.encode(), digest_size=12).hexdigest(),
+            "default": self.fallback,
+            "prior": None if self.prior is None else self.prior.to_dict(),
+            "when": None if self.condition is None else self.condition.meaning,
+            "restart": self.restart,
+            "memory": self.memory,
+        }
 
     @cached_property
     def condition(self) -> Expression | None:
@@ -145,6 +170,16 @@ class Parameter:
         if isinstance(result.get("values"), tuple):
             result["values"] = list(result["values"])
         return result
+
+
+def check_name(name: Any, what: str) -> None:
+    """Raise SpecError unless ``name`` can be mentioned in an expression."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED:
+        raise SpecError(
+            f"{name!r} is not a {what} name; allowed: a letter or underscore, then letters, "
+            f"digits and underscores, at most 64, and none of {', '.join(sorted(_RESERVED))}",
+            at_key=True,
+        )
 
 
 def one_of(key: str, found: Any, allowed: Iterable[str]) -> None:

@@ -7,13 +7,43 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from autotune.core.parameter.base import Parameter, read_number, same_number
+from autotune.core.parameter.base import Parameter, Prior, read_number, same_number, show
 from autotune.core.trial import Value
 from autotune.errors import SpecError, did_you_mean
 
 
+class _Weighed(Parameter):
+    """Read and apply a prior that gives each value a weight."""
+
+    def _read_prior(self, prior: Prior) -> Prior:
+        if not prior.weights:
+            raise SpecError(
+                f"the prior of {self.type_name} {self.name!r} needs weights, such as "
+                f"{{weights: {{{show(self.fallback)}: 2}}}}; a value that is not named weighs 1",
+                path=("prior",),
+            )
+        read: dict[Value, float] = {}
+        for raw, weight in prior.weights:
+            try:
+                value = self.coerce(raw)
+            except SpecError as error:
+                raise SpecError(
+                    error.message, path=("prior", "weights", str(raw)), at_key=True, hint=error.hint
+                ) from None
+            if value in read:
+                raise SpecError(
+                    f"the value {value!r} has two weights", path=("prior", "weights", str(raw)), at_key=True
+                )
+            read[value] = weight
+        return Prior(weights=tuple((value, read[value]) for value in self.levels if value in read))
+
+    def _weigh(self, prior: Prior) -> list[float]:
+        weights = dict(prior.weights)
+        return [weights.get(value, 1.0) for value in self.levels]
+
+
 @dataclass(frozen=True)
-class Bool(Parameter):
+class Bool(_Weighed):
     """Hold ``false`` or ``true``."""
 
     type_name = "bool"
@@ -34,7 +64,7 @@ class Bool(Parameter):
 
 
 @dataclass(frozen=True)
-class Listed(Parameter):
+class Listed(_Weighed):
     """Hold what parameters with listed values share."""
 
     values: tuple[Value, ...]

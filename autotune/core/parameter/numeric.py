@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any
 
-from autotune.core.parameter.base import Parameter, one_of, read_number, show
+from autotune.core.parameter.base import Parameter, Prior, one_of, read_number, show
 from autotune.core.trial import Value
 from autotune.errors import SpecError
 
@@ -48,6 +48,33 @@ class Numeric(Parameter):
 
     def _number(self, raw: Any, name: str) -> Any:
         raise NotImplementedError
+
+    def _read_prior(self, prior: Prior) -> Prior:
+        if prior.weights or prior.around is None or prior.spread is None:
+            raise SpecError(
+                f"the prior of {self.type_name} {self.name!r} needs around and spread, such as "
+                f"{{around: {show(self.fallback)}, spread: {show((self.high - self.low) / 8 or 1.0)}}}",
+                path=("prior",),
+            )
+        if not self.low <= prior.around <= self.high:
+            raise SpecError(
+                f"the prior of {self.name!r} is around {show(prior.around)}; allowed: "
+                f"{show(self.low)} to {show(self.high)}",
+                path=("prior", "around"),
+            )
+        return prior
+
+    def _weigh(self, prior: Prior) -> list[float]:
+        assert prior.around is not None and prior.spread is not None  # noqa: S101, PT018 - checked when read
+        exponents = [-0.5 * ((float(v) - prior.around) / prior.spread) ** 2 for v in self.levels]
+        top = max(exponents)  # far from every level the nearest still counts most
+        return [math.exp(e - top) for e in exponents]
+
+    def meaning(self) -> dict[str, Any]:
+        """Return what decides how the parameter is searched."""
+        shared = super().meaning()
+        span = {} if self.discrete else {"low": self.low, "high": self.high}
+        return {**shared, "scale": self.scale, **span}
 
     def position(self, value: Value) -> float:
         """Return where ``value`` lies between low and high on the scale, in [0, 1]."""

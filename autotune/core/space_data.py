@@ -1,0 +1,113 @@
+"""Read the parts of a space from plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autotune.core.expression import Expression
+from autotune.core.parameter import Parameter, parameter_from_dict
+from autotune.core.parameter.base import check_name
+from autotune.core.trial import Config
+from autotune.errors import SpecError, refuse_unknown_keys
+
+KEYS = ("parameters", "constraints", "derived", "configurations")
+"""What a space is read from."""
+
+SpaceParts = tuple[tuple[Parameter, ...], tuple[str, ...], tuple[Config, ...] | None, Mapping[str, str]]
+
+
+def read_space(
+    data: Mapping[str, Any], configurations: Sequence[Mapping[str, Any]] | None = None
+) -> SpaceParts:
+    """Return parameters, constraints, listed configurations and derived values.
+
+    Args:
+        data: Mapping with :data:`KEYS`, or the parameters alone.
+        configurations: The list of configurations, where it does not stand in ``data``.
+
+    Raises:
+        SpecError: Something is wrong; ``path`` leads to it.
+    """
+    if data and all(isinstance(entry, Mapping) and "type" in entry for entry in data.values()):
+        data = {"parameters": data}
+    refuse_unknown_keys(data, KEYS, "a space")
+    entries = data.get("parameters")
+    if not isinstance(entries, Mapping) or not entries:
+        raise SpecError(
+            f"parameters must be a mapping of names to parameters, found {entries!r}",
+            path=("parameters",),
+        )
+    parameters = tuple(_parameter(name, entry) for name, entry in entries.items())
+    constraints = data.get("constraints", ())
+    if isinstance(constraints, str) or not isinstance(constraints, Sequence):
+        raise SpecError(
+            f"constraints must be a list of expressions, found {constraints!r}", path=("constraints",)
+        )
+    derived = data.get("derived", {})
+    if not isinstance(derived, Mapping):
+        raise SpecError(
+            f"derived must be a mapping of names to expressions, found {derived!r}", path=("derived",)
+        )
+    listed = data.get("configurations") if configurations is None else configurations
+    return parameters, tuple(constraints), None if listed is None else _configs(listed), derived
+
+
+def _parameter(name: str, entry: Any) -> Parameter:
+    try:
+        return parameter_from_dict(name, entry)
+    except SpecError as error:
+        raise SpecError(
+            error.message, path=("parameters", name, *error.path), at_key=error.at_key, hint=error.hint
+        ) from None
+
+
+def _configs(listed: Any) -> tuple[Config, ...]:
+    if isinstance(listed, str | Mapping) or not isinstance(listed, Sequence):
+        raise SpecError(
+            f"configurations must be a list of mappings, found {listed!r}", path=("configurations",)
+        )
+    for i, config in enumerate(listed):
+        if not isinstance(config, Mapping):
+            raise SpecError(
+                f"a configuration must be a mapping of parameters to values, found {config!r}",
+                path=("configurations", i),
+            )
+    return tuple(dict(config) for config in listed)
+
+
+def read_derived(derived: Mapping[str, str], kinds: Mapping[str, str]) -> dict[str, Expression]:
+    """Return each derived value as an expression over parameters alone.
+
+    Args:
+        derived: Expressions by name; one may use another.
+        kinds: Kind of each parameter by name.
+
+    Raises:
+        SpecError: A name is taken, an expression is wrong, or they need each other.
+    """
+    parsed: dict[str, Expression] = {}
+    for name, text in derived.items():
+        try:
+            check_name(name, "derived value's")
+            if name in kinds:
+                raise SpecError(f"{name!r} is a parameter already", at_key=True)
+            parsed[name] = Expression.parse(text)
+        except SpecError as error:
+            raise SpecError(
+                error.message, path=("derived", name), at_key=error.at_key, hint=error.hint
+            ) from None
+    known, done = dict(kinds), dict[str, Expression]()
+    while len(done) < len(parsed):
+        waiting = parsed.keys() - done.keys()
+        ready = [name for name in parsed if name in waiting and not parsed[name].names() & waiting]
+        if not ready:
+            rest = [name for name in parsed if name in waiting]
+            raise SpecError(f"derived values form a circle: {', '.join(rest)}", path=("derived", rest[0]))
+        for name in ready:
+            try:
+                known[name] = parsed[name].check_types(known)
+            except SpecError as error:
+                raise SpecError(error.message, path=("derived", name), hint=error.hint) from None
+            done[name] = parsed[name].substitute(done)
+    return {name: done[name] for name in parsed}
