@@ -65,6 +65,7 @@ def run_study(
     store: Path,
     view: View,
     new: bool = False,
+    widen: bool = False,
     local: bool = False,
     tracking: bool = True,
     make_executor: Callable[[StudySpec, bool], Executor] | None = None,
@@ -76,6 +77,7 @@ def run_study(
         store: Folder of the ledger and of what the trials leave.
         view: Where progress is shown.
         new: Start another study beside one of the same name.
+        widen: Go on with a study over another space if all it measured belongs to this one too.
         local: Run attempts in child processes instead of on Ray.
         tracking: Mirror the ledger to MLflow.
         make_executor: Builds the executor; for tests.
@@ -87,7 +89,7 @@ def run_study(
     store.mkdir(parents=True, exist_ok=True)
     system = build_system(spec.system)
     with ExitStack() as stack:
-        study, resumed = _open_study(spec, store, new)
+        study, resumed = _open_study(spec, store, new, widen)
         stack.callback(study.close)
         stack.enter_context(study.ledger.lock_study(study.name))
         stop = stack.enter_context(_signals())
@@ -109,7 +111,7 @@ def run_study(
         return RunSummary(loop.view(state), state, pending)
 
 
-def _open_study(spec: StudySpec, store: Path, new: bool) -> tuple[Study, bool]:
+def _open_study(spec: StudySpec, store: Path, new: bool, widen: bool) -> tuple[Study, bool]:
     path = store / LEDGER_NAME
     name = spec.name
     engine = dict(spec.engine)
@@ -128,6 +130,7 @@ def _open_study(spec: StudySpec, store: Path, new: bool) -> tuple[Study, bool]:
         path=path,
         budget=spec.budget.trials,
         spec=spec.to_dict(),
+        widen=widen,
     )
     row = study.ledger.study(name)
     assert row is not None  # noqa: S101 - Study created it

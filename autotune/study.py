@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
@@ -11,6 +12,7 @@ from autotune.core import ranking
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
+from autotune.core.space_change import adopt, differences
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.engine.base import Engine
 from autotune.engine.registry import build_engine
@@ -39,9 +41,11 @@ class Study:
         path: Ledger file; created if it is not there.
         budget: Number of trials planned, which sizes the initial design.
         spec: Whole study file as plain data, kept in the ledger for whoever resumes the study.
+        widen: Go on with a study over another space if everything it measured belongs to this one too;
+            a new parameter takes its default in what was measured without it.
 
     Raises:
-        StudyError: The ledger has a study of that name over another space.
+        StudyError: The ledger has a study of that name over another space; the difference is printed.
         LedgerError: The ledger is damaged or cannot be written.
     """
 
@@ -56,6 +60,7 @@ class Study:
         path: str | Path | None = None,
         budget: int | None = None,
         spec: Mapping[str, Any] | None = None,
+        widen: bool = False,
     ) -> None:
         self.space = space
         self.objective = objective if isinstance(objective, Objective) else Objective.from_dict(objective)
@@ -76,7 +81,7 @@ class Study:
                     name, spec=stored, fingerprint=space.fingerprint, seed=seed, engine=self.engine.name
                 )
             else:
-                self._check_same(row)
+                self._check_same(row, widen)
             self._trials = {trial.number: trial for trial in self.ledger.trials(name)}
         except BaseException:
             self.ledger.close()
@@ -112,22 +117,32 @@ class Study:
             budget=(row.spec.get("budget") or {}).get("trials"),
         )
 
-    def _check_same(self, row: StudyRow) -> None:
+    def _check_same(self, row: StudyRow, widen: bool) -> None:
         if row.fingerprint == self.space.fingerprint:
             return
-        old, new = row.spec["space"]["parameters"], self.space.to_dict()["parameters"]
-        changes = [
-            f"  {key}: {old.get(key, 'not there')} -> {new.get(key, 'not there')}"
-            for key in dict.fromkeys([*old, *new])
-            if old.get(key) != new.get(key)
-        ]
-        before, after = row.spec["space"].get("constraints", []), list(self.space.constraints)
-        if before != after:
-            changes.append(f"  constraints: {before} -> {after}")
-        raise StudyError(
-            f"study {self.name!r} was started over another search space:\n" + "\n".join(changes),
-            hint="use another name, or --new to start another study beside it",
-        )
+        old = Space.from_dict(row.spec["space"])
+        changes = differences(old, self.space)
+        if not widen:
+            raise StudyError(
+                f"study {self.name!r} was started over another search space:\n"
+                + "\n".join(f"  {line}" for line in changes),
+                hint="--widen goes on with it where all that was measured still counts; --new starts another",
+            )
+        adopted: dict[int, Suggestion] = {}
+        for trial in self.ledger.trials(self.name):
+            try:
+                config = adopt(self.space, trial.config)
+            except SpecError as error:
+                raise StudyError(
+                    f"study {self.name!r} cannot go on over this space, trial {trial.number} does not fit: "
+                    f"{error.message}",
+                    hint="use another name, or --new to start another study beside it",
+                ) from None
+            if config != trial.config:
+                adopted[trial.number] = replace(trial.suggestion, config=config)
+        spec = {**row.spec, "space": self.space.to_dict()}
+        with self.ledger.lock_study(self.name):
+            self.ledger.widen_study(self.name, spec, self.space.fingerprint, adopted, changes)
 
     # -- asking and telling ------------------------------------------------------------------------
 

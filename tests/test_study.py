@@ -110,8 +110,66 @@ def test_another_space_under_the_same_name_is_refused_with_the_difference(tmp_pa
     path = tmp_path / "ledger.sqlite"
     autotune.Study(SPACE, OBJECTIVE, path=path).close()
     wider = autotune.Space((autotune.Int("batch_size", 1, 32, powers_of=2), SPACE["bits"]), SPACE.constraints)
-    with pytest.raises(StudyError, match=r"(?s)another search space.*batch_size: .*'high': 16.*'high': 32"):
+    with pytest.raises(StudyError, match=r"another search space:\n  parameter batch_size: high: 16 -> 32\n"):
         autotune.Study(wider, OBJECTIVE, path=path)
+
+
+def widened(tmp_path, **changes):
+    """Return a study of three measured trials, gone on with over a changed space."""
+    path = tmp_path / "ledger.sqlite"
+    with autotune.Study(SPACE, OBJECTIVE, path=path, engine="sobol") as study:
+        for value in (10.0, 30.0, 20.0):
+            study.tell(study.ask(), {"throughput": value, "latency": 0.01})
+        before = study.trials
+    data = SPACE.to_dict()
+    data["parameters"] |= changes
+    return before, autotune.Study(
+        autotune.Space.from_dict(data), OBJECTIVE, path=path, engine="sobol", widen=True
+    )
+
+
+def test_a_widened_space_goes_on_with_what_was_measured(tmp_path):
+    higher = {**SPACE["batch_size"].to_dict(), "high": 64}
+    lookahead = {"type": "int", "low": 0, "high": 4, "default": 2}
+    model = {"type": "categorical", "values": ["ngram", "eagle"], "default": "eagle", "when": "lookahead > 0"}
+    before, study = widened(tmp_path, batch_size=higher, lookahead=lookahead, model=model)
+    with study:
+        assert [t.config for t in study.trials] == [
+            {**t.config, "lookahead": 2, "model": "eagle"} for t in before
+        ]
+        assert [t.metrics for t in study.trials] == [t.metrics for t in before]
+        assert study.best.number == 1
+        fourth = study.ask()
+        assert fourth.number == 3
+        assert fourth.config not in [t.config for t in study.trials[:3]]
+        (note,) = study.ledger.study_notes("study")["widened"]
+        assert note["from_trial"] == 3
+        assert "parameter batch_size: high: 16 -> 64" in note["changes"]
+    again = autotune.Study(study.space, OBJECTIVE, path=tmp_path / "ledger.sqlite", engine="sobol")
+    assert len(again.trials) == 4  # the new space is the study's own now
+    assert autotune.Study.open(tmp_path).space == study.space
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": {"type": "int", "low": 64, "high": 128}}, r"trial 0 does not fit: .*int from 64"),
+        ({"lookahead": {"type": "int", "low": 0, "high": 4}}, "'lookahead' states no default"),
+    ],
+)  # fmt: skip
+def test_a_space_that_loses_a_measurement_is_refused(tmp_path, changes, message):
+    with pytest.raises(StudyError, match=message):
+        widened(tmp_path, **changes)
+    assert autotune.Study.open(tmp_path).space == SPACE  # nothing was changed by the attempt
+
+
+def test_a_parameter_that_was_measured_cannot_go(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with autotune.Study(SPACE, OBJECTIVE, path=path) as study:
+        study.tell(study.ask(), {"throughput": 1.0, "latency": 0.01})
+    narrow = autotune.Space((SPACE["batch_size"],))
+    with pytest.raises(StudyError, match="parameter 'bits' is gone, and bits="):
+        autotune.Study(narrow, OBJECTIVE, path=path, widen=True)
 
 
 def test_open_names_what_is_there(tmp_path):

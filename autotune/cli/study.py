@@ -35,6 +35,9 @@ def _run_options(command: Any) -> Any:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @set_option
 @click.option("--new", is_flag=True, help="Start another study beside one of the same name.")
+@click.option(
+    "--widen", is_flag=True, help="Go on though the space changed, if all measurements still count."
+)
 @_run_options
 @store_option
 @json_option
@@ -42,6 +45,7 @@ def run(
     file: Path,
     overrides: tuple[str, ...],
     new: bool,
+    widen: bool,
     local: bool,
     trials: int | None,
     parallel: str | None,
@@ -58,7 +62,7 @@ def run(
     from autotune.sections import read_study
 
     spec = read_study(file, (*overrides, *_budget(trials, parallel)))
-    return _execute(spec, store, new, local, not no_mlflow, quiet, as_json)
+    return _execute(spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen)
 
 
 @click.command()
@@ -85,7 +89,7 @@ def resume(
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
     spec = read_stored_study({**row.spec, "name": row.name}, (*overrides, *_budget(trials, parallel)))
-    return _execute(spec, store, False, local, not no_mlflow, quiet, as_json)
+    return _execute(spec, store, local, not no_mlflow, quiet, as_json)
 
 
 def _budget(trials: int | None, parallel: str | None) -> list[str]:
@@ -106,13 +110,21 @@ def choose_view(*, as_json: bool, quiet: bool) -> View:
 
 
 def _execute(
-    spec: StudySpec, store: Path, new: bool, local: bool, tracking: bool, quiet: bool, as_json: bool
+    spec: StudySpec,
+    store: Path,
+    local: bool,
+    tracking: bool,
+    quiet: bool,
+    as_json: bool,
+    *,
+    new: bool = False,
+    widen: bool = False,
 ) -> int:
     from autotune.runner import run_study
 
     view = choose_view(as_json=as_json, quiet=quiet)
     try:
-        done = run_study(spec, store=store, view=view, new=new, local=local, tracking=tracking)
+        done = run_study(spec, store=store, view=view, new=new, widen=widen, local=local, tracking=tracking)
         view.finish(done.view, closing_text(done, store))
     finally:
         view.close()
