@@ -12,7 +12,7 @@ from autotune.core.trial import Config
 from autotune.errors import AutotuneError
 from autotune.executor.base import AttemptResult, Executor, Job
 from autotune.spec.study_file import StudySpec
-from autotune.systems.base import System
+from autotune.systems.base import System, launched_config
 from autotune.systems.registry import build_system
 
 _POLL_S = 0.25
@@ -39,13 +39,14 @@ def make_job(
         study=study,
         trial=trial,
         attempt=attempt,
-        config=dict(config),
+        config=launched_config(build_system(spec.system), config, spec.space.derived),
         system=spec.system,
         workload=spec.workload,
         goal=spec.objective.goals[0].metric,
         scratch=str(scratch),
         deadlines=spec.deadlines,
         resources=resources,
+        price=spec.price_for(config),
     )
 
 

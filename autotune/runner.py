@@ -225,7 +225,7 @@ class _Loop:
         return StudyView(
             name=self.study.name,
             space=self.study.space,
-            objective=self.study.objective,
+            objective=self.study.anchored,
             trials=tuple(self.study.trials),
             state=state,
             budget_trials=self.spec.budget.trials,
@@ -291,7 +291,7 @@ class _Loop:
             return None
         confirmation = next_confirmation(
             self.study.trials,
-            self.study.objective,
+            self.study.anchored,
             self.study.space,
             self.spec.budget.confirm,
             self.study.seed,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.engine.registry import build_engine
+from autotune.errors import SpecError, did_you_mean
 from autotune.measure.workload import Workload
 from autotune.spec.load import Check, load_study_file, study_spec_from_dict
 from autotune.spec.study_file import StudySpec
@@ -25,7 +26,23 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     Raises:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
     """
-    return load_study_file(path, overrides, CHECKS)
+    return load_study_file(path, overrides, CHECKS, _check_names)
+
+
+def _check_names(spec: StudySpec) -> None:
+    """Refuse parameters that the system does not have: each would fail every trial."""
+    if not spec.system:
+        return
+    known = build_system(spec.system).parameters()
+    for name in spec.space.names:
+        if known is not None and name not in known:
+            use = spec.system["use"]
+            raise SpecError(
+                f"{name!r} is no parameter of {use}",
+                path=("parameters", name),
+                at_key=True,
+                hint=did_you_mean(name, known) or f"`autotune flags {use}` lists those there are",
+            )
 
 
 def read_stored_study(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> StudySpec:

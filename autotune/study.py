@@ -163,7 +163,7 @@ class Study:
         """
         history = [t for t in self.trials if t.state.finished]
         pending = [t.config for t in self.trials if not t.state.finished]
-        suggestions = self.engine.ask(self.space, self.objective, history, pending, n or 1, self.seed)
+        suggestions = self.engine.ask(self.space, self.anchored, history, pending, n or 1, self.seed)
         trials = [self.suggest(suggestion) for suggestion in suggestions]
         if n is not None:
             return trials
@@ -259,18 +259,23 @@ class Study:
         return [self._trials[number] for number in sorted(self._trials)]
 
     @property
+    def anchored(self) -> Objective:
+        """The objective with limits relative to the default bound by what the default measured."""
+        return ranking.anchored(self.trials, self.objective, self.space)
+
+    @property
     def best(self) -> Trial | None:
         """The best trial that keeps every limit, repeats of a configuration pooled; ``None`` if none does."""
-        return ranking.best_trial(self.trials, self.objective)
+        return ranking.best_trial(self.trials, self.anchored)
 
     @property
     def pareto_front(self) -> list[Trial]:
         """Feasible trials that no other one beats in every goal."""
-        return ranking.pareto_front(self.trials, self.objective)
+        return ranking.pareto_front(self.trials, self.anchored)
 
     def outcome(self, trial: Trial) -> Outcome:
         """Apply the objective to a trial's measurement."""
-        return self.objective.score(trial.metrics)
+        return self.anchored.score(trial.metrics)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per trial: state, parameters, metrics with ``.sem``, failure, reason."""

@@ -30,6 +30,8 @@ _COMMANDS = {
     "status": "autotune.cli.show:status",
     "best": "autotune.cli.show:best",
     "list": "autotune.cli.show:list_",
+    "flags": "autotune.cli.flags:flags",
+    "convert": "autotune.cli.convert:convert",
     "sync": "autotune.cli.mirror:sync",
     "ui": "autotune.cli.mirror:ui",
     "doctor": "autotune.cli.doctor:doctor",

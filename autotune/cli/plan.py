@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,65 +14,26 @@ from autotune.errors import EnvironmentProblem, NothingFeasible
 if TYPE_CHECKING:
     from autotune.core.objective import Objective
     from autotune.executor.base import AttemptResult
-    from autotune.spec.study_file import StudySpec
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @set_option
+@store_option
 @json_option
-def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+def check(file: Path, overrides: tuple[str, ...], store: Path, as_json: bool) -> None:
     """Say whether FILE is right.
 
     Shows what running it would do, and launches nothing.
     """
+    from autotune.report.plan import make_plan, plan_lines
     from autotune.sections import read_study
-    from autotune.systems.registry import build_system
 
-    spec = read_study(file, overrides)
-    default = spec.space.default_config
-    data: dict[str, Any] = {
-        "name": spec.name,
-        "configurations": {"count": spec.space.count().value, "exact": spec.space.count().exact},
-        "parameters": list(spec.space.names),
-        "constraints": list(spec.space.constraints),
-        "default": dict(default),
-        "objective": spec.objective.to_dict(),
-        "budget": {"trials": spec.budget.trials, "seconds": spec.budget.time_s},
-        "engine": dict(spec.engine),
-        "system": spec.system.get("use"),
-    }
-    if spec.system:
-        system = build_system(spec.system)
-        failure = system.check(default)
-        data["deploy"] = system.deploy(default)
-        data["default_problem"] = None if failure is None else f"{failure.cause.value}: {failure.message}"
+    plan = make_plan(read_study(file, overrides), store)
     if as_json:
-        echo_json(data)
-        return
-    echo("\n".join(plan_lines(spec, data)))
-
-
-def plan_lines(spec: StudySpec, data: dict[str, Any]) -> list[str]:
-    """Return the plan of a study as lines for people."""
-    from autotune.report.text import show_config, show_seconds, wrap
-
-    time_s = spec.budget.time_s
-    budget = f"{spec.budget.trials} trials" + ("" if time_s is None else f", at most {show_seconds(time_s)}")
-    rows = {
-        "study": spec.name,
-        "space": f"{spec.space.count()} configurations of {len(spec.space)} parameters",
-        "objective": str(spec.objective),
-        "budget": budget,
-        "engine": str(spec.engine.get("use", "")),
-        "system": str(spec.system.get("use", "none")),
-        "default": show_config(data["default"]),
-    }
-    if data.get("deploy"):
-        rows["command"] = shlex.join(data["deploy"])
-    if data.get("default_problem"):
-        rows["problem"] = f"the default cannot be launched: {data['default_problem']}"
-    return [line for key, text in rows.items() for line in wrap(f"{key:<10} {text}", 100, indent=" " * 11)]
+        echo_json(plan.to_dict())
+    else:
+        echo("\n".join(plan_lines(plan)))
 
 
 @click.command()

@@ -34,12 +34,14 @@ def open_ledger(store: Path) -> Ledger:
 
 def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
     """Return a study of the ledger as it stands."""
+    from autotune.core import ranking
     from autotune.core.objective import Objective
     from autotune.core.space import Space
     from autotune.core.trial import TrialState
     from autotune.report.view import StudyView
 
     trials = ledger.trials(row.name)
+    space = Space.from_dict(row.spec["space"])
     running = []
     for trial in trials:
         if trial.state is TrialState.RUNNING:
@@ -49,8 +51,8 @@ def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
     tracking = row.spec.get("tracking") or {}
     return StudyView(
         name=row.name,
-        space=Space.from_dict(row.spec["space"]),
-        objective=Objective.from_dict(row.spec["objective"]),
+        space=space,
+        objective=ranking.anchored(trials, Objective.from_dict(row.spec["objective"]), space),
         trials=tuple(trials),
         state=row.state.lower(),
         budget_trials=_count(budget.get("trials")),

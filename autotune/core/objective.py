@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from autotune.errors import SpecError, refuse_unknown_keys
 
 _METRIC = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*"
 _LIMIT = re.compile(rf"\s*({_METRIC})\s*(<=|>=)\s*(\S.*?)\s*")
+_RELATIVE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:x\s+|(%)\s*of\s+)(?:the\s+)?default")
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,21 @@ class Limit:
     Args:
         metric: Name with its statistic as suffix.
         upper: Whether ``bound`` is the largest allowed value rather than the smallest.
-        bound: In ``unit``.
+        bound: In ``unit``; for a relative limit a multiple of what the default configuration measured.
         unit: Base unit of the bound.
+        relative: Whether the bound is a multiple of the default's value. It bounds nothing until
+            :meth:`Objective.anchored` has put that value in.
     """
 
     metric: str
     upper: bool
     bound: float
     unit: str = "1"
+    relative: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Limit:
-        """Read ``ttft.p99 <= 500 ms``.
+        """Read ``ttft.p99 <= 500 ms`` or ``quality.perplexity <= 1.02 x default``.
 
         Raises:
             SpecError: It has another form or an unknown unit.
@@ -72,8 +76,12 @@ class Limit:
         if match is None:
             raise SpecError(
                 f"cannot read the limit {text!r}; allowed: metric <= bound or metric >= bound",
-                hint="for example: ttft.p99 <= 500 ms",
+                hint="for example: ttft.p99 <= 500 ms, or quality.perplexity <= 1.02 x default",
             )
+        relative = _RELATIVE.fullmatch(match[3])
+        if relative is not None:
+            factor = float(relative[1]) / (100.0 if relative[2] else 1.0)
+            return cls(match[1], match[2].startswith("<"), factor, relative=True)
         quantity = parse_quantity(match[3])
         return cls(match[1], match[2].startswith("<"), quantity.value, quantity.unit)
 
@@ -89,7 +97,13 @@ class Limit:
         return sign * (value - self.bound)
 
     def __str__(self) -> str:
-        return f"{self.metric} {'<=' if self.upper else '>='} {format_quantity(self.bound, self.unit)}"
+        bound = f"{self.bound:g} x default" if self.relative else format_quantity(self.bound, self.unit)
+        return f"{self.metric} {'<=' if self.upper else '>='} {bound}"
+
+    def to_text(self) -> str:
+        """Return the text that :meth:`parse` reads back exactly."""
+        unit = " x default" if self.relative else "" if self.unit == "1" else f" {self.unit}"
+        return f"{self.metric} {'<=' if self.upper else '>='} {self.bound!r}{unit}"
 
 
 @dataclass(frozen=True)
@@ -147,10 +161,33 @@ class Objective:
         goals = tuple(g.sign * values[g.metric] if g.metric in values else None for g in self.goals)
         violations = {}
         for limit in self.limits:
+            if limit.relative:
+                continue
             if limit.metric in values and (excess := limit.violation(values[limit.metric])) > 0:
                 violations[str(limit)] = excess
         missing = tuple(name for name in self.metrics if name not in values)
         return Outcome(goals, violations, missing)
+
+    def anchored(self, default: Mapping[str, Estimate]) -> Objective:
+        """Return the objective with limits relative to the default made absolute.
+
+        Args:
+            default: What the default configuration measured; empty while it has not been.
+
+        Returns:
+            Limits whose metric the default did not measure are left out: nothing says what they bound.
+        """
+        if not any(limit.relative for limit in self.limits):
+            return self
+        limits = []
+        for limit in self.limits:
+            base = default.get(limit.metric)
+            if not limit.relative:
+                limits.append(limit)
+            elif base is not None:
+                bound = limit.bound * base.value
+                limits.append(replace(limit, bound=bound, unit=base.unit or "1", relative=False))
+        return replace(self, limits=tuple(limits))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -173,11 +210,7 @@ class Objective:
             if names:
                 result[key] = names[0] if len(names) == 1 else names
         if self.limits:
-            result["limits"] = [
-                f"{limit.metric} {'<=' if limit.upper else '>='} {limit.bound!r}"
-                + ("" if limit.unit == "1" else f" {limit.unit}")
-                for limit in self.limits
-            ]
+            result["limits"] = [limit.to_text() for limit in self.limits]
         return result
 
     @classmethod

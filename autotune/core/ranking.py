@@ -16,6 +16,7 @@ from typing import Literal
 
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Objective, Outcome
+from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
 
 _Z = 1.959963984540054
@@ -125,6 +126,15 @@ class Verdict:
     kind: Literal["better", "tie", "unproven", "default", "only feasible", "no default", "nothing feasible"]
     text: str
     improvement: Improvement | None = None
+
+
+def anchored(trials: Sequence[Trial], objective: Objective, space: Space) -> Objective:
+    """Return the objective with limits relative to the default bound by its first measurement."""
+    if not any(limit.relative for limit in objective.limits):
+        return objective
+    key = config_key(space.default_config)
+    default = next((t for t in trials if t.metrics and config_key(t.config) == key), None)
+    return objective.anchored({} if default is None else default.metrics)
 
 
 def contenders(trials: Sequence[Trial], objective: Objective) -> list[Contender]:

@@ -26,6 +26,7 @@ class Job:
         scratch: Absolute path of this attempt's folder on the node; its files stay as artifacts.
         deadlines: Per phase.
         resources: ``{"cpus": float, "gpus": float}`` that this configuration needs.
+        price: Of these resources per hour, in the user's currency; ``None`` if it is not known.
     """
 
     study: str
@@ -38,6 +39,7 @@ class Job:
     scratch: str
     deadlines: Deadlines = field(default_factory=Deadlines)
     resources: Mapping[str, float] = field(default_factory=dict)
+    price: float | None = None
 
     @property
     def key(self) -> tuple[str, int, int]:

@@ -29,6 +29,7 @@ from autotune.executor.base import AttemptResult, Job
 from autotune.executor.process import SupervisedProcess, server_environment
 from autotune.executor.supervisor import sweep_leftovers
 from autotune.measure.hardware import hardware_facts
+from autotune.measure.metrics.cost import cost
 from autotune.measure.session import Measured, measure
 from autotune.measure.workload import Workload
 from autotune.systems.base import AttemptFailed, Driver, NotReady, System
@@ -108,6 +109,7 @@ class _Attempt:
         if refused is not None:
             raise AttemptFailed(refused)
         workload = Workload.from_dict(job.workload)
+        system.prepare_node()
         command = system.command(job.config, self.scratch)
         (self.scratch / "command.txt").write_text(shlex.join(command.argv) + "\n", encoding="utf-8")
         self.facts["argv"] = list(command.argv)
@@ -168,7 +170,7 @@ class _Attempt:
                 own = driver.metrics(deadline)
         except AttemptFailed as error:
             raise self.blame(process, error) from error
-        return {**measured.metrics, **own}
+        return {**measured.metrics, **own, **cost(job.price, measured.metrics)}
 
     def keep(self, measured: Measured) -> None:
         """Write the per-request table; raise for a measurement that must not be believed."""

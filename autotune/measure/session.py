@@ -24,6 +24,7 @@ from autotune.core.measurement import Estimate
 from autotune.core.request import Request, RequestRecord
 from autotune.measure.batch import Batch
 from autotune.measure.corpus import fingerprint
+from autotune.measure.energy import EnergyMeter
 from autotune.measure.metrics import OUTPUT_THROUGHPUT, metric_of, summarize
 from autotune.measure.steady_state import MOST_BATCHES, MOST_TIME, is_steady
 from autotune.measure.validity import rate_of, reasons
@@ -86,9 +87,14 @@ def measure(
     """
     run = _Run(target, batch_size, workload, deadline, clock)
     steady = run.warm_up()
+    meter = EnergyMeter()
     stopped_by = run.run_until_known(goal, seed)
+    joules = meter.joules()
     batches = run.measured
-    metrics = summarize(batches, seed)
+    metrics = summarize(batches, seed, workload.goodput)
+    tokens = sum(r.output_tokens for batch in batches for r in batch.answered)
+    if joules is not None and tokens:
+        metrics["energy.per_token"] = Estimate(joules / tokens, None, len(batches), "J")
     reached = run.half_width(goal, seed)
     facts = {
         "batches": len(batches),
@@ -96,7 +102,7 @@ def measure(
         "requests": sum(len(batch.requests) for batch in batches),
         "errors": sum(len(batch.requests) - len(batch.answered) for batch in batches),
         "prompt_tokens": sum(r.prompt_tokens for batch in batches for r in batch.answered),
-        "output_tokens": sum(r.output_tokens for batch in batches for r in batch.answered),
+        "output_tokens": tokens,
         "seconds": sum(batch.seconds for batch in batches),
         "stopped_by": stopped_by,
         "precision_of": run.judged_by(goal),
@@ -172,7 +178,7 @@ class _Run:
         return (high - low) / 2 / abs(found.value)
 
     def _goal(self, name: str, seed: int) -> Estimate | None:
-        metric = metric_of(name)
+        metric = metric_of(name, self.workload.goodput)
         return None if metric is None else metric.estimates(self.measured, seed).get(name)
 
     def _is_steady(self) -> bool:

@@ -67,6 +67,38 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """Say how fast a single request must be to count for the goodput; ``None`` leaves one out.
+
+    Args:
+        ttft: Longest time to its first token in seconds.
+        tpot: Longest time per output token in seconds.
+        e2e: Longest time to its end in seconds.
+    """
+
+    ttft: float | None = 1.0
+    tpot: float | None = 0.1
+    e2e: float | None = None
+
+    def to_dict(self) -> dict[str, str]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        pairs = ((item.name, getattr(self, item.name)) for item in fields(self))
+        return {name: f"{bound!r} s" for name, bound in pairs if bound is not None}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> RequestLimits:
+        """Read ``{ttft: 500 ms, tpot: 50 ms}``; what is not named is not looked at."""
+        names = [item.name for item in fields(cls)]
+        if not isinstance(data, Mapping) or not data:
+            raise SpecError(
+                f"goodput must be a mapping of {', '.join(names)} to times, found {data!r}", path=("goodput",)
+            )
+        refuse_unknown_keys(data, names, "goodput", ("goodput",))
+        bounds = {name: _number(data[name], ("goodput", name), 0.0, "s") for name in names if name in data}
+        return cls(**{name: bounds.get(name) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """Describe the load and the end of a measurement.
 
@@ -80,6 +112,7 @@ class Workload:
         time: Stop when this many seconds of measuring have passed and ``min_batches`` are done.
         warmup: Batches before measuring; ``None``: until the system is steady (:mod:`.steady_state`).
         seed: Of the requests' lengths and texts: equal for every configuration of a study.
+        goodput: What a request must keep to count for the goodput.
     """
 
     arrival: str = "concurrency"
@@ -92,6 +125,7 @@ class Workload:
     time: float = 60.0
     warmup: int | None = None
     seed: int = 0
+    goodput: RequestLimits = RequestLimits()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Workload:
@@ -126,6 +160,7 @@ class Workload:
             "time": _time,
             "warmup": lambda value: None if _is(value, "auto") else _warmup(value),
             "seed": lambda value: _whole(value, ("seed",), 0),
+            "goodput": RequestLimits.from_dict,
         }
         return cls(**{name: readers[name](data[name]) for name in names if name in data})
 
@@ -141,6 +176,7 @@ class Workload:
             "time": self.time,
             "warmup": "auto" if self.warmup is None else self.warmup,
             "seed": self.seed,
+            "goodput": self.goodput.to_dict(),
         }
 
     def request(self, index: int, *, warmup: bool = False) -> Request:

@@ -25,7 +25,10 @@ _MAX_BASES = 8  # files that start from each other; more is a circle
 
 
 def load_study_file(
-    path: str | Path, overrides: Sequence[str] = (), checks: Mapping[str, Check] | None = None
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    checks: Mapping[str, Check] | None = None,
+    check_whole: Callable[[StudySpec], None] | None = None,
 ) -> StudySpec:
     """Read a study file.
 
@@ -33,6 +36,7 @@ def load_study_file(
         path: The file.
         overrides: ``KEY=VALUE`` texts as if written in the file.
         checks: Readers of the sections that belong to other parts (``system``, ``workload``, ``engine``).
+        check_whole: Raises SpecError, its path from the top, for sections that do not fit together.
 
     Raises:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
@@ -41,7 +45,7 @@ def load_study_file(
     document = parse_text(read_text(file), str(path))
     apply_overrides(document, overrides)
     document.data.setdefault("name", file.stem)
-    return _build(resolve(document, file.parent), checks or {})
+    return _build(resolve(document, file.parent), checks or {}, check_whole)
 
 
 def study_spec_from_dict(
@@ -53,7 +57,11 @@ def study_spec_from_dict(
     return _build(document, checks or {})
 
 
-def _build(document: Document, checks: Mapping[str, Check]) -> StudySpec:
+def _build(
+    document: Document,
+    checks: Mapping[str, Check],
+    check_whole: Callable[[StudySpec], None] | None = None,
+) -> StudySpec:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or Tracking().mlflow or ""
     try:
         spec = study_from_dict(document.data, default_uri=uri)
@@ -61,6 +69,8 @@ def _build(document: Document, checks: Mapping[str, Check]) -> StudySpec:
             found = getattr(spec, section)
             if found:
                 within(section, lambda check=check, found=found: check(found))
+        if check_whole is not None:
+            check_whole(spec)
         _ = spec.space.default_config  # an impossible space is the file's mistake, not the first trial's
         return spec
     except SpecError as error:

@@ -45,7 +45,8 @@ class StudySpec:
         system: Section that :func:`autotune.systems.registry.build_system` reads; empty without one.
         workload: Section that :class:`autotune.measure.workload.Workload` reads.
         budget: What may be spent.
-        resources: Expressions over the parameters by resource (``cpus``, ``gpus``).
+        resources: Expressions over the parameters by resource (``cpus``, ``gpus``), and the ``price`` of
+            them all per hour.
         engine: ``use``, ``seed`` and the engine's own options.
         tracking: The mirror.
         deadlines: Of the phases of an attempt.
@@ -64,12 +65,14 @@ class StudySpec:
 
     def resources_for(self, config: Config) -> dict[str, float]:
         """Return what the file says that a configuration needs; empty where it leaves that to the system."""
-        result = {}
-        for name, text in self.resources.items():
-            value = Expression.parse(text).value(config)
-            if value is not None:
-                result[name] = float(value)
-        return result
+        values = {name: Expression.parse(text).value(config) for name, text in self.resources.items()}
+        return {n: float(value) for n, value in values.items() if value is not None and n != "price"}
+
+    def price_for(self, config: Config) -> float | None:
+        """Return what a configuration's resources cost per hour; ``None`` if the file does not say."""
+        text = self.resources.get("price")
+        value = None if text is None else Expression.parse(text).value(config)
+        return None if value is None else float(value)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :func:`study_from_dict` reads it back."""
@@ -135,7 +138,7 @@ def read_objective(data: Any) -> Objective:
         counters[key] += 1
     for i, limit in enumerate(objective.limits):
         info = _checked(limit.metric, ("limits", i))
-        if info is not None and info.unit != limit.unit:
+        if info is not None and info.unit != limit.unit and not limit.relative:
             raise SpecError(
                 f"{limit.metric} is measured in {info.unit}, found {data['limits'][i]!r}", path=("limits", i)
             )
@@ -151,7 +154,7 @@ def _checked(metric: str, path: tuple[str | int, ...]) -> Any:
 
 def _read_resources(data: Any, space: Space) -> dict[str, str]:
     items = mapping(data, "resources")
-    refuse_unknown_keys(items, ("cpus", "gpus"), "resources")
+    refuse_unknown_keys(items, ("cpus", "gpus", "price"), "resources")
     kinds = space.kinds
     result = {}
     for key, raw in items.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -94,6 +94,9 @@ class System(Protocol):
             EnvironmentProblem: A package or the model is missing.
         """
 
+    def parameters(self) -> Collection[str] | None:
+        """Return the names that a configuration may have, or ``None`` if any will do."""
+
     def check(self, config: Config) -> Failure | None:
         """Return why this configuration cannot be launched (``rejected_flags``), or ``None``."""
 
@@ -103,8 +106,14 @@ class System(Protocol):
     def resources(self, config: Config) -> Mapping[str, float]:
         """Return what a configuration occupies: ``{"cpus": ..., "gpus": ...}``."""
 
+    def prepare_node(self) -> None:
+        """Do what only the launching node can do, such as making a model that is not there."""
+
     def command(self, config: Config, scratch: Path) -> Command:
-        """Return the process to launch. ``scratch`` is an empty folder of this attempt."""
+        """Return the process to launch, and do nothing else.
+
+        ``scratch`` is the folder of the attempt, empty.
+        """
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
         """Wait until the launched process is ready and return a driver.
@@ -121,6 +130,20 @@ class System(Protocol):
 
     def deploy(self, config: Config) -> list[str]:
         """Return the command line that deploys this configuration, as a list of arguments."""
+
+
+def launched_config(system: System, config: Config, derived: Collection[str]) -> Config:
+    """Return what a system is given of a configuration.
+
+    Args:
+        system: It names the parameters that it understands.
+        config: Of a trial.
+        derived: Names of computed values; one that the system does not know was for constraints only.
+    """
+    known = system.parameters()
+    if known is None:
+        return dict(config)
+    return {name: value for name, value in config.items() if name in known or name not in derived}
 
 
 class NotReady(Exception):

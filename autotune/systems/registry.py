@@ -12,7 +12,17 @@ from autotune.systems.base import System
 SYSTEMS = Registry(
     "system",
     "autotune.systems",
-    {"transformers": "autotune.systems.transformers.system:TransformersSystem"},
+    {
+        "transformers": "autotune.systems.transformers.system:TransformersSystem",
+        "vllm": "autotune.systems.vllm:VLLMSystem",
+        "sglang": "autotune.systems.sglang:SGLangSystem",
+        "llama_cpp": "autotune.systems.llama_cpp:LlamaCppSystem",
+        "tensorrt_llm": "autotune.systems.tensorrt_llm:TensorRTLLMSystem",
+        "openvino": "autotune.systems.openvino:OpenVINOSystem",
+        "onnxruntime": "autotune.systems.onnxruntime:ONNXRuntimeSystem",
+        "triton": "autotune.systems.triton:TritonSystem",
+        "ollama": "autotune.systems.ollama:OllamaSystem",
+    },
 )
 
 

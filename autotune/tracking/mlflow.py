@@ -20,7 +20,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autotune.core.failpoint import failpoint
-from autotune.core.objective import Objective
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger
@@ -36,6 +35,7 @@ from autotune.tracking.mlflow_items import (
     mirror_name,
     one_line,
     outdated,
+    read_objective,
     study_row,
 )
 
@@ -391,9 +391,9 @@ class _Session:
         """Write the best so far as a stepped metric of the parent run; MLflow drops exact repetitions."""
         from mlflow.entities import Metric
 
-        objective = Objective.from_dict(self.row.spec["objective"])
+        trials = self.ledger.trials(self.study)
         start = 0 if numbers is None else min(numbers, default=sys.maxsize)
-        steps = best_steps(self.ledger.trials(self.study), objective, start)
+        steps = best_steps(trials, read_objective(self.row, trials), start)
         metrics = [Metric(step.name, step.value, step.moment_ms, step.step) for step in steps]
         for start in range(0, len(metrics), _METRICS):
             self.client.log_batch(self.runs["study"], metrics=metrics[start : start + _METRICS])

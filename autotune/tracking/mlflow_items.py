@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from autotune.core import ranking
 from autotune.core.objective import Objective
 from autotune.core.redact import redact
+from autotune.core.space import Space
 from autotune.core.trial import Trial
 from autotune.core.version import VERSION
 from autotune.errors import StudyError
@@ -63,10 +64,17 @@ def study_row(ledger: Ledger, study: str) -> StudyRow:
     return row
 
 
+def read_objective(row: StudyRow, trials: Sequence[Trial]) -> Objective:
+    """Return a study's objective, limits relative to the default bound by its measurement."""
+    return ranking.anchored(
+        trials, Objective.from_dict(row.spec["objective"]), Space.from_dict(row.spec["space"])
+    )
+
+
 def items_of(ledger: Ledger, row: StudyRow, numbers: Collection[int] | None = None) -> list[Item]:
     """Return the items of trials (all by default) and of the study itself, which comes last."""
-    objective = Objective.from_dict(row.spec["objective"])
     trials = ledger.trials(row.name)
+    objective = read_objective(row, trials)
     wanted = None if numbers is None else set(numbers)
     result = [
         trial_item(trial, row, objective)

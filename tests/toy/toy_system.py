@@ -26,10 +26,16 @@ class ToySystem:
     def prepare(self, log):
         log("toy: nothing to prepare")
 
+    def parameters(self):
+        return None
+
     def check(self, config):
         if config.get("mode") == "refused":
             return Failure(Cause.REJECTED_FLAGS, "toy refuses mode refused")
         return None
+
+    def prepare_node(self):
+        pass
 
     def batch_size(self, config):
         return int(config.get("batch_size", 1))

@@ -8,10 +8,12 @@ from autotune.core.measurement import Estimate
 from autotune.measure.batch import Batch
 from autotune.measure.metrics.base import Latency, Metric, Rate
 from autotune.measure.metrics.e2e import E2E
+from autotune.measure.metrics.goodput import goodput
 from autotune.measure.metrics.itl import ITL
 from autotune.measure.metrics.throughput import OUTPUT_THROUGHPUT, REQUEST_THROUGHPUT, TOTAL_THROUGHPUT
 from autotune.measure.metrics.tpot import TPOT
 from autotune.measure.metrics.ttft import TTFT
+from autotune.measure.workload import RequestLimits
 
 MEASURED: tuple[Metric, ...] = (
     OUTPUT_THROUGHPUT,
@@ -22,20 +24,26 @@ MEASURED: tuple[Metric, ...] = (
     TPOT,
     E2E,
 )
+"""Metrics that need no limits of the workload."""
 
 __all__ = ["MEASURED", "OUTPUT_THROUGHPUT", "Latency", "Metric", "Rate", "metric_of", "summarize"]
 
 
-def metric_of(name: str) -> Metric | None:
+def metric_of(name: str, limits: RequestLimits | None = None) -> Metric | None:
     """Return the metric that yields ``name`` (``ttft.p99``), or ``None`` if records do not tell it."""
-    return next((m for m in MEASURED if name == m.name or name.startswith(f"{m.name}.")), None)
+    known = (*MEASURED, goodput(limits or RequestLimits()))
+    return next((m for m in known if name == m.name or name.startswith(f"{m.name}.")), None)
 
 
-def summarize(batches: Sequence[Batch], seed: int = 0) -> dict[str, Estimate]:
+def summarize(
+    batches: Sequence[Batch], seed: int = 0, limits: RequestLimits | None = None
+) -> dict[str, Estimate]:
     """Return every metric that the batches' records tell, by name.
 
     Args:
         batches: Measured batches in the order they ran.
         seed: Of the bootstrap.
+        limits: What a request must keep to count for the goodput; the workload's default when not given.
     """
-    return {name: found for metric in MEASURED for name, found in metric.estimates(batches, seed).items()}
+    known = (*MEASURED, goodput(limits or RequestLimits()))
+    return {name: found for metric in known for name, found in metric.estimates(batches, seed).items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import QuantizedCache
 from transformers.generation.streamers import BaseStreamer
 
 from autotune.core.request import Request, RequestRecord
@@ -80,17 +81,24 @@ class Generator:
     Args:
         loaded: The model.
         draft_length: Tokens drafted per step; 0 without drafting.
+        draft_layers: First layers of the model that draft where there is no draft model.
+        kv_cache_bits: Of cached keys and values; 16 leaves them as they are.
     """
 
-    def __init__(self, loaded: Loaded, draft_length: int) -> None:
+    def __init__(
+        self, loaded: Loaded, draft_length: int, draft_layers: int = 0, kv_cache_bits: int = 16
+    ) -> None:
         self.loaded = loaded
         self.draft_length = draft_length
+        self.draft_layers = draft_layers if draft_length else 0
+        self.kv_cache_bits = kv_cache_bits
         self.drafting = Drafting()
         model, draft = loaded.model, loaded.draft
         model.generation_config.eos_token_id = None  # the amount of work is the workload's to choose
         model.generation_config.pad_token_id = loaded.tokenizer.pad_token_id
-        if draft is not None:
-            settings = draft.generation_config
+        drafter = model if self.draft_layers else draft
+        if drafter is not None:
+            settings = drafter.generation_config
             settings.eos_token_id = None
             settings.num_assistant_tokens = draft_length
             settings.num_assistant_tokens_schedule = "constant"
@@ -123,10 +131,17 @@ class Generator:
         sent = time.monotonic_ns()
         inputs, lengths = self.encode(requests)
         wanted = max(request.max_tokens for request in requests)
-        clock = AssistedClock() if self.loaded.draft is not None else Clock()
+        drafted = self.loaded.draft is not None or bool(self.draft_layers)
+        clock = AssistedClock() if drafted else Clock()
         settings: dict[str, Any] = {}
-        if self.loaded.draft is not None:
+        if self.draft_layers:
+            settings["assistant_early_exit"] = self.draft_layers
+        elif self.loaded.draft is not None:
             settings["assistant_model"] = self.loaded.draft
+        if self.kv_cache_bits != 16:
+            cache = QuantizedCache("quanto", self.loaded.model.config, nbits=self.kv_cache_bits)
+            settings["past_key_values"] = cache
+            self.loaded.facts["kv_cache"] = {"kind": type(cache).__name__, "bits": cache.layers[0].nbits}
         with torch.no_grad():  # not inference mode: quanto views its packed weights
             output = self.loaded.model.generate(
                 **inputs,
@@ -138,7 +153,7 @@ class Generator:
             )
         if self.loaded.device.type == "cuda":
             torch.cuda.synchronize(self.loaded.device)
-        if self.loaded.draft is not None:
+        if drafted:
             self.drafting.add([count for _, count in clock.arrivals], self.draft_length, wanted)
         answers = output[:, inputs["input_ids"].shape[1] :].tolist()
         records = [

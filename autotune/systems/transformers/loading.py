@@ -74,7 +74,7 @@ def load(options: Options) -> Loaded:
         build_kernels()
     model = _model(options.model, options, device, parallel=options.tensor_parallel > 1)
     draft = None
-    if options.draft_length:
+    if options.draft_length and not options.draft_layers:
         draft = _model(options.draft_model, options, device, parallel=False)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     tokenizer.padding_side = "left"  # the answer continues the prompt

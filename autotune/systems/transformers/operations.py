@@ -23,7 +23,9 @@ class Operations:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.loaded = load(options)
-        self.generator = Generator(self.loaded, options.draft_length)
+        self.generator = Generator(
+            self.loaded, options.draft_length, options.draft_layers, options.kv_cache_bits
+        )
         self.parallel = options.tensor_parallel > 1
 
     def lead(self, order: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 BITS = (16, 8, 4)
+KV_BITS = (16, 4, 2)
 DTYPES = ("bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -23,6 +24,8 @@ class Options:
         batch_size: Sequences at once.
         quantization_bits: Of the linear layers' weights: 16, 8 or 4.
         draft_length: Tokens drafted per step; 0 switches drafting off.
+        draft_layers: Layers of the model itself that draft (the others are skipped); 0 for a draft model.
+        kv_cache_bits: Of cached keys and values: 16, 4 or 2.
         tensor_parallel: Processes that the layers are split over.
         threads: Processor threads of each process; 0 leaves it to the library.
         memory_limit: Most bytes of data memory per process; 0 without a limit.
@@ -36,6 +39,8 @@ class Options:
     batch_size: int = 1
     quantization_bits: int = 16
     draft_length: int = 0
+    draft_layers: int = 0
+    kv_cache_bits: int = 16
     tensor_parallel: int = 1
     threads: int = 0
     memory_limit: int = 0
@@ -47,7 +52,11 @@ class Options:
         for name in ("batch_size", "quantization_bits", "tensor_parallel"):
             result += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
         if self.draft_length:
-            result += ["--draft-model", self.draft_model, "--draft-length", str(self.draft_length)]
+            layers = ["--draft-layers", str(self.draft_layers)]
+            result += layers if self.draft_layers else ["--draft-model", self.draft_model]
+            result += ["--draft-length", str(self.draft_length)]
+        if self.kv_cache_bits != 16:
+            result += ["--kv-cache-bits", str(self.kv_cache_bits)]
         if self.threads:
             result += ["--threads", str(self.threads)]
         if self.memory_limit:
@@ -67,6 +76,8 @@ class Options:
         parser.add_argument("--batch-size", type=int, default=1)
         parser.add_argument("--quantization-bits", type=int, choices=BITS, default=16)
         parser.add_argument("--draft-length", type=int, default=0)
+        parser.add_argument("--draft-layers", type=int, default=0)
+        parser.add_argument("--kv-cache-bits", type=int, choices=KV_BITS, default=16)
         parser.add_argument("--tensor-parallel", type=int, default=1)
         parser.add_argument("--threads", type=int, default=0)
         parser.add_argument("--memory-limit", type=int, default=0)

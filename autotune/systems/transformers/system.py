@@ -1,7 +1,8 @@
 """Hugging Face transformers, in one process per tensor-parallel rank.
 
 Parameters it understands: ``batch_size``, ``quantization_bits`` (16, 8, 4: weight-only, by optimum-quanto),
-``draft_length`` (assisted generation; 0 is off), ``tensor_parallel`` and ``threads``.
+``draft_length`` (assisted generation; 0 is off), ``draft_layers`` (that many first layers draft instead of a
+draft model), ``kv_cache_bits`` (16, 4, 2), ``tensor_parallel`` and ``threads``.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from autotune.systems.base import Command, Driver
 from autotune.systems.transformers.diagnosis import diagnose
 from autotune.systems.transformers.driver import connect
 from autotune.systems.transformers.make_model import HELD_OUT, ModelPaths, made_model
-from autotune.systems.transformers.options import BITS, DEVICES, DTYPES, Options
+from autotune.systems.transformers.options import BITS, DEVICES, DTYPES, KV_BITS, Options
 
 TINY = "tiny"
 """Name of the model that is trained here, where none can be downloaded."""
 
 _NVIDIA = Path("/dev/nvidiactl")  # there where the driver is; on another node, say `device: cuda`
-_LEAST = {"batch_size": 1, "draft_length": 0, "tensor_parallel": 1, "threads": 1}
-_PARAMETERS = (*_LEAST, "quantization_bits")
+_LEAST = {"batch_size": 1, "draft_length": 0, "draft_layers": 0, "tensor_parallel": 1, "threads": 1}
+_PARAMETERS = (*_LEAST, "quantization_bits", "kv_cache_bits")
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "optimum.quanto")
 
 
@@ -107,6 +108,10 @@ class TransformersSystem:
             if path.startswith(("/", "./", "../", "~")) and not Path(path).expanduser().exists():
                 raise EnvironmentProblem(f"no such file or folder: {path}")
 
+    def parameters(self) -> tuple[str, ...]:
+        """Return the parameters that configurations may have."""
+        return _PARAMETERS
+
     def check(self, config: Config) -> Failure | None:
         """Return why a configuration cannot be launched."""
         for key, value in config.items():
@@ -122,13 +127,23 @@ class TransformersSystem:
         bits = config.get("quantization_bits", 16)
         if bits not in BITS:
             return Failure(Cause.REJECTED_FLAGS, f"quantization_bits must be 16, 8 or 4, found {bits!r}")
+        kv_bits = config.get("kv_cache_bits", 16)
+        if kv_bits not in KV_BITS:
+            return Failure(Cause.REJECTED_FLAGS, f"kv_cache_bits must be 16, 4 or 2, found {kv_bits!r}")
         drafting = int(config.get("draft_length", 0)) > 0
+        if drafting and kv_bits != 16:
+            return Failure(
+                Cause.REJECTED_FLAGS, "a quantized KV cache cannot be cut back: draft_length must be 0"
+            )
         if drafting and int(config.get("batch_size", 1)) > 1:
             return Failure(
                 Cause.REJECTED_FLAGS, "transformers drafts for one sequence at a time: batch_size must be 1"
             )
-        if drafting and not self.draft_model and self.model != TINY:
-            return Failure(Cause.REJECTED_FLAGS, "draft_length needs a draft_model in the system section")
+        if drafting and not config.get("draft_layers") and not self.draft_model and self.model != TINY:
+            return Failure(
+                Cause.REJECTED_FLAGS,
+                "draft_length needs draft_layers, or a draft_model in the system section",
+            )
         if int(config.get("tensor_parallel", 1)) > 1 and bits == 4:
             return Failure(
                 Cause.REJECTED_FLAGS, "packed 4-bit weights cannot be split: tensor_parallel must be 1"
@@ -158,6 +173,8 @@ class TransformersSystem:
             batch_size=int(config.get("batch_size", 1)),
             quantization_bits=int(config.get("quantization_bits", 16)),
             draft_length=int(config.get("draft_length", 0)),
+            draft_layers=int(config.get("draft_layers", 0)),
+            kv_cache_bits=int(config.get("kv_cache_bits", 16)),
             tensor_parallel=int(config.get("tensor_parallel", 1)),
             threads=int(config.get("threads", 0)),
         )
@@ -171,11 +188,14 @@ class TransformersSystem:
             )
         return options
 
-    def command(self, config: Config, scratch: Path) -> Command:
-        """Return the server process; ``tiny`` is made first on a node that does not have it."""
-        options = self.options(config)
-        if self.model == TINY and not Path(options.model).exists():
+    def prepare_node(self) -> None:
+        """Make ``tiny`` on a node that does not have it."""
+        if self.model == TINY:
             _make_tiny(lambda _: None)
+
+    def command(self, config: Config, scratch: Path) -> Command:
+        """Return the server process."""
+        options = self.options(config)
         threads = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
         package = str(Path(__file__).resolve().parents[3])  # works from a bare checkout too
         path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))

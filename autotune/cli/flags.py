@@ -1,0 +1,64 @@
+"""The command that shows the flags of a serving engine, and what changed in an installed one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from autotune.cli.options import json_option
+from autotune.cli.output import echo, echo_json
+from autotune.errors import SpecError, did_you_mean
+
+
+@click.command()
+@click.argument("engine")
+@click.option(
+    "--installed",
+    metavar="PROGRAM",
+    help="Ask an installed engine instead and say what drifted: the Python that has it, or its program.",
+)
+@click.option("--write", type=click.Path(dir_okay=False, path_type=Path), help="Write the table to a file.")
+@json_option
+def flags(engine: str, installed: str | None, write: Path | None, as_json: bool) -> int:
+    """Show the flags of ENGINE that a search space may use.
+
+    With --installed, compare them with an installed engine: 0 if nothing drifted, 1 if something did.
+    """
+    from autotune.report.text import cut
+    from autotune.systems.served.drift import HELP, PROBED, drift
+    from autotune.systems.served.drift import installed as ask
+    from autotune.systems.served.flags import table
+
+    known = (*PROBED, *HELP)
+    if engine not in known:
+        raise SpecError(
+            f"no flags are known of {engine!r}; allowed: {', '.join(known)}", hint=did_you_mean(engine, known)
+        )
+    shipped = table(engine)
+    shown = shipped if installed is None else ask(engine, installed)
+    if write is not None:
+        write.write_text(shown.to_json(), encoding="utf-8")
+    if installed is None:
+        if as_json:
+            echo_json(
+                {
+                    name: {"flag": f.flag, "kind": f.kind, "default": f.default}
+                    for name, f in shown.flags.items()
+                }
+            )
+            return 0
+        echo(f"{engine} {shown.version}, from {shown.source}")
+        size = max(len(name) for name in shown.flags)
+        for name, flag in sorted(shown.flags.items()):
+            default = "" if flag.default is None else f" [{flag.default}]"
+            echo(cut(f"{name.ljust(min(size, 40))}  {flag.kind}{default}  {flag.help}".rstrip(), 100))
+        return 0
+    changes = drift(shipped, shown)
+    if as_json:
+        echo_json({"shipped": shipped.version, "installed": shown.version, "changes": changes})
+    else:
+        echo(f"{engine}: {shipped.version} shipped, {shown.version} installed, {len(changes)} changes")
+        for line in changes:
+            echo(f"  {line}")
+    return 1 if changes else 0

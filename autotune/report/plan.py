@@ -1,0 +1,212 @@
+"""What running a study file would do, before anything is launched: what ``autotune check`` prints."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from autotune.core.allowed import Count
+from autotune.core.trial import Config
+from autotune.ledger import Ledger
+from autotune.measure.steady_state import MOST_TIME
+from autotune.measure.workload import Workload
+from autotune.report.text import show_config, show_seconds, wrap
+from autotune.spec.study_file import StudySpec
+from autotune.systems.base import System, launched_config
+from autotune.systems.registry import build_system
+
+SAMPLES = 3
+_STARTUP_S = (10.0, 120.0)  # seconds to come up: a small model on a laptop, a large one on GPUs
+_SCRATCH = Path("SCRATCH")  # stands for the attempt's folder, which is made when it starts
+_WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Say what one configuration would launch.
+
+    Args:
+        config: Of the trial.
+        argv: The process, as a list of arguments; empty without a system.
+        files: Configuration files beside it, by name.
+        problem: Why it would be refused before launching; empty if it would not.
+    """
+
+    config: Config
+    argv: tuple[str, ...] = ()
+    files: Mapping[str, str] | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Say what running a study file would do.
+
+    Args:
+        spec: The study file.
+        count: Of the allowed configurations.
+        excluded: Share of the configurations that each constraint alone excludes, in [0, 1].
+        default: The first trial.
+        samples: Random other ones.
+        measured: Whether the system can be launched and measured, not only planned.
+        seconds: Shortest and longest time expected for the whole budget.
+        seconds_from: What that expectation rests on.
+    """
+
+    spec: StudySpec
+    count: Count
+    excluded: tuple[float, ...]
+    default: Launch
+    samples: tuple[Launch, ...]
+    measured: bool
+    seconds: tuple[float, float]
+    seconds_from: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        spec = self.spec
+        return {
+            "name": spec.name,
+            "configurations": {
+                "count": self.count.value,
+                "exact": self.count.exact,
+                "error": self.count.error,
+            },
+            "parameters": list(spec.space.names),
+            "constraints": [
+                {"text": text, "excluded": share}
+                for text, share in zip(spec.space.constraints, self.excluded, strict=True)
+            ],
+            "default": dict(self.default.config),
+            "objective": spec.objective.to_dict(),
+            "budget": {"trials": spec.budget.trials, "seconds": spec.budget.time_s},
+            "expected_seconds": {"low": self.seconds[0], "high": self.seconds[1], "from": self.seconds_from},
+            "engine": dict(spec.engine),
+            "system": spec.system.get("use"),
+            "measured": self.measured,
+            "launches": [
+                {
+                    "config": dict(x.config),
+                    "argv": list(x.argv),
+                    "files": dict(x.files or {}),
+                    "problem": x.problem,
+                }
+                for x in (self.default, *self.samples)
+            ],
+        }
+
+
+def make_plan(spec: StudySpec, store: Path) -> Plan:
+    """Return the plan of a study file.
+
+    Args:
+        spec: The study file.
+        store: Folder of the ledger, whose earlier trials of the study tell how long one takes.
+    """
+    system = build_system(spec.system) if spec.system else None
+    rng = np.random.default_rng(int(spec.engine.get("seed", 0)))
+    default = spec.space.default_config
+    others = [config for config in spec.space.sample(SAMPLES + 1, rng) if config != default][:SAMPLES]
+    seconds, rests_on = _expected_seconds(spec, store)
+    return Plan(
+        spec=spec,
+        count=spec.space.count(),
+        excluded=tuple(spec.space.excluded()),
+        default=_launch(spec, system, default),
+        samples=tuple(_launch(spec, system, config) for config in others),
+        measured=system is not None and getattr(system, "measured", True),
+        seconds=seconds,
+        seconds_from=rests_on,
+    )
+
+
+def _launch(spec: StudySpec, system: System | None, config: Config) -> Launch:
+    if system is None:
+        return Launch(config)
+    values = launched_config(system, config, spec.space.derived)
+    failure = system.check(values)
+    if failure is not None:
+        return Launch(config, problem=f"{failure.cause.value}: {failure.message}")
+    files = getattr(system, "files", None)
+    argv = system.command(values, _SCRATCH).argv
+    return Launch(config, tuple(argv), files(values) if files is not None else None)
+
+
+def _expected_seconds(spec: StudySpec, store: Path) -> tuple[tuple[float, float], str]:
+    """Return the shortest and the longest time expected for all trials and confirmations."""
+    trials = spec.budget.trials + 2 * spec.budget.confirm
+    parallel = 1 if spec.budget.parallel == "auto" else int(spec.budget.parallel)
+    seen = _seconds_of_earlier_trials(spec, store)
+    if seen:
+        low = high = mean(seen)
+        rests_on = f"{show_seconds(low)} a trial, as {len(seen)} measured ones took"
+    else:
+        time = Workload.from_dict(spec.workload).time
+        low, high = _STARTUP_S[0] + 0.1 * time, _STARTUP_S[1] + (1 + MOST_TIME) * time
+        rests_on = f"{show_seconds(low)} to {show_seconds(high)} a trial: start-up, warm-up, measuring"
+    bounds = [one * trials / parallel for one in (low, high)]
+    if spec.budget.time_s is not None:
+        bounds = [min(bound, spec.budget.time_s) for bound in bounds]
+    return (bounds[0], bounds[1]), rests_on
+
+
+def _seconds_of_earlier_trials(spec: StudySpec, store: Path) -> list[float]:
+    path = store / "ledger.sqlite"
+    if not path.exists():
+        return []
+    with Ledger.open(path, create=False, read_only=True) as ledger:
+        if ledger.study(spec.name) is None:
+            return []
+        measurements = [trial.measurement for trial in ledger.trials(spec.name)]
+    return [m.seconds for m in measurements if m is not None and m.metrics]
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Return the plan as lines for people, 80 columns wide where a command can be broken."""
+    spec, space = plan.spec, plan.spec.space
+    low, high = (show_seconds(seconds) for seconds in plan.seconds)
+    budget = f"{spec.budget.trials} trials" + (
+        f" and {2 * spec.budget.confirm} confirmations" if spec.budget.confirm else ""
+    )
+    if spec.budget.time_s is not None:
+        budget += f", at most {show_seconds(spec.budget.time_s)}"
+    rows = [
+        ("study", spec.name),
+        ("space", f"{plan.count} configurations of {len(space)} parameters"),
+        ("objective", str(spec.objective)),
+        ("budget", budget),
+        ("time", f"{low if low == high else f'{low} to {high}'} ({plan.seconds_from})"),
+        ("engine", str(spec.engine.get("use", ""))),
+        ("system", str(spec.system.get("use", "none")) + ("" if plan.measured else _unmeasured(spec))),
+    ]
+    lines = _table(rows)
+    if space.constraints:
+        lines += ["", "constraints, and the share of configurations that each alone excludes:"]
+        shares = [f"{share:.1%}" for share in plan.excluded]
+        lines += [f"  {share:>6}  {text}" for share, text in zip(shares, space.constraints, strict=True)]
+    for title, launch in (
+        ("default", plan.default),
+        *((f"sample {i + 1}", x) for i, x in enumerate(plan.samples)),
+    ):
+        lines += ["", *_table([(title, show_config(launch.config))])]
+        if launch.problem:
+            lines += _table([("refused", launch.problem)])
+        if launch.argv:
+            lines += _table([("launches", shlex.join(launch.argv))])
+        for name, text in (launch.files or {}).items():
+            lines += [f"{name}:", *(f"  {line}" for line in text.splitlines())]
+    return lines
+
+
+def _unmeasured(spec: StudySpec) -> str:
+    return "; it is planned only, not measured yet" if spec.system else ""
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    return [line for key, text in rows for line in wrap(f"{key:<9} {text}", _WIDTH, indent=" " * 10)]

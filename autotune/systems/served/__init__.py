@@ -1,0 +1,1 @@
+"""Systems that are served: how a configuration becomes the command line of each engine."""

@@ -1,0 +1,128 @@
+"""What an engine's flags are: spelling, kind, default and choices, from a table made by asking the engine.
+
+The tables in ``tables/`` are data: one JSON file per engine, of one version. ``autotune flags ENGINE
+--installed PROGRAM`` says how an installed engine differs from it; with ``--write FILE`` it makes a new one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from autotune.core.trial import Value
+from autotune.errors import did_you_mean
+
+KINDS = ("int", "float", "text", "json", "toggle", "switch")
+"""``toggle``: ``--x`` and ``--no-x``, or a truth value; ``switch``: ``--x`` or nothing."""
+
+AUTO = "auto"
+"""Value of a parameter that leaves the choice to the engine: the flag is left out."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Describe one flag.
+
+    Args:
+        name: Its name as a parameter: no leading dashes, underscores.
+        flag: As it is written on the command line, in the environment or in a configuration file.
+        kind: One of :data:`KINDS`.
+        default: Of the engine; ``None`` where the engine decides at start-up.
+        choices: Allowed texts; ``None`` where any value of the kind is.
+        help: First sentence of the engine's own help.
+    """
+
+    name: str
+    flag: str
+    kind: str
+    default: Value | None = None
+    choices: tuple[str, ...] | None = None
+    help: str = ""
+
+    def refuses(self, value: Any) -> str:
+        """Return why the engine's own parser would refuse ``value``; empty if it would not."""
+        if value == AUTO and self.default is None:
+            return ""
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if self.kind in ("toggle", "switch"):
+            return "" if isinstance(value, bool) else f"takes true or false, found {value!r}"
+        if self.kind == "int" and not (number and float(value).is_integer()):
+            return f"takes a whole number, found {value!r}"
+        if self.kind == "float" and not number:
+            return f"takes a number, found {value!r}"
+        if self.choices is not None and str(value) not in self.choices:
+            near = did_you_mean(str(value), self.choices)
+            return f"cannot be {value!r}; allowed: {', '.join(self.choices)}" + (f"; {near}" if near else "")
+        return ""
+
+    def is_left_out(self, value: Any) -> bool:
+        """Return whether ``value`` leaves the choice to the engine."""
+        return value == AUTO and self.default is None and AUTO not in (self.choices or ())
+
+    def words(self, value: Any) -> list[str]:
+        """Return the command-line words that set the flag."""
+        if self.is_left_out(value):
+            return []
+        if self.kind == "switch":
+            return [self.flag] if value else []
+        if self.kind == "toggle":
+            return [self.flag if value else "--no-" + self.flag.removeprefix("--")]
+        return [self.flag, plain(value)]
+
+
+@dataclass(frozen=True)
+class FlagTable:
+    """Hold the flags of one engine at one version.
+
+    Args:
+        engine: Its name.
+        version: That the table was made from.
+        source: What was asked.
+        flags: By name.
+    """
+
+    engine: str
+    version: str
+    source: str
+    flags: Mapping[str, Flag]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FlagTable:
+        """Read what :meth:`to_json` or an engine's probe wrote."""
+        flags = {
+            name: Flag(name, **{**entry, "choices": tuple(entry["choices"]) if entry["choices"] else None})
+            for name, entry in data["flags"].items()
+        }
+        return cls(data["engine"], data["version"], data["source"], flags)
+
+    def to_json(self) -> str:
+        """Return the text of a table's file: one flag a line, so that a new version reads as a short diff."""
+        lines = []
+        for name, flag in sorted(self.flags.items()):
+            entry = {key: getattr(flag, key) for key in ("flag", "kind", "default", "choices", "help")}
+            lines.append(f"  {json.dumps(name)}: {json.dumps(entry)}")
+        head = "".join(
+            f"{json.dumps(key)}: {json.dumps(getattr(self, key))},\n"
+            for key in ("engine", "version", "source")
+        )
+        return "{" + head + '"flags": {\n' + ",\n".join(lines) + "\n}}\n"
+
+
+@cache
+def table(engine: str) -> FlagTable:
+    """Return the table of an engine that ships one."""
+    text = (files("autotune.systems.served") / "tables" / f"{engine}.json").read_text(encoding="utf-8")
+    return FlagTable.from_dict(json.loads(text))
+
+
+def plain(value: Any) -> str:
+    """Return a value as an engine reads it: ``true``, ``0.9``, compact JSON for a mapping."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping | list):
+        return json.dumps(value, separators=(",", ":"))
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

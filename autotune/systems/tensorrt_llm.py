@@ -1,0 +1,26 @@
+"""TensorRT-LLM: ``trtllm-serve``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from autotune.core.trial import Config
+from autotune.systems.served.system import ServedSystem
+
+
+class TensorRTLLMSystem(ServedSystem):
+    """Serve with TensorRT-LLM."""
+
+    name: ClassVar[str] = "tensorrt_llm"
+    program: ClassVar[tuple[str, ...]] = ("trtllm-serve",)
+    aliases: ClassVar[dict[str, str]] = {
+        "tensor_parallel": "tensor_parallel_size",
+        "pipeline_parallel": "pipeline_parallel_size",
+        "expert_parallel": "moe_expert_parallel_size",
+    }
+    gpus: ClassVar[tuple[str, ...]] = ("tensor_parallel", "pipeline_parallel")
+
+    def rules(self, config: Config) -> str:
+        """Name combinations that TensorRT-LLM refuses."""
+        experts, ranks = int(config.get("expert_parallel", 1)), int(config.get("tensor_parallel", 1))
+        return f"expert_parallel {experts} does not divide tensor_parallel {ranks}" if ranks % experts else ""
