@@ -99,6 +99,8 @@ class Listed(_Weighed):
                 isinstance(raw, str) and (raw == str(value) or same_number(raw, value))
             ):
                 return value
+            if isinstance(value, str) and isinstance(raw, int | float) and show(raw) == value:
+                return value  # a label that reads as a number, such as 32 beside auto
         hint = did_you_mean(str(raw), [str(value) for value in self.values])
         raise SpecError(f"{self.name} cannot be {raw!r}; allowed: {self.allowed()}", hint=hint)
 

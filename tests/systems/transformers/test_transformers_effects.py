@@ -62,6 +62,26 @@ def test_drafting_accepts_real_tokens_and_changes_no_answer(observed):
     assert [count for _, count in plain["records"][0].arrivals] == [1] * 20
 
 
+def test_the_first_layers_can_draft_for_the_whole_model(observed):
+    plain, drafted = observed(quantization_bits=16), observed(draft_length=3, draft_layers=2)
+    assert drafted["tokens"] == plain["tokens"]
+    assert "draft" not in drafted["facts"]["weight_bytes"]  # no second model was loaded
+    assert 1.0 < drafted["metrics"]["acceptance_length"].value <= 4.0
+    (record,) = drafted["records"]
+    assert record.output_tokens == 20
+    assert len(record.arrivals) < 20
+    with_model = observed(draft_length=3)
+    assert drafted["metrics"]["acceptance_rate"].value != with_model["metrics"]["acceptance_rate"].value
+
+
+def test_fewer_bits_of_the_kv_cache_are_what_is_kept(observed):
+    plain, quantized = observed(quantization_bits=16), observed(kv_cache_bits=4)
+    assert "kv_cache" not in plain["facts"]
+    assert quantized["facts"]["kv_cache"] == {"kind": "QuantizedCache", "bits": 4}
+    assert observed(kv_cache_bits=2)["facts"]["kv_cache"]["bits"] == 2
+    assert len(quantized["tokens"][0]) == 20
+
+
 def test_tensor_parallelism_splits_the_weights_over_real_processes(system, observed, tmp_path):
     alone = observed(quantization_bits=16)
     with launched(system, {"tensor_parallel": 2}, tmp_path) as (driver, process):

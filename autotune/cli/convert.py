@@ -1,0 +1,32 @@
+"""The command that turns a file of another tool into a study file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from autotune.cli.output import echo, echo_error
+
+
+@click.command()
+@click.argument("source")
+@click.option("--from", "format_name", metavar="FORMAT", help="wandb, auto-tune-vllm, optuna or vllm-sweep.")
+@click.option("--study", help="Name of the study within an Optuna storage.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
+def convert(source: str, format_name: str | None, study: str | None, output: Path | None) -> None:
+    """Turn SOURCE, a file of another tool, into a study file.
+
+    Reads W&B sweep files, auto-tune-vllm studies, parameter files of `vllm bench sweep`, and Optuna studies
+    (a storage, or distributions as JSON). What has no equivalent is said line by line.
+    """
+    from autotune.convert.formats import convert as read
+
+    found = read(source, format_name=format_name, study=study)
+    if output is None:
+        echo(found.to_yaml().rstrip())
+        return
+    output.write_text(found.to_yaml(), encoding="utf-8")
+    for line in found.notes:
+        echo_error(line)
+    echo(f"{output}: {len(found.study['parameters'])} parameters; see `autotune check {output}`")

@@ -1,0 +1,1 @@
+"""From files that people already have to study files of ours: one module per format."""

@@ -1,0 +1,73 @@
+"""The formats that can be read, told apart by what is in them; adding one is a module and a line here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Protocol
+
+from autotune.convert import auto_tune_vllm, optuna, vllm_sweep, wandb
+from autotune.convert.base import Conversion
+from autotune.errors import SpecError, did_you_mean
+from autotune.spec.yaml_text import Document, parse_text, read_text
+
+
+class Format(Protocol):
+    """What a module of a format offers."""
+
+    NAME: str
+
+    def recognizes(self, document: Document) -> bool:
+        """Return whether a document is of the format."""
+
+    def convert(self, document: Document) -> Conversion:
+        """Return the study of a document."""
+
+
+_MODULES: tuple[Format, ...] = (wandb, auto_tune_vllm, optuna, vllm_sweep)
+FORMATS: dict[str, Format] = {module.NAME: module for module in _MODULES}
+_DATABASES = (".db", ".sqlite", ".sqlite3", ".log", ".journal")
+
+
+def convert(source: str, *, format_name: str | None = None, study: str | None = None) -> Conversion:
+    """Return a foreign file as a study of ours.
+
+    Args:
+        source: Its path, or the address of an Optuna storage.
+        format_name: One of :data:`FORMATS`; found out from the content when it is not given.
+        study: Name of the study within an Optuna storage.
+
+    Raises:
+        SpecError: The file is of no known format, or wrong.
+        EnvironmentProblem: A storage cannot be read.
+    """
+    if format_name is not None and format_name not in FORMATS:
+        hint = did_you_mean(format_name, FORMATS)
+        raise SpecError(f"unknown format {format_name!r}; allowed: {', '.join(FORMATS)}", hint=hint)
+    if "://" in source or Path(source).suffix in _DATABASES:
+        return optuna.convert_storage(optuna.read_storage(source, study))
+    document = read_document(source)
+    if format_name is not None:
+        return FORMATS[format_name].convert(document)
+    for module in FORMATS.values():
+        if module.recognizes(document):
+            return module.convert(document)
+    raise SpecError(
+        f"{source}: of no known format; allowed: {', '.join(FORMATS)}", hint="name it with --from"
+    )
+
+
+def read_document(source: str) -> Document:
+    """Return a YAML or JSON file; a JSON list stands under one key."""
+    text = read_text(Path(source))
+    if text.lstrip()[:1] not in ("[", "{"):
+        return parse_text(text, source)
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        if text.lstrip()[:1] == "{":
+            return parse_text(text, source)  # YAML may begin with a brace as well
+        raise SpecError(f"{source}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
+    except RecursionError:
+        raise SpecError(f"{source}: nested too deep") from None
+    return Document(data if isinstance(data, dict) else {vllm_sweep.LIST: data}, source)

@@ -1,0 +1,132 @@
+"""Optuna: a study in its storage, or a JSON file of distributions by name.
+
+The JSON is what ``optuna.distributions.distribution_to_json`` writes for each parameter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autotune.convert.base import Conversion, Entry, listed, mapping_at, ranged
+from autotune.core.parameter.base import read_number
+from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
+from autotune.spec.yaml_text import Document
+
+NAME = "optuna"
+_LEGACY = {
+    "UniformDistribution": {},
+    "LogUniformDistribution": {"log": True},
+    "DiscreteUniformDistribution": {},
+    "IntUniformDistribution": {},
+    "IntLogUniformDistribution": {"log": True},
+}
+"""Names that Optuna 2 wrote, with what they implied."""
+
+
+def recognizes(document: Document) -> bool:
+    """Return whether every entry of a document is a distribution."""
+    entries = list(document.data.values())
+    return bool(entries) and all(
+        isinstance(e, Mapping) and {"name", "attributes"} <= e.keys() for e in entries
+    )
+
+
+def convert(document: Document) -> Conversion:
+    """Return the space of a file of distributions."""
+    out = Conversion(document)
+    for name, entry in document.data.items():
+        _add(out, name, entry)
+    return out.finish()
+
+
+def read_storage(url: str, study: str | None) -> Document:
+    """Return the distributions of a study in a storage, with its directions.
+
+    Args:
+        url: ``sqlite:///study.db``, another database's address, or the path of a SQLite file or a journal.
+        study: Its name; may be left out when the storage has one only.
+
+    Raises:
+        EnvironmentProblem: The storage cannot be read.
+        SpecError: There is no such study.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = _storage(url)
+        names = optuna.get_all_study_names(storage)
+        chosen = study or (names[0] if len(names) == 1 else None)
+        if chosen is None or chosen not in names:
+            what = f"no study {study!r}" if study else "which study?"
+            raise SpecError(
+                f"{url}: {what}; it has: {', '.join(names)}",
+                hint=did_you_mean(study, names) if study else "name it with --study",
+            )
+        found = optuna.load_study(study_name=chosen, storage=storage)
+        trials = found.get_trials(deepcopy=False)
+    except SpecError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a storage fails in as many ways as there are databases
+        raise EnvironmentProblem(f"cannot read the Optuna storage {url}: {error}") from None
+    entries: dict[str, Any] = {}
+    for trial in trials:
+        for name, distribution in trial.distributions.items():
+            entries[name] = json.loads(optuna.distributions.distribution_to_json(distribution))
+    document = Document(entries, f"{url} ({chosen})")
+    metrics = found.metric_names or [f"value{i or ''}" for i in range(len(found.directions))]
+    goals: dict[str, list[str]] = {}
+    for metric, direction in zip(metrics, found.directions, strict=True):
+        goals.setdefault("maximize" if direction.name == "MAXIMIZE" else "minimize", []).append(metric)
+    document.data["\0study"] = {"name": chosen, "goals": goals}
+    return document
+
+
+def convert_storage(document: Document) -> Conversion:
+    """Return the study that :func:`read_storage` read."""
+    about = document.data.pop("\0study")
+    out = Conversion(document)
+    out.study["name"] = "".join(c if c.isalnum() or c in "._-" else "-" for c in about["name"])[:64]
+    for name, entry in document.data.items():
+        _add(out, name, entry)
+    out.study["objective"] = {
+        key: names[0] if len(names) == 1 else names for key, names in about["goals"].items()
+    }
+    return out.finish()
+
+
+def _storage(url: str) -> Any:
+    import optuna
+
+    path = Path(url)
+    if path.is_file() and path.suffix in (".log", ".jsonl", ".journal"):
+        return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(url))
+    return f"sqlite:///{path.resolve()}" if path.is_file() else url
+
+
+def _add(out: Conversion, name: str, entry: Any) -> None:
+    data = mapping_at(out, entry, (name,))
+    kind = str(data.get("name"))
+    attributes = mapping_at(out, data.get("attributes"), (name, "attributes"))
+    found = _parameter(out, name, kind, attributes)
+    if found is not None:
+        out.add((name,), name, found)
+
+
+def _parameter(out: Conversion, name: str, kind: str, attributes: Mapping[str, Any]) -> Entry | None:
+    if kind == "CategoricalDistribution":
+        choices = attributes.get("choices", [])
+        if None in choices:
+            out.note((name,), f"the choice None of {name!r} has no equivalent; it is called 'none'")
+        return listed(["none" if choice is None else choice for choice in choices])
+    known = {"FloatDistribution": {}, "IntDistribution": {}, **_LEGACY}.get(kind)
+    low, high = (read_number(attributes.get(key)) for key in ("low", "high"))
+    if known is None or low is None or high is None:
+        out.note((name,), f"distribution {kind!r} of {name!r} has no equivalent; it is left out")
+        return None
+    log = str(attributes.get("log", known.get("log", False))).lower() == "true"
+    step = read_number(attributes.get("step", attributes.get("q")))
+    return ranged(low, high, whole=kind.startswith("Int"), step=step, log=log)

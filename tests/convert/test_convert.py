@@ -1,0 +1,152 @@
+"""Files of other tools become study files, and what is lost is said line by line."""
+
+import json
+import warnings
+from pathlib import Path
+
+import optuna
+import pytest
+
+from autotune.convert.formats import FORMATS, convert
+from autotune.core.space import Space
+from autotune.errors import EnvironmentProblem, SpecError
+from autotune.sections import read_study
+from autotune.spec.load import load_study_file
+
+FILES = Path(__file__).parent / "files"
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", ["sweep.yaml", "auto_tune_vllm.yaml", "serve_params.json"])
+def test_a_file_becomes_exactly_this_study(name, request, monkeypatch, tmp_path):
+    monkeypatch.chdir(FILES)
+    text = convert(name).to_yaml()
+    golden = GOLDEN / f"{Path(name).stem}.yaml"
+    if not golden.exists() and request.config.getoption("--write-golden"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert text == golden.read_text()
+    (tmp_path / "study.yaml").write_text(text)
+    spec = load_study_file(tmp_path / "study.yaml")
+    assert spec.space.count().value > 0
+
+
+def test_what_the_sweep_said_is_what_is_searched():
+    space = Space.from_dict(convert(str(FILES / "sweep.yaml")).study["parameters"])
+    assert space["max_num_seqs"].levels == (16, 64, 256)
+    assert space["enable_prefix_caching"].levels == (False, True)
+    assert space["max_num_batched_tokens"].levels[:2] == (1024, 1536)
+    assert space["max_num_batched_tokens"].levels[-1] == 8192
+    assert space["temperature"].scale == "log10"
+    assert space["penalty"].low == pytest.approx(0.1353, rel=1e-3)
+    assert space["draft_length"].type_name == "int"
+    assert space["kv_cache_dtype"].belief() == pytest.approx((0.3, 0.7))
+    assert max(space["offset"].belief()) == space["offset"].belief()[len(space["offset"].levels) // 2]
+
+
+def test_a_study_of_auto_tune_vllm_can_be_checked(tmp_path):
+    (tmp_path / "study.yaml").write_text(convert(str(FILES / "auto_tune_vllm.yaml")).to_yaml())
+    spec = read_study(tmp_path / "study.yaml")
+    assert spec.system["model"] == "Qwen/Qwen3-30B-A3B-FP8"
+    assert str(spec.objective) == "maximize output_throughput and minimize ttft.p95"
+    assert spec.budget.trials == 100
+    assert spec.space["long_prefill_token_threshold"].levels[1] == 512
+
+
+def test_a_sweep_of_all_combinations_needs_no_list(tmp_path):
+    path = tmp_path / "params.json"
+    path.write_text(json.dumps([{"max_num_seqs": n, "block_size": b} for n in (8, 16) for b in (16, 32)]))
+    study = convert(str(path)).study
+    assert "configurations" not in study
+    assert study["parameters"]["max_num_seqs"] == {"type": "ordinal", "values": [8, 16]}
+    path.write_text(
+        json.dumps({"small": {"max_num_seqs": 8}, "large": {"max_num_seqs": 64, "block_size": 32}})
+    )
+    found = convert(str(path))
+    assert found.study["parameters"]["block_size"]["values"] == ["auto", "32"]
+    assert any("not in every entry" in line for line in found.notes)
+
+
+DISTRIBUTIONS = {
+    "batch": optuna.distributions.IntDistribution(8, 64, step=8),
+    "tokens": optuna.distributions.IntDistribution(512, 8192, log=True),
+    "memory": optuna.distributions.FloatDistribution(0.7, 0.95, step=0.05),
+    "rate": optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
+    "dtype": optuna.distributions.CategoricalDistribution(["auto", "fp8", None]),
+    "eager": optuna.distributions.CategoricalDistribution([True, False]),
+    "bits": optuna.distributions.CategoricalDistribution([16, 4, 8]),
+}
+
+
+def check_distributions(study):
+    space = Space.from_dict(study["parameters"])
+    assert space["batch"].levels == tuple(range(8, 65, 8))
+    assert (space["tokens"].scale, space["tokens"].low) == ("log2", 512)
+    assert space["memory"].levels == (0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+    assert space["rate"].scale == "log10"
+    assert space["dtype"].levels == ("auto", "fp8", "none")
+    assert space["eager"].type_name == "bool"
+    assert space["bits"].levels == (4, 8, 16)
+
+
+def test_distributions_of_optuna_in_a_file(tmp_path):
+    path = tmp_path / "distributions.json"
+    texts = {name: optuna.distributions.distribution_to_json(d) for name, d in DISTRIBUTIONS.items()}
+    path.write_text(json.dumps({name: json.loads(text) for name, text in texts.items()}))
+    found = convert(str(path))
+    check_distributions(found.study)
+    assert found.notes == [f"{path}: the choice None of 'dtype' has no equivalent; it is called 'none'"]
+
+
+def test_a_study_in_an_optuna_storage(tmp_path):
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = tmp_path / "tuning.db"
+    url = f"sqlite:///{path}"
+    study = optuna.create_study(study_name="serving", storage=url, directions=["maximize", "minimize"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["throughput", "latency"])
+    study.add_trial(optuna.trial.create_trial(
+        params={
+            "batch": 8, "tokens": 512, "memory": 0.7, "rate": 0.1, "dtype": "auto", "eager": True, "bits": 4
+        },
+        distributions=DISTRIBUTIONS, values=[1.0, 2.0],
+    ))  # fmt: skip
+    for source in (str(path), url):
+        found = convert(source)
+        check_distributions(found.study)
+        assert found.study["name"] == "serving"
+        assert found.study["objective"] == {"maximize": "throughput", "minimize": "latency"}
+    optuna.create_study(study_name="other", storage=url)
+    with pytest.raises(SpecError, match=r"which study\?; it has: .*serving"):
+        convert(str(path))
+    with pytest.raises(SpecError, match="did you mean 'serving'"):
+        convert(str(path), study="servin")
+    with pytest.raises(EnvironmentProblem, match="cannot read the Optuna storage"):
+        convert(f"sqlite:///{tmp_path}/nowhere/x.db")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\n", r"x\.yaml: of no known format; allowed: wandb, auto-tune-vllm, optuna, vllm-sweep"),
+        ("[1, 2", r"x\.yaml:1:6: not valid JSON"),
+        ("method: grid\nparameters: {lr: {distribution: uniform, min: low, max: 1}}\n",
+         r"x\.yaml:2:47: min must be a number, found 'low'"),
+        ("method: grid\nparameters: {a: {distribution: beta}}\n",
+         r"no parameter could be converted\n  x\.yaml:2:18: distribution 'beta' has no equivalent"),
+        ("optimization: {objective: {metric: speed}}\nstudy: {}\nparameters: {a: {min: 1, max: 2}}\n",
+         r"x\.yaml:1:27: unknown metric"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_one_clear_error(text, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text(text)
+    with pytest.raises(SpecError, match=message):
+        convert("x.yaml")
+
+
+def test_an_unknown_format_is_named():
+    with pytest.raises(SpecError, match="did you mean 'wandb'"):
+        convert("x.yaml", format_name="wanb")
+    assert list(FORMATS) == ["wandb", "auto-tune-vllm", "optuna", "vllm-sweep"]

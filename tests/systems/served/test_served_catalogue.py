@@ -1,0 +1,97 @@
+"""Every shipped space is loaded, counted, sampled and turned into command lines; every flag exists."""
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autotune.spec.catalogue import entries, find, names
+from autotune.spec.load import load_objective, load_space
+from autotune.spec.yaml_text import parse_text
+from autotune.systems.base import launched_config
+from autotune.systems.registry import build_system
+from autotune.systems.served.system import ServedSystem
+
+GOLDEN = Path(__file__).parent / "golden"
+SPACES = names("search_spaces")
+
+
+def read(name):
+    """Return a shipped space, and its system or ``None``."""
+    file = find("search_spaces", name)
+    section = parse_text(file.read_text(), str(file)).data.get("system")
+    model = {} if section and section["use"] == "transformers" else {"model": "MODEL"}
+    return load_space(file), build_system({**model, **section}) if section else None
+
+
+def test_the_catalogue_has_what_people_come_for():
+    assert set(SPACES) >= {
+        "vllm", "sglang", "llama_cpp", "tensorrt_llm", "transformers", "openvino", "onnxruntime", "triton",
+        "ollama", "cpu_inference", "speculative_decoding", "quantization", "kv_cache", "moe",
+        "inference_time_compute",
+    }  # fmt: skip
+    assert set(names("objectives")) == {
+        "latency", "throughput", "goodput", "cost", "energy", "latency_throughput", "quality_guarded",
+        "effectiveness_efficiency",
+    }  # fmt: skip
+    for kind in ("search_spaces", "objectives"):
+        for name, line in entries(kind).items():
+            assert 20 < len(line) <= 110, (name, line)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_space_is_counted_sampled_and_turned_into_commands(name, request, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")  # where the small model would lie: part of its command
+    space, system = read(name)
+    assert space.count().value > 100
+    sample = space.sample(50, np.random.default_rng(0))
+    assert len(sample) == 50
+    for parameter in space:
+        assert parameter.description, parameter.name
+        assert parameter.default is not None, parameter.name
+    if system is None:
+        return
+    lines = []
+    for i, config in enumerate([space.default_config, *sample]):
+        values = launched_config(system, config, space.derived)
+        assert system.check(values) is None, (config, system.check(values))
+        argv = system.deploy(values)
+        assert all(isinstance(word, str) and word for word in argv)
+        if i < 4:
+            lines.append(shlex.join(argv))
+            files = system.files(values) if isinstance(system, ServedSystem) else {}
+            lines += [f"{file}:\n{text}" for file, text in files.items()]
+    golden = GOLDEN / f"{name}.txt"
+    found = "\n".join(lines) + "\n"
+    if not golden.exists() and request.config.getoption("--write-golden"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(found)
+    assert found == golden.read_text()
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_defaults_are_the_engines_own_or_say_why_not(name):
+    space, system = read(name)
+    if not isinstance(system, ServedSystem):
+        return
+    flags = system.table.flags
+    for parameter in space:
+        flag = flags.get(system.aliases.get(parameter.name, parameter.name))
+        if flag is None or flag.default is None or str(flag.default) == str(parameter.default):
+            continue
+        assert "the engine's" in parameter.description, (parameter.name, flag.default)
+
+
+def test_configurations_of_parallel_systems_say_how_many_gpus_they_need():
+    _, vllm = read("vllm")
+    assert vllm.resources({"tensor_parallel": 4, "pipeline_parallel": 2})["gpus"] == 8
+    _, llama = read("cpu_inference")
+    assert llama.resources({"threads": 16}) == {"cpus": 16.0}
+
+
+@pytest.mark.parametrize("name", names("objectives"))
+def test_an_objective_is_read_and_written(name):
+    objective = load_objective(find("objectives", name))
+    assert type(objective).from_dict(objective.to_dict()) == objective
+    assert objective.goals

@@ -1,0 +1,76 @@
+"""The engines' own parsers accept what the catalogue sends them, and their flags have not drifted.
+
+Run with ``pytest -m engines``, naming what is installed: ``AUTOTUNE_VLLM``, ``AUTOTUNE_SGLANG``,
+``AUTOTUNE_OPENVINO``, ``AUTOTUNE_TRITON``, ``AUTOTUNE_ONNXRUNTIME`` (the Python that has it),
+``AUTOTUNE_LLAMA_CPP`` (``llama-server``).
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autotune.spec.catalogue import names
+from autotune.systems.base import launched_config
+from autotune.systems.served.drift import drift, installed
+from autotune.systems.served.flags import table
+from autotune.systems.served.system import ServedSystem
+from tests.systems.served.test_served_catalogue import read
+
+pytestmark = [pytest.mark.engines, pytest.mark.timeout(600)]
+PARSERS = Path(__file__).with_name("engine_parsers.py")
+ENGINES = ("vllm", "sglang", "openvino", "onnxruntime", "triton", "llama_cpp")
+
+
+def program(engine):
+    found = os.environ.get(f"AUTOTUNE_{engine.upper()}")
+    if not found:
+        pytest.skip(f"AUTOTUNE_{engine.upper()} names no installed {engine}")
+    return found
+
+
+def launches(engine):
+    """Return the default and fifty random launches of every shipped space of an engine."""
+    cases = []
+    for name in names("search_spaces"):
+        space, system = read(name)
+        if not isinstance(system, ServedSystem) or system.name != engine:
+            continue
+        for config in [space.default_config, *space.sample(50, np.random.default_rng(1))]:
+            values = launched_config(system, config, space.derived)
+            cases.append({"argv": system.deploy(values), "files": system.files(values)})
+    return cases
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_flags_have_not_drifted(engine):
+    assert drift(table(engine), installed(engine, program(engine))) == []
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "openvino", "triton"])
+def test_the_engines_parser_accepts_the_catalogue(engine):
+    cases = launches(engine)
+    assert len(cases) >= 51
+    done = subprocess.run(
+        [program(engine), str(PARSERS), engine],
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = json.loads(done.stdout.strip().rpartition("\n")[2])
+    refused = [(answer, case) for answer, case in zip(answers, cases, strict=True) if answer]
+    assert refused == []
+
+
+def test_llama_server_accepts_the_catalogue(tmp_path):
+    for case in launches("llama_cpp"):
+        argv = [program("llama_cpp"), *case["argv"][1:], "--no-webui", "--port", "1"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=tmp_path)
+        # it gets as far as the model, which is not there
+        assert "MODEL" in done.stderr, (case["argv"], done.stderr[-400:])
+        assert "error while handling argument" not in done.stderr
+        assert "invalid argument" not in done.stderr
