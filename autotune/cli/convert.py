@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from autotune.cli.output import echo, echo_error
+from autotune.cli.output import echo
 
 
 @click.command()
@@ -28,5 +29,5 @@ def convert(source: str, format_name: str | None, study: str | None, output: Pat
         return
     output.write_text(found.to_yaml(), encoding="utf-8")
     for line in found.notes:
-        echo_error(line)
+        echo(f"note: {line}", sys.stderr)
     echo(f"{output}: {len(found.study['parameters'])} parameters; see `autotune check {output}`")

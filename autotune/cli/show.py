@@ -97,6 +97,8 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
 
     Search spaces, objectives, systems, engines, metrics, and the studies of the store.
     """
+    from autotune.report.text import wrap
+
     found = {name: _entries(name, store) for name in ((kind,) if kind else KINDS)}
     if as_json:
         echo_json(found)
@@ -105,8 +107,10 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
         if kind is None:
             echo(f"{name}:")
         size = max((len(key) for key in entries), default=0)
+        margin = "" if kind else "  "
         for key, text in entries.items():
-            echo(f"{'' if kind else '  '}{key.ljust(size)}  {text}".rstrip())
+            for line in wrap(f"{key.ljust(size)}  {text}", 80 - len(margin), indent=" " * (size + 2)):
+                echo(f"{margin}{line}".rstrip())
         if not entries:
             echo(f"{'' if kind else '  '}none")
 
@@ -135,7 +139,10 @@ def _described(registry: Registry) -> dict[str, str]:
     result = {}
     for name in registry.names():
         try:
-            text = inspect.getdoc(registry.load(name)) or ""
+            loaded = registry.load(name)
+            text = inspect.getdoc(loaded) or ""
+            if not getattr(loaded, "measured", True):
+                text = f"{text.splitlines()[0].rstrip('.')}: checked and planned, not measured yet"
         except ImportError as error:  # a third party's that lacks something here
             text = f"cannot be loaded: {error}"
         result[name] = text.splitlines()[0].rstrip(".") if text else ""

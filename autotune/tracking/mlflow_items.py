@@ -66,9 +66,10 @@ def study_row(ledger: Ledger, study: str) -> StudyRow:
 
 def read_objective(row: StudyRow, trials: Sequence[Trial]) -> Objective:
     """Return a study's objective, limits relative to the default bound by its measurement."""
-    return ranking.anchored(
-        trials, Objective.from_dict(row.spec["objective"]), Space.from_dict(row.spec["space"])
-    )
+    objective = Objective.from_dict(row.spec["objective"])
+    if not any(limit.relative for limit in objective.limits):
+        return objective  # reading the space costs more than all the rest
+    return ranking.anchored(trials, objective, Space.from_dict(row.spec["space"]))
 
 
 def items_of(ledger: Ledger, row: StudyRow, numbers: Collection[int] | None = None) -> list[Item]:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -141,10 +142,15 @@ def test_check_shows_the_plan_and_launches_nothing(capsys, toy_study, store):
     code, out, _ = run(capsys, "check", path)
     assert code == 0
     assert "15 configurations of 2 parameters" in out
-    assert "command" in out
+    assert "launches" in out
+    assert "sample 3" in out
+    assert all(len(line) <= 80 for line in out.splitlines() if "toy_server.py" not in line)
     assert not (store / "autotune-runs" / "toy").exists()
     data = json.loads(run(capsys, "check", path, "--json", "--set", "budget.trials=9")[1])
-    assert data["configurations"] == {"count": 15, "exact": True}
+    assert data["configurations"] == {"count": 15, "exact": True, "error": 0.0}
+    assert len(data["launches"]) == 4
+    assert data["launches"][0]["config"] == data["default"]
+    assert 0 < data["expected_seconds"]["low"] < data["expected_seconds"]["high"]
     assert data["budget"]["trials"] == 9
 
 
@@ -215,3 +221,80 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 1
+
+
+VLLM = """
+space: vllm
+name: chat
+system: {use: vllm, model: Qwen/Qwen3-8B, flags: {max_model_len: 8192}}
+parameters:
+  draft_length: {high: 2}
+derived:
+  total: tensor_parallel * pipeline_parallel
+constraints:
+  - total <= 4
+budget: {trials: 40, time: 2 h}
+"""
+
+
+def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("chat.yaml").write_text(VLLM)
+    code, out, _ = run(capsys, "check", "chat.yaml")
+    assert code == 0
+    assert "vllm; it is planned only, not measured yet" in out
+    assert " 50.0%  total <= 4" in out
+    assert "vllm serve Qwen/Qwen3-8B --max-model-len 8192 --max-num-seqs 256" in out
+    assert "at most 2 h" in out
+    launches = json.loads(run(capsys, "check", "chat.yaml", "--json")[1])["launches"]
+    for launch in launches:
+        assert launch["problem"] == ""
+        assert launch["config"]["total"] <= 4
+        assert "--total" not in launch["argv"]
+        assert launch["argv"][launch["argv"].index("--tensor-parallel-size") + 1] in ("1", "2", "4")
+    code, _, err = run(capsys, "run", "chat.yaml", "--local", "--no-mlflow")
+    assert code == 3
+    assert "vllm cannot be measured yet" in err
+    code, _, err = run(capsys, "check", "chat.yaml", "--set", "parameters.max_num_sekwences.type=bool")
+    assert code == 2
+    assert "'max_num_sekwences' is no parameter of vllm" in err
+    assert "did you mean 'max_num_seqs'?" in err
+
+
+def test_flags_of_an_engine(capsys, tmp_path):
+    code, out, _ = run(capsys, "flags", "vllm")
+    assert code == 0
+    assert out.startswith("vllm 0.32.0, from the parser of `vllm serve`")
+    assert "max_num_seqs" in out
+    assert json.loads(run(capsys, "flags", "ollama", "--json")[1])["ollama_max_queue"]["default"] == 512
+    server = tmp_path / "llama-server"
+    server.write_text(
+        "#!/bin/sh\n"
+        'if [ "$1" = --version ]; then echo "version: 9 (new)"; else\n'
+        'echo "-t,    --threads N                      number of threads (default: 4)"; fi\n'
+    )
+    server.chmod(0o755)
+    code, out, _ = run(capsys, "flags", "llama_cpp", "--installed", str(server))
+    assert code == 1
+    assert "9 (new) installed" in out
+    assert "threads: default -1 -> 4" in out
+    assert "parallel: gone, was --parallel" in out
+    written = tmp_path / "table.json"
+    run(capsys, "flags", "llama_cpp", "--installed", str(server), "--write", str(written))
+    assert json.loads(written.read_text())["version"] == "9 (new)"
+    code, _, err = run(capsys, "flags", "vlm")
+    assert code == 2
+    assert "did you mean 'vllm'?" in err
+
+
+def test_convert_writes_a_file_that_can_be_checked(capsys, tmp_path, monkeypatch):
+    source = Path(__file__).parents[1] / "convert" / "files" / "auto_tune_vllm.yaml"
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "convert", str(source), "-o", "chat.yaml")
+    assert code == 0
+    assert "chat.yaml: 4 parameters" in out
+    assert "note: " in err
+    assert "'database_url' has no equivalent" in err
+    assert run(capsys, "check", "chat.yaml")[0] == 0
+    code, out, _ = run(capsys, "convert", str(source))
+    assert out == Path("chat.yaml").read_text()

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+import autotune
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.errors import SpecError
@@ -66,3 +67,48 @@ def test_round_trip_is_exact():
 def test_mistakes_are_refused(wrong):
     with pytest.raises(SpecError):
         Objective.from_dict(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "factor"),
+    [("quality.perplexity <= 1.02 x default", 1.02), ("output_throughput >= 90 % of the default", 0.9),
+     ("memory.peak <= .5x default", 0.5)],
+)  # fmt: skip
+def test_a_limit_may_be_relative_to_the_default(text, factor):
+    limit = Limit.parse(text)
+    assert limit.relative
+    assert limit.bound == pytest.approx(factor)
+    assert Limit.parse(limit.to_text()) == limit
+    assert str(limit).endswith("x default")
+
+
+def test_relative_limits_bound_once_the_default_is_measured():
+    objective = Objective.from_dict(
+        {
+            "maximize": "output_throughput",
+            "limits": ["quality.perplexity <= 1.1 x default", "tpot.p95 <= 1 s"],
+        }
+    )
+    worse = {"output_throughput": 9.0, "quality.perplexity": 23.0, "tpot.p95": 0.5}
+    assert objective.score(worse).feasible  # nothing says yet what it is a multiple of
+    unmeasured = objective.anchored({})
+    assert [limit.metric for limit in unmeasured.limits] == ["tpot.p95"]
+    anchored = objective.anchored({"quality.perplexity": Estimate(20.0, 0.1, 4, "1")})
+    assert [str(limit) for limit in anchored.limits] == ["quality.perplexity <= 22", "tpot.p95 <= 1 s"]
+    assert list(anchored.score(worse).violations) == ["quality.perplexity <= 22"]
+    assert objective.to_dict()["limits"][0] == "quality.perplexity <= 1.1 x default"
+
+
+def test_a_study_keeps_what_the_default_must_not_lose():
+    space = autotune.Space((autotune.Ordinal("bits", (16, 8, 4), default=16),))
+    limits = ["quality <= 1.05 x default"]
+    with autotune.Study(space, {"maximize": "speed", "limits": limits}, engine="sobol") as study:
+        measured = {16: (1.0, 20.0), 8: (2.0, 20.5), 4: (4.0, 30.0)}
+        for _ in range(3):
+            trial = study.ask()
+            speed, quality = measured[trial.config["bits"]]
+            study.tell(trial, {"speed": speed, "quality": quality})
+        assert study.best.config == {"bits": 8}
+        assert not study.outcome(next(t for t in study.trials if t.config["bits"] == 4)).feasible
+        assert str(study.anchored).endswith("with quality <= 21")
+        assert str(study.objective).endswith("with quality <= 1.05 x default")

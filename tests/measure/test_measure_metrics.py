@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
 
+from autotune.core.measurement import Estimate
 from autotune.core.metric import METRICS, known_metrics
 from autotune.core.request import Request, RequestRecord
 from autotune.measure.batch import Batch
+from autotune.measure.energy import EnergyMeter
 from autotune.measure.metrics import MEASURED, metric_of, summarize
+from autotune.measure.metrics.cost import cost
 from autotune.measure.metrics.itl import values as itl
+from autotune.measure.workload import RequestLimits
 
 MS = 1_000_000
 
@@ -93,3 +97,48 @@ def test_names_units_and_formulas_agree_with_the_table():
         assert "Formula:" in module.__doc__
         assert "Source:" in module.__doc__
     assert metric_of("memory.peak") is None
+
+
+def test_goodput_counts_requests_that_keep_every_limit():
+    slow, fast, bad_start = record_of(0.1, 0.30), record_of(0.1, 0.01), record_of(0.9, 0.01)
+    batches = [batch(slow, fast, bad_start)]
+    seconds = batches[0].seconds
+    strict = RequestLimits(ttft=0.5, tpot=0.05)
+    assert summarize(batches, limits=strict)["goodput"].value == pytest.approx(1 / seconds)
+    assert summarize(batches)["goodput"].value == pytest.approx(2 / seconds)  # ttft <= 1 s, tpot <= 100 ms
+    within = RequestLimits(ttft=None, tpot=None, e2e=0.5)
+    assert summarize(batches, limits=within)["goodput"].value == pytest.approx(1 / seconds)
+    assert metric_of("goodput", strict).name == "goodput"
+
+
+def record_of(ttft, tpot, tokens=11):
+    """Return a request whose first token comes after ``ttft`` seconds and each next one ``tpot`` later."""
+    times = [int(1e9 * (ttft + i * tpot)) for i in range(tokens)]
+    return RequestRecord(0, 8, 0, tuple((t, 1) for t in times), times[-1])
+
+
+def test_cost_follows_from_price_and_throughput():
+    metrics = {"output_throughput": Estimate(1000.0, 10.0, 5, "tokens/s")}
+    found = cost(3.6, metrics)["cost.per_million_tokens"]
+    assert found.value == pytest.approx(1.0)
+    assert found.sem == pytest.approx(0.01)
+    assert cost(None, metrics) == {}
+    assert cost(3.6, {}) == {}
+
+
+def test_energy_is_read_from_the_counters_of_the_packages(tmp_path):
+    for name, start, most in (
+        ("intel-rapl:0", 900, 1000),
+        ("intel-rapl:1", 100, 1000),
+        ("intel-rapl:0:0", 5, 9),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(f"{start * 1_000_000}\n")
+        (tmp_path / name / "max_energy_range_uj").write_text(f"{most * 1_000_000}\n")
+    meter = EnergyMeter(tmp_path)
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("50000000\n")  # it wrapped
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("130000000\n")
+    assert meter.joules() == pytest.approx(150 + 30)
+    assert EnergyMeter(tmp_path / "nowhere").joules() is None
+    (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
+    assert meter.joules() is None

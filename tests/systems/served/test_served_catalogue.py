@@ -36,8 +36,8 @@ def test_the_catalogue_has_what_people_come_for():
         "effectiveness_efficiency",
     }  # fmt: skip
     for kind in ("search_spaces", "objectives"):
-        for name, line in entries(kind).items():
-            assert 20 < len(line) <= 110, (name, line)
+        for line in entries(kind).values():
+            assert 20 < len(line) <= 51  # one line of `autotune list` at 80 columns
 
 
 @pytest.mark.parametrize("name", SPACES)
