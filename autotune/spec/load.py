@@ -9,7 +9,7 @@ from typing import Any
 
 from autotune.core.objective import Objective
 from autotune.core.space import Space
-from autotune.errors import SpecError
+from autotune.errors import SpecError, refuse_unknown_keys
 from autotune.spec.catalogue import find
 from autotune.spec.fields import Tracking
 from autotune.spec.overrides import apply_overrides
@@ -21,6 +21,7 @@ Check = Callable[[Mapping[str, Any]], Any]
 
 _SPACE_KEYS = ("name", "description", "parameters", "constraints", "derived", "configurations", "system",
                "objective", "workload")  # fmt: skip
+_STUDY_KEYS = ("budget", "engine", "resources", "deadlines")
 _MAX_BASES = 8  # files that start from each other; more is a circle
 
 
@@ -96,11 +97,10 @@ def resolve(document: Document, folder: Path, depth: int = 0) -> Document:
         base_file = _find(document, ("space",), "search_spaces", folder)
         base = parse_text(read_text(base_file), str(base_file))
         base = resolve(base, base_file.parent, depth + 1)
-        for key in base.data:
-            if key not in (*_SPACE_KEYS, "budget", "engine", "resources", "deadlines"):
-                raise base.locate(
-                    SpecError(f"unknown key {key!r} in a search space", path=(key,), at_key=True)
-                )
+        try:
+            refuse_unknown_keys(base.data, (*_SPACE_KEYS, *_STUDY_KEYS), "a search space")
+        except SpecError as error:
+            raise base.locate(error) from None
         del data["space"]
         for key, found in base.data.items():
             if key in ("name", "description"):
