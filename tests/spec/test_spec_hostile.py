@@ -134,8 +134,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (ONE % (b"int, low: 1, high: " + b"9" * 4000), "high must be a whole number"),
         (ONE % b"float, low: 0, high: 1e308, step: 1e-300", "more than 1000000 values"),
     ],
-    ids=["bomb", "tag", "large", "sequences", "brackets", "braces", "keys", "nul", "nuls", "utf16", "documents",
-         "merge", "many-keys", "parentheses", "import", "digits", "steps"],
+    ids=["bomb", "tag", "large", "sequences", "brackets", "braces", "keys", "nul", "nuls", "utf16",
+         "documents", "merge", "many-keys", "parentheses", "import", "digits", "steps"],
 )  # fmt: skip
 def test_a_hostile_file_is_refused_at_once(content, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
