@@ -9,6 +9,9 @@ from autotune.core.request import Request
 from autotune.executor.base import Job
 from autotune.executor.worker import run_attempt
 from autotune.systems.base import AttemptFailed
+from autotune.systems.transformers.generation import Generator
+from autotune.systems.transformers.loading import load
+from autotune.systems.transformers.options import Options
 from tests_shared import is_alive, wait_until
 
 from tests.systems.transformers.conftest import WORKLOAD, launched  # isort: skip
@@ -70,8 +73,25 @@ def test_the_first_layers_can_draft_for_the_whole_model(observed):
     (record,) = drafted["records"]
     assert record.output_tokens == 20
     assert len(record.arrivals) < 20
-    with_model = observed(draft_length=3)
-    assert drafted["metrics"]["acceptance_rate"].value != with_model["metrics"]["acceptance_rate"].value
+
+
+def test_skipped_layers_do_not_run_while_drafting(pair):
+    loaded = load(Options(str(pair[0].target), device="cpu", draft_length=3, draft_layers=1))
+    passes = [0, 0]
+
+    def count(layer):
+        def hook(*_):
+            passes[layer] += 1
+
+        return hook
+
+    for i, layer in enumerate(loaded.model.model.layers):
+        layer.register_forward_hook(count(i))
+    generator = Generator(loaded, draft_length=3, draft_layers=1)
+    generator.run(WORKLOAD.batch(0, 1))
+    first, last = passes
+    assert last == len(generator.drafting.steps)  # one pass of the whole model per step
+    assert first > 2 * last  # and up to three of the first layer alone before it
 
 
 def test_fewer_bits_of_the_kv_cache_are_what_is_kept(observed):
