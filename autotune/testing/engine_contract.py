@@ -37,6 +37,11 @@ LARGE = Space(
     ),
     ("n0 + n1 <= 40",),
 )
+# one configuration in 10,000 is allowed, and the table of the allowed ones is too long to write out
+RARE = Space(
+    tuple(Int(name, 0, 99) for name in ("batch_size", "bits", "b", "c", "d", "e", "f", "g")),
+    ("batch_size == b", "c == d", "bits + e + f + g >= 1"),
+)
 OBJECTIVE = Objective.from_dict({"maximize": "throughput", "limits": ["latency <= 300 ms"]})
 TRADE_OFF = Objective.from_dict({"maximize": "throughput", "minimize": "latency"})
 
@@ -166,6 +171,12 @@ class EngineContract:
             metrics = {"throughput": Estimate(value, 0.1), "latency": Estimate(0.1, 0.01)}
             history.append(Trial(i, asked, TrialState.COMPLETED, 1, Measurement(metrics=metrics)))
         assert len({config_key(t.config) for t in history}) == 12
+
+    def test_a_space_where_one_configuration_in_ten_thousand_is_allowed_is_searched(self) -> None:
+        assert RARE.table() is None
+        trials = self.search(12, space=RARE, parallel=2)
+        assert all(RARE.validate(t.config) == t.config for t in trials)
+        assert len({config_key(t.config) for t in trials}) == 12
 
     def test_an_explicit_list_is_respected(self) -> None:
         listed: Sequence[Config] = [

@@ -61,6 +61,29 @@ def test_a_study_runs_to_its_end_and_says_what_is_best(tmp_path, toy_study, auto
     assert best["deploy"][0] == "toy"
 
 
+def test_a_wider_space_goes_on_with_what_was_measured_when_asked_to(tmp_path, toy_study, autotune_command):
+    toy_study(budget="{trials: 3, confirm: 0}")
+    autotune_command("run", "toy.yaml", "--local")
+    with ledger_of(tmp_path) as ledger:
+        before = ledger.trials("toy")
+    path = toy_study(budget="{trials: 4, confirm: 0}")
+    narrow = path.read_text()
+    path.write_text(narrow.replace("values: [1, 2, 3]", "values: [1, 2, 3, 4]"))
+    refused = autotune_command("run", "toy.yaml", "--local", check=False)
+    assert refused.returncode == 2
+    assert "parameter speed: values: [1, 2, 3] -> [1, 2, 3, 4]" in refused.stderr
+    assert "--widen" in refused.stderr
+    autotune_command("run", "toy.yaml", "--local", "--widen")
+    with ledger_of(tmp_path) as ledger:
+        trials = ledger.trials("toy")
+    assert len(trials) == 4
+    assert [t.measurement for t in trials[:3]] == [t.measurement for t in before]
+    # the wider space is the study's own from now on, and the old one has become the other
+    assert autotune_command("run", "toy.yaml", "--local").returncode == 0
+    path.write_text(narrow)
+    assert autotune_command("run", "toy.yaml", "--local", check=False).returncode == 2
+
+
 def test_kill_9_at_random_moments_loses_nothing_and_measures_nothing_twice(
     tmp_path, toy_study, autotune_command
 ):
