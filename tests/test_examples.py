@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autotune.sections import read_study
+from autotune.systems.registry import build_system
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,15 +38,30 @@ def test_the_readmes_python_runs():
     assert "'batch_size': 64" in done.stdout
 
 
-def test_the_readmes_study_file_is_right(tmp_path):
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def study_of(tmp_path, text):
     path = tmp_path / "readme.yaml"
     path.write_text(text)
-    assert read_study(path).budget.trials == 12
+    return read_study(path)
 
 
-def test_the_catalogues_readmes_study_file_is_right(tmp_path):
-    text = re.findall(r"```yaml\n(.*?)```", (ROOT / "search_spaces" / "README.md").read_text(), re.DOTALL)[0]
-    path = tmp_path / "readme.yaml"
-    path.write_text(text)
-    assert len(read_study(path).space["batch_size"].levels) == 5
+def yaml_of(path):
+    return re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL)
+
+
+def test_the_readmes_study_files_are_right(tmp_path):
+    written, started = yaml_of(ROOT / "README.md")
+    assert study_of(tmp_path, written).budget.trials == 12
+    study = study_of(tmp_path, started)
+    assert study.space["max_num_seqs"].high == 512
+    assert build_system(study.system).check(study.space.default_config) is None
+
+
+def test_the_catalogues_readmes_study_files_are_right(tmp_path):
+    whole, part = yaml_of(ROOT / "search_spaces" / "README.md")
+    study = study_of(tmp_path, whole)
+    assert study.space["max_num_seqs"].high == 512
+    assert len(study.space["block_size"].levels) == 1
+    assert "stream_interval" in study.space.names
+    assert build_system(study.system).check(study.space.default_config) is None
+    derived = study_of(tmp_path, part + "system: {use: vllm, model: m}\n")
+    assert derived.space.default_config["max_model_len"] == 512 + 128
