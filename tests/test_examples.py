@@ -64,4 +64,5 @@ def test_the_catalogues_readmes_study_files_are_right(tmp_path):
     assert "stream_interval" in study.space.names
     assert build_system(study.system).check(study.space.default_config) is None
     derived = study_of(tmp_path, part + "system: {use: vllm, model: m}\n")
-    assert derived.space.default_config["max_model_len"] == 512 + 128
+    assert derived.space.default_config["max_num_batched_tokens"] == 2048
+    assert build_system(derived.system).check(derived.space.default_config) is None
