@@ -5,8 +5,6 @@ Reference: [Owen1998] A. B. Owen, "Scrambling Sobol' and Niederreiter-Xing point
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy.stats import qmc
 
@@ -18,15 +16,6 @@ from autotune.engine.untried import random_untried
 
 _PROJECTED = 64  # points taken to their nearest configuration; more than any initial design has
 _POINTS = 1024  # a power of two, as Sobol sequences want; beyond it random points serve as well
-
-
-def initial_size(space: Space, budget: int | None) -> int:
-    """Return how many trials the initial design has.
-
-    Formula: ``max(6, 0.6 d)``, at most a quarter of the budget, at least 3 (two points make no surface).
-    """
-    size = max(6, math.ceil(0.6 * len(space)))
-    return size if budget is None else max(3, min(size, budget // 4))
 
 
 def next_of_design(space: Space, tried: set[str], n: int, seed: int, engine: str) -> list[Suggestion]:

@@ -83,7 +83,7 @@ def test_the_surrogate_generalizes_and_ignores_what_does_not_matter():
     new, truth = smooth(n=200, seed=1)
     mean, _ = predict(model, new)
     assert torch.corrcoef(torch.stack([mean, truth]))[0, 1] > 0.98
-    lengths = model.covar_module.base_kernel.lengthscale.detach().squeeze()
+    lengths = model.covar_module.lengths
     assert lengths[2] > 2 * lengths[0]
 
 

@@ -18,12 +18,11 @@ import math
 
 import torch
 from botorch.models import SingleTaskGP
-from botorch.utils.probability.utils import log_ndtr
 from botorch.utils.safe_math import log1mexp
 from botorch.utils.sampling import draw_sobol_normal_samples
 from torch import Tensor
 
-from autotune.engine.gp.surrogate import _CHUNK, _solved, cholesky
+from autotune.engine.gp.posterior import CHUNK, cholesky, solved
 
 SAMPLES = 32
 """Joint samples of what is known: more change no choice."""
@@ -65,7 +64,7 @@ class NoisyImprovement:
         """Return the log noisy expected improvement at ``X`` (``n x d``), shape ``n``."""
         scores = []
         with torch.no_grad():
-            for chunk in X.split(_CHUNK):
+            for chunk in X.split(CHUNK):
                 cross = self.model.covar_module(chunk, self.points).to_dense()
                 half = torch.linalg.solve_triangular(self.factor, cross.mT, upper=False)
                 prior = self.model.covar_module(chunk, diag=True)
@@ -78,7 +77,7 @@ class NoisyImprovement:
 
 def _joint_samples(model: SingleTaskGP, train: Tensor, points: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Return the posterior mean at ``points`` (``k``) and joint samples there (``SAMPLES x k``)."""
-    factor, weights = _solved(model, train)
+    factor, weights = solved(model, train)
     cross = model.covar_module(points, train).to_dense()
     half = torch.linalg.solve_triangular(factor, cross.mT, upper=False)
     mean = model.mean_module(points) + cross @ weights
@@ -102,6 +101,12 @@ def _pseudo_random(d: int, like: Tensor, seed: int) -> Tensor:
     return torch.randn(SAMPLES, d, generator=generator, dtype=like.dtype)
 
 
+def log_expected_improvement(mean: Tensor, variance: Tensor, incumbent: Tensor) -> Tensor:
+    """Return the logarithm of the expected improvement upon a known value; shapes are broadcast."""
+    deviation = variance.sqrt()
+    return log_h((mean - incumbent) / deviation) + deviation.log()
+
+
 def log_h(z: Tensor) -> Tensor:
     """Return ``log(phi(z) + z * Phi(z))`` without losing the far tail ([Ament2023], equation 9)."""
     upper = z.clamp_min(-1.0)
@@ -114,8 +119,3 @@ def log_h(z: Tensor) -> Tensor:
     far = -2.0 * torch.log(lower.abs())
     tail = -0.5 * lower.square() - _LOG_SQRT_2PI + torch.where(lower < -1e4, far, exact)
     return torch.where(z > -1.0, near, tail)
-
-
-def log_probability_below(mean: Tensor, variance: Tensor, bound: float) -> Tensor:
-    """Return ``log P(value <= bound)`` of a normal value, shape as ``mean``."""
-    return log_ndtr((bound - mean) / variance.sqrt())

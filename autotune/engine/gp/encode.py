@@ -35,18 +35,29 @@ class Encoder:
         self.parameters = space.parameters
 
     @cached_property
-    def _levels(self) -> list[Points]:
+    def levels(self) -> list[Points]:
         """Per parameter: encodings of its levels and, last, of being inactive; shape ``(levels + 1) x k``."""
         return [_encode_levels(parameter) for parameter in self.parameters]
 
     @property
     def dimension(self) -> int:
         """Number of columns."""
-        return sum(levels.shape[1] for levels in self._levels)
+        return sum(levels.shape[1] for levels in self.levels)
+
+    @cached_property
+    def groups(self) -> list[slice]:
+        """Columns of each parameter that has any."""
+        result, column = [], 0
+        for levels in self.levels:
+            width = levels.shape[1]
+            if width:
+                result.append(slice(column, column + width))
+            column += width
+        return result
 
     def table(self, indices: npt.NDArray[np.int32]) -> Points:
         """Encode rows of level indices, shape ``n x d``; return shape ``n x dimension``."""
-        parts = [levels[indices[:, i]] for i, levels in enumerate(self._levels)]  # -1 takes the last row
+        parts = [levels[indices[:, i]] for i, levels in enumerate(self.levels)]  # -1 takes the last row
         return np.concatenate(parts, axis=1) if parts else np.empty((len(indices), 0))
 
     def configs(self, configs: Sequence[Config]) -> Points:
@@ -54,7 +65,7 @@ class Encoder:
         rows = np.empty((len(configs), self.dimension))
         for n, config in enumerate(configs):
             column = 0
-            for parameter, levels in zip(self.parameters, self._levels, strict=True):
+            for parameter, levels in zip(self.parameters, self.levels, strict=True):
                 width = levels.shape[1]
                 if width:
                     rows[n, column : column + width] = self._one(parameter, levels, config)

@@ -8,9 +8,13 @@ from typing import Any
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Suggestion, Trial, TrialState
-from autotune.engine.design import initial_size, next_of_design
+from autotune.engine.design import next_of_design
 from autotune.engine.untried import tried_keys
 from autotune.errors import SpecError, did_you_mean
+
+INITIAL = 3
+"""Trials of the initial design, the default configuration included: on replayed tables the surrogate spends
+the following trials better than a longer design does."""
 
 _LEAST_MEASURED = 2  # fewer measurements make no surface
 
@@ -19,12 +23,13 @@ class GPEngine:
     """Propose by exact Gaussian processes: one per goal and per limit, one for failures.
 
     Args:
-        initial: Trials of the initial design; by default from the space and the budget.
+        initial: Trials of the initial design.
+        budget: Trials planned.
     """
 
-    name = "gp/1"
+    name = "gp/2"
 
-    def __init__(self, *, initial: int | None = None, budget: int | None = None) -> None:
+    def __init__(self, *, initial: int = INITIAL, budget: int | None = None) -> None:
         self.initial = initial
         self.budget = budget
 
@@ -44,15 +49,13 @@ class GPEngine:
                     at_key=True,
                     hint=hint,
                 )
-        initial = data.get("initial")
-        if initial is not None:
-            text = str(initial)
-            if not text.isdecimal() or int(text) < 1:
-                raise SpecError(
-                    f"initial must be a whole number of at least 1, found {initial!r}", path=("initial",)
-                )
-            initial = int(text)
-        return cls(initial=initial, budget=budget)
+        initial = data.get("initial", INITIAL)
+        text = str(initial)
+        if not text.isdecimal() or int(text) < 1:
+            raise SpecError(
+                f"initial must be a whole number of at least 1, found {initial!r}", path=("initial",)
+            )
+        return cls(initial=int(text), budget=budget)
 
     def ask(
         self,
@@ -65,9 +68,8 @@ class GPEngine:
     ) -> list[Suggestion]:
         """Return up to ``n`` configurations; see :meth:`autotune.engine.base.Engine.ask`."""
         tried = tried_keys(history, pending)
-        wanted = self.initial or initial_size(space, self.budget)
         measured = sum(t.state is TrialState.COMPLETED for t in history)
-        missing = wanted - len(history) - len(pending)
+        missing = self.initial - len(history) - len(pending)
         if measured < _LEAST_MEASURED:
             missing = max(missing, n)
         result = next_of_design(space, tried, min(n, missing), seed, self.name) if missing > 0 else []

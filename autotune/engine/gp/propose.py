@@ -1,4 +1,4 @@
-"""Fit the models to a history and choose among the candidates."""
+"""Choose among the candidates: all are compared roughly, the best of them exactly."""
 
 from __future__ import annotations
 
@@ -7,31 +7,28 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from botorch.models import SingleTaskGP
 from torch import Tensor
 
 from autotune.core import ranking
 from autotune.core.measurement import Estimate
-from autotune.core.metric import metric_info
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
-from autotune.engine.gp.acquisition import NoisyImprovement, log_probability_below
+from autotune.engine.gp.acquisition import log_expected_improvement
+from autotune.engine.gp.belief import Belief, tensor
 from autotune.engine.gp.candidates import candidates
-from autotune.engine.gp.data import Data, Series, read_history
-from autotune.engine.gp.encode import Encoder
-from autotune.engine.gp.feasibility import THRESHOLD, Feasibility
+from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.memory import known_out_of_memory
-from autotune.engine.gp.surrogate import fit, one_thread, predict
+from autotune.engine.gp.surrogate import one_thread
 from autotune.engine.untried import tried_keys
 
 _CERTAIN = 1e6  # larger than any logarithm of a probability or an improvement
-_EVEN = math.log(0.5)  # a point that is more likely to fail than not is no incumbent
-_AUGMENT = 0.05  # share of the sum in the scalarization of several goals (ParEGO's rho)
+_SHORTLIST = 512  # candidates compared exactly; the best of them is among the first few of the rough order
+_BLOCK = 8192  # candidates whose limits are computed at once
 
 
 class Proposer:
-    """Hold the models of one moment of a study.
+    """Choose configurations at one moment of a study.
 
     Args:
         space: What may vary.
@@ -51,107 +48,131 @@ class Proposer:
         seed: int,
         name: str,
     ) -> None:
-        self.space, self.objective, self.name = space, objective, name
+        self.space, self.objective, self.history, self.name = space, objective, history, name
         self.pending = list(pending)
         self.tried = tried_keys(history, pending)
-        self.turn = len(history) + len(pending)
-        self.rng = np.random.default_rng([seed, self.turn])
+        self.rng = np.random.default_rng([seed, len(history) + len(pending)])
         self.sample_seed = int(self.rng.integers(2**31))
-        self.history = history
-        self.data: Data = read_history(history, objective)
-        self.encoder = Encoder(space)
-        self.leaders = _leaders(history, objective)
-        self.X = _tensor(self.encoder.configs(self.data.configs))
 
     def propose(self, n: int) -> list[Suggestion]:
         """Return up to ``n`` suggestions, each chosen with those before it pending."""
-        with one_thread():
-            table = candidates(self.space, self.tried, self.leaders, self.rng)
+        with one_thread(), torch.no_grad():
+            table = candidates(self.space, self.tried, _leaders(self.history, self.objective), self.rng)
             if not len(table):
                 return []
-            X = _tensor(self.encoder.table(table.indices))
-            if not X.shape[1]:  # nothing varies but by a list
+            belief = Belief(self.space, self.objective, self.history, self.rng)
+            if not belief.X.shape[1]:  # nothing varies but by a list
                 return [
                     Suggestion(c, Reason.RANDOM, self.name) for c in table.configs(range(min(n, len(table))))
                 ]
-            self._fit()
-            static = self._log_feasible(X)
             hopeless = torch.from_numpy(known_out_of_memory(table, self.history))
-            if not bool(hopeless.all()):
-                static = (static[0], static[1].masked_fill(hopeless, -_CERTAIN))
-            left = torch.ones(len(X), dtype=torch.bool)
+            choice = _Choice(belief, Grid(belief.encoder, table), hopeless, self.sample_seed)
             result: list[Suggestion] = []
             while len(result) < min(n, len(table)):
-                score, searching = self._score(X, static, self.pending)
-                row = int(torch.where(left, score, -math.inf).argmax())
-                left[row] = False
-                suggestion = self._explain(
-                    table.config(row), X[row : row + 1], float(static[0][row]), searching
-                )
+                row = choice.best(tensor(belief.encoder.configs(self.pending)).reshape(-1, belief.X.shape[1]))
+                suggestion = self._explain(choice, row, table.config(row))
                 self.pending.append(suggestion.config)
                 result.append(suggestion)
             return result
 
-    def _fit(self) -> None:
-        goals = self.data.goals
-        main = goals[0] if len(goals) == 1 else _scalarize(goals, self.rng)
-        self.goal_series = main
-        self.goal = _fit_series(self.X, main)
-        self.limits = [
-            (_fit_series(self.X, series), series) for series in self.data.limits if len(series.Y) > 1
-        ]
-        self.feasibility = Feasibility(self.X, torch.from_numpy(self.data.completed))
-        points = self.X[torch.from_numpy(main.rows)]
-        self.observed = self._kept(points)
-        self.known, _ = predict(self.goal, points)
-
-    def _log_feasible(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log P(all limits kept and measured) and log P(measured), each of shape ``n``."""
-        measured = self.feasibility.log_probability(X)
-        total = measured.clone()
-        for model, series in self.limits:
-            mean, variance = predict(model, X)
-            total += log_probability_below(mean, variance, series.standardize(0.0))
-        return total, measured
-
-    def _score(
-        self, X: Tensor, static: tuple[Tensor, Tensor], pending: Sequence[Config]
-    ) -> tuple[Tensor, bool]:
-        """Return the acquisition value of each candidate and whether feasibility is what is searched."""
-        total, measured = static
-        waiting = _tensor(self.encoder.configs(pending)).reshape(-1, X.shape[1])
-        eligible = torch.cat([self.observed, self._kept(waiting)])
-        floor = float(self.goal_series.Y.min())
-        improvement = NoisyImprovement(self.goal, waiting, eligible, seed=self.sample_seed, floor=floor)(X)
-        searching = not bool(self.observed.any())
-        # Nothing keeps the limits yet: what counts is the probability to, the goal only between equals.
-        score = total + 0.01 * improvement if searching else total + improvement
-        doubtful = measured < THRESHOLD
-        if not bool(doubtful.all()):
-            score = torch.where(doubtful, score - _CERTAIN, score)
-        return score, searching
-
-    def _kept(self, X: Tensor) -> Tensor:
-        """Return which points keep every limit and can be measured, as far as the models know."""
-        kept = self.feasibility.log_probability(X) > _EVEN
-        for model, series in self.limits:
-            mean, _ = predict(model, X)
-            kept &= mean <= series.standardize(0.0)
-        return kept
-
-    def _explain(self, config: Config, x: Tensor, log_feasible: float, searching: bool) -> Suggestion:
-        mean, variance = (float(v) for v in predict(self.goal, x))
+    def _explain(self, choice: _Choice, row: int, config: Config) -> Suggestion:
+        belief = choice.belief
+        x = choice.grid.encode(torch.tensor([row]))
+        mean, variance = (float(v) for v in belief.goal.surrogate.predict(x))
         predicted: dict[str, Estimate] = {}
         if len(self.objective.goals) == 1:
             goal = self.objective.goals[0]
-            predicted[goal.metric] = _unstandardize(
-                mean, goal.sign, math.sqrt(variance), self.goal_series, goal.metric
-            )
-        if searching:
+            predicted[goal.metric] = belief.goal.estimate(mean, variance, goal.metric, goal.sign)
+        if choice.searching:
             reason = Reason.FEASIBILITY
         else:
-            reason = Reason.EXPLOIT if mean >= float(self.known[self.observed].max()) else Reason.EXPLORE
-        return Suggestion(config, reason, self.name, predicted, min(1.0, math.exp(log_feasible)))
+            reason = Reason.EXPLOIT if mean >= choice.known_best else Reason.EXPLORE
+        chance = math.exp(float(belief.feasibility.log_probability(x) + belief.log_limits(x)))
+        return Suggestion(config, reason, self.name, predicted, min(1.0, chance))
+
+
+class _Choice:
+    """Hold the candidates of one ask and what does not change between its picks.
+
+    Args:
+        belief: The models.
+        grid: The candidates.
+        hopeless: Which of them are known to fail.
+        seed: Of the joint samples.
+    """
+
+    def __init__(self, belief: Belief, grid: Grid, hopeless: Tensor, seed: int) -> None:
+        self.belief, self.grid, self.seed = belief, grid, seed
+        self.observed = belief.kept(belief.measured)
+        self.searching = not bool(self.observed.any())
+        means, _ = belief.goal.surrogate.predict(belief.measured)
+        self.known_best = float((means if self.searching else means[self.observed]).max())
+        everything = torch.arange(len(grid))
+        self.measured = belief.feasibility.on_grid(grid, everything)
+        if not bool(hopeless.all()):
+            self.measured = self.measured.masked_fill(hopeless, -_CERTAIN)
+        doubtful = self.measured < math.log(belief.feasibility.threshold or 1e-300)
+        self.left = torch.ones(len(grid), dtype=torch.bool) if bool(doubtful.all()) else ~doubtful
+        self.others = ~self.left  # taken up when nothing else is left
+        self.limits = torch.full((len(grid),), math.nan, dtype=torch.float64)
+
+    def best(self, X_pending: Tensor) -> int:
+        """Return the row of the best candidate that was not returned before."""
+        if not bool(self.left.any()):
+            self.left, self.others = self.others, torch.zeros_like(self.others)
+        rows = self.left.nonzero().squeeze(-1)
+        shortlist = rows if len(rows) <= _SHORTLIST else self._shortlist(rows, X_pending)
+        row = int(shortlist[self._score(shortlist, X_pending).argmax()])
+        self.left[row] = False
+        return row
+
+    def _total(self, improvement: Tensor, probability: Tensor) -> Tensor:
+        # While nothing keeps the limits, what counts is the probability to: the goal only between equals.
+        return probability + (0.01 * improvement if self.searching else improvement)
+
+    def _score(self, rows: Tensor, X_pending: Tensor) -> Tensor:
+        """Return the acquisition value of some candidates, exactly."""
+        X, goal = self.grid.encode(rows), self.belief.goal
+        improvement = goal.surrogate.log_improvement(
+            X,
+            X_pending,
+            torch.cat([self.observed, self.belief.kept(X_pending)]),
+            seed=self.seed,
+            floor=float(goal.series.Y.min()),
+        )
+        return self._total(improvement, self.measured[rows] + self.belief.log_limits(X))
+
+    def _shortlist(self, rows: Tensor, X_pending: Tensor) -> Tensor:
+        """Return the most promising candidates, with the incumbent's value taken for known.
+
+        The probability to keep the limits only lowers a score, so it is computed from the most promising
+        candidate on until the rest cannot reach the shortlist any more.
+        """
+        goal = self.belief.goal.surrogate
+        means, variances = goal.on_grid(self.grid, rows, X_pending)
+        each, _ = goal.each(self.belief.measured)
+        known = each.amin(1) if self.searching else each[:, self.observed].amax(1)
+        improvement = goal.mix(log_expected_improvement(means, variances, known.unsqueeze(-1)))
+        score = self._total(improvement, self.measured[rows])
+        if not self.belief.limits:
+            return rows[score.topk(_SHORTLIST).indices]
+        order = score.argsort(descending=True)
+        final = torch.full_like(score, -math.inf)
+        for block in order.split(_BLOCK):
+            if float(score[block[0]]) <= float(final.topk(_SHORTLIST).values[-1]):
+                break
+            final[block] = score[block] + self._log_limits(rows[block])
+        return rows[final.topk(_SHORTLIST).indices]
+
+    def _log_limits(self, rows: Tensor) -> Tensor:
+        new = rows[self.limits[rows].isnan()]
+        if len(new):
+            total = torch.zeros(len(new), dtype=torch.float64)
+            for limit in self.belief.limits:
+                nothing = self.belief.X[:0]
+                total += limit.log_probability_kept(limit.surrogate.on_grid(self.grid, new, nothing))
+            self.limits[new] = total
+        return self.limits[rows]
 
 
 def _leaders(history: Sequence[Trial], objective: Objective) -> list[Config]:
@@ -159,39 +180,3 @@ def _leaders(history: Sequence[Trial], objective: Objective) -> list[Config]:
     found = ranking.contenders(history, objective)
     found.sort(key=lambda c: (not c.feasible, len(c.outcome.violations), -(c.outcome.values[0] or -math.inf)))
     return list({config_key(c.config): c.config for c in found}.values())
-
-
-def _scalarize(goals: Sequence[Series], rng: np.random.Generator) -> Series:
-    """Return one series from several goals: an augmented Chebyshev scalarization with random weights.
-
-    Reference: J. Knowles, "ParEGO", IEEE Transactions on Evolutionary Computation 10 (2006).
-    """
-    rows = sorted(set.intersection(*(set(series.rows.tolist()) for series in goals)))
-    values = np.array([[dict(zip(s.rows.tolist(), s.Y, strict=True))[row] for s in goals] for row in rows])
-    weights = rng.dirichlet(np.ones(len(goals)))
-    low, high = values.min(0), values.max(0)
-    unit = (values - low) / np.where(high > low, high - low, 1.0)
-    y = (weights * unit).min(1) + _AUGMENT * (weights * unit).sum(1)
-    scale = float(y.std(ddof=1)) or 1.0
-    Y = (y - y.mean()) / scale
-    return Series(np.array(rows, dtype=np.int64), Y, np.full(len(Y), np.nan), float(y.mean()), scale, False)
-
-
-def _fit_series(X: Tensor, series: Series) -> SingleTaskGP:
-    rows = torch.from_numpy(series.rows)
-    return fit(X[rows], _tensor(series.Y).unsqueeze(-1), _tensor(series.Yvar).unsqueeze(-1))
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
-
-
-def _unstandardize(value: float, sign: float, deviation: float, series: Series, metric: str) -> Estimate:
-    """Return a prediction in the metric's own unit."""
-    raw, spread = sign * (value * series.scale + series.shift), deviation * series.scale
-    info = metric_info(metric)
-    unit = info.unit if info is not None else "1"
-    if series.logarithm:
-        middle = math.exp(min(max(raw, -700.0), 700.0))
-        return Estimate(middle, min(middle * spread, 1e300), 1, unit)
-    return Estimate(raw, spread, 1, unit)

@@ -1,35 +1,32 @@
-"""One exact Gaussian process over the encoded space.
+"""What a measured quantity is over the encoded space: exact Gaussian processes, averaged over structures.
+
+No single structure wins: with few points smooth, additive and interacting surfaces look alike. So one process
+of each is fitted and they are averaged by how well they explain the data; with more points one of them leads.
 
 References:
-    [Hvarfner2024] C. Hvarfner, E. O. Hellsten, L. Nardi, "Vanilla Bayesian optimization performs great in
-        high dimensions", ICML 2024: the log-normal prior of the length scales grows with the dimension.
     [Balandat2020] M. Balandat et al., "BoTorch", NeurIPS 2020.
+    [Hoeting1999] J. A. Hoeting et al., "Bayesian model averaging: a tutorial", Statistical Science 14 (1999).
 """
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from botorch.exceptions.errors import ModelFittingError
-from botorch.exceptions.warnings import BotorchWarning
-from botorch.fit import fit_gpytorch_mll
 from botorch.models import SingleTaskGP
-from gpytorch.constraints import GreaterThan
-from gpytorch.kernels import MaternKernel, ScaleKernel
-from gpytorch.likelihoods import FixedNoiseGaussianLikelihood, GaussianLikelihood, Likelihood
-from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.priors import GammaPrior, LogNormalPrior
-from linear_operator.utils.warnings import NumericalWarning
+from botorch.utils.probability.utils import log_ndtr
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from torch import Tensor
 
-_LEAST_NOISE = 1e-6  # of standardized values
-_LEAST_LENGTH = 0.025  # shorter than one step of a finely graded parameter
-_FIT_TOLERANCE = 1e-5  # relative gain in log likelihood per point: beyond it no suggestion changes
-_CHUNK = 8192  # rows of the table at once: keeps the work in the processor's cache and memory bounded
+from autotune.engine.gp.acquisition import NoisyImprovement
+from autotune.engine.gp.grid import Grid
+from autotune.engine.gp.hyper import ADDITIVE, JOINT, LEAST_NOISE, Structure, fit_hyper
+from autotune.engine.gp.kernels import Groups, MaternSum
+from autotune.engine.gp.posterior import Moments, grid_moments, predict
+
+STRUCTURES = (JOINT, ADDITIVE)
+_LEAST_WEIGHT = 0.03  # a structure that explains the data this much worse changes no choice
 
 
 @contextmanager
@@ -43,104 +40,112 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def fit(X: Tensor, Y: Tensor, Yvar: Tensor, *, length_prior: LogNormalPrior | None = None) -> SingleTaskGP:
-    """Fit a Matern-5/2 process with one length scale per column.
+def fit(
+    X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None, structure: Structure = JOINT
+) -> SingleTaskGP:
+    """Fit one process.
 
-    The noise is the measured variance plus a learned one for what differs between launches; where nothing
-    was measured, it is all learned.
+    The noise is the measured variance plus a learned one for what differs between launches.
 
     Args:
-        X: Encoded configurations, ``n x d``.
+        X: Encoded configurations, ``n x k``.
         Y: Standardized values, ``n x 1``.
-        Yvar: Measured variances on that scale, ``n x 1``; nan when none is known.
-        length_prior: Of the length scales; by default the one of [Hvarfner2024].
+        Yvar: Measured variances on that scale, ``n x 1``; nan where none is known.
+        groups: Columns of each parameter; by default each column is one.
+        structure: What is believed beforehand.
 
     Returns:
         The model in evaluation mode.
     """
-    d = X.shape[-1]
-    prior = length_prior or LogNormalPrior(math.sqrt(2) + 0.5 * math.log(d), math.sqrt(3))
-    kernel = MaternKernel(
-        nu=2.5,
-        ard_num_dims=d,
-        lengthscale_prior=prior,
-        lengthscale_constraint=GreaterThan(_LEAST_LENGTH, transform=None, initial_value=prior.mode),
-    )
-    covariance = ScaleKernel(
-        kernel,
-        outputscale_prior=GammaPrior(2.0, 1.0),
-        outputscale_constraint=GreaterThan(1e-3, transform=None, initial_value=1.0),
-    )
-    model = SingleTaskGP(
-        X, Y, likelihood=_likelihood(Yvar), covar_module=covariance.to(X), outcome_transform=None
-    )
-    likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BotorchWarning)  # retries of the optimizer are its own affair
-        warnings.simplefilter("ignore", RuntimeWarning)
-        warnings.simplefilter("ignore", NumericalWarning)
-        with suppress(ModelFittingError):  # the start of the fit is a sensible model: the modes of the priors
-            fit_gpytorch_mll(likelihood, optimizer_kwargs={"options": {"ftol": _FIT_TOLERANCE}})
-    return model.eval()
+    return _fit(X, Y, Yvar, groups or _single(X), structure)[0]
 
 
-def _likelihood(Yvar: Tensor) -> Likelihood:
-    prior = LogNormalPrior(-4.0, 1.0)
-    constraint = GreaterThan(_LEAST_NOISE, transform=None, initial_value=prior.mode)
-    if torch.isnan(Yvar).any():
-        return GaussianLikelihood(noise_prior=prior, noise_constraint=constraint).to(Yvar)
-    likelihood = FixedNoiseGaussianLikelihood(
-        noise=Yvar.squeeze(-1),
-        learn_additional_noise=True,
-        noise_prior=prior,
-        noise_constraint=constraint,
-    )
-    return likelihood.to(Yvar)
+def _single(X: Tensor) -> Groups:
+    return [slice(i, i + 1) for i in range(X.shape[-1])]
 
 
-def predict(model: SingleTaskGP, X: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of the noise-free value at ``X`` (``n x d``), each of shape ``n``.
+def _fit(
+    X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups, structure: Structure
+) -> tuple[SingleTaskGP, float]:
+    squares = torch.stack([torch.cdist(X[:, g], X[:, g]).square() for g in groups])
+    hyper = fit_hyper(squares.numpy(), Y.squeeze(-1).numpy(), Yvar.squeeze(-1).numpy(), structure)
+    noise = torch.nan_to_num(Yvar.squeeze(-1), nan=0.0) + hyper.noise + LEAST_NOISE
+    likelihood = FixedNoiseGaussianLikelihood(noise=noise)
+    kernel = MaternSum(hyper, groups)
+    model = SingleTaskGP(X, Y, likelihood=likelihood, covar_module=kernel, outcome_transform=None)
+    model.mean_module.constant.data.fill_(hyper.mean)
+    return model.requires_grad_(False).eval(), hyper.log_posterior
 
-    Computed with one Cholesky factor of the training covariance and triangular solves, in chunks: exact, and
-    linear in the size of the table.
+
+class Surrogate:
+    """Hold one quantity as a mixture of processes.
+
+    Args:
+        X: Encoded configurations, ``n x k``.
+        Y: Standardized values, ``n x 1``.
+        Yvar: Measured variances on that scale, ``n x 1``; nan where none is known.
+        groups: Columns of each parameter.
+        structures: What may be believed beforehand.
+
+    Attributes:
+        models: The processes that count, in the order of ``structures``.
+        log_weights: Logarithms of their probabilities, shape ``len(models)``.
     """
-    with torch.no_grad():
-        train = model.train_inputs[0]
-        factor, weights = _solved(model, train)
-        means, variances = [], []
-        for chunk in X.split(_CHUNK):
-            cross = model.covar_module(chunk, train).to_dense()
-            half = torch.linalg.solve_triangular(factor, cross.mT, upper=False)
-            means.append(model.mean_module(chunk) + cross @ weights)
-            prior = model.covar_module(chunk, diag=True)
-            variances.append((prior - half.square().sum(0)).clamp_min(1e-12))
-        return torch.cat(means), torch.cat(variances)
+
+    def __init__(
+        self,
+        X: Tensor,
+        Y: Tensor,
+        Yvar: Tensor,
+        groups: Groups | None = None,
+        structures: Sequence[Structure] = STRUCTURES,
+    ) -> None:
+        fitted = [_fit(X, Y, Yvar, groups or _single(X), structure) for structure in structures]
+        weights = torch.softmax(torch.tensor([evidence for _, evidence in fitted], dtype=X.dtype), 0)
+        kept = weights >= _LEAST_WEIGHT
+        self.models = [model for (model, _), keep in zip(fitted, kept, strict=True) if keep]
+        self.log_weights = (weights[kept] / weights[kept].sum()).log()
+
+    def predict(self, X: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of the noise-free value at ``X`` (``n x k``), each of shape ``n``."""
+        means, variances = self.each(X)
+        w = self.log_weights.exp().unsqueeze(-1)
+        mean = (w * means).sum(0)
+        return mean, (w * (variances + (means - mean).square())).sum(0)
+
+    def each(self, X: Tensor) -> Moments:
+        """Return the moments at ``X`` (``n x k``) by process, each of shape ``len(models) x n``."""
+        return _stack([predict(model, X) for model in self.models])
+
+    def on_grid(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
+        """Return the moments of some candidates by process, each of shape ``len(models) x len(rows)``.
+
+        Args:
+            grid: The candidates.
+            rows: Which of them.
+            X_pending: Points whose values will be known, ``m x k``: they lower the variance around them.
+        """
+        return _stack([grid_moments(model, grid, rows, X_pending) for model in self.models])
+
+    def mix(self, logs: Tensor) -> Tensor:
+        """Return the logarithm of the average of what has one logarithm per process (first dimension)."""
+        return torch.logsumexp(logs + self.log_weights.unsqueeze(-1), 0)
+
+    def log_probability_below(self, moments: Moments, bound: float) -> Tensor:
+        """Return ``log P(value <= bound)`` from the moments of ``n`` points by process, shape ``n``."""
+        means, variances = moments
+        return self.mix(log_ndtr((bound - means) / variances.sqrt()))
+
+    def log_improvement(
+        self, X: Tensor, X_pending: Tensor, eligible: Tensor, *, seed: int, floor: float
+    ) -> Tensor:
+        """Return the log noisy expected improvement at ``X`` (``n x k``), shape ``n``.
+
+        The other arguments are those of :class:`NoisyImprovement`.
+        """
+        each = [NoisyImprovement(m, X_pending, eligible, seed=seed, floor=floor)(X) for m in self.models]
+        return self.mix(torch.stack(each))
 
 
-def _solved(model: SingleTaskGP, train: Tensor) -> tuple[Tensor, Tensor]:
-    covariance = model.covar_module(train).to_dense()
-    noisy = covariance + torch.diag(noise_of(model, train))
-    factor = cholesky(noisy)
-    residual = (model.train_targets - model.mean_module(train)).unsqueeze(-1)
-    return factor, torch.cholesky_solve(residual, factor).squeeze(-1)
-
-
-def noise_of(model: SingleTaskGP, train: Tensor) -> Tensor:
-    """Return the noise variance of each training point, shape ``n``."""
-    zeros = torch.zeros(train.shape[0], dtype=train.dtype)
-    likelihood = model.likelihood
-    if isinstance(likelihood, FixedNoiseGaussianLikelihood):
-        return likelihood.noise.detach()
-    return zeros + likelihood.noise.detach()
-
-
-def cholesky(matrix: Tensor) -> Tensor:
-    """Return the lower Cholesky factor, with as little jitter as it takes."""
-    scale = float(matrix.diagonal().mean())
-    for power in range(-9, -2):
-        factor, info = torch.linalg.cholesky_ex(
-            matrix + torch.eye(len(matrix), dtype=matrix.dtype) * scale * 10.0**power
-        )
-        if not int(info):
-            return factor
-    raise ArithmeticError("the covariance of the trials is not positive definite")
+def _stack(found: Sequence[Moments]) -> Moments:
+    return torch.stack([mean for mean, _ in found]), torch.stack([variance for _, variance in found])

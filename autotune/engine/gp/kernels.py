@@ -1,0 +1,99 @@
+"""The covariance of the surrogate: a Matern-5/2 of all parameters together plus one of each alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from gpytorch.kernels import Kernel
+from torch import Tensor
+
+from autotune.engine.gp.grid import Grid
+from autotune.engine.gp.hyper import Hyper
+
+Groups = Sequence[slice]
+"""The columns of each parameter."""
+
+
+class MaternSum(Kernel):
+    """Hold the covariance of fitted hyper-parameters as a kernel that any BoTorch model takes.
+
+    Args:
+        hyper: Of ``d`` parameters.
+        groups: Columns of each of them.
+    """
+
+    def __init__(self, hyper: Hyper, groups: Groups) -> None:
+        super().__init__()
+        self.hyper, self.groups = hyper, tuple(groups)
+        widths = torch.tensor([group.stop - group.start for group in groups])
+        self.register_buffer("lengths", torch.from_numpy(hyper.lengths))
+        self.register_buffer("parts", torch.from_numpy(hyper.parts))
+        self.register_buffer("column_lengths", self.lengths.repeat_interleave(widths))
+
+    @property
+    def variance(self) -> float:
+        """Prior variance, the same everywhere."""
+        return self.hyper.scale + float(self.hyper.parts.sum())
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+        """Return the covariance of ``x1`` (``... x n x k``) and ``x2``, or its diagonal."""
+        if diag:
+            return torch.full(x1.shape[:-1], self.variance, dtype=x1.dtype)
+        total = self.hyper.scale * _matern(_squares(x1 / self.column_lengths, x2 / self.column_lengths))
+        if self.hyper.additive:
+            for variance, group in zip(self.parts, self.groups, strict=True):
+                length = self.hyper.part_length
+                total = total + variance * _matern(_squares(x1[..., group] / length, x2[..., group] / length))
+        return total
+
+    def of_grid(self, grid: Grid, X: Tensor) -> GridCovariance:
+        """Return the covariance of a grid's candidates with the points ``X`` (``n x k``)."""
+        return GridCovariance(self, grid, X)
+
+
+class GridCovariance:
+    """Compute rows of the covariance of a grid with some points.
+
+    Squared distances and additive parts are sums over parameters, so that a row is a sum of rows of tables
+    that have one row per level.
+
+    Args:
+        kernel: The covariance.
+        grid: The candidates.
+        X: The points, ``n x k``.
+    """
+
+    def __init__(self, kernel: MaternSum, grid: Grid, X: Tensor) -> None:
+        self.grid, self.scale, self.additive = grid, kernel.hyper.scale, kernel.hyper.additive
+        joint, parts = [], []
+        for levels, length, part, group in zip(
+            grid.levels, kernel.lengths, kernel.parts, kernel.groups, strict=True
+        ):
+            squares = _squares(levels, X[:, group])
+            joint.append(5.0 * squares / length.square())
+            if self.additive:
+                parts.append(part * _matern(squares / kernel.hyper.part_length**2))
+        self.joint = torch.cat(joint).to(grid.dtype)
+        self.parts = torch.cat(parts).to(grid.dtype) if parts else None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return the covariance of some candidates with the points, ``len(rows) x n``."""
+        index = self.grid.rows[rows]
+        r = torch.nn.functional.embedding_bag(index, self.joint, mode="sum").clamp_min_(0.0).sqrt_()
+        total = r.mul(1.0 / 3.0).add_(1.0).mul_(r).add_(1.0).mul_(r.neg_().exp_()).mul_(self.scale)
+        if self.parts is not None:
+            total += torch.nn.functional.embedding_bag(index, self.parts, mode="sum")
+        return total
+
+
+def _squares(left: Tensor, right: Tensor) -> Tensor:
+    """Return squared distances, ``... x n x m``."""
+    return (left.unsqueeze(-2) - right.unsqueeze(-3)).square().sum(-1)
+
+
+def _matern(squares: Tensor) -> Tensor:
+    """Return the Matern-5/2 correlation at squared distances in length scales."""
+    r = (5.0 * squares).clamp_min(1e-30).sqrt()
+    return (1.0 + r + r.square() / 3.0) * torch.exp(-r)
