@@ -22,7 +22,9 @@ slow: $(STAMP)  ## tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
 bench: $(STAMP)  ## our engines beside the peers, and how their speed grows: minutes
-	$(BIN)/python -m benchmarks.engines
+	$(BIN)/python -m benchmarks.compare --methods gp,optuna:tpe,coordinate_descent,sobol,random \
+	  --problems serving,rosenbrock,cash --seeds 10 --out autotune-runs/bench.jsonl
+	$(BIN)/python -m benchmarks.report autotune-runs/bench.jsonl
 	$(BIN)/python -m benchmarks.ask
 
 lint: $(STAMP)  ## repair what can be repaired

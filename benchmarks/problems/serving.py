@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+from autotune.core.measurement import Cause
 from autotune.core.objective import Objective
 from autotune.core.parameter import Bool, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Config
+from benchmarks.problems.base import Problem, Truth
 
 SPACE = Space(
     (
@@ -33,8 +32,8 @@ _WEIGHTS_GB = 28.0  # a model of 14 billion parameters at 16 bits
 _MEMORY_GB = 34.0
 
 
-def truth(config: Config) -> dict[str, float] | None:
-    """Return the noise-free metrics of a configuration, or ``None`` where memory runs out."""
+def truth(config: Config) -> Truth:
+    """Return the noise-free metrics of a configuration, or the cause where memory runs out."""
     batch, tokens = int(config["max_num_seqs"]), int(config["max_num_batched_tokens"])
     bits, ranks, draft = (
         int(config["quantization_bits"]),
@@ -44,7 +43,7 @@ def truth(config: Config) -> dict[str, float] | None:
     weights = _WEIGHTS_GB * bits / 16
     memory = weights / ranks + 0.02 * batch / ranks + tokens * 2e-4 + (1.5 if draft else 0.0)
     if memory > _MEMORY_GB:
-        return None
+        return Cause.OUT_OF_MEMORY
     read = weights / ranks / 1.4  # ms to read the weights once
     compute = batch * (0.05 if bits == 16 else 0.035 if bits == 8 else 0.06) / ranks**0.85
     talk = 0.0 if ranks == 1 else 1.2 * math.log2(ranks) + 0.004 * batch
@@ -58,15 +57,6 @@ def truth(config: Config) -> dict[str, float] | None:
     return {"output_throughput": throughput, "tpot.p95": per_token * 1.15 / 1e3}
 
 
-def measure(config: Config, rng: np.random.Generator) -> Measurement:
-    """Return a noisy measurement of a configuration."""
-    exact = truth(config)
-    if exact is None:
-        return Measurement(failure=Failure(Cause.OUT_OF_MEMORY, "simulated"))
-    units = {"output_throughput": "tokens/s", "tpot.p95": "s"}
-    return Measurement(
-        metrics={
-            name: Estimate(value * math.exp(NOISE * rng.standard_normal()), NOISE * value, 10, units[name])
-            for name, value in exact.items()
-        }
-    )
+def serving() -> Problem:
+    """Return the simulator as a problem: 16,128 configurations, few of them good."""
+    return Problem("serving", SPACE, OBJECTIVE, truth, NOISE)
