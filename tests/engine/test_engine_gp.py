@@ -18,7 +18,7 @@ from autotune.engine.gp.data import read_history
 from autotune.engine.gp.encode import Encoder
 from autotune.engine.gp.feasibility import Feasibility
 from autotune.engine.gp.memory import known_out_of_memory
-from autotune.engine.gp.surrogate import fit, predict
+from autotune.engine.gp.surrogate import Surrogate, fit, predict
 from autotune.engine.random import RandomEngine
 from autotune.testing.engine_contract import OBJECTIVE, SPACE, finished, respond
 
@@ -75,6 +75,18 @@ def test_prediction_equals_botorchs_posterior():
     mean, variance = predict(model, test)
     assert torch.allclose(mean, posterior.mean.squeeze(-1), atol=1e-4)
     assert torch.allclose(variance, posterior.variance.squeeze(-1), atol=1e-4)
+
+
+def test_posterior_covariance_equals_botorchs():
+    X, Y = smooth(noise=0.1)
+    surrogate = Surrogate(X, Y.unsqueeze(-1), torch.full((25, 1), 0.01))
+    test = torch.rand(6, 3)
+    for model, found in zip(surrogate.models, surrogate.covariance(test[:2], test[2:]), strict=True):
+        joint = model.posterior(test).distribution.covariance_matrix
+        assert torch.allclose(found, joint[:2, 2:], atol=1e-4)
+    _, variance = surrogate.each(test)
+    own = surrogate.covariance(test, test).diagonal(dim1=1, dim2=2)
+    assert torch.allclose(own, variance, atol=1e-6)
 
 
 def test_the_surrogate_generalizes_and_ignores_what_does_not_matter():

@@ -60,6 +60,16 @@ def grid_moments(model: SingleTaskGP, grid: Grid, rows: Tensor, X_pending: Tenso
         return mean, torch.cat(variances).double().clamp_min_(_ROUNDING if narrow else _LEAST_VARIANCE)
 
 
+def covariance(model: SingleTaskGP, X: Tensor, A: Tensor) -> Tensor:
+    """Return the posterior covariance of the noise-free values at ``X`` (``n x k``) and ``A``, ``n x m``."""
+    with torch.no_grad():
+        train = model.train_inputs[0]
+        factor, _ = solved(model, train)
+        left = torch.linalg.solve_triangular(factor, model.covar_module(train, X).to_dense(), upper=False)
+        right = torch.linalg.solve_triangular(factor, model.covar_module(train, A).to_dense(), upper=False)
+        return model.covar_module(X, A).to_dense() - left.mT @ right
+
+
 def solved(model: SingleTaskGP, train: Tensor) -> tuple[Tensor, Tensor]:
     """Return the Cholesky factor of the noisy training covariance and what it makes of the residuals."""
     covariance = model.covar_module(train).to_dense()

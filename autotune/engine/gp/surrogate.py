@@ -23,7 +23,7 @@ from autotune.engine.gp.acquisition import NoisyImprovement
 from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.hyper import ADDITIVE, JOINT, LEAST_NOISE, Structure, fit_hyper
 from autotune.engine.gp.kernels import Groups, MaternSum
-from autotune.engine.gp.posterior import Moments, grid_moments, predict
+from autotune.engine.gp.posterior import Moments, covariance, grid_moments, predict
 
 STRUCTURES = (JOINT, ADDITIVE)
 _LEAST_WEIGHT = 0.03  # a structure that explains the data this much worse changes no choice
@@ -126,6 +126,14 @@ class Surrogate:
             X_pending: Points whose values will be known, ``m x k``: they lower the variance around them.
         """
         return _stack([grid_moments(model, grid, rows, X_pending) for model in self.models])
+
+    def covariance(self, X: Tensor, A: Tensor) -> Tensor:
+        """Return the posterior covariance of ``X`` (``n x k``) with ``A`` (``m x k``) by process."""
+        return torch.stack([covariance(model, X, A) for model in self.models])
+
+    def noise(self) -> Tensor:
+        """Return the variance of one more measurement beside the noise-free value, by process."""
+        return torch.stack([model.likelihood.noise.median() for model in self.models])
 
     def mix(self, logs: Tensor) -> Tensor:
         """Return the logarithm of the average of what has one logarithm per process (first dimension)."""
