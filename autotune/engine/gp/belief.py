@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from autotune.core.trial import Trial
 from autotune.engine.gp.data import Data, Series, read_history
 from autotune.engine.gp.encode import Encoder
 from autotune.engine.gp.feasibility import Feasibility
-from autotune.engine.gp.surrogate import Surrogate
+from autotune.engine.gp.options import SURROGATES
+from autotune.engine.gp.surface import Surface
 
 _AUGMENT = 0.05  # share of the sum in the scalarization of several goals (ParEGO's rho)
 
@@ -27,7 +29,7 @@ _AUGMENT = 0.05  # share of the sum in the scalarization of several goals (ParEG
 class Modelled:
     """Hold one modelled quantity: its surrogate and the data it was fitted to."""
 
-    surrogate: Surrogate
+    surrogate: Surface
     series: Series
 
     def log_probability_kept(self, moments: tuple[Tensor, Tensor]) -> Tensor:
@@ -53,6 +55,13 @@ class Modelled:
         return Estimate(raw, spread, 1, unit)
 
 
+def surface_named(name: str) -> Callable[..., Surface]:
+    """Return what builds a surface from ``X``, ``Y``, ``Yvar`` and the columns of each parameter."""
+    module, _, attribute = SURROGATES[name].partition(":")
+    made: Callable[..., Surface] = getattr(import_module(module), attribute)
+    return made
+
+
 class Belief:
     """Fit the models of one moment.
 
@@ -61,6 +70,7 @@ class Belief:
         objective: What is wanted.
         history: Finished trials, at least two of them completed.
         rng: Draws the weights of several goals.
+        surrogate: Name of the surface that goals and limits are modelled by.
 
     Attributes:
         X: Encoded configurations that ended by their own doing, ``n x k``.
@@ -70,8 +80,14 @@ class Belief:
     """
 
     def __init__(
-        self, space: Space, objective: Objective, history: Sequence[Trial], rng: np.random.Generator
+        self,
+        space: Space,
+        objective: Objective,
+        history: Sequence[Trial],
+        rng: np.random.Generator,
+        surrogate: str = "auto",
     ) -> None:
+        self.make = surface_named(surrogate)
         self.objective = objective
         self.encoder = Encoder(space)
         self.data: Data = read_history(history, objective)
@@ -85,7 +101,7 @@ class Belief:
     def _fit(self, series: Series) -> Modelled:
         rows = torch.from_numpy(series.rows)
         Y, Yvar = tensor(series.Y).unsqueeze(-1), tensor(series.Yvar).unsqueeze(-1)
-        return Modelled(Surrogate(self.X[rows], Y, Yvar, self.encoder.groups), series)
+        return Modelled(self.make(self.X[rows], Y, Yvar, self.encoder.groups), series)
 
     @property
     def measured(self) -> Tensor:

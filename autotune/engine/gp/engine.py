@@ -9,12 +9,8 @@ from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Suggestion, Trial, TrialState
 from autotune.engine.design import next_of_design
+from autotune.engine.gp.options import Options
 from autotune.engine.untried import tried_keys
-from autotune.errors import SpecError, did_you_mean
-
-INITIAL = 3
-"""Trials of the initial design, the default configuration included: on replayed tables the surrogate spends
-the following trials better than a longer design does."""
 
 _LEAST_MEASURED = 2  # fewer measurements make no surface
 
@@ -23,14 +19,14 @@ class GPEngine:
     """Propose by exact Gaussian processes: one per goal and per limit, one for failures.
 
     Args:
-        initial: Trials of the initial design.
         budget: Trials planned.
+        options: Fields of :class:`Options`.
     """
 
-    name = "gp/2"
+    name = "gp/3"
 
-    def __init__(self, *, initial: int = INITIAL, budget: int | None = None) -> None:
-        self.initial = initial
+    def __init__(self, *, budget: int | None = None, **options: Any) -> None:
+        self.options = Options(**options)
         self.budget = budget
 
     @classmethod
@@ -40,22 +36,7 @@ class GPEngine:
         Raises:
             SpecError: An option is unknown or wrong.
         """
-        for key in data:
-            if key != "initial":
-                hint = did_you_mean(str(key), ("seed", "initial"))
-                raise SpecError(
-                    f"engine 'gp' has no option {key!r}; allowed: seed, initial",
-                    path=(key,),
-                    at_key=True,
-                    hint=hint,
-                )
-        initial = data.get("initial", INITIAL)
-        text = str(initial)
-        if not text.isdecimal() or int(text) < 1:
-            raise SpecError(
-                f"initial must be a whole number of at least 1, found {initial!r}", path=("initial",)
-            )
-        return cls(initial=int(text), budget=budget)
+        return cls(budget=budget, **vars(Options.from_dict("gp", data)))
 
     def ask(
         self,
@@ -69,7 +50,7 @@ class GPEngine:
         """Return up to ``n`` configurations; see :meth:`autotune.engine.base.Engine.ask`."""
         tried = tried_keys(history, pending)
         measured = sum(t.state is TrialState.COMPLETED for t in history)
-        missing = self.initial - len(history) - len(pending)
+        missing = self.options.initial - len(history) - len(pending)
         if measured < _LEAST_MEASURED:
             missing = max(missing, n)
         result = next_of_design(space, tried, min(n, missing), seed, self.name) if missing > 0 else []
@@ -77,6 +58,6 @@ class GPEngine:
             from autotune.engine.gp.propose import Proposer  # loads torch
 
             waiting = [*pending, *(s.config for s in result)]
-            proposer = Proposer(space, objective, history, waiting, seed, self.name)
+            proposer = Proposer(space, objective, history, waiting, seed, self.name, self.options)
             result += proposer.propose(n - len(result))
         return result

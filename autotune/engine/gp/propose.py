@@ -19,6 +19,7 @@ from autotune.engine.gp.belief import Belief, tensor
 from autotune.engine.gp.candidates import candidates
 from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.memory import known_out_of_memory
+from autotune.engine.gp.options import Options
 from autotune.engine.gp.surrogate import one_thread
 from autotune.engine.untried import tried_keys
 
@@ -37,6 +38,7 @@ class Proposer:
         pending: Configurations asked for and not finished.
         seed: Of the study.
         name: Of the engine, for the suggestions.
+        options: Of the engine.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class Proposer:
         pending: Sequence[Config],
         seed: int,
         name: str,
+        options: Options,
     ) -> None:
+        self.options = options
         self.space, self.objective, self.history, self.name = space, objective, history, name
         self.pending = list(pending)
         self.tried = tried_keys(history, pending)
@@ -60,7 +64,7 @@ class Proposer:
             table = candidates(self.space, self.tried, _leaders(self.history, self.objective), self.rng)
             if not len(table):
                 return []
-            belief = Belief(self.space, self.objective, self.history, self.rng)
+            belief = Belief(self.space, self.objective, self.history, self.rng, self.options.surrogate)
             if not belief.X.shape[1]:  # nothing varies but by a list
                 return [
                     Suggestion(c, Reason.RANDOM, self.name) for c in table.configs(range(min(n, len(table))))
