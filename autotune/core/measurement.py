@@ -133,20 +133,36 @@ class Failure:
         cause: One of :class:`Cause`.
         message: One line for a person.
         log_tail: Last lines of the system's log, redacted.
+        shortfall: Memory needed over memory there where the system said so, above 1.
+
+    Raises:
+        SpecError: The shortfall is not a finite number above 1.
     """
 
     cause: Cause
     message: str = ""
     log_tail: str = ""
+    shortfall: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.shortfall is not None and not 1.0 < self.shortfall < math.inf:
+            raise SpecError(f"a shortfall must be a finite number above 1, found {self.shortfall!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
-        return {"cause": self.cause.value, "message": self.message, "log_tail": self.log_tail}
+        plain: dict[str, Any] = {
+            "cause": self.cause.value,
+            "message": self.message,
+            "log_tail": self.log_tail,
+        }
+        return plain if self.shortfall is None else {**plain, "shortfall": self.shortfall}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Failure:
         """Read what :meth:`to_dict` wrote."""
-        return cls(Cause(data["cause"]), data.get("message", ""), data.get("log_tail", ""))
+        return cls(
+            Cause(data["cause"]), data.get("message", ""), data.get("log_tail", ""), data.get("shortfall")
+        )
 
 
 @dataclass(frozen=True)

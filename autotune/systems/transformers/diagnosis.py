@@ -6,6 +6,7 @@ import re
 import signal
 
 from autotune.core.measurement import Cause, Failure
+from autotune.systems.shortfall import shortfall
 
 _OUT_OF_MEMORY = re.compile(
     r"OutOfMemoryError|CUDA out of memory|DefaultCPUAllocator: (?:can't allocate|not enough) memory|"
@@ -32,7 +33,7 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
     said = last[-1] if last else (plain.strip().splitlines() or ["no output"])[-1]
     if is_out_of_memory(plain):
         found = [line for line in plain.splitlines() if is_out_of_memory(line)]
-        return Failure(Cause.OUT_OF_MEMORY, found[-1].strip(), log)
+        return Failure(Cause.OUT_OF_MEMORY, found[-1].strip(), log, shortfall(plain))
     if exit_code == -signal.SIGKILL:
         return Failure(
             Cause.OUT_OF_MEMORY,
