@@ -29,6 +29,7 @@ SAMPLES = 32
 
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _LOG_SQRT_PI_2 = 0.5 * math.log(math.pi / 2)
+_SOFT = 0.1  # of a standardized value: how fast an excess falls off below nothing
 
 
 class NoisyImprovement:
@@ -119,3 +120,10 @@ def log_h(z: Tensor) -> Tensor:
     far = -2.0 * torch.log(lower.abs())
     tail = -0.5 * lower.square() - _LOG_SQRT_2PI + torch.where(lower < -1e4, far, exact)
     return torch.where(z > -1.0, near, tail)
+
+
+def log_excess(difference: Tensor) -> Tensor:
+    """Return the log of a smooth ``max(difference, 0)``, strictly increasing; shape as given."""
+    scaled = difference / _SOFT
+    near = torch.nn.functional.softplus(scaled.clamp_min(-30.0), threshold=30.0).log()
+    return math.log(_SOFT) + torch.where(scaled < -30.0, scaled, near)  # far below, softplus is exp

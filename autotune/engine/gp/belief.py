@@ -1,28 +1,32 @@
-"""What is believed at one moment of a study: a surrogate of the goal, one per limit, one of failures."""
+"""What is believed at one moment of a study: a surrogate per goal, one per limit, one of failures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from autotune.core import ranking
 from autotune.core.measurement import Estimate
-from autotune.core.metric import metric_info
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Trial
+from autotune.engine.gp.acquisitions.believed import Believed
 from autotune.engine.gp.data import Data, Series, read_history
 from autotune.engine.gp.encode import Encoder
 from autotune.engine.gp.feasibility import Feasibility
 from autotune.engine.gp.options import SURROGATES
 from autotune.engine.gp.surface import Surface
 
-_AUGMENT = 0.05  # share of the sum in the scalarization of several goals (ParEGO's rho)
+AUGMENT = 0.05
+"""Share of the sum in the scalarization of several goals (ParEGO's rho)."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +40,30 @@ class Modelled:
         """Return the log probability that a limit is kept, from moments by process."""
         return self.surrogate.log_probability_below(moments, self.series.standardize(0.0))
 
-    def estimate(self, mean: float, variance: float, metric: str, sign: float) -> Estimate:
-        """Return a prediction in the metric's own unit.
+    def estimate(self, mean: float, variance: float, sign: float, base: float, unit: str) -> Estimate | None:
+        """Return what one more measurement is expected to give, in the metric's own unit.
 
         Args:
             mean: Of the standardized value.
-            variance: Of the same.
-            metric: Whose unit is taken.
-            sign: -1 where the series is the metric's negative.
+            variance: Of the same; that of a measurement beside it is added.
+            sign: -1 where the series falls when the metric rises.
+            base: What the series is counted from: a limit's bound, or nothing for a goal.
+            unit: Of the metric.
+
+        Returns:
+            ``None`` where a number has no finite value.
         """
-        series = self.series
-        raw, spread = sign * (mean * series.scale + series.shift), math.sqrt(variance) * series.scale
-        info = metric_info(metric)
-        unit = info.unit if info is not None else "1"
+        series, surrogate = self.series, self.surrogate
+        noise = float((surrogate.log_weights.exp() * surrogate.noise()).sum())
+        raw, spread = sign * (mean * series.scale + series.shift), math.sqrt(variance + noise) * series.scale
         if series.logarithm:
-            middle = math.exp(min(max(raw, -700.0), 700.0))
-            return Estimate(middle, min(middle * spread, 1e300), 1, unit)
-        return Estimate(raw, spread, 1, unit)
+            middle = (base or 1.0) * math.exp(min(max(raw, -700.0), 700.0))
+            spread = middle * spread
+        else:
+            middle = base + raw
+        if not (math.isfinite(middle) and math.isfinite(spread)):
+            return None
+        return Estimate(middle, spread, 1, unit)
 
 
 def surface_named(name: str) -> Callable[..., Surface]:
@@ -74,9 +85,14 @@ class Belief:
 
     Attributes:
         X: Encoded configurations that ended by their own doing, ``n x k``.
-        goal: Of the goal, more being better.
+        goals: One model per goal, more being better.
         limits: Of each limit's violation; the limit is kept at 0 and below.
+        limited: The limits that these are of.
         feasibility: Of getting a measurement at all.
+        searching: Whether nothing is known that keeps every limit, by measurement and by the models.
+
+    Raises:
+        ValueError: No trial has all goals measured.
     """
 
     def __init__(
@@ -88,25 +104,43 @@ class Belief:
         surrogate: str = "auto",
     ) -> None:
         self.make = surface_named(surrogate)
-        self.objective = objective
+        self.objective, self.rng = objective, rng
         self.encoder = Encoder(space)
         self.data: Data = read_history(history, objective)
         self.X = tensor(self.encoder.configs(self.data.configs))
-        goals = self.data.goals
-        self.goal = self._fit(goals[0] if len(goals) == 1 else _scalarize(goals, rng))
-        self.limits = [self._fit(series) for series in self.data.limits if len(series.Y) > 1]
+        self.rows = _common_rows(self.data.goals)
+        if not len(self.rows):
+            raise ValueError("no trial has all goals measured")
+        self.goals = [self._fit(series) for series in self.data.goals]
+        known = [pair for pair in zip(objective.limits, self.data.limits, strict=True) if len(pair[1].Y) > 1]
+        self.limited = [limit for limit, _ in known]
+        self.limits = [self._fit(series) for _, series in known]
         completed = torch.from_numpy(self.data.completed)
         self.feasibility = Feasibility(self.X, completed, self.encoder.groups)
+        default = tensor(self.encoder.configs([space.default_config]))
+        self.default_rows = (self.measured == default).all(1)
+        feasible = any(contender.feasible for contender in ranking.contenders(history, objective))
+        self.searching = not (feasible and bool(self.observed.any()))
 
     def _fit(self, series: Series) -> Modelled:
         rows = torch.from_numpy(series.rows)
         Y, Yvar = tensor(series.Y).unsqueeze(-1), tensor(series.Yvar).unsqueeze(-1)
         return Modelled(self.make(self.X[rows], Y, Yvar, self.encoder.groups), series)
 
-    @property
+    @cached_property
+    def goal(self) -> Modelled:
+        """The model of the one goal; of several, that of a random trade-off between them."""
+        return self.goals[0] if len(self.goals) == 1 else self._fit(_scalarize(self.data.goals, self.rng))
+
+    @cached_property
     def measured(self) -> Tensor:
-        """Encoded configurations whose goal was measured, ``m x k``."""
-        return self.X[torch.from_numpy(self.goal.series.rows)]
+        """Encoded configurations of the trials with all goals measured, ``m x k``."""
+        return self.X[torch.from_numpy(self.rows)]
+
+    @cached_property
+    def observed(self) -> Tensor:
+        """Which of them keep every limit as far as the models know, shape ``m``."""
+        return self.kept(self.measured)
 
     def kept(self, X: Tensor) -> Tensor:
         """Return which points keep every limit and can be measured, as far as the models know."""
@@ -116,12 +150,24 @@ class Belief:
             kept &= mean <= limit.series.standardize(0.0)
         return kept
 
-    def log_limits(self, X: Tensor) -> Tensor:
-        """Return the log probability that every limit is kept at ``X`` (``n x k``), shape ``n``."""
+    def log_limits(self, X: Tensor, X_pending: Tensor | None = None) -> Tensor:
+        """Return the log probability that every limit is kept at ``X`` (``n x k``), shape ``n``.
+
+        Args:
+            X: Candidates.
+            X_pending: Points taken to measure what is expected of them, ``m x k``; none by default.
+        """
         total = torch.zeros(len(X), dtype=X.dtype)
         for limit in self.limits:
-            total += limit.log_probability_kept(limit.surrogate.each(X))
+            surface = limit.surrogate
+            moments = surface.each(X) if X_pending is None else Believed(surface, X_pending).each(X)
+            total += limit.log_probability_kept(moments)
         return total
+
+
+def _common_rows(goals: Sequence[Series]) -> npt.NDArray[np.int64]:
+    rows = set.intersection(*(set(series.rows.tolist()) for series in goals))
+    return np.array(sorted(rows), dtype=np.int64)
 
 
 def _scalarize(goals: Sequence[Series], rng: np.random.Generator) -> Series:
@@ -129,15 +175,15 @@ def _scalarize(goals: Sequence[Series], rng: np.random.Generator) -> Series:
 
     Reference: J. Knowles, "ParEGO", IEEE Transactions on Evolutionary Computation 10 (2006).
     """
-    rows = sorted(set.intersection(*(set(series.rows.tolist()) for series in goals)))
+    rows = _common_rows(goals)
     values = np.array([[dict(zip(s.rows.tolist(), s.Y, strict=True))[row] for s in goals] for row in rows])
     weights = rng.dirichlet(np.ones(len(goals)))
     low, high = values.min(0), values.max(0)
     unit = (values - low) / np.where(high > low, high - low, 1.0)
-    y = (weights * unit).min(1) + _AUGMENT * (weights * unit).sum(1)
-    scale = float(y.std(ddof=1)) or 1.0
+    y = (weights * unit).min(1) + AUGMENT * (weights * unit).sum(1)
+    scale = (float(y.std(ddof=1)) if len(y) > 1 else 0.0) or 1.0
     Y = (y - y.mean()) / scale
-    return Series(np.array(rows, dtype=np.int64), Y, np.full(len(Y), np.nan), float(y.mean()), scale, False)
+    return Series(rows, Y, np.full(len(Y), np.nan), float(y.mean()), scale, False)
 
 
 def tensor(array: np.ndarray) -> Tensor:

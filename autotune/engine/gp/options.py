@@ -14,7 +14,10 @@ SURROGATES: Mapping[str, str] = {
 """Surfaces by name; adding one is a module and a line here."""
 
 ACQUISITIONS: Mapping[str, str] = {
-    "auto": "autotune.engine.gp.acquisition:NoisyImprovement",
+    "auto": "autotune.engine.gp.acquisitions.improvement:automatic",
+    "knowledge_gradient": "autotune.engine.gp.acquisitions.knowledge_gradient:KnowledgeGradient",
+    "entropy_search": "autotune.engine.gp.acquisitions.entropy_search:EntropySearch",
+    "thompson": "autotune.engine.gp.acquisitions.thompson:Thompson",
 }
 """Acquisition functions by name; adding one is a module and a line here."""
 
@@ -28,11 +31,13 @@ class Options:
             replayed tables the surrogate spends the following trials better than a longer design does.
         surrogate: One of :data:`SURROGATES`.
         acquisition: One of :data:`ACQUISITIONS`.
+        repeat: Whether a leading configuration may be measured again where launches differ by much.
     """
 
     initial: int = 3
     surrogate: str = "auto"
     acquisition: str = "auto"
+    repeat: bool = False
 
     @classmethod
     def from_dict(cls, name: str, data: Mapping[str, Any]) -> Options:
@@ -60,6 +65,8 @@ class Options:
         for key, allowed in (("surrogate", SURROGATES), ("acquisition", ACQUISITIONS)):
             if key in values:
                 values[key] = _one_of(key, values[key], list(allowed))
+        if "repeat" in values:
+            values["repeat"] = _flag("repeat", values["repeat"])
         return cls(**values)
 
 
@@ -68,6 +75,13 @@ def _whole(key: str, value: Any) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise SpecError(f"{key} must be a whole number of at least 1, found {value!r}", path=(key,))
     return int(text)
+
+
+def _flag(key: str, value: Any) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise SpecError(f"{key} must be true or false, found {value!r}", path=(key,))
+    return text == "true"
 
 
 def _one_of(key: str, value: Any, allowed: Sequence[str]) -> str:

@@ -1,0 +1,114 @@
+"""Surfaces as they will be once more is known: at pending points, or at every point that was ever measured.
+
+All of it is the conditioning of a Gaussian on some of its coordinates: what the conditioning values are moves
+the means, that they are known lowers the covariance.
+"""
+
+from __future__ import annotations
+
+import torch
+from botorch.utils.sampling import draw_sobol_normal_samples
+from torch import Tensor
+
+from autotune.engine.gp.posterior import Moments, cholesky
+from autotune.engine.gp.surface import Surface
+
+LEAST_VARIANCE = 1e-12
+"""Of a standardized value: below it rounding decides."""
+
+_SOBOL_DIMENSIONS = 1024  # beyond it the directions of the sequence are slow to make and no better
+
+
+class Believed:
+    """Hold a surface after pending points gave what is expected of them.
+
+    The means stay, the covariance falls ([Ginsbourger2010], "kriging believer": D. Ginsbourger, R. Le Riche,
+    L. Carraro, "Kriging is well-suited to parallelize optimization", 2010).
+
+    Args:
+        surface: As it is now.
+        X_pending: The pending points, ``m x d``; there may be none.
+    """
+
+    def __init__(self, surface: Surface, X_pending: Tensor) -> None:
+        self.surface, self.X_pending = surface, X_pending
+        if len(X_pending):
+            noise = surface.noise().view(-1, 1, 1) * torch.eye(len(X_pending), dtype=X_pending.dtype)
+            self.factors = roots(surface.covariance(X_pending, X_pending) + noise)
+
+    def each(self, X: Tensor) -> Moments:
+        """Return the moments at ``X`` (``n x d``) by member, each of shape ``k x n``."""
+        means, variances = self.surface.each(X)
+        if not len(self.X_pending):
+            return means, variances
+        return means, (variances - self._half(X).square().sum(1)).clamp_min(LEAST_VARIANCE)
+
+    def covariance(self, X: Tensor, A: Tensor) -> Tensor:
+        """Return the covariance of ``X`` (``n x d``) with ``A`` (``m x d``) by member, ``k x n x m``."""
+        found = self.surface.covariance(X, A)
+        return found - self._half(X).mT @ self._half(A) if len(self.X_pending) else found
+
+    def _half(self, X: Tensor) -> Tensor:
+        cross = self.surface.covariance(self.X_pending, X)
+        return torch.linalg.solve_triangular(self.factors, cross, upper=False)
+
+
+class Sampled:
+    """Hold joint samples of a surface at some points, and what each of them says of any other point.
+
+    Each member gives its share of the samples.
+
+    Args:
+        surface: Or a :class:`Believed` one.
+        points: Where it is sampled, ``m x d``.
+        log_weights: Of the members.
+        n: How many samples.
+        seed: Of the draws.
+
+    Attributes:
+        member: Which member each sample is of, shape ``n``.
+        values: The samples, ``n x m``.
+    """
+
+    def __init__(
+        self, surface: Surface | Believed, points: Tensor, log_weights: Tensor, n: int, seed: int
+    ) -> None:
+        self.surface, self.points = surface, points
+        self.member = shares(log_weights, n, seed)
+        self.normal = normal_samples(n, len(points), seed)
+        means, _ = surface.each(points)
+        self.factors = roots(surface.covariance(points, points))
+        drawn = torch.einsum("sij,sj->si", self.factors[self.member], self.normal)
+        self.values = means[self.member] + drawn
+
+    def moments(self, X: Tensor) -> Moments:
+        """Return means (``s x n``) and variances (``k x n``) at ``X`` (``n x d``) given each sample."""
+        means, variances = self.surface.each(X)
+        cross = self.surface.covariance(self.points, X)
+        half = torch.linalg.solve_triangular(self.factors, cross, upper=False)  # k x m x n
+        given = torch.empty(len(self.member), len(X), dtype=X.dtype)
+        for k in range(len(means)):
+            mine = self.member == k
+            given[mine] = means[k] + self.normal[mine] @ half[k]
+        return given, (variances - half.square().sum(1)).clamp_min(LEAST_VARIANCE)
+
+
+def shares(log_weights: Tensor, n: int, seed: int) -> Tensor:
+    """Return which member each of ``n`` samples is of: by their weights as evenly as can be, shuffled."""
+    generator = torch.Generator().manual_seed(seed)
+    even = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    bounds = log_weights.exp().cumsum(0)[:-1].contiguous()
+    return torch.searchsorted(bounds, even)[torch.randperm(n, generator=generator)]
+
+
+def normal_samples(n: int, d: int, seed: int) -> Tensor:
+    """Return ``n`` standard normal vectors of length ``d``, evenly spread where that can be afforded."""
+    if 0 < d <= _SOBOL_DIMENSIONS:
+        return draw_sobol_normal_samples(d=d, n=n, dtype=torch.float64, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, d, generator=generator, dtype=torch.float64)
+
+
+def roots(covariances: Tensor) -> Tensor:
+    """Return the lower Cholesky factor of each covariance, ``k x m x m``."""
+    return torch.stack([cholesky(0.5 * (c + c.mT)) if len(c) else c for c in covariances])

@@ -1,0 +1,88 @@
+"""Thompson sampling: what is best in a joint sample of the surface.
+
+Cheap for many picks at once, each from its own sample, and so the way of very wide batches ([Kandasamy2018]).
+A sample's value counts by how far it exceeds the sample's best known value, softened so that the order goes
+on below it: without limits that is the sample's maximum, with limits gain and probability are traded.
+
+References:
+    [Kandasamy2018] K. Kandasamy, A. Krishnamurthy, J. Schneider, B. Poczos, "Parallelised Bayesian
+        optimisation via Thompson sampling", AISTATS 2018.
+    [Eriksson2021] D. Eriksson, M. Poloczek, "Scalable constrained Bayesian optimization", AISTATS 2021.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from autotune.engine.gp.acquisition import log_excess
+from autotune.engine.gp.acquisitions.base import Scorer
+from autotune.engine.gp.acquisitions.believed import Sampled
+from autotune.engine.gp.belief import Belief
+from autotune.engine.gp.grid import Grid
+
+_OPTIMISM = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+"""Standard deviations above the mean: a sample's maximum is among the first by one of them."""
+
+
+class Thompson:
+    """Score by one joint sample for each number of pending points.
+
+    Args:
+        belief: The models.
+        seed: Of the samples.
+    """
+
+    def __init__(self, belief: Belief, seed: int) -> None:
+        self.belief, self.seed = belief, seed
+
+    def rough(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Tensor:
+        """Return means with more and more deviations added, ``c x len(rows)``.
+
+        Pending points have no say: each sample stands for itself.
+        """
+        surface = self.belief.goal.surrogate
+        means, variances = surface.on_grid(grid, rows, X_pending[:0])
+        w = surface.log_weights.exp()
+        mean, deviation = w @ means, (w @ variances).sqrt()
+        best = self._known()
+        return torch.stack([log_excess(mean + factor * deviation - best) for factor in _OPTIMISM])
+
+    def _known(self) -> Tensor:
+        mean, _ = self.belief.goal.surrogate.predict(self.belief.measured)
+        return mean[self.belief.observed].max() if bool(self.belief.observed.any()) else mean.min()
+
+    def scorer(self, shortlist: Tensor, X_pending: Tensor) -> Scorer:
+        """Return what scores by a sample over the shortlist, and by its expectation elsewhere."""
+        joint = Samples(self.belief, shortlist, 1, self.seed + len(X_pending))
+        return lambda X: joint(X)[0]
+
+
+class Samples:
+    """Hold joint samples over a shortlist.
+
+    Args:
+        belief: The models.
+        shortlist: Candidates, ``m x d``.
+        n: How many samples.
+        seed: Of the draws.
+    """
+
+    def __init__(self, belief: Belief, shortlist: Tensor, n: int, seed: int) -> None:
+        surface = belief.goal.surrogate
+        known = belief.measured[belief.observed]
+        self.sampled = Sampled(surface, torch.cat([known, shortlist]), surface.log_weights, n, seed)
+        if len(known):
+            self.best = self.sampled.values[:, : len(known)].amax(1, keepdim=True)
+        else:
+            self.best = torch.full((n, 1), float(belief.goal.series.Y.min()), dtype=shortlist.dtype)
+        self.shortlisted = self.sampled.values[:, len(known) :]
+
+    def on_shortlist(self) -> Tensor:
+        """Return the logarithm of each candidate's value in each sample, ``n x m``."""
+        return log_excess(self.shortlisted - self.best)
+
+    def __call__(self, X: Tensor) -> Tensor:
+        """Return the same at any ``X`` (``m x d``): what the sample on the shortlist says of it."""
+        means, _ = self.sampled.moments(X)
+        return log_excess(means - self.best)

@@ -1,0 +1,207 @@
+"""The candidates of one ask: all are compared roughly, the best of them exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from autotune.core.space import Space
+from autotune.core.table import Indices, Table
+from autotune.core.trial import Trial
+from autotune.engine.gp.acquisitions.base import Scorer, acquisition_named
+from autotune.engine.gp.acquisitions.thompson import Samples, Thompson
+from autotune.engine.gp.belief import Belief
+from autotune.engine.gp.grid import Grid
+from autotune.engine.gp.memory import known_out_of_memory
+from autotune.engine.gp.prior import BeliefOfUser
+
+_CERTAIN = 1e6  # larger than any logarithm of a probability or an improvement
+_SHORTLIST = 512  # candidates compared exactly; the best of them is among the first few of the rough order
+_SAMPLED = 1024  # of which wide batches are sampled jointly
+_FIRST = 8192  # candidates whose limits are computed before any bound is looked at
+_TIE = 0.01  # weight of the goal between candidates that are equally likely to keep the limits
+_FAR = -1e3  # the goal decides nothing below it
+
+
+class Scores:
+    """Turn an acquisition function, failures, limits and the user's belief into one number per candidate.
+
+    Args:
+        space: What may vary.
+        history: Finished trials.
+        belief: The models.
+        acquisition: Name of the acquisition function.
+        seed: Of what it draws.
+    """
+
+    def __init__(
+        self, space: Space, history: Sequence[Trial], belief: Belief, acquisition: str, seed: int
+    ) -> None:
+        self.space, self.history, self.belief, self.seed = space, history, belief, seed
+        self.acquisition = acquisition_named(acquisition, belief, seed)
+        self.prior = BeliefOfUser(space, len(belief.measured))
+
+    def hopeless(self, table: Table) -> Tensor:
+        """Return which candidates are known to fail, shape ``n``."""
+        return torch.from_numpy(known_out_of_memory(table, self.history))
+
+    def total(self, value: Tensor, probability: Tensor, prior: Tensor) -> Tensor:
+        """Return the logarithm that decides; while nothing keeps the limits, what counts is to keep them."""
+        if self.belief.searching:
+            value = _TIE * value.clamp_min(_FAR)
+        total = value + probability + prior
+        return total.nan_to_num(nan=-_CERTAIN, posinf=_CERTAIN, neginf=-_CERTAIN)
+
+    def log_limits(self, X: Tensor, X_pending: Tensor) -> Tensor:
+        """Return the log probability to keep the limits; a search for it counts what pending points tell."""
+        return self.belief.log_limits(X, X_pending if self.belief.searching else None)
+
+    def of_levels(self, scorer: Scorer, X_pending: Tensor) -> Callable[[Indices], npt.NDArray[np.float64]]:
+        """Return what scores rows of level indices (``n x d``) exactly, shape ``n``."""
+
+        def score(indices: Indices) -> npt.NDArray[np.float64]:
+            table = self.space.as_table(indices)
+            X = Grid(self.belief.encoder, table).encode(torch.arange(len(table)))
+            measured = self.belief.feasibility.log_probability(X)
+            measured = measured.masked_fill(self.hopeless(table), -_CERTAIN)
+            probability = measured + self.log_limits(X, X_pending)
+            found: npt.NDArray[np.float64] = self.total(scorer(X), probability, self.prior(indices)).numpy()
+            return found
+
+        return score
+
+
+class Choice:
+    """Hold the candidates of one ask and what does not change between its picks.
+
+    Args:
+        scores: What they are compared by.
+        grid: The candidates.
+    """
+
+    def __init__(self, scores: Scores, grid: Grid) -> None:
+        self.scores, self.belief, self.grid = scores, scores.belief, grid
+        everything = torch.arange(len(grid))
+        self.measured = self.belief.feasibility.on_grid(grid, everything)
+        hopeless = scores.hopeless(grid.table)
+        if not bool(hopeless.all()):
+            self.measured = self.measured.masked_fill(hopeless, -_CERTAIN)
+        doubtful = self.measured < math.log(self.belief.feasibility.threshold or 1e-300)
+        self.left = torch.ones(len(grid), dtype=torch.bool) if bool(doubtful.all()) else ~doubtful
+        self.others = ~self.left  # taken up when nothing else is left
+        self.prior = scores.prior(grid.table.indices)
+        self.limits = torch.full((len(grid),), math.nan, dtype=torch.float64)
+        self.bounds: Tensor | None = None
+        self.fresh = 0  # pending points when the bounds were computed
+
+    def best(self, X_pending: Tensor) -> int:
+        """Return the row of the best candidate that was not returned before."""
+        shortlist = self.shortlist(X_pending)
+        X = self.grid.encode(shortlist)
+        return self._take(shortlist, self.exact(shortlist, X, X_pending))
+
+    def exact(self, rows: Tensor, X: Tensor, X_pending: Tensor) -> Tensor:
+        """Return the exact scores of some candidates and their encodings ``X``, shape ``len(rows)``."""
+        value = self.scores.acquisition.scorer(X, X_pending)(X)
+        probability = self.measured[rows] + self.scores.log_limits(X, X_pending)
+        return self.scores.total(value, probability, self.prior[rows])
+
+    def sampled(self, n: int, X_pending: Tensor) -> list[int]:
+        """Return up to ``n`` rows, each the best of its own joint sample of all promising candidates."""
+        thompson = Thompson(self.belief, self.scores.seed)
+        rows = self._left()
+        if len(rows) > _SAMPLED:
+            rows = self._rough_best(thompson.rough(self.grid, rows, X_pending), rows, _SAMPLED)
+        X = self.grid.encode(rows)
+        samples = Samples(self.belief, X, n, self.scores.seed + len(X_pending)).on_shortlist()
+        probability = self.measured[rows] + self.scores.log_limits(X, X_pending)
+        found = []
+        for value in samples[: len(rows)]:
+            total = self.scores.total(value, probability, self.prior[rows])
+            found.append(self._take(rows, total.masked_fill(~self.left[rows], -math.inf)))
+        return found
+
+    def _take(self, rows: Tensor, scores: Tensor) -> int:
+        row = int(rows[scores.argmax()])
+        self.left[row] = False
+        return row
+
+    def put_back(self, row: int) -> None:
+        """Let a row be returned again."""
+        self.left[row] = True
+
+    def _left(self) -> Tensor:
+        if not bool(self.left.any()):
+            self.left, self.others = self.others, torch.zeros_like(self.others)
+            self.bounds = None
+        return self.left.nonzero().squeeze(-1)
+
+    def shortlist(self, X_pending: Tensor) -> Tensor:
+        """Return the rows of the most promising candidates that are left, ascending."""
+        rows = self._left()
+        if len(rows) <= _SHORTLIST:
+            return rows
+        rough = self.scores.acquisition.rough
+        if self.bounds is None:  # of the first pick; later ones have more pending and lie below it
+            self.bounds = torch.full((1, len(self.grid)), -math.inf, dtype=torch.float64)
+            found = rough(self.grid, rows, X_pending)
+            self.bounds = self.bounds.expand(len(found), -1).clone()
+            self.bounds[:, rows] = self.scores.total(found, self.measured[rows], self.prior[rows])
+            self.fresh = len(X_pending)
+        k = _SHORTLIST if len(self.bounds) == 1 else 2 * _SHORTLIST // len(self.bounds)
+        best = []
+        for c, bound in enumerate(self.bounds):
+
+            def score(chosen: Tensor, c: int = c, bound: Tensor = bound) -> Tensor:
+                value = bound[chosen]
+                if len(X_pending) > self.fresh:
+                    criteria = rough(self.grid, chosen, X_pending)
+                    value = self.scores.total(criteria[c], self.measured[chosen], self.prior[chosen])
+                return (value + self._log_limits(chosen)).masked_fill(~self.left[chosen], -math.inf)
+
+            best.append(_first(bound, min(k, len(rows)), score))
+        return torch.cat(best).unique()
+
+    def _rough_best(self, criteria: Tensor, rows: Tensor, count: int) -> Tensor:
+        k = min(len(rows), count // len(criteria))
+        total = self.scores.total(criteria, self.measured[rows], self.prior[rows])
+        best = []
+        for bound in total:
+
+            def score(at: Tensor, bound: Tensor = bound) -> Tensor:
+                return bound[at] + self._log_limits(rows[at])
+
+            best.append(rows[_first(bound, k, score)])
+        return torch.cat(best).unique()
+
+    def _log_limits(self, rows: Tensor) -> Tensor:
+        new = rows[self.limits[rows].isnan()]
+        if len(new):
+            total = torch.zeros(len(new), dtype=torch.float64)
+            for limit in self.belief.limits:
+                nothing = self.belief.X[:0]
+                total += limit.log_probability_kept(limit.surrogate.on_grid(self.grid, new, nothing))
+            self.limits[new] = total
+        return self.limits[rows]
+
+
+def _first(bound: Tensor, k: int, score: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the places of the ``k`` highest scores, computing no more scores than it takes.
+
+    Args:
+        bound: That each score lies at or below, shape ``n``.
+        k: How many.
+        score: Gives the scores of some places.
+    """
+    width = min(max(_FIRST, k), len(bound))
+    while True:
+        highest = bound.topk(width)
+        best = score(highest.indices).topk(k)
+        if width == len(bound) or float(best.values[-1]) >= float(highest.values[-1]):
+            return highest.indices[best.indices]
+        width = min(4 * width, len(bound))

@@ -1,0 +1,74 @@
+"""Why a configuration was chosen and what is expected of it, in words and units that people know."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from autotune.core.measurement import Estimate
+from autotune.core.metric import metric_info
+from autotune.core.trial import Config, Reason, Suggestion, Trial
+from autotune.engine.gp.belief import Belief
+
+
+class Explainer:
+    """Explain the choices of one ask.
+
+    Args:
+        belief: The models.
+        history: Finished trials; their units are those of the predictions.
+        engine: Name for the suggestions.
+    """
+
+    def __init__(self, belief: Belief, history: Sequence[Trial], engine: str) -> None:
+        self.belief, self.engine = belief, engine
+        self.units = {name: e.unit for trial in history for name, e in trial.metrics.items()}
+        means = self._means(belief.measured)
+        self.known = means[belief.observed] if bool(belief.observed.any()) else means
+
+    def suggestion(self, config: Config, x: Tensor, reason: Reason | None = None) -> Suggestion:
+        """Return a choice with its account.
+
+        Args:
+            config: What was chosen.
+            x: Its encoding, ``1 x k``.
+            reason: Where it is not one that the models tell.
+        """
+        chance = float(self.belief.feasibility.log_probability(x) + self.belief.log_limits(x))
+        predicted = self.predict(x)
+        return Suggestion(
+            config, reason or self._reason(x), self.engine, predicted, min(1.0, math.exp(chance))
+        )
+
+    def predict(self, x: Tensor) -> dict[str, Estimate]:
+        """Return every modelled metric as one more measurement at ``x`` (``1 x k``) should give it."""
+        belief, objective = self.belief, self.belief.objective
+        models = [(g.metric, m, g.sign, 0.0) for g, m in zip(objective.goals, belief.goals, strict=True)]
+        for limit, modelled in zip(belief.limited, belief.limits, strict=True):
+            models.append((limit.metric, modelled, 1.0 if limit.upper else -1.0, limit.bound))
+        predicted: dict[str, Estimate] = {}
+        for metric, modelled, sign, base in models:
+            if metric in predicted:
+                continue
+            mean, variance = (float(v) for v in modelled.surrogate.predict(x))
+            found = modelled.estimate(mean, variance, sign, base, self._unit(metric))
+            if found is not None:
+                predicted[metric] = found
+        return predicted
+
+    def _unit(self, metric: str) -> str:
+        info = metric_info(metric)
+        return info.unit if info is not None else self.units.get(metric, "1")
+
+    def _means(self, X: Tensor) -> Tensor:
+        return torch.stack([goal.surrogate.predict(X)[0] for goal in self.belief.goals], -1)
+
+    def _reason(self, x: Tensor) -> Reason:
+        if self.belief.searching:
+            return Reason.FEASIBILITY
+        # expected to be the best, or of several goals to be surpassed in all of them by none
+        beaten = (self.known > self._means(x)).all(1).any()
+        return Reason.EXPLORE if bool(beaten) else Reason.EXPLOIT
