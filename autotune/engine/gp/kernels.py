@@ -42,10 +42,10 @@ class MaternSum(Kernel):
         if diag:
             return torch.full(x1.shape[:-1], self.variance, dtype=x1.dtype)
         total = self.hyper.scale * _matern(_squares(x1 / self.column_lengths, x2 / self.column_lengths))
-        if self.hyper.additive:
-            for variance, group in zip(self.parts, self.groups, strict=True):
-                length = self.hyper.part_length
-                total = total + variance * _matern(_squares(x1[..., group] / length, x2[..., group] / length))
+        length = self.hyper.part_length
+        for variance, members in zip(self.parts, self.hyper.members, strict=True):
+            squares = sum(_squares(x1[..., self.groups[i]], x2[..., self.groups[i]]) for i in members)
+            total = total + variance * _matern(squares / length**2)
         return total
 
     def of_grid(self, grid: Grid, X: Tensor) -> GridCovariance:
@@ -66,26 +66,42 @@ class GridCovariance:
     """
 
     def __init__(self, kernel: MaternSum, grid: Grid, X: Tensor) -> None:
-        self.grid, self.scale, self.additive = grid, kernel.hyper.scale, kernel.hyper.additive
-        joint, parts = [], []
-        for levels, length, part, group in zip(
-            grid.levels, kernel.lengths, kernel.parts, kernel.groups, strict=True
-        ):
-            squares = _squares(levels, X[:, group])
-            joint.append(5.0 * squares / length.square())
-            if self.additive:
-                parts.append(part * _matern(squares / kernel.hyper.part_length**2))
+        self.grid, self.scale = grid, kernel.hyper.scale
+        tables = [
+            _squares(levels, X[:, group]) for levels, group in zip(grid.levels, kernel.groups, strict=True)
+        ]
+        joint = [5.0 * table / length.square() for table, length in zip(tables, kernel.lengths, strict=True)]
         self.joint = torch.cat(joint).to(grid.dtype)
-        self.parts = torch.cat(parts).to(grid.dtype) if parts else None
+        alone = {m[0]: v for v, m in zip(kernel.parts, kernel.hyper.members, strict=True) if len(m) == 1}
+        reach = kernel.hyper.part_length**2
+        self.alone: Tensor | None = None
+        if alone:
+            parts = [
+                alone[i] * _matern(table / reach) if i in alone else torch.zeros_like(table)
+                for i, table in enumerate(tables)
+            ]
+            self.alone = torch.cat(parts).to(grid.dtype)
+        self.together = [
+            (v, m) for v, m in zip(kernel.parts, kernel.hyper.members, strict=True) if len(m) > 1
+        ]
+        if self.together:
+            self.plain = torch.cat([5.0 * table / reach for table in tables]).to(grid.dtype)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return the covariance of some candidates with the points, ``len(rows) x n``."""
         index = self.grid.rows[rows]
-        r = torch.nn.functional.embedding_bag(index, self.joint, mode="sum").clamp_min_(0.0).sqrt_()
-        total = r.mul(1.0 / 3.0).add_(1.0).mul_(r).add_(1.0).mul_(r.neg_().exp_()).mul_(self.scale)
-        if self.parts is not None:
-            total += torch.nn.functional.embedding_bag(index, self.parts, mode="sum")
+        total = self._matern_of(index, self.joint).mul_(self.scale)
+        if self.alone is not None:
+            total += torch.nn.functional.embedding_bag(index, self.alone, mode="sum")
+        for variance, members in self.together:
+            total += self._matern_of(index[:, list(members)], self.plain).mul_(float(variance))
         return total
+
+    @staticmethod
+    def _matern_of(index: Tensor, table: Tensor) -> Tensor:
+        """Return the correlation whose squared distances (times 5) are sums of rows of a table."""
+        r = torch.nn.functional.embedding_bag(index, table, mode="sum").clamp_min_(0.0).sqrt_()
+        return r.mul(1.0 / 3.0).add_(1.0).mul_(r).add_(1.0).mul_(r.neg_().exp_())
 
 
 def _squares(left: Tensor, right: Tensor) -> Tensor:

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from autotune.engine.gp.acquisition import NoisyImprovement
 from autotune.engine.gp.grid import Grid
-from autotune.engine.gp.hyper import ADDITIVE, JOINT, LEAST_NOISE, Structure, fit_hyper
+from autotune.engine.gp.hyper import ADDITIVE, JOINT, LEAST_NOISE, RUGGED, Structure, fit_hyper
 from autotune.engine.gp.kernels import Groups, MaternSum
 from autotune.engine.gp.posterior import Moments, covariance, grid_moments, predict
 
-STRUCTURES = (JOINT, ADDITIVE)
+STRUCTURES = (JOINT, ADDITIVE, RUGGED)
 _LEAST_WEIGHT = 0.03  # a structure that explains the data this much worse changes no choice
 
 
@@ -74,7 +74,7 @@ def _fit(
     kernel = MaternSum(hyper, groups)
     model = SingleTaskGP(X, Y, likelihood=likelihood, covar_module=kernel, outcome_transform=None)
     model.mean_module.constant.data.fill_(hyper.mean)
-    return model.requires_grad_(False).eval(), hyper.log_posterior
+    return model.requires_grad_(False).eval(), hyper.log_evidence
 
 
 class Surrogate:
