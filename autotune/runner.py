@@ -21,6 +21,7 @@ from autotune.errors import EnvironmentProblem, StudyError
 from autotune.executor.base import AttemptResult, Executor
 from autotune.report.view import StudyView, View
 from autotune.spec.study_file import StudySpec
+from autotune.stopping import Stopping
 from autotune.study import LEDGER_NAME, Study, state_of
 from autotune.systems.base import System
 from autotune.systems.registry import build_system
@@ -50,7 +51,7 @@ class RunSummary:
 
     Args:
         view: Last state of the study.
-        state: ``completed``, ``exhausted``, ``interrupted`` or ``out of time``.
+        state: ``completed``, ``converged``, ``exhausted``, ``interrupted`` or ``out of time``.
         mirror_pending: Items that the tracking store does not have yet.
     """
 
@@ -202,6 +203,8 @@ class _Loop:
     exhausted: bool = False
 
     def __post_init__(self) -> None:
+        budget = self.spec.budget
+        self.stopping = Stopping(self.study, budget.stop_when, budget.trials)
         self.started_ns = time.time_ns()
         notes = self.study.ledger.study_notes(self.study.name)
         self.spent_before_s = float(notes.get("spent_s", 0.0))
@@ -237,16 +240,19 @@ class _Loop:
             ledger=str(self.study.path),
             tracking=self.spec.tracking.mlflow or "" if self.mirror is not None else "",
             resumed=self.resumed,
+            stopped=self.stopping.reason,
         )
 
     def run(self) -> str:
-        """Run until the budget is spent, the space is exhausted, time is up or somebody stops it."""
+        """Run until the budget is spent, nothing is left to gain or try, time is up or somebody stops it."""
         while not self.stop.is_set():
             if self.out_of_time:
                 self._give_up()
                 return "out of time"
             self._fill()
             if not self.running:
+                if self.stopping.reason:
+                    return "converged"
                 return "exhausted" if self.exhausted else "completed"
             for result in self.executor.wait(POLL_S):
                 self._commit(result)
@@ -282,7 +288,7 @@ class _Loop:
         if self.running and len(self.running) >= self._room({}):
             return None
         planned = [t for t in self.study.trials if t.suggestion.reason is not Reason.CONFIRM]
-        if len(planned) < self.spec.budget.trials and not self.exhausted:
+        if len(planned) < self.spec.budget.trials and not self.exhausted and not self._converged():
             asked = self.study.ask(1)
             if asked:
                 return asked[0]
@@ -297,6 +303,13 @@ class _Loop:
             self.study.seed,
         )
         return None if confirmation is None else self.study.suggest(confirmation)
+
+    def _converged(self) -> bool:
+        """Return whether the search is over before its budget; say so once."""
+        known, now = self.stopping.reason, self.stopping()
+        if now and not known:
+            self.screen.message(f"no more trials: {self.stopping.reason}")
+        return now
 
     def _refuse(self, trial: Trial, resources: Mapping[str, float]) -> None:
         """Close a trial that no node can ever hold, with the numbers."""

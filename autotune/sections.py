@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune.engine.base import ModelBased
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, did_you_mean
 from autotune.measure.workload import Workload
@@ -26,7 +27,18 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     Raises:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
     """
-    return load_study_file(path, overrides, CHECKS, _check_names)
+    return load_study_file(path, overrides, CHECKS, _check_together)
+
+
+def _check_together(spec: StudySpec) -> None:
+    """Refuse what only shows when sections are seen together."""
+    _check_names(spec)
+    if spec.budget.stop_when == "converged" and not isinstance(build_engine(spec.engine), ModelBased):
+        raise SpecError(
+            f"engine {spec.engine['use']!r} has no model that could tell when the search has converged",
+            path=("budget", "stop_when"),
+            hint="use the engine gp, or leave stop_when out",
+        )
 
 
 def _check_names(spec: StudySpec) -> None:

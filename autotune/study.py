@@ -9,12 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
 from autotune.core import ranking
+from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
 from autotune.core.space_change import adopt, differences
+from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-from autotune.engine.base import Engine
+from autotune.engine.base import Engine, assess, model_quality
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, StudyError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
@@ -277,8 +279,30 @@ class Study:
         """Apply the objective to a trial's measurement."""
         return self.anchored.score(trial.metrics)
 
+    def assess(self) -> Assessment | None:
+        """Return how much is left to gain and whether searching on is worth it.
+
+        Returns:
+            ``None`` for an engine without a model; without numbers while nothing feasible was measured.
+        """
+        return assess(self.engine, self.space, self.anchored, self.trials, self.seed)
+
+    def model_quality(self) -> Mapping[str, ModelQuality] | None:
+        """Return by metric how well the engine's model predicts each trial from all the others.
+
+        Returns:
+            ``None`` for an engine without a model; empty while there are too few trials.
+        """
+        return model_quality(self.engine, self.space, self.anchored, self.trials)
+
+    @property
+    def stopped(self) -> str:
+        """Why the search ended before its budget (``stop_when: converged``); empty if it did not."""
+        note = self.ledger.study_notes(self.name).get("stopped") or {}
+        return str(note.get("reason", ""))
+
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per trial: state, parameters, metrics with ``.sem``, failure, reason."""
+        """Return one row per trial: state, parameters, metrics with ``.sem``, surprises, failure, reason."""
         import pandas as pd
 
         rows = []
@@ -287,6 +311,7 @@ class Study:
             row |= {f"params.{name}": value for name, value in trial.config.items()}
             for name, estimate in trial.metrics.items():
                 row |= {f"metrics.{name}": estimate.value, f"metrics.{name}.sem": estimate.sem}
+            row |= {f"surprise.{name}": score for name, score in surprises(trial).items()}
             row["feasible"] = trial.state is TrialState.COMPLETED and self.outcome(trial).feasible
             row["failure"] = trial.failure.cause.value if trial.failure else None
             row["reason"] = trial.suggestion.reason.value

@@ -15,6 +15,7 @@ from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config
 from autotune.errors import SpecError
+from autotune.stopping import Stopping
 from autotune.study import Study, state_of
 
 Function = Callable[[Config], Mapping[str, Estimate | float | int] | float]
@@ -27,6 +28,7 @@ def tune(
     *,
     trials: int = 40,
     parallel: int = 1,
+    stop_when: str = "budget",
     engine: str | Mapping[str, Any] = "gp",
     seed: int = 0,
     name: str = "study",
@@ -45,6 +47,8 @@ def tune(
         objective: What is wanted; a mapping is read by :meth:`Objective.from_dict`.
         trials: Budget; trials that ``path`` already holds count.
         parallel: Calls at once: threads of this process, or tasks on a Ray cluster.
+        stop_when: ``budget``, or ``converged``: as soon as one more trial is not worth it;
+            :attr:`Study.stopped` then says why. A larger budget, or ``budget``, goes on.
         engine: Name of the engine or its section of a study file.
         seed: Of the engine.
         name: Of the study within its ledger.
@@ -60,6 +64,7 @@ def tune(
     if trials < 1 or parallel < 1:
         raise SpecError(f"trials and parallel must be at least 1, found {trials!r} and {parallel!r}")
     study = Study(space, objective, engine=engine, seed=seed, name=name, path=path, budget=trials)
+    stopping = Stopping(study, stop_when, trials)
     goal = study.objective.goals[0].metric
     with ExitStack() as stack:
         if study.path is not None:
@@ -72,7 +77,9 @@ def tune(
         waiting = [t for t in study.trials if not t.state.finished]
         while True:
             while len(running) < parallel:
-                asked = waiting[:1] or (study.ask(1) if len(study.trials) < trials else [])
+                asked = waiting[:1]
+                if not asked and len(study.trials) < trials and not stopping():
+                    asked = study.ask(1)
                 if not asked:
                     break
                 waiting = waiting[1:]

@@ -61,6 +61,7 @@ def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
         running=tuple(running),
         ledger=str(ledger.path or ""),
         tracking=str(tracking.get("mlflow") or ""),
+        stopped=str((row.notes.get("stopped") or {}).get("reason", "")),
     )
 
 

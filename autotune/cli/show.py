@@ -16,8 +16,12 @@ from autotune.cli.reading import open_ledger, read_view
 from autotune.errors import NothingFeasible, StudyError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from autotune.core.assessment import Assessment, ModelQuality
     from autotune.core.registry import Registry
     from autotune.ledger import StudyRow
+    from autotune.report.view import StudyView
 
 
 @click.command()
@@ -29,7 +33,7 @@ def status(study: str | None, store: Path, as_json: bool) -> None:
 
     Without a name, the only study of the store, or a list of them.
     """
-    from autotune.report.summary import summary, summary_json
+    from autotune.report.summary import model_lines, summary, summary_json
     from autotune.study import find_study
 
     with open_ledger(store) as ledger:
@@ -37,11 +41,30 @@ def status(study: str | None, store: Path, as_json: bool) -> None:
         if study is None and len(rows) != 1:
             _list_studies(store, as_json)
             return
-        view = read_view(ledger, find_study(ledger, study))
-    if as_json:
-        echo_json(summary_json(view))
-    else:
-        echo(summary(view))
+        row = find_study(ledger, study)
+        view = read_view(ledger, row)
+    if not as_json:
+        echo(summary(view))  # at once: a model takes seconds to load
+    assessment, quality = _account(row, view)
+    if not as_json:
+        for line in model_lines(assessment, quality):
+            echo(line)
+        return
+    model = None if quality is None else {name: found.to_dict() for name, found in quality.items()}
+    left = None if assessment is None else assessment.to_dict()
+    echo_json({**summary_json(view), "assessment": left, "model": model})
+
+
+def _account(row: StudyRow, view: StudyView) -> tuple[Assessment | None, Mapping[str, ModelQuality] | None]:
+    """Return what the study's engine says of what is left and of its model; ``None`` without a model."""
+    from autotune.engine.base import assess, model_quality
+    from autotune.engine.registry import build_engine
+
+    engine = build_engine(row.spec["engine"])
+    return (
+        assess(engine, view.space, view.objective, view.trials, row.seed),
+        model_quality(engine, view.space, view.objective, view.trials),
+    )
 
 
 @click.command()
@@ -60,8 +83,9 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
         row = find_study(ledger, study)
         view = read_view(ledger, row)
     if view.best is None:
+        why = f": {view.binding}" if view.binding else ""
         raise NothingFeasible(
-            f"study {row.name!r} has no configuration that keeps every limit yet",
+            f"study {row.name!r} has no configuration that keeps every limit yet{why}",
             hint=f"`autotune status {row.name}` shows the trials; "
             "a larger budget or a looser limit may find one",
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
+from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Suggestion, Trial
@@ -44,3 +45,43 @@ class Engine(Protocol):
             n: How many are wanted, at least 1.
             seed: Of the study.
         """
+
+
+@runtime_checkable
+class ModelBased(Engine, Protocol):
+    """Give an account of a model as well. Engines without one leave these methods out."""
+
+    def assess(
+        self, space: Space, objective: Objective, history: Sequence[Trial], seed: int
+    ) -> Assessment | None:
+        """Return how much is left to gain and whether searching on is worth it; ``None`` without a model.
+
+        Equal arguments give equal answers. Nothing has converged while nothing feasible was measured.
+
+        Args:
+            space: What may vary.
+            objective: What is wanted.
+            history: Finished trials in number order.
+            seed: Of the study.
+        """
+
+    def quality(
+        self, space: Space, objective: Objective, history: Sequence[Trial]
+    ) -> Mapping[str, ModelQuality]:
+        """Return by metric how well its model predicts each trial from the others; empty with too few."""
+
+
+def assess(
+    engine: Engine, space: Space, objective: Objective, history: Sequence[Trial], seed: int
+) -> Assessment | None:
+    """Return what an engine says is left to gain; ``None`` of one without a model."""
+    finished = [trial for trial in history if trial.state.finished]
+    return engine.assess(space, objective, finished, seed) if isinstance(engine, ModelBased) else None
+
+
+def model_quality(
+    engine: Engine, space: Space, objective: Objective, history: Sequence[Trial]
+) -> Mapping[str, ModelQuality] | None:
+    """Return how well an engine's models explain what was measured; ``None`` of one without a model."""
+    finished = [trial for trial in history if trial.state.finished]
+    return engine.quality(space, objective, finished) if isinstance(engine, ModelBased) else None

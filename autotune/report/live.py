@@ -160,7 +160,9 @@ def status_lines(view: StudyView) -> list[tuple[str, str]]:
         gain = f", vs default {show_improvement(found)}" if found is not None else ""
         lines += [("best", f"trial {best.trial.number}: {shown}{gain}"), ("", show_config(best.config))]
     elif view.finished:
-        lines.append(("best", "no configuration keeps every limit yet"))
+        lines.append(("best", view.binding or "nothing measured yet"))
+    if view.stopped:
+        lines.append(("stopped", view.stopped))
     configs = {trial.number: trial.config for trial in view.trials}
     for number, attempt, start in view.running:
         since = show_seconds(max(0.0, (view.now_ns - start) / 1e9))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Trial, TrialState
 from autotune.report.summary import heading, summary_json, trial_json
 from autotune.report.tables import note_of, state_word
@@ -112,10 +113,15 @@ def measured_line(trial: Trial, view: StudyView) -> str:
     ]
     if state_word(trial, view.objective) == "limit":
         shown.append(f"breaks a limit: {note_of(trial, view.objective)}")
+    surprise = largest(trial)
+    if surprise is not None:
+        shown.append(f"{show_surprise(surprise[1])} of {surprise[0]}")
     if trial.measurement is not None and trial.measurement.seconds > 0:
         shown.append(show_seconds(trial.measurement.seconds))
     if view.best is not None and view.best.trial.number == trial.number and len(view.trials) > 1:
         shown.append("best so far")
+    if view.best is None and view.binding and view.finished > 1:
+        shown.append(view.binding)
     progress = f" [{view.finished}/{view.total}]" if view.total is not None else ""
     left = time_left_s(view)
     if left and view.state == "running":

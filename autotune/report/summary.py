@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autotune.core.assessment import Assessment, ModelQuality, describe
 from autotune.core.measurement import Estimate
 from autotune.core.ranking import Contender
+from autotune.core.surprise import surprises
 from autotune.core.trial import Trial
 from autotune.core.units import format_quantity
 from autotune.report.tables import WIDTH, trial_table
@@ -26,6 +28,8 @@ JSON_KEYS = {
     "default": "the same of the default configuration; or null where it was not measured",
     "improvement": "of the best over the default: ratio, low, high (above 1 is better), scale; or null",
     "verdict": "kind and text",
+    "binding_limit": "while nothing is feasible, which limit binds and by how much; else null",
+    "stopped": "why the search ended before its budget; null if it did not",
     "pareto_front": "numbers of the trials that no other one beats in every goal",
     "counts": "trials by state",
     "failures": "failed trials by cause",
@@ -34,6 +38,12 @@ JSON_KEYS = {
     "tracking": "address of the tracking store; empty without one",
 }
 """What the keys of :func:`summary_json` mean."""
+
+STATUS_KEYS = {
+    "assessment": "what is left to gain, see Assessment; null without a model",
+    "model": "by metric how well the model explains it, see ModelQuality; null without a model",
+}
+"""Keys that ``autotune status --json`` adds."""
 
 
 def summary(view: StudyView, *, width: int = WIDTH) -> str:
@@ -46,6 +56,8 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
         "",
     ]
     lines += best_lines(view, width=width)
+    if view.stopped:
+        lines += wrap(f"stopped before its budget: {view.stopped}", width)
     failures = failure_counts(view.trials)
     if failures:
         shown = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in failures.items())
@@ -67,8 +79,7 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     """Return the best configuration with its metrics beside the default's, and the verdict."""
     best = view.best
     if best is None:
-        finished = view.finished > 0
-        return ["no configuration keeps every limit yet" if finished else "nothing measured yet"]
+        return wrap(view.binding or "nothing measured yet", width)
     lines = wrap(f"best: trial {best.trial.number}: {show_config(best.config)}", width)
     default = view.default
     if default is not None and default.trial.number == best.trial.number:
@@ -108,6 +119,8 @@ def summary_json(view: StudyView) -> dict[str, Any]:
             "scale": "ratio" if gain.relative else "difference",
         },
         "verdict": {"kind": view.verdict.kind, "text": view.verdict.text},
+        "binding_limit": view.binding or None,
+        "stopped": view.stopped or None,
         "pareto_front": [trial.number for trial in view.pareto_front],
         "counts": counts(view.trials),
         "failures": failure_counts(view.trials),
@@ -135,10 +148,21 @@ def trial_json(trial: Trial, view: StudyView) -> dict[str, Any]:
         "engine": trial.suggestion.engine,
         "predicted": metrics_json(trial.suggestion.predicted),
         "p_feasible": trial.suggestion.p_feasible,
+        "surprise": surprises(trial),
         "seconds": None if trial.measurement is None else trial.measurement.seconds,
         "attempts": trial.attempts,
         "node": trial.node,
     }
+
+
+def model_lines(
+    assessment: Assessment | None, quality: Mapping[str, ModelQuality] | None, *, width: int = WIDTH
+) -> list[str]:
+    """Return what the engine's model says of what is left, and how good the model is."""
+    lines = (
+        [] if assessment is None or assessment.bound is None else wrap(f"left: {assessment.reason}", width)
+    )
+    return lines + (wrap(f"model: {describe(quality)}", width) if quality else [])
 
 
 def metrics_json(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:

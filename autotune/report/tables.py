@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from autotune.core.objective import Goal, Objective
 from autotune.core.parameter.base import show
+from autotune.core.surprise import SURPRISE, largest, show_surprise
 from autotune.core.trial import Trial, TrialState
 from autotune.core.units import format_quantity
 from autotune.report.text import cut, fold, show_number, show_seconds, unit_scale, wrap
@@ -46,7 +47,11 @@ class _Column:
 
 
 def note_of(trial: Trial, objective: Objective) -> str:
-    """Return why a trial is where it is: the limit it breaks, the cause of its failure, or its reason."""
+    """Return what there is to say of a trial.
+
+    The cause of its failure, the limit it breaks, how much it surprised, or why it was chosen: the first of
+    these that there is.
+    """
     failure = trial.failure
     if failure is not None and trial.state is not TrialState.RUNNING:
         return failure.cause.value.replace("_", " ")
@@ -58,6 +63,9 @@ def note_of(trial: Trial, objective: Objective) -> str:
                 return f"{limit.metric} {format_quantity(found.value, found.unit)}"
         if outcome.missing:
             return f"no {outcome.missing[0]}"
+        surprise = largest(trial)
+        if surprise is not None:
+            return show_surprise(surprise[1])
     return trial.suggestion.reason.value
 
 
@@ -90,7 +98,8 @@ def trial_table(view: StudyView, trials: Sequence[Trial] | None = None, *, width
     notes = _Column(("note",), tuple(note_of(t, view.objective) for t in rows), left=True)
     names = varying_parameters(view)
     fixed = sum(c.width + c.gap for c in (*lead, *goals, times)) - lead[0].gap + notes.gap
-    note_room = min(notes.width, _NOTE_MAX)
+    surprised = [len(text) for text in notes.cells if text.startswith(SURPRISE)]  # half a number says nothing
+    note_room = min(notes.width, max(_NOTE_MAX, *surprised, 0))
     squeezed = None
     for shown in range(len(names), -1, -1):
         squeezed = _squeeze(names[:shown], rows, width - fixed - note_room)

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Protocol
 
 from autotune.core import ranking
+from autotune.core.binding import binding_limit
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
@@ -34,6 +35,7 @@ class StudyView:
         ledger: Path of the ledger file.
         tracking: Address of the tracking store; empty without one.
         resumed: Whether earlier runs left trials.
+        stopped: Why the search ended before its budget; empty if it did not.
     """
 
     name: str
@@ -50,6 +52,7 @@ class StudyView:
     ledger: str = ""
     tracking: str = ""
     resumed: bool = False
+    stopped: str = ""
 
     @cached_property
     def best(self) -> ranking.Contender | None:
@@ -76,6 +79,11 @@ class StudyView:
         """Whether the best is really better than the default."""
         return ranking.verdict(self.trials, self.objective, self.default_config)
 
+    @cached_property
+    def binding(self) -> str:
+        """Which limit binds and by how much, while nothing is feasible; empty otherwise."""
+        return binding_limit(self.trials, self.objective)
+
     @property
     def elapsed_s(self) -> float:
         """Seconds since this run of the study began."""
@@ -92,13 +100,13 @@ class StudyView:
         if self.budget_trials is None:
             return None
         there = sum(t.suggestion.reason is Reason.CONFIRM for t in self.trials)
-        return max(self.budget_trials + max(there, self._planned_confirmations), len(self.trials))
+        planned = len(self.trials) - there if self.stopped else self.budget_trials
+        return max(planned + max(there, self._planned_confirmations(planned)), len(self.trials))
 
-    @property
-    def _planned_confirmations(self) -> int:
+    def _planned_confirmations(self, planned: int) -> int:
         if len(self.objective.goals) > 1 or self.state != "running":
             return 0
-        known = self.best is not None and len(self.trials) >= (self.budget_trials or 0)
+        known = self.best is not None and len(self.trials) >= planned
         wins = (
             known
             and self.best is not None

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autotune.core.assessment import STOP_WHEN
 from autotune.core.deadlines import Deadlines
 from autotune.core.units import parse_quantity
-from autotune.errors import SpecError, refuse_unknown_keys
+from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OFF = ("", "none", "off", "no", "false")
@@ -24,17 +25,26 @@ class Budget:
         time_s: Seconds in all, over every run of the study; ``None`` without a limit.
         parallel: Trials at once, or ``auto``: what the machines can hold without disturbing each other.
         confirm: Fresh launches of the winner and of the default each at the end; 0 switches it off.
+        stop_when: ``budget``, or ``converged``: as soon as one more trial is not worth it.
     """
 
     trials: int = 20
     time_s: float | None = None
     parallel: str = "auto"
     confirm: int = 2
+    stop_when: str = "budget"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the section that :func:`read_budget` reads back."""
         time = {} if self.time_s is None else {"time": f"{self.time_s!r} s"}
-        return {"trials": self.trials, **time, "parallel": self.parallel, "confirm": self.confirm}
+        stop_when = {} if self.stop_when == "budget" else {"stop_when": self.stop_when}
+        return {
+            "trials": self.trials,
+            **time,
+            "parallel": self.parallel,
+            "confirm": self.confirm,
+            **stop_when,
+        }
 
 
 @dataclass(frozen=True)
@@ -92,17 +102,19 @@ def read_budget(data: Any) -> Budget:
                 path=("parallel",),
             ) from None
     stop_when = items.get("stop_when", "budget")
-    if stop_when != "budget":
+    if stop_when not in STOP_WHEN:
         raise SpecError(
-            f"unknown stop_when {stop_when!r}; allowed: budget",
+            f"unknown stop_when {stop_when!r}; allowed: {', '.join(STOP_WHEN)}",
             path=("stop_when",),
-            hint="leave it out: a study ends when its trials or its time are spent",
+            hint=did_you_mean(str(stop_when), STOP_WHEN)
+            or "left out, a study ends when its trials or its time are spent",
         )
     return Budget(
         trials=_whole(items.get("trials", default.trials), "trials", 1),
         time_s=_seconds(items["time"], "time") if "time" in items else None,
         parallel=parallel,
         confirm=_whole(items.get("confirm", default.confirm), "confirm", 0),
+        stop_when=stop_when,
     )
 
 

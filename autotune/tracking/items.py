@@ -13,6 +13,7 @@ from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
 from autotune.core.redact import redact
+from autotune.core.surprise import largest, show_surprise, surprises
 from autotune.core.trial import Trial, TrialState
 from autotune.ledger import StudyRow
 
@@ -78,6 +79,8 @@ def trial_item(trial: Trial, row: StudyRow, objective: Objective) -> Item:
         metrics[allowed] = estimate.value
         if estimate.sem is not None:
             metrics[f"{allowed}.sem"] = estimate.sem
+    for name, score in surprises(trial).items():
+        metrics[f"surprise.{_REFUSED_IN_NAMES.sub('_', name)}"] = score
     started = measurement.started_ns if measurement is not None else 0
     ended = measurement.ended_ns if measurement is not None and trial.state.finished else None
     if measurement is not None and measurement.started_ns:
@@ -112,6 +115,9 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective, renamed: int)
         tags["autotune.p_feasible"] = f"{suggestion.p_feasible:.4g}"
     for name, predicted in suggestion.predicted.items():
         tags[f"autotune.predicted.{_REFUSED_IN_NAMES.sub('_', name)}"] = _show(predicted)
+    surprise = largest(trial)
+    if surprise is not None:
+        tags["autotune.surprise"] = f"{show_surprise(surprise[1])} of {surprise[0]}"
     if trial.state is TrialState.COMPLETED:
         outcome = objective.score(trial.metrics)
         tags["autotune.feasible"] = _text(outcome.feasible)
@@ -150,6 +156,10 @@ def study_item(
         "autotune.fingerprint": row.fingerprint,
         "autotune.version": version,
     }
+    stopped = str((row.notes.get("stopped") or {}).get("reason", ""))
+    if stopped:
+        note += ["", f"Stopped before its budget: {stopped}."]
+    tags["autotune.stopped"] = stopped  # also when empty: a study that went on must not keep the tag
     if best is not None:
         config = json.dumps(best.config, sort_keys=True)
         tags |= {"autotune.best_trial": str(best.trial.number), "autotune.best_config": config}

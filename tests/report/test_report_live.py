@@ -87,9 +87,16 @@ def test_progress_and_status_without_anything(make_view):
 
 
 def test_nothing_feasible_is_said(make_view, trials):
-    assert ("best", "no configuration keeps every limit yet") in status_lines(
-        make_view(trials[2:4], running=())
-    )
+    assert (
+        "best",
+        "no configuration keeps tpot.p95 <= 60 ms yet; the nearest, trial 2, is 20 % above",
+    ) in status_lines(make_view(trials[2:4], running=()))
+
+
+def test_why_the_search_ended_early_is_said(make_view):
+    view = make_view(stopped="converged: at most 1 % is left (90 %)", running=())
+    assert ("stopped", "converged: at most 1 % is left (90 %)") in status_lines(view)
+    assert view.total == 9  # what was searched and confirmed; the rest of the budget is not spent
 
 
 @pytest.mark.usefixtures("colours")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.objective import Objective
-from autotune.report.summary import JSON_KEYS, measurement_lines, summary, summary_json
+from autotune.report.summary import JSON_KEYS, measurement_lines, model_lines, summary, summary_json
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -27,7 +28,25 @@ def test_summary_of_nothing(make_view):
 
 
 def test_summary_of_nothing_feasible(make_view, trials):
-    assert "no configuration keeps every limit yet" in summary(make_view((trials[2], trials[3])))
+    text = summary(make_view((trials[2], trials[3])))
+    assert "no configuration keeps tpot.p95 <= 60 ms yet; the nearest, trial 2, is 20 %\n  above" in text
+
+
+def test_a_search_that_ended_early_says_why(make_view):
+    view = make_view(state="converged", stopped="converged: at most 1.8 % is left (90 %)")
+    assert "stopped before its budget: converged: at most 1.8 % is left (90 %)" in summary(view)
+    assert summary_json(view)["stopped"] == view.stopped
+    assert "stopped before" not in summary(make_view())
+
+
+def test_what_the_model_says_is_two_lines():
+    left = Assessment(1.8, 0.4, 0.05, 3.0, converged=True, reason="at most 1.8 % is left (90 %)")
+    good = {"speed": ModelQuality("speed", 0.87, 0.92, -0.3, 20)}
+    assert model_lines(left, good, width=120) == [
+        "left: at most 1.8 % is left (90 %)",
+        "model: explains 87 % of speed (leave-one-out), 92 % of values inside their 90 % interval",
+    ]
+    assert model_lines(None, None) == model_lines(Assessment(reason="too few"), {}) == []
 
 
 def test_several_goals_show_the_front(make_view, trials):
@@ -51,6 +70,7 @@ def test_json_is_plain_and_its_keys_are_stable(make_view):
         "engine",
         "predicted",
         "p_feasible",
+        "surprise",
         "seconds",
         "attempts",
         "node",
@@ -88,6 +108,7 @@ def test_json_of_nothing(make_view):
     assert data["best"] is None
     assert data["default"] is None
     assert data["improvement"] is None
+    assert data["binding_limit"] is None
     assert data["verdict"]["kind"] == "nothing feasible"
 
 

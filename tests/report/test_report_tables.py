@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial
@@ -34,6 +35,13 @@ def test_no_line_is_wider_than_asked(make_view, width):
 def test_all_states_have_a_word(make_view, trials):
     words = [state_word(t, make_view().objective) for t in trials]
     assert words == ["ok", "ok", "limit", "failed", "ok", "failed", "ok", "ok", "running"]
+
+
+def test_a_surprise_is_noted(make_view, trials):
+    predicted = {"output_throughput": Estimate(300.0, 6.0, 1, "tokens/s")}
+    surprising = replace(trials[4], suggestion=replace(trials[4].suggestion, predicted=predicted))
+    assert "surprise +13.1 sd" in trial_table(make_view((trials[0], surprising)), width=90)[-1]
+    assert "exploit" in trial_table(make_view(trials[:5]))[-1]
 
 
 def test_no_trials_yet(make_view):

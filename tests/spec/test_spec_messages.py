@@ -111,7 +111,11 @@ CHANGES = {
     "engine_no_option": ("{use: gp, seed: 7}", "{use: sobol, scramble: true}"),
     "limit_infinite": ("ttft.p99 <= 500 ms", "ttft.p99 <= 1e999 ms"),
     # the other sections
-    "stop_when": ("trials: 5", "trials: 5, stop_when: converged"),
+    "stop_when_without_model": (
+        "confirm: 1}\nresources: {cpus: batch_size * 2}\nengine: {use: gp, seed: 7}",
+        "confirm: 1, stop_when: converged}\nengine: sobol",
+    ),
+    "stop_when": ("trials: 5", "trials: 5, stop_when: convergd"),
     "tracking_list": ("mlflow: none", "mlflow: [a]"),
     "engine_list": ("engine: {use: gp, seed: 7}", "engine: {use: [gp]}"),
     "budget_text": ("budget: {trials: 5, time: 2 h, parallel: 2, confirm: 1}", "budget: 5"),

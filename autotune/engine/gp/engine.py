@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Suggestion, Trial, TrialState
@@ -61,3 +62,19 @@ class GPEngine:
             proposer = Proposer(space, objective, history, waiting, seed, self.name, self.options)
             result += proposer.propose(n - len(result))
         return result
+
+    def assess(
+        self, space: Space, objective: Objective, history: Sequence[Trial], seed: int
+    ) -> Assessment | None:
+        """Return what is left to gain; see :meth:`autotune.engine.base.ModelBased.assess`."""
+        from autotune.engine.gp.remaining import assess  # loads torch
+
+        return assess(space, objective, history, seed, self.options.surrogate)
+
+    def quality(
+        self, space: Space, objective: Objective, history: Sequence[Trial]
+    ) -> Mapping[str, ModelQuality]:
+        """Return how good the models are; see :meth:`autotune.engine.base.ModelBased.quality`."""
+        from autotune.engine.gp.leave_one_out import model_quality  # loads torch
+
+        return model_quality(space, objective, history, self.options.surrogate)

@@ -1,0 +1,73 @@
+"""What a model says of a study: how much is left to gain, and how well it explains what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+STOP_WHEN = ("budget", "converged")
+"""When a study may end: at the end of its budget, or earlier, once nothing worth a trial is left."""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Say how far the best found is from the best possible, and whether to search on.
+
+    Percentages are of the goal of the best configuration found: what its value may still rise (maximize) or
+    fall (minimize) by. They are ``None`` where nothing feasible was measured, or too little.
+
+    Args:
+        bound: What is left is at most this, with a probability of 90 %.
+        median: What is left is as likely above as below.
+        improvement: Expected gain of one more trial, noise taken into account.
+        noise: Standard deviation of one measurement.
+        converged: Whether one more trial is not worth it.
+        reason: The same in words.
+    """
+
+    bound: float | None = None
+    median: float | None = None
+    improvement: float | None = None
+    noise: float | None = None
+    converged: bool = False
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ModelQuality:
+    """Say how well the model of one metric predicts each trial from all the others.
+
+    Args:
+        metric: That is modelled.
+        r2: Share of the variance that is explained; 1 is all of it, below 0 worse than the mean.
+        coverage: Share of the values inside their predicted 90 % intervals.
+        log_density: Mean logarithm of the predicted density, of standardized values.
+        n: Trials.
+    """
+
+    metric: str
+    r2: float
+    coverage: float
+    log_density: float
+    n: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return asdict(self)
+
+
+def describe(qualities: Mapping[str, ModelQuality]) -> str:
+    """Return in one line such as ``explains 87 % of throughput (leave-one-out), 92 % of values ...``."""
+    parts = []
+    for quality in qualities.values():
+        share = f"explains {100 * quality.r2:.0f} % of" if quality.r2 > 0 else "does not explain"
+        parts.append(
+            f"{share} {quality.metric} (leave-one-out), "
+            f"{100 * quality.coverage:.0f} % of values inside their 90 % interval"
+        )
+    return "; ".join(parts)

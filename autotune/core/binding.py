@@ -1,0 +1,55 @@
+"""Which limit binds while no configuration keeps them all, and by how much it is broken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from autotune.core.objective import Limit, Objective
+from autotune.core.ranking import Contender, contenders
+from autotune.core.trial import Trial
+from autotune.core.units import format_quantity
+
+
+def binding_limit(trials: Sequence[Trial], objective: Objective) -> str:
+    """Return in words how near the nearest configuration comes to keeping every limit.
+
+    The nearest is the one whose worst violation is the smallest. Empty while something is feasible or
+    nothing has finished.
+
+    Args:
+        trials: All trials of the study.
+        objective: What is wanted, relative limits made absolute.
+    """
+    found = contenders(trials, objective)
+    if any(c.feasible for c in found) or not any(t.state.finished for t in trials):
+        return ""
+    whole = [c for c in found if not c.outcome.missing]
+    if not whole:
+        missing = found[0].outcome.missing[0] if found else ""
+        return f"no trial measured {missing}" if missing else "no configuration could be measured yet"
+    nearest = min(whole, key=lambda c: (max(c.outcome.violations.values(), default=0.0), c.trial.number))
+    if not nearest.outcome.violations:
+        number = nearest.trial.number
+        return f"no configuration is sound yet; trial {number} keeps every limit, but a launch of it failed"
+    limit = max(
+        (limit for limit in objective.limits if str(limit) in nearest.outcome.violations),
+        key=lambda limit: nearest.outcome.violations[str(limit)],
+    )
+    distance = _distance(nearest, limit)
+    if all(str(limit) in c.outcome.violations for c in whole):
+        return f"no configuration keeps {limit} yet; the nearest, trial {nearest.trial.number}, is {distance}"
+    return (
+        f"no configuration keeps every limit yet; the nearest, trial {nearest.trial.number}, "
+        f"is {distance} {limit}"
+    )
+
+
+def _distance(contender: Contender, limit: Limit) -> str:
+    side = "above" if limit.upper else "below"
+    value = contender.metrics[limit.metric].value
+    if value > 0 and limit.bound > 0:
+        share = 100 * abs(value / limit.bound - 1)
+        if math.isfinite(share):
+            return f"{share:.2g} % {side}" if share < 100 else f"{share:.3g} % {side}"
+    return f"{format_quantity(abs(value - limit.bound), limit.unit)} {side}"
