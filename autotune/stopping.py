@@ -52,10 +52,11 @@ class Stopping:
             return
         if note["reason"] and self.active and budget <= int(note["budget"]):
             self.reason = str(note["reason"])
-        else:  # whoever asks for more wants at least one trial more
-            self._least = int(note["trials"]) + 1
-            if note["reason"]:
-                study.ledger.set_study_note(study.name, NOTE, {**note, "reason": ""})
+        elif note["reason"]:  # whoever asks for more wants at least one trial more
+            self._least = len(_searched(study.trials)) + 1
+            study.ledger.set_study_note(study.name, NOTE, {**note, "reason": "", "least": self._least})
+        else:
+            self._least = int(note["least"])
 
     def _of(self) -> list[str]:
         """Return what a decision is about: under another space, objective or engine it means nothing."""
@@ -73,7 +74,7 @@ class Stopping:
         found = self.study.assess()
         if found is not None and found.converged:
             self.reason = f"converged: {found.reason}"
-            note = {"reason": self.reason, "trials": len(searched), "budget": self.budget}
+            note = {"reason": self.reason, "least": 0, "budget": self.budget}
             self.study.ledger.set_study_note(self.study.name, NOTE, {**note, "of": self._of()})
         return bool(self.reason)
 

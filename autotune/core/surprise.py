@@ -19,10 +19,10 @@ _LEAST = 1e-6  # relative: a prediction that claims to be more exact than this i
 def surprises(trial: Trial) -> dict[str, float]:
     """Return by metric how many standard deviations more was measured than predicted.
 
-    Formula: ``(log(measured) - log(predicted)) / sqrt(sd ** 2 + sem ** 2)`` with the relative predictive
-    deviation and standard error; plain differences where a value is not positive. A prediction is of the
-    noise-free value, so the error of the measurement counts beside it. Metrics without a prediction or a
-    predictive deviation are left out.
+    Formula: ``(log(measured) - log(predicted)) / max(sd, sem)`` with the relative predictive deviation and
+    standard error; plain differences where a value is not positive. The deviation is that of a measurement
+    with the noise of the others; one that is noisier counts with its own error. Metrics without a prediction
+    or a predictive deviation are left out.
     """
     result = {}
     for metric, predicted in trial.suggestion.predicted.items():
@@ -50,7 +50,7 @@ def _score(predicted: Estimate, measured: Estimate) -> float:
     spread, error = predicted.sem or 0.0, measured.sem or 0.0
     if predicted.value > 0 and measured.value > 0:
         apart = math.log(measured.value) - math.log(predicted.value)
-        deviation = math.hypot(spread / predicted.value, error / measured.value)
+        deviation = max(spread / predicted.value, error / measured.value)
         return apart / max(deviation, _LEAST)
     least = _LEAST * max(abs(predicted.value), abs(measured.value))
-    return (measured.value - predicted.value) / max(math.hypot(spread, error), least, 1e-300)
+    return (measured.value - predicted.value) / max(spread, error, least, 1e-300)

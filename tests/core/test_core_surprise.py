@@ -17,13 +17,13 @@ def trial(predicted, measured):
 
 
 def test_positive_values_are_compared_by_their_logarithms():
-    found = surprises(trial({"speed": Estimate(100.0, 3.0)}, {"speed": Estimate(120.0, 4.8)}))
+    found = surprises(trial({"speed": Estimate(100.0, 5.0)}, {"speed": Estimate(120.0, 4.8)}))
     assert found == {"speed": pytest.approx(math.log(1.2) / 0.05)}
 
 
 def test_other_values_by_their_difference():
     found = surprises(trial({"drift": Estimate(-1.0, 0.3)}, {"drift": Estimate(1.0, 0.4)}))
-    assert found == {"drift": pytest.approx(4.0)}
+    assert found == {"drift": pytest.approx(5.0)}
 
 
 def test_what_was_not_predicted_or_not_measured_is_no_surprise():

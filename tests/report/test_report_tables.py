@@ -40,7 +40,7 @@ def test_all_states_have_a_word(make_view, trials):
 def test_a_surprise_is_noted(make_view, trials):
     predicted = {"output_throughput": Estimate(300.0, 6.0, 1, "tokens/s")}
     surprising = replace(trials[4], suggestion=replace(trials[4].suggestion, predicted=predicted))
-    assert "surprise +13.1 sd" in trial_table(make_view((trials[0], surprising)), width=90)[-1]
+    assert "surprise +14.7 sd" in trial_table(make_view((trials[0], surprising)), width=90)[-1]
     assert "exploit" in trial_table(make_view(trials[:5]))[-1]
 
 

@@ -32,6 +32,7 @@ from autotune.core.assessment import Assessment
 from autotune.core.binding import binding_limit
 from autotune.core.objective import Objective
 from autotune.core.space import Space
+from autotune.core.table import Table
 from autotune.core.trial import Config, Trial, TrialState, config_key
 from autotune.engine.gp.acquisition import log_expected_improvement
 from autotune.engine.gp.belief import Belief, Modelled
@@ -54,11 +55,12 @@ LEAST_MEASURED = 4
 CLOSE, CLOSE_BY_NOISE = 5.0, 1.0
 WORTH, WORTH_BY_NOISE = 0.1, 0.1
 PRIOR_TRIALS = 4.0
-WIDEST = 2.0
+WIDEN = 1.0
 
-_TOP = 512  # candidates sampled for being the most promising
-_SPREAD = 256  # and from all the others, the further down the fewer, for the many that may each be the best
+_TOP = 256  # candidates sampled for being the most promising
+_SPREAD = 128  # and from all the others, the further down the fewer, for the many that may each be the best
 _CHECKED = 8192  # candidates whose limits are computed
+_ROUNDS, _LEADERS = 4, 5  # of looking beside the most promising ones of a space too large to enumerate
 _LEAST_CHANCE = 1e-3  # of keeping every limit: less is not sampled
 
 
@@ -190,31 +192,37 @@ def _promising(
     Args:
         space: What may vary.
         history: Finished trials.
-        best: The best configuration found; in a large space its neighbours are looked at.
+        best: The best configuration found.
         belief: The models.
         x: The encoding of ``best``, ``1 x k``.
         rng: Draws the random part of a large space.
     """
-    table = candidates(space, tried_keys(history, []), [best], rng)
-    if not len(table):
-        return belief.X[:0]
-    goal, grid = belief.goal.surrogate, Grid(belief.encoder, table)
-    hopeless = torch.from_numpy(known_out_of_memory(table, history))
-    rows = (~hopeless).nonzero().squeeze(-1)
+    tried, leaders = tried_keys(history, []), [best]
+    for _ in range(1 if space.table() is not None else _ROUNDS):
+        table = candidates(space, tried, leaders, rng)
+        rows, X = _ranked(table, history, belief, x)
+        leaders = [best, *table.configs(rows[:_LEADERS])]  # a large space is climbed by their neighbours
+    return X
+
+
+def _ranked(table: Table, history: Sequence[Trial], belief: Belief, x: Tensor) -> tuple[list[int], Tensor]:
+    """Return the rows that may be the best, the most promising first, and the encodings of some of them."""
+    rows = torch.from_numpy(np.flatnonzero(~known_out_of_memory(table, history)))
     if not len(rows):
-        return belief.X[:0]
+        return [], belief.X[:0]
+    goal, grid = belief.goal.surrogate, Grid(belief.encoder, table)
     means, variances = goal.on_grid(grid, rows, belief.X[:0])
     known, _ = goal.each(x)
-    score = goal.mix(log_expected_improvement(means, variances * WIDEST, known))
+    score = goal.mix(log_expected_improvement(means, variances * WIDEN**2, known))
     order = score.argsort(descending=True)[:_CHECKED]
     X = grid.encode(rows[order])
     chance = belief.feasibility.log_probability(X) + belief.log_limits(X)
     final = (score[order] + chance).masked_fill(chance < math.log(_LEAST_CHANCE), -math.inf)
-    order = final.argsort(descending=True)[: int(final.isfinite().sum())]
-    if len(order) > _TOP + _SPREAD:
-        steps = torch.logspace(math.log10(_TOP), math.log10(len(order) - 1), _SPREAD, dtype=X.dtype)
-        order = torch.cat([order[:_TOP], order[steps.round().long().unique()]])
-    return X[order]
+    best = final.argsort(descending=True)[: int(final.isfinite().sum())]
+    if len(best) > _TOP + _SPREAD:
+        steps = torch.logspace(math.log10(_TOP), math.log10(len(best) - 1), _SPREAD, dtype=X.dtype)
+        best = torch.cat([best[:_TOP], best[steps.round().long().unique()]])
+    return rows[order][best].tolist(), X[best]
 
 
 def _draws(modelled: Modelled, points: Tensor, generator: torch.Generator) -> Tensor:
@@ -238,10 +246,10 @@ def _widths(modelled: Modelled, generator: torch.Generator) -> Tensor:
     """Return by how much each sample's deviation is wider than the model says, shape ``SAMPLES``."""
     n = len(modelled.series.Y)
     left_out = leave_one_out(modelled.surrogate)
-    factor = 1.0
+    factor = WIDEN**2
     if left_out is not None:
         scores = torch.special.ndtri(left_out.ranks.clamp(1e-9, 1 - 1e-9))
-        factor = max(1.0, (PRIOR_TRIALS + float(scores.square().sum())) / (PRIOR_TRIALS + n))
+        factor = WIDEN**2 * max(1.0, (PRIOR_TRIALS + float(scores.square().sum())) / (PRIOR_TRIALS + n))
     normal = torch.randn(SAMPLES, n, generator=generator, dtype=torch.float64)
     return (factor * n / normal.square().sum(1)).sqrt()
 
