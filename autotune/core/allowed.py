@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune.core.elimination import Elimination
+from autotune.core.parameter import Parameter
 from autotune.core.table import (
     INACTIVE,
     TABLE_LIMIT,
@@ -26,6 +27,7 @@ from autotune.core.table import (
 _DRAWS = 2**16  # rows drawn at once
 _MOST_DRAWS = 2**22  # rows in all: a share of one in 10,000 still gives 400
 _HITS = 2_500  # allowed rows that an estimated count looks for: a relative error of 2 %
+_MOST_WOKEN = 2**16  # rows that one change makes by waking several parameters
 _MOVES = 16  # values of a parameter tried together with what hangs on it
 
 
@@ -117,7 +119,8 @@ def draw_rows(elimination: Elimination, n: int, rng: np.random.Generator) -> Ind
 def neighbour_rows(elimination: Elimination, start: Indices) -> Indices:
     """Return the allowed rows next to ``start``, shape ``m x d``, ``start`` not among them.
 
-    They differ in one parameter (where the change wakes others, those take every value in turn). A parameter
+    They differ in one parameter (where the change wakes others, those take every value in turn, or a few
+    spread ones of each where together they are very many). A parameter
     that cannot change alone changes together with the fewest others that its constraints ask for.
     """
     rows = _single_changes(elimination, start)
@@ -184,13 +187,23 @@ def _single_changes(elimination: Elimination, start: Indices) -> Indices:
         indices[:, i] = np.where(active, indices[:, i], INACTIVE)
         woken = active & (indices[:, i] == INACTIVE)
         if woken.any():
-            levels = np.arange(len(parameter.levels), dtype=np.int32)
+            few = max(1, _MOST_WOKEN // int(woken.sum()))
+            levels = _spread(parameter, few)
             grown = np.repeat(indices[woken], len(levels), axis=0)
             grown[:, i] = np.tile(levels, int(woken.sum()))
             indices = np.concatenate([indices[~woken], grown])
     for constraint in elimination.constraints:
         indices = indices[allowed_mask(constraint, parameters, indices)]
     return np.asarray(indices)
+
+
+def _spread(parameter: Parameter, most: int) -> Indices:
+    """Return all levels of a parameter, or its default and some evenly spread ones, ``most`` in all."""
+    count = len(parameter.levels)
+    if count <= most:
+        return np.arange(count, dtype=np.int32)
+    spread = np.linspace(0, count - 1, most)[: most - 1].astype(np.int32)
+    return np.unique(np.append(spread, np.int32(parameter.level_of(parameter.fallback))))
 
 
 def why_empty(elimination: Elimination, constraints: Sequence[str]) -> str:

@@ -20,10 +20,13 @@ def tried_keys(history: Sequence[Trial], pending: Sequence[Config]) -> set[str]:
 
 
 def untried_rows(table: Table, tried: set[str]) -> np.ndarray:
-    """Return the rows of ``table`` that are not in ``tried``, ascending, shape ``m``."""
+    """Return the rows of ``table`` that are not in ``tried``, ascending, shape ``m``.
+
+    What was tried between the levels of a continuous parameter excludes no row.
+    """
     free = np.ones(len(table), dtype=bool)
-    rows = [table.row(json.loads(key)) for key in tried]
-    free[[row for row in rows if row is not None]] = False
+    rows = ((key, table.row(json.loads(key))) for key in tried)
+    free[[row for key, row in rows if row is not None and config_key(table.config(row)) == key]] = False
     return np.flatnonzero(free)
 
 

@@ -1,4 +1,17 @@
-"""What is scored: every allowed configuration, or in a space too large for that a well-chosen part of it."""
+"""What is scored: every allowed configuration, or in a space too large for that a well-chosen part of it.
+
+The part is even over the space (half of it over the branches that conditions make, however small they are)
+and dense around the best configurations: their neighbours, random ones two changes away, and mutations of a
+few parameters, as in [Hutter2011] and [Regis2013]. Local search (:mod:`autotune.engine.gp.search`) goes on
+from the best of it.
+
+References:
+    [Hutter2011] F. Hutter, H. H. Hoos, K. Leyton-Brown, "Sequential model-based optimization for general
+        algorithm configuration", LION 2011.
+    [Regis2013] R. G. Regis, C. A. Shoemaker, "Combining radial basis function surrogates and dynamic
+        coordinate search in high-dimensional expensive black-box optimization", Engineering Optimization 45
+        (2013): each coordinate of the best point is perturbed with probability min(1, 20 / d).
+"""
 
 from __future__ import annotations
 
@@ -6,31 +19,73 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autotune.core.allowed import neighbour_rows
 from autotune.core.space import Space
-from autotune.core.table import Table
-from autotune.core.trial import Config, config_key
+from autotune.core.table import Indices, Table
+from autotune.core.trial import Config
+from autotune.engine.gp.moves import Moves, joined
+from autotune.engine.gp.search import Rows, tried_rows
+from autotune.engine.gp.trust_region import PERTURBED, Region
 from autotune.engine.untried import untried_rows
 
-_RANDOM_ROWS = 20_000
-_LEADERS = 5
+EVEN = 10_000
+"""Rows spread over the space or, where there is one, over the trust region."""
+
+NEAR = 5_000
+"""Mutations of the leaders."""
+
+STEPS = 500
+"""Rows one change away from each leader (all where there are no more), and as many two changes away."""
+
+_TIED = 16  # moves of parameters that constraints tie together, for each leader and set of them
+
+LEADERS = 5
 
 
-def candidates(space: Space, tried: set[str], leaders: Sequence[Config], rng: np.random.Generator) -> Table:
+def candidates(
+    space: Space,
+    tried: set[str],
+    leaders: Sequence[Config],
+    rng: np.random.Generator,
+    region: Region | None = None,
+) -> Table:
     """Return the untried configurations to score.
 
     Args:
-        space: All of it when it can be enumerated.
+        space: All of it when it can be enumerated and there is no region.
         tried: Keys of what was tried or is pending.
-        leaders: Best configurations so far; their neighbours are candidates in a large space.
+        leaders: Best configurations so far; candidates of a large space are dense around them.
         rng: Draws the random part of a large space.
+        region: What the candidates are restricted to, while any of it is left.
     """
     table = space.table()
     if table is not None:
-        return space.as_table(table.indices[untried_rows(table, tried)])
-    encode = space.as_table(np.empty((0, len(space)), np.int32)).encode
-    near = [neighbour_rows(space.elimination, encode(config)) for config in leaders[:_LEADERS]]
-    rows = np.unique(np.concatenate([space.draw(_RANDOM_ROWS, rng), *near]), axis=0)
-    found = space.as_table(rows)
-    free = [i for i in range(len(found)) if config_key(found.config(i)) not in tried]
-    return space.as_table(rows[free])
+        free = table.indices[untried_rows(table, tried)]
+        inside = free[region(free)] if region is not None else free
+        return space.as_table(inside if len(inside) else free)
+    rows = _spread(space, leaders, rng, region)
+    seen = Rows(len(space))
+    seen.fresh(tried_rows(space, tried))
+    rows = rows[seen.fresh(rows)]
+    if region is not None:
+        inside = rows[region(rows)]
+        rows = inside if len(inside) else rows
+    return space.as_table(rows)
+
+
+def _spread(
+    space: Space, leaders: Sequence[Config], rng: np.random.Generator, region: Region | None
+) -> Indices:
+    """Return rows of a large space, with repetitions."""
+    moves = Moves(space, rng)
+    rows = space.draw(EVEN if not moves.conditional else EVEN // 2, rng)
+    parts = [rows, moves.branches(rows)] if moves.conditional else [rows]
+    if region is not None:
+        parts = [rows[: EVEN // 10], region.sample(EVEN, moves)]
+    encode = space.as_table(rows[:0]).encode
+    best = np.array([encode(config) for config in leaders[:LEADERS]], np.int32).reshape(-1, len(space))
+    if len(best):
+        single = moves.every(best) if moves.singles <= STEPS else moves.some(best, STEPS)
+        near = joined([single, moves.some(best, STEPS, steps=2), moves.together(best, _TIED)])
+        parts.append(moves.settled(near).rows)
+        parts.append(moves.mutations(best, NEAR, min(1.0, PERTURBED / len(space))))
+    return np.concatenate(parts)

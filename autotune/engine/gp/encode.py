@@ -55,6 +55,10 @@ class Encoder:
             column += width
         return result
 
+    def column(self, i: int) -> int:
+        """Return the first column of parameter number ``i``."""
+        return sum(levels.shape[1] for levels in self.levels[:i])
+
     def table(self, indices: npt.NDArray[np.int32]) -> Points:
         """Encode rows of level indices, shape ``n x d``; return shape ``n x dimension``."""
         parts = [levels[indices[:, i]] for i, levels in enumerate(self.levels)]  # -1 takes the last row
