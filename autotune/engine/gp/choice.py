@@ -23,7 +23,7 @@ from autotune.engine.gp.prior import BeliefOfUser
 _CERTAIN = 1e6  # larger than any logarithm of a probability or an improvement
 _SHORTLIST = 512  # candidates compared exactly; the best of them is among the first few of the rough order
 _SAMPLED = 1024  # of which wide batches are sampled jointly
-_FIRST = 8192  # candidates whose limits are computed before any bound is looked at
+_FIRST = 16  # times as many as are wanted are scored before any bound is looked at
 _TIE = 0.01  # weight of the goal between candidates that are equally likely to keep the limits
 _FAR = -1e3  # the goal decides nothing below it
 
@@ -142,10 +142,13 @@ class Choice:
         return self.left.nonzero().squeeze(-1)
 
     def shortlist(self, X_pending: Tensor) -> Tensor:
-        """Return the rows of the most promising candidates that are left, ascending."""
+        """Return the rows of the most promising candidates that are left.
+
+        They come in random order: of equals, which differ in what seems not to matter, the first is chosen.
+        """
         rows = self._left()
         if len(rows) <= _SHORTLIST:
-            return rows
+            return self._shuffled(rows)
         rough = self.scores.acquisition.rough
         if self.bounds is None:  # of the first pick; later ones have more pending and lie below it
             self.bounds = torch.full((1, len(self.grid)), -math.inf, dtype=torch.float64)
@@ -165,7 +168,11 @@ class Choice:
                 return (value + self._log_limits(chosen)).masked_fill(~self.left[chosen], -math.inf)
 
             best.append(_first(bound, min(k, len(rows)), score))
-        return torch.cat(best).unique()
+        return self._shuffled(torch.cat(best).unique())
+
+    def _shuffled(self, rows: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(self.scores.seed)
+        return rows[torch.randperm(len(rows), generator=generator)]
 
     def _rough_best(self, criteria: Tensor, rows: Tensor, count: int) -> Tensor:
         k = min(len(rows), count // len(criteria))
@@ -198,7 +205,7 @@ def _first(bound: Tensor, k: int, score: Callable[[Tensor], Tensor]) -> Tensor:
         k: How many.
         score: Gives the scores of some places.
     """
-    width = min(max(_FIRST, k), len(bound))
+    width = min(_FIRST * k, len(bound))
     while True:
         highest = bound.topk(width)
         best = score(highest.indices).topk(k)

@@ -10,6 +10,11 @@ from autotune.errors import SpecError, did_you_mean
 
 SURROGATES: Mapping[str, str] = {
     "auto": "autotune.engine.gp.surrogate:Surrogate",
+    "smooth": "autotune.engine.gp.surrogate:smooth",
+    "additive": "autotune.engine.gp.surrogate:additive",
+    "rugged": "autotune.engine.gp.surrogate:rugged",
+    "sparse": "autotune.engine.gp.surrogate:sparse",
+    "random_trees": "autotune.engine.gp.surrogate:random_trees",
 }
 """Surfaces by name; adding one is a module and a line here."""
 

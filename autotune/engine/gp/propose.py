@@ -85,7 +85,7 @@ class Proposer:
         x = choice.grid.encode(torch.tensor([row]))
         again = None
         if self.options.repeat:
-            again = to_repeat(choice.belief, x, X_pending, self.pending)
+            again = to_repeat(choice.belief, self.history, x, self.pending, self.sample_seed)
         if again is None:
             suggestion = explainer.suggestion(choice.grid.table.config(row), x)
         else:

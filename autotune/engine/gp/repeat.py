@@ -1,70 +1,155 @@
-"""Whether to measure a leading configuration once more instead of a new one.
+"""Whether to measure a configuration once more instead of a new one.
 
-A measurement of a leader tells which of the leaders is the best; one of a new configuration tells whether it
-is better than they are. Both are knowledge gradients over the same choice, that between what will have been
-measured. Only where launches differ by much can the first be worth more.
+What a study recommends is the best of what it measured, repeats pooled, and where launches differ by much
+that is often the luckiest. Measuring a leader again tells luck from merit; measuring a new configuration may
+find a better one, or another lucky one. Both are judged by the same question: how good, in truth, will what
+is recommended be after one more measurement? The answer is an average over joint samples of the surfaces and
+of that measurement: the value of information for the rule by which the study decides.
+
+Reference: the knowledge gradient as in :mod:`autotune.engine.gp.acquisitions.knowledge_gradient`, with the
+study's rule in the place of the highest posterior mean.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from autotune.core.trial import Config, config_key
-from autotune.engine.gp.acquisitions.believed import Believed
-from autotune.engine.gp.acquisitions.knowledge_gradient import Gradient
-from autotune.engine.gp.belief import Belief
+from autotune.core import ranking
+from autotune.core.objective import Limit
+from autotune.core.trial import Config, Trial, config_key
+from autotune.engine.gp.acquisitions.believed import Sampled
+from autotune.engine.gp.belief import Belief, Modelled, tensor
 
 LEAST_NOISE = 0.05
 """Relative standard deviation of a launch below which nothing is repeated: the search is for the last 5 %."""
 
-_LEADERS = 5
+_SAMPLES = 512
+_LEADERS = 6  # by measurement, and as many by the models
 _LAUNCHES = 4  # of one configuration at most; a confirmation at the end of a study makes its own
+_MARGIN = 2e-3  # of the recommended value: less is within the error of the samples
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """Hold one modelled quantity at the contenders and, last, at the new candidate; standardized.
+
+    Args:
+        truth: Samples of what it is, ``s x (m + 1)``.
+        measured: What it was measured to be, launches pooled, shape ``m``.
+        again: What one more launch would give, ``s x (m + 1)``.
+    """
+
+    truth: Tensor
+    measured: Tensor
+    again: Tensor
+
+    def after(self, action: int, launches: Tensor) -> Tensor:
+        """Return what is measured after one more launch of ``action``, ``s x (m + 1)``; nan where nothing."""
+        new = torch.full_like(self.truth[:, -1:], torch.nan)
+        found = torch.cat([self.measured.expand(len(self.truth), -1), new], 1)
+        if action == len(self.measured):
+            found[:, -1] = self.again[:, -1]
+        else:
+            n = launches[action]
+            found[:, action] = (n * found[:, action] + self.again[:, action]) / (n + 1)
+        return found
 
 
 def to_repeat(
-    belief: Belief, x: Tensor, X_pending: Tensor, pending: Sequence[Config]
+    belief: Belief, history: Sequence[Trial], x: Tensor, pending: Sequence[Config], seed: int
 ) -> tuple[Config, Tensor] | None:
     """Return a measured configuration that is better measured again than the best new one, or ``None``.
 
     Args:
         belief: The models of one goal.
+        history: What they were fitted to.
         x: Encoding of the best new candidate, ``1 x k``.
-        X_pending: Encodings of what is pending, ``m x k``.
-        pending: The same as configurations.
+        pending: Configurations that are being measured.
+        seed: Of the samples.
     """
     if belief.searching or len(belief.goals) > 1 or noise_of(belief) < LEAST_NOISE:
         return None
-    configs = [belief.data.configs[row] for row in belief.rows]
-    launches = Counter(map(config_key, belief.data.configs))
-    surface = belief.goal.surrogate
-    means, _ = surface.predict(belief.measured)
-    order = means.masked_fill(~belief.observed, -torch.inf).argsort(descending=True, stable=True)
+    contenders = _leading(belief, history)
+    X = tensor(belief.encoder.configs([c.config for c in contenders])).reshape(-1, belief.X.shape[1])
+    points, launches = torch.cat([X, x]), torch.tensor([c.launches for c in contenders])
+    goal = _quantity(belief.goal, points, [_value(belief, c) for c in contenders], seed)
+    limits = [
+        _quantity(m, points, [_excess(limit, m, c) for c in contenders], seed + 1 + i)
+        for i, (limit, m) in enumerate(zip(belief.limited, belief.limits, strict=True))
+    ]
+    bounds = [m.series.standardize(0.0) for m in belief.limits]
+    worth = _worth(belief.goal, goal)
+    for limit, bound in zip(limits, bounds, strict=True):
+        worth = worth * (limit.truth <= bound)
+
+    def value(action: int) -> float:
+        shown = goal.after(action, launches)
+        for limit, bound in zip(limits, bounds, strict=True):
+            shown = shown.masked_fill(limit.after(action, launches) > bound, torch.nan)
+        best = shown.nan_to_num(nan=-torch.inf).max(1)
+        return float((worth.gather(1, best.indices.unsqueeze(1)).squeeze(1) * best.values.isfinite()).mean())
+
     away = {config_key(config) for config in pending}
-    leaders: dict[str, int] = {}
-    alternatives: dict[str, int] = {}
-    for row in order.tolist():
-        if not bool(belief.observed[row]):
-            break
-        key = config_key(configs[row])
-        alternatives.setdefault(key, row)
-        if len(alternatives) <= _LEADERS and key not in away and launches[key] < _LAUNCHES:
-            leaders.setdefault(key, row)
-    if not leaders:
+    allowed = [
+        i for i, c in enumerate(contenders) if c.launches < _LAUNCHES and config_key(c.config) not in away
+    ]
+    if not allowed:
         return None
-    rows = list(leaders.values())
-    points = torch.cat([belief.measured[list(alternatives.values())], X_pending[belief.kept(X_pending)], x])
-    gradient = Gradient(Believed(surface, X_pending), points, surface.noise())
-    candidates = torch.cat([belief.measured[rows], x])
-    value = surface.mix(gradient(candidates)) + belief.log_limits(candidates)
-    value += belief.feasibility.log_probability(candidates)
-    best = int(value[:-1].argmax())
-    if float(value[best]) <= float(value[-1]):
+    best = max(allowed, key=value)
+    if value(best) <= (1.0 + _MARGIN) * value(len(contenders)):
         return None
-    return configs[rows[best]], belief.measured[rows[best]].unsqueeze(0)
+    return contenders[best].config, X[best : best + 1]
+
+
+def _leading(belief: Belief, history: Sequence[Trial]) -> list[ranking.Contender]:
+    """Return the configurations that may be recommended or may become so, none of which ever failed."""
+    found = [
+        c for c in ranking.contenders(history, belief.objective) if not c.failures and not c.outcome.missing
+    ]
+    by_measurement = sorted(found, key=lambda c: (not c.feasible, -_value(belief, c)))[:_LEADERS]
+    X = tensor(belief.encoder.configs([c.config for c in found]))
+    mean, _ = belief.goal.surrogate.predict(X)
+    order = mean.masked_fill(~belief.kept(X), -torch.inf).argsort(descending=True, stable=True)
+    by_models = [found[i] for i in order[:_LEADERS].tolist()]
+    return list({config_key(c.config): c for c in [*by_measurement, *by_models]}.values())
+
+
+def _value(belief: Belief, contender: ranking.Contender) -> float:
+    """Return the pooled goal on the scale of its series before standardizing."""
+    goal = belief.objective.goals[0]
+    value = contender.metrics[goal.metric].value
+    return goal.sign * (math.log(value) if belief.goal.series.logarithm else value)
+
+
+def _excess(limit: Limit, modelled: Modelled, contender: ranking.Contender) -> float:
+    """Return the pooled violation on the scale of its series before standardizing."""
+    value = contender.metrics[limit.metric].value
+    if modelled.series.logarithm:
+        return limit.violation(value)
+    return (1.0 if limit.upper else -1.0) * (value - limit.bound)
+
+
+def _quantity(modelled: Modelled, points: Tensor, measured: Sequence[float], seed: int) -> _Quantity:
+    surface = modelled.surrogate
+    sampled = Sampled(surface, points, surface.log_weights, _SAMPLES, seed)
+    generator = torch.Generator().manual_seed(seed)
+    error = torch.randn(sampled.values.shape, generator=generator, dtype=points.dtype)
+    deviation = surface.noise()[sampled.member].sqrt().unsqueeze(-1)
+    shown = torch.tensor([modelled.series.standardize(v) for v in measured], dtype=points.dtype)
+    return _Quantity(sampled.values, shown, sampled.values + deviation * error)
+
+
+def _worth(modelled: Modelled, goal: _Quantity) -> Tensor:
+    """Return what a configuration is worth in truth, at least 0: nothing for one that breaks a limit."""
+    series = modelled.series
+    if series.logarithm:
+        return ((goal.truth - goal.measured.max()) * series.scale).clamp_max(30.0).exp()
+    return (goal.truth - float(series.Y.min())).clamp_min(0.0)
 
 
 def noise_of(belief: Belief) -> float:
