@@ -18,7 +18,7 @@ from autotune.core.objective import Objective
 from autotune.core.parameter import Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
-from autotune.engine.base import Engine
+from autotune.engine.base import Engine, assess, model_quality
 
 SPACE = Space(
     (
@@ -194,3 +194,20 @@ class EngineContract:
         found = [int(t.config["batch_size"]) for t in self.search(6, space=space)]
         assert max(found) - min(found) > 24
         assert len({value // 16 for value in found}) >= 3
+
+    def test_what_is_left_to_gain_is_said_again_alike_and_never_of_nothing(self) -> None:
+        engine, history = self.make(budget=40), self.search(9)
+        found = assess(engine, SPACE, OBJECTIVE, history, 0)
+        assert found == assess(engine, SPACE, OBJECTIVE, history, 0)
+        strict = Objective.from_dict({"maximize": "throughput", "limits": ["latency <= 1 us"]})
+        nothing = assess(engine, SPACE, strict, history, 0)
+        none_yet = assess(engine, SPACE, OBJECTIVE, [], 0)
+        quality = model_quality(engine, SPACE, OBJECTIVE, history)
+        if found is None:  # an engine without a model has no account of it at all
+            assert nothing is none_yet is quality is None
+            return
+        assert nothing is not None and none_yet is not None and quality is not None  # noqa: PT018
+        assert found.bound is not None and found.bound >= 0  # noqa: PT018
+        assert not nothing.converged and nothing.bound is None  # noqa: PT018
+        assert not none_yet.converged
+        assert all(0 <= one.coverage <= 1 and one.n <= 9 for one in quality.values())

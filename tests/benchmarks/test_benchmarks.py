@@ -7,7 +7,7 @@ import pytest
 
 from autotune.core.measurement import Cause
 from autotune.core.trial import config_key
-from benchmarks import compare, measures, report
+from benchmarks import calibration, compare, measures, report
 from benchmarks.crew import run
 from benchmarks.methods import is_peer, method
 from benchmarks.methods.base import nearest_config
@@ -226,3 +226,43 @@ def test_the_report_of_a_small_file(tmp_path, capsys):
 def test_equal_runs_are_no_difference():
     assert measures.paired_p([0.0] * 20) == 1.0
     assert measures.paired_p([0.1] * 20) < 1e-4
+
+
+def test_calibration_takes_the_engine_at_its_word(tmp_path, capsys):
+    out = tmp_path / "calibration.jsonl"
+    arguments = ["--problems", "branin", "--seeds", "1", "--trials", "8", "--first", "6", "--out", str(out)]
+    calibration.main(arguments)
+    (run_,) = compare.read_results(out)
+    assert [len(run_[key]) for key in calibration.KEYS] == [8] * len(calibration.KEYS)
+    assert run_["bound"][:5] == [None] * 5
+    assert all(
+        bound >= median >= 0 for bound, median in zip(run_["bound"][5:], run_["median"][5:], strict=True)
+    )
+    assert all(0 <= gap < 100 for gap in run_["gap"])
+    capsys.readouterr()
+    calibration.main([*arguments, "--jobs", "0"])
+    assert "1 runs, 0 to do" in capsys.readouterr().out
+
+
+def test_calibration_counts_coverage_and_stops():
+    def made(bounds, gaps, converged):
+        return {"problem": "p", "bound": bounds, "gap": gaps, "converged": converged}
+
+    runs = [
+        made([None, 10.0], [50.0, 5.0], [None, True]),
+        made([None, 2.0], [50.0, 5.0], [None, False]),
+        made([None, 2.0], [50.0, None], [None, True]),  # it truly breaks a limit
+    ]
+    assert calibration.covered(runs, 2) == [(5.0, 10.0), (5.0, 2.0)]
+    assert [calibration.stopped_at(r) for r in runs] == [2, None, 2]
+    text = "\n".join(calibration.tables_of(runs, [2]))
+    assert "50 % of 2, 6, 5" in text
+    assert "2 of 3" in text
+    assert "5, inf" in text or "inf, inf" in text
+
+
+def test_the_gap_is_what_the_goal_may_still_change_by():
+    serving, branin = problems(["serving", "branin"])
+    assert calibration.gap_of(serving, 0.8) == pytest.approx(25.0)  # may rise by a quarter
+    assert calibration.gap_of(branin, 0.8) == pytest.approx(20.0)  # may fall by a fifth
+    assert calibration.gap_of(serving, 0.0) is None

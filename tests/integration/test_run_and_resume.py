@@ -224,6 +224,45 @@ def test_a_time_budget_ends_the_study(tmp_path, toy_study, autotune_command):
         assert all(t.state.finished for t in trials)
 
 
+def test_a_study_stops_when_nothing_worth_a_trial_is_left_and_goes_on_when_asked(
+    tmp_path, toy_study, autotune_command
+):
+    text = """
+name: toy
+parameters:
+  batch_size: {type: int, low: 1, high: 16, default: 1}
+system: {use: toy, step: '0.004'}
+workload: {prompt_tokens: 4, output_tokens: 4, precision: 10 %, time: 2 s, warmup: 1}
+objective: {minimize: tpot.mean}
+budget: {trials: 15, confirm: 0, stop_when: converged}
+engine: {use: gp, seed: 0}
+tracking: {mlflow: none}
+deadlines: {startup: 20 s, measure: 20 s, stop: 1 s}
+"""
+    toy_study(text)
+    done = autotune_command("run", "toy.yaml", "--local")
+    with ledger_of(tmp_path) as ledger:
+        count = len(ledger.trials("toy"))
+    assert count < 15
+    assert "no more trials: converged: at most " in done.stdout
+    assert "stopped before its budget: converged: at most " in done.stdout
+    assert "study toy: converged" in done.stdout
+    # the same command again has nothing left to do
+    again = json.loads(autotune_command("run", "toy.yaml", "--local", "--json").stdout.splitlines()[-1])
+    assert again["state"] == "converged"
+    assert again["stopped"].startswith("converged: at most ")
+    assert len(again["trials"]) == count
+    status = autotune_command("status", "toy").stdout
+    assert "left: at most " in status
+    assert "model: explains " in status
+    # without the wish to stop the budget is spent
+    more = f"budget.trials={count + 1}"
+    autotune_command("run", "toy.yaml", "--local", "--set", "budget.stop_when=budget", "--set", more)
+    with ledger_of(tmp_path) as ledger:
+        assert len(ledger.trials("toy")) == count + 1
+    assert json.loads(autotune_command("status", "toy", "--json").stdout)["stopped"] is None
+
+
 def test_a_changed_space_is_refused_and_new_starts_beside_it(tmp_path, toy_study, autotune_command):
     toy_study(budget="{trials: 1, confirm: 0}")
     autotune_command("run", "toy.yaml", "--local")

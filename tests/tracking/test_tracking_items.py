@@ -1,0 +1,38 @@
+"""What a trial and a study look like in a tracking store."""
+
+from autotune.core.measurement import Estimate, Measurement
+from autotune.core.objective import Objective
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.ledger import StudyRow
+from autotune.tracking.items import study_item, trial_item
+
+OBJECTIVE = Objective.from_dict({"maximize": "speed"})
+
+
+def row(**notes):
+    spec = {"space": {"parameters": {"x": {}}}}
+    return StudyRow("chat", "u1", spec, "f", 0, "gp/3", "COMPLETED", notes, 1_000_000)
+
+
+def trial(predicted):
+    suggestion = Suggestion({"x": 1}, Reason.EXPLORE, "gp/3", {"speed": Estimate(predicted, 2.0)})
+    measured = Measurement({"speed": Estimate(100.0, 1.0)})
+    return Trial(4, suggestion, TrialState.COMPLETED, 1, measured)
+
+
+def test_a_surprise_is_a_metric_and_a_tag_when_it_is_noteworthy():
+    usual, odd = (trial_item(trial(value), row(), OBJECTIVE) for value in (99.0, 50.0))
+    assert 0 < usual.metrics["surprise.speed"] < 1
+    assert "autotune.surprise" not in usual.tags
+    assert odd.metrics["surprise.speed"] > 15
+    assert odd.tags["autotune.surprise"] == "surprise +17.3 sd of speed"
+
+
+def test_why_a_search_ended_early_is_a_tag_of_the_study():
+    stopped = {"reason": "converged: at most 1 % is left (90 %)", "budget": 40, "least": 0, "of": []}
+    item = study_item(row(stopped=stopped), 12, None, OBJECTIVE, "0.1.0")
+    assert item.tags["autotune.stopped"] == "converged: at most 1 % is left (90 %)"
+    assert "Stopped before its budget: converged" in item.tags["mlflow.note.content"]
+    on = study_item(row(stopped={**stopped, "reason": ""}), 12, None, OBJECTIVE, "0.1.0")
+    assert on.tags["autotune.stopped"] == ""  # it went on, and must not keep the tag
+    assert "Stopped" not in on.tags["mlflow.note.content"]
