@@ -178,3 +178,20 @@ def test_converged_is_small_in_both_respects():
     assert not Gap(few, 10.0, 1.0).small
     assert not Gap(many, 0.01, 1.0).small
     assert Gap(many, 0.0, 1.0).bound == pytest.approx(50 * CONFIDENCE, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "values", [[5.0] * 9, [1e-300, 1e300] * 5, [-3.0, 0.0, 2.0] * 3, [1.0] * 8 + [1e9]], ids=str
+)
+def test_any_values_get_an_answer(values):
+    history = [trial(i, {"x": 4 * i}, value, None) for i, value in enumerate(values)]
+    found = assess(LINE, GOAL, history, 0, "auto")
+    assert found.reason
+    assert found.bound is None or found.bound >= found.median >= 0
+    assert all(math.isfinite(q.r2) for q in model_quality(LINE, GOAL, history, "auto").values())
+
+
+def test_many_repeats_get_an_answer():
+    history = [trial(i, {"x": i % 3}, 10.0 + i % 3 + 0.01 * (i % 7)) for i in range(100)]
+    found = assess(LINE, GOAL, history, 0, "auto")
+    assert found.bound >= found.median >= 0

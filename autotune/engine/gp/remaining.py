@@ -92,11 +92,14 @@ def assess(
     missing = _missing(objective, history)
     if missing:
         return Assessment(reason=missing)
-    with one_thread(), torch.no_grad():
-        now = estimate(space, objective, history, seed, surrogate)
-        small = now.small
-        if small and not _missing(objective, history[:-1]):  # once may be chance
-            small = estimate(space, objective, history[:-1], seed, surrogate).small
+    try:
+        with one_thread(), torch.no_grad():
+            now = estimate(space, objective, history, seed, surrogate)
+            small = now.small and not _missing(objective, history[:-1])
+            if small:  # once may be chance
+                small = estimate(space, objective, history[:-1], seed, surrogate).small
+    except ArithmeticError as error:
+        return Assessment(reason=f"the model cannot tell: {error}")
     return now.assessment(converged=small)
 
 
