@@ -104,13 +104,17 @@ def test_local_search_comes_far_closer_to_the_best_than_random_rows(name):
             asked.append(len(rows))
             return score(rows)
 
-        found = climb(space, pool[:4000], counted, set(), rng)
+        found = climb(space, pool[:4000], counted, set(), rng, rows=12_000, calls=16)
         assert found.scores[0] == score(found.rows[:1])[0]
         assert (np.diff(found.scores) <= 0).all()
         assert found.scores[0] / middle <= 0.25 * random / middle
         assert found.scores[0] / middle < 0.02
-        assert len(asked) == found.calls <= CALLS + 1
-        assert sum(asked) == found.scored <= ROWS + 4000
+        assert len(asked) == found.calls <= 17
+        assert sum(asked) == found.scored <= 16_000
+        usual = climb(space, pool[:500], score, set(), rng)
+        assert usual.scores[0] / middle <= 0.25 * random / middle
+        assert usual.scored <= ROWS + 500
+        assert usual.calls <= CALLS + 1
         best = space.as_table(found.rows[:50])
         for config in best.configs(range(len(best))):
             assert space.validate(config) == config
@@ -130,7 +134,7 @@ def test_local_search_is_repeatable_and_never_finds_what_was_tried():
     keys = {config_key(c) for c in space.as_table(other.rows).configs(range(len(other.rows)))}
     assert len(keys) == len(other.rows)
     assert not keys & tried
-    assert other.scores[0] <= first.scores[20] or other.scores[0] not in first.scores[:20]
+    assert first.scores[20] <= other.scores[0] < first.scores[0]
 
 
 def test_local_search_begins_at_leaders_keeps_within_and_leaves_alone_what_scores_nothing():
@@ -207,7 +211,7 @@ def test_candidates_of_a_large_space_are_distinct_untried_and_dense_around_the_l
     again = candidates(space, tried, leaders, np.random.default_rng(0))
     assert (found.indices == again.indices).all()
     keys = [config_key(c) for c in found.configs(range(len(found)))]
-    assert len(set(keys)) == len(keys) > 8000
+    assert len(set(keys)) == len(keys) > 4000
     assert not set(keys) & tried
     assert all(space.validate(c) == c for c in found.configs(range(0, len(found), 97)))
     row = found.encode(leaders[0])

@@ -27,13 +27,13 @@ from autotune.engine.gp.search import Rows, tried_rows
 from autotune.engine.gp.trust_region import PERTURBED, Region
 from autotune.engine.untried import untried_rows
 
-EVEN = 10_000
+EVEN = 5_000
 """Rows spread over the space or, where there is one, over the trust region."""
 
-NEAR = 5_000
+NEAR = 2_000
 """Mutations of the leaders."""
 
-STEPS = 500
+STEPS = 200
 """Rows one change away from each leader (all where there are no more), and as many two changes away."""
 
 _TIED = 16  # moves of parameters that constraints tie together, for each leader and set of them

@@ -32,12 +32,15 @@ Scores = npt.NDArray[np.float64]
 Score = Callable[[Indices], Scores]
 """Gives the score of rows, ``n x d`` to ``n``; -inf excludes a row."""
 
-CLIMBERS = 8
-ROWS = 12_000
+CLIMBERS = 6
+ROWS = 5_000
 """Rows scored beside the starts."""
 
-CALLS = 16
+CALLS = 12
 """Calls of the score beside that of the starts."""
+
+PATIENCE = 3
+"""Calls in a row that may find nothing better than the best before the search ends."""
 
 _TOGETHER = 8  # moves of each set of tied parameters in a round
 _COMBINED = (2, 3, 5, 8, 10**9)  # of the better single changes are tried together
@@ -110,6 +113,7 @@ def climb(
     climbers: int = CLIMBERS,
     rows: int = ROWS,
     calls: int = CALLS,
+    patience: int = PATIENCE,
 ) -> Found:
     """Return the best rows that local search finds.
 
@@ -125,19 +129,23 @@ def climb(
         climbers: How many climb.
         rows: How many rows are scored beside the starts.
         calls: How often the score is asked for beside that of the starts.
+        patience: Calls in a row that may find nothing better.
     """
     search = _Search(space, score, tried, rng, within)
     search.visit(starts)
     if leaders is None:
         leaders = starts[:0]
     search.begin(leaders, climbers)
+    best, idle = -np.inf, 0
     for call in range(calls):
         left = rows - (search.scored - len(starts))
-        if left <= 0 or not len(search.at):
+        if left <= 0 or not len(search.at) or idle >= patience:
             break
         if call in (calls // 3, 2 * calls // 3):
             search.drop_half()
         search.advance(left // (calls - call))
+        found = search.scores.max(initial=-np.inf)
+        best, idle = found, 0 if found > best else idle + 1
     order = np.argsort(-search.scores, kind="stable")
     order = order[np.isfinite(search.scores[order])]
     return Found(search.rows[order], search.scores[order], search.calls, search.scored)
