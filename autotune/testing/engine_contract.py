@@ -204,7 +204,7 @@ class EngineContract:
         none_yet = assess(engine, SPACE, OBJECTIVE, [], 0)
         quality = model_quality(engine, SPACE, OBJECTIVE, history)
         if found is None:  # an engine without a model has no account of it at all
-            assert nothing is none_yet is quality is None
+            assert nothing is None and none_yet is None and quality is None  # noqa: PT018
             return
         assert nothing is not None and none_yet is not None and quality is not None  # noqa: PT018
         assert found.bound is not None and found.bound >= 0  # noqa: PT018

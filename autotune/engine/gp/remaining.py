@@ -66,8 +66,8 @@ WORTH, WORTH_BY_NOISE = 0.3, 0.1
 WIDEN = 1.5
 """By how much deviations are wider than the model says, whatever leaving one out shows: the hyper-parameters
 are fitted, and to trials that lie close together where it is good. With it nine in ten of the bounds
-hold in ``benchmarks/calibration.py``, without it about 85 % on measured tables and the serving simulator; what
-no trial has hinted at, such as the one deep hole of a plain, no width covers."""
+hold in ``benchmarks/calibration.py``, without it about 85 % on measured tables and the serving simulator;
+what no trial has hinted at, such as the one deep hole of a plain, no width covers."""
 
 _PRIOR_TRIALS = 4.0  # that speak for the model's own width beside those that are left out
 _TOP = 256  # candidates sampled for being the most promising
