@@ -14,7 +14,12 @@ from autotune.core.trial import Reason, Suggestion, Trial, config_key
 
 
 def next_confirmation(
-    trials: Sequence[Trial], objective: Objective, space: Space, repeats: int, seed: int
+    trials: Sequence[Trial],
+    objective: Objective,
+    space: Space,
+    repeats: int,
+    seed: int,
+    winner: Trial | None = None,
 ) -> Suggestion | None:
     """Return the next repeat to measure, or ``None`` when the confirmation is complete.
 
@@ -28,9 +33,10 @@ def next_confirmation(
         space: Gives the default configuration.
         repeats: Fresh measurements of each of the two configurations; 0 switches it off.
         seed: Of the study.
+        winner: Of the search; by its measurements alone where it is not given.
     """
     searched = [t for t in trials if t.suggestion.reason is not Reason.CONFIRM]
-    winner = ranking.best_trial(searched, objective)
+    winner = winner or ranking.best_trial(searched, objective)
     if winner is None or len(objective.goals) > 1 or not all(t.state.finished for t in searched):
         return None
     sides = [winner.config, space.default_config]

@@ -301,6 +301,7 @@ class _Loop:
             self.study.space,
             self.spec.budget.confirm,
             self.study.seed,
+            self.study.to_confirm,
         )
         return None if confirmation is None else self.study.suggest(confirmation)
 

@@ -16,7 +16,7 @@ from autotune.core.space import Space
 from autotune.core.space_change import adopt, differences
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-from autotune.engine.base import Engine, assess, model_quality
+from autotune.engine.base import Engine, assess, model_quality, recommend
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, StudyError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
@@ -85,6 +85,7 @@ class Study:
             else:
                 self._check_same(row, widen)
             self._trials = {trial.number: trial for trial in self.ledger.trials(name)}
+            self._recommendations: dict[tuple[tuple[int, TrialState], ...], Trial | None] = {}
         except BaseException:
             self.ledger.close()
             raise
@@ -267,8 +268,23 @@ class Study:
 
     @property
     def best(self) -> Trial | None:
-        """The best trial that keeps every limit, repeats of a configuration pooled; ``None`` if none does."""
-        return ranking.best_trial(self.trials, self.anchored)
+        """The best trial that keeps every limit, repeats of a configuration pooled; ``None`` if none does.
+
+        An engine with a model weighs each measurement against all others, until the best was confirmed.
+        """
+        return self._recommended(self.trials)
+
+    @property
+    def to_confirm(self) -> Trial | None:
+        """The same by the search's own trials, without confirmations; ``None`` while some are unfinished."""
+        own = [t for t in self.trials if t.suggestion.reason is not Reason.CONFIRM]
+        return self._recommended(own) if all(t.state.finished for t in own) else None
+
+    def _recommended(self, trials: Sequence[Trial]) -> Trial | None:
+        key = tuple((t.number, t.state) for t in trials if t.state.finished)
+        if key not in self._recommendations:  # the last one only
+            self._recommendations = {key: recommend(self.engine, self.space, self.anchored, trials)}
+        return self._recommendations[key]
 
     @property
     def pareto_front(self) -> list[Trial]:

@@ -12,9 +12,13 @@ import numpy as np
 from autotune.core import ranking
 from autotune.core.measurement import Cause, Measurement
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
+from autotune.engine.base import recommend
 from benchmarks.methods.base import Method
-from benchmarks.methods.ours import trial_of
+from benchmarks.methods.ours import EngineSession, trial_of
 from benchmarks.problems.base import Problem
+
+LOOK = 10
+"""Trials after every so many of which our engines say what they recommend; methods are compared there."""
 
 
 def noisy(problem: Problem, config: Config, seed: int, before: int) -> Measurement:
@@ -35,7 +39,8 @@ def race(problem: Problem, method: Method, seed: int, trials: int, parallel: int
 
     Returns:
         Plain JSON data. Lists with an entry per trial: ``quality`` of what was measured, ``recommended`` the
-        true quality of the best configuration by what was measured so far, ``best`` the best tried so far,
+        true quality of the best configuration by what was measured so far (every ``LOOK`` trials of our own
+        engines: of the one that they recommend), ``best`` the best tried so far,
         ``failed``, ``broke`` a limit (truly, not by noise), ``repeat`` and ``ask`` in seconds. A run ends
         early when a method has nothing left to try.
     """
@@ -66,6 +71,9 @@ def race(problem: Problem, method: Method, seed: int, trials: int, parallel: int
             session.tell(config, measurement)
             _record(lists, problem, history, config, measurement, repeat=counts[key] > 0)
             counts[key] += 1
+            if len(history) % LOOK == 0 and isinstance(session, EngineSession):
+                chosen = recommend(session.engine, problem.space, problem.objective, session.history)
+                lists["recommended"][-1] = 0.0 if chosen is None else round(problem.quality(chosen.config), 6)
     finally:
         session.close()
     return {**lists, "refused": getattr(session, "refusals", 0), "exhausted": exhausted}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from autotune.core import ranking
 from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.objective import Objective
 from autotune.core.space import Space
@@ -70,6 +71,9 @@ class ModelBased(Engine, Protocol):
     ) -> Mapping[str, ModelQuality]:
         """Return by metric how well its model predicts each trial from the others; empty with too few."""
 
+    def recommend(self, space: Space, objective: Objective, history: Sequence[Trial]) -> Trial | None:
+        """Return the trial whose configuration is best by all measurements; ``None`` leaves it to each."""
+
 
 def assess(
     engine: Engine, space: Space, objective: Objective, history: Sequence[Trial], seed: int
@@ -85,3 +89,10 @@ def model_quality(
     """Return how well an engine's models explain what was measured; ``None`` of one without a model."""
     finished = [trial for trial in history if trial.state.finished]
     return engine.quality(space, objective, finished) if isinstance(engine, ModelBased) else None
+
+
+def recommend(engine: Engine, space: Space, objective: Objective, history: Sequence[Trial]) -> Trial | None:
+    """Return the trial of the best configuration, by an engine's model where it has one; ``None`` of none."""
+    finished = [trial for trial in history if trial.state.finished]
+    found = engine.recommend(space, objective, finished) if isinstance(engine, ModelBased) else None
+    return found or ranking.best_trial(finished, objective)

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from benchmarks.problems.base import Problem
-from benchmarks.problems.serving import serving
+from benchmarks.problems.serving import serving, stalling
 from benchmarks.problems.synthetic import SYNTHETIC
 from benchmarks.problems.tables import table_problems
 
@@ -25,7 +25,7 @@ def builders(names: Sequence[str] = ("*",), tables: Path | None = None) -> dict[
     Raises:
         ValueError: A pattern matches nothing.
     """
-    known: dict[str, Builder] = {"serving": serving, **SYNTHETIC}
+    known: dict[str, Builder] = {"serving": serving, "stalling": stalling, **SYNTHETIC}
     if tables is not None:
         known |= table_problems(tables)
     for pattern in names:

@@ -17,6 +17,8 @@ from autotune.core.trial import Config
 Truth = Mapping[str, float] | Cause
 """Noise-free metrics of a configuration, or why it fails."""
 
+_STALLED = 4.0
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -28,6 +30,7 @@ class Problem:
         objective: One goal, and limits.
         truth: Noise-free metrics of a configuration of the space, or the cause of its failure.
         noise: Relative standard deviation of a measured metric.
+        stalls: Share of measurements that something else on the machine spoils: four times as bad.
         known_optimum: Best feasible value of the goal, where it is known without enumerating.
     """
 
@@ -36,6 +39,7 @@ class Problem:
     objective: Objective
     truth: Callable[[Config], Truth]
     noise: float
+    stalls: float = 0.0
     known_optimum: float | None = None
 
     def measure(self, config: Config, rng: np.random.Generator) -> Measurement:
@@ -43,12 +47,12 @@ class Problem:
         exact = self.truth(config)
         if isinstance(exact, Cause):
             return Measurement(failure=Failure(exact, "replayed"))
-        return Measurement(
-            metrics={
-                name: Estimate(value * math.exp(self.noise * rng.standard_normal()), None, 1)
-                for name, value in exact.items()
-            }
-        )
+        values = {name: value * math.exp(self.noise * rng.standard_normal()) for name, value in exact.items()}
+        if self.stalls and rng.random() < self.stalls:
+            grows = {goal.metric: not goal.maximize for goal in self.objective.goals}
+            grows |= {limit.metric: limit.upper for limit in self.objective.limits}
+            values = {name: v * (_STALLED if grows.get(name) else 1 / _STALLED) for name, v in values.items()}
+        return Measurement(metrics={name: Estimate(value, None, 1) for name, value in values.items()})
 
     def value(self, config: Config) -> float | None:
         """Return the true goal of a configuration, or ``None`` where it fails or breaks a limit."""

@@ -60,3 +60,8 @@ def truth(config: Config) -> Truth:
 def serving() -> Problem:
     """Return the simulator as a problem: 16,128 configurations, few of them good."""
     return Problem("serving", SPACE, OBJECTIVE, truth, NOISE)
+
+
+def stalling() -> Problem:
+    """Return the same on a machine that spoils one measurement in twelve."""
+    return Problem("stalling", SPACE, OBJECTIVE, truth, NOISE, stalls=1 / 12)

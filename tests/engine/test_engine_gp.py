@@ -18,7 +18,8 @@ from autotune.engine.gp.data import read_history
 from autotune.engine.gp.encode import Encoder
 from autotune.engine.gp.feasibility import Feasibility
 from autotune.engine.gp.memory import known_out_of_memory
-from autotune.engine.gp.surrogate import Surrogate, fit, predict
+from autotune.engine.gp.posterior import predict
+from autotune.engine.gp.surrogate import Surrogate, fit
 from autotune.engine.random import RandomEngine
 from autotune.testing.engine_contract import OBJECTIVE, SPACE, finished, respond
 
@@ -159,11 +160,11 @@ def test_a_pending_point_makes_its_neighbourhood_less_attractive():
 def test_feasibility_learns_from_failures_and_trusts_what_worked():
     X = torch.rand(30, 2, generator=torch.Generator().manual_seed(0))
     completed = X.sum(1) < 1.2
-    model = Feasibility(X, completed)
+    model = Feasibility(X, completed.double() * 2 - 1)
     new = torch.rand(200, 2, generator=torch.Generator().manual_seed(1))
     likely = model.log_probability(new).exp() > 0.5
     assert (likely == (new.sum(1) < 1.2)).double().mean() > 0.85
-    assert (Feasibility(X, torch.ones(30, dtype=torch.bool)).log_probability(new) == 0).all()
+    assert (Feasibility(X, torch.ones(30)).log_probability(new) == 0).all()
 
 
 def test_failures_stay_out_of_the_goals_data():
@@ -172,7 +173,7 @@ def test_failures_stay_out_of_the_goals_data():
     out = Trial(1, asked, TrialState.INFEASIBLE, 1, Measurement(failure=Failure(Cause.OUT_OF_MEMORY)))
     lost = Trial(2, asked, TrialState.FAILED, 3, Measurement(failure=Failure(Cause.NODE_LOST)))
     data = read_history([ok, out, lost], OBJECTIVE)
-    assert data.completed.tolist() == [True, False]
+    assert data.labels.tolist() == [1.0, -1.0]
     assert data.goals[0].rows.tolist() == [0]
     assert data.limits[0].rows.tolist() == [0]
 
@@ -219,13 +220,13 @@ def test_what_needs_more_than_a_known_out_of_memory_configuration_is_left_alone(
         config = asked.config
         if config["batch"] / config["shards"] > 8:  # more is better until memory ends
             return Trial(number, asked, TrialState.INFEASIBLE, 1, failed)
-        metrics = {"throughput": Estimate(float(config["batch"]), 0.01), "latency": Estimate(0.1)}
+        speed = float(config["batch"]) * (1.0 if config["kind"] == "a" else 0.85)
+        metrics = {"throughput": Estimate(speed, 0.01), "latency": Estimate(0.1)}
         return Trial(number, asked, TrialState.COMPLETED, 1, Measurement(metrics=metrics))
 
     history = search(GPEngine(budget=24), 20, 0, space=space, measure=measured)
     good = [t.config for t in history if t.metrics]
-    best = {kind: max(c["batch"] for c in good if c["kind"] == kind) for kind in "ab"}
-    assert best == {"a": 32, "b": 32}
+    assert max(c["batch"] for c in good if c["kind"] == "a") == 32
     wasted = [t for t in history if t.state is TrialState.INFEASIBLE]
     for trial in wasted:  # none of them was implied by another one before it
         before = [t for t in wasted if t.number < trial.number]

@@ -22,7 +22,7 @@ from botorch.utils.safe_math import log1mexp
 from botorch.utils.sampling import draw_sobol_normal_samples
 from torch import Tensor
 
-from autotune.engine.gp.posterior import CHUNK, cholesky, solved
+from autotune.engine.gp.posterior import CHUNK, cholesky, covariance_of, solved
 
 SAMPLES = 32
 """Joint samples of what is known: more change no choice."""
@@ -51,9 +51,10 @@ class NoisyImprovement:
         with torch.no_grad():
             train = model.train_inputs[0]
             points = torch.cat([train, X_pending])
-            self.mean, samples = _joint_samples(model, train, points, seed)
+            prior = covariance_of(model, torch.arange(len(train)), X_pending)
+            self.mean, samples = _joint_samples(model, points, prior, seed)
             self.points = points
-            self.factor = cholesky(model.covar_module(points).to_dense())
+            self.factor = cholesky(prior)
             residual = (samples - model.mean_module(points)).mT
             self.weights = torch.cholesky_solve(residual, self.factor)  # (n + m) x SAMPLES
             if bool(eligible.any()):
@@ -76,13 +77,20 @@ class NoisyImprovement:
         return torch.cat(scores)
 
 
-def _joint_samples(model: SingleTaskGP, train: Tensor, points: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the posterior mean at ``points`` (``k``) and joint samples there (``SAMPLES x k``)."""
-    factor, weights = solved(model, train)
-    cross = model.covar_module(points, train).to_dense()
+def _joint_samples(model: SingleTaskGP, points: Tensor, prior: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the posterior mean at ``points`` (``k``) and joint samples there (``SAMPLES x k``).
+
+    Args:
+        model: Its training points come first among the points.
+        points: Shape ``k x d``.
+        prior: Their covariance before anything was measured, ``k x k``.
+        seed: Of the samples.
+    """
+    factor, weights = solved(model)
+    cross = prior[:, : len(factor)]
     half = torch.linalg.solve_triangular(factor, cross.mT, upper=False)
     mean = model.mean_module(points) + cross @ weights
-    covariance = model.covar_module(points).to_dense() - half.mT @ half
+    covariance = prior - half.mT @ half
     root = cholesky(0.5 * (covariance + covariance.mT) + 1e-10 * torch.eye(len(points)).to(covariance))
     normal = (
         draw_sobol_normal_samples(

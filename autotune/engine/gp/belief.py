@@ -23,6 +23,7 @@ from autotune.engine.gp.data import Data, Series, read_history
 from autotune.engine.gp.encode import Encoder
 from autotune.engine.gp.feasibility import Feasibility
 from autotune.engine.gp.options import SURROGATES
+from autotune.engine.gp.outliers import discounted
 from autotune.engine.gp.surface import Surface
 
 AUGMENT = 0.05
@@ -114,18 +115,18 @@ class Belief:
         self.goals = [self._fit(series) for series in self.data.goals]
         known = [pair for pair in zip(objective.limits, self.data.limits, strict=True) if len(pair[1].Y) > 1]
         self.limited = [limit for limit, _ in known]
-        self.limits = [self._fit(series) for _, series in known]
-        completed = torch.from_numpy(self.data.completed)
-        self.feasibility = Feasibility(self.X, completed, self.encoder.groups)
+        self.limits = [self._fit(series, bad=1) for _, series in known]
+        self.feasibility = Feasibility(self.X, tensor(self.data.labels), self.encoder.groups)
         default = tensor(self.encoder.configs([space.default_config]))
         self.default_rows = (self.measured == default).all(1)
         feasible = any(contender.feasible for contender in ranking.contenders(history, objective))
         self.searching = not (feasible and bool(self.observed.any()))
 
-    def _fit(self, series: Series) -> Modelled:
-        rows = torch.from_numpy(series.rows)
-        Y, Yvar = tensor(series.Y).unsqueeze(-1), tensor(series.Yvar).unsqueeze(-1)
-        return Modelled(self.make(self.X[rows], Y, Yvar, self.encoder.groups), series)
+    def _fit(self, series: Series, bad: int = -1) -> Modelled:
+        X = self.X[torch.from_numpy(series.rows)]
+        Yvar = discounted(X, series.Y, series.Yvar, self.encoder.groups, bad)
+        Y, Yvar = tensor(series.Y).unsqueeze(-1), tensor(Yvar).unsqueeze(-1)
+        return Modelled(self.make(X, Y, Yvar, self.encoder.groups), series)
 
     @cached_property
     def goal(self) -> Modelled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from autotune.core.trial import Config, Trial, TrialState
 Array = npt.NDArray[np.float64]
 
 _BAD_TAIL = 3.0  # interquartile ranges below the lower quartile at which a goal value is cut
+_NEAREST, _FURTHEST = 0.25, 2.0  # labels of failures; -1 is twice the memory that was there
 _LEAST_VARIANCE = 2e-6  # of standardized values: keeps the covariance invertible without noise
 
 
@@ -49,13 +51,14 @@ class Data:
 
     Args:
         configs: Distinct trials that ended by their own doing, in number order.
-        completed: Whether each gave a measurement; shape ``n``.
+        labels: +1 where a trial gave a measurement, -1 where it failed; nearer to 0 where it is known that
+            little memory was missing, further from it where it was much; shape ``n``.
         goals: One series per goal, more being better.
         limits: One series per limit: the violation, at most 0 where the limit is kept.
     """
 
     configs: list[Config]
-    completed: npt.NDArray[np.bool_]
+    labels: Array
     goals: list[Series]
     limits: list[Series]
 
@@ -65,8 +68,15 @@ def read_history(history: Sequence[Trial], objective: Objective) -> Data:
     used = [t for t in history if t.state in (TrialState.COMPLETED, TrialState.INFEASIBLE)]
     goals = [_goal_series(used, goal) for goal in objective.goals]
     limits = [_limit_series(used, limit) for limit in objective.limits]
-    completed = np.array([t.state is TrialState.COMPLETED for t in used], dtype=bool)
-    return Data([t.config for t in used], completed, goals, limits)
+    labels = np.array([_label(t) for t in used], dtype=float)
+    return Data([t.config for t in used], labels, goals, limits)
+
+
+def _label(trial: Trial) -> float:
+    if trial.state is TrialState.COMPLETED:
+        return 1.0
+    missing = trial.failure.shortfall if trial.failure is not None else None
+    return -1.0 if missing is None else -min(_FURTHEST, max(_NEAREST, math.log2(missing)))
 
 
 def _goal_series(trials: Sequence[Trial], goal: Goal) -> Series:

@@ -78,3 +78,9 @@ class GPEngine:
         from autotune.engine.gp.leave_one_out import model_quality  # loads torch
 
         return model_quality(space, objective, history, self.options.surrogate)
+
+    def recommend(self, space: Space, objective: Objective, history: Sequence[Trial]) -> Trial | None:
+        """Return the best trial by the models; see :meth:`autotune.engine.base.ModelBased.recommend`."""
+        from autotune.engine.gp.recommend import recommend  # loads torch
+
+        return recommend(space, objective, history, self.options.surrogate)

@@ -113,6 +113,14 @@ def matern(distance: Array) -> Array:
     return (1.0 + r + r * r / 3.0) * np.exp(-r)
 
 
+def prior_covariance(squares: Array, hyper: Hyper) -> Array:
+    """Return the covariance of the noise-free values, ``n x n``, from squared distances ``d x n x n``."""
+    total = hyper.scale * matern(np.sqrt(np.tensordot(hyper.lengths**-2.0, squares, 1)))
+    for variance, members in zip(hyper.parts, hyper.members, strict=True):
+        total = total + variance * matern(np.sqrt(squares[list(members)].sum(0)) / hyper.part_length)
+    return total
+
+
 def fit_hyper(squares: Array, y: Array, yvar: Array, structure: Structure = JOINT) -> Hyper:
     """Return the hyper-parameters of the highest posterior density.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from gpytorch.kernels import Kernel
 from torch import Tensor
@@ -12,8 +14,18 @@ from torch import Tensor
 from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.hyper import Hyper
 
+_WORTH = 10_000  # pairs from which looking for equal values is cheaper than computing them all
+
 Groups = Sequence[slice]
 """The columns of each parameter."""
+
+
+def squared_distances(X: Tensor, groups: Groups) -> npt.NDArray[np.float64]:
+    """Return the squared distances of points (``n x k``) in each of ``d`` parameters, ``d x n x n``."""
+    if not groups:
+        return np.empty((0, len(X), len(X)))
+    found: npt.NDArray[np.float64] = torch.stack([_squares(X[:, g], X[:, g]) for g in groups]).numpy()
+    return found
 
 
 class MaternSum(Kernel):
@@ -44,8 +56,8 @@ class MaternSum(Kernel):
         total = self.hyper.scale * _matern(_squares(x1 / self.column_lengths, x2 / self.column_lengths))
         length = self.hyper.part_length
         for variance, members in zip(self.parts, self.hyper.members, strict=True):
-            squares = sum(_squares(x1[..., self.groups[i]], x2[..., self.groups[i]]) for i in members)
-            total = total + variance * _matern(squares / length**2)
+            columns = [i for m in members for i in range(self.groups[m].start, self.groups[m].stop)]
+            total = total + variance * _by_values(x1[..., columns] / length, x2[..., columns] / length)
         return total
 
     def of_grid(self, grid: Grid, X: Tensor) -> GridCovariance:
@@ -66,7 +78,7 @@ class GridCovariance:
     """
 
     def __init__(self, kernel: MaternSum, grid: Grid, X: Tensor) -> None:
-        self.grid, self.scale = grid, kernel.hyper.scale
+        self.grid, self.scale, self.variance = grid, kernel.hyper.scale, kernel.variance
         tables = [
             _squares(levels, X[:, group]) for levels, group in zip(grid.levels, kernel.groups, strict=True)
         ]
@@ -97,6 +109,10 @@ class GridCovariance:
             total += self._matern_of(index[:, list(members)], self.plain).mul_(float(variance))
         return total
 
+    def prior(self, _: Tensor) -> float:
+        """Return the prior variance of some candidates, here the same for all."""
+        return self.variance
+
     @staticmethod
     def _matern_of(index: Tensor, table: Tensor) -> Tensor:
         """Return the correlation whose squared distances (times 5) are sums of rows of a table."""
@@ -106,7 +122,20 @@ class GridCovariance:
 
 def _squares(left: Tensor, right: Tensor) -> Tensor:
     """Return squared distances, ``... x n x m``."""
-    return (left.unsqueeze(-2) - right.unsqueeze(-3)).square().sum(-1)
+    if left.shape[-1] == 1:
+        return (left - right.mT).square()
+    lengths = left.square().sum(-1).unsqueeze(-1) + right.square().sum(-1).unsqueeze(-2)
+    return (lengths - 2.0 * left @ right.mT).clamp_min(0.0)
+
+
+def _by_values(left: Tensor, right: Tensor) -> Tensor:
+    """Return the Matern-5/2 correlation, computed once per pair of distinct values where they are few."""
+    if left.ndim == 2 and right.ndim == 2 and len(left) * len(right) > _WORTH and not left.requires_grad:
+        rows, at = left.unique(dim=0, return_inverse=True)
+        columns, to = right.unique(dim=0, return_inverse=True)
+        if 4 * len(rows) * len(columns) < len(left) * len(right):
+            return _matern(_squares(rows, columns))[:, to][at]
+    return _matern(_squares(left, right))
 
 
 def _matern(squares: Tensor) -> Tensor:

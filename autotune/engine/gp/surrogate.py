@@ -1,32 +1,45 @@
 """What a measured quantity is over the encoded space: exact Gaussian processes, averaged over structures.
 
-No single structure wins: with few points smooth, additive and interacting surfaces look alike. So one process
-of each is fitted and they are averaged by how well they explain the data; with more points one of them leads.
+No single structure wins: with few points smooth, additive and rugged surfaces look alike. So one process of
+each is fitted and they are averaged by their evidence; with more points one of them leads.
 
 References:
     [Balandat2020] M. Balandat et al., "BoTorch", NeurIPS 2020.
     [Hoeting1999] J. A. Hoeting et al., "Bayesian model averaging: a tutorial", Statistical Science 14 (1999).
+    [Ziomek2023] J. Ziomek, H. Bou-Ammar, "Are random decompositions all we need in high dimensional Bayesian
+        optimisation?", ICML 2023: random trees of pairs (RDUCB).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
+import numpy as np
 import torch
 from botorch.models import SingleTaskGP
-from botorch.utils.probability.utils import log_ndtr
-from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from torch import Tensor
 
-from autotune.engine.gp.acquisition import NoisyImprovement
 from autotune.engine.gp.grid import Grid
-from autotune.engine.gp.hyper import ADDITIVE, JOINT, LEAST_NOISE, RUGGED, Structure, fit_hyper
-from autotune.engine.gp.kernels import Groups, MaternSum
-from autotune.engine.gp.posterior import Moments, covariance, grid_moments, predict
+from autotune.engine.gp.hyper import ADDITIVE, JOINT, RUGGED, SPARSE, Part, Structure, fit_hyper
+from autotune.engine.gp.kernels import Groups, MaternSum, squared_distances
+from autotune.engine.gp.posterior import Moments, grid_moments, leading
+from autotune.engine.gp.surrogates.processes import Processes, process, stack
 
 STRUCTURES = (JOINT, ADDITIVE, RUGGED)
-_LEAST_WEIGHT = 0.03  # a structure that explains the data this much worse changes no choice
+"""What a surface of a few parameters may be."""
+
+STRUCTURES_OF_MANY = (JOINT, ADDITIVE, SPARSE)
+"""The same of many parameters: that few of them matter is likelier than that all do at every step."""
+
+MANY = 15
+"""Parameters above which they are many."""
+
+TREES = 4
+"""Random decompositions that are averaged."""
+
+_FIT_MOST = 150  # trials that hyper-parameters are fitted to: more cost cubically and change them little
 
 
 @contextmanager
@@ -57,35 +70,18 @@ def fit(
     Returns:
         The model in evaluation mode.
     """
-    return _fit(X, Y, Yvar, groups or _single(X), structure)[0]
+    return Surrogate(X, Y, Yvar, groups, (structure,)).models[0]
 
 
-def _single(X: Tensor) -> Groups:
-    return [slice(i, i + 1) for i in range(X.shape[-1])]
-
-
-def _fit(
-    X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups, structure: Structure
-) -> tuple[SingleTaskGP, float]:
-    squares = torch.stack([torch.cdist(X[:, g], X[:, g]).square() for g in groups])
-    hyper = fit_hyper(squares.numpy(), Y.squeeze(-1).numpy(), Yvar.squeeze(-1).numpy(), structure)
-    noise = torch.nan_to_num(Yvar.squeeze(-1), nan=0.0) + hyper.noise + LEAST_NOISE
-    likelihood = FixedNoiseGaussianLikelihood(noise=noise)
-    kernel = MaternSum(hyper, groups)
-    model = SingleTaskGP(X, Y, likelihood=likelihood, covar_module=kernel, outcome_transform=None)
-    model.mean_module.constant.data.fill_(hyper.mean)
-    return model.requires_grad_(False).eval(), hyper.log_evidence
-
-
-class Surrogate:
+class Surrogate(Processes):
     """Hold one quantity as a mixture of processes.
 
     Args:
         X: Encoded configurations, ``n x k``.
         Y: Standardized values, ``n x 1``.
         Yvar: Measured variances on that scale, ``n x 1``; nan where none is known.
-        groups: Columns of each parameter.
-        structures: What may be believed beforehand.
+        groups: Columns of each parameter; by default each column is one.
+        structures: What may be believed beforehand; by the number of parameters where it is not given.
 
     Attributes:
         models: The processes that count, in the order of ``structures``.
@@ -98,62 +94,42 @@ class Surrogate:
         Y: Tensor,
         Yvar: Tensor,
         groups: Groups | None = None,
-        structures: Sequence[Structure] = STRUCTURES,
+        structures: Sequence[Structure] | None = None,
     ) -> None:
-        fitted = [_fit(X, Y, Yvar, groups or _single(X), structure) for structure in structures]
-        weights = torch.softmax(torch.tensor([evidence for _, evidence in fitted], dtype=X.dtype), 0)
-        kept = weights >= _LEAST_WEIGHT
-        self.models = [model for (model, _), keep in zip(fitted, kept, strict=True) if keep]
-        self.log_weights = (weights[kept] / weights[kept].sum()).log()
-
-    def predict(self, X: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of the noise-free value at ``X`` (``n x k``), each of shape ``n``."""
-        means, variances = self.each(X)
-        w = self.log_weights.exp().unsqueeze(-1)
-        mean = (w * means).sum(0)
-        return mean, (w * (variances + (means - mean).square())).sum(0)
-
-    def each(self, X: Tensor) -> Moments:
-        """Return the moments at ``X`` (``n x k``) by process, each of shape ``len(models) x n``."""
-        return _stack([predict(model, X) for model in self.models])
+        groups = groups or [slice(i, i + 1) for i in range(X.shape[-1])]
+        if structures is None:
+            structures = STRUCTURES if len(groups) <= MANY else STRUCTURES_OF_MANY
+        rows = leading(Y.squeeze(-1), _FIT_MOST)
+        squares = squared_distances(X[rows], groups)
+        y, yvar = Y[rows, 0].numpy(), Yvar[rows, 0].numpy()
+        hypers = [fit_hyper(squares, y, yvar, structure) for structure in structures]
+        if len(X) > _FIT_MOST:  # so many trials say which structure it is
+            hypers = [max(hypers, key=lambda hyper: hyper.log_evidence)]
+        models = [process(X, Y, Yvar, MaternSum(h, groups), h.noise, h.mean) for h in hypers]
+        super().__init__(models, [hyper.log_evidence for hyper in hypers])
 
     def on_grid(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
-        """Return the moments of some candidates by process, each of shape ``len(models) x len(rows)``.
-
-        Args:
-            grid: The candidates.
-            rows: Which of them.
-            X_pending: Points whose values will be known, ``m x k``: they lower the variance around them.
-        """
-        return _stack([grid_moments(model, grid, rows, X_pending) for model in self.models])
-
-    def covariance(self, X: Tensor, A: Tensor) -> Tensor:
-        """Return the posterior covariance of ``X`` (``n x k``) with ``A`` (``m x k``) by process."""
-        return torch.stack([covariance(model, X, A) for model in self.models])
-
-    def noise(self) -> Tensor:
-        """Return the variance of one more measurement beside the noise-free value, by process."""
-        return torch.stack([model.likelihood.noise.median() for model in self.models])
-
-    def mix(self, logs: Tensor) -> Tensor:
-        """Return the logarithm of the average of what has one logarithm per process (first dimension)."""
-        return torch.logsumexp(logs + self.log_weights.unsqueeze(-1), 0)
-
-    def log_probability_below(self, moments: Moments, bound: float) -> Tensor:
-        """Return ``log P(value <= bound)`` from the moments of ``n`` points by process, shape ``n``."""
-        means, variances = moments
-        return self.mix(log_ndtr((bound - means) / variances.sqrt()))
-
-    def log_improvement(
-        self, X: Tensor, X_pending: Tensor, eligible: Tensor, *, seed: int, floor: float
-    ) -> Tensor:
-        """Return the log noisy expected improvement at ``X`` (``n x k``), shape ``n``.
-
-        The other arguments are those of :class:`NoisyImprovement`.
-        """
-        each = [NoisyImprovement(m, X_pending, eligible, seed=seed, floor=floor)(X) for m in self.models]
-        return self.mix(torch.stack(each))
+        """Return the moments of some candidates by process, as the contract of a surface says."""
+        return stack([grid_moments(model, grid, rows, X_pending) for model in self.models])
 
 
-def _stack(found: Sequence[Moments]) -> Moments:
-    return torch.stack([mean for mean, _ in found]), torch.stack([variance for _, variance in found])
+smooth = partial(Surrogate, structures=(JOINT,))
+additive = partial(Surrogate, structures=(ADDITIVE,))
+rugged = partial(Surrogate, structures=(RUGGED,))
+sparse = partial(Surrogate, structures=tuple(Structure(shrinkage=s) for s in (0.1, 0.01, 0.001)))
+"""Sparse axis-aligned: the level of shrinkage is averaged over."""
+
+
+def random_trees(X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> Surrogate:
+    """Return a surface of effects of pairs of parameters, the pairs being random trees ([Ziomek2023])."""
+    d = X.shape[-1] if groups is None else len(groups)
+    rng = np.random.default_rng([d, len(X)])
+    structures = [Structure(parts=(-3.0, 1.5), pairs=random_tree(d, rng)) for _ in range(TREES)]
+    return Surrogate(X, Y, Yvar, groups, structures)
+
+
+def random_tree(d: int, rng: np.random.Generator) -> tuple[Part, ...]:
+    """Return the ``d - 1`` edges of a random tree over ``d`` parameters; one part where ``d`` is 1."""
+    order = rng.permutation(d)
+    edges = [(int(order[rng.integers(i)]), int(order[i])) for i in range(1, d)]
+    return tuple(edges) or ((0,),)

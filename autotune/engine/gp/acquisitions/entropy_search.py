@@ -38,6 +38,8 @@ class EntropySearch:
         seed: Of the samples.
     """
 
+    price = 0.0
+
     def __init__(self, belief: Belief, seed: int) -> None:
         self.belief, self.seed = belief, seed
         self.improvement = LogImprovement(belief, seed)

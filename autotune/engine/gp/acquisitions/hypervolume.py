@@ -50,6 +50,8 @@ class LogHypervolumeImprovement:
         seed: Of directions and joint samples.
     """
 
+    price = 0.0
+
     def __init__(self, belief: Belief, seed: int) -> None:
         self.belief, self.seed = belief, seed
         means = torch.stack([goal.surrogate.predict(belief.measured)[0] for goal in belief.goals], -1)

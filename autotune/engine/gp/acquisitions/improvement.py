@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from autotune.engine.gp.acquisition import log_expected_improvement
-from autotune.engine.gp.acquisitions.base import Acquisition, Scorer
+from autotune.engine.gp.acquisitions.base import Acquisition, Scorer, price_of_waste
 from autotune.engine.gp.acquisitions.hypervolume import LogHypervolumeImprovement
 from autotune.engine.gp.belief import Belief
 from autotune.engine.gp.grid import Grid
@@ -27,6 +27,7 @@ class LogImprovement:
 
     def __init__(self, belief: Belief, seed: int) -> None:
         self.belief, self.seed = belief, seed
+        self.price = price_of_waste(belief)
         each, _ = belief.goal.surrogate.each(belief.measured)
         self.known = each.amin(1) if belief.searching else each[:, belief.observed].amax(1)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from autotune.engine.gp.acquisition import log_h
-from autotune.engine.gp.acquisitions.base import Scorer
+from autotune.engine.gp.acquisitions.base import Scorer, price_of_waste
 from autotune.engine.gp.acquisitions.believed import LEAST_VARIANCE, Believed
 from autotune.engine.gp.acquisitions.improvement import LogImprovement
 from autotune.engine.gp.belief import Belief
@@ -35,6 +35,7 @@ class KnowledgeGradient:
 
     def __init__(self, belief: Belief, seed: int) -> None:
         self.belief = belief
+        self.price = price_of_waste(belief)
         self.improvement = LogImprovement(belief, seed)
 
     def rough(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Tensor:

@@ -33,6 +33,8 @@ class Thompson:
         seed: Of the samples.
     """
 
+    price = 0.0
+
     def __init__(self, belief: Belief, seed: int) -> None:
         self.belief, self.seed = belief, seed
 

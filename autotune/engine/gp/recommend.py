@@ -1,0 +1,49 @@
+"""Which measured configuration to trust: the best by what the models make of all measurements.
+
+The search picks the luckiest measurement, of the goal and of every limit it stays just below. What a surface
+says at a measured configuration weighs its measurement against all others around it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from autotune.core import ranking
+from autotune.core.objective import Objective
+from autotune.core.space import Space
+from autotune.core.trial import Trial
+from autotune.engine.gp.belief import Belief, tensor
+from autotune.engine.gp.surrogate import one_thread
+
+_LEAST = 4  # measurements below which a surface knows no better than they
+
+
+def recommend(space: Space, objective: Objective, history: Sequence[Trial], surrogate: str) -> Trial | None:
+    """Return the first trial of the configuration with the best expected goal, 0 where a limit is broken.
+
+    Only configurations that keep every limit by measurement are considered. Confirmed ones are judged by
+    their fresh launches, which no model improves upon.
+
+    Returns:
+        ``None`` where the measurements have to speak for themselves: several goals, few trials, a
+        confirmation, nothing feasible.
+    """
+    found = ranking.contenders(history, objective)
+    kept = [contender for contender in found if contender.feasible]
+    if len(objective.goals) > 1 or len(found) < _LEAST or not kept or any(c.confirmed for c in found):
+        return None
+    with one_thread(), torch.no_grad():
+        belief = Belief(space, objective, history, np.random.default_rng(0), surrogate)
+        X = tensor(belief.encoder.configs([contender.config for contender in kept]))
+        mean, _ = belief.goal.surrogate.predict(X)
+        chance = belief.log_limits(X)
+        if belief.goal.series.logarithm:
+            score = mean * belief.goal.series.scale + chance
+        else:
+            likely = chance >= min(math.log(0.5), float(chance.max()))
+            score = mean.masked_fill(~likely, -math.inf)
+        return kept[int(score.argmax())].trial
