@@ -562,6 +562,12 @@ def test_wide_batches_are_cheap_distinct_and_good():
     table = GRID.table()
     typical = np.median([speed(c) for c in table.configs(range(len(table)))])
     assert np.median([speed(s.config) for s in asked]) > typical
+    large = Space((*GRID.parameters, *(Int(f"n{i}", 0, 30) for i in range(6))))
+    assert large.table() is None
+    some = play(GPEngine(), lambda c: {"speed": speed(c)}, 8, space=large)
+    asked = GPEngine().ask(large, ONE, some, [], 20, 0)
+    assert len({config_key(s.config) for s in asked}) == 20
+    assert all(large.validate(s.config) == s.config for s in asked)
     space = Space((Int("x", 0, 24), Int("y", 0, 2), Categorical("kind", ("a",))))
     few = play(GPEngine(), lambda c: {"speed": speed(c)}, 5, space=space)
     everything = GPEngine().ask(space, ONE, few, [], 100, 0)

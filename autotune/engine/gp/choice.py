@@ -12,13 +12,14 @@ from torch import Tensor
 
 from autotune.core.space import Space
 from autotune.core.table import Indices, Table
-from autotune.core.trial import Trial
+from autotune.core.trial import Config, Trial
 from autotune.engine.gp.acquisitions.base import Scorer, acquisition_named
 from autotune.engine.gp.acquisitions.thompson import Samples, Thompson
 from autotune.engine.gp.belief import Belief
 from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.memory import known_out_of_memory
 from autotune.engine.gp.prior import BeliefOfUser
+from autotune.engine.gp.search import ROWS, climb
 
 _CERTAIN = 1e6  # larger than any logarithm of a probability or an improvement
 _SHORTLIST = 512  # candidates compared exactly; the best of them is among the first few of the rough order
@@ -61,16 +62,37 @@ class Scores:
         """Return the log probability to keep the limits; a search for it counts what pending points tell."""
         return self.belief.log_limits(X, X_pending if self.belief.searching else None)
 
-    def of_levels(self, scorer: Scorer, X_pending: Tensor) -> Callable[[Indices], npt.NDArray[np.float64]]:
-        """Return what scores rows of level indices (``n x d``) exactly, shape ``n``."""
+    def of_encoded(self, scorer: Scorer, X_pending: Tensor) -> Scorer:
+        """Return what scores encoded configurations (``n x k``), the user's belief apart; shape ``n``."""
+
+        def score(X: Tensor) -> Tensor:
+            probability = self.belief.feasibility.log_probability(X) + self.log_limits(X, X_pending)
+            return self.total(scorer(X), probability, torch.zeros_like(probability))
+
+        return score
+
+    def of_levels(
+        self, scorer: Scorer, X_pending: Tensor, least: float = -math.inf
+    ) -> Callable[[Indices], npt.NDArray[np.float64]]:
+        """Return what scores rows of level indices (``n x d``) exactly, shape ``n``.
+
+        Args:
+            scorer: Of the acquisition function.
+            X_pending: Points whose values are not known yet.
+            least: Log probability of a measurement below which a row is excluded, by a score of -inf.
+        """
 
         def score(indices: Indices) -> npt.NDArray[np.float64]:
             table = self.space.as_table(indices)
-            X = Grid(self.belief.encoder, table).encode(torch.arange(len(table)))
-            measured = self.belief.feasibility.log_probability(X)
+            grid = Grid(self.belief.encoder, table)
+            rows = torch.arange(len(grid))
+            X = grid.encode(rows)
+            measured = self.belief.feasibility.on_grid(grid, rows)
+            doubtful = measured < least
             measured = measured.masked_fill(self.hopeless(table), -_CERTAIN)
             probability = measured + self.log_limits(X, X_pending)
-            found: npt.NDArray[np.float64] = self.total(scorer(X), probability, self.prior(indices)).numpy()
+            total = self.total(scorer(X), probability, self.prior(indices))
+            found: npt.NDArray[np.float64] = total.masked_fill(doubtful, -math.inf).numpy()
             return found
 
         return score
@@ -91,19 +113,52 @@ class Choice:
         hopeless = scores.hopeless(grid.table)
         if not bool(hopeless.all()):
             self.measured = self.measured.masked_fill(hopeless, -_CERTAIN)
-        doubtful = self.measured < math.log(self.belief.feasibility.threshold or 1e-300)
-        self.left = torch.ones(len(grid), dtype=torch.bool) if bool(doubtful.all()) else ~doubtful
+        self.least = math.log(self.belief.feasibility.threshold or 1e-300)
+        doubtful = self.measured < self.least
+        if bool(doubtful.all()):
+            doubtful, self.least = torch.zeros_like(doubtful), -math.inf
+        self.left = ~doubtful
         self.others = ~self.left  # taken up when nothing else is left
         self.prior = scores.prior(grid.table.indices)
         self.limits = torch.full((len(grid),), math.nan, dtype=torch.float64)
         self.bounds: Tensor | None = None
         self.fresh = 0  # pending points when the bounds were computed
+        self.climbs = 0
 
     def best(self, X_pending: Tensor) -> int:
         """Return the row of the best candidate that was not returned before."""
         shortlist = self.shortlist(X_pending)
         X = self.grid.encode(shortlist)
         return self._take(shortlist, self.exact(shortlist, X, X_pending))
+
+    def climbed(
+        self, X_pending: Tensor, tried: set[str], leaders: Indices, rng: np.random.Generator
+    ) -> Config:
+        """Return the best configuration that local search from the shortlist finds in a large space.
+
+        Args:
+            X_pending: Points whose values are not known yet, ``m x k``.
+            tried: Keys of what is not to be found.
+            leaders: Rows of levels of the best configurations tried.
+            rng: Draws the moves.
+        """
+        shortlist = self.shortlist(X_pending)
+        scorer = self.scores.acquisition.scorer(self.grid.encode(shortlist), X_pending)
+        found = climb(
+            self.scores.space,
+            self.grid.table.indices[shortlist.numpy()],
+            self.scores.of_levels(scorer, X_pending, self.least),
+            tried,
+            rng,
+            leaders=leaders,
+            # a front is dearer to score, and one climb of a batch goes far
+            rows=ROWS if len(self.belief.goals) == 1 and not self.climbs else ROWS // 4,
+        )
+        self.climbs += 1
+        if not len(found.rows):
+            return self.grid.table.config(self.best(X_pending))
+        self.left[torch.from_numpy((self.grid.table.indices == found.rows[0]).all(1))] = False
+        return self.scores.space.as_table(found.rows[:1]).config(0)
 
     def exact(self, rows: Tensor, X: Tensor, X_pending: Tensor) -> Tensor:
         """Return the exact scores of some candidates and their encodings ``X``, shape ``len(rows)``."""
@@ -138,7 +193,7 @@ class Choice:
     def _left(self) -> Tensor:
         if not bool(self.left.any()):
             self.left, self.others = self.others, torch.zeros_like(self.others)
-            self.bounds = None
+            self.bounds, self.least = None, -math.inf
         return self.left.nonzero().squeeze(-1)
 
     def shortlist(self, X_pending: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from torch import Tensor
 from autotune.core import ranking
 from autotune.core.objective import Objective
 from autotune.core.space import Space
+from autotune.core.table import Indices
 from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp.belief import Belief, tensor
-from autotune.engine.gp.candidates import candidates
+from autotune.engine.gp.candidates import LEADERS, candidates
 from autotune.engine.gp.choice import Choice, Scores
 from autotune.engine.gp.explain import Explainer
 from autotune.engine.gp.grid import Grid
@@ -80,19 +81,32 @@ class Proposer:
             return result
 
     def _next(self, choice: Choice, explainer: Explainer) -> Suggestion:
-        X_pending = self._waiting(choice.belief)
-        row = choice.best(X_pending)
-        x = choice.grid.encode(torch.tensor([row]))
+        belief = choice.belief
+        X_pending = self._waiting(belief)
+        row = None
+        if self.space.table() is not None:
+            row = choice.best(X_pending)
+            config = choice.grid.table.config(row)
+        else:
+            tried = tried_keys(self.history, self.pending)
+            config = choice.climbed(X_pending, tried, self._leading_rows(), self.rng)
+        x = tensor(belief.encoder.configs([config]))
         again = None
         if self.options.repeat:
-            again = to_repeat(choice.belief, self.history, x, self.pending, self.sample_seed)
+            again = to_repeat(belief, self.history, x, self.pending, self.sample_seed)
         if again is None:
-            suggestion = explainer.suggestion(choice.grid.table.config(row), x)
+            suggestion = explainer.suggestion(config, x)
         else:
-            choice.put_back(row)
+            if row is not None:
+                choice.put_back(row)
             suggestion = explainer.suggestion(*again, Reason.REPEAT)
         self.pending.append(suggestion.config)
         return suggestion
+
+    def _leading_rows(self) -> Indices:
+        encode = self.space.as_table(np.empty((0, len(self.space)), np.int32)).encode
+        leaders = _leaders(self.history, self.objective)[:LEADERS]
+        return np.array([encode(config) for config in leaders], np.int32).reshape(-1, len(self.space))
 
     def _all_goals(self, trial: Trial) -> bool:
         found = trial.metrics if trial.state is TrialState.COMPLETED else {}
