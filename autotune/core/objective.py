@@ -93,7 +93,10 @@ class Limit:
         """
         sign = 1.0 if self.upper else -1.0
         if value > 0 and self.bound > 0:
-            return sign * math.log(value / self.bound)
+            ratio = value / self.bound
+            if 0 < ratio < math.inf:
+                return sign * math.log(ratio)
+            return sign * (math.log(value) - math.log(self.bound))
         return sign * (value - self.bound)
 
     def __str__(self) -> str:

@@ -180,10 +180,15 @@ def _pool_one(estimates: Sequence[Estimate]) -> Estimate:
     if len(estimates) == 1:
         return estimates[0]
     n = len(estimates)
-    mean = math.fsum(e.value for e in estimates) / n
-    between = math.fsum((e.value - mean) ** 2 for e in estimates) / (n - 1) / n
-    within = math.fsum((e.sem or 0.0) ** 2 for e in estimates) / n**2
-    return Estimate(mean, math.sqrt(max(between, within)), n, estimates[0].unit)
+    # halved or doubled until squares are numbers, which changes no digit
+    _, power = math.frexp(max(max(abs(e.value), e.sem or 0.0) for e in estimates))
+    values = [math.ldexp(e.value, -power) for e in estimates]
+    errors = [math.ldexp(e.sem or 0.0, -power) for e in estimates]
+    mean = math.fsum(values) / n
+    between = math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n
+    within = math.fsum(error**2 for error in errors) / n**2
+    error = min(math.sqrt(max(between, within)), math.nextafter(1.0, 0.0))  # doubled, it stays a number
+    return Estimate(math.ldexp(mean, power), math.ldexp(error, power), n, estimates[0].unit)
 
 
 def best(trials: Sequence[Trial], objective: Objective) -> Contender | None:
@@ -267,7 +272,7 @@ def launch_spread(trials: Sequence[Trial], metric: str, *, logarithm: bool) -> S
     squares, freedom = 0.0, 0
     for values in groups.values():
         mean = math.fsum(values) / len(values)
-        squares += math.fsum((v - mean) ** 2 for v in values)
+        squares += math.fsum((v - mean) * (v - mean) for v in values)  # infinite rather than an error
         freedom += len(values) - 1
     return Spread(squares / freedom if freedom else 0.0, freedom)
 

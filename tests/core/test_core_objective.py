@@ -38,6 +38,8 @@ def test_goals_are_turned_so_that_more_is_better():
 def test_a_limit_on_values_that_have_no_logarithm_uses_the_difference():
     assert Limit.parse("drift <= 0").violation(0.5) == 0.5
     assert Limit.parse("drift >= -1").violation(-3.0) == 2.0
+    assert Limit.parse("drift <= 1e200").violation(1e-200) == pytest.approx(-400 * math.log(10))
+    assert Limit.parse("drift >= 1e200").violation(1e-200) == pytest.approx(400 * math.log(10))
 
 
 def test_round_trip_is_exact():

@@ -67,6 +67,17 @@ def test_the_pooled_error_is_not_below_what_the_launches_claim():
     assert pooled["speed"].sem == pytest.approx(2.5)  # sqrt(9 + 16) / 2
 
 
+def test_pooling_survives_numbers_whose_squares_are_none():
+    for scale in (1e300, 1e-300):
+        pooled = ranking.pool([{"speed": Estimate(3 * scale, 0.1 * scale)}, {"speed": Estimate(scale)}])
+        assert pooled["speed"].value == pytest.approx(2 * scale)
+        assert pooled["speed"].sem == pytest.approx(scale)
+    largest = ranking.pool([{"speed": Estimate(1.7e308)}, {"speed": Estimate(-1.7e308)}])["speed"]
+    assert math.isfinite(largest.sem)
+    wide = [measured(0, 1, 1e300), measured(1, 1, -1e300)]
+    assert ranking.launch_spread(wide, "speed", logarithm=False).variance == math.inf
+
+
 def test_a_configuration_that_crashed_once_is_not_the_best():
     trials = [measured(0, 1, 20.0), measured(1, 2, 30.0), failed(2, 2)]
     assert ranking.best_trial(trials, FASTEST).number == 0
