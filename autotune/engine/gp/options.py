@@ -15,6 +15,10 @@ SURROGATES: Mapping[str, str] = {
     "rugged": "autotune.engine.gp.surrogate:rugged",
     "sparse": "autotune.engine.gp.surrogate:sparse",
     "random_trees": "autotune.engine.gp.surrogate:random_trees",
+    "deep_kernel": "autotune.engine.gp.surrogates.deep_kernel:DeepKernel",
+    "infinite_network": "autotune.engine.gp.surrogates.infinite_network:InfiniteNetwork",
+    "deep_ensemble": "autotune.engine.gp.surrogates.deep_ensemble:DeepEnsemble",
+    "forest": "autotune.engine.gp.surrogates.forest:Forest",
 }
 """Surfaces by name; adding one is a module and a line here."""
 

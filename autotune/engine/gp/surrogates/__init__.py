@@ -1,0 +1,1 @@
+"""Other models of a surface, by name: ``engine: {use: gp, surrogate: NAME}``."""
