@@ -12,9 +12,8 @@ import numpy as np
 from autotune.core import ranking
 from autotune.core.measurement import Cause, Measurement
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
-from autotune.engine.base import recommend
 from benchmarks.methods.base import Method
-from benchmarks.methods.ours import EngineSession, trial_of
+from benchmarks.methods.ours import trial_of
 from benchmarks.problems.base import Problem
 
 LOOK = 10
@@ -71,9 +70,9 @@ def race(problem: Problem, method: Method, seed: int, trials: int, parallel: int
             session.tell(config, measurement)
             _record(lists, problem, history, config, measurement, repeat=counts[key] > 0)
             counts[key] += 1
-            if len(history) % LOOK == 0 and isinstance(session, EngineSession):
-                chosen = recommend(session.engine, problem.space, problem.objective, session.history)
-                lists["recommended"][-1] = 0.0 if chosen is None else round(problem.quality(chosen.config), 6)
+            if len(history) % LOOK == 0 and hasattr(session, "recommend"):
+                chosen = session.recommend()
+                lists["recommended"][-1] = 0.0 if chosen is None else round(problem.quality(chosen), 6)
     finally:
         session.close()
     return {**lists, "refused": getattr(session, "refusals", 0), "exhausted": exhausted}

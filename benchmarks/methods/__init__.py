@@ -16,7 +16,10 @@ PEERS = {
 }
 """Peers by the part of their name before the colon; anything else is one of our engines."""
 
-OURS = ("gp", "sobol")
+ABLATIONS = {"without": "benchmarks.methods.ablation:AblationMethod"}
+"""Our engine without one of its choices."""
+
+OURS = ("gp", "sobol", "without")
 """Engines that are not peers; ``random`` is one of ours and everybody's baseline."""
 
 
@@ -32,7 +35,7 @@ def method(name: str) -> Method:
         ImportError: What it needs is not installed.
         ValueError: There is none.
     """
-    found = PEERS.get(name.partition(":")[0], "benchmarks.methods.ours:EngineMethod")
+    found = (PEERS | ABLATIONS).get(name.partition(":")[0], "benchmarks.methods.ours:EngineMethod")
     module, _, kind = found.partition(":")
     made: Method = getattr(import_module(module), kind)(name)
     return made

@@ -266,3 +266,25 @@ def test_the_gap_is_what_the_goal_may_still_change_by():
     assert calibration.gap_of(serving, 0.8) == pytest.approx(25.0)  # may rise by a quarter
     assert calibration.gap_of(branin, 0.8) == pytest.approx(20.0)  # may fall by a fifth
     assert calibration.gap_of(serving, 0.0) is None
+
+
+def test_every_ablation_changes_the_engine_and_is_taken_back():
+    from benchmarks.methods.ablation import _patches
+
+    (problem,) = problems(["serving"])
+
+    def tried(name):
+        return race(problem, method(name), 1, 12, 1)
+
+    plain = tried("gp")
+    changed = 0
+    for name in _patches():
+        found = tried(f"without:{name}")
+        assert len(found["quality"]) == 12
+        changed += found["quality"] != plain["quality"]
+    assert changed >= 3  # some choices matter only later, or elsewhere
+    again = tried("gp")
+    assert again["quality"] == plain["quality"]
+    with pytest.raises(ValueError, match="unknown choice in 'without:x'; allowed: average"):
+        method("without:x")
+    assert not is_peer("without:price")

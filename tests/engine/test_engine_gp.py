@@ -17,6 +17,7 @@ from autotune.engine.gp.candidates import candidates
 from autotune.engine.gp.data import read_history
 from autotune.engine.gp.encode import Encoder
 from autotune.engine.gp.feasibility import Feasibility
+from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.memory import known_out_of_memory
 from autotune.engine.gp.posterior import predict
 from autotune.engine.gp.surrogate import Surrogate, fit
@@ -66,6 +67,40 @@ def test_encoding_keeps_order_scale_and_distance():
     rows = encoder.table(table.indices)
     some = [0, len(table) // 2, len(table) - 1]
     assert np.allclose(rows[some], encoder.configs(table.configs(some)))
+
+
+def test_a_number_has_its_rank_and_where_it_differs_the_place_of_its_logarithm():
+    space = Space(
+        (
+            Ordinal("block", (32, 64, 96, 128, 1024)),
+            Ordinal("bits", (4, 8, 16)),
+            Int("seqs", 1, 100),
+            Ordinal("share", (0.0, 0.5, 0.9)),
+            Categorical("kind", ("a", "b", "c")),
+        )
+    )
+    encoder = Encoder(space)
+    assert list(encoder.logarithms) == [0, 2]  # ranks of powers of two are their logarithms, and 0 has none
+    assert encoder.dimension == 4 + 3 + 2
+    X = encoder.configs([{"block": 128, "bits": 8, "seqs": 10, "share": 0.5, "kind": "a"}])
+    assert X[0, [0, 2]].tolist() == pytest.approx([0.75, 9 / 99])
+    assert X[0, 7:].tolist() == pytest.approx([0.4, 0.5])
+    assert encoder.groups.other[0] == slice(7, 8)
+    assert encoder.groups.other[1] == encoder.groups[1]
+    table = space.as_table(space.draw(50, np.random.default_rng(0)))
+    X = encoder.configs(table.configs(range(50)))
+    assert np.allclose(encoder.table(table.indices), X)
+    assert torch.allclose(Grid(encoder, table).encode(torch.arange(50)), torch.from_numpy(X))
+
+    speed = torch.from_numpy(np.sin(4 * X[:, 7]) + X[:, 8])  # by logarithms
+    speed = ((speed - speed.mean()) / speed.std()).unsqueeze(-1)
+    surrogate = Surrogate(torch.from_numpy(X), speed, torch.full((50, 1), 1e-6), encoder.groups)
+    assert surrogate.models[-1].covar_module.groups == encoder.groups.other
+    assert float(surrogate.log_weights[-1].exp()) > 0.9
+    means, variances = surrogate.on_grid(Grid(encoder, table), torch.arange(50), torch.from_numpy(X[:0]))
+    exact = surrogate.each(torch.from_numpy(X))
+    assert torch.allclose(means, exact[0], atol=1e-6)
+    assert torch.allclose(variances, exact[1], atol=1e-6)
 
 
 def test_prediction_equals_botorchs_posterior():

@@ -56,7 +56,8 @@ class Feasibility:
             # all alike: nothing to fit, and everything equally doubtful but for the distance to what failed
             labels = labels * 0.5
         Yvar = torch.full_like(labels, _LABEL_VARIANCE)
-        self.model = Surrogate(X, labels.unsqueeze(-1), Yvar.unsqueeze(-1), groups, STRUCTURES)
+        columns = None if groups is None else tuple(groups)  # ranks only: a border lies between two levels
+        self.model = Surrogate(X, labels.unsqueeze(-1), Yvar.unsqueeze(-1), columns, STRUCTURES)
 
     def log_probability(self, X: Tensor) -> Tensor:
         """Return the log probability of a measurement at ``X`` (``n x k``), shape ``n``."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,17 +22,24 @@ class Grid:
 
     Attributes:
         rows: Level of each parameter that has columns, counted through all of them: ``n x p``.
-        levels: Encodings of each such parameter's levels, the last of being inactive: ``(levels + 1) x k``.
+        sizes: How many levels each such parameter has, being inactive counted.
+        columns: Encodings of all levels below each other, zero in the columns of other parameters.
     """
 
     def __init__(self, encoder: Encoder, table: Table) -> None:
         self.table = table
         chosen = [i for i, levels in enumerate(encoder.levels) if levels.shape[1]]
-        self.levels = [torch.from_numpy(encoder.levels[i]) for i in chosen]
+        levels = [torch.from_numpy(encoder.levels[i]) for i in chosen]
+        self.sizes = [len(found) for found in levels]
+        behind = torch.zeros(sum(self.sizes), len(encoder.logarithms), dtype=torch.float64)
+        ends = np.cumsum(self.sizes)
+        for column, (i, places) in enumerate(encoder.logarithms.items()):
+            at = chosen.index(i)
+            behind[ends[at] - self.sizes[at] : ends[at], column] = torch.from_numpy(places)
+        self.columns = torch.cat([torch.block_diag(*levels), behind], 1) if levels else behind
         rows = table.indices[:, chosen].astype(np.int64)
-        starts = np.cumsum([0, *(len(levels) for levels in self.levels[:-1])])[: len(chosen)]
-        ends = starts + np.array([len(levels) - 1 for levels in self.levels], dtype=np.int64)
-        self.rows = torch.from_numpy(np.where(rows == INACTIVE, ends, rows + starts))
+        starts = ends - self.sizes
+        self.rows = torch.from_numpy(np.where(rows == INACTIVE, ends - 1, rows + starts))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -44,11 +49,6 @@ class Grid:
         """Precision in which all rows are compared; the best of them are compared again in double."""
         return torch.float64 if len(self) <= FINE_ROWS else torch.float32
 
-    @cached_property
-    def _columns(self) -> Tensor:
-        """All levels below each other, each with its own columns and zeros elsewhere."""
-        return torch.block_diag(*self.levels)
-
     def encode(self, rows: Tensor) -> Tensor:
         """Return the encoding of some candidates, ``len(rows) x columns``."""
-        return torch.nn.functional.embedding_bag(self.rows[rows], self._columns, mode="sum")
+        return torch.nn.functional.embedding_bag(self.rows[rows], self.columns, mode="sum")

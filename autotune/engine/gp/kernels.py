@@ -42,6 +42,7 @@ class MaternSum(Kernel):
         widths = torch.tensor([group.stop - group.start for group in groups])
         self.register_buffer("lengths", torch.from_numpy(hyper.lengths))
         self.register_buffer("parts", torch.from_numpy(hyper.parts))
+        self.columns = torch.cat([torch.arange(group.start, group.stop) for group in groups])
         self.register_buffer("column_lengths", self.lengths.repeat_interleave(widths))
 
     @property
@@ -53,7 +54,8 @@ class MaternSum(Kernel):
         """Return the covariance of ``x1`` (``... x n x k``) and ``x2``, or its diagonal."""
         if diag:
             return torch.full(x1.shape[:-1], self.variance, dtype=x1.dtype)
-        total = self.hyper.scale * _matern(_squares(x1 / self.column_lengths, x2 / self.column_lengths))
+        left, right = (x[..., self.columns] / self.column_lengths for x in (x1, x2))
+        total = self.hyper.scale * _matern(_squares(left, right))
         length = self.hyper.part_length
         for variance, members in zip(self.parts, self.hyper.members, strict=True):
             columns = [i for m in members for i in range(self.groups[m].start, self.groups[m].stop)]
@@ -79,9 +81,8 @@ class GridCovariance:
 
     def __init__(self, kernel: MaternSum, grid: Grid, X: Tensor) -> None:
         self.grid, self.scale, self.variance = grid, kernel.hyper.scale, kernel.variance
-        tables = [
-            _squares(levels, X[:, group]) for levels, group in zip(grid.levels, kernel.groups, strict=True)
-        ]
+        levels = grid.columns.split(grid.sizes)
+        tables = [_squares(of[:, g], X[:, g]) for of, g in zip(levels, kernel.groups, strict=True)]
         joint = [5.0 * table / length.square() for table, length in zip(tables, kernel.lengths, strict=True)]
         self.joint = torch.cat(joint).to(grid.dtype)
         alone = {m[0]: v for v, m in zip(kernel.parts, kernel.hyper.members, strict=True) if len(m) == 1}

@@ -1,7 +1,8 @@
-"""Which measured configuration to trust: the best by what the models make of all measurements.
+"""Which measured configuration to trust: the best of those that keep the limits by the models too.
 
-The search picks the luckiest measurement, of the goal and of every limit it stays just below. What a surface
-says at a measured configuration weighs its measurement against all others around it.
+The search picks the luckiest measurements: the best that stay just below every limit. What the surface of a
+limit says at a measured configuration weighs its measurement against all others around it. The goal is taken
+as measured: its surface takes for noise what is particular to one configuration.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ def recommend(space: Space, objective: Objective, history: Sequence[Trial], surr
     with one_thread(), torch.no_grad():
         belief = Belief(space, objective, history, np.random.default_rng(0), surrogate)
         X = tensor(belief.encoder.configs([contender.config for contender in kept]))
-        mean, _ = belief.goal.surrogate.predict(X)
         chance = belief.log_limits(X)
-        if belief.goal.series.logarithm:
-            score = mean * belief.goal.series.scale + chance
+        goal = torch.tensor([contender.outcome.values[0] for contender in kept], dtype=torch.float64)
+        values = goal.abs()
+        if belief.goal.series.logarithm:  # the expected value, that of a broken limit being nothing
+            score = objective.goals[0].sign * values.log() + chance
         else:
             likely = chance >= min(math.log(0.5), float(chance.max()))
-            score = mean.masked_fill(~likely, -math.inf)
+            score = goal.masked_fill(~likely, -math.inf)
         return kept[int(score.argmax())].trial

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,6 +22,7 @@ import torch
 from botorch.models import SingleTaskGP
 from torch import Tensor
 
+from autotune.engine.gp.encode import Columns
 from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.hyper import ADDITIVE, JOINT, RUGGED, SPARSE, Part, Structure, fit_hyper
 from autotune.engine.gp.kernels import Groups, MaternSum, squared_distances
@@ -39,6 +41,7 @@ MANY = 15
 TREES = 4
 """Random decompositions that are averaged."""
 
+_DOUBT = 2.3  # log odds against logarithms: people list values by their steps, one time in ten it is not so
 _FIT_MOST = 150  # trials that hyper-parameters are fitted to: more cost cubically and change them little
 
 
@@ -102,11 +105,18 @@ class Surrogate(Processes):
         rows = leading(Y.squeeze(-1), _FIT_MOST)
         squares = squared_distances(X[rows], groups)
         y, yvar = Y[rows, 0].numpy(), Yvar[rows, 0].numpy()
-        hypers = [fit_hyper(squares, y, yvar, structure) for structure in structures]
-        if len(X) > _FIT_MOST:  # so many trials say which structure it is
-            hypers = [max(hypers, key=lambda hyper: hyper.log_evidence)]
-        models = [process(X, Y, Yvar, MaternSum(h, groups), h.noise, h.mean) for h in hypers]
-        super().__init__(models, [hyper.log_evidence for hyper in hypers])
+        found = [(fit_hyper(squares, y, yvar, structure), groups) for structure in structures]
+        other = groups.other if isinstance(groups, Columns) else None
+        if other is not None:  # the same by logarithms, for the structure that explains the data best
+            best = max(range(len(found)), key=lambda i: found[i][0].log_evidence)
+            squares = squared_distances(X[rows], other)
+            by_logarithms = fit_hyper(squares, y, yvar, structures[best])
+            doubted = replace(by_logarithms, log_evidence=by_logarithms.log_evidence - _DOUBT)
+            found.append((doubted, other))
+        if len(X) > _FIT_MOST:  # so many trials say which it is
+            found = [max(found, key=lambda pair: pair[0].log_evidence)]
+        models = [process(X, Y, Yvar, MaternSum(h, columns), h.noise, h.mean) for h, columns in found]
+        super().__init__(models, [hyper.log_evidence for hyper, _ in found])
 
     def on_grid(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
         """Return the moments of some candidates by process, as the contract of a surface says."""
