@@ -18,7 +18,7 @@ _GP = "autotune.engine.gp"
 
 def _patches() -> Mapping[str, tuple[Patch, ...]]:
     from autotune.engine.gp.feasibility import NEARBY
-    from autotune.engine.gp.hyper import ADDITIVE, JOINT, RUGGED, SPARSE
+    from autotune.engine.gp.hyper import ADDITIVE, JOINT, RUGGED
 
     def structures(*few: Any, many: tuple[Any, ...] | None = None) -> tuple[Patch, ...]:
         return (
@@ -28,9 +28,9 @@ def _patches() -> Mapping[str, tuple[Patch, ...]]:
 
     return {
         "average": structures(JOINT),
-        "smooth": structures(ADDITIVE, RUGGED, many=(ADDITIVE, SPARSE)),
-        "additive": structures(JOINT, RUGGED, many=(JOINT, SPARSE)),
-        "rugged": structures(JOINT, ADDITIVE, many=(JOINT, ADDITIVE)),
+        "smooth": structures(ADDITIVE, RUGGED, many=(ADDITIVE,)),
+        "additive": structures(JOINT, RUGGED, many=(JOINT,)),
+        "rugged": structures(JOINT, ADDITIVE),
         "logarithms": ((f"{_GP}.encode", "_DIFFERENT", 2.0),),
         "price": ((f"{_GP}.acquisitions.base", "PRICE", 0.0),),
         "feasibility": ((f"{_GP}.belief", "Feasibility", _blind),),

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from autotune.engine.gp.encode import Columns
 from autotune.engine.gp.grid import Grid
-from autotune.engine.gp.hyper import ADDITIVE, JOINT, RUGGED, SPARSE, Part, Structure, fit_hyper
+from autotune.engine.gp.hyper import ADDITIVE, JOINT, RUGGED, Part, Structure, fit_hyper
 from autotune.engine.gp.kernels import Groups, MaternSum, squared_distances
 from autotune.engine.gp.posterior import Moments, grid_moments, leading
 from autotune.engine.gp.surrogates.processes import Processes, process, stack
@@ -32,8 +32,8 @@ from autotune.engine.gp.surrogates.processes import Processes, process, stack
 STRUCTURES = (JOINT, ADDITIVE, RUGGED)
 """What a surface of a few parameters may be."""
 
-STRUCTURES_OF_MANY = (JOINT, ADDITIVE, SPARSE)
-"""The same of many parameters: that few of them matter is likelier than that all do at every step."""
+STRUCTURES_OF_MANY = (JOINT, ADDITIVE)
+"""The same of many parameters: few trials cannot say that many of them matter at every step."""
 
 MANY = 15
 """Parameters above which they are many."""
@@ -41,7 +41,7 @@ MANY = 15
 TREES = 4
 """Random decompositions that are averaged."""
 
-_DOUBT = 2.3  # log odds against logarithms: people list values by their steps, one time in ten it is not so
+_DOUBT = 4.6  # log odds against logarithms, 1 in 100: people list values by the steps that count
 _FIT_MOST = 150  # trials that hyper-parameters are fitted to: more cost cubically and change them little
 
 
