@@ -332,3 +332,36 @@ def test_an_added_configuration_off_the_grid_is_used_at_its_exact_place():
     ]
     assert Encoder(space).configs([t.config for t in trials])[:, 0].tolist() == [0.123, 0.456, 0.789]
     assert GPEngine(initial=2).ask(space, OBJECTIVE, trials, [], 1, 0)[0].config["x"] >= 0.0
+
+
+def test_numerical_failures_fall_back_in_a_fixed_order_and_are_said_once(monkeypatch, caplog):
+    from autotune.engine.gp import surrogate
+    from autotune.engine.gp.hyper import ADDITIVE, JOINT, RUGGED
+
+    history = search(GPEngine(budget=16), 6, 0)
+    fits = []
+    real = surrogate.fit_hyper
+
+    def failing(squares, y, yvar, structure):
+        fits.append(structure)
+        if structure in (ADDITIVE, RUGGED) or "all" in fits:
+            raise ArithmeticError("not positive definite")
+        return real(squares, y, yvar, structure)
+
+    monkeypatch.setattr(surrogate, "fit_hyper", failing)
+    engine = GPEngine(budget=16)
+    (asked,) = engine.ask(SPACE, OBJECTIVE, history, [], 1, 0)
+    assert asked.predicted  # by the smooth model alone
+    assert fits[0] is JOINT
+    assert [r.message for r in caplog.records] == [
+        "the 'auto' surrogate gave up, a simpler way is taken: not positive definite"
+    ]
+    fits.append("all")
+    (asked,) = engine.ask(SPACE, OBJECTIVE, history, [], 1, 0)
+    assert asked.reason is Reason.INITIAL
+    assert config_key(asked.config) not in {config_key(t.config) for t in history}
+    assert len(caplog.records) == 2  # the smooth one too; the first is not said again
+
+    monkeypatch.setattr(surrogate, "fit_hyper", lambda *_: 1 / None)
+    with pytest.raises(TypeError):  # a mistake is not hidden
+        engine.ask(SPACE, OBJECTIVE, history, [], 1, 0)

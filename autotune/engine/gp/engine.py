@@ -29,6 +29,7 @@ class GPEngine:
     def __init__(self, *, budget: int | None = None, **options: Any) -> None:
         self.options = Options(**options)
         self.budget = budget
+        self._said: set[str] = set()  # what was reported; no suggestion depends on it
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, budget: int | None = None) -> GPEngine:
@@ -56,11 +57,12 @@ class GPEngine:
             missing = max(missing, n)
         result = next_of_design(space, tried, min(n, missing), seed, self.name) if missing > 0 else []
         if len(result) < n and measured >= _LEAST_MEASURED:
-            from autotune.engine.gp.propose import Proposer  # loads torch
+            from autotune.engine.gp.fallback import propose  # loads torch
 
             waiting = [*pending, *(s.config for s in result)]
-            proposer = Proposer(space, objective, history, waiting, seed, self.name, self.options)
-            result += proposer.propose(n - len(result))
+            result += propose(
+                space, objective, history, waiting, n - len(result), seed, self.name, self.options, self._said
+            )
         return result
 
     def assess(
