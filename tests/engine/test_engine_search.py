@@ -11,7 +11,10 @@ from autotune.core.objective import Objective
 from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
+from autotune.engine.gp import GPEngine
+from autotune.engine.gp.belief import Belief
 from autotune.engine.gp.candidates import candidates
+from autotune.engine.gp.choice import Scores
 from autotune.engine.gp.encode import Encoder
 from autotune.engine.gp.moves import Moves
 from autotune.engine.gp.refine import refine
@@ -25,7 +28,9 @@ from autotune.engine.gp.trust_region import (
     successes,
     trust_region,
 )
+from autotune.engine.registry import build_engine
 from autotune.engine.untried import untried_rows
+from autotune.errors import SpecError
 
 OBJECTIVE = Objective.from_dict({"maximize": "y", "limits": ["memory <= 5"]})
 
@@ -373,3 +378,78 @@ def test_refining_stops_at_constraints_bounds_and_conditions():
 def test_a_score_without_a_number_is_not_followed():
     start = {"x": 0.1, "y": 1.0, "n": 3, "c": "b"}
     assert refine(MIXED, start, lambda X: X[:, 0] * torch.nan) == start
+
+
+def test_the_engines_own_score_has_the_gradient_that_its_differences_show():
+    rng = np.random.default_rng(0)
+    history = [
+        trial(
+            i,
+            config,
+            5.0 - abs(float(config["y"]) - 0.3) - int(config["n"]) / 8,
+            memory=3 + int(config["n"]) / 4,
+        )
+        for i, config in enumerate(MIXED.sample(12, rng))
+    ]
+    history.append(trial(12, MIXED.sample(1, rng)[0]))
+    with torch.no_grad():
+        belief = Belief(MIXED, OBJECTIVE, history, rng)
+        scores = Scores(MIXED, history, belief, "auto", 0)
+        X = torch.from_numpy(belief.encoder.configs(MIXED.sample(3, rng)))
+        score = scores.of_encoded(scores.acquisition.scorer(X, X[:1]), X[:1])
+        steps = 1e-6 * torch.eye(X.shape[1], dtype=X.dtype)
+        slopes = torch.stack([(score(x + steps) - score(x - steps)) / 2e-6 for x in X[1:]])
+    with torch.enable_grad():
+        inside = X[1:].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(score(inside).sum(), inside)
+    assert gradient.abs().max() > 0.1
+    assert torch.allclose(gradient, slopes, rtol=1e-3, atol=1e-4)
+
+
+def test_an_engine_proposes_continuous_values_off_the_grid_and_comes_closer_for_it():
+    space = Space(
+        (Float("x", 0.0, 1.0), Float("y", 0.01, 100.0, scale="log10"), Bool("b")), ("x <= 0.9 or b",)
+    )
+
+    def speed(config):
+        return 10.0 - 50 * (float(config["x"]) - 0.328) ** 2 - (np.log10(float(config["y"])) - 0.81) ** 2
+
+    history = []
+    for i in range(14):
+        (asked,) = GPEngine().ask(space, Objective.from_dict({"maximize": "y"}), history, [], 1, 0)
+        assert space.validate(asked.config) == asked.config
+        measured = Measurement({"y": Estimate(speed(asked.config), 1e-4)})
+        history.append(Trial(i, asked, TrialState.COMPLETED, 1, measured))
+    grid = space.table()
+    best_on_grid = max(map(speed, grid.configs(range(len(grid)))))
+    assert best_on_grid < 9.985  # the top lies between the levels
+    assert max(speed(t.config) for t in history) > best_on_grid + 0.005
+    assert len({config_key(t.config) for t in history}) == 14
+
+
+def test_the_region_is_an_option():
+    assert build_engine("gp").options.trust_region == "auto"
+    for written, read in (("on", "on"), ("off", "off"), (True, "on"), ("false", "off"), ("auto", "auto")):
+        assert build_engine({"use": "gp", "trust_region": written}).options.trust_region == read
+    with pytest.raises(SpecError, match="unknown trust_region 'maybe'; allowed: auto, on, off"):
+        build_engine({"use": "gp", "trust_region": "maybe"})
+
+
+def test_with_many_parameters_suggestions_stay_in_the_region():
+    space = SPACES["ten to the 22"]
+    objective = Objective.from_dict({"maximize": "y"})
+    rng = np.random.default_rng(0)
+    history = [
+        trial(i, c, float(i == 3) + 1, reason=Reason.INITIAL) for i, c in enumerate(space.sample(6, rng))
+    ]
+    history += [trial(6 + i, c, 1.0) for i, c in enumerate(space.sample(2 * FAILURES, rng))]
+    region = Region(space, history[3].config, FIRST / 4)
+    encode = space.as_table(space.draw(0, rng)).encode
+
+    def inside(wanted):
+        engine = build_engine({"use": "gp", "trust_region": wanted})
+        asked = engine.ask(space, objective, history, [], 3, 0)
+        return [bool(region(encode(s.config)[None])[0]) for s in asked]
+
+    assert inside("auto") == inside("on") == [True] * 3
+    assert inside("off") != [True] * 3

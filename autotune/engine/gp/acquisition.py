@@ -15,6 +15,7 @@ References:
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
 from botorch.models import SingleTaskGP
@@ -30,6 +31,14 @@ SAMPLES = 32
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _LOG_SQRT_PI_2 = 0.5 * math.log(math.pi / 2)
 _SOFT = 0.1  # of a standardized value: how fast an excess falls off below nothing
+
+
+@lru_cache(maxsize=8)
+def noisy_improvement(
+    model: SingleTaskGP, X_pending: Tensor, eligible: Tensor, seed: int, floor: float
+) -> NoisyImprovement:
+    """Return the acquisition of these very arguments, made once however often it scores."""
+    return NoisyImprovement(model, X_pending, eligible, seed=seed, floor=floor)
 
 
 class NoisyImprovement:
@@ -65,7 +74,7 @@ class NoisyImprovement:
     def __call__(self, X: Tensor) -> Tensor:
         """Return the log noisy expected improvement at ``X`` (``n x d``), shape ``n``."""
         scores = []
-        with torch.no_grad():
+        with torch.set_grad_enabled(X.requires_grad):
             for chunk in X.split(CHUNK):
                 cross = self.model.covar_module(chunk, self.points).to_dense()
                 half = torch.linalg.solve_triangular(self.factor, cross.mT, upper=False)

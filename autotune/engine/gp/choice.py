@@ -20,6 +20,7 @@ from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.memory import known_out_of_memory
 from autotune.engine.gp.prior import BeliefOfUser
 from autotune.engine.gp.search import ROWS, climb
+from autotune.engine.gp.trust_region import Region
 
 _CERTAIN = 1e6  # larger than any logarithm of a probability or an improvement
 _SHORTLIST = 512  # candidates compared exactly; the best of them is among the first few of the rough order
@@ -132,7 +133,12 @@ class Choice:
         return self._take(shortlist, self.exact(shortlist, X, X_pending))
 
     def climbed(
-        self, X_pending: Tensor, tried: set[str], leaders: Indices, rng: np.random.Generator
+        self,
+        X_pending: Tensor,
+        tried: set[str],
+        leaders: Indices,
+        rng: np.random.Generator,
+        region: Region | None = None,
     ) -> Config:
         """Return the best configuration that local search from the shortlist finds in a large space.
 
@@ -141,6 +147,7 @@ class Choice:
             tried: Keys of what is not to be found.
             leaders: Rows of levels of the best configurations tried.
             rng: Draws the moves.
+            region: What is searched; everything by default.
         """
         shortlist = self.shortlist(X_pending)
         scorer = self.scores.acquisition.scorer(self.grid.encode(shortlist), X_pending)
@@ -151,6 +158,7 @@ class Choice:
             tried,
             rng,
             leaders=leaders,
+            within=region,
             # a front is dearer to score, and one climb of a batch goes far
             rows=ROWS if len(self.belief.goals) == 1 and not self.climbs else ROWS // 4,
         )

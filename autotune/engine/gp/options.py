@@ -30,6 +30,9 @@ ACQUISITIONS: Mapping[str, str] = {
 }
 """Acquisition functions by name; adding one is a module and a line here."""
 
+REGIONS = ("auto", "on", "off")
+"""Whether to search around the best configuration only: ``auto`` does so where there are many parameters."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -41,12 +44,14 @@ class Options:
         surrogate: One of :data:`SURROGATES`.
         acquisition: One of :data:`ACQUISITIONS`.
         repeat: Whether a leading configuration may be measured again where launches differ by much.
+        trust_region: One of :data:`REGIONS`.
     """
 
     initial: int = 3
     surrogate: str = "auto"
     acquisition: str = "auto"
     repeat: bool = False
+    trust_region: str = "auto"
 
     @classmethod
     def from_dict(cls, name: str, data: Mapping[str, Any]) -> Options:
@@ -74,6 +79,9 @@ class Options:
         for key, allowed in (("surrogate", SURROGATES), ("acquisition", ACQUISITIONS)):
             if key in values:
                 values[key] = _one_of(key, values[key], list(allowed))
+        if "trust_region" in values:  # a YAML reader may have made a truth value of the word
+            word = {"true": "on", "false": "off"}.get(str(values["trust_region"]).lower())
+            values["trust_region"] = _one_of("trust_region", word or values["trust_region"], REGIONS)
         if "repeat" in values:
             values["repeat"] = _flag("repeat", values["repeat"])
         return cls(**values)

@@ -25,7 +25,7 @@ Moments = tuple[Tensor, Tensor]
 
 def predict(model: SingleTaskGP, X: Tensor) -> Moments:
     """Return mean and variance of the noise-free value at ``X`` (``n x k``), each of shape ``n``."""
-    with torch.no_grad():
+    with torch.set_grad_enabled(X.requires_grad):
         train = model.train_inputs[0]
         factor, weights = solved(model)
         means, variances = [], []
@@ -87,7 +87,7 @@ def _weights(model: SingleTaskGP, rows: Tensor) -> Tensor:
 
 def covariance(model: SingleTaskGP, X: Tensor, A: Tensor) -> Tensor:
     """Return the posterior covariance of the noise-free values at ``X`` (``n x k``) and ``A``, ``n x m``."""
-    with torch.no_grad():
+    with torch.set_grad_enabled(X.requires_grad or A.requires_grad):
         train = model.train_inputs[0]
         factor, _ = solved(model)
         left = torch.linalg.solve_triangular(factor, model.covar_module(train, X).to_dense(), upper=False)

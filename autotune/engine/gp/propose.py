@@ -20,8 +20,10 @@ from autotune.engine.gp.choice import Choice, Scores
 from autotune.engine.gp.explain import Explainer
 from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.options import Options
+from autotune.engine.gp.refine import refine
 from autotune.engine.gp.repeat import to_repeat
 from autotune.engine.gp.surrogate import one_thread
+from autotune.engine.gp.trust_region import Region, trust_region
 from autotune.engine.untried import tried_keys
 
 _ONE_BY_ONE = 8  # picks of a batch that each count those before; the rest come from joint samples
@@ -56,11 +58,16 @@ class Proposer:
         self.tried = tried_keys(history, pending)
         self.rng = np.random.default_rng([seed, len(history) + len(pending)])
         self.sample_seed = int(self.rng.integers(2**31))
+        self.region: Region | None = None
 
     def propose(self, n: int) -> list[Suggestion]:
         """Return up to ``n`` suggestions, each chosen with those before it pending."""
         with one_thread(), torch.no_grad():
-            table = candidates(self.space, self.tried, _leaders(self.history, self.objective), self.rng)
+            leaders = _leaders(self.history, self.objective)
+            if leaders:
+                wanted = self.options.trust_region
+                self.region = trust_region(self.space, self.objective, self.history, leaders[0], wanted)
+            table = candidates(self.space, self.tried, leaders, self.rng, self.region)
             n = min(n, len(table))
             measured = any(self._all_goals(trial) for trial in self.history)
             varies = any(len(p.levels) > 1 or p.condition is not None for p in self.space.parameters)
@@ -89,7 +96,8 @@ class Proposer:
             config = choice.grid.table.config(row)
         else:
             tried = tried_keys(self.history, self.pending)
-            config = choice.climbed(X_pending, tried, self._leading_rows(), self.rng)
+            config = choice.climbed(X_pending, tried, self._leading_rows(), self.rng, self.region)
+        config = self._off_grid(choice, config, X_pending)
         x = tensor(belief.encoder.configs([config]))
         again = None
         if self.options.repeat:
@@ -103,10 +111,25 @@ class Proposer:
         self.pending.append(suggestion.config)
         return suggestion
 
+    def _off_grid(self, choice: Choice, config: Config, X_pending: Tensor) -> Config:
+        """Return a choice with its continuous parameters moved to where the acquisition is highest."""
+        if all(p.discrete or p.name not in config for p in self.space.parameters):
+            return config
+        scores = choice.scores
+        scorer = scores.acquisition.scorer(tensor(choice.belief.encoder.configs([config])), X_pending)
+        found = refine(self.space, config, scores.of_encoded(scorer, X_pending))
+        if config_key(found) in tried_keys(self.history, self.pending):
+            return config
+        table = self.space.as_table(np.array([self._encode(c) for c in (config, found)]))
+        before, after = scores.hopeless(table).tolist()
+        return config if after and not before else found
+
+    def _encode(self, config: Config) -> Indices:
+        return self.space.as_table(np.empty((0, len(self.space)), np.int32)).encode(config)
+
     def _leading_rows(self) -> Indices:
-        encode = self.space.as_table(np.empty((0, len(self.space)), np.int32)).encode
         leaders = _leaders(self.history, self.objective)[:LEADERS]
-        return np.array([encode(config) for config in leaders], np.int32).reshape(-1, len(self.space))
+        return np.array([self._encode(config) for config in leaders], np.int32).reshape(-1, len(self.space))
 
     def _all_goals(self, trial: Trial) -> bool:
         found = trial.metrics if trial.state is TrialState.COMPLETED else {}

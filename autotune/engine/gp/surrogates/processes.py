@@ -10,17 +10,13 @@ from gpytorch.kernels import Kernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from torch import Tensor
 
-from autotune.engine.gp.acquisition import NoisyImprovement
+from autotune.engine.gp.acquisition import noisy_improvement
 from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.hyper import LEAST_NOISE
-from autotune.engine.gp.kernels import Groups
 from autotune.engine.gp.posterior import Moments, covariance, grid_moments, predict
 from autotune.engine.gp.surrogates.mixture import Mixture
 
 _LEAST_WEIGHT = 0.03  # a member that explains the data this much worse changes no choice
-
-FIT_MOST = 150
-"""Trials that hyper-parameters are fitted to: more cost cubically and change them little."""
 
 
 class Processes(Mixture):
@@ -64,7 +60,7 @@ class Processes(Mixture):
 
         The other arguments are those of :class:`autotune.engine.gp.acquisition.NoisyImprovement`.
         """
-        each = [NoisyImprovement(m, X_pending, eligible, seed=seed, floor=floor)(X) for m in self.models]
+        each = [noisy_improvement(m, X_pending, eligible, seed, floor)(X) for m in self.models]
         return self.mix(torch.stack(each))
 
 
@@ -83,11 +79,6 @@ def process(X: Tensor, Y: Tensor, Yvar: Tensor, kernel: Kernel, noise: float, me
     model = SingleTaskGP(X, Y, likelihood=likelihood, covar_module=kernel, outcome_transform=None)
     model.mean_module.constant.data.fill_(mean)
     return model.requires_grad_(False).eval()
-
-
-def single_columns(X: Tensor) -> Groups:
-    """Return groups that take each column of ``X`` (``n x d``) for a parameter."""
-    return [slice(i, i + 1) for i in range(X.shape[-1])]
 
 
 def total_noise(Yvar: Tensor) -> Tensor:
