@@ -25,8 +25,9 @@ from torch import Tensor
 
 from autotune.engine.gp.kernels import Groups
 from autotune.engine.gp.surrogates.functions import Functions
-from autotune.engine.gp.surrogates.infinite_network import Prior, centred, fit_prior
-from autotune.engine.gp.surrogates.processes import single_columns, total_noise
+from autotune.engine.gp.surrogates.infinite_network import Inputs, Prior, fit_prior
+from autotune.engine.gp.surrogates.ordinary import ordinary
+from autotune.engine.gp.surrogates.processes import total_noise
 
 NETWORKS = 32
 """Members: their covariance has as many dimensions, less one."""
@@ -56,11 +57,13 @@ class DeepEnsemble(Functions):
     """
 
     def __init__(self, X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> None:
-        self.groups = groups or single_columns(X)
-        self.prior = fit_prior(X, Y, Yvar, self.groups, DEPTH)
+        found = ordinary(X, Y, Yvar, groups)
+        self.inputs, self.prior = Inputs(found), fit_prior(X, Y, Yvar, found, DEPTH)
         variances = total_noise(Yvar) + self.prior.noise
         generator = torch.Generator().manual_seed(0)
-        anchors = [torch.randn(*shape, generator=generator, dtype=X.dtype) for shape in _shapes(X.shape[1])]
+        anchors = [
+            torch.randn(*shape, generator=generator, dtype=X.dtype) for shape in _shapes(len(found.columns))
+        ]
         errors = torch.randn(NETWORKS, len(X), generator=generator, dtype=X.dtype) * variances.sqrt()
         targets = Y.squeeze(-1) + errors
         self.weights = train(self._inputs(X), targets, variances, self.prior, anchors, generator)
@@ -73,7 +76,7 @@ class DeepEnsemble(Functions):
         return torch.cat(found, 1).double()
 
     def _inputs(self, X: Tensor) -> Tensor:
-        return centred(X, self.groups) * self.prior.weights.to(X)
+        return self.inputs(X) * self.prior.weights.to(X)
 
 
 def _shapes(k: int) -> list[tuple[int, int, int]]:

@@ -23,21 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autotune.engine.gp.hyper import JOINT, RUGGED, Hyper, Structure, fit_hyper
-from autotune.engine.gp.kernels import Groups, squared_distances
+from autotune.engine.gp.hyper import Hyper, Structure
+from autotune.engine.gp.kernels import Groups
 from autotune.engine.gp.posterior import leading
 from autotune.engine.gp.surrogates.evidence import log_marginal
-from autotune.engine.gp.surrogates.processes import (
-    FIT_MOST,
-    EncodedKernel,
-    Processes,
-    process,
-    single_columns,
-    total_noise,
-)
-
-STRUCTURES = (JOINT, RUGGED)
-"""What is believed of the kernel; a chain starts from each."""
+from autotune.engine.gp.surrogates.ordinary import FIT_MOST, STRUCTURES, Ordinary, ordinary
+from autotune.engine.gp.surrogates.processes import EncodedKernel, Processes, process, total_noise
 
 STEPS = 100
 """Length of a chain: longer ones predict no better."""
@@ -52,12 +43,12 @@ class Shape:
     """Name the pieces of a vector of hyper-parameters, all of them normal beforehand.
 
     Args:
-        groups: Columns of each parameter.
+        found: Says the columns of each parameter.
     """
 
-    def __init__(self, groups: Groups) -> None:
-        self.widths = torch.tensor([group.stop - group.start for group in groups])
-        self.d, self.k = len(groups), int(self.widths.sum())
+    def __init__(self, found: Ordinary) -> None:
+        self.columns, self.widths = found.columns, found.widths
+        self.d, self.k = len(self.widths), len(self.columns)
         self.sizes = (self.d, 1, 1, self.k * _HIDDEN, _HIDDEN, _HIDDEN * self.k)
 
     def prior(self, structure: Structure) -> tuple[Tensor, Tensor]:
@@ -80,7 +71,8 @@ class Shape:
         return theta
 
     def features(self, theta: Tensor, X: Tensor) -> Tensor:
-        """Return the features of ``X`` (``n x k``), ``n x k``."""
+        """Return the features of encoded configurations, one per column of a parameter."""
+        X = X[..., self.columns]
         lengths, _, _, first, bias, last = theta.split(self.sizes)
         hidden = torch.tanh(2.0 * (X - 0.5) @ first.view(self.k, _HIDDEN) + bias)
         moved = X + hidden @ last.view(_HIDDEN, self.k)
@@ -90,8 +82,8 @@ class Shape:
         """Return the Matern-5/2 covariance of the features of ``x1`` (``n x k``) and ``x2``."""
         left, right = self.features(theta, x1), self.features(theta, x2)
         squares = left.square().sum(-1).unsqueeze(-1) + right.square().sum(-1).unsqueeze(-2)
-        r = squares.sub_(2.0 * left @ right.mT).mul_(5.0).clamp_min_(0.0).sqrt_()
-        return r.mul(1.0 / 3.0).add_(1.0).mul_(r).add_(1.0).mul_(r.neg_().exp_()).mul_(theta[self.d].exp())
+        r = (5.0 * (squares - 2.0 * left @ right.mT)).clamp_min(1e-30).sqrt()
+        return theta[self.d].exp() * (1.0 + r + r.square() / 3.0) * torch.exp(-r)
 
 
 class DeepMatern(EncodedKernel):
@@ -126,10 +118,9 @@ class DeepKernel(Processes):
     """
 
     def __init__(self, X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> None:
-        groups = groups or single_columns(X)
-        rows, shape = leading(Y.squeeze(-1), FIT_MOST), Shape(groups)
+        found = ordinary(X, Y, Yvar, groups)
+        rows, shape = leading(Y.squeeze(-1), FIT_MOST), Shape(found)
         inside, y, known = X[rows], Y[rows, 0], total_noise(Yvar[rows])
-        squares = squared_distances(inside, groups)
 
         def explained(theta: Tensor) -> tuple[float, float]:
             covariance = shape.covariance(theta, inside, inside) + torch.diag(
@@ -139,8 +130,7 @@ class DeepKernel(Processes):
             return float(log_density), float(mean)
 
         models, evidence = [], []
-        for seed, structure in enumerate(STRUCTURES):
-            hyper = fit_hyper(squares, y.numpy(), Yvar[rows, 0].numpy(), structure)
+        for seed, (structure, hyper) in enumerate(zip(STRUCTURES, found.hypers, strict=True)):
             generator = torch.Generator().manual_seed(seed)
             prior = shape.prior(structure)
             chain = slice_samples(lambda theta: explained(theta)[0], *prior, shape.start(hyper), generator)

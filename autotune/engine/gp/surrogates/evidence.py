@@ -60,7 +60,7 @@ def maximize(
             except torch.linalg.LinAlgError:
                 return _REFUSED, np.zeros_like(theta)
             (gradient,) = torch.autograd.grad(value, point)
-        return float(value), gradient.numpy()
+        return float(value.detach()), gradient.numpy()
 
     found = minimize(
         negative, start.numpy(), jac=True, method="L-BFGS-B", bounds=bounds.numpy(),

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from autotune.engine.gp.kernels import Groups
 from autotune.engine.gp.surrogates.functions import Functions
-from autotune.engine.gp.surrogates.noise import learned_noise
-from autotune.engine.gp.surrogates.processes import single_columns, total_noise
+from autotune.engine.gp.surrogates.ordinary import ordinary
+from autotune.engine.gp.surrogates.processes import total_noise
 
 Narrow = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
@@ -46,22 +46,26 @@ class Forest(Functions):
         X: Encoded configurations, ``n x k``.
         Y: Standardized values, ``n x 1``.
         Yvar: Measured variances on that scale, ``n x 1``; nan where none is known.
-        groups: Columns of each parameter, which only the noise is learned by; by default each column is one.
+        groups: Columns of each parameter; by default each column is one.
     """
 
     def __init__(self, X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> None:
-        groups = groups or single_columns(X)
-        x, y = _narrow(X), Y.squeeze(-1).numpy()
-        noise = learned_noise(X, Y, Yvar, groups)
-        variances = total_noise(Yvar).numpy() + noise
+        found = ordinary(X, Y, Yvar, groups)
+        self.columns = found.columns
+        x, y = self._narrow(X), Y.squeeze(-1).numpy()
+        variances = total_noise(Yvar).numpy() + found.noise
         rng = np.random.default_rng(0)
         self.trees = [Tree(x, y, variances, seed, rng) for seed in range(TREES)]
         super().__init__(X, float(np.median(variances)))
 
     def values(self, X: Tensor) -> Tensor:
         """Return what each tree says at ``X`` (``n x k``), ``TREES x n``."""
-        x = _narrow(X)
+        x = self._narrow(X)
         return torch.from_numpy(np.stack([tree(x) for tree in self.trees]))
+
+    def _narrow(self, X: Tensor) -> Narrow:
+        # trees are flat: no gradient is lost
+        return np.ascontiguousarray(X.detach()[:, self.columns].numpy(), dtype=np.float32)
 
 
 class Tree:
@@ -120,7 +124,3 @@ def _draw(cuts: Any, weights: Array, count: Array, y: Array, rng: np.random.Gene
         above = values[parent[node]]
         values[node] = above + gain[node] * (mean[node] - above) + apart[node]
     return values
-
-
-def _narrow(X: Tensor) -> Narrow:
-    return np.ascontiguousarray(X.detach().numpy(), dtype=np.float32)

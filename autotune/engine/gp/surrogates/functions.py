@@ -82,7 +82,7 @@ class Functions(Mixture):
 
         As for Gaussian processes, but of the measured points only the leading ones are sampled.
         """
-        with torch.no_grad():
+        with torch.set_grad_enabled(X.requires_grad):
             n = len(self.X)
             mean, _ = self._gaussian(self.X)
             leading = mean.masked_fill(~eligible[:n], -math.inf).argsort(descending=True, stable=True)

@@ -26,14 +26,8 @@ from torch import Tensor
 from autotune.engine.gp.kernels import Groups
 from autotune.engine.gp.posterior import leading
 from autotune.engine.gp.surrogates.evidence import log_marginal, maximize
-from autotune.engine.gp.surrogates.processes import (
-    FIT_MOST,
-    EncodedKernel,
-    Processes,
-    process,
-    single_columns,
-    total_noise,
-)
+from autotune.engine.gp.surrogates.ordinary import FIT_MOST, Ordinary, ordinary
+from autotune.engine.gp.surrogates.processes import EncodedKernel, Processes, process, total_noise
 
 DEPTHS = (1, 3)
 """Hidden layers: one for nearly additive surfaces, three for rugged ones."""
@@ -103,12 +97,19 @@ class Prior:
     log_posterior: float
 
 
-def fit_prior(X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups, depth: int) -> Prior:
-    """Return the most probable prior; arguments as of :class:`InfiniteNetwork`."""
+def fit_prior(X: Tensor, Y: Tensor, Yvar: Tensor, found: Ordinary, depth: int) -> Prior:
+    """Return the most probable prior.
+
+    Args:
+        X: Encoded configurations, ``n x k``.
+        Y: Standardized values, ``n x 1``.
+        Yvar: Measured variances on that scale, ``n x 1``; nan where none is known.
+        found: Says the columns of each parameter.
+        depth: Hidden layers.
+    """
     rows = leading(Y.squeeze(-1), FIT_MOST)
-    U, y, known = centred(X[rows], groups), Y[rows, 0], total_noise(Yvar[rows])
-    d = len(groups)
-    widths = torch.tensor([group.stop - group.start for group in groups])
+    U, y, known = Inputs(found)(X[rows]), Y[rows, 0], total_noise(Yvar[rows])
+    d, widths = len(found.groups), found.widths
     middle = torch.tensor([_WEIGHT[0] - 0.5 * math.log(d)] * d + [_SCALE[0], _NOISE[0]], dtype=X.dtype)
     spread = torch.tensor([_WEIGHT[1]] * d + [_SCALE[1], _NOISE[1]], dtype=X.dtype)
     bounds = torch.tensor([_BOUNDS[0]] * d + [*_BOUNDS[1:]], dtype=X.dtype)
@@ -127,18 +128,22 @@ def fit_prior(X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups, depth: int) ->
     return Prior(weights, float(theta[d].exp()), float(theta[d + 1].exp()), float(mean), depth, value)
 
 
-def centred(X: Tensor, groups: Groups) -> Tensor:
-    """Return encoded configurations (``n x k``) around 0: ordered parameters lie in [-1, 1]."""
-    return 2.0 * (X - middles(groups).to(X))
+class Inputs:
+    """Turn encoded configurations into inputs around 0: ordered parameters lie in [-1, 1].
 
+    Args:
+        found: Says the columns of each parameter.
+    """
 
-def middles(groups: Groups) -> Tensor:
-    """Return the middle of each column, where an inactive parameter lies, shape ``k``."""
-    each = []
-    for group in groups:
-        width = group.stop - group.start
-        each += [0.5 if width == 1 else 1.0 / (width * math.sqrt(2.0))] * width
-    return torch.tensor(each, dtype=torch.float64)
+    def __init__(self, found: Ordinary) -> None:
+        self.columns = found.columns
+        widths = found.widths.repeat_interleave(found.widths).double()
+        # where an inactive parameter lies
+        self.middles = torch.where(widths == 1, 0.5, 1.0 / (widths * math.sqrt(2.0)))
+
+    def __call__(self, X: Tensor) -> Tensor:
+        """Return the inputs of ``X`` (``... x n x k``), ``... x n x c``."""
+        return 2.0 * (X[..., self.columns] - self.middles.to(X))
 
 
 class NetworkKernel(EncodedKernel):
@@ -146,18 +151,18 @@ class NetworkKernel(EncodedKernel):
 
     Args:
         prior: The hyper-parameters.
-        groups: Columns of each parameter.
+        inputs: Of encoded configurations.
     """
 
-    def __init__(self, prior: Prior, groups: Groups) -> None:
+    def __init__(self, prior: Prior, inputs: Inputs) -> None:
         super().__init__()
         self.depth, self.factor = prior.depth, prior.scale / (1 + prior.depth)
         self.register_buffer("weights", prior.weights)
-        self.register_buffer("middles", middles(groups))
+        self.inputs = inputs
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
         """Return the covariance of ``x1`` (``... x n x k``) and ``x2``, or its diagonal."""
-        a, b = (2.0 * (x - self.middles.to(x)) * self.weights.to(x) for x in (x1, x2))
+        a, b = (self.inputs(x) * self.weights.to(x) for x in (x1, x2))
         if diag:
             return self.factor * (1.0 + self.depth + a.square().sum(-1))
         return self.factor * network_covariance(a, b, self.depth)
@@ -174,7 +179,8 @@ class InfiniteNetwork(Processes):
     """
 
     def __init__(self, X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> None:
-        groups = groups or single_columns(X)
-        priors = [fit_prior(X, Y, Yvar, groups, depth) for depth in DEPTHS]
-        models = [process(X, Y, Yvar, NetworkKernel(p, groups), p.noise, p.mean) for p in priors]
+        found = ordinary(X, Y, Yvar, groups)
+        priors = [fit_prior(X, Y, Yvar, found, depth) for depth in DEPTHS]
+        inputs = Inputs(found)
+        models = [process(X, Y, Yvar, NetworkKernel(p, inputs), p.noise, p.mean) for p in priors]
         super().__init__(models, [p.log_posterior for p in priors])
