@@ -27,6 +27,7 @@ _SHORTLIST = 512  # candidates compared exactly; the best of them is among the f
 _SAMPLED = 1024  # of which wide batches are sampled jointly
 _FIRST = 16  # times as many as are wanted are scored before any bound is looked at
 _TIE = 0.01  # weight of the goal between candidates that are equally likely to keep the limits
+_WORTHLESS = 1e-12  # of standardized values: nothing is expected of it
 _FAR = -1e3  # the goal decides nothing below it
 
 
@@ -57,6 +58,21 @@ class Scores:
         if self.belief.searching:
             value = _TIE * value.clamp_min(_FAR)
         total = value + probability + prior
+        return total.nan_to_num(nan=-_CERTAIN, posinf=_CERTAIN, neginf=-_CERTAIN)
+
+    def decisive(self, value: Tensor, probability: Tensor, prior: Tensor) -> Tensor:
+        """Return what decides between the best candidates: what is gained less what a wasted trial costs.
+
+        A product of value and probability takes any risk once little is left to gain. With a price on a trial
+        that fails or breaks a limit, a risk is taken for what is worth it. Candidates not worth their risk
+        lie below all others, in the order of what they lose.
+        """
+        price = 0.0 if self.belief.searching else self.acquisition.price
+        if not price:
+            return self.total(value, probability, prior)
+        chance = probability.clamp_max(0.0).exp()
+        worth = chance * (value + prior).exp() - (1.0 - chance) * price
+        total = torch.where(worth > _WORTHLESS, worth.clamp_min(_WORTHLESS).log(), worth - _CERTAIN / 2)
         return total.nan_to_num(nan=-_CERTAIN, posinf=_CERTAIN, neginf=-_CERTAIN)
 
     def log_limits(self, X: Tensor, X_pending: Tensor) -> Tensor:
@@ -92,7 +108,7 @@ class Scores:
             doubtful = measured < least
             measured = measured.masked_fill(self.hopeless(table), -_CERTAIN)
             probability = measured + self.log_limits(X, X_pending)
-            total = self.total(scorer(X), probability, self.prior(indices))
+            total = self.decisive(scorer(X), probability, self.prior(indices))
             found: npt.NDArray[np.float64] = total.masked_fill(doubtful, -math.inf).numpy()
             return found
 
@@ -172,7 +188,7 @@ class Choice:
         """Return the exact scores of some candidates and their encodings ``X``, shape ``len(rows)``."""
         value = self.scores.acquisition.scorer(X, X_pending)(X)
         probability = self.measured[rows] + self.scores.log_limits(X, X_pending)
-        return self.scores.total(value, probability, self.prior[rows])
+        return self.scores.decisive(value, probability, self.prior[rows])
 
     def sampled(self, n: int, X_pending: Tensor) -> list[int]:
         """Return up to ``n`` rows, each the best of its own joint sample of all promising candidates."""
