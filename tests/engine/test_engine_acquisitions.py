@@ -26,6 +26,7 @@ from autotune.engine.gp.acquisitions.hypervolume import LogHypervolumeImprovemen
 from autotune.engine.gp.acquisitions.knowledge_gradient import Gradient, log_expected_gain
 from autotune.engine.gp.acquisitions.thompson import Samples
 from autotune.engine.gp.belief import Belief
+from autotune.engine.gp.data import Series
 from autotune.engine.gp.options import ACQUISITIONS
 from autotune.engine.random import RandomEngine
 from autotune.errors import SpecError
@@ -75,10 +76,11 @@ def process(X, y, length=0.3):
 
 def believed(X, *models):
     """Return what acquisitions read of a belief without limits or failures."""
-    goals = [
-        SimpleNamespace(surrogate=OneProcess(m), series=SimpleNamespace(Y=m.train_targets.numpy()))
-        for m in models
-    ]
+    goals = []
+    for model in models:
+        y = model.train_targets.numpy()
+        series = Series(np.arange(len(y)), y, np.full(len(y), NOISE), 0.0, 1.0, logarithm=False)
+        goals.append(SimpleNamespace(surrogate=OneProcess(model), series=series))
     return SimpleNamespace(
         goals=goals, goal=goals[0], measured=X, observed=torch.ones(len(X), dtype=torch.bool),
         default_rows=torch.arange(len(X)) == 0, searching=False,
@@ -219,20 +221,21 @@ def test_entropy_search_agrees_with_botorchs():
     model = process(X, torch.sin(4 * X[:, 0]) + X[:, 1])
     test = points(150, seed=4)
     surface = OneProcess(model)
-    bound = qLowerBoundMaxValueEntropy(model, test, num_mv_samples=16)
-    maxima = bound.posterior_max_values.flatten()
-    mean, variance = surface.predict(test)
-    ours = log_information(mean, variance, torch.tensor(NOISE), maxima).exp()
-    with torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        bound = qLowerBoundMaxValueEntropy(model, test, num_mv_samples=64, use_gumbel=False)
         theirs = bound(test.unsqueeze(1))
+        exact = qMaxValueEntropy(model, test, num_mv_samples=64, use_gumbel=False)(test.unsqueeze(1))
+    mean, variance = surface.predict(test)
+    maxima = bound.posterior_max_values.flatten()
+    ours = log_information(mean, variance, torch.tensor(NOISE), maxima).exp()
     assert torch.allclose(ours, theirs, rtol=0.02, atol=1e-5)
-    acquisition = EntropySearch(believed(X, model), seed=0)
-    scored = acquisition.scorer(test, X[:0])(test)
-    with torch.no_grad():
-        exact = qMaxValueEntropy(model, test, num_mv_samples=64)(test.unsqueeze(1))
+    # with maxima of our own, drawn jointly as theirs are without the Gumbel approximation, which takes
+    # neighbours for independent
+    scored = EntropySearch(believed(X, model), seed=0).scorer(test, X[:0])(test)
     best = exact.argsort(descending=True)[:40]
     assert rank_correlation(scored[best], exact[best]) > 0.8
-    assert int(scored.argmax()) in best[:5].tolist()
+    assert float(exact[scored.argmax()]) > 0.9 * float(exact.max())
 
 
 def test_information_is_finite_far_from_the_maximum():
