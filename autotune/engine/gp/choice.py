@@ -17,7 +17,7 @@ from autotune.engine.gp.acquisitions.base import Scorer, acquisition_named
 from autotune.engine.gp.acquisitions.thompson import Samples, Thompson
 from autotune.engine.gp.belief import Belief
 from autotune.engine.gp.grid import Grid
-from autotune.engine.gp.memory import known_out_of_memory
+from autotune.engine.gp.memory import known_out_of_memory, known_to_fit
 from autotune.engine.gp.prior import BeliefOfUser
 from autotune.engine.gp.search import ROWS, climb
 from autotune.engine.gp.trust_region import Region
@@ -48,6 +48,11 @@ class Scores:
         self.space, self.history, self.belief, self.seed = space, history, belief, seed
         self.acquisition = acquisition_named(acquisition, belief, seed)
         self.prior = BeliefOfUser(space, len(belief.measured))
+
+    def measurable(self, grid: Grid) -> Tensor:
+        """Return the log probability of a measurement of each candidate, 0 where memory is known to suffice."""
+        found = self.belief.feasibility.on_grid(grid, torch.arange(len(grid)))
+        return found.masked_fill(torch.from_numpy(known_to_fit(grid.table, self.history)), 0.0)
 
     def hopeless(self, table: Table) -> Tensor:
         """Return which candidates are known to fail, shape ``n``."""
@@ -104,7 +109,7 @@ class Scores:
             grid = Grid(self.belief.encoder, table)
             rows = torch.arange(len(grid))
             X = grid.encode(rows)
-            measured = self.belief.feasibility.on_grid(grid, rows)
+            measured = self.measurable(grid)
             doubtful = measured < least
             measured = measured.masked_fill(self.hopeless(table), -_CERTAIN)
             probability = measured + self.log_limits(X, X_pending)
@@ -125,8 +130,7 @@ class Choice:
 
     def __init__(self, scores: Scores, grid: Grid) -> None:
         self.scores, self.belief, self.grid = scores, scores.belief, grid
-        everything = torch.arange(len(grid))
-        self.measured = self.belief.feasibility.on_grid(grid, everything)
+        self.measured = scores.measurable(grid)
         hopeless = scores.hopeless(grid.table)
         if not bool(hopeless.all()):
             self.measured = self.measured.masked_fill(hopeless, -_CERTAIN)

@@ -1,0 +1,63 @@
+"""A stalled trial must not bend the surface; a great one must."""
+
+import numpy as np
+import pytest
+import torch
+
+from autotune.engine.gp.outliers import LEAST, discounted
+from autotune.engine.gp.surrogate import Surrogate
+
+X = torch.linspace(0, 1, 24, dtype=torch.float64).unsqueeze(-1)
+GROUPS = [slice(0, 1)]
+UNKNOWN = np.full(24, np.nan)
+
+
+def values(stalled=None, by=-3.0):
+    rng = np.random.default_rng(0)
+    y = np.sin(4 * X[:, 0].numpy()) + 0.02 * rng.standard_normal(24)
+    y = (y - y.mean()) / y.std()
+    if stalled is not None:
+        y[stalled] += by
+    return y
+
+
+def surface(y, yvar):
+    column = torch.from_numpy(y).unsqueeze(-1)
+    return Surrogate(X, column, torch.from_numpy(yvar).unsqueeze(-1), GROUPS)
+
+
+def test_a_stalled_trial_is_passed_by():
+    found = discounted(X, values(9), UNKNOWN, GROUPS, -1)
+    assert np.flatnonzero(np.isfinite(found)).tolist() == [9]
+    assert found[9] == pytest.approx(9.0, rel=0.3)  # a deviation of about 3
+    plain, _ = surface(values(), UNKNOWN).predict(X)
+    bent, _ = surface(values(9), UNKNOWN).predict(X)
+    mended, _ = surface(values(9), found).predict(X)
+    assert (mended - plain).abs().max() < 0.15
+    assert (bent - plain).abs().max() > 2 * (mended - plain).abs().max()
+
+
+def test_two_stalled_trials_are_passed_by_and_known_errors_are_added_to():
+    y = values(5)
+    y[17] -= 2.5
+    known = np.full(24, 0.01)
+    found = discounted(X, y, known, GROUPS, -1)
+    assert set(np.flatnonzero(found > 0.02)) == {5, 17}
+    assert (found[[0, 1, 2]] == 0.01).all()
+
+
+@pytest.mark.parametrize(("by", "bad"), [(3.0, -1), (-3.0, 1)])
+def test_a_value_on_the_good_side_is_news(by, bad):
+    found = discounted(X, values(9, by), UNKNOWN, GROUPS, bad)
+    assert np.isnan(found[9])
+
+
+def test_the_bad_side_of_a_limit_is_above():
+    assert np.isfinite(discounted(X, values(9, 3.0), UNKNOWN, GROUPS, 1)[9])
+
+
+def test_an_honest_surface_and_a_short_history_have_no_outliers():
+    assert np.isnan(discounted(X, values(), UNKNOWN, GROUPS, -1)).all()
+    few = LEAST - 1
+    assert np.isnan(discounted(X[:few], values(3)[:few], UNKNOWN[:few], GROUPS, -1)).all()
+    assert np.isnan(discounted(X[:, :0], values(3), UNKNOWN, [], -1)).all()
