@@ -90,6 +90,7 @@ class Belief:
         limits: Of each limit's violation; the limit is kept at 0 and below.
         limited: The limits that these are of.
         feasibility: Of getting a measurement at all.
+        spoiled: Which trials have a measurement that nothing around it explains, shape ``n``.
         searching: Whether nothing is known that keeps every limit, by measurement and by the models.
 
     Raises:
@@ -112,6 +113,7 @@ class Belief:
         self.rows = _common_rows(self.data.goals)
         if not len(self.rows):
             raise ValueError("no trial has all goals measured")
+        self.spoiled = torch.zeros(len(self.X), dtype=torch.bool)
         self.goals = [self._fit(series) for series in self.data.goals]
         known = [pair for pair in zip(objective.limits, self.data.limits, strict=True) if len(pair[1].Y) > 1]
         self.limited = [limit for limit, _ in known]
@@ -124,8 +126,10 @@ class Belief:
 
     def _fit(self, series: Series, bad: int = -1) -> Modelled:
         X = self.X[torch.from_numpy(series.rows)]
-        Yvar = discounted(X, series.Y, series.Yvar, self.encoder.groups, bad)
-        Y, Yvar = tensor(series.Y).unsqueeze(-1), tensor(Yvar).unsqueeze(-1)
+        raised = discounted(X, series.Y, series.Yvar, self.encoder.groups, bad)
+        spoiled = np.nan_to_num(raised) > np.nan_to_num(series.Yvar)
+        self.spoiled[torch.from_numpy(series.rows[spoiled])] = True
+        Y, Yvar = tensor(series.Y).unsqueeze(-1), tensor(raised).unsqueeze(-1)
         return Modelled(self.make(X, Y, Yvar, self.encoder.groups), series)
 
     @cached_property
@@ -140,8 +144,11 @@ class Belief:
 
     @cached_property
     def observed(self) -> Tensor:
-        """Which of them keep every limit as far as the models know, shape ``m``."""
-        return self.kept(self.measured)
+        """Which of them keep every limit as far as the models know, shape ``m``.
+
+        What a spoiled measurement should have been is no value to improve upon: it was not measured.
+        """
+        return self.kept(self.measured) & ~self.spoiled[torch.from_numpy(self.rows)]
 
     def kept(self, X: Tensor) -> Tensor:
         """Return which points keep every limit and can be measured, as far as the models know."""

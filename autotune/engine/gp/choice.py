@@ -50,7 +50,7 @@ class Scores:
         self.prior = BeliefOfUser(space, len(belief.measured))
 
     def measurable(self, grid: Grid) -> Tensor:
-        """Return the log probability of a measurement of each candidate, 0 where memory is known to suffice."""
+        """Return the log probability of a measurement per candidate, 0 where memory is known to suffice."""
         found = self.belief.feasibility.on_grid(grid, torch.arange(len(grid)))
         return found.masked_fill(torch.from_numpy(known_to_fit(grid.table, self.history)), 0.0)
 
