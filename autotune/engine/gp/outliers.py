@@ -5,9 +5,9 @@ measuring variance of its own, the one that explains it best; the surface then p
 forgetting that something was measured there. Values on the good side are left alone: they are what is
 looked for.
 
-Only what is beyond doubt is called an outlier. Judging the worst tenth by the others, which finds two that hide
-each other, took true cliffs for outliers: on a replayed convolution and on a simulator that stalls, the best
-configurations were found 5 to 8 trials later.
+Only what is beyond doubt is called an outlier. Judging the worst tenth by the others, which finds two that
+hide each other, took true cliffs for outliers: on a replayed convolution and on a simulator that stalls, the
+best configurations were found 5 to 8 trials later.
 
 References:
     [Ament2024] S. Ament, E. Santorella, D. Eriksson, B. Letham, M. Balandat, E. Bakshy, "Robust Gaussian
