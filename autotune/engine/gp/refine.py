@@ -24,7 +24,8 @@ from autotune.errors import SpecError
 Score = Callable[[Tensor], Tensor]
 """Scores encoded configurations, ``n x k`` to ``n``."""
 
-_ITERATIONS = 15  # from the best point of the grid it is a short way
+_ITERATIONS = 10  # from the best point of the grid it is a short way
+_ENOUGH = 1e-4  # relative gain of an iteration below which the way is at its end
 _STEP = 1e-4  # of a range, where differences stand in for the gradient
 _SHORTER = (1.0, 0.5, 0.25, 0.125)  # shares of the way that are tried while a constraint is in it
 _LEAST_GAIN = 1e-6  # of a log acquisition: less is rounding
@@ -62,7 +63,7 @@ def refine(space: Space, config: Config, score_of_X: Score) -> Config:
 
     found = minimize(
         descend, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(start),
-        options={"maxiter": _ITERATIONS},
+        options={"maxiter": _ITERATIONS, "ftol": _ENOUGH},
     )  # fmt: skip
     for share in _SHORTER:
         place = start + share * (np.clip(found.x, 0.0, 1.0) - start)
@@ -79,20 +80,20 @@ def refine(space: Space, config: Config, score_of_X: Score) -> Config:
 
 def _with_gradient(score: Score, u: Array) -> tuple[float, Array]:
     """Return the score at ``u`` (shape ``c``) and its gradient."""
-    steps = _STEP * np.eye(len(u))
-    around = np.concatenate([u[None], u + steps, u - steps]).clip(0.0, 1.0)
     with torch.enable_grad():
-        places = torch.from_numpy(around).requires_grad_()
-        scores = score(places)
-        values = scores.detach().numpy()
-        if scores.requires_grad:
-            (gradient,) = torch.autograd.grad(scores[0], places)
+        place = torch.from_numpy(u).unsqueeze(0).requires_grad_()
+        (value,) = score(place)
+        if value.requires_grad:
+            (gradient,) = torch.autograd.grad(value, place)
             if bool(gradient.isfinite().all()):
-                return float(values[0]), gradient[0].numpy()
-    upper, lower = values[1:].reshape(2, -1)
+                return float(value.detach()), gradient[0].numpy()
+    steps = _STEP * np.eye(len(u))
+    with torch.no_grad():
+        around = score(torch.from_numpy(np.concatenate([u + steps, u - steps]).clip(0.0, 1.0)))
+    upper, lower = around.numpy().reshape(2, -1)
     width = np.minimum(u + _STEP, 1.0) - np.maximum(u - _STEP, 0.0)
     slope = (upper - lower) / width
-    return float(values[0]), np.where(np.isfinite(slope), slope, 0.0)
+    return float(value.detach()), np.where(np.isfinite(slope), slope, 0.0)
 
 
 def _value(parameter: Float, place: float) -> float:
