@@ -34,7 +34,7 @@ class Functions(Mixture):
 
     Args:
         X: Encoded configurations that were measured, ``n x d``.
-        noise: Variance of a measurement that was not measured itself, plus that of a typical one that was.
+        noise: Variance of one more measurement: that of a typical one and what was learned beside it.
     """
 
     def __init__(self, X: Tensor, noise: float) -> None:
