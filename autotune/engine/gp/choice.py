@@ -89,7 +89,7 @@ class Scores:
 
         def score(X: Tensor) -> Tensor:
             probability = self.belief.feasibility.log_probability(X) + self.log_limits(X, X_pending)
-            return self.total(scorer(X), probability, torch.zeros_like(probability))
+            return self.decisive(scorer(X), probability, torch.zeros_like(probability))
 
         return score
 
