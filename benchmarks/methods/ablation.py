@@ -35,7 +35,7 @@ def _patches() -> Mapping[str, tuple[Patch, ...]]:
         "price": ((f"{_GP}.acquisitions.base", "PRICE", 0.0),),
         "feasibility": ((f"{_GP}.belief", "Feasibility", _blind),),
         "effects-of-failures": ((f"{_GP}.feasibility", "STRUCTURES", (NEARBY,)),),
-        "threshold": ((f"{_GP}.feasibility", "_THRESHOLD", -1.0),),
+        "threshold": ((f"{_GP}.feasibility", "_MOST", 0.0),),
         "outliers": ((f"{_GP}.outliers", "LEAST", 10**9),),
         "recommendation": ((f"{_GP}.recommend", "_LEAST", 10**9),),
     }
