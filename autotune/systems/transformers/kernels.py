@@ -6,8 +6,11 @@ is compiled while a server starts, into the user's cache, so that no measurement
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -26,6 +29,20 @@ def kernel_folder(source: str) -> Path:
     return cache_folder() / "kernels" / f"quanto-{version}-{place}"
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder, and torch from waiting for one that is gone.
+
+    The lock file that torch's builder leaves when it is killed makes every later one wait for ever; this lock
+    ends with its process, so whoever holds it may take the other away.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "building").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        (folder / "lock").unlink(missing_ok=True)
+        yield
+
+
 def build_kernels() -> None:
     """Compile the kernel, or load the compiled one.
 
@@ -35,9 +52,11 @@ def build_kernels() -> None:
     from optimum.quanto.library.extensions import get_extension
 
     extension = get_extension("quanto_cpp")
-    extension.build_directory = str(kernel_folder(extension.sources[0]))
+    folder = kernel_folder(extension.sources[0])
+    extension.build_directory = str(folder)
     try:
-        _ = extension.lib
+        with _alone(folder):
+            _ = extension.lib
     except (RuntimeError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(

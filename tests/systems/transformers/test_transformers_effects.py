@@ -1,5 +1,7 @@
 """Every parameter changes what really runs: weights, drafted tokens, processes, threads."""
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -35,6 +37,20 @@ def test_quantization_changes_the_stored_weights(observed):
     sizes = [found[bits]["metrics"]["memory.weights"].value for bits in (16, 8, 4)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == sum(stored[16].values())
+
+
+def test_a_compiler_that_was_killed_keeps_no_later_launch_waiting():
+    from optimum.quanto.library.extensions import get_extension
+
+    from autotune.systems.transformers.kernels import kernel_folder
+
+    folder = kernel_folder(get_extension("quanto_cpp").sources[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lock").touch()  # as torch leaves it
+    code = "from autotune.systems.transformers.kernels import build_kernels; build_kernels()"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=200)
+    assert not (folder / "lock").exists()
+    assert any(folder.glob("*.so"))
 
 
 def test_quantization_costs_little_quality_in_a_trained_model(observed):
