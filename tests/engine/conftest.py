@@ -1,4 +1,4 @@
-"""One thread for the engine tests: matrices this small are slower on several, far slower on a busy machine."""
+"""One thread for the engine tests: matrices this small are slower on several, far slower when busy."""
 
 import pytest
 import torch
