@@ -46,10 +46,13 @@ class RequestRecord:
     Args:
         id: Of the request.
         prompt_tokens: Prompt length in tokens, as the system counted it.
-        send_ns: When the request was sent (open loop: was scheduled), monotonic clock, nanoseconds.
+        send_ns: When the request was to be sent, monotonic clock, nanoseconds. In an open loop that is the
+            schedule's time: a generator that was late (``slip_ns``) makes latencies longer, never shorter.
         arrivals: ``(time_ns, tokens)`` for each arrival of output tokens, in order.
         end_ns: When the response was complete.
         error: What went wrong, or ``None``.
+        slip_ns: How much later than ``send_ns`` the first byte was really sent.
+        prefill_ns: When the engine began to work on it, where it says so; 0 where it does not.
     """
 
     id: int
@@ -58,6 +61,8 @@ class RequestRecord:
     arrivals: tuple[tuple[int, int], ...]
     end_ns: int
     error: str | None = None
+    slip_ns: int = 0
+    prefill_ns: int = 0
 
     @property
     def output_tokens(self) -> int:
@@ -73,6 +78,8 @@ class RequestRecord:
             "arrivals": [list(arrival) for arrival in self.arrivals],
             "end_ns": self.end_ns,
             "error": self.error,
+            "slip_ns": self.slip_ns,
+            "prefill_ns": self.prefill_ns,
         }
 
     @classmethod
@@ -85,4 +92,6 @@ class RequestRecord:
             arrivals=tuple((int(t), int(count)) for t, count in data["arrivals"]),
             end_ns=data["end_ns"],
             error=data.get("error"),
+            slip_ns=data.get("slip_ns", 0),
+            prefill_ns=data.get("prefill_ns", 0),
         )

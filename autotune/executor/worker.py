@@ -32,7 +32,7 @@ from autotune.measure.hardware import hardware_facts
 from autotune.measure.metrics.cost import cost
 from autotune.measure.session import Measured, measure
 from autotune.measure.workload import Workload
-from autotune.systems.base import AttemptFailed, Driver, NotReady, System
+from autotune.systems.base import AttemptFailed, BatchDriver, Driver, NotReady, OwnDriver, System
 from autotune.systems.registry import build_system
 
 LOG_NAME = "server.log"
@@ -158,19 +158,28 @@ class _Attempt:
         deadline = time.monotonic() + job.deadlines.measure_s
         try:
             with self.phase("measure"):
-                measured = measure(
-                    driver,
-                    batch_size=self.system.batch_size(job.config),
-                    workload=workload,
-                    goal=job.goal,
-                    deadline=deadline,
-                )
-            self.keep(measured)
+                found = self.load(driver, workload, deadline)
             with self.phase("system_metrics"):
                 own = driver.metrics(deadline)
         except AttemptFailed as error:
             raise self.blame(process, error) from error
-        return {**measured.metrics, **own, **cost(job.price, measured.metrics)}
+        return {**found, **own, **cost(job.price, found)}
+
+    def load(self, driver: Driver, workload: Workload, deadline: float) -> dict[str, Estimate]:
+        """Measure the way that this kind of driver is measured."""
+        if isinstance(driver, OwnDriver):
+            return dict(driver.measure(deadline))
+        if not isinstance(driver, BatchDriver):
+            raise TypeError(f"{type(driver).__name__} is no driver that can be measured")
+        measured = measure(
+            driver,
+            batch_size=self.system.batch_size(self.job.config),
+            workload=workload,
+            goal=self.job.goal,
+            deadline=deadline,
+        )
+        self.keep(measured)
+        return dict(measured.metrics)
 
     def keep(self, measured: Measured) -> None:
         """Write the per-request table; raise for a measurement that must not be believed."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Estimate, Failure
 from autotune.core.request import Request, RequestRecord
 from autotune.core.trial import Config
@@ -37,10 +38,29 @@ class Command:
 
 
 class Driver(Protocol):
-    """Talk to a launched system that is ready. Closing the driver does not stop the process."""
+    """Talk to a launched system that is ready. Closing the driver does not stop the process.
+
+    A driver is of one of three kinds, which says who puts the load on the system: :class:`BatchDriver`,
+    :class:`ServedDriver` or :class:`OwnDriver`.
+    """
 
     def facts(self) -> Mapping[str, Any]:
         """Return what really runs: versions, dtypes, weight bytes, process ids (plain JSON data)."""
+
+    def metrics(self, deadline: float) -> Mapping[str, Estimate]:
+        """Return what the system itself knows after the load: memory, acceptance length, quality.
+
+        Raises:
+            AttemptFailed: The system died, ran out of memory or missed the deadline.
+        """
+
+    def close(self) -> None:
+        """Ask the process to end and release the connection; never raises for a dead process."""
+
+
+@runtime_checkable
+class BatchDriver(Driver, Protocol):
+    """Run batches of requests, one batch at a time: systems in a process of ours."""
 
     def generate(self, requests: Sequence[Request], deadline: float) -> list[RequestRecord]:
         """Run the requests together as one batch and return their records in order.
@@ -53,15 +73,25 @@ class Driver(Protocol):
             AttemptFailed: The system died, ran out of memory or missed the deadline.
         """
 
-    def metrics(self, deadline: float) -> Mapping[str, Estimate]:
-        """Return what the system itself knows after the load: memory, acceptance length, quality.
+
+@runtime_checkable
+class ServedDriver(Driver, Protocol):
+    """Name the endpoint that our load generator talks to: inference servers."""
+
+    def endpoint(self) -> Endpoint:
+        """Return where and how the server is asked."""
+
+
+@runtime_checkable
+class OwnDriver(Driver, Protocol):
+    """Measure by itself: programs, functions and tables that already know their metrics."""
+
+    def measure(self, deadline: float) -> Mapping[str, Estimate]:
+        """Return the metrics, waiting for them until ``deadline`` (``time.monotonic()``).
 
         Raises:
-            AttemptFailed: As for :meth:`generate`.
+            AttemptFailed: The program failed, printed no metrics or missed the deadline.
         """
-
-    def close(self) -> None:
-        """Ask the process to end and release the connection; never raises for a dead process."""
 
 
 @runtime_checkable

@@ -1,0 +1,36 @@
+"""Where a served system answers, and what it must be told so that it does the amount of work asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Describe an OpenAI-compatible HTTP endpoint that is ready.
+
+    Args:
+        url: Scheme, host and port, without a path: ``http://127.0.0.1:8000``.
+        model: Name that requests must give.
+        path: Of the streaming interface: ``/v1/completions`` or ``/v1/chat/completions``.
+        body: Fields that every request carries, such as ``ignore_eos``. The text ``{max_tokens}`` as a value
+            stands for the request's own number of output tokens (``min_tokens: "{max_tokens}"``).
+        headers: For every request. They may hold keys: never part of facts, logs or artifacts.
+        tokenize: Path that turns text into tokens (``/tokenize``); empty where there is none.
+        prometheus: Path of the server's own counters (``/metrics``); empty where there are none.
+    """
+
+    url: str
+    model: str
+    path: str = "/v1/completions"
+    body: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tokenize: str = ""
+    prometheus: str = ""
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether requests are lists of messages rather than text."""
+        return self.path.endswith("/chat/completions")
