@@ -1,32 +1,63 @@
-"""llama.cpp: ``llama-server``.
+"""llama.cpp: ``llama-server``, or ``python -m llama_cpp.server`` where the program is a Python.
 
 Beside the server's own flags: ``draft_length`` (``--spec-draft-n-max``; 0 is off) with ``spec_type``, and
 ``model_quantization``, which picks a file: ``{quantization}`` in the model's name becomes its value.
+
+The server of ``llama-cpp-python`` runs one request after another and has flags of its own: parameters keep
+the names of ``llama-server``, :data:`PYTHON_FLAGS` says what they become, and one that is not there is
+refused. There ``draft_length`` drafts by looking up the prompt.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 from autotune.core.trial import Config
-from autotune.systems.served.system import ServedSystem, Settings
+from autotune.systems.served.flagged import Settings, env_words
+from autotune.systems.served.flags import plain
+from autotune.systems.served.gguf_model import CHOICE, GGUFSystem
+from autotune.systems.served.launch import HOST, Launch
+from autotune.systems.served.system import Asked, told
 
-HOLE = "{quantization}"
+PYTHON_FLAGS = {
+    "model": "model", "threads": "n_threads", "threads_batch": "n_threads_batch", "ctx_size": "n_ctx",
+    "batch_size": "n_batch", "ubatch_size": "n_ubatch", "gpu_layers": "n_gpu_layers", "main_gpu": "main_gpu",
+    "flash_attn": "flash_attn", "cache_type_k": "type_k", "cache_type_v": "type_v", "numa": "numa",
+    "load_mode": "use_mlock", "kv_offload": "offload_kqv", "draft_length": "draft_model_num_pred_tokens",
+}  # fmt: skip
+"""Parameters that ``llama_cpp.server`` has too, and its flags."""
+
+_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
+_WORDS: dict[str, dict[Any, Any]] = {
+    "flash_attn": {"on": True, "off": False},
+    "load_mode": {"mlock": True, "mmap": False},
+    "numa": {"distribute": 1, "isolate": 2, "numactl": 4},
+    "cache_type_k": _TYPES,
+    "cache_type_v": _TYPES,
+}
+"""Values of ``llama-server`` as ``llama_cpp.server`` writes them: GGML's numbers, truth values."""
+
 _DRAFTS = ("draft-simple", "draft-eagle3", "draft-dflash", "draft-dspark")
 
 
-class LlamaCppSystem(ServedSystem):
+class LlamaCppSystem(GGUFSystem):
     """Serve with llama.cpp."""
 
     name: ClassVar[str] = "llama_cpp"
-    program: ClassVar[tuple[str, ...]] = ("llama-server",)
+    own_program: ClassVar[tuple[str, ...]] = ("llama-server",)
     model_words: ClassVar[tuple[str, ...]] = ()
-    translated: ClassVar[tuple[str, ...]] = ("draft_length", "model_quantization")
+    package: ClassVar[str] = "llama-cpp-python"
+    asked: ClassVar[Asked] = Asked(tokenize="/tokenize")
+    env_names: ClassVar[tuple[str, ...]] = ("GGML_*", "LLAMA_*", "GOMP_*", "LD_PRELOAD")
+    translated: ClassVar[tuple[str, ...]] = ("draft_length", CHOICE)
 
     def translate(self, settings: Settings) -> Settings:
         """Pick the model's file and write the draft length, or leave drafting out."""
         rest = {name: value for name, value in settings.items() if name not in self.translated}
-        model = self.model.replace(HOLE, str(settings.get("model_quantization", "")))
+        model = self.model_file(settings)
         length = int(settings.get("draft_length", 0))
         if not length:
             rest = {name: value for name, value in rest.items() if not name.startswith("spec_")}
@@ -40,8 +71,9 @@ class LlamaCppSystem(ServedSystem):
 
     def rules(self, config: Config) -> str:
         """Name combinations that llama-server refuses."""
-        if (HOLE in self.model) != ("model_quantization" in config):
-            return f"model_quantization and {HOLE} in the system's model go together"
+        hole = self.hole_rule(config)
+        if hole or self.runs_python:
+            return hole or self._python_rules(config)
         kind = str(config.get("spec_type", "draft-simple"))
         if int(config.get("draft_length", 0)) and kind in _DRAFTS and not self.draft_model:
             return f"spec_type {kind} needs a draft_model in the system section"
@@ -50,6 +82,59 @@ class LlamaCppSystem(ServedSystem):
             return f"cache_type_v {value_type} needs flash_attn"
         ubatch, batch = int(config.get("ubatch_size", 1)), int(config.get("batch_size", 2048))
         return f"ubatch_size {ubatch} is above batch_size {batch}" if ubatch > batch else ""
+
+    def _python_rules(self, config: Config) -> str:
+        """Name what the server of llama-cpp-python cannot do."""
+        for name, value in {**self.flags, **config}.items():
+            if name not in (*PYTHON_FLAGS, CHOICE):
+                return f"llama_cpp.server has no {name}; it has {', '.join(PYTHON_FLAGS)}"
+            words = _WORDS.get(name)
+            if words is not None and value != "auto" and value not in words:
+                return f"{name} {value} is nothing that llama_cpp.server has; allowed: {', '.join(words)}"
+        if self.draft_model:
+            return "llama_cpp.server takes no draft_model: with draft_length it looks the prompt up"
+        return ""
+
+    def deploy(self, config: Config) -> list[str]:
+        """Return the command line that serves a configuration."""
+        if not self.runs_python:
+            return super().deploy(config)
+        return [*env_words(self.environment(config)), *self._python_words(config)]
+
+    def launch_words(self, config: Config, port: int) -> list[str]:
+        """Return the words of the command, with where to listen."""
+        if not self.runs_python:
+            return super().launch_words(config, port)
+        return [*self._python_words(config), *(word.format(host=HOST, port=port) for word in self.port_words)]
+
+    def _python_words(self, config: Config) -> list[str]:
+        values = {**self.flags, **config}
+        length = int(values.pop("draft_length", 0))
+        words = [self.program[0], *(self.program[1:] or ("-m", "llama_cpp.server"))]
+        words += ["--model", self.model_file(values)]
+        values.pop(CHOICE, None)
+        for name, value in values.items():
+            if value != "auto":
+                words += [f"--{PYTHON_FLAGS[name]}", plain(_WORDS.get(name, {}).get(value, value))]
+        if length:
+            words += ["--draft_model", "prompt-lookup-decoding", "--draft_model_num_pred_tokens", str(length)]
+        return [*words, "--interrupt_requests", "false"]  # a new request would cut off the one that runs
+
+    def launch(self, config: Config, port: int) -> Launch:
+        """Return how the server is asked; the Python one has other paths and fields."""
+        found = super().launch(config, port)
+        if not self.runs_python:
+            return found
+        body = {"min_tokens": "{max_tokens}"}
+        return replace(found, ready="/v1/models", tokenize="/extras/tokenize", body=body)
+
+    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+        """Return the build and the number of slots that ``llama-server`` tells."""
+        found = told(url, "/props") if not self.runs_python else None
+        if not isinstance(found, Mapping):
+            return {}
+        facts = {"version": found.get("build_info"), "slots": found.get("total_slots")}
+        return {name: value for name, value in facts.items() if value is not None}
 
     def resources(self, config: Config) -> dict[str, float]:
         """Return the threads, or a GPU where layers are put on one."""

@@ -1,20 +1,33 @@
-"""Ollama: environment variables of ``ollama serve``."""
+"""Ollama: environment variables of ``ollama serve``.
+
+The model is a name that ``ollama pull`` has fetched. Its OpenAI endpoint cannot be told to go on after the
+end of the text, so answers may be shorter than asked for.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 from autotune.core.trial import Config
+from autotune.systems.served.flagged import env_words
 from autotune.systems.served.flags import plain
-from autotune.systems.served.system import ServedSystem
+from autotune.systems.served.launch import HOST, Launch
+from autotune.systems.served.system import Asked, ServedSystem, told
 
 
 class OllamaSystem(ServedSystem):
     """Serve with Ollama."""
 
     name: ClassVar[str] = "ollama"
-    program: ClassVar[tuple[str, ...]] = ("ollama", "serve")
+    own_program: ClassVar[tuple[str, ...]] = ("ollama", "serve")
     model_words: ClassVar[tuple[str, ...]] = ()
+    port_words: ClassVar[tuple[str, ...]] = ()  # the address is a variable too
+    asked: ClassVar[Asked] = Asked(ready="/api/version")
+    exact: ClassVar[dict[str, Any]] = {}
+    env_names: ClassVar[tuple[str, ...]] = ("OLLAMA_*", "LLAMA_*", "GGML_*", "ROCR_VISIBLE_DEVICES")
     aliases: ClassVar[dict[str, str]] = {
         "num_parallel": "ollama_num_parallel",
         "flash_attention": "ollama_flash_attention",
@@ -25,13 +38,43 @@ class OllamaSystem(ServedSystem):
         "gpu_overhead": "ollama_gpu_overhead",
     }
 
+    def environment(self, config: Config) -> dict[str, str]:
+        """Return the settings, which are all variables."""
+        settings = {n: v for n, v in self.settings(config).items() if not self.flag(n).is_left_out(v)}
+        pairs = {
+            self.flag(n).flag: str(int(v)) if isinstance(v, bool) else plain(v) for n, v in settings.items()
+        }
+        return {**super().environment(config), **pairs}
+
     def deploy(self, config: Config) -> list[str]:
         """Return the command with its environment: ``env NAME=VALUE ... ollama serve``."""
-        settings = {n: v for n, v in self.settings(config).items() if not self.flag(n).is_left_out(v)}
-        pairs = [
-            f"{self.flag(n).flag}={int(v) if isinstance(v, bool) else plain(v)}" for n, v in settings.items()
-        ]
-        return ["env", *pairs, *self.program] if pairs else list(self.program)
+        return [*env_words(self.environment(config)), *self.start_words()]
+
+    def start_words(self) -> list[str]:
+        """Return the program; the model is named by each request."""
+        words = list(self.program or self.own_program)
+        return words if len(words) > 1 else [*words, "serve"]
+
+    def launch_words(self, config: Config, port: int) -> list[str]:
+        """Return the program alone."""
+        return self.start_words()
+
+    def launch_environment(self, config: Config, port: int) -> dict[str, str]:
+        """Return the settings and where to listen."""
+        return {**super().launch_environment(config, port), "OLLAMA_HOST": f"{HOST}:{port}"}
+
+    def launch(self, config: Config, port: int) -> Launch:
+        """Return how the server is asked: for the model of the study, whatever else it has."""
+        return replace(super().launch(config, port), model=self.model)
+
+    def tiny(self, *, draft: bool = False) -> str:
+        """Return the name: Ollama loads what its own store has."""
+        return self.model
+
+    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+        """Return the version that the server tells."""
+        found = told(url, "/api/version")
+        return dict(found) if isinstance(found, Mapping) else {}
 
     def rules(self, config: Config) -> str:
         """Name combinations that Ollama ignores."""

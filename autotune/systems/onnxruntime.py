@@ -1,5 +1,7 @@
 """ONNX Runtime: session options, run by ``onnxruntime_perf_test``.
 
+ONNX Runtime has no server that generates, so it is planned and not measured: ``autotune check`` checks the
+configurations and prints the commands; a program of your own over it is measured by the system ``command``.
 Options of that program after onnxruntime/test/perftest/README.md of microsoft/onnxruntime at 011738c.
 """
 
@@ -29,8 +31,9 @@ class ONNXRuntimeSystem(ServedSystem):
     """Run with ONNX Runtime."""
 
     name: ClassVar[str] = "onnxruntime"
-    program: ClassVar[tuple[str, ...]] = ("onnxruntime_perf_test",)
+    own_program: ClassVar[tuple[str, ...]] = ("onnxruntime_perf_test",)
     model_words: ClassVar[tuple[str, ...]] = ()
+    not_launched: ClassVar[str] = "ONNX Runtime has no server that generates"
     translated: ClassVar[tuple[str, ...]] = ("execution_provider", "parallel_runs", *_ENTRIES)
 
     def check_values(self, config: Config) -> str:
@@ -56,7 +59,7 @@ class ONNXRuntimeSystem(ServedSystem):
     def deploy(self, config: Config) -> list[str]:
         """Return the command of the performance test; its model comes last."""
         options = {**self.flags, **config}
-        words = [*self.program, "-e", str(options.get("execution_provider", "cpu"))]
+        words = [*(self.program or self.own_program), "-e", str(options.get("execution_provider", "cpu"))]
         words += [w for name, flag in _COUNTS.items() if name in options for w in (flag, str(options[name]))]
         words += [flag for name, flag in _OFF.items() if options.get(name) is False]
         if options.get("execution_mode") == "ORT_PARALLEL":

@@ -1,16 +1,29 @@
-"""OpenVINO: the GenAI pipeline's scheduler and the plugin's properties, served by OpenVINO Model Server.
+"""OpenVINO: the GenAI pipeline's scheduler and the plugin's properties.
 
-``ovms`` takes the scheduler's settings as flags and the plugin's properties as ``--plugin_config``. Flags of
-``ovms`` after docs/parameters.md of openvinotoolkit/model_server at 7e4df0c (August 2026).
+What serves it follows from the program: OpenVINO Model Server (``ovms``), which takes the scheduler's
+settings as flags and the plugin's properties as ``--plugin_config``, or a Python that has
+``openvino-genai``, which then runs :mod:`autotune.systems.openvino_server`. The Python loads GGUF files too
+(``model_quantization`` picks one) and drafts with a ``draft_model``, ``draft_length`` tokens at a time: a
+field of each request.
+
+Flags of ``ovms`` after docs/parameters.md of openvinotoolkit/model_server at 7e4df0c (August 2026).
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 from autotune.core.trial import Config
+from autotune.errors import EnvironmentProblem
+from autotune.systems.served.flagged import Settings, env_words
 from autotune.systems.served.flags import plain
-from autotune.systems.served.system import ServedSystem, Settings
+from autotune.systems.served.gguf_model import CHOICE, GGUFSystem
+from autotune.systems.served.launch import HOST, Launch
+from autotune.systems.served.system import Asked, told
 
 _SERVER = (
     "max_num_seqs", "max_num_batched_tokens", "cache_size", "enable_prefix_caching", "dynamic_split_fuse",
@@ -19,24 +32,88 @@ _SERVER = (
 _EXPORT = {"quantization_group_size": "--group-size", "quantization_ratio": "--ratio"}
 """Parameters of the weights' compression when ``ovms`` converts a model, as words of ``optimum-cli``."""
 
+_SERVE = Path(__file__).with_name("openvino_server.py")
 
-class OpenVINOSystem(ServedSystem):
+
+class OpenVINOSystem(GGUFSystem):
     """Generate with OpenVINO."""
 
     name: ClassVar[str] = "openvino"
-    program: ClassVar[tuple[str, ...]] = ("ovms",)
+    own_program: ClassVar[tuple[str, ...]] = ("ovms",)
     model_words: ClassVar[tuple[str, ...]] = ("--source_model", "{model}", "--task", "text_generation")
     aliases: ClassVar[dict[str, str]] = {"threads": "inference_num_threads"}
-    translated: ClassVar[tuple[str, ...]] = ("weight_format", *_EXPORT)
+    translated: ClassVar[tuple[str, ...]] = ("weight_format", *_EXPORT, CHOICE, "draft_length")
+    package: ClassVar[str] = "openvino-genai"
+    asked: ClassVar[Asked] = Asked(tokenize="/tokenize", prometheus="/metrics")
+    env_names: ClassVar[tuple[str, ...]] = ("OV_*", "OPENVINO_*", "ONEDNN_*", "TBB_*")
 
     def translate(self, settings: Settings) -> Settings:
         """Leave out how weights are compressed: :meth:`deploy` writes that."""
         return {name: value for name, value in settings.items() if name not in self.translated}
 
+    def prepare(self, log: Callable[[str], None]) -> None:
+        """Check that there is a program; name both where there is none.
+
+        Raises:
+            EnvironmentProblem: Neither is there, or the model is missing.
+        """
+        if not self.program and shutil.which("ovms") is None:
+            raise EnvironmentProblem(
+                "openvino needs a Python that has openvino-genai, or ovms",
+                hint="python3 -m venv ENV; ENV/bin/pip install openvino-genai; "
+                "then `system: {program: ENV/bin/python}`",
+            )
+        super().prepare(log)
+
     def deploy(self, config: Config) -> list[str]:
-        """Return the command of OpenVINO Model Server."""
+        """Return the command that serves a configuration."""
+        words = self._python_words(config) if self.runs_python else self._ovms_words(config)
+        return [*env_words(self.environment(config)), *words]
+
+    def launch_words(self, config: Config, port: int) -> list[str]:
+        """Return the command with where to listen."""
+        if self.runs_python:
+            return [*self._python_words(config), "--host", HOST, "--port", str(port)]
+        return [*self._ovms_words(config), "--rest_bind_address", HOST, "--rest_port", str(port)]
+
+    def launch(self, config: Config, port: int) -> Launch:
+        """Return how the server is asked; ``ovms`` has its paths under ``/v3``."""
+        found = super().launch(config, port)
+        if self.runs_python:
+            return found
+        return replace(found, ready="/v2/health/ready", path="/v3/completions", tokenize="", model=self.model)
+
+    def request_fields(self, config: Config) -> dict[str, Any]:
+        """Return the draft length."""
+        length = int(config.get("draft_length", 0))
+        return {"num_assistant_tokens": length} if length else {}
+
+    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+        """Return the version and the scheduler's settings that hold."""
+        found = told(url, "/version") if self.runs_python else None
+        return dict(found) if isinstance(found, Mapping) else {}
+
+    def _python_words(self, config: Config) -> list[str]:
         settings = self.settings(config)
-        words = [*self.program, *(word.format(model=self.model) for word in self.model_words)]
+        scheduler, properties = {}, {}
+        for name, value in settings.items():
+            flag = self.flag(name)
+            if flag.is_left_out(value):
+                continue
+            section, _, field = flag.flag.rpartition(".")
+            if section:
+                scheduler[field] = value
+            else:
+                properties[field] = _property(value)
+        words = [*self.program, str(_SERVE), "--model", self.model_file(config)]
+        if self.draft_model:
+            words += ["--draft-model", self.draft_model]
+        pairs = (("--scheduler", scheduler), ("--properties", properties))
+        return words + [word for name, values in pairs if values for word in (name, plain(values))]
+
+    def _ovms_words(self, config: Config) -> list[str]:
+        settings = self.settings(config)
+        words = self.start_words()
         for name in _SERVER:
             if name in settings:
                 words += [f"--{name}", plain(settings[name])]
@@ -56,7 +133,15 @@ class OpenVINOSystem(ServedSystem):
         return words + (["--plugin_config", plain(plugin)] if plugin else [])
 
     def rules(self, config: Config) -> str:
-        """Name settings that the server has no flag for."""
+        """Name settings that what serves has no flag for."""
+        if self.runs_python:
+            if int(config.get("draft_length", 0)) and not self.draft_model:
+                return "draft_length needs a draft_model in the system section"
+            asked = [name for name in ("weight_format", *_EXPORT) if name in config]
+            return f"{asked[0]} is for ovms, which converts models" if asked else self.hole_rule(config)
+        for name in (CHOICE, "draft_length"):
+            if name in config:
+                return f"{name} needs a Python that has openvino-genai as the system's program"
         lost = [
             n for n in self.settings(config) if self.flag(n).flag.startswith("Scheduler") and n not in _SERVER
         ]

@@ -6,10 +6,13 @@ Beside the server's own flags: ``draft_length`` (``--speculative-num-draft-token
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
 from autotune.core.trial import Config
-from autotune.systems.served.system import ServedSystem, Settings
+from autotune.systems.served.flagged import Settings
+from autotune.systems.served.system import Asked, ServedSystem, told
 
 OFF = "off"
 NEEDS_MODEL = ("EAGLE", "EAGLE3", "STANDALONE")
@@ -19,8 +22,12 @@ class SGLangSystem(ServedSystem):
     """Serve with SGLang."""
 
     name: ClassVar[str] = "sglang"
-    program: ClassVar[tuple[str, ...]] = ("python", "-m", "sglang.launch_server")
+    own_program: ClassVar[tuple[str, ...]] = ("python", "-m", "sglang.launch_server")
     model_words: ClassVar[tuple[str, ...]] = ("--model-path", "{model}")
+    package: ClassVar[str] = "sglang"
+    asked: ClassVar[Asked] = Asked(tokenize="/tokenize", prometheus="/metrics")
+    exact: ClassVar[dict[str, Any]] = {"ignore_eos": True, "min_tokens": "{max_tokens}"}
+    env_names: ClassVar[tuple[str, ...]] = ("SGLANG_*", "SGL_*", "FLASHINFER_*", "TRITON_*", "LD_PRELOAD")
     aliases: ClassVar[dict[str, str]] = {
         "tensor_parallel": "tp_size",
         "pipeline_parallel": "pp_size",
@@ -29,6 +36,20 @@ class SGLangSystem(ServedSystem):
         "draft_length": "speculative_num_draft_tokens",
     }
     gpus: ClassVar[tuple[str, ...]] = ("tensor_parallel", "pipeline_parallel", "data_parallel")
+
+    def start_words(self) -> list[str]:
+        """Return the program and the model; a Python alone is given the module."""
+        words = [*self.program, *self.own_program[1:]] if len(self.program) == 1 else list(self.program)
+        return [*(words or self.own_program), "--model-path", self.model]
+
+    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+        """Return the version and the arguments that hold, as the server tells them."""
+        found = told(url, "/get_server_info")
+        if not isinstance(found, Mapping):
+            return {}
+        plain = {name: value for name, value in found.items() if isinstance(value, bool | int | float | str)}
+        version = plain.pop("version", "")
+        return {**({"version": version} if version else {}), "settings": plain}
 
     def translate(self, settings: Settings) -> Settings:
         """Leave drafting out where it is off, and name the draft model where it is on."""

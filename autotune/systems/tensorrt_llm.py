@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from autotune.core.trial import Config
-from autotune.systems.served.system import ServedSystem
+from autotune.systems.served.system import Asked, ServedSystem
 
 
 class TensorRTLLMSystem(ServedSystem):
     """Serve with TensorRT-LLM."""
 
     name: ClassVar[str] = "tensorrt_llm"
-    program: ClassVar[tuple[str, ...]] = ("trtllm-serve",)
+    own_program: ClassVar[tuple[str, ...]] = ("trtllm-serve",)
+    package: ClassVar[str] = "tensorrt_llm"
+    asked: ClassVar[Asked] = Asked(prometheus="/metrics")
+    exact: ClassVar[dict[str, Any]] = {"ignore_eos": True, "min_tokens": "{max_tokens}"}
+    env_names: ClassVar[tuple[str, ...]] = ("TRTLLM_*", "TLLM_*", "OMPI_*", "UCX_*")
     aliases: ClassVar[dict[str, str]] = {
         "tensor_parallel": "tensor_parallel_size",
         "pipeline_parallel": "pipeline_parallel_size",

@@ -3,6 +3,10 @@
 A parameter is a field of ``ModelConfig`` with underscores for the dots:
 ``dynamic_batching_max_queue_delay_microseconds``. Beside them ``dynamic_batching`` (true or false: whether
 requests are batched at all) and ``instance_count`` (model instances on each device).
+
+Triton speaks its own protocol, with inputs that differ from model to model, so it is planned and not
+measured: ``autotune check`` checks the configurations and prints what belongs into ``config.pbtxt``. Its
+OpenAI front end is measured by the system ``openai_server``.
 """
 
 from __future__ import annotations
@@ -10,16 +14,18 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from autotune.core.trial import Config
+from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import plain
-from autotune.systems.served.system import ServedSystem, Settings
+from autotune.systems.served.system import ServedSystem
 
 
 class TritonSystem(ServedSystem):
     """Serve with Triton."""
 
     name: ClassVar[str] = "triton"
-    program: ClassVar[tuple[str, ...]] = ("tritonserver",)
+    own_program: ClassVar[tuple[str, ...]] = ("tritonserver",)
     model_words: ClassVar[tuple[str, ...]] = ("--model-repository={model}",)
+    not_launched: ClassVar[str] = "Triton's protocol has no tokens that arrive one by one"
     aliases: ClassVar[dict[str, str]] = {"instance_count": "instance_group_count"}
     translated: ClassVar[tuple[str, ...]] = ("dynamic_batching",)
 

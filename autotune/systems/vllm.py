@@ -1,27 +1,49 @@
-"""vLLM: ``vllm serve``.
+"""vLLM: ``vllm serve``, or ``python -m vllm.entrypoints.openai.api_server`` where the program is a Python.
 
 Beside the server's own flags: ``draft_length`` and ``draft_method`` (``--speculative-config``; 0 is off) and
 ``quantization_bits`` (16 as the model is, 8 ``fp8_per_tensor``, 4 ``nvfp4_per_token``: both quantize while
-they load).
+they load). On CPUs ``cpu_kvcache_space`` (GiB of the KV cache) and ``cpu_omp_threads_bind`` are the variables
+``VLLM_CPU_KVCACHE_SPACE`` and ``VLLM_CPU_OMP_THREADS_BIND``; ``threads`` is ``OMP_NUM_THREADS``, not bound to
+cores.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from autotune.core.trial import Config
-from autotune.systems.served.system import ServedSystem, Settings
+from autotune.systems.served.flagged import Settings
+from autotune.systems.served.system import Asked, ServedSystem, told
 
 NEEDS_MODEL = ("draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "dflash", "dspark")
 ONLINE = {8: "fp8_per_tensor", 4: "nvfp4_per_token"}
 """Quantization methods that need no prepared checkpoint, by bits."""
+
+_LOGGED = {
+    "kv_cache_tokens": r"KV cache size: ([\d,]+) tokens",
+    "kv_cache_concurrency": r"Maximum concurrency for [\d,]+ tokens per request: ([\d.]+)x",
+    "settings": r"non-default args: (\{.*\})",
+}
+"""What only the log tells."""
 
 
 class VLLMSystem(ServedSystem):
     """Serve with vLLM."""
 
     name: ClassVar[str] = "vllm"
-    program: ClassVar[tuple[str, ...]] = ("vllm", "serve")
+    own_program: ClassVar[tuple[str, ...]] = ("vllm", "serve")
+    package: ClassVar[str] = "vllm"
+    asked: ClassVar[Asked] = Asked(tokenize="/tokenize", prometheus="/metrics")
+    exact: ClassVar[dict[str, Any]] = {"ignore_eos": True, "min_tokens": "{max_tokens}"}
+    variables: ClassVar[dict[str, str]] = {
+        "cpu_kvcache_space": "VLLM_CPU_KVCACHE_SPACE",
+        "cpu_omp_threads_bind": "VLLM_CPU_OMP_THREADS_BIND",
+        "threads": "OMP_NUM_THREADS",
+    }
+    env_names: ClassVar[tuple[str, ...]] = ("VLLM_*", "LD_PRELOAD", "TORCHINDUCTOR_*", "TRITON_*")
     aliases: ClassVar[dict[str, str]] = {
         "tensor_parallel": "tensor_parallel_size",
         "pipeline_parallel": "pipeline_parallel_size",
@@ -32,6 +54,38 @@ class VLLMSystem(ServedSystem):
         "draft_length", "draft_method", "prompt_lookup_min", "prompt_lookup_max", "quantization_bits",
     )  # fmt: skip
     gpus: ClassVar[tuple[str, ...]] = ("tensor_parallel", "pipeline_parallel", "data_parallel")
+
+    def start_words(self) -> list[str]:
+        """Return the program and the model: a Python names the module and the model by a flag."""
+        if not self.runs_python:
+            words = list(self.program) if len(self.program) > 1 else [*(self.program or ("vllm",)), "serve"]
+            return [*words, self.model]
+        module = self.program[1:] or ("-m", "vllm.entrypoints.openai.api_server")
+        return [self.program[0], *module, "--model", self.model]
+
+    def environment(self, config: Config) -> dict[str, str]:
+        """Return the variables; a number of threads is meant as such, not as cores to be bound to."""
+        found = super().environment(config)
+        if "threads" in config:
+            found.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        return found
+
+    def version(self) -> str:
+        """Return the version; the CPU build is a package of its own name."""
+        return super().version() or self._cpu_version()
+
+    def _cpu_version(self) -> str:
+        return _CPUBuild(self.model, program=self.program).version()
+
+    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+        """Return the version that the server tells, and what its log says about the KV cache."""
+        version = told(url, "/version")
+        found = {"version": version["version"]} if isinstance(version, Mapping) else {}
+        log = (scratch / "server.log").read_text(encoding="utf-8", errors="replace")
+        for name, pattern in _LOGGED.items():
+            if match := re.search(pattern, log):
+                found[name] = match.group(1)
+        return found
 
     def translate(self, settings: Settings) -> Settings:
         """Write drafting as ``--speculative-config`` and bits as a quantization method."""
@@ -63,4 +117,13 @@ class VLLMSystem(ServedSystem):
         batched, seqs = config.get("max_num_batched_tokens"), config.get("max_num_seqs")
         if isinstance(batched, int) and isinstance(seqs, int) and batched < seqs:
             return f"max_num_batched_tokens {batched} is below max_num_seqs {seqs}"
+        return ""
+
+
+class _CPUBuild(VLLMSystem):
+    """Look for the package that holds the CPU build."""
+
+    package: ClassVar[str] = "vllm-cpu"
+
+    def _cpu_version(self) -> str:
         return ""

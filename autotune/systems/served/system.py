@@ -1,190 +1,192 @@
-"""What all served engines share: a configuration becomes a command line by way of the engine's flag table."""
+"""Launch a served engine: what is run, where it will listen, when it is ready, why it died.
+
+An engine overrides little: which words say host and port (:attr:`ServedSystem.port_words`), which path is
+ready (:attr:`ServedSystem.asked`), the fields that make a request ask for exactly its tokens, and what it
+tells about itself (:meth:`ServedSystem.engine_facts`).
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as own_version
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, Self
 
-from autotune.core.measurement import Cause, Failure
+from autotune.core.measurement import Failure
 from autotune.core.trial import Config
-from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
+from autotune.errors import EnvironmentProblem
 from autotune.systems.base import Command, Driver
-from autotune.systems.served.flags import Flag, FlagTable, table
+from autotune.systems.served.client import Refused, ask
+from autotune.systems.served.diagnosis import diagnose
+from autotune.systems.served.driver import EndpointDriver
+from autotune.systems.served.flagged import FlaggedEngine
+from autotune.systems.served.launch import HOST, Launch, free_port, root_process
+from autotune.systems.served.ready import wait_ready
+from autotune.systems.served.section import absolute
+from autotune.systems.served.tiny import TINY, ensure_tiny, tiny_files
 
-Settings = dict[str, Any]
-"""Values by name of a flag, after the parameters of ours were translated."""
+_VERSION_S = 60.0  # an interpreter on a busy machine
 
 
 @dataclass(frozen=True)
-class ServedSystem:
-    """Turn configurations into the command line of one engine.
+class Asked:
+    """Say how an engine's server is asked; the fields are those of :class:`Launch`."""
 
-    A parameter is a flag of the engine by its own name (``max_num_seqs`` for ``--max-num-seqs``), or one of
-    the names that mean the same for every engine (``tensor_parallel``, ``draft_length`` ...), which
-    ``aliases`` and :meth:`translate` map to flags. The value ``auto`` leaves a flag out where the engine
-    decides by itself.
+    ready: str = "/health"
+    path: str = "/v1/completions"
+    tokenize: str = ""
+    prometheus: str = ""
 
-    Args:
-        model: Folder, file or hub name, as the engine takes it.
-        draft_model: The same for the model that drafts.
-        flags: Flags that every configuration has, by name.
-    """
 
-    name: ClassVar[str]
-    program: ClassVar[tuple[str, ...]]
-    model_words: ClassVar[tuple[str, ...]] = ("{model}",)
-    aliases: ClassVar[Mapping[str, str]] = {}
-    translated: ClassVar[tuple[str, ...]] = ()  # parameters of ours that translate() understands
-    gpus: ClassVar[tuple[str, ...]] = ()  # parameters whose product is the number of GPUs
-    measured: ClassVar[bool] = False  # whether it can be launched and measured here, not only planned
+class ServedSystem(FlaggedEngine):
+    """Launch one engine with the words that its half :class:`FlaggedEngine` makes of a configuration."""
 
-    model: str
-    draft_model: str = ""
-    flags: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Build from the ``system`` section (without ``use``).
-
-        Raises:
-            SpecError: A key is unknown, the model is missing or a fixed flag is not one of the engine.
-        """
-        refuse_unknown_keys(data, [item.name for item in fields(cls)], f"a {cls.name} system")
-        model = data.get("model")
-        if not isinstance(model, str) or not model:
-            raise SpecError(f"a {cls.name} system needs a model, found {model!r}", path=("model",))
-        flags = data.get("flags", {})
-        if not isinstance(flags, Mapping):
-            raise SpecError(f"flags must be a mapping of names to values, found {flags!r}", path=("flags",))
-        system = cls(**{**data, "flags": {}})
-        typed = {name: system.read_fixed(name, value) for name, value in flags.items()}
-        return cls(**{**data, "flags": typed})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the section that :meth:`from_dict` reads back."""
-        section: dict[str, Any] = {"model": self.model}
-        if self.draft_model:
-            section["draft_model"] = self.draft_model
-        return section | ({"flags": dict(self.flags)} if self.flags else {})
-
-    @property
-    def table(self) -> FlagTable:
-        """The engine's flags."""
-        return table(self.name)
-
-    def read_fixed(self, name: str, value: Any) -> Any:
-        """Return the value of a flag that is the same in every configuration, read as its kind says."""
-        flag = self.table.flags.get(name)
-        if flag is None:
-            text, hint = self._unknown(name)
-            raise SpecError(text, path=("flags", name), at_key=True, hint=hint)
-        if isinstance(value, str) and flag.kind in ("toggle", "switch"):
-            value = {"true": True, "false": False}.get(value, value)
-        if isinstance(value, str) and flag.kind in ("int", "float"):
-            from autotune.core.parameter.base import read_number
-
-            number = read_number(value)
-            value = value if number is None else number
-        problem = flag.refuses(value)
-        if problem:
-            raise SpecError(f"{name} {problem}", path=("flags", name))
-        return value
-
-    def parameters(self) -> tuple[str, ...]:
-        """Return the parameters that configurations may have."""
-        return (*self.translated, *self.aliases, *self.table.flags)
-
-    def _unknown(self, name: str) -> tuple[str, str]:
-        known = self.parameters()
-        text = f"{name!r} is no flag of {self.name} {self.table.version}"
-        hint = did_you_mean(name, known) or f"`autotune flags {self.name}` lists them"
-        return text, hint
-
-    def translate(self, settings: Settings) -> Settings:
-        """Return the settings with the parameters of :attr:`translated` as flags of the engine."""
-        return settings
-
-    def rules(self, config: Config) -> str:
-        """Return why the engine would refuse this combination of valid values; empty if it would not."""
-        return ""
-
-    def settings(self, config: Mapping[str, Any]) -> Settings:
-        """Return the engine's settings of a configuration, fixed flags included."""
-        renamed = {self.aliases.get(name, name): value for name, value in config.items()}
-        return self.translate({**self.flags, **renamed})
-
-    def check(self, config: Config) -> Failure | None:
-        """Return why a configuration cannot be launched (``rejected_flags``), or ``None``."""
-        for name in config:
-            if name not in self.parameters():
-                text, hint = self._unknown(name)
-                return Failure(Cause.REJECTED_FLAGS, f"{text}; {hint}")
-        for name, value in self.settings(config).items():
-            flag = self.table.flags.get(name)
-            problem = "is no flag" if flag is None else flag.refuses(value)
-            if problem:
-                return Failure(Cause.REJECTED_FLAGS, f"{name} {problem}")
-        rule = self.rules(config)
-        return Failure(Cause.REJECTED_FLAGS, rule) if rule else None
-
-    def deploy(self, config: Config) -> list[str]:
-        """Return the command line that serves a configuration, as a list of arguments."""
-        words = [*self.program, *(word.format(model=self.model) for word in self.model_words)]
-        return words + self.flag_words(self.settings(config))
-
-    def flag_words(self, settings: Settings) -> list[str]:
-        """Return the words of the settings, in the order of the configuration."""
-        return [word for name, value in settings.items() for word in self.flag(name).words(value)]
-
-    def flag(self, name: str) -> Flag:
-        """Return one of the engine's flags."""
-        return self.table.flags[name]
-
-    def files(self, config: Config) -> dict[str, str]:
-        """Return configuration files that the command reads, by name; most engines need none."""
-        return {}
-
-    def batch_size(self, config: Config) -> int:
-        """Return how many requests may be under way at once; a server queues them itself."""
-        return 1
-
-    def resources(self, config: Config) -> dict[str, float]:
-        """Return what a configuration occupies: the GPUs of its parallel degrees."""
-        count = 1
-        for name in self.gpus:
-            count *= int(config.get(name, self.flags.get(self.aliases.get(name, name), 1)))
-        return {"cpus": 1.0, "gpus": float(count)} if self.gpus else {"cpus": 1.0}
-
-    # -- launching: not there yet ------------------------------------------------------------------
+    package: ClassVar[str] = ""  # distribution whose version is the engine's
+    port_words: ClassVar[tuple[str, ...]] = ("--host", "{host}", "--port", "{port}")
+    asked: ClassVar[Asked] = Asked()
+    exact: ClassVar[Mapping[str, Any]] = {"ignore_eos": True}  # makes a request produce all its tokens
+    not_launched: ClassVar[str] = ""  # why an engine is planned only
 
     def prepare(self, log: Callable[[str], None]) -> None:
-        """Refuse: these engines are planned, not yet launched.
+        """Check that the engine and its model are there, and make the model ``tiny``.
 
         Raises:
-            EnvironmentProblem: Always.
+            EnvironmentProblem: The engine cannot be launched here, or a file is missing.
         """
-        raise EnvironmentProblem(
-            f"{self.name} cannot be measured yet: its configurations are checked and their commands printed",
-            hint="`autotune check FILE` shows them; `system: {use: transformers}` is measured",
-        )
+        if self.not_launched:
+            raise EnvironmentProblem(
+                f"{self.name} cannot be measured: {self.not_launched}",
+                hint="`autotune check FILE` checks its configurations and prints their commands",
+            )
+        program = (self.program or self.own_program)[0]
+        if shutil.which(os.path.expanduser(program)) is None:
+            raise EnvironmentProblem(
+                f"{self.name} needs {program!r}, which is not on this machine",
+                hint="say where it is, `system: {program: /path/to/it}`: the program"
+                + (f", or the Python that has {self.package}" if self.package else ""),
+            )
+        if self.package and self.runs_python and not self.version():
+            raise EnvironmentProblem(
+                f"{program} has no {self.package}", hint=f"{program} -m pip install {self.package}"
+            )
+        if TINY in (self.model, self.draft_model):
+            ensure_tiny(log)
+        for path in (self.model, self.draft_model):
+            local = path.startswith(("/", "./", "../", "~")) and "{" not in path
+            if local and not Path(path).expanduser().exists():
+                raise EnvironmentProblem(f"no such file or folder: {path}")
 
     def prepare_node(self) -> None:
-        """Do nothing: the engines find their models themselves."""
+        """Make ``tiny`` on a node that does not have it."""
+        if TINY in (self.model, self.draft_model):
+            ensure_tiny(lambda _: None)
+
+    def tiny(self, *, draft: bool = False) -> str:
+        """Return the model ``tiny`` in the form that the engine loads: a folder of safetensors."""
+        pair = tiny_files().pair
+        return str(pair.draft if draft else pair.target)
+
+    def resolved(self) -> Self:
+        """Return the system with its models as paths that the engine can open from any folder."""
+        changes: dict[str, Any] = {}
+        for key, draft in (("model", False), ("draft_model", True)):
+            path = getattr(self, key)
+            if path == TINY:
+                changes[key] = self.tiny(draft=draft)
+            elif path.startswith("~") or (path and Path(path).exists()):
+                changes[key] = absolute(path, Path())
+        if self.program and self.program[0].startswith("~"):
+            changes["program"] = (absolute(self.program[0], Path()), *self.program[1:])
+        return replace(self, **changes) if changes else self
 
     def command(self, config: Config, scratch: Path) -> Command:
-        """Return the process that serves a configuration."""
-        return Command(tuple(self.deploy(config)))
+        """Return the process that serves a configuration, on a port that is free now."""
+        here = self.resolved()
+        port = free_port()
+        for name, text in here.files(config).items():
+            (scratch / name).write_text(text, encoding="utf-8")
+        argv = here.launch_words(config, port)
+        here.launch(config, port).write(scratch)
+        env = here.launch_environment(config, port)
+        key = json.dumps([here.launch_words(config, 0), here.launch_environment(config, 0)])
+        if here.memory_limit:
+            argv = ["prlimit", f"--data={here.memory_limit}", "--", *argv]
+        return Command(tuple(argv), env, reuse=key if self.reuse else "")
+
+    def launch_words(self, config: Config, port: int) -> list[str]:
+        """Return the words of the command, with where to listen."""
+        words = [*self.start_words(), *self.flag_words(self.settings(config))]
+        return words + [word.format(host=HOST, port=port) for word in self.port_words]
+
+    def launch_environment(self, config: Config, port: int) -> dict[str, str]:
+        """Return the variables on top of the worker's allow-list."""
+        return {"PYTHONUNBUFFERED": "1", **self.environment(config)}
+
+    def launch(self, config: Config, port: int) -> Launch:
+        """Return how the server on a port is asked."""
+        asked = self.asked
+        return Launch(
+            url=f"http://{HOST}:{port}",
+            ready=asked.ready,
+            path=asked.path,
+            body={**self.exact, **self.request_fields(config)},
+            tokenize=asked.tokenize,
+            prometheus=asked.prometheus,
+        )
+
+    def request_fields(self, config: Config) -> dict[str, Any]:
+        """Return the parameters that are no flags but fields of every request."""
+        return {}
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
-        """Refuse, as :meth:`prepare` does."""
-        self._refuse()
+        """Wait until the server answers a first request and return its driver.
+
+        Raises:
+            NotReady: It does not answer yet.
+            AttemptFailed: It cannot answer.
+        """
+        endpoint, found = wait_ready(scratch, deadline)
+        facts = {"engine": self.name, "version": self.version(), "served_model": endpoint.model, **found}
+        facts |= self.engine_facts(endpoint.url, scratch)
+        return EndpointDriver(endpoint, facts, root_process(scratch))
+
+    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+        """Return what the engine itself tells: its build, the settings that hold."""
+        return {}
+
+    def version(self) -> str:
+        """Return the version of the engine's package in the interpreter given; empty if it is not known."""
+        if not self.package:
+            return ""
+        if not self.runs_python:
+            try:
+                return own_version(self.package)
+            except PackageNotFoundError:
+                return ""
+        code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+        try:
+            done = subprocess.run(
+                [os.path.expanduser(self.program[0]), "-c", code, self.package],
+                capture_output=True, text=True, timeout=_VERSION_S, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.strip()
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
-        """Refuse, as :meth:`prepare` does."""
-        self._refuse()
+        """Return why the server died, from its exit code and its log."""
+        return diagnose(exit_code, log)
 
-    def _refuse(self) -> NoReturn:
-        self.prepare(lambda _: None)
-        raise AssertionError("prepare() always raises")
+
+def told(url: str, path: str) -> Any:
+    """Return what a server answers to a GET, ``None`` where it has no such path."""
+    try:
+        return ask(url, path, timeout=5.0)
+    except Refused:
+        return None

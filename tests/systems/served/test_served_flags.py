@@ -160,10 +160,21 @@ def test_sections_read_back():
     assert build_system({"use": "vllm", **system.to_dict()}) == system
 
 
-def test_engines_that_are_not_measured_yet_say_so_before_anything_runs():
-    system = build_system({"use": "vllm", "model": "m"})
-    with pytest.raises(EnvironmentProblem, match="vllm cannot be measured yet"):
-        system.prepare(print)
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"use": "onnxruntime", "model": "m"}, "onnxruntime cannot be measured: ONNX Runtime has no server"),
+        ({"use": "triton", "model": "m"}, "triton cannot be measured: Triton's protocol"),
+        ({"use": "vllm", "model": "m", "program": "/no/vllm"}, "vllm needs '/no/vllm'"),
+        ({"use": "vllm", "model": "m", "program": sys.executable}, "has no vllm"),
+        ({"use": "llama_cpp", "model": "/no/such.gguf", "program": "/bin/true"}, "no such file or folder"),
+        ({"use": "openvino", "model": "m"}, "needs a Python that has openvino-genai, or ovms"),
+    ],
+)
+def test_what_cannot_be_launched_is_said_before_anything_runs(section, said, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(EnvironmentProblem, match=said):
+        build_system(section).prepare(print)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""A few JSON requests to a server that is being launched: is it ready, what does it serve, what is it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+_LONGEST = 8 << 20  # bytes of an answer: a server's facts and one short completion are far below
+
+
+class Refused(Exception):
+    """Say that there is no usable answer.
+
+    Args:
+        status: Of HTTP; 0 where there was no answer at all.
+        text: What the server said, or what went wrong.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"HTTP {status}: {text}" if status else text)
+        self.status = status
+        self.text = text
+
+
+def ask(
+    url: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 5.0,
+) -> Any:
+    """Return the answer to a GET, or to a POST of ``body``: parsed JSON, or text that is none.
+
+    Args:
+        url: Scheme, host and port; a path in it comes before ``path``.
+        path: With its leading slash.
+        body: Sent as JSON.
+        headers: On top of the content type.
+        timeout: Seconds for each wait on the socket.
+
+    Raises:
+        Refused: There is no answer, or its status is not 200.
+    """
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=max(0.01, timeout))
+    data = None if body is None else json.dumps(body)
+    sent = {"Content-Type": "application/json", "Connection": "close", **(headers or {})}
+    try:
+        connection.request("GET" if data is None else "POST", parts.path.rstrip("/") + path, data, sent)
+        response = connection.getresponse()
+        text = response.read(_LONGEST).decode("utf-8", errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        raise Refused(0, f"{type(error).__name__}: {error}") from None
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise Refused(response.status, _message(text))
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _message(text: str) -> str:
+    """Return the message inside an error of the OpenAI form, or the text itself, on one line."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = text
+    for key in ("error", "message", "detail"):
+        if isinstance(found, Mapping) and key in found:
+            found = found[key]
+    return " ".join(str(found).split())[:400]

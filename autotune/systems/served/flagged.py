@@ -1,0 +1,210 @@
+"""What all served engines share: a configuration becomes a command line by way of the engine's flag table.
+
+How the command is launched, found ready and diagnosed is in :mod:`autotune.systems.served.system`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from autotune.core.measurement import Cause, Failure
+from autotune.core.trial import Config
+from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
+from autotune.systems.served.flags import Flag, FlagTable, plain, table
+from autotune.systems.served.section import locate, read_env, read_program, read_size, read_truth
+
+Settings = dict[str, Any]
+"""Values by name of a flag, after the parameters of ours were translated."""
+
+
+@dataclass(frozen=True)
+class FlaggedEngine:
+    """Turn configurations into the command line of one engine.
+
+    A parameter is a flag of the engine by its own name (``max_num_seqs`` for ``--max-num-seqs``), or one of
+    the names that mean the same for every engine (``tensor_parallel``, ``draft_length`` ...), which
+    ``aliases`` and :meth:`translate` map to flags. The value ``auto`` leaves a flag out where the engine
+    decides by itself.
+
+    Args:
+        model: Folder, file or hub name, as the engine takes it.
+        draft_model: The same for the model that drafts.
+        flags: Flags that every configuration has, by name.
+        program: What is run instead of the engine's own program: another path to it, or the Python that has
+            the engine. With its first arguments where it needs any.
+        env: Variables of the server's environment, of those in ``env_names``.
+        memory_limit: Most bytes of data memory per process, 0 without a limit.
+        reuse: Keep the server for the next trial where that one launches it the same way.
+    """
+
+    name: ClassVar[str]
+    own_program: ClassVar[tuple[str, ...]]
+    model_words: ClassVar[tuple[str, ...]] = ("{model}",)
+    aliases: ClassVar[Mapping[str, str]] = {}
+    translated: ClassVar[tuple[str, ...]] = ()  # parameters of ours that translate() understands
+    gpus: ClassVar[tuple[str, ...]] = ()  # parameters whose product is the number of GPUs
+    variables: ClassVar[Mapping[str, str]] = {}  # parameters that are variables of the environment
+    env_names: ClassVar[tuple[str, ...]] = ()  # variables that a study may set; one may end in *
+
+    model: str
+    draft_model: str = ""
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    program: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    memory_limit: int = 0
+    reuse: bool = False
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Build from the ``system`` section (without ``use``).
+
+        Raises:
+            SpecError: A key is unknown, the model is missing or a fixed flag is not one of the engine.
+        """
+        refuse_unknown_keys(data, [item.name for item in fields(cls)], f"a {cls.name} system")
+        model = data.get("model")
+        if not isinstance(model, str) or not model:
+            raise SpecError(f"a {cls.name} system needs a model, found {model!r}", path=("model",))
+        flags = data.get("flags", {})
+        if not isinstance(flags, Mapping):
+            raise SpecError(f"flags must be a mapping of names to values, found {flags!r}", path=("flags",))
+        items = {
+            **data,
+            "program": read_program(data.get("program", ())),
+            "env": read_env(data.get("env", {}), cls.name, cls.env_names),
+            "memory_limit": read_size(data.get("memory_limit", 0), "memory_limit"),
+            "reuse": read_truth(data.get("reuse", False), "reuse"),
+        }
+        system = cls(**{**items, "flags": {}})
+        typed = {name: system.read_fixed(name, value) for name, value in flags.items()}
+        return cls(**{**items, "flags": typed})
+
+    @staticmethod
+    def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Return a study file's section with paths that start at the file's folder made absolute."""
+        return locate(section, folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section that :meth:`from_dict` reads back."""
+        section: dict[str, Any] = {"model": self.model}
+        if self.draft_model:
+            section["draft_model"] = self.draft_model
+        more: dict[str, Any] = {
+            "flags": dict(self.flags),
+            "program": list(self.program),
+            "env": dict(self.env),
+            "memory_limit": f"{self.memory_limit} B" if self.memory_limit else "",
+            "reuse": self.reuse,
+        }
+        return section | {key: value for key, value in more.items() if value}
+
+    @property
+    def runs_python(self) -> bool:
+        """Whether the program given is a Python interpreter that has the engine."""
+        return bool(self.program) and Path(self.program[0]).name.startswith("python")
+
+    @property
+    def table(self) -> FlagTable:
+        """The engine's flags."""
+        return table(self.name)
+
+    def read_fixed(self, name: str, value: Any) -> Any:
+        """Return the value of a flag that is the same in every configuration, read as its kind says."""
+        flag = self.table.flags.get(name)
+        if flag is None:
+            text, hint = self._unknown(name)
+            raise SpecError(text, path=("flags", name), at_key=True, hint=hint)
+        if isinstance(value, str) and flag.kind in ("toggle", "switch"):
+            value = {"true": True, "false": False}.get(value, value)
+        if isinstance(value, str) and flag.kind in ("int", "float"):
+            from autotune.core.parameter.base import read_number
+
+            number = read_number(value)
+            value = value if number is None else number
+        problem = flag.refuses(value)
+        if problem:
+            raise SpecError(f"{name} {problem}", path=("flags", name))
+        return value
+
+    def parameters(self) -> tuple[str, ...]:
+        """Return the parameters that configurations may have."""
+        return (*self.translated, *self.aliases, *self.variables, *self.table.flags)
+
+    def _unknown(self, name: str) -> tuple[str, str]:
+        known = self.parameters()
+        text = f"{name!r} is no flag of {self.name} {self.table.version}"
+        hint = did_you_mean(name, known) or f"`autotune flags {self.name}` lists them"
+        return text, hint
+
+    def translate(self, settings: Settings) -> Settings:
+        """Return the settings with the parameters of :attr:`translated` as flags of the engine."""
+        return settings
+
+    def rules(self, config: Config) -> str:
+        """Return why the engine would refuse this combination of valid values; empty if it would not."""
+        return ""
+
+    def settings(self, config: Mapping[str, Any]) -> Settings:
+        """Return the engine's settings of a configuration, fixed flags included."""
+        launched = {name: value for name, value in config.items() if name not in self.variables}
+        renamed = {self.aliases.get(name, name): value for name, value in launched.items()}
+        return self.translate({**self.flags, **renamed})
+
+    def check(self, config: Config) -> Failure | None:
+        """Return why a configuration cannot be launched (``rejected_flags``), or ``None``."""
+        for name in config:
+            if name not in self.parameters():
+                text, hint = self._unknown(name)
+                return Failure(Cause.REJECTED_FLAGS, f"{text}; {hint}")
+        for name, value in self.settings(config).items():
+            flag = self.table.flags.get(name)
+            problem = "is no flag" if flag is None else flag.refuses(value)
+            if problem:
+                return Failure(Cause.REJECTED_FLAGS, f"{name} {problem}")
+        rule = self.rules(config)
+        return Failure(Cause.REJECTED_FLAGS, rule) if rule else None
+
+    def deploy(self, config: Config) -> list[str]:
+        """Return the command line that serves a configuration, as a list of arguments."""
+        words = [*self.start_words(), *self.flag_words(self.settings(config))]
+        return [*env_words(self.environment(config)), *words]
+
+    def start_words(self) -> list[str]:
+        """Return the words before any flag: the program and the model."""
+        return [*(self.program or self.own_program), *(w.format(model=self.model) for w in self.model_words)]
+
+    def environment(self, config: Config) -> dict[str, str]:
+        """Return the variables that a configuration sets, the fixed ones included."""
+        set_here = {name: plain(config[name]) for name in self.variables if name in config}
+        return {**self.env, **{self.variables[name]: value for name, value in set_here.items()}}
+
+    def flag_words(self, settings: Settings) -> list[str]:
+        """Return the words of the settings, in the order of the configuration."""
+        return [word for name, value in settings.items() for word in self.flag(name).words(value)]
+
+    def flag(self, name: str) -> Flag:
+        """Return one of the engine's flags."""
+        return self.table.flags[name]
+
+    def files(self, config: Config) -> dict[str, str]:
+        """Return configuration files that the command reads, by name; most engines need none."""
+        return {}
+
+    def batch_size(self, config: Config) -> int:
+        """Return how many requests may be under way at once; a server queues them itself."""
+        return 1
+
+    def resources(self, config: Config) -> dict[str, float]:
+        """Return what a configuration occupies: the GPUs of its parallel degrees."""
+        count = 1
+        for name in self.gpus:
+            count *= int(config.get(name, self.flags.get(self.aliases.get(name, name), 1)))
+        return {"cpus": 1.0, "gpus": float(count)} if self.gpus else {"cpus": 1.0}
+
+
+def env_words(variables: Mapping[str, str]) -> list[str]:
+    """Return the words that run a command with variables: ``env NAME=VALUE``, or none."""
+    return ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []

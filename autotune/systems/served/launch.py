@@ -1,0 +1,111 @@
+"""What a launch leaves in the attempt's folder, so that whoever waits for the server can find it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HOST = "127.0.0.1"
+LAUNCH = "launch.json"
+PROCESS = "process.json"
+"""Written by the worker once the process runs: ``pid`` and ``supervisor``."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Describe how a launched server is to be asked; the same fields as :class:`Endpoint` where they agree.
+
+    Args:
+        url: Scheme, host and port.
+        model: Name that requests give; empty to take what the server lists first.
+        ready: Path that answers 200 once the server takes requests.
+        path: Of the streaming interface.
+        body: Fields of every request.
+        tokenize: Path that turns text into tokens; empty where there is none.
+        prometheus: Path of the server's counters; empty where there are none.
+        ours: Whether the process that listens must be one that we launched.
+    """
+
+    url: str
+    model: str = ""
+    ready: str = "/health"
+    path: str = "/v1/completions"
+    body: Mapping[str, Any] = field(default_factory=dict)
+    tokenize: str = ""
+    prometheus: str = ""
+    ours: bool = True
+
+    def write(self, folder: Path) -> None:
+        """Keep it in the attempt's folder."""
+        (folder / LAUNCH).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Launch:
+        """Read what :meth:`write` kept."""
+        return cls(**json.loads((folder / LAUNCH).read_text(encoding="utf-8")))
+
+    @property
+    def port(self) -> int:
+        """The port that the server listens on."""
+        return int(self.url.rpartition(":")[2])
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on now.
+
+    Somebody may take it before the server does; that shows in the server's log, or by :func:`listens`, and
+    is the world's fault.
+    """
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def root_process(folder: Path) -> int | None:
+    """Return the process id that the worker noted, or ``None`` where nothing was launched."""
+    path = folder / PROCESS
+    return int(json.loads(path.read_text(encoding="utf-8"))["pid"]) if path.exists() else None
+
+
+def tree(root: int) -> list[psutil.Process]:
+    """Return a process and all below it; empty once it is gone."""
+    try:
+        process = psutil.Process(root)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def listens(root: int, port: int) -> bool:
+    """Return whether the process or one below it listens on a port of this machine."""
+    for process in tree(root):
+        try:
+            found = process.net_connections(kind="tcp")
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue  # it ended, or it changed its user
+        if any(item.status == psutil.CONN_LISTEN and item.laddr.port == port for item in found):
+            return True
+    return False
+
+
+def memory_peak(root: int) -> int:
+    """Return the highest resident memory of the process and all below it, in bytes.
+
+    The sum of what each reached (``VmHWM``), at different moments perhaps and with shared pages counted in
+    each: an upper bound that needs no sampling beside the load.
+    """
+    total = 0
+    for process in tree(root):
+        try:
+            text = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue  # it ended between the look and the reading
+        line = next((line for line in text.splitlines() if line.startswith("VmHWM:")), "VmHWM: 0 kB")
+        total += int(line.split()[1]) * 1024
+    return total

@@ -1,0 +1,123 @@
+"""Read the keys of a ``system`` section that say how an engine is launched."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autotune.core.units import parse_quantity
+from autotune.errors import SpecError
+
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+_PATHS = ("./", "../", "~/")
+_EVERYWHERE = (
+    "CUDA_VISIBLE_DEVICES",
+    "HF_HUB_OFFLINE",
+    "KMP_*",
+    "MALLOC_*",
+    "NCCL_*",
+    "OMP_*",
+    "TOKENIZERS_*",
+)
+"""Variables that any engine may be given beside its own."""
+
+
+def read_program(value: Any, key: str = "program") -> tuple[str, ...]:
+    """Return a program with its first arguments, from a text or a list of texts.
+
+    Raises:
+        SpecError: It is neither.
+    """
+    words = [value] if isinstance(value, str) else value
+    listed = isinstance(words, Sequence) and all(isinstance(word, str) and word for word in words)
+    if not listed or any("\0" in word or "\n" in word for word in words):
+        raise SpecError(f"{key} must be a program or a list of words, found {value!r}", path=(key,))
+    return tuple(words)
+
+
+def read_env(value: Any, system: str, allowed: Sequence[str]) -> dict[str, str]:
+    """Return variables of the environment.
+
+    Args:
+        value: Mapping of names to texts.
+        system: Its name, for errors.
+        allowed: Names it may set beside those of every engine; one may end in ``*``.
+
+    Raises:
+        SpecError: A name is not allowed, sounds like a secret, or a value is no plain text.
+    """
+    if not isinstance(value, Mapping):
+        raise SpecError(f"env must be a mapping of names to values, found {value!r}", path=("env",))
+    known = (*allowed, *_EVERYWHERE)
+    found = {}
+    for name, text in value.items():
+        if _SECRET.search(str(name)):
+            raise SpecError(
+                f"{name} sounds like a secret, and a study file is shown and stored",
+                path=("env", str(name)),
+                at_key=True,
+                hint="log in on the machine itself instead",
+            )
+        if not any(
+            name == item or (item.endswith("*") and str(name).startswith(item[:-1])) for item in known
+        ):
+            raise SpecError(
+                f"{system} may not be given {name!r}; allowed: {', '.join(known)}",
+                path=("env", str(name)),
+                at_key=True,
+            )
+        if isinstance(text, Mapping | list) or re.search(r"[\0\n]", str(text)):
+            raise SpecError(f"{name} must be text on one line, found {text!r}", path=("env", str(name)))
+        found[str(name)] = str(text)
+    return found
+
+
+def absolute(path: str, folder: Path) -> str:
+    """Return a path that begins with ``.`` or ``~`` as an absolute one; relative ones start at a folder.
+
+    Links are kept: the Python of a virtual environment is a link to one that is not.
+    """
+    return os.path.abspath(folder / Path(path).expanduser())
+
+
+def locate(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a section whose models and program are absolute where they begin like a path."""
+    found = dict(section)
+    for key in ("model", "draft_model"):
+        value = found.get(key)
+        if isinstance(value, str) and value.startswith(_PATHS):
+            found[key] = absolute(value, folder)
+    for key in ("program", "command"):
+        words = [found[key]] if isinstance(found.get(key), str) else found.get(key)
+        if isinstance(words, Sequence) and words and str(words[0]).startswith(_PATHS):
+            found[key] = [absolute(str(words[0]), folder), *words[1:]]
+    return found
+
+
+def read_size(value: Any, key: str) -> int:
+    """Return a number of bytes from ``2 GiB``; 0 stays 0.
+
+    Raises:
+        SpecError: It is no size.
+    """
+    if value in (0, "0"):
+        return 0
+    try:
+        return int(parse_quantity(value, dimension="size").value)
+    except SpecError as error:
+        raise SpecError(error.message, path=(key,), hint=error.hint) from None
+
+
+def read_truth(value: Any, key: str) -> bool:
+    """Return a truth value from ``true`` or ``false``.
+
+    Raises:
+        SpecError: It is neither.
+    """
+    found = {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+    if not isinstance(found, bool):
+        raise SpecError(f"{key} takes true or false, found {value!r}", path=(key,))
+    return found

@@ -1,0 +1,97 @@
+"""``model: tiny`` of a served engine: the small trained pair, as a folder and as GGUF.
+
+The same recipe as the ``transformers`` system's own, with heads of 32 dimensions: vLLM's attention on CPUs
+knows no 24.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autotune.errors import EnvironmentProblem, Interrupted
+from autotune.systems.gguf import write_gguf
+from autotune.systems.transformers.make_model import TARGET, ModelPaths, Shape, made_model, make_model
+
+TINY = "tiny"
+"""Name of the model that is trained here, where none can be downloaded."""
+
+SHAPE = replace(TARGET, heads=6)
+
+
+@dataclass(frozen=True)
+class TinyFiles:
+    """Where the pair lies, in both forms.
+
+    Args:
+        pair: Folders of safetensors.
+    """
+
+    pair: ModelPaths
+
+    def gguf(self, kind: str, *, draft: bool = False) -> Path:
+        """Return the GGUF file with weights of a type: ``F16`` or ``Q8_0``."""
+        return self.pair.target.parent / f"{'draft' if draft else 'target'}-{kind}.gguf"
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is made: the file that is written last is there."""
+        return self.gguf("F16", draft=True).exists()
+
+
+def tiny_files(folder: Path | None = None, target: Shape = SHAPE) -> TinyFiles:
+    """Return where the pair is kept, whether it is made or not; loads no torch."""
+    return TinyFiles(made_model(folder, target=target))
+
+
+def make_tiny_files(folder: Path | None = None, target: Shape = SHAPE) -> TinyFiles:
+    """Return the pair, trained and converted now if it is not cached. Loads torch where it is not."""
+    files = tiny_files(folder, target)
+    if files.complete:
+        return files
+    make_model(folder, target=target, log=lambda line: print(line, flush=True))  # noqa: T201 - its caller reads
+    home = files.pair.target.parent
+    with (home.parent / f"{home.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits here and then finds the files made
+        if not files.complete:
+            write_gguf(files.pair.target, files.gguf("Q8_0"), "Q8_0")
+            write_gguf(files.pair.target, files.gguf("F16"))
+            write_gguf(files.pair.draft, files.gguf("F16", draft=True))
+    return files
+
+
+def ensure_tiny(log: Callable[[str], None]) -> None:
+    """Make the pair in a process of its own, which keeps torch out of this one.
+
+    Args:
+        log: Shows progress, a line at a time.
+
+    Raises:
+        EnvironmentProblem: It could not be made; says what went wrong.
+        Interrupted: The user stopped it.
+    """
+    if tiny_files().complete:
+        return
+    argv = [sys.executable, "-u", "-m", "autotune.systems.served.tiny"]
+    lines: list[str] = []
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if line.startswith(("training", "target:", "draft:", "model made")):
+                log(line.rstrip())
+    if process.returncode in (-2, 130):
+        raise Interrupted("stopped while the model was being made", hint="the same command begins it again")
+    if process.returncode:
+        raise EnvironmentProblem(
+            "the small model could not be made:\n  " + "\n  ".join(lines[-10:]),
+            hint="pip install 'autotune-inference[transformers]' trains it, or name a model of your own",
+        )
+
+
+if __name__ == "__main__":
+    make_tiny_files()
