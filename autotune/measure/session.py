@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import Cause, Estimate
 from autotune.core.request import Request, RequestRecord
 from autotune.measure.batch import Batch
 from autotune.measure.corpus import fingerprint
@@ -30,7 +30,7 @@ from autotune.measure.steady_state import MOST_BATCHES, MOST_TIME, is_steady
 from autotune.measure.validity import rate_of, reasons
 from autotune.measure.workload import Workload
 
-_GROWTH = 1.25  # between looks at the interval: a run is at most a quarter longer than needed
+GROWTH = 1.25  # between looks at the interval: a run is at most a quarter longer than needed
 _SLOWER = 1.25  # the next batch may take this much longer than any before it
 
 
@@ -55,12 +55,14 @@ class Measured:
         records: Of the measured requests, in the order they ran; warm-up is not among them.
         facts: Counts, warm-up, why the run ended: plain JSON data.
         invalid: Reasons not to believe the metrics; empty for a valid measurement.
+        cause: Of the first reason: who is to blame, and so whether to measure again.
     """
 
     metrics: Mapping[str, Estimate]
     records: list[RequestRecord]
     facts: Mapping[str, Any] = field(default_factory=dict)
     invalid: tuple[str, ...] = ()
+    cause: Cause = Cause.INVALID_MEASUREMENT
 
 
 def measure(
@@ -156,7 +158,7 @@ class _Run:
                 if done >= look:
                     if self.half_width(goal, seed) <= workload.precision:
                         return "precision"
-                    look = math.ceil(done * _GROWTH)
+                    look = math.ceil(done * GROWTH)
                 if workload.requests is not None and done * self.batch_size >= workload.requests:
                     return "requests"
                 if self.clock() - start >= workload.time * 1e9:

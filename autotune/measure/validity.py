@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autotune.core.request import Request, RequestRecord
 from autotune.measure.batch import Batch
@@ -106,20 +107,34 @@ def clock(batches: Sequence[Batch]) -> str:
 def drift(batches: Sequence[Batch]) -> str:
     """Return a reason if the output rate rose or fell through the run."""
     rates = np.array([rate_of(batch) for batch in batches if batch.answered and batch.seconds > 0])
-    if len(rates) > _MOST_PAIRS:
-        rates = np.array([part.mean() for part in np.array_split(rates, _MOST_PAIRS)])
-    n = len(rates)
-    if n < 3:
-        return ""
-    first, second = np.triu_indices(n, 1)
-    steps = rates[second] - rates[first]
-    change = float(np.median(steps / (second - first))) * (n - 1) / float(np.median(rates))
-    trend = abs(float(np.sign(steps).sum()))
-    # Kendall's normal approximation with continuity correction; two-sided.
-    z = max(trend - 1, 0) / math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    if abs(change) <= MOST_DRIFT or math.erfc(z / math.sqrt(2)) >= _ACCIDENT:
+    change = trend(rates, MOST_DRIFT)
+    if change is None:
         return ""
     return f"the output rate drifted by {change:+.0%} during the run, at most {MOST_DRIFT:.0%} may"
+
+
+def trend(values: NDArray[np.float64], most: float) -> float | None:
+    """Return by which share of its median a series changed from start to end (Theil-Sen).
+
+    Args:
+        values: In the order they were measured.
+        most: Share that is allowed.
+
+    Returns:
+        ``None`` for a change that is allowed or, by a Mann-Kendall test, an accident.
+    """
+    if len(values) > _MOST_PAIRS:
+        values = np.array([part.mean() for part in np.array_split(values, _MOST_PAIRS)])
+    n = len(values)
+    if n < 3:
+        return None
+    first, second = np.triu_indices(n, 1)
+    steps = values[second] - values[first]
+    change = float(np.median(steps / (second - first))) * (n - 1) / float(np.median(values))
+    size = abs(float(np.sign(steps).sum()))
+    # Kendall's normal approximation with continuity correction; two-sided.
+    z = max(size - 1, 0) / math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    return change if abs(change) > most and math.erfc(z / math.sqrt(2)) < _ACCIDENT else None
 
 
 def rate_of(batch: Batch) -> float:

@@ -92,7 +92,7 @@ def test_names_units_and_formulas_agree_with_the_table():
         assert metric is not None
         assert estimate.unit == METRICS[metric.name].unit
     for metric in MEASURED:
-        kind = metric.values if hasattr(metric, "values") else metric.amount
+        kind = next(getattr(metric, n) for n in ("values", "events", "parts") if hasattr(metric, n))
         module = __import__(kind.__module__, fromlist=["__doc__"])
         assert "Formula:" in module.__doc__
         assert "Source:" in module.__doc__

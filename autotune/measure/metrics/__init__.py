@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune.core.measurement import Estimate
-from autotune.measure.batch import Batch
-from autotune.measure.metrics.base import Latency, Metric, Rate
+from autotune.measure.batch import Sample
+from autotune.measure.metrics.base import Latency, Metric, Rate, Share
 from autotune.measure.metrics.e2e import E2E
+from autotune.measure.metrics.fluidity import fluidity
 from autotune.measure.metrics.goodput import goodput
 from autotune.measure.metrics.itl import ITL
+from autotune.measure.metrics.phase_rates import DECODE_THROUGHPUT, PREFILL_THROUGHPUT
 from autotune.measure.metrics.throughput import OUTPUT_THROUGHPUT, REQUEST_THROUGHPUT, TOTAL_THROUGHPUT
 from autotune.measure.metrics.tpot import TPOT
 from autotune.measure.metrics.ttft import TTFT
@@ -19,6 +21,8 @@ MEASURED: tuple[Metric, ...] = (
     OUTPUT_THROUGHPUT,
     TOTAL_THROUGHPUT,
     REQUEST_THROUGHPUT,
+    PREFILL_THROUGHPUT,
+    DECODE_THROUGHPUT,
     TTFT,
     ITL,
     TPOT,
@@ -26,24 +30,31 @@ MEASURED: tuple[Metric, ...] = (
 )
 """Metrics that need no limits of the workload."""
 
-__all__ = ["MEASURED", "OUTPUT_THROUGHPUT", "Latency", "Metric", "Rate", "metric_of", "summarize"]
+__all__ = ["MEASURED", "OUTPUT_THROUGHPUT", "Latency", "Metric", "Rate", "Share", "metric_of", "summarize"]
+
+
+def known(limits: RequestLimits | None = None) -> tuple[Metric, ...]:
+    """Return every metric that records tell, with those that need the workload's limits of a request."""
+    limits = limits or RequestLimits()
+    fluid = fluidity(limits)
+    return (*MEASURED, goodput(limits), *(() if fluid is None else (fluid,)))
 
 
 def metric_of(name: str, limits: RequestLimits | None = None) -> Metric | None:
     """Return the metric that yields ``name`` (``ttft.p99``), or ``None`` if records do not tell it."""
-    known = (*MEASURED, goodput(limits or RequestLimits()))
-    return next((m for m in known if name == m.name or name.startswith(f"{m.name}.")), None)
+    return next((m for m in known(limits) if name == m.name or name.startswith(f"{m.name}.")), None)
 
 
 def summarize(
-    batches: Sequence[Batch], seed: int = 0, limits: RequestLimits | None = None
+    samples: Sequence[Sample], seed: int = 0, limits: RequestLimits | None = None
 ) -> dict[str, Estimate]:
-    """Return every metric that the batches' records tell, by name.
+    """Return every metric that the records tell, by name.
 
     Args:
-        batches: Measured batches in the order they ran.
+        samples: Measured batches or windows in the order they ran.
         seed: Of the bootstrap.
         limits: What a request must keep to count for the goodput; the workload's default when not given.
     """
-    known = (*MEASURED, goodput(limits or RequestLimits()))
-    return {name: found for metric in known for name, found in metric.estimates(batches, seed).items()}
+    return {
+        name: found for metric in known(limits) for name, found in metric.estimates(samples, seed).items()
+    }

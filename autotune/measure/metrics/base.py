@@ -1,4 +1,4 @@
-"""The two shapes of metric that follow from the records of requests."""
+"""The shapes of metric that follow from the records of requests, over batches and over windows alike."""
 
 from __future__ import annotations
 
@@ -10,57 +10,82 @@ import numpy as np
 from autotune.core.measurement import Estimate
 from autotune.core.metric import METRICS
 from autotune.core.request import RequestRecord
-from autotune.measure.batch import Batch
+from autotune.measure.batch import Events, Sample
 from autotune.measure.estimate import mean, percentiles, ratio
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Define a metric with one or more values in seconds per request, reported by its statistics.
+    """Define a metric with one or more values per request, reported by its statistics.
 
     Args:
         name: Of the family, a key of :data:`autotune.core.metric.METRICS`.
-        values: Seconds that one answered request contributes; may be empty.
+        values: What one answered request contributes; may be empty.
     """
 
     name: str
     values: Callable[[RequestRecord], Sequence[float]]
 
-    def estimates(self, batches: Sequence[Batch], seed: int = 0) -> dict[str, Estimate]:
+    def estimates(self, samples: Sequence[Sample], seed: int = 0) -> dict[str, Estimate]:
         """Return ``{name.statistic: estimate}``; empty when no request has a value."""
         info = METRICS[self.name]
-        samples = [
-            np.array([x for record in batch.answered for x in self.values(record)], np.float64)
-            for batch in batches
+        groups = [
+            np.array([x for record in sample.answered for x in self.values(record)], np.float64)
+            for sample in samples
         ]
-        if not any(len(x) for x in samples):
+        if not any(len(x) for x in groups):
             return {}
         ranks = [statistic for statistic in info.statistics if statistic.startswith("p")]
         fractions = [int(statistic[1:]) / 100 for statistic in ranks]
-        found = dict(zip(ranks, percentiles(samples, fractions, info.unit, seed), strict=True))
-        found["mean"] = mean(samples, info.unit)
+        found = dict(zip(ranks, percentiles(groups, fractions, info.unit, seed), strict=True))
+        found["mean"] = mean(groups, info.unit)
         return {f"{self.name}.{statistic}": found[statistic] for statistic in info.statistics}
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Define a metric that is an amount per second of the batches' wall-clock time.
+    """Define a metric that is an amount per second of wall-clock time.
 
     Args:
         name: A key of :data:`autotune.core.metric.METRICS`.
-        amount: What one answered request contributes.
+        events: What one request contributes, and when.
+        partial: Whether requests count that were under way when the run ended.
     """
 
     name: str
-    amount: Callable[[RequestRecord], float]
+    events: Events
+    partial: bool = False
 
-    def estimates(self, batches: Sequence[Batch], seed: int = 0) -> dict[str, Estimate]:
+    def estimates(self, samples: Sequence[Sample], seed: int = 0) -> dict[str, Estimate]:
         """Return ``{name: estimate}``; empty when no time passed."""
-        seconds = [batch.seconds for batch in batches]
+        seconds = [sample.seconds for sample in samples]
         if sum(seconds) <= 0:
             return {}
-        amounts = [float(sum(self.amount(record) for record in batch.answered)) for batch in batches]
+        amounts = [sample.flow(self.events, self.partial) for sample in samples]
         return {self.name: ratio(amounts, seconds, METRICS[self.name].unit)}
 
 
-Metric = Latency | Rate
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Define a metric that is a ratio of sums over requests.
+
+    Args:
+        name: A key of :data:`autotune.core.metric.METRICS`.
+        parts: ``(numerator, denominator)`` that one answered request contributes; ``None`` for nothing.
+    """
+
+    name: str
+    parts: Callable[[RequestRecord], tuple[float, float] | None]
+
+    def estimates(self, samples: Sequence[Sample], seed: int = 0) -> dict[str, Estimate]:
+        """Return ``{name: estimate}``; empty when no request has a part."""
+        top, bottom = [], []
+        for sample in samples:
+            parts = [part for record in sample.answered if (part := self.parts(record)) is not None]
+            if parts:
+                top.append(float(sum(a for a, _ in parts)))
+                bottom.append(float(sum(b for _, b in parts)))
+        return {self.name: ratio(top, bottom, METRICS[self.name].unit)} if sum(bottom) > 0 else {}
+
+
+Metric = Latency | Rate | Share

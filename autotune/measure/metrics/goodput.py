@@ -1,8 +1,8 @@
 """Goodput: requests per second that were each fast enough to be of use.
 
-Formula: goodput = count of requests with ttft, tpot and e2e within their limits / sum of the batches' seconds
+Formula: goodput = count of requests with ttft, tpot and e2e within their limits / sum of seconds
 Unit: requests/s, higher is better; the limits are the workload's ``goodput`` (by default ttft <= 1 s,
-tpot <= 100 ms).
+tpot <= 100 ms). A request counts when it is sent: one that is slow cannot leave the window it belongs to.
 Source: Zhong et al., DistServe: disaggregating prefill and decoding for goodput-optimized LLM serving, OSDI
 2024; ``vllm bench serve --goodput``.
 """
@@ -20,11 +20,11 @@ from autotune.measure.workload import RequestLimits
 def goodput(limits: RequestLimits) -> Rate:
     """Return the metric for requests that must keep ``limits``."""
 
-    def counts(record: RequestRecord) -> float:
+    def counts(record: RequestRecord) -> list[tuple[int, float]]:
         bounds = ((ttft, limits.ttft), (tpot, limits.tpot), (e2e, limits.e2e))
         kept = all(
             value <= bound for values, bound in bounds if bound is not None for value in values(record)
         )
-        return float(kept)
+        return [(record.send_ns, float(kept))]
 
     return Rate("goodput", counts)

@@ -1,0 +1,317 @@
+"""Measure a served system: a load is put on its endpoint until the goal is known well enough.
+
+1. A request alone, several times, one after the other: wakes what is lazy (compilation, caches) without a
+   queue that would have to be worked off later, and gives the time of a request without contention.
+2. The load itself begins, and goes on without a break until the end. Its first part is cut off: the Marginal
+   Standard Error Rule (:mod:`.steady_state`) on twenty windows of the output rate and the latency says where.
+3. Windows of what follows are the observations; errors come from their spread (:mod:`.estimate`). Looks at
+   the interval of the goal are taken at times fixed beforehand, each a quarter later than the one before, for
+   the reasons in :mod:`.session`. ``precision``, ``requests``, ``time`` or the deadline end it.
+4. The load goes on until what was sent in the measured time has ended, so that slow requests are in the
+   measurement and nothing is served at a lighter load than the one measured.
+
+An open loop that the system cannot keep up with ends as soon as that is certain, as a valid measurement of
+another kind (:mod:`.overload`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotune.core.endpoint import Endpoint
+from autotune.core.measurement import Cause, Estimate
+from autotune.measure.batch import Window, is_answered
+from autotune.measure.load.base import LoadGenerator, Plan
+from autotune.measure.load_run import LONGEST_STEP_S, STEPS, LoadRun, Watch
+from autotune.measure.metrics import OUTPUT_THROUGHPUT, metric_of, summarize
+from autotune.measure.metrics.errors import error_rate
+from autotune.measure.metrics.goodput import goodput
+from autotune.measure.overload import Overload, between, overload, projected
+from autotune.measure.served_validity import LEAST_REQUESTS, verdict
+from autotune.measure.session import GROWTH, Measured
+from autotune.measure.steady_state import MOST_TIME
+from autotune.measure.workload import Workload
+
+OVERLOAD_SHARE = 0.25  # of the workload's time, the least that a load goes on which is too much
+ALONE_SHARE = 0.1  # of the workload's time for requests that are alone
+LOOK_REQUESTS = 40  # before them a spread may be small for want of the slow ones
+_ALONE_MOST = 9  # requests: the first wakes the system and does not count
+_ALONE_LEAST = 3
+_RESERVE = 1.25  # what is under way at the end may take this much longer than any before it
+
+
+@dataclass(frozen=True)
+class Site:
+    """Say what is measured and by which means.
+
+    Args:
+        generator: Sends the requests.
+        endpoint: Where to.
+        workload: What is sent and when to stop.
+        deadline: Value of ``clock`` in seconds by which all must be over.
+        clock: Monotonic nanoseconds, the clock of the records.
+        watches: Looked at while a load runs.
+        seed: Of the bootstrap.
+        max_error_rate: Share of the requests that may fail in a valid measurement.
+    """
+
+    generator: LoadGenerator
+    endpoint: Endpoint
+    workload: Workload
+    deadline: float
+    clock: Callable[[], int] = time.monotonic_ns
+    watches: Sequence[Watch] = ()
+    seed: int = 0
+    max_error_rate: float = 0.001
+
+    def start(self, stream: str, rate: float | None = None, concurrency: int | None = None) -> LoadRun:
+        """Begin a load."""
+        plan = Plan(self.endpoint, self.workload, rate, concurrency, stream)
+        step_s = min(LONGEST_STEP_S, self.workload.time / STEPS)
+        return LoadRun(self.generator.start(plan), self.clock, step_s, self.watches)
+
+    @property
+    def left_s(self) -> float:
+        """Seconds to the deadline."""
+        return self.deadline - self.clock() / 1e9
+
+
+@dataclass(frozen=True)
+class Alone:
+    """Hold what requests took that were alone.
+
+    Args:
+        seconds: Of each but the first.
+        asked: How many were sent.
+        error: What the last one failed with, if all failed.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    asked: int = 0
+    error: str = ""
+
+    def metrics(self) -> dict[str, Estimate]:
+        """Return the mean as ``idealized_runtime``; empty without at least two."""
+        n = len(self.seconds)
+        if n < 2:
+            return {}
+        mean = math.fsum(self.seconds) / n
+        variance = math.fsum((s - mean) ** 2 for s in self.seconds) / (n - 1)
+        return {"idealized_runtime": Estimate(mean, math.sqrt(variance / n), n, "s")}
+
+
+def measure_served(
+    site: Site, *, goal: str, rate: float | None = None, concurrency: int | None = None
+) -> Measured:
+    """Measure an endpoint under one load until ``goal`` is known to the workload's precision.
+
+    Args:
+        site: What is measured and how.
+        goal: Metric whose interval ends the run; the output throughput stands in for one that records do
+            not tell.
+        rate: Requests per second of an open loop.
+        concurrency: Requests under way at once of a closed loop.
+    """
+    alone = measure_alone(site)
+    if alone.error:
+        return Measured({}, [], {"requests": alone.asked}, (f"no request was answered: {alone.error}",),
+                        Cause.CRASHED_UNDER_LOAD)  # fmt: skip
+    return measure_load(site, alone, goal=goal, rate=rate, concurrency=concurrency)
+
+
+def measure_alone(site: Site) -> Alone:
+    """Send one request after the other for a small share of the time."""
+    run = site.start("warmup", concurrency=1)
+    began = site.clock()
+    longest = began + site.workload.time * ALONE_SHARE * 1e9
+    while not (run.dead or run.load.ended) and site.left_s > 0:
+        count = len(run.records)
+        if count >= _ALONE_MOST or (count >= _ALONE_LEAST and site.clock() >= longest):
+            break
+        run.step()
+    run.stop()
+    answered = [r for r in run.records if is_answered(r)]
+    error = "" if answered else next((r.error for r in run.records if r.error), "none ended in time")
+    answered.sort(key=lambda r: r.send_ns)
+    return Alone([(r.end_ns - r.send_ns) / 1e9 for r in answered[1:]], len(run.records), error)
+
+
+def measure_load(
+    site: Site,
+    alone: Alone,
+    *,
+    goal: str,
+    rate: float | None = None,
+    concurrency: int | None = None,
+    stream: str = "measured",
+) -> Measured:
+    """Measure under one load; what :func:`measure_served` does once the system is awake.
+
+    Args:
+        site: What is measured and how.
+        alone: What requests took without contention.
+        goal: As for :func:`measure_served`.
+        rate: The same.
+        concurrency: The same.
+        stream: Of the random numbers of arrivals and requests.
+    """
+    measuring = _Measuring(site, site.start(stream, rate, concurrency), goal, rate, concurrency or 1)
+    try:
+        measuring.warm_up()
+        measuring.until_known()
+    finally:
+        measuring.run.stop()
+    return measuring.result(alone)
+
+
+class _Measuring:
+    """Keep one measurement while it goes on."""
+
+    def __init__(self, site: Site, run: LoadRun, goal: str, rate: float | None, at_once: int) -> None:
+        self.site, self.run, self.goal, self.rate, self.at_once = site, run, goal, rate, at_once
+        self.steady: bool | None = False
+        self.start_ns = run.start_ns
+        self.end_ns = run.start_ns
+        self.stopped_by = ""
+        self.overload: Overload | None = None
+
+    def warm_up(self) -> None:
+        """Run until the system is steady, or for as long as warm-up may take."""
+        run, workload = self.run, self.site.workload
+        look = 0.0
+        while self._goes_on():
+            run.step()
+            elapsed = (self.site.clock() - run.start_ns) / 1e9
+            if workload.warmup is not None:
+                if len(run.records) >= workload.warmup * self.at_once:
+                    self.steady, self.start_ns = None, self.site.clock()
+                    return
+                continue
+            if elapsed >= look:
+                look = elapsed * GROWTH
+                since = run.steady_since()
+                if since is not None:
+                    self.steady, self.start_ns = True, since
+                    return
+            if elapsed >= MOST_TIME * workload.time and any(is_answered(r) for r in run.records):
+                break
+        # What ends a run this early is judged by all that there is.
+        self.start_ns = run.start_ns if self.stopped_by else self.site.clock()
+
+    def until_known(self) -> None:
+        """Run until something ends the measurement, then until what was sent in it has ended."""
+        run, workload, clock = self.run, self.site.workload, self.site.clock
+        precision = workload.precision
+        look = (clock() - self.start_ns) / 1e9
+        while self._goes_on():
+            run.step()
+            elapsed = (clock() - self.start_ns) / 1e9
+            count = run.count_answered(self.start_ns)
+            if count < LEAST_REQUESTS:
+                continue
+            if elapsed >= look and count >= LOOK_REQUESTS:
+                look = elapsed * GROWTH
+                if self.half_width(self.windows(clock(), unfinished=True)) <= precision:
+                    self.stopped_by = "precision"
+            if workload.requests is not None and count >= workload.requests:
+                self.stopped_by = "requests"
+            if elapsed >= workload.time:
+                self.stopped_by = "time"
+            if self.stopped_by:
+                self._settle()
+                if self.stopped_by == "precision" and self.half_width(self.windows(self.end_ns)) > precision:
+                    self.stopped_by = ""  # the slow ones among the last have ended now, and count
+                    continue
+                return
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait until what was sent so far has ended; what is sent meanwhile is not measured."""
+        self.end_ns = max(self.site.clock(), self.start_ns + 1)
+        if self.overload is None and not self.run.dead:
+            self.run.settle(self.end_ns, self.site.deadline * 1e9)
+
+    def _goes_on(self) -> bool:
+        """Return whether the load goes on; say what ended it."""
+        run = self.run
+        if self.stopped_by:
+            return False
+        if run.dead:
+            self.stopped_by = "errors"
+        elif run.load.ended:
+            self.stopped_by = "end of the trace"
+        elif self.site.left_s <= _RESERVE * run.longest_s:
+            self.stopped_by = "deadline"
+        elif self.rate is not None and self._long_enough() and (found := overload(run.levels)) is not None:
+            self.overload, self.stopped_by = found, "overload"
+        return not self.stopped_by
+
+    def _long_enough(self) -> bool:
+        """Return whether what the system does when it is full could be seen by now."""
+        full = (self.site.clock() - self.run.start_ns) / 1e9 >= OVERLOAD_SHARE * self.site.workload.time
+        return full and self.run.count_answered(self.run.start_ns) >= LEAST_REQUESTS
+
+    def windows(self, end_ns: int, *, unfinished: bool = False) -> list[Window]:
+        """Return the windows up to ``end_ns``; while requests are under way, without the last of them."""
+        start, last = self.start_ns, end_ns
+        if unfinished:  # the quick ones among those sent last would stand for all
+            last -= min(round(self.run.longest_s * 1e9), (end_ns - start) // 2)
+        return self.run.windows(start, max(last, start + 1), self.site.workload.min_batches)
+
+    def half_width(self, windows: Sequence[Window]) -> float:
+        """Return the relative half-width of the goal's 95 % interval, infinite while it is unknown."""
+        found = self._estimate(self.goal, windows) or self._estimate(OUTPUT_THROUGHPUT.name, windows)
+        if found is None or found.sem is None or found.value == 0:
+            return math.inf
+        return 1.96 * found.sem / abs(found.value)
+
+    def _estimate(self, name: str, windows: Sequence[Window]) -> Estimate | None:
+        metric = metric_of(name, self.site.workload.goodput)
+        return None if metric is None else metric.estimates(windows, self.site.seed).get(name)
+
+    def result(self, alone: Alone) -> Measured:
+        """Return what was measured, and whether it is to be believed."""
+        site, run, workload = self.site, self.run, self.site.workload
+        if self.overload is not None:
+            self.start_ns = run.start_ns
+        windows = self.windows(self.end_ns)
+        sent = [r for w in windows for r in w.sent]
+        judged = verdict(windows, sent, site.max_error_rate, self.stopped_by, open_loop=self.rate is not None)
+        if judged.rising and self.overload is None:
+            measured = [level for level in run.levels if self.start_ns <= level.time_ns <= self.end_ns]
+            self.overload = between(measured[0], measured[-1]) if len(measured) > 1 else None
+        metrics = summarize(windows, site.seed, workload.goodput)
+        if self.overload is not None:
+            late = goodput(workload.goodput).estimates(windows[len(windows) // 2 :], site.seed)
+            metrics = projected(metrics, self.overload) | late
+        invalid = judged.reasons if self.overload is None else judged.but_for_the_queue
+        reached = self.half_width(windows)
+        metrics |= {**error_rate(sent), **alone.metrics()}
+        facts: dict[str, Any] = {
+            "windows": len(windows),
+            "window_s": windows[0].seconds,
+            "requests": len(sent),
+            "errors": sum(not is_answered(r) for r in sent),
+            "rate": self.rate,
+            "concurrency": None if self.rate is not None else self.at_once,
+            "seconds": (self.end_ns - self.start_ns) / 1e9,
+            "prompt_tokens": sum(r.prompt_tokens for r in sent if is_answered(r)),
+            "output_tokens": sum(r.output_tokens for r in sent if is_answered(r)),
+            "in_flight_at_end": run.levels[-1].in_flight if run.levels else 0,
+            "slip_p99_s": judged.slip_p99_s,
+            "stopped_by": self.stopped_by,
+            "precision_of": self.goal if self._estimate(self.goal, windows) else OUTPUT_THROUGHPUT.name,
+            "precision": None if math.isinf(reached) else reached,
+            "precision_reached": reached <= workload.precision,
+            "warmup_seconds": (self.start_ns - run.start_ns) / 1e9,
+            "warmup_steady": self.steady,
+            "alone_requests": alone.asked,
+        }
+        if self.overload is not None:
+            facts["overload"] = {"sent": self.overload.sent, "served": self.overload.served,
+                                 "growth": self.overload.growth, "text": str(self.overload)}  # fmt: skip
+        return Measured(metrics, sent, facts, invalid, judged.cause)
