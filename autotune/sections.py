@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from autotune.errors import SpecError, did_you_mean
 from autotune.measure.workload import Workload
 from autotune.spec.load import Check, load_study_file, study_spec_from_dict
 from autotune.spec.study_file import StudySpec
-from autotune.systems.registry import build_system
+from autotune.systems.registry import build_system, locate_system
 
 CHECKS: dict[str, Check] = {
     "system": build_system,
@@ -27,7 +28,8 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     Raises:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
     """
-    return load_study_file(path, overrides, CHECKS, _check_together)
+    spec = load_study_file(path, overrides, CHECKS, _check_together)
+    return replace(spec, system=locate_system(spec.system, Path(path).resolve().parent))
 
 
 def _check_together(spec: StudySpec) -> None:
@@ -45,7 +47,8 @@ def _check_names(spec: StudySpec) -> None:
     """Refuse parameters that the system does not have: each would fail every trial."""
     if not spec.system:
         return
-    known = build_system(spec.system).parameters()
+    system = build_system(spec.system)
+    known = system.parameters()
     for name in spec.space.names:
         if known is not None and name not in known:
             use = spec.system["use"]
@@ -53,7 +56,8 @@ def _check_names(spec: StudySpec) -> None:
                 f"{name!r} is no parameter of {use}",
                 path=("parameters", name),
                 at_key=True,
-                hint=did_you_mean(name, known) or f"`autotune flags {use}` lists those there are",
+                hint=did_you_mean(name, known)
+                or getattr(system, "parameter_hint", f"`autotune flags {use}` lists those there are"),
             )
 
 

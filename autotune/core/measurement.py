@@ -9,7 +9,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from autotune.errors import SpecError
+from autotune.errors import SpecError, refuse_unknown_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,41 @@ class Estimate:
         return cls(data["value"], data.get("sem"), data.get("n", 1), data.get("unit", "1"))
 
 
-def as_estimates(metrics: Mapping[str, Estimate | float | int]) -> dict[str, Estimate]:
-    """Return ``metrics`` with every plain number turned into an :class:`Estimate`.
+def read_estimate(raw: Any, unit: str = "1") -> Estimate:
+    """Return the estimate that a number, a list of samples or a mapping stands for.
+
+    Args:
+        raw: A number (of numpy or torch too), a list of samples (mean, standard error, count) or
+            ``{value, sem, n, unit}``.
+        unit: Of a number or of samples.
+
+    Raises:
+        SpecError: It is none of these, or a number is not finite.
+    """
+    if isinstance(raw, Estimate):
+        return raw
+    if isinstance(raw, Mapping):
+        refuse_unknown_keys(raw, ("value", "sem", "n", "unit"), "an estimate")
+        if "value" not in raw:
+            raise SpecError(f"an estimate needs a value, found {dict(raw)!r}")
+        return Estimate.from_dict({"unit": unit, **raw})
+    if isinstance(raw, list | tuple):
+        samples = [Estimate(number).value for number in raw]
+        if not samples:
+            raise SpecError("an empty list of samples has no mean")
+        mean = math.fsum(samples) / len(samples)
+        if len(samples) < 2:
+            return Estimate(mean, None, 1, unit)
+        variance = math.fsum((sample - mean) ** 2 for sample in samples) / (len(samples) - 1)
+        return Estimate(mean, math.sqrt(variance / len(samples)), len(samples), unit)
+    number: Any = raw
+    if hasattr(number, "item"):  # a scalar of numpy or torch
+        number = number.item()
+    return Estimate(number, None, 1, unit)
+
+
+def as_estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
+    """Return ``metrics`` with everything that :func:`read_estimate` reads turned into an :class:`Estimate`.
 
     Raises:
         SpecError: A name is not text, or a number is not finite.
@@ -72,16 +105,10 @@ def as_estimates(metrics: Mapping[str, Estimate | float | int]) -> dict[str, Est
     for name, value in metrics.items():
         if not isinstance(name, str) or not name:
             raise SpecError(f"a metric's name must be text, found {name!r}")
-        if isinstance(value, Estimate):
-            result[name] = value
-            continue
-        number: Any = value
-        if hasattr(number, "item"):  # a scalar of numpy or torch
-            number = number.item()
         try:
-            result[name] = Estimate(number)
+            result[name] = read_estimate(value)
         except SpecError as error:
-            raise SpecError(f"metric {name!r}: {error.message}") from None
+            raise SpecError(f"metric {name!r}: {error.message}", hint=error.hint) from None
     return result
 
 

@@ -32,12 +32,24 @@ from autotune.measure.hardware import hardware_facts
 from autotune.measure.metrics.cost import cost
 from autotune.measure.session import Measured, measure
 from autotune.measure.workload import Workload
-from autotune.systems.base import AttemptFailed, BatchDriver, Driver, NotReady, OwnDriver, System
+from autotune.systems.base import (
+    CONFIG_NAME,
+    SOLE,
+    AttemptFailed,
+    BatchDriver,
+    Command,
+    Driver,
+    NotReady,
+    OwnDriver,
+    System,
+)
 from autotune.systems.registry import build_system
 
 LOG_NAME = "server.log"
-_TAIL_LINES = 40
-_TAIL_BYTES = 64 * 1024
+PROCESS_NAME = "process.json"
+_TAIL_LINES = 40  # kept with a failure
+_DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks
+_TAIL_BYTES = 256 * 1024
 _READY_POLL_S = 0.1
 _DEATH_POLL_S = 5.0  # an engine that stopped answering gets this long to be seen dead
 
@@ -67,7 +79,7 @@ def run_attempt(job: Job, build: Callable[[Mapping[str, Any]], System] = build_s
     except Exception as error:  # noqa: BLE001 - a bug of ours must never be taken for the configuration's fault
         failure = Failure(Cause.WORKER_LOST, f"{type(error).__name__}: {error}", traceback.format_exc())
     if failure is not None:
-        tail = failure.log_tail or log_tail(scratch / LOG_NAME)
+        tail = last_lines(failure.log_tail) or log_tail(scratch / LOG_NAME)
         failure = replace(failure, message=redact(failure.message), log_tail=redact(tail))
     measurement = Measurement(
         metrics=metrics if failure is None else {},
@@ -110,19 +122,12 @@ class _Attempt:
             raise AttemptFailed(refused)
         workload = Workload.from_dict(job.workload)
         system.prepare_node()
+        own = {"config": dict(job.config), "trial": job.trial, "attempt": job.attempt}
+        write_json(self.scratch / CONFIG_NAME, own)
         command = system.command(job.config, self.scratch)
-        (self.scratch / "command.txt").write_text(shlex.join(command.argv) + "\n", encoding="utf-8")
-        self.facts["argv"] = list(command.argv)
         with self.phase("hardware"):
             self.facts["hardware"] = hardware_facts()
-        process = SupervisedProcess(
-            command.argv,
-            env=server_environment(command.env),
-            log=self.scratch / LOG_NAME,
-            cwd=self.scratch,
-            mark=f"{prefix}{job.trial}/{job.attempt}",
-            grace_s=job.deadlines.stop_s,
-        )
+        process = None if command is None else self.launch(command, f"{prefix}{job.trial}/{job.attempt}")
         try:
             with self.phase("startup"):
                 driver = self.connect(process)
@@ -131,17 +136,35 @@ class _Attempt:
             finally:
                 driver.close()
         finally:
-            with self.phase("stop"):
-                process.stop()
+            if process is not None:
+                with self.phase("stop"):
+                    process.stop()
 
-    def connect(self, process: SupervisedProcess) -> Driver:
+    def launch(self, command: Command, mark: str) -> SupervisedProcess:
+        """Start the configuration's process under the supervisor."""
+        (self.scratch / "command.txt").write_text(shlex.join(command.argv) + "\n", encoding="utf-8")
+        self.facts["argv"] = list(command.argv)
+        process = SupervisedProcess(
+            command.argv,
+            env=server_environment(command.env),
+            log=self.scratch / LOG_NAME,
+            cwd=self.scratch,
+            mark=mark,
+            grace_s=self.job.deadlines.stop_s,
+        )
+        write_json(self.scratch / PROCESS_NAME, {"pid": process.pid, "supervisor": process.supervisor_pid})
+        return process
+
+    def connect(self, process: SupervisedProcess | None) -> Driver:
         """Wait for the launched process, noticing its death and the start-up deadline."""
         limit = self.job.deadlines.startup_s
         deadline = time.monotonic() + limit
         while True:
-            code = process.poll()
+            code = None if process is None else process.poll()
             if code is not None:
-                raise AttemptFailed(self.system.diagnose(code, log_tail(self.scratch / LOG_NAME)))
+                raise AttemptFailed(
+                    self.system.diagnose(code, log_tail(self.scratch / LOG_NAME, _DIAGNOSED_LINES))
+                )
             try:
                 return self.system.connect(self.scratch, deadline)
             except NotReady:
@@ -151,7 +174,9 @@ class _Attempt:
                     ) from None
                 time.sleep(_READY_POLL_S)
 
-    def measure(self, process: SupervisedProcess, driver: Driver, workload: Workload) -> dict[str, Estimate]:
+    def measure(
+        self, process: SupervisedProcess | None, driver: Driver, workload: Workload
+    ) -> dict[str, Estimate]:
         """Load the system and return every metric."""
         job = self.job
         self.facts["system"] = dict(driver.facts())
@@ -162,13 +187,13 @@ class _Attempt:
             with self.phase("system_metrics"):
                 own = driver.metrics(deadline)
         except AttemptFailed as error:
-            raise self.blame(process, error) from error
+            raise self.blame(process, error, isinstance(driver, OwnDriver)) from error
         return {**found, **own, **cost(job.price, found)}
 
     def load(self, driver: Driver, workload: Workload, deadline: float) -> dict[str, Estimate]:
         """Measure the way that this kind of driver is measured."""
         if isinstance(driver, OwnDriver):
-            return dict(driver.measure(deadline))
+            return self.own_metrics(driver.measure(deadline))
         if not isinstance(driver, BatchDriver):
             raise TypeError(f"{type(driver).__name__} is no driver that can be measured")
         measured = measure(
@@ -180,6 +205,16 @@ class _Attempt:
         )
         self.keep(measured)
         return dict(measured.metrics)
+
+    def own_metrics(self, found: Mapping[str, Estimate]) -> dict[str, Estimate]:
+        """Return what a system measured itself; raise where the goal is not among it."""
+        goal = self.job.goal
+        metrics = {goal if name == SOLE else name: estimate for name, estimate in found.items()}
+        if goal not in metrics:
+            names = ", ".join(metrics) or "none"
+            text = f"the metrics lack the goal {goal!r}; there are: {names}"
+            raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, text))
+        return metrics
 
     def keep(self, measured: Measured) -> None:
         """Write the per-request table; raise for a measurement that must not be believed."""
@@ -193,9 +228,12 @@ class _Attempt:
                 raise AttemptFailed(Failure(Cause.TIME_LIMIT, f"{reasons} within {limit:g} s"))
             raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, reasons))
 
-    def blame(self, process: SupervisedProcess, error: AttemptFailed) -> AttemptFailed:
-        """Return the failure with the better explanation: a dead process's own, where it died."""
-        if error.failure.cause is not Cause.CRASHED_UNDER_LOAD:
+    def blame(self, process: SupervisedProcess | None, error: AttemptFailed, own: bool) -> AttemptFailed:
+        """Return the failure with the better explanation: a dead process's own, where it died.
+
+        One that measures itself is never up before its end: it may have refused its flags still.
+        """
+        if process is None or error.failure.cause is not Cause.CRASHED_UNDER_LOAD:
             return error
         deadline = time.monotonic() + _DEATH_POLL_S
         while process.poll() is None and time.monotonic() < deadline:
@@ -203,8 +241,8 @@ class _Attempt:
         code = process.poll()
         if code is None:
             return error
-        failure = self.system.diagnose(code, log_tail(self.scratch / LOG_NAME))
-        if failure.cause is Cause.REJECTED_FLAGS:  # it had come up with them
+        failure = self.system.diagnose(code, log_tail(self.scratch / LOG_NAME, _DIAGNOSED_LINES))
+        if failure.cause is Cause.REJECTED_FLAGS and not own:  # it had come up with them
             failure = replace(failure, cause=Cause.CRASHED_UNDER_LOAD)
         return AttemptFailed(failure)
 
@@ -215,7 +253,12 @@ def mark_prefix(job: Job) -> str:
     return f"{hashlib.blake2b(store.encode(), digest_size=6).hexdigest()}/{job.study}/"
 
 
-def log_tail(path: Path) -> str:
+def last_lines(text: str, lines: int = _TAIL_LINES) -> str:
+    """Return the last lines of a text."""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def log_tail(path: Path, lines: int = _TAIL_LINES) -> str:
     """Return the last lines of a log, or an empty string when there is none."""
     try:
         with path.open("rb") as file:
@@ -224,7 +267,7 @@ def log_tail(path: Path) -> str:
             text = file.read().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return ""
-    return "\n".join(text.splitlines()[-_TAIL_LINES:])
+    return last_lines(text, lines)
 
 
 def _artifacts(scratch: Path) -> dict[str, str]:

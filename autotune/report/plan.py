@@ -134,7 +134,8 @@ def _launch(spec: StudySpec, system: System | None, config: Config) -> Launch:
     if failure is not None:
         return Launch(config, problem=f"{failure.cause.value}: {failure.message}")
     files = getattr(system, "files", None)
-    argv = system.command(values, _SCRATCH).argv
+    command = system.command(values, _SCRATCH)
+    argv = () if command is None else command.argv
     return Launch(config, tuple(argv), files(values) if files is not None else None)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune.core.measured_table import read_table
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.errors import SpecError, refuse_unknown_keys
@@ -22,6 +23,7 @@ Check = Callable[[Mapping[str, Any]], Any]
 _SPACE_KEYS = ("name", "description", "parameters", "constraints", "derived", "configurations", "system",
                "objective", "workload")  # fmt: skip
 _STUDY_KEYS = ("budget", "engine", "resources", "deadlines")
+_SYSTEM_KEYS = ("use", "model", "draft_model", "flags", "device", "dtype", "memory_limit")
 _MAX_BASES = 8  # files that start from each other; more is a circle
 
 
@@ -86,6 +88,8 @@ def resolve(document: Document, folder: Path, depth: int = 0) -> Document:
     """
     data = dict(document.data)
     keys, values = dict(document.keys), dict(document.values)
+    if isinstance(data.get("space"), Mapping) and "table" in data["space"]:
+        data = _with_table(document, data, folder)
     if isinstance(data.get("objective"), str):
         named = _named(document, ("objective",), "objectives", folder)
         data["objective"] = {k: v for k, v in named.data.items() if k not in ("name", "description")}
@@ -96,6 +100,7 @@ def resolve(document: Document, folder: Path, depth: int = 0) -> Document:
             raise document.locate(SpecError("files start from each other in a circle", path=("space",)))
         base_file = _find(document, ("space",), "search_spaces", folder)
         base = parse_text(read_text(base_file), str(base_file))
+        _refuse_code(base)
         base = resolve(base, base_file.parent, depth + 1)
         try:
             refuse_unknown_keys(base.data, (*_SPACE_KEYS, *_STUDY_KEYS), "a search space")
@@ -116,6 +121,38 @@ def resolve(document: Document, folder: Path, depth: int = 0) -> Document:
             for i in range(shift):
                 values["constraints", i] = base.mark(("constraints", i))
     return Document(data, document.source, keys, values)
+
+
+def _refuse_code(document: Document) -> None:
+    """Refuse a search space that names a program, a function or a file: it may come from a stranger."""
+    for part in ("system", "space"):
+        section = document.data.get(part)
+        for key in section if isinstance(section, Mapping) else ():
+            if key not in _SYSTEM_KEYS or part == "space":
+                error = SpecError(
+                    f"a search space may not say {key!r} of its {part}: it is data, and names no program, "
+                    "function or file",
+                    path=(part, key),
+                    at_key=True,
+                    hint="write it in the study file",
+                )
+                raise document.locate(error)
+
+
+def _with_table(document: Document, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the study with the space and, where it has none, the objective of the table that it names."""
+    section = data["space"]
+    try:
+        refuse_unknown_keys(section, ("table", "task"), "a space from a table")
+        found = read_table((folder / str(section["table"])).expanduser(), str(section.get("task", "")))
+    except SpecError as error:
+        path = ("space", *(error.path or ("table",)))
+        raise document.locate(SpecError(error.message, path=path, hint=error.hint)) from None
+    result = {key: value for key, value in data.items() if key != "space"}
+    result.setdefault("objective", dict(found.objective))
+    for key, value in found.space.to_dict().items():
+        result[key] = _merge(key, value, data.get(key))
+    return result
 
 
 def _merge(key: str, base: Any, own: Any) -> Any:

@@ -30,11 +30,21 @@ class Command:
         argv: Program and arguments, never a shell string.
         env: Variables on top of the allow-listed environment.
         processes: Model processes it is expected to start (tensor-parallel ranks).
+        reuse: Two commands with the same text here start the same server, so that one that runs may serve
+            the next attempt; empty for a process of its own.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
+    reuse: str = ""
+
+
+SOLE = "*"
+"""Name under which an :class:`OwnDriver` gives a single number: it stands for the study's first goal."""
+
+CONFIG_NAME = "config.json"
+"""File of the attempt's folder with ``{"config", "trial", "attempt"}``."""
 
 
 class Driver(Protocol):
@@ -139,16 +149,22 @@ class System(Protocol):
     def prepare_node(self) -> None:
         """Do what only the launching node can do, such as making a model that is not there."""
 
-    def command(self, config: Config, scratch: Path) -> Command:
-        """Return the process to launch, and do nothing else.
+    def command(self, config: Config, scratch: Path) -> Command | None:
+        """Return the process to launch; ``None`` where nothing is launched.
 
-        ``scratch`` is the folder of the attempt, empty.
+        Called once per launch, just before it, so that a port that is free may be chosen here.
+
+        Args:
+            config: Of the attempt.
+            scratch: The folder of the attempt and of the process, empty but for :data:`CONFIG_NAME`; what
+                :meth:`connect` must know may be left in it.
         """
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
         """Wait until the launched process is ready and return a driver.
 
-        Called again by the worker after a short pause while it raises :class:`NotReady`.
+        Called again by the worker after a short pause while it raises :class:`NotReady`. ``process.json`` in
+        ``scratch`` then says which process was launched (``pid``).
 
         Raises:
             NotReady: The process has not come up yet.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from autotune.core.registry import Registry
@@ -22,8 +23,29 @@ SYSTEMS = Registry(
         "onnxruntime": "autotune.systems.onnxruntime:ONNXRuntimeSystem",
         "triton": "autotune.systems.triton:TritonSystem",
         "ollama": "autotune.systems.ollama:OllamaSystem",
+        "transformers_serve": "autotune.systems.transformers_serve:TransformersServeSystem",
+        "openai_server": "autotune.systems.openai_server:OpenAIServerSystem",
+        "command": "autotune.systems.command:CommandSystem",
+        "function": "autotune.systems.function:FunctionSystem",
+        "replay": "autotune.systems.replay:ReplaySystem",
     },
 )
+
+
+def locate_system(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a study file's ``system`` section with the paths in it made absolute.
+
+    Args:
+        section: With ``use``.
+        folder: Of the study file, where relative paths start.
+
+    Raises:
+        SpecError: There is no system of that name.
+    """
+    data = dict(section)
+    name = data.get("use")
+    located = getattr(SYSTEMS.load(name), "located", None) if isinstance(name, str) else None
+    return data if located is None else dict(located(data, folder))
 
 
 def build_system(section: Mapping[str, Any]) -> System:

@@ -129,6 +129,8 @@ CHANGES = {
     "space_unknown": ("name: demo\n", "name: demo\nspace: vlm\n"),
     "space_file": ("name: demo\n", "name: demo\nspace: ./nowhere.yaml\n"),
     "space_circle": ("name: demo\n", "name: demo\nspace: ./study.yaml\n"),
+    "space_code": ("system: {use: transformers, model: tiny}",
+                   "space: ./study.yaml\nsystem: {use: transformers, model: tiny, perplexity_text: x}"),
     # workloads
     "workload_text": ("workload: {prompt_tokens: 16, output_tokens: 8}", "workload: 16"),
     "workload_arrival": ("{prompt_tokens: 16,", "{arrival: poison, prompt_tokens: 16,"),

@@ -1,0 +1,306 @@
+"""Tables of measurements: one row per measurement, a CSV file that a specification describes.
+
+``NAME.csv.gz`` (or ``NAME.csv``) lies beside ``specs.json``, a mapping of names to specifications:
+
+* ``task``: the column that tells one optimization problem from another; ``tasks``: its values;
+* ``params``: columns of the parameters with their kind, ``ordinal`` (numbers in order) or ``categorical``;
+* ``objective`` and ``direction`` (``max`` or ``min``); ``limits``: those of the objective, as text;
+* ``status``: the column that is ``ok`` for a measurement and the cause for a failure.
+
+Tables measured here say more, and what is read then loses nothing: ``space`` (as in a study file: ranges,
+scales, conditions, constraints), ``metrics`` (unit by column; ``NAME.sem`` and ``NAME.n`` are its standard
+error and count), ``replicate`` (the column that counts measurements of one configuration from 1), ``facts``
+(columns that say where and when) and ``about`` (system, workload, hardware of all rows). An inactive
+parameter's cell is empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from autotune.core.measurement import Cause, Estimate
+from autotune.core.parameter import Categorical, Ordinal, Parameter
+from autotune.core.space import Space
+from autotune.core.trial import Config, config_key
+from autotune.errors import SpecError, did_you_mean
+
+SPECS = "specs.json"
+OK = "ok"
+_CAUSES = {"oom": Cause.OUT_OF_MEMORY, "kv_capacity_exceeded": Cause.OUT_OF_MEMORY}
+_KNOWN = {cause.value: cause for cause in Cause}
+
+
+@dataclass(frozen=True)
+class MeasuredRow:
+    """Hold one measurement of a table.
+
+    Args:
+        config: Values of the active parameters.
+        metrics: Estimates by name; empty for a failure.
+        cause: Why there are none; ``None`` for a measurement.
+        replicate: Counted from 1 within the configuration.
+        facts: Other columns, as text.
+    """
+
+    config: Config
+    metrics: Mapping[str, Estimate]
+    cause: Cause | None = None
+    replicate: int = 1
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MeasuredTable:
+    """Hold the measurements of one problem.
+
+    Args:
+        name: Of the table.
+        task: Which of its problems.
+        space: What was varied.
+        objective: As in a study file: direction to metric, and limits.
+        rows: In the order of the file.
+        about: What holds for all rows: plain JSON data.
+    """
+
+    name: str
+    task: str
+    space: Space
+    objective: Mapping[str, Any]
+    rows: tuple[MeasuredRow, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def by_config(self) -> dict[str, list[MeasuredRow]]:
+        """Rows of each configuration by its key, those lost to the world left out."""
+        found: dict[str, list[MeasuredRow]] = {}
+        for row in self.rows:
+            if row.cause is None or row.cause.configuration_at_fault:
+                found.setdefault(config_key(row.config), []).append(row)
+        return found
+
+    def find(self, config: Config) -> list[MeasuredRow]:
+        """Return the measurements of a configuration; empty if there are none."""
+        return self.by_config.get(config_key({n: v for n, v in config.items() if n in self.space.names}), [])
+
+    def truth(self, config: Config) -> dict[str, Estimate] | Cause:
+        """Return a configuration's metrics, replicates averaged, or why it fails.
+
+        It fails if at least half of its replicates did, for the cause that comes first.
+
+        Raises:
+            KeyError: It is not in the table.
+        """
+        rows = self.find(config)
+        if not rows:
+            raise KeyError(config_key(config))
+        causes = [row.cause for row in rows if row.cause is not None]
+        if 2 * len(causes) >= len(rows):
+            return causes[0]
+        measured = [row.metrics for row in rows if row.cause is None]
+        names = [name for name in measured[0] if all(name in metrics for metrics in measured)]
+        return {name: _average([metrics[name] for metrics in measured]) for name in names}
+
+
+def _average(estimates: Sequence[Estimate]) -> Estimate:
+    if len(estimates) == 1:
+        return estimates[0]
+    values = [estimate.value for estimate in estimates]
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return Estimate(mean, (variance / len(values)) ** 0.5, len(values), estimates[0].unit)
+
+
+def table_specs(folder: Path) -> dict[str, Any]:
+    """Return the specifications of a folder of tables by name; empty where it has none."""
+    file = folder / SPECS
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return found
+
+
+def table_name(path: Path) -> str:
+    """Return the name of a table's file without its endings."""
+    return path.name.removesuffix(".gz").removesuffix(".csv")
+
+
+def read_tables(path: str | Path) -> dict[str, MeasuredTable]:
+    """Read every problem of a table by its task.
+
+    Raises:
+        SpecError: There is no such table, its folder does not describe it, or a cell is wrong.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise SpecError(f"no such table: {file}")
+    name = table_name(file)
+    specs = table_specs(file.parent)
+    if name not in specs:
+        raise SpecError(
+            f"{file.parent / SPECS} says nothing of a table {name!r}", hint=did_you_mean(name, specs)
+        )
+    spec = specs[name]
+    data = file.read_bytes()
+    text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode("utf-8")
+    groups: dict[str, list[dict[str, str]]] = {task: [] for task in spec["tasks"]}
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        if row[spec["task"]] in groups:
+            groups[row[spec["task"]]].append(row)
+    return {task: _table(name, task, spec, rows) for task, rows in groups.items()}
+
+
+def read_table(path: str | Path, task: str = "") -> MeasuredTable:
+    """Read one problem of a table.
+
+    Args:
+        path: Of the file.
+        task: Which problem; may be left out where the table has one only.
+
+    Raises:
+        SpecError: As for :func:`read_tables`, or there is no such problem.
+    """
+    tables = read_tables(path)
+    if not task and len(tables) == 1:
+        return next(iter(tables.values()))
+    if task not in tables:
+        found = f"found {task!r}" if task else "found none"
+        raise SpecError(
+            f"name a task of {Path(path).name}; allowed: {', '.join(tables)}; {found}",
+            path=("task",),
+            hint=did_you_mean(task, tables),
+        )
+    return tables[task]
+
+
+def _table(name: str, task: str, spec: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> MeasuredTable:
+    if not rows:
+        raise SpecError(f"table {name} has no row of task {task!r}")
+    parameters = list(spec["params"])
+    listed = None
+    if "space" in spec:
+        whole = Space.from_dict(spec["space"])
+    else:
+        whole = Space(tuple(_parameter(key, kind, [row[key] for row in rows])
+                            for key, kind in spec["params"].items()))  # fmt: skip
+    configs = [_config(whole, {key: row[key] for key in parameters if row[key] != ""}) for row in rows]
+    if whole.configurations is None:
+        keys = {config_key(config) for config in configs}
+        count = whole.count()
+        if not count.exact or count.value != len(keys):
+            listed = tuple(configs)
+    space = Space(whole.parameters, whole.constraints, listed or whole.configurations, whole.derived)
+    metrics = spec.get("metrics") or dict.fromkeys(_numbers(spec, rows), "1")
+    direction = "maximize" if spec["direction"] == "max" else "minimize"
+    read = tuple(_row(spec, metrics, config, row) for config, row in zip(configs, rows, strict=True))
+    objective = {direction: spec["objective"], "limits": list(spec.get("limits", []))}
+    return MeasuredTable(name, task, space, objective, read, spec.get("about", {}))
+
+
+def _config(space: Space, cells: Mapping[str, str]) -> Config:
+    return space.validate(cells)
+
+
+def _numbers(spec: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the columns that are numbers in every row that was measured."""
+    known = {spec["task"], spec["status"], *spec["params"]}
+    measured = [row for row in rows if row[spec["status"]] == OK]
+    return [
+        name
+        for name in (measured[0] if measured else {})
+        if name not in known and all(_is_number(row[name]) for row in measured)
+    ]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return abs(float(text)) < float("inf")
+    except ValueError:
+        return False
+
+
+def _row(
+    spec: Mapping[str, Any], metrics: Mapping[str, str], config: Config, row: Mapping[str, str]
+) -> MeasuredRow:
+    status = row[spec["status"]]
+    replicate = int(row[spec["replicate"]]) if "replicate" in spec else 1
+    facts = {name: row[name] for name in spec.get("facts", ()) if name in row}
+    if status != OK:
+        cause = _KNOWN.get(status, _CAUSES.get(status, Cause.CRASHED_UNDER_LOAD))
+        return MeasuredRow(config, {}, cause, replicate, facts)
+    found = {}
+    for name, unit in metrics.items():
+        if row.get(name):
+            sem, n = row.get(f"{name}.sem", ""), row.get(f"{name}.n", "")
+            found[name] = Estimate(float(row[name]), float(sem) if sem else None, int(n or 1), unit)
+    return MeasuredRow(config, found, None, replicate, facts)
+
+
+def _parameter(name: str, kind: str, found: Sequence[str]) -> Parameter:
+    if kind == "categorical":
+        return Categorical(name, tuple(sorted(set(found))))
+    numbers = {float(text) for text in found}
+    return Ordinal(name, tuple(sorted(int(n) if n.is_integer() else n for n in numbers)))
+
+
+def write_table(path: str | Path, table: MeasuredTable) -> None:
+    """Write a table and its specification, so that whoever reads it sees all of it or none.
+
+    The same table gives the same bytes; the specifications of other tables of the folder stay.
+    """
+    file = Path(path)
+    names = list(table.space.names)
+    metrics = {name: e.unit for row in table.rows for name, e in row.metrics.items()}
+    facts = list(dict.fromkeys(name for row in table.rows for name in row.facts))
+    errors = [f"{name}.{part}" for name in metrics for part in ("sem", "n")]
+    columns = ["task", *names, "replicate", "status", *metrics, *errors, *facts]
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in table.rows:
+        cells: dict[str, Any] = {"task": table.task, "replicate": row.replicate}
+        cells |= {name: _cell(row.config[name]) for name in names if name in row.config}
+        cells["status"] = OK if row.cause is None else row.cause.value
+        for name, estimate in row.metrics.items():
+            cells |= {name: repr(estimate.value), f"{name}.n": estimate.n}
+            cells |= {} if estimate.sem is None else {f"{name}.sem": repr(estimate.sem)}
+        writer.writerow(cells | dict(row.facts))
+    text = out.getvalue().encode()
+    _replace(file, gzip.compress(text, mtime=0) if file.suffix == ".gz" else text)
+    direction, goal = next((k, v) for k, v in table.objective.items() if k in ("maximize", "minimize"))
+    spec = {
+        "task": "task",
+        "tasks": [table.task],
+        "params": {p.name: "ordinal" if p.ordered else "categorical" for p in table.space},
+        "objective": goal,
+        "direction": direction[:3],
+        "limits": list(table.objective.get("limits", [])),
+        "status": "status",
+        "replicate": "replicate",
+        "metrics": metrics,
+        "facts": facts,
+        "space": table.space.to_dict(),
+        "about": dict(table.about),
+    }
+    specs = {**table_specs(file.parent), table_name(file): spec}
+    ordered = {name: specs[name] for name in sorted(specs)}  # parameters stay in their own order
+    _replace(file.parent / SPECS, (json.dumps(ordered, indent=1) + "\n").encode())
+
+
+def _cell(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    draft = path.with_name(path.name + ".part")
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

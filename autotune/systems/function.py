@@ -1,0 +1,93 @@
+"""A Python function, called in a process of its own for each attempt."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from autotune.core.measurement import Failure
+from autotune.core.trial import Config
+from autotune.errors import EnvironmentProblem, SpecError, refuse_unknown_keys
+from autotune.systems.base import Command, Driver
+from autotune.systems.own.driver import connect
+from autotune.systems.own.protocol import FILE
+from autotune.systems.own.system import SHARED_KEYS, OwnSystem, read_shared
+
+_TARGET = re.compile(r"(?P<where>[^:\n]+):(?P<name>[A-Za-z_][A-Za-z0-9_.]*)")
+
+
+class FunctionSystem(OwnSystem):
+    """Call a function with a configuration; it returns metrics.
+
+    Args:
+        call: ``module:function`` or ``file.py:function``. The study file's folder is on the module path.
+        shared: What :func:`autotune.systems.own.system.read_shared` read.
+    """
+
+    name: ClassVar[str] = "function"
+
+    def __init__(self, call: str, shared: tuple[Any, ...]) -> None:
+        super().__init__(*shared)
+        self.call = call
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FunctionSystem:
+        """Build from the ``system`` section (without ``use``).
+
+        Raises:
+            SpecError: A key is unknown or a value is wrong; its ``path`` is relative to the section.
+        """
+        refuse_unknown_keys(data, ("call", *SHARED_KEYS), "a function system")
+        call = data.get("call")
+        if not isinstance(call, str) or not _TARGET.fullmatch(call):
+            text = f"a function system needs call, module:function or file.py:function, found {call!r}"
+            raise SpecError(text, path=("call",))
+        return cls(call, read_shared(data))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section that :meth:`from_dict` reads back."""
+        return {"call": self.call, **self.shared_dict()}
+
+    def prepare(self, log: Callable[[str], None]) -> None:
+        """Check that the folder and the file or module are there, without running any of it.
+
+        Raises:
+            EnvironmentProblem: One is not.
+        """
+        super().prepare(log)
+        where = self.call.rpartition(":")[0]
+        if where.endswith(".py"):
+            there = (Path(self.folder) / where).is_file()
+        else:
+            top = where.partition(".")[0]
+            beside = Path(self.folder) / top
+            there = beside.is_dir() or beside.with_suffix(".py").is_file() or find_spec(top) is not None
+        if not there:
+            raise EnvironmentProblem(f"cannot find {where!r} of call {self.call!r} in {self.folder}")
+
+    def parameters(self) -> None:
+        """Return ``None``: a function takes any."""
+        return
+
+    def check(self, config: Config) -> Failure | None:
+        """Return ``None``: only the function itself could tell."""
+        return None
+
+    def command(self, config: Config, scratch: Path) -> Command:
+        """Return the process that calls the function."""
+        words = [sys.executable, "-m", "autotune.systems.own.call", self.call, FILE]
+        return self.launched(words, {"AUTOTUNE_CONFIG": json.dumps(config)})
+
+    def connect(self, scratch: Path, deadline: float) -> Driver:
+        """Return what waits for the function's metrics."""
+        return connect(scratch, True, self.units)
+
+    def deploy(self, config: Config) -> list[str]:
+        """Return the words that call the function with this configuration and print its metrics."""
+        variable = f"AUTOTUNE_CONFIG={json.dumps(config)}"
+        return ["env", variable, "python", "-m", "autotune.systems.own.call", self.call, "/dev/stdout"]

@@ -1,0 +1,67 @@
+"""Call a function and write its metrics: ``python -m autotune.systems.own.call module:function FILE``.
+
+The configuration is the JSON object of the variable ``AUTOTUNE_CONFIG``. What the function prints goes to
+standard error, which is the attempt's log; an exception ends the process with its traceback there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from autotune.core.measurement import Estimate
+from autotune.systems.base import SOLE
+
+
+def main() -> None:
+    """Call the function of the arguments."""
+    target, file = sys.argv[1:3]
+    result = Path(file)
+    out = os.dup(1) if result == Path("/dev/stdout") else None
+    os.dup2(2, 1)  # prints, of libraries too, belong to the log
+    found = load(target)(json.loads(os.environ["AUTOTUNE_CONFIG"]))
+    text = json.dumps(found if isinstance(found, Mapping) else {SOLE: found}, default=plain)
+    if out is None:
+        result.write_text(text + "\n", encoding="utf-8")
+    else:
+        os.write(out, text.encode() + b"\n")
+
+
+def load(target: str) -> Callable[..., Any]:
+    """Return the function that ``module:function`` or ``file.py:function`` names."""
+    where, _, name = target.rpartition(":")
+    if where.endswith(".py"):
+        path = Path(where).resolve()
+        sys.path.insert(0, str(path.parent))
+        spec = spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it ends in .py
+        found: Any = module_from_spec(spec)
+        sys.modules[path.stem] = found  # dataclasses and pickles look their module up
+        spec.loader.exec_module(found)
+    else:
+        sys.path.insert(0, str(Path.cwd()))
+        found = import_module(where)
+    for part in name.split("."):
+        found = getattr(found, part)
+    function: Callable[..., Any] = found
+    return function
+
+
+def plain(value: Any) -> Any:
+    """Return an estimate, an array or a scalar of a library as plain data."""
+    if isinstance(value, Estimate):
+        return value.to_dict()
+    for method in ("tolist", "item"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    raise TypeError(f"a metric must be a number, a list of numbers or an estimate, found {value!r}")
+
+
+if __name__ == "__main__":
+    main()

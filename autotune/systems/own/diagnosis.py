@@ -1,0 +1,85 @@
+"""Why a program that measures itself failed, from its exit code and its log."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Mapping
+
+from autotune.core.measurement import Cause, Failure
+from autotune.errors import SpecError, did_you_mean
+from autotune.systems.own.protocol import OOM_KILLED
+from autotune.systems.shortfall import shortfall
+
+_OUT_OF_MEMORY = re.compile(
+    r"\bMemoryError\b|OutOfMemoryError|CUDA out of memory|CUDA_ERROR_OUT_OF_MEMORY|std::bad_alloc|"
+    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|Cannot allocate memory|"
+    r"CUBLAS_STATUS_ALLOC_FAILED|RESOURCE_EXHAUSTED: Out of memory|" + re.escape(OOM_KILLED)
+)
+_DISK_FULL = re.compile(r"No space left on device")
+_NO_PROGRAM = re.compile(r"^cannot start .*$", re.MULTILINE)
+_LAST_ERROR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*(?:Error|Exception|Interrupt|Exit)\b.*$", re.MULTILINE)
+
+_AT_FAULT = [cause.value for cause in Cause]
+
+
+def read_failures(data: object) -> dict[str, Cause]:
+    """Read the ``failures`` of a section: causes by exit code or by text of the log.
+
+    Raises:
+        SpecError: A cause is unknown; ``path`` is relative to the mapping.
+    """
+    if not isinstance(data, Mapping):
+        raise SpecError(f"failures must be a mapping of exit codes or texts to causes, found {data!r}")
+    result = {}
+    for key, name in data.items():
+        if name not in _AT_FAULT:
+            raise SpecError(
+                f"unknown cause {name!r}; allowed: {', '.join(_AT_FAULT)}",
+                path=(str(key),),
+                hint=did_you_mean(str(name), _AT_FAULT),
+            )
+        result[str(key)] = Cause(name)
+    return result
+
+
+def diagnose(exit_code: int | None, log: str, failures: Mapping[str, Cause]) -> Failure:
+    """Return why a program failed.
+
+    What the study file says comes first: texts of the log, then exit codes. Then what is known of all
+    programs: memory that ran out, a full disk, a program that is not there.
+
+    Args:
+        exit_code: Negative or above 128 for a signal.
+        log: The end of its standard error.
+        failures: Causes by exit code (``137``) or by text of the log.
+    """
+    code = 128 - exit_code if exit_code is not None and exit_code < 0 else exit_code
+    said = _said(code, log)
+    for text, cause in failures.items():
+        if not text.isdigit() and text in log:
+            return Failure(cause, said, log, shortfall(log) if cause is Cause.OUT_OF_MEMORY else None)
+    if str(code) in failures:
+        return Failure(failures[str(code)], said, log)
+    if _OUT_OF_MEMORY.search(log):
+        return Failure(Cause.OUT_OF_MEMORY, said, log, shortfall(log))
+    if _DISK_FULL.search(log):
+        return Failure(Cause.DISK_FULL, said, log)
+    absent = _NO_PROGRAM.search(log)
+    if absent is not None and code == 127:
+        return Failure(Cause.WORKER_LOST, absent.group(), log)
+    return Failure(Cause.CRASHED_UNDER_LOAD, said, log)
+
+
+def _said(code: int | None, log: str) -> str:
+    errors = _LAST_ERROR.findall(log)
+    lines = log.strip().splitlines()
+    memory = [line for line in lines if _OUT_OF_MEMORY.search(line)]
+    last = (memory or errors or lines or ["no output"])[-1].strip()
+    if code is None or (code == 1 and (memory or errors)):  # Python's own way to end: the error says it all
+        return last
+    try:
+        how = f"ended by {signal.Signals(code - 128).name}" if code > 128 else f"ended with {code}"
+    except ValueError:  # above 128, but no signal
+        how = f"ended with {code}"
+    return f"{how}: {last}"

@@ -1,0 +1,187 @@
+"""Wait for a program that measures itself and read what it measured."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autotune.core.measurement import Cause, Estimate, Failure, as_estimates
+from autotune.errors import SpecError
+from autotune.systems.base import AttemptFailed, NotReady
+from autotune.systems.own.protocol import METRICS, OUTCOME, STARTED, STDOUT
+
+_POLL_S = 0.02
+_BEGINS = re.compile(r"^[ \t]*\{", re.MULTILINE)
+_ENDS = re.compile(r"[ \t\r]*(?:\n|\Z)")
+_SHOWN = 200  # characters of an output that are quoted in a message
+
+
+def connect(folder: Path, from_file: bool, units: Mapping[str, str]) -> OwnMetricsDriver:
+    """Return the driver of the program that was launched in ``folder``.
+
+    Raises:
+        NotReady: It has not been launched yet.
+    """
+    try:
+        started = json.loads((folder / STARTED).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NotReady from None
+    return OwnMetricsDriver(folder, int(started["pid"]), from_file, units)
+
+
+class OwnMetricsDriver:
+    """Read the metrics of a program: the last JSON object of its output, or a file that it writes.
+
+    Args:
+        folder: Of the attempt.
+        pid: Of the process that watches the program.
+        from_file: Whether the program writes a metrics file.
+        units: Unit by metric, where the program gives none.
+    """
+
+    def __init__(self, folder: Path, pid: int, from_file: bool, units: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.pid = pid
+        self.from_file = from_file
+        self.units = units
+        self._facts: dict[str, Any] = {"processes": [pid]}
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what really runs."""
+        return self._facts
+
+    def measure(self, deadline: float) -> Mapping[str, Estimate]:
+        """Wait for the program to end and return its metrics; see :class:`autotune.systems.base.OwnDriver`.
+
+        Raises:
+            AttemptFailed: It failed, printed no metrics or missed the deadline.
+        """
+        outcome = self._wait(deadline)
+        if outcome["exit"]:
+            # The watching process ends with the same code: the worker then asks the system what it means.
+            raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, f"ended with {outcome['exit']}"))
+        found = [self._read(run) for run in range(1, len(outcome["runs"]) + 1)]
+        return pooled(found)
+
+    def metrics(self, deadline: float) -> Mapping[str, Estimate]:
+        """Return nothing more: :meth:`measure` has everything."""
+        return {}
+
+    def close(self) -> None:
+        """Do nothing: the supervisor ends the process."""
+
+    def _wait(self, deadline: float) -> dict[str, Any]:
+        path = self.folder / OUTCOME
+        while True:
+            gone = not _alive(self.pid)  # looked at before the file: what it wrote last is there then
+            if path.exists():
+                outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                return outcome
+            if gone:
+                raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, "ended without a word"))
+            if time.monotonic() >= deadline:
+                raise AttemptFailed(Failure(Cause.TIME_LIMIT, "the program did not end in time"))
+            time.sleep(_POLL_S)
+
+    def _read(self, run: int) -> dict[str, Estimate]:
+        if self.from_file:
+            path = self.folder / METRICS.format(run=run)
+            if not path.exists():
+                raise _wrong(f"the program ended well but wrote no {path.name}")
+            text, where = path.read_text(encoding="utf-8", errors="replace"), path.name
+        else:
+            path = self.folder / STDOUT.format(run=run)
+            text, where = path.read_text(encoding="utf-8", errors="replace"), "its standard output"
+        found = last_object(text)
+        if found is None:
+            shown = text.strip()[-_SHOWN:]
+            raise _wrong(f"{where} holds no JSON object of metrics; it ends with {shown!r}")
+        return read_metrics(found, self.units)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _wrong(message: str) -> AttemptFailed:
+    return AttemptFailed(Failure(Cause.WRONG_OUTPUT, message))
+
+
+def last_object(text: str) -> dict[str, Any] | None:
+    """Return the last JSON object of a text that may hold anything else, or ``None``.
+
+    It must begin its line and be followed by nothing else on the line where it ends; ``NaN`` and
+    ``Infinity`` are read, to be refused by name later.
+    """
+    decoder = json.JSONDecoder()
+    found: dict[str, Any] | None = None
+    done = 0
+    for line in _BEGINS.finditer(text):
+        if line.start() < done:  # inside the object before it
+            continue
+        try:
+            value, end = decoder.raw_decode(text, line.end() - 1)
+        except ValueError:
+            continue
+        if isinstance(value, dict) and _ENDS.match(text, end):
+            found, done = value, end
+    return found
+
+
+def read_metrics(found: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, Estimate]:
+    """Return the metrics that a program gave as estimates.
+
+    Args:
+        found: By name: numbers, lists of samples or ``{value, sem, n, unit}``.
+        units: Unit by metric that the program does not name.
+
+    Raises:
+        AttemptFailed: ``wrong_output``: there are none, or one is no finite number.
+    """
+    if not found:
+        raise _wrong("the object of metrics is empty")
+    try:
+        metrics = as_estimates(found)
+    except SpecError as error:
+        raise _wrong(error.message) from None
+    except (TypeError, ValueError) as error:
+        raise _wrong(f"the metrics cannot be read: {error}") from None
+    return {
+        name: replace(estimate, unit=units[name]) if estimate.unit == "1" and name in units else estimate
+        for name, estimate in metrics.items()
+    }
+
+
+def pooled(runs: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
+    """Return the means over runs; the standard error is between runs where there are two or more.
+
+    Formula: mean of the runs' values; sem = standard deviation of the runs' values / sqrt(runs).
+
+    Raises:
+        AttemptFailed: ``wrong_output``: the runs gave different metrics.
+    """
+    if len(runs) == 1:
+        return dict(runs[0])
+    names = list(runs[0])
+    for number, run in enumerate(runs[1:], 2):
+        if set(run) != set(names):
+            odd = ", ".join(sorted(set(run) ^ set(names)))
+            raise _wrong(f"run {number} and run 1 do not give the same metrics: {odd}")
+    result = {}
+    for name in names:
+        values = [run[name].value for run in runs]
+        mean = math.fsum(values) / len(values)
+        variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+        result[name] = Estimate(mean, math.sqrt(variance / len(values)), len(values), runs[0][name].unit)
+    return result
