@@ -24,17 +24,29 @@ noise level for a model that assumes normal errors. With ``n = 1`` there is no s
   instead of 95 % of intervals held p99 of 40 values). There the error is at least that of a percentile read
   off an exponential tail fitted to the upper fifth ([E97]_, 6.5), which assumes tails no heavier than that.
 
+* Latencies behind a queue come in bouts: the values beyond a high percentile lie in few batches, which are
+  the observations then. Where the design effect shows that, the error is multiplied by Student's factor for
+  the effective count of batches that reach the tail, ``sum(k) ** 2 / sum(k ** 2)`` of their counts ``k``
+  ([K65]_).
+* A low estimate of a latency comes with a low estimate of its error, so symmetric intervals miss upwards. The
+  interval is therefore taken on the logarithmic scale and ``sem`` is that of its upper, longer half.
+
+``tests/measure/test_measure_cover.py`` holds this to account: shares of 1,000 intervals that held the truth,
+on autoregressive streams and on the sojourn times of queues.
+
 .. [C77] Cochran, Sampling Techniques, 3rd ed., 1977.
 .. [DH97] Davison, Hinkley, Bootstrap Methods and their Application, 1997.
 .. [E97] Embrechts, Klueppelberg, Mikosch, Modelling Extremal Events, 1997.
 .. [F71] Fishman, Estimating sample size in computing simulation experiments, Management Science 18, 1971.
 .. [K54] Kendall, Note on bias in the estimation of autocorrelation, Biometrika 41, 1954.
+.. [K65] Kish, Survey Sampling, 1965, 8.2.
 .. [R18] Ren et al., Nonparametric bootstrapping for hierarchical data, J. Applied Statistics 37, 2010.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -53,6 +65,8 @@ RESAMPLES = 400  # the standard error's own error is 1 / sqrt(2 * 400) = 3.5 %
 _MAX_AUTOCORRELATION = 0.8
 _LEAST_FREEDOM = 3.0
 _SPARSE = 10  # independent values beyond a percentile, below which the bootstrap is not trusted alone
+_CLUMPED = 2.0  # design effect from which values beyond a percentile come in bouts rather than singly
+_LEAST_REACH = 4.0  # degrees of freedom; fewer make intervals of no use
 _TAIL = 0.2  # share of the values that the tail is fitted to
 _BLOCKS = 512  # coarse steps of the resampled quantile search; about sqrt(values) for usual runs
 
@@ -87,7 +101,7 @@ def mean(samples: Sequence[Floats], unit: str) -> Estimate:
         samples: The values of each batch, at least one in all.
         unit: Of the values.
     """
-    return ratio([float(x.sum()) for x in samples], [len(x) for x in samples], unit)
+    return _skewed(ratio([float(x.sum()) for x in samples], [len(x) for x in samples], unit))
 
 
 def percentiles(
@@ -118,12 +132,30 @@ def percentiles(
         sem = float(np.sqrt(np.mean((drawn - value) ** 2) * n / (n - 1)))
         widening = _widening(_beyond(groups, value, fraction))
         effect = max(clumping, _design_effect(groups, float(value), fraction))
+        if effect > _CLUMPED:
+            sem *= _few_reach(groups, float(value))
         if len(pooled) * (1 - fraction) < _SPARSE * effect:
             sem = max(sem, _tail_error(ordered, fraction, effect))
             # Too few batches reach the tail to show a correlation there; the middle shows it better.
             widening = max(widening, _widening(_beyond(groups, middle, 0.5)))
-        result.append(Estimate(float(value), sem * widening, n, unit))
+        result.append(_skewed(Estimate(float(value), sem * widening, n, unit)))
     return result
+
+
+def _skewed(estimate: Estimate) -> Estimate:
+    """Return the estimate with an error that also holds upwards: latencies err by a factor, not by a sum."""
+    if not estimate.sem or estimate.value <= 0:
+        return estimate
+    half = 1.96 * estimate.sem / estimate.value
+    wider = float(np.expm1(half)) if half < 1 else half * float(np.expm1(1.0))
+    return replace(estimate, sem=estimate.value * wider / 1.96)
+
+
+def _few_reach(groups: Sequence[Floats], value: float) -> float:
+    """Return Student's factor for as many observations as there are batches with a share in the tail."""
+    beyond = np.array([np.count_nonzero(x > value) for x in groups], np.float64)
+    reach = float(beyond.sum() ** 2 / max(float(beyond @ beyond), 1.0))  # 1 if all lie in one batch
+    return max(1.0, float(stdtrit(max(reach - 1, _LEAST_REACH), 0.975) / stdtrit(len(groups) - 1, 0.975)))
 
 
 def _beyond(groups: Sequence[Floats], value: float, fraction: float) -> Floats:

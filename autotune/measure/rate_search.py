@@ -1,0 +1,322 @@
+"""The highest rate of an open loop that keeps the limits: bracket, bisect, then measure there in full.
+
+From the rate that one request after the other would give, the rate is doubled until a probe fails, or halved
+until one passes; then the bracket is halved on the logarithmic scale until it is narrower than ``TOLERANCE``.
+The highest passing rate is measured in full and reported with all its metrics; if it fails in that longer
+look, the bracket moves down and the next one is.
+
+A probe is a short run that ends as soon as its answer is known. It fails when
+
+* the queue grows without bound (:mod:`.overload`), or requests fail;
+* more requests are later than a percentile limit lets the whole probe have: it cannot pass any more;
+* the 95 % interval of a limited metric lies wholly beyond its bound;
+
+and passes when all intervals lie wholly within their bounds. What is still open at its end is decided by the
+values. Limits on what records do not tell (memory, quality) play no part; without any other, the only
+question is whether the system keeps up.
+
+``max_rate`` is the geometric middle of the last bracket. Its standard error is that of a uniform value in the
+bracket, width / sqrt(12), and of the decisions beside it: an error of the limiting metric of ``s`` (relative)
+where that metric rises as ``rate ** b`` between the ends moves the crossing by ``s / b``. Probes of one
+system at one rate agree only that well, so a bracket narrower than this would be a false promise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from autotune.core.measurement import Cause, Estimate
+from autotune.measure.batch import CUT_OFF, is_answered
+from autotune.measure.load_run import LoadRun
+from autotune.measure.metrics import metric_of
+from autotune.measure.metrics.e2e import values as e2e_values
+from autotune.measure.metrics.errors import error_rate
+from autotune.measure.metrics.ttft import values as ttft_values
+from autotune.measure.overload import overload
+from autotune.measure.served import Alone, Site, measure_alone, measure_load
+from autotune.measure.served_validity import latency_trend
+from autotune.measure.session import GROWTH, Measured
+
+TOLERANCE = 0.05  # width of the last bracket; the noise beside it is usually no smaller
+_STEP = 2.0
+_MOST_PROBES = 24
+_LOOK_REQUESTS = 40
+_WARM_SHARE = 0.2  # of a probe, before which nothing is judged
+_EXPECTED_PROBES = 10
+_MOST_SPAN = 512.0  # from the first rate down: what fails there fails alone
+_FULL_TRIES = 3
+
+Limit = tuple[str, str, float]
+"""Metric, ``<=`` or ``>=``, bound in the metric's base unit."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Hold the answer at one rate.
+
+    Args:
+        rate: Requests per second.
+        passed: Whether all limits hold.
+        why: What decided it.
+        seconds: It took.
+        requests: Answered.
+        found: Of the limited metrics, where the queue was stationary.
+    """
+
+    rate: float
+    passed: bool
+    why: str
+    seconds: float
+    requests: int
+    found: dict[str, Estimate] = field(default_factory=dict)
+
+
+def measure_max_rate(
+    site: Site, *, goal: str, limits: Sequence[Limit], low: float | None = None, high: float | None = None
+) -> Measured:
+    """Find the highest rate that keeps ``limits`` and measure there.
+
+    Args:
+        site: What is measured and how.
+        goal: Metric whose interval ends the measurement at that rate.
+        limits: Those that do not depend on another configuration.
+        low: Lowest rate to consider in requests/s.
+        high: Highest rate to consider.
+    """
+    alone = measure_alone(site)
+    if alone.error:
+        return Measured({}, [], {"requests": alone.asked}, (f"no request was answered: {alone.error}",),
+                        Cause.CRASHED_UNDER_LOAD)  # fmt: skip
+    told = [
+        limit for limit in limits if metric_of(limit[0], site.workload.goodput) or limit[0] == "error_rate"
+    ]
+    search = _Search(site, told, alone, low, high)
+    search.bracket()
+    search.bisect()
+    return search.measure(goal)
+
+
+class _Search:
+    """Keep the bracket and all probes."""
+
+    def __init__(
+        self, site: Site, limits: Sequence[Limit], alone: Alone, low: float | None, high: float | None
+    ) -> None:
+        self.site, self.limits, self.alone = site, limits, alone
+        self.least, self.most = low, high
+        runtime = alone.metrics().get("idealized_runtime")
+        self.first = low or (1 / runtime.value if runtime is not None and runtime.value > 0 else 1.0)
+        if high is not None:
+            self.first = min(self.first, high)
+        self.probes: list[Probe] = []
+        # The full measurement at the end needs its own time, warm-up and settling included.
+        reserve = min(2.0 * site.workload.time, site.left_s / 2)
+        self.probe_s = min(site.workload.time, max(1.0, (site.left_s - reserve) / _EXPECTED_PROBES))
+        self.reserve_s = reserve
+
+    @property
+    def passing(self) -> Probe | None:
+        """The highest rate below every failing one that passed."""
+        fail = self.failing
+        passed = [p for p in self.probes if p.passed and (fail is None or p.rate < fail.rate)]
+        return max(passed, key=lambda p: p.rate, default=None)
+
+    @property
+    def failing(self) -> Probe | None:
+        """The lowest rate that failed."""
+        return min((p for p in self.probes if not p.passed), key=lambda p: p.rate, default=None)
+
+    def _may_go_on(self) -> bool:
+        return len(self.probes) < _MOST_PROBES and self.site.left_s > self.reserve_s
+
+    def bracket(self) -> None:
+        """Double or halve the rate until one passes and one fails."""
+        rate = self.first
+        floor = self.least or self.first / _MOST_SPAN
+        while self._may_go_on():
+            probe = self._probe(rate)
+            if self.passing is not None and self.failing is not None:
+                return
+            if probe.passed:
+                if self.most is not None and rate >= self.most:
+                    return
+                rate = min(rate * _STEP, self.most or math.inf)
+            else:
+                if rate <= floor:
+                    return
+                rate = max(rate / _STEP, floor)
+
+    def bisect(self) -> None:
+        """Halve the bracket until it is narrow."""
+        while self._may_go_on():
+            low, high = self.passing, self.failing
+            if low is None or high is None or high.rate / low.rate <= 1 + TOLERANCE:
+                return
+            self._probe(math.sqrt(low.rate * high.rate))
+
+    def measure(self, goal: str) -> Measured:
+        """Measure in full at the highest passing rate, and lower where that fails."""
+        found: Measured | None = None
+        for number in range(_FULL_TRIES):
+            chosen = self.passing
+            rate = chosen.rate if chosen is not None else self._lowest()
+            found = measure_load(self.site, self.alone, goal=goal, rate=rate, stream=f"measured/{number}")
+            why = "overload" if "overload" in found.facts else self._broken(found.metrics)
+            if chosen is None or found.invalid or not why:
+                break
+            self._replace(chosen, why, found)
+            if self.site.left_s < self.site.workload.time:
+                break
+            if self.passing is None:
+                self._probe(chosen.rate / (1 + TOLERANCE))
+        assert found is not None  # noqa: S101 - at least one try
+        shown = [{"rate": p.rate, "passed": p.passed, "why": p.why, "seconds": round(p.seconds, 3),
+                  "requests": p.requests} for p in self.probes]  # fmt: skip
+        facts = {**found.facts, "search": shown}
+        metrics = {**found.metrics}
+        if metrics:
+            metrics["max_rate"] = self.estimate()
+        return Measured(metrics, found.records, facts, found.invalid, found.cause)
+
+    def _lowest(self) -> float:
+        fail = self.failing
+        return fail.rate if fail is not None else self.first
+
+    def _replace(self, probe: Probe, why: str, found: Measured) -> None:
+        """Count a rate as failed whose full measurement failed."""
+        self.probes.remove(probe)
+        limited = {limit[0]: found.metrics[limit[0]] for limit in self.limits if limit[0] in found.metrics}
+        seconds, requests = float(found.facts["seconds"]), int(found.facts["requests"])
+        kept = {} if "overload" in found.facts else limited
+        self.probes.append(Probe(probe.rate, False, f"in full: {why}", seconds, requests, kept))
+
+    def estimate(self) -> Estimate:
+        """Return the highest rate with its error; see the module's head."""
+        low, high = self.passing, self.failing
+        n = len(self.probes)
+        if low is None or high is None:  # it passes at the highest or fails at the lowest rate asked for
+            end = low or high
+            return Estimate(self.first if end is None else end.rate, None, max(1, n), "requests/s")
+        value = math.sqrt(low.rate * high.rate)
+        width = (high.rate - low.rate) / math.sqrt(12)
+        noise = max((self._noise(metric, low, high) for metric, _, _ in self.limits), default=0.0)
+        return Estimate(value, math.hypot(width, noise * value), n, "requests/s")
+
+    def _noise(self, metric: str, low: Probe, high: Probe) -> float:
+        """Return the relative error of the crossing that the errors of one metric make, 0 if unknown."""
+        near = [p for p in self.probes if metric in p.found and p.found[metric].value > 0]
+        below = [p for p in near if p.rate <= low.rate]
+        above = [p for p in near if p.rate >= high.rate]
+        if not below or not above:
+            return 0.0
+        a, b = max(below, key=lambda p: p.rate), min(above, key=lambda p: p.rate)
+        # Both ends scatter: their slope is taken over as wide a part as was measured.
+        first = min(near, key=lambda p: p.rate)
+        rise = math.log(b.found[metric].value / first.found[metric].value)
+        slope = abs(rise) / math.log(b.rate / first.rate)
+        errors = [p.found[metric].sem for p in (a, b)]
+        relative = max((e or 0.0) / p.found[metric].value for e, p in zip(errors, (a, b), strict=True))
+        return min(relative / slope, 1.0) if slope > 0 else 0.0
+
+    def _broken(self, metrics: Mapping[str, Estimate]) -> str:
+        for metric, sense, bound in self.limits:
+            value = metrics.get(metric)
+            if value is not None and (value.value > bound if sense == "<=" else value.value < bound):
+                return f"{metric} is {value.value:.4g}, the limit is {sense} {bound:.4g}"
+        return ""
+
+    def _probe(self, rate: float) -> Probe:
+        run = self.site.start(f"search/{len(self.probes)}", rate)
+        began = self.site.clock()
+        try:
+            passed, why, found = self._judge(run, rate)
+        finally:
+            run.stop()
+        answered = sum(is_answered(r) for r in run.records)
+        probe = Probe(rate, passed, why, (self.site.clock() - began) / 1e9, answered, found)
+        self.probes.append(probe)
+        return probe
+
+    def _judge(self, run: LoadRun, rate: float) -> tuple[bool, str, dict[str, Estimate]]:
+        site, start = self.site, run.start_ns
+        warm_ns = start + round(_WARM_SHARE * self.probe_s * 1e9)
+        look = _WARM_SHARE * self.probe_s * GROWTH
+        # A slow system needs a while until enough has ended to judge it by.
+        longest = max(self.probe_s, (_LOOK_REQUESTS + 10) / rate)
+        while True:
+            run.step()
+            elapsed = (site.clock() - start) / 1e9
+            over = overload(run.levels)
+            if over is not None:
+                return False, f"overload: {over}", {}
+            if run.dead or site.left_s <= 0:
+                return False, "requests fail" if run.dead else "no time left", {}
+            late = self._too_late(run, warm_ns, rate * (longest - (warm_ns - start) / 1e9))
+            if late:
+                return False, late, {}
+            if elapsed >= longest or run.load.ended:
+                break
+            if elapsed >= look and run.count_answered(warm_ns) >= _LOOK_REQUESTS:
+                look = elapsed * GROWTH
+                last = site.clock() - min(round(run.longest_s * 1e9), (site.clock() - warm_ns) // 2)
+                decided = self._certain(self._found(run, warm_ns, last))
+                if decided is not None:
+                    return decided
+        end = site.clock()
+        run.settle(end, site.deadline * 1e9)
+        return self._final(run, warm_ns, end)
+
+    def _found(self, run: LoadRun, start_ns: int, end_ns: int) -> dict[str, Estimate]:
+        windows = run.windows(start_ns, max(end_ns, start_ns + 1), self.site.workload.min_batches)
+        sent = [r for w in windows for r in w.sent]
+        found: dict[str, Estimate] = {}
+        for name, _, _ in self.limits:
+            metric = metric_of(name, self.site.workload.goodput)
+            measured = error_rate(sent) if metric is None else metric.estimates(windows, self.site.seed)
+            found |= {name: measured[name]} if name in measured else {}
+        return found
+
+    def _certain(self, found: dict[str, Estimate]) -> tuple[bool, str, dict[str, Estimate]] | None:
+        """Return the answer if the intervals leave no doubt."""
+        clear = bool(self.limits)
+        for metric, sense, bound in self.limits:
+            if metric not in found or found[metric].sem is None:
+                clear = False
+                continue
+            low, high = found[metric].interval()
+            if (low > bound) if sense == "<=" else (high < bound):
+                return False, f"{metric} is clearly beyond {bound:.4g}", found
+            clear = clear and ((high < bound) if sense == "<=" else (low > bound))
+        return (True, "clearly within the limits", found) if clear else None
+
+    def _final(self, run: LoadRun, start_ns: int, end_ns: int) -> tuple[bool, str, dict[str, Estimate]]:
+        windows = run.windows(start_ns, end_ns, self.site.workload.min_batches)
+        sent = [r for w in windows for r in w.sent]
+        failed = sum(not is_answered(r) and r.error != CUT_OFF for r in sent)
+        if failed > self.site.max_error_rate * len(sent):
+            return False, f"{failed} of {len(sent)} requests failed", {}
+        if any(r.error == CUT_OFF for r in sent) or not sent:
+            return False, "requests did not end", {}
+        rise = latency_trend(windows)
+        if rise is not None and rise > 0:
+            return False, f"the latency rose by {rise:.0%} through the probe", {}
+        found = self._found(run, start_ns, end_ns)
+        broken = self._broken(found)
+        return (not broken), broken or "within the limits", found
+
+    def _too_late(self, run: LoadRun, start_ns: int, planned: float) -> str:
+        """Return a reason once more requests are late than a percentile lets the whole probe have."""
+        for metric, sense, bound in self.limits:
+            family, _, statistic = metric.rpartition(".")
+            values = {"ttft": ttft_values, "e2e": e2e_values}.get(family)
+            if sense != "<=" or values is None or not statistic.startswith("p"):
+                continue
+            allowed = (1 - int(statistic[1:]) / 100) * planned
+            # Bouts of lateness are more frequent by chance than their share: three standard deviations.
+            allowed += 3 * math.sqrt(allowed) + 1
+            count = sum(values(r)[0] > bound for r in run.answered(start_ns))
+            if count > allowed:
+                return f"{count} requests are beyond {metric} {sense} {bound:.4g}, {allowed:.0f} may be"
+        return ""
