@@ -8,6 +8,8 @@ import platform
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,12 @@ _GPU_FIELDS = {
     "temperature.gpu": "temperature_c",
     "utilization.gpu": "utilization_percent",
 }
+_STATE_FIELDS = {
+    "clocks.sm": "clock_mhz",
+    "memory.used": "memory_mib",
+    "power.draw": "power_w",
+    "clocks_throttle_reasons.active": "reasons",
+}
 
 
 def hardware_facts(sample_s: float = 0.2) -> dict[str, Any]:
@@ -41,6 +49,7 @@ def hardware_facts(sample_s: float = 0.2) -> dict[str, Any]:
         "threads": psutil.cpu_count(logical=True),
         "usable_cpus": usable_cpus(),
         "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "max_clock_mhz": max_clock_mhz(),
         "memory_bytes": memory.total,
         "memory_available_bytes": memory.available,
         "load_average": list(os.getloadavg()),
@@ -93,26 +102,81 @@ def busy_processes(sample_s: float) -> list[dict[str, Any]]:
     return [{"name": name, "pid": pid, "cores": round(share, 2)} for share, pid, name in busy[:_MOST_NAMED]]
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Hold the processor time of other programs.
+
+    Args:
+        time_s: When, monotonic clock.
+        by_process: Name and seconds by process id.
+    """
+
+    time_s: float
+    by_process: dict[int, tuple[str, float]]
+
+
+def spent_by_others(own: Sequence[int] = ()) -> Spent:
+    """Return what all processes have used that are not ours.
+
+    Args:
+        own: Roots of process trees that are ours, beside this process and its children.
+    """
+    ours: set[int] = set()
+    for root in (os.getpid(), *own):
+        try:
+            process = psutil.Process(root)
+            ours |= {root, *(child.pid for child in process.children(recursive=True))}
+        except psutil.NoSuchProcess:
+            continue
+    return Spent(time.monotonic(), _cpu_seconds(ours))
+
+
+def max_clock_mhz() -> float | None:
+    """Return the highest clock of the first processor in MHz; ``None`` where the machine does not tell."""
+    found = read_number(Path("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq"))
+    return None if found is None else found / 1e3
+
+
+def read_number(path: Path) -> float | None:
+    """Return the number in a file of the kernel; ``None`` where there is none."""
+    text = _read(path)
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
 def gpus() -> list[dict[str, Any]]:
     """Return what ``nvidia-smi`` says about each GPU; empty where there is none or it does not answer."""
+    return parse_gpus(_ask_gpus(_GPU_FIELDS))
+
+
+def gpu_states() -> list[dict[str, Any]]:
+    """Return clock, memory in use, power and the reasons for a lower clock (a bit mask) of each GPU."""
+    states = parse_gpus(_ask_gpus(_STATE_FIELDS), _STATE_FIELDS)
+    for state in states:
+        reasons = state["reasons"]
+        state["reasons"] = int(reasons, 16) if isinstance(reasons, str) and reasons.startswith("0x") else None
+    return states
+
+
+def _ask_gpus(fields: dict[str, str]) -> str:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return []
-    query = [program, f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader,nounits"]
+        return ""
+    query = [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=_NVIDIA_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
-        return []  # a driver that does not answer: the facts then name no GPU
-    return parse_gpus(done.stdout)
+        return ""  # a driver that does not answer: the facts then name no GPU
+    return done.stdout
 
 
-def parse_gpus(text: str) -> list[dict[str, Any]]:
+def parse_gpus(text: str, fields: dict[str, str] = _GPU_FIELDS) -> list[dict[str, Any]]:
     """Return one mapping per line of ``nvidia-smi``'s answer; what it does not know is ``None``."""
-    rows = [
-        row for row in csv.reader(text.splitlines(), skipinitialspace=True) if len(row) == len(_GPU_FIELDS)
-    ]
+    rows = [row for row in csv.reader(text.splitlines(), skipinitialspace=True) if len(row) == len(fields)]
     return [
-        {key: _number_or_text(cell.strip()) for key, cell in zip(_GPU_FIELDS.values(), row, strict=True)}
+        {key: _number_or_text(cell.strip()) for key, cell in zip(fields.values(), row, strict=True)}
         for row in rows
     ]
 

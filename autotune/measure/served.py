@@ -299,6 +299,7 @@ class _Measuring:
             "rate": self.rate,
             "concurrency": None if self.rate is not None else self.at_once,
             "seconds": (self.end_ns - self.start_ns) / 1e9,
+            "measured_ns": [self.start_ns, self.end_ns],
             "prompt_tokens": sum(r.prompt_tokens for r in sent if is_answered(r)),
             "output_tokens": sum(r.output_tokens for r in sent if is_answered(r)),
             "in_flight_at_end": run.levels[-1].in_flight if run.levels else 0,

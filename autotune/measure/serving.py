@@ -1,0 +1,106 @@
+"""Measure an endpoint as a workload says: the right loop, and what is to be seen beside the records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from autotune.core.endpoint import Endpoint
+from autotune.core.measurement import Cause, Estimate
+from autotune.measure.energy import EnergyMeter
+from autotune.measure.engine_watch import EngineWatch, counters_of
+from autotune.measure.load.base import LoadGenerator
+from autotune.measure.machine_watch import MachineWatch, warnings
+from autotune.measure.rate_search import Limit, measure_max_rate
+from autotune.measure.served import Site, measure_served
+from autotune.measure.session import Measured
+from autotune.measure.validity import MOST_ERRORS
+from autotune.measure.workload import Workload
+
+_AT_ONCE = 8  # requests under way in a closed loop whose workload does not say: some batching, no long queue
+
+
+def measure_endpoint(
+    generator: LoadGenerator,
+    endpoint: Endpoint,
+    workload: Workload,
+    *,
+    goal: str,
+    limits: Sequence[Limit] = (),
+    deadline: float,
+    own: Sequence[int] = (),
+    seed: int = 0,
+    clock: Callable[[], int] = time.monotonic_ns,
+) -> Measured:
+    """Measure a server.
+
+    Args:
+        generator: Sends the requests.
+        endpoint: Where to.
+        workload: What is sent; its ``rate`` is a number, a search for the highest one, or not there.
+        goal: Metric whose interval ends the run.
+        limits: Of the objective, for the search.
+        deadline: ``time.monotonic()`` value by which all must be over.
+        own: Roots of process trees that belong to the server, so that they are not taken for neighbours.
+        seed: Of the bootstrap.
+        clock: Monotonic nanoseconds.
+    """
+    machine = MachineWatch(own, clock)
+    fetch = counters_of(endpoint)
+    engine = None if fetch is None else EngineWatch(fetch, clock)
+    site = Site(
+        generator=generator,
+        endpoint=endpoint,
+        workload=workload,
+        deadline=deadline,
+        clock=clock,
+        watches=(machine,) if engine is None else (machine, engine),
+        seed=seed,
+        max_error_rate=float(getattr(workload, "max_error_rate", MOST_ERRORS)),
+    )
+    meter = EnergyMeter()
+    began = clock()
+    found = _measure(site, goal, limits)
+    joules, took = meter.joules(), (clock() - began) / 1e9
+    return _with_watches(found, machine, engine, None if joules is None or took <= 0 else joules / took)
+
+
+def _measure(site: Site, goal: str, limits: Sequence[Limit]) -> Measured:
+    rate: Any = getattr(site.workload, "rate", None)
+    concurrency = getattr(site.workload, "concurrency", None)
+    if rate is None:
+        return measure_served(site, goal=goal, concurrency=concurrency or _AT_ONCE)
+    if isinstance(rate, int | float):
+        return measure_served(site, goal=goal, rate=float(rate))
+    return measure_max_rate(site, goal=goal, limits=limits, low=rate.low, high=rate.high)
+
+
+def _with_watches(
+    found: Measured, machine: MachineWatch, engine: EngineWatch | None, watts: float | None
+) -> Measured:
+    """Return what was measured with what the watches saw in the measured time."""
+    if "measured_ns" not in found.facts:
+        return found
+    start, end = found.facts["measured_ns"]
+    facts: dict[str, Any] = {**found.facts, "machine": machine.facts(start, end)}
+    metrics = dict(found.metrics)
+    if engine is not None:
+        metrics |= engine.metrics(start, end, int(found.facts["requests"]))
+        facts["engine"] = engine.facts(start, end)
+    memory = machine.gpu_memory(start, end)
+    if memory is not None:
+        metrics["memory.gpu"] = Estimate(memory, None, 1, "B")
+    # The packages' counters are read before and after everything; the power is taken to be even.
+    seconds, tokens = (end - start) / 1e9, int(found.facts["output_tokens"])
+    parts = [part for part in (watts and watts * seconds, machine.gpu_joules(start, end)) if part]
+    if parts and tokens:
+        metrics["energy.per_token"] = Estimate(sum(parts) / tokens, None, 1, "J")
+    notes = warnings(facts["machine"])
+    if notes:
+        facts["warnings"] = notes
+    hot = machine.throttled(start, end)
+    if hot and not found.invalid:
+        return replace(found, metrics=metrics, facts=facts, invalid=(hot,), cause=Cause.THROTTLED)
+    return replace(found, metrics=metrics, facts=facts)
