@@ -27,6 +27,9 @@ class Job:
         deadlines: Per phase.
         resources: ``{"cpus": float, "gpus": float}`` that this configuration needs.
         price: Of these resources per hour, in the user's currency; ``None`` if it is not known.
+        limits: ``[metric, "<=" or ">=", bound]`` of the objective in base units, those relative to the
+            default resolved: a search for the highest rate needs them.
+        quality: What of the answers' quality is checked, with the default's answers; empty for nothing.
     """
 
     study: str
@@ -40,6 +43,8 @@ class Job:
     deadlines: Deadlines = field(default_factory=Deadlines)
     resources: Mapping[str, float] = field(default_factory=dict)
     price: float | None = None
+    limits: list[list[Any]] = field(default_factory=list)
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, int, int]:

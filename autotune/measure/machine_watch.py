@@ -2,8 +2,8 @@
 
 Throttling makes a measurement INVALID where it cost time: more than ``MOST_THROTTLED`` of the measured
 time, by the kernel's own count of milliseconds (Intel; ``thermal_throttle``), or of the looks at the GPUs
-that found a thermal slowdown. A power cap is how GPUs run at full load, and is a fact only. Other programs that
-were busy are a fact with a warning: whether they disturbed shows in the spread.
+that found a thermal slowdown. A power cap is how GPUs run at full load, and is a fact only. Other programs
+that were busy are a fact with a warning: whether they disturbed shows in the spread.
 
 Formula: energy of GPUs = integral of ``power.draw`` over the looks (trapezoids)
 Source: Linux, Documentation/arch/x86 (thermal_throttle); NVML API reference, clocks event reasons.

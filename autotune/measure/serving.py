@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +20,18 @@ from autotune.measure.session import Measured
 from autotune.measure.validity import MOST_ERRORS
 from autotune.measure.workload import Workload
 
+_GENERATORS = "autotune.measure.load.generator"
 _AT_ONCE = 8  # requests under way in a closed loop whose workload does not say: some batching, no long queue
+
+
+def build_generator(workload: Workload) -> LoadGenerator:
+    """Return the load generator that a workload names; loaded on call, because most attempts need none.
+
+    Args:
+        workload: Its ``generator`` says which.
+    """
+    generator: LoadGenerator = importlib.import_module(_GENERATORS).build_generator(workload)
+    return generator
 
 
 def measure_endpoint(
