@@ -46,12 +46,18 @@ class Engine:
         self._count = 0
         threading.Thread(target=self._run, daemon=True).start()
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text."""
-        return [int(token) for token in self.tokenizer.encode(text).input_ids.data[0]]
+    def encode(self, text: str) -> Any:
+        """Return the tokens of a text as a tensor, ``1 x n``."""
+        return self.tokenizer.encode(text).input_ids
 
-    def submit(self, prompt: str, body: Mapping[str, Any]) -> queue.Queue[Any]:
-        """Hand a request to the engine; its tokens come through the queue, then ``None`` or an error."""
+    def submit(self, prompt: Any, body: Mapping[str, Any]) -> queue.Queue[Any]:
+        """Hand a request to the engine; its tokens come through the queue, then ``None`` or an error.
+
+        Raises:
+            ValueError: There are no tokens: the pipeline would fail for everybody.
+        """
+        if not prompt.shape[1]:
+            raise ValueError("the prompt has no tokens")
         answers: queue.Queue[Any] = queue.Queue()
         with self._work:
             self._waiting.append((prompt, self._config(body), answers))
@@ -134,23 +140,23 @@ class Handler(BaseHTTPRequestHandler):
         """Answer ``/v1/completions``, ``/v1/chat/completions`` and ``/tokenize``."""
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         if self.path == "/tokenize":
-            tokens = self.engine.encode(str(body.get("prompt", body.get("content", ""))))
-            self._json({"tokens": tokens, "count": len(tokens)})
+            ids = self.engine.encode(str(body.get("prompt", body.get("content", "")))).data[0]
+            self._json({"tokens": [int(token) for token in ids], "count": len(ids)})
             return
         if self.path not in ("/v1/completions", "/v1/chat/completions"):
             self._json({"error": {"message": f"no such path: {self.path}"}}, 404)
             return
         chat = self.path.endswith("/chat/completions")
         try:
-            prompt = self._prompt(body, chat)
+            prompt = self.engine.encode(self._prompt(body, chat))
             answers = self.engine.submit(prompt, body)
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
             self._json({"error": {"message": f"{type(error).__name__}: {error}"}}, 400)
             return
         if body.get("stream"):
-            self._stream(prompt, answers, body, chat)
+            self._stream(prompt.shape[1], answers, body, chat)
         else:
-            self._whole(prompt, answers, body, chat)
+            self._whole(prompt.shape[1], answers, body, chat)
 
     def _prompt(self, body: Mapping[str, Any], chat: bool) -> str:
         if not chat:
@@ -160,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
             return str(tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True))
         return "\n".join(str(message["content"]) for message in body["messages"])
 
-    def _whole(self, prompt: str, answers: queue.Queue[Any], body: Mapping[str, Any], chat: bool) -> None:
+    def _whole(self, prompt: int, answers: queue.Queue[Any], body: Mapping[str, Any], chat: bool) -> None:
         tokens: list[int] = []
         while (piece := answers.get()) is not None:
             if isinstance(piece, Exception):
@@ -170,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = self._choice(self.engine.tokenizer.decode(tokens), chat, "message", _finish(tokens, body))
         self._json({**answer, "usage": self._usage(prompt, len(tokens))})
 
-    def _stream(self, prompt: str, answers: queue.Queue[Any], body: Mapping[str, Any], chat: bool) -> None:
+    def _stream(self, prompt: int, answers: queue.Queue[Any], body: Mapping[str, Any], chat: bool) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-cache")
@@ -185,7 +191,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # who asked is gone; the request runs to its end
 
     def _events(
-        self, prompt: str, answers: queue.Queue[Any], body: Mapping[str, Any], chat: bool
+        self, prompt: int, answers: queue.Queue[Any], body: Mapping[str, Any], chat: bool
     ) -> Iterator[str]:
         decode, tokens = self.engine.tokenizer.decode, []
         start, known = 0, 0  # text is decoded from `start` on, and was sent up to the token `known`
@@ -214,9 +220,8 @@ class Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, **said, "finish_reason": finish}
         return {"object": kind, "created": int(time.time()), "model": _MODEL_ID, "choices": [choice]}
 
-    def _usage(self, prompt: str, produced: int) -> dict[str, int]:
-        count = len(self.engine.encode(prompt))
-        return {"prompt_tokens": count, "completion_tokens": produced, "total_tokens": count + produced}
+    def _usage(self, prompt: int, produced: int) -> dict[str, int]:
+        return {"prompt_tokens": prompt, "completion_tokens": produced, "total_tokens": prompt + produced}
 
     def _counters(self) -> str:
         found = self.engine.pipeline.get_metrics()

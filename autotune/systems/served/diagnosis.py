@@ -18,10 +18,12 @@ _PREFIX = re.compile(  # of vLLM, SGLang, ranks of torch, loguru and plain loggi
     r"(?:(?:INFO|WARNING|ERROR|CRITICAL):? +(?:[\d-]+ [\d:.,]+ )?\[[^\]]*\] ?)?"
 )
 _ERROR = re.compile(r"^(?:[\w.]+(?:Error|Exception)|error|Error|ERROR|[\w.-]+: error)\b[: ]")
+_PLACE = re.compile(r"(?:Exception from|Check '[^']*' failed at) \S+:\d+:$")  # of OpenVINO
 _USELESS = re.compile(  # says that there is an error, not which
     r"Engine core initialization failed|See root cause|EngineDeadError|resource_tracker|"
     r"exiting due to model loading error|KeyboardInterrupt|BrokenPipeError|ChildFailedError|"
-    r"SystemExit|validation errors? for|raise \w+Error"
+    r"SystemExit|validation errors? for|raise \w+Error|"
+    r"Failed to create llama_context"
 )
 
 PORT = re.compile(
@@ -34,25 +36,27 @@ MEMORY = re.compile(
     r"No available memory for the cache blocks|larger than the (?:maximum number of tokens|available KV)|"
     r"KV cache is needed, which is larger|Free memory on device .* is less than|"
     r"failed to allocate (?:\w+ )?(?:buffer|memory|compute|CPU|KV)|unable to allocate|insufficient memory|"
-    r"[Nn]ot enough memory|exceeds available (?:system )?memory|requires more system memory|"
+    r"[Nn]ot enough memory|(?:exceeds|larger than) (?:the )?available (?:system )?memory|requires more system memory|"
     r"Failed to allocate|Can not allocate|alloc_tensor_range: failed"
 )
 MISSING_MODEL = re.compile(
     r"is not a local folder and is not a valid model identifier|Repository Not Found|RepositoryNotFound|"
     r"couldn't connect to .*huggingface|Cannot find (?:an appropriate cached snapshot|the requested files)|"
-    r"failed to open GGUF file|No such file or directory.*\.gguf|Model path does not exist|"
+    r"failed to open GGUF file|\[load_gguf\] Failed to open|No such file or directory.*\.gguf|Model path does not exist|"
     r"Invalid repository ID or local directory|HFValidationError|model '[^']*' not found|"
     r"does not appear to have a file named config\.json|Could not find a model in the directory"
 )
 MISSING_ENGINE = re.compile(
     r"No module named '?(?!autotune)\w|ModuleNotFoundError|command not found|"
-    r"error while loading shared libraries|cannot open shared object file|Could not load this library|CUDA driver version is insufficient|libcuda\.so"
+    r"error while loading shared libraries|cannot open shared object file|"
+    r"Missing dependencies for|You can install it with|CUDA driver version is insufficient|libcuda\.so"
 )
 REFUSED = re.compile(
     r"error: (?:unrecognized arguments|argument |ambiguous option|the following arguments)|"
     r"error: invalid argument|error while handling argument|No such option|Invalid value for|"
     r"Unknown option|unknown (?:flag|argument)|Input should be|Value error, |not supported|unsupported|"
-    r"does not support|must be divisible|is incompatible|cannot be used with|invalid value"
+    r"does not support|must be divisible|is incompatible|invalid value|"
+    r"llama_\w+: .*(?:requires|failed to|invalid|must)"
 )
 
 
@@ -68,8 +72,7 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
         exit_code: Negative for a signal; ``None`` when it is not known.
         log: The end of its output.
     """
-    lines = [_PREFIX.sub("", line).strip() for line in log.splitlines()]
-    lines = [line for line in lines if line]
+    lines = _joined([_PREFIX.sub("", line).strip() for line in log.splitlines()])
     said = _said(lines)
     for pattern, cause in ((PORT, Cause.PORT_TAKEN), (re.compile("No space left on"), Cause.DISK_FULL)):
         if line := _first(lines, pattern):
@@ -87,6 +90,17 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
         name = signal.Signals(-exit_code).name
         return Failure(Cause.CRASHED_UNDER_LOAD, f"ended by {name}: {said}", log)
     return Failure(Cause.REJECTED_FLAGS, _first(lines, REFUSED) or said, log)
+
+
+def _joined(lines: Sequence[str]) -> list[str]:
+    """Return the lines that are not empty; a line that only says where comes with what follows it."""
+    result: list[str] = []
+    for line in filter(None, lines):
+        if result and _PLACE.search(result[-1]):
+            result[-1] = f"{_PLACE.sub('', result[-1])} {line}"
+        else:
+            result.append(line)
+    return result
 
 
 def _first(lines: Sequence[str], pattern: re.Pattern[str]) -> str:

@@ -11,7 +11,7 @@ from autotune.core.parameter.base import read_number
 from autotune.errors import EnvironmentProblem
 from autotune.systems.served.flags import Flag, FlagTable
 
-PROBED = ("vllm", "sglang", "tensorrt_llm", "openvino", "onnxruntime", "triton")
+PROBED = ("vllm", "sglang", "tensorrt_llm", "openvino", "onnxruntime", "triton", "transformers_serve")
 """Python packages: asked by ``probe.py`` in their own interpreter. The others print their flags."""
 
 HELP = {"llama_cpp": (("--help",), ("--version",)), "ollama": (("serve", "--help"), ("--version",))}

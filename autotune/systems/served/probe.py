@@ -9,9 +9,12 @@ from __future__ import annotations
 import argparse
 import enum
 import importlib
+import importlib.metadata
+import inspect
 import json
 import math
 import sys
+import typing
 from importlib.metadata import version
 from typing import Any
 
@@ -62,6 +65,23 @@ def tensorrt_llm() -> dict[str, Any]:
         "source": "the click command of trtllm-serve",
         "flags": flags,
     }
+
+
+def transformers_serve() -> dict[str, Any]:
+    """Ask the signature that the command ``transformers serve`` is made from."""
+    serve = importlib.import_module("transformers.cli.serve").Serve
+    flags = {}
+    for name, parameter in inspect.signature(serve.__init__).parameters.items():
+        option = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
+        if type(option).__name__ != "OptionInfo" or option.hidden:
+            continue
+        kinds = [k for k in typing.get_args(parameter.annotation.__origin__) if k is not type(None)]
+        kind = kinds[0] if kinds else parameter.annotation.__origin__
+        choices = list(kind) if isinstance(kind, enum.EnumType) else None
+        default = getattr(parameter.default, "value", parameter.default)
+        word = "toggle" if kind is bool else _kind(kind)
+        flags[name] = _flag("--" + name.replace("_", "-"), word, default, choices, option.help)
+    return {"version": _version("transformers"), "source": "`transformers serve`", "flags": flags}
 
 
 def openvino() -> dict[str, Any]:

@@ -20,12 +20,15 @@ _LOOK_S = 2.0
 _PROMPT = "The quick brown fox"
 
 
-def wait_ready(folder: Path, deadline: float) -> tuple[Endpoint, dict[str, Any]]:
+def wait_ready(
+    folder: Path, deadline: float, headers: Mapping[str, str] | None = None
+) -> tuple[Endpoint, dict[str, Any]]:
     """Return the endpoint of the server that was launched in ``folder``, and what the first answer told.
 
     Args:
         folder: Of the attempt.
         deadline: ``time.monotonic()`` value by which it must be ready.
+        headers: Of every request.
 
     Raises:
         NotReady: It does not answer yet.
@@ -33,7 +36,7 @@ def wait_ready(folder: Path, deadline: float) -> tuple[Endpoint, dict[str, Any]]
     """
     launch = Launch.read(folder)
     try:
-        ask(launch.url, launch.ready, timeout=_LOOK_S)
+        ask(launch.url, launch.ready, headers=headers, timeout=_LOOK_S)
     except Refused:
         raise NotReady from None
     root = root_process(folder)
@@ -42,16 +45,17 @@ def wait_ready(folder: Path, deadline: float) -> tuple[Endpoint, dict[str, Any]]
         raise AttemptFailed(Failure(Cause.PORT_TAKEN, text))
     endpoint = Endpoint(
         url=launch.url,
-        model=launch.model or served_model(launch),
+        model=launch.model or served_model(launch, headers),
         path=launch.path,
         body=dict(launch.body),
+        headers=dict(headers or {}),
         tokenize=launch.tokenize,
         prometheus=launch.prometheus,
     )
     return endpoint, first_answer(endpoint, deadline)
 
 
-def served_model(launch: Launch) -> str:
+def served_model(launch: Launch, headers: Mapping[str, str] | None = None) -> str:
     """Return the first model that the server lists.
 
     Raises:
@@ -59,7 +63,7 @@ def served_model(launch: Launch) -> str:
     """
     prefix = launch.path.partition("/completions")[0].removesuffix("/chat")
     try:
-        found = ask(launch.url, f"{prefix}/models", timeout=_LOOK_S)
+        found = ask(launch.url, f"{prefix}/models", headers=headers, timeout=_LOOK_S)
         return str(found["data"][0]["id"])
     except (Refused, KeyError, IndexError, TypeError):
         raise NotReady from None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from autotune.errors import EnvironmentProblem, Interrupted
 from autotune.systems.gguf import write_gguf
-from autotune.systems.transformers.make_model import TARGET, ModelPaths, Shape, made_model, make_model
+from autotune.systems.transformers.make_model import DRAFT, TARGET, ModelPaths, Shape, made_model, make_model
 
 TINY = "tiny"
 """Name of the model that is trained here, where none can be downloaded."""
@@ -43,17 +43,21 @@ class TinyFiles:
         return self.gguf("F16", draft=True).exists()
 
 
-def tiny_files(folder: Path | None = None, target: Shape = SHAPE) -> TinyFiles:
+def tiny_files(folder: Path | None = None, target: Shape = SHAPE, draft: Shape = DRAFT) -> TinyFiles:
     """Return where the pair is kept, whether it is made or not; loads no torch."""
-    return TinyFiles(made_model(folder, target=target))
+    return TinyFiles(made_model(folder, target=target, draft=draft))
 
 
-def make_tiny_files(folder: Path | None = None, target: Shape = SHAPE) -> TinyFiles:
+def make_tiny_files(folder: Path | None = None, target: Shape = SHAPE, draft: Shape = DRAFT) -> TinyFiles:
     """Return the pair, trained and converted now if it is not cached. Loads torch where it is not."""
-    files = tiny_files(folder, target)
+    files = tiny_files(folder, target, draft)
     if files.complete:
         return files
-    make_model(folder, target=target, log=lambda line: print(line, flush=True))  # noqa: T201 - its caller reads
+
+    def show(line: str) -> None:
+        print(line, flush=True)  # noqa: T201 - whoever started this reads it
+
+    make_model(folder, target=target, draft=draft, log=show)
     home = files.pair.target.parent
     with (home.parent / f"{home.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second process waits here and then finds the files made

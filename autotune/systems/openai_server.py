@@ -1,0 +1,225 @@
+"""Any server with an OpenAI-compatible endpoint: one that a command starts, or one that already runs.
+
+With ``command:`` a list of words. ``{port}`` and ``{host}`` in a word say where it must listen, ``{model}``
+is the section's model, and a word that is ``{NAME}`` is a parameter's value; where the parameter is
+inactive, the word is left out together with the option before it. Those parameters need a new start. With
+``url:`` nothing is started, and every parameter is a field of the requests; ``request:`` names such fields
+beside a command::
+
+    system:
+      use: openai_server
+      command: [my-server, --listen, "{host}:{port}", --threads, "{threads}"]
+      request: [temperature]
+      ready: /health
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from autotune.core.measurement import Cause, Failure
+from autotune.core.trial import Config
+from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
+from autotune.systems.base import Command, Driver
+from autotune.systems.served.diagnosis import diagnose
+from autotune.systems.served.driver import EndpointDriver
+from autotune.systems.served.flagged import env_words
+from autotune.systems.served.flags import plain
+from autotune.systems.served.launch import HOST, Launch, free_port, root_process
+from autotune.systems.served.ready import wait_ready
+from autotune.systems.served.section import locate, read_env, read_program, read_truth
+
+_HOLE = re.compile(r"\{([A-Za-z_]\w*)\}")
+_OURS = ("host", "port", "model")
+_PLAIN = re.compile(r"-?[\d.]+(?:e[+-]?\d+)?|[A-Za-z0-9_./:=@%+,][A-Za-z0-9_./:=@%+, -]*")
+_EXACT = {"ignore_eos": True}
+"""Field that vLLM, SGLang, llama.cpp and TensorRT-LLM know; others pass over what they do not know."""
+
+
+@dataclass(frozen=True)
+class OpenAIServerSystem:
+    """Measure a server by its endpoint.
+
+    Args:
+        command: Words that start it; empty with ``url``.
+        url: Of an endpoint that runs already; empty with ``command``.
+        model: Name that requests give; empty to take what the server lists first.
+        path: Of the interface: ``/v1/completions`` or ``/v1/chat/completions``.
+        ready: Path that answers 200 once it takes requests.
+        request: Parameters that are fields of the requests.
+        body: Fields that all requests have; without it they ask to go on after the end of the text.
+        env: Variables of the server's environment.
+        tokenize: Path that turns text into tokens, where there is one.
+        prometheus: Path of its counters, where there are any.
+        key_variable: Environment variable that holds the key which requests carry.
+        reuse: Keep the server for the next trial where that one starts it the same way.
+    """
+
+    name: ClassVar[str] = "openai_server"
+
+    command_words: tuple[str, ...] = ()
+    url: str = ""
+    model: str = ""
+    path: str = "/v1/completions"
+    ready: str = "/v1/models"
+    request: tuple[str, ...] = ()
+    body: Mapping[str, Any] = field(default_factory=lambda: dict(_EXACT))
+    env: Mapping[str, str] = field(default_factory=dict)
+    tokenize: str = ""
+    prometheus: str = ""
+    key_variable: str = ""
+    reuse: bool = False
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> OpenAIServerSystem:
+        """Build from the ``system`` section (without ``use``).
+
+        Raises:
+            SpecError: A key is unknown or wrong, or there is not exactly one of ``command`` and ``url``.
+        """
+        names = ["command", *(item.name for item in fields(cls) if item.name != "command_words")]
+        refuse_unknown_keys(data, names, "an openai_server system")
+        items = dict(data)
+        words = read_program(items.pop("command", ()), "command")
+        url = items.get("url", "")
+        if bool(words) == bool(url):
+            raise SpecError("an openai_server system needs either a command or a url", path=("command",))
+        for key in ("url", "model", "path", "ready", "tokenize", "prometheus", "key_variable"):
+            if not isinstance(items.get(key, ""), str):
+                raise SpecError(f"{key} must be text, found {items[key]!r}", path=(key,))
+        if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+            raise SpecError(f"url must be like http://127.0.0.1:8000, found {url!r}", path=("url",))
+        if words and not any("{port}" in word for word in words):
+            raise SpecError("the command must say where to listen: {port} in a word", path=("command",))
+        odd = [w for w in words if set(_HOLE.findall(w)) - set(_OURS) and not _HOLE.fullmatch(w)]
+        if odd:
+            text = f"a parameter must be a word of its own, found {odd[0]!r}"
+            raise SpecError(text, path=("command", words.index(odd[0])))
+        if not isinstance(items.get("body", {}), Mapping):
+            raise SpecError(f"body must be a mapping of fields, found {items['body']!r}", path=("body",))
+        items["request"] = read_program(items.get("request", ()), "request")
+        items["env"] = read_env(items.get("env", {}), cls.name, ("*",))
+        items["reuse"] = read_truth(items.get("reuse", False), "reuse")
+        return cls(command_words=words, **items)
+
+    @staticmethod
+    def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Return a study file's section with paths that start at the file's folder made absolute."""
+        return locate(section, folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section that :meth:`from_dict` reads back."""
+        section: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
+        section["command"] = list(section.pop("command_words"))
+        section["request"] = list(self.request)
+        section["env"], section["body"] = dict(self.env), dict(self.body)
+        return {key: value for key, value in section.items() if value or key == "body"}
+
+    @property
+    def holes(self) -> tuple[str, ...]:
+        """The parameters that the command mentions."""
+        found = [name for word in self.command_words for name in _HOLE.findall(word)]
+        return tuple(dict.fromkeys(name for name in found if name not in _OURS))
+
+    def prepare(self, log: Callable[[str], None]) -> None:
+        """Check that the program, or the key, is there.
+
+        Raises:
+            EnvironmentProblem: It is not.
+        """
+        if self.command_words and shutil.which(os.path.expanduser(self.command_words[0])) is None:
+            raise EnvironmentProblem(f"there is no program {self.command_words[0]!r} on this machine")
+        if self.key_variable and not os.environ.get(self.key_variable):
+            raise EnvironmentProblem(f"requests need the key in {self.key_variable}, which is not set")
+
+    def prepare_node(self) -> None:
+        """Do nothing: the command finds its model itself."""
+
+    def parameters(self) -> tuple[str, ...] | None:
+        """Return the parameters that configurations may have; any, where nothing is started."""
+        return None if self.url else (*self.holes, *self.request)
+
+    def check(self, config: Config) -> Failure | None:
+        """Return why a configuration cannot be launched."""
+        known = self.parameters()
+        for name, value in config.items():
+            if known is not None and name not in known:
+                text = f"neither the command nor request mentions {name!r}; they have {', '.join(known)}"
+                near = did_you_mean(name, known)
+                return Failure(Cause.REJECTED_FLAGS, f"{text}; {near}" if near else text)
+            if name in self.holes and not _PLAIN.fullmatch(plain(value)):
+                return Failure(Cause.REJECTED_FLAGS, f"{name} is no plain word: {value!r}")
+        return None
+
+    def batch_size(self, config: Config) -> int:
+        """Return how many requests may be under way at once; a server queues them itself."""
+        return 1
+
+    def resources(self, config: Config) -> dict[str, float]:
+        """Return one core: what the command needs more stands in the study's ``resources``."""
+        return {"cpus": 1.0}
+
+    def words(self, config: Config, port: str) -> list[str]:
+        """Return the command's words with the values filled in."""
+        given = {"host": HOST, "port": port, "model": self.model}
+        result: list[str] = []
+        for word in self.command_words:
+            whole = _HOLE.fullmatch(word)
+            if whole is None or whole.group(1) in _OURS:
+                result.append(_HOLE.sub(lambda match: given[match.group(1)], word))
+            elif whole.group(1) in config:
+                result.append(plain(config[whole.group(1)]))
+            elif result and result[-1].startswith("-"):
+                result.pop()
+        return result
+
+    def command(self, config: Config, scratch: Path) -> Command | None:
+        """Return the process to launch on a port that is free now; ``None`` for one that runs already."""
+        fixed = set(self.holes)
+        sent = {name: value for name, value in config.items() if name not in fixed}
+        port = free_port()
+        Launch(
+            url=self.url.rstrip("/") or f"http://{HOST}:{port}",
+            model=self.model,
+            ready=self.ready,
+            path=self.path,
+            body={**self.body, **sent},
+            tokenize=self.tokenize,
+            prometheus=self.prometheus,
+            ours=not self.url,
+        ).write(scratch)
+        if self.url:
+            return None
+        env = {"PYTHONUNBUFFERED": "1", **self.env}
+        key = repr((self.words(config, "0"), sorted(env.items()))) if self.reuse else ""
+        return Command(tuple(self.words(config, str(port))), env, reuse=key)
+
+    def connect(self, scratch: Path, deadline: float) -> Driver:
+        """Wait until the server answers a first request and return its driver.
+
+        Raises:
+            NotReady: It does not answer yet.
+            AttemptFailed: It cannot answer.
+        """
+        key = os.environ.get(self.key_variable, "") if self.key_variable else ""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        endpoint, found = wait_ready(scratch, deadline, headers)
+        facts = {"engine": self.name, "served_model": endpoint.model, **found}
+        return EndpointDriver(endpoint, facts, root_process(scratch))
+
+    def diagnose(self, exit_code: int | None, log: str) -> Failure:
+        """Return why the server died, from its exit code and its log."""
+        return diagnose(exit_code, log)
+
+    def deploy(self, config: Config) -> list[str]:
+        """Return the command that serves a configuration, or the fields its requests have."""
+        if self.url:
+            return [self.url, *(f"{name}={plain(value)}" for name, value in config.items())]
+        return [*env_words(self.env), *self.words(config, "8000")]
