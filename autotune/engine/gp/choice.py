@@ -24,8 +24,9 @@ from autotune.engine.gp.trust_region import Region
 
 _CERTAIN = 1e6  # larger than any logarithm of a probability or an improvement
 _SHORTLIST = 512  # candidates compared exactly; the best of them is among the first few of the rough order
+_RANKED = 4096  # candidates of a large space that are left when it has been sifted
 _SAMPLED = 1024  # of which wide batches are sampled jointly
-_FIRST = 16  # times as many as are wanted are scored before any bound is looked at
+_FIRST = 8192  # candidates that are scored before any bound is looked at
 _TIE = 0.01  # weight of the goal between candidates that are equally likely to keep the limits
 _WORTHLESS = 1e-12  # of standardized values: nothing is expected of it
 _FAR = -1e3  # the goal decides nothing below it
@@ -49,10 +50,13 @@ class Scores:
         self.acquisition = acquisition_named(acquisition, belief, seed)
         self.prior = BeliefOfUser(space, len(belief.measured))
 
-    def measurable(self, grid: Grid) -> Tensor:
-        """Return the log probability of a measurement per candidate, 0 where memory is known to suffice."""
-        found = self.belief.feasibility.on_grid(grid, torch.arange(len(grid)))
-        return found.masked_fill(torch.from_numpy(known_to_fit(grid.table, self.history)), 0.0)
+    def measurable(self, grid: Grid, rows: Tensor) -> Tensor:
+        """Return the log probability of a measurement of some candidates; their memory is not looked at."""
+        return self.belief.feasibility.on_grid(grid, rows)
+
+    def fitting(self, table: Table) -> Tensor:
+        """Return which candidates are known to have enough memory, shape ``n``."""
+        return torch.from_numpy(known_to_fit(table, self.history))
 
     def hopeless(self, table: Table) -> Tensor:
         """Return which candidates are known to fail, shape ``n``."""
@@ -109,7 +113,7 @@ class Scores:
             grid = Grid(self.belief.encoder, table)
             rows = torch.arange(len(grid))
             X = grid.encode(rows)
-            measured = self.measurable(grid)
+            measured = self.measurable(grid, rows).masked_fill(self.fitting(table), 0.0)
             doubtful = measured < least
             measured = measured.masked_fill(self.hopeless(table), -_CERTAIN)
             probability = measured + self.log_limits(X, X_pending)
@@ -130,16 +134,14 @@ class Choice:
 
     def __init__(self, scores: Scores, grid: Grid) -> None:
         self.scores, self.belief, self.grid = scores, scores.belief, grid
-        self.measured = scores.measurable(grid)
-        hopeless = scores.hopeless(grid.table)
-        if not bool(hopeless.all()):
-            self.measured = self.measured.masked_fill(hopeless, -_CERTAIN)
+        self.fitting, hopeless = scores.fitting(grid.table), scores.hopeless(grid.table)
+        self.hopeless = torch.zeros_like(hopeless) if bool(hopeless.all()) else hopeless
+        self.left = ~self.hopeless
+        self.others = self.hopeless.clone()  # taken up when nothing else is left
         self.least = math.log(self.belief.feasibility.threshold or 1e-300)
-        doubtful = self.measured < self.least
-        if bool(doubtful.all()):
-            doubtful, self.least = torch.zeros_like(doubtful), -math.inf
-        self.left = ~doubtful
-        self.others = ~self.left  # taken up when nothing else is left
+        self.measured = torch.full((len(grid),), math.nan, dtype=torch.float64)
+        if not grid.large:
+            self._log_measurable(torch.arange(len(grid)))
         self.prior = scores.prior(grid.table.indices)
         self.limits = torch.full((len(grid),), math.nan, dtype=torch.float64)
         self.bounds: Tensor | None = None
@@ -191,7 +193,7 @@ class Choice:
     def exact(self, rows: Tensor, X: Tensor, X_pending: Tensor) -> Tensor:
         """Return the exact scores of some candidates and their encodings ``X``, shape ``len(rows)``."""
         value = self.scores.acquisition.scorer(X, X_pending)(X)
-        probability = self.measured[rows] + self.scores.log_limits(X, X_pending)
+        probability = self._log_measurable(rows) + self.scores.log_limits(X, X_pending)
         return self.scores.decisive(value, probability, self.prior[rows])
 
     def sampled(self, n: int, X_pending: Tensor) -> list[int]:
@@ -202,7 +204,7 @@ class Choice:
             rows = self._rough_best(thompson.rough(self.grid, rows, X_pending), rows, _SAMPLED)
         X = self.grid.encode(rows)
         samples = Samples(self.belief, X, n, self.scores.seed + len(X_pending)).on_shortlist()
-        probability = self.measured[rows] + self.scores.log_limits(X, X_pending)
+        probability = self._log_measurable(rows) + self.scores.log_limits(X, X_pending)
         found = []
         for value in samples[: len(rows)]:
             total = self.scores.total(value, probability, self.prior[rows])
@@ -234,11 +236,8 @@ class Choice:
             return self._shuffled(rows)
         rough = self.scores.acquisition.rough
         if self.bounds is None:  # of the first pick; later ones have more pending and lie below it
-            self.bounds = torch.full((1, len(self.grid)), -math.inf, dtype=torch.float64)
-            found = rough(self.grid, rows, X_pending)
-            self.bounds = self.bounds.expand(len(found), -1).clone()
-            self.bounds[:, rows] = self.scores.total(found, self.measured[rows], self.prior[rows])
-            self.fresh = len(X_pending)
+            self._bound(rows, X_pending)
+        assert self.bounds is not None  # noqa: S101 - set just now
         k = _SHORTLIST if len(self.bounds) == 1 else 2 * _SHORTLIST // len(self.bounds)
         best = []
         for c, bound in enumerate(self.bounds):
@@ -246,12 +245,31 @@ class Choice:
             def score(chosen: Tensor, c: int = c, bound: Tensor = bound) -> Tensor:
                 value = bound[chosen]
                 if len(X_pending) > self.fresh:
-                    criteria = rough(self.grid, chosen, X_pending)
-                    value = self.scores.total(criteria[c], self.measured[chosen], self.prior[chosen])
-                return (value + self._log_limits(chosen)).masked_fill(~self.left[chosen], -math.inf)
+                    value = self._total(rough(self.grid, chosen, X_pending)[c], chosen)
+                return self._possible(value + self._log_limits(chosen), chosen)
 
             best.append(_first(bound, min(k, len(rows)), score))
         return self._shuffled(torch.cat(best).unique())
+
+    def _bound(self, rows: Tensor, X_pending: Tensor) -> None:
+        """Compare all candidates by each criterion; a large space is sifted first."""
+        rough = self.scores.acquisition.rough
+        if self.grid.large:
+            found = rough(self.grid.sifted(), rows, X_pending)
+            best = self._rough_best(found, rows, _RANKED)
+            rows = best[self.left[best]] if bool(self.left[best].any()) else best
+        found = rough(self.grid, rows, X_pending)
+        self.bounds = torch.full((len(found), len(self.grid)), -math.inf, dtype=torch.float64)
+        self.bounds[:, rows] = self._total(found, rows)
+        self.fresh = len(X_pending)
+
+    def _total(self, value: Tensor, rows: Tensor) -> Tensor:
+        return self.scores.total(value, torch.zeros(len(rows), dtype=torch.float64), self.prior[rows])
+
+    def _possible(self, value: Tensor, rows: Tensor) -> Tensor:
+        """Return scores with the probability of a measurement in them, -inf where that is too low."""
+        value = value + self._log_measurable(rows)
+        return value.masked_fill(~self.left[rows], -math.inf)
 
     def _shuffled(self, rows: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(self.scores.seed)
@@ -259,15 +277,24 @@ class Choice:
 
     def _rough_best(self, criteria: Tensor, rows: Tensor, count: int) -> Tensor:
         k = min(len(rows), count // len(criteria))
-        total = self.scores.total(criteria, self.measured[rows], self.prior[rows])
         best = []
-        for bound in total:
+        for bound in self._total(criteria, rows):
 
             def score(at: Tensor, bound: Tensor = bound) -> Tensor:
-                return bound[at] + self._log_limits(rows[at])
+                return self._possible(bound[at] + self._log_limits(rows[at]), rows[at])
 
             best.append(rows[_first(bound, k, score)])
         return torch.cat(best).unique()
+
+    def _log_measurable(self, rows: Tensor) -> Tensor:
+        """Return the log probability of a measurement; what is too doubtful is set aside on this occasion."""
+        new = rows[self.measured[rows].isnan()]
+        if len(new):
+            found = self.scores.measurable(self.grid, new).masked_fill(self.fitting[new], 0.0)
+            self.measured[new] = found.masked_fill(self.hopeless[new], -_CERTAIN)
+            doubtful = new[self.measured[new] < self.least]
+            self.left[doubtful], self.others[doubtful] = False, True
+        return self.measured[rows]
 
     def _log_limits(self, rows: Tensor) -> Tensor:
         new = rows[self.limits[rows].isnan()]
@@ -288,7 +315,7 @@ def _first(bound: Tensor, k: int, score: Callable[[Tensor], Tensor]) -> Tensor:
         k: How many.
         score: Gives the scores of some places.
     """
-    width = min(_FIRST * k, len(bound))
+    width = min(max(_FIRST, 2 * k), len(bound))
     while True:
         highest = bound.topk(width)
         best = score(highest.indices).topk(k)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +15,8 @@ from autotune.engine.gp.encode import Encoder
 FINE_ROWS = 20_000
 """Candidates up to which everything is computed in double precision."""
 
+_MERGED = 512  # combinations of levels looked up together: their tables stay in the cache
+
 
 class Grid:
     """Hold the candidates of one moment.
@@ -21,10 +26,13 @@ class Grid:
         table: The candidates.
 
     Attributes:
-        rows: Level of each parameter that has columns, counted through all of them: ``n x p``.
         sizes: How many levels each such parameter has, being inactive counted.
         columns: Encodings of all levels below each other, zero in the columns of other parameters.
+        merged: Row of each candidate in the tables of :meth:`merge`, one per run of parameters: ``n x r``.
+        coarse: Whether candidates are only sifted: by the leading process of a surface and by few trials.
     """
+
+    coarse = False
 
     def __init__(self, encoder: Encoder, table: Table) -> None:
         self.table = table
@@ -37,18 +45,76 @@ class Grid:
             at = chosen.index(i)
             behind[ends[at] - self.sizes[at] : ends[at], column] = torch.from_numpy(places)
         self.columns = torch.cat([torch.block_diag(*levels), behind], 1) if levels else behind
-        rows = table.indices[:, chosen].astype(np.int64)
-        starts = ends - self.sizes
-        self.rows = torch.from_numpy(np.where(rows == INACTIVE, ends - 1, rows + starts))
+        self.indices = table.indices if len(chosen) == table.indices.shape[1] else table.indices[:, chosen]
+        self.starts, self.ends = ends - self.sizes, ends
+        self.runs = _runs(self.sizes)
+        self.merged = self._merged()
 
     def __len__(self) -> int:
         return len(self.table)
 
     @property
+    def large(self) -> bool:
+        """Whether there are too many candidates to compare all of them by everything that is known."""
+        return len(self) > FINE_ROWS
+
+    def sifted(self) -> Grid:
+        """Return the same candidates to be compared coarsely."""
+        grid = copy(self)
+        grid.coarse = True
+        return grid
+
+    @property
     def dtype(self) -> torch.dtype:
         """Precision in which all rows are compared; the best of them are compared again in double."""
-        return torch.float64 if len(self) <= FINE_ROWS else torch.float32
+        return torch.float32 if self.large else torch.float64
+
+    def rows(self, rows: Tensor) -> Tensor:
+        """Return the levels of some candidates, counted through all parameters that have columns."""
+        levels = self.indices[rows.numpy()]
+        return torch.from_numpy(np.where(levels == INACTIVE, self.ends - 1, levels + self.starts))
+
+    def _merged(self) -> Tensor:
+        factors, before = np.zeros((len(self.sizes), len(self.runs)), np.float32), 0
+        starts = np.zeros(len(self.runs), np.float32)
+        for r, run in enumerate(self.runs):
+            count = 1
+            for i in reversed(run):
+                factors[i, r] = count
+                count *= self.sizes[i]
+            starts[r] = before
+            before += count
+        levels = np.where(self.indices == INACTIVE, np.array(self.sizes, np.int32) - 1, self.indices)
+        # by way of floats, whose products are fast and, being small whole numbers, exact
+        return torch.from_numpy((levels.astype(np.float32) @ factors + starts).astype(np.int32))
+
+    def merge(self, tables: Sequence[Tensor]) -> Tensor:
+        """Return one table for ``merged`` whose rows are sums of rows of each parameter's table.
+
+        Args:
+            tables: One per parameter that has columns, ``levels x m``.
+        """
+        found = []
+        for run in self.runs:
+            total = tables[run[0]]
+            for i in run[1:]:
+                total = (total.unsqueeze(1) + tables[i].unsqueeze(0)).flatten(0, 1)
+            found.append(total)
+        return torch.cat(found)
 
     def encode(self, rows: Tensor) -> Tensor:
         """Return the encoding of some candidates, ``len(rows) x columns``."""
-        return torch.nn.functional.embedding_bag(self.rows[rows], self.columns, mode="sum")
+        return torch.nn.functional.embedding_bag(self.rows(rows), self.columns, mode="sum")
+
+
+def _runs(sizes: Sequence[int]) -> list[list[int]]:
+    """Return neighbouring parameters in runs of at most :data:`_MERGED` combinations of levels."""
+    runs: list[list[int]] = []
+    room = 0
+    for i, size in enumerate(sizes):
+        if not runs or size > room:
+            runs.append([])
+            room = _MERGED
+        runs[-1].append(i)
+        room //= size
+    return runs

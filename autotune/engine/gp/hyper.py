@@ -18,11 +18,14 @@ References:
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg.blas import dsymv
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
@@ -130,17 +133,52 @@ def fit_hyper(squares: Array, y: Array, yvar: Array, structure: Structure = JOIN
         yvar: Variances of their measuring errors; nan where unknown, shape ``n``.
         structure: What is believed beforehand.
     """
-    problem = _Posterior(squares, y, np.where(np.isfinite(yvar), yvar, 0.0), structure)
+    return _fitted(_Data(squares, y, yvar), structure)
+
+
+class _Data:
+    """Hold arrays so that equal ones are equal: outliers and surfaces are fitted to the same data."""
+
+    def __init__(self, *arrays: Array) -> None:
+        self.squares, self.y, self.yvar = arrays
+        digest = hashlib.blake2b(digest_size=16)
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).data)
+        self.key = (*(array.shape for array in arrays), digest.digest())
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Data) and self.key == other.key
+
+
+@lru_cache(maxsize=8)
+def _fitted(data: _Data, structure: Structure) -> Hyper:
+    yvar = np.where(np.isfinite(data.yvar), data.yvar, 0.0)
+    problem = _Posterior(data.squares, data.y, yvar, structure)
+    centre, spread = problem.centre, problem.spread
+
+    def density(z: Array) -> tuple[float, Array]:
+        value, gradient = problem(centre + spread * z)
+        return value, gradient * spread
+
+    # in units of the prior's deviations steps are alike in all coordinates, and fewer bad optima are met
+    low, high = ((np.array(bounds) - centre) / spread for bounds in zip(*problem.bounds, strict=True))
     found = minimize(
-        problem, problem.start, jac=True, method="L-BFGS-B", bounds=problem.bounds,
-        options={"maxiter": _STEPS, "ftol": 1e-6},
+        density, (problem.start - centre) / spread, jac=True, method="L-BFGS-B",
+        bounds=list(zip(low, high, strict=True)), options={"maxiter": _STEPS, "ftol": 1e-4},
     )  # fmt: skip
-    return problem.read(np.asarray(found.x), -float(found.fun))
+    return problem.read(centre + spread * np.asarray(found.x), -float(found.fun))
 
 
 @dataclass(frozen=True)
 class _State:
-    """Hold what the density, its gradient and its curvature share at one point."""
+    """Hold what the density, its gradient and its curvature share at one point.
+
+    Matrices are symmetric, so that only their lower triangles are computed, as vectors; ``inverse`` is a
+    matrix whose upper triangle means nothing.
+    """
 
     weights: Array  # inverse squared length scales
     joint: Array
@@ -155,9 +193,15 @@ class _Posterior:
     """The negative log posterior density of the hyper-parameters and its gradient."""
 
     def __init__(self, squares: Array, y: Array, yvar: Array, structure: Structure) -> None:
-        self.squares, self.y, self.yvar, self.structure = squares, y, yvar, structure
+        self.y, self.yvar, self.structure = y, yvar, structure
         self.d, self.n = len(squares), len(y)
-        self.flat = np.ascontiguousarray(squares.reshape(self.d, -1))
+        row, column = np.tril_indices(self.n)
+        self.place = row + self.n * column  # of each element of the lower triangle, column by column
+        self.mirrored = column + self.n * row
+        self.diagonal = np.flatnonzero(row == column)
+        self.times = np.full(len(row), 2.0)  # each element stands for itself and its mirror image
+        self.times[self.diagonal] = 1.0
+        self.flat = np.ascontiguousarray(squares[:, row, column])
         self.members = structure.members(self.d)
         mean, deviation = structure.length
         centre = [mean + 0.5 * math.log(max(1, self.d))] * self.d + [0.0, structure.noise[0]]
@@ -169,8 +213,8 @@ class _Posterior:
             centre += [structure.parts[0]] * len(self.members)
             spread += [structure.parts[1]] * len(self.members)
             self.bounds += [_PARTS] * len(self.members)
-            single = [matern(np.sqrt(squares[list(m)].sum(0)) / structure.part_length) for m in self.members]
-            self.single = np.stack(single).reshape(len(self.members), -1)
+            reach = structure.part_length
+            self.single = np.stack([matern(np.sqrt(self.flat[list(m)].sum(0)) / reach) for m in self.members])
         self.centre, self.spread = np.array(centre), np.array(spread)
         self.start = self.centre.copy()
         if structure.shrinkage is not None:  # at its mode nothing matters, and no gradient says what might
@@ -179,36 +223,50 @@ class _Posterior:
     def _state(self, theta: Array) -> _State | None:
         d, n = self.d, self.n
         weights, scale, noise = np.exp(-2.0 * theta[:d]), math.exp(theta[d]), math.exp(theta[d + 1])
-        r = _ROOT5 * np.sqrt(np.maximum(weights @ self.flat, 1e-20)).reshape(n, n)
-        decay = scale * np.exp(-r)
-        joint = (1.0 + r + r * r / 3.0) * decay
+        r = weights @ self.flat
+        np.sqrt(np.maximum(r, 1e-20, out=r), out=r)
+        r *= _ROOT5
+        decay = np.exp(-r)
+        decay *= scale
+        rising = (1.0 + r) * decay
+        joint = r * r
+        joint *= decay
+        joint /= 3.0
+        joint += rising
         parts = np.exp(theta[d + 2 :])
-        covariance = joint + (parts @ self.single).reshape(n, n) if len(parts) else joint.copy()
-        covariance[np.diag_indices(n)] += noise + self.yvar + LEAST_NOISE
-        factor, info = dpotrf(covariance, lower=1)
+        lower = joint + parts @ self.single if len(parts) else joint.copy()
+        lower[self.diagonal] += noise + self.yvar + LEAST_NOISE
+        covariance = np.zeros(n * n)
+        covariance[self.place] = lower
+        factor, info = dpotrf(covariance.reshape(n, n, order="F"), lower=1, overwrite_a=1)
         if info:
             return None
         half_log_det = float(np.log(np.diag(factor)).sum())
-        inverse, _ = dpotri(factor, lower=1)
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
-        return _State(weights, joint, (5.0 / 3.0) * (1.0 + r) * decay, parts, noise, inverse, half_log_det)
+        inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
+        return _State(weights, joint, (5.0 / 3.0) * rising, parts, noise, inverse, half_log_det)
+
+    def _mean(self, inverse: Array) -> tuple[float, Array]:
+        """Return the constant mean under its own standard normal prior, and the residuals' weights."""
+        ones, weights = dsymv(1.0, inverse, np.ones(self.n), lower=1), dsymv(1.0, inverse, self.y, lower=1)
+        mean = float(ones @ self.y / (ones.sum() + 1.0))
+        return mean, weights - mean * ones
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         d = self.d
         state = self._state(theta)
         if state is None:
             return 1e10, np.zeros_like(theta)  # the line search steps back
-        inverse = state.inverse
-        mean = _mean(inverse, self.y)
-        alpha = inverse @ (self.y - mean)
+        mean, alpha = self._mean(state.inverse)
         value = 0.5 * float((self.y - mean) @ alpha) + state.half_log_det + 0.5 * mean**2
-        slope = np.outer(alpha, alpha) - inverse
+        slope = np.outer(alpha, alpha).take(self.place)
+        slope -= self._lower(state.inverse)
+        slope *= self.times
         gradient = np.empty_like(theta)
-        gradient[:d] = -0.5 * (self.flat @ (slope * state.by_square).ravel()) * state.weights
-        gradient[d] = -0.5 * float((slope * state.joint).sum())
-        gradient[d + 1] = -0.5 * state.noise * float(np.trace(slope))
+        gradient[:d] = -0.5 * (self.flat @ (slope * state.by_square)) * state.weights
+        gradient[d] = -0.5 * float(slope @ state.joint)
+        gradient[d + 1] = -0.5 * state.noise * float(slope[self.diagonal].sum())
         if len(state.parts):
-            gradient[d + 2 :] = -0.5 * state.parts * (self.single @ slope.ravel())
+            gradient[d + 2 :] = -0.5 * state.parts * (self.single @ slope)
         prior, prior_gradient, _ = self._prior(theta)
         return value + prior, gradient + prior_gradient
 
@@ -230,12 +288,15 @@ class _Posterior:
         The Hessian of the likelihood is the expected one, which is never negative: half the trace of
         ``K^-1 dK_i K^-1 dK_j``.
         """
-        n, d = self.n, self.d
-        by_length = state.by_square.ravel() * self.flat * state.weights[:, None]
-        slopes = [*by_length, state.joint.ravel(), state.noise * np.eye(n).ravel()]
+        d = self.d
+        by_length = state.by_square * self.flat * state.weights[:, None]
+        nothing = np.zeros_like(state.joint)
+        nothing[self.diagonal] = state.noise
+        slopes = [*by_length, state.joint, nothing]
         if len(state.parts):
             slopes += [*(state.parts[:, None] * self.single)]
-        scaled = [(state.inverse @ slope.reshape(n, n)) for slope in slopes]
+        inverse = self._whole(self._lower(state.inverse))
+        scaled = [inverse @ self._whole(slope) for slope in slopes]
         left = np.stack([m.ravel() for m in scaled])
         right = np.stack([m.T.ravel() for m in scaled])
         spread = self.spread.copy()
@@ -246,6 +307,18 @@ class _Posterior:
         information[np.diag_indices(len(theta))] += np.maximum(curvature * spread**2, 0.05)
         sign, log_det = np.linalg.slogdet(0.5 * (information + information.T))
         return -0.5 * float(log_det) if sign > 0 else 0.0
+
+    def _whole(self, lower: Array) -> Array:
+        """Return a symmetric matrix from its lower triangle."""
+        matrix = np.empty(self.n * self.n)
+        matrix[self.place] = lower
+        matrix[self.mirrored] = lower
+        return matrix.reshape(self.n, self.n)
+
+    def _lower(self, matrix: Array) -> Array:
+        """Return the lower triangle of a matrix that is stored column by column."""
+        found: Array = matrix.ravel(order="F").take(self.place)
+        return found
 
     def read(self, theta: Array, log_posterior: float) -> Hyper:
         """Return a point as hyper-parameters.
@@ -261,15 +334,9 @@ class _Posterior:
             lengths=np.exp(theta[:d]),
             scale=math.exp(theta[d]),
             noise=state.noise,
-            mean=_mean(state.inverse, self.y),
+            mean=self._mean(state.inverse)[0],
             parts=state.parts,
             members=self.members,
             part_length=self.structure.part_length,
             log_evidence=log_posterior + self._log_volume(theta, state),
         )
-
-
-def _mean(inverse: npt.NDArray[np.floating], y: Array) -> float:
-    """Return the constant mean under its own standard normal prior."""
-    ones = inverse.sum(1)
-    return float(ones @ y / (ones.sum() + 1.0))

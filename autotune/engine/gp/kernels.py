@@ -84,7 +84,7 @@ class GridCovariance:
         levels = grid.columns.split(grid.sizes)
         tables = [_squares(of[:, g], X[:, g]) for of, g in zip(levels, kernel.groups, strict=True)]
         joint = [5.0 * table / length.square() for table, length in zip(tables, kernel.lengths, strict=True)]
-        self.joint = torch.cat(joint).to(grid.dtype)
+        self.joint = grid.merge(joint).to(grid.dtype)
         alone = {m[0]: v for v, m in zip(kernel.parts, kernel.hyper.members, strict=True) if len(m) == 1}
         reach = kernel.hyper.part_length**2
         self.alone: Tensor | None = None
@@ -93,7 +93,7 @@ class GridCovariance:
                 alone[i] * _matern(table / reach) if i in alone else torch.zeros_like(table)
                 for i, table in enumerate(tables)
             ]
-            self.alone = torch.cat(parts).to(grid.dtype)
+            self.alone = grid.merge(parts).to(grid.dtype)
         self.together = [
             (v, m) for v, m in zip(kernel.parts, kernel.hyper.members, strict=True) if len(m) > 1
         ]
@@ -102,12 +102,13 @@ class GridCovariance:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return the covariance of some candidates with the points, ``len(rows) x n``."""
-        index = self.grid.rows[rows]
+        index = self.grid.merged[rows]
         total = self._matern_of(index, self.joint).mul_(self.scale)
         if self.alone is not None:
             total += torch.nn.functional.embedding_bag(index, self.alone, mode="sum")
         for variance, members in self.together:
-            total += self._matern_of(index[:, list(members)], self.plain).mul_(float(variance))
+            pair = self.grid.rows(rows)[:, list(members)]
+            total += self._matern_of(pair, self.plain).mul_(float(variance))
         return total
 
     def prior(self, _: Tensor) -> float:
@@ -132,11 +133,20 @@ def _squares(left: Tensor, right: Tensor) -> Tensor:
 def _by_values(left: Tensor, right: Tensor) -> Tensor:
     """Return the Matern-5/2 correlation, computed once per pair of distinct values where they are few."""
     if left.ndim == 2 and right.ndim == 2 and len(left) * len(right) > _WORTH and not left.requires_grad:
-        rows, at = left.unique(dim=0, return_inverse=True)
-        columns, to = right.unique(dim=0, return_inverse=True)
+        rows, at = _distinct(left)
+        columns, to = _distinct(right)
         if 4 * len(rows) * len(columns) < len(left) * len(right):
             return _matern(_squares(rows, columns))[:, to][at]
     return _matern(_squares(left, right))
+
+
+def _distinct(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct rows and which of them each row is."""
+    if points.shape[1] == 1:  # many times faster than looking for rows
+        values, at = points.squeeze(1).unique(return_inverse=True)
+        return values.unsqueeze(1), at
+    rows, at = points.unique(dim=0, return_inverse=True)
+    return rows, at
 
 
 def _matern(squares: Tensor) -> Tensor:

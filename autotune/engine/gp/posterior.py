@@ -17,6 +17,9 @@ CHUNK = 4096
 ROUGH = 256
 """Trials that a table is ranked by; the best of it are compared by all."""
 
+SIFTED = 32
+"""Trials that a large table is sifted by before it is ranked."""
+
 _LEAST_VARIANCE = 1e-12
 _ROUNDING = 1e-5  # of single precision in the variance, for standardized values
 
@@ -25,8 +28,10 @@ Moments = tuple[Tensor, Tensor]
 
 def predict(model: SingleTaskGP, X: Tensor) -> Moments:
     """Return mean and variance of the noise-free value at ``X`` (``n x k``), each of shape ``n``."""
+    train = model.train_inputs[0]
+    if not X.requires_grad and X.shape == train.shape and torch.equal(X, train):
+        return _at_training(model)
     with torch.set_grad_enabled(X.requires_grad):
-        train = model.train_inputs[0]
         factor, weights = solved(model)
         means, variances = [], []
         for chunk in X.split(CHUNK):
@@ -38,6 +43,17 @@ def predict(model: SingleTaskGP, X: Tensor) -> Moments:
         return torch.cat(means), torch.cat(variances)
 
 
+@lru_cache(maxsize=64)  # as for prior_covariance: asked for by everything that needs the incumbent
+def _at_training(model: SingleTaskGP) -> Moments:
+    """Return mean and variance of the noise-free values at the training points, each of shape ``n``."""
+    with torch.no_grad():
+        factor, weights = solved(model)
+        prior = prior_covariance(model)
+        half = torch.linalg.solve_triangular(factor, prior, upper=False)
+        mean = model.mean_module(model.train_inputs[0]) + prior @ weights
+        return mean, (prior.diagonal() - half.square().sum(0)).clamp_min(_LEAST_VARIANCE)
+
+
 def grid_moments(model: SingleTaskGP, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
     """Return mean and variance of some candidates, each of shape ``len(rows)``, in double precision.
 
@@ -46,7 +62,7 @@ def grid_moments(model: SingleTaskGP, grid: Grid, rows: Tensor, X_pending: Tenso
     pending points (``m x k``) are known too.
     """
     with torch.no_grad():
-        rows_kept = leading(model.train_targets, ROUGH)
+        rows_kept = leading(model.train_targets, SIFTED if grid.coarse else ROUGH)
         train, noise = model.train_inputs[0][rows_kept], model.likelihood.noise[rows_kept]
         n = len(train)
         weights = _weights(model, rows_kept)

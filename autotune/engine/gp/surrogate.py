@@ -23,11 +23,10 @@ from botorch.models import SingleTaskGP
 from torch import Tensor
 
 from autotune.engine.gp.encode import Columns
-from autotune.engine.gp.grid import Grid
 from autotune.engine.gp.hyper import ADDITIVE, JOINT, RUGGED, Part, Structure, fit_hyper
 from autotune.engine.gp.kernels import Groups, MaternSum, squared_distances
-from autotune.engine.gp.posterior import Moments, grid_moments, leading
-from autotune.engine.gp.surrogates.processes import Processes, process, stack
+from autotune.engine.gp.posterior import leading
+from autotune.engine.gp.surrogates.processes import Processes, process
 
 STRUCTURES = (JOINT, ADDITIVE, RUGGED)
 """What a surface of a few parameters may be."""
@@ -117,10 +116,6 @@ class Surrogate(Processes):
             found = [max(found, key=lambda pair: pair[0].log_evidence)]
         models = [process(X, Y, Yvar, MaternSum(h, columns), h.noise, h.mean) for h, columns in found]
         super().__init__(models, [hyper.log_evidence for hyper, _ in found])
-
-    def on_grid(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
-        """Return the moments of some candidates by process, as the contract of a surface says."""
-        return stack([grid_moments(model, grid, rows, X_pending) for model in self.models])
 
 
 smooth = partial(Surrogate, structures=(JOINT,))
