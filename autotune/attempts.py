@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune.core.trial import Config
+from autotune.core.objective import Objective
+from autotune.core.trial import Config, Trial, TrialState, config_key
 from autotune.errors import AutotuneError
 from autotune.executor.base import AttemptResult, Executor, Job
+from autotune.measure.quality.section import Quality
 from autotune.spec.study_file import StudySpec
 from autotune.systems.base import System, launched_config
 from autotune.systems.registry import build_system
@@ -33,6 +35,8 @@ def make_job(
     *,
     trial: int,
     attempt: int,
+    history: Sequence[Trial] = (),
+    objective: Objective | None = None,
 ) -> Job:
     """Return the job of one attempt; ``study`` may differ from the file's name (``--new``)."""
     return Job(
@@ -47,7 +51,50 @@ def make_job(
         deadlines=spec.deadlines,
         resources=resources,
         price=spec.price_for(config),
+        limits=limits_data(objective or spec.objective),
+        quality=quality_wanted(spec, config, history),
     )
+
+
+def limits_data(objective: Objective) -> list[list[Any]]:
+    """Return the limits as plain data; those relative to a default that was not measured bound nothing."""
+    return [
+        [limit.metric, "<=" if limit.upper else ">=", limit.bound]
+        for limit in objective.limits
+        if not limit.relative
+    ]
+
+
+def quality_wanted(spec: StudySpec, config: Config, history: Sequence[Trial]) -> dict[str, Any]:
+    """Return what of the answers' quality an attempt checks; empty where the file has no such section.
+
+    The answers of the default configuration travel with it: they are in the ledger with the trial that
+    measured them first.
+    """
+    if not spec.quality:
+        return {}
+    default = config_key(config) == config_key(spec.space.default_config)
+    answers = (found for trial in history if (found := _default_answers(spec, trial)))
+    loaded = Quality.from_dict(spec.quality).loaded()
+    return {**loaded, "is_default": default, "reference": next(answers, None)}
+
+
+def _default_answers(spec: StudySpec, trial: Trial) -> list[Any] | None:
+    """Return the answers that a trial of the default configuration gave; ``None`` from any other."""
+    measured = trial.measurement if trial.state is TrialState.COMPLETED else None
+    if measured is None or config_key(trial.config) != config_key(spec.space.default_config):
+        return None
+    answers: list[Any] | None = dict(measured.facts.get("quality") or {}).get("answers")
+    return answers
+
+
+def awaits_default(spec: StudySpec, config: Config, trials: Sequence[Trial]) -> bool:
+    """Return whether a trial must wait for the default's, whose answers it is compared with."""
+    default = config_key(spec.space.default_config)
+    if not spec.quality or not Quality.from_dict(spec.quality).agreement or config_key(config) == default:
+        return False
+    own = [trial for trial in trials if config_key(trial.config) == default]
+    return any(t.state is TrialState.RUNNING for t in own) and not any(_default_answers(spec, t) for t in own)
 
 
 def build_executor(spec: StudySpec, local: bool) -> Executor:

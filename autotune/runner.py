@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from autotune.attempts import build_executor, make_job, resources_of
+from autotune.attempts import awaits_default, build_executor, make_job, resources_of
 from autotune.confirm import next_confirmation
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import Cause, Failure, Measurement
@@ -136,7 +136,7 @@ def _open_study(spec: StudySpec, store: Path, new: bool, widen: bool) -> tuple[S
     row = study.ledger.study(name)
     assert row is not None  # noqa: S101 - Study created it
     stored, now = row.spec, spec.to_dict()
-    for section in ("system", "workload"):
+    for section in ("system", "workload", "quality"):
         if (stored.get(section) or {}) != (now.get(section) or {}):
             study.close()
             raise StudyError(
@@ -266,6 +266,8 @@ class _Loop:
             trial = self._next()
             if trial is None:
                 return
+            if awaits_default(self.spec, trial.config, self.study.trials):
+                return
             resources = resources_of(self.spec, self.system, trial.config)
             room = self._room(resources)
             if room == 0 and not self.running:
@@ -327,8 +329,9 @@ class _Loop:
         attempt = self.study.start_attempt(trial.number, executor=self.executor.name, scratch=str(scratch))
         failpoint("runner.submit")
         job = make_job(
-            self.spec, self.study.name, trial.config, resources, scratch, trial=trial.number, attempt=attempt
-        )
+            self.spec, self.study.name, trial.config, resources, scratch, trial=trial.number, attempt=attempt,
+            history=self.study.trials, objective=self.study.anchored,
+        )  # fmt: skip
         self.running[trial.number, attempt] = time.time_ns()
         self.executor.submit(job)
         self.screen.update(self.view())

@@ -10,6 +10,7 @@ from typing import Any
 from autotune.engine.base import ModelBased
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, did_you_mean
+from autotune.measure.quality.section import Quality
 from autotune.measure.workload import Workload
 from autotune.spec.load import Check, load_study_file, study_spec_from_dict
 from autotune.spec.study_file import StudySpec
@@ -18,6 +19,7 @@ from autotune.systems.registry import build_system, locate_system
 CHECKS: dict[str, Check] = {
     "system": build_system,
     "workload": Workload.from_dict,
+    "quality": Quality.from_dict,
     "engine": build_engine,
 }
 
@@ -29,7 +31,11 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
     """
     spec = load_study_file(path, overrides, CHECKS, _check_together)
-    return replace(spec, system=locate_system(spec.system, Path(path).resolve().parent))
+    folder = Path(path).resolve().parent
+    quality = Quality.located(spec.quality, folder)
+    if quality:
+        Quality.from_dict(quality).loaded()  # files that are not there are the file's mistake, not a trial's
+    return replace(spec, system=locate_system(spec.system, folder), quality=quality)
 
 
 def _check_together(spec: StudySpec) -> None:

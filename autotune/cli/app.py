@@ -27,6 +27,7 @@ _COMMANDS = {
     "resume": "autotune.cli.study:resume",
     "check": "autotune.cli.plan:check",
     "measure": "autotune.cli.plan:measure",
+    "sweep": "autotune.cli.sweep:sweep",
     "status": "autotune.cli.show:status",
     "best": "autotune.cli.show:best",
     "list": "autotune.cli.show:list_",

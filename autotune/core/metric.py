@@ -70,6 +70,9 @@ METRICS: dict[str, MetricInfo] = {
         MetricInfo("acceptance_length", "1", "maximize", "tokens per step of the target model when drafting"),
         MetricInfo("acceptance_rate", "1", "maximize", "share of the drafted tokens that was accepted"),
         MetricInfo("quality.perplexity", "1", "minimize", "perplexity on a held-out text"),
+        MetricInfo("quality.token_agreement", "1", "maximize", "agreement with the default's greedy answers"),
+        MetricInfo("quality.exact_match", "1", "maximize", "share of tasks answered exactly"),
+        MetricInfo("quality.score", "1", "maximize", "what the user's own scorer says of the answers"),
     )
 }
 """Every metric of the package by its name without statistic."""

@@ -27,9 +27,11 @@ from autotune.core.redact import redact
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.executor.quality import quality_of
 from autotune.executor.supervisor import sweep_leftovers
 from autotune.measure.hardware import hardware_facts
 from autotune.measure.metrics.cost import cost
+from autotune.measure.serving import build_generator, measure_endpoint
 from autotune.measure.session import Measured, measure
 from autotune.measure.workload import Workload
 from autotune.systems.base import (
@@ -41,6 +43,7 @@ from autotune.systems.base import (
     Driver,
     NotReady,
     OwnDriver,
+    ServedDriver,
     System,
 )
 from autotune.systems.registry import build_system
@@ -183,26 +186,56 @@ class _Attempt:
         deadline = time.monotonic() + job.deadlines.measure_s
         try:
             with self.phase("measure"):
-                found = self.load(driver, workload, deadline)
+                found = self.load(driver, workload, deadline, process)
             with self.phase("system_metrics"):
                 own = driver.metrics(deadline)
+            quality = self.quality(driver)
         except AttemptFailed as error:
             raise self.blame(process, error, isinstance(driver, OwnDriver)) from error
-        return {**found, **own, **cost(job.price, found)}
+        return {**found, **own, **quality, **cost(job.price, found)}
 
-    def load(self, driver: Driver, workload: Workload, deadline: float) -> dict[str, Estimate]:
+    def quality(self, driver: Driver) -> dict[str, Estimate]:
+        """Check the answers, where the study file says so; the load is over by now."""
+        job = self.job
+        if not job.quality or isinstance(driver, OwnDriver):
+            return {}
+        with self.phase("quality"):
+            metrics, self.facts["quality"] = quality_of(
+                driver,
+                job.quality,
+                batch_size=self.system.batch_size(job.config),
+                folder=self.scratch,
+                mark=f"{mark_prefix(job)}{job.trial}/{job.attempt}",
+                deadline=time.monotonic() + job.deadlines.measure_s,
+            )
+        return metrics
+
+    def load(
+        self, driver: Driver, workload: Workload, deadline: float, process: SupervisedProcess | None
+    ) -> dict[str, Estimate]:
         """Measure the way that this kind of driver is measured."""
         if isinstance(driver, OwnDriver):
             return self.own_metrics(driver.measure(deadline))
-        if not isinstance(driver, BatchDriver):
+        if isinstance(driver, ServedDriver):
+            measured = measure_endpoint(
+                build_generator(workload),
+                driver.endpoint(),
+                workload,
+                goal=self.job.goal,
+                limits=[(str(metric), str(sense), float(bound)) for metric, sense, bound in self.job.limits],
+                deadline=deadline,
+                own=() if process is None else (process.pid, process.supervisor_pid),
+            )
+        elif isinstance(driver, BatchDriver):
+            measured = measure(
+                driver,
+                batch_size=self.system.batch_size(self.job.config),
+                workload=workload,
+                goal=self.job.goal,
+                deadline=deadline,
+            )
+        else:
             raise TypeError(f"{type(driver).__name__} is no driver that can be measured")
-        measured = measure(
-            driver,
-            batch_size=self.system.batch_size(self.job.config),
-            workload=workload,
-            goal=self.job.goal,
-            deadline=deadline,
-        )
         self.keep(measured)
         return dict(measured.metrics)
 
@@ -222,11 +255,12 @@ class _Attempt:
             file.writelines(json.dumps(record.to_dict()) + "\n" for record in measured.records)
         self.facts["measured"] = dict(measured.facts)
         if measured.invalid:
-            reasons = "; ".join(measured.invalid)
-            if measured.facts.get("stopped_by") == "deadline":
-                limit = self.job.deadlines.measure_s
-                raise AttemptFailed(Failure(Cause.TIME_LIMIT, f"{reasons} within {limit:g} s"))
-            raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, reasons))
+            reasons, cause = "; ".join(measured.invalid), measured.cause
+            if measured.facts.get("stopped_by") == "deadline" and cause is Cause.INVALID_MEASUREMENT:
+                cause = Cause.TIME_LIMIT
+            if cause is Cause.TIME_LIMIT:
+                reasons += f" within {self.job.deadlines.measure_s:g} s"
+            raise AttemptFailed(Failure(cause, reasons))
 
     def blame(self, process: SupervisedProcess | None, error: AttemptFailed, own: bool) -> AttemptFailed:
         """Return the failure with the better explanation: a dead process's own, where it died.

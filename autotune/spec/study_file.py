@@ -27,7 +27,7 @@ from autotune.spec.fields import (
 
 KEYS = (
     "name", "description", "space", "parameters", "constraints", "derived", "configurations", "system",
-    "workload", "objective", "budget", "resources", "engine", "tracking", "deadlines",
+    "workload", "quality", "objective", "budget", "resources", "engine", "tracking", "deadlines",
 )  # fmt: skip
 """Every key a study file may have."""
 
@@ -44,6 +44,7 @@ class StudySpec:
         objective: What is wanted.
         system: Section that :func:`autotune.systems.registry.build_system` reads; empty without one.
         workload: Section that :class:`autotune.measure.workload.Workload` reads.
+        quality: Section that :class:`autotune.measure.quality.section.Quality` reads; empty for no check.
         budget: What may be spent.
         resources: Expressions over the parameters by resource (``cpus``, ``gpus``), and the ``price`` of
             them all per hour.
@@ -57,6 +58,7 @@ class StudySpec:
     objective: Objective
     system: Mapping[str, Any] = field(default_factory=dict)
     workload: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     resources: Mapping[str, str] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=lambda: {"use": "gp", "seed": 0})
@@ -82,6 +84,7 @@ class StudySpec:
             "objective": self.objective.to_dict(),
             "system": dict(self.system),
             "workload": dict(self.workload),
+            **({"quality": dict(self.quality)} if self.quality else {}),
             "budget": self.budget.to_dict(),
             "resources": dict(self.resources),
             "engine": dict(self.engine),
@@ -119,6 +122,7 @@ def study_from_dict(data: Mapping[str, Any], *, default_uri: str = Tracking().ml
         objective=objective,
         system=within("system", lambda: dict(mapping(data.get("system", {}), "a system"))),
         workload=within("workload", lambda: dict(mapping(data.get("workload", {}), "a workload"))),
+        quality=within("quality", lambda: dict(mapping(data.get("quality", {}), "a quality section"))),
         budget=within("budget", lambda: read_budget(data.get("budget", {}))),
         resources=within("resources", lambda: _read_resources(data.get("resources", {}), space)),
         engine=within("engine", lambda: read_engine(data.get("engine", "gp"))),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from autotune.core.answer import Answer
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Estimate, Failure
 from autotune.core.request import Request, RequestRecord
@@ -82,6 +83,17 @@ class BatchDriver(Driver, Protocol):
         Raises:
             AttemptFailed: The system died, ran out of memory or missed the deadline.
         """
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """Tell what was answered: batch drivers whose quality can be checked."""
+
+    def answers(self, requests: Sequence[Request], deadline: float) -> list[Answer]:
+        """Run the requests as one batch, greedily, and return their answers in order."""
+
+    def losses(self, text: str, deadline: float) -> list[float]:
+        """Return the mean negative log likelihood per token of each window of a text, in nats."""
 
 
 @runtime_checkable

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from autotune.core.measured_table import SPECS
 from benchmarks.problems.base import Problem
 from benchmarks.problems.serving import serving, stalling
 from benchmarks.problems.synthetic import SYNTHETIC
-from benchmarks.problems.tables import table_problems
+from benchmarks.problems.tables import OWN, table_problems
 
 Builder = Callable[[], Problem]
 """Builds a problem; some enumerate a million configurations or read a large file, so only what runs does."""
@@ -26,6 +27,8 @@ def builders(names: Sequence[str] = ("*",), tables: Path | None = None) -> dict[
         ValueError: A pattern matches nothing.
     """
     known: dict[str, Builder] = {"serving": serving, "stalling": stalling, **SYNTHETIC}
+    if (OWN / SPECS).exists():
+        known |= table_problems(OWN)
     if tables is not None:
         known |= table_problems(tables)
     for pattern in names:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune.core.answer import Answer
 from autotune.core.measurement import Cause, Estimate, Failure
 from autotune.core.request import Request, RequestRecord
 from autotune.systems.base import AttemptFailed, NotReady
@@ -67,6 +68,17 @@ class SocketDriver:
         order = {"op": "generate", "requests": [r.to_dict() for r in requests]}
         answers: list[list[int]] = self._ask(order, deadline)["tokens"]
         return answers
+
+    def answers(self, requests: Sequence[Request], deadline: float) -> list[Answer]:
+        """Run the requests as one batch and return their answers."""
+        order = {"op": "generate", "requests": [r.to_dict() for r in requests]}
+        found = self._ask(order, deadline)
+        return [Answer(text, tuple(row)) for text, row in zip(found["texts"], found["tokens"], strict=True)]
+
+    def losses(self, text: str, deadline: float) -> list[float]:
+        """Return the mean negative log likelihood per token of each window of a text, in nats."""
+        losses: list[float] = self._ask({"op": "losses", "text": text}, deadline)["losses"]
+        return losses
 
     def metrics(self, deadline: float) -> Mapping[str, Estimate]:
         """Return memory, acceptance and quality."""

@@ -42,12 +42,15 @@ class Operations:
         return bool(box[0]["op"] != "stop")
 
     def run(self, order: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one operation: ``generate``, ``metrics``, ``facts``, ``reset`` or ``stop``."""
+        """Run one operation: ``generate``, ``losses``, ``metrics``, ``facts``, ``reset`` or ``stop``."""
         name = order["op"]
         if name == "generate":
             requests = [Request.from_dict(data) for data in order["requests"]]
             records, answers = self.generator.run(requests)
-            return {"records": [record.to_dict() for record in records], "tokens": answers}
+            texts = self.loaded.tokenizer.batch_decode(answers, skip_special_tokens=True)
+            return {"records": [r.to_dict() for r in records], "tokens": answers, "texts": texts}
+        if name == "losses":
+            return {"losses": window_losses(self.loaded, order["text"])}
         if name == "metrics":
             return {"metrics": {key: found.to_dict() for key, found in self.metrics().items()}}
         if name == "facts":

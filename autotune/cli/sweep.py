@@ -1,0 +1,68 @@
+"""The command that measures a grid: sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from autotune.cli.options import json_option, set_option, store_option
+from autotune.errors import Interrupted
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@set_option
+@click.option("--sample", type=click.IntRange(1), help="Measure that many configurations, not all.")
+@click.option(
+    "--replicates", type=click.IntRange(1), default=1, show_default=True, help="Measurements of each."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of sample and order.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Table to write; NAME.csv.gz by default."
+)
+@click.option("--resume", is_flag=True, help="Go on with a sweep that was stopped.")
+@click.option("--ray", is_flag=True, help="Measure on Ray instead of in child processes.")
+@click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
+@store_option
+@json_option
+def sweep(
+    file: Path,
+    overrides: tuple[str, ...],
+    sample: int | None,
+    replicates: int,
+    seed: int,
+    out: Path | None,
+    resume: bool,
+    ray: bool,
+    quiet: bool,
+    store: Path,
+    as_json: bool,
+) -> int:
+    """Measure the whole grid of FILE, or a sample, and write a table.
+
+    Every measurement is kept: Ctrl-C stops, `--resume` goes on. `system: {use: replay}` reads the table.
+    """
+    from autotune.cli.study import choose_view
+    from autotune.report.summary import summary
+    from autotune.sections import read_study
+    from autotune.sweep import Plan
+    from autotune.sweep import sweep as measure
+
+    spec = read_study(file, overrides)
+    target = out or Path(f"{spec.name}.csv.gz")
+    if not target.name.endswith((".csv", ".csv.gz")):
+        raise click.UsageError(f"--out wants a .csv or .csv.gz file, found {str(target)!r}")
+    if not target.parent.is_dir():
+        raise click.UsageError(f"--out: no such folder: {target.parent}")
+    view = choose_view(as_json=as_json, quiet=quiet)
+    plan = Plan(sample, replicates, seed)
+    try:
+        done = measure(spec, plan, store=store, view=view, out=target.resolve(), resume=resume, local=not ray)
+        lines = ["", summary(done.view), f"ledger: {done.view.ledger}", f"table: {target}"]
+        if done.state == "interrupted":
+            lines.append(f"stopped; `autotune sweep {file} --resume` goes on")
+        view.finish(done.view, "\n".join(lines))
+    finally:
+        view.close()
+    return Interrupted.exit_code if done.state == "interrupted" else 0

@@ -1,0 +1,97 @@
+"""The quality phase of an attempt: whom to ask, and the user's scorer in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autotune.core.answer import Answer
+from autotune.core.measurement import Cause, Estimate, Failure, read_estimate
+from autotune.errors import SpecError
+from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.measure.quality.answers import BatchSource, EndpointSource, NoAnswer
+from autotune.measure.quality.check import check_quality
+from autotune.systems.base import Answering, AttemptFailed, Driver, ServedDriver
+
+_POLL_S = 0.02
+_ANSWERS, _SCORE, _LOG = "answers.jsonl", "score.json", "scorer.log"
+
+
+def quality_of(
+    driver: Driver, wanted: Mapping[str, Any], *, batch_size: int, folder: Path, mark: str, deadline: float
+) -> tuple[dict[str, Estimate], dict[str, Any]]:
+    """Return the metrics of quality of a loaded system, and what they rest on.
+
+    Args:
+        driver: Of the system.
+        wanted: What :func:`autotune.measure.quality.check.check_quality` is told.
+        batch_size: Most requests at once of a system that runs batches.
+        folder: Of the attempt; answers, score and the scorer's log are left there.
+        mark: Environment mark of what is launched.
+        deadline: ``time.monotonic()`` value.
+
+    Raises:
+        AttemptFailed: The system did not answer, or the scorer gave no score.
+    """
+    if isinstance(driver, ServedDriver):
+        source: Any = EndpointSource(driver.endpoint())
+    elif isinstance(driver, Answering):
+        source = BatchSource(driver, batch_size)
+    else:
+        return {}, {"skipped": "this system answers no prompts"}
+
+    def score(prompts: Sequence[str], answers: Sequence[Answer]) -> Estimate:
+        return run_scorer(wanted["scorer"], prompts, answers, wanted["folder"], folder, mark, deadline)
+
+    try:
+        return check_quality(wanted, source, deadline, score)
+    except NoAnswer as error:
+        raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, f"quality check: {error}")) from None
+
+
+def run_scorer(
+    scorer: str | Sequence[str],
+    prompts: Sequence[str],
+    answers: Sequence[Answer],
+    home: str,
+    folder: Path,
+    mark: str,
+    deadline: float,
+) -> Estimate:
+    """Return what the user's scorer says of the answers.
+
+    Raises:
+        AttemptFailed: ``invalid_measurement``: it failed or took too long, which says nothing of the
+            configuration; ``wrong_output``: it gave no number.
+    """
+    lines = [
+        json.dumps({"prompt": prompt, "answer": answer.text})
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+    (folder / _ANSWERS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    result = folder / _SCORE
+    result.unlink(missing_ok=True)
+    order = json.dumps(scorer if isinstance(scorer, str) else list(scorer))
+    argv = [sys.executable, "-m", "autotune.executor.scorer", order, str(folder / _ANSWERS), str(result)]
+    package = str(Path(__file__).resolve().parents[2])
+    env = server_environment({})
+    env["PYTHONPATH"] = ":".join(filter(None, [package, env.get("PYTHONPATH", "")]))
+    with SupervisedProcess(argv, env=env, log=folder / _LOG, cwd=Path(home), mark=mark, grace_s=1.0) as run:
+        while run.poll() is None:
+            if time.monotonic() > deadline:
+                raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, "the scorer did not end in time"))
+            time.sleep(_POLL_S)
+        code = run.poll()
+    if code != 0:
+        said = (folder / _LOG).read_text(encoding="utf-8", errors="replace")
+        last = (said.strip().splitlines() or ["no output"])[-1]
+        text = f"the scorer ended with {code}: {last}"
+        raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, text, said[-4000:]))
+    try:
+        return read_estimate(json.loads(result.read_text(encoding="utf-8")))
+    except (SpecError, ValueError, TypeError) as error:
+        raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, f"the scorer gave no score: {error}")) from None

@@ -1,0 +1,51 @@
+"""Run a user's scorer: ``python -m autotune.executor.scorer SCORER ANSWERS.jsonl SCORE.json``.
+
+``SCORER`` is JSON: the text ``module:function``, called with the list of ``{"prompt", "answer"}``; or a list,
+a command that reads the same as JSON lines from its standard input and prints a number or a JSON object with
+``value`` (or ``score``), the last of which counts. What a function prints goes to the log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from autotune.systems.own.call import load, plain
+from autotune.systems.own.driver import last_object
+
+
+def main() -> None:
+    """Score the answers of the file named second; write the score to the file named third."""
+    scorer = json.loads(sys.argv[1])
+    answers, result = Path(sys.argv[2]), Path(sys.argv[3])
+    os.dup2(2, 1)
+    if isinstance(scorer, str):
+        items = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+        found = load(scorer)(items)
+    else:
+        with answers.open("rb") as stdin:
+            done = subprocess.run(scorer, stdin=stdin, stdout=subprocess.PIPE, check=False)
+        if done.returncode:
+            sys.exit(done.returncode if done.returncode > 0 else 128 - done.returncode)
+        found = number_of(done.stdout.decode("utf-8", errors="replace"))
+    result.write_text(json.dumps(found, default=plain), encoding="utf-8")
+
+
+def number_of(text: str) -> Any:
+    """Return the last number or JSON object that a command printed."""
+    lines = text.strip().splitlines()
+    try:
+        return float(lines[-1]) if lines else None
+    except ValueError:
+        found = last_object(text)
+    if found is not None and set(found) == {"score"}:
+        return found["score"]
+    return found
+
+
+if __name__ == "__main__":
+    main()

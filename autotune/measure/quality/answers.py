@@ -1,0 +1,179 @@
+"""Ask a system for greedy answers and for how likely it finds a text: over HTTP, or in batches."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from autotune.core.answer import Answer
+from autotune.core.endpoint import Endpoint
+from autotune.core.request import Request
+
+WINDOW = 1000  # characters of a text scored at once over HTTP: each window is one observation
+WINDOWS = 16
+# The load makes every request do the same work; answers that are judged end where the model ends them.
+_OF_THE_LOAD = ("ignore_eos", "min_tokens", "max_tokens", "stream", "stream_options", "n_predict")
+
+
+class NoAnswer(Exception):
+    """Say that the system did not answer: it died, refused, or took too long."""
+
+
+class Source(Protocol):
+    """Answer prompts greedily."""
+
+    def answers(self, prompts: Sequence[str], max_tokens: int, deadline: float) -> list[Answer]:
+        """Return one answer per prompt, in order.
+
+        Raises:
+            NoAnswer: The system did not answer by ``deadline`` (``time.monotonic()``).
+        """
+
+    def losses(self, text: str, deadline: float) -> list[float]:
+        """Return the mean negative log likelihood per token of each window of a text, in nats.
+
+        Empty where the engine does not tell it.
+        """
+
+
+class Answering(Protocol):
+    """The part of a batch driver that answers are asked of."""
+
+    def answers(self, requests: Sequence[Request], deadline: float) -> list[Answer]:
+        """Run the requests as one batch and return their answers."""
+
+    def losses(self, text: str, deadline: float) -> list[float]:
+        """Return the losses of a text; see :class:`Source`."""
+
+
+class BatchSource:
+    """Ask a driver that runs batches.
+
+    Args:
+        driver: Ready.
+        batch_size: Most requests at once.
+    """
+
+    def __init__(self, driver: Answering, batch_size: int) -> None:
+        self.driver = driver
+        self.batch_size = batch_size
+
+    def answers(self, prompts: Sequence[str], max_tokens: int, deadline: float) -> list[Answer]:
+        """Return one answer per prompt, in order."""
+        requests = [Request(i, prompt, max_tokens) for i, prompt in enumerate(prompts)]
+        size = self.batch_size
+        groups = [requests[i : i + size] for i in range(0, len(requests), size)]
+        return [answer for group in groups for answer in self.driver.answers(group, deadline)]
+
+    def losses(self, text: str, deadline: float) -> list[float]:
+        """Return the losses of a text."""
+        return self.driver.losses(text, deadline)
+
+
+class EndpointSource:
+    """Ask an OpenAI-compatible server, one request at a time and without streaming.
+
+    Args:
+        endpoint: Of the server.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._logprobs = True  # until the server refuses them
+
+    def answers(self, prompts: Sequence[str], max_tokens: int, deadline: float) -> list[Answer]:
+        """Return one answer per prompt, in order."""
+        return [self._answer(prompt, max_tokens, deadline) for prompt in prompts]
+
+    def _answer(self, prompt: str, max_tokens: int, deadline: float) -> Answer:
+        endpoint = self.endpoint
+        own = {key: value for key, value in endpoint.body.items() if key not in _OF_THE_LOAD}
+        own = {key: value for key, value in own.items() if value != "{max_tokens}"}
+        asked: dict[str, Any] = {"prompt": prompt}
+        if endpoint.is_chat:
+            asked = {"messages": [{"role": "user", "content": prompt}]}
+        body = {**own, **asked, "model": endpoint.model, "max_tokens": max_tokens, "temperature": 0}
+        if self._logprobs:
+            status, data = self._post(
+                endpoint.path, {**body, "logprobs": True if endpoint.is_chat else 1}, deadline
+            )
+            if status == 200:
+                return _read_answer(data)
+            self._logprobs = False  # tokens are not told then, and words are compared
+        status, data = self._post(endpoint.path, body, deadline)
+        if status != 200:
+            raise NoAnswer(f"HTTP {status}: {json.dumps(data)[:200]}")
+        return _read_answer(data)
+
+    def losses(self, text: str, deadline: float) -> list[float]:
+        """Return the losses of a text: by ``echo`` with ``logprobs``, or by vLLM's ``prompt_logprobs``."""
+        windows = [text[i : i + WINDOW] for i in range(0, min(len(text), WINDOW * WINDOWS), WINDOW)]
+        found = []
+        for extra in ({"echo": True, "logprobs": 1}, {"prompt_logprobs": 0}):
+            found = [self._loss(window, extra, deadline) for window in windows[:1]]
+            if found and found[0] is not None:
+                found += [self._loss(window, extra, deadline) for window in windows[1:]]
+                return [loss for loss in found if loss is not None]
+        return []
+
+    def _loss(self, text: str, extra: Mapping[str, Any], deadline: float) -> float | None:
+        body = {"model": self.endpoint.model, "prompt": text, "max_tokens": 1, "temperature": 0, **extra}
+        status, data = self._post("/v1/completions", body, deadline)
+        if status != 200:
+            return None
+        choice = data["choices"][0]
+        told = (choice.get("logprobs") or {}).get("token_logprobs") if "echo" in extra else None
+        if "prompt_logprobs" in extra:
+            told = [_own_logprob(entry) for entry in choice.get("prompt_logprobs") or []]
+        elif told:
+            told = told[:-1]  # the last one is of the token that it was made to add
+        known = [float(value) for value in told or [] if value is not None]
+        # An engine that does not echo gives the one new token's only: that is no loss of the text.
+        return -sum(known) / len(known) if len(known) > 1 else None
+
+    def _post(self, path: str, body: Mapping[str, Any], deadline: float) -> tuple[int, Any]:
+        parts = urlsplit(self.endpoint.url)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise NoAnswer("the time for the quality check is over")
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=left)
+        headers = {"Content-Type": "application/json", **self.endpoint.headers}
+        try:
+            connection.request("POST", path, json.dumps(body), headers)
+            response = connection.getresponse()
+            text = response.read().decode("utf-8", errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise NoAnswer(f"{type(error).__name__}: {error}") from None
+        finally:
+            connection.close()
+        try:
+            return response.status, json.loads(text)
+        except ValueError:
+            return (response.status if response.status != 200 else 0), {"text": text[:200]}
+
+
+def _read_answer(data: Any) -> Answer:
+    try:
+        choice = data["choices"][0]
+        text = choice["message"]["content"] if "message" in choice else choice["text"]
+    except (KeyError, IndexError, TypeError):
+        raise NoAnswer(f"the answer has no choice: {json.dumps(data)[:200]}") from None
+    told = choice.get("logprobs") or {}
+    tokens = told.get("tokens")
+    if tokens is None and told.get("content"):
+        tokens = [entry["token"] for entry in told["content"]]
+    if choice.get("token_ids"):
+        tokens = choice["token_ids"]
+    return Answer(text or "", tuple(tokens) if tokens else None)
+
+
+def _own_logprob(entry: Mapping[str, Mapping[str, Any]] | None) -> float | None:
+    """Return the log probability of the prompt's own token, which vLLM lists first."""
+    if not entry:
+        return None
+    return float(next(iter(entry.values()))["logprob"])
