@@ -26,6 +26,7 @@ from autotune.study import LEDGER_NAME, Study, state_of
 from autotune.systems.base import System
 from autotune.systems.registry import build_system
 from autotune.tracking.base import Mirror
+from autotune.watch import next_watch
 
 MAX_ATTEMPTS = 3
 """Attempts of a trial that the world, not the configuration, keeps failing."""
@@ -289,8 +290,13 @@ class _Loop:
             return waiting[0]
         if self.running and len(self.running) >= self._room({}):
             return None
-        planned = [t for t in self.study.trials if t.suggestion.reason is not Reason.CONFIRM]
-        if len(planned) < self.spec.budget.trials and not self.exhausted and not self._converged():
+        budget = self.spec.budget
+        again = next_watch(self.study.trials, self.study.space, budget.watch, budget.trials)
+        if again is not None and not self.stopping.reason:
+            return self.study.suggest(again)
+        extra = (Reason.CONFIRM, Reason.WATCH)
+        planned = [t for t in self.study.trials if t.suggestion.reason not in extra]
+        if len(planned) < budget.trials and not self.exhausted and not self._converged():
             asked = self.study.ask(1)
             if asked:
                 return asked[0]

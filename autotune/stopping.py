@@ -80,5 +80,6 @@ class Stopping:
 
 
 def _searched(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the finished trials of the search; confirmations are none of it."""
-    return [t for t in trials if t.state.finished and t.suggestion.reason is not Reason.CONFIRM]
+    """Return the finished trials of the search; confirmations and looks at the default are none of it."""
+    own = (Reason.CONFIRM, Reason.WATCH)
+    return [t for t in trials if t.state.finished and t.suggestion.reason not in own]

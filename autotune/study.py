@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from autotune.core import ranking
 from autotune.core.assessment import Assessment, ModelQuality
+from autotune.core.drift import with_drift
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
@@ -164,7 +165,7 @@ class Study:
             StudyError: Every allowed configuration has been tried (only without ``n``; a batch comes
                 back shorter instead).
         """
-        history = [t for t in self.trials if t.state.finished]
+        history = with_drift([t for t in self.trials if t.state.finished], self.anchored, self.space)
         pending = [t.config for t in self.trials if not t.state.finished]
         suggestions = self.engine.ask(self.space, self.anchored, history, pending, n or 1, self.seed)
         trials = [self.suggest(suggestion) for suggestion in suggestions]

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     FEASIBILITY = "feasibility"
     REPEAT = "repeat"
     CONFIRM = "confirm"
+    WATCH = "watch"
     ADDED = "added by hand"
 
 

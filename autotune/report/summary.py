@@ -30,6 +30,7 @@ JSON_KEYS = {
     "verdict": "kind and text",
     "binding_limit": "while nothing is feasible, which limit binds and by how much; else null",
     "stopped": "why the search ended before its budget; null if it did not",
+    "drift": "of the default configuration through the study, see Drift; null before it was measured again",
     "pareto_front": "numbers of the trials that no other one beats in every goal",
     "counts": "trials by state",
     "failures": "failed trials by cause",
@@ -58,6 +59,8 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
     lines += best_lines(view, width=width)
     if view.stopped:
         lines += wrap(f"stopped before its budget: {view.stopped}", width)
+    if view.drift is not None and view.drift.certain:
+        lines += wrap(str(view.drift), width)
     failures = failure_counts(view.trials)
     if failures:
         shown = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in failures.items())
@@ -121,6 +124,7 @@ def summary_json(view: StudyView) -> dict[str, Any]:
         "verdict": {"kind": view.verdict.kind, "text": view.verdict.text},
         "binding_limit": view.binding or None,
         "stopped": view.stopped or None,
+        "drift": None if view.drift is None else view.drift.to_dict(),
         "pareto_front": [trial.number for trial in view.pareto_front],
         "counts": counts(view.trials),
         "failures": failure_counts(view.trials),

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from autotune.core import ranking
 from autotune.core.binding import binding_limit
+from autotune.core.drift import Drift, find_drift
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
@@ -84,6 +85,11 @@ class StudyView:
         """Which limit binds and by how much, while nothing is feasible; empty otherwise."""
         return binding_limit(self.trials, self.objective)
 
+    @cached_property
+    def drift(self) -> Drift | None:
+        """How the default configuration changed while the study searched, by its first goal."""
+        return find_drift(self.trials, self.objective.goals[0].metric, self.default_config)
+
     @property
     def elapsed_s(self) -> float:
         """Seconds since this run of the study began."""
@@ -100,7 +106,8 @@ class StudyView:
         if self.budget_trials is None:
             return None
         there = sum(t.suggestion.reason is Reason.CONFIRM for t in self.trials)
-        planned = len(self.trials) - there if self.stopped else self.budget_trials
+        looks = sum(t.suggestion.reason is Reason.WATCH for t in self.trials)
+        planned = len(self.trials) - there if self.stopped else self.budget_trials + looks
         return max(planned + max(there, self._planned_confirmations(planned)), len(self.trials))
 
     def _planned_confirmations(self, planned: int) -> int:

@@ -25,6 +25,8 @@ class Budget:
         time_s: Seconds in all, over every run of the study; ``None`` without a limit.
         parallel: Trials at once, or ``auto``: what the machines can hold without disturbing each other.
         confirm: Fresh launches of the winner and of the default each at the end; 0 switches it off.
+        watch: The default is measured again after every so many trials, to see whether the machine drifts;
+            these come on top of ``trials`` too; 0 switches it off.
         stop_when: ``budget``, or ``converged``: as soon as one more trial is not worth it.
     """
 
@@ -32,17 +34,20 @@ class Budget:
     time_s: float | None = None
     parallel: str = "auto"
     confirm: int = 2
+    watch: int = 10
     stop_when: str = "budget"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the section that :func:`read_budget` reads back."""
         time = {} if self.time_s is None else {"time": f"{self.time_s!r} s"}
+        watch = {} if self.watch == Budget.watch else {"watch": self.watch}
         stop_when = {} if self.stop_when == "budget" else {"stop_when": self.stop_when}
         return {
             "trials": self.trials,
             **time,
             "parallel": self.parallel,
             "confirm": self.confirm,
+            **watch,
             **stop_when,
         }
 
@@ -90,7 +95,7 @@ def read_name(raw: Any) -> str:
 def read_budget(data: Any) -> Budget:
     """Read the ``budget`` section; ``path`` of errors is relative to it."""
     items = mapping(data, "a budget")
-    refuse_unknown_keys(items, ("trials", "time", "parallel", "stop_when", "confirm"), "a budget")
+    refuse_unknown_keys(items, ("trials", "time", "parallel", "stop_when", "confirm", "watch"), "a budget")
     default = Budget()
     parallel = str(items.get("parallel", default.parallel)).strip()
     if parallel != "auto":
@@ -114,6 +119,7 @@ def read_budget(data: Any) -> Budget:
         time_s=_seconds(items["time"], "time") if "time" in items else None,
         parallel=parallel,
         confirm=_whole(items.get("confirm", default.confirm), "confirm", 0),
+        watch=_whole(items.get("watch", default.watch), "watch", 0),
         stop_when=stop_when,
     )
 

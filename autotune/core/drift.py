@@ -1,0 +1,152 @@
+r"""How much the machine changes during a study, seen in the default configuration measured again and again.
+
+A launch's own standard error says how well it knows its mean, not that the machine is the same an hour later.
+With :math:`v_i` the logarithms of what the default gave in its launches through the search and :math:`s_i`
+their relative standard errors, the variance that is not explained is
+
+.. math:: e^2 = \max(0, S^2 \nu / (\nu + 2) - \overline{s^2}), \quad S^2 = \sum (v_i - \bar v)^2 / \nu
+
+with :math:`\nu` one less than the launches. The factor shrinks a spread from two or three launches, which may
+be anything, towards none: two launches of no extra variance are believed beforehand. Every measurement is
+told to the engine with an error widened by :math:`e`. People are told where
+:math:`\sum (v_i - \bar v)^2 / \overline{s^2}` is beyond the 99 % quantile of chi squared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autotune.core.measurement import Estimate
+from autotune.core.objective import Objective
+from autotune.core.space import Space
+from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
+
+_BELIEVED = 2  # launches without extra variance that are believed beforehand
+# 99 % quantiles of chi squared for 1 to 10 degrees of freedom; Wilson and Hilferty's formula beyond.
+_CHI_SQUARED = (6.635, 9.210, 11.345, 13.277, 15.086, 16.812, 18.475, 20.090, 21.666, 23.209)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Say how a metric of the default configuration changed through a study.
+
+    Args:
+        metric: Which one.
+        values: Of its launches in the order they ran.
+        trials: Their numbers.
+        extra: Relative standard deviation between launches that their own errors do not explain.
+        change: Of the last against the first, relative.
+        certain: Whether the launches differ by more than their own errors say.
+    """
+
+    metric: str
+    values: tuple[float, ...]
+    trials: tuple[int, ...]
+    extra: float
+    change: float
+    certain: bool
+
+    def __str__(self) -> str:
+        shown = ", ".join(f"{value:.4g}" for value in self.values)
+        return (
+            f"the machine drifted: the default configuration gave {self.metric} {shown} in trials "
+            f"{', '.join(str(n) for n in self.trials)} ({100 * self.change:+.0f} % from first to last); "
+            f"{100 * self.extra:.1f} % are counted as noise of every measurement"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "metric": self.metric,
+            "values": list(self.values),
+            "trials": list(self.trials),
+            "extra": self.extra,
+            "change": self.change,
+            "certain": self.certain,
+        }
+
+
+def find_drift(trials: Sequence[Trial], metric: str, default: Config) -> Drift | None:
+    """Return how ``metric`` of the default changed while the study searched; ``None`` before a second look.
+
+    Args:
+        trials: Of the study. Confirmations do not count: they come together at the end.
+        metric: Positive where it was measured.
+        default: The default configuration.
+    """
+    if not any(t.suggestion.reason is Reason.WATCH for t in trials):
+        return None
+    key = config_key(default)
+    launches = [
+        t
+        for t in sorted(trials, key=lambda t: t.number)
+        if t.state is TrialState.COMPLETED
+        and t.suggestion.reason is not Reason.CONFIRM
+        and metric in t.metrics
+        and t.metrics[metric].value > 0
+        and config_key(t.config) == key
+    ]
+    if len(launches) < 2:
+        return None
+    estimates = [t.metrics[metric] for t in launches]
+    logs = [math.log(e.value) for e in estimates]
+    freedom = len(logs) - 1
+    mean = math.fsum(logs) / len(logs)
+    squares = math.fsum((v - mean) ** 2 for v in logs)
+    within = math.fsum(((e.sem or 0.0) / e.value) ** 2 for e in estimates) / len(estimates)
+    extra = max(0.0, squares / (freedom + _BELIEVED) - within)
+    values = tuple(e.value for e in estimates)
+    return Drift(
+        metric,
+        values,
+        tuple(t.number for t in launches),
+        math.sqrt(extra),
+        values[-1] / values[0] - 1,
+        within > 0 and squares / within > _quantile(freedom),
+    )
+
+
+def with_drift(history: Sequence[Trial], objective: Objective, space: Space) -> list[Trial]:
+    """Return the history with the errors of the objective's metrics widened by the drift.
+
+    Args:
+        history: Finished trials.
+        objective: Its goals and limits are what an engine models.
+        space: Gives the default configuration.
+    """
+    if not any(t.suggestion.reason is Reason.WATCH for t in history):
+        return list(history)
+    default = space.default_config
+    found = {metric: find_drift(history, metric, default) for metric in objective.metrics}
+    extra = {metric: drift.extra for metric, drift in found.items() if drift is not None and drift.extra > 0}
+    if not extra:
+        return list(history)
+    return [_widened(trial, extra) for trial in history]
+
+
+def _widened(trial: Trial, extra: dict[str, float]) -> Trial:
+    measurement = trial.measurement
+    if measurement is None or not measurement.metrics:
+        return trial
+    metrics = {
+        name: _wider(estimate, extra[name]) if name in extra else estimate
+        for name, estimate in measurement.metrics.items()
+    }
+    return replace(trial, measurement=replace(measurement, metrics=metrics))
+
+
+def _wider(estimate: Estimate, extra: float) -> Estimate:
+    if estimate.sem is None:  # unknown stays unknown: the engine estimates such noise itself
+        return estimate
+    return replace(estimate, sem=math.hypot(estimate.sem, extra * estimate.value))
+
+
+def _quantile(freedom: int) -> float:
+    """Return the 99 % quantile of chi squared."""
+    if freedom <= len(_CHI_SQUARED):
+        return _CHI_SQUARED[freedom - 1]
+    part = 2 / (9 * freedom)
+    return freedom * (1 - part + 2.326 * math.sqrt(part)) ** 3
