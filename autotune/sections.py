@@ -11,7 +11,7 @@ from autotune.engine.base import ModelBased
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, did_you_mean
 from autotune.measure.quality.section import Quality
-from autotune.measure.workload import Workload
+from autotune.measure.workload import Workload, served_key
 from autotune.spec.load import Check, load_study_file, study_spec_from_dict
 from autotune.spec.study_file import StudySpec
 from autotune.systems.registry import build_system, locate_system
@@ -35,12 +35,14 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     quality = Quality.located(spec.quality, folder)
     if quality:
         Quality.from_dict(quality).loaded()  # files that are not there are the file's mistake, not a trial's
-    return replace(spec, system=locate_system(spec.system, folder), quality=quality)
+    workload = Workload.located(spec.workload, folder)
+    return replace(spec, system=locate_system(spec.system, folder), workload=workload, quality=quality)
 
 
 def _check_together(spec: StudySpec) -> None:
     """Refuse what only shows when sections are seen together."""
     _check_names(spec)
+    _check_load(spec)
     if spec.budget.stop_when == "converged" and not isinstance(build_engine(spec.engine), ModelBased):
         raise SpecError(
             f"engine {spec.engine['use']!r} has no model that could tell when the search has converged",
@@ -65,6 +67,27 @@ def _check_names(spec: StudySpec) -> None:
                 hint=did_you_mean(name, known)
                 or getattr(system, "parameter_hint", f"`autotune flags {use}` lists those there are"),
             )
+
+
+def _check_load(spec: StudySpec) -> None:
+    """Refuse a load over the network for a system that is given batches, or measures itself."""
+    key = served_key(spec.workload)
+    if key is None or not spec.system or getattr(build_system(spec.system), "served", False):
+        return
+    use = spec.system["use"]
+    hint = "leave it out: the next batch is sent when the last one is complete"
+    if key == "arrival":
+        raise SpecError(
+            f"arrival {spec.workload[key]!r} is open-loop, for systems with an endpoint; {use} has none",
+            path=("workload", key),
+            hint=hint,
+        )
+    raise SpecError(
+        f"{key!r} is for systems with an endpoint; {use} has none",
+        path=("workload", key),
+        at_key=True,
+        hint=hint,
+    )
 
 
 def read_stored_study(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> StudySpec:

@@ -24,6 +24,7 @@ _SPACE_KEYS = ("name", "description", "parameters", "constraints", "derived", "c
                "objective", "workload")  # fmt: skip
 _STUDY_KEYS = ("budget", "engine", "resources", "deadlines")
 _SYSTEM_KEYS = ("use", "model", "draft_model", "flags", "device", "dtype", "memory_limit")
+_WORKLOAD_FILES = ("trace", "prompts")
 _MAX_BASES = 8  # files that start from each other; more is a circle
 
 
@@ -125,10 +126,10 @@ def resolve(document: Document, folder: Path, depth: int = 0) -> Document:
 
 def _refuse_code(document: Document) -> None:
     """Refuse a search space that names a program, a function or a file: it may come from a stranger."""
-    for part in ("system", "space"):
+    for part in ("system", "space", "workload"):
         section = document.data.get(part)
         for key in section if isinstance(section, Mapping) else ():
-            if key not in _SYSTEM_KEYS or part == "space":
+            if _names_code(part, key):
                 error = SpecError(
                     f"a search space may not say {key!r} of its {part}: it is data, and names no program, "
                     "function or file",
@@ -137,6 +138,13 @@ def _refuse_code(document: Document) -> None:
                     hint="write it in the study file",
                 )
                 raise document.locate(error)
+
+
+def _names_code(part: str, key: str) -> bool:
+    """Return whether a key of a section may name a program, a function or a file."""
+    if part == "system":
+        return key not in _SYSTEM_KEYS
+    return part == "space" or key in _WORKLOAD_FILES
 
 
 def _with_table(document: Document, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:

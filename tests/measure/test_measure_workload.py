@@ -1,3 +1,6 @@
+import ast
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +10,15 @@ from hypothesis import strategies as st
 
 from autotune.errors import SpecError
 from autotune.measure.corpus import fingerprint, passage, words
-from autotune.measure.workload import Length, Workload
+from autotune.measure.workload import (
+    Length,
+    RateSearch,
+    RequestLimits,
+    SharedPrefix,
+    Turns,
+    Workload,
+    served_key,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "workload_errors.txt"
 
@@ -15,8 +26,48 @@ WRONG = [
     {"arrival": "poisson"},
     {"arrival": "posson"},
     {"arrival": "concurency"},
-    {"rate": "4"},
-    {"search": "max"},
+    {"arrival": "concurrency", "rate": "4"},
+    {"arrival": "poisson", "rate": "4", "concurrency": "8"},
+    {"arrival": "poisson", "rate": "4", "burstiness": "0.5"},
+    {"arrival": "gamma", "rate": "4"},
+    {"arrival": "trace"},
+    {"arrival": "constant", "trace": "a.csv"},
+    {"rate": "0"},
+    {"rate": "-1"},
+    {"rate": "fast"},
+    {"rate": "4 ms"},
+    {"rate": {"search": "min"}},
+    {"rate": {"low": "4"}},
+    {"rate": {"search": "max", "hihg": "4"}},
+    {"rate": {"search": "max", "low": "4", "high": "2"}},
+    {"rate": {"search": "max", "low": "0"}},
+    {"rate": "4", "search": "max"},
+    {"search": "best"},
+    {"rate": "4", "burstiness": "0"},
+    {"concurrency": "0"},
+    {"concurrency": "2.5"},
+    {"trace": ""},
+    {"trace": ["a.csv"]},
+    {"trace": "a.csv", "output_tokens": "8"},
+    {"trace": "a.csv", "turns": "2"},
+    {"prompts": "a.jsonl", "prompt_tokens": "8"},
+    {"prompts": "a.jsonl", "shared_prefix": {"tokens": "8"}},
+    {"shared_prefix": "512"},
+    {"shared_prefix": {"share": "50 %"}},
+    {"shared_prefix": {"tokens": "8", "share": "1.5"}},
+    {"shared_prefix": {"tokens": "8", "group": "2"}},
+    {"shared_prefix": {"tokens": "8"}, "turns": "2"},
+    {"turns": "1"},
+    {"turns": {"conversations": "4"}},
+    {"generator": "wrk"},
+    {"generator": "guidelm"},
+    {"generator": "aiperf", "prompts": "a.jsonl"},
+    {"generator": "aiperf", "rate": "max"},
+    {"generator": "guidellm", "rate": "4", "burstiness": "0.5"},
+    {"goodput": "1 s"},
+    {"goodput": {}},
+    {"max_error_rate": "2"},
+    {"max_error_rate": "-1 %"},
     {"promt_tokens": "64"},
     {"prompt_tokens": {"mean": "64", "sperad": "8"}},
     {"prompt_tokens": {"spread": "8"}},
@@ -85,23 +136,118 @@ def test_numbers_may_be_text_with_units():
 
 
 lengths = st.builds(Length, st.floats(1, 1e4), st.floats(0, 1e3))
-
-
-@given(
+rates = st.floats(1e-3, 1e5)
+common = {
+    "requests": st.none() | st.integers(1, 10**6),
+    "precision": st.floats(1e-6, 0.999),
+    "min_batches": st.integers(2, 100),
+    "time": st.floats(1e-3, 1e6),
+    "warmup": st.none() | st.integers(0, 100),
+    "seed": st.integers(0, 2**31),
+    "max_error_rate": st.floats(0, 1),
+    "goodput": st.builds(RequestLimits, ttft=st.floats(0, 10), tpot=st.none(), e2e=st.none()),
+}
+searches = st.builds(RateSearch) | rates.map(lambda low: RateSearch(low, 2 * low))
+sharing = {
+    "prompt_tokens": lengths,
+    "output_tokens": lengths,
+    "shared_prefix": st.none()
+    | st.builds(SharedPrefix, st.integers(1, 999), st.floats(0, 1), st.integers(1, 9)),
+}
+workloads = st.one_of(
+    st.builds(Workload, concurrency=st.none() | st.integers(1, 999), **common, **sharing),
+    st.builds(
+        Workload, arrival=st.sampled_from(["constant", "poisson"]), rate=rates | searches, **common, **sharing
+    ),
     st.builds(
         Workload,
-        prompt_tokens=lengths,
-        output_tokens=lengths,
-        requests=st.none() | st.integers(1, 10**6),
-        precision=st.floats(1e-6, 0.999),
-        min_batches=st.integers(2, 100),
-        time=st.floats(1e-3, 1e6),
-        warmup=st.none() | st.integers(0, 100),
-        seed=st.integers(0, 2**31),
-    )
+        arrival=st.just("gamma"),
+        rate=rates,
+        burstiness=st.floats(0.01, 100),
+        generator=st.sampled_from(["own", "aiperf"]),
+        **common,
+    ),
+    st.builds(
+        Workload,
+        arrival=st.just("trace"),
+        trace=st.just("a/b.csv"),
+        rate=st.none() | rates | searches,
+        **common,
+    ),
+    st.builds(Workload, prompts=st.just("a.jsonl"), output_tokens=lengths, **common),
+    st.builds(Workload, turns=st.builds(Turns, st.integers(2, 9), st.integers(1, 99)), **common),
 )
+
+
+@given(workloads)
 def test_round_trip(workload):
     assert Workload.from_dict(workload.to_dict()) == workload
+
+
+@given(workloads)
+def test_what_needs_an_endpoint_is_told(workload):
+    plain = Workload(
+        prompt_tokens=workload.prompt_tokens,
+        output_tokens=workload.output_tokens,
+        requests=workload.requests,
+        precision=workload.precision,
+        min_batches=workload.min_batches,
+        time=workload.time,
+        warmup=workload.warmup,
+        seed=workload.seed,
+        goodput=workload.goodput,
+    )
+    assert (served_key(workload.to_dict()) is None) == (workload == plain)
+
+
+def test_what_is_left_out_follows_from_what_is_there():
+    assert Workload.from_dict({"rate": "4"}) == Workload(arrival="poisson", rate=4.0)
+    assert Workload.from_dict({"rate": "240 requests/min"}).rate == 4.0
+    assert Workload.from_dict({"rate": "4", "burstiness": "2"}).arrival == "gamma"
+    assert Workload.from_dict({"trace": "a.csv"}).arrival == "trace"
+    search = Workload(arrival="poisson", rate=RateSearch())
+    assert Workload.from_dict({"search": "max"}) == search
+    assert Workload.from_dict({"rate": "max"}) == search
+    assert Workload.from_dict({"rate": {"search": "max"}}) == search
+    bounded = {"rate": {"search": "max", "low": "1", "high": "64"}}
+    assert Workload.from_dict(bounded).rate == RateSearch(1.0, 64.0)
+    assert Workload.from_dict({"turns": "3"}).turns == Turns(3)
+
+
+def test_files_are_found_beside_the_study():
+    found = Workload.located({"trace": "t.csv", "seed": "1"}, Path("/a/b"))
+    assert found == {"trace": "/a/b/t.csv", "seed": "1"}
+    assert Workload.located({"prompts": "/x.jsonl"}, Path("/a"))["prompts"] == "/x.jsonl"
+
+
+def test_turns_of_a_conversation_are_apart_and_complete():
+    turns = Turns(3, 4)
+    places = [turns.place(i) for i in range(24)]
+    assert sorted(places) == [(c, t) for c in range(8) for t in range(3)]
+    for conversation in range(8):
+        indices = [i for i, (c, _) in enumerate(places) if c == conversation]
+        assert [places[i][1] for i in indices] == [0, 1, 2]
+        assert np.diff(indices).tolist() == [4, 4]
+
+
+def test_no_message_is_without_a_case(monkeypatch):
+    package = Path(sys.modules[Workload.__module__].__file__).parent
+    seen = set()
+    plain = SpecError.__init__
+
+    def remember(self, *args, **kwargs):
+        frame = sys._getframe(1)
+        seen.add((os.path.realpath(frame.f_code.co_filename), frame.f_lineno))
+        plain(self, *args, **kwargs)
+
+    monkeypatch.setattr(SpecError, "__init__", remember)
+    for data in WRONG:
+        told(data)
+    for path in package.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            own = isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SpecError"
+            if own and not (isinstance(node.args[0], ast.Attribute) and node.args[0].attr == "message"):
+                assert (os.path.realpath(path), node.lineno) in seen, f"{path.name}:{node.lineno}"
 
 
 @given(lengths, st.floats(0, 1, exclude_max=True))

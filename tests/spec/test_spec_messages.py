@@ -134,7 +134,8 @@ CHANGES = {
     # workloads
     "workload_text": ("workload: {prompt_tokens: 16, output_tokens: 8}", "workload: 16"),
     "workload_arrival": ("{prompt_tokens: 16,", "{arrival: poison, prompt_tokens: 16,"),
-    "workload_arrival_open": ("{prompt_tokens: 16,", "{arrival: poisson, prompt_tokens: 16,"),
+    "workload_arrival_open": ("{prompt_tokens: 16,", "{arrival: poisson, rate: 4, prompt_tokens: 16,"),
+    "workload_endpoint": ("{prompt_tokens: 16,", "{shared_prefix: {tokens: 8}, prompt_tokens: 16,"),
     "workload_mean": ("prompt_tokens: 16", "prompt_tokens: {spread: 2}"),
     "workload_least": ("prompt_tokens: 16", "prompt_tokens: 0"),
     "workload_whole": ("prompt_tokens: 16", "prompt_tokens: 1.5"),
@@ -250,7 +251,6 @@ def readers():
         *(PACKAGE / "spec").glob("*.py"),
         PACKAGE / "sections.py",
         PACKAGE / "errors.py",
-        PACKAGE / "measure" / "workload.py",
         PACKAGE / "engine" / "registry.py",
         PACKAGE / "systems" / "registry.py",
         PACKAGE / "systems" / "served" / "system.py",

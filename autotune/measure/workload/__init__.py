@@ -1,0 +1,21 @@
+"""What the system is asked to do: how requests arrive, how long they are, when measuring ends."""
+
+from __future__ import annotations
+
+from autotune.measure.workload.arrival import ARRIVALS, RateSearch
+from autotune.measure.workload.lengths import Length
+from autotune.measure.workload.request_limits import RequestLimits
+from autotune.measure.workload.section import GENERATORS, Workload, served_key
+from autotune.measure.workload.sharing import SharedPrefix, Turns
+
+__all__ = [
+    "ARRIVALS",
+    "GENERATORS",
+    "Length",
+    "RateSearch",
+    "RequestLimits",
+    "SharedPrefix",
+    "Turns",
+    "Workload",
+    "served_key",
+]

@@ -1,0 +1,234 @@
+"""The ``workload`` section of a study file as a value."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from autotune.core.request import Request
+from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
+from autotune.measure.corpus import passage, words
+from autotune.measure.workload.arrival import CLOSED, RateSearch, read_arrival, read_rate
+from autotune.measure.workload.lengths import Length
+from autotune.measure.workload.numbers import is_word, number, positive, share, whole
+from autotune.measure.workload.request_limits import RequestLimits
+from autotune.measure.workload.sharing import SharedPrefix, Turns
+
+GENERATORS = ("own", "guidellm", "aiperf")
+MOST_ERRORS = 0.001  # of the requests of a valid measurement
+
+_FILES = ("trace", "prompts")
+_SERVED_KEYS = ("rate", "search", "burstiness", "concurrency", *_FILES, "shared_prefix", "turns", "generator",
+                "max_error_rate")  # fmt: skip
+_PROMPT_TOKENS, _OUTPUT_TOKENS = Length(128.0, 32.0), Length(64.0, 16.0)
+_REQUEST_LIMITS = RequestLimits()
+_CHARACTERS_PER_TOKEN = 6  # English prose has 4 to 5 with large vocabularies; the system cuts what is over
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Describe the load and the end of a measurement.
+
+    Args:
+        arrival: ``concurrency``: closed loop, the next batch or request is sent when one has ended. Open
+            loops of served systems: ``constant``, ``poisson``, ``gamma`` gaps, or a ``trace``.
+        prompt_tokens: Lengths of the prompts.
+        output_tokens: Lengths of the answers; the system is told to ignore end-of-sequence.
+        requests: Stop once this many requests were measured and ``min_batches`` are done; ``None``: no cap.
+        precision: Stop when the half-width of the goal's 95 % interval is below this share of its value.
+        min_batches: Fewest measured batches; fewer are no valid measurement.
+        time: Stop when this many seconds of measuring have passed and ``min_batches`` are done.
+        warmup: Batches before measuring; ``None``: until the system is steady (:mod:`.steady_state`).
+        seed: Of the requests' lengths and texts: equal for every configuration of a study.
+        goodput: What a request must keep to count for the goodput.
+        rate: Requests per second of an open loop, or a search for the highest; a trace is rescaled to it,
+            or keeps its own times without.
+        burstiness: Shape of gamma gaps: their coefficient of variation is ``1 / sqrt(burstiness)``.
+        concurrency: Requests under way at once in a closed loop; ``None``: what the measurement takes.
+        trace: CSV or JSONL file of arrival times and lengths (:mod:`autotune.measure.load.trace`).
+        prompts: JSONL file of prompts, taken in turn (:mod:`autotune.measure.load.prompts`).
+        shared_prefix: Prefixes that requests have in common.
+        turns: Conversations.
+        generator: What sends the requests: our own, or ``guidellm`` or ``aiperf`` where it is installed.
+        max_error_rate: Share of the requests that may fail in a valid measurement.
+    """
+
+    arrival: str = CLOSED
+    prompt_tokens: Length = _PROMPT_TOKENS
+    output_tokens: Length = _OUTPUT_TOKENS
+    requests: int | None = None
+    precision: float = 0.05
+    # Student's factor is 1.42 with 5 batches and 2.2 with 3: fewer give an interval too wide to be of use.
+    min_batches: int = 5
+    time: float = 60.0
+    warmup: int | None = None
+    seed: int = 0
+    goodput: RequestLimits = _REQUEST_LIMITS
+    rate: float | RateSearch | None = None
+    burstiness: float | None = None
+    concurrency: int | None = None
+    trace: str = ""
+    prompts: str = ""
+    shared_prefix: SharedPrefix | None = None
+    turns: Turns | None = None
+    generator: str = "own"
+    max_error_rate: float = MOST_ERRORS
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Workload:
+        """Read the ``workload`` section of a study file; numbers may be text with units.
+
+        Raises:
+            SpecError: A key or a value is wrong; ``path`` is relative to the section.
+        """
+        if not isinstance(data, Mapping):
+            raise SpecError(f"a workload is a mapping of keys to values, found {data!r}")
+        names = tuple(field.name for field in fields(cls))
+        refuse_unknown_keys(data, (*names, "search"))
+        arrival = read_arrival(data)
+        rate = read_rate(data)
+        readers: dict[str, Callable[[Any], Any]] = {
+            "prompt_tokens": lambda value: Length.from_dict(value, "prompt_tokens"),
+            "output_tokens": lambda value: Length.from_dict(value, "output_tokens"),
+            "requests": lambda value: None if is_word(value, "none") else whole(value, ("requests",), 1),
+            "precision": _precision,
+            "min_batches": lambda value: whole(value, ("min_batches",), 2),
+            "time": lambda value: positive(value, ("time",), "s", "60 s"),
+            "warmup": lambda value: None if is_word(value, "auto") else _warmup(value),
+            "seed": lambda value: whole(value, ("seed",), 0),
+            "goodput": RequestLimits.from_dict,
+            "burstiness": lambda value: positive(value, ("burstiness",), None, "0.5"),
+            "concurrency": lambda value: whole(value, ("concurrency",), 1),
+            "trace": lambda value: _file(value, "trace"),
+            "prompts": lambda value: _file(value, "prompts"),
+            "shared_prefix": SharedPrefix.from_dict,
+            "turns": Turns.from_dict,
+            "generator": _generator,
+            "max_error_rate": lambda value: share(value, ("max_error_rate",)),
+        }
+        found = {name: read(data[name]) for name, read in readers.items() if name in data}
+        _check_generator(data, found.get("generator", "own"), rate)
+        return cls(arrival=arrival, rate=rate, **found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section that :meth:`from_dict` reads back, as plain JSON data."""
+        data: dict[str, Any] = {
+            "arrival": self.arrival,
+            "prompt_tokens": self.prompt_tokens.to_dict(),
+            "output_tokens": self.output_tokens.to_dict(),
+            "requests": self.requests,
+            "precision": self.precision,
+            "min_batches": self.min_batches,
+            "time": self.time,
+            "warmup": "auto" if self.warmup is None else self.warmup,
+            "seed": self.seed,
+            "goodput": self.goodput.to_dict(),
+        }
+        if self.trace or self.prompts:  # their lengths come from the file
+            del data["prompt_tokens"]
+        if self.trace:
+            del data["output_tokens"]
+        defaults = Workload()
+        for name in ("rate", "burstiness", "concurrency", "trace", "prompts", "shared_prefix", "turns",
+                     "generator", "max_error_rate"):  # fmt: skip
+            value = getattr(self, name)
+            if value != getattr(defaults, name):
+                data[name] = value.to_dict() if hasattr(value, "to_dict") else value
+        return data
+
+    @staticmethod
+    def located(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Return the section with the paths in it made absolute, starting from the study file's folder."""
+        paths = {
+            key: str((folder / str(data[key])).expanduser().resolve()) for key in _FILES if data.get(key)
+        }
+        return {**data, **paths}
+
+    def request(self, index: int, *, warmup: bool = False) -> Request:
+        """Return request ``index``, which depends on ``seed`` and ``index`` alone.
+
+        Two configurations with different batch sizes therefore get the same requests in the same order.
+        Each prompt begins with a number of its own, so that a prefix cache finds nothing to reuse.
+
+        Args:
+            index: Counted from 0.
+            warmup: Whether to draw from the separate stream that warm-up uses; its ids are negative.
+        """
+        stream = "warmup" if warmup else "measured"
+        rng = self.random(stream, index)
+        prompt_tokens = self.prompt_tokens.at(rng.random())
+        max_tokens = self.output_tokens.at(rng.random())
+        start = int(rng.random() * len(words()))
+        unique = 2 * index + (1 if warmup else 0)
+        text = f"{unique}. {passage(start, prompt_tokens * _CHARACTERS_PER_TOKEN)}"
+        return Request(-1 - index if warmup else index, text, max_tokens, prompt_tokens)
+
+    def random(self, stream: str, index: int | str) -> random.Random:
+        """Return the random numbers of one request of a stream."""
+        # Seeding from text and .random() give the same numbers in every version of Python.
+        return random.Random(f"autotune/{self.seed}/{stream}/{index}")  # noqa: S311 - not for secrets
+
+    def batch(self, number: int, size: int, *, warmup: bool = False) -> tuple[Request, ...]:
+        """Return batch ``number`` (from 0) of ``size`` requests."""
+        return tuple(self.request(number * size + i, warmup=warmup) for i in range(size))
+
+
+def served_key(data: Mapping[str, Any]) -> str | None:
+    """Return the first key of a section that only means something for a system with an endpoint."""
+    if str(data.get("arrival", CLOSED)) != CLOSED:
+        return "arrival"
+    return next((key for key in _SERVED_KEYS if key in data), None)
+
+
+def _precision(value: Any) -> float:
+    found = number(value, ("precision",), 0.0)
+    if not 0 < found < 1:
+        raise SpecError(
+            f"precision must be above 0 % and below 100 %, found {value!r}",
+            path=("precision",),
+            hint="for example '5 %'",
+        )
+    return found
+
+
+def _warmup(value: Any) -> int:
+    try:
+        return whole(value, ("warmup",), 0)
+    except SpecError:
+        raise SpecError(
+            f"warmup must be 'auto' or a count of batches, found {value!r}", path=("warmup",)
+        ) from None
+
+
+def _file(value: Any, key: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise SpecError(f"{key} must be the path of a file, found {value!r}", path=(key,))
+    return value
+
+
+def _generator(value: Any) -> str:
+    name = str(value)
+    if name not in GENERATORS:
+        raise SpecError(f"unknown generator {name!r}; allowed: {', '.join(GENERATORS)}",
+                        path=("generator",), hint=did_you_mean(name, GENERATORS))  # fmt: skip
+    return name
+
+
+def _check_generator(data: Mapping[str, Any], generator: str, rate: float | RateSearch | None) -> None:
+    """Refuse what another load generator cannot be told."""
+    if generator == "own":
+        return
+    for key in ("trace", "prompts", "shared_prefix", "turns"):
+        if key in data:
+            raise SpecError(f"{key!r} is for generator own, found {generator}", path=(key,), at_key=True)
+    if generator == "guidellm" and "burstiness" in data:
+        raise SpecError("generator guidellm has no gamma arrivals", path=("burstiness",), at_key=True,
+                        hint="generators own and aiperf have")  # fmt: skip
+    if isinstance(rate, RateSearch):
+        raise SpecError(
+            f"the highest rate is searched for with generator own, found {generator}", path=("generator",),
+            hint="the search ends a probe as soon as its answer is known; these tools run to their end",
+        )  # fmt: skip
