@@ -113,8 +113,8 @@ def measure_served(
         site: What is measured and how.
         goal: Metric whose interval ends the run; the output throughput stands in for one that records do
             not tell.
-        rate: Requests per second of an open loop.
-        concurrency: Requests under way at once of a closed loop.
+        rate: Requests per second of an open loop; ``None`` for a trace, which has its own.
+        concurrency: Requests under way at once of a closed loop; ``None`` for an open one.
     """
     alone = measure_alone(site)
     if alone.error:
@@ -159,7 +159,7 @@ def measure_load(
         concurrency: The same.
         stream: Of the random numbers of arrivals and requests.
     """
-    measuring = _Measuring(site, site.start(stream, rate, concurrency), goal, rate, concurrency or 1)
+    measuring = _Measuring(site, site.start(stream, rate, concurrency), goal, rate, concurrency)
     try:
         measuring.warm_up()
         measuring.until_known()
@@ -171,8 +171,11 @@ def measure_load(
 class _Measuring:
     """Keep one measurement while it goes on."""
 
-    def __init__(self, site: Site, run: LoadRun, goal: str, rate: float | None, at_once: int) -> None:
-        self.site, self.run, self.goal, self.rate, self.at_once = site, run, goal, rate, at_once
+    def __init__(
+        self, site: Site, run: LoadRun, goal: str, rate: float | None, concurrency: int | None
+    ) -> None:
+        self.site, self.run, self.goal, self.rate, self.concurrency = site, run, goal, rate, concurrency
+        self.open_loop = concurrency is None
         self.steady: bool | None = False
         self.start_ns = run.start_ns
         self.end_ns = run.start_ns
@@ -187,7 +190,7 @@ class _Measuring:
             run.step()
             elapsed = (self.site.clock() - run.start_ns) / 1e9
             if workload.warmup is not None:
-                if len(run.records) >= workload.warmup * self.at_once:
+                if len(run.records) >= workload.warmup * (self.concurrency or 1):
                     self.steady, self.start_ns = None, self.site.clock()
                     return
                 continue
@@ -246,7 +249,7 @@ class _Measuring:
             self.stopped_by = "end of the trace"
         elif self.site.left_s <= _RESERVE * run.longest_s:
             self.stopped_by = "deadline"
-        elif self.rate is not None and self._long_enough() and (found := overload(run.levels)) is not None:
+        elif self.open_loop and self._long_enough() and (found := overload(run.levels)) is not None:
             self.overload, self.stopped_by = found, "overload"
         return not self.stopped_by
 
@@ -280,7 +283,7 @@ class _Measuring:
             self.start_ns = run.start_ns
         windows = self.windows(self.end_ns)
         sent = [r for w in windows for r in w.sent]
-        judged = verdict(windows, sent, site.max_error_rate, self.stopped_by, open_loop=self.rate is not None)
+        judged = verdict(windows, sent, site.max_error_rate, self.stopped_by, open_loop=self.open_loop)
         if judged.rising and self.overload is None:
             measured = [level for level in run.levels if self.start_ns <= level.time_ns <= self.end_ns]
             self.overload = between(measured[0], measured[-1]) if len(measured) > 1 else None
@@ -297,7 +300,7 @@ class _Measuring:
             "requests": len(sent),
             "errors": sum(not is_answered(r) for r in sent),
             "rate": self.rate,
-            "concurrency": None if self.rate is not None else self.at_once,
+            "concurrency": self.concurrency,
             "seconds": (self.end_ns - self.start_ns) / 1e9,
             "measured_ns": [self.start_ns, self.end_ns],
             "prompt_tokens": sum(r.prompt_tokens for r in sent if is_answered(r)),

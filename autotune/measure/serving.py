@@ -17,8 +17,7 @@ from autotune.measure.machine_watch import MachineWatch, warnings
 from autotune.measure.rate_search import Limit, measure_max_rate
 from autotune.measure.served import Site, measure_served
 from autotune.measure.session import Measured
-from autotune.measure.validity import MOST_ERRORS
-from autotune.measure.workload import Workload
+from autotune.measure.workload import RateSearch, Workload
 
 _GENERATORS = "autotune.measure.load.generator"
 _AT_ONCE = 8  # requests under way in a closed loop whose workload does not say: some batching, no long queue
@@ -70,7 +69,7 @@ def measure_endpoint(
         clock=clock,
         watches=(machine,) if engine is None else (machine, engine),
         seed=seed,
-        max_error_rate=float(getattr(workload, "max_error_rate", MOST_ERRORS)),
+        max_error_rate=workload.max_error_rate,
     )
     meter = EnergyMeter()
     began = clock()
@@ -80,13 +79,12 @@ def measure_endpoint(
 
 
 def _measure(site: Site, goal: str, limits: Sequence[Limit]) -> Measured:
-    rate: Any = getattr(site.workload, "rate", None)
-    concurrency = getattr(site.workload, "concurrency", None)
-    if rate is None:
-        return measure_served(site, goal=goal, concurrency=concurrency or _AT_ONCE)
-    if isinstance(rate, int | float):
-        return measure_served(site, goal=goal, rate=float(rate))
-    return measure_max_rate(site, goal=goal, limits=limits, low=rate.low, high=rate.high)
+    rate = site.workload.rate
+    if isinstance(rate, RateSearch):
+        return measure_max_rate(site, goal=goal, limits=limits, low=rate.low, high=rate.high)
+    if site.workload.arrival == "concurrency":
+        return measure_served(site, goal=goal, concurrency=site.workload.concurrency or _AT_ONCE)
+    return measure_served(site, goal=goal, rate=rate)
 
 
 def _with_watches(

@@ -184,3 +184,29 @@ def test_an_endpoint_is_measured_with_all_that_is_seen_beside(fake_generator, mo
     assert found.facts["machine"]["looks"] > 2
     assert found.metrics["output_throughput"].value == pytest.approx(160, rel=0.05)
     assert json.loads(json.dumps(found.facts)) == found.facts
+
+
+def test_the_workload_says_which_loop_it_is(fake_generator):
+    def plans(**section):
+        generator = fake_generator(lambda rng, i, t: 0.01, slots=4)
+        serving.measure_endpoint(
+            generator,
+            Endpoint("http://127.0.0.1:1", "toy"),
+            Workload.from_dict({"time": "10 s", **section}),
+            goal="output_throughput",
+            limits=[("e2e.mean", "<=", 1.0)],
+            deadline=1e9,
+            clock=generator.world.clock,
+        )
+        return [(plan.stream, plan.rate, plan.concurrency) for plan in generator.plans]
+
+    assert plans() == [("warmup", None, 1), ("measured", None, 8)]
+    assert plans(concurrency=3) == [("warmup", None, 1), ("measured", None, 3)]
+    assert plans(rate="20") == [("warmup", None, 1), ("measured", 20.0, None)]
+    searched = plans(rate={"search": "max", "low": "10", "high": "40"})
+    assert [plan[:2] for plan in searched[1:4]] == [
+        ("search/0", 10.0),
+        ("search/1", 20.0),
+        ("search/2", 40.0),
+    ]
+    assert searched[-1][0] == "measured/0"
