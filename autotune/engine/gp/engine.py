@@ -24,7 +24,7 @@ class GPEngine:
         options: Fields of :class:`Options`.
     """
 
-    name = "gp/3"
+    name = "gp/4"
 
     def __init__(self, *, budget: int | None = None, **options: Any) -> None:
         self.options = Options(**options)
