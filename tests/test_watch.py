@@ -116,3 +116,13 @@ def test_people_are_told_in_the_summary():
     quiet = StudyView("s", SPACE, OBJECTIVE, looks(10.0, 10.1), budget_trials=20)
     assert "drifted" not in summary(quiet)
     assert quiet.total == 21
+
+
+def test_busy_neighbours_are_named_in_the_summary():
+    noisy = looks(10.0, 10.1)
+    note = "other programs were busy while it was measured: make (1.5 cores)"
+    facts = {"measured": {"warnings": [note]}}
+    noisy[1] = replace(noisy[1], measurement=replace(noisy[1].measurement, facts=facts))
+    view = StudyView("s", SPACE, OBJECTIVE, noisy, budget_trials=20)
+    assert f"warning: trial 1: {note}" in " ".join(summary(view).split())
+    assert summary_json(view)["warnings"] == [f"warning: trial 1: {note}"]

@@ -30,8 +30,9 @@ from autotune.executor.process import SupervisedProcess, server_environment
 from autotune.executor.quality import quality_of
 from autotune.executor.supervisor import sweep_leftovers
 from autotune.measure.hardware import hardware_facts
+from autotune.measure.machine_watch import MachineWatch
 from autotune.measure.metrics.cost import cost
-from autotune.measure.serving import build_generator, measure_endpoint
+from autotune.measure.serving import build_generator, measure_endpoint, with_machine
 from autotune.measure.session import Measured, measure
 from autotune.measure.workload import Workload
 from autotune.systems.base import (
@@ -216,6 +217,7 @@ class _Attempt:
         """Measure the way that this kind of driver is measured."""
         if isinstance(driver, OwnDriver):
             return self.own_metrics(driver.measure(deadline))
+        own = () if process is None else (process.pid, process.supervisor_pid)
         if isinstance(driver, ServedDriver):
             measured = measure_endpoint(
                 build_generator(workload),
@@ -224,9 +226,11 @@ class _Attempt:
                 goal=self.job.goal,
                 limits=[(str(metric), str(sense), float(bound)) for metric, sense, bound in self.job.limits],
                 deadline=deadline,
-                own=() if process is None else (process.pid, process.supervisor_pid),
+                own=own,
             )
         elif isinstance(driver, BatchDriver):
+            machine, began = MachineWatch(own), time.monotonic_ns()
+            machine.look()
             measured = measure(
                 driver,
                 batch_size=self.system.batch_size(self.job.config),
@@ -234,6 +238,8 @@ class _Attempt:
                 goal=self.job.goal,
                 deadline=deadline,
             )
+            machine.look()
+            measured = with_machine(measured, machine, began, time.monotonic_ns())
         else:
             raise TypeError(f"{type(driver).__name__} is no driver that can be measured")
         self.keep(measured)

@@ -6,7 +6,6 @@ import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Estimate
@@ -94,7 +93,7 @@ def _with_watches(
     if "measured_ns" not in found.facts:
         return found
     start, end = found.facts["measured_ns"]
-    facts: dict[str, Any] = {**found.facts, "machine": machine.facts(start, end)}
+    facts = dict(found.facts)
     metrics = dict(found.metrics)
     if engine is not None:
         metrics |= engine.metrics(start, end, int(found.facts["requests"]))
@@ -107,10 +106,22 @@ def _with_watches(
     parts = [part for part in (watts and watts * seconds, machine.gpu_joules(start, end)) if part]
     if parts and tokens:
         metrics["energy.per_token"] = Estimate(sum(parts) / tokens, None, 1, "J")
-    notes = warnings(facts["machine"])
-    if notes:
-        facts["warnings"] = notes
-    hot = machine.throttled(start, end)
+    return with_machine(replace(found, metrics=metrics, facts=facts), machine, start, end)
+
+
+def with_machine(found: Measured, machine: MachineWatch, start_ns: int, end_ns: int) -> Measured:
+    """Return what was measured with what the machine did meanwhile; INVALID where heat slowed it down.
+
+    Args:
+        found: What was measured.
+        machine: Watched while it was.
+        start_ns: Begin of the measured time.
+        end_ns: Its end.
+    """
+    seen = machine.facts(start_ns, end_ns)
+    notes = warnings(seen)
+    facts = {**found.facts, "machine": seen, **({"warnings": notes} if notes else {})}
+    hot = machine.throttled(start_ns, end_ns)
     if hot and not found.invalid:
-        return replace(found, metrics=metrics, facts=facts, invalid=(hot,), cause=Cause.THROTTLED)
-    return replace(found, metrics=metrics, facts=facts)
+        return replace(found, facts=facts, invalid=(hot,), cause=Cause.THROTTLED)
+    return replace(found, facts=facts)

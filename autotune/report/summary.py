@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.core.assessment import Assessment, ModelQuality, describe
@@ -14,6 +14,8 @@ from autotune.core.units import format_quantity
 from autotune.report.tables import WIDTH, trial_table
 from autotune.report.text import show_config, show_estimate, show_seconds, wrap
 from autotune.report.view import StudyView, counts, failure_counts
+
+_MOST_NAMED = 8  # trials with a warning
 
 SCHEMA = 1
 """Version of the data that :func:`summary_json` returns; keys may be added, none is changed or removed."""
@@ -30,6 +32,7 @@ JSON_KEYS = {
     "verdict": "kind and text",
     "binding_limit": "while nothing is feasible, which limit binds and by how much; else null",
     "stopped": "why the search ended before its budget; null if it did not",
+    "warnings": "what to know of how the trials were measured, such as other programs that were busy",
     "drift": "of the default configuration through the study, see Drift; null before it was measured again",
     "pareto_front": "numbers of the trials that no other one beats in every goal",
     "counts": "trials by state",
@@ -61,6 +64,8 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
         lines += wrap(f"stopped before its budget: {view.stopped}", width)
     if view.drift is not None and view.drift.certain:
         lines += wrap(str(view.drift), width)
+    for note in notes(view.trials):
+        lines += wrap(note, width)
     failures = failure_counts(view.trials)
     if failures:
         shown = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in failures.items())
@@ -101,6 +106,25 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     return [*lines, *wrap(f"verdict: {view.verdict.text}", width)]
 
 
+def notes(trials: Sequence[Trial]) -> list[str]:
+    """Return what a person should know of how the trials were measured, one line each."""
+    noted = [(t.number, note) for t in trials if t.measurement is not None for note in _warnings(t)]
+    if not noted:
+        return []
+    numbers = list(dict.fromkeys(number for number, _ in noted))
+    shown = ", ".join(str(number) for number in numbers[:_MOST_NAMED])
+    more = f" and {len(numbers) - _MOST_NAMED} more" if len(numbers) > _MOST_NAMED else ""
+    return [f"warning: trial{'s' if len(numbers) > 1 else ''} {shown}{more}: {noted[-1][1]}"]
+
+
+def _warnings(trial: Trial) -> list[str]:
+    """Return the warnings among the facts of a trial's measurement."""
+    assert trial.measurement is not None  # noqa: S101 - as called
+    measured = trial.measurement.facts.get("measured")
+    found = measured.get("warnings") if isinstance(measured, Mapping) else None
+    return [str(note) for note in found] if isinstance(found, list | tuple) else []
+
+
 def summary_json(view: StudyView) -> dict[str, Any]:
     """Return the study as plain JSON data; :data:`JSON_KEYS` says what the keys mean."""
     gain = view.verdict.improvement
@@ -124,6 +148,7 @@ def summary_json(view: StudyView) -> dict[str, Any]:
         "verdict": {"kind": view.verdict.kind, "text": view.verdict.text},
         "binding_limit": view.binding or None,
         "stopped": view.stopped or None,
+        "warnings": notes(view.trials),
         "drift": None if view.drift is None else view.drift.to_dict(),
         "pareto_front": [trial.number for trial in view.pareto_front],
         "counts": counts(view.trials),

@@ -4,10 +4,12 @@ import pytest
 from autotune.core.measurement import Estimate
 from autotune.core.metric import METRICS, known_metrics
 from autotune.core.request import Request, RequestRecord
-from autotune.measure.batch import Batch
+from autotune.measure.batch import Batch, cut_windows
 from autotune.measure.energy import EnergyMeter
-from autotune.measure.metrics import MEASURED, metric_of, summarize
+from autotune.measure.metrics import MEASURED, OUTPUT_THROUGHPUT, metric_of, summarize
 from autotune.measure.metrics.cost import cost
+from autotune.measure.metrics.errors import error_rate
+from autotune.measure.metrics.fluidity import deadlines
 from autotune.measure.metrics.itl import values as itl
 from autotune.measure.workload import RequestLimits
 
@@ -142,3 +144,58 @@ def test_energy_is_read_from_the_counters_of_the_packages(tmp_path):
     assert EnergyMeter(tmp_path / "nowhere").joules() is None
     (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
     assert meter.joules() is None
+
+
+def test_fluidity_by_hand():
+    # Due after 100 ms, then every 50 ms. 60: in time, 40 left. 150 (gap 90 = 50 + 40): in time, 0 left.
+    # 270 (gap 120): late by 70, which is 2 deadlines. 280: in time, 40 left; two at once are free.
+    stream = record(0, 0, [(60, 1), (150, 1), (270, 1), (280, 3)], 300)
+    assert deadlines(stream, 0.1, 0.05) == (5, 7)
+    limits = RequestLimits(ttft=0.1, tpot=0.05)
+    assert summarize([batch(stream)], limits=limits)["fluidity_index"].value == pytest.approx(5 / 7)
+    assert "fluidity_index" not in summarize([batch(stream)], limits=RequestLimits(ttft=None, tpot=0.1))
+
+
+def test_a_stall_late_in_a_stream_is_absorbed_by_slack_and_an_early_one_is_not():
+    early = record(0, 0, [(10, 1), (110, 1), *((110 + 10 * i, 1) for i in range(1, 9))], 200)
+    late = record(0, 0, [*((10 * i, 1) for i in range(1, 10)), (190, 1)], 200)
+    assert deadlines(late, 0.02, 0.03) == (10, 10)
+    met, total = deadlines(early, 0.02, 0.03)
+    assert met < total
+
+
+def test_the_speed_of_the_phases_by_hand():
+    found = summarize(BATCHES)
+    assert found["prefill_throughput"].value == pytest.approx((10 + 20 + 10) / (0.010 + 0.012 + 0.030))
+    assert found["decode_throughput"].value == pytest.approx((2 + 5) / (0.030 + 0.036))
+    queued = RequestRecord(0, 10, 0, ((50 * MS, 1), (60 * MS, 1)), 60 * MS, prefill_ns=30 * MS)
+    assert summarize([batch(queued)])["prefill_throughput"].value == pytest.approx(10 / 0.020)
+
+
+def test_the_error_rate_counts_what_failed_and_not_what_was_cut_off():
+    records = [PLAIN] * 7 + [
+        record(1, 0, [], 5, error="HTTP 500"),
+        record(2, 0, [(3, 1)], 5, error="cut off"),
+    ]
+    found = error_rate(records)["error_rate"]
+    assert (found.value, found.n) == (pytest.approx(1 / 8), 8)
+    assert error_rate([PLAIN] * 50)["error_rate"].sem > 0
+    assert error_rate([]) == {}
+
+
+def test_windows_count_requests_when_sent_and_tokens_when_they_arrive():
+    requests = [
+        record(0, 90, [(110, 2), (130, 2)], 140),  # sent before, flows in the first window
+        record(1, 120, [(150, 1), (210, 4)], 220),  # sent in the first, flows in both
+        record(2, 250, [(290, 3)], 320, error="cut off"),  # its tokens flowed, it did not end
+        record(3, 260, [(270, 5)], 280, error="HTTP 500"),
+    ]
+    first, second = cut_windows(requests, 100 * MS, 300 * MS, 2)
+    assert ([r.id for r in first.sent], [r.id for r in second.sent]) == ([1], [2, 3])
+    assert (first.seconds, second.seconds) == (0.1, 0.1)
+    assert [w.flow(OUTPUT_THROUGHPUT.events, OUTPUT_THROUGHPUT.partial) for w in (first, second)] == [5, 7]
+    found = summarize([first, second], limits=RequestLimits(ttft=1.0, tpot=1.0))
+    assert found["output_throughput"].value == pytest.approx(12 / 0.2)
+    assert found["request_throughput"].value == pytest.approx(2 / 0.2)
+    assert found["goodput"].value == pytest.approx(1 / 0.2)
+    assert found["e2e.mean"].value == pytest.approx(0.100)
