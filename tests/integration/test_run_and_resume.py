@@ -215,6 +215,22 @@ def test_nothing_feasible_is_exit_code_4(toy_study, autotune_command):
     assert "tpot.p95 <= 1 us" in done.stdout
 
 
+def test_the_default_is_watched_and_a_resumed_study_watches_where_it_would_have(
+    tmp_path, toy_study, autotune_command
+):
+    toy_study(budget="{trials: 3, confirm: 0, watch: 2}")
+    autotune_command("run", "toy.yaml", "--local")
+    toy_study(budget="{trials: 6, confirm: 0, watch: 2}")
+    autotune_command("run", "toy.yaml", "--local")
+    with ledger_of(tmp_path) as ledger:
+        trials = ledger.trials("toy")
+    watched = [t.number for t in trials if t.suggestion.reason is Reason.WATCH]
+    assert watched == [2, 5]
+    assert [trials[n].config for n in watched] == [trials[0].config] * 2
+    assert len(trials) == 8
+    assert json.loads(autotune_command("best", "--json").stdout)
+
+
 def test_a_time_budget_ends_the_study(tmp_path, toy_study, autotune_command):
     toy_study(budget="{trials: 1000, time: 5 s, confirm: 0}", system="{use: toy, step: '0.01'}")
     autotune_command("run", "toy.yaml", "--local")
