@@ -17,7 +17,7 @@ parameters:
   threads: {type: ordinal, values: [1]}  # beside other tests
 system: {use: transformers, model: tiny, device: cpu}
 workload: {prompt_tokens: 8, output_tokens: 4, precision: 50 %, time: 1 s, warmup: 1, min_batches: 2}
-quality: {prompts: 4, max_tokens: 16, tasks: tasks.jsonl, text: text.txt, scorer: "score.py:length"}
+quality: {prompts: 12, max_tokens: 24, tasks: tasks.jsonl, text: text.txt, scorer: "score.py:length"}
 objective: {minimize: memory.weights, limits: [quality.token_agreement >= 0.99]}
 budget: {trials: 2, confirm: 0}
 engine: sobol
@@ -44,7 +44,7 @@ def test_fewer_bits_are_smaller_and_refused_for_their_answers(tmp_path):
     assert small.metrics["quality.token_agreement"].value < 0.99
     assert done.view.best.config == default.config
     assert default.metrics["quality.exact_match"].value == 0.0
-    assert default.metrics["quality.score"].n == 4
+    assert default.metrics["quality.score"].n == 12
     assert 1 < default.metrics["quality.perplexity"].value < small.metrics["quality.perplexity"].value * 1.5
-    assert len(default.measurement.facts["quality"]["answers"]) == 4
+    assert len(default.measurement.facts["quality"]["answers"]) == 12
     assert small.measurement.facts["quality"]["by"] == "tokens"

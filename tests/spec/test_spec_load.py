@@ -120,7 +120,7 @@ ERRORS = {
     "workload_open_loop": ("{prompt_tokens: 16,", "{rate: 4, prompt_tokens: 16,"),
     "unknown_metric": ("ttft.p99 <=", "ttft.p98 <="),
     "near_miss_of_a_metric": ("output_throughput", "ouput_throughput"),
-    "metric_of_our_name_space": ("maximize: output_throughput", "maximize: quality.token_agreement"),
+    "metric_of_our_name_space": ("maximize: output_throughput", "maximize: quality.bleu"),
     "metric_without_statistic": ("ttft.p99 <=", "ttft <="),
     "limit_unit": ("500 ms]", "500 MB]"),
     "limit_without_unit": ("500 ms]", "500]"),
