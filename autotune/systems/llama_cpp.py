@@ -125,7 +125,8 @@ class LlamaCppSystem(GGUFSystem):
         found = super().launch(config, port)
         if not self.runs_python:
             return found
-        body = {"min_tokens": "{max_tokens}"}
+        # it penalizes repetition unless told otherwise, which no other engine does
+        body = {"min_tokens": "{max_tokens}", "repeat_penalty": 1.0}
         return replace(found, ready="/v1/models", tokenize="/extras/tokenize", body=body)
 
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from autotune.systems.served.flagged import env_words
 from autotune.systems.served.flags import plain
 from autotune.systems.served.launch import HOST, Launch, free_port, root_process
 from autotune.systems.served.ready import wait_ready
-from autotune.systems.served.section import locate, read_env, read_program, read_truth
+from autotune.systems.served.section import locate, read_env, read_program
 
 _HOLE = re.compile(r"\{([A-Za-z_]\w*)\}")
 _OURS = ("host", "port", "model")
@@ -59,10 +59,10 @@ class OpenAIServerSystem:
         tokenize: Path that turns text into tokens, where there is one.
         prometheus: Path of its counters, where there are any.
         key_variable: Environment variable that holds the key which requests carry.
-        reuse: Keep the server for the next trial where that one starts it the same way.
     """
 
     name: ClassVar[str] = "openai_server"
+    served: ClassVar[bool] = True  # load comes over a network: workloads may be open loops
 
     command_words: tuple[str, ...] = ()
     url: str = ""
@@ -75,7 +75,6 @@ class OpenAIServerSystem:
     tokenize: str = ""
     prometheus: str = ""
     key_variable: str = ""
-    reuse: bool = False
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OpenAIServerSystem:
@@ -106,7 +105,6 @@ class OpenAIServerSystem:
             raise SpecError(f"body must be a mapping of fields, found {items['body']!r}", path=("body",))
         items["request"] = read_program(items.get("request", ()), "request")
         items["env"] = read_env(items.get("env", {}), cls.name, ("*",))
-        items["reuse"] = read_truth(items.get("reuse", False), "reuse")
         return cls(command_words=words, **items)
 
     @staticmethod
@@ -198,8 +196,7 @@ class OpenAIServerSystem:
         if self.url:
             return None
         env = {"PYTHONUNBUFFERED": "1", **self.env}
-        key = repr((self.words(config, "0"), sorted(env.items()))) if self.reuse else ""
-        return Command(tuple(self.words(config, str(port))), env, reuse=key)
+        return Command(tuple(self.words(config, str(port))), env)
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
         """Wait until the server answers a first request and return its driver.

@@ -2,7 +2,7 @@
 
 Knowing that a configuration needed 1.02 times what was there, or 3 times, teaches more than that it failed.
 The patterns are the messages of PyTorch 2 (``torch.OutOfMemoryError``), of vLLM (0.8 to 0.32, both of its
-checks of the KV cache and its check of free memory) and of CPU allocators.
+checks of the KV cache and its checks of free memory, on CPUs too) and of CPU allocators.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ _TOKENS = re.compile(
 _FREE = re.compile(
     rf"Free memory on device[^(]*\((\d+(?:\.\d+)?)/{_SIZE}\).*?\(\d+(?:\.\d+)?, {_SIZE}\)", re.DOTALL
 )
+_NODE = re.compile(
+    rf"Available memory on node \d+ \((\d+(?:\.\d+)?)/{_SIZE}\).*?requested memory for kv\s*\({_SIZE}\)",
+    re.DOTALL,
+)
 
 
 def shortfall(text: str) -> float | None:
@@ -40,7 +44,7 @@ def shortfall(text: str) -> float | None:
         ratio = needed / there if there else None
     elif found := _TOKENS.search(text):
         ratio = int(found[1]) / int(found[2]) if int(found[2]) else None
-    elif found := _FREE.search(text):
+    elif found := _FREE.search(text) or _NODE.search(text):
         unit = found[3]
         there, wanted = _bytes(found[1], unit), _bytes(found[4], found[5])
         ratio = wanted / there if there else None

@@ -7,8 +7,11 @@ program may be the Python that has it.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, ClassVar
 
+from autotune.core.trial import Config
+from autotune.systems.served.launch import Launch
 from autotune.systems.served.system import Asked, ServedSystem
 
 # No token has this number, so no answer ends early; the server takes it as JSON inside JSON.
@@ -25,6 +28,10 @@ class TransformersServeSystem(ServedSystem):
     exact: ClassVar[dict[str, Any]] = {"generation_config": _NEVER_ENDS}
     variables: ClassVar[dict[str, str]] = {"threads": "OMP_NUM_THREADS"}
     env_names: ClassVar[tuple[str, ...]] = ("TRANSFORMERS_*", "TORCH_*", "TORCHINDUCTOR_*", "LD_PRELOAD")
+
+    def launch(self, config: Config, port: int) -> Launch:
+        """Return how the server is asked; it lists what the hub's cache has, not what it has loaded."""
+        return replace(super().launch(config, port), model=self.model)
 
     def start_words(self) -> list[str]:
         """Return the program and the model, which is loaded before the server is ready."""

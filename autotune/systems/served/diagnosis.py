@@ -18,6 +18,7 @@ _PREFIX = re.compile(  # of vLLM, SGLang, ranks of torch, loguru and plain loggi
     r"(?:(?:INFO|WARNING|ERROR|CRITICAL):? +(?:[\d-]+ [\d:.,]+ )?\[[^\]]*\] ?)?"
 )
 _ERROR = re.compile(r"^(?:[\w.]+(?:Error|Exception)|error|Error|ERROR|[\w.-]+: error)\b[: ]")
+_HARMLESS = re.compile(r"^(?:\S+ |\(\w+ pid=\d+\) )?(?:INFO|WARNING|DEBUG)\b|\b\w*Warning: ")
 _PLACE = re.compile(r"(?:Exception from|Check '[^']*' failed at) \S+:\d+:$")  # of OpenVINO
 _USELESS = re.compile(  # says that there is an error, not which
     r"Engine core initialization failed|See root cause|EngineDeadError|resource_tracker|"
@@ -34,15 +35,17 @@ MEMORY = re.compile(
     r"OutOfMemoryError|out of memory|DefaultCPUAllocator: (?:can't allocate|not enough) memory|MemoryError|"
     r"std::bad_alloc|[Cc]annot allocate memory|CUBLAS_STATUS_ALLOC_FAILED|ErrorOut[oO]f\w*Memory|"
     r"No available memory for the cache blocks|larger than the (?:maximum number of tokens|available KV)|"
-    r"KV cache is needed, which is larger|Free memory on device .* is less than|"
+    r"KV cache is needed, which is larger|[Mm]emory on (?:device|node) .* is less than|"
     r"failed to allocate (?:\w+ )?(?:buffer|memory|compute|CPU|KV)|unable to allocate|insufficient memory|"
-    r"[Nn]ot enough memory|(?:exceeds|larger than) (?:the )?available (?:system )?memory|requires more system memory|"
+    r"[Nn]ot enough memory|(?:exceeds|larger than) (?:the )?available (?:system )?memory|"
+    r"requires more system memory|"
     r"Failed to allocate|Can not allocate|alloc_tensor_range: failed"
 )
 MISSING_MODEL = re.compile(
     r"is not a local folder and is not a valid model identifier|Repository Not Found|RepositoryNotFound|"
     r"couldn't connect to .*huggingface|Cannot find (?:an appropriate cached snapshot|the requested files)|"
-    r"failed to open GGUF file|\[load_gguf\] Failed to open|No such file or directory.*\.gguf|Model path does not exist|"
+    r"failed to open GGUF file|\[load_gguf\] Failed to open|No such file or directory.*\.gguf|"
+    r"Model path does not exist|"
     r"Invalid repository ID or local directory|HFValidationError|model '[^']*' not found|"
     r"does not appear to have a file named config\.json|Could not find a model in the directory"
 )
@@ -72,7 +75,8 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
         exit_code: Negative for a signal; ``None`` when it is not known.
         log: The end of its output.
     """
-    lines = _joined([_PREFIX.sub("", line).strip() for line in log.splitlines()])
+    told = [line for line in log.splitlines() if not _HARMLESS.search(line)]
+    lines = _joined([_PREFIX.sub("", line).strip() for line in told])
     said = _said(lines)
     for pattern, cause in ((PORT, Cause.PORT_TAKEN), (re.compile("No space left on"), Cause.DISK_FULL)):
         if line := _first(lines, pattern):

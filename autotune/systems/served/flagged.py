@@ -14,7 +14,7 @@ from autotune.core.measurement import Cause, Failure
 from autotune.core.trial import Config
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.served.flags import Flag, FlagTable, plain, table
-from autotune.systems.served.section import locate, read_env, read_program, read_size, read_truth
+from autotune.systems.served.section import locate, read_env, read_program, read_size
 
 Settings = dict[str, Any]
 """Values by name of a flag, after the parameters of ours were translated."""
@@ -37,10 +37,10 @@ class FlaggedEngine:
             the engine. With its first arguments where it needs any.
         env: Variables of the server's environment, of those in ``env_names``.
         memory_limit: Most bytes of data memory per process, 0 without a limit.
-        reuse: Keep the server for the next trial where that one launches it the same way.
     """
 
     name: ClassVar[str]
+    served: ClassVar[bool] = True  # load comes over a network: workloads may be open loops
     own_program: ClassVar[tuple[str, ...]]
     model_words: ClassVar[tuple[str, ...]] = ("{model}",)
     aliases: ClassVar[Mapping[str, str]] = {}
@@ -55,7 +55,6 @@ class FlaggedEngine:
     program: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     memory_limit: int = 0
-    reuse: bool = False
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -76,7 +75,6 @@ class FlaggedEngine:
             "program": read_program(data.get("program", ())),
             "env": read_env(data.get("env", {}), cls.name, cls.env_names),
             "memory_limit": read_size(data.get("memory_limit", 0), "memory_limit"),
-            "reuse": read_truth(data.get("reuse", False), "reuse"),
         }
         system = cls(**{**items, "flags": {}})
         typed = {name: system.read_fixed(name, value) for name, value in flags.items()}
@@ -97,7 +95,6 @@ class FlaggedEngine:
             "program": list(self.program),
             "env": dict(self.env),
             "memory_limit": f"{self.memory_limit} B" if self.memory_limit else "",
-            "reuse": self.reuse,
         }
         return section | {key: value for key, value in more.items() if value}
 

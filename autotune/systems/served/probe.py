@@ -72,12 +72,12 @@ def transformers_serve() -> dict[str, Any]:
     serve = importlib.import_module("transformers.cli.serve").Serve
     flags = {}
     for name, parameter in inspect.signature(serve.__init__).parameters.items():
-        option = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
+        option: Any = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
         if type(option).__name__ != "OptionInfo" or option.hidden:
             continue
         kinds = [k for k in typing.get_args(parameter.annotation.__origin__) if k is not type(None)]
         kind = kinds[0] if kinds else parameter.annotation.__origin__
-        choices = list(kind) if isinstance(kind, enum.EnumType) else None
+        choices: Any = list(kind) if isinstance(kind, enum.EnumType) else None
         default = getattr(parameter.default, "value", parameter.default)
         word = "toggle" if kind is bool else _kind(kind)
         flags[name] = _flag("--" + name.replace("_", "-"), word, default, choices, option.help)

@@ -109,15 +109,3 @@ def read_size(value: Any, key: str) -> int:
         return int(parse_quantity(value, dimension="size").value)
     except SpecError as error:
         raise SpecError(error.message, path=(key,), hint=error.hint) from None
-
-
-def read_truth(value: Any, key: str) -> bool:
-    """Return a truth value from ``true`` or ``false``.
-
-    Raises:
-        SpecError: It is neither.
-    """
-    found = {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-    if not isinstance(found, bool):
-        raise SpecError(f"{key} takes true or false, found {value!r}", path=(key,))
-    return found

@@ -7,7 +7,6 @@ tells about itself (:meth:`ServedSystem.engine_facts`).
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -114,10 +113,9 @@ class ServedSystem(FlaggedEngine):
         argv = here.launch_words(config, port)
         here.launch(config, port).write(scratch)
         env = here.launch_environment(config, port)
-        key = json.dumps([here.launch_words(config, 0), here.launch_environment(config, 0)])
         if here.memory_limit:
             argv = ["prlimit", f"--data={here.memory_limit}", "--", *argv]
-        return Command(tuple(argv), env, reuse=key if self.reuse else "")
+        return Command(tuple(argv), env)
 
     def launch_words(self, config: Config, port: int) -> list[str]:
         """Return the words of the command, with where to listen."""

