@@ -135,7 +135,7 @@ def sweep(
         )
     plan = kept or plan
     places = order(chosen(spec.space, plan), plan, spec.space.default_config)
-    budget = replace(spec.budget, trials=len(places), time_s=None, confirm=0, stop_when="budget")
+    budget = replace(spec.budget, trials=len(places), time_s=None, confirm=0, stop_when="budget", watch=0)
     engine = {"use": "random", "seed": plan.seed}
     swept = replace(spec, name=name, budget=budget, engine=engine)
     store.mkdir(parents=True, exist_ok=True)

@@ -20,8 +20,11 @@ from autotune.errors import SpecError, StudyError
 from autotune.ledger import Ledger
 from autotune.report.plain import QuietView
 from autotune.sections import read_study
+from autotune.spec.load import load_space
+from autotune.spec.yaml_text import parse_text, read_text
 from autotune.sweep import Plan, chosen, order, sweep
-from benchmarks.problems.tables import table_problems
+from autotune.systems.registry import build_system
+from benchmarks.problems.tables import OWN, table_problems
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -182,3 +185,14 @@ def test_the_benchmarks_read_the_table(study_file, tmp_path):
     assert problem.value({"a": 3, "b": 0}) == 30
     assert problem.optimum == 30
     assert len(problem.space.table()) == 30
+
+
+@pytest.mark.parametrize("path", sorted((OWN / "spaces").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_spaces_of_the_tables_are_large_enough_and_their_systems_know_them(path):
+    space = load_space(path)
+    assert space.count().value >= 300
+    document = parse_text(read_text(path), path.name)
+    system = build_system(document.data["system"])
+    table = space.table()
+    refused = {str(system.check(config)) for config in table.configs(range(len(table)))} - {"None"}
+    assert not refused
