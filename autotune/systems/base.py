@@ -31,14 +31,11 @@ class Command:
         argv: Program and arguments, never a shell string.
         env: Variables on top of the allow-listed environment.
         processes: Model processes it is expected to start (tensor-parallel ranks).
-        reuse: Two commands with the same text here start the same server, so that one that runs may serve
-            the next attempt; empty for a process of its own.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     processes: int = 1
-    reuse: str = ""
 
 
 SOLE = "*"
