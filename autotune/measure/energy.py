@@ -1,6 +1,7 @@
 """Energy that the machine used, from the processor's own counters (Intel and AMD, through Linux powercap).
 
-Formula: energy.per_token = energy of all packages during the measured batches / output tokens
+Formula: energy.per_token = energy of all packages during the measured batches / output tokens; of a served
+load the energy of the GPUs is added (:mod:`.machine_watch`)
 Unit: J, lower is better. Everything that runs on the machine counts; so it must run nothing else.
 Source: Linux kernel documentation, Power Capping Framework (intel-rapl); Khan et al., RAPL in action, ACM
 TOMPECS 3(2), 2018.
