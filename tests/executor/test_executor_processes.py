@@ -239,7 +239,7 @@ def test_the_local_executor_runs_workers_and_reports_lost_ones(tmp_path):
         executor.submit(job_of(tmp_path, {"mode": "hangs"}, attempt=3))
         wait_until(lambda: works_in(tmp_path), 30)
         executor.cancel()
-        # a worker that was cancelled while it launched leaves the end to the supervisor, which notices at once
+        # a worker that is cancelled while it launches leaves the end to the supervisor
         wait_until(lambda: works_in(tmp_path) == [], 20)
         assert executor.wait(0.1) == []
     finally:
