@@ -1,0 +1,173 @@
+"""What must be known of an endpoint before a load: what its streams can be asked, how long texts are to it.
+
+Never raises for what the server does: a server that answers nothing here answers nothing under load either,
+and there it is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from autotune.core.endpoint import Endpoint
+from autotune.measure.corpus import passage, words
+from autotune.measure.load.ask import Line, Refused
+from autotune.measure.load.body import STREAM_OPTIONS, fields
+from autotune.measure.load.ruler import FIRST, SLICES, Ruler, slice_text
+
+_FILLERS = 64
+_CANDIDATES = 160  # common words tried for fillers
+_REPEATS = 9
+_LEAST_SLICES = 32
+_TRIED = (17, 64, 150)  # tokens of texts that are counted to see whether lengths are exact
+_LENGTHS = (40, 80, 160, 320)  # characters: short enough for any model
+_WORD = re.compile(r"[a-z]{2,7}")
+_PROBE_TOKENS = 2
+_UNKNOWN = Ruler()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Hold what was found.
+
+    Args:
+        ruler: Makes texts of a length.
+        options: Which of :data:`STREAM_OPTIONS` the server takes.
+        problem: Why nothing could be found, empty where it could.
+    """
+
+    ruler: Ruler = _UNKNOWN
+    options: int = 0
+    problem: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        return {"ruler": self.ruler.to_dict(), "options": self.options, "problem": self.problem}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(Ruler.from_dict(data["ruler"]), data["options"], data["problem"])
+
+
+def calibrate(endpoint: Endpoint, *, seconds: float = 60.0) -> Calibration:
+    """Ask the server.
+
+    Args:
+        endpoint: Where to.
+        seconds: Most time for it, and for each answer.
+    """
+    deadline = time.monotonic() + seconds
+    with Line(endpoint, seconds) as line:
+        for number, options in enumerate(STREAM_OPTIONS):
+            try:
+                _prompt_tokens(line, passage(0, _LENGTHS[0]), options)
+            except Refused as error:
+                if 400 <= error.status < 500 and number + 1 < len(STREAM_OPTIONS):
+                    continue
+                return Calibration(problem=str(error))
+            break
+
+        def spent(text: str) -> int | None:
+            """Return the prompt tokens that the server counts for a text."""
+            try:
+                return _prompt_tokens(line, text, options)
+            except Refused:
+                return None
+
+        ruler = by_tokenizer(endpoint, line, deadline) if endpoint.tokenize else None
+        if ruler is None:
+            return Calibration(by_usage(spent), number)
+        extra = [spent(ruler.text(tokens, 0.3, f"probe {tokens}")) for tokens in _TRIED[:2]]
+        found = [total - tokens for total, tokens in zip(extra, _TRIED, strict=False) if total is not None]
+        overhead = max(0, min(found)) if found else ruler.overhead
+        return Calibration(replace(ruler, overhead=overhead), number)
+
+
+def _prompt_tokens(line: Line, text: str, options: Any) -> int | None:
+    body = fields(line.endpoint, [("user", text)], text, _PROBE_TOKENS, options)
+    return line.completion(body).prompt_tokens
+
+
+def by_usage(spent: Callable[[str], int | None]) -> Ruler:
+    """Return a ruler from what the server counts for texts of several lengths.
+
+    Args:
+        spent: Returns the prompt tokens of a text, ``None`` where the server does not say.
+    """
+    texts = [passage(700 * i, length)[:length].strip() for i, length in enumerate(_LENGTHS)]
+    found = [(len(text), count) for text in texts if (count := spent(text)) is not None]
+    if len(found) < 2:
+        return Ruler()
+    n = len(found)
+    mean_x, mean_y = sum(x for x, _ in found) / n, sum(y for _, y in found) / n
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in found) / sum((x - mean_x) ** 2 for x, _ in found)
+    if slope <= 0:
+        return Ruler()
+    overhead = max(0, round(mean_y - slope * mean_x))
+    exact = all(count - length == found[0][1] - found[0][0] for length, count in found)
+    return Ruler("usage", 1.0 if exact else 1 / slope, overhead, exact)
+
+
+def by_tokenizer(endpoint: Endpoint, line: Line, deadline: float) -> Ruler | None:
+    """Return a ruler from the server's tokenizer, ``None`` where it does not answer.
+
+    Args:
+        endpoint: Names the path.
+        line: To the server.
+        deadline: ``time.monotonic()`` value.
+    """
+    try:
+        base = count_tokens(endpoint, line, FIRST)
+        slices: list[int] = []
+        while len(slices) < SLICES and (len(slices) < _LEAST_SLICES or time.monotonic() < deadline):
+            slices.append(count_tokens(endpoint, line, f"{FIRST} {slice_text(len(slices))}") - base)
+        lengths = [len(slice_text(i)) + 1 for i in range(len(slices))]
+        characters = sum(lengths) / sum(slices)
+        if slices == lengths:  # every character is a token
+            return Ruler("tokenizer", 1.0, 0, exact=True)
+        common = Counter(word for word in words() if _WORD.fullmatch(word))
+        fillers: list[str] = []
+        for word, _ in common.most_common(_CANDIDATES):
+            if len(fillers) == _FILLERS or time.monotonic() > deadline:
+                break
+            if count_tokens(endpoint, line, FIRST + f" {word}" * _REPEATS) - base == _REPEATS:
+                fillers.append(word)
+        ruler = Ruler("tokenizer", characters, 0, False, slices, fillers)
+        if not ruler.by_slices:
+            return replace(ruler, counts=(), fillers=())
+        tried = [
+            count_tokens(endpoint, line, ruler.text(tokens, 0.1 * i, f"{i}")) - base + 1 == tokens
+            for i, tokens in enumerate(_TRIED)
+        ]
+        return replace(ruler, exact=all(tried))
+    except (Refused, ValueError, ZeroDivisionError):
+        return None
+
+
+def count_tokens(endpoint: Endpoint, line: Line, text: str) -> int:
+    """Return how many tokens a text has to the server.
+
+    The words of vLLM and SGLang (``prompt``), llama.cpp (``content``) and llama-cpp-python (``input``) are
+    all given; each takes its own.
+
+    Raises:
+        Refused: The server does not say.
+    """
+    body = {"model": endpoint.model, "prompt": text, "content": text, "input": text}
+    try:
+        found = json.loads(line.post(endpoint.tokenize, body))
+    except ValueError:
+        raise Refused(0, "the tokenizer's answer is no JSON") from None
+    if isinstance(found, Mapping):
+        count = found.get("count", found.get("tokens"))
+        if isinstance(count, list):
+            return len(count)
+        if type(count) is int and count >= 0:
+            return count
+    raise Refused(0, f"the tokenizer's answer has no tokens: {str(found)[:100]}")

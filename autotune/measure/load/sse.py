@@ -1,0 +1,67 @@
+"""Server-sent events, read as they come in.
+
+Lines end with LF, CR LF or CR; an event ends with an empty line; the lines ``data:`` of an event are joined;
+comments (``:``) and other fields are skipped.
+
+Reference: WHATWG HTML, "Server-sent events", 9.2.6 Interpreting an event stream.
+"""
+
+from __future__ import annotations
+
+MOST_BYTES = 4 << 20
+"""An event may be this long: a chunk of a completion is some hundred bytes."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class HostileStream(Exception):
+    """Say why a stream is not read any further."""
+
+
+class EventReader:
+    """Take bytes, give the data of complete events."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._fresh = True
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Return the data of the events that are complete now.
+
+        Raises:
+            HostileStream: An event grows without end.
+        """
+        text = self._rest + piece if self._rest else piece
+        if self._fresh:
+            if len(text) < len(_BOM) and _BOM.startswith(text):
+                self._rest = text
+                return []
+            text, self._fresh = text.removeprefix(_BOM), False
+        held = b""
+        if b"\r" in text:
+            if text.endswith(b"\r"):  # its LF may be on the way
+                text, held = text[:-1], b"\r"
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *events, rest = text.split(b"\n\n")
+        self._rest = rest + held
+        if len(self._rest) > MOST_BYTES:
+            raise HostileStream(f"an event of more than {MOST_BYTES >> 20} MiB")
+        return [data for event in events if (data := _data(event)) is not None]
+
+    def end(self) -> list[bytes]:
+        """Return the data of what is left once the stream has ended: servers forget the last empty line."""
+        rest, self._rest = self._rest.replace(b"\r", b"\n"), b""
+        data = _data(rest)
+        return [] if data is None else [data]
+
+
+def _data(event: bytes) -> bytes | None:
+    """Return the data of one event, ``None`` where it has none."""
+    if event.startswith(b"data: ") and b"\n" not in event:  # nearly all are like this
+        return event[6:]
+    lines = []
+    for line in event.split(b"\n"):
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            lines.append(value.removeprefix(b" "))
+    return b"\n".join(lines) if lines else None
