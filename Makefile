@@ -6,7 +6,7 @@ STUDY ?= examples/quickstart.yaml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test slow bench lint clean
+.PHONY: run test slow test-engines bench lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
@@ -20,6 +20,10 @@ test: $(STAMP)  ## ruff, the type checker, the import layers, pytest
 
 slow: $(STAMP)  ## tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-engines: $(STAMP)  ## install serving engines (cached; AUTOTUNE_ENGINES names the folder) and drive them
+	$(BIN)/python tests/engines/install.py $(ENGINES)
+	$(BIN)/python -m pytest -m engines tests/engines $(if $(ENGINES),-k "$(ENGINES) or port or model_that")
 
 bench: $(STAMP)  ## our engines beside the peers, and how their speed grows: minutes
 	$(BIN)/python -m benchmarks.compare --methods gp,optuna:tpe,coordinate_descent,sobol,random \

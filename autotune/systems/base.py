@@ -166,7 +166,7 @@ class System(Protocol):
         Args:
             config: Of the attempt.
             scratch: The folder of the attempt and of the process, empty but for :data:`CONFIG_NAME`; what
-                :meth:`connect` must know may be left in it.
+                :meth:`connect` must know may be left in it. It is not there where the command is only shown.
         """
 
     def connect(self, scratch: Path, deadline: float) -> Driver:

@@ -183,7 +183,7 @@ class OpenAIServerSystem:
         fixed = set(self.holes)
         sent = {name: value for name, value in config.items() if name not in fixed}
         port = free_port()
-        Launch(
+        launch = Launch(
             url=self.url.rstrip("/") or f"http://{HOST}:{port}",
             model=self.model,
             ready=self.ready,
@@ -192,7 +192,9 @@ class OpenAIServerSystem:
             tokenize=self.tokenize,
             prometheus=self.prometheus,
             ours=not self.url,
-        ).write(scratch)
+        )
+        if scratch.is_dir():  # a plan shows the command and launches nothing
+            launch.write(scratch)
         if self.url:
             return None
         env = {"PYTHONUNBUFFERED": "1", **self.env}

@@ -3,8 +3,11 @@
 Run with ``make test-engines``; ``-k openvino`` for one. An engine that is not installed is skipped.
 """
 
+import contextlib
+import http.client
 import json
 import re
+import signal
 import socket
 import threading
 import time
@@ -18,6 +21,7 @@ import pytest
 from autotune.core.measurement import Cause
 from autotune.executor.worker import LOG_NAME, run_attempt
 from autotune.systems.base import ServedDriver
+from autotune.systems.registry import build_system
 from autotune.systems.served.client import ask
 from autotune.systems.served.launch import tree
 from autotune.systems.served.ready import request_body
@@ -161,7 +165,23 @@ def test_too_much_memory_is_known_as_such(engine, files, tmp_path):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_killed_engine_leaves_nothing(engine, files, tmp_path):
+    section = sections(engine, files)
+    with launched(section, CONFIGS[engine][0], tmp_path) as (driver, process):
+        answer = stream(driver.endpoint(), 400)
+        next(answer)
+        kill_tree(process.pid)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            assert sum(len(choices) for choices in answer) < 400
+        assert wait_until(process.poll, 10) == -signal.SIGKILL
+        failure = build_system(section).diagnose(process.poll(), (tmp_path / LOG_NAME).read_text())
+        assert failure.cause.configuration_at_fault
+    assert alive_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_an_attempt_is_measured_from_launch_to_clean_stop(engine, files, tmp_path):
+    pytest.importorskip("autotune.measure.load.generator", reason="needs the load generator")
     for attempt in range(1, 4):  # a measurement may be invalid where others work on the machine
         job = job_of(sections(engine, files), CONFIGS[engine][0], tmp_path / str(attempt), attempt=attempt)
         found = run_attempt(job).measurement
@@ -179,6 +199,7 @@ def test_an_attempt_is_measured_from_launch_to_clean_stop(engine, files, tmp_pat
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_that_is_killed_under_load_is_known_as_such(engine, files, tmp_path):
+    pytest.importorskip("autotune.measure.load.generator", reason="needs the load generator")
     job = job_of(sections(engine, files), CONFIGS[engine][0], tmp_path)
     job = replace(job, workload={**job.workload, "time": "60 s", "precision": "0.1 %"})
     killed = []

@@ -101,7 +101,7 @@ def _joined(lines: Sequence[str]) -> list[str]:
     result: list[str] = []
     for line in filter(None, lines):
         if result and _PLACE.search(result[-1]):
-            result[-1] = f"{_PLACE.sub('', result[-1])} {line}"
+            result[-1] = f"{_PLACE.sub('', result[-1]).rstrip()} {line}"
         else:
             result.append(line)
     return result

@@ -108,10 +108,11 @@ class ServedSystem(FlaggedEngine):
         """Return the process that serves a configuration, on a port that is free now."""
         here = self.resolved()
         port = free_port()
-        for name, text in here.files(config).items():
-            (scratch / name).write_text(text, encoding="utf-8")
         argv = here.launch_words(config, port)
-        here.launch(config, port).write(scratch)
+        if scratch.is_dir():  # a plan shows the command and launches nothing
+            for name, text in here.files(config).items():
+                (scratch / name).write_text(text, encoding="utf-8")
+            here.launch(config, port).write(scratch)
         env = here.launch_environment(config, port)
         if here.memory_limit:
             argv = ["prlimit", f"--data={here.memory_limit}", "--", *argv]
