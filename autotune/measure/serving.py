@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Estimate
+from autotune.errors import EnvironmentProblem
 from autotune.measure.energy import EnergyMeter
 from autotune.measure.engine_watch import EngineWatch, counters_of
 from autotune.measure.load.base import LoadGenerator
+from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.machine_watch import MachineWatch, warnings
 from autotune.measure.rate_search import Limit, measure_max_rate
 from autotune.measure.served import Site, measure_served
 from autotune.measure.session import Measured
 from autotune.measure.workload import RateSearch, Workload
 
-_GENERATORS = "autotune.measure.load.generator"
 _AT_ONCE = 8  # requests under way in a closed loop whose workload does not say: some batching, no long queue
 
 
 def build_generator(workload: Workload) -> LoadGenerator:
-    """Return the load generator that a workload names; loaded on call, because most attempts need none.
+    """Return the load generator that a workload names.
 
     Args:
         workload: Its ``generator`` says which.
+
+    Raises:
+        EnvironmentProblem: It is one that only measures by itself.
     """
-    generator: LoadGenerator = importlib.import_module(_GENERATORS).build_generator(workload)
-    return generator
+    if workload.generator != "own":
+        raise EnvironmentProblem(
+            f"generator {workload.generator} cannot be driven by a served measurement yet",
+            hint="leave `generator` out of the workload",
+        )
+    return OwnGenerator()
 
 
 def measure_endpoint(
