@@ -120,6 +120,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answer one connection."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or tokens wait 40 ms for the client's acknowledgement of those before
     engine: Engine
     facts: Mapping[str, Any]
 

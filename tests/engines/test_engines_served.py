@@ -181,7 +181,6 @@ def test_a_killed_engine_leaves_nothing(engine, files, tmp_path):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_attempt_is_measured_from_launch_to_clean_stop(engine, files, tmp_path):
-    pytest.importorskip("autotune.measure.load.generator", reason="needs the load generator")
     for attempt in range(1, 4):  # a measurement may be invalid where others work on the machine
         job = job_of(sections(engine, files), CONFIGS[engine][0], tmp_path / str(attempt), attempt=attempt)
         found = run_attempt(job).measurement
@@ -199,7 +198,6 @@ def test_an_attempt_is_measured_from_launch_to_clean_stop(engine, files, tmp_pat
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_engine_that_is_killed_under_load_is_known_as_such(engine, files, tmp_path):
-    pytest.importorskip("autotune.measure.load.generator", reason="needs the load generator")
     job = job_of(sections(engine, files), CONFIGS[engine][0], tmp_path)
     job = replace(job, workload={**job.workload, "time": "60 s", "precision": "0.1 %"})
     killed = []

@@ -17,8 +17,8 @@ from autotune.systems.registry import build_system
 from autotune.systems.served.diagnosis import diagnose
 
 VLLM_MEMORY = (
-    "(Worker pid=13547) ERROR 11-25 01:37:17 [multiproc_executor.py:1063] ValueError: Available memory on node 0 "
-    "(10.9/14.21 GiB) on kv cache allocation is less than requested "
+    "(Worker pid=13547) ERROR 11-25 01:37:17 [multiproc_executor.py:1063] ValueError: Available memory on "
+    "node 0 (10.9/14.21 GiB) on kv cache allocation is less than requested "
     "memory for kv (100.0 GiB). Decrease\n"
     "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
 )
@@ -28,11 +28,11 @@ LOGS = [
     (1, "llama_kv: failed to allocate buffer for kv cache", Cause.OUT_OF_MEMORY, "failed to allocate", None),
     (1, "INFO: fine\nERROR:    [Errno 98] error while attempting to bind on address: address "
      "already in use", Cause.PORT_TAKEN, "already in use", None),
-    (2, "usage: vllm [-h]\nvllm: error: unrecognized arguments: --fast", Cause.REJECTED_FLAGS, "--fast", None),
+    (2, "usage: vllm [-h]\nvllm: error: unrecognized arguments: --f", Cause.REJECTED_FLAGS, "--f", None),
     (1, "api_server.py:24: DeprecationWarning: this is unsupported soon\npydantic_core.ValidationError: 1 "
-     "validation error for ModelConfig\n  Value error, max_model_len (9) is greater", Cause.REJECTED_FLAGS,
-     "Value error, max_model_len (9)", None),
-    (1, "RuntimeError: Exception from src/core.cpp:117:\nException from src/x.cpp:5:\nWrong value FASTEST",
+     "validation error for ModelConfig\n  Value error, max_model_len (9) is greater",
+     Cause.REJECTED_FLAGS, "Value error, max_model_len (9)", None),
+    (1, "RuntimeError: Exception from src/core.cpp:117:\nException from x.cpp:5:\nWrong value FASTEST",
      Cause.REJECTED_FLAGS, "RuntimeError: Wrong value FASTEST", None),
     (1, "ModuleNotFoundError: No module named 'vllm'", Cause.WORKER_LOST, "cannot be run here", None),
     (1, "[load_gguf] Failed to open '/no.gguf'", Cause.WORKER_LOST, "model cannot be read", None),
@@ -113,7 +113,9 @@ def test_a_server_that_does_not_answer_is_not_ready(tmp_path):
 def test_a_command_is_filled_in_word_by_word(tmp_path):
     section = {
         "use": "openai_server", "request": ["temperature"], "model": "m",
-        "command": [sys.executable, "--at", "{host}:{port}", "--model", "{model}", "--n", "{n}", "--k", "{k}"],
+        "command": [
+            sys.executable, "--at", "{host}:{port}", "--model", "{model}", "--n", "{n}", "--k", "{k}",
+        ],
     }  # fmt: skip
     system = build_system(section)
     assert build_system({"use": "openai_server", **system.to_dict()}) == system
