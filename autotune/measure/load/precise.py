@@ -18,15 +18,16 @@ import os
 import resource
 import select
 import selectors
+import signal
 import sys
 import time
+from types import FrameType
 from typing import TYPE_CHECKING
 
 _PR_SET_TIMERSLACK = 29
 _SLACK_NS = 1000
-_NICE = (
-    -10
-)  # it computes little and must be on time: on a busy machine it would wait milliseconds for its turn
+_NICE = -10
+_MOST_SPIN_S = 1  # of computing without a wait, after which precedence is given up
 
 if TYPE_CHECKING or not hasattr(selectors, "EpollSelector"):
     _Base = selectors.DefaultSelector
@@ -63,15 +64,36 @@ def precise_loop() -> tuple[asyncio.AbstractEventLoop, PreciseSelector]:
 
 
 def prepare_process() -> None:
-    """Make this process fit to keep time: many descriptors, exact timers, precedence where it is allowed."""
-    with contextlib.suppress(OSError):  # not allowed to users without the right
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    """Make this process fit to keep time: many descriptors, exact timers."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         with contextlib.suppress(ValueError, OSError):  # some systems say more than they allow
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, _SLACK_NS, 0, 0, 0)
+
+
+def take_precedence() -> None:
+    """Be scheduled before ordinary processes, where this user may.
+
+    A load generator computes little and must be on time: on a machine that is busy, as one with a CPU engine
+    is, a process waits for its turn for the rest of a scheduler's tick, some 4 ms. Should it ever compute
+    without a wait, the kernel says so (SIGXCPU) and it becomes an ordinary process again.
+    """
+    if sys.platform == "linux":
+        try:
+            resource.setrlimit(resource.RLIMIT_RTTIME, (_MOST_SPIN_S * 1_000_000, resource.RLIM_INFINITY))
+            signal.signal(signal.SIGXCPU, _be_ordinary)
+            os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+            return
+        except (OSError, ValueError):  # the right is rare; a nice value is allowed more often
+            signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+
+
+def _be_ordinary(_number: int, _frame: FrameType | None) -> None:
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def freeze_garbage() -> None:

@@ -24,7 +24,7 @@ from autotune.measure.load.body import STREAM_OPTIONS, Head, fields, wants_all_t
 from autotune.measure.load.calibrate import Calibration
 from autotune.measure.load.connections import Connections
 from autotune.measure.load.outbox import Outbox
-from autotune.measure.load.precise import freeze_garbage, precise_loop, prepare_process
+from autotune.measure.load.precise import freeze_garbage, precise_loop, prepare_process, take_precedence
 from autotune.measure.load.prompts import Order, Orders, read_prompts
 from autotune.measure.load.schedule import offsets
 from autotune.measure.load.sending import Sending
@@ -121,6 +121,7 @@ class _Process:
         self.loop.add_reader(0, self.read)
         await self.connections.warm(min(_MOST_WARM, self.concurrency or _SPARE))
         freeze_garbage()
+        take_precedence()
         start_ns = time.monotonic_ns() + _LEAD_NS
         self.outbox.put(wire.number_frame(wire.BEGUN, start_ns))
         self.sending.begin(start_ns)

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from autotune.measure.load.precise import freeze_garbage, precise_loop, prepare_process
+from autotune.measure.load.precise import freeze_garbage, precise_loop, prepare_process, take_precedence
 
 DEFAULTS = {
     "mode": "ok",
@@ -299,7 +299,7 @@ class Reply:
 def main():
     prepare_process()
     defaults = {**DEFAULTS, **(json.loads(sys.argv[1]) if len(sys.argv) > 1 else {})}
-    log = Path(sys.argv[2]).open("w", buffering=1 << 20) if len(sys.argv) > 2 else None
+    log = Path(sys.argv[2]).open("w", buffering=1 << 20) if len(sys.argv) > 2 else None  # noqa: SIM115
     loop, _ = precise_loop()
     asyncio.set_event_loop(loop)
     server = Server(loop, defaults, log)
@@ -316,6 +316,7 @@ def main():
 
     loop.add_reader(0, parent)
     freeze_garbage()
+    take_precedence()
     loop.run_forever()
 
 
