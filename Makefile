@@ -6,7 +6,7 @@ STUDY ?= examples/quickstart.yaml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test slow test-engines bench lint clean
+.PHONY: run test slow test-faults test-engines bench lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
@@ -20,6 +20,9 @@ test: $(STAMP)  ## ruff, the type checker, the import layers, pytest
 
 slow: $(STAMP)  ## tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-faults: $(STAMP)  ## break everything on purpose and write docs/reliability.md: half an hour
+	AUTOTUNE_RELIABILITY=docs/reliability.md $(BIN)/python -m pytest -m faults tests/faults
 
 test-engines: $(STAMP)  ## install serving engines (cached; AUTOTUNE_ENGINES names the folder) and drive them
 	$(BIN)/python tests/engines/install.py $(ENGINES)

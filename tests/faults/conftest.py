@@ -1,0 +1,45 @@
+"""Fault injection: every test here carries the marker ``faults``, and records what it measured."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+# Modules beside the tests, also for the processes that tests start.
+sys.path.insert(0, str(HERE))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    dict.fromkeys([*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(HERE)])
+)
+
+
+import reliability  # noqa: E402 - found through the path above
+
+_ROWS = []
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("faults")
+
+
+@pytest.fixture
+def record(request):
+    """Keep a row of the reliability table: ``record(injection, promise, figure)``."""
+    group = reliability.heading(request.module.__doc__, request.module.__name__)
+
+    def add(injection: str, promise: str, figure: str) -> None:
+        _ROWS.append(reliability.Row(group, injection, promise, figure))
+
+    return add
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """Write the table where ``AUTOTUNE_RELIABILITY`` says; only a run without failures may."""
+    target = os.environ.get("AUTOTUNE_RELIABILITY")
+    if target and _ROWS and exitstatus == 0:
+        reliability.write(_ROWS, session.config.rootpath / target)
