@@ -9,16 +9,33 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from autotune.errors import EnvironmentProblem
-from autotune.executor.supervisor import MARK, OWNER, owner_tag, start_time
+from autotune.executor.proc import owner_tag, start_time
+from autotune.executor.supervisor import BEAT, LEASE_S, LIVING, MARK, OWNER
 
 _START_S = 30.0  # a supervisor is up in 0.1 s; a machine too busy for this cannot measure either
 _SLACK_S = 5.0  # beyond the grace, for KILL and the look at /proc
+_BEATS = 15  # in the time of a lease: it is lost only when that many in a row are missing
+
+_must_live: dict[int, int] = {}  # processes by pid and start without which this one has nothing to work for
+
+
+def depend_on_parent() -> None:
+    """Renew leases from now on only while the process that started this one lives.
+
+    A worker of a cluster serves its node's manager. Should that be killed, what the worker has launched ends
+    with its lease, even where the worker itself hangs.
+    """
+    started = start_time(os.getppid())
+    if started is not None:
+        _must_live[os.getppid()] = started
+
 
 _PASSED = {
     "HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONPATH", "SHELL", "SSL_CERT_DIR",
@@ -52,6 +69,7 @@ class SupervisedProcess:
         cwd: Working folder.
         mark: ``store/study/trial/attempt``, kept in the environment so that a sweep finds leftovers.
         grace_s: Between TERM and KILL.
+        lease_s: Silence of this process, stopped or stuck, after which the supervisor ends the command.
 
     Raises:
         EnvironmentProblem: The program or the supervisor cannot be started.
@@ -66,28 +84,26 @@ class SupervisedProcess:
         cwd: Path,
         mark: str,
         grace_s: float = 10.0,
+        lease_s: float = LEASE_S,
     ) -> None:
         self.grace_s = grace_s
+        self.lease_lost = False
+        self._lease_s = lease_s
+        self._mark = mark
+        self._released = False
         self.exit_code: int | None = None
         self._buffer = b""
         self._ended = False
         marked = {**env, MARK: mark, OWNER: owner_tag()}
+        self._lock = threading.Lock()  # around the pipe's end: a beat must never go to a number used again
+        self._closed = threading.Event()
         life_read, self._life = os.pipe()
         self._status, status_write = os.pipe()
+        LIVING.append(mark)
+        order: dict[str, object] = {"argv": list(argv), "env": marked, "log": str(log), "cwd": str(cwd)}
+        order |= {"grace_s": grace_s, "lease_s": lease_s}
         try:
-            launcher = subprocess.Popen(
-                [sys.executable, "-m", "autotune.executor.supervisor", str(life_read), str(status_write)],
-                pass_fds=(life_read, status_write),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-                env={**server_environment({}), "PYTHONPATH": _import_path(), MARK: mark, OWNER: owner_tag()},
-            )
-        finally:
-            os.close(life_read)
-            os.close(status_write)
-        order = {"argv": list(argv), "env": marked, "log": str(log), "cwd": str(cwd), "grace_s": grace_s}
-        try:
+            launcher = self._spawn(life_read, status_write, mark)
             os.write(self._life, json.dumps(order).encode() + b"\n")
             launcher.wait(_START_S)
             first = self._message(time.monotonic() + _START_S)
@@ -100,21 +116,57 @@ class SupervisedProcess:
             raise EnvironmentProblem(f"cannot start {argv[0]}: {reason}")
         self.pid = int(str(first["pid"]))
         self.supervisor_pid = int(str(first["supervisor"]))
-        self._child_start = start_time(self.pid)
+        self.guard_pid = int(str(first["guard"]))
+        os.set_blocking(self._life, False)  # a supervisor that is stopped must not stop us
+        threading.Thread(target=self._renew, name="lease", daemon=True).start()
+
+    @staticmethod
+    def _spawn(life: int, status: int, mark: str) -> subprocess.Popen[bytes]:
+        env = {**server_environment({}), "PYTHONPATH": _import_path(), MARK: mark, OWNER: owner_tag()}
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-m", "autotune.executor.supervisor", str(life), str(status)],
+                pass_fds=(life, status),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                env=env,
+            )
+        finally:
+            os.close(life)
+            os.close(status)
+
+    def _renew(self) -> None:
+        """Keep the lease, from a thread, while there is somebody to work for."""
+        while not self._closed.wait(self._lease_s / _BEATS):
+            if all(start_time(pid) == started for pid, started in list(_must_live.items())):
+                self._write(BEAT)
+
+    def _write(self, message: bytes) -> None:
+        with self._lock, contextlib.suppress(BrokenPipeError, BlockingIOError):
+            if self._life >= 0:  # a supervisor that is gone shows at the other pipe
+                os.write(self._life, message)
 
     def poll(self) -> int | None:
-        """Return the exit code once the process ended (negative: by that signal), else ``None``."""
+        """Return the exit code once the process ended (negative: by that signal), else ``None``.
+
+        Raises:
+            EnvironmentProblem: It was ended through no fault of its own: somebody killed the supervisor, or
+                this process was silent for longer than its lease.
+        """
         while self.exit_code is None and not self._ended and self._message(time.monotonic()) is not None:
             continue
-        if self.exit_code is None and self._ended:  # the supervisor was killed, and its child with it
-            self.exit_code = -signal.SIGKILL
+        if self.exit_code is None and self._ended:
+            if not self._closed.is_set():
+                reason = f"this process was silent for {self._lease_s:g} s" if self.lease_lost else "killed"
+                raise EnvironmentProblem(f"the process supervisor ended before the server: {reason}")
+            self.exit_code = -signal.SIGKILL  # by our own stop
         return self.exit_code
 
     def stop(self) -> None:
         """End the process and everything below it; returns when nothing is left. Idempotent."""
         if not self._ended:
-            with contextlib.suppress(BrokenPipeError):  # it is gone: reading below finds the end of the pipe
-                os.write(self._life, b"stop\n")
+            self._write(b"stop\n")
             deadline = time.monotonic() + self.grace_s + _SLACK_S
             while not self._ended and time.monotonic() < deadline:
                 self._message(deadline)
@@ -122,11 +174,16 @@ class SupervisedProcess:
 
     def close(self) -> None:
         """Let go of the pipes; the supervisor then ends whatever is left by itself."""
-        for name in ("_life", "_status"):
-            number = getattr(self, name)
-            if number >= 0:
-                os.close(number)
-                setattr(self, name, -1)
+        self._closed.set()
+        with self._lock:
+            for name in ("_life", "_status"):
+                number = getattr(self, name)
+                if number >= 0:
+                    os.close(number)
+                    setattr(self, name, -1)
+        if not self._released:
+            self._released = True
+            LIVING.remove(self._mark)
         self._ended = True
 
     def _message(self, deadline: float) -> dict[str, object] | None:
@@ -146,6 +203,7 @@ class SupervisedProcess:
         message: dict[str, object] = json.loads(line)
         if "exit" in message:
             self.exit_code = int(str(message["exit"]))
+        self.lease_lost = self.lease_lost or "lease" in message
         self._ended = self._ended or "done" in message
         return message
 

@@ -1,11 +1,16 @@
-"""A small process between a worker and the server it launches, so that nothing outlives us.
+"""Two small processes between a worker and the server it launches, so that nothing outlives us.
 
-It is forked twice, leads a session of its own and adopts every orphan below it (child subreaper). It holds
-one end of a pipe whose other end only the worker has: when that closes, by a stop or by the worker's death,
-it sends TERM to every descendant, waits a grace, and sends KILL until none is left. The server's output goes
-to a file: a pipe that nobody drains would block the server.
+The supervisor leads a session of its own, adopts every orphan below it (child subreaper) and holds one end of
+a pipe whose other end only the worker has. When that closes, by a stop or by the worker's death, or when the
+worker's lease runs out, it sends TERM to every descendant, waits a grace, and sends KILL until none is left;
+then it removes the shared memory that they left. Above it sits a guard that does nothing but wait: should the
+supervisor itself be killed, the guard inherits the tree and ends it. Killing the guard changes nothing. The
+server's output goes to a file: a pipe that nobody drains would block the server.
 
-Standard library only: this process lives beside every measurement.
+The lease covers a worker that is neither dead nor working: stopped, stuck, or cut off from the study it works
+for. It says every second that it and its study are there; silence for :data:`LEASE_S` ends its server.
+
+Standard library only: these processes live beside every measurement.
 """
 
 from __future__ import annotations
@@ -21,39 +26,96 @@ import time
 from pathlib import Path
 from typing import Any
 
+from autotune.executor.proc import (
+    command_line,
+    descendants,
+    environment,
+    owner_lives,
+    owner_tag,
+    pids,
+    send,
+    start_time,
+)
+from autotune.executor.shared_memory import SharedMemory, held, remove_unheld
+
 MARK = "AUTOTUNE_ATTEMPT"
 OWNER = "AUTOTUNE_OWNER"
+LIVING: list[str] = []
+"""Marks of what this process has under a supervisor now; no sweep of its own takes them for leftovers."""
+
+LEASE_S = 15.0
+"""Silence of a worker that ends its server: many times what a busy machine delays a thread by."""
+
+BEAT = b"."
+"""What a worker writes every second to keep the lease."""
+
 _TICK_S = 0.05  # how soon an exit or an orphan is noticed; idle cost is 20 wake-ups a second
+_LOOK_TICKS = 5  # ticks between two looks at the shared memory: 4 a second
+_UNKILLABLE_S = 60.0  # a process in the kernel's hands that long (a dead network mount) is left to the sweep
+_PATIENCE_S = 1.0  # a supervisor whose tree was killed is gone in 0.1 s
+_SWEEP_S = 10.0  # for processes that were sent KILL to be gone: they have gigabytes to give back
+_MODULE = "autotune.executor.supervisor"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main() -> None:
-    """Run the supervisor: read the order from the pipe, launch, watch, clean up."""
+    """Read the order from the pipe, then part into guard and supervisor."""
     life, status = int(sys.argv[1]), int(sys.argv[2])
     if os.fork():  # the worker reaps this one at once; the grandchild has no parent to be killed with
         os._exit(0)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    stopping: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda received, _frame: stopping.append(received))
-    with os.fdopen(life, "rb", buffering=0) as pipe:
-        order = json.loads(_read_line(pipe))
-        child = _launch(order, libc, status)
-        if child is not None:
-            _watch(child, pipe, status, stopping)
-    _end_all(float(order["grace_s"]))
-    _tell(status, {"done": True})
+    order = json.loads(_read_line(life))
+    found_read, found_write = os.pipe()
+    os.set_blocking(found_write, False)  # the supervisor must not wait for the guard
+    supervisor = os.fork()
+    if supervisor == 0:
+        os.close(found_read)
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # a fork does not inherit it
+        _supervise(order, libc, life, status, found_write)
+        os._exit(0)
+    os.close(found_write)
+    os.close(life)
+    _guard(supervisor, found_read, status)
 
 
-def _read_line(pipe: Any) -> bytes:
+def _read_line(pipe: int) -> bytes:
     line = b""
     while not line.endswith(b"\n"):
-        piece = pipe.read(1)
+        piece = os.read(pipe, 1)
         if not piece:  # the worker died before it gave its order
             os._exit(1)
         line += piece
     return line
+
+
+def _guard(supervisor: int, found: int, status: int) -> None:
+    """Wait for the supervisor; should it have been killed, end what it leaves, which is ours by now."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor hears them
+    memory = SharedMemory()
+    _, code = os.waitpid(supervisor, 0)
+    if code == 0:
+        return
+    with os.fdopen(found, "rb") as reports:
+        for line in reports.read().splitlines():
+            path, _, inode = line.decode(errors="replace").rpartition(" ")
+            memory.inodes[path] = int(inode)
+    _end_all(0.0, memory)
+    _tell(status, {"done": True})
+
+
+def _supervise(order: dict[str, Any], libc: ctypes.CDLL, life: int, status: int, found: int) -> None:
+    """Launch, watch, clean up."""
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda received, _frame: stopping.append(received))
+    memory = SharedMemory()
+    child = _launch(order, libc, status)
+    if child is not None:
+        _Watch(child, life, float(order["lease_s"]), status, memory, found).run(stopping)
+    _end_all(float(order["grace_s"]), memory)
+    _tell(status, {"done": True})
 
 
 def _launch(order: dict[str, Any], libc: ctypes.CDLL, status: int) -> subprocess.Popen[bytes] | None:
@@ -75,43 +137,88 @@ def _launch(order: dict[str, Any], libc: ctypes.CDLL, status: int) -> subprocess
     except OSError as error:
         _tell(status, {"error": f"{type(error).__name__}: {error}"})
         return None
-    _tell(status, {"supervisor": os.getpid(), "pid": child.pid})
+    _tell(status, {"supervisor": os.getpid(), "guard": os.getppid(), "pid": child.pid})
     return child
 
 
-def _watch(child: subprocess.Popen[bytes], pipe: Any, status: int, stopping: list[int]) -> None:
-    """Return when the child ended, the pipe closed or a signal came; orphans are reaped on the way."""
-    while not stopping:
-        readable, _, _ = select.select([pipe], [], [], _TICK_S)
-        if readable and pipe.read(16) in (b"", b"stop\n"):
-            return
+class _Watch:
+    """Look after a running server until there is a reason to end it."""
+
+    def __init__(
+        self,
+        child: subprocess.Popen[bytes],
+        life: int,
+        lease_s: float,
+        status: int,
+        memory: SharedMemory,
+        found: int,
+    ) -> None:
+        self.child = child
+        self.life = life
+        self.status = status
+        self.memory = memory
+        self.found = found
+        # counted in ticks: while a whole machine is suspended, this process with it, nobody is silent
+        self.lease = self.silence_left = round(lease_s / _TICK_S)
+
+    def run(self, stopping: list[int]) -> None:
+        """Return when the child ended, the pipe closed, the lease ran out or a signal came."""
+        ticks = 0
+        while not stopping and self._worker_is_there() and self._child_runs():
+            ticks += 1
+            if ticks % _LOOK_TICKS == 0:
+                self._look()
+
+    def _worker_is_there(self) -> bool:
+        readable, _, _ = select.select([self.life], [], [], _TICK_S)
+        if readable:
+            said = os.read(self.life, 4096)
+            self.silence_left = self.lease
+            return bool(said) and not said.strip(BEAT)  # nothing: it is gone; anything else: an order to stop
+        self.silence_left -= 1
+        if self.silence_left < 0:
+            _tell(self.status, {"lease": "over"})
+        return self.silence_left >= 0
+
+    def _child_runs(self) -> bool:
+        """Reap orphans; return whether the child is still there."""
         while True:
             try:
                 pid, code = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                return False
             if pid == 0:
-                break
-            if pid == child.pid:
-                _tell(status, {"exit": os.waitstatus_to_exitcode(code)})
-                return
+                return True
+            if pid == self.child.pid:
+                _tell(self.status, {"exit": os.waitstatus_to_exitcode(code)})
+                return False
+
+    def _look(self) -> None:
+        """Note new shared memory of the server, and tell the guard of it."""
+        for path, inode in self.memory.look(lambda: descendants(os.getpid())).items():
+            try:
+                os.write(self.found, f"{path} {inode}\n".encode())
+            except (BrokenPipeError, BlockingIOError):
+                continue  # no guard any more, or one that was told of thousands: this process knows
 
 
-def _end_all(grace_s: float) -> None:
-    """Send TERM, wait, then KILL until no descendant is left."""
+def _end_all(grace_s: float, memory: SharedMemory) -> None:
+    """Send TERM, wait, then KILL until no descendant is left; remove the shared memory that they leave."""
     number, deadline = signal.SIGTERM, time.monotonic() + grace_s
-    told: set[int] = set()
-    while _reap():
-        if time.monotonic() > deadline:
+    last = deadline + _UNKILLABLE_S
+    told: set[tuple[int, int]] = set()
+    below = descendants(os.getpid())
+    memory.look(lambda: below)
+    while _reap() and time.monotonic() < last:
+        if time.monotonic() >= deadline and number is not signal.SIGKILL:
+            memory.look(lambda: descendants(os.getpid()))
             number, told = signal.SIGKILL, set()
-        for pid in descendants(os.getpid()):
-            if pid not in told:
-                told.add(pid)
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    continue  # it ended between the look and the signal, which is what we wanted
+        for process in descendants(os.getpid()).items():
+            if process not in told:
+                told.add(process)
+                send(*process, number)
         time.sleep(_TICK_S)
+    remove_unheld(memory.inodes)
 
 
 def _reap() -> bool:
@@ -132,72 +239,59 @@ def _tell(status: int, message: dict[str, Any]) -> None:
         return  # the worker is gone; the cleaning goes on without it
 
 
-def descendants(root: int) -> list[int]:
-    """Return every process below ``root``, deepest first, from one look at ``/proc``."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            parent = _parent(int(entry.name))
-            if parent is not None:
-                children.setdefault(parent, []).append(int(entry.name))
-    found: list[int] = []
-    queue = [root]
-    while queue:
-        below = children.get(queue.pop(0), [])
-        found += below
-        queue += below
-    return found[::-1]
-
-
-def _stat(pid: int) -> list[str] | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # it ended while we looked
-        return None
-    return text[text.rindex(")") + 2 :].split()  # the name before may hold blanks and brackets
-
-
-def _parent(pid: int) -> int | None:
-    fields = _stat(pid)
-    return None if fields is None or fields[0] == "Z" else int(fields[1])
-
-
-def start_time(pid: int) -> int | None:
-    """Return the start of a process in clock ticks after boot: tells it from a later one of the same pid."""
-    fields = _stat(pid)
-    return None if fields is None or fields[0] == "Z" else int(fields[19])
-
-
-def owner_tag() -> str:
-    """Return ``pid:start`` of this process."""
-    return f"{os.getpid()}:{start_time(os.getpid())}"
-
-
 def sweep_leftovers(mark_prefix: str) -> list[int]:
-    """Kill processes of an earlier run whose owner is gone; return their pids.
+    """Kill processes of an earlier run whose owner is gone, and all below them; return their pids.
 
     Only processes that carry our mark in their environment, under ``mark_prefix``, whose owner no longer
-    lives are touched: never anybody else's, never those of a study that is running.
+    lives or is this process with an attempt of its past are touched: never anybody else's, never those of a
+    study that is running. What they started is ended with them even where it has lost the mark, as processes
+    do that write a title over it. Supervisors are left to end by themselves at first: they know more of what
+    to take away.
     """
-    killed = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+    killed: dict[int, int] = {}
+    memory: dict[str, int] = {}
+    now = time.monotonic()
+    patience, deadline = now + _PATIENCE_S, now + _SWEEP_S
+    while time.monotonic() < deadline:
+        found = _leftovers(mark_prefix)
+        if not found:
+            break
+        below = {pid: start for root in found for pid, start in descendants(root).items()}
+        wanted = {**below, **found}
+        wanted.pop(os.getpid(), None)
+        memory |= held(wanted, _wall_clock(min(wanted.values(), default=0)))
+        for pid, started in wanted.items():
+            if killed.get(pid) == started or (time.monotonic() < patience and _MODULE in command_line(pid)):
+                continue
+            if send(pid, started, signal.SIGKILL):
+                killed[pid] = started
+        time.sleep(_TICK_S)
+    remove_unheld(memory)
+    return list(killed)
+
+
+def _leftovers(mark_prefix: str) -> dict[int, int]:
+    """Return the pids of leftovers with their starts."""
+    found: dict[int, int] = {}
+    me = owner_tag()
+    for pid in pids():
+        started = start_time(pid)
+        if started is None or pid == os.getpid():
             continue
-        try:
-            block = (entry / "environ").read_bytes()
-        except OSError:
-            continue  # it ended, or it is not ours to read
-        env = dict(item.partition(b"=")[::2] for item in block.split(b"\0"))
-        mark = env.get(MARK.encode(), b"").decode(errors="replace")
-        pid, _, started = env.get(OWNER.encode(), b"").decode(errors="replace").partition(":")
-        if not mark.startswith(mark_prefix) or not pid.isdigit() or str(start_time(int(pid))) == started:
+        env = environment(pid)
+        mark, owner = env.get(MARK, ""), env.get(OWNER, "")
+        if not mark.startswith(mark_prefix):
             continue
-        try:
-            os.kill(int(entry.name), signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            continue  # it ended meanwhile, or it is not ours after all
-        killed.append(int(entry.name))
-    return killed
+        ended = mark not in LIVING if owner == me else owner_lives(owner) is False
+        if ended and start_time(pid) == started:  # else that environment was of a later process
+            found[pid] = started
+    return found
+
+
+def _wall_clock(ticks: int) -> float:
+    """Return the wall clock, in seconds, of a moment given in clock ticks after boot."""
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age - 1.0  # a tick and more of slack
 
 
 if __name__ == "__main__":
