@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from autotune.measure.load.answer import Answer, message_of
 from autotune.measure.load.sse import EventReader, HostileStream
 
 _LONGEST = 16 << 20
+_PIECE = 64 << 10
 
 
 class Refused(Exception):
@@ -41,6 +43,7 @@ class Line:
         parts = urlsplit(endpoint.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.endpoint = endpoint
+        self._timeout = timeout
         self._prefix = parts.path.rstrip("/")
         self._connection = kind(parts.hostname or "", parts.port, timeout=timeout)
 
@@ -50,37 +53,50 @@ class Line:
         Raises:
             Refused: There is none, or its status is not 200.
         """
+        return b"".join(self._pieces(path, body))
+
+    def _pieces(self, path: str, body: Mapping[str, Any]) -> Iterator[bytes]:
+        """Yield the body of the answer as it comes."""
         headers = {"Content-Type": "application/json", **self.endpoint.headers}
+        until, length = time.monotonic() + self._timeout, 0
         try:
             self._connection.request("POST", self._prefix + path, json.dumps(body), headers)
             response = self._connection.getresponse()
-            data = response.read(_LONGEST)
-        except (OSError, http.client.HTTPException) as error:
+            if response.status != http.client.OK:
+                raise _refusal(response.status, response.read(_LONGEST))
+            while piece := response.read1(_PIECE):
+                yield piece
+                length += len(piece)
+                if time.monotonic() > until or length > _LONGEST:
+                    raise Refused(0, f"the answer did not end within {self._timeout:g} s or {length} bytes")
+            response.read()  # nothing is left; without this the connection is not free again
+        except (OSError, ValueError, http.client.HTTPException) as error:
             self._connection.close()
             raise Refused(0, f"{type(error).__name__}: {error}") from None
-        if response.status != http.client.OK:
+        except (Refused, GeneratorExit):
             self._connection.close()
-            try:
-                text = message_of(json.loads(data))
-            except ValueError:
-                text = message_of(data.decode("utf-8", errors="replace"))
-            raise Refused(response.status, text)
-        return data
+            raise
 
     def completion(self, body: Mapping[str, Any]) -> Answer:
-        """Return a streamed answer, read whole.
+        """Return a streamed answer, read until it says that it has ended.
 
         Raises:
             Refused: There is none.
         """
         reader, answer = EventReader(), Answer()
         try:
-            for event in [*reader.feed(self.post(self.endpoint.path, body)), *reader.end()]:
-                answer.add(0, event)
+            for piece in self._pieces(self.endpoint.path, body):
+                for event in reader.feed(piece):
+                    answer.add(0, event)
+                if answer.error:
+                    raise Refused(0, answer.error)
+                if answer.done:
+                    break
+            else:
+                for event in reader.end():
+                    answer.add(0, event)
         except HostileStream as error:
             raise Refused(0, str(error)) from None
-        if answer.error:
-            raise Refused(0, answer.error)
         return answer
 
     def __enter__(self) -> Line:
@@ -90,3 +106,10 @@ class Line:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
+
+
+def _refusal(status: int, data: bytes) -> Refused:
+    try:
+        return Refused(status, message_of(json.loads(data)))
+    except ValueError:
+        return Refused(status, message_of(data.decode("utf-8", errors="replace")))

@@ -24,6 +24,7 @@ from autotune.measure.load.calibrate import Calibration, calibrate
 TIMEOUT_S = 600.0
 """A request that takes longer is recorded as failed: no answer is of use after ten minutes."""
 
+CALIBRATE_S = 60.0  # a first answer compiles kernels on some engines
 _START_S = 60.0
 _STOP_S = 10.0  # beyond the drain, until the process is killed
 _READ = 1 << 20
@@ -37,10 +38,13 @@ class OwnGenerator:
         timeout_s: Longest time of a request.
         salt: Makes the texts of prompts begin differently from those of other runs with the same seed; for
             a server that has served such a run before and keeps its cache.
+        calibrate_s: Longest time of an answer before the load.
     """
 
-    def __init__(self, timeout_s: float = TIMEOUT_S, salt: str = "") -> None:
-        self.timeout_s, self.salt = timeout_s, salt
+    def __init__(
+        self, timeout_s: float = TIMEOUT_S, salt: str = "", calibrate_s: float = CALIBRATE_S
+    ) -> None:
+        self.timeout_s, self.salt, self.calibrate_s = timeout_s, salt, calibrate_s
         self._calibrations: dict[tuple[str, str, str], Calibration] = {}
 
     def start(self, plan: Plan) -> OwnLoad:
@@ -55,7 +59,7 @@ class OwnGenerator:
         """Return what is known of an endpoint, asking it the first time."""
         key = (endpoint.url, endpoint.path, endpoint.model)
         if key not in self._calibrations:
-            found = calibrate(endpoint)
+            found = calibrate(endpoint, seconds=self.calibrate_s)
             if found.problem:  # it may be a passing one
                 return found
             self._calibrations[key] = found
@@ -129,6 +133,7 @@ class OwnLoad:
 
     def in_flight(self) -> int:
         """Return how many requests were sent and not yet given out."""
+        self._read(0.0)
         return max(0, self._sent - self._delivered)
 
     def poll(self, timeout: float) -> list[RequestRecord]:

@@ -38,14 +38,14 @@ def tokens_of(text):
 class Server:
     def __init__(self, loop, defaults, log):
         self.loop, self.defaults, self.log = loop, defaults, log
-        self.count = 0
+        self.count = self.connections = 0
         self.free_at = 0.0
 
 
 class Protocol(asyncio.Protocol):
     def __init__(self, server):
         self.server, self.buffer, self.transport = server, b"", None
-        self.number = -1
+        self.number, server.connections = server.connections, server.connections + 1
 
     def connection_made(self, transport):
         self.transport = transport
@@ -206,6 +206,10 @@ class Reply:
     def mode_close(self):
         self.mode_ok()
 
+    def mode_rude(self):
+        """Close the connection after the answer without having said so."""
+        self.mode_ok()
+
     def mode_ok(self):
         now = time.monotonic()
         if self.o["serial"]:
@@ -265,6 +269,9 @@ class Reply:
                 "written_ns": self.written,
                 "prompt_tokens": self.prompt_tokens,
                 "tokens": self.given,
+                "connection": self.connection.number,
+                "key": "Bearer secret-key" in self.head,
+                "body": {k: v for k, v in self.body.items() if k not in ("prompt", "messages")},
             }
             self.server.log.write(json.dumps(found) + "\n")
 
@@ -292,7 +299,7 @@ class Reply:
         if done:
             self.chunk(b"data: [DONE]\n\n")
         self.connection.transport.write(b"0\r\n\r\n")
-        if self.o["mode"] == "close":
+        if self.o["mode"] == "close" or self.o["mode"] == "rude":
             self.connection.transport.close()
 
 

@@ -1,0 +1,258 @@
+"""Readers of HTTP, events and answers, against whole and cut input."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.core.request import RequestRecord
+from autotune.measure.load.answer import Answer, shared
+from autotune.measure.load.http_response import BadResponse, ResponseReader
+from autotune.measure.load.sse import MOST_BYTES, EventReader, HostileStream
+from autotune.measure.load.wire import FrameReader, frame, record_frame, record_of
+
+
+def cut(data, places):
+    edges = [0, *sorted(p % (len(data) + 1) for p in places), len(data)]
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+def events_of(pieces):
+    reader = EventReader()
+    found = [event for piece in pieces for event in reader.feed(piece)]
+    return found + reader.end()
+
+
+STREAMS = [
+    (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
+    (b"data: a\r\n\r\ndata:b\r\rdata: c\n\r\n", [b"a", b"b", b"c"]),
+    (b"\xef\xbb\xbf: comment\n\nid: 1\nevent: x\ndata: a\ndata:  b\ndata\n\n", [b"a\n b\n"]),
+    (b"data: a\n\n\n\ndata: [DONE]", [b"a", b"[DONE]"]),
+    (b"database: x\n\n\n", []),
+    (b"", []),
+]
+
+
+@pytest.mark.parametrize(("data", "wanted"), STREAMS)
+@given(places=st.lists(st.integers(0, 200), max_size=30))
+def test_events_do_not_depend_on_how_they_are_cut(data, wanted, places):
+    assert events_of(cut(data, places)) == wanted
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=8))
+def test_any_bytes_are_events_or_none(data, places):
+    assert all(isinstance(event, bytes) for event in events_of(cut(data, places)))
+
+
+def test_an_event_without_end_is_refused():
+    reader = EventReader()
+    for _ in range(4):
+        assert reader.feed(b"x" * (MOST_BYTES // 4)) == []
+    with pytest.raises(HostileStream, match="more than 4 MiB"):
+        reader.feed(b"x")
+
+
+def response_of(pieces, end=False):
+    reader = ResponseReader()
+    body = b"".join(part for piece in pieces for part in reader.feed(piece))
+    if end:
+        reader.end()
+    return reader, body
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nT: 1\r\n\r\n"
+
+
+@given(st.lists(st.integers(0, 200), max_size=30))
+def test_a_chunked_body_does_not_depend_on_how_it_is_cut(places):
+    reader, body = response_of(cut(CHUNKED, places))
+    assert (reader.status, body, reader.complete, reader.keep_alive) == (200, b"hello!", True, True)
+    assert reader.headers["content-type"] == "text/event-stream"
+
+
+@given(st.lists(st.integers(0, 200), max_size=30))
+def test_a_sized_body_and_one_to_the_end(places):
+    sized = HEAD + b"Content-Length: 5\r\n\r\nhello"
+    reader, body = response_of(cut(b"HTTP/1.1 100 Continue\r\n\r\n" + sized, places))
+    assert (body, reader.complete, reader.keep_alive) == (b"hello", True, True)
+    reader, body = response_of(cut(HEAD + b"\r\nhello", places))
+    assert (body, reader.complete, reader.keep_alive) == (b"hello", False, False)
+    reader.end()
+    assert reader.complete
+
+
+def test_connections_are_kept_as_the_server_says():
+    for head, kept in (
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n", False),
+        (b"HTTP/1.0 200 OK\r\n", False),
+        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n", True),
+        (b"HTTP/1.1 503\r\n", True),
+    ):
+        reader, _ = response_of([head + b"Content-Length: 0\r\n\r\n"])
+        assert (reader.complete, reader.keep_alive) == (True, kept)
+    reader, _ = response_of([HEAD + b"Content-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n"])
+    assert not reader.keep_alive
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        (b"SSH-2.0-x\r\n\r\n", "no HTTP: b'SSH"),
+        (b"HTTP/1.1 200 OK\r\n" + b"a" * 70_000, "no end of a line"),
+        (HEAD + b"nonsense\r\n\r\n", "no HTTP: b'nonsense'"),
+        (HEAD + b"Content-Length: -5\r\n\r\n", "content-length is '-5'"),
+        (HEAD + b"Content-Length: 5_0\r\n\r\n", "content-length is '5_0'"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n", "size is b'[+]5'"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 20 + b"\r\n", "size is"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n", "longer than it says"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1" * 5000, "no end of a line"),
+    ],
+)
+def test_what_is_no_http_is_refused(data, wanted):
+    with pytest.raises(BadResponse, match=wanted):
+        response_of([data])
+
+
+@pytest.mark.parametrize("length", [len(CHUNKED) - 1, len(CHUNKED) - 12, len(HEAD) + 3])
+def test_a_response_that_breaks_off_is_truncated(length):
+    with pytest.raises(BadResponse, match="truncated"):
+        response_of([CHUNKED[:length]], end=True)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_response_or_refused(data):
+    reader = ResponseReader()
+    try:
+        reader.feed(data)
+        reader.feed(HEAD + data)
+        reader.end()
+    except BadResponse:
+        assert not reader.complete
+
+
+def answer_of(*events):
+    answer = Answer()
+    for i, event in enumerate(events):
+        answer.add(100 + i, event if isinstance(event, bytes) else json.dumps(event).encode())
+    return answer
+
+
+def text(value, **more):
+    return {"choices": [{"text": value}], **more}
+
+
+def usage(tokens, prompt=7):
+    return {"prompt_tokens": prompt, "completion_tokens": tokens}
+
+
+def test_without_usage_each_text_is_a_token():
+    found = answer_of(text("a"), text(""), text("bcd"), b"[DONE]", text("late"))
+    assert found.arrivals() == ((100, 1), (102, 1))
+    assert found.done
+    assert found.output_tokens is None
+
+
+def test_running_usage_counts_several_tokens_and_those_without_text():
+    found = answer_of(
+        text("", usage=usage(1)),  # half a character: no text yet
+        text("é", usage=usage(2)),
+        text("abc", usage=usage(5)),
+        text("", usage=usage(6)),
+        text("x", usage=usage(6)),
+        {"choices": [], "usage": usage(8)},
+    )
+    assert found.arrivals() == ((101, 2), (102, 3), (103, 1), (105, 2))
+    assert (found.prompt_tokens, found.output_tokens) == (7, 8)
+
+
+def test_a_usage_at_the_end_is_shared_by_characters():
+    found = answer_of(text("ab"), text("abcdef"), text("ab"), {"choices": [], "usage": usage(10)})
+    assert found.arrivals() == ((100, 2), (101, 6), (102, 2))
+    found = answer_of(text("a"), text("b"), text("c"), {"choices": [], "usage": usage(3)})
+    assert found.arrivals() == ((100, 1), (101, 1), (102, 1))
+    found = answer_of(text("aa"), text("a"), text("a"), {"usage": usage(1)})  # pieces of one token
+    assert found.arrivals() == ((100, 1),)
+
+
+@given(st.integers(0, 5000), st.lists(st.integers(1, 50), min_size=1, max_size=60))
+def test_shares_sum_up(tokens, characters):
+    found = shared(tokens, characters)
+    assert sum(found) == tokens
+    assert min(found) >= 0
+    assert found[0] >= min(1, tokens)
+
+
+def test_chats_count_reasoning_as_content():
+    chat = [
+        {"choices": [{"delta": {"role": "assistant", "content": ""}}]},
+        {"choices": [{"delta": {"reasoning_content": "hm"}}]},
+        {"choices": [{"delta": {"reasoning": "so"}}]},
+        {"choices": [{"delta": {"content": "yes"}, "finish_reason": "length"}]},
+    ]
+    found = answer_of(*chat)
+    assert found.arrivals() == ((101, 1), (102, 1), (103, 1))
+    assert found.ended
+
+
+@pytest.mark.parametrize(
+    ("event", "wanted"),
+    [
+        (b"{not json", "an event is no JSON: b'{not json'"),
+        (b"[" * 200_000, "an event is no JSON"),
+        (b"[1]", "an event is no object"),
+        ({"error": {"message": "out of\nmemory"}}, "the server said: out of memory"),
+        (text("a", usage=usage(-1)), "usage.completion_tokens is -1"),
+        (text("a", usage=usage(True)), "usage.completion_tokens is True"),
+        (text("a", usage=usage(1, "7")), "usage.prompt_tokens is '7'"),
+        (text("a", usage=usage(10**12)), "usage.completion_tokens is 1000000000000"),
+    ],
+)
+def test_hostile_events_are_errors(event, wanted):
+    assert answer_of(event).error.startswith(wanted)
+
+
+def test_a_falling_usage_is_an_error():
+    assert answer_of(text("a", usage=usage(3)), text("b", usage=usage(2))).error == (
+        "usage.completion_tokens fell from 3 to 2"
+    )
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["choices", "usage", "delta", "text", "error"]), inner, max_size=3
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_json_is_an_answer_or_an_error(found):
+    answer = answer_of(found)
+    assert all(count > 0 for _, count in answer.arrivals())
+
+
+records = st.builds(
+    RequestRecord,
+    id=st.integers(0, 2**40),
+    prompt_tokens=st.integers(0, 2**31),
+    send_ns=st.integers(0, 2**62),
+    arrivals=st.lists(st.tuples(st.integers(0, 2**62), st.integers(0, 2**31)), max_size=9).map(tuple),
+    end_ns=st.integers(0, 2**62),
+    error=st.none() | st.text(min_size=1),
+    slip_ns=st.integers(0, 2**62),
+)
+
+
+@given(st.lists(records, max_size=5), st.lists(st.integers(0, 999), max_size=9))
+def test_frames_bring_records_back(sent, places):
+    data = frame(b"S") + b"".join(record_frame(record) for record in sent)
+    reader = FrameReader()
+    found = [part for piece in cut(data, places) for part in reader.feed(piece)]
+    assert found[0] == (b"S", b"")
+    assert [record_of(content) for _, content in found[1:]] == sent
