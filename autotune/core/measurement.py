@@ -32,6 +32,11 @@ class Estimate:
     unit: str = "1"
 
     def __post_init__(self) -> None:
+        value, sem = self.value, self.sem
+        # what a ledger holds by the hundred thousand: finite floats need no second look
+        certain = sem is None or (type(sem) is float and 0.0 <= sem < math.inf)
+        if certain and type(value) is float and math.isfinite(value) and self.n >= 1:
+            return
         for name, number in (("value", self.value), ("sem", self.sem)):
             if number is None and name == "sem":
                 continue
@@ -190,6 +195,10 @@ class Failure:
         return cls(
             Cause(data["cause"]), data.get("message", ""), data.get("log_tail", ""), data.get("shortfall")
         )
+
+
+EXPIRED, LATE = "expired", "late"
+"""Facts of an attempt that was given up without a result, and of the result that came after all."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from autotune.core.failpoint import failpoint
+from autotune.core.failpoint import failpoint, tear
 from autotune.errors import LedgerError
-from autotune.ledger.schema import COLUMNS, KEYS, checksum, connect, damaged_rows, reported
+from autotune.ledger.connection import connect, damaged
+from autotune.ledger.damage import damaged_rows
+from autotune.ledger.head import Head, head_path, read_head
+from autotune.ledger.schema import COLUMNS, KEYS, added, checksum, intact, named, reported
 
 
 class LedgerFile:
@@ -22,8 +25,13 @@ class LedgerFile:
         damaged: Rows whose checksum does not fit, named; only after ``salvage=True``.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None, version: int) -> None:
         self._db = connection
+        self._version = version
+        self._head = None if path is None else Head(path)
+        self._joint: ExitStack | None = None  # of the commit that `together` makes, once it has begun
+        self._joint_revision: int | None = None
+        self._change = ("0", 0)  # of the rows' digest and number in the open transaction
         self.path = path
         self.damaged: tuple[str, ...] = ()
 
@@ -43,7 +51,8 @@ class LedgerFile:
             LedgerError: It cannot be opened, or rows are damaged; each is named.
         """
         file = None if str(path) == ":memory:" else Path(path)
-        ledger = cls(connect(file, create=create, read_only=read_only), file)
+        connection, version = connect(file, create=create, read_only=read_only)
+        ledger = cls(connection, file, version)
         try:
             ledger._verify(salvage)
         except BaseException:
@@ -52,18 +61,31 @@ class LedgerFile:
         return ledger
 
     def _verify(self, salvage: bool) -> None:
-        bad = damaged_rows(self._db)
+        with reported(self.path):
+            bad = [*damaged_rows(self._db, self._version), *self._lost_commits()]
         if bad and not salvage:
-            shown = "; ".join(bad[:5]) + (f"; and {len(bad) - 5} more" if len(bad) > 5 else "")
-            raise LedgerError(
-                f"the ledger {self.path} is damaged: {shown}",
-                hint="nothing of it is used; restore a copy, or export what is good with salvage",
-            )
+            raise damaged(self.path, bad)
         self.damaged = tuple(bad)
+
+    def _lost_commits(self) -> list[str]:
+        """Return what the witness knows of commits that the file does not have."""
+        if self.path is None or self._version == 1:
+            return []
+        (ledger,) = self._db.execute("SELECT ledger FROM counter").fetchone() or ("",)
+        seen = read_head(self.path, ledger)  # before the revision: a commit between the two is no loss
+        (revision,) = self._db.execute("SELECT revision FROM counter").fetchone() or (0,)
+        if seen <= revision:
+            return []
+        return [
+            f"its last {seen - revision} commits are missing: {head_path(self.path).name} saw revision "
+            f"{seen}, the file ends at {revision}"
+        ]
 
     def close(self) -> None:
         """Close the file. Idempotent."""
         self._db.close()
+        if self._head is not None:
+            self._head.close()
 
     def __enter__(self) -> Self:
         return self
@@ -79,33 +101,86 @@ class LedgerFile:
     # -- writing -----------------------------------------------------------------------------------
 
     @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one durable commit of every change inside; none is kept when something raises.
+
+        A commit waits for the disk, so results that arrive together are committed together. It begins with
+        the first change: what only reads before that does not keep other writers out.
+        """
+        if self._joint is not None:  # inside another one, whose commit it is
+            yield
+            return
+        with ExitStack() as joint:
+            self._joint, self._joint_revision = joint, None
+            try:
+                yield
+            finally:
+                self._joint = None
+
+    @contextmanager
     def _transaction(self) -> Iterator[int]:
+        """Run one durable transaction, or a part of the one of :meth:`together`; gives its revision."""
+        if self._joint is None:
+            with self._commit() as revision:
+                yield revision
+            return
+        if self._joint_revision is None:
+            self._joint_revision = self._joint.enter_context(self._commit())
+        yield self._joint_revision
+
+    @contextmanager
+    def _commit(self) -> Iterator[int]:
         """Run one durable transaction; gives the revision that its rows carry."""
         with reported(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                (revision,) = self._db.execute("SELECT revision FROM counter").fetchone()
-                self._put("counter", {"one": 1, "revision": revision + 1})
-                yield revision + 1
-                failpoint("ledger.commit")
+                counter = self._get("counter", 1)
+                if counter is None:
+                    raise LedgerError(f"the ledger {self.path} is damaged: counter(one=1) is missing")
+                revision = int(counter["revision"]) + 1
+                self._change = (counter["digest"], counter["entries"])
+                yield revision
+                digest, entries = self._change
+                self._put("counter", {**counter, "revision": revision, "digest": digest, "entries": entries})
+                torn = failpoint("ledger.commit")
+                written = self._log_size() if torn else 0
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-            failpoint("ledger.committed")
+        if torn and self.path is not None:
+            tear(self.path.with_name(f"{self.path.name}-wal"), written)
+        failpoint("ledger.committed")
+        if self._head is not None:
+            self._head.write(counter["ledger"], revision)
+        failpoint("ledger.acknowledged")
+
+    def _log_size(self) -> int:
+        log = None if self.path is None else self.path.with_name(f"{self.path.name}-wal")
+        return log.stat().st_size if log is not None and log.exists() else 0
 
     def _put(self, table: str, row: dict[str, Any]) -> None:
-        columns = COLUMNS[table]
-        keys = KEYS[table]
+        columns, keys = COLUMNS[table], KEYS[table]
+        proof = checksum(table, row)
+        if table != "counter":
+            self._account(table, row, proof)
         names = ", ".join((*columns, "checksum"))
         marks = ", ".join("?" * (len(columns) + 1))
         updates = ", ".join(f"{c} = excluded.{c}" for c in (*columns, "checksum") if c not in keys)
         self._db.execute(
             f"INSERT INTO {table} ({names}) VALUES ({marks}) "  # noqa: S608 - our own names
             f"ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {updates}",
-            (*(row[c] for c in columns), checksum(table, row)),
+            (*(row[c] for c in columns), proof),
         )
+
+    def _account(self, table: str, row: dict[str, Any], proof: str) -> None:
+        """Take the row that is replaced out of the counter's sum, and put the new one in."""
+        digest, entries = self._change
+        before = self._get(table, *(row[key] for key in KEYS[table]))
+        if before is not None:
+            digest, entries = added(digest, before["checksum"], sign=-1), entries - 1
+        self._change = (added(digest, proof), entries + 1)
 
     def _get(self, table: str, *key: str | int) -> dict[str, Any] | None:
         where = " AND ".join(f"{k} = ?" for k in KEYS[table])
@@ -114,8 +189,8 @@ class LedgerFile:
         if found is None:
             return None
         row = dict(found)
-        if checksum(table, row) != row["checksum"]:
-            raise LedgerError(f"the ledger {self.path} is damaged: {table}{key}")
+        if not intact(table, row, self._version):
+            raise damaged(self.path, [named(table, row)])
         return row
 
     def revision(self) -> int:

@@ -22,8 +22,7 @@ def study_lock(ledger: Path, study: str) -> Iterator[None]:
     Raises:
         StudyError: Another process holds it; its pid, host and start are named.
     """
-    safe = re.sub(r"[^A-Za-z0-9._-]", "_", study)
-    path = ledger.with_name(f"{ledger.name}.{safe}.lock")
+    path = _path(ledger, study)
     with path.open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -43,6 +42,24 @@ def study_lock(ledger: Path, study: str) -> Iterator[None]:
         finally:
             file.truncate(0)
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def study_is_held(ledger: Path, study: str) -> bool:
+    """Return whether a process holds the study; one on another host is believed to live.
+
+    The lock itself is not tried: for that moment it would refuse a study that is just starting.
+    """
+    try:
+        data = json.loads(_path(ledger, study).read_text(encoding="utf-8"))
+        pid, host = int(data["pid"]), data["host"]
+    except (OSError, ValueError, KeyError):  # nobody does, or nobody ever did
+        return False
+    return host != socket.gethostname() or Path(f"/proc/{pid}").exists()
+
+
+def _path(ledger: Path, study: str) -> Path:
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", study)
+    return ledger.with_name(f"{ledger.name}.{safe}.lock")
 
 
 def _holder(text: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.core.measurement import Measurement
+from autotune.core.measurement import EXPIRED, LATE, Measurement
 from autotune.core.trial import Suggestion, Trial, TrialState
 from autotune.ledger.schema import canonical
 
@@ -65,6 +65,19 @@ def attempt_row(
         "ended_ns": (measurement.ended_ns or now) if measurement is not None else None,
         "measurement": canonical(measurement.to_dict()) if measurement is not None else None,
     }
+
+
+def late_measurement(row: Mapping[str, Any], late: Measurement) -> str | None:
+    """Return the measurement of an expired attempt with the result that came after all among its facts.
+
+    Returns:
+        ``None`` for an attempt that did not expire, or a second word of its expiry.
+    """
+    kept = json.loads(row["measurement"])
+    if not kept["facts"].get(EXPIRED) or late.facts.get(EXPIRED):
+        return None
+    kept["facts"][LATE] = late.to_dict()
+    return canonical(kept)
 
 
 def read_study(row: Mapping[str, Any]) -> StudyRow:

@@ -14,8 +14,16 @@ from autotune.core.trial import Suggestion, Trial, TrialState
 from autotune.errors import LedgerError, StudyError
 from autotune.ledger.file import LedgerFile
 from autotune.ledger.lock import study_lock
-from autotune.ledger.rows import AttemptRow, StudyRow, attempt_row, read_attempt, read_study, read_trial
-from autotune.ledger.schema import canonical, checksum, reported
+from autotune.ledger.rows import (
+    AttemptRow,
+    StudyRow,
+    attempt_row,
+    late_measurement,
+    read_attempt,
+    read_study,
+    read_trial,
+)
+from autotune.ledger.schema import canonical, intact, reported
 
 
 class Ledger(LedgerFile):
@@ -205,7 +213,8 @@ class Ledger(LedgerFile):
 
         Returns:
             Whether it decided the trial now. A second result of the same attempt changes nothing; the
-            result of an attempt that was given up is kept as LATE and not told.
+            result of an attempt that was given up is kept as LATE and not told: in place of none, or as the
+            fact ``late`` beside the failure that it expired with.
         """
         with self._transaction() as revision:
             trial = self._trial_row(study, number)
@@ -213,6 +222,8 @@ class Ledger(LedgerFile):
             if row is None:
                 raise StudyError(f"trial {number} of {study!r} has no attempt {attempt}")
             if row["state"] in ("DONE", "LATE"):
+                if row["state"] == "DONE" and (late := late_measurement(row, measurement)) is not None:
+                    self._put("attempt", {**row, "state": "LATE", "measurement": late})
                 return False
             current = trial["attempts"] == attempt and trial["state"] == "RUNNING"
             row |= {
@@ -279,10 +290,7 @@ class Ledger(LedgerFile):
         for found in rows:
             row = dict(found)
             attempt = attempts.get((row["number"], row["decided_by"]))
-            intact = checksum("trial", row) == row["checksum"] and (
-                attempt is None or checksum("attempt", attempt) == attempt["checksum"]
-            )
-            if intact:
+            if intact("trial", row) and (attempt is None or intact("attempt", attempt)):
                 result.append(read_trial(row, attempt))
             elif not self.damaged:
                 raise LedgerError(f"the ledger {self.path} is damaged: trial {row['number']} of {study!r}")
