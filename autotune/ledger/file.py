@@ -118,25 +118,22 @@ class LedgerFile:
                 self._joint = None
 
     @contextmanager
-    def _transaction(self) -> Iterator[int]:
-        """Run one durable transaction, or a part of the one of :meth:`together`; gives its revision."""
-        if self._joint is None:
-            with self._commit() as revision:
-                yield revision
-            return
-        if self._joint_revision is None:
-            self._joint_revision = self._joint.enter_context(self._commit())
-        yield self._joint_revision
+    def together(self) -> Iterator[None]:
+        """Make one durable commit of all that the block writes: everything or, after an error, nothing."""
+        with self._transaction():
+            yield
 
     @contextmanager
-    def _commit(self) -> Iterator[int]:
-        """Run one durable transaction; gives the revision that its rows carry."""
+    def _transaction(self) -> Iterator[int]:
+        """Run one durable transaction, or a part of the one that is open; gives the revision of its rows."""
+        if self._db.in_transaction:
+            with self._part() as revision:
+                yield revision
+            return
         with reported(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                counter = self._get("counter", 1)
-                if counter is None:
-                    raise LedgerError(f"the ledger {self.path} is damaged: counter(one=1) is missing")
+                counter = self._counter()
                 revision = int(counter["revision"]) + 1
                 self._change = (counter["digest"], counter["entries"])
                 yield revision
@@ -155,6 +152,27 @@ class LedgerFile:
         if self._head is not None:
             self._head.write(counter["ledger"], revision)
         failpoint("ledger.acknowledged")
+
+    @contextmanager
+    def _part(self) -> Iterator[int]:
+        """Run a part of the open transaction; an error in it undoes the part and goes on outwards."""
+        before = self._change
+        self._db.execute("SAVEPOINT part")
+        try:
+            yield int(self._counter()["revision"]) + 1
+            self._db.execute("RELEASE part")
+        except BaseException:
+            self._change = before
+            if self._db.in_transaction:  # a full disk ends the whole transaction by itself
+                self._db.execute("ROLLBACK TO part")
+                self._db.execute("RELEASE part")
+            raise
+
+    def _counter(self) -> dict[str, Any]:
+        counter = self._get("counter", 1)
+        if counter is None:
+            raise damaged(self.path, ["counter(one=1) is missing"])
+        return counter
 
     def _log_size(self) -> int:
         log = None if self.path is None else self.path.with_name(f"{self.path.name}-wal")

@@ -107,6 +107,27 @@ def test_numbers_names_notes_and_what_is_not_there(ledger):
     assert ledger.study("s").state == "COMPLETED"
 
 
+def test_what_is_written_together_is_one_commit_or_none(ledger):
+    before = ledger.revision()
+    with ledger.together():
+        ledger.add_trial("s", 0, SUGGESTION)
+        ledger.start_attempt("s", 0, "ray")
+        with pytest.raises(StudyError, match="the next number is 1"):
+            ledger.add_trial("s", 7, SUGGESTION)  # undoes itself, not what came before
+    assert ledger.revision() == before + 1
+    assert ledger.changed_since("s", before) == [0]
+    seen = ledger.trials("s")
+    with pytest.raises(ZeroDivisionError), ledger.together():
+        ledger.finish_attempt("s", 0, 1, MEASURED, state=TrialState.COMPLETED)
+        ledger.add_trial("s", 1, SUGGESTION)
+        _ = 1 / 0
+    assert ledger.trials("s") == seen
+    assert ledger.revision() == before + 1
+    if ledger.path is not None:
+        with Ledger.open(ledger.path) as again:
+            assert again.trials("s") == seen
+
+
 def test_what_is_not_finite_never_gets_in(ledger):
     ledger.add_trial("s", 0, SUGGESTION)
     ledger.start_attempt("s", 0, "ray")
