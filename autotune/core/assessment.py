@@ -15,7 +15,8 @@ class Assessment:
     """Say how far the best found is from the best possible, and whether to search on.
 
     Percentages are of the goal of the best configuration found: what its value may still rise (maximize) or
-    fall (minimize) by. They are ``None`` where nothing feasible was measured, or too little.
+    fall (minimize) by; with several goals, of the hypervolume that the best configurations dominate. They
+    are ``None`` where nothing feasible was measured, or too little.
 
     Args:
         bound: What is left is at most this, with a probability of 90 %.

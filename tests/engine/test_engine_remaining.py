@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from botorch.utils.multi_objective.hypervolume import Hypervolume
+from botorch.utils.multi_objective.pareto import is_non_dominated
 
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
@@ -12,8 +14,11 @@ from autotune.core.parameter import Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.engine.gp import GPEngine
+from autotune.engine.gp.gap import CONFIDENCE, Gap
+from autotune.engine.gp.gap_of_front import dominated
+from autotune.engine.gp.joint_samples import SAMPLES
 from autotune.engine.gp.leave_one_out import LEAST, leave_one_out, model_quality
-from autotune.engine.gp.remaining import CONFIDENCE, SAMPLES, Gap, assess
+from autotune.engine.gp.remaining import assess
 from autotune.engine.gp.surrogate import Surrogate, fit
 from autotune.testing.engine_contract import LARGE, OBJECTIVE, SPACE, TRADE_OFF, finished
 
@@ -173,6 +178,37 @@ def test_a_space_too_large_to_enumerate_is_looked_through():
     found = assess(LARGE, GOAL, history, 0, "auto")
     assert found.bound > 0
     assert found.improvement > 0
+
+
+BOTH = Objective.from_dict({"maximize": "speed", "minimize": "power"})
+
+
+def two_sided(xs):
+    return [trial(i, {"x": x}, 20.0 + x, power=400.0 - (40 - x) ** 2 / 5) for i, x in enumerate(xs)]
+
+
+def test_of_several_goals_the_hypervolume_is_what_is_left():
+    known = assess(LINE, BOTH, two_sided([0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40]), 0, "auto")
+    unknown = assess(LINE, BOTH, two_sided([0, 1, 2, 3, 4]), 0, "auto")
+    assert 0 < known.bound < unknown.bound / 3
+    assert known.improvement < unknown.improvement
+    assert known.reason.startswith("at most ")
+    assert "% of the hypervolume is left" in known.reason
+    everything = assess(LINE, BOTH, two_sided(range(41)), 0, "auto")
+    assert everything.converged
+    assert everything.improvement == 0
+
+
+@pytest.mark.parametrize("goals", [2, 3])
+def test_what_points_dominate_is_botorchs_hypervolume(goals):
+    values = torch.rand(4, 7, goals, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    reference = torch.full((goals,), 0.2, dtype=torch.float64)
+    expected = [
+        Hypervolume(reference).compute(points[is_non_dominated(points) & (points > reference).all(1)])
+        for points in values
+    ]
+    found = dominated(values, reference, torch.full((goals,), 2.0, dtype=torch.float64))
+    assert found.tolist() == pytest.approx(expected)
 
 
 def test_when_everything_was_tried_only_noise_is_left():

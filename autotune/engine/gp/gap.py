@@ -1,0 +1,71 @@
+"""What is left to gain, in per cent, and when that is little enough to stop.
+
+References:
+    [Makarova2022] A. Makarova et al., "Automatic termination for hyperparameter optimization", AutoML 2022:
+        stop once the bound of the simple regret is below the noise of a measurement.
+    [Nguyen2017] V. Nguyen et al., "Regret for expected improvement over the best-observed value and stopping
+        condition", ACML 2017: stop once the expected improvement is small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from autotune.core.assessment import Assessment
+
+CONFIDENCE = 0.9
+
+CLOSE, CLOSE_BY_NOISE = 5.0, 1.0
+"""What is left is small below this many per cent, or below the noise of a measurement ([Makarova2022]):
+nobody could show the difference by one measurement."""
+
+WORTH, WORTH_BY_NOISE = 0.3, 0.1
+"""One more trial is not worth it below this many per cent, or this share of the noise ([Nguyen2017])."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Hold what is left, in per cent.
+
+    Args:
+        gaps: Of each joint sample.
+        improvement: Expected gain of one more trial.
+        noise: Standard deviation of one measurement.
+        of: What the per cent are of, where that is not the goal: ``of the hypervolume``.
+    """
+
+    gaps: Tensor
+    improvement: float
+    noise: float
+    of: str = ""
+
+    @property
+    def bound(self) -> float:
+        """What is left is at most this, with :data:`CONFIDENCE`."""
+        return float(self.gaps.quantile(CONFIDENCE))
+
+    @property
+    def small(self) -> bool:
+        """Whether what is left is small, and so is what one more trial gains."""
+        enough = max(CLOSE, CLOSE_BY_NOISE * self.noise)
+        worth = max(WORTH, WORTH_BY_NOISE * self.noise)
+        return self.bound <= enough and self.improvement <= worth
+
+    def assessment(self, *, converged: bool) -> Assessment:
+        """Return the same with its words."""
+        of = f" {self.of}" if self.of else ""
+        reason = (
+            f"at most {_percent(self.bound)} %{of} is left ({100 * CONFIDENCE:.0f} %), "
+            f"one more trial is expected to gain {_percent(self.improvement)} %, "
+            f"noise of a measurement is {_percent(self.noise)} %"
+        )
+        return Assessment(
+            self.bound, float(self.gaps.median()), self.improvement, self.noise, converged, reason
+        )
+
+
+def _percent(value: float) -> str:
+    value = max(value, 0.01)  # nobody can tell the rest, and "at most 0 %" would be a promise
+    return f"{value:.1g}" if value < 1 else f"{value:.2g}" if value < 100 else f"{value:.3g}"
