@@ -15,6 +15,7 @@ from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config
 from autotune.errors import SpecError
+from autotune.ledger import study_lock
 from autotune.stopping import Stopping
 from autotune.study import Study, state_of
 
@@ -63,12 +64,12 @@ def tune(
     """
     if trials < 1 or parallel < 1:
         raise SpecError(f"trials and parallel must be at least 1, found {trials!r} and {parallel!r}")
-    study = Study(space, objective, engine=engine, seed=seed, name=name, path=path, budget=trials)
-    stopping = Stopping(study, stop_when, trials)
-    goal = study.objective.goals[0].metric
     with ExitStack() as stack:
-        if study.path is not None:
-            stack.enter_context(study.ledger.lock_study(name))
+        if path is not None:  # before the study is read: what another one writes until then would be missed
+            stack.enter_context(study_lock(Path(path), name))
+        study = Study(space, objective, engine=engine, seed=seed, name=name, path=path, budget=trials)
+        stopping = Stopping(study, stop_when, trials)
+        goal = study.objective.goals[0].metric
         submit = stack.enter_context(_ray_calls() if ray else _ThreadCalls(parallel))
         running: dict[Future[Measurement], tuple[int, int]] = {}
         for trial in study.trials:  # in flight when an earlier call was killed

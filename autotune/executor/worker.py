@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autotune.core.failpoint import failpoint, tear
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.redact import redact
 from autotune.errors import EnvironmentProblem, SpecError
@@ -148,6 +149,7 @@ class _Attempt:
         """Start the configuration's process under the supervisor."""
         (self.scratch / "command.txt").write_text(shlex.join(command.argv) + "\n", encoding="utf-8")
         self.facts["argv"] = list(command.argv)
+        failpoint("worker.launch")
         process = SupervisedProcess(
             command.argv,
             env=server_environment(command.env),
@@ -157,6 +159,7 @@ class _Attempt:
             grace_s=self.job.deadlines.stop_s,
         )
         write_json(self.scratch / PROCESS_NAME, {"pid": process.pid, "supervisor": process.supervisor_pid})
+        failpoint("worker.launched")
         return process
 
     def connect(self, process: SupervisedProcess | None) -> Driver:
@@ -184,6 +187,7 @@ class _Attempt:
         """Load the system and return every metric."""
         job = self.job
         self.facts["system"] = dict(driver.facts())
+        failpoint("worker.measure")
         deadline = time.monotonic() + job.deadlines.measure_s
         try:
             with self.phase("measure"):
@@ -193,6 +197,7 @@ class _Attempt:
             quality = self.quality(driver)
         except AttemptFailed as error:
             raise self.blame(process, error, isinstance(driver, OwnDriver)) from error
+        failpoint("worker.measured")
         return {**found, **own, **quality, **cost(job.price, found)}
 
     def quality(self, driver: Driver) -> dict[str, Estimate]:
@@ -321,6 +326,8 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     with draft.open("w", encoding="utf-8") as file:
         json.dump(data, file)
         file.flush()
+        if failpoint(f"write.{path.stem}"):
+            tear(draft, 0)
         os.fsync(file.fileno())
     draft.replace(path)
 
@@ -329,7 +336,10 @@ def main() -> None:
     """Run the job of the file named first; write its result to the file named second."""
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # unwinds, and so cleans up
     job = Job.from_dict(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    write_json(Path(sys.argv[2]), run_attempt(job).to_dict())
+    result = run_attempt(job)
+    failpoint("worker.report")
+    write_json(Path(sys.argv[2]), result.to_dict())
+    failpoint("worker.reported")
 
 
 if __name__ == "__main__":

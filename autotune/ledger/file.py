@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from autotune.core.failpoint import failpoint, tear
-from autotune.errors import LedgerError
 from autotune.ledger.connection import connect, damaged
 from autotune.ledger.damage import damaged_rows
 from autotune.ledger.head import Head, head_path, read_head
@@ -29,8 +28,7 @@ class LedgerFile:
         self._db = connection
         self._version = version
         self._head = None if path is None else Head(path)
-        self._joint: ExitStack | None = None  # of the commit that `together` makes, once it has begun
-        self._joint_revision: int | None = None
+        self._joint: ExitStack | None = None  # takes the commit that `together` makes, once it begins
         self._change = ("0", 0)  # of the rows' digest and number in the open transaction
         self.path = path
         self.damaged: tuple[str, ...] = ()
@@ -111,25 +109,23 @@ class LedgerFile:
             yield
             return
         with ExitStack() as joint:
-            self._joint, self._joint_revision = joint, None
+            self._joint = joint
             try:
                 yield
             finally:
                 self._joint = None
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Make one durable commit of all that the block writes: everything or, after an error, nothing."""
-        with self._transaction():
-            yield
-
-    @contextmanager
     def _transaction(self) -> Iterator[int]:
         """Run one durable transaction, or a part of the one that is open; gives the revision of its rows."""
-        if self._db.in_transaction:
-            with self._part() as revision:
-                yield revision
-            return
+        if self._joint is not None and not self._db.in_transaction:
+            self._joint.enter_context(self._whole())
+        with self._part() if self._db.in_transaction else self._whole() as revision:
+            yield revision
+
+    @contextmanager
+    def _whole(self) -> Iterator[int]:
+        """Run a transaction of its own."""
         with reported(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from autotune.errors import StudyError
+from autotune.errors import LedgerError, StudyError
+
+_held: dict[Path, int] = {}
+"""Locks by the thread that holds them: it may open its study again, to widen it for instance."""
 
 
 @contextmanager
 def study_lock(ledger: Path, study: str) -> Iterator[None]:
-    """Hold the study for this process.
+    """Hold the study for this thread; inside the block, holding it again does nothing.
 
     Raises:
         StudyError: Another process holds it; its pid, host and start are named.
+        LedgerError: The lock's file cannot be written.
     """
-    path = _path(ledger, study)
-    with path.open("a+", encoding="utf-8") as file:
+    path = _path(ledger.resolve(), study)
+    if _held.get(path) == threading.get_ident():
+        yield
+        return
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise LedgerError(
+            f"study {study!r} cannot be locked: {path}: {error.strerror}",
+            hint="the folder is missing or cannot be written; a copy of it elsewhere can be used",
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -37,9 +53,11 @@ def study_lock(ledger: Path, study: str) -> Iterator[None]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}))
         file.flush()
+        _held[path] = threading.get_ident()
         try:
             yield
         finally:
+            del _held[path]
             file.truncate(0)
             fcntl.flock(file, fcntl.LOCK_UN)
 
@@ -59,6 +77,8 @@ def study_is_held(ledger: Path, study: str) -> bool:
 
 def _path(ledger: Path, study: str) -> Path:
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", study)
+    if safe != study:  # two names must not share a lock
+        safe += f"-{hashlib.blake2b(study.encode(), digest_size=4).hexdigest()}"
     return ledger.with_name(f"{ledger.name}.{safe}.lock")
 
 

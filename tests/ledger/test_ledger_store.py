@@ -117,10 +117,15 @@ def test_what_is_written_together_is_one_commit_or_none(ledger):
     assert ledger.revision() == before + 1
     assert ledger.changed_since("s", before) == [0]
     seen = ledger.trials("s")
-    with pytest.raises(ZeroDivisionError), ledger.together():
-        ledger.finish_attempt("s", 0, 1, MEASURED, state=TrialState.COMPLETED)
-        ledger.add_trial("s", 1, SUGGESTION)
-        _ = 1 / 0
+
+    def fails():
+        with ledger.together():
+            ledger.finish_attempt("s", 0, 1, MEASURED, state=TrialState.COMPLETED)
+            ledger.add_trial("s", 1, SUGGESTION)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
     assert ledger.trials("s") == seen
     assert ledger.revision() == before + 1
     if ledger.path is not None:
