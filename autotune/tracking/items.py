@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,17 +12,20 @@ from typing import Any
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
-from autotune.core.redact import redact
+from autotune.core.redact import redact, visible
 from autotune.core.surprise import largest, show_surprise, surprises
 from autotune.core.trial import Trial, TrialState
 from autotune.ledger import StudyRow
+from autotune.tracking.names import allowed_name, allowed_names
 
-_REFUSED_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. /:]")
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on the runs
 _LONGEST_TAG = 5000  # MLflow cuts or refuses longer ones
 
+LIVE = ("RUNNING", "SCHEDULED")
+"""Statuses of runs that have not ended."""
+
 RUN_STATUS = {
-    TrialState.WAITING: "RUNNING",
+    TrialState.WAITING: "SCHEDULED",
     TrialState.RUNNING: "RUNNING",
     TrialState.COMPLETED: "FINISHED",
     TrialState.INFEASIBLE: "FAILED",
@@ -42,7 +45,7 @@ class Item:
         params: Set once.
         metrics: Values by name.
         tags: May change later.
-        status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+        status: ``RUNNING``, ``SCHEDULED``, ``FINISHED``, ``FAILED`` or ``KILLED``.
         start_ms, end_ms: Wall clock; ``end_ms`` is ``None`` while it runs.
         files: Paths of artifacts by name.
         texts: Contents of artifacts by name.
@@ -71,34 +74,52 @@ class Item:
 def trial_item(trial: Trial, row: StudyRow, objective: Objective) -> Item:
     """Return the run of a trial."""
     measurement = trial.measurement
-    metrics: dict[str, float] = {}
-    renamed = 0
-    for name, estimate in trial.metrics.items():
-        allowed = _REFUSED_IN_NAMES.sub("_", name)
-        renamed += allowed != name
-        metrics[allowed] = estimate.value
-        if estimate.sem is not None:
-            metrics[f"{allowed}.sem"] = estimate.sem
-    for name, score in surprises(trial).items():
-        metrics[f"surprise.{_REFUSED_IN_NAMES.sub('_', name)}"] = score
+    values = _values(trial)
+    names = allowed_names(values)
+    infinite = {name: value for name, value in values.items() if not math.isfinite(value)}
+    metrics = {names[name]: value for name, value in values.items() if name not in infinite}
     started = measurement.started_ns if measurement is not None else 0
     ended = measurement.ended_ns if measurement is not None and trial.state.finished else None
-    if measurement is not None and measurement.started_ns:
-        metrics["trial_seconds"] = measurement.seconds
+    status = RUN_STATUS[trial.state]
+    if status in LIVE and row.state != "RUNNING":  # nobody works on it
+        status = "KILLED"
+    params = allowed_names(trial.config)
+    tags = _trial_tags(trial, row, objective)
+    tags |= {f"autotune.infinite.{allowed_name(name)}": str(value) for name, value in infinite.items()}
+    counts = {
+        "autotune.renamed_metrics": sum(names[name] != name for name in trial.metrics),
+        "autotune.renamed_params": sum(params[name] != name for name in params),
+        "autotune.infinite_metrics": len(infinite),
+    }
     return Item(
         key=f"trial/{trial.number}",
         name=f"trial-{trial.number:04d}",
-        params={_REFUSED_IN_NAMES.sub("_", k): _text(v) for k, v in trial.config.items()},
+        params={params[name]: redact(_text(value)) for name, value in trial.config.items()},
         metrics=metrics,
-        tags=_trial_tags(trial, row, objective, renamed),
-        status=RUN_STATUS[trial.state],
+        tags=tags | {name: str(count) for name, count in counts.items() if count},
+        status=status,
         start_ms=(started or row.created_ns) // 1_000_000,
         end_ms=None if ended is None else (ended or row.created_ns) // 1_000_000,
         files=dict(measurement.artifacts) if measurement is not None and trial.state.finished else {},
     )
 
 
-def _trial_tags(trial: Trial, row: StudyRow, objective: Objective, renamed: int) -> dict[str, str]:
+def _values(trial: Trial) -> dict[str, float]:
+    """Return every number of a trial by its name here; the store would turn an infinite one into 1.8e308."""
+    values: dict[str, float] = {}
+    for name, estimate in trial.metrics.items():
+        values[name] = estimate.value
+    for name, estimate in trial.metrics.items():
+        if estimate.sem is not None:
+            values.setdefault(f"{name}.sem", estimate.sem)
+    for name, score in surprises(trial).items():
+        values.setdefault(f"surprise.{name}", score)
+    if trial.measurement is not None and trial.measurement.started_ns:
+        values.setdefault("trial_seconds", trial.measurement.seconds)
+    return values
+
+
+def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, str]:
     suggestion = trial.suggestion
     tags = {
         "autotune.study": row.name,
@@ -114,7 +135,7 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective, renamed: int)
     if suggestion.p_feasible is not None:
         tags["autotune.p_feasible"] = f"{suggestion.p_feasible:.4g}"
     for name, predicted in suggestion.predicted.items():
-        tags[f"autotune.predicted.{_REFUSED_IN_NAMES.sub('_', name)}"] = _show(predicted)
+        tags[f"autotune.predicted.{allowed_name(name)}"] = _show(predicted)
     surprise = largest(trial)
     if surprise is not None:
         tags["autotune.surprise"] = f"{show_surprise(surprise[1])} of {surprise[0]}"
@@ -125,13 +146,11 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective, renamed: int)
             tags["autotune.broken_limits"] = "; ".join(outcome.violations)
     if trial.failure is not None:
         tags["autotune.failure"] = trial.failure.cause.value
-        tags["autotune.failure_message"] = redact(trial.failure.message)[:_LONGEST_TAG]
+        tags["autotune.failure_message"] = visible(redact(trial.failure.message))[:_LONGEST_TAG]
     facts = trial.measurement.facts if trial.measurement is not None else {}
     versions = (facts.get("system") or {}).get("versions") or {}
-    tags |= {f"autotune.version.{name}": str(version) for name, version in versions.items()}
-    if renamed:
-        tags["autotune.renamed_metrics"] = str(renamed)
-    return {key: value for key, value in tags.items() if value != ""}
+    tags |= {f"autotune.version.{allowed_name(name)}": str(version) for name, version in versions.items()}
+    return {key: visible(redact(value)) for key, value in tags.items() if value != ""}
 
 
 def study_item(

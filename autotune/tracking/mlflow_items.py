@@ -16,7 +16,9 @@ from autotune.core.trial import Trial
 from autotune.core.version import VERSION
 from autotune.errors import StudyError
 from autotune.ledger import Ledger, StudyRow
+from autotune.ledger.lock import study_is_held
 from autotune.tracking.items import Item, study_item, trial_item
+from autotune.tracking.names import allowed_name
 
 ARTIFACTS = "mlartifacts"
 """Folder beside a database in which its artifacts lie."""
@@ -53,7 +55,7 @@ class BestStep:
 
 
 def study_row(ledger: Ledger, study: str) -> StudyRow:
-    """Return the row of a study.
+    """Return the row of a study; one whose process was killed counts as interrupted.
 
     Raises:
         StudyError: There is none of that name.
@@ -61,6 +63,8 @@ def study_row(ledger: Ledger, study: str) -> StudyRow:
     row = ledger.study(study)
     if row is None:
         raise StudyError(f"the ledger has no study {study!r}")
+    if row.state == "RUNNING" and ledger.path is not None and not study_is_held(ledger.path, study):
+        return replace(row, state="INTERRUPTED")
     return row
 
 
@@ -73,14 +77,18 @@ def read_objective(row: StudyRow, trials: Sequence[Trial]) -> Objective:
 
 
 def items_of(ledger: Ledger, row: StudyRow, numbers: Collection[int] | None = None) -> list[Item]:
-    """Return the items of trials (all by default) and of the study itself, which comes last."""
+    """Return the items of trials (all by default) and of the study itself, which comes last.
+
+    Those that have not ended are always among them: their status is the study's too.
+    """
     trials = ledger.trials(row.name)
     objective = read_objective(row, trials)
     wanted = None if numbers is None else set(numbers)
     result = [
         trial_item(trial, row, objective)
         for trial in trials
-        if (trial.attempts or trial.state.finished) and (wanted is None or trial.number in wanted)
+        if (trial.attempts or trial.state.finished)
+        and (wanted is None or trial.number in wanted or not trial.state.finished)
     ]
     finished = sum(trial.state.finished for trial in trials)
     best = ranking.best(trials, objective)
@@ -92,6 +100,23 @@ def outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:
     written = ledger.mirror_state(study, mirror)
     items = items_of(ledger, study_row(ledger, study))
     return [item for item in items if written.get(item.key) != item.digest]
+
+
+def abandoned(ledger: Ledger, study: str, tracking_uri: str) -> list[tuple[StudyRow, str]]:
+    """Return the other studies of a ledger whose process was killed, with the names of their experiments.
+
+    Only those mirrored to the same store, of which it has something that is out of date.
+    """
+    mirror = mirror_name(tracking_uri)
+    found = []
+    for row in ledger.studies():
+        tracking = row.spec.get("tracking") or {}
+        if row.name == study or row.state != "RUNNING" or tracking.get("mlflow") != tracking_uri:
+            continue
+        killed = study_row(ledger, row.name).state == "INTERRUPTED"
+        if killed and ledger.mirror_state(row.name, mirror) and outdated(ledger, row.name, mirror):
+            found.append((row, str(tracking.get("experiment") or row.name)))
+    return found
 
 
 def best_steps(trials: list[Trial], objective: Objective, start: int = 0) -> Iterator[BestStep]:
@@ -121,7 +146,7 @@ def best_steps(trials: list[Trial], objective: Objective, start: int = 0) -> Ite
             best = ranking.best(finished, wanted)
             if best is not None:
                 value = best.metrics[metric].value
-                yield BestStep(f"best.{metric}", value, trial.number, moment_ns // 1_000_000)
+                yield BestStep(f"best.{allowed_name(metric)}", value, trial.number, moment_ns // 1_000_000)
 
 
 def database_folder(tracking_uri: str) -> Path | None:

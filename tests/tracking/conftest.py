@@ -14,6 +14,7 @@ import pytest
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.trial import Reason, Suggestion, TrialState
 from autotune.ledger import Ledger
+from tests_proxy import Proxy
 
 NAME = "chat"
 SPEC = {
@@ -81,7 +82,7 @@ def fill(ledger, folder):
 
 @pytest.fixture
 def ledger(tmp_path):
-    with Ledger.open(tmp_path / "ledger.db") as opened:
+    with Ledger.open(tmp_path / "ledger.db") as opened, opened.lock_study(NAME):  # as its run does
         yield opened
 
 
@@ -154,6 +155,20 @@ def start_server():
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def start_proxy():
+    """Put proxies before servers."""
+    proxies = []
+
+    def start(port):
+        proxies.append(Proxy(port))
+        return proxies[-1]
+
+    yield start
+    for proxy in proxies:
+        proxy.close()
 
 
 def server_argv(uri, port, folder):

@@ -1,10 +1,13 @@
 """What a trial and a study look like in a tracking store."""
 
+import random
+
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.ledger import StudyRow
 from autotune.tracking.items import study_item, trial_item
+from autotune.tracking.names import allowed_name, allowed_names
 
 OBJECTIVE = Objective.from_dict({"maximize": "speed"})
 
@@ -36,3 +39,18 @@ def test_why_a_search_ended_early_is_a_tag_of_the_study():
     on = study_item(row(stopped={**stopped, "reason": ""}), 12, None, OBJECTIVE, "0.1.0")
     assert on.tags["autotune.stopped"] == ""  # it went on, and must not keep the tag
     assert "Stopped" not in on.tags["mlflow.note.content"]
+
+
+def test_every_name_becomes_one_that_mlflow_takes_and_no_two_become_one():
+    from mlflow.utils.validation import _validate_metric_name
+
+    rng = random.Random(5)
+    letters = "ab./%-_ é\x1b:\n"
+    names = ["", ".", "..", "../x", "/", "//", "a/", "a/../b", "é" * 300, "x" * 250, "x" * 251]
+    names += ["".join(rng.choice(letters) for _ in range(rng.randrange(1, 8))) for _ in range(2000)]
+    found = allowed_names(names)
+    assert len(set(found.values())) == len(found) == len(set(names))
+    for name, allowed in found.items():
+        _validate_metric_name(allowed, "name")
+        assert allowed_name(allowed) == allowed
+        assert allowed == name or allowed_name(name) != name

@@ -1,5 +1,6 @@
 """The MLflow mirror against real stores: a database, and a server over HTTP."""
 
+import hashlib
 import json
 import os
 import socket
@@ -19,6 +20,7 @@ from autotune.errors import AutotuneError, EnvironmentProblem, StudyError
 from autotune.ledger import Ledger
 from autotune.tracking.mlflow import MlflowMirror, sync, ui_command
 from autotune.tracking.mlflow_items import mirror_name
+from tests_shared import wait_until
 
 pytestmark = [
     # MLflow and what it loads warn about themselves
@@ -243,14 +245,52 @@ def test_late_trial_of_a_lower_number_does_not_rewrite_history(ledger, make, sto
 def test_names_that_mlflow_refuses_are_replaced_and_counted(ledger, make, store_uri):
     make.create(ledger)
     odd = make.measured(1.0)
-    metrics = {**odd.metrics, "gain%": Estimate(3.0, 0.25), "größe": Estimate(4.0)}
-    make.run_trial(ledger, 0, make.suggestion(), replace(odd, metrics=metrics), TrialState.COMPLETED)
+    values = {
+        "gain%": 3.0,
+        "größe": 4.0,
+        "/absolute": 5.0,
+        "gain_": 6.0,
+        "gain$": 7.0,
+        "..": 8.0,
+        "x" * 300: 9.0,
+    }
+    metrics = {**odd.metrics, **{name: Estimate(value, 0.25) for name, value in values.items()}}
+    what = replace(make.suggestion(), config={"a//b": 1, "a__b": 2, "p?": 3})
+    make.run_trial(ledger, 0, what, replace(odd, metrics=metrics), TrialState.COMPLETED)
+    assert complete(ledger, make, store_uri) == 2
+    run = read_back(store_uri)[1]["trial-0000"]
+    found = run.data.metrics
+    assert found["gr__e"] == 4.0
+    assert found["_absolute"] == 5.0
+    assert found["gain_"] == 6.0, "a name that is allowed stays whose it is"
+    marked = {name: value for name, value in found.items() if name.startswith("gain_-")}
+    assert sorted(marked.values()) == [3.0, 7.0]
+    assert len([name for name in found if name.startswith("gain_.sem-")]) == 2
+    assert sorted(value for value in found.values() if value >= 3.0 and value < 10.0) == sorted(
+        values.values()
+    )
+    assert run.data.params == {"a__b": "2", "a__b-" + _mark("a//b"): "1", "p_": "3"}
+    assert run.data.tags["autotune.renamed_metrics"] == "6"
+    assert run.data.tags["autotune.renamed_params"] == "2"
+    assert complete(ledger, make, store_uri) == 0
+
+
+def _mark(name):
+    return hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
+
+
+def test_infinities_are_told_in_tags_and_counted(ledger, make, store_uri):
+    """MLflow would store 1.8e308, which looks measured."""
+    make.create(ledger)
+    vast = {"throughput": Estimate(1e308, 1.0), "latency.p99": Estimate(0.1)}
+    what = make.suggestion(predicted={"throughput": Estimate(-1e308, 1e-300)})
+    make.run_trial(ledger, 0, what, replace(make.measured(1.0), metrics=vast), TrialState.COMPLETED)
     complete(ledger, make, store_uri)
     run = read_back(store_uri)[1]["trial-0000"]
-    assert run.data.metrics["gain_"] == 3.0
-    assert run.data.metrics["gain_.sem"] == 0.25
-    assert run.data.metrics["gr__e"] == 4.0
-    assert run.data.tags["autotune.renamed_metrics"] == "2"
+    assert run.data.metrics["throughput"] == 1e308
+    assert "surprise.throughput" not in run.data.metrics
+    assert run.data.tags["autotune.infinite.surprise.throughput"] == "inf"
+    assert run.data.tags["autotune.infinite_metrics"] == "1"
 
 
 def test_more_values_than_one_batch_holds(ledger, make, store_uri):
@@ -266,18 +306,29 @@ def test_more_values_than_one_batch_holds(ledger, make, store_uri):
     assert run.data.metrics["m699.sem"] == 0.1
 
 
-def test_one_run_that_the_store_refuses_does_not_hold_up_the_others(ledger, make, store_uri):
+def test_one_run_that_the_store_refuses_does_not_hold_up_the_others(
+    ledger, make, tmp_path, empty_store, start_server, start_proxy
+):
     make.create(ledger)
-    refused = make.measured(1.0)
-    refused = replace(refused, metrics={**refused.metrics, "/absolute": Estimate(1.0)})
-    make.run_trial(ledger, 0, make.suggestion(1), refused, TrialState.COMPLETED)
+    make.run_trial(ledger, 0, make.suggestion(1), make.measured(1.0), TrialState.COMPLETED)
     make.run_trial(ledger, 1, make.suggestion(2), make.measured(2.0, 1), TrialState.COMPLETED)
-    with pytest.raises(EnvironmentProblem, match="trial/0"):
-        complete(ledger, make, store_uri)
-    runs = read_back(store_uri)[1]
-    assert runs["trial-0001"].info.status == "FINISHED"
+    make.run_trial(ledger, 2, make.suggestion(4), make.measured(1.5, 2), TrialState.COMPLETED)
+    (tmp_path / "server.db").write_bytes(empty_store.read_bytes())
+    port = make.free_port()
+    server = start_server(make.server_argv(f"sqlite:///{tmp_path}/server.db", port, tmp_path), tmp_path, port)
+    server.wait()
+    proxy = start_proxy(port)
+    refused = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "no such batch"}'
+    proxy.answer = lambda request: (400, refused) if b'"batch_size", "value": "2"' in request else None
+    with pytest.raises(EnvironmentProblem, match="trial/1 is refused"):
+        complete(ledger, make, proxy.uri)
+    runs = read_back(server.uri)[1]
+    assert [runs[f"trial-000{n}"].info.status for n in range(3)] == ["FINISHED", "RUNNING", "FINISHED"]
     assert runs["chat"].data.metrics["best.throughput"] == 2.0
-    assert outdated(ledger, make, store_uri) == 1
+    assert outdated(ledger, make, proxy.uri) == 1
+    proxy.answer = lambda request: None
+    assert complete(ledger, make, proxy.uri) == 1
+    assert len(read_back(server.uri)[1]) == 4
 
 
 def test_binary_artifacts_arrive_unchanged(ledger, make, store_uri, tmp_path):
@@ -299,6 +350,73 @@ def test_two_studies_share_an_experiment(ledger, make, store_uri):
     complete(ledger, make, store_uri)
     assert sync(ledger.path, "other", tracking_uri=store_uri, experiment="team") == 1
     assert sorted(read_back(store_uri)[1]) == ["chat", "other"]
+
+
+# -- who else writes ----------------------------------------------------------------------------------
+
+
+def test_a_run_that_was_made_twice_is_deleted(ledger, make, store_uri, tmp_path):
+    """A request whose answer came too late was carried out all the same."""
+    make.fill(ledger, tmp_path)
+    complete(ledger, make, store_uri)
+    client, runs = read_back(store_uri)
+    before = {name: run.info.run_id for name, run in runs.items()}
+    experiment = runs["chat"].info.experiment_id
+    uid = ledger.study(make.name).uid
+    late = client.create_run(
+        experiment, start_time=make.start_ns, tags={"autotune.study_uid": uid}, run_name="chat"
+    )
+    twin = client.create_run(
+        experiment, start_time=time.time_ns(), run_name="trial-0003",
+        tags={"autotune.study_uid": uid, "autotune.trial": "3", "mlflow.parentRunId": late.info.run_id},
+    )  # fmt: skip
+    client.set_tag(before["trial-0004"], "mlflow.parentRunId", late.info.run_id)
+    # another writer had the turn: only then is anything looked up again
+    next(ledger.path.parent.glob("*.turn")).write_text("another")
+    ledger.finish_attempt(make.name, 5, 1, make.measured(200.0, 5), state=TrialState.COMPLETED)
+    assert complete(ledger, make, store_uri) == 2
+    client, runs = read_back(store_uri)
+    assert {name: run.info.run_id for name, run in runs.items()} == before
+    assert client.get_run(twin.info.run_id).info.lifecycle_stage == "deleted"
+    assert runs["trial-0004"].data.tags["mlflow.parentRunId"] == before["chat"]
+
+
+def test_a_killed_study_is_closed_at_the_next_start_of_any(tmp_path, make, store_uri):
+    spec = {**make.spec, "tracking": {"mlflow": store_uri, "experiment": "team"}}
+    with Ledger.open(tmp_path / "ledger.db") as ledger:
+        with ledger.lock_study(make.name):
+            make.fill(ledger, tmp_path)
+            ledger.set_study_spec(make.name, spec)
+            complete(ledger, make, store_uri)
+            status = {name: run.info.status for name, run in read_back(store_uri)[1].items()}
+            assert [status["chat"], status["trial-0005"]] == ["RUNNING", "RUNNING"]
+        # SIGKILL leaves the lock's file as it was
+        lock = next(tmp_path.glob("*.lock"))
+        lock.write_text(json.dumps({"pid": 2**22 + 1, "host": socket.gethostname(), "since": "then"}))
+        ledger.create_study("other", spec=spec, fingerprint="f1", seed=1, engine="sobol 1")
+        ledger.set_study_state("other", "RUNNING")
+        with ledger.lock_study("other"):
+            mirror = MlflowMirror(ledger.path, "other", tracking_uri=store_uri, experiment="team")
+            mirror.start()
+            assert mirror.ready.wait(30)
+            wait_until(lambda: read_back(store_uri)[1]["trial-0005"].info.status == "KILLED", 30)
+            assert mirror.close(20.0).errors == ()
+            status = {name: run.info.status for name, run in read_back(store_uri)[1].items()}
+            assert [status["chat"], status["other"]] == ["KILLED", "RUNNING"]
+            assert status["trial-0000"] == "FINISHED"
+        assert (
+            ledger.study(make.name).state == "RUNNING"
+        )  # the mirror does not write what is the run's to say
+        # once it goes on, its runs do
+        with ledger.lock_study(make.name):
+            assert complete(ledger, make, store_uri) == 2
+            assert read_back(store_uri)[1]["trial-0005"].info.status == "RUNNING"
+            ledger.requeue(make.name, 5)
+            complete(ledger, make, store_uri)
+            assert read_back(store_uri)[1]["trial-0005"].info.status == "SCHEDULED"
+            ledger.set_study_state(make.name, "INTERRUPTED")
+            complete(ledger, make, store_uri)
+            assert read_back(store_uri)[1]["trial-0005"].info.status == "KILLED"
 
 
 # -- the thread ---------------------------------------------------------------------------------------

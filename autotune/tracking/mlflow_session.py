@@ -1,0 +1,315 @@
+"""A connection to an MLflow store: finds what is there, writes what is not.
+
+Written so that any part may be repeated: runs are found by their tags, of two that stand for one item the
+older is kept and the other deleted, and one writer at a time has the turn.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from autotune.core.failpoint import failpoint
+from autotune.ledger import Ledger
+from autotune.tracking.items import EXPERIMENT_TAGS, LIVE, Item
+from autotune.tracking.mlflow_items import (
+    SETTINGS,
+    artifact_location,
+    artifact_text,
+    best_steps,
+    database_folder,
+    items_of,
+    mirror_name,
+    one_line,
+    read_objective,
+    study_row,
+)
+from autotune.tracking.turn import Turn
+
+_BATCH = 100  # MLflow takes at most 100 params and 100 tags at once
+_METRICS = 1000  # and as many metrics
+_LARGEST_FILE = 8 * 2**20  # a larger log stays where it is; the run says where
+_FAILURES = 3  # items in a row that the store answers with an error: it is not the items
+_PARENT = "mlflow.parentRunId"
+_REFUSES_US = ("UNAUTHENTICATED", "PERMISSION_DENIED")
+
+
+class StoppedError(Exception):
+    """Say that time was up between two items."""
+
+
+class Session:
+    """Hold a connection to the store and what is known to be there.
+
+    Args:
+        ledger: Read, and told what was written.
+        study: Name of the study.
+        uri: Address of the store.
+        experiment: Name of the experiment.
+        stop: Asked between two items.
+        moved: Called after each step that the store took.
+        ready: Set once the library is loaded.
+
+    Attributes:
+        runs: Ids of the study's runs by item.
+        params: What those runs have, by item: MLflow never changes a param.
+        refused: What the store said of the items that it does not take, by item and digest.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        study: str,
+        uri: str,
+        experiment: str,
+        *,
+        stop: Callable[[], bool],
+        moved: Callable[[], None] = lambda: None,
+        ready: threading.Event | None = None,
+    ) -> None:
+        for key, value in SETTINGS.items():
+            os.environ.setdefault(key, value)
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+        from mlflow.tracking import MlflowClient
+
+        remote = urlsplit(uri).scheme in ("http", "https")
+        if ready is not None and remote:  # opening a database is work for this machine, a server may be away
+            ready.set()
+        self.ledger = ledger
+        self.study = study
+        self.stop = stop
+        self.mirror = mirror_name(uri)
+        self.row = study_row(ledger, study)
+        folder = database_folder(uri)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.client: Any = MlflowClient(tracking_uri=uri)
+        if ready is not None:
+            ready.set()
+        self.runs: dict[str, str] = {}
+        self.params: dict[str, dict[str, str]] = {}
+        self.refused: dict[tuple[str, str], str] = {}
+        self.moved = moved
+        self.experiment = self._find_experiment(experiment, uri)
+        self.moved()
+        assert ledger.path is not None  # noqa: S101 - a ledger in memory has no mirror
+        self.turn = Turn(ledger.path, study, self.mirror, uuid.uuid4().hex)
+        self.revision: int | None = None
+
+    def refusals(self) -> str:
+        """Return what the store said of the first item it refused; empty when it took all."""
+        if not self.refused:
+            return ""
+        (key, _), said = next(iter(self.refused.items()))
+        more = len(self.refused) - 1
+        return f"{key} is refused: {said}" + (f" (and {more} more)" if more else "")
+
+    def _find_experiment(self, name: str, uri: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self.client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage != "active":
+            self.client.restore_experiment(found.experiment_id)
+        if found is None:
+            try:
+                location = artifact_location(uri, name)
+                return str(self.client.create_experiment(name, location, tags=EXPERIMENT_TAGS))
+            except MlflowException:  # another study made it at the same moment
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+    def _find_runs(self) -> None:
+        """Look up the study's runs, whoever wrote them; of two with the same tags the older one counts.
+
+        The other was made twice, by a request whose answer came too late or by a writer elsewhere.
+        """
+        self.runs, self.params = {}, {}
+        parents: dict[str, str] = {}
+        twice: list[str] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment],
+                filter_string=f"tags.`autotune.study_uid` = '{self.row.uid}'",
+                max_results=1000,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            for run in page:
+                number = run.data.tags.get("autotune.trial")
+                key = "study" if number is None else f"trial/{number}"
+                if key in self.runs:
+                    twice.append(run.info.run_id)
+                    continue
+                self.runs[key] = run.info.run_id
+                self.params[key] = dict(run.data.params)
+                parents[key] = run.data.tags.get(_PARENT, "")
+            token = page.token
+            if not token:
+                break
+        for run_id in twice:
+            self.client.delete_run(run_id)
+        for key, parent in parents.items():
+            if key != "study" and parent != self.runs.get("study", parent):
+                self.client.set_tag(self.runs[key], _PARENT, self.runs["study"])
+
+    def write_changes(self) -> int:
+        """Write what the store does not have; return the count of items.
+
+        Raises:
+            StoppedError: Time was up before everything was written.
+        """
+        with self.turn.taken(self.stop) as mine:
+            if mine is None:
+                raise StoppedError
+            if not mine:  # others may have made runs
+                self._find_runs()
+                self.moved()
+            return self._write_changes()
+
+    def _write_changes(self) -> int:
+        revision = self.ledger.revision()
+        self.row = study_row(self.ledger, self.study)
+        numbers = None if self.revision is None else self.ledger.changed_since(self.study, self.revision)
+        items = items_of(self.ledger, self.row, numbers)
+        parent = items[-1]
+        if parent.key not in self.runs:  # trials hang below it
+            self._create(parent)
+        state = self.ledger.mirror_state(self.study, self.mirror)
+        changed = [i for i in items if i.key not in self.runs or state.get(i.key) != i.digest]
+        written = 0
+        failures: list[Exception] = []
+        in_a_row = 0
+        for item in changed:
+            if self.stop():
+                raise StoppedError
+            if (item.key, item.digest) in self.refused:
+                continue
+            try:
+                with self._refusal(item):
+                    if item is parent:  # with the study, whose item changes whenever a trial ends
+                        self._write_best(numbers)
+                    self._write(item)
+                    failpoint("mirror.write")
+                    self.ledger.set_mirror_state(self.study, self.mirror, {item.key: item.digest})
+                    written += 1
+                in_a_row = 0
+            except Exception as error:
+                failures.append(error)
+                in_a_row += 1
+                if in_a_row == _FAILURES or not _is_answer(error):
+                    raise
+            self.moved()
+        if failures:  # the next pass tries them again
+            raise failures[0]
+        self.revision = revision
+        return written
+
+    @contextmanager
+    def _refusal(self, item: Item) -> Iterator[None]:
+        """Note that the store does not take an item, and go on: the others must not wait for it."""
+        from mlflow.exceptions import MlflowException
+
+        for known in [known for known in self.refused if known[0] == item.key]:
+            del self.refused[known]
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            self.refused[item.key, item.digest] = one_line(error)
+
+    def _create(self, item: Item) -> str:
+        tags = {
+            "mlflow.source.name": "autotune",
+            "mlflow.user": os.environ.get("USER", "autotune"),
+            **item.tags,
+        }
+        start_ms = item.start_ms
+        kind, _, number = item.key.partition("/")
+        if kind == "trial":
+            tags[_PARENT] = self.runs["study"]
+            attempts = self.ledger.attempts(self.study, int(number))
+            if item.status in LIVE and attempts:  # MLflow never changes when a run started
+                start_ms = attempts[-1].started_ns // 1_000_000
+        run = self.client.create_run(self.experiment, start_time=start_ms, tags=tags, run_name=item.name)
+        self.runs[item.key] = run.info.run_id
+        self.params[item.key] = {}
+        return self.runs[item.key]
+
+    def _write(self, item: Item) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        run_id = self.runs.get(item.key) or self._create(item)
+        moment = item.end_ms or item.start_ms
+        there = self.params[item.key]
+        differing = {k: v for k, v in item.params.items() if there.get(k, v) != v}
+        metrics = [Metric(key, value, moment, 0) for key, value in item.metrics.items()]
+        params = [Param(key, value) for key, value in item.params.items() if key not in there]
+        tags = [RunTag(key, value) for key, value in item.tags.items()]
+        tags += [RunTag(f"autotune.now.{key}", value) for key, value in differing.items()]
+        for start in range(0, max(len(metrics), len(params), len(tags)), _BATCH):
+            part = slice(start, start + _BATCH)
+            self.client.log_batch(run_id, metrics=metrics[part], params=params[part], tags=tags[part])
+        there |= {param.key: param.value for param in params}
+        for name, text in item.texts.items():
+            self.client.log_text(run_id, text, name)
+        for name, path in item.files.items():
+            self._upload(run_id, name, Path(path))
+        if item.status in LIVE:
+            self.client.update_run(run_id, status=item.status)
+        else:
+            self.client.set_terminated(run_id, status=item.status, end_time=item.end_ms)
+
+    def _upload(self, run_id: str, name: str, path: Path) -> None:
+        """Write one artifact; the file may lie on another node, or be gone."""
+        try:
+            if path.stat().st_size > _LARGEST_FILE:
+                self.client.set_tag(run_id, f"autotune.file.{name}", f"too large to copy: {path}")
+                return
+            content = path.read_bytes()
+        except OSError:
+            self.client.set_tag(run_id, f"autotune.file.{name}", f"not on this machine: {path}")
+            return
+        text, readable = artifact_text(content)
+        if readable:
+            self.client.log_text(run_id, text, name)
+            return
+        target, parent = PurePosixPath(name), str(PurePosixPath(name).parent)
+        with tempfile.TemporaryDirectory(prefix="autotune-") as folder:
+            copy = Path(folder) / target.name
+            copy.write_bytes(text.encode("latin-1", errors="replace"))
+            self.client.log_artifact(run_id, str(copy), None if parent == "." else parent)
+
+    def _write_best(self, numbers: Sequence[int] | None) -> None:
+        """Write the best so far as a stepped metric of the parent run; MLflow drops exact repetitions."""
+        from mlflow.entities import Metric
+
+        trials = self.ledger.trials(self.study)
+        start = 0 if numbers is None else min(numbers, default=sys.maxsize)
+        steps = best_steps(trials, read_objective(self.row, trials), start)
+        metrics = [Metric(step.name, step.value, step.moment_ms, step.step) for step in steps]
+        for start in range(0, len(metrics), _METRICS):
+            self.client.log_batch(self.runs["study"], metrics=metrics[start : start + _METRICS])
+
+
+def _is_answer(error: Exception) -> bool:
+    """Return whether the store was there and answered that this item fails: the next one may not."""
+    from mlflow.exceptions import MlflowException, RestException
+
+    if getattr(error, "error_code", "") in _REFUSES_US:
+        return False
+    if isinstance(error, MlflowException):  # without an answer it carries the connection's own words
+        return isinstance(error, RestException) or "failed with error code" in str(error)
+    return getattr(error, "response", None) is not None  # of an artifact, which has no such answer

@@ -1,0 +1,60 @@
+"""One writer at a time per study and store: two that look, find nothing and write would write all twice."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_POLL_S = 0.1
+
+
+class Turn:
+    """Take turns with other writers to the same store, in this process and in others.
+
+    Args:
+        ledger: File of the ledger; the lock lies beside it and dies with its holder.
+        study: Name of the study.
+        mirror: Name of the store.
+        token: Of this writer; tells it from others.
+    """
+
+    def __init__(self, ledger: Path, study: str, mirror: str, token: str) -> None:
+        safe = re.sub(r"[^A-Za-z0-9._-]", "_", f"{study}.{mirror}")
+        self.path = ledger.with_name(f"{ledger.name}.{safe}.turn")
+        self.token = token
+
+    @contextmanager
+    def taken(self, give_up: Callable[[], bool]) -> Iterator[bool | None]:
+        """Wait for the turn and hold it.
+
+        Args:
+            give_up: Asked while waiting.
+
+        Yields:
+            Whether the last turn was this writer's too, so that what it knows of the store still holds;
+            ``None`` when it gave up and does not have the turn.
+        """
+        with self.path.open("a+", encoding="utf-8") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if give_up():
+                        yield None
+                        return
+                    time.sleep(_POLL_S)
+            file.seek(0)
+            mine = file.read() == self.token
+            if not mine:
+                file.truncate(0)
+                file.write(self.token)
+                file.flush()
+            try:
+                yield mine
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
