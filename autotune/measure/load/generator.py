@@ -91,7 +91,7 @@ class OwnLoad:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": _import_path()},
+            env={**os.environ, "PYTHONPATH": import_path()},
         )
         try:
             self._begin(plan, calibration, timeout_s, salt)
@@ -228,7 +228,7 @@ class OwnLoad:
         self._errors.close()
 
 
-def _import_path() -> str:
+def import_path() -> str:
     """Return a PYTHONPATH under which this package is importable even from a bare checkout."""
     package = str(Path(__file__).resolve().parents[3])
     paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]

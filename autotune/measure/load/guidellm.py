@@ -1,0 +1,98 @@
+"""GuideLLM (https://github.com/vllm-project/guidellm) as a load generator; written for its version 0.8.
+
+Its records hold the first and the last token's time of each request; tokens between them are taken to be
+even, so ``itl`` is its mean within a request. It draws the Poisson arrivals of all its processes from one
+seed (found in 0.8.1), so one process is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from autotune.core.request import RequestRecord
+from autotune.measure.load.prompts import Order
+from autotune.measure.load.tool import Task, spread, write_lines
+
+_OUTPUT = "benchmark.json"
+
+
+class GuideLLM:
+    """Know GuideLLM."""
+
+    name = "guidellm"
+    install = "pip install guidellm, in an environment of its own (it brings torch)"
+    environment: Mapping[str, str] = MappingProxyType({"HF_HUB_OFFLINE": "1"})  # no tokenizer is looked for
+
+    def arguments(self, task: Task) -> list[str]:
+        """Return the arguments of its program."""
+        plan, endpoint = task.plan, task.plan.endpoint
+        backend = {
+            "kind": "openai_http",
+            "target": endpoint.url,
+            "model": endpoint.model,
+            "request_format": endpoint.path,
+            "http2": False,
+            "extras": {"body": {key: value for key, value in endpoint.body.items() if key != "min_tokens"}},
+        }
+        profile: dict[str, Any] = {"kind": plan.workload.arrival, "rate": plan.rate}
+        if plan.concurrency is not None:
+            profile = {"kind": "concurrent", "streams": plan.concurrency}
+        return [
+            "run",
+            "--backend", json.dumps(backend),
+            "--profile", json.dumps(profile),
+            "--constraint", json.dumps({"kind": "max_duration", "seconds": task.seconds}),
+            "--constraint", json.dumps({"kind": "max_requests", "count": task.requests}),
+            "--data", json.dumps({"kind": "json_file", "path": str(task.prompts)}),
+            "--output", json.dumps({"kind": "json", "path": str(task.folder / _OUTPUT)}),
+            "--disable-console",
+        ]  # fmt: skip
+
+    def write_prompts(self, path: Path, orders: Sequence[Order]) -> None:
+        """Write the prompts under the names of columns that it knows."""
+        write_lines(
+            path,
+            [
+                {
+                    "prompt": o.joined,
+                    "prompt_tokens_count": o.prompt_tokens,
+                    "output_tokens_count": o.max_tokens,
+                }
+                for o in orders
+            ],
+        )
+
+    def records(self, folder: Path, to_monotonic_ns: int) -> list[RequestRecord]:
+        """Read the requests of its report."""
+        report = json.loads((folder / _OUTPUT).read_text(encoding="utf-8"))
+        requests = report["benchmarks"][0]["requests"]
+        found = [record(row, number, to_monotonic_ns) for number, row in enumerate(requests["successful"])]
+        errored = requests.get("errored") or []
+        return found + [record(row, len(found) + i, to_monotonic_ns) for i, row in enumerate(errored)]
+
+
+def record(row: Mapping[str, Any], number: int, to_monotonic_ns: int) -> RequestRecord:
+    """Return the record of one request of a report."""
+    info = row["info"]
+    times = {key: round(value * 1e9) + to_monotonic_ns for key, value in info["timings"].items()
+             if isinstance(value, float) and value > 1e9}  # fmt: skip
+    sent = times.get("request_start", times.get("resolve_start", 0))
+    due = times.get("targeted_start", sent)
+    end = times.get("request_end", times.get("resolve_end", sent))
+    tokens = (row.get("output_metrics") or {}).get("text_tokens") or 0
+    first, last = times.get("first_token_iteration"), times.get("last_token_iteration")
+    arrivals = () if first is None or last is None else spread(first, last, int(tokens))
+    error = info.get("error")
+    return RequestRecord(
+        id=number,
+        prompt_tokens=int((row.get("input_metrics") or {}).get("text_tokens") or 0),
+        send_ns=due,
+        arrivals=arrivals,
+        end_ns=max(end, due, last or 0),
+        error=None if error is None else " ".join(str(error).split())[:300],
+        slip_ns=max(0, sent - due),
+    )
