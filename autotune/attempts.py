@@ -106,7 +106,7 @@ def build_executor(spec: StudySpec, local: bool) -> Executor:
         return LocalExecutor(parallel=parallel or 1)
     from autotune.executor.ray import RayExecutor
 
-    return RayExecutor(exclusive_node=parallel is None)
+    return RayExecutor(rules=spec.placement if parallel is None else spec.placement.shared())
 
 
 def measure_once(

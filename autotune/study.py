@@ -260,7 +260,7 @@ class Study:
     @property
     def trials(self) -> list[Trial]:
         """Every trial in number order."""
-        return [self._trials[number] for number in sorted(self._trials)]
+        return list(self._trials.values())  # they are read, and added, in the order of their numbers
 
     @property
     def anchored(self) -> Objective:

@@ -10,6 +10,9 @@ from autotune.core.deadlines import Deadlines
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Config
 
+SLACK_S = 60.0
+"""Of an attempt beside its phases: a worker that starts, a look at the hardware, the way of the result."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -30,6 +33,7 @@ class Job:
         limits: ``[metric, "<=" or ">=", bound]`` of the objective in base units, those relative to the
             default resolved: a search for the highest rate needs them.
         quality: What of the answers' quality is checked, with the default's answers; empty for nothing.
+        avoid: Names of nodes on which the world failed this trial; others are preferred.
     """
 
     study: str
@@ -45,6 +49,14 @@ class Job:
     price: float | None = None
     limits: list[list[Any]] = field(default_factory=list)
     quality: Mapping[str, Any] = field(default_factory=dict)
+    avoid: list[str] = field(default_factory=list)
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds after which an attempt without a result is given up: all its phases and some slack."""
+        deadlines = self.deadlines
+        loads = 2 if self.quality else 1
+        return deadlines.startup_s + loads * deadlines.measure_s + 2 * deadlines.stop_s + SLACK_S
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -99,7 +111,19 @@ class Executor(Protocol):
         """
 
     def capacity(self, resources: Mapping[str, float]) -> int:
-        """Return how many such attempts may run at once now, 0 if one can never be placed."""
+        """Return how many such attempts could run at once now if nothing else ran."""
+
+    def has_room(self, resources: Mapping[str, float]) -> bool:
+        """Return whether one more such attempt may start now."""
+
+    def shortage(self, resources: Mapping[str, float]) -> str:
+        """Return why such an attempt can never be placed, with the numbers; empty if it can.
+
+        What only a node that is away just now could hold is no shortage.
+        """
+
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes that attempts may run on now."""
 
     def submit(self, job: Job) -> None:
         """Start an attempt; returns at once."""
@@ -109,6 +133,9 @@ class Executor(Protocol):
 
         A lost worker is a result too: ``worker_lost`` with what is known.
         """
+
+    def drop(self, key: tuple[str, int, int]) -> None:
+        """Stop one attempt whose time is up; returns at once. A result that still comes is handed back."""
 
     def cancel(self) -> None:
         """Stop every running attempt and its processes; their results are dropped."""

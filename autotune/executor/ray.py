@@ -2,116 +2,227 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from autotune.core.measurement import Cause, Failure, Measurement
-from autotune.errors import EnvironmentProblem
+from autotune.core.placement import Rules
 from autotune.executor.base import AttemptResult, Job
+from autotune.executor.health import NodeHealth
+from autotune.executor.placement import Need, Node, Placed, admits, capacity, place, shortage
+from autotune.executor.ray_cluster import ClusterWatch, connect
 from autotune.executor.worker import run_attempt
 
-_START_TRIES = 3  # a loaded machine can miss Ray's own fixed 30 s wait for its raylet
-_START_PAUSE_S = 2.0
-_REACH_S = 10.0  # for a connection to the head node; it answers in milliseconds
-_CANCEL_S = 20.0  # a cancelled worker first stops its server, which has a grace of its own
-_log = logging.getLogger("autotune.executor")
+_CANCEL_SLACK_S = 10.0  # beyond the grace of the server, for the worker's own end
+_FETCH_S = 10.0  # for a result that has arrived already
+_SHUTDOWN_S = 20.0  # Ray ends its own cluster in 2 s; one whose head hangs is left to itself
+_NODE_LABEL = "ray.io/node-id"
+
+
+@dataclass
+class _Run:
+    job: Job
+    placed: Placed | None  # nothing is held for an attempt that was given up
+    node: str
+    group: Any = None
+    dropped: bool = False
 
 
 class RayExecutor:
-    """Run each attempt as a Ray task on a node that has what the configuration needs.
+    """Run each attempt as a Ray task on the nodes that :mod:`autotune.executor.placement` chooses.
 
-    An attempt without accelerators has its node to itself, because two measurements on one machine disturb
-    each other; attempts with accelerators share a node as its accelerators allow.
+    An attempt with accelerators gets a placement group of one bundle per pipeline stage, pinned to those
+    nodes; without, it is a task pinned to its node. Nodes that join are used, nodes that leave are not waited
+    for, and a node on which the world keeps failing is left alone for a while.
 
     Args:
         address: Of a running cluster; ``None`` takes ``RAY_ADDRESS``, or starts one on this machine.
-        exclusive_node: Whether attempts without accelerators keep a node to themselves.
+        rules: What the study file asks of every node.
     """
 
     name = "ray"
 
-    def __init__(self, address: str | None = None, *, exclusive_node: bool = True) -> None:
+    def __init__(self, address: str | None = None, *, rules: Rules | None = None) -> None:
         self.address = address or os.environ.get("RAY_ADDRESS") or None
-        self.exclusive_node = exclusive_node
+        self.rules = rules or Rules()
+        self.health = NodeHealth()
         self._started_here = False
-        self._running: dict[Any, tuple[Job, str | None]] = {}
+        self._watch: ClusterWatch | None = None
+        self._running: dict[Any, _Run] = {}
+        self._unplaced: list[AttemptResult] = []
 
     def start(self) -> None:
-        """Connect to the cluster, or start one.
+        """Connect to the cluster, or start one, and look at its nodes.
 
         Raises:
             EnvironmentProblem: It cannot be reached, refuses us or does not come up.
         """
-        self._started_here = _connect(self.address)
+        self._started_here = connect(self.address)
+        self._watch = ClusterWatch()
+        self._watch.start()
+
+    # -- what there is ---------------------------------------------------------------------------------
+
+    def _nodes(self) -> tuple[Node, ...]:
+        assert self._watch is not None, "start() comes first"  # noqa: S101
+        return self._watch.alive()
+
+    def _trusted(self) -> list[Node]:
+        nodes = self._nodes()
+        names = set(self.health.trusted(node.name for node in nodes))
+        return [node for node in nodes if node.name in names]
+
+    def nodes(self) -> list[str]:
+        """Return the names of the nodes that live and are admitted."""
+        return [node.name for node in self._nodes() if admits(self.rules, node) and node.cpus > 0]
 
     def capacity(self, resources: Mapping[str, float]) -> int:
-        """Return how many such attempts the cluster as a whole can hold, 0 if it can hold none."""
-        total = 0
-        for node in _nodes():
-            room = _room(node["Resources"], resources)
-            total += min(room, 1) if self._exclusive(resources) else room
-        return total
+        """Return how many such attempts the nodes that are trusted now can hold."""
+        return capacity(Need.of(resources, self.rules), self._trusted(), self.rules)
 
-    def _exclusive(self, resources: Mapping[str, float]) -> bool:
-        return self.exclusive_node and resources.get("gpus", 0) == 0
+    def has_room(self, resources: Mapping[str, float]) -> bool:
+        """Return whether a node has room for one more such attempt now."""
+        return self._place(resources) is not None
+
+    def shortage(self, resources: Mapping[str, float]) -> str:
+        """Return why no node that was ever seen can hold such an attempt; empty if one can."""
+        assert self._watch is not None, "start() comes first"  # noqa: S101
+        return shortage(Need.of(resources, self.rules), self._watch.seen(), self.rules)
+
+    def _place(self, resources: Mapping[str, float], avoid: list[str] | None = None) -> Placed | None:
+        ours = [run.placed for run in self._running.values() if run.placed is not None]
+        need = Need.of(resources, self.rules)
+        return place(need, self._trusted(), ours, self.rules, avoid or ())
+
+    # -- attempts --------------------------------------------------------------------------------------
 
     def submit(self, job: Job) -> None:
-        """Start the attempt on a node of its own, or where Ray finds the resources."""
+        """Start the attempt on the nodes that have room for it; away from those to avoid, if others have."""
         import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        from ray.util.placement_group import placement_group
+        from ray.util.scheduling_strategies import (
+            NodeAffinitySchedulingStrategy,
+            PlacementGroupSchedulingStrategy,
+        )
 
-        cpus, gpus = job.resources.get("cpus", 1.0), job.resources.get("gpus", 0.0)
-        options: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": 0}
-        node_id = None
-        if self._exclusive(job.resources):
-            taken = {node for _, node in self._running.values()}
-            node_id = next(
-                (
-                    n["NodeID"]
-                    for n in _nodes()
-                    if n["NodeID"] not in taken and _room(n["Resources"], job.resources)
-                ),
-                None,
+        placed = self._place(job.resources, job.avoid)
+        if placed is None:  # it would wait in Ray's queue, where nobody counts its time
+            failure = Failure(Cause.NODE_LOST, "no node had room for the attempt when it was to start")
+            self._unplaced.append(_failed(job, failure))
+            return
+        need = placed.need
+        options: dict[str, Any] = {"num_cpus": need.cpus, "num_gpus": need.gpus, "max_retries": 0}
+        group = None
+        node = next((n.name for n in self._nodes() if n.id == placed.nodes[0]), "")
+        if need.gpus or need.bundles > 1:
+            group = placement_group(
+                [_bundle(need)] * need.bundles,
+                strategy="STRICT_PACK" if len(set(placed.nodes)) == 1 else "PACK",
+                bundle_label_selector=[{_NODE_LABEL: node_id} for node_id in placed.nodes],
             )
-            if node_id is not None:
-                options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=0
+            )
+        else:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(placed.nodes[0], soft=False)
         task = ray.remote(_attempt).options(name=f"trial {job.trial}", **options)
-        self._running[task.remote(job.to_dict())] = (job, node_id)
+        self._running[task.remote(job.to_dict())] = _Run(job, placed, node, group)
+        self._note_ours()
 
     def wait(self, timeout: float) -> list[AttemptResult]:
-        """Return the results that arrived; a lost worker or node is a result too."""
+        """Return all results that arrived; a lost worker or node is a result too."""
         import ray
 
+        unplaced, self._unplaced = self._unplaced, []
+        if unplaced:
+            return unplaced
         if not self._running:
             time.sleep(timeout)
             return []
-        ready, _ = ray.wait(list(self._running), num_returns=1, timeout=timeout)
-        return [self._collect(reference) for reference in ready]
+        references = list(self._running)
+        ready, _ = ray.wait(references, num_returns=1, timeout=timeout, fetch_local=False)
+        if ready and len(references) > 1:  # others may have come at the same time
+            ready, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
+        results = [self._collect(reference) for reference in ready]
+        self._note_ours()
+        return [result for result in results if result is not None]
 
-    def _collect(self, reference: Any) -> AttemptResult:
+    def _collect(self, reference: Any) -> AttemptResult | None:
         import ray
         from ray import exceptions
 
-        job, node = self._running.pop(reference)
+        run = self._running.pop(reference)
+        self._release(run)
         try:
-            return AttemptResult.from_dict(ray.get(reference))
+            result = AttemptResult.from_dict(ray.get(reference, timeout=_FETCH_S))
         except (exceptions.NodeDiedError, exceptions.TaskUnschedulableError) as error:
             cause, text = Cause.NODE_LOST, str(error)
+        except exceptions.GetTimeoutError:
+            cause, text = Cause.NODE_LOST, f"the result cannot be fetched from its node within {_FETCH_S:g} s"
         except exceptions.RayError as error:
             cause, text = Cause.WORKER_LOST, str(error)
+            if run.placed is not None and not {n.id for n in self._nodes()}.issuperset(run.placed.nodes):
+                cause = Cause.NODE_LOST
+        else:
+            self._judge(run, result)
+            return replace(result, node=run.node or result.node)
+        if run.dropped:  # it was given up and has told nothing since
+            return None
         now = time.time_ns()
-        failure = Failure(cause, text.strip().splitlines()[0] if text.strip() else cause.value, text)
-        return AttemptResult(job.key, Measurement(failure=failure, started_ns=now, ended_ns=now), node or "")
+        first = text.strip().splitlines()[0] if text.strip() else cause.value
+        failure = Failure(cause, first, text)
+        result = AttemptResult(
+            run.job.key, Measurement(failure=failure, started_ns=now, ended_ns=now), run.node
+        )
+        self._judge(run, result)
+        return result
+
+    def _judge(self, run: _Run, result: AttemptResult) -> None:
+        """Remember what a result says about the node it came from."""
+        failure = result.measurement.failure
+        if failure is None or failure.cause.configuration_at_fault:
+            self.health.succeeded(run.node)
+        elif run.node and not run.dropped:
+            self.health.failed(run.node, f"{failure.cause.value}: {failure.message}")
+
+    def _release(self, run: _Run) -> None:
+        """Give the placement group back."""
+        if run.group is not None:
+            from ray.util.placement_group import remove_placement_group
+
+            remove_placement_group(run.group)
+            run.group = None
+
+    def _note_ours(self) -> None:
+        held: dict[str, tuple[float, float]] = {}
+        for run in self._running.values():
+            for node_id in run.placed.nodes if run.placed is not None else ():
+                cpus, gpus = held.get(node_id, (0.0, 0.0))
+                need = run.placed.need if run.placed is not None else Need(0.0)
+                held[node_id] = (cpus + need.cpus, gpus + need.gpus)
+        if self._watch is not None:
+            self._watch.note_ours(held)
+
+    def drop(self, key: tuple[str, int, int]) -> None:
+        """Kill the worker of one attempt, or forget where it is if its node does not answer."""
+        import ray
+
+        for reference, run in self._running.items():
+            if run.job.key == key and not run.dropped:
+                self.health.failed(run.node, "an attempt gave no result in time")
+                ray.cancel(reference, force=True)
+                self._release(run)
+                run.dropped, run.placed = True, None
 
     def cancel(self) -> None:
         """Interrupt every attempt, which stops its server; kill the workers that do not end in time."""
+        self._unplaced.clear()
         if not self._running:
             return
         import ray
@@ -119,18 +230,29 @@ class RayExecutor:
         references = list(self._running)
         for reference in references:
             ray.cancel(reference, force=False)
-        _, late = ray.wait(references, num_returns=len(references), timeout=_CANCEL_S)
+        grace = max(run.job.deadlines.stop_s for run in self._running.values())
+        _, late = ray.wait(
+            references, num_returns=len(references), timeout=grace + _CANCEL_SLACK_S, fetch_local=False
+        )
         for reference in late:
             ray.cancel(reference, force=True)
+        for run in self._running.values():
+            self._release(run)
         self._running.clear()
+        self._note_ours()
 
     def close(self) -> None:
         """Cancel what runs and leave the cluster; one that was started here ends. Idempotent."""
         self.cancel()
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         if self._started_here:
             import ray
 
-            ray.shutdown()
+            ending = threading.Thread(target=ray.shutdown, name="autotune-ray-shutdown", daemon=True)
+            ending.start()
+            ending.join(_SHUTDOWN_S)
             self._started_here = False
 
 
@@ -138,70 +260,13 @@ def _attempt(job: dict[str, Any]) -> dict[str, Any]:
     return run_attempt(Job.from_dict(job)).to_dict()
 
 
-def _nodes() -> list[dict[str, Any]]:
-    import ray
-
-    return [node for node in ray.nodes() if node["Alive"]]
-
-
-def _room(has: Mapping[str, float], wanted: Mapping[str, float]) -> int:
-    """Return how many attempts with these resources fit on an empty node."""
-    counts = [
-        int(has.get(resource, 0.0) / amount)
-        for resource, amount in (("CPU", wanted.get("cpus", 1.0)), ("GPU", wanted.get("gpus", 0.0)))
-        if amount > 0
-    ]
-    return min(counts, default=1)
+def _failed(job: Job, failure: Failure, node: str = "") -> AttemptResult:
+    now = time.time_ns()
+    return AttemptResult(job.key, Measurement(failure=failure, started_ns=now, ended_ns=now), node)
 
 
-def _connect(address: str | None) -> bool:
-    """Connect this process to Ray; return whether that connection is ours to end."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    if ray.is_initialized():
-        return False
-    if address:
-        _check_reachable(address)
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    settings |= {"address": address} if address else {"address": "local", "include_dashboard": False}
-    for attempt in range(1, _START_TRIES + 1):
-        try:
-            ray.init(**settings)
-        except Exception as error:  # noqa: BLE001 - Ray raises many kinds here; each ends in one message below
-            ray.shutdown()
-            text = f"{type(error).__name__}: {error}"
-            if "auth" in text.lower() and "token" in text.lower():
-                raise EnvironmentProblem(
-                    f"the Ray cluster at {address} refuses this process: {text.splitlines()[0]}",
-                    hint="share its token (RAY_AUTH_TOKEN or ~/.ray/auth_token), or run both sides with "
-                    "RAY_AUTH_MODE=disabled",
-                ) from None
-            if attempt == _START_TRIES:
-                where = f"connect to the Ray cluster at {address}" if address else "start a local Ray cluster"
-                raise EnvironmentProblem(
-                    f"cannot {where}: {text.splitlines()[0]}", hint="`--local` measures without Ray"
-                ) from None
-            _log.warning("Ray did not start (%s); trying again", text.splitlines()[0])
-            time.sleep(_START_PAUSE_S * attempt)
-        else:
-            return True
-    raise AssertionError("unreachable: the last try returns or raises")
-
-
-def _check_reachable(address: str) -> None:
-    """Raise unless something listens at ``host:port``; Ray itself would wait for minutes."""
-    parts = urlsplit(address if "://" in address else f"ray://{address}")
-    if parts.port is None:  # "auto" and the like: Ray finds out by itself
-        return
-    try:
-        socket.create_connection((parts.hostname, parts.port), timeout=_REACH_S).close()
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"no Ray cluster answers at {address}: {error}",
-            hint="start it, correct RAY_ADDRESS, or unset it to run on a cluster of this machine's own",
-        ) from None
+def _bundle(need: Need) -> dict[str, float]:
+    return {name: amount for name, amount in (("CPU", need.cpus), ("GPU", need.gpus)) if amount > 0}
 
 
 @contextmanager
@@ -211,7 +276,7 @@ def function_calls() -> Iterator[Callable[..., Future[Any]]]:
     Raises:
         EnvironmentProblem: Ray cannot be started or reached.
     """
-    ours = _connect(os.environ.get("RAY_ADDRESS") or None)
+    ours = connect(os.environ.get("RAY_ADDRESS") or None)
     import ray
 
     def call(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -10,6 +10,8 @@ from autotune.core.deadlines import Deadlines
 from autotune.core.expression import Expression
 from autotune.core.metric import check_metric
 from autotune.core.objective import Objective
+from autotune.core.placement import KEYS as PLACEMENT_KEYS
+from autotune.core.placement import Rules
 from autotune.core.space import Space
 from autotune.core.trial import Config
 from autotune.errors import SpecError, refuse_unknown_keys
@@ -46,8 +48,9 @@ class StudySpec:
         workload: Section that :class:`autotune.measure.workload.Workload` reads.
         quality: Section that :class:`autotune.measure.quality.section.Quality` reads; empty for no check.
         budget: What may be spent.
-        resources: Expressions over the parameters by resource (``cpus``, ``gpus``), and the ``price`` of
-            them all per hour.
+        resources: Expressions over the parameters by resource (``cpus``, ``gpus``), the ``stages`` that they
+            may be split over nodes in, and the ``price`` of them all per hour.
+        placement: What the same section asks of the nodes.
         engine: ``use``, ``seed`` and the engine's own options.
         tracking: The mirror.
         deadlines: Of the phases of an attempt.
@@ -61,6 +64,7 @@ class StudySpec:
     quality: Mapping[str, Any] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     resources: Mapping[str, str] = field(default_factory=dict)
+    placement: Rules = field(default_factory=Rules)
     engine: Mapping[str, Any] = field(default_factory=lambda: {"use": "gp", "seed": 0})
     tracking: Tracking = field(default_factory=Tracking)
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -86,7 +90,7 @@ class StudySpec:
             "workload": dict(self.workload),
             **({"quality": dict(self.quality)} if self.quality else {}),
             "budget": self.budget.to_dict(),
-            "resources": dict(self.resources),
+            "resources": {**self.resources, **self.placement.to_dict()},
             "engine": dict(self.engine),
             "tracking": self.tracking.to_dict(),
             "deadlines": deadlines_dict(self.deadlines),
@@ -125,6 +129,7 @@ def study_from_dict(data: Mapping[str, Any], *, default_uri: str = Tracking().ml
         quality=within("quality", lambda: dict(mapping(data.get("quality", {}), "a quality section"))),
         budget=within("budget", lambda: read_budget(data.get("budget", {}))),
         resources=within("resources", lambda: _read_resources(data.get("resources", {}), space)),
+        placement=within("resources", lambda: Rules.from_dict(data.get("resources", {}))),
         engine=within("engine", lambda: read_engine(data.get("engine", "gp"))),
         tracking=within("tracking", lambda: read_tracking(data.get("tracking", {}), default_uri)),
         deadlines=within("deadlines", lambda: read_deadlines(data.get("deadlines", {}))),
@@ -158,10 +163,12 @@ def _checked(metric: str, path: tuple[str | int, ...]) -> Any:
 
 def _read_resources(data: Any, space: Space) -> dict[str, str]:
     items = mapping(data, "resources")
-    refuse_unknown_keys(items, ("cpus", "gpus", "price"), "resources")
+    refuse_unknown_keys(items, ("cpus", "gpus", "stages", "price", *PLACEMENT_KEYS), "resources")
     kinds = space.kinds
     result = {}
     for key, raw in items.items():
+        if key in PLACEMENT_KEYS:
+            continue
         try:
             expression = Expression.parse(str(raw))
             kind = expression.check_types(kinds)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from autotune.core.measurement import Cause
+from autotune.core.placement import Rules
 from autotune.errors import EnvironmentProblem
 from autotune.executor.ray import RayExecutor
 from tests_shared import name_of, wait_until, works_in
@@ -28,12 +29,30 @@ def test_results_come_back_and_capacity_follows_resources(executor, tmp_path):
     assert executor.capacity({"cpus": 1}) == 1  # a node without accelerators has one measurement at a time
     assert executor.capacity({"cpus": 1000}) == 0
     assert executor.capacity({"cpus": 1, "gpus": 1}) == 0
-    assert RayExecutor(exclusive_node=False).capacity({"cpus": 1}) == 2
+    assert "needs 1000 CPUs on one node; the largest of 1 nodes" in executor.shortage({"cpus": 1000})
+    assert executor.shortage({"cpus": 1}) == ""
     executor.submit(job_of(tmp_path, resources={"cpus": 1.0}))
+    assert not executor.has_room({"cpus": 1})  # it has the node to itself
     (result,) = results_of(executor)
     assert result.measurement.failure is None
     assert result.key == ("s", 0, 1)
-    assert result.node
+    assert [result.node] == executor.nodes()
+    wait_until(lambda: executor.has_room({"cpus": 1}), 20)
+
+
+def test_nodes_are_shared_where_the_study_says_so(ray_cluster, tmp_path):
+    executor = RayExecutor(rules=Rules(exclusive="none"))
+    executor.start()
+    assert executor.capacity({"cpus": 1}) == 2
+    for trial in range(2):
+        wait_until(lambda: executor.has_room({"cpus": 1}), 20)  # Ray counts what ran before for a while
+        executor.submit(job_of(tmp_path / str(trial), trial=trial, resources={"cpus": 1.0}))
+    assert not executor.has_room({"cpus": 1})
+    results = results_of(executor)
+    while len(results) < 2:
+        results += results_of(executor)
+    assert [r.measurement.failure for r in results] == [None, None]
+    executor.close()
 
 
 def test_a_killed_worker_is_a_result_and_its_server_ends(executor, tmp_path):

@@ -1,0 +1,198 @@
+"""The cluster itself: connecting to it, starting one, and watching its nodes come and go.
+
+A thread asks the cluster for its nodes twice a second. The loop reads the last answer, so no turn of it waits
+for a head node that is busy, paused or cut off; an answer that grows too old ends the study with a message.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from autotune.errors import EnvironmentProblem
+from autotune.executor.placement import Node
+
+_START_TRIES = 3  # a loaded machine can miss Ray's own fixed 30 s wait for its raylet
+_START_PAUSE_S = 2.0
+_REACH_S = 10.0  # for a connection to the head node; it answers in milliseconds
+_LOOK_S = 0.5  # how soon a node that joined or left is noticed; a look costs 1 ms
+_LAG_S = 3.0  # Ray's count of what is free lags behind our own starts and ends by a second
+SILENT_S = 120.0
+"""Longest silence of the head node: Ray itself gives a restarted one a minute."""
+
+_log = logging.getLogger("autotune.executor")
+
+
+def connect(address: str | None) -> bool:
+    """Connect this process to Ray; return whether that connection is ours to end.
+
+    Raises:
+        EnvironmentProblem: The cluster cannot be reached, refuses us or does not come up.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        return False
+    if address:
+        _check_reachable(address)
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    settings |= {"address": address} if address else {"address": "local", "include_dashboard": False}
+    for attempt in range(1, _START_TRIES + 1):
+        try:
+            ray.init(**settings)
+        except Exception as error:  # noqa: BLE001 - Ray raises many kinds here; each ends in one message below
+            ray.shutdown()
+            text = f"{type(error).__name__}: {error}"
+            if "auth" in text.lower() and "token" in text.lower():
+                raise EnvironmentProblem(
+                    f"the Ray cluster at {address} refuses this process: {text.splitlines()[0]}",
+                    hint="share its token (RAY_AUTH_TOKEN or ~/.ray/auth_token), or run both sides with "
+                    "RAY_AUTH_MODE=disabled",
+                ) from None
+            if attempt == _START_TRIES:
+                where = f"connect to the Ray cluster at {address}" if address else "start a local Ray cluster"
+                raise EnvironmentProblem(
+                    f"cannot {where}: {text.splitlines()[0]}", hint="`--local` measures without Ray"
+                ) from None
+            _log.warning("Ray did not start (%s); trying again", text.splitlines()[0])
+            time.sleep(_START_PAUSE_S * attempt)
+        else:
+            return True
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _check_reachable(address: str) -> None:
+    """Raise unless something listens at ``host:port``; Ray itself would wait for minutes."""
+    parts = urlsplit(address if "://" in address else f"ray://{address}")
+    if parts.port is None:  # "auto" and the like: Ray finds out by itself
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port), timeout=_REACH_S).close()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"no Ray cluster answers at {address}: {error}",
+            hint="start it, correct RAY_ADDRESS, or unset it to run on a cluster of this machine's own",
+        ) from None
+
+
+class ClusterWatch:
+    """Know the nodes of the cluster that this process is connected to.
+
+    Args:
+        silent_s: Longest silence of the head node, in seconds.
+    """
+
+    def __init__(self, silent_s: float = SILENT_S) -> None:
+        self.silent_s = silent_s
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._alive: tuple[Node, ...] = ()
+        self._seen: dict[str, Node] = {}
+        self._ours: dict[str, tuple[float, float]] = {}
+        self._before: list[tuple[float, dict[str, tuple[float, float]]]] = []  # until when, and what
+        self._answered = time.monotonic()
+        self._trouble = ""
+        self._thread = threading.Thread(target=self._run, name="autotune-cluster", daemon=True)
+
+    def start(self) -> None:
+        """Take a first look and go on looking in the background.
+
+        Raises:
+            EnvironmentProblem: The head node does not answer.
+        """
+        self._thread.start()
+        deadline = time.monotonic() + self.silent_s
+        while not self._seen and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if not self._seen:
+            raise EnvironmentProblem(f"the cluster names no node within {self.silent_s:g} s {self._trouble}")
+
+    def stop(self) -> None:
+        """Look no more. Idempotent."""
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join(_LOOK_S * 4)  # it may hang in a call to a head that is gone: a daemon
+
+    def alive(self) -> tuple[Node, ...]:
+        """Return the nodes that live, in the order of their names.
+
+        Raises:
+            EnvironmentProblem: The head node has been silent for too long.
+        """
+        with self._lock:
+            silence = time.monotonic() - self._answered
+            if silence > self.silent_s:
+                raise EnvironmentProblem(
+                    f"the head node of the Ray cluster has not answered for {silence:.0f} s {self._trouble}",
+                    hint="bring it back; running the same command goes on with the study",
+                )
+            return self._alive
+
+    def seen(self) -> tuple[Node, ...]:
+        """Return every node that has lived while we looked, the last of each name."""
+        with self._lock:
+            return tuple(self._seen.values())
+
+    def note_ours(self, held: Mapping[str, tuple[float, float]]) -> None:
+        """Say what our own attempts hold, CPUs and GPUs by node: the rest that is taken is of others."""
+        now = time.monotonic()
+        with self._lock:
+            if held != self._ours:
+                self._before = [(end, ours) for end, ours in self._before if now - end < _LAG_S]
+                self._before.append((now, self._ours))
+            self._ours = dict(held)
+
+    def _others(self, node: str, taken: tuple[float, float], now: float) -> tuple[float, float]:
+        """Return what of the CPUs and GPUs taken on a node cannot be ours: we held at most so much lately."""
+        lately = [self._ours, *(ours for end, ours in self._before if now - end < _LAG_S)]
+        most = [max(ours.get(node, (0.0, 0.0))[i] for ours in lately) for i in (0, 1)]
+        return max(0.0, taken[0] - most[0]), max(0.0, taken[1] - most[1])
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            try:
+                self._look()
+            except Exception as error:  # noqa: BLE001 - whatever a head in trouble makes Ray raise: silence counts
+                with self._lock:
+                    self._trouble = f"({type(error).__name__}: {error})"
+            self._end.wait(_LOOK_S)
+
+    def _look(self) -> None:
+        import ray
+        from ray._private.state import available_resources_per_node
+
+        rows = [row for row in ray.nodes() if row["Alive"]]
+        free = available_resources_per_node()
+        now = time.monotonic()
+        with self._lock:
+            nodes = []
+            for row, name in zip(rows, _names(rows), strict=True):
+                has = row["Resources"]
+                cpus, gpus = float(has.get("CPU", 0.0)), float(has.get("GPU", 0.0))
+                node_id = row["NodeID"]
+                left = free.get(node_id, has)
+                taken = (cpus - left.get("CPU", 0.0), gpus - left.get("GPU", 0.0))
+                others = self._others(node_id, taken, now)
+                nodes.append(Node(node_id, name, cpus, gpus, dict(row.get("Labels") or {}), *others))
+            self._alive = tuple(sorted(nodes, key=lambda node: node.name))
+            self._seen |= {node.name: node for node in nodes}
+            self._answered, self._trouble = now, ""
+
+
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    """Return names for people; Ray's own name of a node is its address unless somebody gave another."""
+    plain = [str(row.get("NodeName") or row["NodeManagerHostname"]) for row in rows]
+    counts = Counter(plain)
+    return [
+        name if counts[name] == 1 else f"{name}#{row['NodeID'][:8]}"
+        for name, row in zip(plain, rows, strict=True)
+    ]

@@ -1,0 +1,368 @@
+"""The loop of a study: ask, place, measure, commit, until the budget is spent.
+
+Whatever is waited for has a deadline: an attempt by the limits of its phases, a node that went away, and
+the study itself by its time budget. Results may come twice, late, in any order or not at all; each attempt
+enters the history once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from autotune.attempts import awaits_default, make_job, resources_of
+from autotune.confirm import next_confirmation
+from autotune.core.failpoint import failpoint
+from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
+from autotune.core.trial import Reason, Trial, TrialState
+from autotune.errors import EnvironmentProblem
+from autotune.executor.base import AttemptResult, Executor
+from autotune.executor.retries import Retries
+from autotune.report.view import StudyView, View
+from autotune.spec.study_file import StudySpec
+from autotune.stopping import Stopping
+from autotune.study import Study, state_of
+from autotune.systems.base import System
+from autotune.tracking.base import Mirror
+from autotune.watch import next_watch
+
+POLL_S = 0.25
+"""Longest time between two looks at signals, deadlines and the screen."""
+
+AWAY_S = 600.0
+"""Longest wait for room on a node, while nothing else can run: the reboot of one that left takes minutes."""
+
+_log = logging.getLogger("autotune.loop")
+
+
+@dataclass
+class Loop:
+    """Hold what the loop needs from one turn to the next."""
+
+    spec: StudySpec
+    study: Study
+    system: System
+    executor: Executor
+    mirror: Mirror | None
+    screen: View
+    store: Path
+    stop: threading.Event
+    resumed: bool
+    running: dict[tuple[int, int], int] = field(default_factory=dict)
+    retries: Retries = field(default_factory=Retries)
+    exhausted: bool = False
+
+    def __post_init__(self) -> None:
+        budget = self.spec.budget
+        self.stopping = Stopping(self.study, budget.stop_when, budget.trials)
+        self.started_ns = time.time_ns()
+        notes = self.study.ledger.study_notes(self.study.name)
+        self.spent_before_s = float(notes.get("spent_s", 0.0))
+        self.began = self._idle_since = time.monotonic()
+        self._limits: dict[tuple[int, int], float] = {}
+        self._usual = resources_of(self.spec, self.system, self.study.space.default_config)
+        for trial in self.study.trials:
+            if trial.state is TrialState.RUNNING:  # in flight when an earlier run was killed
+                self.study.requeue(trial.number)
+        self.study.ledger.set_study_state(self.study.name, "RUNNING")
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds spent on the study, earlier runs included."""
+        return self.spent_before_s + time.monotonic() - self.began
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the study's time budget is spent."""
+        limit = self.spec.budget.time_s
+        return limit is not None and self.spent_s >= limit
+
+    def view(self, state: str = "running") -> StudyView:
+        """Return what is known of the study now."""
+        return StudyView(
+            name=self.study.name,
+            space=self.study.space,
+            objective=self.study.anchored,
+            trials=tuple(self.study.trials),
+            state=state,
+            budget_trials=self.spec.budget.trials,
+            budget_seconds=self.spec.budget.time_s,
+            confirm=self.spec.budget.confirm,
+            started_ns=self.started_ns,
+            now_ns=time.time_ns(),
+            running=tuple((number, attempt, start) for (number, attempt), start in self.running.items()),
+            ledger=str(self.study.path),
+            tracking=self.spec.tracking.mlflow or "" if self.mirror is not None else "",
+            resumed=self.resumed,
+            stopped=self.stopping.reason,
+        )
+
+    def run(self) -> str:
+        """Run until the budget is spent, nothing is left to gain or try, time is up or somebody stops it.
+
+        Returns:
+            The state of the study: ``completed``, ``converged``, ``exhausted``, ``interrupted`` or
+            ``out of time``.
+
+        Raises:
+            EnvironmentProblem: The machines fail attempt after attempt, or are gone; the same command goes
+                on with the study.
+        """
+        try:
+            return self._run()
+        except EnvironmentProblem:
+            self._put_back()
+            self.study.ledger.set_study_state(self.study.name, "INTERRUPTED")
+            raise
+
+    def _run(self) -> str:
+        while not self.stop.is_set():
+            if self.out_of_time:
+                self._give_up()
+                return "out of time"
+            self._fill()
+            if not self.running and not self._waiting():
+                if self.stopping.reason:
+                    return "converged"
+                return "exhausted" if self.exhausted else "completed"
+            self._look_for_idleness()
+            self._commit(self.executor.wait(POLL_S))
+            self._expire()
+            self.screen.update(self.view())
+        self._put_back()
+        return "interrupted"
+
+    # -- starting --------------------------------------------------------------------------------------
+
+    def _waiting(self) -> list[Trial]:
+        return [trial for trial in self.study.trials if trial.state is TrialState.WAITING]
+
+    def _fill(self) -> None:
+        """Start trials while there is room, budget and time; each is committed before it is submitted."""
+        while not self.stop.is_set() and not self.out_of_time:
+            with self.study.ledger.together():
+                trial = self._next()
+                if trial is None:
+                    return
+                scratch = self.store / self.study.name / f"trial-{trial.number:04d}"
+                scratch /= f"attempt-{trial.attempts + 1}"
+                attempt = self.study.start_attempt(
+                    trial.number, executor=self.executor.name, scratch=str(scratch)
+                )
+            self._submit(trial, attempt, scratch)
+
+    def _next(self) -> Trial | None:
+        """Return a trial that can start now, asking for one when a place is free; ``None`` without any.
+
+        A trial that lacks room keeps later ones back, or a wide one would never find its nodes free. Those
+        that rest after a failure of the world, or whose nodes are away, keep only their own place.
+        """
+        waiting = self._waiting()
+        for trial in list(waiting):
+            resources = self._resources(trial)
+            short = self.executor.shortage(resources)
+            if short:
+                self._refuse(trial, short)
+                waiting.remove(trial)
+            elif self.retries.resting(trial.number) or not self.executor.capacity(resources):
+                continue
+            elif self._may_start(trial):
+                return trial
+            else:
+                return None
+        if not self._place_is_free(len(waiting)):
+            return None
+        asked = self._ask()
+        if asked is None:
+            return None
+        short = self.executor.shortage(self._resources(asked))
+        if short:
+            self._refuse(asked, short)
+            return self._next()
+        return asked if self._may_start(asked) else None
+
+    def _resources(self, trial: Trial) -> dict[str, float]:
+        return resources_of(self.spec, self.system, trial.config)
+
+    def _may_start(self, trial: Trial) -> bool:
+        """Return whether a trial may start now; one whose pause is over included."""
+        parallel = self.spec.budget.parallel
+        if parallel != "auto" and len(self.running) >= int(parallel):
+            return False
+        if awaits_default(self.spec, trial.config, self.study.trials):
+            return False
+        return self.executor.has_room(self._resources(trial))
+
+    def _place_is_free(self, waiting: int) -> bool:
+        """Return whether another trial is worth asking for: the default's resources say what is usual."""
+        room = self.executor.capacity(self._usual)
+        parallel = self.spec.budget.parallel
+        places = max(room, 1) if parallel == "auto" else min(max(room, 1), int(parallel))
+        if len(self.running) + waiting >= places:
+            return False
+        return not self.running or self.executor.has_room(self._usual)
+
+    def _ask(self) -> Trial | None:
+        """Return the next trial of the search, a look at the default or a confirmation."""
+        budget, trials = self.spec.budget, self.study.trials
+        again = next_watch(trials, self.study.space, budget.watch, budget.trials)
+        if again is not None and not self.stopping.reason:
+            return self.study.suggest(again)
+        extra = (Reason.CONFIRM, Reason.WATCH)
+        planned = sum(trial.suggestion.reason not in extra for trial in trials)
+        if planned < budget.trials and not self.exhausted and not self._converged():
+            asked = self.study.ask(1)
+            if asked:
+                return asked[0]
+            self.exhausted = True
+        confirmation = next_confirmation(
+            self.study.trials,
+            self.study.anchored,
+            self.study.space,
+            budget.confirm,
+            self.study.seed,
+            self.study.to_confirm,
+        )
+        return None if confirmation is None else self.study.suggest(confirmation)
+
+    def _converged(self) -> bool:
+        """Return whether the search is over before its budget; say so once."""
+        known, now = self.stopping.reason, self.stopping()
+        if now and not known:
+            self.screen.message(f"no more trials: {self.stopping.reason}")
+        return now
+
+    def _refuse(self, trial: Trial, shortage: str) -> None:
+        """Close a trial that no node can ever hold, with the numbers."""
+        attempt = self.study.start_attempt(trial.number, executor=self.executor.name)
+        now = time.time_ns()
+        failure = Measurement(failure=Failure(Cause.REJECTED_FLAGS, shortage), started_ns=now, ended_ns=now)
+        self._enter(trial.number, attempt, failure, TrialState.INFEASIBLE, "")
+
+    def _submit(self, trial: Trial, attempt: int, scratch: Path) -> None:
+        failpoint("runner.submit")
+        job = make_job(
+            self.spec, self.study.name, trial.config, self._resources(trial), scratch, trial=trial.number,
+            attempt=attempt, history=self.study.trials, objective=self.study.anchored,
+        )  # fmt: skip
+        job = replace(job, avoid=self.retries.avoid(trial.number))
+        self.running[trial.number, attempt] = time.time_ns()
+        self._limits[trial.number, attempt] = time.monotonic() + job.limit_s
+        self.executor.submit(job)
+        failpoint("runner.submitted")
+        self.screen.update(self.view())
+
+    # -- results ---------------------------------------------------------------------------------------
+
+    def _commit(self, results: list[AttemptResult]) -> None:
+        """Commit what arrived, all of one turn together; then see whether the machines are ill."""
+        if not results:
+            return
+        failpoint("runner.commit")
+        with self.study.ledger.together():
+            for result in results:
+                self._take(result)
+            self._keep_time()
+        why = self.retries.open(self.executor.nodes())
+        if why:
+            raise EnvironmentProblem(
+                why,
+                hint=f"see the logs under {self.store / self.study.name}; running the same command goes on",
+            )
+
+    def _take(self, result: AttemptResult) -> None:
+        """Enter one result; a trial whose attempt the world failed goes back to the queue a few times."""
+        study, number, attempt = result.key
+        if self.running.pop((number, attempt), None) is None or study != self.study.name:
+            self._take_stray(result)
+            return
+        self._limits.pop((number, attempt))
+        state = state_of(result.measurement)
+        failure = result.measurement.failure
+        if state is not TrialState.FAILED or failure is None:
+            self.retries.answered(number)
+        elif self.retries.failed(number, result.node, failure):
+            state = TrialState.WAITING
+        self._enter(number, attempt, result.measurement, state, result.node)
+
+    def _take_stray(self, result: AttemptResult) -> None:
+        """Keep the result of an attempt that was given up; a second copy of a result changes nothing."""
+        study, number, attempt = result.key
+        trials = self.study.trials
+        known = (
+            study == self.study.name and 0 <= number < len(trials) and 1 <= attempt <= trials[number].attempts
+        )
+        if not known:
+            _log.warning(
+                "a result of the unknown attempt %s of trial %s of %s is ignored", attempt, number, study
+            )
+            return
+        measurement = result.measurement
+        self.study.finish_attempt(number, attempt, measurement, state=state_of(measurement), node=result.node)
+        _log.info("trial %s: another result of attempt %s is not told", number, attempt)
+
+    def _expire(self) -> None:
+        """Give up attempts whose result has not come in time; a late one is kept, not told."""
+        now = time.monotonic()
+        expired = [key for key, limit in self._limits.items() if now > limit]
+        for number, attempt in expired:
+            self.executor.drop((self.study.name, number, attempt))
+            waited = (time.time_ns() - self.running[number, attempt]) / 1e9
+            failure = Failure(Cause.WORKER_LOST, f"no result within {waited:.0f} s")
+            measurement = Measurement(
+                failure=failure,
+                facts={EXPIRED: True},
+                started_ns=self.running[number, attempt],
+                ended_ns=time.time_ns(),
+            )
+            self._commit([AttemptResult((self.study.name, number, attempt), measurement)])
+
+    def _enter(
+        self, number: int, attempt: int, measurement: Measurement, state: TrialState, node: str
+    ) -> None:
+        self.study.finish_attempt(number, attempt, measurement, state=state, node=node)
+        if self.mirror is not None:
+            self.mirror.notify()
+        failure = measurement.failure
+        if failure is not None:
+            again = ", will be tried again" if state is TrialState.WAITING else ""
+            self.screen.message(f"trial {number}: {failure.cause.value}: {failure.message}{again}")
+
+    def _keep_time(self) -> None:
+        self.study.ledger.set_study_note(self.study.name, "spent_s", self.spent_s)
+
+    # -- stopping --------------------------------------------------------------------------------------
+
+    def _look_for_idleness(self) -> None:
+        """Stop the study when all that is left waits for room that does not come."""
+        now = time.monotonic()
+        waiting = [] if self.running else self._waiting()
+        if not waiting or any(self.retries.resting(trial.number) for trial in waiting):
+            self._idle_since = now
+        elif now - self._idle_since > AWAY_S:
+            raise EnvironmentProblem(
+                f"trial {waiting[0].number} needs {self._resources(waiting[0])}; for {AWAY_S:g} s none of "
+                f"{len(self.executor.nodes())} nodes has had room for it, and nothing else runs",
+                hint="bring back the nodes that went away; running the same command goes on",
+            )
+
+    def _put_back(self) -> None:
+        """Stop what runs and put its trials back to the queue, for whoever resumes the study."""
+        self.executor.cancel()
+        for number, _ in list(self.running):
+            self.study.requeue(number)
+        self.running.clear()
+        self._limits.clear()
+        self._keep_time()
+
+    def _give_up(self) -> None:
+        """Stop what runs: the study's time is over."""
+        self.executor.cancel()
+        for trial in self.study.trials:
+            if not trial.state.finished:
+                self.study.abandon(trial.number)
+        self.running.clear()
+        self._limits.clear()
