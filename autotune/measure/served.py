@@ -234,7 +234,12 @@ class _Measuring:
 
     def _settle(self) -> None:
         """Wait until what was sent so far has ended; what is sent meanwhile is not measured."""
-        self.end_ns = max(self.site.clock(), self.start_ns + 1)
+        end_ns = self.site.clock()
+        if (
+            self.run.load.ended and self.run.records
+        ):  # a trace is over, or a tool's own run: with the last one
+            end_ns = max(r.send_ns for r in self.run.records) + 1
+        self.end_ns = max(end_ns, self.start_ns + 1)
         if self.overload is None and not self.run.dead:
             self.run.settle(self.end_ns, self.site.deadline * 1e9)
 

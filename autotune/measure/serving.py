@@ -8,11 +8,10 @@ from dataclasses import replace
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Estimate
-from autotune.errors import EnvironmentProblem
 from autotune.measure.energy import EnergyMeter
 from autotune.measure.engine_watch import EngineWatch, counters_of
+from autotune.measure.load import choose
 from autotune.measure.load.base import LoadGenerator
-from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.machine_watch import MachineWatch, warnings
 from autotune.measure.rate_search import Limit, measure_max_rate
 from autotune.measure.served import Site, measure_served
@@ -29,14 +28,9 @@ def build_generator(workload: Workload) -> LoadGenerator:
         workload: Its ``generator`` says which.
 
     Raises:
-        EnvironmentProblem: It is one that only measures by itself.
+        EnvironmentProblem: It is a tool that is not installed.
     """
-    if workload.generator != "own":
-        raise EnvironmentProblem(
-            f"generator {workload.generator} cannot be driven by a served measurement yet",
-            hint="leave `generator` out of the workload",
-        )
-    return OwnGenerator()
+    return choose.build_generator(workload.generator)
 
 
 def measure_endpoint(
