@@ -19,6 +19,7 @@ from autotune.ledger import Ledger, StudyRow
 from autotune.ledger.lock import study_is_held
 from autotune.tracking.items import Item, study_item, trial_item
 from autotune.tracking.names import allowed_name
+from autotune.tracking.turn import turn_file
 
 ARTIFACTS = "mlartifacts"
 """Folder beside a database in which its artifacts lie."""
@@ -105,7 +106,7 @@ def outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:
 def abandoned(ledger: Ledger, study: str, tracking_uri: str) -> list[tuple[StudyRow, str]]:
     """Return the other studies of a ledger whose process was killed, with the names of their experiments.
 
-    Only those mirrored to the same store, of which it has something that is out of date.
+    Only those that were being mirrored to the same store, which has something of them that is out of date.
     """
     mirror = mirror_name(tracking_uri)
     found = []
@@ -114,7 +115,8 @@ def abandoned(ledger: Ledger, study: str, tracking_uri: str) -> list[tuple[Study
         if row.name == study or row.state != "RUNNING" or tracking.get("mlflow") != tracking_uri:
             continue
         killed = study_row(ledger, row.name).state == "INTERRUPTED"
-        if killed and ledger.mirror_state(row.name, mirror) and outdated(ledger, row.name, mirror):
+        begun = ledger.path is not None and turn_file(ledger.path, row.name, mirror).exists()
+        if killed and begun and outdated(ledger, row.name, mirror):
             found.append((row, str(tracking.get("experiment") or row.name)))
     return found
 

@@ -200,9 +200,11 @@ class Session:
                 with self._refusal(item):
                     if item is parent:  # with the study, whose item changes whenever a trial ends
                         self._write_best(numbers)
+                    failpoint("mirror.item")
                     self._write(item)
                     failpoint("mirror.write")
                     self.ledger.set_mirror_state(self.study, self.mirror, {item.key: item.digest})
+                    failpoint("mirror.marked")
                     written += 1
                 in_a_row = 0
             except Exception as error:

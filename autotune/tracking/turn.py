@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _POLL_S = 0.1
+
+
+def turn_file(ledger: Path, study: str, mirror: str) -> Path:
+    """Return the file that is there once a writer had a turn; it names the last one."""
+    names = f"{study}.{mirror}"
+    mark = hashlib.blake2b(names.encode(), digest_size=4).hexdigest()
+    return ledger.with_name(f"{ledger.name}.{re.sub(r'[^A-Za-z0-9._-]', '_', names)}-{mark}.turn")
 
 
 class Turn:
@@ -23,8 +31,7 @@ class Turn:
     """
 
     def __init__(self, ledger: Path, study: str, mirror: str, token: str) -> None:
-        safe = re.sub(r"[^A-Za-z0-9._-]", "_", f"{study}.{mirror}")
-        self.path = ledger.with_name(f"{ledger.name}.{safe}.turn")
+        self.path = turn_file(ledger, study, mirror)
         self.token = token
 
     @contextmanager

@@ -11,17 +11,15 @@ class Proxy:
 
     Attributes:
         answer: Called with each request's bytes; ``(status, body)`` to answer itself, ``None`` to pass it on.
-        delay_s: Before a request is passed on.
-        late_s: Before an answer is passed back; the request has been carried out by then.
+        delay: Called with a request's bytes: seconds before it is passed on.
+        late: Likewise: seconds before its answer is passed back; it has been carried out by then.
         requests: Seen so far.
         cut_after: Requests after which every connection is cut, none while ``None``.
     """
 
     def __init__(self, port):
-        self.answer = lambda request: None
-        self.delay_s = self.late_s = 0.0
+        self.heal()
         self.requests = 0
-        self.cut_after = None
         self.over = threading.Event()
         outer = self
 
@@ -48,12 +46,18 @@ class Proxy:
                 head = f"HTTP/1.1 {status} Injected\r\nContent-Type: application/json\r\n"
                 client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
                 continue
-            self.over.wait(self.delay_s)
+            self.over.wait(self.delay(request))
             with socket.create_connection(("127.0.0.1", port), timeout=60) as upstream:
                 upstream.sendall(request)
                 reply = read_message(upstream)
-            self.over.wait(self.late_s)
+            self.over.wait(self.late(request))
             client.sendall(reply)
+
+    def heal(self):
+        """Pass everything on again."""
+        self.answer = lambda request: None
+        self.delay = self.late = lambda request: 0.0
+        self.cut_after = None
 
     def close(self):
         self.over.set()

@@ -1,0 +1,373 @@
+"""MLflow: away, dying, slow, full or refusing, a real server behind a proxy; the study does not feel it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import pytest
+
+from autotune.core.measurement import Estimate, Measurement
+from autotune.errors import EnvironmentProblem
+from autotune.executor.base import AttemptResult
+from autotune.ledger import Ledger
+from autotune.report.plain import QuietView
+from autotune.runner import run_study
+from autotune.sections import read_study
+from autotune.tracking.mlflow import sync
+from tests_proxy import Proxy
+from tests_shared import wait_until
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    # MLflow and what it loads warn about themselves
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+TRIALS = 6
+WORK_S = 0.15  # simulated work of a trial
+HELD_UP_S = 30.0  # never waited for: half of what the slow store makes anybody wait who waits for it
+
+
+class Server:
+    """A real MLflow server with a database of its own, that can be killed and started again."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        argv = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri"]
+        argv += [f"sqlite:///{self.folder}/server.db", "--host", "127.0.0.1", "--port", str(self.port)]
+        argv += ["--workers", "1", "--artifacts-destination", str(self.folder / "artifacts")]
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                argv, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(self._answers, 120)
+
+    def _answers(self):
+        assert self.process.poll() is None, "the server ended"
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def kill(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def runs(self, experiment):
+        """Return the active runs of an experiment by name, each once."""
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(tracking_uri=self.uri)
+        found = client.get_experiment_by_name(experiment)
+        runs = list(client.search_runs([found.experiment_id], max_results=1000))
+        by_name = {(run.data.tags["autotune.study"], run.info.run_name): run for run in runs}
+        assert len(by_name) == len(runs), "two runs of one name"
+        return by_name
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment_restored():
+    """The mirror sets variables for MLflow in this process."""
+    before = dict(os.environ)
+    yield
+    for key in set(os.environ) - set(before):
+        del os.environ[key]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("mlflow"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def proxy(server):
+    proxy = Proxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+class Simulated:
+    """An executor whose trials take :data:`WORK_S` and succeed; it notes when they begin and end."""
+
+    name = "simulated"
+
+    def __init__(self, each=lambda number: None):
+        self.jobs, self.each = [], each
+        self.began = self.ended = 0.0
+
+    def start(self):
+        pass
+
+    def capacity(self, resources):
+        return 1
+
+    def has_room(self, resources):
+        return not self.jobs
+
+    def shortage(self, resources):
+        return ""
+
+    def nodes(self):
+        return ["here"]
+
+    def submit(self, job):
+        self.began = self.began or time.monotonic()
+        self.jobs.append((job, time.time_ns()))
+
+    def wait(self, timeout):
+        if not self.jobs:
+            return []
+        time.sleep(WORK_S)
+        job, started = self.jobs.pop()
+        self.each(job.trial)
+        self.ended = time.monotonic()
+        speed = Estimate(100.0 + job.trial, 1.0, 5, "tokens/s")
+        measured = {"output_throughput": speed, "tpot.p95": Estimate(0.1, unit="s")}
+        found = Measurement(measured, started_ns=started, ended_ns=time.time_ns())
+        return [AttemptResult(job.key, found, "here")]
+
+    def drop(self, key):
+        pass
+
+    def cancel(self):
+        self.jobs.clear()
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def study(tmp_path, toy_study):
+    """Run a study of simulated trials against a store; how long it took, and what the mirror lacks."""
+
+    def run(uri, name="toy", each=lambda number: None):
+        tracking = f"{{mlflow: '{uri}'}}" if uri else "{mlflow: none}"
+        path = toy_study(name=name, tracking=tracking, budget=f"{{trials: {TRIALS}, confirm: 0}}")
+        executor = Simulated(each)
+        began = time.monotonic()
+        summary = run_study(
+            read_study(path), store=tmp_path / "store", view=QuietView(), make_executor=lambda *_: executor
+        )
+        assert summary.state == "completed"
+        assert len(summary.view.trials) == TRIALS
+        return executor.ended - executor.began, time.monotonic() - began, summary.mirror_pending
+
+    return run
+
+
+def complete(tmp_path, uri, name="toy"):
+    return sync(tmp_path / "store" / "ledger.sqlite", name, tracking_uri=uri, experiment=name)
+
+
+def held(record, injected, plain, found, finished):
+    """Record a fault: the trials' time beside that without a store, and the wait at the end."""
+    loop, whole, _ = found
+    assert loop < plain[0] + HELD_UP_S
+    assert whole < plain[1] + HELD_UP_S
+    figure = (
+        f"{TRIALS} trials {loop:.1f} s (without a store {plain[0]:.1f} s), {whole - loop:.1f} s around them"
+    )
+    record(injected, "P6: the study is not delayed; `sync` completes it, once", f"{figure}; {finished}")
+
+
+def answers(status):
+    body = json.dumps({"error_code": "INTERNAL_ERROR", "message": "injected"}).encode()
+    return lambda request: (status, body)
+
+
+def errors_of_artifacts(request):
+    return (507, b"no space left") if b"mlflow-artifacts" in request.split(b"\r\n", 1)[0] else None
+
+
+def slow(request):
+    return 60.0
+
+
+FAULTS = {
+    "away": {},
+    "dying": {"cut_after": 12},
+    "slow, 60 s before each request": {"delay": slow},
+    "slow, 60 s before each answer": {"late": slow},
+    "full: 507 to all": {"answer": answers(507)},
+    "full: 507 to artifacts": {"answer": errors_of_artifacts},
+    "broken: 500 to all": {"answer": answers(500)},
+    "refusing: 401": {"answer": answers(401)},
+    "refusing: 403": {"answer": answers(403)},
+}
+
+
+FAST = ("dying", "full: 507 to artifacts")
+
+
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in FAULTS]
+)
+def test_a_store_in_trouble_does_not_delay_the_study(tmp_path, study, server, proxy, record, fault):
+    plain = study("", "plain")
+    for name, value in FAULTS[fault].items():
+        setattr(proxy, name, value)
+    if fault == "away":
+        proxy.server.shutdown()
+        proxy.server.server_close()
+    found = study(proxy.uri, "toy")
+    assert found[2] > 0, "the fault was felt"
+    with contextlib.ExitStack() as stack:
+        if fault == "away":  # another address of the same store
+            proxy = Proxy(server.port)
+            stack.callback(proxy.close)
+        name = f"{tmp_path.name}-{fault[:4]}"
+        proxy.heal()
+        ledger = tmp_path / "store" / "ledger.sqlite"
+        experiment = {"tracking_uri": proxy.uri, "experiment": name}
+        count = sync(ledger, "toy", **experiment)
+        assert count >= found[2]
+        assert sync(ledger, "toy", **experiment) == 0
+        runs = server.runs(name)
+    assert sorted(name for _, name in runs) == ["toy", *(f"trial-{n:04d}" for n in range(TRIALS))]
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    held(
+        record,
+        f"MLflow {fault}",
+        plain,
+        found,
+        f"{found[2]} of {TRIALS + 1} runs missing, then 0, none twice",
+    )
+
+
+@pytest.mark.slow
+def test_a_store_that_dies_midway_and_comes_back(tmp_path, study, server, record):
+    plain = study("", "plain")
+    found = study(server.uri, "dies", each=lambda number: server.kill() if number == TRIALS // 2 else None)
+    assert found[2] > 0
+    with pytest.raises(EnvironmentProblem, match="MLflow at"):
+        complete(tmp_path, server.uri, "dies")
+    server.start()
+    assert complete(tmp_path, server.uri, "dies") > 0
+    assert complete(tmp_path, server.uri, "dies") == 0
+    runs = server.runs("dies")
+    assert len(runs) == TRIALS + 1
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    figure = f"{found[2]} of {TRIALS + 1} runs missing, then 0, none twice"
+    held(record, "MLflow server killed by SIGKILL midway, later started again", plain, found, figure)
+
+
+@pytest.mark.slow
+def test_a_store_that_is_well(tmp_path, study, server, record):
+    plain = study("", "plain")
+    found = study(server.uri, "well")
+    assert found[2] == 0
+    assert complete(tmp_path, server.uri, "well") == 0
+    runs = server.runs("well")
+    assert len(runs) == TRIALS + 1
+    held(record, "nothing: MLflow is well", plain, found, f"{TRIALS + 1} of {TRIALS + 1} runs there")
+
+
+def test_runs_whose_making_was_answered_too_late_are_not_there_twice(
+    tmp_path, study, server, proxy, record, monkeypatch
+):
+    """The request is carried out, its answer does not come in time, and the mirror tries again."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # the user's own setting is kept
+    made = []
+
+    def late(request):
+        if b"/runs/create" not in request.split(b"\r\n", 1)[0]:
+            return 0.0
+        made.append(request)
+        return 3.0 if len(made) % 2 else 0.0
+
+    proxy.late = late
+    study(proxy.uri, "late")
+    proxy.heal()
+    complete(tmp_path, proxy.uri, "late")
+    assert complete(tmp_path, proxy.uri, "late") == 0
+    runs = server.runs("late")
+    assert len(runs) == TRIALS + 1
+    parent = runs["late", "late"].info.run_id
+    trials = [run for (_, name), run in runs.items() if name != "late"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials} == {parent}
+    figure = f"{len(made)} creations for {TRIALS + 1} runs; {len(runs)} runs, all below one parent"
+    record("MLflow answers every second creation of a run too late", "P6: no run is there twice", figure)
+
+
+@pytest.mark.slow
+def test_several_writers_at_once(tmp_path, study, server, record):
+    """Four studies of one experiment, two writers each."""
+    names = [f"writer{i}" for i in range(4)]
+    for name in names:
+        study("", name)
+    failures, counts = [], []
+
+    def write(name):
+        try:
+            counts.append(
+                sync(tmp_path / "store" / "ledger.sqlite", name, tracking_uri=server.uri, experiment="many")
+            )
+        except Exception as error:  # noqa: BLE001 - of a thread: told below
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in names * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert failures == []
+    assert sum(counts) == len(names) * (TRIALS + 1)
+    runs = server.runs("many")
+    assert len(runs) == len(names) * (TRIALS + 1)
+    for name in names:
+        below = {
+            run.data.tags.get("mlflow.parentRunId") for (of, run_name), run in runs.items() if of == name
+        }
+        assert below == {None, runs[name, name].info.run_id}
+    figure = f"{len(runs)} of {len(names) * (TRIALS + 1)} runs, none twice, none below another's study"
+    record("4 studies of one experiment, 2 writers each, at once", "P6: each run is there once", figure)
+
+
+def test_a_study_killed_by_sigkill_is_closed_as_killed_at_the_next_start(
+    tmp_path, study, toy_study, server, record
+):
+    path = toy_study(name="victim", tracking=f"{{mlflow: '{server.uri}'}}", system="{use: toy, step: '0.3'}")
+    argv = [sys.executable, "-m", "autotune", "run", str(path), "--local", "--store", str(tmp_path / "store")]
+    with subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: _status(server, "victim").count("RUNNING") == 2, 90)
+        finally:
+            process.kill()
+    assert _status(server, "victim") == ["RUNNING", "RUNNING"]  # nobody was left to close them
+    assert study(server.uri, "next")[2] == 0
+    assert _status(server, "victim") == ["KILLED", "KILLED"]
+    assert set(_status(server, "next")) == {"FINISHED"}
+    with Ledger.open(tmp_path / "store" / "ledger.sqlite", read_only=True) as ledger:
+        assert ledger.study("victim").state == "RUNNING"  # resuming it is still what goes on with it
+    injected = "SIGKILL of a study with MLflow there; another study is started"
+    record(injected, "P6: its runs are closed as KILLED", "2 of 2 runs KILLED")
+
+
+def _status(server, experiment):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=server.uri)
+    found = client.get_experiment_by_name(experiment)
+    return [] if found is None else [run.info.status for run in client.search_runs([found.experiment_id])]
