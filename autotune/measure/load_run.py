@@ -105,7 +105,7 @@ class LoadRun:
         Latencies are taken by when requests *end* here: those sent last have not ended, and leaving out the
         slow ones among them would look like a fall. The first request's time is cut in any case.
         """
-        now = self.clock()
+        now = max(r.end_ns for r in self.records) if self.load.ended and self.records else self.clock()
         done = [r for r in self.records if is_answered(r)]
         if len(done) < _WARM_REQUESTS:
             return None

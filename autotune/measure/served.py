@@ -200,7 +200,11 @@ class _Measuring:
                 if since is not None:
                     self.steady, self.start_ns = True, since
                     return
-            if elapsed >= MOST_TIME * workload.time and any(is_answered(r) for r in run.records):
+            if (
+                elapsed >= MOST_TIME * workload.time
+                and not run.load.ended
+                and any(map(is_answered, run.records))
+            ):
                 break
         # What ends a run this early is judged by all that there is.
         self.start_ns = run.start_ns if self.stopped_by else self.site.clock()
