@@ -78,7 +78,7 @@ class GuideLLM:
 def record(row: Mapping[str, Any], number: int, to_monotonic_ns: int) -> RequestRecord:
     """Return the record of one request of a report."""
     info = row["info"]
-    times = {key: round(value * 1e9) + to_monotonic_ns for key, value in info["timings"].items()
+    times = {key: _nanoseconds(value) + to_monotonic_ns for key, value in info["timings"].items()
              if isinstance(value, float) and value > 1e9}  # fmt: skip
     sent = times.get("request_start", times.get("resolve_start", 0))
     due = times.get("targeted_start", sent)
@@ -96,3 +96,9 @@ def record(row: Mapping[str, Any], number: int, to_monotonic_ns: int) -> Request
         error=None if error is None else " ".join(str(error).split())[:300],
         slip_ns=max(0, sent - due),
     )
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Return seconds since 1970 in nanoseconds; their product in one step would lose 100 of them."""
+    whole = int(seconds)
+    return whole * 10**9 + round((seconds - whole) * 1e9)

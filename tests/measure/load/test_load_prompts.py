@@ -1,0 +1,136 @@
+"""Prompts: lengths, uniqueness, what is shared, conversations, files."""
+
+import json
+
+import pytest
+
+from autotune.errors import SpecError
+from autotune.measure.load.generator import OwnGenerator
+from autotune.measure.load.prompts import Orders, read_prompts
+from autotune.measure.load.ruler import Ruler
+from autotune.measure.load.trace import Entry, Trace
+from autotune.measure.workload import Workload
+
+LETTERS = Ruler("tokenizer", 1.0, 0, exact=True)
+
+
+@pytest.fixture
+def ruler(stub):
+    found = OwnGenerator().calibration(stub.endpoint(tokenize="/tokenize")).ruler
+    assert (found.kind, found.exact, found.overhead) == ("tokenizer", True, 1)
+    return found
+
+
+def orders(data, ruler=LETTERS, stream="measured", **more):
+    return Orders(Workload.from_dict(data), stream, ruler, **more)
+
+
+def counted(text):
+    return 1 + sum(-(-len(word) // 5) for word in text.split())  # as the stub does
+
+
+def test_lengths_are_exact_with_the_servers_tokenizer(ruler):
+    found = [orders({"prompt_tokens": {"mean": 90, "spread": 60}}, ruler).at(i) for i in range(300)]
+    assert all(counted(order.joined) == max(2, order.prompt_tokens) for order in found)
+    assert len({order.prompt_tokens for order in found}) > 50
+    drawn = [Workload.from_dict({"prompt_tokens": {"mean": 90, "spread": 60}}).request(i) for i in range(300)]
+    assert [(o.prompt_tokens, o.max_tokens) for o in found] == [
+        (r.prompt_tokens, r.max_tokens) for r in drawn
+    ]
+    assert counted(orders({"prompt_tokens": 30_000}, ruler).at(0).joined) == 30_000
+    assert Ruler.from_dict(json.loads(json.dumps(ruler.to_dict()))) == Ruler(
+        ruler.kind, ruler.characters, ruler.overhead, ruler.exact, list(ruler.counts), list(ruler.fillers)
+    )
+
+
+def test_lengths_are_near_by_what_the_server_counts(stub):
+    found = OwnGenerator().calibration(stub.endpoint()).ruler
+    assert found.kind == "usage"
+    lengths = [counted(orders({"prompt_tokens": 200}, found).at(i).joined) for i in range(100)]
+    assert sum(lengths) / 100 == pytest.approx(200, rel=0.1)
+
+
+def test_a_chats_template_is_taken_into_account(stub):
+    chat = OwnGenerator().calibration(stub.endpoint(chat=True, tokenize="/tokenize")).ruler
+    assert chat.overhead == 5
+    assert counted(orders({"prompt_tokens": 50}, chat).at(0).joined) + 4 == 50
+
+
+def test_a_server_that_tells_nothing_gets_prose_of_a_likely_length(stub):
+    found = OwnGenerator(calibrate_s=1.0).calibration(stub.endpoint(usage="none"))
+    assert found.ruler.kind == "assumed"
+    assert found.problem == ""
+    broken = OwnGenerator(calibrate_s=1.0).calibration(stub.endpoint(mode="http500"))
+    assert broken.problem == "HTTP 500: engine died at the end"
+
+
+def test_prompts_are_unique_from_their_first_words(ruler):
+    for kind in (ruler, LETTERS):
+        texts = [
+            orders({}, kind, stream).at(i).joined for stream in ("measured", "warmup") for i in range(300)
+        ]
+        assert len({text[:28] for text in texts}) >= 595
+    salted = orders({}, ruler, salt="7/1").at(3)
+    plain = orders({}, ruler).at(3)
+    assert (salted.prompt_tokens, salted.max_tokens) == (plain.prompt_tokens, plain.max_tokens)
+    assert salted.joined[:28] != plain.joined[:28]
+
+
+def test_a_share_of_requests_begin_with_one_of_few_prefixes(ruler):
+    data = {"shared_prefix": {"tokens": 64, "share": "75 %", "groups": 3}, "prompt_tokens": 20}
+    texts = [orders(data, ruler, stream).at(i).joined for stream in ("a", "b") for i in range(400)]
+    prefixes = {}
+    for text in texts:
+        prefixes.setdefault(text[:150], []).append(text)
+    shared = [group for group in prefixes.values() if len(group) > 1]
+    assert len(shared) == 3
+    assert sum(map(len, shared)) / len(texts) == pytest.approx(0.75, abs=0.06)
+    assert {counted(text) for group in shared for text in group} == {84}
+    assert len(set(texts)) == len(texts)
+
+
+def test_conversations_repeat_what_was_said(ruler):
+    data = {"turns": {"count": 3, "conversations": 2}, "prompt_tokens": 20, "output_tokens": 7}
+    found = [orders(data, ruler).at(i) for i in range(12)]
+    first = [found[i] for i in (0, 2, 4)]
+    assert [len(order.messages) for order in first] == [1, 3, 5]
+    assert [role for role, _ in first[2].messages] == ["user", "assistant", "user", "assistant", "user"]
+    for before, after in ((first[0], first[1]), (first[1], first[2])):
+        assert after.messages[: len(before.messages)] == before.messages
+        assert after.joined.startswith(before.joined)
+    assert [order.prompt_tokens for order in first] == [20, 47, 74]
+    assert [counted(order.joined) for order in first] == [20, 47, 74]
+    assert found[1].messages[0] != found[0].messages[0]
+    assert found[6].messages[0] not in (found[0].messages[0], found[1].messages[0])
+
+
+def test_blocks_of_a_trace_with_equal_numbers_are_equal_text():
+    entries = (Entry(0, 1100, 5, (1, 2, 3)), Entry(1, 1536, 6, (1, 2, 9)), Entry(2, 700, 7, (8, 2)))
+    made = orders({"trace": "t"}, trace=Trace(entries, "x"))
+    texts = [made.at(i).joined for i in range(3)]
+    assert [len(text) for text in texts] == [1100, 1536, 700]
+    assert texts[0][:1024] == texts[1][:1024]
+    assert texts[0][1024:] != texts[1][1024:1100]
+    assert texts[2][:512] != texts[0][:512]
+    assert [made.at(i).max_tokens for i in (0, 1, 2, 3)] == [5, 6, 7, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("\n", "has no prompts"),
+        ("{", "p.jsonl:1: Expecting"),
+        ("[]", "p.jsonl:1: a line must be a JSON object"),
+        ("{}", "p.jsonl:1: a line needs 'prompt'"),
+        ('{"prompt": ""}', "p.jsonl:1: a line needs 'prompt'"),
+        ('{"prompt": "a"}\n{"messages": [{"role": "user"}]}', "p.jsonl:2: a message needs the texts"),
+        ('{"messages": ["a"]}', "p.jsonl:1: a message needs the texts"),
+        ('{"prompt": "a", "output_tokens": 0}', "p.jsonl:1: output_tokens must be at least 1"),
+    ],
+)
+def test_a_wrong_line_of_prompts_is_named(tmp_path, text, wanted):
+    (tmp_path / "p.jsonl").write_text(text)
+    with pytest.raises(SpecError) as caught:
+        read_prompts(tmp_path / "p.jsonl")
+    assert wanted in caught.value.message
+    assert caught.value.path == ("prompts",)
