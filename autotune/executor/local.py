@@ -114,11 +114,12 @@ class LocalExecutor:
         now = time.time_ns()
         return AttemptResult(key, Measurement(failure=failure, started_ns=now, ended_ns=now), platform.node())
 
-    def drop(self, key: tuple[str, int, int]) -> None:
+    def drop(self, key: tuple[str, int, int]) -> str:
         """End one worker, which stops what it launched; it is killed if it takes too long."""
         job, process = self._running[key]
         process.terminate()
         self._dropped[key] = time.monotonic() + job.deadlines.stop_s + _SLACK_S
+        return platform.node()
 
     def _kill_dropped(self) -> None:
         for key, limit in self._dropped.items():
@@ -130,15 +131,21 @@ class LocalExecutor:
         for _, process in self._running.values():
             process.terminate()
         began = time.monotonic()
-        for job, process in self._running.values():
-            limit = began + job.deadlines.stop_s + _SLACK_S
-            try:
-                process.wait(max(0.0, limit - time.monotonic()))
-            except subprocess.TimeoutExpired:
+        try:
+            for job, process in self._running.values():
+                limit = began + job.deadlines.stop_s + _SLACK_S
+                try:
+                    process.wait(max(0.0, limit - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        except KeyboardInterrupt:  # asked a second time: their supervisors end what they launched, without us
+            for _, process in self._running.values():
                 process.kill()
-                process.wait()
-        self._running.clear()
-        self._dropped.clear()
+            raise
+        finally:
+            self._running.clear()
+            self._dropped.clear()
 
     def close(self) -> None:
         """Cancel what runs. Idempotent."""

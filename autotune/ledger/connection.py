@@ -109,6 +109,8 @@ def _set_up(connection: sqlite3.Connection, path: Path | None, read_only: bool, 
     if application == APPLICATION_ID:
         _check_version(path, version)
     if read_only:
+        if application != APPLICATION_ID:
+            raise LedgerError(f"{path} is empty: no study was started in it yet")
         return version
     # a measurement is acknowledged only when it is on the disk: 3.5 ms per commit
     connection.execute(f"PRAGMA journal_mode = {journal}")
@@ -121,9 +123,15 @@ def _set_up(connection: sqlite3.Connection, path: Path | None, read_only: bool, 
 
 
 def _identity(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Return whose file it is, the version of its schema and its tables, all of one moment."""
+    alone = not connection.in_transaction
+    if alone:  # another process may be making the tables now
+        connection.execute("BEGIN")
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if alone:
+        connection.execute("COMMIT")
     return application, version, tables
 
 

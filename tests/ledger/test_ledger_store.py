@@ -209,6 +209,11 @@ def test_other_files_and_other_schemas_are_refused(tmp_path):
     connection.close()
     with pytest.raises(LedgerError, match="schema 99 of a newer autotune"):
         Ledger.open(newer)
+    empty = tmp_path / "empty.sqlite"
+    empty.touch()
+    with pytest.raises(LedgerError, match="is empty: no study was started"):
+        Ledger.open(empty, read_only=True)
+    make(empty, 1).close()  # whoever was to make its tables died: the next one does
     with pytest.raises(LedgerError, match="no ledger at"):
         Ledger.open(tmp_path / "nowhere.sqlite", create=False)
 

@@ -1,0 +1,198 @@
+"""Signals and lost terminals: the study stops cleanly or goes on, and nothing is left behind."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autotune.core.trial import TrialState
+from autotune.errors import LedgerError
+from autotune.ledger import Ledger
+from tests_shared import wait_until, works_in
+
+pytestmark = pytest.mark.timeout(300)
+
+SLOW_ATTEMPTS = "{use: toy, step: '0.05'}"
+PROMISE = "P1 P3 P5"
+
+
+def ledger_of(tmp_path):
+    return Ledger.open(tmp_path / "autotune-runs" / "ledger.sqlite", read_only=True)
+
+
+def states(tmp_path):
+    if not (tmp_path / "autotune-runs" / "ledger.sqlite").exists():
+        return []
+    try:
+        with ledger_of(tmp_path) as ledger:
+            return [trial.state for trial in ledger.trials("toy")]
+    except LedgerError as error:  # its maker has only just begun
+        if "is empty" not in str(error):
+            raise
+        return []
+
+
+def start(tmp_path, *, terminal=None, **options):
+    """Start a run; with a terminal, as the leader of its session, as a shell's window would have it."""
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    if terminal is None:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    argv = [sys.executable, "-m", "autotune", "run", "toy.yaml", "--local"]
+    return subprocess.Popen(argv, cwd=tmp_path, text=terminal is None, **streams, **options)
+
+
+def measuring(tmp_path):
+    """Wait until the first trial is measured and the second one runs its server."""
+
+    def second_runs():
+        found = states(tmp_path)
+        scratch = tmp_path / "autotune-runs" / "toy" / "trial-0001" / "attempt-1" / "process.json"
+        return len(found) >= 2 and found[0] is TrialState.COMPLETED and scratch.exists()
+
+    wait_until(second_runs, 120)
+
+
+def resumes(tmp_path, autotune_command):
+    """Go on to the end; the trial that was measured must not have changed."""
+    with ledger_of(tmp_path) as ledger:
+        first = ledger.trial("toy", 0)
+    autotune_command("resume", "toy", "--local", "--set", "budget.trials=2", "--set", "budget.confirm=0")
+    with ledger_of(tmp_path) as ledger:
+        assert ledger.trial("toy", 0) == first
+        assert [t.state for t in ledger.trials("toy")] == [TrialState.COMPLETED] * 2
+        assert [a.state for a in ledger.attempts("toy", 1)] == ["LOST", "DONE"]
+
+
+def ended_cleanly(tmp_path):
+    wait_until(lambda: not works_in(tmp_path / "autotune-runs"), 20)
+    with ledger_of(tmp_path) as ledger:
+        assert ledger.study("toy").state == "INTERRUPTED"
+        assert ledger.trial("toy", 1).state is TrialState.WAITING
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("SIGINT", marks=pytest.mark.slow),
+        pytest.param("SIGTERM", marks=pytest.mark.slow),
+        "SIGHUP",
+    ],
+)
+def test_one_signal_stops_the_study_and_a_resume_goes_on(tmp_path, toy_study, autotune_command, record, name):
+    toy_study(system=SLOW_ATTEMPTS)
+    with start(tmp_path) as process:
+        measuring(tmp_path)
+        began = time.monotonic()
+        process.send_signal(signal.Signals[name])
+        process.stdout.read()
+        process.wait(60)
+        seconds = time.monotonic() - began
+    assert process.returncode == 5
+    ended_cleanly(tmp_path)
+    resumes(tmp_path, autotune_command)
+    figure = f"exit code 5 after {seconds:.1f} s, 0 processes left, 1 attempt repeated"
+    record(f"{name} while a trial is measured", PROMISE, figure)
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_does_not_wait_for_a_server_that_will_not_go(
+    tmp_path, toy_study, autotune_command, record
+):
+    path = toy_study(system=SLOW_ATTEMPTS, deadlines="{startup: 60 s, measure: 60 s, stop: 15 s}")
+    text = path.read_text()
+    path.write_text(text.replace("system:", "  mode: {type: categorical, values: [stubborn]}\nsystem:"))
+    with start(tmp_path) as process:
+        scratch = tmp_path / "autotune-runs" / "toy" / "trial-0000" / "attempt-1" / "process.json"
+        wait_until(scratch.exists, 120)
+        time.sleep(1.0)  # until its server ignores TERM
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.0)
+        assert process.poll() is None  # the server has its grace
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        said = process.stdout.read()
+        process.wait(60)
+        seconds = time.monotonic() - began
+    assert process.returncode == 5
+    assert "nothing that was measured is lost" in said
+    assert works_in(tmp_path / "autotune-runs"), "it waited for the whole grace"
+    # what is left of the grace is the supervisor's; then nothing lives
+    wait_until(lambda: not works_in(tmp_path / "autotune-runs"), 60)
+    again = autotune_command("status", "toy")
+    assert "toy" in again.stdout
+    record(
+        "SIGINT twice, the server ignoring SIGTERM for a grace of 15 s",
+        PROMISE,
+        f"exit code 5 {seconds:.1f} s after the second, 0 processes left after the grace",
+    )
+
+
+def test_a_closed_terminal_stops_the_study_and_a_resume_goes_on(
+    tmp_path, toy_study, autotune_command, record
+):
+    toy_study(system=SLOW_ATTEMPTS)
+    master, slave = pty.openpty()
+    process = start(tmp_path, terminal=slave, start_new_session=True, preexec_fn=lambda: _own_terminal(0))
+    os.close(slave)
+    drained = os.dup(master)
+    os.set_blocking(drained, False)
+
+    def read():
+        try:
+            while os.read(drained, 65536):
+                pass
+        except BlockingIOError:
+            return
+
+    deadline = time.monotonic() + 120
+    while len(states(tmp_path)) < 2 or states(tmp_path)[0] is not TrialState.COMPLETED:
+        read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    began = time.monotonic()
+    os.close(master)
+    os.close(drained)  # the window is gone: SIGHUP, and every write fails
+    process.wait(60)
+    seconds = time.monotonic() - began
+    assert process.returncode == 5
+    ended_cleanly(tmp_path)
+    resumes(tmp_path, autotune_command)
+    figure = f"exit code 5 after {seconds:.1f} s, 0 processes left, 1 attempt repeated"
+    record("the terminal closed while a trial is measured", PROMISE, figure)
+
+
+@pytest.mark.slow
+def test_under_nohup_the_study_outlives_its_terminal(tmp_path, toy_study, record):
+    toy_study(budget="{trials: 3, confirm: 0}")
+    process = start(tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    with process:
+        measuring(tmp_path)
+        process.send_signal(signal.SIGHUP)
+        process.stdout.read()
+        process.wait(120)
+    assert process.returncode == 0
+    assert states(tmp_path) == [TrialState.COMPLETED] * 3
+    record("SIGHUP under nohup", "P9", "ignored: the study went on to its end")
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_does_not_end_the_study(tmp_path, toy_study, record):
+    toy_study(budget="{trials: 3, confirm: 0}")
+    with start(tmp_path) as process:
+        assert process.stdout.readline()
+        process.stdout.close()  # as `| head -1` does
+        process.wait(120)
+    assert states(tmp_path) == [TrialState.COMPLETED] * 3
+    assert process.returncode == 0
+    record("standard output's reader gone after one line", "P6", "the study went on to its end")
+
+
+def _own_terminal(number):
+    import fcntl
+    import termios
+
+    fcntl.ioctl(number, termios.TIOCSCTTY, 0)
