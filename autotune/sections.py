@@ -10,6 +10,7 @@ from typing import Any
 from autotune.engine.base import ModelBased
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, did_you_mean
+from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import Workload, served_key
 from autotune.spec.load import Check, load_study_file, study_spec_from_dict
@@ -36,6 +37,8 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     if quality:
         Quality.from_dict(quality).loaded()  # files that are not there are the file's mistake, not a trial's
     workload = Workload.located(spec.workload, folder)
+    if workload:
+        check_files(Workload.from_dict(workload))  # the same of a trace and of prompts
     return replace(spec, system=locate_system(spec.system, folder), workload=workload, quality=quality)
 
 

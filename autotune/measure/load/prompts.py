@@ -16,7 +16,7 @@ from typing import Any
 from autotune.errors import SpecError
 from autotune.measure.load.body import Message
 from autotune.measure.load.ruler import Ruler
-from autotune.measure.load.trace import BLOCK_TOKENS, Entry, Trace, read_lines_of
+from autotune.measure.load.trace import BLOCK_TOKENS, Entry, Trace, read_lines_of, read_trace
 from autotune.measure.workload import Workload
 from autotune.measure.workload.numbers import whole
 
@@ -169,6 +169,18 @@ def read_prompts(path: str | Path) -> tuple[OwnPrompt, ...]:
     if not found:
         raise SpecError(f"{path} has no prompts", path=("prompts",))
     return tuple(found)
+
+
+def check_files(workload: Workload) -> None:
+    """Read the files that a workload names.
+
+    Raises:
+        SpecError: One is not there or wrong.
+    """
+    if workload.trace:
+        read_trace(workload.trace)
+    if workload.prompts:
+        read_prompts(workload.prompts)
 
 
 def _prompt(row: Any) -> OwnPrompt:
