@@ -309,7 +309,7 @@ class Loop:
         now = time.monotonic()
         expired = [key for key, limit in self._limits.items() if now > limit]
         for number, attempt in expired:
-            self.executor.drop((self.study.name, number, attempt))
+            node = self.executor.drop((self.study.name, number, attempt))
             waited = (time.time_ns() - self.running[number, attempt]) / 1e9
             failure = Failure(Cause.WORKER_LOST, f"no result within {waited:.0f} s")
             measurement = Measurement(
@@ -318,7 +318,7 @@ class Loop:
                 started_ns=self.running[number, attempt],
                 ended_ns=time.time_ns(),
             )
-            self._commit([AttemptResult((self.study.name, number, attempt), measurement)])
+            self._commit([AttemptResult((self.study.name, number, attempt), measurement, node)])
 
     def _enter(
         self, number: int, attempt: int, measurement: Measurement, state: TrialState, node: str
@@ -366,3 +366,4 @@ class Loop:
                 self.study.abandon(trial.number)
         self.running.clear()
         self._limits.clear()
+        self._keep_time()

@@ -134,8 +134,11 @@ class Executor(Protocol):
         A lost worker is a result too: ``worker_lost`` with what is known.
         """
 
-    def drop(self, key: tuple[str, int, int]) -> None:
-        """Stop one attempt whose time is up; returns at once. A result that still comes is handed back."""
+    def drop(self, key: tuple[str, int, int]) -> str:
+        """Stop one attempt whose time is up and return its node's name; returns at once.
+
+        A result that still comes is handed back.
+        """
 
     def cancel(self) -> None:
         """Stop every running attempt and its processes; their results are dropped."""

@@ -209,7 +209,7 @@ class RayExecutor:
         if self._watch is not None:
             self._watch.note_ours(held)
 
-    def drop(self, key: tuple[str, int, int]) -> None:
+    def drop(self, key: tuple[str, int, int]) -> str:
         """Kill the worker of one attempt, or forget where it is if its node does not answer."""
         import ray
 
@@ -219,6 +219,8 @@ class RayExecutor:
                 ray.cancel(reference, force=True)
                 self._release(run)
                 run.dropped, run.placed = True, None
+                return run.node
+        return ""
 
     def cancel(self) -> None:
         """Interrupt every attempt, which stops its server; kill the workers that do not end in time."""
