@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autotune.core.redact import find_secret
 from autotune.engine.base import ModelBased
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, did_you_mean
@@ -44,6 +45,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
 
 def _check_together(spec: StudySpec) -> None:
     """Refuse what only shows when sections are seen together."""
+    _check_secrets(spec)
     _check_names(spec)
     _check_load(spec)
     if spec.budget.stop_when == "converged" and not isinstance(build_engine(spec.engine), ModelBased):
@@ -51,6 +53,25 @@ def _check_together(spec: StudySpec) -> None:
             f"engine {spec.engine['use']!r} has no model that could tell when the search has converged",
             path=("budget", "stop_when"),
             hint="use the engine gp, or leave stop_when out",
+        )
+
+
+def _check_secrets(spec: StudySpec) -> None:
+    """Refuse secrets: the file is stored in the ledger and shown, and a command's words are seen by all."""
+    sections = {
+        "system": spec.system,
+        "workload": spec.workload,
+        "quality": spec.quality,
+        "engine": spec.engine,
+        "tracking": spec.tracking.to_dict(),
+    }
+    path = find_secret({key: dict(section) for key, section in sections.items()})
+    if path is not None:
+        raise SpecError(
+            "this is a secret, and a study file is stored and shown",
+            path=path,
+            hint="leave it in a variable of the environment: `--pass-env NAME` gives it to what is launched, "
+            "`key_variable: NAME` sends it with requests, MLFLOW_TRACKING_PASSWORD to MLflow",
         )
 
 

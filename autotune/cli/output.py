@@ -6,15 +6,20 @@ import json
 import sys
 from typing import Any, TextIO
 
+from autotune.core.redact import escaped, redact, visible
+
 
 def echo(text: str, stream: TextIO | None = None) -> None:
     """Write text and a line end; characters that the stream does not know are replaced.
+
+    What a terminal would obey is left out: texts may come from a server's log.
 
     Raises:
         BrokenPipeError: The reader went away.
     """
     out = sys.stdout if stream is None else stream
     encoding = getattr(out, "encoding", None) or "utf-8"
+    text = visible(text)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -25,13 +30,11 @@ def echo(text: str, stream: TextIO | None = None) -> None:
 
 def echo_json(data: Any) -> None:
     """Write one JSON document on one line."""
-    echo(json.dumps(data, allow_nan=False, ensure_ascii=False))
+    echo(escaped(json.dumps(data, allow_nan=False, ensure_ascii=False)))
 
 
 def echo_error(message: str, hint: str = "") -> None:
     """Write ``error: message`` and the hint on a line of its own, secrets masked."""
-    from autotune.core.redact import redact
-
     try:
         echo(redact(f"error: {message}" + (f"\n  {hint}" if hint else "")), sys.stderr)
     except (OSError, ValueError):  # nobody reads errors: the exit code still tells

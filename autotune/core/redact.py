@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 MASK = "[redacted]"
+PASS_ENV = "AUTOTUNE_PASS_ENV"  # noqa: S105 - the name of a variable
+"""Variable that names further variables, apart by commas, whose values servers are given: secrets."""
+
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 _SHORTEST = 8  # shorter values of secret-sounding variables ("1", "true") would mask ordinary text
 
@@ -35,18 +41,121 @@ _PATTERNS = [
 ]
 
 
+# what a name ends in that holds a secret; `max_tokens`, `tokenize` and `key_variable` do not
+_SECRET_ENDING = re.compile(
+    r"(?:^|[^a-z])(?:api[_-]?key|access[_-]?key|private[_-]?key|token|secret|password|passwd|credentials?)$",
+    re.IGNORECASE,
+)
+_BEYOND_DOUBT = [
+    *(pattern for pattern, _ in _PATTERNS[:-1]),
+    re.compile(r"(?i)[?&](?:api[_-]?key|key|token|access_token|secret|password)=[^&\s]{6,}"),
+    re.compile(r"(?i)^--?(?:[a-z-]*-)?(?:api-key|token|secret|password)=[^{\s]{8,}$"),
+]
+
+
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return ``text`` with secrets masked.
 
     Masked are the values of environment variables whose name sounds like a secret, and what has the form of
     a known token, of ``Bearer ...``, of a password inside a URL or of ``token=...``.
     """
-    secrets = [v for k, v in environment.items() if _SECRET_NAME.search(k) and len(v) >= _SHORTEST]
-    for secret in sorted(secrets, key=len, reverse=True):
+    for secret in secrets_of(environment):
         text = text.replace(secret, MASK)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def secrets_of(environment: Mapping[str, str]) -> list[str]:
+    """Return the values of variables that hold secrets, the longest first."""
+    passed = names_passed(environment)
+    found = {v for k, v in environment.items() if (_SECRET_NAME.search(k) or k in passed) and k != PASS_ENV}
+    return sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True)
+
+
+def names_passed(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables that servers are given beyond the allow-list."""
+    return environment.get(PASS_ENV, "").replace(",", " ").split()
+
+
+def redacted(data: Any) -> Any:
+    """Return plain data (mappings, lists, scalars) with all its texts redacted."""
+    if isinstance(data, str):
+        return redact(data)
+    if isinstance(data, Mapping):
+        return {
+            key: MASK
+            if isinstance(value, str) and _SECRET_ENDING.search(str(key)) and _is_literal(value)
+            else redacted(value)
+            for key, value in data.items()
+        }
+    if isinstance(data, list | tuple):
+        return redact_words([redacted(value) for value in data])
+    return data
+
+
+def redact_words(words: list[Any]) -> list[Any]:
+    """Return a command's words with what follows an option such as ``--api-key`` masked."""
+    return [MASK if i and _follows_secret_flag(words[i - 1], word) else word for i, word in enumerate(words)]
+
+
+def redact_file(path: Path) -> bool:
+    """Mask the secrets in a file in place; return whether there were any.
+
+    JSON stays JSON, also line by line. Whoever has the file open to append goes on behind the new end.
+    """
+    text = path.read_bytes().decode("utf-8", errors="surrogateescape")
+    if redact(text) == text:
+        return False
+    if path.suffix in (".json", ".jsonl"):
+        hidden = "".join(_redact_json(line) for line in text.splitlines(keepends=True))
+    else:
+        hidden = redact(text)
+    if hidden == text:  # a number that only looked like one
+        return False
+    path.write_bytes(hidden.encode("utf-8", errors="surrogateescape"))
+    return True
+
+
+def _redact_json(line: str) -> str:
+    try:
+        data = json.loads(line)
+    except ValueError:  # torn, or a document of several lines
+        return redact(line)
+    return json.dumps(redacted(data)) + ("\n" if line.endswith("\n") else "")
+
+
+def find_secret(data: Any, environment: Mapping[str, str] = os.environ) -> tuple[Any, ...] | None:
+    """Return the path to the first text in plain data that is a secret, or ``None``.
+
+    Only what is one beyond doubt: a token of a known form, a password or key inside a URL, the value of a
+    variable whose name sounds like a secret, and what is given to a name or an option that does.
+    """
+    return _find(data, (), secrets_of(environment))
+
+
+def _find(data: Any, path: tuple[Any, ...], secrets: list[str]) -> tuple[Any, ...] | None:
+    items = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        before = data[key - 1] if isinstance(data, list) and key else ""
+        if isinstance(value, str):
+            named = isinstance(key, str) and _SECRET_ENDING.search(key) and _is_literal(value)
+            sure = any(pattern.search(value) for pattern in _BEYOND_DOUBT)
+            if named or sure or _follows_secret_flag(before, value) or any(s in value for s in secrets):
+                return (*path, key)
+        found = _find(value, (*path, key), secrets)
+        if found is not None:
+            return found
+    return None
+
+
+def _follows_secret_flag(before: Any, word: Any) -> bool:
+    flag = isinstance(before, str) and before.startswith("-") and _SECRET_ENDING.search(before)
+    return bool(flag) and isinstance(word, str) and _is_literal(word)
+
+
+def _is_literal(word: str) -> bool:
+    return len(word) >= _SHORTEST and not word.startswith("-") and "{" not in word
 
 
 def visible(text: str) -> str:
@@ -58,3 +167,8 @@ def visible(text: str) -> str:
     """
     text = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
     return _UNSEEN.sub("", text)
+
+
+def escaped(json_text: str) -> str:
+    r"""Return JSON text in which what :func:`visible` takes out is written ``\u009b``: nothing is lost."""
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match.group()):04x}", json_text)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from autotune.core.redact import names_passed
 from autotune.errors import EnvironmentProblem
 from autotune.executor.proc import owner_tag, start_time
 from autotune.executor.supervisor import BEAT, LEASE_S, LIVING, MARK, OWNER
@@ -48,14 +49,16 @@ _NEVER = {"HF_TOKEN", "HF_HUB_TOKEN"}  # a secret is passed by name only
 def server_environment(extra: Mapping[str, str], source: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment of a launched server: an allow-list of ``source`` plus ``extra``.
 
-    Thread counts such as ``OMP_NUM_THREADS`` are not passed: Ray sets them for its tasks, and they are the
-    configuration's to choose.
+    ``AUTOTUNE_PASS_ENV`` names others that are passed, which is how a server gets a key. Thread counts such
+    as ``OMP_NUM_THREADS`` are not passed: Ray sets them for its tasks, and they are the configuration's to
+    choose.
     """
     env = {
         key: value
         for key, value in source.items()
         if (key in _PASSED or key.startswith(_PASSED_PREFIXES)) and key not in _NEVER
     }
+    env |= {key: source[key] for key in names_passed(source) if key in source}
     return {**env, **extra}
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from autotune.core.failpoint import failpoint, tear
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
-from autotune.core.redact import redact
+from autotune.core.redact import redact, redact_file, redact_words, redacted
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.process import SupervisedProcess, server_environment
@@ -52,6 +52,7 @@ from autotune.systems.registry import build_system
 
 LOG_NAME = "server.log"
 PROCESS_NAME = "process.json"
+_TEXTS = (".json", ".jsonl", ".log", ".txt")  # files of an attempt that stay, in which secrets are masked
 _TAIL_LINES = 40  # kept with a failure
 _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks
 _TAIL_BYTES = 256 * 1024
@@ -86,10 +87,13 @@ def run_attempt(job: Job, build: Callable[[Mapping[str, Any]], System] = build_s
     if failure is not None:
         tail = last_lines(failure.log_tail) or log_tail(scratch / LOG_NAME)
         failure = replace(failure, message=redact(failure.message), log_tail=redact(tail))
+    for path in scratch.glob("*.*") if scratch.is_dir() else ():
+        if path.suffix in _TEXTS and path.is_file():
+            redact_file(path)
     measurement = Measurement(
         metrics=metrics if failure is None else {},
         failure=failure,
-        facts=facts,
+        facts=redacted(facts),
         started_ns=started,
         ended_ns=time.time_ns(),
         artifacts=_artifacts(scratch),
@@ -147,7 +151,9 @@ class _Attempt:
 
     def launch(self, command: Command, mark: str) -> SupervisedProcess:
         """Start the configuration's process under the supervisor."""
-        (self.scratch / "command.txt").write_text(shlex.join(command.argv) + "\n", encoding="utf-8")
+        (self.scratch / "command.txt").write_text(
+            shlex.join(redact_words(list(command.argv))) + "\n", encoding="utf-8"
+        )
         self.facts["argv"] = list(command.argv)
         failpoint("worker.launch")
         process = SupervisedProcess(

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from autotune.core.ranking import show_improvement
+from autotune.core.redact import visible
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
 from autotune.report.text import cut, show_config, show_estimate, show_seconds
@@ -74,7 +75,9 @@ class LiveView:
             self._out.line(text)
             return
         try:
-            self._live.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+            self._live.console.print(
+                visible(text), markup=False, emoji=False, highlight=False, soft_wrap=True
+            )
         except (OSError, ValueError):
             self._out.closed = True
 
@@ -119,13 +122,18 @@ def render(view: StudyView, width: int) -> RenderableType:
         drawn = ProgressBar(total=view.total, completed=view.finished, width=size - 1, complete_style="cyan")
         grid.add_row(drawn, bar)
         bar = grid
-    lines: list[RenderableType] = [Text(cut(f"{view.name}: {view.objective}", width), style="bold"), bar]
+    lines: list[RenderableType] = [
+        Text(visible(cut(f"{view.name}: {view.objective}", width)), style="bold"),
+        bar,
+    ]
     lines += [_labelled(label, text, width) for label, text in status_lines(view)]
     recent = [t for t in view.trials if t.attempts or t.state.finished][-_ROWS:]
     table = trial_table(view, recent, width=width) if recent else []
     best = None if view.best is None else f"{view.best.trial.number}*"
     body: list[RenderableType] = [Text("")] if table else []
-    body += [Text(line, style="bold" if best and line.lstrip().startswith(best) else "") for line in table]
+    body += [
+        Text(visible(line), style="bold" if best and line.lstrip().startswith(best) else "") for line in table
+    ]
     return Group(*lines, *body)
 
 
@@ -134,7 +142,7 @@ def _labelled(label: str, text: str, width: int) -> RenderableType:
 
     style = {"failed": "red", "best": "green"}.get(label, "")
     line = Text(f"{label:<8}", style=style or "dim")
-    line.append(cut(text, width - 8), style="")
+    line.append(cut(visible(text), width - 8), style="")
     return line
 
 

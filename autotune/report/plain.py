@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from autotune.core.redact import escaped, visible
 from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Trial, TrialState
 from autotune.report.summary import heading, summary_json, trial_json
@@ -31,6 +32,7 @@ class Output:
         if self.closed:
             return
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        text = visible(text)
         try:
             text.encode(encoding)
         except UnicodeEncodeError:
@@ -175,7 +177,7 @@ class JsonView:
         """Do nothing: every line was written at once."""
 
     def _event(self, event: str, **data: Any) -> None:
-        self._out.line(json.dumps({"event": event, **data}, allow_nan=False, ensure_ascii=False))
+        self._out.line(escaped(json.dumps({"event": event, **data}, allow_nan=False, ensure_ascii=False)))
 
 
 class QuietView:

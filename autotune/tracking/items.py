@@ -12,7 +12,7 @@ from typing import Any
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
-from autotune.core.redact import redact, visible
+from autotune.core.redact import redact, redacted, visible
 from autotune.core.surprise import largest, show_surprise, surprises
 from autotune.core.trial import Trial, TrialState
 from autotune.ledger import StudyRow
@@ -166,7 +166,7 @@ def study_item(
         version: Of this package.
     """
     note = [f"**{objective}**", "", f"{trials} trials finished, {row.state.lower()}."]
-    texts = {"study.json": redact(json.dumps(row.spec, indent=2, sort_keys=True))}
+    texts = {"study.json": json.dumps(redacted(row.spec), indent=2, sort_keys=True)}
     tags = {
         "autotune.study": row.name,
         "autotune.study_uid": row.uid,

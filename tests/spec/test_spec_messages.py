@@ -116,6 +116,7 @@ CHANGES = {
         "confirm: 1, stop_when: converged}\nengine: sobol",
     ),
     "stop_when": ("trials: 5", "trials: 5, stop_when: convergd"),
+    "tracking_password": ("mlflow: none", "mlflow: 'http://ann:hunter22@mlflow:5000'"),
     "tracking_list": ("mlflow: none", "mlflow: [a]"),
     "engine_list": ("engine: {use: gp, seed: 7}", "engine: {use: [gp]}"),
     "budget_text": ("budget: {trials: 5, time: 2 h, parallel: 2, confirm: 1}", "budget: 5"),
