@@ -34,6 +34,7 @@ _COMMANDS = {
     "flags": "autotune.cli.flags:flags",
     "convert": "autotune.cli.convert:convert",
     "sync": "autotune.cli.mirror:sync",
+    "salvage": "autotune.cli.salvage:salvage",
     "ui": "autotune.cli.mirror:ui",
     "doctor": "autotune.cli.doctor:doctor",
     "make-model": "autotune.cli.model:make_model",

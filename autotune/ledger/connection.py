@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autotune.errors import LedgerError
 from autotune.ledger.damage import damaged_rows
+from autotune.ledger.head import head_path, read_head
 from autotune.ledger.place import NETWORK, UNSURE, filesystem_of
 from autotune.ledger.schema import (
     APPLICATION_ID,
@@ -202,3 +203,19 @@ def damaged(path: Path | None, bad: list[str]) -> LedgerError:
         f"the ledger {path} is damaged: {shown}",
         hint="nothing of it is used; restore a copy, or `autotune salvage` writes what is good to another",
     )
+
+
+def lost_commits(connection: sqlite3.Connection, path: Path | None, version: int) -> list[str]:
+    """Return what the witness beside the file knows of commits that the file does not have."""
+    if path is None or version == 1:
+        return []
+    query = "SELECT ledger, revision FROM counter"
+    ledger, _ = connection.execute(query).fetchone() or ("", 0)
+    seen = read_head(path, ledger)  # before the revision: a commit between the two is no loss
+    _, revision = connection.execute(query).fetchone() or ("", 0)
+    if seen <= revision:
+        return []
+    return [
+        f"its last {seen - revision} commits are missing: {head_path(path).name} saw revision {seen}, "
+        f"the file ends at {revision}"
+    ]

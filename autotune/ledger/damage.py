@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -26,8 +27,9 @@ def damaged_rows(connection: sqlite3.Connection, version: int) -> list[str]:
     try:
         return list(dict.fromkeys(_problems(connection, version)))
     finally:
-        if alone and connection.in_transaction:
-            connection.execute("COMMIT")
+        if alone and connection.in_transaction:  # of a broken file even the end of reading can be refused
+            with contextlib.suppress(sqlite3.DatabaseError):
+                connection.execute("ROLLBACK")
 
 
 def _problems(connection: sqlite3.Connection, version: int) -> Iterator[str]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from autotune.core.failpoint import failpoint, tear
-from autotune.ledger.connection import connect, damaged
+from autotune.ledger.connection import connect, damaged, lost_commits
 from autotune.ledger.damage import damaged_rows
-from autotune.ledger.head import Head, head_path, read_head
+from autotune.ledger.head import Head
 from autotune.ledger.schema import COLUMNS, KEYS, added, checksum, intact, named, reported
 
 
@@ -60,24 +60,11 @@ class LedgerFile:
 
     def _verify(self, salvage: bool) -> None:
         with reported(self.path):
-            bad = [*damaged_rows(self._db, self._version), *self._lost_commits()]
+            bad = damaged_rows(self._db, self._version)
+            bad += lost_commits(self._db, self.path, self._version)
         if bad and not salvage:
             raise damaged(self.path, bad)
         self.damaged = tuple(bad)
-
-    def _lost_commits(self) -> list[str]:
-        """Return what the witness knows of commits that the file does not have."""
-        if self.path is None or self._version == 1:
-            return []
-        (ledger,) = self._db.execute("SELECT ledger FROM counter").fetchone() or ("",)
-        seen = read_head(self.path, ledger)  # before the revision: a commit between the two is no loss
-        (revision,) = self._db.execute("SELECT revision FROM counter").fetchone() or (0,)
-        if seen <= revision:
-            return []
-        return [
-            f"its last {seen - revision} commits are missing: {head_path(self.path).name} saw revision "
-            f"{seen}, the file ends at {revision}"
-        ]
 
     def close(self) -> None:
         """Close the file. Idempotent."""
@@ -95,6 +82,20 @@ class LedgerFile:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Make all that the block reads of one moment, whoever writes meanwhile."""
+        with reported(self.path):
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -114,6 +115,12 @@ class LedgerFile:
                 yield
             finally:
                 self._joint = None
+
+    @contextmanager
+    def rows(self) -> Iterator[Callable[[str, dict[str, Any]], None]]:
+        """Give a function that writes whole rows as they are, all in one commit: for :mod:`.salvage`."""
+        with self._transaction():
+            yield self._put
 
     @contextmanager
     def _transaction(self) -> Iterator[int]:

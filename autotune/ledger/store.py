@@ -280,7 +280,7 @@ class Ledger(LedgerFile):
 
     def trials(self, study: str) -> list[Trial]:
         """Return every trial in number order; damaged ones are left out after ``salvage``."""
-        with reported(self.path):
+        with self._snapshot():
             query = "SELECT * FROM attempt WHERE study = ?"
             attempts = {(r["trial"], r["attempt"]): dict(r) for r in self._db.execute(query, (study,))}
             rows = self._db.execute(
