@@ -7,14 +7,12 @@ knows no 24.
 from __future__ import annotations
 
 import fcntl
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autotune.errors import EnvironmentProblem, Interrupted
 from autotune.systems.gguf import write_gguf
+from autotune.systems.made_apart import make_apart
 from autotune.systems.transformers.make_model import DRAFT, TARGET, ModelPaths, Shape, made_model, make_model
 
 TINY = "tiny"
@@ -78,23 +76,8 @@ def ensure_tiny(log: Callable[[str], None]) -> None:
         EnvironmentProblem: It could not be made; says what went wrong.
         Interrupted: The user stopped it.
     """
-    if tiny_files().complete:
-        return
-    argv = [sys.executable, "-u", "-m", "autotune.systems.served.tiny"]
-    lines: list[str] = []
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if line.startswith(("training", "target:", "draft:", "model made")):
-                log(line.rstrip())
-    if process.returncode in (-2, 130):
-        raise Interrupted("stopped while the model was being made", hint="the same command begins it again")
-    if process.returncode:
-        raise EnvironmentProblem(
-            "the small model could not be made:\n  " + "\n  ".join(lines[-10:]),
-            hint="pip install 'autotune-inference[transformers]' trains it, or name a model of your own",
-        )
+    if not tiny_files().complete:
+        make_apart("autotune.systems.served.tiny", log)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ draft model), ``kv_cache_bits`` (16, 4, 2), ``tensor_parallel`` and ``threads``.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -19,8 +18,9 @@ from typing import Any, ClassVar
 from autotune.core.measurement import Cause, Failure
 from autotune.core.trial import Config
 from autotune.core.units import parse_quantity
-from autotune.errors import EnvironmentProblem, Interrupted, SpecError, did_you_mean, refuse_unknown_keys
+from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
+from autotune.systems.made_apart import make_apart
 from autotune.systems.transformers.diagnosis import diagnose
 from autotune.systems.transformers.driver import connect
 from autotune.systems.transformers.make_model import HELD_OUT, ModelPaths, made_model
@@ -227,18 +227,6 @@ def _installed(name: str) -> bool:
 def _make_tiny(log: Callable[[str], None]) -> ModelPaths:
     """Train the small pair in a process of its own, which keeps torch out of this one."""
     paths = made_model()
-    if paths.target.exists():
-        return paths
-    argv = [sys.executable, "-u", "-m", "autotune.systems.transformers.make_model"]
-    lines: list[str] = []
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None  # noqa: S101 - asked for above
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if line.startswith(("training", "target:", "draft:", "model made")):
-                log(line.rstrip())
-    if process.returncode in (-2, 130):
-        raise Interrupted("stopped while the model was being made", hint="the same command begins it again")
-    if process.returncode:
-        raise EnvironmentProblem("the small model could not be made:\n  " + "\n  ".join(lines[-10:]))
+    if not paths.target.exists():
+        make_apart("autotune.systems.transformers.make_model", log)
     return paths
