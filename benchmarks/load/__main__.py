@@ -3,7 +3,8 @@
 The server notes when it read each request and wrote each chunk, on the clock that all processes share, so
 that its own lateness is not taken for a generator's. Errors are differences of quantiles: what the generator
 says minus what the server did. Where this user may, our generator and the server take precedence and the
-tools do not; `setpriv --inh-caps=-sys_nice --bounding-set=-sys_nice` before the command makes all equal. Tools are found through ``AUTOTUNE_GUIDELLM`` and ``AUTOTUNE_AIPERF``.
+tools do not; `setpriv --inh-caps=-sys_nice --bounding-set=-sys_nice` before the command makes all equal.
+Tools are found through ``AUTOTUNE_GUIDELLM`` and ``AUTOTUNE_AIPERF``.
 """
 
 from __future__ import annotations
