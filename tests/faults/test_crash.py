@@ -104,7 +104,8 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("place", [slow(place) for place in PLACES[:-1]] + [PLACES[-1]])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
 def test_killed_at_a_step_with_a_model(fork, tmp_path, undisturbed, record, place):
     expected, _ = undisturbed("gp")
     study = Study(fork, tmp_path / "s", "gp")

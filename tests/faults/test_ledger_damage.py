@@ -270,6 +270,7 @@ def test_an_old_row_put_back_with_its_checksum_is_noticed(case, tmp_path):
         Ledger.open(path)
 
 
+@pytest.mark.slow
 def test_salvage_from_the_command_line_and_the_study_goes_on(tmp_path, toy_study, autotune_command, record):
     toy_study(budget="{trials: 3, confirm: 0}")
     autotune_command("run", "toy.yaml", "--local")
