@@ -151,8 +151,8 @@ def test_a_read_only_place_can_be_read_and_is_not_written(mounted, record):
 
 MOUNTS = """\
 21 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-30 21 0:26 / /home rw,relatime shared:1 - nfs4 server:/home rw,vers=4.2
-31 30 0:27 / /home/a\\040b/local rw - xfs /dev/vdb rw
+30 21 0:26 / /data rw,relatime shared:1 - nfs4 server:/data rw,vers=4.2
+31 30 0:27 / /data/a\\040b/local rw - xfs /dev/vdb rw
 32 21 0:28 / /mnt/share rw - cifs //server/share rw
 33 21 0:29 / /mnt/share rw - ext4 /dev/vdc rw
 34 21 0:30 / /scratch rw - lustre 10.0.0.1@tcp:/scratch rw,flock
@@ -165,9 +165,9 @@ a line of another form
     ("path", "kind"),
     [
         ("/var/l.sqlite", "ext4"),
-        ("/home/me/runs/l.sqlite", "nfs4"),
-        ("/home/a b/local/l.sqlite", "xfs"),
-        ("/homes/l.sqlite", "ext4"),
+        ("/data/me/runs/l.sqlite", "nfs4"),
+        ("/data/a b/local/l.sqlite", "xfs"),
+        ("/data2/l.sqlite", "ext4"),
         ("/mnt/share/l.sqlite", "ext4"),
         ("/scratch/l.sqlite", "lustre"),
         ("/host/l.sqlite", "9p"),
