@@ -24,19 +24,8 @@ _START_S = 30.0  # a supervisor is up in 0.1 s; a machine too busy for this cann
 _SLACK_S = 5.0  # beyond the grace, for KILL and the look at /proc
 _BEATS = 15  # in the time of a lease: it is lost only when that many in a row are missing
 
-_must_live: dict[int, int] = {}  # processes by pid and start without which this one has nothing to work for
-
-
-def depend_on_parent() -> None:
-    """Renew leases from now on only while the process that started this one lives.
-
-    A worker of a cluster serves its node's manager. Should that be killed, what the worker has launched ends
-    with its lease, even where the worker itself hangs.
-    """
-    started = start_time(os.getppid())
-    if started is not None:
-        _must_live[os.getppid()] = started
-
+_PARENT_THREAD = "parent"
+_PARENT_S = 1.0  # between two looks at whether the parent lives
 
 _PASSED = {
     "HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONPATH", "SHELL", "SSL_CERT_DIR",
@@ -44,6 +33,25 @@ _PASSED = {
 }  # fmt: skip
 _PASSED_PREFIXES = ("CUDA_", "HF_", "HIP_", "LC_", "NCCL_", "NVIDIA_", "ROCR_", "TRANSFORMERS_", "XDG_")
 _NEVER = {"HF_TOKEN", "HF_HUB_TOKEN"}  # a secret is passed by name only
+
+
+def depend_on_parent() -> None:
+    """End this process soon after the one that started it; what it launched ends with it.
+
+    For a worker whose parent is its node's manager. Ray's workers ask whether their parent is process 1 now,
+    and so outlive it where orphans are given to another process, as they are in many containers.
+    """
+    if any(thread.name == _PARENT_THREAD for thread in threading.enumerate()):
+        return  # the worker has run an attempt before
+    parent = os.getppid()
+    started = start_time(parent)
+
+    def watch() -> None:
+        while start_time(parent) == started:
+            time.sleep(_PARENT_S)
+        os._exit(1)  # nothing waits for its results; the pipe that closes ends the server
+
+    threading.Thread(target=watch, name=_PARENT_THREAD, daemon=True).start()
 
 
 def server_environment(extra: Mapping[str, str], source: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -90,7 +98,7 @@ class SupervisedProcess:
         lease_s: float = LEASE_S,
     ) -> None:
         self.grace_s = grace_s
-        self.lease_lost = False
+        self._ended_by = "killed"
         self._lease_s = lease_s
         self._mark = mark
         self._released = False
@@ -140,10 +148,9 @@ class SupervisedProcess:
             os.close(status)
 
     def _renew(self) -> None:
-        """Keep the lease, from a thread, while there is somebody to work for."""
+        """Keep the lease, from a thread."""
         while not self._closed.wait(self._lease_s / _BEATS):
-            if all(start_time(pid) == started for pid, started in list(_must_live.items())):
-                self._write(BEAT)
+            self._write(BEAT)
 
     def _write(self, message: bytes) -> None:
         with self._lock, contextlib.suppress(BrokenPipeError, BlockingIOError):
@@ -161,8 +168,7 @@ class SupervisedProcess:
             continue
         if self.exit_code is None and self._ended:
             if not self._closed.is_set():
-                reason = f"this process was silent for {self._lease_s:g} s" if self.lease_lost else "killed"
-                raise EnvironmentProblem(f"the process supervisor ended before the server: {reason}")
+                raise EnvironmentProblem(f"the process supervisor ended before the server: {self._ended_by}")
             self.exit_code = -signal.SIGKILL  # by our own stop
         return self.exit_code
 
@@ -206,7 +212,8 @@ class SupervisedProcess:
         message: dict[str, object] = json.loads(line)
         if "exit" in message:
             self.exit_code = int(str(message["exit"]))
-        self.lease_lost = self.lease_lost or "lease" in message
+        if "lease" in message:
+            self._ended_by = f"this process was silent for {self._lease_s:g} s"
         self._ended = self._ended or "done" in message
         return message
 

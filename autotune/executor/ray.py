@@ -16,6 +16,7 @@ from autotune.core.placement import Rules
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.health import NodeHealth
 from autotune.executor.placement import Need, Node, Placed, admits, capacity, place, shortage
+from autotune.executor.process import depend_on_parent
 from autotune.executor.ray_cluster import ClusterWatch, connect
 from autotune.executor.worker import run_attempt
 
@@ -259,6 +260,7 @@ class RayExecutor:
 
 
 def _attempt(job: dict[str, Any]) -> dict[str, Any]:
+    depend_on_parent()  # the raylet: what a worker launched ends with it, even where the worker hangs
     return run_attempt(Job.from_dict(job)).to_dict()
 
 

@@ -123,7 +123,7 @@ class Simulated:
     def capacity(self, resources):
         return 1
 
-    def has_room(self, resources):
+    def has_room(self, resources, beside=()):
         return not self.jobs
 
     def shortage(self, resources):
