@@ -6,7 +6,7 @@ STUDY ?= examples/quickstart.yaml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test slow test-faults test-engines bench lint clean
+.PHONY: run test slow test-faults test-engines audit bench lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
@@ -27,6 +27,9 @@ test-faults: $(STAMP)  ## break everything on purpose and write docs/reliability
 test-engines: $(STAMP)  ## install serving engines (cached; AUTOTUNE_ENGINES names the folder) and drive them
 	$(BIN)/python tests/engines/install.py $(ENGINES)
 	$(BIN)/python -m pytest -m engines tests/engines $(if $(ENGINES),-k "$(ENGINES) or port or model_that")
+
+audit: $(STAMP)  ## dependencies: pins, hashes of their files, known vulnerabilities where pip-audit can ask
+	$(BIN)/python .ci/audit.py
 
 bench: $(STAMP)  ## our engines beside the peers, and how their speed grows: minutes
 	$(BIN)/python -m benchmarks.compare --methods gp,optuna:tpe,coordinate_descent,sobol,random \
