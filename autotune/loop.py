@@ -29,6 +29,9 @@ from autotune.systems.base import System
 from autotune.tracking.base import Mirror
 from autotune.watch import next_watch
 
+TOGETHER_S = 0.03
+"""Longest time in which trials are asked for before the first of them starts: a commit costs milliseconds."""
+
 POLL_S = 0.25
 """Longest time between two looks at signals, deadlines and the screen."""
 
@@ -63,6 +66,7 @@ class Loop:
         self.spent_before_s = float(notes.get("spent_s", 0.0))
         self.began = self._idle_since = time.monotonic()
         self._limits: dict[tuple[int, int], float] = {}
+        self._starting: list[tuple[Trial, int, Path, dict[str, float]]] = []  # not submitted yet
         self._usual = resources_of(self.spec, self.system, self.study.space.default_config)
         for trial in self.study.trials:
             if trial.state is TrialState.RUNNING:  # in flight when an earlier run was killed
@@ -143,16 +147,21 @@ class Loop:
     def _fill(self) -> None:
         """Start trials while there is room, budget and time; each is committed before it is submitted."""
         while not self.stop.is_set() and not self.out_of_time:
+            began = time.monotonic()
             with self.study.ledger.together():
-                trial = self._next()
-                if trial is None:
-                    return
-                scratch = self.store / self.study.name / f"trial-{trial.number:04d}"
-                scratch /= f"attempt-{trial.attempts + 1}"
-                attempt = self.study.start_attempt(
-                    trial.number, executor=self.executor.name, scratch=str(scratch)
-                )
-            self._submit(trial, attempt, scratch)
+                while time.monotonic() - began < TOGETHER_S and (trial := self._next()) is not None:
+                    scratch = self.store / self.study.name / f"trial-{trial.number:04d}"
+                    scratch /= f"attempt-{trial.attempts + 1}"
+                    attempt = self.study.start_attempt(
+                        trial.number, executor=self.executor.name, scratch=str(scratch)
+                    )
+                    self._starting.append((trial, attempt, scratch, self._resources(trial)))
+            starting, self._starting = self._starting, []
+            for trial, attempt, scratch, resources in starting:
+                self._submit(trial, attempt, scratch, resources)
+            if not starting:
+                return
+            self.screen.update(self.view())
 
     def _next(self) -> Trial | None:
         """Return a trial that can start now, asking for one when a place is free; ``None`` without any.
@@ -190,20 +199,28 @@ class Loop:
     def _may_start(self, trial: Trial) -> bool:
         """Return whether a trial may start now; one whose pause is over included."""
         parallel = self.spec.budget.parallel
-        if parallel != "auto" and len(self.running) >= int(parallel):
+        if parallel != "auto" and self._busy >= int(parallel):
             return False
         if awaits_default(self.spec, trial.config, self.study.trials):
             return False
-        return self.executor.has_room(self._resources(trial))
+        return self._has_room(self._resources(trial))
+
+    @property
+    def _busy(self) -> int:
+        """Number of attempts that run or are about to."""
+        return len(self.running) + len(self._starting)
+
+    def _has_room(self, resources: dict[str, float]) -> bool:
+        return self.executor.has_room(resources, [wanted for *_, wanted in self._starting])
 
     def _place_is_free(self, waiting: int) -> bool:
         """Return whether another trial is worth asking for: the default's resources say what is usual."""
         room = self.executor.capacity(self._usual)
         parallel = self.spec.budget.parallel
         places = max(room, 1) if parallel == "auto" else min(max(room, 1), int(parallel))
-        if len(self.running) + waiting >= places:
+        if self._busy + waiting >= places:
             return False
-        return not self.running or self.executor.has_room(self._usual)
+        return not self._busy or self._has_room(self._usual)
 
     def _ask(self) -> Trial | None:
         """Return the next trial of the search, a look at the default or a confirmation."""
@@ -242,18 +259,16 @@ class Loop:
         failure = Measurement(failure=Failure(Cause.REJECTED_FLAGS, shortage), started_ns=now, ended_ns=now)
         self._enter(trial.number, attempt, failure, TrialState.INFEASIBLE, "")
 
-    def _submit(self, trial: Trial, attempt: int, scratch: Path) -> None:
+    def _submit(self, trial: Trial, attempt: int, scratch: Path, resources: dict[str, float]) -> None:
         failpoint("runner.submit")
         job = make_job(
-            self.spec, self.study.name, trial.config, self._resources(trial), scratch, trial=trial.number,
+            self.spec, self.study.name, trial.config, resources, scratch, trial=trial.number,
             attempt=attempt, history=self.study.trials, objective=self.study.anchored,
         )  # fmt: skip
         job = replace(job, avoid=self.retries.avoid(trial.number))
         self.running[trial.number, attempt] = time.time_ns()
         self._limits[trial.number, attempt] = time.monotonic() + job.limit_s
         self.executor.submit(job)
-        failpoint("runner.submitted")
-        self.screen.update(self.view())
 
     # -- results ---------------------------------------------------------------------------------------
 

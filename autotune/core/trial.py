@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -72,6 +73,11 @@ class Suggestion:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "predicted", MappingProxyType(dict(self.predicted)))
+
+    @cached_property
+    def key(self) -> str:
+        """Canonical text of the configuration, written once: every ask looks at it."""
+        return config_key(self.config)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""

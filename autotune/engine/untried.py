@@ -16,7 +16,7 @@ _BIG_DRAW = 4096  # random rows of a space too large to enumerate; far more than
 
 def tried_keys(history: Sequence[Trial], pending: Sequence[Config]) -> set[str]:
     """Return the keys of every configuration that was tried or is pending."""
-    return {config_key(t.config) for t in history} | {config_key(config) for config in pending}
+    return {t.suggestion.key for t in history} | {config_key(config) for config in pending}
 
 
 def untried_rows(table: Table, tried: set[str]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -113,8 +113,8 @@ class Executor(Protocol):
     def capacity(self, resources: Mapping[str, float]) -> int:
         """Return how many such attempts could run at once now if nothing else ran."""
 
-    def has_room(self, resources: Mapping[str, float]) -> bool:
-        """Return whether one more such attempt may start now."""
+    def has_room(self, resources: Mapping[str, float], beside: Sequence[Mapping[str, float]] = ()) -> bool:
+        """Return whether one more such attempt may start now, beside others that are about to."""
 
     def shortage(self, resources: Mapping[str, float]) -> str:
         """Return why such an attempt can never be placed, with the numbers; empty if it can.

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from autotune.core.measurement import Cause, Failure, Measurement
@@ -43,9 +43,9 @@ class LocalExecutor:
         """Return the number of attempts at once, 0 for what this machine does not have."""
         return 0 if self.shortage(resources) else self.parallel
 
-    def has_room(self, resources: Mapping[str, float]) -> bool:
-        """Return whether fewer attempts run than may run at once."""
-        return len(self._running) - len(self._dropped) < self.capacity(resources)
+    def has_room(self, resources: Mapping[str, float], beside: Sequence[Mapping[str, float]] = ()) -> bool:
+        """Return whether fewer attempts run, or are about to, than may run at once."""
+        return len(self._running) - len(self._dropped) + len(beside) < self.capacity(resources)
 
     def shortage(self, resources: Mapping[str, float]) -> str:
         """Return what this machine lacks; its processors are shared by as many threads as there are."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -87,19 +87,29 @@ class RayExecutor:
         """Return how many such attempts the nodes that are trusted now can hold."""
         return capacity(Need.of(resources, self.rules), self._trusted(), self.rules)
 
-    def has_room(self, resources: Mapping[str, float]) -> bool:
-        """Return whether a node has room for one more such attempt now."""
-        return self._place(resources) is not None
+    def has_room(self, resources: Mapping[str, float], beside: Sequence[Mapping[str, float]] = ()) -> bool:
+        """Return whether a node has room for one more such attempt now, beside others about to start."""
+        return self._place(resources, beside=beside) is not None
 
     def shortage(self, resources: Mapping[str, float]) -> str:
         """Return why no node that was ever seen can hold such an attempt; empty if one can."""
         assert self._watch is not None, "start() comes first"  # noqa: S101
         return shortage(Need.of(resources, self.rules), self._watch.seen(), self.rules)
 
-    def _place(self, resources: Mapping[str, float], avoid: list[str] | None = None) -> Placed | None:
+    def _place(
+        self,
+        resources: Mapping[str, float],
+        avoid: Sequence[str] = (),
+        beside: Sequence[Mapping[str, float]] = (),
+    ) -> Placed | None:
         ours = [run.placed for run in self._running.values() if run.placed is not None]
-        need = Need.of(resources, self.rules)
-        return place(need, self._trusted(), ours, self.rules, avoid or ())
+        trusted = self._trusted()
+        for other in beside:
+            placed = place(Need.of(other, self.rules), trusted, ours, self.rules)
+            if placed is None:
+                return None
+            ours.append(placed)
+        return place(Need.of(resources, self.rules), trusted, ours, self.rules, avoid)
 
     # -- attempts --------------------------------------------------------------------------------------
 

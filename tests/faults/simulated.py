@@ -1,4 +1,4 @@
-"""A loop without machines: a clock of its own, an executor whose messages a plan loses, delays and doubles."""
+"""A loop without machines: a clock of its own, messages that a plan loses, delays and doubles."""
 
 import heapq
 import itertools
@@ -84,8 +84,8 @@ class Messages:
     def capacity(self, resources):
         return self.places
 
-    def has_room(self, resources):
-        return len(self.running) < self.places
+    def has_room(self, resources, beside=()):
+        return len(self.running) + len(beside) < self.places
 
     def shortage(self, resources):
         return ""
