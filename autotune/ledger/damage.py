@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from autotune.ledger.schema import CONTENT, KEYS, added, intact, named, tables_of
+from autotune.ledger.schema import CONTENT, KEYS, UNREADABLE, added, intact, named, tables_of
 
 Row = dict[str, Any]
 _SHOWN = 20  # problems that SQLite lists itself; one already condemns the file
@@ -28,7 +28,7 @@ def damaged_rows(connection: sqlite3.Connection, version: int) -> list[str]:
         return list(dict.fromkeys(_problems(connection, version)))
     finally:
         if alone and connection.in_transaction:  # of a broken file even the end of reading can be refused
-            with contextlib.suppress(sqlite3.DatabaseError):
+            with contextlib.suppress(*UNREADABLE):
                 connection.execute("ROLLBACK")
 
 
@@ -58,7 +58,7 @@ def _altered_tables(connection: sqlite3.Connection, version: int) -> Iterator[st
     """Name tables that are not as they were made: a changed type would change what is written later."""
     try:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    except sqlite3.DatabaseError as error:
+    except UNREADABLE as error:
         yield f"the list of tables: {error}"
         return
     there = {row[0]: row[1] for row in rows}
@@ -73,7 +73,7 @@ def _structure(connection: sqlite3.Connection) -> Iterator[str]:
     for check in (f"quick_check({_SHOWN})", "integrity_check(study)"):
         try:
             said = [str(line) for (line,) in connection.execute(f"PRAGMA {check}")]
-        except sqlite3.DatabaseError as error:
+        except UNREADABLE as error:
             said = [str(error)]
         yield from (line.strip().replace("\n", " ") for line in said if line != "ok")
 
@@ -92,7 +92,7 @@ def read_table(connection: sqlite3.Connection, table: str) -> tuple[list[Row], l
             for found in connection.execute(f"SELECT * FROM {table} ORDER BY {order}"):  # noqa: S608 - our names
                 row = dict(found)
                 rows[tuple(row.get(key) for key in keys)] = row
-        except sqlite3.DatabaseError as error:
+        except UNREADABLE as error:
             problems.append(f"{table}: {error}")
             continue
         if not problems:
@@ -114,7 +114,7 @@ def _probe(connection: sqlite3.Connection, table: str, rows: dict[tuple[Any, ...
             try:
                 query = f"SELECT * FROM {table} WHERE study = ? AND {column} = ?"  # noqa: S608 - our names
                 found = connection.execute(query, (study, number)).fetchall()
-            except sqlite3.DatabaseError:  # this one lies on the broken page
+            except UNREADABLE:  # this one lies on the broken page
                 continue
             for each in found:
                 row = dict(each)

@@ -122,7 +122,7 @@ def _rows(copy: Path, source: Path) -> tuple[Rows, list[str]]:
         for table in CONTENT:
             rows[table] = [row for row in read_table(connection, table)[0] if intact(table, row)]
         problems += lost_commits(connection, source, version)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         problems.append(str(error))
     finally:
         connection.close()

@@ -67,6 +67,9 @@ KEYS: dict[str, tuple[str, ...]] = {
 CONTENT = ("study", "trial", "attempt", "mirrored")
 """Tables whose rows the counter counts: all but itself."""
 
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What SQLite raises on a broken page; the second one where its message quotes what is no text any more."""
+
 _MODULUS = 1 << 128  # of the sum of checksums, which are 128 bits long
 
 
@@ -114,8 +117,8 @@ def reported(path: Path | None) -> Iterator[None]:
     """Turn SQLite's errors into a :class:`LedgerError` that names the file and what to do."""
     try:
         yield
-    except sqlite3.Error as error:
-        text = str(error)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        text = str(error) if isinstance(error, sqlite3.Error) else "malformed: its list of tables is no text"
         hint = ""
         if "disk is full" in text or "disk I/O" in text:
             hint = "free some space and run the same command again: nothing committed is lost"
