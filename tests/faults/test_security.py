@@ -330,7 +330,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         lines.append(json.dumps({"choices": [{"index": 0, "text": "", "finish_reason": "length"}], "usage": usage}))
         body = "".join(f"data: {line}\\n\\n" for line in [*lines, "[DONE]"]).encode()
         if not asked.get("stream"):
-            choice = {"index": 0, "text": " a" * count, "finish_reason": "length"}
+            choice = {"index": 0, "text": str(asked.get("prompt")), "finish_reason": "length"}
             body = json.dumps({"choices": [choice], "usage": usage}).encode()
         self.answer("text/event-stream" if asked.get("stream") else "application/json", body)
 
@@ -360,11 +360,16 @@ def planted_in(data, secrets):
 @pytest.mark.slow
 def test_planted_secrets_appear_nowhere(tmp_path, autotune_command, record):
     (tmp_path / "leaky.py").write_text(LEAKY)
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("Say again: sk-plantedInAPrompt0123456789\nand token=planted-in-a-prompt too\n")
+    score = "import json, sys; print(len([json.loads(line) for line in sys.stdin]))"
+    (tmp_path / "score.py").write_text(score)
     (tmp_path / "study.yaml").write_text(
         "name: leaky\nparameters: {top_k: {type: ordinal, values: [1, 2]}}\n"
         "objective: {maximize: output_throughput}\n"
         f"system: {{use: openai_server, command: ['{sys.executable}', {tmp_path}/leaky.py, '{{port}}'], "
         "request: [top_k], key_variable: TOY_API_KEY}\n"
+        f"quality: {{prompts: ./prompts.txt, scorer: ['{sys.executable}', ./score.py]}}\n"
         "workload: {prompt_tokens: 4, output_tokens: 4, time: 2 s, warmup: 1, precision: 50 %}\n"
         "budget: {trials: 1, confirm: 0}\nengine: sobol\n"
         "tracking: {mlflow: 'sqlite:///mlflow.db'}\ndeadlines: {startup: 20 s, measure: 20 s, stop: 1 s}\n"
@@ -387,8 +392,13 @@ def test_planted_secrets_appear_nowhere(tmp_path, autotune_command, record):
     assert "'GIVEN_TO_SERVER': '[redacted]'" in log
     assert "AWS_SECRET_ACCESS_KEY" not in log, "never passed"
     everywhere = {**SECRETS, "URL": "planted-in-url", "query": "planted-in-query"}
+    everywhere |= {"prompt": "sk-plantedInAPrompt0123456789", "another": "planted-in-a-prompt"}
     leaks = {}
-    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "leaky.py"]
+    files = [
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file() and path not in (tmp_path / "leaky.py", prompts)
+    ]
     for path in files:
         if found := planted_in(path.read_bytes(), everywhere):
             leaks[str(path.relative_to(tmp_path))] = found
@@ -400,10 +410,20 @@ def test_planted_secrets_appear_nowhere(tmp_path, autotune_command, record):
     assert leaks == {}
     assert any(b"leaky.py" in line for line in onlooker.seen)
     names = {path.name for path in files}
-    assert {"ledger.sqlite", "mlflow.db", "server.log", "job.json", "requests.jsonl"} <= names
+    assert {
+        "ledger.sqlite",
+        "mlflow.db",
+        "server.log",
+        "job.json",
+        "requests.jsonl",
+        "answers.jsonl",
+    } <= names
+    with Ledger.open(tmp_path / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
+        facts = ledger.trial("leaky", 0).measurement.facts
+    assert MASK in json.dumps(facts["quality"]["answers"])
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         assert database.execute("SELECT count(*) FROM runs").fetchone() == (2,)
-    record(f"{len(everywhere)} secrets in environment, header, URL and a server's log",
+    record(f"{len(everywhere)} secrets in environment, header, URL, prompts, answers and a server's log",
            "P11: in no ledger, log, MLflow store, JSON or process list",
            f"0 found in {len(files)} files, {len(shown)} outputs, {len(onlooker.seen)} command lines")  # fmt: skip
 
