@@ -207,7 +207,7 @@ class Session:
                     failpoint("mirror.marked")
                     written += 1
                 in_a_row = 0
-            except Exception as error:
+            except Exception as error:  # whatever the library raises: told apart below, or raised again
                 failures.append(error)
                 in_a_row += 1
                 if in_a_row == _FAILURES or not _is_answer(error):
