@@ -88,6 +88,7 @@ def test_worker_broken_at_a_step_is_tried_again(tmp_path, toy_study, record, ste
     record(f"worker: `{mode}` at `{step}`", "P2 P5 P9", f"{again}; nothing left after {left:.1f} s")
 
 
+@pytest.mark.filterwarnings("default")  # of the libraries of MLflow
 @pytest.mark.parametrize("mode", ["kill", "raise", "hang"])
 @pytest.mark.parametrize("step", MIRROR)
 def test_driver_broken_while_it_mirrors(tmp_path, toy_study, autotune_command, record, step, mode):
