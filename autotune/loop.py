@@ -66,6 +66,7 @@ class Loop:
         self.spent_before_s = float(notes.get("spent_s", 0.0))
         self.began = self._idle_since = time.monotonic()
         self._limits: dict[tuple[int, int], float] = {}
+        self._first_open = self._counted = self._planned = 0
         self._starting: list[tuple[Trial, int, Path, dict[str, float]]] = []  # not submitted yet
         self._usual = resources_of(self.spec, self.system, self.study.space.default_config)
         for trial in self.study.trials:
@@ -142,7 +143,10 @@ class Loop:
     # -- starting --------------------------------------------------------------------------------------
 
     def _waiting(self) -> list[Trial]:
-        return [trial for trial in self.study.trials if trial.state is TrialState.WAITING]
+        trials = self.study.trials
+        while self._first_open < len(trials) and trials[self._first_open].state.finished:
+            self._first_open += 1  # what is finished stays so: a long study is not read again every turn
+        return [trial for trial in trials[self._first_open :] if trial.state is TrialState.WAITING]
 
     def _fill(self) -> None:
         """Start trials while there is room, budget and time; each is committed before it is submitted."""
@@ -229,8 +233,9 @@ class Loop:
         if again is not None and not self.stopping.reason:
             return self.study.suggest(again)
         extra = (Reason.CONFIRM, Reason.WATCH)
-        planned = sum(trial.suggestion.reason not in extra for trial in trials)
-        if planned < budget.trials and not self.exhausted and not self._converged():
+        self._planned += sum(trial.suggestion.reason not in extra for trial in trials[self._counted :])
+        self._counted = len(trials)
+        if self._planned < budget.trials and not self.exhausted and not self._converged():
             asked = self.study.ask(1)
             if asked:
                 return asked[0]

@@ -44,6 +44,7 @@ def connect(address: str | None) -> bool:
         return False
     if address:
         _check_reachable(address)
+        _check_token(address)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     settings |= {"address": address} if address else {"address": "local", "include_dashboard": False}
     for attempt in range(1, _START_TRIES + 1):
@@ -52,12 +53,6 @@ def connect(address: str | None) -> bool:
         except Exception as error:  # noqa: BLE001 - Ray raises many kinds here; each ends in one message below
             ray.shutdown()
             text = f"{type(error).__name__}: {error}"
-            if "auth" in text.lower() and "token" in text.lower():
-                raise EnvironmentProblem(
-                    f"the Ray cluster at {address} refuses this process: {text.splitlines()[0]}",
-                    hint="share its token (RAY_AUTH_TOKEN or ~/.ray/auth_token), or run both sides with "
-                    "RAY_AUTH_MODE=disabled",
-                ) from None
             if attempt == _START_TRIES:
                 where = f"connect to the Ray cluster at {address}" if address else "start a local Ray cluster"
                 raise EnvironmentProblem(
@@ -82,6 +77,29 @@ def _check_reachable(address: str) -> None:
             f"no Ray cluster answers at {address}: {error}",
             hint="start it, correct RAY_ADDRESS, or unset it to run on a cluster of this machine's own",
         ) from None
+
+
+def _check_token(address: str) -> None:
+    """Raise if the cluster asks for another token than this process has.
+
+    Ray's own connecting hides the refusal behind three timeouts of half a minute.
+    """
+    if "://" in address or ":" not in address:  # Ray's client, or "auto": they find out by themselves
+        return
+    from ray._raylet import GcsClient  # type: ignore[attr-defined] # its stub leaves it out
+    from ray.exceptions import AuthenticationError
+
+    try:
+        GcsClient(address=address)
+    except AuthenticationError as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise EnvironmentProblem(
+            f"the Ray cluster at {address} refuses this process: {reason}",
+            hint="share its token (RAY_AUTH_TOKEN or ~/.ray/auth_token), or run both sides with "
+            "RAY_AUTH_MODE=disabled",
+        ) from None
+    except Exception as error:  # noqa: BLE001 - anything else is met again, and reported, when connecting
+        _log.info("the head node at %s: %s", address, error)
 
 
 class ClusterWatch:

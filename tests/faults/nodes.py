@@ -85,9 +85,10 @@ class Node:
 class Nodes:
     """A head without resources for attempts, and the nodes that joined it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, namespaces=True, auth=None):
         self.folder = folder
-        self.namespaces = namespaces_work()
+        self.auth = auth or {"RAY_AUTH_MODE": "disabled"}
+        self.namespaces = namespaces and namespaces_work()
         self.number = os.getpid() % 200 + 20  # of the bridge's network, apart from other test runs'
         self.bridge = f"atbr{self.number}"
         self.address = f"10.89.{self.number}.1" if self.namespaces else "127.0.0.1"
@@ -108,7 +109,7 @@ class Nodes:
 
     @property
     def env(self):
-        return {"RAY_ADDRESS": f"{self.address}:{self.port}", "RAY_AUTH_MODE": "disabled"}
+        return {"RAY_ADDRESS": f"{self.address}:{self.port}", **self.auth}
 
     def _answers(self):
         with socket.socket() as probe:
@@ -117,7 +118,7 @@ class Nodes:
     def _start(self, name, options, prefix=(), link=""):
         argv = [*prefix, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
         argv += ["--disable-usage-stats", f"--node-name={name}"]
-        environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+        environment = {**os.environ, **self.auth, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 argv, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

@@ -102,6 +102,7 @@ def study(tmp_path, toy_study, cluster):
         run.process.wait()
 
 
+@pytest.mark.slow
 def test_groups_stay_on_a_node_and_stages_may_spread(cluster, join, tmp_path, record):
     a = join(cpus=4, gpus=4, labels={"zone": "a"})
     b = join(cpus=4, gpus=4, labels={"zone": "b"})
@@ -200,4 +201,34 @@ def test_a_node_with_a_full_disk_is_left_alone(study, join, cluster, tmp_path, r
         "a node whose disk is full fails every attempt at once",
         "quarantined after three failures in a row; the study goes on without it",
         f"{len(lost)} attempts lost, 10 of {len(trials)} trials measured on the other node",
+    )
+
+
+@pytest.mark.slow
+def test_a_cluster_that_asks_for_a_token_is_told_from_one_that_is_gone(
+    tmp_path, toy_study, autotune_command, record
+):
+    toy_study(budget="{trials: 1, confirm: 0}")
+    token = "a" * 64
+    head = Nodes(tmp_path, namespaces=False, auth={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token})
+    home = {"HOME": str(tmp_path)}  # whoever runs the tests may have a token of their own
+    try:
+        node = head.join()
+        refused = [
+            autotune_command("run", "toy.yaml", env={**head.env, **home, **wrong}, check=False)
+            for wrong in ({"RAY_AUTH_TOKEN": "b" * 64}, {"RAY_AUTH_MODE": "disabled"})
+        ]
+        done = autotune_command("run", "toy.yaml", env={**head.env, **home})
+    finally:
+        head.close()
+    assert [run.returncode for run in refused] == [3, 3], refused[0].stderr + refused[1].stderr
+    for run in refused:
+        assert "refuses this process" in run.stderr
+        assert "RAY_AUTH_TOKEN" in run.stderr
+        assert token not in run.stdout + run.stderr
+    assert "1 trials, 1 measured" in done.stdout
+    record(
+        "a cluster that asks for a token meets a wrong one and none",
+        "refused with what to do, in bounded time",
+        f"{len(refused)} of 2 named, with the token {node.name} is used",
     )
