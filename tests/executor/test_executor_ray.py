@@ -74,6 +74,24 @@ def test_cancelling_stops_the_server(executor, tmp_path):
     assert executor.wait(0.1) == []
 
 
+def test_an_attempt_that_is_given_up_ends_and_frees_its_place(executor, tmp_path):
+    wait_until(lambda: executor.has_room({"cpus": 1}), 20)
+    job = job_of(tmp_path, {"mode": "hangs"}, resources={"cpus": 1.0})
+    executor.submit(job)
+    wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
+    assert executor.drop(job.key) in executor.nodes()
+    wait_until(lambda: works_in(tmp_path) == [], 20)
+    wait_until(lambda: executor.has_room({"cpus": 1}), 20)
+    assert executor.wait(5) == []  # a killed worker's end is no second answer
+    assert executor.drop(job.key) == ""
+
+
+def test_an_attempt_without_room_is_a_result_at_once(executor, tmp_path):
+    executor.submit(job_of(tmp_path, resources={"cpus": 1000.0}))
+    (result,) = executor.wait(5)
+    assert result.measurement.failure.cause is Cause.NODE_LOST
+
+
 def test_a_cluster_that_does_not_answer_is_named_at_once():
     import ray
 

@@ -1,0 +1,44 @@
+"""Attempts in child processes: how many at once, what the machine lacks, one that is given up."""
+
+import os
+import signal
+
+from autotune.executor.local import LocalExecutor
+from tests_shared import is_alive, wait_until, works_in
+
+from tests.executor.test_executor_processes import job_of  # isort: skip
+
+
+def test_room_counts_what_runs_and_what_is_about_to():
+    executor = LocalExecutor(parallel=2)
+    assert executor.has_room({"cpus": 1})
+    assert executor.has_room({"cpus": 1}, [{"cpus": 1}])
+    assert not executor.has_room({"cpus": 1}, [{"cpus": 1}] * 2)
+    assert executor.shortage({"gpus": 99}).startswith("needs 99 GPUs; this machine has ")
+    assert executor.shortage({"cpus": 1}) == ""
+
+
+def test_an_attempt_that_is_given_up_ends_and_frees_its_place(tmp_path):
+    executor = LocalExecutor()
+    job = job_of(tmp_path, {"mode": "hangs"})
+    executor.submit(job)
+    wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
+    assert not executor.has_room({})
+    assert executor.drop(job.key) in executor.nodes()
+    assert executor.has_room({})
+    wait_until(lambda: executor.wait(0.1) == [] and works_in(tmp_path) == [], 30)
+    executor.close()
+
+
+def test_a_worker_that_is_paused_is_killed_after_the_grace(tmp_path, monkeypatch):
+    monkeypatch.setattr("autotune.executor.local._SLACK_S", 1.0)
+    executor = LocalExecutor()
+    job = job_of(tmp_path, {"mode": "hangs"})
+    executor.submit(job)
+    wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
+    worker = executor._running[job.key][1].pid
+    os.kill(worker, signal.SIGSTOP)
+    executor.drop(job.key)
+    wait_until(lambda: executor.wait(0.1) == [] and not is_alive(worker), 30)
+    wait_until(lambda: works_in(tmp_path) == [], 30)
+    executor.close()
