@@ -120,7 +120,7 @@ def make_plan(spec: StudySpec, store: Path) -> Plan:
         excluded=tuple(spec.space.excluded()),
         default=_launch(spec, system, default),
         samples=tuple(_launch(spec, system, config) for config in others),
-        measured=system is not None and getattr(system, "measured", True),
+        measured=system is not None and not getattr(system, "not_launched", ""),
         seconds=seconds,
         seconds_from=rests_on,
     )
@@ -206,7 +206,7 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def _unmeasured(spec: StudySpec) -> str:
-    return "; it is planned only, not measured yet" if spec.system else ""
+    return "; it is planned only, not measured" if spec.system else ""
 
 
 def _table(rows: list[tuple[str, str]]) -> list[str]:

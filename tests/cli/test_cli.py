@@ -237,12 +237,23 @@ budget: {trials: 40, time: 2 h}
 """
 
 
+def test_check_says_of_a_system_that_it_is_planned_only(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("model.yaml").write_text("name: m\nspace: triton\nsystem: {use: triton, model: resnet}\n")
+    code, out, _ = run(capsys, "check", "model.yaml")
+    assert code == 0
+    assert "system    triton; it is planned only, not measured" in out
+    code, _, err = run(capsys, "run", "model.yaml", "--local", "--no-mlflow")
+    assert code == 3
+    assert "triton cannot be measured: " in err
+
+
 def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("chat.yaml").write_text(VLLM)
     code, out, _ = run(capsys, "check", "chat.yaml")
     assert code == 0
-    assert "vllm; it is planned only, not measured yet" in out
+    assert "system    vllm\n" in out
     assert " 50.0%  total <= 4" in out
     assert "vllm serve Qwen/Qwen3-8B --max-model-len 8192 --max-num-seqs 256" in out
     assert "at most 2 h" in out
@@ -254,7 +265,7 @@ def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):
         assert launch["argv"][launch["argv"].index("--tensor-parallel-size") + 1] in ("1", "2", "4")
     code, _, err = run(capsys, "run", "chat.yaml", "--local", "--no-mlflow")
     assert code == 3
-    assert "vllm cannot be measured yet" in err
+    assert "vllm needs 'vllm', which is not on this machine" in err
     code, _, err = run(capsys, "check", "chat.yaml", "--set", "parameters.max_num_sekwences.type=bool")
     assert code == 2
     assert "'max_num_sekwences' is no parameter of vllm" in err
