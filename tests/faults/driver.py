@@ -58,8 +58,8 @@ class Moments:
     def capacity(self, resources):
         return self.parallel
 
-    def has_room(self, resources):
-        return len(self.jobs) < self.parallel
+    def has_room(self, resources, starting=()):
+        return len(self.jobs) + len(starting) < self.parallel
 
     def shortage(self, resources):
         return ""
