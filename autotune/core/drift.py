@@ -117,7 +117,8 @@ def with_drift(history: Sequence[Trial], objective: Objective, space: Space) -> 
         objective: Its goals and limits are what an engine models.
         space: Gives the default configuration.
     """
-    if not any(t.suggestion.reason is Reason.WATCH for t in history):
+    watch = Reason.WATCH
+    if not any(t.suggestion.reason is watch for t in history):
         return list(history)
     default = space.default_config
     found = {metric: find_drift(history, metric, default) for metric in objective.metrics}

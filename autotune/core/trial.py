@@ -32,10 +32,10 @@ class TrialState(StrEnum):
     FAILED = "FAILED"
     ABANDONED = "ABANDONED"
 
-    @property
-    def finished(self) -> bool:
+    def __init__(self, value: str) -> None:
+        # an attribute, not a property: a study of 10,000 trials reads it millions of times
+        self.finished = value not in ("WAITING", "RUNNING")
         """Whether nothing more will happen to the trial."""
-        return self not in (TrialState.WAITING, TrialState.RUNNING)
 
 
 class Reason(StrEnum):

@@ -55,6 +55,7 @@ class RayExecutor:
         self.health = NodeHealth()
         self._started_here = False
         self._watch: ClusterWatch | None = None
+        self._task: Any = None
         self._running: dict[Any, _Run] = {}
         self._unplaced: list[AttemptResult] = []
 
@@ -65,6 +66,9 @@ class RayExecutor:
             EnvironmentProblem: It cannot be reached, refuses us or does not come up.
         """
         self._started_here = connect(self.address)
+        import ray
+
+        self._task = ray.remote(_attempt)  # once: each new one is sent to the head node first
         self._watch = ClusterWatch()
         self._watch.start()
 
@@ -102,8 +106,10 @@ class RayExecutor:
         avoid: Sequence[str] = (),
         beside: Sequence[Mapping[str, float]] = (),
     ) -> Placed | None:
-        ours = [run.placed for run in self._running.values() if run.placed is not None]
         trusted = self._trusted()
+        if self._watch is not None and self._watch.quiet:  # a call to its head might not come back
+            return None
+        ours = [run.placed for run in self._running.values() if run.placed is not None]
         for other in beside:
             placed = place(Need.of(other, self.rules), trusted, ours, self.rules)
             if placed is None:
@@ -115,7 +121,6 @@ class RayExecutor:
 
     def submit(self, job: Job) -> None:
         """Start the attempt on the nodes that have room for it; away from those to avoid, if others have."""
-        import ray
         from ray.util.placement_group import placement_group
         from ray.util.scheduling_strategies import (
             NodeAffinitySchedulingStrategy,
@@ -142,7 +147,7 @@ class RayExecutor:
             )
         else:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(placed.nodes[0], soft=False)
-        task = ray.remote(_attempt).options(name=f"trial {job.trial}", **options)
+        task = self._task.options(name=f"trial {job.trial}", **options)
         self._running[task.remote(job.to_dict())] = _Run(job, placed, node, group)
         self._note_ours()
 
@@ -236,6 +241,8 @@ class RayExecutor:
     def cancel(self) -> None:
         """Interrupt every attempt, which stops its server; kill the workers that do not end in time."""
         self._unplaced.clear()
+        if self._watch is not None and self._watch.silent:  # nothing reaches the workers any more
+            self._running.clear()
         if not self._running:
             return
         import ray
@@ -257,10 +264,11 @@ class RayExecutor:
     def close(self) -> None:
         """Cancel what runs and leave the cluster; one that was started here ends. Idempotent."""
         self.cancel()
+        silent = self._watch is not None and self._watch.silent
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
-        if self._started_here:
+        if self._started_here and not silent:
             import ray
 
             ending = threading.Thread(target=ray.shutdown, name="autotune-ray-shutdown", daemon=True)

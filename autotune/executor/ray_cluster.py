@@ -23,9 +23,10 @@ _START_TRIES = 3  # a loaded machine can miss Ray's own fixed 30 s wait for its 
 _START_PAUSE_S = 2.0
 _REACH_S = 10.0  # for a connection to the head node; it answers in milliseconds
 _LOOK_S = 0.5  # how soon a node that joined or left is noticed; a look costs 1 ms
+_QUIET_S = 3.0  # a busy head answers within one
 _LAG_S = 3.0  # Ray's count of what is free lags behind our own starts and ends by a second
-SILENT_S = 120.0
-"""Longest silence of the head node: Ray itself gives a restarted one a minute."""
+SILENT_S = 30.0
+"""Longest silence of the head node: after 60 s Ray ends this process, without a word to the study."""
 
 _log = logging.getLogger("autotune.executor")
 
@@ -146,14 +147,27 @@ class ClusterWatch:
         Raises:
             EnvironmentProblem: The head node has been silent for too long.
         """
+        if self.silent:
+            raise EnvironmentProblem(
+                f"the head node of the Ray cluster has not answered for {self.silent_s:g} s {self._trouble}",
+                hint="bring it back; running the same command goes on with the study",
+            )
         with self._lock:
-            silence = time.monotonic() - self._answered
-            if silence > self.silent_s:
-                raise EnvironmentProblem(
-                    f"the head node of the Ray cluster has not answered for {silence:.0f} s {self._trouble}",
-                    hint="bring it back; running the same command goes on with the study",
-                )
             return self._alive
+
+    @property
+    def silent(self) -> bool:
+        """Whether the head node has been silent for too long."""
+        return self._silence() > self.silent_s
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the head node has missed several looks: nothing is started before it answers again."""
+        return self._silence() > _QUIET_S
+
+    def _silence(self) -> float:
+        with self._lock:
+            return time.monotonic() - self._answered
 
     def seen(self) -> tuple[Node, ...]:
         """Return every node that has lived while we looked, the last of each name."""
