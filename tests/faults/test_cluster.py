@@ -14,7 +14,7 @@ from nodes import Nodes
 from autotune.core.trial import TrialState
 from autotune.executor.health import QUARANTINE_AFTER
 from autotune.ledger import Ledger
-from tests_shared import wait_until, works_in
+from tests_shared import name_of, wait_until, works_in
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -201,6 +201,34 @@ def test_a_node_with_a_full_disk_is_left_alone(study, join, cluster, tmp_path, r
         "a node whose disk is full fails every attempt at once",
         "quarantined after three failures in a row; the study goes on without it",
         f"{len(lost)} attempts lost, 10 of {len(trials)} trials measured on the other node",
+    )
+
+
+@pytest.mark.slow
+def test_a_head_that_is_gone_ends_the_study_with_a_word_and_nothing_is_left(tmp_path, toy_study, record):
+    head = Nodes(tmp_path, namespaces=False)
+    try:
+        head.join()
+        longer = "{prompt_tokens: 4, output_tokens: 4, precision: 0.001 %, time: 3 s, warmup: 1}"
+        toy_study(budget="{trials: 40, confirm: 0}", engine="{use: random, seed: 0}", workload=longer)
+        run = Run(tmp_path, head.env)
+        run.wait_for(lambda: run.completed() >= 2)
+        (control,) = [pid for pid in head.head.pids if "/gcs_server " in name_of(pid)]
+        began = time.monotonic()
+        os.kill(control, signal.SIGKILL)
+        assert run.process.wait(150) == 3, run.text
+        took = time.monotonic() - began
+        assert "the head node of the Ray cluster has not answered" in run.text
+        assert "running the same command goes on" in run.text
+        assert run.read(lambda ledger: ledger.study("toy").state) == "INTERRUPTED"
+        assert run.completed() >= 2
+        wait_until(lambda: works_in(tmp_path / "autotune-runs") == [], 120)
+    finally:
+        head.close()
+    record(
+        "the head node of the cluster is killed",
+        "the study ends with a message and can go on; nothing is left",
+        f"after {took:.0f} s, before Ray ends the process by itself after 60 s",
     )
 
 
