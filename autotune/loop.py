@@ -274,6 +274,7 @@ class Loop:
         self.running[trial.number, attempt] = time.time_ns()
         self._limits[trial.number, attempt] = time.monotonic() + job.limit_s
         self.executor.submit(job)
+        failpoint("runner.submitted")
 
     # -- results ---------------------------------------------------------------------------------------
 
