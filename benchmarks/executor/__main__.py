@@ -115,14 +115,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
-    rows = [
-        run("busy", options.trials, options.workers, options.seconds, mirror=False),
-        run("overhead", options.trials, 1, 0.0, mirror=False),
+    wanted = [
+        ("busy", options.trials, options.workers, options.seconds, False),
+        ("overhead", options.trials, 1, 0.0, False),
+        ("overhead", options.mirrored, 1, 0.0, True),
     ]
-    if options.mirrored:
-        rows.append(run("overhead", options.mirrored, 1, 0.0, mirror=True))
-    for row in rows:
-        print(json.dumps({key: value for key, value in row.items() if key != "curve"}))
+    rows = []
+    for what in wanted:
+        if what[1]:
+            rows.append(run(*what))
+            print(json.dumps({key: value for key, value in rows[-1].items() if key != "curve"}), flush=True)
     if options.out:
         options.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     if options.plot:
