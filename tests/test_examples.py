@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import SpecError
+from autotune.measure.workload import Workload
 from autotune.sections import read_study
 from autotune.systems.registry import build_system
 
@@ -58,13 +59,15 @@ def test_the_readmes_study_files_are_right(tmp_path):
 
 
 def test_the_catalogues_readmes_study_files_are_right(tmp_path):
-    whole, part, program, quality, replayed = yaml_of(ROOT / "search_spaces" / "README.md")
+    whole, part, load, program, quality, replayed = yaml_of(ROOT / "search_spaces" / "README.md")
     study = study_of(tmp_path, whole)
     assert study.space["max_num_seqs"].high == 512
     assert len(study.space["block_size"].levels) == 1
     assert "stream_interval" in study.space.names
     assert build_system(study.system).check(study.space.default_config) is None
     one = "parameters:\n  {}: {{type: int, low: 1, high: 4}}\n".format
+    served = study_of(tmp_path, one("threads") + "system: {use: llama_cpp, model: m.gguf}\n" + load)
+    assert Workload.from_dict(served.workload).rate == 4
     command = study_of(tmp_path, one("batch_size") + "  threads: {type: bool}\n" + program)
     assert build_system(command.system).repeats == 3
     checked = study_of(tmp_path, one("draft_length") + "system: {use: transformers, model: tiny}\n" + quality)
