@@ -34,3 +34,17 @@ class Endpoint:
     def is_chat(self) -> bool:
         """Whether requests are lists of messages rather than text."""
         return self.path.endswith("/chat/completions")
+
+
+class Refused(Exception):
+    """Say that a server gave no usable answer.
+
+    Args:
+        status: Of HTTP; 0 where there was no answer at all.
+        text: What the server said, or what went wrong.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"HTTP {status}: {text}" if status else text)
+        self.status = status
+        self.text = text

@@ -10,25 +10,12 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-from autotune.core.endpoint import Endpoint
+from autotune.core.endpoint import Endpoint, Refused
 from autotune.measure.load.answer import Answer, message_of
 from autotune.measure.load.sse import EventReader, HostileStream
 
 _LONGEST = 16 << 20
 _PIECE = 64 << 10
-
-
-class Refused(Exception):
-    """Say that there is no usable answer.
-
-    Args:
-        status: Of HTTP; 0 where there was no answer at all.
-        text: What the server said, or what went wrong.
-    """
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(f"HTTP {status}: {text}" if status else text)
-        self.status = status
 
 
 class Line:

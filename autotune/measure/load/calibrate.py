@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotune.core.endpoint import Endpoint
+from autotune.core.endpoint import Endpoint, Refused
 from autotune.measure.corpus import passage, words
-from autotune.measure.load.ask import Line, Refused
+from autotune.measure.load.ask import Line
 from autotune.measure.load.body import STREAM_OPTIONS, fields
 from autotune.measure.load.ruler import FIRST, SLICES, Ruler, slice_text
 

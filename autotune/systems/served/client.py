@@ -8,21 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from autotune.core.endpoint import Refused
+
 _LONGEST = 8 << 20  # bytes of an answer: a server's facts and one short completion are far below
-
-
-class Refused(Exception):
-    """Say that there is no usable answer.
-
-    Args:
-        status: Of HTTP; 0 where there was no answer at all.
-        text: What the server said, or what went wrong.
-    """
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(f"HTTP {status}: {text}" if status else text)
-        self.status = status
-        self.text = text
 
 
 def ask(

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune.core.endpoint import Endpoint
+from autotune.core.endpoint import Endpoint, Refused
 from autotune.core.measurement import Cause, Failure
 from autotune.systems.base import AttemptFailed, NotReady
-from autotune.systems.served.client import Refused, ask
+from autotune.systems.served.client import ask
 from autotune.systems.served.diagnosis import is_out_of_memory
 from autotune.systems.served.launch import Launch, listens, root_process
 from autotune.systems.shortfall import shortfall

@@ -17,11 +17,12 @@ from importlib.metadata import version as own_version
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from autotune.core.endpoint import Refused
 from autotune.core.measurement import Failure
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
 from autotune.systems.base import Command, Driver
-from autotune.systems.served.client import Refused, ask
+from autotune.systems.served.client import ask
 from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver
 from autotune.systems.served.flagged import FlaggedEngine
