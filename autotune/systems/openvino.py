@@ -85,8 +85,11 @@ class OpenVINOSystem(GGUFSystem):
 
     def request_fields(self, config: Config) -> dict[str, Any]:
         """Return the draft length."""
-        length = int(config.get("draft_length", 0))
+        length = self._draft_length(config)
         return {"num_assistant_tokens": length} if length else {}
+
+    def _draft_length(self, config: Config) -> int:
+        return int({**self.flags, **config}.get("draft_length", 0))
 
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return the version and the scheduler's settings that hold."""
@@ -106,7 +109,7 @@ class OpenVINOSystem(GGUFSystem):
             else:
                 properties[field] = _property(value)
         words = [*self.program, str(_SERVE), "--model", self.model_file(config)]
-        if self.draft_model:
+        if self.draft_model and self._draft_length(config):  # with one, every request must draft
             words += ["--draft-model", self.draft_model]
         pairs = (("--scheduler", scheduler), ("--properties", properties))
         return words + [word for name, values in pairs if values for word in (name, plain(values))]
@@ -135,7 +138,7 @@ class OpenVINOSystem(GGUFSystem):
     def rules(self, config: Config) -> str:
         """Name settings that what serves has no flag for."""
         if self.runs_python:
-            if int(config.get("draft_length", 0)) and not self.draft_model:
+            if self._draft_length(config) and not self.draft_model:
                 return "draft_length needs a draft_model in the system section"
             asked = [name for name in ("weight_format", *_EXPORT) if name in config]
             return f"{asked[0]} is for ovms, which converts models" if asked else self.hole_rule(config)

@@ -18,6 +18,7 @@ import json
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -264,6 +265,19 @@ def _finish(tokens: list[int], body: Mapping[str, Any]) -> str:
     return "length" if len(tokens) >= _wanted(body) else "stop"
 
 
+def _readable(model: str, folder: Path, genai: Any) -> str:
+    """Return a draft model as ``draft_model`` reads it: a GGUF file is converted into ``folder``.
+
+    A pipeline reads GGUF, ``draft_model`` does not; a pipeline can save what it has read.
+    """
+    if not model.endswith(".gguf"):
+        return model
+    (folder / "draft.gguf").symlink_to(Path(model).resolve())
+    saved = {"enable_save_ov_model": True}
+    genai.ContinuousBatchingPipeline(str(folder / "draft.gguf"), genai.SchedulerConfig(), "CPU", saved, saved)
+    return str(folder)
+
+
 def main() -> None:
     """Load the model, then serve until TERM."""
     parser = argparse.ArgumentParser(description="OpenVINO GenAI as an OpenAI-compatible endpoint.")
@@ -285,12 +299,14 @@ def main() -> None:
             parser.error(f"argument --scheduler: SchedulerConfig has no {name!r}")
         setattr(scheduler, name, value)
     more = dict(options.properties)
-    if options.draft_model:
-        more["draft_model"] = genai.draft_model(options.draft_model, options.device)
     # bound before the model is loaded: a taken port is known at once
     server = Server((options.host, options.port), Handler, bind_and_activate=False)
     server.server_bind()
-    pipeline = genai.ContinuousBatchingPipeline(options.model, scheduler, options.device, more)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.draft_model:
+            draft = _readable(options.draft_model, Path(folder), genai)
+            more["draft_model"] = genai.draft_model(draft, options.device)
+        pipeline = genai.ContinuousBatchingPipeline(options.model, scheduler, options.device, more)
     Handler.engine = Engine(pipeline, genai)
     Handler.facts = {"version": genai.__version__, "scheduler": scheduler.to_string()}
     server.server_activate()

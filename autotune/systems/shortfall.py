@@ -9,6 +9,14 @@ from __future__ import annotations
 
 import re
 
+NO_MEMORY = (
+    r"\bMemoryError\b|OutOfMemoryError|CUDA out of memory|std::bad_alloc|[Cc]annot allocate memory|"
+    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|CUBLAS_STATUS_ALLOC_FAILED|"
+    # a thread's stack, or the memory of generated code, under a limit: libgomp, OpenBLAS, oneDNN
+    r"libgomp: Thread creation failed|blas_thread_init: pthread_create failed|could not create a primitive$"
+)
+"""What libraries say that most engines are built on, as a pattern."""
+
 _SIZE = r"(\d+(?:\.\d+)?) ?(bytes|[KMGT]i?B)"
 _UNITS = {"bytes": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
 

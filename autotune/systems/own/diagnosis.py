@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from autotune.core.measurement import Cause, Failure
 from autotune.errors import SpecError, did_you_mean
 from autotune.systems.own.protocol import OOM_KILLED
-from autotune.systems.shortfall import shortfall
+from autotune.systems.shortfall import NO_MEMORY, shortfall
 
 _OUT_OF_MEMORY = re.compile(
-    r"\bMemoryError\b|OutOfMemoryError|CUDA out of memory|CUDA_ERROR_OUT_OF_MEMORY|std::bad_alloc|"
-    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|Cannot allocate memory|"
-    r"CUBLAS_STATUS_ALLOC_FAILED|RESOURCE_EXHAUSTED: Out of memory|" + re.escape(OOM_KILLED)
+    rf"{NO_MEMORY}|CUDA_ERROR_OUT_OF_MEMORY|RESOURCE_EXHAUSTED: Out of memory|" + re.escape(OOM_KILLED),
+    re.MULTILINE,
 )
 _DISK_FULL = re.compile(r"No space left on device")
 _NO_PROGRAM = re.compile(r"^cannot start .*$", re.MULTILINE)

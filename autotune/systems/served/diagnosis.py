@@ -11,7 +11,7 @@ import signal
 from collections.abc import Sequence
 
 from autotune.core.measurement import Cause, Failure
-from autotune.systems.shortfall import shortfall
+from autotune.systems.shortfall import NO_MEMORY, shortfall
 
 _PREFIX = re.compile(  # of vLLM, SGLang, ranks of torch, loguru and plain logging
     r"^(?:\x1b\[[\d;]*m)*(?:\[rank\d+\]:? ?|\((?:\w+)(?: \w+)? ?pid=\d+\)(?:\x1b\[[\d;]*m)* ?)*"
@@ -32,8 +32,7 @@ PORT = re.compile(
     r"port \d+ is (?:already )?(?:in use|not available|occupied)",
 )
 MEMORY = re.compile(
-    r"OutOfMemoryError|out of memory|DefaultCPUAllocator: (?:can't allocate|not enough) memory|MemoryError|"
-    r"std::bad_alloc|[Cc]annot allocate memory|CUBLAS_STATUS_ALLOC_FAILED|ErrorOut[oO]f\w*Memory|"
+    rf"{NO_MEMORY}|out of memory|ErrorOut[oO]f\w*Memory|"
     r"No available memory for the cache blocks|larger than the (?:maximum number of tokens|available KV)|"
     r"KV cache is needed, which is larger|[Mm]emory on (?:device|node) .* is less than|"
     r"failed to allocate (?:\w+ )?(?:buffer|memory|compute|CPU|KV)|unable to allocate|insufficient memory|"

@@ -6,12 +6,9 @@ import re
 import signal
 
 from autotune.core.measurement import Cause, Failure
-from autotune.systems.shortfall import shortfall
+from autotune.systems.shortfall import NO_MEMORY, shortfall
 
-_OUT_OF_MEMORY = re.compile(
-    r"OutOfMemoryError|CUDA out of memory|DefaultCPUAllocator: (?:can't allocate|not enough) memory|"
-    r"MemoryError|std::bad_alloc|Cannot allocate memory|CUBLAS_STATUS_ALLOC_FAILED"
-)
+_OUT_OF_MEMORY = re.compile(NO_MEMORY, re.MULTILINE)
 _RANK = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)
 _LAST_ERROR = re.compile(r"^[A-Za-z_.]+(?:Error|Exception|Interrupt): .*$", re.MULTILINE)
 

@@ -81,6 +81,10 @@ def test_options_survive_the_command_line(tmp_path):
 @pytest.mark.parametrize(
     ("code", "log", "cause"),
     [
+        (1, "libgomp: Thread creation failed: Resource temporarily unavailable", Cause.OUT_OF_MEMORY),
+        (-2, "OpenBLAS blas_thread_init: pthread_create failed for thread 1 of 2: x", Cause.OUT_OF_MEMORY),
+        (1, "RuntimeError: could not create a primitive\nmore", Cause.OUT_OF_MEMORY),
+        (1, "RuntimeError: could not create a primitive descriptor", Cause.REJECTED_FLAGS),
         (1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", Cause.OUT_OF_MEMORY),
         (1, "RuntimeError: [enforce] DefaultCPUAllocator: can't allocate memory", Cause.OUT_OF_MEMORY),
         (-9, "", Cause.OUT_OF_MEMORY),
