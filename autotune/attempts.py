@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.objective import Objective
-from autotune.core.trial import Config, Trial, TrialState, config_key
+from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
 from autotune.errors import AutotuneError
 from autotune.executor.base import AttemptResult, Executor, Job
 from autotune.measure.quality.section import Quality
 from autotune.spec.study_file import StudySpec
 from autotune.systems.base import System, launched_config
-from autotune.systems.registry import build_system
+from autotune.systems.registry import build_system, launch_key
 
 _POLL_S = 0.25
+_COMPARED = (Reason.REPEAT, Reason.CONFIRM, Reason.WATCH)
 _log = logging.getLogger("autotune.attempts")
 
 
@@ -35,15 +36,21 @@ def make_job(
     *,
     trial: int,
     attempt: int,
+    reason: Reason | None = None,
     history: Sequence[Trial] = (),
     objective: Objective | None = None,
 ) -> Job:
-    """Return the job of one attempt; ``study`` may differ from the file's name (``--new``)."""
+    """Return the job of one attempt; ``study`` may differ from the file's name (``--new``).
+
+    What is measured to be compared, and whatever failed once, starts afresh: a process that others have used
+    is warm, and the spread between starts is part of the noise.
+    """
+    given = launched_config(build_system(spec.system), config, spec.space.derived)
     return Job(
         study=study,
         trial=trial,
         attempt=attempt,
-        config=launched_config(build_system(spec.system), config, spec.space.derived),
+        config=given,
         system=spec.system,
         workload=spec.workload,
         goal=spec.objective.goals[0].metric,
@@ -53,6 +60,8 @@ def make_job(
         price=spec.price_for(config),
         limits=limits_data(objective or spec.objective),
         quality=quality_wanted(spec, config, history),
+        launch_key=launch_key(spec.system, given),
+        fresh=attempt > 1 or reason in _COMPARED,
     )
 
 

@@ -268,7 +268,8 @@ class Loop:
         failpoint("runner.submit")
         job = make_job(
             self.spec, self.study.name, trial.config, resources, scratch, trial=trial.number,
-            attempt=attempt, history=self.study.trials, objective=self.study.anchored,
+            attempt=attempt, reason=trial.suggestion.reason, history=self.study.trials,
+            objective=self.study.anchored,
         )  # fmt: skip
         job = replace(job, avoid=self.retries.avoid(trial.number))
         self.running[trial.number, attempt] = time.time_ns()

@@ -13,7 +13,7 @@ from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, did_you_mean
 from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
-from autotune.measure.workload import Workload, served_key
+from autotune.measure.workload import RateSearch, Workload, served_key
 from autotune.spec.load import Check, load_study_file, study_spec_from_dict
 from autotune.spec.study_file import StudySpec
 from autotune.systems.registry import build_system, locate_system
@@ -48,6 +48,7 @@ def _check_together(spec: StudySpec) -> None:
     _check_secrets(spec)
     _check_names(spec)
     _check_load(spec)
+    _check_measured(spec)
     if spec.budget.stop_when == "converged" and not isinstance(build_engine(spec.engine), ModelBased):
         raise SpecError(
             f"engine {spec.engine['use']!r} has no model that could tell when the search has converged",
@@ -112,6 +113,26 @@ def _check_load(spec: StudySpec) -> None:
         at_key=True,
         hint=hint,
     )
+
+
+def _check_measured(spec: StudySpec) -> None:
+    """Refuse an objective whose metrics this load on a server does not give: every trial would fail."""
+    if not spec.system or not getattr(build_system(spec.system), "served", False):
+        return
+    goals, limits = spec.objective.goals, spec.objective.limits
+    for name in (*(goal.metric for goal in goals), *(limit.metric for limit in limits)):
+        if name == "max_rate" and not isinstance(Workload.from_dict(spec.workload).rate, RateSearch):
+            raise SpecError(
+                "max_rate is what a search finds, and the workload has none",
+                path=("objective",),
+                hint="`workload: {arrival: poisson, rate: {search: max}}`",
+            )
+        if name.startswith("quality.") and not spec.quality:
+            raise SpecError(
+                f"{name} is measured where the study has a quality section",
+                path=("objective",),
+                hint="`quality: {prompts: 16}`; `text: FILE` adds perplexity, `tasks: bundled` exact match",
+            )
 
 
 def read_stored_study(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> StudySpec:

@@ -20,6 +20,7 @@ from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.engine.base import Engine, assess, model_quality, recommend
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, StudyError, did_you_mean
+from autotune.history import History
 from autotune.ledger import Ledger, StudyRow
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Study:
                 )
             else:
                 self._check_same(row, widen)
-            self._trials = {trial.number: trial for trial in self.ledger.trials(name)}
+            self._history = History(self.ledger.trials(name))
             self._recommendations: dict[tuple[tuple[int, TrialState], ...], Trial | None] = {}
         except BaseException:
             self.ledger.close()
@@ -165,9 +166,9 @@ class Study:
             StudyError: Every allowed configuration has been tried (only without ``n``; a batch comes
                 back shorter instead).
         """
-        history = with_drift([t for t in self.trials if t.state.finished], self.anchored, self.space)
-        pending = [t.config for t in self.trials if not t.state.finished]
-        suggestions = self.engine.ask(self.space, self.anchored, history, pending, n or 1, self.seed)
+        known, anchored = self._history, self.anchored
+        history = with_drift(known.finished, anchored, self.space) if known.watched else list(known.finished)
+        suggestions = self.engine.ask(self.space, anchored, history, known.pending(), n or 1, self.seed)
         trials = [self.suggest(suggestion) for suggestion in suggestions]
         if n is not None:
             return trials
@@ -177,7 +178,7 @@ class Study:
 
     def suggest(self, suggestion: Suggestion) -> Trial:
         """Commit a suggestion that did not come from the engine, such as a repeat, as a waiting trial."""
-        number = len(self._trials)
+        number = len(self._history)
         self.ledger.add_trial(self.name, number, suggestion)
         return self._refresh(number)
 
@@ -196,15 +197,15 @@ class Study:
             StudyError: There is no such trial, or it was told already.
         """
         number = trial if isinstance(trial, int) else trial.number
-        found = self._trials.get(number)
-        if found is None:
+        if not 0 <= number < len(self._history):
             raise StudyError(f"study {self.name!r} has no trial {number}")
+        found = self._history[number]
         if found.state.finished:
             raise StudyError(f"trial {number} was told already: {found.state.value}")
         measurement = _measurement(metrics, failure)
         attempt = self.start_attempt(number, executor="caller")
         self.finish_attempt(number, attempt, measurement, state=state_of(measurement))
-        return self._trials[number]
+        return self._history[number]
 
     def add(
         self,
@@ -220,7 +221,7 @@ class Study:
         """
         suggestion = Suggestion(self.space.validate(config), Reason.ADDED)
         measurement = _measurement(metrics, failure)
-        number = len(self._trials)
+        number = len(self._history)
         self.ledger.add_measured(self.name, number, suggestion, measurement, state_of(measurement))
         return self._refresh(number)
 
@@ -251,16 +252,14 @@ class Study:
         self._refresh(number)
 
     def _refresh(self, number: int) -> Trial:
-        trial = self.ledger.trial(self.name, number)
-        self._trials[number] = trial
-        return trial
+        return self._history.put(self.ledger.trial(self.name, number))
 
     # -- reading ------------------------------------------------------------------------------------
 
     @property
     def trials(self) -> list[Trial]:
         """Every trial in number order."""
-        return list(self._trials.values())  # they are read, and added, in the order of their numbers
+        return self._history.all()
 
     @property
     def anchored(self) -> Objective:

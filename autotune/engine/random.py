@@ -17,7 +17,7 @@ from autotune.engine.untried import random_untried, tried_keys
 class RandomEngine:
     """Propose the default configuration, then untried ones uniformly at random."""
 
-    name = "random/1"
+    name = "random/2"
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, budget: int | None = None) -> RandomEngine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -33,16 +33,23 @@ def untried_rows(table: Table, tried: set[str]) -> np.ndarray:
 def random_untried(space: Space, tried: set[str], n: int, rng: np.random.Generator) -> list[Config]:
     """Return up to ``n`` distinct random configurations that were not tried."""
     table = space.table()
-    if table is not None:
+    if table is not None and 2 * (len(tried) + n) > len(table):
         rows = untried_rows(table, tried)
         return table.configs(rng.permutation(rows)[:n])
     found: dict[str, Config] = {}
-    drawn = space.as_table(space.draw(max(_BIG_DRAW, 4 * n), rng))
-    for row in range(len(drawn)):
-        config = drawn.config(row)
+    for config in _drawn(space, table, n, rng):
         key = config_key(config)
         if key not in tried:
             found.setdefault(key, config)
             if len(found) == n:
                 break
     return list(found.values())
+
+
+def _drawn(space: Space, table: Table | None, n: int, rng: np.random.Generator) -> Iterator[Config]:
+    """Give random configurations; without end where a table is more than half untried."""
+    if table is None:
+        drawn = space.as_table(space.draw(max(_BIG_DRAW, 4 * n), rng))
+        yield from (drawn.config(row) for row in range(len(drawn)))
+    while table is not None:
+        yield from (table.config(int(row)) for row in rng.integers(len(table), size=2 * n))

@@ -33,6 +33,9 @@ class Job:
         limits: ``[metric, "<=" or ">=", bound]`` of the objective in base units, those relative to the
             default resolved: a search for the highest rate needs them.
         quality: What of the answers' quality is checked, with the default's answers; empty for nothing.
+        launch_key: Equal for attempts that one launched process can serve, one after the other; empty where
+            every attempt launches its own.
+        fresh: Whether this one must launch its own all the same.
         avoid: Names of nodes on which the world failed this trial; others are preferred.
     """
 
@@ -49,6 +52,8 @@ class Job:
     price: float | None = None
     limits: list[list[Any]] = field(default_factory=list)
     quality: Mapping[str, Any] = field(default_factory=dict)
+    launch_key: str = ""
+    fresh: bool = False
     avoid: list[str] = field(default_factory=list)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -11,19 +12,50 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.core.measurement import Cause, Failure, Measurement
+from autotune.executor.attempt_files import log_tail, write_json
 from autotune.executor.base import AttemptResult, Job
-from autotune.executor.worker import log_tail, write_json
 
 _POLL_S = 0.02
 _SLACK_S = 10.0  # beyond the grace of the server, for the worker's own end
 _PR_SET_PDEATHSIG = 1
 
 
+@dataclass
+class _Worker:
+    """Hold a worker process and what it does.
+
+    Args:
+        process: It.
+        job: What it runs now.
+        stays: Whether it takes jobs one after the other, and keeps what they launched.
+        killed_at: When it is killed, having been told to end; ``None`` while it has not.
+    """
+
+    process: subprocess.Popen[bytes]
+    job: Job
+    stays: bool
+    killed_at: float | None = None
+
+    @property
+    def result(self) -> Path:
+        """File of the job's result; whoever sees it sees all of it."""
+        return Path(self.job.scratch) / "result.json"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the job is over: the process has ended, or stays and has written a result."""
+        return self.process.poll() is not None or (self.stays and self.result.exists())
+
+
 class LocalExecutor:
     """Run each attempt as ``python -m autotune.executor.worker``.
+
+    Attempts that may share what one of them launches (``launch_key``) go to workers that stay; one that has
+    launched the same before is preferred.
 
     Args:
         parallel: Attempts at once. More than one disturb each other on a machine without accelerators.
@@ -33,8 +65,8 @@ class LocalExecutor:
 
     def __init__(self, parallel: int = 1) -> None:
         self.parallel = parallel
-        self._running: dict[tuple[str, int, int], tuple[Job, subprocess.Popen[bytes]]] = {}
-        self._dropped: dict[tuple[str, int, int], float] = {}  # when each is killed
+        self._running: dict[tuple[str, int, int], _Worker] = {}
+        self._idle: list[_Worker] = []  # with what their last jobs launched
 
     def start(self) -> None:
         """Do nothing: the machine is already there."""
@@ -45,7 +77,8 @@ class LocalExecutor:
 
     def has_room(self, resources: Mapping[str, float], beside: Sequence[Mapping[str, float]] = ()) -> bool:
         """Return whether fewer attempts run, or are about to, than may run at once."""
-        return len(self._running) - len(self._dropped) + len(beside) < self.capacity(resources)
+        busy = sum(worker.killed_at is None for worker in self._running.values())
+        return busy + len(beside) < self.capacity(resources)
 
     def shortage(self, resources: Mapping[str, float]) -> str:
         """Return what this machine lacks; its processors are shared by as many threads as there are."""
@@ -57,39 +90,31 @@ class LocalExecutor:
         return [platform.node()]
 
     def submit(self, job: Job) -> None:
-        """Start a worker for the job."""
+        """Give the job to a worker."""
         scratch = Path(job.scratch)
         scratch.mkdir(parents=True, exist_ok=True)
         (scratch / "result.json").unlink(missing_ok=True)
         write_json(scratch / "job.json", job.to_dict())
-        libc = ctypes.CDLL(None)
-
-        def die_with_parent() -> None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-        package = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-        with (scratch / "worker.log").open("ab") as log:
-            process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "autotune.executor.worker",
-                    str(scratch / "job.json"), str(scratch / "result.json"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": path},
-                start_new_session=True,  # Ctrl-C reaches the study alone, which then decides
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - the kernel's own parent-death signal needs it
-            )  # fmt: skip
-        self._running[job.key] = (job, process)
+        if not job.launch_key:
+            self._end(self._idle)  # what they keep would be in the way
+            self._running[job.key] = _Worker(_start(scratch, _files(job)), job, stays=False)
+            return
+        self._idle = [worker for worker in self._idle if worker.process.poll() is None]
+        self._idle.sort(key=lambda worker: worker.job.launch_key == job.launch_key)
+        worker = self._idle.pop() if self._idle else _Worker(_start(scratch, []), job, stays=True)
+        worker.job = job
+        self._running[job.key] = worker
+        assert worker.process.stdin is not None  # noqa: S101 - it is a pipe
+        with contextlib.suppress(BrokenPipeError):  # it died just now, which wait() finds
+            worker.process.stdin.write(json.dumps(_files(job)).encode() + b"\n")
+            worker.process.stdin.flush()
 
     def wait(self, timeout: float) -> list[AttemptResult]:
         """Return the results of workers that ended."""
         deadline = time.monotonic() + timeout
         while True:
             self._kill_dropped()
-            ended = [key for key, (_, process) in self._running.items() if process.poll() is not None]
+            ended = [key for key, worker in self._running.items() if worker.is_done]
             if ended or not self._running or time.monotonic() >= deadline:
                 break
             time.sleep(_POLL_S)
@@ -99,57 +124,94 @@ class LocalExecutor:
         return [result for result in results if result is not None]
 
     def _collect(self, key: tuple[str, int, int]) -> AttemptResult | None:
-        job, process = self._running.pop(key)
-        dropped = self._dropped.pop(key, None) is not None
-        path = Path(job.scratch) / "result.json"
-        if path.exists():
-            return AttemptResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        if dropped:  # it was given up and has told nothing since
+        worker = self._running.pop(key)
+        if worker.process.poll() is None:
+            self._idle.append(worker)
+        if worker.result.exists():
+            return AttemptResult.from_dict(json.loads(worker.result.read_text(encoding="utf-8")))
+        if worker.killed_at is not None:  # it was given up and has told nothing since
             return None
         failure = Failure(
             Cause.WORKER_LOST,
-            f"the worker process ended with {process.returncode} and left no result",
-            log_tail(Path(job.scratch) / "worker.log"),
+            f"the worker process ended with {worker.process.returncode} and left no result",
+            log_tail(Path(worker.job.scratch) / "worker.log"),
         )
         now = time.time_ns()
         return AttemptResult(key, Measurement(failure=failure, started_ns=now, ended_ns=now), platform.node())
 
     def drop(self, key: tuple[str, int, int]) -> str:
         """End one worker, which stops what it launched; it is killed if it takes too long."""
-        job, process = self._running[key]
-        process.terminate()
-        self._dropped[key] = time.monotonic() + job.deadlines.stop_s + _SLACK_S
+        worker = self._running[key]
+        worker.process.terminate()
+        worker.killed_at = time.monotonic() + worker.job.deadlines.stop_s + _SLACK_S
         return platform.node()
 
     def _kill_dropped(self) -> None:
-        for key, limit in self._dropped.items():
-            if time.monotonic() > limit:
-                self._running[key][1].kill()
+        for worker in self._running.values():
+            if worker.killed_at is not None and time.monotonic() > worker.killed_at:
+                worker.process.kill()
 
     def cancel(self) -> None:
         """End every worker, which stops what it launched; kill those that take too long."""
-        for _, process in self._running.values():
-            process.terminate()
-        began = time.monotonic()
         try:
-            for job, process in self._running.values():
-                limit = began + job.deadlines.stop_s + _SLACK_S
-                try:
-                    process.wait(max(0.0, limit - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-        except KeyboardInterrupt:  # asked a second time: their supervisors end what they launched, without us
-            for _, process in self._running.values():
-                process.kill()
-            raise
+            self._end([*self._running.values(), *self._idle])
         finally:
             self._running.clear()
-            self._dropped.clear()
+            self._idle.clear()
+
+    @staticmethod
+    def _end(workers: list[_Worker]) -> None:
+        """End workers and forget them."""
+        for worker in workers:
+            worker.process.terminate()
+        began = time.monotonic()
+        try:
+            for worker in workers:
+                limit = began + worker.job.deadlines.stop_s + _SLACK_S
+                try:
+                    worker.process.wait(max(0.0, limit - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    worker.process.kill()
+                    worker.process.wait()
+        except KeyboardInterrupt:  # asked a second time: their supervisors end what they launched, without us
+            for worker in workers:
+                worker.process.kill()
+            raise
+        finally:
+            for worker in workers:
+                if worker.process.stdin is not None:
+                    worker.process.stdin.close()
+            workers.clear()
 
     def close(self) -> None:
         """Cancel what runs. Idempotent."""
         self.cancel()
+
+
+def _files(job: Job) -> list[str]:
+    """Return the files of a job and of its result."""
+    return [str(Path(job.scratch) / name) for name in ("job.json", "result.json")]
+
+
+def _start(scratch: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a worker that runs what its arguments say, or without any what comes through its pipe."""
+    libc = ctypes.CDLL(None)
+
+    def die_with_parent() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+    package = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
+    with (scratch / "worker.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "autotune.executor.worker", *words],
+            stdin=subprocess.DEVNULL if words else subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,  # Ctrl-C reaches the study alone, which then decides
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - the kernel's own parent-death signal needs it
+        )
 
 
 def _gpu_count() -> int:

@@ -1,7 +1,8 @@
 """One trial on one node: launch under the supervisor, wait until ready, measure, stop, report.
 
 Whatever a configuration or the world can do comes back as a :class:`Failure` with its cause; nothing is
-raised. ``python -m autotune.executor.worker JOB.json RESULT.json`` runs one job in a process of its own.
+raised. ``python -m autotune.executor.worker JOB.json RESULT.json`` runs one job in a process of its own;
+without arguments it takes one after the other, and what they launched may stay (:mod:`.kept`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import platform
 import shlex
 import signal
@@ -22,11 +22,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.core.failpoint import failpoint, tear
+from autotune.core.failpoint import failpoint
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.redact import redact, redact_file, redact_words, redacted
 from autotune.errors import EnvironmentProblem, SpecError
+from autotune.executor.attempt_files import LOG_NAME, artifacts_of, last_lines, log_tail, write_json
 from autotune.executor.base import AttemptResult, Job
+from autotune.executor.kept import Kept, Shelf
 from autotune.executor.process import SupervisedProcess, server_environment
 from autotune.executor.quality import quality_of
 from autotune.executor.supervisor import sweep_leftovers
@@ -45,27 +47,30 @@ from autotune.systems.base import (
     Driver,
     NotReady,
     OwnDriver,
+    Reusable,
     ServedDriver,
     System,
 )
 from autotune.systems.registry import build_system
 
-LOG_NAME = "server.log"
 PROCESS_NAME = "process.json"
 _TEXTS = (".json", ".jsonl", ".log", ".txt")  # files of an attempt that stay, in which secrets are masked
-_TAIL_LINES = 40  # kept with a failure
 _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks
-_TAIL_BYTES = 256 * 1024
 _READY_POLL_S = 0.1
 _DEATH_POLL_S = 5.0  # an engine that stopped answering gets this long to be seen dead
 
 
-def run_attempt(job: Job, build: Callable[[Mapping[str, Any]], System] = build_system) -> AttemptResult:
+def run_attempt(
+    job: Job,
+    build: Callable[[Mapping[str, Any]], System] = build_system,
+    shelf: Shelf | None = None,
+) -> AttemptResult:
     """Measure one configuration.
 
     Args:
         job: What to run; its scratch folder is created.
         build: Builds the system from its section.
+        shelf: Keeps launched processes for later attempts; ``None`` to stop them.
     """
     started = time.time_ns()
     scratch = Path(job.scratch)
@@ -74,7 +79,7 @@ def run_attempt(job: Job, build: Callable[[Mapping[str, Any]], System] = build_s
     failure: Failure | None = None
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        metrics = _Attempt(job, build(job.system), scratch, facts).run()
+        metrics = _Attempt(job, build(job.system), scratch, facts, shelf).run()
     except AttemptFailed as error:
         failure = error.failure
     except (EnvironmentProblem, SpecError) as error:
@@ -96,7 +101,7 @@ def run_attempt(job: Job, build: Callable[[Mapping[str, Any]], System] = build_s
         facts=redacted(facts),
         started_ns=started,
         ended_ns=time.time_ns(),
-        artifacts=_artifacts(scratch),
+        artifacts=artifacts_of(scratch),
     )
     return AttemptResult(job.key, measurement, platform.node())
 
@@ -104,11 +109,16 @@ def run_attempt(job: Job, build: Callable[[Mapping[str, Any]], System] = build_s
 class _Attempt:
     """Hold what the phases of one attempt share."""
 
-    def __init__(self, job: Job, system: System, scratch: Path, facts: dict[str, Any]) -> None:
+    def __init__(
+        self, job: Job, system: System, scratch: Path, facts: dict[str, Any], shelf: Shelf | None = None
+    ) -> None:
         self.job = job
         self.system = system
         self.scratch = scratch
         self.facts = facts
+        self.shelf = shelf if job.launch_key and isinstance(system, Reusable) else None
+        self.log = scratch / LOG_NAME
+        self.used_before = False
         self.phases: dict[str, float] = {}
         facts["phases_s"] = self.phases
 
@@ -130,6 +140,40 @@ class _Attempt:
         if refused is not None:
             raise AttemptFailed(refused)
         workload = Workload.from_dict(job.workload)
+        running = self.kept() or self.launched(prefix)
+        keep = False
+        try:
+            found = self.measure(running.process, running.driver, workload)
+            keep = self.shelf is not None and running.process is not None
+        except AttemptFailed as error:
+            raise self.doubted(error) from error
+        finally:
+            if keep and self.shelf is not None:
+                self.shelf.put(running)
+            else:
+                with self.phase("stop"):
+                    running.stop()
+        return found
+
+    def kept(self) -> Kept | None:
+        """Return a process that runs already and was made ready for this configuration."""
+        job = self.job
+        found = None if self.shelf is None else self.shelf.take("" if job.fresh else job.launch_key)
+        if found is None:
+            return None
+        try:
+            with self.phase("startup"):
+                found.ready_for(self.system, job.config, time.monotonic() + job.deadlines.startup_s)
+        except (NotReady, AttemptFailed):  # one that starts afresh tells whose fault it is
+            found.stop()
+            return None
+        self.used_before, self.log = True, found.log
+        self.facts |= {"argv": found.argv, "launched_by": found.began, "hardware": hardware_facts()}
+        return found
+
+    def launched(self, prefix: str) -> Kept:
+        """Launch what the configuration needs and wait until it is ready."""
+        job, system = self.job, self.system
         system.prepare_node()
         own = {"config": dict(job.config), "trial": job.trial, "attempt": job.attempt}
         write_json(self.scratch / CONFIG_NAME, own)
@@ -137,17 +181,24 @@ class _Attempt:
         with self.phase("hardware"):
             self.facts["hardware"] = hardware_facts()
         process = None if command is None else self.launch(command, f"{prefix}{job.trial}/{job.attempt}")
+        self.used_before = process is None
         try:
             with self.phase("startup"):
                 driver = self.connect(process)
-            try:
-                return self.measure(process, driver, workload)
-            finally:
-                driver.close()
-        finally:
+        except BaseException:
             if process is not None:
                 with self.phase("stop"):
                     process.stop()
+            raise
+        began = {"trial": job.trial, "attempt": job.attempt}
+        return Kept(job.launch_key, process, driver, self.log, self.facts.get("argv", []), began)
+
+    def doubted(self, error: AttemptFailed) -> AttemptFailed:
+        """Return a failure as the world's where others had used the process: one that is fresh tells more."""
+        if not (self.facts.get("launched_by") and error.failure.cause.configuration_at_fault):
+            return error
+        text = f"on a process that other trials had used: {error.failure.message}"
+        return AttemptFailed(replace(error.failure, cause=Cause.INVALID_MEASUREMENT, message=text))
 
     def launch(self, command: Command, mark: str) -> SupervisedProcess:
         """Start the configuration's process under the supervisor."""
@@ -175,9 +226,7 @@ class _Attempt:
         while True:
             code = None if process is None else process.poll()
             if code is not None:
-                raise AttemptFailed(
-                    self.system.diagnose(code, log_tail(self.scratch / LOG_NAME, _DIAGNOSED_LINES))
-                )
+                raise AttemptFailed(self.system.diagnose(code, log_tail(self.log, _DIAGNOSED_LINES)))
             try:
                 return self.system.connect(self.scratch, deadline)
             except NotReady:
@@ -231,7 +280,7 @@ class _Attempt:
         own = () if process is None else (process.pid, process.supervisor_pid)
         if isinstance(driver, ServedDriver):
             measured = measure_endpoint(
-                build_generator(workload),
+                build_generator(workload, f"{self.job.trial}/{self.job.attempt}" if self.used_before else ""),
                 driver.endpoint(),
                 workload,
                 goal=self.job.goal,
@@ -292,7 +341,7 @@ class _Attempt:
         code = process.poll()
         if code is None:
             return error
-        failure = self.system.diagnose(code, log_tail(self.scratch / LOG_NAME, _DIAGNOSED_LINES))
+        failure = self.system.diagnose(code, log_tail(self.log, _DIAGNOSED_LINES))
         if failure.cause is Cause.REJECTED_FLAGS and not own:  # it had come up with them
             failure = replace(failure, cause=Cause.CRASHED_UNDER_LOAD)
         return AttemptFailed(failure)
@@ -304,47 +353,29 @@ def mark_prefix(job: Job) -> str:
     return f"{hashlib.blake2b(store.encode(), digest_size=6).hexdigest()}/{job.study}/"
 
 
-def last_lines(text: str, lines: int = _TAIL_LINES) -> str:
-    """Return the last lines of a text."""
-    return "\n".join(text.splitlines()[-lines:])
-
-
-def log_tail(path: Path, lines: int = _TAIL_LINES) -> str:
-    """Return the last lines of a log, or an empty string when there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - _TAIL_BYTES))
-            text = file.read().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
-    return last_lines(text, lines)
-
-
-def _artifacts(scratch: Path) -> dict[str, str]:
-    names = ("command.txt", "requests.jsonl", LOG_NAME)
-    return {name: str(scratch / name) for name in names if (scratch / name).exists()}
-
-
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write a file so that whoever reads it sees all of it or none."""
-    draft = path.with_suffix(".part")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(data, file)
-        file.flush()
-        if failpoint(f"write.{path.stem}"):
-            tear(draft, 0)
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
 def main() -> None:
-    """Run the job of the file named first; write its result to the file named second."""
+    """Run the job of the file named first; write its result to the file named second.
+
+    Without arguments, run the jobs that come as lines ``["JOB.json", "RESULT.json"]``, and keep what one
+    launched for the next.
+    """
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # unwinds, and so cleans up
-    job = Job.from_dict(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    result = run_attempt(job)
+    if len(sys.argv) > 1:
+        _run_file(Path(sys.argv[1]), Path(sys.argv[2]))
+        return
+    shelf = Shelf()
+    try:
+        for line in sys.stdin:
+            job, result = json.loads(line)
+            _run_file(Path(job), Path(result), shelf)
+    finally:
+        shelf.clear()
+
+
+def _run_file(path: Path, answer: Path, shelf: Shelf | None = None) -> None:
+    result = run_attempt(Job.from_dict(json.loads(path.read_text(encoding="utf-8"))), shelf=shelf)
     failpoint("worker.report")
-    write_json(Path(sys.argv[2]), result.to_dict())
+    write_json(answer, result.to_dict())
     failpoint("worker.reported")
 
 

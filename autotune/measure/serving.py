@@ -21,16 +21,17 @@ from autotune.measure.workload import RateSearch, Workload
 _AT_ONCE = 8  # requests under way in a closed loop whose workload does not say: some batching, no long queue
 
 
-def build_generator(workload: Workload) -> LoadGenerator:
+def build_generator(workload: Workload, salt: str = "") -> LoadGenerator:
     """Return the load generator that a workload names.
 
     Args:
         workload: Its ``generator`` says which.
+        salt: Makes prompts differ from those of other runs, for a server that has served some.
 
     Raises:
         EnvironmentProblem: It is a tool that is not installed.
     """
-    return choose.build_generator(workload.generator)
+    return choose.build_generator(workload.generator, salt)
 
 
 def measure_endpoint(

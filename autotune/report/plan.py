@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -18,8 +18,8 @@ from autotune.measure.steady_state import MOST_TIME
 from autotune.measure.workload import Workload
 from autotune.report.text import show_config, show_seconds, wrap
 from autotune.spec.study_file import StudySpec
-from autotune.systems.base import System, launched_config
-from autotune.systems.registry import build_system
+from autotune.systems.base import Reusable, System, launched_config
+from autotune.systems.registry import REUSE, build_system
 
 SAMPLES = 3
 _STARTUP_S = (10.0, 120.0)  # seconds to come up: a small model on a laptop, a large one on GPUs
@@ -54,6 +54,8 @@ class Plan:
         excluded: Share of the configurations that each constraint alone excludes, in [0, 1].
         default: The first trial.
         samples: Random other ones.
+        restarts: What changing a parameter costs, by name: ``engine``, a launch, or ``request``; empty for a
+            system whose trials all start afresh.
         measured: Whether the system can be launched and measured, not only planned.
         seconds: Shortest and longest time expected for the whole budget.
         seconds_from: What that expectation rests on.
@@ -64,6 +66,7 @@ class Plan:
     excluded: tuple[float, ...]
     default: Launch
     samples: tuple[Launch, ...]
+    restarts: Mapping[str, str]
     measured: bool
     seconds: tuple[float, float]
     seconds_from: str
@@ -89,6 +92,7 @@ class Plan:
             "expected_seconds": {"low": self.seconds[0], "high": self.seconds[1], "from": self.seconds_from},
             "engine": dict(spec.engine),
             "system": spec.system.get("use"),
+            "restarts": dict(self.restarts),
             "measured": self.measured,
             "launches": [
                 {
@@ -120,10 +124,28 @@ def make_plan(spec: StudySpec, store: Path) -> Plan:
         excluded=tuple(spec.space.excluded()),
         default=_launch(spec, system, default),
         samples=tuple(_launch(spec, system, config) for config in others),
+        restarts=_restarts(spec, system, [default, *others]),
         measured=system is not None and not getattr(system, "not_launched", ""),
         seconds=seconds,
         seconds_from=rests_on,
     )
+
+
+def _restarts(spec: StudySpec, system: System | None, configs: Sequence[Config]) -> dict[str, str]:
+    """Return what changing each parameter costs, seen at the ends and the middle of its values."""
+    if not isinstance(system, Reusable):
+        return {}
+    found = {}
+    for parameter in spec.space.parameters:
+        name, levels = parameter.name, parameter.levels
+        tried = (levels[0], levels[len(levels) // 2], levels[-1])
+        groups = ([{**config, name: value} for value in tried] for config in configs if name in config)
+        keys = [
+            {system.launch_key(launched_config(system, config, spec.space.derived)) for config in group}
+            for group in groups
+        ]
+        found[name] = "request" if all(len(group) == 1 for group in keys) else "engine"
+    return found
 
 
 def _launch(spec: StudySpec, system: System | None, config: Config) -> Launch:
@@ -186,6 +208,10 @@ def plan_lines(plan: Plan) -> list[str]:
         ("engine", str(spec.engine.get("use", ""))),
         ("system", str(spec.system.get("use", "none")) + ("" if plan.measured else _unmeasured(spec))),
     ]
+    requests = [name for name, cost in plan.restarts.items() if cost == "request"]
+    if requests:
+        how = "shared" if spec.system.get(REUSE) in (True, "true") else f"shared with `{REUSE}: true`"
+        rows.append(("requests", f"{', '.join(requests)}: no launch of their own; a server is {how}"))
     lines = _table(rows)
     if space.constraints:
         lines += ["", "constraints, and the share of configurations that each alone excludes:"]

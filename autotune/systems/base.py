@@ -187,6 +187,27 @@ class System(Protocol):
         """Return the command line that deploys this configuration, as a list of arguments."""
 
 
+@runtime_checkable
+class Reusable(Protocol):
+    """A system whose launched process can serve configurations that differ in their requests only."""
+
+    def launch_key(self, config: Config) -> str:
+        """Return a text that is equal for configurations which one process can serve, and for no others."""
+
+    def reconnect(self, config: Config, driver: Driver, deadline: float) -> Driver:
+        """Return a driver for another configuration of the process's key.
+
+        Args:
+            config: To be measured next.
+            driver: Of the process, which the configuration before had.
+            deadline: ``time.monotonic()`` value by which the process must have answered.
+
+        Raises:
+            NotReady: It does not answer.
+            AttemptFailed: It refuses what the configuration asks of it.
+        """
+
+
 def launched_config(system: System, config: Config, derived: Collection[str]) -> Config:
     """Return what a system is given of a configuration.
 

@@ -15,6 +15,7 @@ beside a command::
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -29,7 +30,7 @@ from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
 from autotune.systems.served.diagnosis import diagnose
-from autotune.systems.served.driver import EndpointDriver
+from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.flagged import env_words
 from autotune.systems.served.flags import plain
 from autotune.systems.served.launch import HOST, Launch, free_port, root_process
@@ -180,15 +181,13 @@ class OpenAIServerSystem:
 
     def command(self, config: Config, scratch: Path) -> Command | None:
         """Return the process to launch on a port that is free now; ``None`` for one that runs already."""
-        fixed = set(self.holes)
-        sent = {name: value for name, value in config.items() if name not in fixed}
         port = free_port()
         launch = Launch(
             url=self.url.rstrip("/") or f"http://{HOST}:{port}",
             model=self.model,
             ready=self.ready,
             path=self.path,
-            body={**self.body, **sent},
+            body=self._body(config),
             tokenize=self.tokenize,
             prometheus=self.prometheus,
             ours=not self.url,
@@ -212,6 +211,19 @@ class OpenAIServerSystem:
         endpoint, found = wait_ready(scratch, deadline, headers)
         facts = {"engine": self.name, "served_model": endpoint.model, **found}
         return EndpointDriver(endpoint, facts, root_process(scratch))
+
+    def _body(self, config: Config) -> dict[str, Any]:
+        """Return the fields of every request: those of the file, and the parameters not in the command."""
+        fixed = set(self.holes)
+        return {**self.body, **{name: value for name, value in config.items() if name not in fixed}}
+
+    def launch_key(self, config: Config) -> str:
+        """Return the command without its port."""
+        return json.dumps(self.words(config, "0"))
+
+    def reconnect(self, config: Config, driver: Driver, deadline: float) -> Driver:
+        """Return the driver with the fields that requests of another configuration carry; ask one."""
+        return reconnected(driver, self._body(config), deadline)
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
         """Return why the server died, from its exit code and its log."""

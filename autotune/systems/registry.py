@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.registry import Registry
+from autotune.core.trial import Config
 from autotune.errors import SpecError
-from autotune.systems.base import System
+from autotune.systems.base import Reusable, System
 
 SYSTEMS = Registry(
     "system",
@@ -30,6 +31,12 @@ SYSTEMS = Registry(
         "replay": "autotune.systems.replay:ReplaySystem",
     },
 )
+
+
+REUSE = "reuse"
+"""Key of any section: whether trials that differ in their requests only may share a launched process."""
+
+_TRUE, _FALSE = (True, "true"), (False, "false")
 
 
 def locate_system(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -62,5 +69,24 @@ def build_system(section: Mapping[str, Any]) -> System:
         kind = SYSTEMS.load(name)
     except SpecError as error:
         raise SpecError(error.message, path=("use",), hint=error.hint) from None
+    reuse = data.pop(REUSE, False)
     system: System = kind.from_dict(data)
+    if reuse not in _TRUE + _FALSE:
+        raise SpecError(f"{REUSE} must be true or false, found {reuse!r}", path=(REUSE,))
+    if reuse in _TRUE and not isinstance(system, Reusable):
+        raise SpecError(f"{name} starts afresh for every trial", path=(REUSE,), at_key=True,
+                        hint=f"leave {REUSE} out")  # fmt: skip
     return system
+
+
+def launch_key(section: Mapping[str, Any], config: Config) -> str:
+    """Return what tells launches apart where a section has ``reuse: true``; empty where it has not.
+
+    Args:
+        section: With ``use``.
+        config: As the system is given it.
+    """
+    if section.get(REUSE, False) not in _TRUE:
+        return ""
+    system = build_system(section)
+    return system.launch_key(config) if isinstance(system, Reusable) else ""

@@ -44,7 +44,7 @@ def attempt(tmp_path, monkeypatch):
 
     def load(measured, limits=()):
         job = Job("s", 0, 1, {}, {}, {}, "max_rate", str(tmp_path), limits=[list(limit) for limit in limits])
-        monkeypatch.setattr(worker, "build_generator", lambda workload: "generator")
+        monkeypatch.setattr(worker, "build_generator", lambda workload, salt: "generator")
 
         def endpoint(generator, where, workload, **rest):
             handed.update(rest, generator=generator, where=where)

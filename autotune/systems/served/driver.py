@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Estimate
+from autotune.systems.base import Driver
 from autotune.systems.served.launch import memory_peak
+from autotune.systems.served.ready import first_answer
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,21 @@ class EndpointDriver:
 
     def close(self) -> None:
         """Do nothing: the supervisor sends TERM, which every engine takes as an order to end."""
+
+
+def reconnected(driver: Driver, body: Mapping[str, Any], deadline: float) -> EndpointDriver:
+    """Return the driver of a running server for requests with other fields, after a first one.
+
+    Args:
+        driver: Of the server.
+        body: Fields that every request carries from now on.
+        deadline: ``time.monotonic()`` value by which the first one must be answered.
+
+    Raises:
+        NotReady: It does not answer.
+        AttemptFailed: It refuses the fields.
+    """
+    if not isinstance(driver, EndpointDriver):
+        raise TypeError(f"{type(driver).__name__} is no driver of a server")
+    endpoint = replace(driver.where, body=dict(body))
+    return replace(driver, where=endpoint, found={**driver.found, **first_answer(endpoint, deadline)})

@@ -7,6 +7,7 @@ tells about itself (:meth:`ServedSystem.engine_facts`).
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from autotune.errors import EnvironmentProblem
 from autotune.systems.base import Command, Driver
 from autotune.systems.served.client import ask
 from autotune.systems.served.diagnosis import diagnose
-from autotune.systems.served.driver import EndpointDriver
+from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.flagged import FlaggedEngine
 from autotune.systems.served.launch import HOST, Launch, free_port, root_process
 from autotune.systems.served.ready import wait_ready
@@ -155,6 +156,17 @@ class ServedSystem(FlaggedEngine):
         facts = {"engine": self.name, "version": self.version(), "served_model": endpoint.model, **found}
         facts |= self.engine_facts(endpoint.url, scratch)
         return EndpointDriver(endpoint, facts, root_process(scratch))
+
+    def launch_key(self, config: Config) -> str:
+        """Return the command without its port, the variables and the files."""
+        here = self.resolved()
+        return json.dumps(
+            [here.launch_words(config, 0), here.launch_environment(config, 0), here.files(config)]
+        )
+
+    def reconnect(self, config: Config, driver: Driver, deadline: float) -> Driver:
+        """Return the driver with the fields that requests of another configuration carry; ask one."""
+        return reconnected(driver, self.launch(config, 0).body, deadline)
 
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return what the engine itself tells: its build, the settings that hold."""

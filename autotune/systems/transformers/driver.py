@@ -85,6 +85,10 @@ class SocketDriver:
         found = self._ask({"op": "metrics"}, deadline)["metrics"]
         return {name: Estimate.from_dict(data) for name, data in found.items()}
 
+    def reset(self, deadline: float) -> None:
+        """Let what is counted (drafts, peak memory of a GPU) start anew."""
+        self._ask({"op": "reset"}, deadline)
+
     def close(self) -> None:
         """Ask the process to end and close the connection."""
         with contextlib.suppress(AttemptFailed, OSError):  # it is gone, which is what was wanted

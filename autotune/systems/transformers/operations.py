@@ -57,6 +57,8 @@ class Operations:
             return {"facts": self.facts()}
         if name == "reset":
             self.generator.drafting = Drafting()
+            if self.loaded.device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(self.loaded.device)
         return {}
 
     def metrics(self) -> dict[str, Estimate]:

@@ -7,6 +7,7 @@ draft model), ``kv_cache_bits`` (16, 4, 2), ``tensor_parallel`` and ``threads``.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_
 from autotune.systems.base import Command, Driver
 from autotune.systems.made_apart import make_apart
 from autotune.systems.transformers.diagnosis import diagnose
-from autotune.systems.transformers.driver import connect
+from autotune.systems.transformers.driver import SocketDriver, connect
 from autotune.systems.transformers.make_model import HELD_OUT, ModelPaths, made_model
 from autotune.systems.transformers.options import BITS, DEVICES, DTYPES, KV_BITS, Options
 
@@ -206,6 +207,17 @@ class TransformersSystem:
     def connect(self, scratch: Path, deadline: float) -> Driver:
         """Connect to the server's socket."""
         return connect(scratch)
+
+    def launch_key(self, config: Config) -> str:
+        """Return the arguments but for the batch size: whoever asks makes the batches."""
+        return json.dumps(replace(self.options(config), batch_size=1).argv())
+
+    def reconnect(self, config: Config, driver: Driver, deadline: float) -> Driver:
+        """Return the driver; counting starts anew."""
+        if not isinstance(driver, SocketDriver):
+            raise TypeError(f"{type(driver).__name__} is no driver of this system")
+        driver.reset(deadline)
+        return driver
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
         """Return why the process died."""

@@ -1,0 +1,59 @@
+"""The trials of a study, kept sorted as they change: every ask of a long study would sort them anew."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+from autotune.core.trial import Config, Reason, Trial
+
+
+class History:
+    """Hold the newest state of every trial.
+
+    Args:
+        trials: In the order of their numbers, which begin with 0.
+
+    Attributes:
+        finished: Those that are over, in the order of their numbers. Not to be changed by who reads it.
+        watched: Whether a look at the default is among the finished ones.
+    """
+
+    def __init__(self, trials: Iterable[Trial]) -> None:
+        self._all: list[Trial] = []
+        self._unfinished: dict[int, Trial] = {}
+        self.finished: list[Trial] = []
+        self.watched = False
+        for trial in trials:
+            self.put(trial)
+
+    def put(self, trial: Trial) -> Trial:
+        """Take the newest state of a trial, or a new trial with the next number; return it."""
+        number = trial.number
+        if number == len(self._all):
+            self._all.append(trial)
+        else:
+            self._all[number] = trial
+        place = bisect_left(self.finished, number, key=lambda other: other.number)
+        known = place < len(self.finished) and self.finished[place].number == number
+        self.finished[place : place + known] = [trial] if trial.state.finished else []
+        self._unfinished.pop(number, None)
+        if not trial.state.finished:
+            self._unfinished[number] = trial
+        elif trial.suggestion.reason is Reason.WATCH:
+            self.watched = True
+        return trial
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, number: int) -> Trial:
+        return self._all[number]
+
+    def all(self) -> list[Trial]:
+        """Return every trial in number order."""
+        return list(self._all)
+
+    def pending(self) -> list[Config]:
+        """Return the configurations that are not measured yet, in the order of their trials."""
+        return [self._unfinished[number].config for number in sorted(self._unfinished)]
