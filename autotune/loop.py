@@ -19,6 +19,7 @@ from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
 from autotune.core.trial import Reason, Trial, TrialState
 from autotune.errors import EnvironmentProblem
+from autotune.executor.attempt_files import mask_files
 from autotune.executor.base import AttemptResult, Executor
 from autotune.executor.retries import Retries
 from autotune.report.view import StudyView, View
@@ -67,11 +68,14 @@ class Loop:
         self.began = self._idle_since = time.monotonic()
         self._limits: dict[tuple[int, int], float] = {}
         self._first_open = self._counted = self._planned = 0
+        self._ask_s = TOGETHER_S  # that the last ask took: not known yet
         self._starting: list[tuple[Trial, int, Path, dict[str, float]]] = []  # not submitted yet
         self._usual = resources_of(self.spec, self.system, self.study.space.default_config)
         for trial in self.study.trials:
             if trial.state is TrialState.RUNNING:  # in flight when an earlier run was killed
                 self.study.requeue(trial.number)
+                for folder in self._folder(trial).glob("attempt-*"):
+                    mask_files(folder)  # its worker was killed before it could
         self.study.ledger.set_study_state(self.study.name, "RUNNING")
 
     @property
@@ -151,11 +155,11 @@ class Loop:
     def _fill(self) -> None:
         """Start trials while there is room, budget and time; each is committed before it is submitted."""
         while not self.stop.is_set() and not self.out_of_time:
-            began = time.monotonic()
+            # a slow ask stands alone: the transaction that another has begun keeps other writers out
+            until = time.monotonic() + (TOGETHER_S if self._ask_s < TOGETHER_S else 0.0)
             with self.study.ledger.together():
-                while time.monotonic() - began < TOGETHER_S and (trial := self._next()) is not None:
-                    scratch = self.store / self.study.name / f"trial-{trial.number:04d}"
-                    scratch /= f"attempt-{trial.attempts + 1}"
+                while (not self._starting or time.monotonic() < until) and (trial := self._next()):
+                    scratch = self._folder(trial) / f"attempt-{trial.attempts + 1}"
                     attempt = self.study.start_attempt(
                         trial.number, executor=self.executor.name, scratch=str(scratch)
                     )
@@ -197,6 +201,9 @@ class Loop:
             return self._next()
         return asked if self._may_start(asked) else None
 
+    def _folder(self, trial: Trial) -> Path:
+        return self.store / self.study.name / f"trial-{trial.number:04d}"
+
     def _resources(self, trial: Trial) -> dict[str, float]:
         return resources_of(self.spec, self.system, trial.config)
 
@@ -236,7 +243,9 @@ class Loop:
         self._planned += sum(trial.suggestion.reason not in extra for trial in trials[self._counted :])
         self._counted = len(trials)
         if self._planned < budget.trials and not self.exhausted and not self._converged():
+            began = time.monotonic()
             asked = self.study.ask(1)
+            self._ask_s = time.monotonic() - began
             if asked:
                 return asked[0]
             self.exhausted = True

@@ -171,6 +171,12 @@ def _plan_trials(study: Study, places: Sequence[Config]) -> None:
             study.suggest(Suggestion(config, Reason.REPEAT if again else Reason.INITIAL, _ENGINE))
 
 
+def _others_busy(facts: Mapping[str, Any]) -> float:
+    """Return how many processors other programs used while it was measured."""
+    machine = dict(dict(facts.get("measured") or {}).get("machine") or {})
+    return float(sum(program["cores"] for program in machine.get("busy_processes") or ()))
+
+
 def table_of(spec: StudySpec, plan: Plan, trials: Sequence[Trial], name: str) -> MeasuredTable:
     """Return the table of what a sweep has measured so far, one row per finished trial."""
     rows = []
@@ -189,6 +195,7 @@ def table_of(spec: StudySpec, plan: Plan, trials: Sequence[Trial], name: str) ->
             "node": trial.node,
             "started": began.isoformat(timespec="seconds"),
             "seconds": f"{measurement.seconds:.3f}",
+            "others_busy": f"{_others_busy(measurement.facts):g}",
         }
         cause = measurement.failure.cause if measurement.failure is not None else None
         config = {n: v for n, v in trial.config.items() if n in spec.space.names}

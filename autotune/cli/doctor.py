@@ -99,6 +99,7 @@ def examine(store: Path) -> Iterator[Check]:
     yield _processors()
     yield _memory()
     yield _accelerators()
+    yield _engines()
     yield _files()
     yield _shared_memory()
     yield _compiler()
@@ -176,6 +177,16 @@ def _accelerators() -> Check:
         said = (answer.stderr or answer.stdout).strip().splitlines()[:1]
         return Check("accelerators", "warn", f"nvidia-smi failed: {''.join(said)}", "check the driver")
     return Check("accelerators", "ok", "; ".join(names))
+
+
+def _engines() -> Check:
+    """Look for the programs of the systems that are launched as servers."""
+    from autotune.systems.registry import SYSTEMS
+
+    programs = {name: getattr(SYSTEMS.load(name), "own_program", ()) for name in SYSTEMS.names()}
+    found = [f"{name} ({words[0]})" for name, words in programs.items() if words and shutil.which(words[0])]
+    elsewhere = "`system: {program: ...}` names one that is elsewhere, or the Python that has it"
+    return Check("engines", "ok", ", ".join(found) or "none on the PATH", "" if found else elsewhere)
 
 
 def _files() -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +43,30 @@ def set_option(command: F) -> F:
         multiple=True,
         metavar="KEY=VALUE",
         help="Set a key of the file, such as workload.rate=8; may be repeated.",
+    )(command)
+
+
+def _pass_env(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> None:
+    """Name variables to all processes below this one."""
+    from autotune.core.redact import PASS_ENV, names_passed
+
+    for name in names:
+        if name not in os.environ:
+            raise click.BadParameter(f"{name} is not set")
+    if names:
+        os.environ[PASS_ENV] = ",".join(dict.fromkeys([*names_passed(os.environ), *names]))
+
+
+def pass_env_option(command: F) -> F:
+    """Add ``--pass-env NAME``."""
+    return click.option(
+        "--pass-env",
+        "pass_env",
+        multiple=True,
+        metavar="NAME",
+        expose_value=False,
+        callback=_pass_env,
+        help="Give servers this variable of the environment, such as a key; may be repeated.",
     )(command)
 
 

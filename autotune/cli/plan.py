@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotune.cli.options import json_option, read_pairs, set_option, store_option
+from autotune.cli.options import json_option, pass_env_option, read_pairs, set_option, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.errors import EnvironmentProblem, NothingFeasible
 
@@ -47,6 +47,7 @@ def check(file: Path, overrides: tuple[str, ...], store: Path, as_json: bool) ->
 )
 @set_option
 @click.option("--ray", is_flag=True, help="Measure on Ray instead of in a child process.")
+@pass_env_option
 @store_option
 @json_option
 def measure(

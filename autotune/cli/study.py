@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotune.cli.options import json_option, set_option, store_option
+from autotune.cli.options import json_option, pass_env_option, set_option, store_option
 from autotune.cli.reading import open_ledger
 from autotune.errors import Interrupted, NothingFeasible
 
@@ -19,32 +18,13 @@ if TYPE_CHECKING:
     from autotune.spec.study_file import StudySpec
 
 
-def _pass_env(_context: click.Context, _option: click.Parameter, names: tuple[str, ...]) -> None:
-    """Name variables to all processes below this one."""
-    from autotune.core.redact import PASS_ENV, names_passed
-
-    for name in names:
-        if name not in os.environ:
-            raise click.BadParameter(f"{name} is not set")
-    if names:
-        os.environ[PASS_ENV] = ",".join(dict.fromkeys([*names_passed(os.environ), *names]))
-
-
 def _run_options(command: Any) -> Any:
     options = (
         click.option("--local", is_flag=True, help="Run trials in child processes instead of on Ray."),
         click.option("--trials", type=click.IntRange(1), help="Trials in all (budget.trials)."),
         click.option("--parallel", help="Trials at once, or auto (budget.parallel)."),
         click.option("--no-mlflow", is_flag=True, help="Do not mirror the study to MLflow."),
-        click.option(
-            "--pass-env",
-            "pass_env",
-            multiple=True,
-            metavar="NAME",
-            expose_value=False,
-            callback=_pass_env,
-            help="Give servers this variable of the environment, such as a key; may be repeated.",
-        ),
+        pass_env_option,
         click.option("-q", "--quiet", is_flag=True, help="Show the result only."),
     )
     for option in reversed(options):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from autotune.cli.options import json_option, set_option, store_option
+from autotune.cli.options import json_option, pass_env_option, set_option, store_option
 from autotune.errors import Interrupted
 
 
@@ -23,6 +23,7 @@ from autotune.errors import Interrupted
 )
 @click.option("--resume", is_flag=True, help="Go on with a sweep that was stopped.")
 @click.option("--ray", is_flag=True, help="Measure on Ray instead of in child processes.")
+@pass_env_option
 @click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
 @store_option
 @json_option

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +36,26 @@ class Endpoint:
     def is_chat(self) -> bool:
         """Whether requests are lists of messages rather than text."""
         return self.path.endswith("/chat/completions")
+
+
+_LONGEST_TEXT = 400  # of a server's error, in ours
+
+
+def message_of(found: Any) -> str:
+    """Return the message of a server's error, on one short line.
+
+    Args:
+        found: Parsed JSON of the OpenAI form, or the body of an answer as text or bytes.
+    """
+    if isinstance(found, bytes):
+        found = found.decode("utf-8", errors="replace")
+    if isinstance(found, str):
+        with contextlib.suppress(ValueError, RecursionError):  # it is the message itself
+            found = json.loads(found)
+    for key in ("error", "message", "detail"):
+        if isinstance(found, Mapping) and key in found:
+            found = found[key]
+    return " ".join(str(found).split())[:_LONGEST_TEXT]
 
 
 class Refused(Exception):

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.failpoint import failpoint, tear
+from autotune.core.redact import redact_file
 
 LOG_NAME = "server.log"
+_TEXTS = (".json", ".jsonl", ".log", ".txt")
 _TAIL_LINES = 40  # kept with a failure
 _TAIL_BYTES = 256 * 1024
 
@@ -36,6 +38,13 @@ def artifacts_of(scratch: Path) -> dict[str, str]:
     """Return the files of an attempt that stay, by name."""
     names = ("command.txt", "requests.jsonl", LOG_NAME)
     return {name: str(scratch / name) for name in names if (scratch / name).exists()}
+
+
+def mask_files(folder: Path) -> None:
+    """Mask the secrets in the files of an attempt that stay."""
+    for path in folder.glob("*.*") if folder.is_dir() else ():
+        if path.suffix in _TEXTS and path.is_file():
+            redact_file(path)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

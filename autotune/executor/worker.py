@@ -24,9 +24,16 @@ from typing import Any
 
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
-from autotune.core.redact import redact, redact_file, redact_words, redacted
+from autotune.core.redact import redact, redact_words, redacted
 from autotune.errors import EnvironmentProblem, SpecError
-from autotune.executor.attempt_files import LOG_NAME, artifacts_of, last_lines, log_tail, write_json
+from autotune.executor.attempt_files import (
+    LOG_NAME,
+    artifacts_of,
+    last_lines,
+    log_tail,
+    mask_files,
+    write_json,
+)
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.kept import Kept, Shelf
 from autotune.executor.process import SupervisedProcess, server_environment
@@ -54,7 +61,6 @@ from autotune.systems.base import (
 from autotune.systems.registry import build_system
 
 PROCESS_NAME = "process.json"
-_TEXTS = (".json", ".jsonl", ".log", ".txt")  # files of an attempt that stay, in which secrets are masked
 _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks
 _READY_POLL_S = 0.1
 _DEATH_POLL_S = 5.0  # an engine that stopped answering gets this long to be seen dead
@@ -92,9 +98,7 @@ def run_attempt(
     if failure is not None:
         tail = last_lines(failure.log_tail) or log_tail(scratch / LOG_NAME)
         failure = replace(failure, message=redact(failure.message), log_tail=redact(tail))
-    for path in scratch.glob("*.*") if scratch.is_dir() else ():
-        if path.suffix in _TEXTS and path.is_file():
-            redact_file(path)
+    mask_files(scratch)
     measurement = Measurement(
         metrics=metrics if failure is None else {},
         failure=failure,

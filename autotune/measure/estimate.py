@@ -48,6 +48,7 @@ requests), 300 intervals held less often: p50 0.94, p95 and the mean 0.89, p99 0
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -69,6 +70,7 @@ _MAX_AUTOCORRELATION = 0.8
 _LEAST_FREEDOM = 3.0
 _SPARSE = 10  # independent values beyond a percentile, below which the bootstrap is not trusted alone
 _CLUMPED = 2.0  # design effect from which values beyond a percentile come in bouts rather than singly
+_HIGH = 0.9  # percentiles beyond which few bouts may reach; half of the values lie beyond the median
 _LEAST_REACH = 4.0  # degrees of freedom; fewer make intervals of no use
 _TAIL = 0.2  # share of the values that the tail is fitted to
 _BLOCKS = 512  # coarse steps of the resampled quantile search; about sqrt(values) for usual runs
@@ -135,7 +137,7 @@ def percentiles(
         sem = float(np.sqrt(np.mean((drawn - value) ** 2) * n / (n - 1)))
         widening = _widening(_beyond(groups, value, fraction))
         effect = max(clumping, _design_effect(groups, float(value), fraction))
-        if effect > _CLUMPED:
+        if effect > _CLUMPED and fraction > _HIGH:
             sem *= _few_reach(groups, float(value))
         if len(pooled) * (1 - fraction) < _SPARSE * effect:
             sem = max(sem, _tail_error(ordered, fraction, effect))
@@ -155,10 +157,15 @@ def _skewed(estimate: Estimate) -> Estimate:
 
 
 def _few_reach(groups: Sequence[Floats], value: float) -> float:
-    """Return Student's factor for as many observations as there are batches with a share in the tail."""
+    """Return the factor of an error that rests on the few batches with a share in the tail.
+
+    Student's for that many observations, times one and a standard error of the error itself: the run that
+    misses a bout has too low a percentile and, for the same reason, too low an error.
+    """
     beyond = np.array([np.count_nonzero(x > value) for x in groups], np.float64)
-    reach = float(beyond.sum() ** 2 / max(float(beyond @ beyond), 1.0))  # 1 if all lie in one batch
-    return max(1.0, float(stdtrit(max(reach - 1, _LEAST_REACH), 0.975) / stdtrit(len(groups) - 1, 0.975)))
+    reach = max(1.0, float(beyond.sum() ** 2 / max(float(beyond @ beyond), 1.0)))  # 1 if all lie in one batch
+    student = stdtrit(max(reach - 1, _LEAST_REACH), 0.975) / stdtrit(len(groups) - 1, 0.975)
+    return max(1.0, float(student)) * (1 + 1 / math.sqrt(2 * reach))
 
 
 def _beyond(groups: Sequence[Floats], value: float, fraction: float) -> Floats:

@@ -128,16 +128,12 @@ class LoadRun:
             end_ns: End of the measured time: now.
             deadline_ns: Latest end.
         """
-        wanted = len(self.records) + self.load.in_flight()
-        before = sum(r.send_ns <= end_ns for r in self.records)
-        done = len(self.records)
         until = min(deadline_ns, end_ns + 1e9 * max(_SETTLING_STEPS * self.step_s, 2 * self.longest_s))
         while self.clock() < until and not self.load.ended and not self.dead:
-            if before >= wanted:
-                return
+            if self.load.ended_up_to(end_ns):
+                break
             self.step()
-            before += sum(r.send_ns <= end_ns for r in self.records[done:])
-            done = len(self.records)
+        self._take(self.load.poll(0.0))
 
     def stop(self, drain_s: float = 0.0) -> None:
         """End the load; what is still under way is recorded as cut off."""

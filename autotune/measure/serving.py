@@ -76,6 +76,7 @@ def measure_endpoint(
     began = clock()
     found = _measure(site, goal, limits)
     joules, took = meter.joules(), (clock() - began) / 1e9
+    found = replace(found, facts={**found.facts, "load": generator.facts(endpoint)})
     return _with_watches(found, machine, engine, None if joules is None or took <= 0 else joules / took)
 
 

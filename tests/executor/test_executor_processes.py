@@ -233,8 +233,7 @@ def test_the_local_executor_runs_workers_and_reports_lost_ones(tmp_path):
         executor.submit(job_of(tmp_path, {"mode": "hangs"}, attempt=2))
         (worker,) = wait_until(lambda: [p for p in works_in(tmp_path) if p], 30)[:1] or [None]
         assert worker
-        _, process = next(iter(executor._running.values()))
-        process.kill()
+        next(iter(executor._running.values())).process.kill()
         (lost,) = results_of(executor)
         assert lost.measurement.failure.cause is Cause.WORKER_LOST
         wait_until(lambda: works_in(tmp_path) == [], 20)

@@ -89,6 +89,9 @@ class FakeGenerator:
         self.error, self.slip_s = error, slip_s
         self.plans: list[Plan] = []
 
+    def facts(self, endpoint: object) -> dict[str, str]:
+        return {"generator": "fake"}
+
     def start(self, plan: Plan) -> "FakeLoad":
         self.plans.append(plan)
         return FakeLoad(self, plan)
@@ -147,6 +150,9 @@ class FakeLoad:
 
     def in_flight(self) -> int:
         return sum(record.send_ns <= self.world.now for _, _, record in self.under_way)
+
+    def ended_up_to(self, time_ns: int) -> bool:
+        return all(record.send_ns > time_ns for _, _, record in self.under_way)
 
     def stop(self, drain_s: float) -> list[RequestRecord]:
         left = [record for _, _, record in self.under_way if record.send_ns <= self.world.now]

@@ -16,8 +16,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autotune.core.endpoint import message_of
+
 DONE = b"[DONE]"
-_LONGEST_TEXT = 300  # of a server's error, in ours
 _MOST_TOKENS = 10**9
 _TEXTS = ("content", "reasoning_content", "reasoning")
 
@@ -139,11 +140,3 @@ def shared(tokens: int, characters: Sequence[int]) -> list[int]:
         counts.append(until - given)
         given = until
     return counts
-
-
-def message_of(found: Any) -> str:
-    """Return the message inside an error of the OpenAI form, on one short line."""
-    for key in ("error", "message", "detail"):
-        if isinstance(found, Mapping) and key in found:
-            found = found[key]
-    return " ".join(str(found).split())[:_LONGEST_TEXT]

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-from autotune.core.endpoint import Endpoint, Refused
-from autotune.measure.load.answer import Answer, message_of
+from autotune.core.endpoint import Endpoint, Refused, message_of
+from autotune.measure.load.answer import Answer
 from autotune.measure.load.sse import EventReader, HostileStream
 
 _LONGEST = 16 << 20
@@ -50,7 +50,7 @@ class Line:
             self._connection.request("POST", self._prefix + path, json.dumps(body), headers)
             response = self._connection.getresponse()
             if response.status != http.client.OK:
-                raise _refusal(response.status, response.read(_LONGEST))
+                raise Refused(response.status, message_of(response.read(_LONGEST)))
             while piece := response.read1(_PIECE):
                 yield piece
                 length += len(piece)
@@ -93,10 +93,3 @@ class Line:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
-
-
-def _refusal(status: int, data: bytes) -> Refused:
-    try:
-        return Refused(status, message_of(json.loads(data)))
-    except ValueError:
-        return Refused(status, message_of(data.decode("utf-8", errors="replace")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.request import RequestRecord
@@ -51,6 +51,13 @@ class Load(Protocol):
     def in_flight(self) -> int:
         """Return how many requests are under way."""
 
+    def ended_up_to(self, time_ns: int) -> bool:
+        """Return whether everything that was sent up to a time has ended; the next poll gives the last.
+
+        Args:
+            time_ns: Monotonic clock, not later than now.
+        """
+
     def stop(self, drain_s: float) -> list[RequestRecord]:
         """Send no more, wait at most ``drain_s`` seconds for what is under way, and end the generator.
 
@@ -61,6 +68,9 @@ class Load(Protocol):
 
 class LoadGenerator(Protocol):
     """Start loads."""
+
+    def facts(self, endpoint: Endpoint) -> dict[str, Any]:
+        """Return what a measurement notes of how its requests were made: plain JSON data."""
 
     def start(self, plan: Plan) -> Load:
         """Begin to send; returns once the schedule runs."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 
+from autotune.core.endpoint import message_of
 from autotune.core.request import RequestRecord
 from autotune.measure.batch import CUT_OFF
-from autotune.measure.load.answer import Answer, message_of
+from autotune.measure.load.answer import Answer
 from autotune.measure.load.http_response import BadResponse, ResponseReader
 from autotune.measure.load.prompts import Order
 from autotune.measure.load.sse import EventReader, HostileStream
@@ -152,10 +152,7 @@ class Exchange:
         """Return what is wrong with a response that came to its end."""
         response, answer = self._response, self._answer
         if response.status != _OK:
-            try:
-                text = message_of(json.loads(self._body))
-            except ValueError:
-                text = message_of(self._body.decode("utf-8", errors="replace"))
+            text = message_of(bytes(self._body))
             return f"HTTP {response.status}" + (f": {text}" if text else "")
         if not self._is_stream():
             return f"no stream: {response.headers.get('content-type', 'nothing')[:60]}"

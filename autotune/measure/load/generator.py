@@ -66,9 +66,9 @@ class OwnGenerator:
         return self._calibrations[key]
 
     def facts(self, endpoint: Endpoint) -> dict[str, Any]:
-        """Return what a measurement notes of how its requests were made; empty for an endpoint unknown."""
+        """Return what a measurement notes of how its requests were made."""
         found = self._calibrations.get((endpoint.url, endpoint.path, endpoint.model))
-        return {} if found is None else {"generator": "own", **found.ruler.facts()}
+        return {"generator": "own", **({} if found is None else found.ruler.facts())}
 
 
 class OwnLoad:
@@ -82,6 +82,7 @@ class OwnLoad:
         self._records: list[RequestRecord] = []
         self._started_ns = 0
         self._sent = 0
+        self._oldest_ns = 0  # all that was sent before has ended
         self._delivered = 0
         self._all_ended = False
         self._gone = False
@@ -135,6 +136,11 @@ class OwnLoad:
         """Return how many requests were sent and not yet given out."""
         self._read(0.0)
         return max(0, self._sent - self._delivered)
+
+    def ended_up_to(self, time_ns: int) -> bool:
+        """Return whether everything that was sent up to a time has ended; the next poll gives the last."""
+        self._read(0.0)
+        return self._all_ended or self._oldest_ns > time_ns
 
     def poll(self, timeout: float) -> list[RequestRecord]:
         """Return the requests that ended since the last call, waiting at most ``timeout`` seconds for one.
@@ -201,6 +207,8 @@ class OwnLoad:
             self._records.append(wire.record_of(content))
         elif letter == wire.STATUS:
             self._sent = wire.number_of(content)
+        elif letter == wire.OLDEST:
+            self._oldest_ns = wire.number_of(content)
         elif letter == wire.BEGUN:
             self._started_ns = wire.number_of(content)
         elif letter == wire.ENDED:

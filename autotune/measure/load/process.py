@@ -138,6 +138,7 @@ class _Process:
     def tell(self) -> None:
         """Tell the parent what is new, again and again."""
         self.outbox.put(wire.number_frame(wire.STATUS, self.sending.sent))
+        self.outbox.put(wire.number_frame(wire.OLDEST, self.sending.oldest_ns))
         if self.sending.exhausted and not self.sending.under_way and not self.told_end:
             self.told_end = True
             self.outbox.put(wire.frame(wire.ENDED))

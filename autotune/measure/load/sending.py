@@ -61,6 +61,13 @@ class Sending:
         self.stopped = False
         self.exhausted = False
 
+    @property
+    def oldest_ns(self) -> int:
+        """When the oldest request that has not ended was due, or begun; now without one."""
+        now = time.monotonic_ns()
+        oldest = next(iter(self.under_way), None)  # they are kept in the order they began
+        return min(now, self._due or now, now if oldest is None else oldest.begun_ns)
+
     def prepare(self, most: int, seconds: float, most_bytes: int) -> None:
         """Make requests beforehand until one of the bounds is met."""
         until, size = time.monotonic() + seconds, 0

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from autotune.core.endpoint import Endpoint
 from autotune.core.redact import redact
 from autotune.core.request import RequestRecord
 from autotune.errors import AutotuneError, EnvironmentProblem
@@ -99,6 +100,10 @@ class ToolGenerator:
         self.tool, self.program = tool, program
         self.own = OwnGenerator()
 
+    def facts(self, endpoint: Endpoint) -> dict[str, Any]:
+        """Return the tool's name and where it was found."""
+        return {"generator": self.tool.name, "program": self.program}
+
     def start(self, plan: Plan) -> Load:
         """Begin to send; returns once the tool runs.
 
@@ -149,6 +154,10 @@ class ToolLoad:
     def in_flight(self) -> int:
         """Return 0: it is not known before the end."""
         return 0
+
+    def ended_up_to(self, time_ns: int) -> bool:
+        """Return whether the tool has ended: what it sends is not known before."""
+        return self.ended
 
     def poll(self, timeout: float) -> list[RequestRecord]:
         """Return all records once the tool has ended.

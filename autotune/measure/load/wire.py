@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from autotune.core.request import RequestRecord
 
-BEGUN, STATUS, RECORD, ENDED, FAILED = b"B", b"S", b"R", b"E", b"F"
-"""The schedule runs (its start); how many were sent; one request; all has ended; an error (its text)."""
+BEGUN, STATUS, OLDEST, RECORD, ENDED, FAILED = b"B", b"S", b"O", b"R", b"E", b"F"
+"""The schedule runs (its start); how many were sent; when the oldest under way began; one request; all has
+ended; an error (its text)."""
 
 _FRAME = struct.Struct("<Ic")
 _RECORD = struct.Struct("<qqqqqII")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from autotune.core.endpoint import Refused
+from autotune.core.endpoint import Refused, message_of
 
 _LONGEST = 8 << 20  # bytes of an answer: a server's facts and one short completion are far below
 
@@ -47,20 +47,8 @@ def ask(
     finally:
         connection.close()
     if response.status != http.client.OK:
-        raise Refused(response.status, _message(text))
+        raise Refused(response.status, message_of(text))
     try:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _message(text: str) -> str:
-    """Return the message inside an error of the OpenAI form, or the text itself, on one line."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = text
-    for key in ("error", "message", "detail"):
-        if isinstance(found, Mapping) and key in found:
-            found = found[key]
-    return " ".join(str(found).split())[:400]

@@ -79,6 +79,24 @@ def test_a_closed_loop_sends_one_for_each_that_ended(stub, loading, collect):
     assert len({note["connection"] for note in stub.end() if note["number"] > 5}) <= 4  # kept alive
 
 
+@pytest.mark.parametrize(("workload", "how"), [(CLOSED, {"concurrency": 8}), (OPEN, {"rate": 200.0})])
+def test_what_was_sent_up_to_a_time_has_ended_when_it_is_said_to(stub, workload, how, loading):
+    with loading(stub.endpoint(ttft=0.015, itl=0.001), workload, **how) as load:
+        for _ in range(15):
+            load.poll(0.03)
+            until = time.monotonic_ns()  # a request may have gone out just now that nobody has told of
+            while not load.ended_up_to(until):
+                load.poll(0.01)
+            load.poll(0.0)
+            later = [*load.poll(0.05), *load.poll(0.05)]
+            assert all(record.send_ns > until for record in later)
+        until = time.monotonic_ns()
+        while not load.ended_up_to(until):
+            load.poll(0.01)
+        load.poll(0.0)
+        assert all(record.send_ns > until for record in load.stop(0.0))
+
+
 def test_one_at_a_time(stub, loading, collect):
     with loading(stub.endpoint(), CLOSED, concurrency=1, stream="warmup") as load:
         records = sorted(collect(load, 6), key=lambda r: r.id)
