@@ -67,8 +67,7 @@ def test_intervals_hold_the_truth_of_correlated_streams(kind, parameter, n, wind
     error = 0.014  # two standard errors of a share of 95 % in 1,000 runs
     for name, share in zip(("p50", "p95", "mean", "rate"), shares[[0, 1, 3, 4]], strict=True):
         assert 0.93 - error <= share <= 0.97 + error, (name, shares)
-    # The hundredth part of a queue's requests comes in a handful of bouts: wide on purpose, and still short.
-    assert 0.90 - error <= shares[2] <= 0.99 + error, shares
+    assert 0.93 - error <= shares[2] <= 0.99 + error, shares  # a stream's few values there: wide on purpose
 
 
 @pytest.mark.parametrize(

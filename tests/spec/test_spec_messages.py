@@ -147,7 +147,14 @@ CHANGES = {
 }  # fmt: skip
 """One piece of the good file is replaced."""
 
+SERVED = (
+    "name: served\nparameters: {max_num_seqs: {type: int, low: 1, high: 8}}\nsystem: {use: vllm, model: m}\n"
+)
 FILES = {
+    "max_rate_without_a_search": f"{SERVED}objective: {{maximize: max_rate}}\n".encode(),
+    "quality_without_a_section": (
+        f"{SERVED}objective: {{maximize: goodput, limits: [quality.token_agreement >= 0.9]}}\n".encode()
+    ),
     "yaml_empty": b"# nothing\n",
     "yaml_list": b"- a\n- b\n",
     "yaml_tab": b"a:\n\tb: 1\n",
@@ -182,6 +189,8 @@ def far():
 
 
 CALLS = {
+    "reuse_value": lambda: build_system({"use": "vllm", "model": "m", "reuse": "maybe"}),
+    "reuse_of_what_starts_afresh": lambda: build_system({"use": "command", "argv": ["x"], "reuse": True}),
     "api_expression_text": lambda: Expression.parse(3),
     "api_space_empty": lambda: Space(()),
     "api_space_twice": lambda: Space((Bool("a"), Bool("a"))),
