@@ -13,8 +13,9 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +53,21 @@ def read_pins(path: Path) -> dict[str, str]:
     lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     pairs = (line.partition("==") for line in lines if line)
     return {canonical(name): version.strip() for name, _, version in pairs}
+
+
+def distribution(name: str) -> Distribution:
+    """Return what is installed in this environment by that name.
+
+    Packages that bring copies of others put them on the path once they are imported; those are not meant.
+
+    Raises:
+        PackageNotFoundError: There is none.
+    """
+    folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    found = next(iter(Distribution.discover(name=name, path=folders)), None)
+    if found is None:
+        raise PackageNotFoundError(name)
+    return found
 
 
 def required(name: str, extras: tuple[str, ...] = ()) -> Iterator[tuple[str, Distribution]]:

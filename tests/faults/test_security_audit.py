@@ -77,6 +77,19 @@ def test_vulnerabilities_are_told_or_why_not(audit, tmp_path, monkeypatch, scrip
         assert found == expected
 
 
+def test_copies_inside_other_packages_do_not_count(audit, tmp_path, monkeypatch):
+    before = [name for name, _ in audit.required(audit.PROJECT, audit.EXTRAS)]
+    for name in (
+        "tomli",
+        "colorama",
+    ):  # wanted on other platforms, brought along by a package that is imported
+        folder = tmp_path / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [name for name, _ in audit.required(audit.PROJECT, audit.EXTRAS)] == before
+
+
 def test_the_exit_code_tells(audit, tmp_path, monkeypatch, capsys):
     pins = tmp_path / "pins.txt"
     pins.write_text((ROOT / "constraints.txt").read_text())
