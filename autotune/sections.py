@@ -94,10 +94,15 @@ def _check_names(spec: StudySpec) -> None:
             )
 
 
+def _is_served(spec: StudySpec) -> bool:
+    """Return whether the study's system has an endpoint that a load is put on."""
+    return bool(spec.system) and getattr(build_system(spec.system), "served", False)
+
+
 def _check_load(spec: StudySpec) -> None:
     """Refuse a load over the network for a system that is given batches, or measures itself."""
     key = served_key(spec.workload)
-    if key is None or not spec.system or getattr(build_system(spec.system), "served", False):
+    if key is None or not spec.system or _is_served(spec):
         return
     use = spec.system["use"]
     hint = "leave it out: the next batch is sent when the last one is complete"
@@ -117,7 +122,7 @@ def _check_load(spec: StudySpec) -> None:
 
 def _check_measured(spec: StudySpec) -> None:
     """Refuse an objective whose metrics this load on a server does not give: every trial would fail."""
-    if not spec.system or not getattr(build_system(spec.system), "served", False):
+    if not _is_served(spec):
         return
     goals, limits = spec.objective.goals, spec.objective.limits
     for name in (*(goal.metric for goal in goals), *(limit.metric for limit in limits)):

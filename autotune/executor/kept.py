@@ -54,9 +54,8 @@ class Kept:
         assert self.process is not None  # noqa: S101 - nothing else is kept
         assert isinstance(system, Reusable)  # noqa: S101 - nor of another system
         for pid in (self.process.pid, *descendants(self.process.pid)):
-            with contextlib.suppress(
-                OSError
-            ):  # it ended, or may not be told so: the peak is that of its life
+            # it may have ended, or may not be told so: the peak is then that of its life
+            with contextlib.suppress(OSError):
                 Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
         self.driver = system.reconnect(config, self.driver, deadline)
 

@@ -42,8 +42,8 @@ class _Worker:
 
     @property
     def result(self) -> Path:
-        """File of the job's result; whoever sees it sees all of it."""
-        return Path(self.job.scratch) / "result.json"
+        """File of the job's result."""
+        return _files(self.job)[1]
 
     @property
     def is_done(self) -> bool:
@@ -94,11 +94,14 @@ class LocalExecutor:
         """Give the job to a worker."""
         scratch = Path(job.scratch)
         scratch.mkdir(parents=True, exist_ok=True)
-        (scratch / "result.json").unlink(missing_ok=True)
-        write_json(scratch / "job.json", job.to_dict())
+        order, result = _files(job)
+        result.unlink(missing_ok=True)
+        write_json(order, job.to_dict())
+        words = [str(order), str(result)]
         if not job.launch_key:
-            self._end(self._idle)  # what they keep would be in the way
-            self._running[job.key] = _Worker(_start(scratch, _files(job)), job, stays=False)
+            idle, self._idle = self._idle, []
+            self._end(idle)  # what they keep would be in the way
+            self._running[job.key] = _Worker(_start(scratch, words), job, stays=False)
             return
         self._idle = [worker for worker in self._idle if worker.process.poll() is None]
         self._idle.sort(key=lambda worker: worker.job.launch_key == job.launch_key)
@@ -107,7 +110,7 @@ class LocalExecutor:
         self._running[job.key] = worker
         assert worker.process.stdin is not None  # noqa: S101 - it is a pipe
         with contextlib.suppress(BrokenPipeError):  # it died just now, which wait() finds
-            worker.process.stdin.write(json.dumps(_files(job)).encode() + b"\n")
+            worker.process.stdin.write(json.dumps(words).encode() + b"\n")
             worker.process.stdin.flush()
 
     def wait(self, timeout: float) -> list[AttemptResult]:
@@ -156,15 +159,14 @@ class LocalExecutor:
 
     def cancel(self) -> None:
         """End every worker, which stops what it launched; kill those that take too long."""
-        try:
-            self._end([*self._running.values(), *self._idle])
-        finally:
-            self._running.clear()
-            self._idle.clear()
+        workers = [*self._running.values(), *self._idle]
+        self._running.clear()
+        self._idle.clear()
+        self._end(workers)
 
     @staticmethod
-    def _end(workers: list[_Worker]) -> None:
-        """End workers and forget them."""
+    def _end(workers: Sequence[_Worker]) -> None:
+        """End workers; kill those that take too long."""
         for worker in workers:
             worker.process.terminate()
         began = time.monotonic()
@@ -184,7 +186,6 @@ class LocalExecutor:
             for worker in workers:
                 if worker.process.stdin is not None:
                     worker.process.stdin.close()
-            workers.clear()
 
     def close(self) -> None:
         """Cancel what runs. Idempotent."""
@@ -193,9 +194,9 @@ class LocalExecutor:
             mask_files(self._lost.pop())
 
 
-def _files(job: Job) -> list[str]:
-    """Return the files of a job and of its result."""
-    return [str(Path(job.scratch) / name) for name in ("job.json", "result.json")]
+def _files(job: Job) -> tuple[Path, Path]:
+    """Return the files of a job and of its result; whoever sees one sees all of it."""
+    return Path(job.scratch) / "job.json", Path(job.scratch) / "result.json"
 
 
 def _start(scratch: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -122,7 +122,6 @@ class _Attempt:
         self.facts = facts
         self.shelf = shelf if job.launch_key and isinstance(system, Reusable) else None
         self.log = scratch / LOG_NAME
-        self.used_before = False
         self.phases: dict[str, float] = {}
         facts["phases_s"] = self.phases
 
@@ -171,7 +170,7 @@ class _Attempt:
         except (NotReady, AttemptFailed):  # one that starts afresh tells whose fault it is
             found.stop()
             return None
-        self.used_before, self.log = True, found.log
+        self.log = found.log
         self.facts |= {"argv": found.argv, "launched_by": found.began, "hardware": hardware_facts()}
         return found
 
@@ -185,7 +184,6 @@ class _Attempt:
         with self.phase("hardware"):
             self.facts["hardware"] = hardware_facts()
         process = None if command is None else self.launch(command, f"{prefix}{job.trial}/{job.attempt}")
-        self.used_before = process is None
         try:
             with self.phase("startup"):
                 driver = self.connect(process)
@@ -199,7 +197,7 @@ class _Attempt:
 
     def doubted(self, error: AttemptFailed) -> AttemptFailed:
         """Return a failure as the world's where others had used the process: one that is fresh tells more."""
-        if not (self.facts.get("launched_by") and error.failure.cause.configuration_at_fault):
+        if not ("launched_by" in self.facts and error.failure.cause.configuration_at_fault):
             return error
         text = f"on a process that other trials had used: {error.failure.message}"
         return AttemptFailed(replace(error.failure, cause=Cause.INVALID_MEASUREMENT, message=text))
@@ -283,8 +281,9 @@ class _Attempt:
             return self.own_metrics(driver.measure(deadline))
         own = () if process is None else (process.pid, process.supervisor_pid)
         if isinstance(driver, ServedDriver):
+            fresh = process is not None and "launched_by" not in self.facts
             measured = measure_endpoint(
-                build_generator(workload, f"{self.job.trial}/{self.job.attempt}" if self.used_before else ""),
+                build_generator(workload, "" if fresh else f"{self.job.trial}/{self.job.attempt}"),
                 driver.endpoint(),
                 workload,
                 goal=self.job.goal,

@@ -19,7 +19,7 @@ from autotune.measure.workload import Workload
 from autotune.report.text import show_config, show_seconds, wrap
 from autotune.spec.study_file import StudySpec
 from autotune.systems.base import Reusable, System, launched_config
-from autotune.systems.registry import REUSE, build_system
+from autotune.systems.registry import REUSE, build_system, reuses
 
 SAMPLES = 3
 _STARTUP_S = (10.0, 120.0)  # seconds to come up: a small model on a laptop, a large one on GPUs
@@ -210,7 +210,7 @@ def plan_lines(plan: Plan) -> list[str]:
     ]
     requests = [name for name, cost in plan.restarts.items() if cost == "request"]
     if requests:
-        how = "shared" if spec.system.get(REUSE) in (True, "true") else f"shared with `{REUSE}: true`"
+        how = "shared" if reuses(spec.system) else f"shared with `{REUSE}: true`"
         rows.append(("requests", f"{', '.join(requests)}: no launch of their own; a server is {how}"))
     lines = _table(rows)
     if space.constraints:

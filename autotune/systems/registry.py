@@ -73,10 +73,15 @@ def build_system(section: Mapping[str, Any]) -> System:
     system: System = kind.from_dict(data)
     if reuse not in _TRUE + _FALSE:
         raise SpecError(f"{REUSE} must be true or false, found {reuse!r}", path=(REUSE,))
-    if reuse in _TRUE and not isinstance(system, Reusable):
+    if reuses(section) and not isinstance(system, Reusable):
         raise SpecError(f"{name} starts afresh for every trial", path=(REUSE,), at_key=True,
                         hint=f"leave {REUSE} out")  # fmt: skip
     return system
+
+
+def reuses(section: Mapping[str, Any]) -> bool:
+    """Return whether a section lets trials share a launched process."""
+    return section.get(REUSE) in _TRUE
 
 
 def launch_key(section: Mapping[str, Any], config: Config) -> str:
@@ -86,7 +91,7 @@ def launch_key(section: Mapping[str, Any], config: Config) -> str:
         section: With ``use``.
         config: As the system is given it.
     """
-    if section.get(REUSE, False) not in _TRUE:
+    if not reuses(section):
         return ""
     system = build_system(section)
     return system.launch_key(config) if isinstance(system, Reusable) else ""

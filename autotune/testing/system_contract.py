@@ -56,13 +56,6 @@ class SystemContract:
         """The system under test."""
         return build_system(self.section)
 
-    def words(self, config: Config) -> tuple[list[str], dict[str, str]] | None:
-        """Return words and variables of the command, what changes from launch to launch taken out."""
-        command = self.system.command(config, NOWHERE)
-        if command is None:
-            return None
-        return list(command.argv), dict(command.env)
-
     def test_the_section_is_written_as_it_is_read(self) -> None:
         written = self.system.to_dict()
         assert json.loads(json.dumps(written)) == written
@@ -90,10 +83,10 @@ class SystemContract:
 
     def test_a_command_is_a_list_of_words(self) -> None:
         for config in self.configs:
-            found = self.words(config)
-            if found is None:
+            command = self.system.command(config, NOWHERE)
+            if command is None:
                 continue
-            argv, env = found
+            argv, env = command.argv, command.env
             assert argv
             assert all(isinstance(word, str) for word in argv)
             assert all(isinstance(name, str) and isinstance(text, str) for name, text in env.items())
@@ -121,7 +114,7 @@ class SystemContract:
                 assert "\n" not in found.message
 
     def test_memory_that_ran_out_is_known(self) -> None:
-        if self.words(self.configs[0]) is None:
+        if self.system.command(self.configs[0], NOWHERE) is None:
             return
         log = "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes.\n"
         assert self.system.diagnose(1, log).cause is Cause.OUT_OF_MEMORY

@@ -7,7 +7,7 @@ from autotune.core.measurement import Cause
 from autotune.executor.local import LocalExecutor
 from tests_shared import is_alive, wait_until, works_in
 
-from tests.executor.test_executor_processes import job_of  # isort: skip
+from tests.executor.test_executor_processes import job_of, results_of  # isort: skip
 
 
 def test_room_counts_what_runs_and_what_is_about_to():
@@ -41,9 +41,8 @@ def test_what_a_killed_worker_leaves_is_masked(tmp_path, monkeypatch):
     with log.open("a") as file:
         file.write("key: planted-in-a-log\n")
     executor._running[job.key].process.kill()
-    found = []
-    wait_until(lambda: found.extend(executor.wait(0.1)) or found, 30)
-    assert found[0].measurement.failure.cause is Cause.WORKER_LOST
+    (lost,) = results_of(executor)
+    assert lost.measurement.failure.cause is Cause.WORKER_LOST
     assert "planted-in-a-log" not in log.read_text()
     with log.open("a") as file:  # as a server does in the moment before it is ended
         file.write("key: planted-in-a-log\n")

@@ -16,42 +16,24 @@ from autotune.sections import read_study
 from autotune.systems.registry import build_system, launch_key
 from tests_shared import is_alive, wait_until, works_in
 
+from tests.executor.test_executor_processes import results_of  # isort: skip
+
 UNIQUE = re.compile("[0-9a-f]{8} ")  # what a prompt of the load begins with, so that no other does
 pytestmark = pytest.mark.timeout(180)
 
 SERVER = """
-import http.server, json, os, sys
+import json, os
+import toy_openai
 open(f"launched-{os.getpid()}", "w").close()
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def log_message(self, *_): pass
-    def answer(self, kind, body):
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def do_GET(self):
-        self.answer("application/json", b'{"data": [{"id": "toy"}]}')
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+class Handler(toy_openai.Handler):
+    def look(self, asked):
         with open("asked.jsonl", "a") as file:
             file.write(json.dumps([asked.get("top_k"), asked["prompt"]]) + "\\n")
         if asked.get("top_k") == 9 and asked["max_tokens"] > 2:
             os._exit(3)
-        n = asked["max_tokens"]
-        usage = {"prompt_tokens": 4, "completion_tokens": n, "total_tokens": n + 4}
-        if asked.get("stream"):
-            parts = [{"choices": [{"index": 0, "text": "a ", "finish_reason": None}]}] * n
-            parts.append({"choices": [{"index": 0, "text": "", "finish_reason": "length"}], "usage": usage})
-            body = "".join(f"data: {json.dumps(part)}\\n\\n" for part in parts) + "data: [DONE]\\n\\n"
-            self.answer("text/event-stream", body.encode())
-            return
-        choice = {"index": 0, "text": "a " * n, "finish_reason": "length"}
-        self.answer("application/json", json.dumps({"choices": [choice], "usage": usage}).encode())
 
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+toy_openai.serve(Handler)
 """
 
 
@@ -83,9 +65,8 @@ def run(spec, tmp_path):
         config = {"top_k": top_k, "flag": flag}
         job = make_job(spec, "reuse", config, {}, scratch, trial=number, attempt=attempt, reason=reason)
         executor.submit(job)
-        found = []
-        wait_until(lambda: found.extend(executor.wait(0.2)) or found, 60)
-        return found[0].measurement
+        (result,) = results_of(executor)
+        return result.measurement
 
     def measure(top_k, flag, *, attempt=1, reason=None):
         for _ in range(3):  # a busy machine makes measurements invalid

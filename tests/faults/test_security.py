@@ -299,42 +299,21 @@ SECRETS = {
     "GIVEN_TO_SERVER": "planted-and-passed-by-name",  # no name of a secret, but passed by name
 }
 LEAKY = """
-import http.server, json, os, sys
+import os, sys
+import toy_openai
 print("starting with", {k: v for k, v in os.environ.items()}, flush=True)
 print("postgresql://admin:planted-in-url@db/x?api_key=planted-in-query", flush=True)
 print("argv", sys.argv, flush=True)
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def answer(self, kind, body):
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self):
+class Handler(toy_openai.Handler):
+    def listed(self):
         print("headers", dict(self.headers), flush=True)
-        self.answer("application/json", json.dumps({"data": [{"id": "leaky"}], "key": dict(self.headers)}).encode())
+        return {"data": [{"id": "leaky"}], "key": dict(self.headers)}
 
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def look(self, asked):
         print("asked", asked.get("prompt") or asked, dict(self.headers), flush=True)
-        count = int(asked.get("max_tokens", 1))
-        lines = [json.dumps({"choices": [{"index": 0, "text": " a", "finish_reason": None}]}) for _ in range(count)]
-        usage = {"prompt_tokens": 4, "completion_tokens": count, "total_tokens": 4 + count}
-        lines.append(json.dumps({"choices": [{"index": 0, "text": "", "finish_reason": "length"}], "usage": usage}))
-        body = "".join(f"data: {line}\\n\\n" for line in [*lines, "[DONE]"]).encode()
-        if not asked.get("stream"):
-            choice = {"index": 0, "text": str(asked.get("prompt")), "finish_reason": "length"}
-            body = json.dumps({"choices": [choice], "usage": usage}).encode()
-        self.answer("text/event-stream" if asked.get("stream") else "application/json", body)
 
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+toy_openai.serve(Handler)
 """
 
 

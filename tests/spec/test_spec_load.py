@@ -28,6 +28,9 @@ engine: {use: gp, seed: 7}
 tracking: {mlflow: none}
 deadlines: {startup: 1 min, measure: 30 s, stop: 500 ms}
 """
+SERVED = (
+    "name: served\nparameters: {max_num_seqs: {type: int, low: 1, high: 8}}\nsystem: {use: vllm, model: m}\n"
+)
 
 
 def write(tmp_path, text, name="study.yaml"):
@@ -159,9 +162,7 @@ def test_every_error_has_its_exact_text(case, tmp_path, monkeypatch, request):
 
 def test_metrics_that_a_server_is_asked_for_are_accepted(tmp_path):
     text = (
-        "name: served\nparameters: {max_num_seqs: {type: int, low: 1, high: 8}}\n"
-        "system: {use: vllm, model: m}\n"
-        "objective: {maximize: max_rate, limits: [quality.token_agreement >= 0.9]}\n"
+        f"{SERVED}objective: {{maximize: max_rate, limits: [quality.token_agreement >= 0.9]}}\n"
         "workload: {arrival: poisson, rate: {search: max}}\nquality: {prompts: 2}\n"
     )
     assert read_study(write(tmp_path, text)).system["use"] == "vllm"

@@ -23,7 +23,7 @@ from autotune.spec.catalogue import find
 from autotune.spec.study_file import study_from_dict
 from autotune.spec.yaml_text import MAX_BYTES, parse_text, read_text
 from autotune.systems.registry import build_system
-from tests.spec.test_spec_load import ERRORS, GOOD
+from tests.spec.test_spec_load import ERRORS, GOOD, SERVED
 
 GOLDEN = Path(__file__).parent / "golden"
 PACKAGE = Path(autotune.__file__).parent
@@ -147,9 +147,6 @@ CHANGES = {
 }  # fmt: skip
 """One piece of the good file is replaced."""
 
-SERVED = (
-    "name: served\nparameters: {max_num_seqs: {type: int, low: 1, high: 8}}\nsystem: {use: vllm, model: m}\n"
-)
 FILES = {
     "max_rate_without_a_search": f"{SERVED}objective: {{maximize: max_rate}}\n".encode(),
     "quality_without_a_section": (

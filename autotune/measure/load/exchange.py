@@ -152,7 +152,7 @@ class Exchange:
         """Return what is wrong with a response that came to its end."""
         response, answer = self._response, self._answer
         if response.status != _OK:
-            text = message_of(bytes(self._body))
+            text = message_of(self._body)
             return f"HTTP {response.status}" + (f": {text}" if text else "")
         if not self._is_stream():
             return f"no stream: {response.headers.get('content-type', 'nothing')[:60]}"
