@@ -185,7 +185,8 @@ class LocalExecutor:
         finally:
             for worker in workers:
                 if worker.process.stdin is not None:
-                    worker.process.stdin.close()
+                    with contextlib.suppress(BrokenPipeError):  # an order that a dead worker never took
+                        worker.process.stdin.close()
 
     def close(self) -> None:
         """Cancel what runs. Idempotent."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from nodes import Nodes
 
+from autotune.core.measurement import Cause
 from autotune.core.trial import TrialState
 from autotune.executor.health import QUARANTINE_AFTER
 from autotune.ledger import Ledger
@@ -137,23 +138,24 @@ def test_groups_stay_on_a_node_and_stages_may_spread(cluster, join, tmp_path, re
 def test_a_node_is_killed_and_another_joins_while_a_study_runs(study, join, record):
     first, _ = join(), join()
     longer = "{prompt_tokens: 4, output_tokens: 4, precision: 0.001 %, time: 3 s, warmup: 1}"
-    run = study(10, workload=longer)
+    run = study(14, workload=longer)  # as many as last until a node has joined, on a busy machine too
     run.wait_for(lambda: run.completed() >= 2)
     first.kill()
     third = join()
     trials = run.end()
-    assert [t.state for t in trials] == [TrialState.COMPLETED] * 10
+    assert [t.state for t in trials] == [TrialState.COMPLETED] * 14, run.text
     used = {t.node for t in trials}
     assert third.name in used, run.text
-    lost = [(n, a) for n, a in run.attempts() if a.measurement.failure is not None]
-    assert {a.measurement.failure.cause.value for _, a in lost} <= {"node_lost", "worker_lost"}
-    assert all(a.node == first.name for _, a in lost)
-    assert len(run.attempts()) == 10 + len(lost)
+    failed = [a for _, a in run.attempts() if a.measurement.failure is not None]
+    lost = [a for a in failed if a.measurement.failure.cause is not Cause.INVALID_MEASUREMENT]
+    assert {a.measurement.failure.cause.value for a in lost} <= {"node_lost", "worker_lost"}, run.text
+    assert {a.node for a in lost} <= {first.name}, run.text
+    assert len(run.attempts()) == 14 + len(failed)
     wait_until(lambda: works_in(run.folder / "autotune-runs") == [], 60)
     record(
         "a node is killed and another joins",
         "its attempt is tried again elsewhere, the new node is used",
-        f"10 of {len(trials)} trials measured, {len(lost)} attempts repeated, nodes used: {len(used)}",
+        f"14 of {len(trials)} trials measured, {len(lost)} attempts repeated, nodes used: {len(used)}",
     )
 
 
