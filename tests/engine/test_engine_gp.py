@@ -4,14 +4,16 @@ import math
 
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
 from autotune.core.parameter import Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
-from autotune.engine.gp import GPEngine
+from autotune.engine.gp import GPEngine, hyper
 from autotune.engine.gp.acquisition import NoisyImprovement, log_h
 from autotune.engine.gp.candidates import candidates
 from autotune.engine.gp.data import read_history
@@ -312,13 +314,28 @@ def test_candidates_of_a_small_space_are_all_that_is_untried():
     assert len(found) == len(table) - len(tried)
 
 
-def test_asking_leaves_torchs_thread_count_as_it_was():
+def blas_threads():
+    return {pool["filepath"]: pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_an_ask_takes_one_thread_and_leaves_the_counts_as_they_were(monkeypatch):
+    fitted = []
+
+    def minimize(*args, **options):
+        fitted.append((torch.get_num_threads(), *blas_threads().values()))
+        return scipy.optimize.minimize(*args, **options)
+
+    monkeypatch.setattr(hyper, "minimize", minimize)
     torch.set_num_threads(2)
     try:
-        search(GPEngine(budget=16), 8, 0)
-        assert torch.get_num_threads() == 2
+        with threadpool_limits(2, user_api="blas"):
+            search(GPEngine(budget=16), 8, 0)
+            assert torch.get_num_threads() == 2
+            assert set(blas_threads().values()) == {2}
     finally:
         torch.set_num_threads(1)
+    assert fitted
+    assert all(set(threads) == {1} and len(threads) > 1 for threads in fitted)
 
 
 def test_an_added_configuration_off_the_grid_is_used_at_its_exact_place():
