@@ -24,8 +24,7 @@ def main(folder: Path) -> None:
     assert row.state == "COMPLETED", row.state
     space, objective = Space.from_dict(row.spec["space"]), Objective.from_dict(row.spec["objective"])
     reasons = Counter(trial.suggestion.reason for trial in trials)
-    extra = (Reason.CONFIRM, Reason.WATCH)  # not of the budget: fresh launches, looks at the default
-    searched = [t for t in trials if t.suggestion.reason not in extra]
+    searched = [t for t in trials if t.suggestion.reason.of_search]
     assert len(searched) == row.spec["budget"]["trials"], reasons
     assert reasons[Reason.WATCH] <= 1, reasons  # every tenth trial, if the default gave a measurement
     assert reasons[Reason.CONFIRM] == 4, reasons

@@ -17,7 +17,7 @@ from autotune.attempts import awaits_default, make_job, resources_of
 from autotune.confirm import next_confirmation
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
-from autotune.core.trial import Reason, Trial, TrialState
+from autotune.core.trial import Trial, TrialState
 from autotune.errors import EnvironmentProblem
 from autotune.executor.attempt_files import mask_files
 from autotune.executor.base import AttemptResult, Executor
@@ -239,8 +239,7 @@ class Loop:
         again = next_watch(trials, self.study.space, budget.watch, budget.trials)
         if again is not None and not self.stopping.reason:
             return self.study.suggest(again)
-        extra = (Reason.CONFIRM, Reason.WATCH)
-        self._planned += sum(trial.suggestion.reason not in extra for trial in trials[self._counted :])
+        self._planned += sum(trial.suggestion.reason.of_search for trial in trials[self._counted :])
         self._counted = len(trials)
         if self._planned < budget.trials and not self.exhausted and not self._converged():
             began = time.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune.core.assessment import STOP_WHEN
-from autotune.core.trial import Reason, Trial
+from autotune.core.trial import Trial
 from autotune.engine.base import ModelBased
 from autotune.errors import SpecError, did_you_mean
 from autotune.study import Study
@@ -81,5 +81,4 @@ class Stopping:
 
 def _searched(trials: Sequence[Trial]) -> list[Trial]:
     """Return the finished trials of the search; confirmations and looks at the default are none of it."""
-    own = (Reason.CONFIRM, Reason.WATCH)
-    return [t for t in trials if t.state.finished and t.suggestion.reason not in own]
+    return [t for t in trials if t.state.finished and t.suggestion.reason.of_search]

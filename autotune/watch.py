@@ -24,11 +24,11 @@ def next_watch(trials: Sequence[Trial], space: Space, every: int, budget: int) -
     if every < 1:
         return None
     looks = sum(t.suggestion.reason is Reason.WATCH for t in trials)
-    searched = sum(t.suggestion.reason not in (Reason.WATCH, Reason.CONFIRM) for t in trials)
+    searched = sum(t.suggestion.reason.of_search for t in trials)
     if looks >= min(searched, budget - 1) // every:
         return None
     default = space.default_config
     key = config_key(default)
-    if not any(t.state is TrialState.COMPLETED and config_key(t.config) == key for t in trials):
+    if not any(t.state is TrialState.COMPLETED and t.key == key for t in trials):
         return None
     return Suggestion(default, Reason.WATCH, engine="watch")

@@ -1,8 +1,8 @@
 """Processor time and memory of one ask as trials and the space grow: ``python -m benchmarks.ask``.
 
 Parameters are mixed, twelve of them where there are 100,000 configurations; every ask sees a history that no
-ask saw before, as in a study. A cell is the median of several asks on one thread, in a process of its own so
-that its peak of memory is its own.
+ask saw before, as in a study. A cell is the median of several asks, in a process of its own so that its peak
+of memory is its own; the engine takes one thread.
 """
 
 from __future__ import annotations
@@ -79,9 +79,6 @@ def _measured(space: Space, config: Config, rng: np.random.Generator, *, failure
 
 def cell(shape: tuple[int, int, int], trials: int, kind: str) -> dict[str, Any]:
     """Measure one cell: seconds of processor time per ask, and the most memory the process had."""
-    import torch
-
-    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     space, objective, engine = space_of(*shape), OBJECTIVES[kind], GPEngine()
     history = history_of(space, trials + ASKS, failures=kind != "goal")

@@ -9,7 +9,6 @@ cost.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -72,7 +71,6 @@ def follow(problem: Problem, method: str, seed: int, trials: int, first: int) ->
 
 def one(name: str, tables: Path | None, method: str, seed: int, trials: int, first: int) -> dict[str, Any]:
     """Do one run in a worker process."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     problem = builders([name], tables)[name]()
     return {
         "problem": name,

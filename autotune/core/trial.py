@@ -52,6 +52,10 @@ class Reason(StrEnum):
     WATCH = "watch"
     ADDED = "added by hand"
 
+    def __init__(self, value: str) -> None:
+        self.of_search = value not in ("confirm", "watch")
+        """Whether the budget counts the trial: fresh launches and looks at the default come on top."""
+
 
 @dataclass(frozen=True)
 class Suggestion:
