@@ -68,9 +68,14 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
 
 def secrets_of(environment: Mapping[str, str]) -> list[str]:
     """Return the values of variables that hold secrets, the longest first."""
-    passed = names_passed(environment)
-    found = {v for k, v in environment.items() if (_SECRET_NAME.search(k) or k in passed) and k != PASS_ENV}
+    found = {value for name, value in secret_variables(environment).items() if name != PASS_ENV}
     return sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True)
+
+
+def secret_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that hold secrets, and the one that names some of them."""
+    wanted = {PASS_ENV, *names_passed(environment)}
+    return {k: v for k, v in environment.items() if k in wanted or _SECRET_NAME.search(k)}
 
 
 def names_passed(environment: Mapping[str, str]) -> list[str]:

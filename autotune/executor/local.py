@@ -67,7 +67,6 @@ class LocalExecutor:
         self.parallel = parallel
         self._running: dict[tuple[str, int, int], _Worker] = {}
         self._idle: list[_Worker] = []  # with what their last jobs launched
-        self._lost: list[Path] = []  # folders whose worker could not mask what stays in them
 
     def start(self) -> None:
         """Do nothing: the machine is already there."""
@@ -135,8 +134,7 @@ class LocalExecutor:
             return AttemptResult.from_dict(json.loads(worker.result.read_text(encoding="utf-8")))
         if worker.killed_at is not None:  # it was given up and has told nothing since
             return None
-        self._lost.append(Path(worker.job.scratch))
-        mask_files(self._lost[-1])
+        mask_files(Path(worker.job.scratch))
         failure = Failure(
             Cause.WORKER_LOST,
             f"the worker process ended with {worker.process.returncode} and left no result",
@@ -191,8 +189,6 @@ class LocalExecutor:
     def close(self) -> None:
         """Cancel what runs. Idempotent."""
         self.cancel()
-        while self._lost:  # a server that lost its worker may have written on for a moment
-            mask_files(self._lost.pop())
 
 
 def _files(job: Job) -> tuple[Path, Path]:

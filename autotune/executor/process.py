@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from autotune.core.redact import names_passed
+from autotune.core.redact import names_passed, secret_variables
 from autotune.errors import EnvironmentProblem
 from autotune.executor.proc import owner_tag, start_time
 from autotune.executor.supervisor import BEAT, LEASE_S, LIVING, MARK, OWNER
@@ -112,7 +112,7 @@ class SupervisedProcess:
         self._status, status_write = os.pipe()
         LIVING.append(mark)
         order: dict[str, object] = {"argv": list(argv), "env": marked, "log": str(log), "cwd": str(cwd)}
-        order |= {"grace_s": grace_s, "lease_s": lease_s}
+        order |= {"grace_s": grace_s, "lease_s": lease_s, "secrets": secret_variables(os.environ)}
         try:
             launcher = self._spawn(life_read, status_write, mark)
             os.write(self._life, json.dumps(order).encode() + b"\n")

@@ -9,12 +9,14 @@ server's output goes to a file: a pipe that nobody drains would block the server
 
 The lease covers a worker that is neither dead nor working: stopped, stuck, or cut off from the study it works
 for. It says every second that it and its study are there; silence for :data:`LEASE_S` ends its server.
+A worker that is gone cannot mask the secrets in its attempt's files: whoever of the two ended the tree does.
 
-Standard library only: these processes live beside every measurement.
+Standard library only, until all is over: these processes live beside every measurement.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -76,7 +78,7 @@ def main() -> None:
         os._exit(0)
     os.close(found_write)
     os.close(life)
-    _guard(supervisor, found_read, status)
+    _guard(supervisor, found_read, status, order)
 
 
 def _read_line(pipe: int) -> bytes:
@@ -89,7 +91,7 @@ def _read_line(pipe: int) -> bytes:
     return line
 
 
-def _guard(supervisor: int, found: int, status: int) -> None:
+def _guard(supervisor: int, found: int, status: int, order: dict[str, Any]) -> None:
     """Wait for the supervisor; should it have been killed, end what it leaves, which is ours by now."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor hears them
@@ -102,6 +104,7 @@ def _guard(supervisor: int, found: int, status: int) -> None:
             path, _, inode = line.decode(errors="replace").rpartition(" ")
             memory.inodes[path] = int(inode)
     _end_all(0.0, memory)
+    _mask(order, silent=False)
     _tell(status, {"done": True})
 
 
@@ -112,9 +115,13 @@ def _supervise(order: dict[str, Any], libc: ctypes.CDLL, life: int, status: int,
         signal.signal(number, lambda received, _frame: stopping.append(received))
     memory = SharedMemory()
     child = _launch(order, libc, status)
+    silent = False
     if child is not None:
-        _Watch(child, life, float(order["lease_s"]), status, memory, found).run(stopping)
+        watch = _Watch(child, life, float(order["lease_s"]), status, memory, found)
+        watch.run(stopping)
+        silent = watch.silence_left < 0
     _end_all(float(order["grace_s"]), memory)
+    _mask(order, silent=silent)
     _tell(status, {"done": True})
 
 
@@ -230,6 +237,17 @@ def _reap() -> bool:
             return False
         if pid == 0:
             return True
+
+
+def _mask(order: dict[str, Any], *, silent: bool) -> None:
+    """Mask the secrets in the attempt's files, if its worker is gone or silent."""
+    if owner_lives(order["env"][OWNER]) and not silent:
+        return
+    from autotune.executor.attempt_files import mask_files
+
+    os.environ.update(order["secrets"])  # so that their values are known
+    with contextlib.suppress(OSError):  # the folder is gone, or its disk: nobody is left to be told
+        mask_files(Path(order["log"]).parent)
 
 
 def _tell(status: int, message: dict[str, Any]) -> None:

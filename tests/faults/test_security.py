@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from autotune.report.live import LiveView
 from autotune.report.plain import JsonView, PlainView
 from autotune.sections import read_study
 from autotune.systems.registry import build_system
+from tests_shared import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -474,3 +476,59 @@ def test_a_variable_passed_by_name_reaches_the_server_and_is_a_secret():
     source = {"PATH": "/bin", "ODD": "planted0123", "OTHER": "x" * 20, "AUTOTUNE_PASS_ENV": "ODD, MISSING"}
     assert server_environment({}, source) == {"PATH": "/bin", "ODD": "planted0123"}
     assert redact("it is planted0123 or " + "x" * 20, source) == f"it is {MASK} or " + "x" * 20
+
+
+SERVER = """
+import os, signal, sys, time
+def say(*_):
+    print("given", os.environ["GIVEN_TO_SERVER"], flush=True)
+def leave(*_):
+    say()
+    sys.exit()
+signal.signal(signal.SIGTERM, leave)
+say()
+time.sleep(600)
+"""
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from autotune.executor.process import SupervisedProcess, server_environment
+with SupervisedProcess([sys.executable, "-c", sys.argv[1]], env=server_environment({}), log=Path("server.log"),
+                       cwd=Path("."), mark="store/s/0/1", grace_s=5.0, lease_s=float(sys.argv[2])) as process:
+    print(os.getpid(), process.supervisor_pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "victims", "lease_s"),
+    [
+        (signal.SIGKILL, ("worker",), 600.0),
+        (signal.SIGKILL, ("worker", "supervisor"), 600.0),
+        (signal.SIGSTOP, ("worker",), 1.0),
+    ],
+    ids=["killed", "killed with its supervisor", "stopped"],
+)
+def test_what_a_lost_worker_left_is_masked_on_its_node(tmp_path, record, number, victims, lease_s):
+    passed = {"AUTOTUNE_PASS_ENV": "GIVEN_TO_SERVER", "GIVEN_TO_SERVER": SECRETS["GIVEN_TO_SERVER"]}
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, SERVER, str(lease_s)], cwd=tmp_path, env={**os.environ, **passed},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    log = tmp_path / "server.log"
+    try:
+        pids = dict(zip(("worker", "supervisor"), map(int, worker.stdout.readline().split()), strict=True))
+        wait_until(lambda: log.exists() and SECRETS["GIVEN_TO_SERVER"] in log.read_text(), 20)
+        began = time.monotonic()
+        for victim in victims:
+            os.kill(pids[victim], number)
+        said = 1 if "supervisor" in victims else 2  # that one has no time for a last word
+        wait_until(lambda: log.read_text() == f"given {MASK}\n" * said, 20)
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
+    how = {signal.SIGKILL: "SIGKILL", signal.SIGSTOP: "SIGSTOP (lease of 1 s)"}[number]
+    record(f"{how} of the {' and the '.join(victims)} while a server writes a secret down",
+           "P11: masked where the attempt ran, without the driver",
+           f"after {time.monotonic() - began:.1f} s")  # fmt: skip
