@@ -91,7 +91,7 @@ def quality_wanted(spec: StudySpec, config: Config, history: Sequence[Trial]) ->
 def _default_answers(spec: StudySpec, trial: Trial) -> list[Any] | None:
     """Return the answers that a trial of the default configuration gave; ``None`` from any other."""
     measured = trial.measurement if trial.state is TrialState.COMPLETED else None
-    if measured is None or config_key(trial.config) != config_key(spec.space.default_config):
+    if measured is None or trial.key != config_key(spec.space.default_config):
         return None
     answers: list[Any] | None = dict(measured.facts.get("quality") or {}).get("answers")
     return answers
@@ -102,7 +102,7 @@ def awaits_default(spec: StudySpec, config: Config, trials: Sequence[Trial]) -> 
     default = config_key(spec.space.default_config)
     if not spec.quality or not Quality.from_dict(spec.quality).agreement or config_key(config) == default:
         return False
-    own = [trial for trial in trials if config_key(trial.config) == default]
+    own = [trial for trial in trials if trial.key == default]
     return any(t.state is TrialState.RUNNING for t in own) and not any(_default_answers(spec, t) for t in own)
 
 

@@ -42,7 +42,7 @@ def next_confirmation(
     sides = [winner.config, space.default_config]
     if config_key(sides[0]) == config_key(sides[1]):
         return None
-    fresh = Counter(config_key(t.config) for t in trials if t.suggestion.reason is Reason.CONFIRM)
+    fresh = Counter(t.key for t in trials if t.suggestion.reason is Reason.CONFIRM)
     missing = [config for config in sides for _ in range(repeats - fresh[config_key(config)])]
     if not missing:
         return None

@@ -186,7 +186,7 @@ def table_of(spec: StudySpec, plan: Plan, trials: Sequence[Trial], name: str) ->
         measurement = trial.measurement
         if not trial.state.finished or measurement is None:
             continue
-        key = config_key(trial.config)
+        key = trial.key
         replicates[key] += 1
         began = datetime.fromtimestamp(measurement.started_ns / 1e9, UTC)
         facts = {

@@ -87,7 +87,7 @@ def find_drift(trials: Sequence[Trial], metric: str, default: Config) -> Drift |
         and t.suggestion.reason is not Reason.CONFIRM
         and metric in t.metrics
         and t.metrics[metric].value > 0
-        and config_key(t.config) == key
+        and t.key == key
     ]
     if len(launches) < 2:
         return None

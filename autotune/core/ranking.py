@@ -133,7 +133,7 @@ def anchored(trials: Sequence[Trial], objective: Objective, space: Space) -> Obj
     if not any(limit.relative for limit in objective.limits):
         return objective
     key = config_key(space.default_config)
-    default = next((t for t in trials if t.metrics and config_key(t.config) == key), None)
+    default = next((t for t in trials if t.metrics and t.key == key), None)
     return objective.anchored({} if default is None else default.metrics)
 
 
@@ -142,7 +142,7 @@ def contenders(trials: Sequence[Trial], objective: Objective) -> list[Contender]
     groups: dict[str, list[Trial]] = {}
     failures: dict[str, int] = {}
     for trial in sorted(trials, key=lambda t: t.number):
-        key = config_key(trial.config)
+        key = trial.key
         if trial.state is TrialState.COMPLETED and trial.metrics:
             groups.setdefault(key, []).append(trial)
         elif trial.state is TrialState.INFEASIBLE:
@@ -202,9 +202,7 @@ def best(trials: Sequence[Trial], objective: Objective) -> Contender | None:
         (c for c in contenders(trials, objective) if c.feasible),
         key=lambda c: (-_goal_value(c), c.trial.number),
     )
-    again = {
-        config_key(t.config) for t in trials if t.suggestion.reason is Reason.CONFIRM and t.state.finished
-    }
+    again = {t.key for t in trials if t.suggestion.reason is Reason.CONFIRM and t.state.finished}
     champion = next((c for c in ranked if c.confirmed), None)
     if champion is None or len(again) < 2:
         return ranked[0] if ranked else None
@@ -250,7 +248,7 @@ def _goal_values(contender: Contender) -> tuple[float, ...]:
 def find(trials: Sequence[Trial], objective: Objective, config: Config) -> Contender | None:
     """Return what was measured of ``config``, or ``None`` when it has no completed trial."""
     key = config_key(config)
-    return next((c for c in contenders(trials, objective) if config_key(c.config) == key), None)
+    return next((c for c in contenders(trials, objective) if c.trial.key == key), None)
 
 
 def launch_spread(trials: Sequence[Trial], metric: str, *, logarithm: bool) -> Spread:
@@ -266,9 +264,7 @@ def launch_spread(trials: Sequence[Trial], metric: str, *, logarithm: bool) -> S
         if trial.state is TrialState.COMPLETED and metric in trial.metrics:
             value = trial.metrics[metric].value
             if not logarithm or value > 0:
-                groups.setdefault(config_key(trial.config), []).append(
-                    math.log(value) if logarithm else value
-                )
+                groups.setdefault(trial.key, []).append(math.log(value) if logarithm else value)
     squares, freedom = 0.0, 0
     for values in groups.values():
         mean = math.fsum(values) / len(values)
@@ -340,9 +336,7 @@ def verdict(trials: Sequence[Trial], objective: Objective, default: Config) -> V
     base = find(trials, objective, default)
     goal = objective.goals[0]
     if base is None:
-        failed = any(
-            t.state is TrialState.INFEASIBLE and config_key(t.config) == config_key(default) for t in trials
-        )
+        failed = any(t.state is TrialState.INFEASIBLE and t.key == config_key(default) for t in trials)
         if failed:
             return Verdict("only feasible", "the default configuration fails, this one does not")
         return Verdict("no default", "the default configuration was not measured")

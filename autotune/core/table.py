@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,6 +59,18 @@ class Table:
         A value between the levels of a continuous parameter is taken to its nearest level.
         """
         return self._row_by_levels.get(self.encode(config).tobytes())
+
+    @cached_property
+    def _row_by_key(self) -> dict[str, int | None]:
+        return {}
+
+    def row_of_key(self, key: str) -> int | None:
+        """Return the row with exactly this configuration, or ``None``; remembered: every ask asks."""
+        if key not in self._row_by_key:
+            row = self.row(json.loads(key))
+            exact = row is not None and config_key(self.config(row)) == key
+            self._row_by_key[key] = row if exact else None
+        return self._row_by_key[key]
 
     def encode(self, config: Config) -> Indices:
         """Return the level indices of one configuration, shape ``d``."""

@@ -126,6 +126,11 @@ class Trial:
     node: str = ""
 
     @property
+    def key(self) -> str:
+        """Canonical text of the configuration."""
+        return self.suggestion.key
+
+    @property
     def config(self) -> Config:
         """Values of all active parameters."""
         return self.suggestion.config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,7 +15,7 @@ _BIG_DRAW = 4096  # random rows of a space too large to enumerate; far more than
 
 def tried_keys(history: Sequence[Trial], pending: Sequence[Config]) -> set[str]:
     """Return the keys of every configuration that was tried or is pending."""
-    return {t.suggestion.key for t in history} | {config_key(config) for config in pending}
+    return {t.key for t in history} | {config_key(config) for config in pending}
 
 
 def untried_rows(table: Table, tried: set[str]) -> np.ndarray:
@@ -25,8 +24,7 @@ def untried_rows(table: Table, tried: set[str]) -> np.ndarray:
     What was tried between the levels of a continuous parameter excludes no row.
     """
     free = np.ones(len(table), dtype=bool)
-    rows = ((key, table.row(json.loads(key))) for key in tried)
-    free[[row for key, row in rows if row is not None and config_key(table.config(row)) == key]] = False
+    free[[row for row in map(table.row_of_key, tried) if row is not None]] = False
     return np.flatnonzero(free)
 
 

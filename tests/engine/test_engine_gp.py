@@ -14,7 +14,12 @@ from autotune.core.parameter import Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp import GPEngine, hyper
-from autotune.engine.gp.acquisition import NoisyImprovement, log_h
+from autotune.engine.gp.acquisition import (
+    NoisyImprovement,
+    log_expected_improvement,
+    log_h,
+    rough_log_improvement,
+)
 from autotune.engine.gp.candidates import candidates
 from autotune.engine.gp.data import read_history
 from autotune.engine.gp.encode import Encoder
@@ -161,6 +166,16 @@ def test_log_h_is_exact_near_and_far():
         log_h(far), -(far**2) / 2 - 0.5 * math.log(2 * math.pi) - 2 * far.abs().log(), rtol=1e-3
     )
     assert (torch.diff(log_h(z)) > 0).all()
+
+
+def test_the_rough_improvement_orders_candidates_as_the_exact_one_does():
+    mean, one = torch.linspace(-40.0, 6.0, 4001), torch.ones(())
+    rough = rough_log_improvement(mean, one, torch.zeros(()))
+    assert float((rough - log_expected_improvement(mean, one, torch.zeros(()))).abs().max()) < 0.04
+    assert (torch.diff(rough) > 0).all()
+    variances, incumbent = torch.linspace(0.1, 4.0, 4001), torch.tensor(-1.0)
+    rough = rough_log_improvement(mean - 3.0, variances, incumbent)
+    assert float((rough - log_expected_improvement(mean - 3.0, variances, incumbent)).abs().max()) < 0.04
 
 
 def test_the_acquisition_agrees_with_botorchs_noisy_improvement():

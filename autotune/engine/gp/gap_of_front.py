@@ -40,7 +40,7 @@ def gap_of_front(
     rng = np.random.default_rng([seed, len(history)])
     belief = Belief(space, objective, history, rng, surrogate)
     front = ranking.pareto_front(history, objective)
-    keys = {config_key(trial.config) for trial in front}
+    keys = {trial.key for trial in front}
     acquisition = LogHypervolumeImprovement(belief, int(rng.integers(2**31)))
 
     def criteria(grid: Grid, rows: Tensor) -> Tensor:

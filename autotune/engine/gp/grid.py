@@ -84,9 +84,13 @@ class Grid:
                 count *= self.sizes[i]
             starts[r] = before
             before += count
-        levels = np.where(self.indices == INACTIVE, np.array(self.sizes, np.int32) - 1, self.indices)
         # by way of floats, whose products are fast and, being small whole numbers, exact
-        return torch.from_numpy((levels.astype(np.float32) @ factors + starts).astype(np.int32))
+        merged = self.indices.astype(np.float32) @ factors
+        inactive = self.indices == INACTIVE
+        if inactive.any():
+            merged += inactive.astype(np.float32) @ (factors * np.array(self.sizes, np.float32)[:, None])
+        merged += starts
+        return torch.from_numpy(merged.astype(np.int32))
 
     def merge(self, tables: Sequence[Tensor]) -> Tensor:
         """Return one table for ``merged`` whose rows are sums of rows of each parameter's table.

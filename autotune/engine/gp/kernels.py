@@ -142,10 +142,15 @@ def _by_values(left: Tensor, right: Tensor) -> Tensor:
 
 def _distinct(points: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distinct rows and which of them each row is."""
-    if points.shape[1] == 1:  # many times faster than looking for rows
-        values, at = points.squeeze(1).unique(return_inverse=True)
+    first, *others = points.T
+    values, at = first.unique(return_inverse=True)
+    if not others:
         return values.unsqueeze(1), at
-    rows, at = points.unique(dim=0, return_inverse=True)
+    for column in others:  # ten times faster than `unique(dim=0)`
+        values, place = column.unique(return_inverse=True)
+        _, at = (at * len(values) + place).unique(return_inverse=True)
+    rows = points.new_empty(int(at.max()) + 1, points.shape[1])
+    rows[at] = points
     return rows, at
 
 

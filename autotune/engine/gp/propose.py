@@ -143,7 +143,7 @@ def _leaders(history: Sequence[Trial], objective: Objective) -> list[Config]:
     """Return the configurations that were measured, the best feasible ones first."""
     found = ranking.contenders(history, objective)
     found.sort(key=lambda c: (not c.feasible, len(c.outcome.violations), -_first_goal(c)))
-    return list({config_key(c.config): c.config for c in found}.values())
+    return list({c.trial.key: c.config for c in found}.values())
 
 
 def _first_goal(contender: ranking.Contender) -> float:

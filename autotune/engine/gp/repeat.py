@@ -101,9 +101,7 @@ def to_repeat(
         return float((worth.gather(1, best.indices.unsqueeze(1)).squeeze(1) * best.values.isfinite()).mean())
 
     away = {config_key(config) for config in pending}
-    allowed = [
-        i for i, c in enumerate(contenders) if c.launches < _LAUNCHES and config_key(c.config) not in away
-    ]
+    allowed = [i for i, c in enumerate(contenders) if c.launches < _LAUNCHES and c.trial.key not in away]
     if not allowed:
         return None
     best = max(allowed, key=value)
@@ -122,7 +120,7 @@ def _leading(belief: Belief, history: Sequence[Trial]) -> list[ranking.Contender
     mean, _ = belief.goal.surrogate.predict(X)
     order = mean.masked_fill(~belief.kept(X), -torch.inf).argsort(descending=True, stable=True)
     by_models = [found[i] for i in order[:_LEADERS].tolist()]
-    return list({config_key(c.config): c for c in [*by_measurement, *by_models]}.values())
+    return list({c.trial.key: c for c in [*by_measurement, *by_models]}.values())
 
 
 def _value(belief: Belief, contender: ranking.Contender) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autotune.engine.gp.acquisition import log_expected_improvement
+from autotune.engine.gp.acquisition import log_expected_improvement, rough_log_improvement
 from autotune.engine.gp.acquisitions.base import Acquisition, Scorer, price_of_waste
 from autotune.engine.gp.acquisitions.hypervolume import LogHypervolumeImprovement
 from autotune.engine.gp.belief import Belief
@@ -35,7 +35,8 @@ class LogImprovement:
         """Return the improvement upon the incumbent's mean, ``1 x len(rows)``."""
         goal = self.belief.goal.surrogate
         means, variances = goal.on_grid(grid, rows, X_pending)
-        return goal.mix(log_expected_improvement(means, variances, self.known.unsqueeze(-1))).unsqueeze(0)
+        improvement = rough_log_improvement if grid.coarse else log_expected_improvement
+        return goal.mix(improvement(means, variances, self.known.unsqueeze(-1))).unsqueeze(0)
 
     def scorer(self, shortlist: Tensor, X_pending: Tensor) -> Scorer:
         """Return the exact noisy improvement; the shortlist does not matter to it."""
