@@ -10,7 +10,7 @@ by its fresh launches only, without the measurement that made it the winner.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -200,7 +200,7 @@ def best(trials: Sequence[Trial], objective: Objective) -> Contender | None:
     """
     ranked = sorted(
         (c for c in contenders(trials, objective) if c.feasible),
-        key=lambda c: (-_goal_value(c), c.trial.number),
+        key=_rank,
     )
     again = {t.key for t in trials if t.suggestion.reason is Reason.CONFIRM and t.state.finished}
     champion = next((c for c in ranked if c.confirmed), None)
@@ -213,6 +213,36 @@ def best(trials: Sequence[Trial], objective: Objective) -> Contender | None:
         if improvement(challenger, champion, goal, trials).clear:
             return challenger
     return champion
+
+
+def best_after_each(
+    trials: Sequence[Trial], objective: Objective, start: int = 0
+) -> Iterator[Contender | None]:
+    """Yield what :func:`best` says of the first 1, 2, ... trials; ``None`` of those numbered below ``start``.
+
+    Only the configuration of the last trial can take the lead, so that each step costs what it changed.
+    """
+    groups: dict[str, list[Trial]] = {}
+    leader: Contender | None = None
+    known = confirming = False  # whether ``leader`` is that of the step before
+    for i, trial in enumerate(trials):
+        groups.setdefault(trial.key, []).append(trial)
+        confirming = confirming or trial.suggestion.reason is Reason.CONFIRM
+        if trial.number < start:
+            yield None
+            continue
+        if not known or confirming or (leader is not None and leader.trial.key == trial.key):
+            leader = best(trials[: i + 1], objective)
+        else:
+            for one in contenders(groups[trial.key], objective):
+                if one.feasible and (leader is None or _rank(one) < _rank(leader)):
+                    leader = one
+        known = True
+        yield leader
+
+
+def _rank(contender: Contender) -> tuple[float, int]:
+    return -_goal_value(contender), contender.trial.number
 
 
 def _goal_value(contender: Contender) -> float:

@@ -134,19 +134,14 @@ def best_steps(trials: list[Trial], objective: Objective, start: int = 0) -> Ite
         for goal in objective.goals
     ]
     moment_ns = 0
-    finished: list[Trial] = []
-    for trial in trials:
-        if not trial.state.finished:
-            continue
-        finished.append(trial)
+    finished = [trial for trial in trials if trial.state.finished]
+    leaders = zip(*(ranking.best_after_each(finished, wanted, start) for wanted in alone), strict=True)
+    for trial, leading in zip(finished, leaders, strict=True):
         if trial.measurement is not None:
             moment_ns = max(moment_ns, trial.measurement.ended_ns)
-        if trial.number < start:
-            continue
-        for wanted in alone:
+        for wanted, best in zip(alone, leading, strict=True):
             metric = wanted.goals[0].metric
-            best = ranking.best(finished, wanted)
-            if best is not None:
+            if best is not None and trial.number >= start:
                 value = best.metrics[metric].value
                 yield BestStep(f"best.{allowed_name(metric)}", value, trial.number, moment_ns // 1_000_000)
 

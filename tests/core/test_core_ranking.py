@@ -245,3 +245,21 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 )
 def test_quantiles(freedom, quantile):
     assert ranking._quantile(freedom) == pytest.approx(quantile, rel=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_best_after_each_trial_is_the_best_of_those_so_far(seed):
+    rng = random.Random(seed)
+    trials = []
+    for number in range(40):
+        x = rng.randrange(12)
+        if rng.random() < 0.15:
+            trials.append(failed(number, x))
+            continue
+        late = number > 30 and seed % 2
+        reason = Reason.CONFIRM if late and rng.random() < 0.5 else Reason.EXPLORE
+        speed, delay = round(100 + x + rng.gauss(0, 5)), rng.choice((0.1, 0.4, 0.6))
+        trials.append(measured(number, x, speed, sem=1.0, delay=delay, reason=reason))
+    start = rng.randrange(20)
+    expected = [ranking.best(trials[: i + 1], LIMITED) if i >= start else None for i in range(40)]
+    assert list(ranking.best_after_each(trials, LIMITED, start)) == expected
