@@ -198,10 +198,7 @@ def best(trials: Sequence[Trial], objective: Objective) -> Contender | None:
     better by more than the noise. A confirmation that has only begun decides nothing: the first side that
     was launched again would win for want of the other.
     """
-    ranked = sorted(
-        (c for c in contenders(trials, objective) if c.feasible),
-        key=_rank,
-    )
+    ranked = sorted((c for c in contenders(trials, objective) if c.feasible), key=_rank)
     again = {t.key for t in trials if t.suggestion.reason is Reason.CONFIRM and t.state.finished}
     champion = next((c for c in ranked if c.confirmed), None)
     if champion is None or len(again) < 2:

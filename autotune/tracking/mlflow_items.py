@@ -141,7 +141,7 @@ def best_steps(trials: list[Trial], objective: Objective, start: int = 0) -> Ite
             moment_ns = max(moment_ns, trial.measurement.ended_ns)
         for wanted, best in zip(alone, leading, strict=True):
             metric = wanted.goals[0].metric
-            if best is not None and trial.number >= start:
+            if best is not None:
                 value = best.metrics[metric].value
                 yield BestStep(f"best.{allowed_name(metric)}", value, trial.number, moment_ns // 1_000_000)
 
