@@ -12,6 +12,7 @@ from autotune.core import ranking
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Reason, TrialState, config_key
+from autotune.core.verdict import verdict
 from autotune.ledger import Ledger
 
 
@@ -34,8 +35,8 @@ def main(folder: Path) -> None:
     assert len({config_key(t.config) for t in searched}) == len(searched), "a configuration was tried twice"
     assert any(t.suggestion.reason in (Reason.EXPLOIT, Reason.EXPLORE) for t in trials), reasons
 
-    verdict = ranking.verdict(trials, objective, space.default_config)
-    assert verdict.kind == "better", verdict.text
+    found = verdict(trials, objective, space.default_config)
+    assert found.kind == "better", found.text
     best = ranking.best(trials, objective)
     assert best is not None
     assert best.feasible, best.outcome
@@ -54,7 +55,7 @@ def main(folder: Path) -> None:
         assert run.data.params == {name: str(value) for name, value in trial.config.items()}
         for name, estimate in trial.metrics.items():
             assert abs(run.data.metrics[name] - estimate.value) <= 1e-9 * abs(estimate.value), name
-    print(f"quickstart: {len(trials)} trials in the ledger and in MLflow; {verdict.text}")
+    print(f"quickstart: {len(trials)} trials in the ledger and in MLflow; {found.text}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which configuration is best, and is it really better: pure functions of trials and an objective.
+"""Which configuration is best, and by how much: pure functions of trials and an objective.
 
 Trials of the same configuration are repeats and are pooled. Two facts about measured serving systems
 shape the rules. Launches of the same configuration differ by more than the standard error within a
@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Objective, Outcome
@@ -60,6 +59,11 @@ class Contender:
     def feasible(self) -> bool:
         """Whether every limit is kept and no launch failed: what crashed once is not to be deployed."""
         return self.outcome.feasible and not self.failures
+
+    @property
+    def goals(self) -> tuple[float, ...]:
+        """Value of each goal, higher is better; minus infinity where it was not measured."""
+        return tuple(-math.inf if value is None else value for value in self.outcome.values)
 
 
 @dataclass(frozen=True)
@@ -109,23 +113,6 @@ class Improvement:
 
     def _percent(self, ratio: float) -> float:
         return 100 * (ratio - 1) if self.maximize else 100 * (1 - 1 / ratio)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Say whether the best configuration is better than the default.
-
-    Args:
-        kind: ``better``, ``tie`` (the interval holds no difference), ``unproven`` (no error is known),
-            ``default`` (it is the best), ``only feasible`` (the default fails), ``no default`` (it was
-            not measured) or ``nothing feasible``.
-        text: For people.
-        improvement: Of the best over the default where both have a goal value.
-    """
-
-    kind: Literal["better", "tie", "unproven", "default", "only feasible", "no default", "nothing feasible"]
-    text: str
-    improvement: Improvement | None = None
 
 
 def anchored(trials: Sequence[Trial], objective: Objective, space: Space) -> Objective:
@@ -239,12 +226,7 @@ def best_after_each(
 
 
 def _rank(contender: Contender) -> tuple[float, int]:
-    return -_goal_value(contender), contender.trial.number
-
-
-def _goal_value(contender: Contender) -> float:
-    value = contender.outcome.values[0]
-    return -math.inf if value is None else value
+    return -contender.goals[0], contender.trial.number
 
 
 def best_trial(trials: Sequence[Trial], objective: Objective) -> Trial | None:
@@ -258,7 +240,7 @@ def pareto_front(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
 
     One configuration dominates another when it is at least as good in every goal and better in one.
     """
-    points = [(c, _goal_values(c)) for c in contenders(trials, objective) if c.feasible]
+    points = [(c, c.goals) for c in contenders(trials, objective) if c.feasible]
     return [
         contender.trial
         for contender, values in points
@@ -266,10 +248,6 @@ def pareto_front(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
             other != values and all(a >= b for a, b in zip(other, values, strict=True)) for _, other in points
         )
     ]
-
-
-def _goal_values(contender: Contender) -> tuple[float, ...]:
-    return tuple(-math.inf if v is None else v for v in contender.outcome.values)
 
 
 def find(trials: Sequence[Trial], objective: Objective, config: Config) -> Contender | None:
@@ -345,69 +323,3 @@ def _quantile(freedom: int) -> float:
         return _T[freedom - 1]
     z = _Z
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-
-
-def verdict(trials: Sequence[Trial], objective: Objective, default: Config) -> Verdict:
-    """Return whether the best configuration is really better than ``default``.
-
-    Args:
-        trials: All trials of the study.
-        objective: What is wanted; with several goals the first one is compared.
-        default: The default configuration.
-    """
-    winner = best(trials, objective)
-    if winner is None:
-        return Verdict("nothing feasible", "no configuration keeps every limit")
-    if config_key(winner.config) == config_key(default):
-        return Verdict("default", "the default configuration is the best found")
-    base = find(trials, objective, default)
-    goal = objective.goals[0]
-    if base is None:
-        failed = any(t.state is TrialState.INFEASIBLE and t.key == config_key(default) for t in trials)
-        if failed:
-            return Verdict("only feasible", "the default configuration fails, this one does not")
-        return Verdict("no default", "the default configuration was not measured")
-    gain = improvement(winner, base, goal, trials) if goal.metric in base.metrics else None
-    if not base.feasible:
-        broken = ", ".join(base.outcome.violations) or (
-            "a launch of it failed" if base.failures else f"{', '.join(base.outcome.missing)} not measured"
-        )
-        return Verdict(
-            "only feasible", f"the default configuration is not feasible ({broken}), this one is", gain
-        )
-    assert gain is not None  # noqa: S101 - a feasible contender has its goal measured
-    return _judge(gain, winner.confirmed and base.confirmed)
-
-
-def _judge(gain: Improvement, confirmed: bool) -> Verdict:
-    text = show_improvement(gain)
-    if gain.low is None:
-        return Verdict("unproven", f"{text} than the default, but no error is known", gain)
-    fresh = " fresh" if confirmed else ""
-    left, right = gain.launches
-    launches = f"{left} and {right}{fresh} launches"
-    if left == right:
-        launches = f"one{fresh} launch each" if left == 1 else f"{left}{fresh} launches each"
-    how = f"95 % interval, {launches}"
-    if gain.clear:
-        return Verdict(
-            "better", f"{text} than the default ({how}{'' if confirmed else ', not confirmed'})", gain
-        )
-    return Verdict("tie", f"no clear winner: {text} than the default ({how})", gain)
-
-
-_FACTOR = 3.0  # from here on "better by 1150 %" says less than "11.5 times as good"
-
-
-def show_improvement(gain: Improvement) -> str:
-    """Return such as ``better by 34 % [29, 40]`` or ``12.7 times better [11, 14]``."""
-    if gain.relative and gain.value >= _FACTOR:
-        return f"{gain.value:.3g} times better{_interval(gain.low, gain.high)}"
-    if gain.relative:
-        value, low, high = gain.percent()
-        return f"better by {value:.3g} %{_interval(low, high)}"
-    return f"better by {gain.value:.3g}{_interval(gain.low, gain.high)}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"

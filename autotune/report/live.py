@@ -6,8 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from autotune.core.ranking import show_improvement
 from autotune.core.redact import visible
+from autotune.core.verdict import show_improvement
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
 from autotune.report.text import cut, show_config, show_estimate, show_seconds

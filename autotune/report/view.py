@@ -15,6 +15,7 @@ from autotune.core.drift import Drift, find_drift
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
+from autotune.core.verdict import Verdict, verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +77,9 @@ class StudyView:
         return ranking.pareto_front(self.trials, self.objective)
 
     @cached_property
-    def verdict(self) -> ranking.Verdict:
+    def verdict(self) -> Verdict:
         """Whether the best is really better than the default."""
-        return ranking.verdict(self.trials, self.objective, self.default_config)
+        return verdict(self.trials, self.objective, self.default_config)
 
     @cached_property
     def binding(self) -> str:

@@ -1,30 +1,15 @@
-"""Which configuration is best, and whether it is really better."""
+"""Which configuration is best, and by how much."""
 
 import math
 import random
-from statistics import NormalDist
 
 import pytest
 
 from autotune.core import ranking
-from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-
-FASTEST = Objective.from_dict({"maximize": "speed"})
-LIMITED = Objective.from_dict({"maximize": "speed", "limits": ["delay <= 500 ms"]})
-
-
-def measured(number, x, speed, *, sem=None, delay=0.1, reason=Reason.EXPLORE):
-    metrics = {"speed": Estimate(speed, sem, 8, "tokens/s"), "delay": Estimate(delay, None, 1, "s")}
-    return Trial(number, Suggestion({"x": x}, reason), TrialState.COMPLETED, 1, Measurement(metrics))
-
-
-def failed(number, x, cause="out_of_memory"):
-    state = TrialState.INFEASIBLE if Cause(cause).configuration_at_fault else TrialState.FAILED
-    return Trial(
-        number, Suggestion({"x": x}, Reason.EXPLORE), state, 1, Measurement(failure=Failure(Cause(cause)))
-    )
+from tests.core.ranked import FASTEST, LIMITED, failed, measured
 
 
 def test_nothing_measured_has_no_best_and_no_front():
@@ -33,7 +18,6 @@ def test_nothing_measured_has_no_best_and_no_front():
         assert ranking.best(trials, FASTEST) is None
         assert ranking.best_trial(trials, FASTEST) is None
         assert ranking.pareto_front(trials, FASTEST) == []
-        assert ranking.verdict(trials, FASTEST, {"x": 1}).kind == "nothing feasible"
 
 
 def test_best_keeps_the_limits():
@@ -159,67 +143,6 @@ def test_launch_spread_is_pooled_over_configurations():
     spread = ranking.launch_spread(trials, "speed", logarithm=True)
     assert spread.freedom == 2
     assert spread.variance == pytest.approx(math.log(1.1) ** 2 / 2)
-
-
-def test_verdict_without_repeats_uses_the_errors_within_a_launch():
-    trials = [measured(0, 1, 100.0, sem=1.0), measured(1, 2, 134.0, sem=1.34)]
-    verdict = ranking.verdict(trials, FASTEST, {"x": 1})
-    half = NormalDist().inv_cdf(0.975) * math.sqrt(2) * 0.01
-    assert verdict.kind == "better"
-    assert verdict.improvement.value == pytest.approx(1.34)
-    assert verdict.improvement.low == pytest.approx(1.34 * math.exp(-half))
-    assert verdict.improvement.high == pytest.approx(1.34 * math.exp(half))
-    assert verdict.text == (
-        "better by 34 % [30.3, 37.8] than the default (95 % interval, one launch each, not confirmed)"
-    )
-
-
-def test_verdict_when_minimizing_speaks_of_less():
-    trials = [measured(0, 1, 100.0, sem=1.0), measured(1, 2, 75.0, sem=0.75)]
-    verdict = ranking.verdict(trials, Objective.from_dict({"minimize": "speed"}), {"x": 1})
-    assert verdict.improvement.value == pytest.approx(4 / 3)
-    assert verdict.text.startswith("better by 25 % [22.9, 27.")
-
-
-def test_verdict_of_values_that_are_not_positive_is_a_difference():
-    trials = [measured(0, 1, -10.0, sem=1.0), measured(1, 2, 4.0, sem=1.0)]
-    verdict = ranking.verdict(trials, FASTEST, {"x": 1})
-    assert not verdict.improvement.relative
-    assert verdict.improvement.value == 14.0
-    assert verdict.improvement.clear
-    assert verdict.text.startswith("better by 14 [11.2, 16.8] than the default")
-
-
-@pytest.mark.parametrize(
-    ("trials", "kind", "text"),
-    [
-        ([measured(0, 1, 9.0)], "default", "the default configuration is the best found"),
-        ([measured(0, 2, 9.0)], "no default", "the default configuration was not measured"),
-        (
-            [failed(0, 1), measured(1, 2, 9.0)],
-            "only feasible",
-            "the default configuration fails, this one does not",
-        ),
-        (
-            [measured(0, 1, 9.0, delay=0.7), measured(1, 2, 8.0)],
-            "only feasible",
-            "the default configuration is not feasible (delay <= 500 ms), this one is",
-        ),
-        (
-            [measured(0, 1, 9.0), measured(1, 2, 90.0)],
-            "unproven",
-            "10 times better than the default, but no error is known",
-        ),
-        (
-            [measured(0, 1, 100.0, sem=5.0), measured(1, 2, 104.0, sem=5.0)],
-            "tie",
-            "no clear winner: better by 4 % [-9.22, 19.1] than the default (95 % interval, one launch each)",
-        ),
-    ],
-)
-def test_verdict_in_words(trials, kind, text):
-    verdict = ranking.verdict(trials, LIMITED, {"x": 1})
-    assert (verdict.kind, verdict.text) == (kind, text)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -142,10 +141,5 @@ class Proposer:
 def _leaders(history: Sequence[Trial], objective: Objective) -> list[Config]:
     """Return the configurations that were measured, the best feasible ones first."""
     found = ranking.contenders(history, objective)
-    found.sort(key=lambda c: (not c.feasible, len(c.outcome.violations), -_first_goal(c)))
+    found.sort(key=lambda c: (not c.feasible, len(c.outcome.violations), -c.goals[0]))
     return list({c.trial.key: c.config for c in found}.values())
-
-
-def _first_goal(contender: ranking.Contender) -> float:
-    value = contender.outcome.values[0]
-    return -math.inf if value is None else value
