@@ -134,9 +134,8 @@ def shared(tokens: int, characters: Sequence[int]) -> list[int]:
     counts: list[int] = []
     for count in characters:
         so_far += count
-        until = (2 * tokens * so_far + total) // (2 * total)  # rounded
-        if not counts and tokens:
-            until = max(until, 1)
+        # rounded, and never less than the first one's token
+        until = max((2 * tokens * so_far + total) // (2 * total), min(tokens, 1))
         counts.append(until - given)
         given = until
     return counts

@@ -175,6 +175,8 @@ def test_a_usage_at_the_end_is_shared_by_characters():
     assert found.arrivals() == ((100, 1), (101, 1), (102, 1))
     found = answer_of(text("aa"), text("a"), text("a"), {"usage": usage(1)})  # pieces of one token
     assert found.arrivals() == ((100, 1),)
+    found = answer_of(text("a"), text("b"), text("c"), text("de"), {"usage": usage(1)})
+    assert found.arrivals() == ((100, 1),)
 
 
 @given(st.integers(0, 5000), st.lists(st.integers(1, 50), min_size=1, max_size=60))
