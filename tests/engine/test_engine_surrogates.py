@@ -221,7 +221,8 @@ def test_the_improvement_is_that_of_joint_samples(fitted):
     eligible = torch.zeros(len(X) + 2, dtype=torch.bool)
     eligible[leading] = True
     eligible[-2] = True
-    found = surface.log_improvement(new, pending, eligible, seed=0, floor=0.0)
+    each = [surface.log_improvement(new, pending, eligible, seed=seed, floor=0.0) for seed in range(16)]
+    found = torch.stack(each).logsumexp(0) - math.log(16)  # by few samples each
 
     points = torch.cat([X, pending, new])
     means, _ = surface.each(points)
@@ -236,8 +237,8 @@ def test_the_improvement_is_that_of_joint_samples(fitted):
         total += weight * (draws[:, len(eligible) :] - incumbent).clamp_min(0).mean(0)
     likely = total > 0.3 * total.max()
     assert int(likely.sum()) >= 2
-    assert torch.allclose(found[likely], total[likely].log(), atol=0.35)
-    assert torch.corrcoef(torch.stack([found.exp(), total]))[0, 1] > 0.97
+    assert torch.allclose(found[likely], total[likely].log(), atol=0.15)
+    assert torch.corrcoef(torch.stack([found.exp(), total]))[0, 1] > 0.98
 
 
 def test_what_is_not_eligible_is_not_improved_upon(fitted):

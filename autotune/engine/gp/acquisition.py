@@ -22,9 +22,9 @@ from functools import lru_cache
 import torch
 from botorch.models import SingleTaskGP
 from botorch.utils.safe_math import log1mexp
-from botorch.utils.sampling import draw_sobol_normal_samples
 from torch import Tensor
 
+from autotune.engine.gp.normal_samples import normal_samples
 from autotune.engine.gp.posterior import CHUNK, cholesky, covariance_of, solved
 
 SAMPLES = 32
@@ -103,22 +103,8 @@ def _joint_samples(model: SingleTaskGP, points: Tensor, prior: Tensor, seed: int
     mean = model.mean_module(points) + cross @ weights
     covariance = prior - half.mT @ half
     root = cholesky(0.5 * (covariance + covariance.mT) + 1e-10 * torch.eye(len(points)).to(covariance))
-    normal = (
-        draw_sobol_normal_samples(
-            d=len(points), n=SAMPLES, device=points.device, dtype=points.dtype, seed=seed
-        )
-        if len(points) <= _SOBOL_DIMENSIONS
-        else _pseudo_random(len(points), points, seed)
-    )
+    normal = normal_samples(SAMPLES, len(points), seed).to(points)
     return mean, mean + normal @ root.mT
-
-
-_SOBOL_DIMENSIONS = 1024  # beyond it the directions of the sequence are slow to make and no better
-
-
-def _pseudo_random(d: int, like: Tensor, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(SAMPLES, d, generator=generator, dtype=like.dtype)
 
 
 def log_expected_improvement(mean: Tensor, variance: Tensor, incumbent: Tensor) -> Tensor:

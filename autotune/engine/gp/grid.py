@@ -15,6 +15,7 @@ from autotune.engine.gp.encode import Encoder
 FINE_ROWS = 20_000
 """Candidates up to which everything is computed in double precision."""
 
+_CHUNK = 8192  # rows at once: they stay in the cache
 _MERGED = 512  # combinations of levels looked up together: their tables stay in the cache
 
 
@@ -84,13 +85,16 @@ class Grid:
                 count *= self.sizes[i]
             starts[r] = before
             before += count
-        # by way of floats, whose products are fast and, being small whole numbers, exact
-        merged = self.indices.astype(np.float32) @ factors
-        inactive = self.indices == INACTIVE
-        if inactive.any():
-            merged += inactive.astype(np.float32) @ (factors * np.array(self.sizes, np.float32)[:, None])
-        merged += starts
-        return torch.from_numpy(merged.astype(np.int32))
+        inactive = factors * np.array(self.sizes, np.float32)[:, None]
+        merged = np.empty((len(self.indices), len(self.runs)), np.int32)
+        for start in range(0, len(merged), _CHUNK):
+            chunk = self.indices[start : start + _CHUNK]
+            # by way of floats, whose products are fast and, being small whole numbers, exact
+            found = chunk.astype(np.float32) @ factors
+            if chunk.size and chunk.min() == INACTIVE:
+                found += (chunk == INACTIVE).astype(np.float32) @ inactive
+            merged[start : start + _CHUNK] = found + starts
+        return torch.from_numpy(merged)
 
     def merge(self, tables: Sequence[Tensor]) -> Tensor:
         """Return one table for ``merged`` whose rows are sums of rows of each parameter's table.

@@ -57,10 +57,18 @@ class MaternSum(Kernel):
         left, right = (x[..., self.columns] / self.column_lengths for x in (x1, x2))
         total = self.hyper.scale * _matern(_squares(left, right))
         length = self.hyper.part_length
-        for variance, members in zip(self.parts, self.hyper.members, strict=True):
-            columns = [i for m in members for i in range(self.groups[m].start, self.groups[m].stop)]
-            total = total + variance * _by_values(x1[..., columns] / length, x2[..., columns] / length)
-        return total
+        sides = [
+            (float(variance), x1[..., columns] / length, x2[..., columns] / length)
+            for variance, columns in zip(self.parts, self._columns_of_parts, strict=True)
+        ]
+        return total + _sum_of_parts(sides) if sides else total
+
+    @property
+    def _columns_of_parts(self) -> list[list[int]]:
+        return [
+            [i for m in members for i in range(self.groups[m].start, self.groups[m].stop)]
+            for members in self.hyper.members
+        ]
 
     def of_grid(self, grid: Grid, X: Tensor) -> GridCovariance:
         """Return the covariance of a grid's candidates with the points ``X`` (``n x k``)."""
@@ -103,12 +111,12 @@ class GridCovariance:
     def __call__(self, rows: Tensor) -> Tensor:
         """Return the covariance of some candidates with the points, ``len(rows) x n``."""
         index = self.grid.merged[rows]
-        total = self._matern_of(index, self.joint).mul_(self.scale)
+        total = self._matern_of(index, self.joint, self.scale)
         if self.alone is not None:
             total += torch.nn.functional.embedding_bag(index, self.alone, mode="sum")
         for variance, members in self.together:
             pair = self.grid.rows(rows)[:, list(members)]
-            total += self._matern_of(pair, self.plain).mul_(float(variance))
+            total += self._matern_of(pair, self.plain, float(variance))
         return total
 
     def prior(self, _: Tensor) -> float:
@@ -116,10 +124,10 @@ class GridCovariance:
         return self.variance
 
     @staticmethod
-    def _matern_of(index: Tensor, table: Tensor) -> Tensor:
-        """Return the correlation whose squared distances (times 5) are sums of rows of a table."""
-        r = torch.nn.functional.embedding_bag(index, table, mode="sum").clamp_min_(0.0).sqrt_()
-        return r.mul(1.0 / 3.0).add_(1.0).mul_(r).add_(1.0).mul_(r.neg_().exp_())
+    def _matern_of(index: Tensor, table: Tensor, variance: float) -> Tensor:
+        """Return the covariance whose squared distances (times 5) are sums of rows of a table."""
+        r = torch.nn.functional.embedding_bag(index, table, mode="sum").sqrt_()
+        return r.add(3.0).mul_(r).add_(3.0).mul_(r.neg_().exp_()).mul_(variance / 3.0)
 
 
 def _squares(left: Tensor, right: Tensor) -> Tensor:
@@ -130,14 +138,27 @@ def _squares(left: Tensor, right: Tensor) -> Tensor:
     return (lengths - 2.0 * left @ right.mT).clamp_min(0.0)
 
 
-def _by_values(left: Tensor, right: Tensor) -> Tensor:
-    """Return the Matern-5/2 correlation, computed once per pair of distinct values where they are few."""
-    if left.ndim == 2 and right.ndim == 2 and len(left) * len(right) > _WORTH and not left.requires_grad:
-        rows, at = _distinct(left)
-        columns, to = _distinct(right)
-        if 4 * len(rows) * len(columns) < len(left) * len(right):
-            return _matern(_squares(rows, columns))[:, to][at]
-    return _matern(_squares(left, right))
+def _sum_of_parts(parts: Sequence[tuple[float, Tensor, Tensor]]) -> Tensor:
+    """Return the sum of Matern-5/2 covariances, computed once per value where a side repeats few.
+
+    Args:
+        parts: Variance and the two sides of each, in length scales.
+    """
+    total, tables, places, size = torch.zeros((), dtype=parts[0][1].dtype), [], [], 0
+    for variance, left, right in parts:
+        many = left.ndim == 2 and right.ndim == 2 and len(left) * len(right) > _WORTH
+        rows, at = _distinct(left) if many and not left.requires_grad else (left, None)
+        if at is None or 4 * len(rows) > len(left):
+            total = total + variance * _matern(_squares(left, right))
+        else:
+            tables.append(variance * _matern(_squares(rows, right)))
+            places.append(at + size)
+            size += len(rows)
+    if tables:
+        total = total + torch.nn.functional.embedding_bag(
+            torch.stack(places, 1), torch.cat(tables), mode="sum"
+        )
+    return total
 
 
 def _distinct(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,16 +7,14 @@ the means, that they are known lowers the covariance.
 from __future__ import annotations
 
 import torch
-from botorch.utils.sampling import draw_sobol_normal_samples
 from torch import Tensor
 
+from autotune.engine.gp.normal_samples import normal_samples
 from autotune.engine.gp.posterior import Moments, cholesky
 from autotune.engine.gp.surface import Surface
 
 LEAST_VARIANCE = 1e-12
 """Of a standardized value: below it rounding decides."""
-
-_SOBOL_DIMENSIONS = 1024  # beyond it the directions of the sequence are slow to make and no better
 
 
 class Believed:
@@ -99,14 +97,6 @@ def shares(log_weights: Tensor, n: int, seed: int) -> Tensor:
     even = (torch.arange(n, dtype=torch.float64) + 0.5) / n
     bounds = log_weights.exp().cumsum(0)[:-1].contiguous()
     return torch.searchsorted(bounds, even)[torch.randperm(n, generator=generator)]
-
-
-def normal_samples(n: int, d: int, seed: int) -> Tensor:
-    """Return ``n`` standard normal vectors of length ``d``, evenly spread where that can be afforded."""
-    if 0 < d <= _SOBOL_DIMENSIONS:
-        return draw_sobol_normal_samples(d=d, n=n, dtype=torch.float64, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, d, generator=generator, dtype=torch.float64)
 
 
 def roots(covariances: Tensor) -> Tensor:

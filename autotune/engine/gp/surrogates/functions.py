@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from autotune.engine.gp.acquisition import SAMPLES, log_h
-from autotune.engine.gp.acquisitions.believed import normal_samples
 from autotune.engine.gp.grid import Grid
+from autotune.engine.gp.normal_samples import normal_samples
 from autotune.engine.gp.posterior import CHUNK, Moments
 from autotune.engine.gp.surrogates.mixture import Mixture
 
