@@ -173,10 +173,10 @@ def test_a_stopped_sweep_goes_on_where_it_was(study_file, tmp_path):
     assert "--resume goes on with it" in failed.stderr
 
 
-def test_the_benchmarks_read_the_table(study_file, tmp_path):
+def test_the_benchmarks_read_the_table(study_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.problems.tables.LEAST", 9)
     (tmp_path / "tables").mkdir()
-    text = study_file.read_text().replace("high: 2}", "high: 9}")
-    study_file.write_text(text.replace("[1, 2, 4]", "[1, 2, 3]"))
+    study_file.write_text(study_file.read_text().replace("[1, 2, 4]", "[1, 2, 3]"))
     out = tmp_path / "tables" / "grid.csv.gz"
     sweep(read_study(study_file), Plan(), store=tmp_path / "store", view=QuietView(), out=out)
     (build,) = table_problems(tmp_path / "tables").values()
@@ -184,7 +184,7 @@ def test_the_benchmarks_read_the_table(study_file, tmp_path):
     assert problem.name == "grid/grid"
     assert problem.value({"a": 3, "b": 0}) == 30
     assert problem.optimum == 30
-    assert len(problem.space.table()) == 30
+    assert len(problem.space.table()) == 9
 
 
 @pytest.mark.parametrize("path", sorted((OWN / "spaces").glob("*.yaml")), ids=lambda p: p.stem)

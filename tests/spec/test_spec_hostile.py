@@ -79,11 +79,12 @@ def mutated(rng):
 
 
 @pytest.mark.timeout(600)
-def test_twenty_thousand_mutated_files_raise_nothing_but_spec_errors(tmp_path):
-    rng = random.Random(20_000)
+@pytest.mark.parametrize("count", [4_000, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_mutated_files_raise_nothing_but_spec_errors(tmp_path, count):
+    rng = random.Random(count)
     path = tmp_path / "study.yaml"
     refused = 0
-    for number in range(20_000):
+    for number in range(count):
         text = mutated(rng)
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         try:
@@ -96,7 +97,7 @@ def test_twenty_thousand_mutated_files_raise_nothing_but_spec_errors(tmp_path):
         else:
             place = True
         assert place, (number, text)
-    assert 10_000 < refused < 19_500  # most break something, some do not: both ways were gone
+    assert 0.5 * count < refused < 0.975 * count  # most break something, some do not: both ways were gone
 
 
 def seconds_to_refuse(path):
