@@ -77,13 +77,13 @@ def read_objective(row: StudyRow, trials: Sequence[Trial]) -> Objective:
     return ranking.anchored(trials, objective, Space.from_dict(row.spec["space"]))
 
 
-def items_of(ledger: Ledger, row: StudyRow, numbers: Collection[int] | None = None) -> list[Item]:
-    """Return the items of trials (all by default) and of the study itself, which comes last.
+def items_of(
+    row: StudyRow, trials: Sequence[Trial], objective: Objective, numbers: Collection[int] | None = None
+) -> list[Item]:
+    """Return the items of a study's trials (all by default) and of itself, which comes last.
 
     Those that have not ended are always among them: their status is the study's too.
     """
-    trials = ledger.trials(row.name)
-    objective = read_objective(row, trials)
     wanted = None if numbers is None else set(numbers)
     result = [
         trial_item(trial, row, objective)
@@ -99,7 +99,8 @@ def items_of(ledger: Ledger, row: StudyRow, numbers: Collection[int] | None = No
 def outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:
     """Return the items that a mirror does not have as they are now."""
     written = ledger.mirror_state(study, mirror)
-    items = items_of(ledger, study_row(ledger, study))
+    row, trials = study_row(ledger, study), ledger.trials(study)
+    items = items_of(row, trials, read_objective(row, trials))
     return [item for item in items if written.get(item.key) != item.digest]
 
 
@@ -121,7 +122,7 @@ def abandoned(ledger: Ledger, study: str, tracking_uri: str) -> list[tuple[Study
     return found
 
 
-def best_steps(trials: list[Trial], objective: Objective, start: int = 0) -> Iterator[BestStep]:
+def best_steps(trials: Sequence[Trial], objective: Objective, start: int = 0) -> Iterator[BestStep]:
     """Yield the best so far of each goal, as :mod:`autotune.core.ranking` judges it.
 
     Args:

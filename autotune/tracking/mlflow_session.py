@@ -19,6 +19,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autotune.core.failpoint import failpoint
+from autotune.core.objective import Objective
+from autotune.core.trial import Trial
 from autotune.ledger import Ledger
 from autotune.tracking.items import EXPERIMENT_TAGS, LIVE, Item
 from autotune.tracking.mlflow_items import (
@@ -182,7 +184,9 @@ class Session:
         revision = self.ledger.revision()
         self.row = study_row(self.ledger, self.study)
         numbers = None if self.revision is None else self.ledger.changed_since(self.study, self.revision)
-        items = items_of(self.ledger, self.row, numbers)
+        trials = self.ledger.trials(self.study)
+        objective = read_objective(self.row, trials)
+        items = items_of(self.row, trials, objective, numbers)
         parent = items[-1]
         if parent.key not in self.runs:  # trials hang below it
             self._create(parent)
@@ -199,7 +203,7 @@ class Session:
             try:
                 with self._refusal(item):
                     if item is parent:  # with the study, whose item changes whenever a trial ends
-                        self._write_best(numbers)
+                        self._write_best(trials, objective, numbers)
                     failpoint("mirror.item")
                     self._write(item)
                     failpoint("mirror.write")
@@ -294,13 +298,14 @@ class Session:
             copy.write_bytes(text.encode("latin-1", errors="replace"))
             self.client.log_artifact(run_id, str(copy), None if parent == "." else parent)
 
-    def _write_best(self, numbers: Sequence[int] | None) -> None:
+    def _write_best(
+        self, trials: Sequence[Trial], objective: Objective, numbers: Sequence[int] | None
+    ) -> None:
         """Write the best so far as a stepped metric of the parent run; MLflow drops exact repetitions."""
         from mlflow.entities import Metric
 
-        trials = self.ledger.trials(self.study)
         start = 0 if numbers is None else min(numbers, default=sys.maxsize)
-        steps = best_steps(trials, read_objective(self.row, trials), start)
+        steps = best_steps(trials, objective, start)
         metrics = [Metric(step.name, step.value, step.moment_ms, step.step) for step in steps]
         for start in range(0, len(metrics), _METRICS):
             self.client.log_batch(self.runs["study"], metrics=metrics[start : start + _METRICS])
