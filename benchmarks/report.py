@@ -62,14 +62,18 @@ class Results:
 def collect(lines: Iterable[Mapping[str, Any]], parallel: int, looks: Sequence[int]) -> Results:
     """Sort the lines of a file; an error counts only where no later line has the result.
 
-    Runs of another number of trials than the largest are left out: methods plan by their budget.
+    Runs of another number of trials than the problem's largest are left out: methods plan by their budget. So a
+    problem that nobody comes to the end of can be run longer, and compared by that alone.
     """
     lines = [line for line in lines if line["parallel"] == parallel]
-    budget = max((line["trials"] for line in lines), default=0)
+    budgets: dict[str, int] = defaultdict(int)
+    for line in lines:
+        budgets[line["problem"]] = max(budgets[line["problem"]], line["trials"])
+    shortest = min(budgets.values(), default=0)
     runs: dict[tuple[str, str], dict[int, Run]] = defaultdict(dict)
     failed: dict[tuple[str, str, int], str] = {}
     for line in lines:
-        if line["trials"] != budget:
+        if line["trials"] != budgets[line["problem"]]:
             continue
         key = (line["problem"], line["method"], line["seed"])
         if "error" in line:
@@ -78,7 +82,7 @@ def collect(lines: Iterable[Mapping[str, Any]], parallel: int, looks: Sequence[i
             runs[key[:2]][line["seed"]] = line
             failed.pop(key, None)
     errors = [f"{problem} {method} seed {seed}: {text}" for (problem, method, seed), text in failed.items()]
-    return Results(dict(runs), errors, tuple(look for look in looks if look <= budget) or (budget,))
+    return Results(dict(runs), errors, tuple(look for look in looks if look <= shortest) or (shortest,))
 
 
 def quartiles(values: Sequence[float]) -> str:

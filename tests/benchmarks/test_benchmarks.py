@@ -193,6 +193,15 @@ def test_who_never_gets_there_counts_the_budget_and_one():
     assert measures.at_look(never, 40) == 0.94  # a run that ended early keeps its last
 
 
+def test_a_problem_that_was_run_longer_is_judged_by_the_longer_runs():
+    short, long = [_line("p", "gp", 0, [0.2] * n) for n in (3, 5)]
+    other = _line("q", "gp", 0, [0.2, 0.3, 0.94])
+    results = report.collect([short, other, long], 1, [2, 5])
+    assert results.of("p", "gp") == [long]
+    assert results.of("q", "gp") == [other]
+    assert results.looks == (2,)  # as far as all of them go
+
+
 def test_the_report_of_a_small_file(tmp_path, capsys):
     lines = []
     for seed in range(8):

@@ -101,29 +101,33 @@ class Encoder:
 
     def configs(self, configs: Sequence[Config]) -> Points:
         """Encode configurations; values between the levels keep their exact place."""
-        rows = np.empty((len(configs), self.dimension))
-        for n, config in enumerate(configs):
-            column = 0
-            for parameter, levels in zip(self.parameters, self.levels, strict=True):
-                width = levels.shape[1]
-                if width:
-                    rows[n, column : column + width] = self._one(parameter, levels, config)
-                column += width
-            for i in self.logarithms:
-                parameter = self.parameters[i]
-                value = config.get(parameter.name)
-                rows[n, column] = _MIDDLE if value is None else _logarithm(parameter, value)
-                column += 1
-        return rows
+        parts = [
+            _places(parameter, levels, configs)
+            for parameter, levels in zip(self.parameters, self.levels, strict=True)
+            if levels.shape[1]
+        ]
+        parts += [_logarithms(self.parameters[i], configs) for i in self.logarithms]
+        return np.concatenate(parts, axis=1) if parts else np.empty((len(configs), 0))
 
-    @staticmethod
-    def _one(parameter: Parameter, levels: Points, config: Config) -> Points:
-        if parameter.name not in config:
-            return levels[INACTIVE]
-        value = config[parameter.name]
-        if not parameter.discrete:
-            return np.array([parameter.position(value)])
-        return levels[parameter.level_of(value)]
+
+def _places(parameter: Parameter, levels: Points, configs: Sequence[Config]) -> Points:
+    """Return the columns of one parameter, ``len(configs) x k``."""
+    name = parameter.name
+    if parameter.discrete:
+        at = [parameter.level_of(config[name]) if name in config else INACTIVE for config in configs]
+        return levels[np.array(at, dtype=np.intp)]
+    middle = float(levels[INACTIVE, 0])
+    return np.array(
+        [[parameter.position(config[name]) if name in config else middle] for config in configs]
+    ).reshape(-1, 1)
+
+
+def _logarithms(parameter: Parameter, configs: Sequence[Config]) -> Points:
+    """Return the column of the places of one parameter's logarithms, ``len(configs) x 1``."""
+    name = parameter.name
+    return np.array(
+        [[_logarithm(parameter, config[name]) if name in config else _MIDDLE] for config in configs]
+    ).reshape(-1, 1)
 
 
 def _encode_levels(parameter: Parameter) -> Points:

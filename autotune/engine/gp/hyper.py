@@ -138,17 +138,19 @@ def fit_hyper(squares: Array, y: Array, yvar: Array, structure: Structure = JOIN
 class _Data:
     """Hold arrays so that equal ones are equal: outliers and surfaces are fitted to the same data."""
 
-    def __init__(self, *arrays: Array) -> None:
-        self.squares, self.y, self.yvar = self.arrays = arrays
-        self.key = hash((self.squares.shape, self.y.tobytes(), self.yvar.tobytes()))
+    def __init__(self, squares: Array, y: Array, yvar: Array) -> None:
+        self.squares, self.y, self.yvar = squares, y, yvar
+        self.key = hash((squares.shape, y.tobytes(), yvar.tobytes()))
 
     def __hash__(self) -> int:
         return self.key
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Data) and all(
-            np.array_equal(mine, its, equal_nan=True)
-            for mine, its in zip(self.arrays, other.arrays, strict=True)
+        return (
+            isinstance(other, _Data)
+            and np.array_equal(self.y, other.y)
+            and np.array_equal(self.yvar, other.yvar, equal_nan=True)
+            and np.array_equal(self.squares, other.squares)  # last: it is large
         )
 
 
@@ -288,9 +290,12 @@ class _Posterior:
         if len(state.parts):
             np.multiply(state.parts[:, None], self.single, out=slopes[d + 2 :])
         inverse = self._whole(self._lower(state.inverse))
-        information = np.empty((len(theta), len(theta)))
-        for i, slope in enumerate(slopes):  # one at a time stays in the processor's cache
-            information[i] = slopes @ (self._lower(inverse @ self._whole(slope) @ inverse) * self.times)
+        products = np.empty((len(theta), self.n, self.n))
+        mirrored = np.empty_like(products)
+        for product, mirror, slope in zip(products, mirrored, slopes, strict=True):
+            np.matmul(self._whole(slope), inverse, out=product)
+            mirror[:] = product.T
+        information = products.reshape(len(theta), -1) @ mirrored.reshape(len(theta), -1).T
         spread = self.spread.copy()
         _, _, curvature = self._prior(theta)
         if self.structure.shrinkage is not None:
