@@ -62,8 +62,8 @@ class Results:
 def collect(lines: Iterable[Mapping[str, Any]], parallel: int, looks: Sequence[int]) -> Results:
     """Sort the lines of a file; an error counts only where no later line has the result.
 
-    Runs of another number of trials than the problem's largest are left out: methods plan by their budget. So a
-    problem that nobody comes to the end of can be run longer, and compared by that alone.
+    Runs of another number of trials than the problem's largest are left out: methods plan by their
+    budget. So a problem that nobody comes to the end of can be run longer, and compared by that alone.
     """
     lines = [line for line in lines if line["parallel"] == parallel]
     budgets: dict[str, int] = defaultdict(int)
