@@ -26,7 +26,7 @@ def make_apart(module: str, log: Callable[[str], None]) -> None:
     """
     argv = [sys.executable, "-u", "-m", module]
     # Threads that spin while they wait take the core from those they wait for where other work has another:
-    # ten minutes in place of one.
+    # a fifth of the steps took ten minutes, where all of them take one.
     env = {"OMP_WAIT_POLICY": "passive", **os.environ}
     lines: list[str] = []
     with subprocess.Popen(
