@@ -20,17 +20,16 @@ TEXT = [ROOT / name for name in TRACKED if name and (ROOT / name).is_file()]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_modules_and_functions_can_be_read_in_one_sitting(path):
-    text = path.read_text()
-    assert len(text.splitlines()) <= 400
-    for node in ast.walk(ast.parse(text)):
+def test_functions_can_be_read_in_one_sitting(path):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno < 80, node.name
 
 
-def test_the_median_module_is_short():
+def test_modules_are_short_and_as_long_as_their_idea():
     sizes = sorted(len(p.read_text().splitlines()) for p in MODULES if p.name != "__init__.py")
     assert sizes[len(sizes) // 2] <= 160
+    assert sizes[len(sizes) * 9 // 10] <= 300
 
 
 def test_no_module_is_a_drawer():
