@@ -1,50 +1,100 @@
-"""Confirmation: measure the winner and the default again on fresh starts, in random order."""
+"""Confirmation: which launch to make next so that what is recommended was shown to hold on fresh launches.
+
+The configuration that is expected to be worth most once confirmed is launched again beside the default, in
+balanced order against drift (A B B A). When its launches break a limit or fall short, another configuration is
+expected to be worth more and takes its place, and so on while launches are left.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 
-from autotune.core import ranking
-from autotune.core.objective import Objective
+from autotune.core.decision import Candidate, Decision
 from autotune.core.space import Space
-from autotune.core.trial import Reason, Suggestion, Trial, config_key
+from autotune.core.trial import Reason, Suggestion, config_key
+
+MOST = 2
+"""Launches of a confirmation at most, as a multiple of those that the winner and the default need. Where noise
+is small the first candidate is the last one; where it is large, others follow."""
+
+_BETTER = 1.02  # times as good as what is confirmed already: less is not worth other launches
+_HOPELESS = 0.02  # of the best goal: nothing that can be shown to keep the limits is left
 
 
-def next_confirmation(
-    trials: Sequence[Trial],
-    objective: Objective,
-    space: Space,
-    repeats: int,
-    seed: int,
-    winner: Trial | None = None,
-) -> Suggestion | None:
-    """Return the next repeat to measure, or ``None`` when the confirmation is complete.
+def next_confirmation(decision: Decision, space: Space, seed: int) -> Suggestion | None:
+    """Return the next launch to make, or ``None`` when the confirmation is complete or waits for results.
 
-    The winner is chosen from the search's own trials, so that an interrupted confirmation goes on; when more
-    trials were searched since and another configuration wins, that one is confirmed too. Which side is next
-    is drawn at random, because machines drift.
+    A function of the trials alone, so that an interrupted confirmation goes on where it was.
 
     Args:
-        trials: All trials of the study.
-        objective: What is wanted.
+        decision: By all finished trials; it knows how many launches confirm a configuration.
         space: Gives the default configuration.
-        repeats: Fresh measurements of each of the two configurations; 0 switches it off.
-        seed: Of the study.
-        winner: Of the search; by its measurements alone where it is not given.
+        seed: Of the study: draws which side comes first.
     """
-    searched = [t for t in trials if t.suggestion.reason is not Reason.CONFIRM]
-    winner = winner or ranking.best_trial(searched, objective)
-    if winner is None or len(objective.goals) > 1 or not all(t.state.finished for t in searched):
+    searched = [t for t in decision.trials if t.suggestion.reason is not Reason.CONFIRM]
+    if not decision.confirm or not decision.candidates or not all(t.state.finished for t in searched):
         return None
-    sides = [winner.config, space.default_config]
-    if config_key(sides[0]) == config_key(sides[1]):
-        return None
-    fresh = Counter(t.key for t in trials if t.suggestion.reason is Reason.CONFIRM)
-    missing = [config for config in sides for _ in range(repeats - fresh[config_key(config)])]
-    if not missing:
-        return None
-    drawn = int(np.random.default_rng([seed, len(trials)]).integers(len(missing)))
-    return Suggestion(missing[drawn], Reason.CONFIRM, engine="confirmation")
+    return _Confirmation(decision, space, seed).next()
+
+
+class _Confirmation:
+    """The launches made so far and those still wanted."""
+
+    def __init__(self, decision: Decision, space: Space, seed: int) -> None:
+        self.decision, self.seed = decision, seed
+        self.default = space.default_config
+        self.default_key = config_key(self.default)
+        made = [t for t in decision.trials if t.suggestion.reason is Reason.CONFIRM]
+        self.order = [t.key for t in made]
+        self.made = Counter(self.order)
+        self.pending = Counter(t.key for t in made if not t.state.finished)
+        self.left = MOST * 2 * decision.confirm - len(made)
+
+    def next(self) -> Suggestion | None:
+        """Return the next launch."""
+        wanted = {c.key: self._wanted(c) for c in self.decision.candidates}
+        more = {key: n + self.pending[key] for key, n in wanted.items()}
+        prospects = self.decision.prospects(more)
+        best = max(self.decision.candidates, key=lambda c: (prospects[c.key], -c.contender.trial.number))
+        winner = self.decision.winner
+        if winner is not None and prospects[best.key] < _BETTER * prospects[winner.key]:
+            best = winner
+        if prospects[best.key] < _HOPELESS:
+            return None
+        return self._side(best, wanted[best.key])
+
+    def _wanted(self, candidate: Candidate) -> int:
+        """Return how many more launches a configuration would get."""
+        confirm, made = self.decision.confirm, self.made[candidate.key]
+        if candidate.key == self.default_key:
+            if not self.decision.limits:
+                return 0
+            made = candidate.fresh + candidate.lost + self.pending[candidate.key]
+        if made < confirm:
+            return min(confirm - made, self.left)
+        doubtful = not self.pending[candidate.key] and not self.decision.holds(candidate)
+        return min(1, self.left) if doubtful and made < MOST * confirm else 0
+
+    def _side(self, candidate: Candidate, wanted: int) -> Suggestion | None:
+        """Return a launch of the candidate or of the default beside it, in the order A B B A."""
+        a, b = candidate.key, self.default_key
+        beside = self.decision.confirm - self.made[b]
+        if a == b or all(c.key != b for c in self.decision.candidates):
+            beside = 0
+        beside = min(beside, self.left)
+        if wanted <= 0 and beside <= 0:
+            return None
+        if wanted > 0 and beside > 0:
+            last = next((key for key in reversed(self.order) if key in (a, b)), None)
+            if self.made[a] != self.made[b]:
+                first = self.made[a] < self.made[b]
+            elif last is None:
+                first = bool(np.random.default_rng([self.seed, len(self.decision.trials)]).integers(2))
+            else:
+                first = last == a
+        else:
+            first = wanted > 0
+        config = candidate.contender.config if first else self.default
+        return Suggestion(config, Reason.CONFIRM, engine="confirmation")

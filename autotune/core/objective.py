@@ -20,6 +20,9 @@ _METRIC = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*"
 _LIMIT = re.compile(rf"\s*({_METRIC})\s*(<=|>=)\s*(\S.*?)\s*")
 _RELATIVE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:x\s+|(%)\s*of\s+)(?:the\s+)?default")
 
+CONFIDENCE = 0.95
+"""Probability with which limits must hold, where an objective does not say."""
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -138,11 +141,14 @@ class Objective:
             has them under two keys; the first one is the goal that runs are judged by.
         limits: Bounds on measured metrics.
         description: One line for people.
+        confidence: Probability with which a recommended configuration has to keep every limit, above 0.5 and
+            below 1.
     """
 
     goals: tuple[Goal, ...]
     limits: tuple[Limit, ...] = ()
     description: str = ""
+    confidence: float = CONFIDENCE
 
     def __post_init__(self) -> None:
         if not self.goals:
@@ -152,6 +158,11 @@ class Objective:
         names = [goal.metric for goal in self.goals]
         if len(set(names)) < len(names):
             raise SpecError(f"a goal is there twice: {', '.join(names)}")
+        if not 0.5 < self.confidence < 1.0:
+            raise SpecError(
+                f"confidence must lie between 0.5 and 1, both excluded, found {self.confidence!r}",
+                path=("confidence",),
+            )
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -214,6 +225,8 @@ class Objective:
                 result[key] = names[0] if len(names) == 1 else names
         if self.limits:
             result["limits"] = [limit.to_text() for limit in self.limits]
+        if self.confidence != CONFIDENCE:  # fingerprints of what was written before it was there stay
+            result["confidence"] = self.confidence
         return result
 
     @classmethod
@@ -223,7 +236,7 @@ class Objective:
         Raises:
             SpecError: Something is wrong; ``path`` leads to it.
         """
-        allowed = ("maximize", "minimize", "limits", "description")
+        allowed = ("maximize", "minimize", "limits", "description", "confidence")
         refuse_unknown_keys(data, allowed, "an objective")
         goals: list[Goal] = []
         for key, maximize in (("maximize", True), ("minimize", False)):
@@ -245,7 +258,8 @@ class Objective:
                 limits.append(Limit.parse(text))
             except SpecError as error:
                 raise SpecError(error.message, path=("limits", i), hint=error.hint) from None
-        return cls(tuple(goals), tuple(limits), str(data.get("description", "")))
+        confidence = _confidence(data.get("confidence", CONFIDENCE))
+        return cls(tuple(goals), tuple(limits), str(data.get("description", "")), confidence)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Objective:
@@ -257,3 +271,10 @@ class Objective:
         from autotune.spec.load import load_objective  # the reader lies a layer above; this is its front door
 
         return load_objective(path)
+
+
+def _confidence(found: Any) -> float:
+    try:
+        return parse_quantity(found, dimension="number").value
+    except SpecError as error:
+        raise SpecError(f"confidence: {error.message}", path=("confidence",), hint=error.hint) from None

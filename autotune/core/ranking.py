@@ -116,12 +116,11 @@ class Improvement:
 
 
 def anchored(trials: Sequence[Trial], objective: Objective, space: Space) -> Objective:
-    """Return the objective with limits relative to the default bound by its first measurement."""
+    """Return the objective with limits relative to the default bound by all its launches, pooled."""
     if not any(limit.relative for limit in objective.limits):
         return objective
     key = config_key(space.default_config)
-    default = next((t for t in trials if t.metrics and t.key == key), None)
-    return objective.anchored({} if default is None else default.metrics)
+    return objective.anchored(pool([t.metrics for t in trials if t.metrics and t.key == key]))
 
 
 def contenders(trials: Sequence[Trial], objective: Objective) -> list[Contender]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from autotune.core import ranking
 from autotune.core.assessment import Assessment, ModelQuality
+from autotune.core.decision import Decision, Predictions
 from autotune.core.objective import Objective
 from autotune.core.space import Space
-from autotune.core.trial import Config, Suggestion, Trial
+from autotune.core.trial import Config, Suggestion, Trial, config_key
 
 
 class Engine(Protocol):
@@ -71,8 +71,10 @@ class ModelBased(Engine, Protocol):
     ) -> Mapping[str, ModelQuality]:
         """Return by metric how well its model predicts each trial from the others; empty with too few."""
 
-    def recommend(self, space: Space, objective: Objective, history: Sequence[Trial]) -> Trial | None:
-        """Return the trial whose configuration is best by all measurements; ``None`` leaves it to each."""
+    def predict(
+        self, space: Space, objective: Objective, history: Sequence[Trial]
+    ) -> Predictions | None:
+        """Return what is expected of each measured configuration from all others; ``None`` with too few."""
 
 
 def assess(
@@ -91,8 +93,24 @@ def model_quality(
     return engine.quality(space, objective, finished) if isinstance(engine, ModelBased) else None
 
 
-def recommend(engine: Engine, space: Space, objective: Objective, history: Sequence[Trial]) -> Trial | None:
-    """Return the trial of the best configuration, by an engine's model where it has one; ``None`` of none."""
+def decide(
+    engine: Engine,
+    space: Space,
+    objective: Objective,
+    history: Sequence[Trial],
+    *,
+    confirm: int = 0,
+) -> Decision:
+    """Return which configuration to recommend, by the model of an engine that has one.
+
+    Args:
+        engine: Of the study.
+        space: What may vary.
+        objective: With limits that are bound.
+        history: All trials; models see the finished ones.
+        confirm: Fresh launches that confirm a configuration; 0 without confirmation.
+    """
     finished = [trial for trial in history if trial.state.finished]
-    found = engine.recommend(space, objective, finished) if isinstance(engine, ModelBased) else None
-    return found or ranking.best_trial(finished, objective)
+    known = engine.predict(space, objective, finished) if isinstance(engine, ModelBased) else None
+    default = config_key(space.default_config)
+    return Decision(history, objective, default, confirm=confirm, predictions=known)

@@ -7,7 +7,7 @@ from typing import Any
 
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Config, Suggestion, Trial, TrialState, config_key
-from autotune.engine.base import Engine, recommend
+from autotune.engine.base import Engine, decide
 from autotune.engine.registry import build_engine
 from benchmarks.problems.base import Problem
 
@@ -48,8 +48,8 @@ class EngineSession:
 
     def recommend(self) -> Config | None:
         """Return the configuration to trust by all that was told, or ``None`` where nothing is feasible."""
-        found = recommend(self.engine, self.problem.space, self.problem.objective, self.history)
-        return None if found is None else found.config
+        leader = decide(self.engine, self.problem.space, self.problem.objective, self.history).leader
+        return None if leader is None else leader.contender.config
 
     def close(self) -> None:
         """Let go of nothing."""

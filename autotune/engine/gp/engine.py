@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.core.assessment import Assessment, ModelQuality
+from autotune.core.decision import Predictions
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Suggestion, Trial, TrialState
@@ -81,8 +82,10 @@ class GPEngine:
 
         return model_quality(space, objective, history, self.options.surrogate)
 
-    def recommend(self, space: Space, objective: Objective, history: Sequence[Trial]) -> Trial | None:
-        """Return the best trial by the models; see :meth:`autotune.engine.base.ModelBased.recommend`."""
-        from autotune.engine.gp.recommend import recommend  # loads torch
+    def predict(
+        self, space: Space, objective: Objective, history: Sequence[Trial]
+    ) -> Predictions | None:
+        """Return what the models predict; see :meth:`autotune.engine.base.ModelBased.predict`."""
+        from autotune.engine.gp.recommend import predictions  # loads torch
 
-        return recommend(space, objective, history, self.options.surrogate)
+        return predictions(space, objective, history, self.options.surrogate)

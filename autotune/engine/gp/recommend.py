@@ -1,51 +1,98 @@
-"""Which measured configuration to trust: the best of those that keep the limits by the models too.
+"""What the surfaces predict of each measured configuration from all the others, for the study's decision.
 
-The search picks the luckiest measurements: the best that stay just below every limit. What the surface of a
-limit says at a measured configuration weighs its measurement against all others around it. The goal is taken
-as measured: its surface takes for noise what is particular to one configuration.
+The search picks the luckiest measurements: the best that stay just below every limit. A prediction that leaves
+a configuration's own launches out is what draws them back; :mod:`autotune.core.decision` weighs both.
+
+References:
+    [Rasmussen2006] C. E. Rasmussen, C. K. I. Williams, "Gaussian Processes for Machine Learning", 2006,
+        section 5.4.2, for one row; for several rows of one configuration the same with blocks of the inverse.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from botorch.models import SingleTaskGP
+from torch import Tensor
 
-from autotune.core import ranking
+from autotune.core.decision import Predictions
 from autotune.core.objective import Objective
 from autotune.core.space import Space
-from autotune.core.trial import Trial
-from autotune.engine.gp.belief import Belief, tensor
+from autotune.core.trial import Trial, TrialState, config_key
+from autotune.engine.gp.belief import Belief, Modelled
+from autotune.engine.gp.posterior import cholesky
 from autotune.engine.gp.surrogate import one_thread
 
-_LEAST = 4  # measurements below which a surface knows no better than they
+_LEAST = 4  # measurements below which a surface predicts no better than their mean
 
 
-def recommend(space: Space, objective: Objective, history: Sequence[Trial], surrogate: str) -> Trial | None:
-    """Return the first trial of the configuration with the best expected goal, 0 where a limit is broken.
+def predictions(
+    space: Space, objective: Objective, history: Sequence[Trial], surrogate: str
+) -> Predictions | None:
+    """Return what is predicted of each measured configuration from all others, by key.
 
-    Only configurations that keep every limit by measurement are considered. Confirmed ones are judged by
-    their fresh launches, which no model improves upon.
+    Args:
+        space: What may vary.
+        objective: With limits that are bound.
+        history: Finished trials.
+        surrogate: Name of the surface.
 
     Returns:
-        ``None`` where the measurements have to speak for themselves: several goals, few trials, a
-        confirmation, nothing feasible.
+        ``None`` with too few measurements, or from a surface without a closed form.
     """
-    found = ranking.contenders(history, objective)
-    kept = [contender for contender in found if contender.feasible]
-    if len(objective.goals) > 1 or len(found) < _LEAST or not kept or any(c.confirmed for c in found):
+    measured = [t for t in history if t.state is TrialState.COMPLETED]
+    goals = [goal.metric for goal in objective.goals]
+    complete = [t for t in measured if all(name in t.metrics for name in goals)]
+    if len({t.key for t in complete}) < _LEAST or not space.names:
         return None
     with one_thread(), torch.no_grad():
         belief = Belief(space, objective, history, np.random.default_rng(0), surrogate)
-        X = tensor(belief.encoder.configs([contender.config for contender in kept]))
-        chance = belief.log_limits(X)
-        goal = torch.tensor([contender.outcome.values[0] for contender in kept], dtype=torch.float64)
-        values = goal.abs()
-        if belief.goal.series.logarithm:  # the expected value, that of a broken limit being nothing
-            score = objective.goals[0].sign * values.log() + chance
-        else:
-            likely = chance >= min(math.log(0.5), float(chance.max()))
-            score = goal.masked_fill(~likely, -math.inf)
-        return kept[int(score.argmax())].trial
+        keys = [config_key(config) for config in belief.data.configs]
+        limits = dict(zip(map(str, belief.limited), belief.limits, strict=True))
+        bound = [limit for limit in objective.limits if not limit.relative]
+        models = [*belief.goals, *(limits.get(str(limit)) for limit in bound)]
+        found = [{} if model is None else _left_out(model, keys) for model in models]
+    nothing = (float("nan"), float("nan"))
+    return {key: [each.get(key, nothing) for each in found] for key in dict.fromkeys(keys)}
+
+
+def _left_out(modelled: Modelled, keys: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Return mean and variance of the noise-free value by key, in the units of the series."""
+    models: Sequence[SingleTaskGP] = getattr(modelled.surrogate, "models", ())
+    if not models or not all(isinstance(model, SingleTaskGP) for model in models):
+        return {}
+    series = modelled.series
+    blocks: dict[str, list[int]] = {}
+    for place, row in enumerate(series.rows.tolist()):
+        blocks.setdefault(keys[row], []).append(place)
+    members = [_member(model, list(blocks.values())) for model in models]
+    means, variances, densities = (torch.stack(parts) for parts in zip(*members, strict=True))
+    logs = modelled.surrogate.log_weights.unsqueeze(-1) - densities
+    weights = torch.softmax(logs, 0)
+    mean = (weights * means).sum(0)
+    variance = (weights * (variances + (means - mean).square())).sum(0)
+    mean, variance = mean * series.scale + series.shift, variance * series.scale**2
+    return dict(zip(blocks, zip(mean.tolist(), variance.tolist(), strict=True), strict=True))
+
+
+def _member(model: SingleTaskGP, blocks: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean, variance of the noise-free value and log density of what was measured, by block."""
+    train = model.train_inputs[0]
+    noise = model.likelihood.noise
+    factor = cholesky(model.covar_module(train).to_dense() + torch.diag(noise))
+    inverse = torch.cholesky_inverse(factor)
+    residual = model.train_targets - model.mean_module(train)
+    weights = inverse @ residual
+    means, variances, densities = [], [], []
+    for block in blocks:
+        rows = torch.tensor(block)
+        covariance = torch.linalg.inv(inverse[rows][:, rows])
+        covariance = 0.5 * (covariance + covariance.mT)
+        off = covariance @ weights[rows]
+        means.append((model.train_targets[rows] - off).mean())
+        variances.append((covariance.diagonal() - noise[rows]).mean().clamp_min(0.0))
+        density = -0.5 * (off @ weights[rows] + torch.logdet(2 * torch.pi * covariance))
+        densities.append(density.nan_to_num(0.0))
+    return torch.stack(means), torch.stack(variances), torch.stack(densities)

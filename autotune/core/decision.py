@@ -1,0 +1,445 @@
+r"""The decision of a study: which configuration to recommend, and how sure one may be that it keeps the limits.
+
+One rule serves recommendation, confirmation and report: the configuration with the best expected goal among
+those that keep every limit with the confidence the objective asks for, by all measurements and the model.
+
+For each goal and limit, on the logarithmic scale where values are positive, launch :math:`j` of configuration
+:math:`i` gives :math:`y_{ij}` with
+
+.. math::
+    y_{ij} \sim N(\theta_i, \sigma^2 + s_{ij}^2), \qquad \theta_i \sim N(m_i, f_i + \tau^2)
+
+where :math:`s_{ij}` is the launch's own standard error, :math:`\sigma` what differs between launches, which is
+shared by all configurations, :math:`m_i` and :math:`f_i` what the model predicts of the configuration from all
+others, and :math:`\tau` what is particular to a configuration. The search picks the luckiest measurements; the
+prediction from all others is what draws them back. :math:`\sigma` and :math:`\tau` are averaged over by their
+posterior on a grid: replicates tell :math:`\sigma`, the errors of the predictions tell both together. Without
+replicates nobody can tell a good configuration from a lucky launch, and the probabilities say so.
+
+References:
+    [Gelman2013] A. Gelman et al., "Bayesian Data Analysis", 3rd edition, 2013, section 5.4: the hierarchical
+        normal model with the variances averaged over.
+    [Rasmussen2006] C. E. Rasmussen, C. K. I. Williams, "Gaussian Processes for Machine Learning", 2006,
+        section 5.4.2: predictions that leave out what they predict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+from autotune.core.measurement import Estimate
+from autotune.core.objective import Goal, Limit, Objective
+from autotune.core.ranking import Contender, Improvement, contenders
+from autotune.core.trial import Reason, Trial, TrialState
+
+Array = npt.NDArray[np.float64]
+
+Predictions = Mapping[str, Sequence[tuple[float, float]]]
+"""By configuration key: mean and variance of the noise-free value of each goal, then of each limit's violation,
+predicted from all other configurations, on the scale of :func:`goal_value` and :func:`excess`."""
+
+_USUAL_SPREAD, _SPREAD_DOUBT = 0.02, 1.5
+"""Prior of the relative spread between launches, log-normal: replicates of serving engines differ by 0.3 % (one
+image on one machine) to 22 % (shared processors)."""
+
+_SPREADS = np.exp(np.linspace(math.log(1e-5), math.log(1.0), 36))
+_PARTICULAR = np.exp(np.linspace(math.log(1e-3), math.log(4.0), 16))  # of the predictions' errors
+_NEGLIGIBLE = 1e-5  # of a grid point's weight
+_LEAST_VARIANCE = 1e-12
+_ANYTHING = 1e12  # variance of what nothing is known of
+
+
+def logarithmic(values: Sequence[float]) -> bool:
+    """Return whether values are compared by their logarithms: all of them are positive."""
+    return len(values) > 0 and min(values) > 0
+
+
+def goal_value(goal: Goal, value: float, *, logarithm: bool) -> float:
+    """Return a goal's value with the sign such that more is better, as a logarithm where asked."""
+    return goal.sign * (math.log(value) if logarithm else value)
+
+
+def excess(limit: Limit, value: float, *, logarithm: bool) -> float:
+    """Return by how much a value breaks a limit, at most 0 where it keeps it, as a logarithm where asked."""
+    if logarithm:
+        return limit.violation(value)
+    return (1.0 if limit.upper else -1.0) * (value - limit.bound)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Posterior of one goal or limit at every configuration, as a mixture over the grid of variances.
+
+    Args:
+        weights: Posterior probability of each grid point, shape ``g``.
+        means: Of the noise-free value, ``g x n``.
+        variances: Of the same, ``g x n``.
+        spreads: Variance between launches at each grid point, shape ``g``.
+        within: Typical variance of a launch's own error, by configuration, shape ``n``.
+        logarithm: Whether values are logarithms.
+    """
+
+    weights: Array
+    means: Array
+    variances: Array
+    spreads: Array
+    within: Array
+    logarithm: bool
+
+    @property
+    def mean(self) -> Array:
+        """Expected noise-free values, shape ``n``."""
+        found: Array = self.weights @ self.means
+        return found
+
+    @property
+    def spread(self) -> float:
+        """Expected standard deviation between launches."""
+        return float(self.weights @ np.sqrt(self.spreads))
+
+    def probability_kept(self) -> Array:
+        """Return the probability that the noise-free value is at most 0, shape ``n``."""
+        found: Array = self.weights @ _normal_cdf(-self.means / np.sqrt(self.variances))
+        return found
+
+    def probability_shown(self, launches: Array, confidence: float) -> Array:
+        """Return the probability that more launches would show a limit kept, shape ``n``.
+
+        Formula: with posterior variance :math:`v` now and :math:`v'` after the launches, the posterior mean
+        moves by a normal step of variance :math:`v - v'` and has to end :math:`z \\sqrt{v'}` below 0.
+
+        Args:
+            launches: How many more, shape ``n``.
+            confidence: That the limit has to be kept with.
+        """
+        z = NormalDist().inv_cdf(confidence)
+        one = self.spreads[:, None] + self.within + _LEAST_VARIANCE
+        after = 1.0 / (1.0 / self.variances + launches / one)
+        step = np.sqrt(np.maximum(self.variances - after, _LEAST_VARIANCE))
+        found: Array = self.weights @ _normal_cdf((-self.means - z * np.sqrt(after)) / step)
+        return found
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration as the decision sees it.
+
+    Args:
+        contender: With everything measured of it.
+        score: Expected goal, more being better; a logarithm where all values are positive.
+        chances: Probability that each limit is kept, by the limit's text.
+        fresh: Finished launches made to confirm it.
+        lost: Launches that were to confirm it and gave no measurement.
+    """
+
+    contender: Contender
+    score: float
+    chances: Mapping[str, float]
+    fresh: int
+    lost: int
+
+    @property
+    def chance(self) -> float:
+        """Probability that every limit is kept; limits are taken as independent."""
+        return math.prod(self.chances.values())
+
+    @property
+    def key(self) -> str:
+        """Canonical text of the configuration."""
+        return self.contender.trial.key
+
+
+class Decision:
+    """Which configuration to recommend, by all measurements and what a model predicts.
+
+    Args:
+        trials: All trials of the study.
+        objective: With limits relative to the default bound (:func:`autotune.core.ranking.anchored`).
+        default_key: Key of the default configuration; its launches are not selected, so all of them count as
+            fresh.
+        confirm: Fresh launches that make a configuration confirmed; 0 where the study does not confirm.
+        predictions: Of a model; without one each configuration is predicted by the mean of all others.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        objective: Objective,
+        default_key: str,
+        *,
+        confirm: int = 0,
+        predictions: Predictions | None = None,
+    ) -> None:
+        self.objective, self.default_key, self.confirm = objective, default_key, confirm
+        self.trials = trials
+        found = contenders(trials, objective)
+        self.contenders = [c for c in found if not c.failures and not c.outcome.missing]
+        self.limits = [limit for limit in objective.limits if not limit.relative]
+        self._predictions = predictions or {}
+        self.launched: dict[str, list[Trial]] = {}
+        for trial in trials:
+            if trial.suggestion.reason is Reason.CONFIRM:
+                self.launched.setdefault(trial.key, []).append(trial)
+
+    # -- the posterior ---------------------------------------------------------------------------------
+
+    @cached_property
+    def goals(self) -> list[Quantity]:
+        """Posterior of each goal, more being better."""
+        return [self._goal(i, goal) for i, goal in enumerate(self.objective.goals)]
+
+    @cached_property
+    def excesses(self) -> list[Quantity]:
+        """Posterior of each limit's violation."""
+        first = len(self.objective.goals)
+        return [self._excess(first + i, limit) for i, limit in enumerate(self.limits)]
+
+    def _goal(self, at: int, goal: Goal) -> Quantity:
+        logarithm = logarithmic(self._values(goal.metric))
+        rows = [
+            [goal_value(goal, e.value, logarithm=logarithm) for e in self._launches(c, goal.metric)]
+            for c in self.contenders
+        ]
+        return self._posterior(at, goal.metric, rows, logarithm)
+
+    def _excess(self, at: int, limit: Limit) -> Quantity:
+        logarithm = limit.bound > 0 and logarithmic(self._values(limit.metric))
+        rows = [
+            [excess(limit, e.value, logarithm=logarithm) for e in self._launches(c, limit.metric)]
+            for c in self.contenders
+        ]
+        return self._posterior(at, limit.metric, rows, logarithm)
+
+    def _launches(self, contender: Contender, metric: str) -> list[Estimate]:
+        return [trial.metrics[metric] for trial in contender.trials if metric in trial.metrics]
+
+    def _values(self, metric: str) -> list[float]:
+        """Return every value that a launch gave, those of configurations that also failed included."""
+        done = (t.metrics for t in self.trials if t.state is TrialState.COMPLETED)
+        return [metrics[metric].value for metrics in done if metric in metrics]
+
+    def _posterior(self, at: int, metric: str, rows: list[list[float]], logarithm: bool) -> Quantity:
+        launches = [self._launches(c, metric) for c in self.contenders]
+        errors = [[_variance(e, logarithm=logarithm) for e in found] for found in launches]
+        means, variances = self._expected(at, [float(np.mean(row)) for row in rows])
+        unit = 1.0 if logarithm else max(abs(v) for v in self._values(metric)) or 1.0
+        return posterior(rows, errors, means, variances, logarithm=logarithm, unit=unit)
+
+    def _expected(self, at: int, measured: list[float]) -> tuple[Array, Array]:
+        """Return what is expected of each configuration from all others: means and variances, shape ``n``."""
+        n = len(measured)
+        total = math.fsum(measured)
+        means, variances = np.empty(n), np.full(n, 0.0 if n > 1 else _ANYTHING)
+        for i, contender in enumerate(self.contenders):
+            known = self._predictions.get(contender.trial.key)
+            if known is not None and at < len(known) and math.isfinite(known[at][0]):
+                means[i], variances[i] = known[at]
+            else:
+                means[i] = (total - measured[i]) / (n - 1) if n > 1 else measured[i]
+        return means, variances
+
+    def gain(self, candidate: Candidate, base: Candidate) -> Improvement:
+        """Return by how much a candidate is better than another one in the first goal, with a 95 % interval.
+
+        Fresh launches are compared where there are some: they were not chosen for being good, and those of the
+        two sides ran in balanced order. The spread between launches is that of the whole study, averaged over
+        its posterior.
+        """
+        goal, quantity = self.objective.goals[0], self.goals[0]
+        sides = [self._counted(c, goal, logarithm=quantity.logarithm) for c in (candidate, base)]
+        difference, variance = np.zeros(len(quantity.weights)), np.zeros(len(quantity.weights))
+        for sign, (values, errors) in zip((1.0, -1.0), sides, strict=True):
+            precision = 1.0 / (quantity.spreads[:, None] + errors + _LEAST_VARIANCE)
+            difference += sign * (precision @ values) / precision.sum(1)
+            variance += 1.0 / precision.sum(1)
+        low, high = _interval(quantity.weights, difference, np.sqrt(variance))
+        middle = float(quantity.weights @ difference)
+        shown = (math.exp(min(v, 700.0)) if quantity.logarithm else v for v in (middle, low, high))
+        counts = (len(sides[0][0]), len(sides[1][0]))
+        return Improvement(*shown, quantity.logarithm, counts, goal.maximize)
+
+    def _counted(self, candidate: Candidate, goal: Goal, *, logarithm: bool) -> tuple[Array, Array]:
+        """Return values and own variances of the launches that are compared."""
+        trials = candidate.contender.trials
+        fresh = [t for t in trials if t.suggestion.reason is Reason.CONFIRM]
+        found = [t.metrics[goal.metric] for t in fresh or trials if goal.metric in t.metrics]
+        errors = np.array([_variance(e, logarithm=logarithm) for e in found])
+        values = np.array([goal_value(goal, e.value, logarithm=logarithm) for e in found])
+        return values, np.nan_to_num(errors)
+
+    # -- the rule --------------------------------------------------------------------------------------
+
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """Every configuration that may be recommended, in the order of first trials."""
+        if not self.contenders:
+            return []
+        score = self.goals[0].mean
+        kept = [quantity.probability_kept() for quantity in self.excesses]
+        result = []
+        for i, contender in enumerate(self.contenders):
+            launched = self.launched.get(contender.trial.key, [])
+            if contender.trial.key == self.default_key:
+                fresh = len(contender.trials)
+            else:
+                fresh = sum(t.state is TrialState.COMPLETED for t in launched)
+            lost = sum(t.state in (TrialState.FAILED, TrialState.ABANDONED) for t in launched)
+            chances = {str(limit): float(p[i]) for limit, p in zip(self.limits, kept, strict=True)}
+            result.append(Candidate(contender, float(score[i]), chances, fresh, lost))
+        return result
+
+    def holds(self, candidate: Candidate) -> bool:
+        """Return whether every limit is kept with the confidence that the objective asks for."""
+        return candidate.chance >= self.objective.confidence
+
+    def confirmed(self, candidate: Candidate) -> bool:
+        """Return whether the launches that confirm a configuration were made; always without confirmation."""
+        if not self.confirm:
+            return True
+        if candidate.key == self.default_key and not self.limits:
+            return True
+        return candidate.fresh >= 1 and candidate.fresh + candidate.lost >= self.confirm
+
+    @cached_property
+    def winner(self) -> Candidate | None:
+        """The configuration to deploy: the best that keeps the limits, confirmed where the study confirms."""
+        sure = [c for c in self.candidates if self.confirmed(c) and self.holds(c)]
+        return max(sure, key=lambda c: (c.score, -c.contender.trial.number), default=None)
+
+    @cached_property
+    def nearest(self) -> Candidate | None:
+        """The configuration most worth a look where there is no winner, confirmed ones first.
+
+        The best expected goal times the probability that the limits are kept; nothing that probably breaks a
+        limit unless all do.
+        """
+        likely = [c for c in self.candidates if c.chance >= 0.5]
+        tried = [c for c in likely if self.confirm and c.fresh and c.key in self.launched]
+        found = tried or likely
+        if found:
+            return max(found, key=lambda c: (self._worth(c) * c.chance, -c.contender.trial.number))
+        return max(self.candidates, key=lambda c: (c.chance, -c.contender.trial.number), default=None)
+
+    @property
+    def leader(self) -> Candidate | None:
+        """The winner, else the nearest."""
+        return self.winner or self.nearest
+
+    def _worth(self, candidate: Candidate) -> float:
+        """Return the expected goal in (0, 1], 1 being the best of all candidates."""
+        scores = [c.score for c in self.candidates]
+        best = max(scores)
+        if self.goals[0].logarithm:
+            return math.exp(max(candidate.score - best, -700.0))
+        least = min(scores)
+        return 1.0 if best == least else max((candidate.score - least) / (best - least), 1e-9)
+
+    def prospects(self, launches: Mapping[str, int]) -> dict[str, float]:
+        """Return by key what recommending a configuration is expected to be worth once it was confirmed.
+
+        Formula: expected goal, 1 being the best of all, times the probability that its launches show every
+        limit kept with the confidence that the objective asks for.
+
+        Args:
+            launches: More launches that each configuration would get, by key.
+        """
+        if not self.candidates:
+            return {}
+        more = np.array([float(launches.get(c.key, 0)) for c in self.candidates])
+        shown = np.ones(len(more))
+        for quantity in self.excesses:
+            shown *= quantity.probability_shown(more, self.objective.confidence)
+        result = {}
+        for candidate, chance, n in zip(self.candidates, shown, more, strict=True):
+            sure = float(self.holds(candidate)) if n == 0 else float(chance)
+            result[candidate.key] = self._worth(candidate) * sure
+        return result
+
+
+def posterior(
+    values: Sequence[Sequence[float]],
+    errors: Sequence[Sequence[float]],
+    means: Array,
+    variances: Array,
+    *,
+    logarithm: bool,
+    unit: float = 1.0,
+) -> Quantity:
+    """Return the posterior of the noise-free value of each configuration.
+
+    Args:
+        values: Of the launches of each of ``n`` configurations, at least one each.
+        errors: Variances of their own errors, as ``values``; nan where unknown.
+        means: Predicted from all other configurations, shape ``n``.
+        variances: Of the predictions, shape ``n``.
+        logarithm: Whether values are logarithms.
+        unit: Size of a value, which spreads are relative to.
+    """
+    owner = np.repeat(np.arange(len(values)), [len(row) for row in values])
+    y = np.array([v for row in values for v in row]) / unit
+    own = np.array([v for row in errors for v in row]) / unit**2
+    own = np.where(np.isfinite(own), own, 0.0)
+    m, f = np.asarray(means) / unit, np.asarray(variances) / unit**2
+    count = np.bincount(owner, minlength=len(values))
+
+    v = _SPREADS[:, None] ** 2 + own + _LEAST_VARIANCE  # spreads x launches
+    place = np.zeros((len(y), len(values)))
+    place[np.arange(len(y)), owner] = 1.0
+    precision, weighted = (1.0 / v) @ place, (y / v) @ place  # spreads x n
+    centre = weighted / precision
+    residual = y - centre[:, owner]
+    within = -0.5 * (np.log(v) + residual**2 / v).sum(1) - 0.5 * np.log(precision).sum(1)
+    prior = -0.5 * (np.log(_SPREADS / _USUAL_SPREAD) / _SPREAD_DOUBT) ** 2
+
+    apart = np.array([values[i][0] / unit for i in range(len(values))]) - m
+    size = max(float(np.sqrt(np.mean(apart**2))), 1e-6)
+    particular = np.concatenate([[0.0], (_PARTICULAR * size) ** 2])  # variances
+    before = f + particular[:, None] + _LEAST_VARIANCE  # particular x n
+    total = before[None] + 1.0 / precision[:, None]  # spreads x particular x n
+    between = -0.5 * (np.log(total) + (centre - m)[:, None] ** 2 / total)
+    logs = (within + prior)[:, None] + (between.sum(2) if len(values) > 1 else 0.0)
+
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    a, b = np.nonzero(weights > _NEGLIGIBLE)
+    w = weights[a, b] / weights[a, b].sum()
+    know = 1.0 / before[b]
+    variance = 1.0 / (know + precision[a])
+    mean = variance * (know * m + weighted[a])
+    typical = np.bincount(owner, own, len(values)) / count
+    return Quantity(
+        w, mean * unit, variance * unit**2, (_SPREADS[a] * unit) ** 2, typical * unit**2, logarithm
+    )
+
+
+def _interval(weights: Array, means: Array, deviations: Array) -> tuple[float, float]:
+    """Return the 95 % interval of a mixture of normal distributions, by bisection."""
+    ends = []
+    for share in (0.025, 0.975):
+        low, high = float((means - 10 * deviations).min()), float((means + 10 * deviations).max())
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            below = float(weights @ _normal_cdf((middle - means) / deviations))
+            low, high = (middle, high) if below < share else (low, middle)
+        ends.append(0.5 * (low + high))
+    return ends[0], ends[1]
+
+
+def _variance(estimate: Estimate, *, logarithm: bool) -> float:
+    if estimate.sem is None:
+        return math.nan
+    return (estimate.sem / estimate.value if logarithm else estimate.sem) ** 2
+
+
+def _normal_cdf(z: Array) -> Array:
+    """Return the standard normal distribution function, shape as given."""
+    flat = np.clip(z.ravel(), -38.0, 38.0) / -math.sqrt(2.0)
+    found = np.fromiter((0.5 * math.erfc(x) for x in flat), float, len(flat))
+    return found.reshape(z.shape)
