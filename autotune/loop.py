@@ -17,7 +17,7 @@ from autotune.attempts import awaits_default, make_job, resources_of
 from autotune.confirm import next_confirmation
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
-from autotune.core.trial import Trial, TrialState
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.errors import EnvironmentProblem
 from autotune.executor.attempt_files import mask_files
 from autotune.executor.base import AttemptResult, Executor
@@ -100,6 +100,7 @@ class Loop:
             budget_trials=self.spec.budget.trials,
             budget_seconds=self.spec.budget.time_s,
             confirm=self.spec.budget.confirm,
+            predictions=None if state == "running" else self.study.predictions,
             started_ns=self.started_ns,
             now_ns=time.time_ns(),
             running=tuple((number, attempt, start) for (number, attempt), start in self.running.items()),
@@ -248,15 +249,16 @@ class Loop:
             if asked:
                 return asked[0]
             self.exhausted = True
-        confirmation = next_confirmation(
-            self.study.trials,
-            self.study.anchored,
-            self.study.space,
-            budget.confirm,
-            self.study.seed,
-            self.study.to_confirm,
-        )
+        confirmation = self._confirmation()
         return None if confirmation is None else self.study.suggest(confirmation)
+
+    def _confirmation(self) -> Suggestion | None:
+        """Return the next launch that confirms, once the search is over."""
+        confirm = self.spec.budget.confirm
+        waits = any(not t.state.finished and t.suggestion.reason is not Reason.CONFIRM for t in self.study.trials)
+        if not confirm or waits:
+            return None
+        return next_confirmation(self.study.decide(confirm), self.study.space, self.study.seed)
 
     def _converged(self) -> bool:
         """Return whether the search is over before its budget; say so once."""

@@ -92,6 +92,7 @@ def run_study(
         view.start(loop.view())
         state = loop.run()
         executor.close()
+        study.keep_predictions()
         study.ledger.set_study_state(study.name, "INTERRUPTED" if state == "interrupted" else "COMPLETED")
         pending = 0 if mirror is None else mirror.close(MIRROR_FLUSH_S).pending
         return RunSummary(loop.view(state), state, pending)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, overload
 
 from autotune.core import ranking
 from autotune.core.assessment import Assessment, ModelQuality
+from autotune.core.decision import PREDICTIONS, Decision, Predictions, stored
 from autotune.core.drift import with_drift
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
 from autotune.core.space_change import adopt, differences
 from autotune.core.surprise import surprises
-from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-from autotune.engine.base import Engine, assess, model_quality, recommend
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
+from autotune.engine.base import Engine, assess, model_quality, predictions
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError, StudyError, did_you_mean
 from autotune.history import History
@@ -87,7 +88,7 @@ class Study:
             else:
                 self._check_same(row, widen)
             self._history = History(self.ledger.trials(name))
-            self._recommendations: dict[tuple[tuple[int, TrialState], ...], Trial | None] = {}
+            self._predictions: dict[tuple[tuple[int, TrialState], ...], Predictions | None] = {}
         except BaseException:
             self.ledger.close()
             raise
@@ -268,23 +269,41 @@ class Study:
 
     @property
     def best(self) -> Trial | None:
-        """The best trial that keeps every limit, repeats of a configuration pooled; ``None`` if none does.
+        """The first trial of the configuration to recommend; ``None`` where none is likely to keep the limits.
 
-        An engine with a model weighs each measurement against all others, until the best was confirmed.
+        The winner of :meth:`decide`; while no configuration keeps every limit with the confidence that the
+        objective asks for, the nearest one that more likely keeps them than not.
         """
-        return self._recommended(self.trials)
+        found = self.decide().recommended
+        return None if found is None else found.contender.trial
 
     @property
-    def to_confirm(self) -> Trial | None:
-        """The same by the search's own trials, without confirmations; ``None`` while some are unfinished."""
-        own = [t for t in self.trials if t.suggestion.reason is not Reason.CONFIRM]
-        return self._recommended(own) if all(t.state.finished for t in own) else None
+    def predictions(self) -> Predictions | None:
+        """What the engine's model expects of each measured configuration; ``None`` without a model."""
+        finished = self._history.finished
+        key = tuple((t.number, t.state) for t in finished)
+        if key not in self._predictions:  # the last ones only
+            self._predictions = {key: predictions(self.engine, self.space, self.anchored, finished)}
+        return self._predictions[key]
 
-    def _recommended(self, trials: Sequence[Trial]) -> Trial | None:
-        key = tuple((t.number, t.state) for t in trials if t.state.finished)
-        if key not in self._recommendations:  # the last one only
-            self._recommendations = {key: recommend(self.engine, self.space, self.anchored, trials)}
-        return self._recommendations[key]
+    def keep_predictions(self) -> None:
+        """Keep what the model expects in the ledger: whoever reads it decides alike, without the model."""
+        note = stored(self.predictions, self.trials, self.objective)
+        self.ledger.set_study_note(self.name, PREDICTIONS, note)
+
+    def decide(self, confirm: int | None = None) -> Decision:
+        """Return which configuration to recommend and how sure one may be, by all measurements.
+
+        Args:
+            confirm: Fresh launches that confirm a configuration; by default as the study's budget has it.
+        """
+        if confirm is None:
+            row = self.ledger.study(self.name)
+            confirm = int(((row.spec if row else {}).get("budget") or {}).get("confirm", 0))
+        default = config_key(self.space.default_config)
+        return Decision(
+            self.trials, self.anchored, default, confirm=confirm, predictions=self.predictions
+        )
 
     @property
     def pareto_front(self) -> list[Trial]:

@@ -12,6 +12,7 @@ that lies below the limit by as much as the launches made of it can show.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import time
@@ -30,7 +31,8 @@ from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Limit
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
 from autotune.core.verdict import verdict
-from autotune.engine.base import decide
+from autotune.core.decision import Decision
+from autotune.engine.base import predictions
 from autotune.engine.registry import build_engine
 from autotune.watch import next_watch
 from benchmarks.compare import append, read_results
@@ -191,6 +193,7 @@ def run(study: Study, tables: Path | None) -> dict[str, Any]:
     section |= {k: json.loads(v) for k, _, v in (o.partition("=") for o in options.split("+") if o)}
     engine = build_engine(section, budget=TRIALS)
     space, objective = problem.space, problem.objective
+    default = config_key(space.default_config)
     trials: list[Trial] = []
     began = time.perf_counter()
 
@@ -199,7 +202,8 @@ def run(study: Study, tables: Path | None) -> dict[str, Any]:
         if isinstance(exact, Cause):
             measurement = Measurement(failure=Failure(exact, "replayed"))
         else:
-            rng = np.random.default_rng([study.seed, len(trials), 7])
+            before = sum(t.key == config_key(suggestion.config) for t in trials)
+            rng = noise_of(study, config_key(suggestion.config), before)
             measurement = Measurement(metrics={m: noise.draw(v, rng) for m, v in exact.items()})
         trials.append(trial_of(len(trials), suggestion, measurement))
 
@@ -211,13 +215,14 @@ def run(study: Study, tables: Path | None) -> dict[str, Any]:
         measure(asked[0])
     searched = len(trials)
     while True:
-        decision = decide(engine, space, objective, trials, confirm=CONFIRM)
+        known = predictions(engine, space, objective, trials)
+        decision = Decision(trials, objective, default, confirm=CONFIRM, predictions=known)
         confirmation = next_confirmation(decision, space, study.seed)
         if confirmation is None:
             break
         measure(confirmation)
     winner = decision.winner
-    base = next((c for c in decision.candidates if c.key == config_key(space.default_config)), None)
+    base = next((c for c in decision.candidates if c.key == default), None)
     truths = found.truths
     over = [truths[t.key][1] > 0 for t in trials[:searched] if t.key in truths]
     margin = NormalDist().inv_cdf(objective.confidence) * noise.total / math.sqrt(1 + CONFIRM)
@@ -236,12 +241,19 @@ def run(study: Study, tables: Path | None) -> dict[str, Any]:
     if winner is not None:
         goal, excess = truths[winner.key]
         result |= {"winner": winner.key, "goal": goal, "excess": excess, "chance": winner.chance}
-        result["default"] = winner.key == config_key(space.default_config)
+        result["default"] = winner.key == default
         if base is not None and not result["default"]:
             gain = decision.gain(winner, base)
             result["gain"] = [gain.value, gain.low, gain.high]
             result["true_gain"] = math.exp(goal - truths[base.key][0])
     return result
+
+
+def noise_of(study: Study, key: str, before: int) -> np.random.Generator:
+    """Return what draws the noise of a launch: equal for methods that launch the same configuration as often."""
+    text = f"{study.problem} {study.edge} {study.noise} {key}"
+    digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return np.random.default_rng([study.seed, digest, before])
 
 
 def report(results: Sequence[dict[str, Any]]) -> str:

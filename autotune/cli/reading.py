@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING
 from autotune.errors import StudyError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autotune.core.decision import Predictions
+    from autotune.core.objective import Objective
+    from autotune.core.space import Space
+    from autotune.core.trial import Trial
     from autotune.ledger import Ledger, StudyRow
     from autotune.report.view import StudyView
 
@@ -42,6 +48,8 @@ def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
 
     trials = ledger.trials(row.name)
     space = Space.from_dict(row.spec["space"])
+    wanted = Objective.from_dict(row.spec["objective"])
+    anchored = ranking.anchored(trials, wanted, space)
     running = []
     for trial in trials:
         if trial.state is TrialState.RUNNING:
@@ -52,10 +60,12 @@ def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
     return StudyView(
         name=row.name,
         space=space,
-        objective=ranking.anchored(trials, Objective.from_dict(row.spec["objective"]), space),
+        objective=anchored,
         trials=tuple(trials),
         state=row.state.lower(),
         budget_trials=_count(budget.get("trials")),
+        confirm=_count(budget.get("confirm")) or 0,
+        predictions=_predictions(row, trials, wanted, anchored, space),
         started_ns=row.created_ns,
         now_ns=time.time_ns(),
         running=tuple(running),
@@ -63,6 +73,22 @@ def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
         tracking=str(tracking.get("mlflow") or ""),
         stopped=str((row.notes.get("stopped") or {}).get("reason", "")),
     )
+
+
+def _predictions(
+    row: StudyRow, trials: Sequence[Trial], wanted: Objective, anchored: Objective, space: Space
+) -> Predictions | None:
+    """Return what the ledger holds of a model's predictions, else what the study's engine says now."""
+    from autotune.core.decision import PREDICTIONS, restored
+    from autotune.engine.base import predictions
+    from autotune.engine.registry import build_engine
+
+    if row.state == "RUNNING":  # nothing is decided yet
+        return None
+    try:
+        return restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
+    except LookupError:  # of an earlier version, or killed: the model is fitted again
+        return predictions(build_engine(row.spec["engine"]), space, anchored, trials)
 
 
 def _count(raw: object) -> int | None:

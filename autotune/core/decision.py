@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,9 @@ Array = npt.NDArray[np.float64]
 Predictions = Mapping[str, Sequence[tuple[float, float]]]
 """By configuration key: mean and variance of the noise-free value of each goal, then of each limit's violation,
 predicted from all other configurations, on the scale of :func:`goal_value` and :func:`excess`."""
+
+PREDICTIONS = "predictions"
+"""Key of the study's note in the ledger that holds what a model expected at the end of a run."""
 
 _USUAL_SPREAD, _SPREAD_DOUBT = 0.02, 1.5
 """Prior of the relative spread between launches, log-normal: replicates of serving engines differ by 0.3 % (one
@@ -164,7 +168,8 @@ class Decision:
         objective: With limits relative to the default bound (:func:`autotune.core.ranking.anchored`).
         default_key: Key of the default configuration; its launches are not selected, so all of them count as
             fresh.
-        confirm: Fresh launches that make a configuration confirmed; 0 where the study does not confirm.
+        confirm: Fresh launches that make a configuration confirmed; 0 where the study does not confirm. From the
+            first such launch on, nothing else is recommended.
         predictions: Of a model; without one each configuration is predicted by the mean of all others.
     """
 
@@ -187,6 +192,7 @@ class Decision:
         for trial in trials:
             if trial.suggestion.reason is Reason.CONFIRM:
                 self.launched.setdefault(trial.key, []).append(trial)
+        self.confirming = bool(confirm and self.launched)
 
     # -- the posterior ---------------------------------------------------------------------------------
 
@@ -300,8 +306,8 @@ class Decision:
         return candidate.chance >= self.objective.confidence
 
     def confirmed(self, candidate: Candidate) -> bool:
-        """Return whether the launches that confirm a configuration were made; always without confirmation."""
-        if not self.confirm:
+        """Return whether the launches that confirm a configuration were made; always before the first of any."""
+        if not self.confirming:
             return True
         if candidate.key == self.default_key and not self.limits:
             return True
@@ -321,7 +327,7 @@ class Decision:
         limit unless all do.
         """
         likely = [c for c in self.candidates if c.chance >= 0.5]
-        tried = [c for c in likely if self.confirm and c.fresh and c.key in self.launched]
+        tried = [c for c in likely if self.confirming and c.fresh and c.key in self.launched]
         found = tried or likely
         if found:
             return max(found, key=lambda c: (self._worth(c) * c.chance, -c.contender.trial.number))
@@ -331,6 +337,13 @@ class Decision:
     def leader(self) -> Candidate | None:
         """The winner, else the nearest."""
         return self.winner or self.nearest
+
+    @property
+    def recommended(self) -> Candidate | None:
+        """What to deploy: the winner; while nothing was launched to confirm, else what likelier holds than not."""
+        if self.winner is not None or self.confirming:
+            return self.winner
+        return self.nearest if self.nearest is not None and self.nearest.chance >= 0.5 else None
 
     def _worth(self, candidate: Candidate) -> float:
         """Return the expected goal in (0, 1], 1 being the best of all candidates."""
@@ -390,9 +403,8 @@ def posterior(
     count = np.bincount(owner, minlength=len(values))
 
     v = _SPREADS[:, None] ** 2 + own + _LEAST_VARIANCE  # spreads x launches
-    place = np.zeros((len(y), len(values)))
-    place[np.arange(len(y)), owner] = 1.0
-    precision, weighted = (1.0 / v) @ place, (y / v) @ place  # spreads x n
+    first = np.concatenate([[0], np.cumsum(count)[:-1]])
+    precision, weighted = np.add.reduceat(1.0 / v, first, 1), np.add.reduceat(y / v, first, 1)  # spreads x n
     centre = weighted / precision
     residual = y - centre[:, owner]
     within = -0.5 * (np.log(v) + residual**2 / v).sum(1) - 0.5 * np.log(precision).sum(1)
@@ -443,3 +455,35 @@ def _normal_cdf(z: Array) -> Array:
     flat = np.clip(z.ravel(), -38.0, 38.0) / -math.sqrt(2.0)
     found = np.fromiter((0.5 * math.erfc(x) for x in flat), float, len(flat))
     return found.reshape(z.shape)
+
+
+def stored(found: Predictions | None, trials: Sequence[Trial], objective: Objective) -> dict[str, Any]:
+    """Return predictions as plain JSON data, with what they are of; :func:`restored` reads them back."""
+    kept = None if found is None else {key: _plain(pairs) for key, pairs in found.items()}
+    return {"of": _of(trials, objective), "found": kept}
+
+
+def restored(note: Mapping[str, Any], trials: Sequence[Trial], objective: Objective) -> Predictions | None:
+    """Return stored predictions of exactly these trials and this objective.
+
+    Raises:
+        LookupError: They are of others.
+    """
+    if note.get("of") != _of(trials, objective):
+        raise LookupError("the predictions are of other trials")
+    found = note["found"]
+    if found is None:
+        return None
+    return {key: [(_number(m), _number(v)) for m, v in pairs] for key, pairs in found.items()}
+
+
+def _of(trials: Sequence[Trial], objective: Objective) -> list[Any]:
+    return [sum(t.state.finished for t in trials), objective.fingerprint]
+
+
+def _plain(pairs: Sequence[tuple[float, float]]) -> list[list[float | None]]:
+    return [[v if math.isfinite(v) else None for v in pair] for pair in pairs]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

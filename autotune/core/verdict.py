@@ -1,93 +1,170 @@
-"""Whether the best configuration is really better than the default, in words."""
+"""What a study found, in words: whether the winner is better than the default, and whether its limits hold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from autotune.core.objective import Objective
-from autotune.core.ranking import Improvement, best, find, improvement
-from autotune.core.trial import Config, Trial, TrialState, config_key
+from autotune.core.decision import Candidate, Decision
+from autotune.core.ranking import Improvement
+from autotune.core.trial import Reason, TrialState
+
+Kind = Literal[
+    "better",
+    "tie",
+    "unproven",
+    "default",
+    "only feasible",
+    "no default",
+    "not confirmed",
+    "limits in doubt",
+    "nothing feasible",
+]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Say whether the best configuration is better than the default.
+    """What a study found.
 
     Args:
-        kind: ``better``, ``tie`` (the interval holds no difference), ``unproven`` (no error is known),
-            ``default`` (it is the best), ``only feasible`` (the default fails), ``no default`` (it was
-            not measured) or ``nothing feasible``.
+        kind: ``better``, ``tie`` (the interval holds no difference), ``unproven`` (no error is known, or one
+            launch each), ``default`` (it is the best), ``only feasible`` (the default fails or breaks a limit),
+            ``no default`` (it was not measured), ``not confirmed`` (the confirmation was not completed),
+            ``limits in doubt`` (nothing keeps the limits with the confidence asked for) or
+            ``nothing feasible``.
         text: For people.
+        limits: One line for each limit: in how many launches it was kept, and the chance that it holds.
         improvement: Of the best over the default where both have a goal value.
     """
 
-    kind: Literal["better", "tie", "unproven", "default", "only feasible", "no default", "nothing feasible"]
+    kind: Kind
     text: str
+    limits: tuple[str, ...] = ()
     improvement: Improvement | None = None
 
 
-def verdict(trials: Sequence[Trial], objective: Objective, default: Config) -> Verdict:
-    """Return whether the best configuration is really better than ``default``.
-
-    Args:
-        trials: All trials of the study.
-        objective: What is wanted; with several goals the first one is compared.
-        default: The default configuration.
-    """
-    winner = best(trials, objective)
-    if winner is None:
+def verdict(decision: Decision) -> Verdict:
+    """Return what a decision says, in words."""
+    leader = decision.leader
+    if leader is None:
         return Verdict("nothing feasible", "no configuration keeps every limit")
-    if config_key(winner.config) == config_key(default):
-        return Verdict("default", "the default configuration is the best found")
-    base = find(trials, objective, default)
-    goal = objective.goals[0]
+    limits = limit_lines(decision, leader)
+    if decision.winner is None:
+        return _no_winner(decision, leader, limits)
+    base = next((c for c in decision.candidates if c.key == decision.default_key), None)
+    if leader.key == decision.default_key:
+        return Verdict("default", _default_text(decision, leader), limits)
+    gain = None if base is None else decision.gain(leader, base)
     if base is None:
-        failed = any(t.state is TrialState.INFEASIBLE and t.key == config_key(default) for t in trials)
-        if failed:
-            return Verdict("only feasible", "the default configuration fails, this one does not")
-        return Verdict("no default", "the default configuration was not measured")
-    gain = improvement(winner, base, goal, trials) if goal.metric in base.metrics else None
-    if not base.feasible:
-        broken = ", ".join(base.outcome.violations) or (
-            "a launch of it failed" if base.failures else f"{', '.join(base.outcome.missing)} not measured"
-        )
-        return Verdict(
-            "only feasible", f"the default configuration is not feasible ({broken}), this one is", gain
-        )
-    assert gain is not None  # noqa: S101 - a feasible contender has its goal measured
-    return _judge(gain, winner.confirmed and base.confirmed)
+        kind, text = _without_default(decision)
+        return Verdict(kind, text, limits)
+    if not base.contender.feasible:
+        broken = ", ".join(base.contender.outcome.violations) or "a launch of it failed"
+        text = f"the default configuration is not feasible ({broken}), this one is"
+        return Verdict("only feasible", text, limits, gain)
+    assert gain is not None  # noqa: S101 - there is a base
+    kind, text = _judge(gain, confirmed=decision.confirming)
+    return Verdict(kind, text, limits, gain)
 
 
-def _judge(gain: Improvement, confirmed: bool) -> Verdict:
+def limit_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
+    """Return such as ``kept tpot.p95 <= 60 ms in 2 of 2 fresh launches; chance that it holds 97 %``."""
+    fresh = [t for t in candidate.contender.trials if t.suggestion.reason is Reason.CONFIRM]
+    counted, word = (fresh, "fresh ") if fresh else (list(candidate.contender.trials), "")
+    lines = []
+    for limit in decision.limits:
+        found = [t.metrics[limit.metric].value for t in counted if limit.metric in t.metrics]
+        kept = sum(limit.violation(value) <= 0 for value in found)
+        launches = "launch" if len(found) == 1 else "launches"
+        chance = show_chance(candidate.chances[str(limit)])
+        lines.append(f"kept {limit} in {kept} of {len(found)} {word}{launches}; chance that it holds {chance}")
+    return tuple(lines)
+
+
+def show_chance(chance: float) -> str:
+    """Return such as ``97 %``, rounded down: ``95 %`` is at least that."""
+    if chance > 0.999:
+        return "over 99.9 %"
+    return f"{math.floor(1000 * chance) / 10:g} %" if chance > 0.99 else f"{math.floor(100 * chance)} %"
+
+
+def _no_winner(decision: Decision, leader: Candidate, limits: tuple[str, ...]) -> Verdict:
+    asked = f"{100 * decision.objective.confidence:g} %"
+    number = leader.contender.trial.number
+    if decision.holds(leader):
+        text = f"trial {number} is the best by the search, but its confirmation was not completed"
+        return Verdict("not confirmed", text, limits)
+    if leader.chance < 0.5 and not leader.contender.feasible:
+        return Verdict("nothing feasible", f"no configuration keeps every limit; nearest: trial {number}", limits)
+    text = (
+        f"not recommended: no configuration keeps every limit with {asked} confidence; nearest: trial {number}, "
+        f"chance {show_chance(leader.chance)}"
+    )
+    return Verdict("limits in doubt", text, limits)
+
+
+def _default_text(decision: Decision, leader: Candidate) -> str:
+    others = [c for c in decision.candidates if c.key != leader.key]
+    better = [c for c in others if c.score > leader.score]
+    text = "the default configuration is the best found"
+    if not better or not decision.limits:
+        return text
+    return f"{text} that keeps every limit with {100 * decision.objective.confidence:g} % confidence"
+
+
+def _without_default(decision: Decision) -> tuple[Kind, str]:
+    mine = [t for t in decision.trials if t.key == decision.default_key]
+    if any(t.state is TrialState.INFEASIBLE for t in mine):
+        return "only feasible", "the default configuration fails, this one does not"
+    return "no default", "the default configuration was not measured"
+
+
+def _judge(gain: Improvement, *, confirmed: bool) -> tuple[Kind, str]:
     text = show_improvement(gain)
     if gain.low is None:
-        return Verdict("unproven", f"{text} than the default, but no error is known", gain)
+        return "unproven", f"{text} than the default, but no error is known"
     fresh = " fresh" if confirmed else ""
     left, right = gain.launches
     launches = f"{left} and {right}{fresh} launches"
     if left == right:
         launches = f"one{fresh} launch each" if left == 1 else f"{left}{fresh} launches each"
-    how = f"95 % interval, {launches}"
+    how = f"95 % interval, {launches}{'' if confirmed else ', not confirmed'}"
+    if min(left, right) == 1 and confirmed:
+        return "unproven", f"{text} than the default ({how}); one launch decides nothing, `confirm: 2` would"
     if gain.clear:
-        return Verdict(
-            "better", f"{text} than the default ({how}{'' if confirmed else ', not confirmed'})", gain
-        )
-    return Verdict("tie", f"no clear winner: {text} than the default ({how})", gain)
+        return "better", f"{text} than the default ({how})"
+    return "tie", f"no clear winner: {text} than the default ({how})"
 
 
 _FACTOR = 3.0  # from here on "better by 1150 %" says less than "11.5 times as good"
+_WIDE = 4.0  # width of an interval over its middle from which the middle says little
 
 
 def show_improvement(gain: Improvement) -> str:
-    """Return such as ``better by 34 % [29, 40]`` or ``12.7 times better [11, 14]``."""
+    """Return such as ``better by 34 % [29, 40]``, ``12.7 times better [11, 14]`` or, of a wide interval,
+    ``probably better, by anything from 0.1 % to 150 %``."""
     if gain.relative and gain.value >= _FACTOR:
         return f"{gain.value:.3g} times better{_interval(gain.low, gain.high)}"
-    if gain.relative:
-        value, low, high = gain.percent()
-        return f"better by {value:.3g} %{_interval(low, high)}"
-    return f"better by {gain.value:.3g}{_interval(gain.low, gain.high)}"
+    if not gain.relative:
+        return f"better by {gain.value:.3g}{_interval(gain.low, gain.high)}"
+    value, low, high = gain.percent()
+    if low is not None and high is not None and low > 0 and high - low > _WIDE * max(low, 1.0):
+        return f"better, by anything from {_percent(low)} to {_percent(high)} %"
+    digits = _decimals(value, low, high)
+    ends = "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"better by {value:.{digits}f} %{ends}"
+
+
+def _decimals(*values: float | None) -> int:
+    """Return how many decimals show two digits of the widest part of an interval, at most two."""
+    known = [v for v in values if v is not None]
+    width = max(known) - min(known) if len(known) > 1 else abs(known[0])
+    return 0 if width >= 10 or not math.isfinite(width) else 1 if width >= 1 else 2
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0f}" if value >= 9.5 else f"{value:.1f}"
 
 
 def _interval(low: float | None, high: float | None) -> str:

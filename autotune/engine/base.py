@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from autotune.core.assessment import Assessment, ModelQuality
-from autotune.core.decision import Decision, Predictions
+from autotune.core.decision import Predictions
 from autotune.core.objective import Objective
 from autotune.core.space import Space
-from autotune.core.trial import Config, Suggestion, Trial, config_key
+from autotune.core.trial import Config, Suggestion, Trial
 
 
 class Engine(Protocol):
@@ -93,24 +93,9 @@ def model_quality(
     return engine.quality(space, objective, finished) if isinstance(engine, ModelBased) else None
 
 
-def decide(
-    engine: Engine,
-    space: Space,
-    objective: Objective,
-    history: Sequence[Trial],
-    *,
-    confirm: int = 0,
-) -> Decision:
-    """Return which configuration to recommend, by the model of an engine that has one.
-
-    Args:
-        engine: Of the study.
-        space: What may vary.
-        objective: With limits that are bound.
-        history: All trials; models see the finished ones.
-        confirm: Fresh launches that confirm a configuration; 0 without confirmation.
-    """
+def predictions(
+    engine: Engine, space: Space, objective: Objective, history: Sequence[Trial]
+) -> Predictions | None:
+    """Return what an engine's model expects of each measured configuration; ``None`` of one without."""
     finished = [trial for trial in history if trial.state.finished]
-    known = engine.predict(space, objective, finished) if isinstance(engine, ModelBased) else None
-    default = config_key(space.default_config)
-    return Decision(history, objective, default, confirm=confirm, predictions=known)
+    return engine.predict(space, objective, finished) if isinstance(engine, ModelBased) else None

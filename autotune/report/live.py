@@ -164,7 +164,7 @@ def status_lines(view: StudyView) -> list[tuple[str, str]]:
             f"{goal.metric if several else ''} {show_estimate(best.metrics[goal.metric])}".strip()
             for goal in view.objective.goals
         )
-        found = view.verdict.improvement
+        found = view.lead
         gain = f", vs default {show_improvement(found)}" if found is not None else ""
         lines += [("best", f"trial {best.trial.number}: {shown}{gain}"), ("", show_config(best.config))]
     elif view.finished:

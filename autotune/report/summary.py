@@ -29,7 +29,9 @@ JSON_KEYS = {
     "best": "number, config, metrics (pooled over the launches that count), launches, confirmed; or null",
     "default": "the same of the default configuration; or null where it was not measured",
     "improvement": "of the best over the default: ratio, low, high (above 1 is better), scale; or null",
-    "verdict": "kind and text",
+    "verdict": "kind, text, and a line for each limit",
+    "decision": "confidence asked for; winner and nearest by number; of every candidate its number, score (expected "
+    "goal, more is better), chances that the limits hold, fresh launches; null while the study runs",
     "binding_limit": "while nothing is feasible, which limit binds and by how much; else null",
     "stopped": "why the search ended before its budget; null if it did not",
     "warnings": "what to know of how the trials were measured, such as other programs that were busy",
@@ -87,7 +89,7 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     """Return the best configuration with its metrics beside the default's, and the verdict."""
     best = view.best
     if best is None:
-        return wrap(view.binding or "nothing measured yet", width)
+        return _no_best(view, width)
     lines = wrap(f"best: trial {best.trial.number}: {show_config(best.config)}", width)
     default = view.default
     if default is not None and default.trial.number == best.trial.number:
@@ -103,7 +105,26 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
         lines += [line] if len(line) <= width else [f"  {name}  {found}"[:width], f"    {base}"[:width]]
     if len(view.objective.goals) > 1:
         lines += wrap(f"pareto front: trials {', '.join(str(t.number) for t in view.pareto_front)}", width)
-    return [*lines, *wrap(f"verdict: {view.verdict.text}", width)]
+    if not view.settled:
+        return [*lines, *wrap("the best so far, as measured: nothing is decided while the study runs", width)]
+    return lines + _verdict_lines(view, width)
+
+
+def _verdict_lines(view: StudyView, width: int) -> list[str]:
+    lines = wrap(f"verdict: {view.verdict.text}", width)
+    for text in view.verdict.limits:
+        lines += wrap(f"  {text}", width, indent="    ")
+    return lines
+
+
+def _no_best(view: StudyView, width: int) -> list[str]:
+    """Return what there is to say where nothing is recommended."""
+    nearest = view.decision.nearest if view.settled else None
+    if nearest is None:
+        return wrap(view.binding or "nothing measured yet", width)
+    lines = wrap(view.binding, width) if view.binding else []
+    lines += wrap(f"nearest: trial {nearest.contender.trial.number}: {show_config(nearest.contender.config)}", width)
+    return lines + _verdict_lines(view, width)
 
 
 def notes(trials: Sequence[Trial]) -> list[str]:
@@ -127,7 +148,7 @@ def _warnings(trial: Trial) -> list[str]:
 
 def summary_json(view: StudyView) -> dict[str, Any]:
     """Return the study as plain JSON data; :data:`JSON_KEYS` says what the keys mean."""
-    gain = view.verdict.improvement
+    gain = view.verdict.improvement if view.settled else view.lead
     return {
         "schema": SCHEMA,
         "study": view.name,
@@ -145,7 +166,12 @@ def summary_json(view: StudyView) -> dict[str, Any]:
             "high": gain.high,
             "scale": "ratio" if gain.relative else "difference",
         },
-        "verdict": {"kind": view.verdict.kind, "text": view.verdict.text},
+        "verdict": {
+            "kind": view.verdict.kind,
+            "text": view.verdict.text,
+            "limits": list(view.verdict.limits),
+        },
+        "decision": _decision_json(view),
         "binding_limit": view.binding or None,
         "stopped": view.stopped or None,
         "warnings": notes(view.trials),
@@ -209,6 +235,27 @@ def _contender_json(contender: Contender | None) -> dict[str, Any] | None:
         "feasible": contender.feasible,
         "launches": contender.launches,
         "confirmed": contender.confirmed,
+    }
+
+
+def _decision_json(view: StudyView) -> dict[str, Any] | None:
+    if not view.settled:
+        return None
+    decision = view.decision
+    return {
+        "confidence": decision.objective.confidence,
+        "winner": None if decision.winner is None else decision.winner.contender.trial.number,
+        "nearest": None if decision.nearest is None else decision.nearest.contender.trial.number,
+        "candidates": [
+            {
+                "number": c.contender.trial.number,
+                "score": c.score,
+                "chances": dict(c.chances),
+                "fresh": c.fresh,
+                "confirmed": decision.confirmed(c),
+            }
+            for c in decision.candidates
+        ],
     }
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from autotune.core import ranking
 from autotune.core.binding import binding_limit
+from autotune.core.decision import Decision, Predictions
 from autotune.core.drift import Drift, find_drift
 from autotune.core.objective import Objective
 from autotune.core.space import Space
@@ -31,6 +32,7 @@ class StudyView:
         budget_trials: Trials planned, confirmation not counted; ``None`` when unknown.
         budget_seconds: Time planned; ``None`` without a limit.
         confirm: Launches planned for each of the winner and the default at the end.
+        predictions: What a model expects of each measured configuration; ``None`` without one.
         started_ns: Wall clock when this run of the study began, nanoseconds since the epoch.
         now_ns: Wall clock of this view.
         running: ``(number, attempt, started_ns)`` of every attempt in flight.
@@ -48,6 +50,7 @@ class StudyView:
     budget_trials: int | None = None
     budget_seconds: float | None = None
     confirm: int = 0
+    predictions: Predictions | None = None
     started_ns: int = 0
     now_ns: int = 0
     running: Sequence[tuple[int, int, int]] = ()
@@ -56,10 +59,26 @@ class StudyView:
     resumed: bool = False
     stopped: str = ""
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is measured for now, so that a decision can be made."""
+        return self.state != "running"
+
+    @cached_property
+    def decision(self) -> Decision:
+        """Which configuration to recommend, by all measurements."""
+        default = config_key(self.default_config)
+        return Decision(
+            self.trials, self.objective, default, confirm=self.confirm, predictions=self.predictions
+        )
+
     @cached_property
     def best(self) -> ranking.Contender | None:
-        """The best feasible configuration."""
-        return ranking.best(self.trials, self.objective)
+        """The configuration to deploy; the best so far, as measured, while the study runs."""
+        if not self.settled:
+            return ranking.best(self.trials, self.objective)
+        found = self.decision.recommended
+        return None if found is None else found.contender
 
     @cached_property
     def default_config(self) -> Config:
@@ -72,14 +91,23 @@ class StudyView:
         return ranking.find(self.trials, self.objective, self.default_config)
 
     @cached_property
+    def lead(self) -> ranking.Improvement | None:
+        """By how much the best so far is better than the default, as measured; ``None`` without both."""
+        best, default, goal = self.best, self.default, self.objective.goals[0]
+        if best is None or default is None or best.trial.key == default.trial.key:
+            return None
+        known = default.feasible and goal.metric in default.metrics
+        return ranking.improvement(best, default, goal, self.trials) if known else None
+
+    @cached_property
     def pareto_front(self) -> list[Trial]:
         """Feasible trials that no other one beats in every goal."""
         return ranking.pareto_front(self.trials, self.objective)
 
     @cached_property
     def verdict(self) -> Verdict:
-        """Whether the best is really better than the default."""
-        return verdict(self.trials, self.objective, self.default_config)
+        """What the study found, in words."""
+        return verdict(self.decision)
 
     @cached_property
     def binding(self) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from autotune.core import ranking
+from autotune.core.decision import PREDICTIONS, Decision, restored
 from autotune.core.objective import Objective
 from autotune.core.redact import redact
 from autotune.core.space import Space
-from autotune.core.trial import Trial
+from autotune.core.trial import Trial, config_key
 from autotune.core.version import VERSION
 from autotune.errors import StudyError
 from autotune.ledger import Ledger, StudyRow
@@ -92,8 +93,21 @@ def items_of(
         and (wanted is None or trial.number in wanted or not trial.state.finished)
     ]
     finished = sum(trial.state.finished for trial in trials)
-    best = ranking.best(trials, objective)
+    best = _best(row, trials, objective)
     return [*result, study_item(row, finished, best, objective, VERSION)]
+
+
+def _best(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> ranking.Contender | None:
+    """Return the configuration to deploy; the best so far, as measured, while nothing is decided."""
+    wanted = Objective.from_dict(row.spec["objective"])
+    try:
+        known = restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
+    except LookupError:
+        return ranking.best(trials, objective)
+    default = config_key(Space.from_dict(row.spec["space"]).default_config)
+    confirm = int((row.spec.get("budget") or {}).get("confirm", 0))
+    found = Decision(trials, objective, default, confirm=confirm, predictions=known).recommended
+    return None if found is None else found.contender
 
 
 def outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from autotune.core.decision import Decision
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Config, Suggestion, Trial, TrialState, config_key
-from autotune.engine.base import Engine, decide
+from autotune.engine.base import Engine, predictions
 from autotune.engine.registry import build_engine
 from benchmarks.problems.base import Problem
 
@@ -48,7 +49,10 @@ class EngineSession:
 
     def recommend(self) -> Config | None:
         """Return the configuration to trust by all that was told, or ``None`` where nothing is feasible."""
-        leader = decide(self.engine, self.problem.space, self.problem.objective, self.history).leader
+        space, objective = self.problem.space, self.problem.objective
+        known = predictions(self.engine, space, objective, self.history)
+        default = config_key(space.default_config)
+        leader = Decision(self.history, objective, default, predictions=known).leader
         return None if leader is None else leader.contender.config
 
     def close(self) -> None:

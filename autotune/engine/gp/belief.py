@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from autotune.core import ranking
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
 from autotune.core.space import Space
-from autotune.core.trial import Trial
+from autotune.core.trial import Trial, TrialState
 from autotune.engine.gp.acquisitions.believed import Believed
 from autotune.engine.gp.data import Data, Series, read_history
 from autotune.engine.gp.encode import Encoder
@@ -26,6 +27,13 @@ from autotune.engine.gp.options import SURROGATES
 from autotune.engine.gp.outliers import discounted
 from autotune.engine.gp.surface import Surface
 
+LAUNCHES = 3
+"""Launches that a limit is shown to hold by: the search's and two fresh ones. What lies nearer to a limit than
+they can show will not be recommended, so that it is not looked for either."""
+
+import os
+MARGIN = float(os.environ.get("AT_MARGIN", "1"))
+_LEAST, _RISE, _MOST, _RECENT = 0.02, float(os.environ.get("AT_RISE", "0.6")), 0.6, 10
 AUGMENT = 0.05
 """Share of the sum in the scalarization of several goals (ParEGO's rho)."""
 
@@ -37,9 +45,24 @@ class Modelled:
     surrogate: Surface
     series: Series
 
-    def log_probability_kept(self, moments: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the log probability that a limit is kept, from moments by process."""
-        return self.surrogate.log_probability_below(moments, self.series.standardize(0.0))
+    @property
+    def spread(self) -> float:
+        """Standard deviation of one more launch beside the noise-free value, standardized."""
+        learned = float((self.surrogate.log_weights.exp() * self.surrogate.noise()).sum())
+        known = self.series.Yvar[np.isfinite(self.series.Yvar)]
+        return math.sqrt(learned + (float(np.median(known)) if len(known) else 0.0))
+
+    def border(self, margin: float) -> float:
+        """Return the highest noise-free value at which a limit is kept by a margin, standardized.
+
+        Args:
+            margin: In standard deviations of one launch.
+        """
+        return self.series.standardize(0.0) - margin * self.spread
+
+    def log_probability_kept(self, moments: tuple[Tensor, Tensor], margin: float = 0.0) -> Tensor:
+        """Return the log probability that a limit is kept by a margin, from moments by process."""
+        return self.surrogate.log_probability_below(moments, self.border(margin))
 
     def estimate(self, mean: float, variance: float, sign: float, base: float, unit: str) -> Estimate | None:
         """Return what one more measurement is expected to give, in the metric's own unit.
@@ -107,6 +130,7 @@ class Belief:
     ) -> None:
         self.make = surface_named(surrogate)
         self.objective, self.rng = objective, rng
+        self.margin = NormalDist().inv_cdf(objective.confidence) / math.sqrt(LAUNCHES) * MARGIN
         self.encoder = Encoder(space)
         self.data: Data = read_history(history, objective)
         self.X = tensor(self.encoder.configs(self.data.configs))
@@ -123,6 +147,10 @@ class Belief:
         self.default_rows = (self.measured == default).all(1)
         feasible = any(contender.feasible for contender in ranking.contenders(history, objective))
         self.searching = not (feasible and bool(self.observed.any()))
+        recent = [t for t in history if t.state is TrialState.COMPLETED][-_RECENT:]
+        broken = [bool(objective.score(t.metrics).violations) for t in recent]
+        share = sum(broken) / len(broken) if broken else 0.0
+        self.least_kept = math.log(min(_MOST, _LEAST + _RISE * share))
 
     def _fit(self, series: Series, bad: int = -1) -> Modelled:
         X = self.X[torch.from_numpy(series.rows)]
@@ -148,28 +176,38 @@ class Belief:
 
         What a spoiled measurement should have been is no value to improve upon: it was not measured.
         """
-        return self.kept(self.measured) & ~self.spoiled[torch.from_numpy(self.rows)]
+        usable = ~self.spoiled[torch.from_numpy(self.rows)]
+        shown = self.kept(self.measured) & usable
+        return shown if bool(shown.any()) else self.kept(self.measured, 0.0) & usable
 
-    def kept(self, X: Tensor) -> Tensor:
-        """Return which points keep every limit and can be measured, as far as the models know."""
+    def kept(self, X: Tensor, margin: float | None = None) -> Tensor:
+        """Return which points keep every limit and can be measured, as far as the models know.
+
+        Args:
+            X: Points, ``n x k``.
+            margin: As of :meth:`log_limits`.
+        """
+        margin = self.margin if margin is None else margin
         kept = self.feasibility.log_probability(X) > math.log(0.5)
         for limit in self.limits:
             mean, _ = limit.surrogate.predict(X)
-            kept &= mean <= limit.series.standardize(0.0)
+            kept &= mean <= limit.border(margin)
         return kept
 
-    def log_limits(self, X: Tensor, X_pending: Tensor | None = None) -> Tensor:
+    def log_limits(self, X: Tensor, X_pending: Tensor | None = None, *, margin: float | None = None) -> Tensor:
         """Return the log probability that every limit is kept at ``X`` (``n x k``), shape ``n``.
 
         Args:
             X: Candidates.
             X_pending: Points taken to measure what is expected of them, ``m x k``; none by default.
+            margin: By how much, in standard deviations of one launch; by default as much as has to be shown.
         """
+        margin = self.margin if margin is None else margin
         total = torch.zeros(len(X), dtype=X.dtype)
         for limit in self.limits:
             surface = limit.surrogate
             moments = surface.each(X) if X_pending is None else Believed(surface, X_pending).each(X)
-            total += limit.log_probability_kept(moments)
+            total += limit.log_probability_kept(moments, margin)
         return total
 
 

@@ -98,7 +98,7 @@ class Scores:
         return score
 
     def of_levels(
-        self, scorer: Scorer, X_pending: Tensor, least: float = -math.inf
+        self, scorer: Scorer, X_pending: Tensor, least: float = -math.inf, least_kept: float = -math.inf
     ) -> Callable[[Indices], npt.NDArray[np.float64]]:
         """Return what scores rows of level indices (``n x d``) exactly, shape ``n``.
 
@@ -106,6 +106,7 @@ class Scores:
             scorer: Of the acquisition function.
             X_pending: Points whose values are not known yet.
             least: Log probability of a measurement below which a row is excluded, by a score of -inf.
+            least_kept: The same of keeping the limits.
         """
 
         def score(indices: Indices) -> npt.NDArray[np.float64]:
@@ -114,9 +115,10 @@ class Scores:
             rows = torch.arange(len(grid))
             X = grid.encode(rows)
             measured = self.measurable(grid, rows).masked_fill(self.fitting(table), 0.0)
-            doubtful = measured < least
+            limits = self.log_limits(X, X_pending)
+            doubtful = (measured < least) | (limits < least_kept)
             measured = measured.masked_fill(self.hopeless(table), -_CERTAIN)
-            probability = measured + self.log_limits(X, X_pending)
+            probability = measured + limits
             total = self.decisive(scorer(X), probability, self.prior(indices))
             found: npt.NDArray[np.float64] = total.masked_fill(doubtful, -math.inf).numpy()
             return found
@@ -139,6 +141,7 @@ class Choice:
         self.left = ~self.hopeless
         self.others = self.hopeless.clone()  # taken up when nothing else is left
         self.least = math.log(self.belief.feasibility.threshold or 1e-300)
+        self.least_kept = -math.inf if self.belief.searching else self.belief.least_kept
         self.measured = torch.full((len(grid),), math.nan, dtype=torch.float64)
         if not grid.large:
             self._log_measurable(torch.arange(len(grid)))
@@ -176,7 +179,7 @@ class Choice:
         found = climb(
             self.scores.space,
             self.grid.table.indices[shortlist.numpy()],
-            self.scores.of_levels(scorer, X_pending, self.least),
+            self.scores.of_levels(scorer, X_pending, self.least, self.least_kept),
             tried,
             rng,
             leaders=leaders,
@@ -223,7 +226,7 @@ class Choice:
     def _left(self) -> Tensor:
         if not bool(self.left.any()):
             self.left, self.others = self.others, torch.zeros_like(self.others)
-            self.bounds, self.least = None, -math.inf
+            self.bounds, self.least, self.least_kept = None, -math.inf, -math.inf
         return self.left.nonzero().squeeze(-1)
 
     def shortlist(self, X_pending: Tensor) -> Tensor:
@@ -233,7 +236,8 @@ class Choice:
         """
         rows = self._left()
         if len(rows) <= _SHORTLIST:
-            return self._shuffled(rows)
+            self._log_limits(rows)
+            return self._shuffled(self._left())
         rough = self.scores.acquisition.rough
         if self.bounds is None:  # of the first pick; later ones have more pending and lie below it
             self._bound(rows, X_pending)
@@ -302,8 +306,12 @@ class Choice:
             total = torch.zeros(len(new), dtype=torch.float64)
             for limit in self.belief.limits:
                 nothing = self.belief.X[:0]
-                total += limit.log_probability_kept(limit.surrogate.on_grid(self.grid, new, nothing))
+                moments = limit.surrogate.on_grid(self.grid, new, nothing)
+                total += limit.log_probability_kept(moments, self.belief.margin)
             self.limits[new] = total
+            if self.least_kept > -math.inf:
+                risky = new[(total < self.least_kept) & self.left[new]]
+                self.left[risky], self.others[risky] = False, True
         return self.limits[rows]
 
 

@@ -37,7 +37,7 @@ class Explainer:
             x: Its encoding, ``1 x k``.
             reason: Where it is not one that the models tell.
         """
-        chance = float(self.belief.feasibility.log_probability(x) + self.belief.log_limits(x))
+        chance = float(self.belief.feasibility.log_probability(x) + self.belief.log_limits(x, margin=0.0))
         predicted = self.predict(x)
         return Suggestion(
             config, reason or self._reason(x), self.engine, predicted, min(1.0, math.exp(chance))
