@@ -1,8 +1,8 @@
 """Confirmation: which launch to make next so that what is recommended was shown to hold on fresh launches.
 
 The configuration that is expected to be worth most once confirmed is launched again beside the default, in
-balanced order against drift (A B B A). When its launches break a limit or fall short, another configuration is
-expected to be worth more and takes its place, and so on while launches are left.
+balanced order against drift (A B B A). When its launches break a limit or fall short, another configuration
+is expected to be worth more and takes its place, and so on while launches are left.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, config_key
 
 MOST = 2
-"""Launches of a confirmation at most, as a multiple of those that the winner and the default need. Where noise
-is small the first candidate is the last one; where it is large, others follow."""
+"""Launches of a confirmation at most, as a multiple of those that the winner and the default need. Where
+noise is small the first candidate is the last one; where it is large, others follow."""
 
-_BETTER = 1.02  # times as good as what is confirmed already: less is not worth other launches
-_HOPELESS = 0.02  # of the best goal: nothing that can be shown to keep the limits is left
+_EVEN = 0.5
+_WORTH = 0.01
+"""Expected gain, in parts of the best goal, that one more launch has to bring."""
 
 
 def next_confirmation(decision: Decision, space: Space, seed: int) -> Suggestion | None:
@@ -56,14 +57,19 @@ class _Confirmation:
         """Return the next launch."""
         wanted = {c.key: self._wanted(c) for c in self.decision.candidates}
         more = {key: n + self.pending[key] for key, n in wanted.items()}
-        prospects = self.decision.prospects(more)
-        best = max(self.decision.candidates, key=lambda c: (prospects[c.key], -c.contender.trial.number))
+        gains = self.decision.gains(more, self._settled())
+        best = max(self.decision.candidates, key=lambda c: (gains[c.key], -c.contender.trial.number))
+        if gains[best.key] >= _WORTH * max(more[best.key], 1):
+            return self._side(best, wanted[best.key])
+        winner = self.decision.winner if self.decision.confirming else None
+        return None if winner is None else self._side(winner, 0)
+
+    def _settled(self) -> Candidate | None:
+        """Return the winner that needs no more launches, which others have to surpass."""
         winner = self.decision.winner
-        if winner is not None and prospects[best.key] < _BETTER * prospects[winner.key]:
-            best = winner
-        if prospects[best.key] < _HOPELESS:
-            return None
-        return self._side(best, wanted[best.key])
+        if winner is None or self.decision.confirming or winner.key == self.default_key:
+            return winner
+        return None
 
     def _wanted(self, candidate: Candidate) -> int:
         """Return how many more launches a configuration would get."""
@@ -74,8 +80,10 @@ class _Confirmation:
             made = candidate.fresh + candidate.lost + self.pending[candidate.key]
         if made < confirm:
             return min(confirm - made, self.left)
-        doubtful = not self.pending[candidate.key] and not self.decision.holds(candidate)
-        return min(1, self.left) if doubtful and made < MOST * confirm else 0
+        # likelier than not, and not sure enough: one launch at a time may decide it
+        doubtful = _EVEN <= candidate.chance and not self.decision.holds(candidate)
+        again = doubtful and not self.pending[candidate.key] and made < MOST * confirm
+        return min(1, self.left) if again else 0
 
     def _side(self, candidate: Candidate, wanted: int) -> Suggestion | None:
         """Return a launch of the candidate or of the default beside it, in the order A B B A."""

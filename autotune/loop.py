@@ -255,7 +255,9 @@ class Loop:
     def _confirmation(self) -> Suggestion | None:
         """Return the next launch that confirms, once the search is over."""
         confirm = self.spec.budget.confirm
-        waits = any(not t.state.finished and t.suggestion.reason is not Reason.CONFIRM for t in self.study.trials)
+        waits = any(
+            not t.state.finished and t.suggestion.reason is not Reason.CONFIRM for t in self.study.trials
+        )
         if not confirm or waits:
             return None
         return next_confirmation(self.study.decide(confirm), self.study.space, self.study.seed)

@@ -269,7 +269,7 @@ class Study:
 
     @property
     def best(self) -> Trial | None:
-        """The first trial of the configuration to recommend; ``None`` where none is likely to keep the limits.
+        """The first trial of the configuration to recommend; ``None`` where none likely keeps the limits.
 
         The winner of :meth:`decide`; while no configuration keeps every limit with the confidence that the
         objective asks for, the nearest one that more likely keeps them than not.
@@ -301,9 +301,7 @@ class Study:
             row = self.ledger.study(self.name)
             confirm = int(((row.spec if row else {}).get("budget") or {}).get("confirm", 0))
         default = config_key(self.space.default_config)
-        return Decision(
-            self.trials, self.anchored, default, confirm=confirm, predictions=self.predictions
-        )
+        return Decision(self.trials, self.anchored, default, confirm=confirm, predictions=self.predictions)
 
     @property
     def pareto_front(self) -> list[Trial]:

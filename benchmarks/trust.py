@@ -1,8 +1,8 @@
 """Whole studies under noise: does the reported winner keep its limits, and is its gain what is said?
 
 ``python -m benchmarks.trust --out trust.jsonl`` runs studies of problems whose limits bind: search, looks at
-the default, confirmation, report, by the functions that ``autotune run`` calls. Measuring is replayed, with noise
-between launches and within them. ``--report`` says what came of it. Started again, it goes on.
+the default, confirmation, report, by the functions that ``autotune run`` calls. Measuring is replayed, with
+noise between launches and within them. ``--report`` says what came of it. Started again, it goes on.
 
 A limit binds where the goal has to be paid for with it: it is put at a quantile of the metric over the
 configurations that no other one beats in both. What a study may be expected to find is the best configuration
@@ -27,11 +27,10 @@ from typing import Any
 import numpy as np
 
 from autotune.confirm import next_confirmation
+from autotune.core.decision import Decision
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Limit
-from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
-from autotune.core.verdict import verdict
-from autotune.core.decision import Decision
+from autotune.core.trial import Reason, Suggestion, Trial, config_key
 from autotune.engine.base import predictions
 from autotune.engine.registry import build_engine
 from autotune.watch import next_watch
@@ -147,7 +146,7 @@ def bounded(name: str, edge: float, tables: Path | None) -> Bounded:
         if not isinstance(truth, Cause):
             found[config_key(config)] = (goal.sign * math.log(truth[goal.metric]), math.log(truth[metric]))
     front, least = [], math.inf
-    for value, cost in sorted(found.values(), key=lambda pair: (-pair[0], pair[1])):
+    for _, cost in sorted(found.values(), key=lambda pair: (-pair[0], pair[1])):
         if cost < least:
             front.append(cost)
             least = cost
@@ -231,8 +230,10 @@ def run(study: Study, tables: Path | None) -> dict[str, Any]:
         "searched": searched,
         "over": sum(over),
         "repeats": sum(t.suggestion.reason is Reason.REPEAT for t in trials),
-        "found_best": max((truths[t.key][0] for t in trials if t.key in truths and truths[t.key][1] <= -margin),
-                          default=None),
+        "found_best": max(
+            (truths[t.key][0] for t in trials if t.key in truths and truths[t.key][1] <= -margin),
+            default=None,
+        ),
         "best": found.best(0.0),
         "showable": found.best(margin),
         "seconds": round(time.perf_counter() - began, 2),
@@ -250,7 +251,7 @@ def run(study: Study, tables: Path | None) -> dict[str, Any]:
 
 
 def noise_of(study: Study, key: str, before: int) -> np.random.Generator:
-    """Return what draws the noise of a launch: equal for methods that launch the same configuration as often."""
+    """Return what draws the noise of a launch: the same for every method."""
     text = f"{study.problem} {study.edge} {study.noise} {key}"
     digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
     return np.random.default_rng([study.seed, digest, before])
@@ -265,8 +266,8 @@ def report(results: Sequence[dict[str, Any]]) -> str:
             groups[one["engine"], "all"].append(one)
             groups[one["engine"], one["problem"]].append(one)
     lines = [
-        "| engine | noise or problem | studies | winner | breaks its limit | covered | value of showable | of best "
-        "| launches | over the limit |",
+        "| engine | noise or problem | studies | winner | breaks its limit | covered "
+        "| value of showable | of best | launches | over the limit |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (engine, noise), ones in sorted(groups.items()):

@@ -1,62 +1,147 @@
-"""Confirmation: what is launched again, in which order, and when that is enough."""
+"""Confirmation: what is launched again, in which order, what follows a launch that falls short, and its end."""
 
-from autotune.confirm import next_confirmation
+import math
+import random
+
+import pytest
+
+from autotune.confirm import MOST, next_confirmation
+from autotune.core.decision import Decision
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
 from autotune.core.parameter import Int
 from autotune.core.space import Space
-from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
+from autotune.core.verdict import verdict
 
 SPACE = Space((Int("x", 1, 9, default=1),))
-OBJECTIVE = Objective.from_dict({"maximize": "speed"})
+FASTEST = Objective.from_dict({"maximize": "speed"})
+LIMITED = Objective.from_dict({"maximize": "speed", "limits": ["delay <= 500 ms"]})
 
 
-def trial(number, x, speed, reason=Reason.EXPLORE):
-    metrics = {"speed": Estimate(speed, 1.0)}
+def trial(number, x, speed, delay=0.2, reason=Reason.EXPLORE):
+    metrics = {"speed": Estimate(speed, 0.01 * speed), "delay": Estimate(delay, 0.01 * delay)}
     return Trial(number, Suggestion({"x": x}, reason), TrialState.COMPLETED, 1, Measurement(metrics=metrics))
 
 
-def confirm(trials, repeats=2, seed=0, objective=OBJECTIVE):
-    """Run the confirmation to its end; return what was launched again."""
+def decide(trials, objective=FASTEST, repeats=2):
+    return Decision(trials, objective, config_key(SPACE.default_config), confirm=repeats)
+
+
+def confirm(trials, truth, *, objective=FASTEST, repeats=2, seed=0):
+    """Run the confirmation to its end; ``truth`` gives speed and delay of x, or None where the launch fails."""
     trials = list(trials)
     launched = []
-    while (asked := next_confirmation(trials, objective, SPACE, repeats, seed)) is not None:
+    while (asked := next_confirmation(decide(trials, objective, repeats), SPACE, seed)) is not None:
         assert asked.reason is Reason.CONFIRM
-        launched.append(asked.config["x"])
-        trials.append(trial(len(trials), asked.config["x"], 50.0, Reason.CONFIRM))
-        assert len(launched) < 20
+        x = asked.config["x"]
+        launched.append(x)
+        found = truth(x)
+        if found is None:
+            failed = Measurement(failure=Failure(Cause.CRASHED_UNDER_LOAD))
+            suggestion = Suggestion({"x": x}, Reason.CONFIRM)
+            trials.append(Trial(len(trials), suggestion, TrialState.INFEASIBLE, 1, failed))
+        else:
+            trials.append(trial(len(trials), x, *found, reason=Reason.CONFIRM))
+        assert len(launched) <= MOST * 2 * repeats
     return launched, trials
 
 
 SEARCHED = [trial(0, 1, 10.0), trial(1, 4, 40.0), trial(2, 6, 30.0)]
+SPEED = {1: 10.0, 4: 40.0, 6: 30.0}
 
 
-def test_the_winner_and_the_default_are_launched_again_in_random_order():
-    launched, _ = confirm(SEARCHED)
-    assert sorted(launched) == [1, 1, 4, 4]
-    assert len({tuple(confirm(SEARCHED, seed=seed)[0]) for seed in range(10)}) > 2
-    assert confirm(SEARCHED, seed=3)[0] == confirm(SEARCHED, seed=3)[0]
+def as_before(x):
+    return SPEED[x], 0.2
+
+
+def test_the_winner_and_the_default_are_launched_in_balanced_order():
+    orders = {tuple(confirm(SEARCHED, as_before, seed=seed)[0]) for seed in range(20)}
+    assert orders == {(1, 4, 4, 1), (4, 1, 1, 4)}
+    four = {tuple(confirm(SEARCHED, as_before, repeats=4, seed=seed)[0]) for seed in range(20)}
+    assert four == {(1, 4, 4, 1, 1, 4, 4, 1), (4, 1, 1, 4, 4, 1, 1, 4)}
 
 
 def test_an_interrupted_confirmation_goes_on_as_it_would_have():
-    whole, _ = confirm(SEARCHED)
-    begun = [*SEARCHED, trial(3, whole[0], 50.0, Reason.CONFIRM)]
-    assert confirm(begun)[0] == whole[1:]
+    whole, trials = confirm(SEARCHED, as_before)
+    for done in range(len(whole)):
+        assert confirm(trials[: 3 + done], as_before)[0] == whole[done:]
+
+
+def test_launches_on_the_way_count_and_nothing_more_is_asked_for():
+    whole, trials = confirm(SEARCHED, as_before)
+    waiting = [Trial(t.number, t.suggestion) for t in trials[3:]]
+    for done in range(len(whole)):
+        asked = next_confirmation(decide([*SEARCHED, *waiting[:done]]), SPACE, 0)
+        assert asked.config["x"] == whole[done]
+    assert next_confirmation(decide([*SEARCHED, *waiting]), SPACE, 0) is None
+
+
+def test_a_winner_that_falls_short_is_followed_by_the_runner_up():
+    launched, trials = confirm(SEARCHED, lambda x: (12.0 if x == 4 else SPEED[x], 0.2))
+    assert launched.count(6) == 2
+    found = decide(trials)
+    assert found.winner.contender.config == {"x": 6}
+    assert verdict(found).kind == "better"
+
+
+def test_a_winner_that_breaks_its_limit_or_crashes_is_followed_by_the_runner_up():
+    searched = [SEARCHED[0], trial(1, 4, 40.0, delay=0.48), SEARCHED[2]]
+    for bad in ((40.0, 0.6), None):
+        launched, trials = confirm(
+            searched, lambda x, bad=bad: bad if x == 4 else as_before(x), objective=LIMITED
+        )
+        assert launched.count(4) <= 2
+        assert launched.count(6) == 2
+        found = decide(trials, LIMITED)
+        assert found.winner.contender.config == {"x": 6}
+        assert all(c.key != '{"x":4}' or not found.holds(c) for c in found.candidates)
+
+
+def test_nothing_is_recommended_where_every_launch_breaks_the_limit():
+    searched = [trial(i, x, 10.0 * x, delay=0.49) for i, x in enumerate((1, 4, 6, 9))]
+    launched, trials = confirm(searched, lambda x: (10.0 * x, 0.6), objective=LIMITED)
+    found = decide(trials, LIMITED)
+    assert launched
+    assert found.winner is None
+    assert found.recommended is None
+    assert verdict(found).kind in ("limits in doubt", "nothing feasible")
 
 
 def test_a_new_winner_after_more_trials_is_confirmed_too():
-    _, trials = confirm(SEARCHED)
-    assert confirm([*trials, trial(7, 9, 35.0)])[0] == []
-    assert confirm([*trials, trial(7, 9, 90.0)])[0] == [9, 9]
+    _, trials = confirm(SEARCHED, as_before)
+    assert confirm([*trials, trial(7, 9, 35.0)], as_before)[0] == []
+    SPEED[9] = 90.0
+    assert confirm([*trials, trial(7, 9, 90.0)], as_before)[0] == [9, 9]
 
 
 def test_when_there_is_nothing_to_confirm():
-    assert confirm([trial(0, 1, 90.0), trial(1, 4, 40.0)])[0] == []
-    assert confirm(SEARCHED, repeats=0)[0] == []
-    assert confirm(SEARCHED, objective=Objective.from_dict({"maximize": "speed", "minimize": "x"}))[0] == []
+    assert confirm([trial(0, 1, 90.0), trial(1, 4, 40.0)], as_before)[0] == []
+    assert next_confirmation(decide(SEARCHED, repeats=0), SPACE, 0) is None
     failed = Measurement(failure=Failure(Cause.OUT_OF_MEMORY))
-    assert (
-        confirm([Trial(0, Suggestion({"x": 1}, Reason.DEFAULT), TrialState.INFEASIBLE, 1, failed)])[0] == []
-    )
+    infeasible = Trial(0, Suggestion({"x": 1}, Reason.DEFAULT), TrialState.INFEASIBLE, 1, failed)
+    assert next_confirmation(decide([infeasible]), SPACE, 0) is None
     running = Trial(3, Suggestion({"x": 5}, Reason.EXPLORE), TrialState.RUNNING, 1)
-    assert confirm([*SEARCHED, running])[0] == []
+    assert next_confirmation(decide([*SEARCHED, running]), SPACE, 0) is None
+
+
+def test_a_default_that_fails_is_not_launched_again():
+    failed = Measurement(failure=Failure(Cause.OUT_OF_MEMORY))
+    infeasible = Trial(0, Suggestion({"x": 1}, Reason.DEFAULT), TrialState.INFEASIBLE, 1, failed)
+    assert confirm([infeasible, *SEARCHED[1:]], as_before)[0] == [4, 4]
+
+
+@pytest.mark.parametrize("repeats", [1, 2, 3])
+@pytest.mark.parametrize("noise", [0.01, 0.1, 0.4])
+def test_it_always_ends_within_its_budget_and_reports_only_what_was_confirmed(repeats, noise):
+    for seed in range(15):
+        rng = random.Random(seed)
+
+        def draw(x, rng=rng):
+            return tuple(v * math.exp(rng.gauss(0, noise)) for v in (10.0 + x, 0.3 + 0.04 * x))
+
+        searched = [trial(x - 1, x, *draw(x)) for x in range(1, 10)]
+        launched, trials = confirm(searched, draw, objective=LIMITED, repeats=repeats, seed=seed)
+        found = decide(trials, LIMITED, repeats)
+        if launched and found.winner is not None and found.winner.key != found.default_key:
+            assert launched.count(found.winner.contender.config["x"]) >= repeats

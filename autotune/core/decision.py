@@ -1,4 +1,4 @@
-r"""The decision of a study: which configuration to recommend, and how sure one may be that it keeps the limits.
+r"""The decision of a study: which configuration to recommend, and how sure one may be of its limits.
 
 One rule serves recommendation, confirmation and report: the configuration with the best expected goal among
 those that keep every limit with the confidence the objective asks for, by all measurements and the model.
@@ -9,16 +9,19 @@ For each goal and limit, on the logarithmic scale where values are positive, lau
 .. math::
     y_{ij} \sim N(\theta_i, \sigma^2 + s_{ij}^2), \qquad \theta_i \sim N(m_i, f_i + \tau^2)
 
-where :math:`s_{ij}` is the launch's own standard error, :math:`\sigma` what differs between launches, which is
-shared by all configurations, :math:`m_i` and :math:`f_i` what the model predicts of the configuration from all
-others, and :math:`\tau` what is particular to a configuration. The search picks the luckiest measurements; the
-prediction from all others is what draws them back. :math:`\sigma` and :math:`\tau` are averaged over by their
-posterior on a grid: replicates tell :math:`\sigma`, the errors of the predictions tell both together. Without
-replicates nobody can tell a good configuration from a lucky launch, and the probabilities say so.
+where :math:`s_{ij}` is the launch's own standard error, :math:`\sigma` what differs between launches, which
+is shared by all configurations, :math:`m_i` and :math:`f_i` what the model predicts of the configuration
+from all others, and :math:`\tau` what is particular to a configuration. The search picks the luckiest
+measurements; the prediction from all others is what draws them back. :math:`\sigma` and :math:`\tau` are
+averaged over by their posterior on a grid: replicates tell :math:`\sigma`, the errors of the predictions tell
+both together. Without replicates nobody can tell a good configuration from a lucky launch, and the
+probabilities say so.
 
 References:
     [Gelman2013] A. Gelman et al., "Bayesian Data Analysis", 3rd edition, 2013, section 5.4: the hierarchical
         normal model with the variances averaged over.
+    [Gelman2006] A. Gelman, "Prior distributions for variance parameters in hierarchical models", Bayesian
+        Analysis 1 (2006).
     [Rasmussen2006] C. E. Rasmussen, C. K. I. Williams, "Gaussian Processes for Machine Learning", 2006,
         section 5.4.2: predictions that leave out what they predict.
 """
@@ -43,15 +46,15 @@ from autotune.core.trial import Reason, Trial, TrialState
 Array = npt.NDArray[np.float64]
 
 Predictions = Mapping[str, Sequence[tuple[float, float]]]
-"""By configuration key: mean and variance of the noise-free value of each goal, then of each limit's violation,
-predicted from all other configurations, on the scale of :func:`goal_value` and :func:`excess`."""
+"""By configuration key: mean and variance of the noise-free value of each goal, then of each limit's
+violation, predicted from all other configurations, on the scale of :func:`goal_value` and :func:`excess`."""
 
 PREDICTIONS = "predictions"
 """Key of the study's note in the ledger that holds what a model expected at the end of a run."""
 
-_USUAL_SPREAD, _SPREAD_DOUBT = 0.02, 1.5
-"""Prior of the relative spread between launches, log-normal: replicates of serving engines differ by 0.3 % (one
-image on one machine) to 22 % (shared processors)."""
+_USUAL_SPREAD, _SPREAD_DOUBT = 0.04, 2.0
+"""Prior of the relative spread between launches, log-normal: replicates of serving engines differ by 0.3 %
+(one image on one machine) to 22 % (shared processors)."""
 
 _SPREADS = np.exp(np.linspace(math.log(1e-5), math.log(1.0), 36))
 _PARTICULAR = np.exp(np.linspace(math.log(1e-3), math.log(4.0), 16))  # of the predictions' errors
@@ -114,10 +117,10 @@ class Quantity:
         return found
 
     def probability_shown(self, launches: Array, confidence: float) -> Array:
-        """Return the probability that more launches would show a limit kept, shape ``n``.
+        r"""Return the probability that more launches would show a limit kept, shape ``n``.
 
         Formula: with posterior variance :math:`v` now and :math:`v'` after the launches, the posterior mean
-        moves by a normal step of variance :math:`v - v'` and has to end :math:`z \\sqrt{v'}` below 0.
+        moves by a normal step of variance :math:`v - v'` and has to end :math:`z \sqrt{v'}` below 0.
 
         Args:
             launches: How many more, shape ``n``.
@@ -168,8 +171,8 @@ class Decision:
         objective: With limits relative to the default bound (:func:`autotune.core.ranking.anchored`).
         default_key: Key of the default configuration; its launches are not selected, so all of them count as
             fresh.
-        confirm: Fresh launches that make a configuration confirmed; 0 where the study does not confirm. From the
-            first such launch on, nothing else is recommended.
+        confirm: Fresh launches that make a configuration confirmed; 0 where the study does not confirm.
+            From the first such launch on, nothing else is recommended.
         predictions: Of a model; without one each configuration is predicted by the mean of all others.
     """
 
@@ -234,51 +237,47 @@ class Decision:
     def _posterior(self, at: int, metric: str, rows: list[list[float]], logarithm: bool) -> Quantity:
         launches = [self._launches(c, metric) for c in self.contenders]
         errors = [[_variance(e, logarithm=logarithm) for e in found] for found in launches]
-        means, variances = self._expected(at, [float(np.mean(row)) for row in rows])
+        means, variances = self._expected(at)
         unit = 1.0 if logarithm else max(abs(v) for v in self._values(metric)) or 1.0
         return posterior(rows, errors, means, variances, logarithm=logarithm, unit=unit)
 
-    def _expected(self, at: int, measured: list[float]) -> tuple[Array, Array]:
-        """Return what is expected of each configuration from all others: means and variances, shape ``n``."""
-        n = len(measured)
-        total = math.fsum(measured)
-        means, variances = np.empty(n), np.full(n, 0.0 if n > 1 else _ANYTHING)
-        for i, contender in enumerate(self.contenders):
-            known = self._predictions.get(contender.trial.key)
-            if known is not None and at < len(known) and math.isfinite(known[at][0]):
-                means[i], variances[i] = known[at]
-            else:
-                means[i] = (total - measured[i]) / (n - 1) if n > 1 else measured[i]
-        return means, variances
+    def _expected(self, at: int) -> tuple[Array, Array]:
+        """Return means and variances that a model predicts of each configuration, shape ``n``; nan without."""
+        found = [self._predictions.get(c.trial.key, ()) for c in self.contenders]
+        pairs = [known[at] if at < len(known) else (math.nan, math.nan) for known in found]
+        return np.array([m for m, _ in pairs]), np.array([v for _, v in pairs])
 
     def gain(self, candidate: Candidate, base: Candidate) -> Improvement:
         """Return by how much a candidate is better than another one in the first goal, with a 95 % interval.
 
-        Fresh launches are compared where there are some: they were not chosen for being good, and those of the
-        two sides ran in balanced order. The spread between launches is that of the whole study, averaged over
-        its posterior.
+        Fresh launches are compared where there are some: they were not chosen for being good, and those of
+        the two sides ran in balanced order. The spread between launches is that of the whole study,
+        averaged over its posterior.
         """
         goal, quantity = self.objective.goals[0], self.goals[0]
         sides = [self._counted(c, goal, logarithm=quantity.logarithm) for c in (candidate, base)]
         difference, variance = np.zeros(len(quantity.weights)), np.zeros(len(quantity.weights))
         for sign, (values, errors) in zip((1.0, -1.0), sides, strict=True):
-            precision = 1.0 / (quantity.spreads[:, None] + errors + _LEAST_VARIANCE)
+            precision = 1.0 / (quantity.spreads[:, None] + np.nan_to_num(errors) + _LEAST_VARIANCE)
             difference += sign * (precision @ values) / precision.sum(1)
             variance += 1.0 / precision.sum(1)
-        low, high = _interval(quantity.weights, difference, np.sqrt(variance))
         middle = float(quantity.weights @ difference)
-        shown = (math.exp(min(v, 700.0)) if quantity.logarithm else v for v in (middle, low, high))
+        low = high = None
+        replicated = any(len(c.trials) > 1 for c in self.contenders)
+        if replicated or all(np.isfinite(errors).all() for _, errors in sides):
+            low, high = _interval(quantity.weights, difference, np.sqrt(variance))
+        value, low, high = (_shown(v, quantity.logarithm) for v in (middle, low, high))
         counts = (len(sides[0][0]), len(sides[1][0]))
-        return Improvement(*shown, quantity.logarithm, counts, goal.maximize)
+        return Improvement(value or 0.0, low, high, quantity.logarithm, counts, goal.maximize)
 
     def _counted(self, candidate: Candidate, goal: Goal, *, logarithm: bool) -> tuple[Array, Array]:
-        """Return values and own variances of the launches that are compared."""
+        """Return values and own variances (nan where unknown) of the launches that are compared."""
         trials = candidate.contender.trials
         fresh = [t for t in trials if t.suggestion.reason is Reason.CONFIRM]
         found = [t.metrics[goal.metric] for t in fresh or trials if goal.metric in t.metrics]
         errors = np.array([_variance(e, logarithm=logarithm) for e in found])
         values = np.array([goal_value(goal, e.value, logarithm=logarithm) for e in found])
-        return values, np.nan_to_num(errors)
+        return values, errors
 
     # -- the rule --------------------------------------------------------------------------------------
 
@@ -306,7 +305,7 @@ class Decision:
         return candidate.chance >= self.objective.confidence
 
     def confirmed(self, candidate: Candidate) -> bool:
-        """Return whether the launches that confirm a configuration were made; always before the first of any."""
+        """Return whether the launches that confirm a configuration were made; until one was, all count."""
         if not self.confirming:
             return True
         if candidate.key == self.default_key and not self.limits:
@@ -340,7 +339,7 @@ class Decision:
 
     @property
     def recommended(self) -> Candidate | None:
-        """What to deploy: the winner; while nothing was launched to confirm, else what likelier holds than not."""
+        """What to deploy: the winner; until something was launched to confirm, else the likely nearest."""
         if self.winner is not None or self.confirming:
             return self.winner
         return self.nearest if self.nearest is not None and self.nearest.chance >= 0.5 else None
@@ -354,14 +353,15 @@ class Decision:
         least = min(scores)
         return 1.0 if best == least else max((candidate.score - least) / (best - least), 1e-9)
 
-    def prospects(self, launches: Mapping[str, int]) -> dict[str, float]:
-        """Return by key what recommending a configuration is expected to be worth once it was confirmed.
+    def gains(self, launches: Mapping[str, int], known: Candidate | None) -> dict[str, float]:
+        """Return by key how much better than ``known`` what is recommended is expected to become.
 
-        Formula: expected goal, 1 being the best of all, times the probability that its launches show every
-        limit kept with the confidence that the objective asks for.
+        Formula: what the expected goal is higher, in parts of the best one of all, times the probability that
+        the launches show every limit kept with the confidence that the objective asks for.
 
         Args:
             launches: More launches that each configuration would get, by key.
+            known: What would be recommended without them; ``None`` for nothing.
         """
         if not self.candidates:
             return {}
@@ -372,7 +372,8 @@ class Decision:
         result = {}
         for candidate, chance, n in zip(self.candidates, shown, more, strict=True):
             sure = float(self.holds(candidate)) if n == 0 else float(chance)
-            result[candidate.key] = self._worth(candidate) * sure
+            apart = self._worth(candidate) - (0.0 if known is None else self._worth(known))
+            result[candidate.key] = max(apart, 0.0) * sure
         return result
 
 
@@ -390,7 +391,8 @@ def posterior(
     Args:
         values: Of the launches of each of ``n`` configurations, at least one each.
         errors: Variances of their own errors, as ``values``; nan where unknown.
-        means: Predicted from all other configurations, shape ``n``.
+        means: Predicted from all other configurations, shape ``n``; nan where nothing predicts: such a
+            configuration is expected to be like the others without a prediction, with an unknown mean.
         variances: Of the predictions, shape ``n``.
         logarithm: Whether values are logarithms.
         unit: Size of a value, which spreads are relative to.
@@ -410,25 +412,57 @@ def posterior(
     within = -0.5 * (np.log(v) + residual**2 / v).sum(1) - 0.5 * np.log(precision).sum(1)
     prior = -0.5 * (np.log(_SPREADS / _USUAL_SPREAD) / _SPREAD_DOUBT) ** 2
 
-    apart = np.array([values[i][0] / unit for i in range(len(values))]) - m
+    plain = np.bincount(owner, y, len(values)) / count
+    apart = np.where(np.isfinite(m), plain - m, plain - plain.mean())
     size = max(float(np.sqrt(np.mean(apart**2))), 1e-6)
     particular = np.concatenate([[0.0], (_PARTICULAR * size) ** 2])  # variances
-    before = f + particular[:, None] + _LEAST_VARIANCE  # particular x n
-    total = before[None] + 1.0 / precision[:, None]  # spreads x particular x n
-    between = -0.5 * (np.log(total) + (centre - m)[:, None] ** 2 / total)
-    logs = (within + prior)[:, None] + (between.sum(2) if len(values) > 1 else 0.0)
+    m, f = _completed(m, f, centre, precision, particular)  # spreads x particular x n
+    before = f + particular[:, None] + _LEAST_VARIANCE
+    total = before + 1.0 / precision[:, None]
+    between = -0.5 * (np.log(total) + (centre[:, None] - m) ** 2 / total)
+    # half-Cauchy on the deviation, as [Gelman2006] has it for few groups; points are spaced by factors
+    shares = particular / size**2
+    doubt = np.log(np.sqrt(np.maximum(shares, _PARTICULAR[0] ** 2)) / (1.0 + shares))
+    logs = (within + prior)[:, None] + doubt + between.sum(2)
 
     weights = np.exp(logs - logs.max())
     weights /= weights.sum()
     a, b = np.nonzero(weights > _NEGLIGIBLE)
     w = weights[a, b] / weights[a, b].sum()
-    know = 1.0 / before[b]
+    know = 1.0 / before[a, b]
     variance = 1.0 / (know + precision[a])
-    mean = variance * (know * m + weighted[a])
+    mean = variance * (know * m[a, b] + weighted[a])
     typical = np.bincount(owner, own, len(values)) / count
     return Quantity(
         w, mean * unit, variance * unit**2, (_SPREADS[a] * unit) ** 2, typical * unit**2, logarithm
     )
+
+
+def _completed(
+    means: Array, variances: Array, centre: Array, precision: Array, particular: Array
+) -> tuple[Array, Array]:
+    """Return the predictions at each point of the grid, ``spreads x particular x n`` each.
+
+    A configuration without one is predicted by the weighted mean of the others without one.
+    """
+    shape = (len(precision), len(particular), len(means))
+    alone = ~np.isfinite(means)
+    m, f = np.broadcast_to(means, shape).copy(), np.broadcast_to(variances, shape).copy()
+    if alone.any():
+        weight = 1.0 / (particular[:, None] + 1.0 / precision[:, None, alone] + _LEAST_VARIANCE)
+        others = weight.sum(2, keepdims=True) - weight
+        known = others > _LEAST_VARIANCE
+        others = np.where(known, others, 1.0)
+        value = weight * centre[:, None, alone]
+        m[:, :, alone] = np.where(
+            known, (value.sum(2, keepdims=True) - value) / others, centre[:, None, alone]
+        )
+        f[:, :, alone] = np.where(known, 1.0 / others, _ANYTHING)
+    return m, f
+
+
+def _shown(value: float | None, logarithm: bool) -> float | None:
+    return math.exp(min(value, 700.0)) if logarithm and value is not None else value
 
 
 def _interval(weights: Array, means: Array, deviations: Array) -> tuple[float, float]:

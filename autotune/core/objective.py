@@ -275,6 +275,6 @@ class Objective:
 
 def _confidence(found: Any) -> float:
     try:
-        return parse_quantity(found, dimension="number").value
+        return round(parse_quantity(found, dimension="number").value, 9)  # 95 % is 0.95
     except SpecError as error:
         raise SpecError(f"confidence: {error.message}", path=("confidence",), hint=error.hint) from None

@@ -1,10 +1,7 @@
-"""Which configuration is best, and by how much: pure functions of trials and an objective.
+"""Which configuration is best as measured: pure functions of trials and an objective.
 
-Trials of the same configuration are repeats and are pooled. Two facts about measured serving systems
-shape the rules. Launches of the same configuration differ by more than the standard error within a
-launch says, so the spread between launches is estimated from every configuration that was measured
-more than once. And the search picks the luckiest measurement, so a winner that was confirmed is judged
-by its fresh launches only, without the measurement that made it the winner.
+Trials of the same configuration are repeats and are pooled. The search picks the luckiest measurement, so
+what was confirmed is shown by its fresh launches only, without the measurement that made it a candidate.
 """
 
 from __future__ import annotations
@@ -14,15 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.core.measurement import Estimate
-from autotune.core.objective import Goal, Objective, Outcome
+from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
-
-_Z = 1.959963984540054
-
-# Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom; the expansion in `_quantile`
-# is right within 0.1 % from 11 on.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
 @dataclass(frozen=True)
@@ -64,19 +55,6 @@ class Contender:
     def goals(self) -> tuple[float, ...]:
         """Value of each goal, higher is better; minus infinity where it was not measured."""
         return tuple(-math.inf if value is None else value for value in self.outcome.values)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Hold how much launches of one configuration differ.
-
-    Args:
-        variance: Of one launch: of the logarithm of the metric, or of the metric itself.
-        freedom: Degrees of freedom behind it; 0 when no configuration was measured twice.
-    """
-
-    variance: float
-    freedom: int
 
 
 @dataclass(frozen=True)
@@ -178,24 +156,11 @@ def _pool_one(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def best(trials: Sequence[Trial], objective: Objective) -> Contender | None:
-    """Return the best feasible configuration by the first goal, or ``None`` when nothing is feasible.
+    """Return the best feasible configuration as measured, by the first goal; ``None`` without any.
 
-    Among those confirmed the best mean wins; one measured for the search only takes its place when it is
-    better by more than the noise. A confirmation that has only begun decides nothing: the first side that
-    was launched again would win for want of the other.
+    What is recommended is not this, which is often the luckiest: see :mod:`autotune.core.decision`.
     """
-    ranked = sorted((c for c in contenders(trials, objective) if c.feasible), key=_rank)
-    again = {t.key for t in trials if t.suggestion.reason is Reason.CONFIRM and t.state.finished}
-    champion = next((c for c in ranked if c.confirmed), None)
-    if champion is None or len(again) < 2:
-        return ranked[0] if ranked else None
-    goal = objective.goals[0]
-    for challenger in ranked:
-        if challenger is champion:
-            break
-        if improvement(challenger, champion, goal, trials).clear:
-            return challenger
-    return champion
+    return min((c for c in contenders(trials, objective) if c.feasible), key=_rank, default=None)
 
 
 def best_after_each(
@@ -207,14 +172,13 @@ def best_after_each(
     """
     groups: dict[str, list[Trial]] = {}
     leader: Contender | None = None
-    known = confirming = False  # whether ``leader`` is that of the step before
+    known = False  # whether ``leader`` is that of the step before
     for i, trial in enumerate(trials):
         groups.setdefault(trial.key, []).append(trial)
-        confirming = confirming or trial.suggestion.reason is Reason.CONFIRM
         if trial.number < start:
             yield None
             continue
-        if not known or confirming or (leader is not None and leader.trial.key == trial.key):
+        if not known or (leader is not None and leader.trial.key == trial.key):
             leader = best(trials[: i + 1], objective)
         else:
             for one in contenders(groups[trial.key], objective):
@@ -253,72 +217,3 @@ def find(trials: Sequence[Trial], objective: Objective, config: Config) -> Conte
     """Return what was measured of ``config``, or ``None`` when it has no completed trial."""
     key = config_key(config)
     return next((c for c in contenders(trials, objective) if c.trial.key == key), None)
-
-
-def launch_spread(trials: Sequence[Trial], metric: str, *, logarithm: bool) -> Spread:
-    """Return how much launches of the same configuration differ, pooled over all configurations.
-
-    Args:
-        trials: All trials of the study.
-        metric: Which one.
-        logarithm: Take the variance of the logarithm, for positive metrics.
-    """
-    groups: dict[str, list[float]] = {}
-    for trial in trials:
-        if trial.state is TrialState.COMPLETED and metric in trial.metrics:
-            value = trial.metrics[metric].value
-            if not logarithm or value > 0:
-                groups.setdefault(trial.key, []).append(math.log(value) if logarithm else value)
-    squares, freedom = 0.0, 0
-    for values in groups.values():
-        mean = math.fsum(values) / len(values)
-        squares += math.fsum((v - mean) * (v - mean) for v in values)  # infinite rather than an error
-        freedom += len(values) - 1
-    return Spread(squares / freedom if freedom else 0.0, freedom)
-
-
-def improvement(a: Contender, b: Contender, goal: Goal, trials: Sequence[Trial]) -> Improvement:
-    """Return by how much ``a`` is better than ``b``, with a 95 % interval on the logarithmic scale.
-
-    Formula: ``log(a / b) +- t * sqrt(v_a + v_b)`` with ``v = max(S2 / k, sum(sem_i ** 2) / k ** 2)``: S2 is
-    the spread between launches pooled over the study, k the launches of the side, sem relative. The
-    quantile t has the degrees of freedom of S2; without repeats only the errors within a launch count.
-    """
-    left, right = a.metrics[goal.metric], b.metrics[goal.metric]
-    relative = left.value > 0 and right.value > 0
-    spread = launch_spread(trials, goal.metric, logarithm=relative)
-    first, second = _side(a, goal.metric, spread, relative), _side(b, goal.metric, spread, relative)
-    apart = math.log(left.value / right.value) if relative else left.value - right.value
-    apart *= goal.sign
-    low = high = None
-    if first is not None and second is not None:
-        half = _quantile(spread.freedom) * math.sqrt(first + second)
-        low, high = _from_log(apart - half, relative), _from_log(apart + half, relative)
-    return Improvement(
-        _from_log(apart, relative), low, high, relative, (a.launches, b.launches), goal.maximize
-    )
-
-
-def _from_log(value: float, relative: bool) -> float:
-    return math.exp(min(value, 700.0)) if relative else value  # exp overflows beyond 709
-
-
-def _side(side: Contender, metric: str, spread: Spread, relative: bool) -> float | None:
-    """Return the variance of one side's mean, or ``None`` when nothing is known about it."""
-    counted = [t for t in side.trials if not side.confirmed or t.suggestion.reason is Reason.CONFIRM]
-    estimates = [t.metrics[metric] for t in counted if metric in t.metrics]
-    if spread.freedom == 0 and any(e.sem is None for e in estimates):
-        return None
-    scaled = [(e.sem or 0.0) / (abs(e.value) if relative else 1.0) for e in estimates]
-    k = len(estimates)
-    return max(spread.variance / k, math.fsum(s * s for s in scaled) / k**2)
-
-
-def _quantile(freedom: int) -> float:
-    """Return the two-sided 95 % quantile of Student's t; of the normal distribution for 0."""
-    if freedom <= 0:
-        return _Z
-    if freedom <= len(_T):
-        return _T[freedom - 1]
-    z = _Z
-    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

@@ -1,4 +1,4 @@
-"""What a study found, in words: whether the winner is better than the default, and whether its limits hold."""
+"""What a study found, in words: whether the winner is better, and whether its limits hold."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Verdict:
 
     Args:
         kind: ``better``, ``tie`` (the interval holds no difference), ``unproven`` (no error is known, or one
-            launch each), ``default`` (it is the best), ``only feasible`` (the default fails or breaks a limit),
-            ``no default`` (it was not measured), ``not confirmed`` (the confirmation was not completed),
-            ``limits in doubt`` (nothing keeps the limits with the confidence asked for) or
+            launch each), ``default`` (it is the best), ``only feasible`` (the default fails or breaks a
+            limit), ``no default`` (it was not measured), ``not confirmed`` (the confirmation was not
+            completed), ``limits in doubt`` (nothing keeps the limits with the confidence asked for) or
             ``nothing feasible``.
         text: For people.
         limits: One line for each limit: in how many launches it was kept, and the chance that it holds.
@@ -78,7 +78,9 @@ def limit_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
         kept = sum(limit.violation(value) <= 0 for value in found)
         launches = "launch" if len(found) == 1 else "launches"
         chance = show_chance(candidate.chances[str(limit)])
-        lines.append(f"kept {limit} in {kept} of {len(found)} {word}{launches}; chance that it holds {chance}")
+        lines.append(
+            f"kept {limit} in {kept} of {len(found)} {word}{launches}; chance that it holds {chance}"
+        )
     return tuple(lines)
 
 
@@ -96,10 +98,12 @@ def _no_winner(decision: Decision, leader: Candidate, limits: tuple[str, ...]) -
         text = f"trial {number} is the best by the search, but its confirmation was not completed"
         return Verdict("not confirmed", text, limits)
     if leader.chance < 0.5 and not leader.contender.feasible:
-        return Verdict("nothing feasible", f"no configuration keeps every limit; nearest: trial {number}", limits)
+        return Verdict(
+            "nothing feasible", f"no configuration keeps every limit; nearest: trial {number}", limits
+        )
     text = (
-        f"not recommended: no configuration keeps every limit with {asked} confidence; nearest: trial {number}, "
-        f"chance {show_chance(leader.chance)}"
+        f"not recommended: no configuration keeps every limit with {asked} confidence; "
+        f"nearest: trial {number}, chance {show_chance(leader.chance)}"
     )
     return Verdict("limits in doubt", text, limits)
 
@@ -142,8 +146,10 @@ _WIDE = 4.0  # width of an interval over its middle from which the middle says l
 
 
 def show_improvement(gain: Improvement) -> str:
-    """Return such as ``better by 34 % [29, 40]``, ``12.7 times better [11, 14]`` or, of a wide interval,
-    ``probably better, by anything from 0.1 % to 150 %``."""
+    """Return such as ``better by 34 % [29, 40]`` or ``12.7 times better [11, 14]``.
+
+    Of an interval so wide that its middle says little: ``better, by anything from 0.1 to 150 %``.
+    """
     if gain.relative and gain.value >= _FACTOR:
         return f"{gain.value:.3g} times better{_interval(gain.low, gain.high)}"
     if not gain.relative:

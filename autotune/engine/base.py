@@ -71,9 +71,7 @@ class ModelBased(Engine, Protocol):
     ) -> Mapping[str, ModelQuality]:
         """Return by metric how well its model predicts each trial from the others; empty with too few."""
 
-    def predict(
-        self, space: Space, objective: Objective, history: Sequence[Trial]
-    ) -> Predictions | None:
+    def predict(self, space: Space, objective: Objective, history: Sequence[Trial]) -> Predictions | None:
         """Return what is expected of each measured configuration from all others; ``None`` with too few."""
 
 

@@ -30,8 +30,8 @@ JSON_KEYS = {
     "default": "the same of the default configuration; or null where it was not measured",
     "improvement": "of the best over the default: ratio, low, high (above 1 is better), scale; or null",
     "verdict": "kind, text, and a line for each limit",
-    "decision": "confidence asked for; winner and nearest by number; of every candidate its number, score (expected "
-    "goal, more is better), chances that the limits hold, fresh launches; null while the study runs",
+    "decision": "confidence asked for; winner and nearest by number; of every candidate its number, score "
+    "(expected goal, more is better), chances that the limits hold, fresh launches; null while running",
     "binding_limit": "while nothing is feasible, which limit binds and by how much; else null",
     "stopped": "why the search ended before its budget; null if it did not",
     "warnings": "what to know of how the trials were measured, such as other programs that were busy",
@@ -123,7 +123,9 @@ def _no_best(view: StudyView, width: int) -> list[str]:
     if nearest is None:
         return wrap(view.binding or "nothing measured yet", width)
     lines = wrap(view.binding, width) if view.binding else []
-    lines += wrap(f"nearest: trial {nearest.contender.trial.number}: {show_config(nearest.contender.config)}", width)
+    lines += wrap(
+        f"nearest: trial {nearest.contender.trial.number}: {show_config(nearest.contender.config)}", width
+    )
     return lines + _verdict_lines(view, width)
 
 

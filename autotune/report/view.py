@@ -92,12 +92,18 @@ class StudyView:
 
     @cached_property
     def lead(self) -> ranking.Improvement | None:
-        """By how much the best so far is better than the default, as measured; ``None`` without both."""
+        """By how much the best so far is better than the default, as measured, without an error."""
         best, default, goal = self.best, self.default, self.objective.goals[0]
         if best is None or default is None or best.trial.key == default.trial.key:
             return None
-        known = default.feasible and goal.metric in default.metrics
-        return ranking.improvement(best, default, goal, self.trials) if known else None
+        if not default.feasible or not {goal.metric} <= set(best.metrics) & set(default.metrics):
+            return None
+        a, b = (c.metrics[goal.metric].value for c in (best, default))
+        relative = a > 0 and b > 0
+        value = (a / b) ** goal.sign if relative else goal.sign * (a - b)
+        return ranking.Improvement(
+            value, None, None, relative, (best.launches, default.launches), goal.maximize
+        )
 
     @cached_property
     def pareto_front(self) -> list[Trial]:

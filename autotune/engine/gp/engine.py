@@ -82,9 +82,7 @@ class GPEngine:
 
         return model_quality(space, objective, history, self.options.surrogate)
 
-    def predict(
-        self, space: Space, objective: Objective, history: Sequence[Trial]
-    ) -> Predictions | None:
+    def predict(self, space: Space, objective: Objective, history: Sequence[Trial]) -> Predictions | None:
         """Return what the models predict; see :meth:`autotune.engine.base.ModelBased.predict`."""
         from autotune.engine.gp.recommend import predictions  # loads torch
 

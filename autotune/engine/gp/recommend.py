@@ -1,7 +1,7 @@
 """What the surfaces predict of each measured configuration from all the others, for the study's decision.
 
-The search picks the luckiest measurements: the best that stay just below every limit. A prediction that leaves
-a configuration's own launches out is what draws them back; :mod:`autotune.core.decision` weighs both.
+The search picks the luckiest measurements: the best that stay just below every limit. A prediction that
+leaves a configuration's own launches out is what draws them back; :mod:`autotune.core.decision` weighs both.
 
 References:
     [Rasmussen2006] C. E. Rasmussen, C. K. I. Williams, "Gaussian Processes for Machine Learning", 2006,

@@ -1,0 +1,192 @@
+"""The decision of a study: posteriors that are calibrated, one rule, and words that follow from it."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from autotune.core.decision import Decision, posterior, restored, stored
+from autotune.core.measurement import Estimate, Measurement
+from autotune.core.objective import Objective
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.errors import SpecError
+from tests.core.ranked import FASTEST, LIMITED, failed, measured
+
+DEFAULT = '{"x":1}'
+C = Reason.CONFIRM
+
+
+def decide(trials, objective=LIMITED, confirm=2, predictions=None):
+    return Decision(trials, objective, DEFAULT, confirm=confirm, predictions=predictions)
+
+
+def test_the_key_of_the_default_is_as_a_trial_has_it():
+    assert measured(0, 1, 1.0).key == DEFAULT
+
+
+def launches(truths, spread, sem, reasons, rng, told=True):
+    """Launch configurations with these true (speed, delay) and return the trials."""
+    trials = []
+    for reason in reasons:
+        for x, (speed, delay) in enumerate(truths, 1):
+            values = [v * math.exp(rng.gauss(0, spread) + rng.gauss(0, sem)) for v in (speed, delay)]
+            metrics = {
+                name: Estimate(value, sem * value if told else None)
+                for name, value in zip(("speed", "delay"), values, strict=True)
+            }
+            trials.append(
+                Trial(
+                    len(trials), Suggestion({"x": x}, reason), TrialState.COMPLETED, 1, Measurement(metrics)
+                )
+            )
+    return trials
+
+
+@pytest.mark.parametrize(("spread", "sem"), [(0.02, 0.005), (0.1, 0.02), (0.0, 0.1)])
+def test_chances_that_a_limit_holds_come_true_as_often_as_they_say(spread, sem):
+    rng = random.Random(3)
+    chances, held = [], []
+    for _ in range(60):
+        truths = [(100.0, 0.5 * math.exp(rng.gauss(-0.1, 0.12))) for _ in range(8)]
+        decision = decide(launches(truths, spread, sem, (Reason.EXPLORE, C), rng))
+        for candidate in decision.candidates:
+            chances.append(candidate.chance)
+            held.append(truths[candidate.contender.config["x"] - 1][1] <= 0.5)
+    sure = [h for p, h in zip(chances, held, strict=True) if p >= 0.95]
+    assert len(sure) > 40
+    assert sum(sure) / len(sure) >= 0.95
+    assert abs(np.mean(chances) - np.mean(held)) < 0.06
+    doubtful = [h for p, h in zip(chances, held, strict=True) if 0.2 <= p <= 0.8]
+    assert 0.3 < sum(doubtful) / len(doubtful) < 0.7
+
+
+@pytest.mark.parametrize(
+    ("spread", "sem", "told"), [(0.03, 0.005, True), (0.05, 0.0, False), (0.1, 0.05, True)]
+)
+def test_the_interval_of_a_gain_covers_the_truth_as_often_as_it_says(spread, sem, told):
+    rng = random.Random(7)
+    covered = 0
+    for _ in range(300):
+        trials = launches([(100.0, 0.1), (106.0, 0.1)], spread, sem, (Reason.EXPLORE, C, C), rng, told)
+        decision = decide(trials, FASTEST)
+        base, other = decision.candidates
+        gain = decision.gain(other, base)
+        covered += gain.low <= 1.06 <= gain.high
+    assert 0.92 <= covered / 300 <= 0.985
+
+
+def test_without_any_error_or_replicate_no_interval_is_claimed():
+    decision = decide([measured(0, 1, 9.0), measured(1, 2, 90.0)], confirm=0)
+    gain = decision.gain(decision.candidates[1], decision.candidates[0])
+    assert (gain.value, gain.low, gain.high) == (pytest.approx(10.0), None, None)
+
+
+def test_replicates_of_one_configuration_tell_the_noise_of_another():
+    def chance(apart):
+        trials = [measured(i, 1, 100.0, delay=0.3 * apart**i) for i in range(4)]
+        decision = decide([*trials, measured(4, 2, 100.0, delay=0.47)])
+        return decision.candidates[1].chance
+
+    assert chance(1.005) > 0.95
+    assert chance(1.1) < 0.9
+
+
+def test_a_lucky_measurement_is_drawn_back_by_what_is_predicted_of_it():
+    trials = [measured(i, i, 100.0 + i, delay=0.52) for i in range(1, 9)] + [measured(9, 9, 109.0, delay=0.49)]
+    known = {t.key: [(math.log(100.0 + t.number), 1e-4), (math.log(0.53 / 0.5), 1e-4)] for t in trials}
+    drawn_back = decide(trials, predictions=known).candidates[-1].chance
+    believed = {**known, '{"x":9}': [(math.log(109.0), 1e-4), (math.log(0.48 / 0.5), 1e-4)]}
+    assert drawn_back < 0.6 < 0.75 < decide(trials, predictions=believed).candidates[-1].chance
+
+
+def test_nothing_unconfirmed_wins_once_something_was_launched_to_confirm():
+    searched = [
+        measured(0, 1, 100.0, sem=1.0, delay=0.2),
+        measured(1, 2, 120.0, sem=1.0, delay=0.2),
+        measured(2, 3, 300.0, sem=1.0, delay=0.2),
+    ]
+    assert decide(searched).winner.contender.trial.number == 2
+    fresh = [measured(3 + i, 2, 119.0 + i, sem=1.0, delay=0.2, reason=C) for i in range(2)]
+    assert decide([*searched, *fresh]).winner.contender.trial.number == 1
+    begun = decide([*searched, fresh[0]])
+    assert begun.winner is None  # neither side has the launches that were planned
+    assert begun.nearest.contender.trial.number == 1
+
+
+def test_a_configuration_that_failed_or_lacks_a_metric_is_no_candidate():
+    trials = [measured(0, 1, 20.0), measured(1, 2, 30.0), failed(2, 2)]
+    assert [c.key for c in decide(trials).candidates] == [DEFAULT]
+    lacking = Trial(
+        3, Suggestion({"x": 3}, Reason.EXPLORE), TrialState.COMPLETED, 1, Measurement({"speed": Estimate(1.0)})
+    )
+    assert [c.key for c in decide([*trials, lacking]).candidates] == [DEFAULT]
+    assert decide([]).leader is None
+
+
+def test_where_nothing_holds_with_confidence_the_nearest_is_named():
+    fresh = (Reason.EXPLORE, C, C)
+    trials = [
+        measured(3 * x + i, x, 100.0 * x, sem=1.0, delay=0.495 * (1.0 + 0.04 * (i - 1)), reason=reason)
+        for x in (1, 2)
+        for i, reason in enumerate(fresh)
+    ]
+    decision = decide(trials)
+    assert decision.winner is None
+    assert decision.recommended is None
+    assert decision.nearest.contender.config == {"x": 2}
+    assert 0.5 < decision.nearest.chance < 0.95
+    relaxed = Objective.from_dict({**LIMITED.to_dict(), "confidence": 0.55})
+    assert decide(trials, relaxed).winner.contender.config == {"x": 2}
+
+
+def test_what_more_launches_may_gain_grows_with_them_and_falls_near_the_limit():
+    trials = [measured(i, 1, 100.0, sem=1.0, delay=0.3 * 1.05**i) for i in range(3)]
+    trials += [measured(3, 2, 150.0, sem=1.0, delay=0.40), measured(4, 3, 150.0, sem=1.0, delay=0.55)]
+    decision = decide(trials)
+    default, near, over = decision.candidates
+    few, many = (decision.gains({near.key: n, over.key: n}, None) for n in (1, 6))
+    assert few[near.key] < many[near.key]
+    assert many[over.key] < 0.2 < many[near.key]
+    beyond = decision.gains({near.key: 6}, default)
+    assert beyond[near.key] == pytest.approx(many[near.key] / 3, rel=0.2)
+    assert beyond[default.key] == 0.0
+
+
+def test_values_of_one_configuration_alone_are_not_certain():
+    nothing = np.array([math.nan])
+    found = posterior([[0.1]], [[math.nan]], nothing, nothing, logarithm=True)
+    assert 0.0 < found.probability_kept()[0] < 0.2
+
+
+def test_what_is_stored_is_read_back_for_the_same_trials_only():
+    trials = [measured(0, 1, 1.0), measured(1, 2, 2.0)]
+    found = {DEFAULT: [(1.0, 0.5), (math.nan, math.nan)]}
+    note = stored(found, trials, LIMITED)
+    again = restored(note, trials, LIMITED)[DEFAULT]
+    assert again[0] == (1.0, 0.5)
+    assert math.isnan(again[1][0])
+    assert restored(stored(None, trials, LIMITED), trials, LIMITED) is None
+    for others, objective in ((trials[:1], LIMITED), (trials, FASTEST)):
+        with pytest.raises(LookupError):
+            restored(note, others, objective)
+    with pytest.raises(LookupError):
+        restored({}, trials, LIMITED)
+
+
+@pytest.mark.parametrize("found", [0.5, 1, "often", "5 s", True, -0.95, None])
+def test_a_confidence_that_is_none_is_refused(found):
+    with pytest.raises(SpecError, match="confidence"):
+        Objective.from_dict({"maximize": "speed", "confidence": found})
+
+
+def test_confidence_is_written_only_where_it_is_not_the_usual():
+    usual = Objective.from_dict({"maximize": "speed"})
+    assert "confidence" not in usual.to_dict()
+    assert Objective.from_dict({"maximize": "speed", "confidence": "0.95"}) == usual
+    per_cent = Objective.from_dict({"maximize": "speed", "confidence": "95 %"})
+    assert (per_cent, per_cent.fingerprint) == (usual, usual.fingerprint)
+    strict = Objective.from_dict({"maximize": "speed", "confidence": "99%"})
+    assert strict.confidence == pytest.approx(0.99)
+    assert Objective.from_dict(strict.to_dict()) == strict
+    assert strict.fingerprint != usual.fingerprint
