@@ -2,16 +2,18 @@
 
 The configuration that is expected to be worth most once confirmed is launched again beside the default, in
 balanced order against drift (A B B A). When its launches break a limit or fall short, another configuration
-is expected to be worth more and takes its place, and so on while launches are left.
+is expected to be worth more and takes its place, and so on while launches are left. Of several goals the
+ends and the knee of the front are confirmed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from autotune.core.decision import Candidate, Decision
+from autotune.core.decision import EVEN, Candidate, Decision
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, config_key
 
@@ -19,12 +21,13 @@ MOST = 2
 """Launches of a confirmation at most, as a multiple of those that the winner and the default need. Where
 noise is small the first candidate is the last one; where it is large, others follow."""
 
-_EVEN = 0.5
 _WORTH = 0.01
 """Expected gain, in parts of the best goal, that one more launch has to bring."""
 
 
-def next_confirmation(decision: Decision, space: Space, seed: int) -> Suggestion | None:
+def next_confirmation(
+    decision: Decision, space: Space, seed: int, named: Collection[str] = ()
+) -> Suggestion | None:
     """Return the next launch to make, or ``None`` when the confirmation is complete or waits for results.
 
     A function of the trials alone, so that an interrupted confirmation goes on where it was.
@@ -33,11 +36,17 @@ def next_confirmation(decision: Decision, space: Space, seed: int) -> Suggestion
         decision: By all finished trials; it knows how many launches confirm a configuration.
         space: Gives the default configuration.
         seed: Of the study: draws which side comes first.
+        named: Keys of configurations that somebody asked to confirm, in place of what the decision would.
     """
     searched = [t for t in decision.trials if t.suggestion.reason is not Reason.CONFIRM]
     if not decision.confirm or not decision.candidates or not all(t.state.finished for t in searched):
         return None
-    return _Confirmation(decision, space, seed).next()
+    confirmation = _Confirmation(decision, space, seed)
+    if named:
+        return confirmation.each([c for c in decision.candidates if c.key in named])
+    if len(decision.objective.goals) > 1:
+        return confirmation.each(decision.corners)
+    return confirmation.next()
 
 
 class _Confirmation:
@@ -64,6 +73,18 @@ class _Confirmation:
         winner = self.decision.winner if self.decision.confirming else None
         return None if winner is None else self._side(winner, 0)
 
+    def each(self, candidates: Sequence[Candidate]) -> Suggestion | None:
+        """Return the next launch of several configurations and the default, in the order A B C C B A."""
+        default = next((c for c in self.decision.candidates if c.key == self.default_key), None)
+        others = [c for c in candidates if c.key != self.default_key]
+        sides = [*others, *([default] if default is not None and others else [])]
+        least = min((self.made[c.key] for c in sides), default=self.decision.confirm)
+        if least >= self.decision.confirm or self.left <= 0:
+            return None
+        behind = [c for c in sides if self.made[c.key] == least]
+        side = behind[-1 if least % 2 else 0]
+        return Suggestion(side.contender.config, Reason.CONFIRM, engine="confirmation")
+
     def _settled(self) -> Candidate | None:
         """Return the winner that needs no more launches, which others have to surpass."""
         winner = self.decision.winner
@@ -81,7 +102,7 @@ class _Confirmation:
         if made < confirm:
             return min(confirm - made, self.left)
         # likelier than not, and not sure enough: one launch at a time may decide it
-        doubtful = _EVEN <= candidate.chance and not self.decision.holds(candidate)
+        doubtful = candidate.chance >= EVEN and not self.decision.holds(candidate)
         again = doubtful and not self.pending[candidate.key] and made < MOST * confirm
         return min(1, self.left) if again else 0
 

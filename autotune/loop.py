@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -55,6 +56,7 @@ class Loop:
     store: Path
     stop: threading.Event
     resumed: bool
+    named: Collection[str] = ()
     running: dict[tuple[int, int], int] = field(default_factory=dict)
     retries: Retries = field(default_factory=Retries)
     exhausted: bool = False
@@ -260,7 +262,7 @@ class Loop:
         )
         if not confirm or waits:
             return None
-        return next_confirmation(self.study.decide(confirm), self.study.space, self.study.seed)
+        return next_confirmation(self.study.decide(confirm), self.study.space, self.study.seed, self.named)
 
     def _converged(self) -> bool:
         """Return whether the search is over before its budget; say so once."""

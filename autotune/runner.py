@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,7 @@ def run_study(
     widen: bool = False,
     local: bool = False,
     tracking: bool = True,
+    named: Collection[int] = (),
     make_executor: Callable[[StudySpec, bool], Executor] | None = None,
 ) -> RunSummary:
     """Create or resume the study of a file and run it to the end of its budget.
@@ -64,6 +65,7 @@ def run_study(
         widen: Go on with a study over another space if all it measured belongs to this one too.
         local: Run attempts in child processes instead of on Ray.
         tracking: Mirror the ledger to MLflow.
+        named: Numbers of trials whose configurations are to be confirmed, in place of the best.
         make_executor: Builds the executor; for tests.
 
     Raises:
@@ -78,6 +80,7 @@ def run_study(
         stack.enter_context(study_lock(store / LEDGER_NAME, name))
         study, resumed = _open_study(spec, store, name, widen)
         stack.callback(study.close)
+        keys = _keys(study, named)
         stop = stack.enter_context(_signals())
         mirror = _start_mirror(spec, study) if tracking and spec.tracking.mlflow else None
         if mirror is not None:
@@ -86,7 +89,7 @@ def run_study(
         executor = (make_executor or build_executor)(spec, local)
         stack.callback(executor.close)
         executor.start()
-        loop = Loop(spec, study, system, executor, mirror, view, store, stop, resumed)
+        loop = Loop(spec, study, system, executor, mirror, view, store, stop, resumed, keys)
         if mirror is not None:
             mirror.ready.wait(MIRROR_START_S)
         view.start(loop.view())
@@ -96,6 +99,22 @@ def run_study(
         study.ledger.set_study_state(study.name, "INTERRUPTED" if state == "interrupted" else "COMPLETED")
         pending = 0 if mirror is None else mirror.close(MIRROR_FLUSH_S).pending
         return RunSummary(loop.view(state), state, pending)
+
+
+def _keys(study: Study, numbers: Collection[int]) -> frozenset[str]:
+    """Return the configuration keys of trials that somebody named.
+
+    Raises:
+        StudyError: A trial is not there or has no measurement.
+    """
+    trials = study.trials
+    for number in numbers:
+        if number >= len(trials) or not trials[number].metrics:
+            measured = ", ".join(str(t.number) for t in trials if t.metrics) or "none"
+            raise StudyError(
+                f"trial {number} of study {study.name!r} has no measurement; measured: {measured}"
+            )
+    return frozenset(trials[number].key for number in numbers)
 
 
 def _name(spec: StudySpec, store: Path, new: bool) -> str:

@@ -145,3 +145,33 @@ def test_it_always_ends_within_its_budget_and_reports_only_what_was_confirmed(re
         found = decide(trials, LIMITED, repeats)
         if launched and found.winner is not None and found.winner.key != found.default_key:
             assert launched.count(found.winner.contender.config["x"]) >= repeats
+
+
+BOTH = Objective.from_dict({"maximize": "speed", "minimize": "delay"})
+TRADE = {1: (10.0, 0.30), 3: (40.0, 0.5), 4: (60.0, 0.9), 5: (20.0, 0.2), 6: (30.0, 0.6), 8: (55.0, 0.55)}
+
+
+def test_of_several_goals_the_ends_and_the_knee_are_confirmed():
+    searched = [trial(i, x, *TRADE[x]) for i, x in enumerate(sorted(TRADE))]
+    launched, trials = confirm(searched, TRADE.__getitem__, objective=BOTH)
+    assert launched == [4, 5, 8, 1, 1, 8, 5, 4]
+    found = decide(trials, BOTH)
+    assert [c.contender.config["x"] for c in found.front] == [4, 8, 3, 5]
+    assert [c.contender.config["x"] for c in found.corners] == [4, 5, 8]
+
+
+def test_points_of_the_front_that_nothing_tells_apart_are_ties():
+    searched = [trial(i, x, *TRADE[x]) for i, x in enumerate(sorted(TRADE))]
+    searched += [trial(6, 7, 55.2, 0.551), *(trial(7 + i, 7, 55.2 + i, 0.551) for i in (0, 1))]
+    found = decide(searched, BOTH)
+    by_x = {c.contender.config["x"]: c for c in found.candidates}
+    assert found.tied(by_x[7], by_x[8])
+    assert not found.tied(by_x[4], by_x[5])
+
+
+def test_a_named_configuration_is_confirmed_in_place_of_the_best():
+    named = [config_key({"x": 6})]
+    first = next_confirmation(decide(SEARCHED), SPACE, 0, named)
+    assert first.config == {"x": 6}
+    trials = [*SEARCHED, Trial(3, first, TrialState.COMPLETED, 1, SEARCHED[2].measurement)]
+    assert next_confirmation(decide(trials), SPACE, 0, named).config == {"x": 1}

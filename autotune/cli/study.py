@@ -69,12 +69,20 @@ def run(
 @click.command()
 @click.argument("study", required=False)
 @set_option
+@click.option(
+    "--confirm-trial",
+    "named",
+    type=click.IntRange(0),
+    multiple=True,
+    help="Launch this trial's configuration again beside the default, as a winner is. Repeatable.",
+)
 @_run_options
 @store_option
 @json_option
 def resume(
     study: str | None,
     overrides: tuple[str, ...],
+    named: tuple[int, ...],
     local: bool,
     trials: int | None,
     parallel: str | None,
@@ -90,7 +98,7 @@ def resume(
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
     spec = read_stored_study({**row.spec, "name": row.name}, (*overrides, *_budget(trials, parallel)))
-    return _execute(spec, store, local, not no_mlflow, quiet, as_json)
+    return _execute(spec, store, local, not no_mlflow, quiet, as_json, named=named)
 
 
 def _budget(trials: int | None, parallel: str | None) -> list[str]:
@@ -120,12 +128,15 @@ def _execute(
     *,
     new: bool = False,
     widen: bool = False,
+    named: tuple[int, ...] = (),
 ) -> int:
     from autotune.runner import run_study
 
     view = choose_view(as_json=as_json, quiet=quiet)
     try:
-        done = run_study(spec, store=store, view=view, new=new, widen=widen, local=local, tracking=tracking)
+        done = run_study(
+            spec, store=store, view=view, new=new, widen=widen, local=local, tracking=tracking, named=named
+        )
         view.finish(done.view, closing_text(done, store))
     finally:
         view.close()

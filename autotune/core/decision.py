@@ -20,6 +20,7 @@ probabilities say so.
 References:
     [Gelman2013] A. Gelman et al., "Bayesian Data Analysis", 3rd edition, 2013, section 5.4: the hierarchical
         normal model with the variances averaged over.
+    [Branke2004] J. Branke et al., "Finding knees in multi-objective optimization", PPSN 2004.
     [Gelman2006] A. Gelman, "Prior distributions for variance parameters in hierarchical models", Bayesian
         Analysis 1 (2006).
     [Rasmussen2006] C. E. Rasmussen, C. K. I. Williams, "Gaussian Processes for Machine Learning", 2006,
@@ -58,6 +59,9 @@ _USUAL_SPREAD, _SPREAD_DOUBT = 0.04, 2.0
 
 _SPREADS = np.exp(np.linspace(math.log(1e-5), math.log(1.0), 36))
 _PARTICULAR = np.exp(np.linspace(math.log(1e-3), math.log(4.0), 16))  # of the predictions' errors
+EVEN = 0.5
+"""Chance from which limits are likelier kept than not."""
+
 _NEGLIGIBLE = 1e-5  # of a grid point's weight
 _LEAST_VARIANCE = 1e-12
 _ANYTHING = 1e12  # variance of what nothing is known of
@@ -242,19 +246,24 @@ class Decision:
         return posterior(rows, errors, means, variances, logarithm=logarithm, unit=unit)
 
     def _expected(self, at: int) -> tuple[Array, Array]:
-        """Return means and variances that a model predicts of each configuration, shape ``n``; nan without."""
+        """Return means and variances that a model predicts, shape ``n``; nan where it does not."""
         found = [self._predictions.get(c.trial.key, ()) for c in self.contenders]
         pairs = [known[at] if at < len(known) else (math.nan, math.nan) for known in found]
         return np.array([m for m, _ in pairs]), np.array([v for _, v in pairs])
 
-    def gain(self, candidate: Candidate, base: Candidate) -> Improvement:
-        """Return by how much a candidate is better than another one in the first goal, with a 95 % interval.
+    def gain(self, candidate: Candidate, base: Candidate, at: int = 0) -> Improvement:
+        """Return by how much a candidate is better than another one in a goal, with a 95 % interval.
 
         Fresh launches are compared where there are some: they were not chosen for being good, and those of
         the two sides ran in balanced order. The spread between launches is that of the whole study,
         averaged over its posterior.
+
+        Args:
+            candidate: One side.
+            base: The other.
+            at: Which goal; the first by default.
         """
-        goal, quantity = self.objective.goals[0], self.goals[0]
+        goal, quantity = self.objective.goals[at], self.goals[at]
         sides = [self._counted(c, goal, logarithm=quantity.logarithm) for c in (candidate, base)]
         difference, variance = np.zeros(len(quantity.weights)), np.zeros(len(quantity.weights))
         for sign, (values, errors) in zip((1.0, -1.0), sides, strict=True):
@@ -319,13 +328,61 @@ class Decision:
         return max(sure, key=lambda c: (c.score, -c.contender.trial.number), default=None)
 
     @cached_property
+    def front(self) -> list[Candidate]:
+        """The candidates that no other one is expected to beat in every goal, best of the first goal first.
+
+        Of those that keep every limit with the confidence asked for; of the likely ones while none does.
+        """
+        holding = [c for c in self.candidates if self.holds(c)]
+        among = holding or [c for c in self.candidates if c.chance >= EVEN]
+        values = {c.key: self.expected(c) for c in among}
+        front = [
+            c
+            for c in among
+            if not any(
+                other != values[c.key] and all(a >= b for a, b in zip(other, values[c.key], strict=True))
+                for other in values.values()
+            )
+        ]
+        return sorted(front, key=lambda c: (-c.score, c.contender.trial.number))
+
+    def expected(self, candidate: Candidate) -> tuple[float, ...]:
+        """Return the expected value of each goal, more being better."""
+        at = next(i for i, c in enumerate(self.candidates) if c.key == candidate.key)
+        return tuple(float(quantity.mean[at]) for quantity in self.goals)
+
+    @cached_property
+    def corners(self) -> list[Candidate]:
+        """The ends of the front, the best of each goal, and its knee: the nearest to the best of all goals.
+
+        Goals are scaled to their range over the front, as in [Branke2004].
+        """
+        if not self.front:
+            return []
+        values = np.array([self.expected(c) for c in self.front])
+        ends = list(dict.fromkeys(int(i) for i in values.argmax(0)))
+        span = np.ptp(values, axis=0)
+        short = (values.max(0) - values) / np.where(span > 0, span, 1.0)
+        knee = int(np.argmin(np.square(short).sum(1)))
+        return [self.front[i] for i in dict.fromkeys([*ends, knee])]
+
+    def tied(self, one: Candidate, other: Candidate) -> bool:
+        """Return whether no goal tells two candidates apart with 95 % confidence."""
+        for at in range(len(self.goals)):
+            gain = self.gain(one, other, at)
+            nothing = 1.0 if gain.relative else 0.0
+            if gain.low is not None and gain.high is not None and not gain.low <= nothing <= gain.high:
+                return False
+        return True
+
+    @cached_property
     def nearest(self) -> Candidate | None:
         """The configuration most worth a look where there is no winner, confirmed ones first.
 
         The best expected goal times the probability that the limits are kept; nothing that probably breaks a
         limit unless all do.
         """
-        likely = [c for c in self.candidates if c.chance >= 0.5]
+        likely = [c for c in self.candidates if c.chance >= EVEN]
         tried = [c for c in likely if self.confirming and c.fresh and c.key in self.launched]
         found = tried or likely
         if found:
@@ -342,7 +399,7 @@ class Decision:
         """What to deploy: the winner; until something was launched to confirm, else the likely nearest."""
         if self.winner is not None or self.confirming:
             return self.winner
-        return self.nearest if self.nearest is not None and self.nearest.chance >= 0.5 else None
+        return self.nearest if self.nearest is not None and self.nearest.chance >= EVEN else None
 
     def _worth(self, candidate: Candidate) -> float:
         """Return the expected goal in (0, 1], 1 being the best of all candidates."""

@@ -104,10 +104,31 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
         line = f"  {name.ljust(widths[0])}  {found.ljust(widths[1])}  {base}".rstrip()
         lines += [line] if len(line) <= width else [f"  {name}  {found}"[:width], f"    {base}"[:width]]
     if len(view.objective.goals) > 1:
-        lines += wrap(f"pareto front: trials {', '.join(str(t.number) for t in view.pareto_front)}", width)
+        lines += _front_lines(view, width)
     if not view.settled:
         return [*lines, *wrap("the best so far, as measured: nothing is decided while the study runs", width)]
     return lines + _verdict_lines(view, width)
+
+
+def _front_lines(view: StudyView, width: int) -> list[str]:
+    """Return the front with the error of each goal, what was confirmed of it, and ties as ties."""
+    if not view.settled:
+        return wrap(f"pareto front: trials {', '.join(str(t.number) for t in view.pareto_front)}", width)
+    decision, front = view.decision, view.decision.front
+    corners = {c.key for c in decision.corners}
+    lines = ["pareto front (* its ends and its knee):"]
+    for one in front:
+        shown = ", ".join(
+            f"{goal.metric} {show_estimate(one.contender.metrics[goal.metric])}"
+            for goal in view.objective.goals
+        )
+        fresh = f"{one.contender.launches} fresh launches" if one.contender.confirmed else "not confirmed"
+        ties = [o.contender.trial.number for o in front if o.key != one.key and decision.tied(one, o)]
+        tied = f", tied with {', '.join(f'trial {n}' for n in sorted(ties))}" if ties else ""
+        mark = "*" if one.key in corners else " "
+        text = f"{mark} trial {one.contender.trial.number}: {shown} ({fresh}{tied})"
+        lines += wrap(f"  {text}", width, indent="      ")
+    return lines
 
 
 def _verdict_lines(view: StudyView, width: int) -> list[str]:

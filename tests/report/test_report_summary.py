@@ -13,7 +13,8 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def test_golden_summary(make_view):
-    assert summary(make_view(state="completed")) + "\n" == (GOLDEN / "summary-80.txt").read_text("utf-8")
+    view = make_view(state="completed", confirm=1)
+    assert summary(view) + "\n" == (GOLDEN / "summary-80.txt").read_text("utf-8")
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
@@ -52,6 +53,19 @@ def test_what_the_model_says_is_two_lines():
 def test_several_goals_show_the_front(make_view, trials):
     both = Objective.from_dict({"maximize": "output_throughput", "minimize": "tpot.p95"})
     assert "pareto front: trials 0, 2, 4" in summary(make_view(objective=both))
+    text = summary(make_view(objective=both, state="completed"))
+    assert "pareto front (* its ends and its knee):" in text
+    assert "  * trial 2: output_throughput 812.3 ± 8.1 tokens/s, tpot.p95 72.0 ± 1.4 ms" in text
+    assert "(not confirmed)" in text
+
+
+def test_a_winner_in_doubt_is_not_called_the_best(make_view, trials):
+    view = make_view((trials[0], trials[2]), state="completed")
+    assert view.best.trial.number == 0
+    view = make_view((trials[2],), state="completed")
+    assert view.best is None
+    assert "nearest: trial 2" in summary(view)
+    assert "verdict: no configuration keeps every limit" in summary(view)
 
 
 def test_json_is_plain_and_its_keys_are_stable(make_view):
