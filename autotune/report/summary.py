@@ -127,14 +127,14 @@ def _front_lines(view: StudyView, width: int) -> list[str]:
         tied = f", tied with {', '.join(f'trial {n}' for n in sorted(ties))}" if ties else ""
         mark = "*" if one.key in corners else " "
         text = f"{mark} trial {one.contender.trial.number}: {shown} ({fresh}{tied})"
-        lines += wrap(f"  {text}", width, indent="      ")
+        lines += [f"  {line}" for line in wrap(text, width - 2, indent="    ")]
     return lines
 
 
 def _verdict_lines(view: StudyView, width: int) -> list[str]:
     lines = wrap(f"verdict: {view.verdict.text}", width)
     for text in view.verdict.limits:
-        lines += wrap(f"  {text}", width, indent="    ")
+        lines += [f"  {line}" for line in wrap(text, width - 2)]
     return lines
 
 
