@@ -56,7 +56,7 @@ def test_several_goals_show_the_front(make_view, trials):
     text = summary(make_view(objective=both, state="completed"))
     assert "pareto front (* its ends and its knee):" in text
     assert "  * trial 2: output_throughput 812.3 ± 8.1 tokens/s, tpot.p95 72.0 ± 1.4 ms" in text
-    assert "(not confirmed)" in text
+    assert "(2 fresh launches)" not in text
 
 
 def test_a_winner_in_doubt_is_not_called_the_best(make_view, trials):
