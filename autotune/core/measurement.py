@@ -122,6 +122,8 @@ class Cause(StrEnum):
 
     The first family is the configuration's fault: it makes the trial INFEASIBLE and teaches the
     feasibility model. The second is the world's: the attempt FAILED and is tried again elsewhere.
+    The third is a mistake that the study's owner must mend (``owner_mistake``): it ends the study.
+    The attempt FAILED, is not tried again and teaches nothing.
     """
 
     OUT_OF_MEMORY = "out_of_memory"
@@ -138,6 +140,8 @@ class Cause(StrEnum):
     LOAD_GENERATOR_BEHIND = "load_generator_behind"
     THROTTLED = "throttled"
     INVALID_MEASUREMENT = "invalid_measurement"
+
+    OWNER_MISTAKE = "owner_mistake"
 
     @property
     def configuration_at_fault(self) -> bool:
