@@ -20,6 +20,7 @@ _PUBLIC = {
     "Estimate": "autotune.core.measurement",
     "Failure": "autotune.core.measurement",
     "Float": "autotune.core.parameter",
+    "Infeasible": "autotune.core.measurement",
     "Int": "autotune.core.parameter",
     "Measurement": "autotune.core.measurement",
     "Objective": "autotune.core.objective",
@@ -36,7 +37,7 @@ _PUBLIC = {
 __all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604 - the names above are strings
 
 if TYPE_CHECKING:
-    from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+    from autotune.core.measurement import Cause, Estimate, Failure, Infeasible, Measurement
     from autotune.core.objective import Objective
     from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
     from autotune.core.space import Space

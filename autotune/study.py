@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ from autotune.core import ranking
 from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import PREDICTIONS, Decision, Predictions, stored
 from autotune.core.drift import with_drift
-from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates
+from autotune.core.failures import FailureGroup, failure_groups
+from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates, finite_metrics
+from autotune.core.mistake import NOT_FINITE, complete
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
 from autotune.core.space_change import adopt, differences
@@ -20,7 +23,7 @@ from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.base import Engine, assess, model_quality, predictions
 from autotune.engine.registry import build_engine
-from autotune.errors import SpecError, StudyError, did_you_mean
+from autotune.errors import LedgerError, SpecError, StudyError, did_you_mean
 from autotune.history import History
 from autotune.ledger import Ledger, StudyRow
 
@@ -35,22 +38,28 @@ class Study:
     """Propose configurations and keep what was measured.
 
     In memory unless ``path`` names a ledger; then every suggestion is committed before it is returned
-    and every measurement before :meth:`tell` returns, and opening the study again continues it.
+    and every measurement before :meth:`tell` returns, and opening the study again continues it. Several
+    threads may use one study.
 
     Args:
         space: What may vary.
-        objective: What is wanted; a mapping is read by :meth:`Objective.from_dict`.
+        objective: What is wanted; a mapping is read by :meth:`Objective.from_dict`. Another one than the
+            ledger has is applied to everything measured, and stored.
         engine: Name of the engine or its section of a study file.
         seed: Of the engine; equal histories and seeds give equal suggestions.
         name: Of the study within its ledger.
-        path: Ledger file; created if it is not there.
+        path: Ledger file; created if it is not there, with its folder.
         budget: Number of trials planned, which sizes the initial design.
         spec: Whole study file as plain data, kept in the ledger for whoever resumes the study.
         widen: Go on with a study over another space if everything it measured belongs to this one too;
             a new parameter takes its default in what was measured without it.
 
+    Attributes:
+        rescored: What changed where the ledger had another objective; empty otherwise.
+
     Raises:
-        StudyError: The ledger has a study of that name over another space; the difference is printed.
+        StudyError: The ledger has a study of that name over another space; the difference is printed. Or
+            what it measured lacks a metric of the objective.
         LedgerError: The ledger is damaged or cannot be written.
     """
 
@@ -67,12 +76,14 @@ class Study:
         spec: Mapping[str, Any] | None = None,
         widen: bool = False,
     ) -> None:
-        self.space = space
-        self.objective = objective if isinstance(objective, Objective) else Objective.from_dict(objective)
+        self.space = _space(space)
+        self.objective = read_objective(objective)
         self.name = name
         self.seed = seed
+        self.rescored = ""
+        self._lock = threading.RLock()
         self.engine: Engine = build_engine(engine, budget=budget)
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else ledger_path(path)
         self.ledger = Ledger.open(":memory:" if self.path is None else self.path)
         section = {"use": engine} if isinstance(engine, str) else dict(engine)
         try:
@@ -87,6 +98,7 @@ class Study:
                 )
             else:
                 self._check_same(row, widen)
+                self._rescore()
             self._history = History(self.ledger.trials(name))
             self._predictions: dict[tuple[tuple[int, TrialState], ...], Predictions | None] = {}
         except BaseException:
@@ -108,7 +120,9 @@ class Study:
         if file.is_dir():
             file = file / LEDGER_NAME
         if not file.exists():
-            raise StudyError(f"no ledger at {file}", hint="`autotune run FILE` creates one")
+            there = sorted(other.name for other in file.parent.glob("*.sqlite"))
+            hint = f"the folder has {', '.join(there)}" if there else "`autotune run FILE` creates one"
+            raise StudyError(f"no ledger at {file}", hint=hint)
         with Ledger.open(file, read_only=True) as ledger:
             row = find_study(ledger, name)
         engine = dict(row.spec["engine"])
@@ -150,6 +164,29 @@ class Study:
         with self.ledger.lock_study(self.name):
             self.ledger.widen_study(self.name, spec, self.space.fingerprint, adopted, changes)
 
+    def _rescore(self) -> None:
+        """Store the objective where the ledger has another; refuse one that the measurements cannot tell."""
+        row = self.ledger.study(self.name)
+        assert row is not None  # noqa: S101 - as called
+        old = Objective.from_dict(row.spec["objective"])
+        if old.fingerprint == self.objective.fingerprint:
+            return
+        measured = [t for t in self.ledger.trials(self.name) if t.state is TrialState.COMPLETED]
+        for trial in measured:
+            absent = [name for name in self.objective.metrics if name not in trial.metrics]
+            known = [name for name in old.metrics if name not in trial.metrics]
+            if absent and not set(absent) <= set(known):
+                raise StudyError(
+                    f"study {self.name!r} cannot go on with the objective {str(self.objective)!r}: trial "
+                    f"{trial.number} did not measure {', '.join(absent)}; it measured "
+                    f"{', '.join(trial.metrics)}",
+                    hint="use another name, or --new to start another study beside it",
+                )
+        with self.ledger.lock_study(self.name):
+            spec = {**row.spec, "objective": self.objective.to_dict()}
+            self.ledger.set_study_spec(self.name, spec)
+        self.rescored = f"objective: {old} -> {self.objective}; {len(measured)} measured trials are scored anew"
+
     # -- asking and telling ------------------------------------------------------------------------
 
     @overload
@@ -163,14 +200,22 @@ class Study:
 
         Trials that were asked for and not told are pending: the engine takes them into account.
 
+        Args:
+            n: Most trials of a batch, which is empty for 0; a single trial when not given.
+
         Raises:
+            SpecError: ``n`` is no whole number of at least 0.
             StudyError: Every allowed configuration has been tried (only without ``n``; a batch comes
                 back shorter instead).
         """
-        known, anchored = self._history, self.anchored
-        history = with_drift(known.finished, anchored, self.space) if known.watched else list(known.finished)
-        suggestions = self.engine.ask(self.space, anchored, history, known.pending(), n or 1, self.seed)
-        trials = [self.suggest(suggestion) for suggestion in suggestions]
+        if n is not None and read_count(n, "n", 0) == 0:
+            return []
+        with self._lock:
+            known, anchored = self._history, self.anchored
+            past = known.finished
+            history = with_drift(past, anchored, self.space) if known.watched else list(past)
+            suggestions = self.engine.ask(self.space, anchored, history, known.pending(), n or 1, self.seed)
+            trials = [self.suggest(suggestion) for suggestion in suggestions]
         if n is not None:
             return trials
         if not trials:
@@ -179,9 +224,10 @@ class Study:
 
     def suggest(self, suggestion: Suggestion) -> Trial:
         """Commit a suggestion that did not come from the engine, such as a repeat, as a waiting trial."""
-        number = len(self._history)
-        self.ledger.add_trial(self.name, number, suggestion)
-        return self._refresh(number)
+        with self._lock:
+            number = len(self._history)
+            self.ledger.add_trial(self.name, number, suggestion)
+            return self._refresh(number)
 
     def tell(
         self, trial: Trial | int, metrics: Metrics | None = None, *, failure: str | Failure | None = None
@@ -190,23 +236,28 @@ class Study:
 
         Args:
             trial: The trial or its number.
-            metrics: Floats or :class:`Estimate` objects, by name.
+            metrics: Floats, :class:`Estimate` objects or lists of samples, by name. Where a goal or the
+                metric of a limit is not among them, or is NaN or infinite, the trial fails with
+                ``wrong_output``; any other metric that is not finite is left out.
             failure: A cause such as ``"out_of_memory"``, or a :class:`Failure`.
 
         Raises:
-            SpecError: A number is not finite, a cause is unknown, or both or neither were given.
+            SpecError: A metric is no number, a cause is unknown, or both or neither were given.
             StudyError: There is no such trial, or it was told already.
         """
-        number = trial if isinstance(trial, int) else trial.number
-        if not 0 <= number < len(self._history):
-            raise StudyError(f"study {self.name!r} has no trial {number}")
-        found = self._history[number]
-        if found.state.finished:
-            raise StudyError(f"trial {number} was told already: {found.state.value}")
-        measurement = _measurement(metrics, failure)
-        attempt = self.start_attempt(number, executor="caller")
-        self.finish_attempt(number, attempt, measurement, state=state_of(measurement))
-        return self._history[number]
+        number = trial.number if isinstance(trial, Trial) else trial
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise SpecError(f"trial must be a trial or its number, found {trial!r}")
+        with self._lock:
+            if not 0 <= number < len(self._history):
+                raise StudyError(f"study {self.name!r} has no trial {number}")
+            found = self._history[number]
+            if found.state.finished:
+                raise StudyError(f"trial {number} was told already: {found.state.value}")
+            measurement = complete(_measurement(metrics, failure), self.objective)
+            attempt = self.start_attempt(number, executor="caller")
+            self.finish_attempt(number, attempt, measurement, state=state_of(measurement))
+            return self._history[number]
 
     def add(
         self,
@@ -221,36 +272,63 @@ class Study:
             SpecError: The configuration is not in the space, or as for :meth:`tell`.
         """
         suggestion = Suggestion(self.space.validate(config), Reason.ADDED)
-        measurement = _measurement(metrics, failure)
-        number = len(self._history)
-        self.ledger.add_measured(self.name, number, suggestion, measurement, state_of(measurement))
-        return self._refresh(number)
+        measurement = complete(_measurement(metrics, failure), self.objective)
+        with self._lock:
+            number = len(self._history)
+            self.ledger.add_measured(self.name, number, suggestion, measurement, state_of(measurement))
+            return self._refresh(number)
 
     # -- steps of an attempt, for whoever runs the trials -------------------------------------------
 
     def start_attempt(self, number: int, *, executor: str, scratch: str = "") -> int:
         """Commit that an attempt starts; return its number, counted from 1."""
-        attempt = self.ledger.start_attempt(self.name, number, executor, scratch)
-        self._refresh(number)
-        return attempt
+        with self._lock:
+            attempt = self.ledger.start_attempt(self.name, number, executor, scratch)
+            self._refresh(number)
+            return attempt
 
     def finish_attempt(
         self, number: int, attempt: int, measurement: Measurement, *, state: TrialState, node: str = ""
     ) -> bool:
         """Commit the result of an attempt; return whether it entered the history now."""
-        entered = self.ledger.finish_attempt(self.name, number, attempt, measurement, node=node, state=state)
-        self._refresh(number)
-        return entered
+        with self._lock:
+            entered = self.ledger.finish_attempt(
+                self.name, number, attempt, measurement, node=node, state=state
+            )
+            self._refresh(number)
+            return entered
 
     def requeue(self, number: int) -> None:
         """Put a trial whose attempt was lost back to WAITING."""
-        self.ledger.requeue(self.name, number)
-        self._refresh(number)
+        with self._lock:
+            self.ledger.requeue(self.name, number)
+            self._refresh(number)
+
+    def put_back(self) -> None:
+        """Put every trial in flight back to WAITING, as the ledger has them: nobody waits for their results."""
+        with self._lock:
+            self._history = History(self.ledger.trials(self.name))
+            for trial in self.trials:
+                if trial.state is TrialState.RUNNING:
+                    self.requeue(trial.number)
+
+    def reopen(self, number: int) -> None:
+        """Put a failed trial back to WAITING, where its failure was not its own; its attempts are kept."""
+        with self._lock:
+            self.ledger.reopen(self.name, number)
+            self._refresh(number)
+
+    def reopen_mistakes(self) -> None:
+        """Put the trials that a mistake of the owner's failed back to WAITING: it may be mended now."""
+        for trial in self.trials:
+            if trial.failure is not None and trial.failure.cause is Cause.OWNER_MISTAKE:
+                self.reopen(trial.number)
 
     def abandon(self, number: int) -> None:
         """Give a trial up for good; nothing is learned from it."""
-        self.ledger.abandon(self.name, number)
-        self._refresh(number)
+        with self._lock:
+            self.ledger.abandon(self.name, number)
+            self._refresh(number)
 
     def _refresh(self, number: int) -> Trial:
         return self._history.put(self.ledger.trial(self.name, number))
@@ -261,6 +339,11 @@ class Study:
     def trials(self) -> list[Trial]:
         """Every trial in number order."""
         return self._history.all()
+
+    @property
+    def failures(self) -> list[FailureGroup]:
+        """The failed trials by cause and message, the most frequent first."""
+        return failure_groups(self.trials)
 
     @property
     def anchored(self) -> Objective:
@@ -367,6 +450,66 @@ class Study:
         self.close()
 
 
+def read_objective(objective: Objective | Mapping[str, Any]) -> Objective:
+    """Return the objective that an argument gives.
+
+    Raises:
+        SpecError: It is none, or one with a mistake.
+    """
+    if isinstance(objective, Objective):
+        return objective
+    if not isinstance(objective, Mapping):
+        raise SpecError(
+            f"objective must be an Objective or a mapping, found {objective!r}",
+            hint='for example {"maximize": "throughput", "limits": ["latency <= 500 ms"]}, or '
+            "load_objective(name) of one that is shipped",
+        )
+    return Objective.from_dict(objective)
+
+
+def _space(space: Space) -> Space:
+    """Return the space that an argument gives."""
+    if isinstance(space, Space):
+        return space
+    raise SpecError(
+        f"space must be a Space, found {space!r}",
+        hint='Space([Int("batch_size", 1, 64), ...]), Space.from_yaml(path) or load_space(name)',
+    )
+
+
+def read_count(value: Any, name: str, least: int) -> int:
+    """Return the whole number that an argument gives.
+
+    Raises:
+        SpecError: It is no whole number, or below ``least``.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SpecError(f"{name} must be a whole number of at least {least}, found {value!r}")
+    return value
+
+
+def ledger_path(path: str | Path) -> Path:
+    """Return the ledger file that an argument names, in a folder that is there from now on.
+
+    Args:
+        path: The file, or a store's folder.
+
+    Raises:
+        SpecError: It is no path.
+        LedgerError: The folder cannot be made.
+    """
+    if not isinstance(path, str | Path) or not str(path):
+        raise SpecError(f"path must name a ledger file, found {path!r}")
+    file = Path(path).expanduser()
+    if file.is_dir():
+        file = file / LEDGER_NAME
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerError(f"path: the folder {file.parent} cannot be made: {error.strerror}") from None
+    return file
+
+
 def find_study(ledger: Ledger, name: str | None) -> StudyRow:
     """Return the study called ``name``, or the only one.
 
@@ -399,9 +542,12 @@ def _measurement(metrics: Metrics | None, failure: str | Failure | None) -> Meas
     if (metrics is None) == (failure is None):
         raise SpecError("tell needs either metrics or a failure")
     if metrics is not None:
+        if not isinstance(metrics, Mapping):
+            raise SpecError(f"metrics must be a mapping of names to numbers, found {metrics!r}")
         if not metrics:
             raise SpecError("metrics must not be empty; a configuration that gave none is a failure")
-        return Measurement(metrics=as_estimates(metrics))
+        finite, odd = finite_metrics(metrics)
+        return Measurement(metrics=as_estimates(finite), facts={NOT_FINITE: odd} if odd else {})
     if isinstance(failure, Failure):
         return Measurement(failure=failure)
     causes: Sequence[str] = [cause.value for cause in Cause]

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from dataclasses import replace
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
-from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates
+from autotune.core.measurement import (
+    Cause,
+    Estimate,
+    Failure,
+    Infeasible,
+    Measurement,
+    as_estimates,
+    finite_metrics,
+)
+from autotune.core.mistake import NOT_FINITE, complete
 from autotune.core.objective import Objective
 from autotune.core.space import Space
-from autotune.core.trial import Config
+from autotune.core.trial import Config, Trial, TrialState
 from autotune.errors import SpecError
 from autotune.ledger import study_lock
+from autotune.mistakes import acquit, judge
 from autotune.stopping import Stopping
-from autotune.study import Study, state_of
+from autotune.study import Study, ledger_path, read_count, state_of
+from autotune.systems.shortfall import NO_MEMORY, shortfall
+
+_Result = tuple[Measurement, Exception | None]
+_ASYNC = "function is async, and tune calls it from threads"
+_ASYNC_HINT = "give one that runs to its end: lambda config: asyncio.run(function(config))"
 
 Function = Callable[[Config], Mapping[str, Estimate | float | int] | float]
 
@@ -39,8 +58,15 @@ def tune(
     """Find the best configuration of a Python function.
 
     A new trial starts as soon as a place is free; trials still running are taken into account when the
-    next one is proposed. A function that raises ``MemoryError`` reports ``out_of_memory``; any other
-    exception means ``crashed_under_load``, with its traceback kept. Both teach the engine to stay away.
+    next one is proposed. ``MemoryError`` (or a library's own error for it) means ``out_of_memory``, an
+    :class:`~autotune.core.measurement.Infeasible` what it says, any other exception ``crashed_under_load``,
+    with its traceback kept; all teach the engine to stay away. A result without a goal or the metric of a
+    limit, or with NaN there, is ``wrong_output``.
+
+    An exception of the first trial, the default configuration, is a mistake in the function rather than the
+    configuration's: it is raised as it is, and no trial is charged. The same holds for a message with which
+    the first three configurations fail, and for a result without metrics. Whatever interrupts the search
+    carries the study with all that was measured as its attribute ``study``.
 
     Args:
         space: What may vary.
@@ -60,64 +86,172 @@ def tune(
         The study, with :attr:`Study.best` and all trials.
 
     Raises:
-        SpecError: An argument is wrong, or the function returned something that is not metrics.
+        SpecError: An argument is wrong, or the function returns no metrics.
+        KeyboardInterrupt: Ctrl-C; what was measured is in its ``study``, and in ``path``.
     """
-    if trials < 1 or parallel < 1:
-        raise SpecError(f"trials and parallel must be at least 1, found {trials!r} and {parallel!r}")
+    read_count(trials, "trials", 1)
+    read_count(parallel, "parallel", 1)
+    if not callable(function):
+        raise SpecError(f"function must be callable, found {function!r}")
+    if iscoroutinefunction(function):
+        raise SpecError(_ASYNC, hint=_ASYNC_HINT)
+    file = None if path is None else ledger_path(path)
     with ExitStack() as stack:
-        if path is not None:  # before the study is read: what another one writes until then would be missed
-            stack.enter_context(study_lock(Path(path), name))
-        study = Study(space, objective, engine=engine, seed=seed, name=name, path=path, budget=trials)
+        if file is not None:  # before the study is read: what another one writes until then would be missed
+            stack.enter_context(study_lock(file, name))
+        study = Study(space, objective, engine=engine, seed=seed, name=name, path=file, budget=trials)
         stopping = Stopping(study, stop_when, trials)
-        goal = study.objective.goals[0].metric
         submit = stack.enter_context(_ray_calls() if ray else _ThreadCalls(parallel))
-        running: dict[Future[Measurement], tuple[int, int]] = {}
-        for trial in study.trials:  # in flight when an earlier call was killed
-            if not trial.state.finished and trial.attempts:
-                study.requeue(trial.number)
-        waiting = [t for t in study.trials if not t.state.finished]
+        calls = _Calls(study, function, submit, "ray" if ray else "threads", trials, parallel, stopping)
+        try:
+            calls.run()
+        except BaseException as error:
+            calls.put_back()
+            error.study = study  # type: ignore[attr-defined]
+            measured = sum(trial.state is TrialState.COMPLETED for trial in study.trials)
+            error.add_note(f"{measured} measured trials are kept in the attribute `study` of this exception"
+                           + (f" and in {file}" if file is not None else ""))  # fmt: skip
+            raise
+    return study
+
+
+class _Calls:
+    """Calls of the function that run, and the trials they belong to.
+
+    Args:
+        study: Of the trials.
+        function: What is tuned.
+        submit: Starts a call.
+        executor: Where calls run, for the ledger.
+        trials: Budget.
+        parallel: Calls at once.
+        stopping: Says whether the search has converged.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        function: Function,
+        submit: Callable[..., Future[_Result]],
+        executor: str,
+        trials: int,
+        parallel: int,
+        stopping: Stopping,
+    ) -> None:
+        self.study, self.function, self.submit, self.executor = study, function, submit, executor
+        self.trials, self.parallel, self.stopping = trials, parallel, stopping
+        self.running: dict[Future[_Result], tuple[int, int]] = {}
+        study.reopen_mistakes()
+        study.put_back()  # what was in flight when an earlier call was killed
+        self.waiting = [trial for trial in study.trials if not trial.state.finished]
+
+    def run(self) -> None:
+        """Call the function until the budget is spent."""
         while True:
-            while len(running) < parallel:
-                asked = waiting[:1]
-                if not asked and len(study.trials) < trials and not stopping():
-                    asked = study.ask(1)
-                if not asked:
-                    break
-                waiting = waiting[1:]
-                number = asked[0].number
-                attempt = study.start_attempt(number, executor="ray" if ray else "threads")
-                running[submit(_call, function, dict(asked[0].config), goal)] = (number, attempt)
-            if not running:
-                return study
-            for done in wait(running, return_when=FIRST_COMPLETED).done:
-                number, attempt = running.pop(done)
-                measurement = done.result()
-                study.finish_attempt(number, attempt, measurement, state=state_of(measurement))
+            while len(self.running) < self.parallel and (trial := self._next()) is not None:
+                attempt = self.study.start_attempt(trial.number, executor=self.executor)
+                goal = self.study.objective.goals[0].metric
+                portable = self.executor == "ray"
+                future = self.submit(_call, self.function, dict(trial.config), goal, portable)
+                self.running[future] = (trial.number, attempt)
+            if not self.running:
+                return
+            for done in wait(self.running, return_when=FIRST_COMPLETED).done:
+                measurement, error = done.result()
+                number, attempt = self.running.pop(done)
+                self._take(number, attempt, complete(measurement, self.study.objective), error)
+
+    def put_back(self) -> None:
+        """Leave the trials whose calls were not waited for to a later call of :func:`tune`."""
+        for future in self.running:
+            future.cancel()
+        self.running.clear()
+        self.study.put_back()
+
+    def _next(self) -> Trial | None:
+        if self.waiting:
+            return self.waiting.pop(0)
+        if len(self.study.trials) >= self.trials or self.stopping():
+            return None
+        return next(iter(self.study.ask(1)), None)
+
+    def _take(self, number: int, attempt: int, measurement: Measurement, error: Exception | None) -> None:
+        """Enter a result; raise where it is a mistake in the function."""
+        study, failure = self.study, measurement.failure
+        if failure is not None:
+            crashed = error is not None and failure.cause is Cause.CRASHED_UNDER_LOAD
+            failure = judge(study, number, failure, raised=crashed)
+            measurement = replace(measurement, failure=failure)
+        study.finish_attempt(number, attempt, measurement, state=state_of(measurement))
+        if failure is None or failure.cause is not Cause.OWNER_MISTAKE:
+            return
+        acquit(study, failure)
+        if error is not None:
+            raise error
+        raise SpecError(f"the function failed for {study.trials[number].config}: {failure.message}")
 
 
-def _call(function: Function, config: Config, goal: str) -> Measurement:
+def _call(
+    function: Function, config: Config, goal: str, portable: bool = False
+) -> tuple[Measurement, Exception | None]:
+    """Return what a call measured, and the exception that it raised.
+
+    Args:
+        function: What is tuned.
+        config: Its argument.
+        goal: Metric that a single number stands for.
+        portable: Whether the exception must cross processes.
+    """
     started = time.time_ns()
-    failure = None
     metrics: dict[str, Estimate] = {}
+    odd: dict[str, str] = {}
+    failure, raised = None, None
     try:
         found = function(config)
-    except MemoryError as error:
-        failure = Failure(Cause.OUT_OF_MEMORY, str(error), traceback.format_exc())
+        if isawaitable(found):
+            if iscoroutine(found):
+                found.close()
+            raise TypeError(_ASYNC)  # noqa: TRY301 - as if the function had raised it
+    except Infeasible as error:
+        failure = error.failure
     except Exception as error:  # noqa: BLE001 - the user's function: whatever it raises is its answer
-        failure = Failure(
-            Cause.CRASHED_UNDER_LOAD, f"{type(error).__name__}: {error}", traceback.format_exc()
-        )
+        said = f"{type(error).__name__}: {error}"
+        if isinstance(error, MemoryError) or re.search(NO_MEMORY, said):
+            text = str(error) if isinstance(error, MemoryError) else said
+            failure = Failure(Cause.OUT_OF_MEMORY, text, traceback.format_exc(), shortfall(said))
+        else:
+            failure = Failure(Cause.CRASHED_UNDER_LOAD, said, traceback.format_exc())
+            raised = _portable(error, failure) if portable else error
     else:
-        metrics = as_estimates(found if isinstance(found, Mapping) else {goal: found})
-    return Measurement(metrics=metrics, failure=failure, started_ns=started, ended_ns=time.time_ns())
+        finite, odd = finite_metrics(found if isinstance(found, Mapping) else {goal: found})
+        try:
+            metrics = as_estimates(finite)
+        except SpecError as error:
+            failure = Failure(Cause.WRONG_OUTPUT, str(error))
+    facts = {NOT_FINITE: odd} if odd else {}
+    measurement = Measurement(metrics, failure, facts, started_ns=started, ended_ns=time.time_ns())
+    return measurement, raised
+
+
+def _portable(error: Exception, failure: Failure) -> Exception:
+    """Return an exception that another process can read, with its traceback as a note."""
+    try:
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, just written
+    except Exception:  # noqa: BLE001 - whatever keeps it from travelling
+        copy = RuntimeError(failure.message)
+    copy.add_note(failure.log_tail)
+    return copy  # type: ignore[no-any-return]
 
 
 class _ThreadCalls(ThreadPoolExecutor):
-    """Threads, called like a function."""
+    """Threads, called like a function; one that is interrupted does not wait for the calls that run."""
 
-    def __enter__(self) -> Callable[..., Future[Measurement]]:  # type: ignore[override]
+    def __enter__(self) -> Callable[..., Future[Any]]:  # type: ignore[override]
         super().__enter__()
         return self.submit
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        self.shutdown(wait=kind is None, cancel_futures=True)
 
 
 def _ray_calls() -> Any:

@@ -85,7 +85,12 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
         if "value" not in raw:
             raise SpecError(f"an estimate needs a value, found {dict(raw)!r}")
         return Estimate.from_dict({"unit": unit, **raw})
-    if isinstance(raw, list | tuple):
+    if isinstance(raw, tuple):
+        raise SpecError(
+            f"a tuple is not two samples and not an estimate, found {raw!r}",
+            hint='Estimate(value, sem) or {"value": ..., "sem": ...} gives an error, a list gives samples',
+        )
+    if isinstance(raw, list):
         samples = [Estimate(number).value for number in raw]
         if not samples:
             raise SpecError("an empty list of samples has no mean")
@@ -98,6 +103,29 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
     if hasattr(number, "item"):  # a scalar of numpy or torch
         number = number.item()
     return Estimate(number, None, 1, unit)
+
+
+def finite_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Split metrics into those that may be read and those that are NaN or infinite.
+
+    Args:
+        metrics: As whoever measured them gave them.
+
+    Returns:
+        The metrics without those that are not finite, and the text of each of these by name.
+    """
+    odd = {name: shown for name, value in metrics.items() if (shown := _not_finite(value))}
+    return {name: value for name, value in metrics.items() if name not in odd}, odd
+
+
+def _not_finite(raw: Any) -> str:
+    """Return ``nan`` or ``inf`` where a metric is or holds such a number; empty otherwise."""
+    values = [raw.get("value"), raw.get("sem")] if isinstance(raw, Mapping) else raw
+    for value in values if isinstance(values, list) else [values]:
+        number = value.item() if getattr(value, "size", None) == 1 and hasattr(value, "item") else value
+        if isinstance(number, float) and not math.isfinite(number):
+            return str(number)
+    return ""
 
 
 def as_estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
@@ -199,6 +227,34 @@ class Failure:
         return cls(
             Cause(data["cause"]), data.get("message", ""), data.get("log_tail", ""), data.get("shortfall")
         )
+
+
+class Infeasible(Exception):
+    """Raise it in a tuned function where a configuration cannot work: an answer, not a mistake.
+
+    Args:
+        message: Why, for a person.
+        cause: A cause that is the configuration's fault, such as ``rejected_flags``.
+
+    Raises:
+        SpecError: The cause is no such cause.
+    """
+
+    def __init__(self, message: str = "", cause: Cause | str = Cause.REJECTED_FLAGS) -> None:
+        super().__init__(message)
+        allowed = [known.value for known in Cause if known.configuration_at_fault]
+        if cause not in allowed:
+            raise SpecError(f"unknown cause {cause!r} of Infeasible; allowed: {', '.join(allowed)}")
+        self.message = message
+        self.cause = Cause(cause)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # crosses processes with its cause
+        return Infeasible, (self.message, self.cause.value)
+
+    @property
+    def failure(self) -> Failure:
+        """The failure that a trial of the configuration ends with."""
+        return Failure(self.cause, self.message)
 
 
 EXPIRED, LATE = "expired", "late"

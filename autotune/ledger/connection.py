@@ -43,7 +43,7 @@ def connect(path: Path | None, *, create: bool, read_only: bool) -> tuple[sqlite
     """
     journal = "WAL"
     if path is None:
-        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     else:
         if not path.exists() and (read_only or not create):
             raise LedgerError(f"no ledger at {path}")

@@ -254,6 +254,13 @@ class Ledger(LedgerFile):
         """Put a trial whose attempt was lost back to WAITING; the attempt is closed as LOST."""
         self._close_attempt(study, number, TrialState.WAITING)
 
+    def reopen(self, study: str, number: int) -> None:
+        """Put a finished trial back to WAITING: its failure said nothing of it. Its attempts are kept."""
+        with self._transaction() as revision:
+            trial = self._trial_row(study, number)
+            changes = {"state": TrialState.WAITING.value, "decided_by": None, "revision": revision}
+            self._put("trial", {**trial, **changes})
+
     def abandon(self, study: str, number: int) -> None:
         """Give an unfinished trial up for good."""
         self._close_attempt(study, number, TrialState.ABANDONED)

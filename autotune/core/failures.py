@@ -1,0 +1,49 @@
+"""Failures of a study by cause and message."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autotune.core.measurement import Cause
+from autotune.core.trial import Trial
+
+
+@dataclass(frozen=True)
+class FailureGroup:
+    """Trials that failed with one cause and one message.
+
+    Args:
+        cause: Of each failure.
+        message: Of each failure.
+        trials: Their numbers, in order.
+    """
+
+    cause: Cause
+    message: str
+    trials: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of the trials."""
+        return len(self.trials)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {**asdict(self), "cause": self.cause.value, "trials": list(self.trials), "count": self.count}
+
+
+def failure_groups(trials: Sequence[Trial]) -> list[FailureGroup]:
+    """Return the failed trials by cause and message: frequent causes first, then frequent messages."""
+    found: dict[tuple[Cause, str], list[int]] = {}
+    for trial in trials:
+        if trial.state.finished and trial.failure is not None:
+            found.setdefault((trial.failure.cause, trial.failure.message), []).append(trial.number)
+    causes = Counter({cause: 0 for cause, _ in found})
+    for (cause, _), numbers in found.items():
+        causes[cause] += len(numbers)
+    order = [cause for cause, _ in causes.most_common()]
+    groups = [FailureGroup(*key, tuple(numbers)) for key, numbers in found.items()]
+    return sorted(groups, key=lambda group: (order.index(group.cause), -group.count))

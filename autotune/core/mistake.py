@@ -1,0 +1,145 @@
+"""Mistakes of a study's owner: failures that no configuration is to blame for and no retry would mend.
+
+A misspelt function, a metric that nothing reports or an engine that is not installed fails every trial alike.
+It shows on the default configuration, before anything was measured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from autotune.core.measurement import Cause, Failure, Measurement
+from autotune.core.objective import Objective
+from autotune.core.trial import Trial, TrialState
+from autotune.errors import AutotuneError, EnvironmentProblem, SpecError, did_you_mean
+
+SAME_FAILURES = 3
+"""Distinct configurations that must fail with one message, before anything was measured, to end a study."""
+
+NOT_FINITE = "not_finite"
+"""Fact of a measurement: metrics that were NaN or infinite and were left out, by name."""
+
+_TAIL_LINES = 8
+_BLAMED = (Cause.CRASHED_UNDER_LOAD, Cause.WRONG_OUTPUT, Cause.REJECTED_FLAGS)
+_CODE = re.compile(  # mistakes in a program's text, as Python reports them; values raise other errors
+    r"(?:^|: )(?:Name|UnboundLocal|Attribute|Key|Type|Import|ModuleNotFound|Syntax|Indentation|Tab)Error\b"
+)
+_USAGE = re.compile(
+    r"unrecognized arguments|the following arguments are required|can't open file|"
+    r"[Nn]o such option|[Uu]nknown (?:flag|argument|option)|is no flag|unknown command"
+)
+_NO_METRICS = re.compile(
+    r"no JSON object of metrics|the object of metrics is empty|wrote no metrics|the result lacks|"
+    r"must be a number, found|metric's name must be|the metrics cannot be read|an estimate needs|is not two samples"
+)
+_ABSENT = re.compile(
+    r"ModuleNotFoundError|No module named|^cannot start|the engine cannot be run here|"
+    r"the model cannot be read|needs [\d.]+ GPUs|[Nn]o such file or folder|no program|no such folder|needs '"
+)
+
+
+def complete(measurement: Measurement, objective: Objective) -> Measurement:
+    """Return the measurement, or a failure ``wrong_output`` in its place where a needed metric is absent.
+
+    What was reported stays among the facts of the failure.
+
+    Args:
+        measurement: Of one attempt.
+        objective: Its goals and its limits name the metrics that are needed.
+    """
+    if measurement.failure is not None:
+        return measurement
+    goals = [goal.metric for goal in objective.goals]
+    limits = [limit.metric for limit in objective.limits]
+    said = missing_metrics(goals, limits, measurement)
+    if not said:
+        return measurement
+    reported = {name: estimate.to_dict() for name, estimate in measurement.metrics.items()}
+    facts = {**measurement.facts, "reported": reported}
+    return replace(measurement, metrics={}, failure=Failure(Cause.WRONG_OUTPUT, said), facts=facts)
+
+
+def missing_metrics(goals: Sequence[str], limits: Sequence[str], measurement: Measurement) -> str:
+    """Return which needed metrics a measurement lacks, with the nearest reported names; empty if none.
+
+    Args:
+        goals: Metrics to optimize.
+        limits: Metrics that limits bound.
+        measurement: What was reported.
+    """
+    odd: Mapping[str, str] = measurement.facts.get(NOT_FINITE) or {}
+    needed = {name: f"limit on {name!r}" for name in limits} | {name: f"goal {name!r}" for name in goals}
+    absent = [name for name in needed if name not in measurement.metrics]
+    for name in absent:
+        if name in odd:
+            return f"the {needed[name]} is {odd[name]}, not a finite number"
+    if not absent:
+        return ""
+    said = f"the result lacks the {' and the '.join(needed[name] for name in absent)}"
+    near = did_you_mean(absent[0], measurement.metrics)
+    names = ", ".join(measurement.metrics) or "none"
+    return f"{said}; reported: {names}" + (f"; {near}" if near else "")
+
+
+def blamed(failure: Failure, *, is_default: bool, measured: bool) -> Failure:
+    """Return a failure with the owner as its cause where no configuration can be to blame.
+
+    Args:
+        failure: As whoever ran the attempt reported it.
+        is_default: Whether the default configuration failed.
+        measured: Whether any trial of the study was measured.
+    """
+    if measured or not is_default or failure.cause not in _BLAMED:
+        return failure
+    signs = {Cause.CRASHED_UNDER_LOAD: (_CODE, _USAGE), Cause.REJECTED_FLAGS: (_USAGE,)}
+    patterns = signs.get(failure.cause, (_NO_METRICS,))
+    if any(pattern.search(failure.message) for pattern in patterns):
+        return replace(failure, cause=Cause.OWNER_MISTAKE)
+    return failure
+
+
+def repeated(trials: Sequence[Trial], number: int, failure: Failure) -> bool:
+    """Return whether it is the study that fails: nothing was measured, and the message is always the same.
+
+    Args:
+        trials: Of the study.
+        number: Of the trial that fails now, as the third distinct configuration or a later one.
+        failure: Of that trial.
+    """
+    if failure.cause not in _BLAMED or any(trial.state is TrialState.COMPLETED for trial in trials):
+        return False
+    keys = {trial.key for trial in trials if trial.number == number or _alike(trial, failure)}
+    return len(keys) >= SAME_FAILURES
+
+
+def alike(trials: Sequence[Trial], failure: Failure) -> list[int]:
+    """Return the trials that failed as ``failure`` did: where that is the owner's mistake, so is theirs."""
+    return [trial.number for trial in trials if _alike(trial, failure)]
+
+
+def _alike(trial: Trial, failure: Failure) -> bool:
+    found = trial.failure if trial.state.finished else None
+    blameable = found is not None and found.cause in _BLAMED
+    return blameable and found is not None and found.message == failure.message
+
+
+def mistake_error(failure: Failure, where: str) -> AutotuneError:
+    """Return the error that ends a study: the message itself with the last lines of the log.
+
+    Args:
+        failure: The owner's mistake.
+        where: Which trial it was.
+
+    Returns:
+        An :class:`EnvironmentProblem` (exit code 3) where the machine lacks something, otherwise a
+        :class:`SpecError` (2).
+    """
+    kind = EnvironmentProblem if _ABSENT.search(failure.message) else SpecError
+    tail = failure.log_tail.strip().splitlines()[-_TAIL_LINES:]
+    text = "".join(f"\n  | {line}" for line in tail)
+    return kind(
+        f"{where}: {failure.message}{text}",
+        hint="no configuration is charged with this; once it is mended, the same command goes on",
+    )

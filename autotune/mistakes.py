@@ -1,0 +1,48 @@
+"""The owner's mistakes in a study's course: which failure is one, and what it must not be charged to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autotune.core.measurement import Cause, Failure
+from autotune.core.mistake import alike, blamed, repeated
+from autotune.core.trial import TrialState, config_key
+from autotune.study import Study
+
+_NOTE = "mistakes"
+
+
+def judge(study: Study, number: int, failure: Failure, *, raised: bool = False) -> Failure:
+    """Return a failure with its true cause: the owner's mistake where no configuration is to blame.
+
+    A message that ended the study once, because every configuration failed with it, does not end it again:
+    whoever runs it anew insists that the configurations are to blame.
+
+    Args:
+        study: Of the trial.
+        number: Of the trial.
+        failure: As whoever ran the attempt reported it.
+        raised: Whether it is an exception of a function that says what is infeasible in another way.
+    """
+    trials = study.trials
+    default = trials[number].key == config_key(study.space.default_config)
+    measured = any(trial.state is TrialState.COMPLETED for trial in trials)
+    judged = blamed(failure, is_default=default, measured=measured)
+    if raised and default and not measured:
+        judged = replace(failure, cause=Cause.OWNER_MISTAKE)
+    told = list(study.ledger.study_notes(study.name).get(_NOTE) or ())
+    if judged.cause is not Cause.OWNER_MISTAKE and failure.message not in told:
+        if not repeated(trials, number, failure):
+            return judged
+        study.ledger.set_study_note(study.name, _NOTE, [*told, failure.message])
+        return replace(failure, cause=Cause.OWNER_MISTAKE)
+    return judged
+
+
+def acquit(study: Study, mistake: Failure) -> None:
+    """Put the trials back that failed as the owner's mistake did: nothing is charged to the space."""
+    for number in alike(study.trials, mistake):
+        study.reopen(number)
+
+
+__all__ = ["acquit", "judge"]
