@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from autotune.core.mistake import blamed, complete
 from autotune.core.objective import Objective
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
 from autotune.errors import AutotuneError
@@ -17,6 +21,9 @@ from autotune.spec.study_file import StudySpec
 from autotune.systems.base import System, launched_config
 from autotune.systems.registry import build_system, launch_key
 
+PLACED_SAMPLES = 256
+"""Configurations that are tried in thought before a machine is said to have no room for any of them."""
+
 _POLL_S = 0.25
 _COMPARED = (Reason.REPEAT, Reason.CONFIRM, Reason.WATCH)
 _log = logging.getLogger("autotune.attempts")
@@ -25,6 +32,13 @@ _log = logging.getLogger("autotune.attempts")
 def resources_of(spec: StudySpec, system: System, config: Config) -> dict[str, float]:
     """Return what a configuration needs: what the file says, else what the system says."""
     return {**system.resources(config), **spec.resources_for(config)}
+
+
+def any_fits(spec: StudySpec, system: System, executor: Executor) -> bool:
+    """Return whether an executor could ever place some configuration: the default or one of a sample."""
+    sampled = spec.space.sample(PLACED_SAMPLES, np.random.default_rng(0))
+    configs = (spec.space.default_config, *sampled)
+    return any(not executor.shortage(resources_of(spec, system, config)) for config in configs)
 
 
 def make_job(
@@ -118,6 +132,15 @@ def build_executor(spec: StudySpec, local: bool) -> Executor:
     return RayExecutor(rules=spec.placement if parallel is None else spec.placement.shared())
 
 
+def _judged(result: AttemptResult, objective: Objective) -> AttemptResult:
+    """Return the result of a single attempt as a study would take that of its first trial."""
+    measurement = complete(result.measurement, objective)
+    if measurement.failure is not None:
+        failure = blamed(measurement.failure, is_default=True, measured=False)
+        measurement = replace(measurement, failure=failure)
+    return replace(result, measurement=measurement)
+
+
 def measure_once(
     spec: StudySpec, config: Mapping[str, Any], *, store: Path, local: bool = True
 ) -> AttemptResult:
@@ -141,7 +164,7 @@ def measure_once(
         limit = time.monotonic() + deadlines.startup_s + deadlines.measure_s + 10 * deadlines.stop_s
         while time.monotonic() < limit:
             for result in executor.wait(_POLL_S):
-                return result
+                return _judged(result, spec.objective)
         raise AutotuneError("the attempt outlived its deadlines", hint=f"see {scratch}")
     finally:
         executor.close()

@@ -14,15 +14,17 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from autotune.attempts import awaits_default, make_job, resources_of
+from autotune.attempts import any_fits, awaits_default, make_job, resources_of
 from autotune.confirm import next_confirmation
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
-from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-from autotune.errors import EnvironmentProblem
+from autotune.core.mistake import complete, mistake_error
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
+from autotune.errors import EnvironmentProblem, SpecError
 from autotune.executor.attempt_files import mask_files
 from autotune.executor.base import AttemptResult, Executor
 from autotune.executor.retries import Retries
+from autotune.mistakes import acquit, judge
 from autotune.report.view import StudyView, View
 from autotune.spec.study_file import StudySpec
 from autotune.stopping import Stopping
@@ -72,12 +74,14 @@ class Loop:
         self._first_open = self._counted = self._planned = 0
         self._ask_s = TOGETHER_S  # that the last ask took: not known yet
         self._starting: list[tuple[Trial, int, Path, dict[str, float]]] = []  # not submitted yet
+        self._mistake: tuple[int, Failure] | None = None  # of the owner's: trial and failure
         self._usual = resources_of(self.spec, self.system, self.study.space.default_config)
         for trial in self.study.trials:
             if trial.state is TrialState.RUNNING:  # in flight when an earlier run was killed
                 self.study.requeue(trial.number)
                 for folder in self._folder(trial).glob("attempt-*"):
                     mask_files(folder)  # its worker was killed before it could
+        self.study.reopen_mistakes()
         self.study.ledger.set_study_state(self.study.name, "RUNNING")
 
     @property
@@ -120,12 +124,13 @@ class Loop:
             ``out of time``.
 
         Raises:
-            EnvironmentProblem: The machines fail attempt after attempt, or are gone; the same command goes
-                on with the study.
+            EnvironmentProblem: The machines fail attempt after attempt, or are gone, or lack what every trial
+                needs; the same command goes on with the study.
+            SpecError: The study's owner made a mistake that fails every trial, such as a misspelt function.
         """
         try:
             return self._run()
-        except EnvironmentProblem:
+        except (EnvironmentProblem, SpecError):
             self._put_back()
             self.study.ledger.set_study_state(self.study.name, "INTERRUPTED")
             raise
@@ -136,6 +141,7 @@ class Loop:
                 self._give_up()
                 return "out of time"
             self._fill()
+            self._stop_at_mistake()
             if not self.running and not self._waiting():
                 if self.stopping.reason:
                     return "converged"
@@ -180,6 +186,8 @@ class Loop:
         A trial that lacks room keeps later ones back, or a wide one would never find its nodes free. Those
         that rest after a failure of the world, or whose nodes are away, keep only their own place.
         """
+        if self._mistake is not None:
+            return None
         waiting = self._waiting()
         for trial in list(waiting):
             resources = self._resources(trial)
@@ -272,11 +280,18 @@ class Loop:
         return now
 
     def _refuse(self, trial: Trial, shortage: str) -> None:
-        """Close a trial that no node can ever hold, with the numbers."""
+        """Close a trial that no node can ever hold, with the numbers.
+
+        Where none can hold any configuration it is the owner's mistake.
+        """
         attempt = self.study.start_attempt(trial.number, executor=self.executor.name)
         now = time.time_ns()
-        failure = Measurement(failure=Failure(Cause.REJECTED_FLAGS, shortage), started_ns=now, ended_ns=now)
-        self._enter(trial.number, attempt, failure, TrialState.INFEASIBLE, "")
+        fits = any_fits(self.spec, self.system, self.executor)
+        failure = Failure(Cause.REJECTED_FLAGS if fits else Cause.OWNER_MISTAKE, shortage)
+        if failure.cause is Cause.OWNER_MISTAKE:
+            self._mistake = (trial.number, failure)
+        measurement = Measurement(failure=failure, started_ns=now, ended_ns=now)
+        self._enter(trial.number, attempt, measurement, state_of(measurement), "")
 
     def _submit(self, trial: Trial, attempt: int, scratch: Path, resources: dict[str, float]) -> None:
         failpoint("runner.submit")
@@ -302,6 +317,7 @@ class Loop:
             for result in results:
                 self._take(result)
             self._keep_time()
+        self._stop_at_mistake()
         why = self.retries.open(self.executor.nodes())
         if why:
             raise EnvironmentProblem(
@@ -316,13 +332,50 @@ class Loop:
             self._take_stray(result)
             return
         self._limits.pop((number, attempt))
-        state = state_of(result.measurement)
-        failure = result.measurement.failure
-        if state is not TrialState.FAILED or failure is None:
+        measurement = complete(result.measurement, self.study.objective)
+        failure = measurement.failure
+        if failure is not None:
+            failure = self._judged(number, failure, result.node)
+            measurement = replace(measurement, failure=failure)
+        state = state_of(measurement)
+        if failure is not None and failure.cause is Cause.OWNER_MISTAKE:
+            self._mistake = self._mistake or (number, failure)
+        elif state is not TrialState.FAILED or failure is None:
             self.retries.answered(number)
         elif self.retries.failed(number, result.node, failure):
             state = TrialState.WAITING
-        self._enter(number, attempt, result.measurement, state, result.node)
+        self._enter(number, attempt, measurement, state, result.node)
+
+    def _judged(self, number: int, failure: Failure, node: str) -> Failure:
+        """Return a failure with its true cause.
+
+        What one of several nodes lacks is that node's illness until another one lacks it too.
+        """
+        judged = judge(self.study, number, failure)
+        nodes = self.executor.nodes()
+        elsewhere = [name for name in self.retries.avoid(number) if name != node]
+        if failure.cause is Cause.OWNER_MISTAKE and len(nodes) > 1 and not elsewhere:
+            return replace(failure, cause=Cause.WORKER_LOST)
+        return judged
+
+    def _stop_at_mistake(self) -> None:
+        """End the run at a mistake of the owner's; the trials that it failed are measured again later.
+
+        Raises:
+            SpecError: The study file or what it names is wrong.
+            EnvironmentProblem: The machine lacks something.
+        """
+        if self._mistake is None:
+            return
+        number, failure = self._mistake
+        with self.study.ledger.together():
+            others = acquit(self.study, failure)
+        self.screen.update(self.view())
+        default = self.study.trials[number].key == config_key(self.study.space.default_config)
+        where = f"trial {number}, the default configuration" if default else f"trial {number}"
+        if others and not default:
+            where = f"{others + 1} configurations fail alike, and none was measured; {where}"
+        raise mistake_error(failure, where, alike=bool(others) and not default)
 
     def _take_stray(self, result: AttemptResult) -> None:
         """Keep the result of an attempt that was given up; a second copy of a result changes nothing."""

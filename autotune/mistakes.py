@@ -39,10 +39,12 @@ def judge(study: Study, number: int, failure: Failure, *, raised: bool = False) 
     return judged
 
 
-def acquit(study: Study, mistake: Failure) -> None:
-    """Put the trials back that failed as the owner's mistake did: nothing is charged to the space."""
-    for number in alike(study.trials, mistake):
+def acquit(study: Study, mistake: Failure) -> int:
+    """Put the trials back that failed as the owner's mistake did, and return how many: none is charged."""
+    numbers = alike(study.trials, mistake)
+    for number in numbers:
         study.reopen(number)
+    return len(numbers)
 
 
 __all__ = ["acquit", "judge"]

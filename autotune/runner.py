@@ -15,6 +15,7 @@ from autotune.errors import StudyError
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
 from autotune.loop import Loop
+from autotune.readiness import announce
 from autotune.report.view import StudyView, View
 from autotune.spec.study_file import StudySpec
 from autotune.study import LEDGER_NAME, Study
@@ -85,6 +86,8 @@ def run_study(
         mirror = _start_mirror(spec, study) if tracking and spec.tracking.mlflow else None
         if mirror is not None:
             stack.callback(lambda: mirror.close(0.0))
+        for warning in announce(spec, system):
+            view.message(f"warning: {warning}")
         system.prepare(log=view.message)
         executor = (make_executor or build_executor)(spec, local)
         stack.callback(executor.close)
@@ -92,6 +95,8 @@ def run_study(
         loop = Loop(spec, study, system, executor, mirror, view, store, stop, resumed, keys)
         if mirror is not None:
             mirror.ready.wait(MIRROR_START_S)
+        if study.rescored:
+            view.message(study.rescored)
         view.start(loop.view())
         state = loop.run()
         executor.close()

@@ -16,6 +16,7 @@ from autotune.measure.quality.section import Quality
 from autotune.measure.workload import RateSearch, Workload, served_key
 from autotune.spec.load import Check, load_study_file, study_spec_from_dict
 from autotune.spec.study_file import StudySpec
+from autotune.systems.own.system import OwnSystem
 from autotune.systems.registry import build_system, locate_system
 
 CHECKS: dict[str, Check] = {
@@ -49,6 +50,7 @@ def _check_together(spec: StudySpec) -> None:
     _check_names(spec)
     _check_load(spec)
     _check_measured(spec)
+    _check_objective(spec)
     if spec.budget.stop_when == "converged" and not isinstance(build_engine(spec.engine), ModelBased):
         raise SpecError(
             f"engine {spec.engine['use']!r} has no model that could tell when the search has converged",
@@ -92,6 +94,17 @@ def _check_names(spec: StudySpec) -> None:
                 hint=did_you_mean(name, known)
                 or getattr(system, "parameter_hint", f"`autotune flags {use}` lists those there are"),
             )
+
+
+def _check_objective(spec: StudySpec) -> None:
+    """Refuse a program or function without an objective: it measures itself, and nothing says what counts."""
+    if spec.objective_stated or not spec.system or not isinstance(build_system(spec.system), OwnSystem):
+        return
+    raise SpecError(
+        f"a {spec.system['use']} system needs an objective: nothing says which of its metrics is the goal",
+        path=("system",),
+        hint="`objective: {maximize: METRIC}`, or minimize",
+    )
 
 
 def _is_served(spec: StudySpec) -> bool:

@@ -109,8 +109,9 @@ def tune(
             calls.put_back()
             error.study = study  # type: ignore[attr-defined]
             measured = sum(trial.state is TrialState.COMPLETED for trial in study.trials)
-            error.add_note(f"{measured} measured trials are kept in the attribute `study` of this exception"
-                           + (f" and in {file}" if file is not None else ""))  # fmt: skip
+            if measured or file is not None:
+                where = f" and in {file}" if file is not None else ""
+                error.add_note(f"{measured} measured trials are in the `study` of this exception{where}")
             raise
     return study
 

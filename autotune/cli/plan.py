@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +22,29 @@ if TYPE_CHECKING:
 @set_option
 @store_option
 @json_option
-def check(file: Path, overrides: tuple[str, ...], store: Path, as_json: bool) -> None:
-    """Say whether FILE is right.
+def check(file: Path, overrides: tuple[str, ...], store: Path, as_json: bool) -> int:
+    """Say whether FILE is right, and whether it can run here.
 
-    Shows what running it would do, and launches nothing.
+    Shows what running it would do, and launches nothing. The exit code is that of a run that could not
+    begin: 2 for a mistake in the file, 3 for what this machine lacks.
     """
+    from autotune.readiness import readiness
     from autotune.report.plan import make_plan, plan_lines
     from autotune.sections import read_study
 
-    plan = make_plan(read_study(file, overrides), store)
+    spec = read_study(file, overrides)
+    found = readiness(spec)
+    plan = make_plan(spec, store, found.warnings, [error.message for error in found.errors])
+    first = found.errors[0] if found.errors else None
     if as_json:
-        echo_json(plan.to_dict())
-    else:
-        echo("\n".join(plan_lines(plan)))
+        code = 0 if first is None else first.exit_code
+        error = {} if first is None else {"message": first.message, "hint": first.hint, "exit_code": code}
+        echo_json({**plan.to_dict(), **({"error": error} if error else {})})
+        return code
+    echo("\n".join(plan_lines(plan)))
+    if first is not None:
+        raise first
+    return 0
 
 
 @click.command()
@@ -90,10 +101,15 @@ def result_lines(config: dict[str, Any], result: AttemptResult, objective: Objec
 
 
 def _raise_failure(result: AttemptResult) -> None:
+    from autotune.core.measurement import Cause
+    from autotune.core.mistake import mistake_error
+
     failure = result.measurement.failure
     if failure is None:
         return
     message = f"{failure.cause.value}: {failure.message}"
+    if failure.cause is Cause.OWNER_MISTAKE:
+        raise mistake_error(replace(failure, log_tail=""), "this configuration")  # the log was shown
     if failure.cause.configuration_at_fault:
         raise NothingFeasible(message)
     raise EnvironmentProblem(message, hint="the configuration is not at fault; look at the log and repeat")

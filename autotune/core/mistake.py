@@ -125,12 +125,13 @@ def _alike(trial: Trial, failure: Failure) -> bool:
     return blameable and found is not None and found.message == failure.message
 
 
-def mistake_error(failure: Failure, where: str) -> AutotuneError:
+def mistake_error(failure: Failure, where: str, *, alike: bool = False) -> AutotuneError:
     """Return the error that ends a study: the message itself with the last lines of the log.
 
     Args:
         failure: The owner's mistake.
         where: Which trial it was.
+        alike: Whether it is taken for one because every configuration failed with this message.
 
     Returns:
         An :class:`EnvironmentProblem` (exit code 3) where the machine lacks something, otherwise a
@@ -141,5 +142,6 @@ def mistake_error(failure: Failure, where: str) -> AutotuneError:
     text = "".join(f"\n  | {line}" for line in tail)
     return kind(
         f"{where}: {failure.message}{text}",
-        hint="no configuration is charged with this; once it is mended, the same command goes on",
+        hint="no configuration is charged with this; once it is mended, the same command goes on"
+        + (", as it does where the configurations are to blame" if alike else ""),
     )

@@ -22,6 +22,8 @@ from autotune.executor.supervisor import BEAT, LEASE_S, LIVING, MARK, OWNER
 
 _START_S = 30.0  # a supervisor is up in 0.1 s; a machine too busy for this cannot measure either
 _SLACK_S = 5.0  # beyond the grace, for KILL and the look at /proc
+_ABSENT = ("FileNotFoundError", "PermissionError", "NotADirectoryError", "Errno 8")
+"""What the start of a program says where the program is not there or cannot be run, on this machine ever."""
 _BEATS = 15  # in the time of a lease: it is lost only when that many in a row are missing
 
 _PARENT_THREAD = "parent"
@@ -68,6 +70,10 @@ def server_environment(extra: Mapping[str, str], source: Mapping[str, str] = os.
     }
     env |= {key: source[key] for key in names_passed(source) if key in source}
     return {**env, **extra}
+
+
+class SupervisorLost(EnvironmentProblem):
+    """Report that a process was lost, or could not be started, through no fault of its own."""
 
 
 class SupervisedProcess:
@@ -120,11 +126,12 @@ class SupervisedProcess:
             first = self._message(time.monotonic() + _START_S)
         except (OSError, subprocess.TimeoutExpired) as error:
             self.close()
-            raise EnvironmentProblem(f"the process supervisor did not start: {error}") from None
+            raise SupervisorLost(f"the process supervisor did not start: {error}") from None
         if first is None or "pid" not in first:
             self.close()
             reason = "no answer" if first is None else first.get("error")
-            raise EnvironmentProblem(f"cannot start {argv[0]}: {reason}")
+            absent = any(name in str(reason) for name in _ABSENT)
+            raise (EnvironmentProblem if absent else SupervisorLost)(f"cannot start {argv[0]}: {reason}")
         self.pid = int(str(first["pid"]))
         self.supervisor_pid = int(str(first["supervisor"]))
         self.guard_pid = int(str(first["guard"]))
@@ -161,14 +168,14 @@ class SupervisedProcess:
         """Return the exit code once the process ended (negative: by that signal), else ``None``.
 
         Raises:
-            EnvironmentProblem: It was ended through no fault of its own: somebody killed the supervisor, or
+            SupervisorLost: It was ended through no fault of its own: somebody killed the supervisor, or
                 this process was silent for longer than its lease.
         """
         while self.exit_code is None and not self._ended and self._message(time.monotonic()) is not None:
             continue
         if self.exit_code is None and self._ended:
             if not self._closed.is_set():
-                raise EnvironmentProblem(f"the process supervisor ended before the server: {self._ended_by}")
+                raise SupervisorLost(f"the process supervisor ended before the server: {self._ended_by}")
             self.exit_code = -signal.SIGKILL  # by our own stop
         return self.exit_code
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+from autotune.core.mistake import NOT_FINITE, missing_metrics
 from autotune.core.redact import redact, redact_words, redacted
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.executor.attempt_files import (
@@ -36,7 +37,7 @@ from autotune.executor.attempt_files import (
 )
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.kept import Kept, Shelf
-from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.executor.process import SupervisedProcess, SupervisorLost, server_environment
 from autotune.executor.quality import quality_of
 from autotune.executor.supervisor import sweep_leftovers
 from autotune.measure.hardware import hardware_facts
@@ -88,8 +89,10 @@ def run_attempt(
         metrics = _Attempt(job, build(job.system), scratch, facts, shelf).run()
     except AttemptFailed as error:
         failure = error.failure
-    except (EnvironmentProblem, SpecError) as error:
+    except SupervisorLost as error:
         failure = Failure(Cause.WORKER_LOST, str(error))
+    except (EnvironmentProblem, SpecError) as error:
+        failure = Failure(Cause.OWNER_MISTAKE, str(error))
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         failure = Failure(Cause.DISK_FULL if full else Cause.WORKER_LOST, str(error), traceback.format_exc())
@@ -278,7 +281,9 @@ class _Attempt:
     ) -> dict[str, Estimate]:
         """Measure the way that this kind of driver is measured."""
         if isinstance(driver, OwnDriver):
-            return self.own_metrics(driver.measure(deadline))
+            found = driver.measure(deadline)
+            self.facts["system"] = dict(driver.facts())  # what was left out is known by now
+            return self.own_metrics(found)
         own = () if process is None else (process.pid, process.supervisor_pid)
         if isinstance(driver, ServedDriver):
             fresh = process is not None and "launched_by" not in self.facts
@@ -309,13 +314,22 @@ class _Attempt:
         return dict(measured.metrics)
 
     def own_metrics(self, found: Mapping[str, Estimate]) -> dict[str, Estimate]:
-        """Return what a system measured itself; raise where the goal is not among it."""
+        """Return what a system measured itself; raise where a goal or a limit's metric is not among it.
+
+        Raises:
+            AttemptFailed: ``wrong_output``: a needed metric is absent, or no finite number.
+        """
         goal = self.job.goal
         metrics = {goal if name == SOLE else name: estimate for name, estimate in found.items()}
-        if goal not in metrics:
-            names = ", ".join(metrics) or "none"
-            text = f"the metrics lack the goal {goal!r}; there are: {names}"
-            raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, text))
+        odd = dict(self.facts["system"].get(NOT_FINITE) or {})
+        odd = {goal if name == SOLE else name: text for name, text in odd.items()}
+        limits = [str(metric) for metric, *_ in self.job.limits]
+        said = missing_metrics([goal], limits, Measurement(metrics, facts={NOT_FINITE: odd}))
+        if said:
+            raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, said))
+        if odd:
+            shown = ", ".join(f"{name} is {text}" for name, text in odd.items())
+            self.facts["measured"] = {"warnings": [f"metrics that are no finite numbers are left out: {shown}"]}
         return metrics
 
     def keep(self, measured: Measured) -> None:

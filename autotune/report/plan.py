@@ -59,6 +59,8 @@ class Plan:
         measured: Whether the system can be launched and measured, not only planned.
         seconds: Shortest and longest time expected for the whole budget.
         seconds_from: What that expectation rests on.
+        warnings: What may waste trials.
+        problems: What a run would end with before or at its first trial.
     """
 
     spec: StudySpec
@@ -70,6 +72,8 @@ class Plan:
     measured: bool
     seconds: tuple[float, float]
     seconds_from: str
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -94,6 +98,8 @@ class Plan:
             "system": spec.system.get("use"),
             "restarts": dict(self.restarts),
             "measured": self.measured,
+            "warnings": list(self.warnings),
+            "problems": list(self.problems),
             "launches": [
                 {
                     "config": dict(x.config),
@@ -106,12 +112,16 @@ class Plan:
         }
 
 
-def make_plan(spec: StudySpec, store: Path) -> Plan:
+def make_plan(
+    spec: StudySpec, store: Path, warnings: Sequence[str] = (), problems: Sequence[str] = ()
+) -> Plan:
     """Return the plan of a study file.
 
     Args:
         spec: The study file.
         store: Folder of the ledger, whose earlier trials of the study tell how long one takes.
+        warnings: What may waste trials.
+        problems: What would keep it from running here.
     """
     system = build_system(spec.system) if spec.system else None
     rng = np.random.default_rng(int(spec.engine.get("seed", 0)))
@@ -128,6 +138,8 @@ def make_plan(spec: StudySpec, store: Path) -> Plan:
         measured=system is not None and not getattr(system, "not_launched", ""),
         seconds=seconds,
         seconds_from=rests_on,
+        warnings=tuple(warnings),
+        problems=tuple(problems),
     )
 
 
@@ -228,7 +240,8 @@ def plan_lines(plan: Plan) -> list[str]:
             lines += _table([("launches", shlex.join(launch.argv))])
         for name, text in (launch.files or {}).items():
             lines += [f"{name}:", *(f"  {line}" for line in text.splitlines())]
-    return lines
+    told = [("warning", text) for text in plan.warnings] + [("problem", text) for text in plan.problems]
+    return lines + (["", *_table(told)] if told else [])
 
 
 def _unmeasured(spec: StudySpec) -> str:

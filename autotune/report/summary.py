@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.core.assessment import Assessment, ModelQuality, describe
+from autotune.core.failures import failure_groups
 from autotune.core.measurement import Estimate
 from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
@@ -15,7 +16,8 @@ from autotune.report.tables import WIDTH, trial_table
 from autotune.report.text import show_config, show_estimate, show_seconds, wrap
 from autotune.report.view import StudyView, counts, failure_counts
 
-_MOST_NAMED = 8  # trials with a warning
+_MOST_NAMED = 8  # trials with a warning, messages of failures
+_MESSAGE_LINES = 3  # of a failure: a message of a server can be a page
 
 SCHEMA = 1
 """Version of the data that :func:`summary_json` returns; keys may be added, none is changed or removed."""
@@ -39,6 +41,7 @@ JSON_KEYS = {
     "pareto_front": "numbers of the trials that no other one beats in every goal",
     "counts": "trials by state",
     "failures": "failed trials by cause",
+    "failure_messages": "cause, message, trials and count of each distinct failure",
     "budget": "trials, seconds",
     "ledger": "path",
     "tracking": "address of the tracking store; empty without one",
@@ -68,11 +71,23 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
         lines += wrap(str(view.drift), width)
     for note in notes(view.trials):
         lines += wrap(note, width)
-    failures = failure_counts(view.trials)
-    if failures:
-        shown = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in failures.items())
-        lines += wrap(f"failed: {shown}", width)
-    return "\n".join(lines)
+    return "\n".join(lines + failure_lines(view.trials, width=width))
+
+
+def failure_lines(trials: Sequence[Trial], *, width: int = WIDTH) -> list[str]:
+    """Return how many trials failed by cause, then each distinct message with its count."""
+    failures = failure_counts(trials)
+    if not failures:
+        return []
+    shown = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in failures.items())
+    lines = wrap(f"failed: {shown}", width)
+    groups = [group for group in failure_groups(trials) if group.message]
+    for group in groups[:_MOST_NAMED]:
+        text = f"{group.count} x {group.cause.value.replace('_', ' ')}: {' '.join(group.message.split())}"
+        lines += [f"  {line}"[:width] for line in wrap(text, width - 2, indent="    ")[:_MESSAGE_LINES]]
+    if len(groups) > _MOST_NAMED:
+        lines.append(f"  and {len(groups) - _MOST_NAMED} other messages")
+    return lines
 
 
 def heading(view: StudyView) -> str:
@@ -203,6 +218,7 @@ def summary_json(view: StudyView) -> dict[str, Any]:
         "pareto_front": [trial.number for trial in view.pareto_front],
         "counts": counts(view.trials),
         "failures": failure_counts(view.trials),
+        "failure_messages": [group.to_dict() for group in failure_groups(view.trials)],
         "budget": {"trials": view.budget_trials, "seconds": view.budget_seconds},
         "ledger": view.ledger,
         "tracking": view.tracking,

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from typing import Any
+from urllib.parse import urlsplit
 
 from autotune.core.assessment import STOP_WHEN
 from autotune.core.deadlines import Deadlines
+from autotune.core.redact import redact
 from autotune.core.units import parse_quantity
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OFF = ("", "none", "off", "no", "false")
+_SCHEMES = ("databricks", "databricks-uc", "file", "http", "https", "mssql", "mysql", "postgresql", "sqlite")
+"""Of MLflow's own stores; a plugin adds others."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,25 @@ def read_tracking(data: Any, default_uri: str) -> Tracking:
     for key, value in (("mlflow", uri), ("experiment", experiment)):
         if not isinstance(value, str):
             raise SpecError(f"{key} must be text, found {value!r}", path=(key,))
-    return Tracking(None if uri.strip().lower() in _OFF else uri, experiment)
+    if uri.strip().lower() in _OFF:
+        return Tracking(None, experiment)
+    _check_scheme(uri)
+    return Tracking(uri, experiment)
+
+
+def _check_scheme(uri: str) -> None:
+    """Refuse an address that no tracking store is behind; a plain path is a folder."""
+    scheme = urlsplit(uri).scheme.partition("+")[0].lower()
+    if not scheme or scheme in _SCHEMES:
+        return
+    plugins = {point.name for point in entry_points(group="mlflow.tracking_store")}
+    if scheme not in plugins:
+        allowed = sorted({*_SCHEMES, *plugins})
+        raise SpecError(
+            f"unknown scheme {scheme!r} of mlflow {redact(uri)!r}; allowed: {', '.join(allowed)}",
+            path=("mlflow",),
+            hint=did_you_mean(scheme, allowed) or "`mlflow: none` mirrors nothing",
+        )
 
 
 def read_engine(data: Any) -> dict[str, Any]:

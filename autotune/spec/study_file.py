@@ -54,6 +54,7 @@ class StudySpec:
         engine: ``use``, ``seed`` and the engine's own options.
         tracking: The mirror.
         deadlines: Of the phases of an attempt.
+        objective_stated: Whether the file says what is wanted; the default is for systems under a load.
     """
 
     name: str
@@ -68,6 +69,7 @@ class StudySpec:
     engine: Mapping[str, Any] = field(default_factory=lambda: {"use": "gp", "seed": 0})
     tracking: Tracking = field(default_factory=Tracking)
     deadlines: Deadlines = field(default_factory=Deadlines)
+    objective_stated: bool = True
 
     def resources_for(self, config: Config) -> dict[str, float]:
         """Return what the file says that a configuration needs; empty where it leaves that to the system."""
@@ -133,6 +135,7 @@ def study_from_dict(data: Mapping[str, Any], *, default_uri: str = Tracking().ml
         engine=within("engine", lambda: read_engine(data.get("engine", "gp"))),
         tracking=within("tracking", lambda: read_tracking(data.get("tracking", {}), default_uri)),
         deadlines=within("deadlines", lambda: read_deadlines(data.get("deadlines", {}))),
+        objective_stated="objective" in data,
     )
 
 

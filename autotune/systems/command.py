@@ -94,13 +94,13 @@ class CommandSystem(OwnSystem):
         texts = [word for word in (*self.argv, *self.env.values()) if word != REST]
         return {name for text in texts for name in placeholders(text)} - set(_BUILTIN)
 
-    def prepare(self, log: Callable[[str], None]) -> None:
+    def check_machine(self) -> None:
         """Check that the folder and the program are there.
 
         Raises:
             EnvironmentProblem: One is not.
         """
-        super().prepare(log)
+        super().check_machine()
         program = self.argv[0]
         if placeholders(program):
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sys
@@ -12,13 +13,37 @@ from typing import Any, ClassVar
 
 from autotune.core.measurement import Failure
 from autotune.core.trial import Config
-from autotune.errors import EnvironmentProblem, SpecError, refuse_unknown_keys
+from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
 from autotune.systems.own.driver import connect
 from autotune.systems.own.protocol import FILE
 from autotune.systems.own.system import SHARED_KEYS, OwnSystem, read_shared
 
 _TARGET = re.compile(r"(?P<where>[^:\n]+):(?P<name>[A-Za-z_][A-Za-z0-9_.]*)")
+
+
+def check_defines(file: Path, name: str) -> None:
+    """Refuse a Python file that gives no value to a name; what it imports or computes may give any.
+
+    Raises:
+        SpecError: The file is no Python, or nothing in it is called so.
+    """
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        said = getattr(error, "msg", str(error))
+        raise SpecError(f"{file}:{line}: no valid Python: {said}", path=("call",)) from None
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    if name not in names and not names & {"*", "__getattr__"}:
+        raise SpecError(f"{file} has no function {name!r}", path=("call",), hint=did_you_mean(name, names))
 
 
 class FunctionSystem(OwnSystem):
@@ -53,14 +78,15 @@ class FunctionSystem(OwnSystem):
         """Return the section that :meth:`from_dict` reads back."""
         return {"call": self.call, **self.shared_dict()}
 
-    def prepare(self, log: Callable[[str], None]) -> None:
-        """Check that the folder and the file or module are there, without running any of it.
+    def check_machine(self) -> None:
+        """Check that the folder, the file or module and its function are there, without running any of it.
 
         Raises:
-            EnvironmentProblem: One is not.
+            EnvironmentProblem: The folder, the file or the module is not.
+            SpecError: The file is no Python, or has no such function.
         """
-        super().prepare(log)
-        where = self.call.rpartition(":")[0]
+        super().check_machine()
+        where, _, name = self.call.rpartition(":")
         if where.endswith(".py"):
             there = (Path(self.folder) / where).is_file()
         else:
@@ -69,6 +95,9 @@ class FunctionSystem(OwnSystem):
             there = beside.is_dir() or beside.with_suffix(".py").is_file() or find_spec(top) is not None
         if not there:
             raise EnvironmentProblem(f"cannot find {where!r} of call {self.call!r} in {self.folder}")
+        file = Path(self.folder) / (where if where.endswith(".py") else f"{where.replace('.', '/')}.py")
+        if file.is_file():
+            check_defines(file, name.partition(".")[0])
 
     def parameters(self) -> None:
         """Return ``None``: a function takes any."""

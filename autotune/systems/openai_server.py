@@ -128,6 +128,10 @@ class OpenAIServerSystem:
         return tuple(dict.fromkeys(name for name in found if name not in _OURS))
 
     def prepare(self, log: Callable[[str], None]) -> None:
+        """Check what is launched; see :meth:`check_machine`."""
+        self.check_machine()
+
+    def check_machine(self) -> None:
         """Check that the program, or the key, is there.
 
         Raises:

@@ -51,7 +51,7 @@ class OpenVINOSystem(GGUFSystem):
         """Leave out how weights are compressed: :meth:`deploy` writes that."""
         return {name: value for name, value in settings.items() if name not in self.translated}
 
-    def prepare(self, log: Callable[[str], None]) -> None:
+    def check_machine(self) -> None:
         """Check that there is a program; name both where there is none.
 
         Raises:
@@ -63,7 +63,7 @@ class OpenVINOSystem(GGUFSystem):
                 hint="python3 -m venv ENV; ENV/bin/pip install openvino-genai; "
                 "then `system: {program: ENV/bin/python}`",
             )
-        super().prepare(log)
+        super().check_machine()
 
     def deploy(self, config: Config) -> list[str]:
         """Return the command that serves a configuration."""

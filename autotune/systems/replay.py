@@ -88,6 +88,10 @@ class ReplaySystem:
         return _read(self.path, self.task)
 
     def prepare(self, log: Callable[[str], None]) -> None:
+        """Read the table; see :meth:`check_machine`."""
+        self.check_machine()
+
+    def check_machine(self) -> None:
         """Read the table.
 
         Raises:

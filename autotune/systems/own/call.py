@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
+from inspect import iscoroutine
 from pathlib import Path
 from typing import Any
 
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import Estimate, Infeasible, read_estimate
+from autotune.errors import SpecError
 from autotune.systems.base import SOLE
+from autotune.systems.own.protocol import CANNOT_LOAD, INFEASIBLE
 
 
 def main() -> None:
@@ -25,8 +29,26 @@ def main() -> None:
     result = Path(file)
     out = os.dup(1) if result == Path("/dev/stdout") else None
     os.dup2(2, 1)  # prints, of libraries too, belong to the log
-    found = load(target)(json.loads(os.environ["AUTOTUNE_CONFIG"]))
-    text = json.dumps(found if isinstance(found, Mapping) else {SOLE: found}, default=plain)
+    try:
+        function = load(target)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(CANNOT_LOAD)
+    try:
+        found = function(json.loads(os.environ["AUTOTUNE_CONFIG"]))
+    except Infeasible as error:
+        sys.exit(f"{INFEASIBLE} {error.cause.value}: {' '.join(error.message.split())}")
+    if iscoroutine(found):
+        found.close()
+        raise TypeError("the function is async; give one that runs to its end: asyncio.run(function(config))")
+    metrics = found if isinstance(found, Mapping) else {SOLE: found}
+    for name, value in metrics.items():
+        if isinstance(value, tuple):  # JSON would make a list of samples of it
+            try:
+                read_estimate(value)
+            except SpecError as error:
+                raise TypeError(f"metric {name!r}: {error.message}; {error.hint}") from None
+    text = json.dumps(metrics, default=plain)
     if out is None:
         result.write_text(text + "\n", encoding="utf-8")
     else:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from autotune.core.measurement import Cause, Failure
 from autotune.errors import SpecError, did_you_mean
-from autotune.systems.own.protocol import OOM_KILLED
+from autotune.systems.own.protocol import CANNOT_LOAD, INFEASIBLE, OOM_KILLED
 from autotune.systems.shortfall import NO_MEMORY, shortfall
 
 _OUT_OF_MEMORY = re.compile(
@@ -17,6 +17,9 @@ _OUT_OF_MEMORY = re.compile(
 )
 _DISK_FULL = re.compile(r"No space left on device")
 _NO_PROGRAM = re.compile(r"^cannot start .*$", re.MULTILINE)
+_INFEASIBLE = re.compile(
+    rf"^{re.escape(INFEASIBLE)} ({'|'.join(c for c in Cause if c.configuration_at_fault)}): (.*)$", re.MULTILINE
+)
 _LAST_ERROR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*(?:Error|Exception|Interrupt|Exit)\b.*$", re.MULTILINE)
 
 _AT_FAULT = [cause.value for cause in Cause]
@@ -66,7 +69,13 @@ def diagnose(exit_code: int | None, log: str, failures: Mapping[str, Cause]) -> 
         return Failure(Cause.DISK_FULL, said, log)
     absent = _NO_PROGRAM.search(log)
     if absent is not None and code == 127:
-        return Failure(Cause.WORKER_LOST, absent.group(), log)
+        return Failure(Cause.OWNER_MISTAKE, absent.group(), log)
+    if CANNOT_LOAD in log:
+        return Failure(Cause.OWNER_MISTAKE, said, log)
+    infeasible = _INFEASIBLE.findall(log)
+    if infeasible:
+        cause, message = infeasible[-1]
+        return Failure(Cause(cause), message, log)
     return Failure(Cause.CRASHED_UNDER_LOAD, said, log)
 
 

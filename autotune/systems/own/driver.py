@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.core.measurement import Cause, Estimate, Failure, as_estimates
+from autotune.core.measurement import Cause, Estimate, Failure, as_estimates, finite_metrics
+from autotune.core.mistake import NOT_FINITE
 from autotune.errors import SpecError
 from autotune.systems.base import AttemptFailed, NotReady
 from autotune.systems.own.protocol import METRICS, OUTCOME, STARTED, STDOUT
@@ -103,7 +104,12 @@ class OwnMetricsDriver:
         if found is None:
             shown = text.strip()[-_SHOWN:]
             raise _wrong(f"{where} holds no JSON object of metrics; it ends with {shown!r}")
-        return read_metrics(found, self.units)
+        finite, odd = finite_metrics(found)
+        if odd:
+            self._facts[NOT_FINITE] = {**self._facts.get(NOT_FINITE, {}), **odd}
+        if not finite:
+            return {}
+        return read_metrics(finite, self.units)
 
 
 def _alive(pid: int) -> bool:

@@ -49,6 +49,10 @@ class OwnSystem:
         return result | ({"units": self.units} if self.units else {})
 
     def prepare(self, log: Callable[[str], None]) -> None:
+        """Check that what is launched is there; see :meth:`check_machine`."""
+        self.check_machine()
+
+    def check_machine(self) -> None:
         """Check that the folder is there.
 
         Raises:

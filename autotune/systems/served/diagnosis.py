@@ -86,9 +86,9 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
         text = "killed by SIGKILL, as the kernel does when the machine runs out of memory"
         return Failure(Cause.OUT_OF_MEMORY, text, log)
     if line := _first(lines, MISSING_MODEL):
-        return Failure(Cause.WORKER_LOST, f"the model cannot be read: {line}", log)
+        return Failure(Cause.OWNER_MISTAKE, f"the model cannot be read: {line}", log)
     if line := _first(lines, MISSING_ENGINE):
-        return Failure(Cause.WORKER_LOST, f"the engine cannot be run here: {line}", log)
+        return Failure(Cause.OWNER_MISTAKE, f"the engine cannot be run here: {line}", log)
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
         return Failure(Cause.CRASHED_UNDER_LOAD, f"ended by {name}: {said}", log)

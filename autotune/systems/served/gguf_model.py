@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from autotune.core.space import Space
 from autotune.systems.served.system import ServedSystem
 from autotune.systems.served.tiny import TINY, tiny_files
 
@@ -26,6 +28,17 @@ class GGUFSystem(ServedSystem):
     def model_file(self, values: Mapping[str, Any]) -> str:
         """Return the file that a configuration or its settings pick."""
         return self.model.replace(HOLE, str(values.get(CHOICE, _TINY_KIND)))
+
+    def files_of_values(self, space: Space) -> dict[str, Path]:
+        """Return the file that each value of the parameter picks, by the value in words; local ones only."""
+        here = self.resolved()
+        if CHOICE not in space.names or HOLE not in here.model or not here.model.startswith(("/", "~")):
+            return {}
+        made = [file.name for file in tiny_files().quantized] if self.model == TINY else []
+        files = {value: Path(here.model_file({CHOICE: value})) for value in space[CHOICE].levels}
+        return {
+            f"{CHOICE} {value}": file.expanduser() for value, file in files.items() if file.name not in made
+        }
 
     def hole_rule(self, config: Mapping[str, Any]) -> str:
         """Return what is wrong with the hole and the parameter; empty if they go together."""

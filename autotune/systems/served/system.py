@@ -65,6 +65,18 @@ class ServedSystem(FlaggedEngine):
                 f"{self.name} cannot be measured: {self.not_launched}",
                 hint="`autotune check FILE` checks its configurations and prints their commands",
             )
+        self.check_machine()
+        if TINY in (self.model, self.draft_model):
+            ensure_tiny(log)
+
+    def check_machine(self) -> None:
+        """Check that the engine and its model are there; an engine that is planned only needs neither.
+
+        Raises:
+            EnvironmentProblem: One is not.
+        """
+        if self.not_launched:
+            return
         program = (self.program or self.own_program)[0]
         if shutil.which(os.path.expanduser(program)) is None:
             raise EnvironmentProblem(
@@ -76,8 +88,6 @@ class ServedSystem(FlaggedEngine):
             raise EnvironmentProblem(
                 f"{program} has no {self.package}", hint=f"{program} -m pip install {self.package}"
             )
-        if TINY in (self.model, self.draft_model):
-            ensure_tiny(log)
         for path in (self.model, self.draft_model):
             local = path.startswith(("/", "./", "../", "~")) and "{" not in path
             if local and not Path(path).expanduser().exists():

@@ -36,6 +36,11 @@ class TinyFiles:
         return self.pair.target.parent / f"{'draft' if draft else 'target'}-{kind}.gguf"
 
     @property
+    def quantized(self) -> list[Path]:
+        """The GGUF files of the larger model that are made, or will be."""
+        return [self.gguf(kind) for kind in ("Q8_0", "F16")]
+
+    @property
     def complete(self) -> bool:
         """Whether everything is made: the file that is written last is there."""
         return self.gguf("F16", draft=True).exists()

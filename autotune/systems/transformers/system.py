@@ -97,14 +97,22 @@ class TransformersSystem:
 
     def prepare(self, log: Callable[[str], None]) -> None:
         """Check that the packages and the model are there; train ``tiny`` if it is not cached."""
+        self.check_machine()
+        if self.model == TINY:
+            _make_tiny(log)
+
+    def check_machine(self) -> None:
+        """Check that the packages and the model are there.
+
+        Raises:
+            EnvironmentProblem: One is not.
+        """
         absent = [name for name in _PACKAGES if not _installed(name)]
         if absent:
             raise EnvironmentProblem(
                 f"the transformers system needs {', '.join(absent)}",
                 hint="pip install 'autotune-inference[transformers]'",
             )
-        if self.model == TINY:
-            _make_tiny(log)
         for path in (self.model, self.draft_model, self.perplexity_text):
             if path.startswith(("/", "./", "../", "~")) and not Path(path).expanduser().exists():
                 raise EnvironmentProblem(f"no such file or folder: {path}")

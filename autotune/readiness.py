@@ -1,0 +1,141 @@
+"""Whether a study can run here: what would end it before or at its first trial, found without launching."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autotune.attempts import any_fits, resources_of
+from autotune.core.space import Space
+from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
+from autotune.executor.local import LocalExecutor
+from autotune.spec.study_file import StudySpec
+from autotune.systems.base import System, launched_config
+from autotune.systems.registry import SYSTEMS, build_system
+
+SAMPLED = 256
+"""Random configurations that a system is asked about, beside the default."""
+
+_TOLD_FROM = 0.05  # share of refused configurations that is worth a line: single combinations are usual
+_MESSAGES = 2
+_PATHS = ("/", "~/")
+_ACCELERATORS = ("nvidia*", "kfd", "accel*", "dri")  # of /dev; with one of them, counting is not for us
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What keeps a study from running on this machine.
+
+    Args:
+        errors: What ``autotune run`` would end with, the file's own mistakes first.
+        warnings: What may waste trials.
+    """
+
+    errors: tuple[AutotuneError, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def readiness(spec: StudySpec) -> Readiness:
+    """Return what would end a study before or at its first trial, and what would waste trials."""
+    if not spec.system:
+        text = f"a study needs a system to run; allowed: {', '.join(SYSTEMS.names())}"
+        return Readiness((SpecError(text, path=("system",), hint="`system: {use: NAME, ...}`"),))
+    system = build_system(spec.system)
+    errors: list[AutotuneError] = []
+    warnings: list[str] = []
+    refused = refusals(spec, system)
+    if refused.all_refused:
+        errors.append(SpecError(f"every configuration would be refused: {refused.text}", path=("parameters",)))
+    elif refused.share >= _TOLD_FROM:
+        warnings.append(f"{refused.share:.0%} of the configurations would be refused: {refused.text}")
+    look = getattr(system, "check_machine", None)
+    if look is not None:
+        try:
+            look()
+        except AutotuneError as error:
+            errors.append(error)
+    errors += missing_files(spec.space, system)
+    warnings += _unknown_paths(spec.space)
+    machine = LocalExecutor()
+    short = machine.shortage(resources_of(spec, system, spec.space.default_config))
+    if short:
+        countable = not any(found for name in _ACCELERATORS for found in Path("/dev").glob(name))
+        if countable and not os.environ.get("RAY_ADDRESS") and not any_fits(spec, system, machine):
+            errors.append(EnvironmentProblem(f"every configuration {short}", hint="RAY_ADDRESS names a cluster"))
+        else:
+            warnings.append(f"the default configuration {short}")
+    errors.sort(key=lambda error: error.exit_code)
+    return Readiness(tuple(errors), tuple(warnings))
+
+
+def missing_files(space: Space, system: System) -> list[AutotuneError]:
+    """Return the values of parameters that name files of the system which are not there."""
+    name_files = getattr(system, "files_of_values", None)
+    found: Mapping[str, Path] = {} if name_files is None else name_files(space)
+    return [
+        EnvironmentProblem(
+            f"{value}: no such file: {path}", hint="make it, or take the value out of the parameter"
+        )
+        for value, path in found.items()
+        if not path.exists()
+    ]
+
+
+def _unknown_paths(space: Space) -> list[str]:
+    """Return a line about each value that reads like a path of this machine which is not there."""
+    texts = [(p.name, value) for p in space for value in p.levels if isinstance(value, str)]
+    absent = [(n, v) for n, v in texts if v.startswith(_PATHS) and not Path(v).expanduser().exists()]
+    return [f"parameter {name} has the value {value!r}, and there is no such file here" for name, value in absent]
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What a system would refuse before launching it.
+
+    Args:
+        share: Of the sampled configurations, in [0, 1].
+        text: The most frequent reasons, with their shares.
+    """
+
+    share: float
+    text: str
+
+    @property
+    def all_refused(self) -> bool:
+        """Whether nothing of what was sampled could be launched."""
+        return self.share >= 1.0
+
+
+def refusals(spec: StudySpec, system: System) -> Refusals:
+    """Return which share of the space a system would refuse, and why."""
+    space = spec.space
+    sampled = space.sample(SAMPLED, np.random.default_rng(0))
+    failures = [system.check(launched_config(system, config, space.derived))
+                for config in (space.default_config, *sampled)]  # fmt: skip
+    reasons = Counter(failure.message for failure in failures if failure is not None)
+    count = sum(reasons.values())
+    told = [f"{message} ({number / len(failures):.0%})" for message, number in reasons.most_common(_MESSAGES)]
+    more = len(reasons) - len(told)
+    return Refusals(count / len(failures), "; ".join(told) + (f"; and {more} other reasons" if more else ""))
+
+
+def announce(spec: StudySpec, system: System) -> list[str]:
+    """Return the warnings that a run begins with; raise what would end it at its first trial.
+
+    Raises:
+        SpecError: Every configuration would be refused.
+        EnvironmentProblem: A value of a parameter names a file that is not there.
+    """
+    refused = refusals(spec, system)
+    if refused.all_refused:
+        raise SpecError(f"every configuration would be refused: {refused.text}")
+    for error in missing_files(spec.space, system):
+        raise error
+    if refused.share < _TOLD_FROM:
+        return []
+    return [f"{refused.share:.0%} of the configurations will be refused: {refused.text}"]
