@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
@@ -78,10 +79,15 @@ class Study:
     ) -> None:
         self.space = _space(space)
         self.objective = read_objective(objective)
+        if not isinstance(name, str) or not name:
+            raise SpecError(f"name must be a text that is not empty, found {name!r}")
         self.name = name
-        self.seed = seed
+        self.seed = read_count(seed, "seed", 0)
         self.rescored = ""
         self._lock = threading.RLock()
+        if not isinstance(engine, str | Mapping):
+            raise SpecError(f"engine must be a name or a mapping, found {engine!r}")
+        budget = None if budget is None else read_count(budget, "budget", 1)
         self.engine: Engine = build_engine(engine, budget=budget)
         self.path = None if path is None else ledger_path(path)
         self.ledger = Ledger.open(":memory:" if self.path is None else self.path)
@@ -483,9 +489,9 @@ def read_count(value: Any, name: str, least: int) -> int:
     Raises:
         SpecError: It is no whole number, or below ``least``.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise SpecError(f"{name} must be a whole number of at least {least}, found {value!r}")
-    return value
+    return int(value)
 
 
 def ledger_path(path: str | Path) -> Path:
@@ -506,7 +512,8 @@ def ledger_path(path: str | Path) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LedgerError(f"path: the folder {file.parent} cannot be made: {error.strerror}") from None
+        why = "something on its way is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise LedgerError(f"path: the folder {file.parent} cannot be made: {why}") from None
     return file
 
 

@@ -34,8 +34,9 @@ def check(file: Path, overrides: tuple[str, ...], store: Path, as_json: bool) ->
 
     spec = read_study(file, overrides)
     found = readiness(spec)
-    plan = make_plan(spec, store, found.warnings, [error.message for error in found.errors])
     first = found.errors[0] if found.errors else None
+    shown = found.errors if as_json else found.errors[1:]  # the first one ends the command
+    plan = make_plan(spec, store, found.warnings, [error.message for error in shown])
     if as_json:
         code = 0 if first is None else first.exit_code
         error = {} if first is None else {"message": first.message, "hint": first.hint, "exit_code": code}

@@ -34,7 +34,7 @@ class Estimate:
     def __post_init__(self) -> None:
         value, sem = self.value, self.sem
         # what a ledger holds by the hundred thousand: finite floats need no second look
-        certain = sem is None or (type(sem) is float and 0.0 <= sem < math.inf)
+        certain = type(self.n) is int and (sem is None or (type(sem) is float and 0.0 <= sem < math.inf))
         if certain and type(value) is float and math.isfinite(value) and self.n >= 1:
             return
         for name, number in (("value", self.value), ("sem", self.sem)):
@@ -46,7 +46,7 @@ class Estimate:
                 raise SpecError(f"an estimate's {name} must be finite, found {number!r}")
         if self.sem is not None and self.sem < 0:
             raise SpecError(f"an estimate's sem must not be negative, found {self.sem!r}")
-        if self.n < 1:
+        if isinstance(self.n, bool) or not isinstance(self.n, int | float) or self.n < 1:
             raise SpecError(f"an estimate's n must be at least 1, found {self.n!r}")
         object.__setattr__(self, "value", float(self.value))
         if self.sem is not None:

@@ -153,6 +153,13 @@ class Objective:
     def __post_init__(self) -> None:
         if not self.goals:
             raise SpecError("an objective needs a goal: maximize or minimize a metric")
+        for kind, found in ((Goal, self.goals), (Limit, self.limits)):
+            if isinstance(found, str) or not all(isinstance(part, kind) for part in found):
+                key = f"{kind.__name__.lower()}s"
+                raise SpecError(
+                    f"{key} must be a list of {kind.__name__}, found {found!r}",
+                    hint="Objective.from_dict reads {'maximize': METRIC, 'limits': [TEXT]}",
+                )
         ordered = sorted(self.goals, key=lambda goal: not goal.maximize)
         object.__setattr__(self, "goals", tuple(ordered))
         names = [goal.metric for goal in self.goals]

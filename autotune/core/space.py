@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,7 @@ class Space:
     derived: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_arguments(self)
         object.__setattr__(self, "parameters", tuple(self.parameters))
         object.__setattr__(self, "constraints", tuple(self.constraints))
         if not self.parameters:
@@ -174,6 +175,8 @@ class Space:
 
         Derived values are computed, whatever ``config`` says of them.
         """
+        if not isinstance(config, Mapping):
+            raise SpecError(f"a configuration must be a mapping of names to values, found {config!r}")
         for name in config:
             if name not in self.derived:
                 self[name]
@@ -393,3 +396,28 @@ class Space:
         from autotune.spec.load import load_space  # the reader lies a layer above; this is its front door
 
         return load_space(path)
+
+
+def _check_arguments(space: Space) -> None:
+    """Refuse arguments of other types than a space is made of, each by its name."""
+    for key in ("parameters", "constraints"):
+        found = getattr(space, key)
+        if isinstance(found, str | Mapping) or not isinstance(found, Iterable):
+            hint = f"constraints=[{found!r}]" if key == "constraints" and isinstance(found, str) else ""
+            raise SpecError(f"{key} must be a list, found {found!r}", path=(key,), hint=hint)
+        object.__setattr__(space, key, tuple(found))
+    for i, parameter in enumerate(space.parameters):
+        if not isinstance(parameter, Parameter):
+            raise SpecError(
+                f"parameters[{i}] must be a parameter such as Int or Categorical, found {parameter!r}",
+                path=("parameters",),
+                hint="Space.from_dict reads mappings",
+            )
+    for i, text in enumerate(space.constraints):
+        if not isinstance(text, str):
+            raise SpecError(f"a constraint must be text, found {text!r}", path=("constraints", i))
+    if not isinstance(space.derived, Mapping):
+        raise SpecError(f"derived must be a mapping of names to texts, found {space.derived!r}", path=("derived",))
+    listed = space.configurations
+    if listed is not None and (isinstance(listed, str | Mapping) or not isinstance(listed, Iterable)):
+        raise SpecError(f"configurations must be a list, found {listed!r}", path=("configurations",))

@@ -205,13 +205,19 @@ def _named(document: Document, path: Path_, kind: str, folder: Path) -> Document
     return parse_text(read_text(file), str(file))
 
 
+def _catalogued(kind: str, name: str | Path) -> Path:
+    if not isinstance(name, str | Path):
+        raise SpecError(f"name must be a name or a path, found {name!r}")
+    return find(kind, name) if isinstance(name, str) else name
+
+
 def load_space(name: str | Path) -> Space:
     """Read the search space of a shipped name, a space file or a study file.
 
     Raises:
         SpecError: The file is wrong; the message names file, line and column.
     """
-    file = find("search_spaces", str(name)) if isinstance(name, str) else name
+    file = _catalogued("search_spaces", name)
     document = resolve(parse_text(read_text(file), str(file)), file.parent)
     parts: dict[str, Any] = {
         key: document.data[key]
@@ -230,7 +236,7 @@ def load_objective(name: str | Path) -> Objective:
     Raises:
         SpecError: The file is wrong; the message names file, line and column.
     """
-    file = find("objectives", str(name)) if isinstance(name, str) else name
+    file = _catalogued("objectives", name)
     document = resolve(parse_text(read_text(file), str(file)), file.parent)
     inside = "objective" in document.data
     data = document.data["objective"] if inside else {k: v for k, v in document.data.items() if k != "name"}

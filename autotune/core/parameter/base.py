@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
 from autotune.core.expression import Expression
 from autotune.core.trial import Value
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 
 RESTARTS = ("engine", "reload", "request")
 
@@ -50,7 +50,7 @@ class Parameter:
         default: Value of the default configuration; the first value when it is not stated.
         unit: Of the value, for people.
         description: One line for people.
-        prior: Belief about the optimum.
+        prior: Belief about the optimum; a mapping is read as in a study file.
         when: Condition on other parameters under which this one is active.
         restart: What changing the value costs: ``engine``, ``reload`` or ``request``.
         memory: Whether a higher value needs more (``up``) or less (``down``) memory.
@@ -80,8 +80,13 @@ class Parameter:
                 object.__setattr__(self, "default", self.coerce(self.default))
             except SpecError as error:
                 raise SpecError(error.message, path=("default",), hint=error.hint) from None
+        for key in ("unit", "description", "when"):
+            if getattr(self, key) is not None and not isinstance(getattr(self, key), str):
+                raise SpecError(f"{key} must be text, found {getattr(self, key)!r}", path=(key,))
         if self.prior is not None:
-            object.__setattr__(self, "prior", self._read_prior(self.prior))
+            given: Any = self.prior
+            prior = given if isinstance(given, Prior) else read_prior(given)
+            object.__setattr__(self, "prior", self._read_prior(prior))
 
     def _read_prior(self, prior: Prior) -> Prior:
         """Return the prior with typed values; raise SpecError if it does not fit the parameter."""
@@ -223,3 +228,45 @@ def show(value: Any) -> str:
         if isinstance(value, bool)
         else str(value)
     )
+
+
+def read_prior(data: Any) -> Prior:
+    """Return the prior that a mapping gives: ``{around, spread}`` or ``{weights}``.
+
+    Raises:
+        SpecError: It is neither; ``path`` starts at the parameter.
+    """
+    if not isinstance(data, Mapping) or not data:
+        raise SpecError(f"a prior is {{around, spread}} or {{weights}}, found {data!r}", path=("prior",))
+    refuse_unknown_keys(data, ("around", "spread", "weights"), "a prior", ("prior",))
+    if "weights" in data:
+        if len(data) > 1:
+            raise SpecError(
+                f"a prior is {{around, spread}} or {{weights}}, found {', '.join(data)}", path=("prior",)
+            )
+        pairs = _pairs(data["weights"])
+        return Prior(weights=tuple((value, _above_zero(weight, "weights", value)) for value, weight in pairs))
+    around = read_number(data.get("around"))
+    if around is None:
+        raise SpecError(
+            f"a prior's around must be a number, found {data.get('around')!r}", path=("prior", "around")
+        )
+    return Prior(around=float(around), spread=_above_zero(data.get("spread"), "spread"))
+
+
+def _pairs(data: Any) -> list[tuple[Any, Any]]:
+    """Return the weights by value; stored studies have them as a list of pairs, which keeps their types."""
+    if isinstance(data, Mapping) and data:
+        return list(data.items())
+    if isinstance(data, list) and data and all(isinstance(p, list | tuple) and len(p) == 2 for p in data):
+        return [(value, weight) for value, weight in data]
+    raise SpecError(f"weights must be a mapping of values to numbers, found {data!r}",
+                    path=("prior", "weights"))  # fmt: skip
+
+
+def _above_zero(raw: Any, key: str, value: Any = None) -> float:
+    number = read_number(raw)
+    if number is None or number <= 0:
+        at = () if value is None else (str(value),)
+        raise SpecError(f"{key} must be a number above 0, found {raw!r}", path=("prior", key, *at))
+    return float(number)

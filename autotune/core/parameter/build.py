@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from autotune.core.expression import Expression
-from autotune.core.parameter.base import Parameter, Prior, read_number
+from autotune.core.parameter.base import Parameter, read_prior
 from autotune.core.parameter.listed import Bool, Categorical, Listed, Ordinal
 from autotune.core.parameter.numeric import Float, Int, Numeric
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
@@ -41,7 +41,7 @@ def parameter_from_dict(name: str, data: Mapping[str, Any]) -> Parameter:
         if key not in items:
             raise SpecError(f"parameter {name!r} of type {type_name} needs {key!r}")
     if "prior" in items:
-        items["prior"] = _read_prior(items["prior"])
+        items["prior"] = read_prior(items["prior"])
     for key in ("unit", "description", "scale", "restart", "when", "memory"):
         if key in items and not isinstance(items[key], str):
             raise SpecError(f"{key} must be text, found {items[key]!r}", path=(key,))
@@ -52,40 +52,3 @@ def parameter_from_dict(name: str, data: Mapping[str, Any]) -> Parameter:
         except SpecError as error:
             raise SpecError(error.message, path=("when",), hint=error.hint) from None
     return parameter
-
-
-def _read_prior(data: Any) -> Prior:
-    if not isinstance(data, Mapping) or not data:
-        raise SpecError(f"a prior is {{around, spread}} or {{weights}}, found {data!r}", path=("prior",))
-    refuse_unknown_keys(data, ("around", "spread", "weights"), "a prior", ("prior",))
-    if "weights" in data:
-        if len(data) > 1:
-            raise SpecError(
-                f"a prior is {{around, spread}} or {{weights}}, found {', '.join(data)}", path=("prior",)
-            )
-        pairs = _pairs(data["weights"])
-        return Prior(weights=tuple((value, _above_zero(weight, "weights", value)) for value, weight in pairs))
-    around = read_number(data.get("around"))
-    if around is None:
-        raise SpecError(
-            f"a prior's around must be a number, found {data.get('around')!r}", path=("prior", "around")
-        )
-    return Prior(around=float(around), spread=_above_zero(data.get("spread"), "spread"))
-
-
-def _pairs(data: Any) -> list[tuple[Any, Any]]:
-    """Return the weights by value; stored studies have them as a list of pairs, which keeps their types."""
-    if isinstance(data, Mapping) and data:
-        return list(data.items())
-    if isinstance(data, list) and data and all(isinstance(p, list | tuple) and len(p) == 2 for p in data):
-        return [(value, weight) for value, weight in data]
-    raise SpecError(f"weights must be a mapping of values to numbers, found {data!r}",
-                    path=("prior", "weights"))  # fmt: skip
-
-
-def _above_zero(raw: Any, key: str, value: Any = None) -> float:
-    number = read_number(raw)
-    if number is None or number <= 0:
-        at = () if value is None else (str(value),)
-        raise SpecError(f"{key} must be a number above 0, found {raw!r}", path=("prior", key, *at))
-    return float(number)

@@ -29,7 +29,7 @@ class Numeric(Parameter):
     def __post_init__(self) -> None:
         for name in ("low", "high", "step"):
             value = getattr(self, name)
-            if value is not None:
+            if value is not None or name != "step":
                 object.__setattr__(self, name, self._number(value, name))
         one_of("scale", self.scale, SCALES)
         if self.low > self.high:
