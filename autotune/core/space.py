@@ -413,9 +413,6 @@ def _check_arguments(space: Space) -> None:
                 path=("parameters",),
                 hint="Space.from_dict reads mappings",
             )
-    for i, text in enumerate(space.constraints):
-        if not isinstance(text, str):
-            raise SpecError(f"a constraint must be text, found {text!r}", path=("constraints", i))
     if not isinstance(space.derived, Mapping):
         raise SpecError(f"derived must be a mapping of names to texts, found {space.derived!r}", path=("derived",))
     listed = space.configurations

@@ -20,6 +20,7 @@ from autotune.errors import SpecError
 from autotune.measure.workload import Workload
 from autotune.sections import read_study
 from autotune.spec.catalogue import find
+from autotune.spec.load import load_space
 from autotune.spec.study_file import study_from_dict
 from autotune.spec.yaml_text import MAX_BYTES, parse_text, read_text
 from autotune.systems.registry import build_system
@@ -117,6 +118,7 @@ CHANGES = {
     ),
     "stop_when": ("trials: 5", "trials: 5, stop_when: convergd"),
     "tracking_password": ("mlflow: none", "mlflow: 'http://ann:hunter22@mlflow:5000'"),
+    "tracking_scheme": ("mlflow: none", "mlflow: 'postgres://host/db'"),
     "tracking_list": ("mlflow: none", "mlflow: [a]"),
     "engine_list": ("engine: {use: gp, seed: 7}", "engine: {use: [gp]}"),
     "budget_text": ("budget: {trials: 5, time: 2 h, parallel: 2, confirm: 1}", "budget: 5"),
@@ -148,6 +150,7 @@ CHANGES = {
 """One piece of the good file is replaced."""
 
 FILES = {
+    "objective_of_a_command": b"parameters: {a: {type: bool}}\nsystem: {use: command, argv: [run]}\n",
     "max_rate_without_a_search": f"{SERVED}objective: {{maximize: max_rate}}\n".encode(),
     "quality_without_a_section": (
         f"{SERVED}objective: {{maximize: goodput, limits: [quality.token_agreement >= 0.9]}}\n".encode()
@@ -201,6 +204,14 @@ CALLS = {
     "api_parameter_text": lambda: parameter_from_dict("a", {"type": "bool", "unit": 3}),
     "api_goal": lambda: Goal("a b"),
     "api_objective": lambda: Objective(()),
+    "api_objective_goals": lambda: Objective(("throughput",)),
+    "api_space_constraints": lambda: Space((Bool("a"),), "a == true"),
+    "api_space_of_names": lambda: Space(("a",)),
+    "api_space_derived": lambda: Space((Bool("a"),), derived="a"),
+    "api_space_configurations": lambda: Space((Bool("a"),), configurations="a"),
+    "api_config": lambda: Space((Bool("a"),)).validate(5),
+    "api_when": lambda: Bool("a", when=5),
+    "api_load": lambda: load_space(5),
     "api_unit": lambda: base_unit("furlong"),
     "api_no_file": lambda: read_text(Path("nowhere.yaml")),
     "api_no_regular_file": lambda: read_text(Path(".")),

@@ -107,7 +107,7 @@ class OwnMetricsDriver:
         finite, odd = finite_metrics(found)
         if odd:
             self._facts[NOT_FINITE] = {**self._facts.get(NOT_FINITE, {}), **odd}
-        if not finite:
+        if odd and not finite:
             return {}
         return read_metrics(finite, self.units)
 

@@ -137,11 +137,11 @@ def test_repeats_give_the_error_between_runs(command):
         ("import sys; sys.exit(7)", Cause.REJECTED_FLAGS, "ended with 7"),
         ("import sys; sys.exit('this is bad luck')", Cause.THROTTLED, "bad luck"),
         ("print('done')", Cause.WRONG_OUTPUT, "no JSON object of metrics; it ends with 'done'"),
-        ("print('{\"speed\": NaN}')", Cause.WRONG_OUTPUT, "'speed': an estimate's value must be finite"),
-        ("print('{\"speed\": 1e999}')", Cause.WRONG_OUTPUT, "must be finite, found inf"),
+        ("print('{\"speed\": NaN}')", Cause.WRONG_OUTPUT, "the goal 'speed' is nan, not a finite"),
+        ("print('{\"speed\": 1e999}')", Cause.WRONG_OUTPUT, "the goal 'speed' is inf, not a finite"),
         ("print('{\"speed\": \"4\"}')", Cause.WRONG_OUTPUT, "must be a number, found '4'"),
         ("print('{\"speed\": {\"sem\": 1}}')", Cause.WRONG_OUTPUT, "an estimate needs a value"),
-        ("print('{\"sped\": 1}')", Cause.WRONG_OUTPUT, "lack the goal 'speed'; there are: sped"),
+        ("print('{\"sped\": 1}')", Cause.WRONG_OUTPUT, "lacks the goal 'speed'; reported: sped; did you mean 'sped'?"),
         ("print('{}')", Cause.WRONG_OUTPUT, "empty"),
     ],
 )  # fmt: skip
@@ -199,7 +199,7 @@ def test_an_absent_program_is_an_error_of_the_environment(tmp_path):
     system = CommandSystem.from_dict({"argv": ["no-such-program"], "folder": str(tmp_path)})
     with pytest.raises(EnvironmentProblem, match="no program 'no-such-program'"):
         system.prepare(print)
-    assert diagnose(127, "cannot start ./x: [Errno 2]", {}).cause is Cause.WORKER_LOST
+    assert diagnose(127, "cannot start ./x: [Errno 2]", {}).cause is Cause.OWNER_MISTAKE
 
 
 @pytest.mark.parametrize(
