@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from autotune.core.measurement import Cause, Failure
+from autotune.core.measurement import INFEASIBLE, Cause, Failure
 from autotune.core.mistake import alike, blamed, repeated
 from autotune.core.trial import TrialState, config_key
 from autotune.study import Study
@@ -15,7 +15,7 @@ _NOTE = "mistakes"
 def judge(study: Study, number: int, failure: Failure, *, raised: bool = False) -> Failure:
     """Return a failure with its true cause: the owner's mistake where no configuration is to blame.
 
-    A message that ended the study once, because every configuration failed with it, does not end it again:
+    What a function says itself of a configuration (``Infeasible``) stays so. A message that ended the study once, because every configuration failed with it, does not end it again:
     whoever runs it anew insists that the configurations are to blame.
 
     Args:
@@ -24,6 +24,8 @@ def judge(study: Study, number: int, failure: Failure, *, raised: bool = False) 
         failure: As whoever ran the attempt reported it.
         raised: Whether it is an exception of a function that says what is infeasible in another way.
     """
+    if INFEASIBLE in failure.log_tail:
+        return failure
     trials = study.trials
     default = trials[number].key == config_key(study.space.default_config)
     measured = any(trial.state is TrialState.COMPLETED for trial in trials)

@@ -50,7 +50,9 @@ def readiness(spec: StudySpec) -> Readiness:
     warnings: list[str] = []
     refused = refusals(spec, system)
     if refused.all_refused:
-        errors.append(SpecError(f"every configuration would be refused: {refused.text}", path=("parameters",)))
+        errors.append(
+            SpecError(f"every configuration would be refused: {refused.text}", path=("parameters",))
+        )
     elif refused.share >= _TOLD_FROM:
         warnings.append(f"{refused.share:.0%} of the configurations would be refused: {refused.text}")
     look = getattr(system, "check_machine", None)
@@ -66,7 +68,9 @@ def readiness(spec: StudySpec) -> Readiness:
     if short:
         countable = not any(found for name in _ACCELERATORS for found in Path("/dev").glob(name))
         if countable and not os.environ.get("RAY_ADDRESS") and not any_fits(spec, system, machine):
-            errors.append(EnvironmentProblem(f"every configuration {short}", hint="RAY_ADDRESS names a cluster"))
+            errors.append(
+                EnvironmentProblem(f"every configuration {short}", hint="RAY_ADDRESS names a cluster")
+            )
         else:
             warnings.append(f"the default configuration {short}")
     errors.sort(key=lambda error: error.exit_code)
@@ -90,7 +94,9 @@ def _unknown_paths(space: Space) -> list[str]:
     """Return a line about each value that reads like a path of this machine which is not there."""
     texts = [(p.name, value) for p in space for value in p.levels if isinstance(value, str)]
     absent = [(n, v) for n, v in texts if v.startswith(_PATHS) and not Path(v).expanduser().exists()]
-    return [f"parameter {name} has the value {value!r}, and there is no such file here" for name, value in absent]
+    return [
+        f"parameter {name} has the value {value!r}, and there is no such file here" for name, value in absent
+    ]
 
 
 @dataclass(frozen=True)

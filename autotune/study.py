@@ -191,7 +191,9 @@ class Study:
         with self.ledger.lock_study(self.name):
             spec = {**row.spec, "objective": self.objective.to_dict()}
             self.ledger.set_study_spec(self.name, spec)
-        self.rescored = f"objective: {old} -> {self.objective}; {len(measured)} measured trials are scored anew"
+        self.rescored = (
+            f"objective: {old} -> {self.objective}; {len(measured)} measured trials are scored anew"
+        )
 
     # -- asking and telling ------------------------------------------------------------------------
 
@@ -311,7 +313,7 @@ class Study:
             self._refresh(number)
 
     def put_back(self) -> None:
-        """Put every trial in flight back to WAITING, as the ledger has them: nobody waits for their results."""
+        """Put every trial in flight, as the ledger has it, back to WAITING: nobody waits for its result."""
         with self._lock:
             self._history = History(self.ledger.trials(self.name))
             for trial in self.trials:

@@ -212,7 +212,7 @@ def _call(
         if isawaitable(found):
             if iscoroutine(found):
                 found.close()
-            raise TypeError(_ASYNC)  # noqa: TRY301 - as if the function had raised it
+            raise SpecError(_ASYNC, hint=_ASYNC_HINT)
     except Infeasible as error:
         failure = error.failure
     except Exception as error:  # noqa: BLE001 - the user's function: whatever it raises is its answer

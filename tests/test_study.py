@@ -1,12 +1,13 @@
 """The study: ask, tell, add, resume, refuse."""
 
 import math
+import threading
 
 import pytest
 
 import autotune
 from autotune.core.trial import TrialState
-from autotune.errors import SpecError, StudyError
+from autotune.errors import LedgerError, SpecError, StudyError
 
 SPACE = autotune.Space(
     (autotune.Int("batch_size", 1, 16, powers_of=2), autotune.Ordinal("bits", (4, 8, 16))),
@@ -59,7 +60,7 @@ def test_failures_of_the_configuration_and_of_the_world():
             study.tell(study.ask(), failure="out_of_memry")
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, "812", None])
+@pytest.mark.parametrize("bad", ["812", None, (812.0, 4.0)])
 def test_what_is_not_a_number_never_enters(bad):
     with autotune.Study(SPACE, OBJECTIVE) as study:
         trial = study.ask()
@@ -190,3 +191,125 @@ def test_to_frame_has_a_row_per_trial():
         assert list(frame["number"]) == [0, 1]
         assert frame["metrics.throughput.sem"].iloc[0] == 0.1
         assert frame["params.bits"].iloc[0] == SPACE.default_config["bits"]
+
+
+@pytest.mark.parametrize("metric", ["throughput", "latency"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, {"value": math.nan}, [1.0, math.nan]])
+def test_a_goal_or_limit_that_is_not_finite_is_wrong_output(metric, bad):
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        trial = study.tell(study.ask(), {**measure({"batch_size": 1, "bits": 4}), metric: bad})
+        assert trial.state is TrialState.INFEASIBLE
+        assert trial.failure.cause is autotune.Cause.WRONG_OUTPUT
+        assert f"{metric!r} is {'inf' if bad == math.inf else 'nan'}" in trial.failure.message
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ({"thruput": 1.0, "latency": 1.0}, "lacks the goal 'throughput'; reported: thruput, latency; did you mean 'thruput'?"),
+        ({"throughput": 1.0}, "lacks the limit on 'latency'"),
+        ({"power": 1.0}, "lacks the limit on 'latency' and the goal 'throughput'"),
+    ],
+)  # fmt: skip
+def test_a_result_without_a_needed_metric_is_wrong_output(metrics, said):
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        told = study.tell(study.ask(), metrics)
+        added = study.add(SPACE.default_config, metrics)
+        for trial in (told, added):
+            assert trial.state is TrialState.INFEASIBLE
+            assert trial.failure.cause is autotune.Cause.WRONG_OUTPUT
+            assert said in trial.failure.message
+            assert set(trial.measurement.facts["reported"]) == set(metrics)
+        assert [(group.cause, group.count) for group in study.failures] == [(autotune.Cause.WRONG_OUTPUT, 2)]
+
+
+def test_another_metric_that_is_not_finite_is_left_out_and_said():
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        trial = study.ask()
+        told = study.tell(trial, {**measure(trial.config), "power": math.nan})
+        assert told.state is TrialState.COMPLETED
+        assert "power" not in told.metrics
+        assert "power is nan" in told.measurement.facts["measured"]["warnings"][0]
+
+
+def test_ask_takes_a_count_of_at_least_zero():
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        assert study.ask(0) == []
+        assert study.trials == []
+        for wrong in (-1, 1.5, "2", True):
+            with pytest.raises(SpecError, match="n must be a whole number of at least 0"):
+                study.ask(wrong)
+
+
+def test_several_threads_use_one_study():
+    errors = []
+    with autotune.Study(SPACE, OBJECTIVE, engine="sobol") as study:
+
+        def work():
+            try:
+                for _ in range(3):
+                    trial = study.ask()
+                    study.tell(trial, measure(trial.config))
+            except Exception as error:  # noqa: BLE001 - shown below
+                errors.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert [trial.state for trial in study.trials] == [TrialState.COMPLETED] * 12
+        assert len({trial.key for trial in study.trials}) == 12
+
+
+def test_another_objective_scores_what_was_measured_and_is_stored(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with autotune.Study(SPACE, OBJECTIVE, path=path, engine="sobol") as study:
+        for trial in study.ask(4):
+            study.tell(trial, measure(trial.config))
+        assert study.rescored == ""
+    with autotune.Study(SPACE, {"minimize": "latency"}, path=path, engine="sobol") as study:
+        least = min(trial.metrics["latency"].value for trial in study.trials)
+        assert study.best.metrics["latency"].value == least
+        assert "-> minimize latency; 4 measured trials" in study.rescored
+    with autotune.Study.open(path) as again:
+        assert str(again.objective) == "minimize latency"
+        assert again.best.metrics["latency"].value == least
+
+
+def test_an_objective_that_the_measurements_cannot_tell_is_refused_and_changes_nothing(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with autotune.Study(SPACE, OBJECTIVE, path=path) as study:
+        study.tell(study.ask(), measure(SPACE.default_config))
+    with pytest.raises(StudyError, match=r"trial 0 did not measure power; it measured latency, throughput"):
+        autotune.Study(SPACE, {"minimize": "power"}, path=path)
+    with autotune.Study.open(path) as again:
+        assert str(again.objective) == str(study.objective)
+
+
+def test_a_path_makes_its_folder_or_says_why_not(tmp_path):
+    with autotune.Study(SPACE, OBJECTIVE, path=tmp_path / "new" / "deep" / "x.sqlite") as study:
+        assert study.path.exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerError, match="path: the folder .*file cannot be made: something on its way"):
+        autotune.Study(SPACE, OBJECTIVE, path=tmp_path / "file" / "x.sqlite")
+    with pytest.raises(StudyError, match="the folder has x.sqlite"):
+        autotune.Study.open(tmp_path / "new" / "deep")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"space": None}, "space must be a Space"),
+        ({"objective": "throughput"}, "objective must be an Objective or a mapping"),
+        ({"engine": 5}, "engine must be a name or a mapping"),
+        ({"seed": "x"}, "seed must be a whole number"),
+        ({"name": ""}, "name must be a text"),
+        ({"path": 5}, "path must name a ledger file"),
+        ({"budget": 0}, "budget must be a whole number"),
+    ],
+)
+def test_a_wrong_argument_is_one_error_that_names_it(arguments, said):
+    with pytest.raises(SpecError, match=said):
+        autotune.Study(**{"space": SPACE, "objective": OBJECTIVE} | arguments)

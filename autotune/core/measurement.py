@@ -229,6 +229,10 @@ class Failure:
         )
 
 
+INFEASIBLE = "autotune: infeasible:"
+"""Begins a line of the log with the cause and the message of a function that raised :class:`Infeasible`."""
+
+
 class Infeasible(Exception):
     """Raise it in a tuned function where a configuration cannot work: an answer, not a mistake.
 
@@ -253,8 +257,13 @@ class Infeasible(Exception):
 
     @property
     def failure(self) -> Failure:
-        """The failure that a trial of the configuration ends with."""
-        return Failure(self.cause, self.message)
+        """The failure that a trial of the configuration ends with; its log says who said so."""
+        return Failure(self.cause, self.message, self.line)
+
+    @property
+    def line(self) -> str:
+        """The line of a log that says so."""
+        return f"{INFEASIBLE} {self.cause.value}: {' '.join(self.message.split())}"
 
 
 EXPIRED, LATE = "expired", "late"

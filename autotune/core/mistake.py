@@ -32,7 +32,8 @@ _USAGE = re.compile(
 )
 _NO_METRICS = re.compile(
     r"no JSON object of metrics|the object of metrics is empty|wrote no metrics|the result lacks|"
-    r"must be a number, found|metric's name must be|the metrics cannot be read|an estimate needs|is not two samples"
+    r"must be a number, found|metric's name must be|the metrics cannot be read|an estimate needs|"
+    r"is not two samples"
 )
 _ABSENT = re.compile(
     r"ModuleNotFoundError|No module named|^cannot start|the engine cannot be run here|"
@@ -43,7 +44,8 @@ _ABSENT = re.compile(
 def complete(measurement: Measurement, objective: Objective) -> Measurement:
     """Return the measurement, or a failure ``wrong_output`` in its place where a needed metric is absent.
 
-    What was reported stays among the facts of the failure.
+    What was reported stays among the facts of the failure. Other metrics that were left out because they are
+    not finite are a warning among the facts.
 
     Args:
         measurement: Of one attempt.
@@ -54,6 +56,12 @@ def complete(measurement: Measurement, objective: Objective) -> Measurement:
     goals = [goal.metric for goal in objective.goals]
     limits = [limit.metric for limit in objective.limits]
     said = missing_metrics(goals, limits, measurement)
+    odd = measurement.facts.get(NOT_FINITE)
+    if not said and odd:
+        shown = ", ".join(f"{name} is {text}" for name, text in odd.items())
+        about = dict(measurement.facts.get("measured") or {})
+        warnings = [*about.get("warnings", ()), f"metrics that are no finite numbers are left out: {shown}"]
+        return replace(measurement, facts={**measurement.facts, "measured": {**about, "warnings": warnings}})
     if not said:
         return measurement
     reported = {name: estimate.to_dict() for name, estimate in measurement.metrics.items()}

@@ -414,7 +414,9 @@ def _check_arguments(space: Space) -> None:
                 hint="Space.from_dict reads mappings",
             )
     if not isinstance(space.derived, Mapping):
-        raise SpecError(f"derived must be a mapping of names to texts, found {space.derived!r}", path=("derived",))
+        raise SpecError(
+            f"derived must be a mapping of names to texts, found {space.derived!r}", path=("derived",)
+        )
     listed = space.configurations
     if listed is not None and (isinstance(listed, str | Mapping) or not isinstance(listed, Iterable)):
         raise SpecError(f"configurations must be a list, found {listed!r}", path=("configurations",))

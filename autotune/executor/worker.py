@@ -321,15 +321,14 @@ class _Attempt:
         """
         goal = self.job.goal
         metrics = {goal if name == SOLE else name: estimate for name, estimate in found.items()}
-        odd = dict(self.facts["system"].get(NOT_FINITE) or {})
-        odd = {goal if name == SOLE else name: text for name, text in odd.items()}
+        odd = dict(self.facts["system"].pop(NOT_FINITE, {}))
+        if odd:
+            odd = {goal if name == SOLE else name: text for name, text in odd.items()}
+            self.facts[NOT_FINITE] = odd
         limits = [str(metric) for metric, *_ in self.job.limits]
         said = missing_metrics([goal], limits, Measurement(metrics, facts={NOT_FINITE: odd}))
         if said:
             raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, said))
-        if odd:
-            shown = ", ".join(f"{name} is {text}" for name, text in odd.items())
-            self.facts["measured"] = {"warnings": [f"metrics that are no finite numbers are left out: {shown}"]}
         return metrics
 
     def keep(self, measured: Measured) -> None:

@@ -12,7 +12,7 @@ Flags of ``ovms`` after docs/parameters.md of openvinotoolkit/model_server at 7e
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar

@@ -20,7 +20,7 @@ from typing import Any
 from autotune.core.measurement import Estimate, Infeasible, read_estimate
 from autotune.errors import SpecError
 from autotune.systems.base import SOLE
-from autotune.systems.own.protocol import CANNOT_LOAD, INFEASIBLE
+from autotune.systems.own.protocol import CANNOT_LOAD
 
 
 def main() -> None:
@@ -31,13 +31,13 @@ def main() -> None:
     os.dup2(2, 1)  # prints, of libraries too, belong to the log
     try:
         function = load(target)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the user's file: whatever it raises is why it cannot be loaded
         traceback.print_exc()
         sys.exit(CANNOT_LOAD)
     try:
         found = function(json.loads(os.environ["AUTOTUNE_CONFIG"]))
     except Infeasible as error:
-        sys.exit(f"{INFEASIBLE} {error.cause.value}: {' '.join(error.message.split())}")
+        sys.exit(error.line)
     if iscoroutine(found):
         found.close()
         raise TypeError("the function is async; give one that runs to its end: asyncio.run(function(config))")

@@ -6,9 +6,9 @@ import re
 import signal
 from collections.abc import Mapping
 
-from autotune.core.measurement import Cause, Failure
+from autotune.core.measurement import INFEASIBLE, Cause, Failure
 from autotune.errors import SpecError, did_you_mean
-from autotune.systems.own.protocol import CANNOT_LOAD, INFEASIBLE, OOM_KILLED
+from autotune.systems.own.protocol import CANNOT_LOAD, OOM_KILLED
 from autotune.systems.shortfall import NO_MEMORY, shortfall
 
 _OUT_OF_MEMORY = re.compile(
@@ -18,7 +18,8 @@ _OUT_OF_MEMORY = re.compile(
 _DISK_FULL = re.compile(r"No space left on device")
 _NO_PROGRAM = re.compile(r"^cannot start .*$", re.MULTILINE)
 _INFEASIBLE = re.compile(
-    rf"^{re.escape(INFEASIBLE)} ({'|'.join(c for c in Cause if c.configuration_at_fault)}): (.*)$", re.MULTILINE
+    rf"^{re.escape(INFEASIBLE)} ({'|'.join(c for c in Cause if c.configuration_at_fault)}): (.*)$",
+    re.MULTILINE,
 )
 _LAST_ERROR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*(?:Error|Exception|Interrupt|Exit)\b.*$", re.MULTILINE)
 

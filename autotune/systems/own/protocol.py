@@ -18,8 +18,5 @@ RUN, FILE = "{run}", "{metrics_file}"
 CANNOT_LOAD = "autotune: the function cannot be loaded"
 """Line of the log of a function that never ran: its file or its name is wrong, not its argument."""
 
-INFEASIBLE = "autotune: infeasible:"
-"""Begins a line of the log with the cause and the message of a function that raised ``Infeasible``."""
-
 OOM_KILLED = "autotune: the kernel ended a process for want of memory"
 """Line of the log after which a SIGKILL is known to be the kernel's."""
