@@ -351,6 +351,8 @@ class Loop:
 
         What one of several nodes lacks is that node's illness until another one lacks it too.
         """
+        if self._mistake is not None:  # the run ends; those that failed alike are acquitted
+            return failure
         judged = judge(self.study, number, failure)
         nodes = self.executor.nodes()
         elsewhere = [name for name in self.retries.avoid(number) if name != node]

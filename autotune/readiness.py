@@ -12,6 +12,7 @@ import numpy as np
 
 from autotune.attempts import any_fits, resources_of
 from autotune.core.space import Space
+from autotune.core.table import distinct
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 from autotune.executor.local import LocalExecutor
 from autotune.spec.study_file import StudySpec
@@ -120,9 +121,8 @@ class Refusals:
 def refusals(spec: StudySpec, system: System) -> Refusals:
     """Return which share of the space a system would refuse, and why."""
     space = spec.space
-    sampled = space.sample(SAMPLED, np.random.default_rng(0))
-    failures = [system.check(launched_config(system, config, space.derived))
-                for config in (space.default_config, *sampled)]  # fmt: skip
+    sampled = distinct((space.default_config, *space.sample(SAMPLED, np.random.default_rng(0))))
+    failures = [system.check(launched_config(system, config, space.derived)) for config in sampled]
     reasons = Counter(failure.message for failure in failures if failure is not None)
     count = sum(reasons.values())
     told = [f"{message} ({number / len(failures):.0%})" for message, number in reasons.most_common(_MESSAGES)]

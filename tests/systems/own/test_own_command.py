@@ -239,6 +239,6 @@ def test_relative_folders_start_from_the_study_file(tmp_path):
 
 
 def test_a_metric_that_is_not_finite_is_left_out_where_nothing_needs_it(command):
-    measurement = command("print('{\"speed\": 4, \"power\": NaN}')")
+    measurement = command('print(\'{"speed": 4, "power": NaN}\')')
     assert set(measurement.metrics) == {"speed"}
     assert measurement.facts["not_finite"] == {"power": "nan"}
