@@ -15,8 +15,9 @@ _NOTE = "mistakes"
 def judge(study: Study, number: int, failure: Failure, *, raised: bool = False) -> Failure:
     """Return a failure with its true cause: the owner's mistake where no configuration is to blame.
 
-    What a function says itself of a configuration (``Infeasible``) stays so. A message that ended the study once, because every configuration failed with it, does not end it again:
-    whoever runs it anew insists that the configurations are to blame.
+    What a function says itself of a configuration (``Infeasible``) stays so. A message that ended the study
+    once, because every configuration failed with it, does not end it again: whoever runs it anew insists that
+    the configurations are to blame.
 
     Args:
         study: Of the trial.
