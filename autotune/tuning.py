@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import replace
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from pathlib import Path
@@ -237,11 +237,11 @@ def _call(
 def _portable(error: Exception, failure: Failure) -> Exception:
     """Return an exception that another process can read, with its traceback as a note."""
     try:
-        copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own, just written
+        portable = deepcopy(error)  # made as it is read elsewhere: from its arguments
     except Exception:  # noqa: BLE001 - whatever keeps it from travelling
-        copy = RuntimeError(failure.message)
-    copy.add_note(failure.log_tail)
-    return copy  # type: ignore[no-any-return]
+        portable = RuntimeError(failure.message)
+    portable.add_note(failure.log_tail)
+    return portable
 
 
 class _ThreadCalls(ThreadPoolExecutor):

@@ -260,7 +260,7 @@ def test_check_says_what_needs_no_launch_of_its_own(capsys, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("batches.yaml").write_text(
         "parameters:\n  batch_size: {type: int, low: 1, high: 8}\n  threads: {type: int, low: 1, high: 2}\n"
-        "system: {use: transformers, model: /nowhere}\n"
+        f"system: {{use: transformers, model: {tmp_path}}}\n"
     )
     out = run(capsys, "check", "batches.yaml")[1]
     assert "requests  batch_size: no launch of their own; a server is shared with" in out
@@ -272,8 +272,9 @@ def test_check_says_what_needs_no_launch_of_its_own(capsys, tmp_path, monkeypatc
 def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("chat.yaml").write_text(VLLM)
-    code, out, _ = run(capsys, "check", "chat.yaml")
-    assert code == 0
+    code, out, err = run(capsys, "check", "chat.yaml")
+    assert code == 3, "the plan is shown, and what this machine lacks for it"
+    assert "vllm needs 'vllm', which is not on this machine" in err
     assert "system    vllm\n" in out
     assert "requests " not in out, "every parameter is a flag"
     assert " 50.0%  total <= 4" in out
@@ -328,6 +329,8 @@ def test_convert_writes_a_file_that_can_be_checked(capsys, tmp_path, monkeypatch
     assert "chat.yaml: 4 parameters" in out
     assert "note: " in err
     assert "'database_url' has no equivalent" in err
-    assert run(capsys, "check", "chat.yaml")[0] == 0
+    code, _, err = run(capsys, "check", "chat.yaml")
+    assert code == 3
+    assert "vllm needs 'vllm', which is not on this machine" in err
     code, out, _ = run(capsys, "convert", str(source))
     assert out == Path("chat.yaml").read_text()
