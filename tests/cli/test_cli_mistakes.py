@@ -143,7 +143,7 @@ def test_what_the_function_says_is_infeasible_is_an_answer(study, capsys):
         (("mine.py:good", "mine.py:goood"), 2, "mine.py has no function 'goood'\n  did you mean 'good'?"),
         (("mine.py:good", "mien.py:good"), 3, "cannot find 'mien.py'"),
         (("mine.py:good", "broken.py:good"), 2, "broken.py:1: no valid Python"),
-        (('{use: function, call: "mine.py:good"}', "{use: command, argv: [no-such-tool]}"), 3, "no program 'no-such-tool'"),
+        (('function, call: "mine.py:good"', "command, argv: [no-such-tool]"), 3, "no program 'no-such-tool'"),
         (('system: {use: function, call: "mine.py:good"}', ""), 2, "system"),
         (("objective: {maximize: speed}", ""), 2, "a function system needs an objective"),
         (("mlflow: none", "mlflow: postgres://host/db"), 2, "unknown scheme 'postgres'"),
