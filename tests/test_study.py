@@ -206,7 +206,8 @@ def test_a_goal_or_limit_that_is_not_finite_is_wrong_output(metric, bad):
 @pytest.mark.parametrize(
     ("metrics", "said"),
     [
-        ({"thruput": 1.0, "latency": 1.0}, "lacks the goal 'throughput'; reported: thruput, latency; did you mean 'thruput'?"),
+        ({"thruput": 1.0, "latency": 1.0},
+         "the goal 'throughput'; reported: thruput, latency; did you mean 'thruput'?"),
         ({"throughput": 1.0}, "lacks the limit on 'latency'"),
         ({"power": 1.0}, "lacks the limit on 'latency' and the goal 'throughput'"),
     ],
@@ -292,9 +293,9 @@ def test_a_path_makes_its_folder_or_says_why_not(tmp_path):
     with autotune.Study(SPACE, OBJECTIVE, path=tmp_path / "new" / "deep" / "x.sqlite") as study:
         assert study.path.exists()
     (tmp_path / "file").write_text("")
-    with pytest.raises(LedgerError, match="path: the folder .*file cannot be made: something on its way"):
+    with pytest.raises(LedgerError, match=r"path: the folder .*file cannot be made: something on its way"):
         autotune.Study(SPACE, OBJECTIVE, path=tmp_path / "file" / "x.sqlite")
-    with pytest.raises(StudyError, match="the folder has x.sqlite"):
+    with pytest.raises(StudyError, match=r"the folder has x\.sqlite"):
         autotune.Study.open(tmp_path / "new" / "deep")
 
 

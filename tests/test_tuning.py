@@ -1,5 +1,6 @@
 """tune(): a Python function, sequential and parallel, durable, with failures."""
 
+import functools
 import threading
 
 import pytest
@@ -158,7 +159,7 @@ async def coroutine(config):
     ("function", "said"),
     [
         (coroutine, "function is async"),
-        (lambda config: coroutine(config), "function is async"),
+        (functools.partial(lambda inner, config: inner(config), coroutine), "function is async"),
         (lambda config: None, "must be a number, found None"),
         (lambda config: {"throughput": "fast"}, "must be a number, found 'fast'"),
         (lambda config: {"throughput": (1.0, 0.1)}, r"not two samples.*\n.*Estimate\(value, sem\)"),

@@ -35,7 +35,7 @@ def test_the_trials_beside_the_default_are_stopped_or_acquitted(tmp_path, monkey
     """Whether the default's answer comes before, with or after those of the other three."""
     loop = loop_of(tmp_path, monkeypatch, lambda job, node: CRASH,
                    lambda job: [first if job.trial == 0 else 1.0])  # fmt: skip
-    with loop.study, pytest.raises(SpecError, match="KeyError: 'btach'\n  | Traceback"):
+    with loop.study, pytest.raises(SpecError, match=r"KeyError: 'btach'\n  \| Traceback"):
         loop.run()
     states = [trial.state for trial in loop.study.trials]
     assert states.count(TrialState.FAILED) == 1

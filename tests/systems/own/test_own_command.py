@@ -141,7 +141,7 @@ def test_repeats_give_the_error_between_runs(command):
         ("print('{\"speed\": 1e999}')", Cause.WRONG_OUTPUT, "the goal 'speed' is inf, not a finite"),
         ("print('{\"speed\": \"4\"}')", Cause.WRONG_OUTPUT, "must be a number, found '4'"),
         ("print('{\"speed\": {\"sem\": 1}}')", Cause.WRONG_OUTPUT, "an estimate needs a value"),
-        ("print('{\"sped\": 1}')", Cause.WRONG_OUTPUT, "lacks the goal 'speed'; reported: sped; did you mean"),
+        ("print('{\"sped\": 1}')", Cause.WRONG_OUTPUT, "the goal 'speed'; reported: sped; did you mean"),
         ("print('{}')", Cause.WRONG_OUTPUT, "empty"),
     ],
 )  # fmt: skip
