@@ -73,6 +73,7 @@ def make_job(
         resources=resources,
         price=spec.price_for(config),
         limits=limits_data(objective or spec.objective),
+        judged=judged_metrics(objective or spec.objective),
         quality=quality_wanted(spec, config, history),
         launch_key=launch_key(spec.system, given),
         fresh=attempt > 1 or reason in _COMPARED,
@@ -86,6 +87,12 @@ def limits_data(objective: Objective) -> list[list[Any]]:
         for limit in objective.limits
         if not limit.relative
     ]
+
+
+def judged_metrics(objective: Objective) -> list[str]:
+    """Return the metrics that decide: of the goals and of the limits."""
+    every = [*(goal.metric for goal in objective.goals), *(limit.metric for limit in objective.limits)]
+    return list(dict.fromkeys(every))
 
 
 def quality_wanted(spec: StudySpec, config: Config, history: Sequence[Trial]) -> dict[str, Any]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+import math
+import socket
+import ssl
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 
@@ -22,6 +27,10 @@ class Endpoint:
         headers: For every request. They may hold keys: never part of facts, logs or artifacts.
         tokenize: Path that turns text into tokens (``/tokenize``); empty where there is none.
         prometheus: Path of the server's own counters (``/metrics``); empty where there are none.
+        omit: Fields that a server does not take, left out of every request.
+        exact: Whether an answer of another length than asked for is an error, where the body asks for exactly
+            that many tokens (``ignore_eos``).
+        tokenizer: Folder or file of the model's own tokenizer; empty where none was named.
     """
 
     url: str
@@ -31,6 +40,9 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tokenize: str = ""
     prometheus: str = ""
+    omit: Sequence[str] = ()
+    exact: bool = True
+    tokenizer: str = ""
 
     @property
     def is_chat(self) -> bool:
@@ -58,15 +70,48 @@ def message_of(found: Any) -> str:
     return " ".join(str(found).split())[:_LONGEST_TEXT]
 
 
+BUSY = (429, 503)
+"""HTTP statuses with which a server asks to come back later."""
+
+
+def seconds_to_wait(header: str | None) -> float | None:
+    """Return the seconds that a ``Retry-After`` header names; ``None`` without one, or for nonsense.
+
+    Reference: RFC 9110, 10.2.3: a number of seconds or a date.
+    """
+    text = (header or "").strip()
+    if not text:
+        return None
+    with contextlib.suppress(ValueError):
+        seconds = float(text)
+        return seconds if 0 <= seconds < math.inf else None
+    with contextlib.suppress(ValueError):
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    return None
+
+
 class Refused(Exception):
     """Say that a server gave no usable answer.
 
     Args:
         status: Of HTTP; 0 where there was no answer at all.
         text: What the server said, or what went wrong.
+        retry_after: Seconds after which it asks to be asked again.
+        unreachable: Whether nothing of the kind can be there: connection refused, unknown host, a certificate
+            that is not trusted.
     """
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(
+        self, status: int, text: str, retry_after: float | None = None, *, unreachable: bool = False
+    ) -> None:
         super().__init__(f"HTTP {status}: {text}" if status else text)
         self.status = status
         self.text = text
+        self.retry_after = retry_after
+        self.unreachable = unreachable
+
+    @classmethod
+    def of_error(cls, error: Exception) -> Refused:
+        """Return what a failed connection means."""
+        hopeless = isinstance(error, ConnectionRefusedError | socket.gaierror | ssl.SSLError)
+        return cls(0, f"{type(error).__name__}: {error}", unreachable=hopeless)

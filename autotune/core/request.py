@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+BY_USAGE, BY_LENGTH, BY_TOKENIZER = "usage", "length", "tokenizer"
+"""How output tokens were counted: by the server, by the length asked for that was reached, by a tokenizer."""
+
+BY_CHUNKS, BY_SEVERAL_WORDS = "chunks", "chunks of several words"
+"""The same where only chunks of the stream could be counted, one token each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -53,6 +59,11 @@ class RequestRecord:
         error: What went wrong, or ``None``.
         slip_ns: How much later than ``send_ns`` the first byte was really sent.
         prefill_ns: When the engine began to work on it, where it says so; 0 where it does not.
+        counted_by: How the output tokens were counted, such as :data:`BY_USAGE`; empty where the system made
+            them in a process of ours.
+        wanted: Output tokens asked for; 0 where it is not known.
+        waits: How often the server asked to come back later (429 or 503 with ``Retry-After``); the latency
+            counts from the first time.
     """
 
     id: int
@@ -63,6 +74,9 @@ class RequestRecord:
     error: str | None = None
     slip_ns: int = 0
     prefill_ns: int = 0
+    counted_by: str = ""
+    wanted: int = 0
+    waits: int = 0
 
     @property
     def output_tokens(self) -> int:
@@ -80,6 +94,9 @@ class RequestRecord:
             "error": self.error,
             "slip_ns": self.slip_ns,
             "prefill_ns": self.prefill_ns,
+            "counted_by": self.counted_by,
+            "wanted": self.wanted,
+            "waits": self.waits,
         }
 
     @classmethod
@@ -94,4 +111,7 @@ class RequestRecord:
             error=data.get("error"),
             slip_ns=data.get("slip_ns", 0),
             prefill_ns=data.get("prefill_ns", 0),
+            counted_by=data.get("counted_by", ""),
+            wanted=data.get("wanted", 0),
+            waits=data.get("waits", 0),
         )

@@ -32,6 +32,7 @@ class Job:
         price: Of these resources per hour, in the user's currency; ``None`` if it is not known.
         limits: ``[metric, "<=" or ">=", bound]`` of the objective in base units, those relative to the
             default resolved: a search for the highest rate needs them.
+        judged: Every metric of the objective, goals and limits.
         quality: What of the answers' quality is checked, with the default's answers; empty for nothing.
         launch_key: Equal for attempts that one launched process can serve, one after the other; empty where
             every attempt launches its own.
@@ -51,6 +52,7 @@ class Job:
     resources: Mapping[str, float] = field(default_factory=dict)
     price: float | None = None
     limits: list[list[Any]] = field(default_factory=list)
+    judged: list[str] = field(default_factory=list)
     quality: Mapping[str, Any] = field(default_factory=dict)
     launch_key: str = ""
     fresh: bool = False

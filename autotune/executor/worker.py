@@ -45,6 +45,7 @@ from autotune.measure.machine_watch import MachineWatch
 from autotune.measure.metrics.cost import cost
 from autotune.measure.serving import build_generator, measure_endpoint, with_machine
 from autotune.measure.session import Measured, measure
+from autotune.measure.token_counts import uncounted
 from autotune.measure.workload import Workload
 from autotune.systems.base import (
     CONFIG_NAME,
@@ -60,6 +61,8 @@ from autotune.systems.base import (
     System,
 )
 from autotune.systems.registry import build_system
+from autotune.systems.served.diagnosis import is_out_of_memory
+from autotune.systems.shortfall import shortfall
 
 PROCESS_NAME = "process.json"
 _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks
@@ -234,11 +237,12 @@ class _Attempt:
                 raise AttemptFailed(self.system.diagnose(code, log_tail(self.log, _DIAGNOSED_LINES)))
             try:
                 return self.system.connect(self.scratch, deadline)
-            except NotReady:
+            except NotReady as reason:
                 if time.monotonic() > deadline:
-                    raise AttemptFailed(
-                        Failure(Cause.STARTUP_TIMEOUT, f"not ready after {limit:g} s")
-                    ) from None
+                    text = f"not ready after {limit:g} s" + (f": {reason}" if str(reason) else "")
+                    # One that nobody launched does not depend on the configuration.
+                    cause = Cause.OWNER_MISTAKE if process is None else Cause.STARTUP_TIMEOUT
+                    raise AttemptFailed(Failure(cause, text)) from None
                 time.sleep(_READY_POLL_S)
 
     def measure(
@@ -342,7 +346,15 @@ class _Attempt:
                 cause = Cause.TIME_LIMIT
             if cause is Cause.TIME_LIMIT:
                 reasons += f" within {self.job.deadlines.measure_s:g} s"
+            errors = "\n".join({reasons, *(record.error for record in measured.records if record.error)})
+            if cause is Cause.CRASHED_UNDER_LOAD and is_out_of_memory(errors):
+                raise AttemptFailed(Failure(Cause.OUT_OF_MEMORY, reasons, shortfall=shortfall(errors)))
             raise AttemptFailed(Failure(cause, reasons))
+        judged = self.job.judged or [self.job.goal]
+        if reason := uncounted(
+            measured.facts, judged, self.job.config, Workload.from_dict(self.job.workload)
+        ):
+            raise AttemptFailed(Failure(Cause.OWNER_MISTAKE, reason))
 
     def blame(self, process: SupervisedProcess | None, error: AttemptFailed, own: bool) -> AttemptFailed:
         """Return the failure with the better explanation: a dead process's own, where it died.

@@ -27,7 +27,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autotune.core.measurement import Cause, Estimate
+from autotune.core.measurement import Estimate
 from autotune.measure.batch import CUT_OFF, is_answered
 from autotune.measure.load_run import LoadRun
 from autotune.measure.metrics import metric_of
@@ -35,7 +35,7 @@ from autotune.measure.metrics.e2e import values as e2e_values
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.ttft import values as ttft_values
 from autotune.measure.overload import overload
-from autotune.measure.served import Alone, Site, measure_alone, measure_load
+from autotune.measure.served import Alone, Site, measure_alone, measure_load, unanswered
 from autotune.measure.served_validity import latency_trend
 from autotune.measure.session import GROWTH, Measured
 
@@ -87,8 +87,7 @@ def measure_max_rate(
     """
     alone = measure_alone(site)
     if alone.error:
-        return Measured({}, [], {"requests": alone.asked}, (f"no request was answered: {alone.error}",),
-                        Cause.CRASHED_UNDER_LOAD)  # fmt: skip
+        return unanswered(alone)
     told = [
         limit for limit in limits if metric_of(limit[0], site.workload.goodput) or limit[0] == "error_rate"
     ]

@@ -17,6 +17,7 @@ another kind (:mod:`.overload`).
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ ALONE_SHARE = 0.1  # of the workload's time for requests that are alone
 LOOK_REQUESTS = 40  # before them a spread may be small for want of the slow ones
 _ALONE_MOST = 9  # requests: the first wakes the system and does not count
 _ALONE_LEAST = 3
+_REFUSED = re.compile(r"^HTTP 40[1345]\b|^no stream")
+"""What no configuration mends: no key, no such path, no streams."""
+
 _RESERVE = 1.25  # what is under way at the end may take this much longer than any before it
 
 
@@ -118,9 +122,15 @@ def measure_served(
     """
     alone = measure_alone(site)
     if alone.error:
-        return Measured({}, [], {"requests": alone.asked}, (f"no request was answered: {alone.error}",),
-                        Cause.CRASHED_UNDER_LOAD)  # fmt: skip
+        return unanswered(alone)
     return measure_load(site, alone, goal=goal, rate=rate, concurrency=concurrency)
+
+
+def unanswered(alone: Alone) -> Measured:
+    """Return the measurement of a server that answered no request, with whose fault that is."""
+    refused = _REFUSED.search(alone.error) is not None
+    cause = Cause.OWNER_MISTAKE if refused else Cause.CRASHED_UNDER_LOAD
+    return Measured({}, [], {"requests": alone.asked}, (f"no request was answered: {alone.error}",), cause)
 
 
 def measure_alone(site: Site) -> Alone:

@@ -16,6 +16,7 @@ from autotune.measure.machine_watch import MachineWatch, warnings
 from autotune.measure.rate_search import Limit, measure_max_rate
 from autotune.measure.served import Site, measure_served
 from autotune.measure.session import Measured
+from autotune.measure.token_counts import counting
 from autotune.measure.workload import RateSearch, Workload
 
 _AT_ONCE = 8  # requests under way in a closed loop whose workload does not say: some batching, no long queue
@@ -76,7 +77,9 @@ def measure_endpoint(
     began = clock()
     found = _measure(site, goal, limits)
     joules, took = meter.joules(), (clock() - began) / 1e9
-    found = replace(found, facts={**found.facts, "load": generator.facts(endpoint)})
+    counted, counting_notes = counting(found.records)
+    facts = {**found.facts, **counted, "load": generator.facts(endpoint)}
+    found = replace(found, facts={**facts, **({"warnings": counting_notes} if counting_notes else {})})
     return _with_watches(found, machine, engine, None if joules is None or took <= 0 else joules / took)
 
 
@@ -122,7 +125,7 @@ def with_machine(found: Measured, machine: MachineWatch, start_ns: int, end_ns: 
         end_ns: Its end.
     """
     seen = machine.facts(start_ns, end_ns)
-    notes = warnings(seen)
+    notes = [*found.facts.get("warnings", ()), *warnings(seen)]
     facts = {**found.facts, "machine": seen, **({"warnings": notes} if notes else {})}
     hot = machine.throttled(start_ns, end_ns)
     if hot and not found.invalid:

@@ -223,4 +223,4 @@ def launched_config(system: System, config: Config, derived: Collection[str]) ->
 
 
 class NotReady(Exception):
-    """Say that a launched process is still starting."""
+    """Say that a launched process is still starting; its text, where it has one, says what it answered."""

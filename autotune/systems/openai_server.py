@@ -34,14 +34,14 @@ from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.flagged import env_words
 from autotune.systems.served.flags import plain
 from autotune.systems.served.launch import HOST, Launch, free_port, root_process
-from autotune.systems.served.ready import wait_ready
+from autotune.systems.served.ready import asking_of, wait_ready
 from autotune.systems.served.section import locate, read_env, read_program
 
 _HOLE = re.compile(r"\{([A-Za-z_]\w*)\}")
 _OURS = ("host", "port", "model")
 _PLAIN = re.compile(r"-?[\d.]+(?:e[+-]?\d+)?|[A-Za-z0-9_./:=@%+,][A-Za-z0-9_./:=@%+, -]*")
 _EXACT = {"ignore_eos": True}
-"""Field that vLLM, SGLang, llama.cpp and TensorRT-LLM know; others pass over what they do not know."""
+"""Field that vLLM, SGLang, llama.cpp and TensorRT-LLM know; others pass over it, or are spared it."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,18 @@ class OpenAIServerSystem:
         command: Words that start it; empty with ``url``.
         url: Of an endpoint that runs already; empty with ``command``.
         model: Name that requests give; empty to take what the server lists first.
-        path: Of the interface: ``/v1/completions`` or ``/v1/chat/completions``.
-        ready: Path that answers 200 once it takes requests.
+        path: Of the interface: ``/v1/completions`` or ``/v1/chat/completions``; without it the server's first
+            answers say which of the two it has.
+        ready: Path that answers 200 once it takes requests; without it the list of models.
         request: Parameters that are fields of the requests.
-        body: Fields that all requests have; without it they ask to go on after the end of the text.
+        body: Fields that all requests have; without it they ask to go on after the end of the text, where the
+            server takes that.
         env: Variables of the server's environment.
         tokenize: Path that turns text into tokens, where there is one.
         prometheus: Path of its counters, where there are any.
         key_variable: Environment variable that holds the key which requests carry.
+        tokenizer: The model's own ``tokenizer.json``, or its folder: counts the tokens of a server that does
+            not tell them.
     """
 
     name: ClassVar[str] = "openai_server"
@@ -68,14 +72,15 @@ class OpenAIServerSystem:
     command_words: tuple[str, ...] = ()
     url: str = ""
     model: str = ""
-    path: str = "/v1/completions"
-    ready: str = "/v1/models"
+    path: str = ""
+    ready: str = ""
     request: tuple[str, ...] = ()
-    body: Mapping[str, Any] = field(default_factory=lambda: dict(_EXACT))
+    body: Mapping[str, Any] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     tokenize: str = ""
     prometheus: str = ""
     key_variable: str = ""
+    tokenizer: str = ""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> OpenAIServerSystem:
@@ -91,7 +96,7 @@ class OpenAIServerSystem:
         url = items.get("url", "")
         if bool(words) == bool(url):
             raise SpecError("an openai_server system needs either a command or a url", path=("command",))
-        for key in ("url", "model", "path", "ready", "tokenize", "prometheus", "key_variable"):
+        for key in ("url", "model", "path", "ready", "tokenize", "prometheus", "key_variable", "tokenizer"):
             if not isinstance(items.get(key, ""), str):
                 raise SpecError(f"{key} must be text, found {items[key]!r}", path=(key,))
         if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
@@ -102,7 +107,7 @@ class OpenAIServerSystem:
         if odd:
             text = f"a parameter must be a word of its own, found {odd[0]!r}"
             raise SpecError(text, path=("command", words.index(odd[0])))
-        if not isinstance(items.get("body", {}), Mapping):
+        if not isinstance(items.get("body") or {}, Mapping):
             raise SpecError(f"body must be a mapping of fields, found {items['body']!r}", path=("body",))
         items["request"] = read_program(items.get("request", ()), "request")
         items["env"] = read_env(items.get("env", {}), cls.name, ("*",))
@@ -118,8 +123,10 @@ class OpenAIServerSystem:
         section: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
         section["command"] = list(section.pop("command_words"))
         section["request"] = list(self.request)
-        section["env"], section["body"] = dict(self.env), dict(self.body)
-        return {key: value for key, value in section.items() if value or key == "body"}
+        section["env"], section["body"] = dict(self.env), None if self.body is None else dict(self.body)
+        return {
+            key: value for key, value in section.items() if value or (key == "body" and value is not None)
+        }
 
     @property
     def holes(self) -> tuple[str, ...]:
@@ -195,6 +202,9 @@ class OpenAIServerSystem:
             tokenize=self.tokenize,
             prometheus=self.prometheus,
             ours=not self.url,
+            optional=() if self.body is not None else tuple(_EXACT),
+            varied=self._varied(config),
+            tokenizer=self.tokenizer,
         )
         if scratch.is_dir():  # a plan shows the command and launches nothing
             launch.write(scratch)
@@ -214,12 +224,16 @@ class OpenAIServerSystem:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         endpoint, found = wait_ready(scratch, deadline, headers)
         facts = {"engine": self.name, "served_model": endpoint.model, **found}
-        return EndpointDriver(endpoint, facts, root_process(scratch))
+        return EndpointDriver(endpoint, facts, root_process(scratch), asking_of(Launch.read(scratch)))
+
+    def _varied(self, config: Config) -> tuple[str, ...]:
+        """Return the parameters that are fields of the requests: those not in the command."""
+        return tuple(name for name in config if name not in self.holes)
 
     def _body(self, config: Config) -> dict[str, Any]:
         """Return the fields of every request: those of the file, and the parameters not in the command."""
-        fixed = set(self.holes)
-        return {**self.body, **{name: value for name, value in config.items() if name not in fixed}}
+        fixed = _EXACT if self.body is None else self.body
+        return {**fixed, **{name: config[name] for name in self._varied(config)}}
 
     def launch_key(self, config: Config) -> str:
         """Return the command without its port."""
@@ -227,7 +241,7 @@ class OpenAIServerSystem:
 
     def reconnect(self, config: Config, driver: Driver, deadline: float) -> Driver:
         """Return the driver with the fields that requests of another configuration carry; ask one."""
-        return reconnected(driver, self._body(config), deadline)
+        return reconnected(driver, self._body(config), deadline, self._varied(config))
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
         """Return why the server died, from its exit code and its log."""

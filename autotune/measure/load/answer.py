@@ -1,45 +1,62 @@
 """What the events of one streamed completion say: when how many tokens came, and what went wrong.
 
-Tokens per chunk, in order of preference:
+How many tokens an answer has, in order of preference (:attr:`Answer.counted_by`):
 
-1. the running ``usage`` of a chunk (``continuous_usage_stats``): a chunk may carry several tokens (drafting,
-   a busy server), and tokens may come without text of their own (parts of a character);
-2. the ``usage`` at the end, shared among the chunks with text by their characters;
-3. one token for each chunk with text.
+1. ``usage``: what the server counted, at the end or in its last running count;
+2. ``length``: the tokens asked for, where the answer ended because it had them (``finish_reason: length``).
+   Some servers' usage leaves out the first or the last token: where as many chunks or running tokens came as
+   were asked for, this is believed rather than a smaller usage;
+3. ``chunks``: one token for each chunk with text. Where chunks hold several words, they hold several tokens,
+   and this is too few (``chunks of several words``); the text may still be counted by a tokenizer.
 
-Reasoning counts as content. The first arrival is the first chunk with text: tokens before it count for it.
+When they came: by the running count, where it is one (it begins with the first text, never falls and ends at
+the total); else all tokens are shared among the chunks with text by their characters. A chunk may carry
+several tokens (drafting, a busy server), and tokens may come without text of their own (parts of a
+character). Reasoning and tool calls are text. The first arrival is the first chunk with text: tokens before
+it count for it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from autotune.core.endpoint import message_of
+from autotune.core.request import BY_CHUNKS, BY_LENGTH, BY_SEVERAL_WORDS, BY_USAGE
+from autotune.measure.load.sse import ErrorEvent
 
 DONE = b"[DONE]"
 _MOST_TOKENS = 10**9
-_TEXTS = ("content", "reasoning_content", "reasoning")
+_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
+_ERROR_KEYS = ("message", "detail")
+_SEVERAL_WORDS_SHARE = 0.02  # of the chunks: a single token of some vocabularies holds two words
+_DISTRUSTED = (8, 3)  # a usage of less than a third of at least eight chunks is no count of the answer
 
 
 class Answer:
     """Take the events of one answer.
 
+    Args:
+        wanted: Tokens asked for, where an end by ``length`` means that they all came; ``None`` where it does
+            not.
+
     Attributes:
         error: What the server said went wrong, else ``""``.
         done: Whether the server said that the stream is over.
+        finished: The reason that the server gave for the end.
         prompt_tokens: As the server counted them, ``None`` where it does not say.
-        output_tokens: The same, of the answer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: int | None = None) -> None:
         self.error = ""
         self.done = False
         self.finished = ""
         self.prompt_tokens: int | None = None
-        self.output_tokens: int | None = None
-        self._chunks: list[tuple[int, int, int]] = []  # time, characters, tokens so far or -1
+        self._wanted = wanted
+        self._final: int | None = None
+        self._chunks: list[tuple[int, str, int]] = []  # time, text, tokens so far or -1
 
     def add(self, time_ns: int, data: bytes) -> None:
         """Take the data of one event that came at ``time_ns``."""
@@ -47,6 +64,11 @@ class Answer:
             return
         if data == DONE:
             self.done = True
+            return
+        if isinstance(data, ErrorEvent):
+            self.error = f"the server said: {message_of(bytes(data))}"
+            return
+        if not data.strip():  # keeps a connection alive
             return
         try:
             event = json.loads(data)
@@ -56,69 +78,171 @@ class Answer:
         if not isinstance(event, Mapping):
             self.error = f"an event is no object: {data[:60]!r}"
             return
-        if event.get("error"):
+        if _is_error(event):
             self.error = f"the server said: {message_of(event)}"
             return
+        choices = event.get("choices")
+        text = self._text(choices)
         usage = event.get("usage")
-        running = self._usage(usage) if isinstance(usage, Mapping) else -1
-        characters = self._text(event.get("choices"))
-        if characters or running >= 0:
-            self._chunks.append((time_ns, characters, running))
+        count = self._usage(usage) if isinstance(usage, Mapping) else -1
+        if count >= 0 and not text and (not choices or self.finished):
+            self._final = count
+        if text or count >= 0:
+            self._chunks.append((time_ns, text, count))
 
     def _usage(self, usage: Mapping[str, Any]) -> int:
-        prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        for name, count in (("prompt_tokens", prompt), ("completion_tokens", output)):
+        """Return the output tokens so far, -1 where it does not say."""
+        found: dict[str, int | None] = {}
+        for name in ("prompt_tokens", "completion_tokens"):
+            count = usage.get(name)
+            if type(count) is float and count.is_integer():
+                count = int(count)
             if count is not None and (type(count) is not int or not 0 <= count <= _MOST_TOKENS):
                 self.error = f"usage.{name} is {count!r}"
                 return -1
-        if prompt is not None:
-            self.prompt_tokens = prompt
-        if output is None:
-            return -1
-        if output < (self.output_tokens or 0):
-            self.error = f"usage.completion_tokens fell from {self.output_tokens} to {output}"
-            return -1
-        self.output_tokens = output
-        return int(output)
+            found[name] = count
+        if found["prompt_tokens"] is not None:
+            self.prompt_tokens = found["prompt_tokens"]
+        return -1 if found["completion_tokens"] is None else found["completion_tokens"]
 
-    def _text(self, choices: Any) -> int:
-        """Return how many characters the first choice adds."""
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, Mapping):
-            return 0
-        reason = choice.get("finish_reason")
-        if isinstance(reason, str) and reason:
-            self.finished = reason
-        delta = choice.get("delta")
-        texts = [choice.get("text")] if not isinstance(delta, Mapping) else [delta.get(n) for n in _TEXTS]
-        return sum(len(text) for text in texts if isinstance(text, str))
+    def _text(self, choices: Any) -> str:
+        """Return the text that an event adds, and take note of an end."""
+        found: list[str] = []
+        for choice in choices if isinstance(choices, list) else ():  # one, but for a body with `n`
+            if not isinstance(choice, Mapping):
+                continue
+            reason = choice.get("finish_reason")
+            if isinstance(reason, str) and reason:
+                self.finished = reason
+            delta = choice.get("delta")
+            if isinstance(delta, Mapping):
+                content = delta.get("content")
+                found += [content] if len(delta) == 1 and isinstance(content, str) else _delta_texts(delta)
+            elif isinstance(choice.get("text"), str):
+                found.append(choice["text"])
+        return "".join(found)
 
     @property
     def ended(self) -> bool:
         """Whether the server said in any way that the answer is complete."""
         return self.done or bool(self.finished)
 
-    def arrivals(self) -> tuple[tuple[int, int], ...]:
-        """Return ``(time_ns, tokens)`` of each arrival."""
+    @property
+    def texts(self) -> list[str]:
+        """The text of each chunk that has any."""
+        return [text for _, text, _ in self._chunks if text]
+
+    @property
+    def output_tokens(self) -> int | None:
+        """Tokens of the answer as the server counted them, ``None`` where it does not say."""
+        if self._final is not None:
+            told = self._final
+        else:
+            running = [count for _, _, count in self._chunks if count >= 0]
+            if not running or not self._runs(running[-1]):
+                return None
+            told = running[-1]
+        texts = len(self.texts)
+        least, share = _DISTRUSTED
+        return None if texts and (told == 0 or (texts >= least and told * share < texts)) else told
+
+    def _runs(self, total: int) -> bool:
+        """Return whether the counts of the chunks are a running one that ends at ``total``."""
+        begun, before = False, 0
+        for _, text, count in self._chunks:
+            if text and count < (0 if begun else 1):
+                return False
+            begun = begun or bool(text)
+            if 0 <= count < before:
+                return False
+            before = max(before, count)
+        counts = [count for _, text, count in self._chunks if text]
+        # The same number again and again is the size of each chunk, not how many came so far.
+        grows = sum(b > a for a, b in pairwise(counts))
+        return begun and before == total and 2 * grows >= len(counts) - 1
+
+    def total(self) -> tuple[int, str]:
+        """Return the tokens of the answer and how they were counted."""
+        texts = self.texts
+        told = self.output_tokens
+        wanted = self._wanted if self.finished == "length" else None
+        if told is not None:
+            most = max([len(texts), *(count for _, _, count in self._chunks)])
+            if wanted is not None and told < wanted == most:
+                return wanted, BY_LENGTH
+            return told, BY_USAGE
+        if wanted is not None and 0 < len(texts) <= wanted:
+            return wanted, BY_LENGTH
+        several = sum(len(text.split()) > 1 for text in texts)
+        return len(texts), BY_SEVERAL_WORDS if several > _SEVERAL_WORDS_SHARE * len(texts) else BY_CHUNKS
+
+    @property
+    def counted_by(self) -> str:
+        """How the tokens were counted."""
+        return self.total()[1]
+
+    def arrivals(self, per_character: float | None = None) -> tuple[tuple[int, int], ...]:
+        """Return ``(time_ns, tokens)`` of each arrival.
+
+        Args:
+            per_character: Tokens per character of other answers, for one that was cut off before its tokens
+                could be counted.
+        """
         texts = [chunk for chunk in self._chunks if chunk[1]]
         if not texts:
             return ()
-        if all(running >= 0 for _, _, running in texts):
+        total, how = self.total()
+        if self._runs(total):
             return self._running(texts[0][0])
-        if self.output_tokens is None:
-            return tuple((time_ns, 1) for time_ns, _, _ in texts)
-        counts = shared(self.output_tokens, [characters for _, characters, _ in texts])
-        return tuple((chunk[0], n) for chunk, n in zip(texts, counts, strict=True) if n)
+        if not self.ended and how != BY_USAGE and per_character is not None:
+            total = max(1, round(per_character * sum(len(text) for _, text, _ in texts)))
+        return shared_over([time_ns for time_ns, _, _ in texts], [len(text) for _, text, _ in texts], total)
 
     def _running(self, first_ns: int) -> tuple[tuple[int, int], ...]:
         found, before, begun = [], 0, False
-        for time_ns, characters, running in self._chunks:
-            begun = begun or bool(characters)
+        for time_ns, text, running in self._chunks:
+            begun = begun or bool(text)
             if not begun or running <= before:
                 continue
             found.append((max(time_ns, first_ns), running - before))
             before = running
         return tuple(found)
+
+
+def _is_error(event: Mapping[str, Any]) -> bool:
+    """Return whether an event tells of an error: in OpenAI's form, in vLLM's, or as a bare message."""
+    if "choices" in event or event.get("error"):
+        return bool(event.get("error"))
+    if "error" in (event.get("object"), event.get("type")):
+        return True
+    return "usage" not in event and any(key in event for key in _ERROR_KEYS)
+
+
+def _delta_texts(delta: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the texts that a chat's chunk adds: content, reasoning, arguments of tool calls."""
+    seen = set()
+    for name in _TEXTS:
+        value = delta.get(name)
+        parts = value if isinstance(value, list) else [value]
+        for part in parts:
+            text = part.get("text") if isinstance(part, Mapping) else part
+            if isinstance(text, str) and text not in seen:  # some send reasoning under both of its names
+                seen.add(text)
+                yield text
+    calls = delta.get("tool_calls")
+    listed = calls if isinstance(calls, list) else []
+    for function in (
+        *(c.get("function") for c in listed if isinstance(c, Mapping)),
+        delta.get("function_call"),
+    ):
+        if isinstance(function, Mapping):
+            yield from (text for key in ("name", "arguments") if isinstance(text := function.get(key), str))
+
+
+def shared_over(times: Sequence[int], characters: Sequence[int], tokens: int) -> tuple[tuple[int, int], ...]:
+    """Return ``(time_ns, tokens)`` of the chunks that get any of ``tokens``, by their characters."""
+    counts = shared(tokens, characters)
+    return tuple((time_ns, n) for time_ns, n in zip(times, counts, strict=True) if n)
 
 
 def shared(tokens: int, characters: Sequence[int]) -> list[int]:

@@ -10,16 +10,16 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-from autotune.core.endpoint import Endpoint, Refused, message_of
+from autotune.core.endpoint import BUSY, Endpoint, Refused, message_of, seconds_to_wait
 from autotune.measure.load.answer import Answer
-from autotune.measure.load.sse import EventReader, HostileStream
+from autotune.measure.load.sse import EventReader, HostileStream, looks_like_events
 
 _LONGEST = 16 << 20
 _PIECE = 64 << 10
 
 
 class Line:
-    """Keep one connection to an endpoint.
+    """One HTTP connection to an endpoint, for one request after the other.
 
     Args:
         endpoint: Where to.
@@ -43,14 +43,27 @@ class Line:
         return b"".join(self._pieces(path, body))
 
     def _pieces(self, path: str, body: Mapping[str, Any]) -> Iterator[bytes]:
-        """Yield the body of the answer as it comes."""
+        """Yield the body of the answer as it comes; a server that is busy is waited for as it asks."""
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                yield from self._once(path, body, until)
+                return
+            except Refused as refusal:
+                wait = refusal.retry_after
+                if refusal.status not in BUSY or wait is None or time.monotonic() + wait >= until:
+                    raise
+                time.sleep(wait)
+
+    def _once(self, path: str, body: Mapping[str, Any], until: float) -> Iterator[bytes]:
         headers = {"Content-Type": "application/json", **self.endpoint.headers}
-        until, length = time.monotonic() + self._timeout, 0
+        length = 0
         try:
             self._connection.request("POST", self._prefix + path, json.dumps(body), headers)
             response = self._connection.getresponse()
             if response.status != http.client.OK:
-                raise Refused(response.status, message_of(response.read(_LONGEST)))
+                wait = seconds_to_wait(response.headers.get("Retry-After"))
+                raise Refused(response.status, message_of(response.read(_LONGEST)), wait)
             while piece := response.read1(_PIECE):
                 yield piece
                 length += len(piece)
@@ -59,7 +72,7 @@ class Line:
             response.read()  # nothing is left; without this the connection is not free again
         except (OSError, ValueError, http.client.HTTPException) as error:
             self._connection.close()
-            raise Refused(0, f"{type(error).__name__}: {error}") from None
+            raise Refused.of_error(error) from None
         except (Refused, GeneratorExit):
             self._connection.close()
             raise
@@ -68,11 +81,14 @@ class Line:
         """Return a streamed answer, read until it says that it has ended.
 
         Raises:
-            Refused: There is none.
+            Refused: There is none, or it is no stream.
         """
-        reader, answer = EventReader(), Answer()
+        reader, answer, begun = EventReader(), Answer(), b""
         try:
             for piece in self._pieces(self.endpoint.path, body):
+                begun += piece[: 64 - len(begun)]
+                if looks_like_events(begun) is False:
+                    raise Refused(0, f"no stream of events came, but {begun!r}")
                 for event in reader.feed(piece):
                     answer.add(0, event)
                 if answer.error:

@@ -43,7 +43,7 @@ def fields(
     body |= {key: _filled(value, max_tokens) for key, value in endpoint.body.items()}
     if "max_completion_tokens" in endpoint.body:  # the newer name of the same
         del body["max_tokens"]
-    return body
+    return {key: value for key, value in body.items() if key not in endpoint.omit}
 
 
 def _filled(value: Any, max_tokens: int) -> Any:
@@ -56,7 +56,9 @@ def _filled(value: Any, max_tokens: int) -> Any:
 
 def wants_all_tokens(endpoint: Endpoint) -> bool:
     """Return whether requests ask for exactly their tokens, so that fewer are an error."""
-    body = endpoint.body
+    if not endpoint.exact:
+        return False
+    body = {key: value for key, value in endpoint.body.items() if key not in endpoint.omit}
     return bool(body.get("ignore_eos")) or "min_tokens" in body or "n_predict" in body
 
 

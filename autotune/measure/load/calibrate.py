@@ -1,4 +1,6 @@
-"""What must be known of an endpoint before a load: what its streams can be asked, how long texts are to it.
+"""What must be known of an endpoint before a load.
+
+What its streams can be asked, how long texts are to it, and how the tokens of its answers can be counted.
 
 Never raises for what the server does: a server that answers nothing here answers nothing under load either,
 and there it is recorded.
@@ -14,8 +16,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotune.core.endpoint import Endpoint, Refused
+from autotune.core.endpoint import BUSY, Endpoint, Refused
 from autotune.measure.corpus import passage, words
+from autotune.measure.load.answer import Answer
 from autotune.measure.load.ask import Line
 from autotune.measure.load.body import STREAM_OPTIONS, fields
 from autotune.measure.load.ruler import FIRST, SLICES, Ruler, slice_text
@@ -28,6 +31,8 @@ _TRIED = (17, 64, 150)  # tokens of texts that are counted to see whether length
 _LENGTHS = (40, 80, 160, 320)  # characters: short enough for any model
 _WORD = re.compile(r"[a-z]{2,7}")
 _PROBE_TOKENS = 2
+_WHOLE_TOKENS = 16
+_TOKENIZERS = ("/tokenize", "/extras/tokenize/count")  # of vLLM, SGLang and llama.cpp; of llama-cpp-python
 _UNKNOWN = Ruler()
 
 
@@ -38,21 +43,36 @@ class Calibration:
     Args:
         ruler: Makes texts of a length.
         options: Which of :data:`STREAM_OPTIONS` the server takes.
+        length_told: Whether an end by ``length`` means that all tokens asked for came; asked only where
+            streams have no usage.
+        tokenize: Path that counts the tokens of a text, where streams have no usage and there is one.
         problem: Why nothing could be found, empty where it could.
     """
 
     ruler: Ruler = _UNKNOWN
     options: int = 0
     problem: str = ""
+    length_told: bool = True
+    tokenize: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
-        return {"ruler": self.ruler.to_dict(), "options": self.options, "problem": self.problem}
+        return {
+            "ruler": self.ruler.to_dict(),
+            "options": self.options,
+            "problem": self.problem,
+            "length_told": self.length_told,
+            "tokenize": self.tokenize,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
         """Read what :meth:`to_dict` wrote."""
-        return cls(Ruler.from_dict(data["ruler"]), data["options"], data["problem"])
+        return cls(**{**data, "ruler": Ruler.from_dict(data["ruler"])})
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a measurement notes of it."""
+        return {**self.ruler.facts(), "stream_options": STREAM_OPTIONS[self.options]}
 
 
 def calibrate(endpoint: Endpoint, *, seconds: float = 60.0) -> Calibration:
@@ -66,9 +86,10 @@ def calibrate(endpoint: Endpoint, *, seconds: float = 60.0) -> Calibration:
     with Line(endpoint, seconds) as line:
         for number, options in enumerate(STREAM_OPTIONS):
             try:
-                _prompt_tokens(line, passage(0, _LENGTHS[0]), options)
+                first = _answer(line, passage(0, _LENGTHS[0]), options)
             except Refused as error:
-                if 400 <= error.status < 500 and number + 1 < len(STREAM_OPTIONS):
+                refusal = 400 <= error.status < 500 and error.status not in BUSY
+                if refusal and number + 1 < len(STREAM_OPTIONS):
                     continue
                 return Calibration(problem=str(error))
             break
@@ -80,18 +101,46 @@ def calibrate(endpoint: Endpoint, *, seconds: float = 60.0) -> Calibration:
             except Refused:
                 return None
 
+        told, tokenize = (True, "") if first.output_tokens is not None else _without_usage(endpoint, line)
         ruler = by_tokenizer(endpoint, line, deadline) if endpoint.tokenize else None
         if ruler is None:
-            return Calibration(by_usage(spent), number)
+            return Calibration(by_usage(spent), number, "", told, tokenize)
         extra = [spent(ruler.text(tokens, 0.3, f"probe {tokens}")) for tokens in _TRIED[:2]]
         found = [total - tokens for total, tokens in zip(extra, _TRIED, strict=False) if total is not None]
         overhead = max(0, min(found)) if found else ruler.overhead
-        return Calibration(replace(ruler, overhead=overhead), number)
+        return Calibration(replace(ruler, overhead=overhead), number, "", told, tokenize)
+
+
+def _answer(line: Line, text: str, options: Any) -> Answer:
+    return line.completion(fields(line.endpoint, [("user", text)], text, _PROBE_TOKENS, options))
 
 
 def _prompt_tokens(line: Line, text: str, options: Any) -> int | None:
-    body = fields(line.endpoint, [("user", text)], text, _PROBE_TOKENS, options)
-    return line.completion(body).prompt_tokens
+    return _answer(line, text, options).prompt_tokens
+
+
+def _without_usage(endpoint: Endpoint, line: Line) -> tuple[bool, str]:
+    """Return whether an end by ``length`` is to be believed, and the path that counts tokens, or ``""``.
+
+    An answer that is not streamed has a usage with nearly all servers: if it says ``length`` and has another
+    number of tokens than were asked for, the word means nothing.
+    """
+    text = passage(0, _LENGTHS[0])
+    body = fields(endpoint, [("user", text)], text, _WHOLE_TOKENS, None) | {"stream": False}
+    try:
+        found = json.loads(line.post(endpoint.path, body))
+        reason = found["choices"][0].get("finish_reason")
+        count = (found.get("usage") or {}).get("completion_tokens")
+        told = reason != "length" or count in (None, _WHOLE_TOKENS)
+    except (Refused, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        told = True  # nothing speaks against it
+    for path in (endpoint.tokenize, *_TOKENIZERS):
+        try:
+            if path and count_tokens(endpoint, line, text, path) > 0:
+                return told, path
+        except Refused:
+            continue
+    return told, ""
 
 
 def by_usage(spent: Callable[[str], int | None]) -> Ruler:
@@ -150,18 +199,26 @@ def by_tokenizer(endpoint: Endpoint, line: Line, deadline: float) -> Ruler | Non
         return None
 
 
-def count_tokens(endpoint: Endpoint, line: Line, text: str) -> int:
+def count_tokens(endpoint: Endpoint, line: Line, text: str, path: str = "") -> int:
     """Return how many tokens a text has to the server.
 
     The words of vLLM and SGLang (``prompt``), llama.cpp (``content``) and llama-cpp-python (``input``) are
     all given; each takes its own.
 
+    Args:
+        endpoint: Names the model, and the path where none is given.
+        line: To the server.
+        text: To be counted.
+        path: Of the tokenizer; given for a text that stands alone, without a first token of the model.
+
     Raises:
         Refused: The server does not say.
     """
-    body = {"model": endpoint.model, "prompt": text, "content": text, "input": text}
+    body: dict[str, Any] = {"model": endpoint.model, "prompt": text, "content": text, "input": text}
+    if path:
+        body["add_special_tokens"] = False
     try:
-        found = json.loads(line.post(endpoint.tokenize, body))
+        found = json.loads(line.post(path or endpoint.tokenize, body))
     except ValueError:
         raise Refused(0, "the tokenizer's answer is no JSON") from None
     if isinstance(found, Mapping):

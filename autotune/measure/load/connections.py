@@ -108,6 +108,7 @@ class Connections:
 
     def send(self, exchange: Exchange) -> None:
         """Send a request on an idle connection, or on a new one."""
+        exchange.postpone = self.send_later
         while self.idle:  # the last one used: those before it grow old and are closed by the server
             connection = self.idle.pop()
             if connection.transport is not None and not connection.transport.is_closing():
@@ -117,6 +118,15 @@ class Connections:
             self.open(exchange)
         if len(self.idle) + self._spares < self.spare:
             self.open(None)
+
+    def send_later(self, exchange: Exchange, seconds: float) -> None:
+        """Send a request again after some seconds, unless it is over by then."""
+
+        def again() -> None:
+            if not exchange.over:
+                self.send(exchange)
+
+        self.loop.call_later(seconds, again)
 
     def open(self, exchange: Exchange | None) -> None:
         """Open a connection for a request, or to have one ready."""

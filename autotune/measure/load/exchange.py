@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from autotune.core.endpoint import message_of
-from autotune.core.request import RequestRecord
+from autotune.core.endpoint import BUSY, message_of, seconds_to_wait
+from autotune.core.request import BY_CHUNKS, BY_LENGTH, BY_SEVERAL_WORDS, BY_USAGE, RequestRecord
 from autotune.measure.batch import CUT_OFF
 from autotune.measure.load.answer import Answer
 from autotune.measure.load.http_response import BadResponse, ResponseReader
 from autotune.measure.load.prompts import Order
-from autotune.measure.load.sse import EventReader, HostileStream
+from autotune.measure.load.sse import EventReader, HostileStream, looks_like_events
 
 _MOST_ERROR = 64 << 10  # bytes of an error's body that are kept
 _OK = 200
@@ -26,6 +27,7 @@ class Exchange:
         due_ns: When it was to be sent; 0 in a closed loop: when it is.
         ended: Called once it is over.
         exact: Whether fewer or more tokens than asked for are an error.
+        length_told: Whether an end by ``length`` means that all tokens asked for came.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Exchange:
         due_ns: int,
         ended: Callable[[Exchange], None],
         exact: bool = False,
+        length_told: bool = True,
     ) -> None:
         self.order, self.payload, self.due_ns = order, payload, due_ns
         self.begun_ns = due_ns or time.monotonic_ns()
@@ -44,13 +47,18 @@ class Exchange:
         self.error = ""
         self.over = False
         self.tries = 0
+        self.waits = 0
         self.abort: Callable[[], object] | None = None  # breaks off its connection
-        self._ended, self._exact = ended, exact
+        self.postpone: Callable[[Exchange, float], object] | None = None  # sends it again after some seconds
+        self._first_ns = 0
+        self._ended, self._exact, self._length_told = ended, exact, length_told
         self._again()
 
     def _again(self) -> None:
-        self._response, self._events, self._answer = ResponseReader(), EventReader(), Answer()
+        wanted = self.order.max_tokens if self._length_told else None
+        self._response, self._events, self._answer = ResponseReader(), EventReader(), Answer(wanted)
         self._body = b""
+        self._streams: bool | None = None  # not known yet
 
     def write(self, write: Callable[[bytes], object]) -> None:
         """Send it."""
@@ -58,6 +66,8 @@ class Exchange:
             self._again()
         self.tries += 1
         self.sent_ns = time.monotonic_ns()
+        if not self.waits:
+            self._first_ns = self.sent_ns
         write(self.payload)
 
     @property
@@ -75,7 +85,9 @@ class Exchange:
         response = self._response
         try:
             pieces = response.feed(data)
-            if response.status == _OK and self._is_stream():
+            if response.status == _OK and pieces:
+                pieces = self._sniffed(pieces)
+            if self._streams:
                 for piece in pieces:
                     self._take_events(time_ns, self._events.feed(piece))
             elif response.status and len(self._body) < _MOST_ERROR:
@@ -86,9 +98,21 @@ class Exchange:
             self.error = self.error or self._answer.error
         return bool(self.error) or response.complete
 
-    def _is_stream(self) -> bool:
-        kind = self._response.headers.get("content-type", "")
-        return kind.partition(";")[0].strip().lower() == "text/event-stream"
+    def _sniffed(self, pieces: list[bytes]) -> list[bytes]:
+        """Find out whether the body is a stream of events: by its type, or by what it begins with."""
+        if self._streams is None and self._kind() == "text/event-stream":
+            self._streams = True
+        if self._streams is not None:
+            return pieces
+        begun = self._body + b"".join(pieces)
+        self._streams = looks_like_events(begun)
+        if not self._streams:
+            return pieces
+        self._body = b""
+        return [begun]
+
+    def _kind(self) -> str:
+        return self._response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def _take_events(self, time_ns: int, events: list[bytes]) -> None:
         for event in events:
@@ -121,20 +145,42 @@ class Exchange:
             self.abort()
 
     def finish(self, time_ns: int) -> None:
-        """End it: the response is complete, or nothing more will come."""
+        """End it: the response is complete, or nothing more will come; or wait, if the server says so."""
         if self.over:
             return
-        if self._response.status == _OK and self._is_stream():
+        wait_s = self._told_to_wait()
+        if wait_s is not None and self.postpone is not None:
+            self.waits, self.tries, self.abort = self.waits + 1, 0, None
+            self._again()
+            self.postpone(self, wait_s)
+            return
+        if self._streams:
             self._take_events(time_ns, self._events.end())
         self.over = True
         self.end_ns = self.done_ns or time_ns
         self._ended(self)
 
-    def record(self) -> RequestRecord:
-        """Return what is to be told of it."""
+    def _told_to_wait(self) -> float | None:
+        """Return the seconds after which the server wants to be asked again; ``None`` if it does not."""
+        if self.error or not self._response.complete or self._response.status not in BUSY:
+            return None
+        return seconds_to_wait(self._response.headers.get("retry-after"))
+
+    @property
+    def texts(self) -> list[str]:
+        """The text of each chunk that came."""
+        return self._answer.texts
+
+    def record(self, per_character: float | None = None) -> RequestRecord:
+        """Return what is to be told of it.
+
+        Args:
+            per_character: Tokens per character of answers that were counted, for one that was cut off.
+        """
         answer = self._answer
-        arrivals = answer.arrivals()
-        send_ns = self.due_ns or self.sent_ns or self.begun_ns
+        arrivals = answer.arrivals(per_character)
+        sent_ns = self._first_ns or self.sent_ns if self.waits else self.sent_ns
+        send_ns = self.due_ns or sent_ns or self.begun_ns
         end_ns = max(self.end_ns, send_ns, arrivals[-1][0] if arrivals else 0)
         error = self.error or answer.error or self._judge(sum(tokens for _, tokens in arrivals))
         prompt_tokens = self.order.prompt_tokens if answer.prompt_tokens is None else answer.prompt_tokens
@@ -145,7 +191,10 @@ class Exchange:
             arrivals=arrivals,
             end_ns=end_ns,
             error=error or None,
-            slip_ns=max(0, (self.sent_ns or end_ns) - send_ns),
+            slip_ns=max(0, (sent_ns or end_ns) - send_ns),
+            counted_by=answer.counted_by if arrivals else "",
+            wanted=self.order.max_tokens,
+            waits=self.waits,
         )
 
     def _judge(self, tokens: int) -> str:
@@ -154,21 +203,36 @@ class Exchange:
         if response.status != _OK:
             text = message_of(self._body)
             return f"HTTP {response.status}" + (f": {text}" if text else "")
-        if not self._is_stream():
-            return f"no stream: {response.headers.get('content-type', 'nothing')[:60]}"
+        if not self._streams and self._kind() != "text/event-stream":
+            return self._no_stream()
         if not answer.ended:
             return f"truncated: the stream ended after {tokens} tokens without saying so"
         if not tokens:
             return "no output tokens"
         if answer.finished in ("abort", "error"):
             return f"the server ended it: {answer.finished}"
-        wanted = self.order.max_tokens
-        if self._exact and answer.output_tokens is not None and answer.output_tokens != wanted:
-            return f"{answer.output_tokens} of {wanted} tokens came"
+        wanted, how = self.order.max_tokens, answer.counted_by
+        # Where the server's own word for an end by length is not to be believed, its chunks say what came.
+        known = how in (BY_USAGE, BY_LENGTH) or (how == BY_CHUNKS and not self._length_told)
+        if self._exact and known and tokens != wanted:
+            return f"{tokens} of {wanted} tokens came"
+        if self._exact and how in (BY_CHUNKS, BY_SEVERAL_WORDS) and tokens > wanted:
+            return f"{tokens} chunks of text came for {wanted} tokens"
         return ""
 
-    def cut(self, time_ns: int) -> RequestRecord:
+    def _no_stream(self) -> str:
+        """Return what is wrong with an answer that is no stream: an error's own words, where it has some."""
+        kind = self._response.headers.get("content-type", "nothing")[:60]
+        try:
+            found = json.loads(self._body)
+        except (ValueError, RecursionError):
+            return f"no stream: {kind}"
+        if isinstance(found, Mapping) and "choices" not in found:
+            return f"the server said: {message_of(found)}"
+        return f"no stream: the whole answer came as one {kind}"
+
+    def cut(self, time_ns: int, per_character: float | None = None) -> RequestRecord:
         """Return the record of a request that is given up because the generator ends."""
         self.over, self.end_ns = True, time_ns
         self.error = CUT_OFF
-        return self.record()
+        return self.record(per_character)

@@ -20,6 +20,7 @@ from autotune.errors import AutotuneError
 from autotune.measure.load import wire
 from autotune.measure.load.base import Plan
 from autotune.measure.load.calibrate import Calibration, calibrate
+from autotune.measure.load.token_counter import TokenCounter, model_tokenizer
 
 TIMEOUT_S = 600.0
 """A request that takes longer is recorded as failed: no answer is of use after ten minutes."""
@@ -58,6 +59,8 @@ class OwnGenerator:
     def calibration(self, endpoint: Endpoint) -> Calibration:
         """Return what is known of an endpoint, asking it the first time."""
         key = (endpoint.url, endpoint.path, endpoint.model)
+        if endpoint.tokenizer:
+            model_tokenizer(endpoint.tokenizer)  # is it there
         if key not in self._calibrations:
             found = calibrate(endpoint, seconds=self.calibrate_s)
             if found.problem:  # it may be a passing one
@@ -68,7 +71,7 @@ class OwnGenerator:
     def facts(self, endpoint: Endpoint) -> dict[str, Any]:
         """Return what a measurement notes of how its requests were made."""
         found = self._calibrations.get((endpoint.url, endpoint.path, endpoint.model))
-        return {"generator": "own", **({} if found is None else found.ruler.facts())}
+        return {"generator": "own", **({} if found is None else found.facts())}
 
 
 class OwnLoad:
@@ -87,6 +90,9 @@ class OwnLoad:
         self._all_ended = False
         self._gone = False
         self._failure = ""
+        self._texts: list[str] = []
+        self._counting = (plan.endpoint, calibration)
+        self._counter: TokenCounter | None = None
         self._process = subprocess.Popen(
             [sys.executable, "-m", "autotune.measure.load.process"],
             stdin=subprocess.PIPE,
@@ -204,7 +210,9 @@ class OwnLoad:
 
     def _take(self, letter: bytes, content: bytes) -> None:
         if letter == wire.RECORD:
-            self._records.append(wire.record_of(content))
+            self._records.append(self._counted(wire.record_of(content)))
+        elif letter == wire.TEXT:
+            self._texts = json.loads(content)
         elif letter == wire.STATUS:
             self._sent = wire.number_of(content)
         elif letter == wire.OLDEST:
@@ -215,6 +223,15 @@ class OwnLoad:
             self._all_ended = True
         elif letter == wire.FAILED:
             self._failure = content.decode(errors="replace")
+
+    def _counted(self, record: RequestRecord) -> RequestRecord:
+        """Return a record; its tokens are those of its text where that came before it."""
+        texts, self._texts = self._texts, []
+        if not texts:
+            return record
+        if self._counter is None:
+            self._counter = TokenCounter(*self._counting)
+        return self._counter.counted(record, texts)
 
     def _tail(self) -> str:
         """Return the end of what the process said, without secrets."""

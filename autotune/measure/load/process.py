@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.core.endpoint import Endpoint
-from autotune.core.request import RequestRecord
+from autotune.core.request import BY_CHUNKS, BY_SEVERAL_WORDS, RequestRecord
 from autotune.errors import AutotuneError
 from autotune.measure.load import wire
 from autotune.measure.load.body import STREAM_OPTIONS, Head, fields, wants_all_tokens
@@ -110,10 +110,12 @@ class _Process:
             self.ended,
             timeout_s=order["timeout_s"],
             exact=wants_all_tokens(endpoint),
+            length_told=calibration.length_told,
             schedule=schedule,
             concurrency=self.concurrency,
         )
         self.told_end = False
+        self.counts_texts = bool(calibration.tokenize or endpoint.tokenizer)
 
     async def run(self) -> None:
         """Prepare, send until told to stop, and give up what is left."""
@@ -131,8 +133,10 @@ class _Process:
         self.outbox.put(wire.number_frame(wire.STATUS, self.sending.sent))
         self.outbox.put(wire.frame(wire.ENDED))
 
-    def ended(self, record: RequestRecord) -> None:
-        """Note a record."""
+    def ended(self, record: RequestRecord, texts: list[str]) -> None:
+        """Note a record, and its texts where the parent is to count its tokens."""
+        if self.counts_texts and texts and record.counted_by in (BY_CHUNKS, BY_SEVERAL_WORDS):
+            self.outbox.put(wire.frame(wire.TEXT, json.dumps(texts).encode()))
         self.outbox.put(wire.record_frame(record))
 
     def tell(self) -> None:

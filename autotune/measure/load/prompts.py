@@ -1,12 +1,15 @@
 """What is sent as request number ``i`` of a stream: a function of the workload and ``i`` alone.
 
-A file of ``prompts`` is JSONL, taken in turn and again from its start: ``{"prompt": text}`` or ``{"messages":
-[{"role", "content"}]}``, with ``output_tokens`` where an answer is to have a length of its own.
+A file of ``prompts`` is JSONL or one JSON list, taken in turn and again from its start. A line is one of:
+
+* ``{"prompt": text}`` or ``{"messages": [{"role", "content"}]}``, with ``output_tokens`` or ``max_tokens``
+  where an answer is to have a length of its own;
+* a line of an OpenAI batch file: the same in ``body``;
+* a conversation of ShareGPT: its first turn is the prompt, and the answer is to be as long as the one there.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +19,11 @@ from typing import Any
 from autotune.errors import SpecError
 from autotune.measure.load.body import Message
 from autotune.measure.load.ruler import Ruler
-from autotune.measure.load.trace import BLOCK_TOKENS, Entry, Trace, read_lines_of, read_trace
+from autotune.measure.load.trace import BLOCK_TOKENS, Entry, Trace, json_rows, read_lines_of, read_trace
 from autotune.measure.workload import Workload
 from autotune.measure.workload.numbers import whole
+
+_LENGTHS = ("output_tokens", "max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class OwnPrompt:
 
     messages: tuple[Message, ...]
     output_tokens: int | None
+    answer: str = ""  # as long as the answer is to be, where no number is given
 
 
 class Orders:
@@ -131,6 +137,9 @@ class Orders:
 
     def _traced(self, index: int, entry: Entry, random: Random) -> Order:
         """Return a request of a trace; blocks with a number are the same text wherever it stands."""
+        output = entry.output_tokens or self.workload.output_tokens.at(random.random())
+        if entry.text:
+            return Order(index, (("user", entry.text),), entry.text, output, 0)
         texts, left = [], self._least(entry.prompt_tokens)
         for block in entry.blocks:
             if left <= 0:
@@ -142,11 +151,13 @@ class Orders:
         if left > 0:
             texts.append(self._text(left, random.random(), str(index)))
         joined = self.ruler.join(texts)
-        return self._order(index, [("user", joined)], entry.output_tokens, entry.prompt_tokens)
+        return self._order(index, [("user", joined)], output, entry.prompt_tokens)
 
     def _own(self, index: int, random: Random) -> Order:
         line = self.own[index % len(self.own)]
         drawn = self.workload.output_tokens.at(random.random())
+        if line.answer:
+            drawn = max(1, round(len(line.answer) / self.ruler.characters))
         joined = "\n".join(text for _, text in line.messages)
         return Order(index, line.messages, joined, line.output_tokens or drawn, 0)
 
@@ -159,13 +170,13 @@ def read_prompts(path: str | Path) -> tuple[OwnPrompt, ...]:
     """
     text, _ = read_lines_of(Path(path), "prompts")
     found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
+    for number, row in json_rows(text, path, "prompts"):
         try:
-            found.append(_prompt(json.loads(line)))
+            prompt = _prompt(row)
         except (ValueError, TypeError, SpecError) as error:
             raise SpecError(f"{path}:{number}: {error}", path=("prompts",)) from None
+        if prompt is not None:
+            found.append(prompt)
     if not found:
         raise SpecError(f"{path} has no prompts", path=("prompts",))
     return tuple(found)
@@ -178,15 +189,27 @@ def check_files(workload: Workload) -> None:
         SpecError: One is not there or wrong.
     """
     if workload.trace:
-        read_trace(workload.trace)
+        entries = read_trace(workload.trace).entries
+        if (
+            all(entry.output_tokens for entry in entries)
+            and workload.output_tokens != Workload().output_tokens
+        ):
+            raise SpecError(
+                "'output_tokens' is given by the file of 'trace'",
+                path=("output_tokens",),
+                hint="leave out 'output_tokens': every row of the file has a length",
+            )
     if workload.prompts:
         read_prompts(workload.prompts)
 
 
-def _prompt(row: Any) -> OwnPrompt:
-    if not isinstance(row, Mapping):
-        raise ValueError("a line must be a JSON object")
-    length = row.get("output_tokens", row.get("max_tokens"))
+def _prompt(row: Mapping[str, Any]) -> OwnPrompt | None:
+    """Return the prompt of a line; ``None`` for a conversation that nobody answered."""
+    if "conversations" in row or "conversation" in row:
+        return _conversation(row.get("conversations", row.get("conversation")))
+    body = row.get("body")
+    row = body if isinstance(body, Mapping) and "custom_id" in row else row
+    length = next((row[key] for key in _LENGTHS if row.get(key) is not None), None)
     tokens = None if length is None else whole(length, ("output_tokens",), 1)
     text, messages = row.get("prompt"), row.get("messages")
     if isinstance(text, str) and text:
@@ -198,7 +221,29 @@ def _prompt(row: Any) -> OwnPrompt:
         role, content = (
             (message.get("role"), message.get("content")) if isinstance(message, Mapping) else (0, 0)
         )
-        if not isinstance(role, str) or not isinstance(content, str):
+        content = _joined(content)
+        if not isinstance(role, str) or content is None:
             raise ValueError("a message needs the texts 'role' and 'content'")
         pairs.append((role, content))
     return OwnPrompt(tuple(pairs), tokens)
+
+
+def _joined(content: Any) -> str | None:
+    """Return the text of a message: as it is, or the parts of it; ``None`` where it has others than text."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [None]
+    texts = [part.get("text") if isinstance(part, Mapping) else None for part in parts]
+    found = [text for text in texts if isinstance(text, str)]
+    return "".join(found) if len(found) == len(parts) else None
+
+
+def _conversation(turns: Any) -> OwnPrompt | None:
+    """Return the first question of a conversation of ShareGPT, with its answer."""
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        raise ValueError("conversations must be a list of turns, each with 'from' and 'value'")
+    said = [(turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))) for turn in turns]
+    said = [(who, text) for who, text in said if who != "system"]
+    if len(said) < 2 or not all(isinstance(text, str) and text for _, text in said[:2]):
+        return None
+    return OwnPrompt((("user", said[0][1]),), None, said[1][1])

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from autotune.core.request import RequestRecord
+from autotune.core.request import BY_LENGTH, BY_USAGE, RequestRecord
 from autotune.measure.load.connections import Connections
 from autotune.measure.load.exchange import Exchange
 from autotune.measure.load.prompts import Order
@@ -29,9 +29,10 @@ class Sending:
     Args:
         connections: To the server.
         make: Makes requests.
-        ended: Called with the record of each.
+        ended: Called with the record of each, and the text of each chunk of its answer.
         timeout_s: Longest time of a request.
         exact: Whether answers must have the length asked for.
+        length_told: Whether an end by ``length`` means that all tokens asked for came.
         schedule: Offsets of an open loop in nanoseconds; ``None`` for a closed one.
         concurrency: Requests under way of a closed loop.
     """
@@ -40,16 +41,18 @@ class Sending:
         self,
         connections: Connections,
         make: Make,
-        ended: Callable[[RequestRecord], None],
+        ended: Callable[[RequestRecord, list[str]], None],
         *,
         timeout_s: float,
         exact: bool,
+        length_told: bool = True,
         schedule: Iterator[int] | None = None,
         concurrency: int = 0,
     ) -> None:
         self.connections, self._make, self._record = connections, make, ended
         self._loop = connections.loop
-        self._timeout_ns, self._exact = round(timeout_s * 1e9), exact
+        self._timeout_ns, self._exact, self._length_told = round(timeout_s * 1e9), exact, length_told
+        self._characters = self._tokens = 0  # of the answers whose tokens were counted
         self._schedule, self._concurrency = schedule, concurrency
         self._numbers = count()
         self._ready: deque[tuple[Order, bytes]] = deque()
@@ -114,15 +117,18 @@ class Sending:
 
     def _send(self, due_ns: int) -> None:
         order, payload = self._ready.popleft() if self._ready else self._make(next(self._numbers))
-        exchange = Exchange(order, payload, due_ns, self._ended, self._exact)
+        exchange = Exchange(order, payload, due_ns, self._ended, self._exact, self._length_told)
         self.under_way[exchange] = None
         self.sent += 1
         self.connections.send(exchange)
 
     def _ended(self, exchange: Exchange) -> None:
         self.under_way.pop(exchange, None)
-        record = exchange.record()
-        self._record(record)
+        record, texts = exchange.record(), exchange.texts
+        if record.error is None and record.counted_by in (BY_USAGE, BY_LENGTH):
+            self._characters += sum(map(len, texts))
+            self._tokens += record.output_tokens
+        self._record(record, texts)
         if self._schedule is not None or self.stopped:
             return
         self._failures = self._failures + 1 if record.error else 0
@@ -161,6 +167,7 @@ class Sending:
         while self.under_way and (left := deadline - time.monotonic()) > 0:
             await asyncio.sleep(min(0.01, left))
         now = time.monotonic_ns()
+        per_character = self._tokens / self._characters if self._characters else None
         for exchange in list(self.under_way):
-            self._record(exchange.cut(now))
+            self._record(exchange.cut(now, per_character), [])
         self.under_way.clear()

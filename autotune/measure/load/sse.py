@@ -1,7 +1,7 @@
 """Server-sent events, read as they come in.
 
 Lines end with LF, CR LF or CR; an event ends with an empty line; the lines ``data:`` of an event are joined;
-comments (``:``) and other fields are skipped.
+comments (``:``) and other fields are skipped, but for an event named ``error``.
 
 Reference: WHATWG HTML, "Server-sent events", 9.2.6 Interpreting an event stream.
 """
@@ -16,6 +16,10 @@ _BOM = b"\xef\xbb\xbf"
 
 class HostileStream(Exception):
     """Say why a stream is not read any further."""
+
+
+class ErrorEvent(bytes):
+    """The data of an event that is named ``error``."""
 
 
 class EventReader:
@@ -59,9 +63,23 @@ def _data(event: bytes) -> bytes | None:
     """Return the data of one event, ``None`` where it has none."""
     if event.startswith(b"data: ") and b"\n" not in event:  # nearly all are like this
         return event[6:]
-    lines = []
+    lines, kind = [], b""
     for line in event.split(b"\n"):
         name, _, value = line.partition(b":")
         if name == b"data":
             lines.append(value.removeprefix(b" "))
-    return b"\n".join(lines) if lines else None
+        elif name == b"event":
+            kind = value.strip()
+    if not lines:
+        return None
+    data = b"\n".join(lines)
+    return ErrorEvent(data) if kind == b"error" else data
+
+
+def looks_like_events(text: bytes) -> bool | None:
+    """Return whether a body begins like a stream of events, ``None`` while too little of it is there."""
+    begin = text.removeprefix(_BOM).lstrip()
+    fields = (b"data:", b"event:", b"id:", b"retry:", b":")
+    if any(begin.startswith(name) for name in fields):
+        return True
+    return None if any(name.startswith(begin) for name in fields) else False

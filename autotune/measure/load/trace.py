@@ -1,15 +1,21 @@
 """Recorded arrivals: times, lengths and, where a trace has them, the prefixes that prompts share.
 
-CSV with a header, or JSONL, either compressed with gzip. One row per request; columns by any of these names:
+CSV with a header, JSONL, or one JSON list, each also compressed with gzip. One row per request; columns by
+any of these names:
 
-* time: ``arrival_s``, ``arrived_at`` (seconds), ``timestamp`` (milliseconds, as in Mooncake's traces), or
-  ``TIMESTAMP`` (a date and time, as in Azure's); the first row is time 0;
-* prompt: ``input_tokens``, ``input_length``, ``prompt_tokens``, ``ContextTokens``, ``num_prefill_tokens``;
-* answer: ``output_tokens``, ``output_length``, ``GeneratedTokens``, ``num_decode_tokens``;
+* time: ``arrival_s``, ``arrived_at``, ``Timestamp`` (seconds), ``timestamp`` (milliseconds), ``TIMESTAMP`` (a
+  date and time, which the others may be too); the first row is time 0. A date without a time zone is UTC: all
+  rows are on one clock, whatever the zone of this machine and whether it has a summer time;
+* prompt: ``input_tokens``, ``input_length``, ``prompt_tokens``, ``ContextTokens``, ``num_prefill_tokens``,
+  ``Request tokens``; or ``text_input``, the prompt itself;
+* answer: ``output_tokens``, ``output_length``, ``GeneratedTokens``, ``num_decode_tokens``,
+  ``Response tokens``; without one, the workload's ``output_tokens``;
 * prefixes: ``hash_ids``, a list of numbers (in CSV separated by spaces), one per block of 512 prompt tokens:
   equal numbers are equal text. A count of blocks alone (``n_hash_blocks``) says nothing of what is shared.
 
-Traces: Azure/AzurePublicDataset ``AzureLLMInferenceTrace``; Mooncake (Qin et al. 2024), ``FAST25-release``.
+Traces: Azure/AzurePublicDataset ``AzureLLMInferenceTrace`` of 2023 and 2024; Mooncake (Qin et al. 2024),
+``FAST25-release``; aiperf's of the same form; BurstGPT (Wang et al. 2024), whose rows without an answer are
+requests that failed there, and are left out.
 """
 
 from __future__ import annotations
@@ -20,9 +26,10 @@ import hashlib
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +37,15 @@ from autotune.errors import SpecError
 
 BLOCK_TOKENS = 512
 
-_SECONDS = ("arrival_s", "arrived_at")
+_SECONDS = ("arrival_s", "arrived_at", "Timestamp")
 _MILLISECONDS = ("timestamp",)
 _DATES = ("TIMESTAMP",)
-_PROMPT = ("input_tokens", "input_length", "prompt_tokens", "ContextTokens", "num_prefill_tokens")
-_OUTPUT = ("output_tokens", "output_length", "GeneratedTokens", "num_decode_tokens")
+_PROMPT = ("input_tokens", "input_length", "prompt_tokens", "ContextTokens", "num_prefill_tokens",
+           "Request tokens")  # fmt: skip
+_OUTPUT = ("output_tokens", "output_length", "GeneratedTokens", "num_decode_tokens", "Response tokens")
+_TEXT = ("text_input",)
+_FAILED = "Response tokens"  # 0 in BurstGPT for a request that failed
+_DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}")
 _MOST_BYTES = 1 << 30
 _MOST_TOKENS = 10_000_000
 
@@ -45,15 +56,17 @@ class Entry:
 
     Args:
         at_s: Seconds after the first.
-        prompt_tokens: At least 1.
-        output_tokens: At least 1.
+        prompt_tokens: At least 1; 0 where the trace has the text itself.
+        output_tokens: At least 1; 0 where the trace does not say.
         blocks: Numbers of its blocks of :data:`BLOCK_TOKENS` tokens; empty where the trace has none.
+        text: The prompt, where the trace has it.
     """
 
     at_s: float
     prompt_tokens: int
     output_tokens: int
     blocks: tuple[int, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,22 +95,24 @@ def read_trace(path: str | Path) -> Trace:
         SpecError: The file is not there or a row is wrong; the message names file and line.
     """
     text, fingerprint = read_lines_of(Path(path), "trace")
-    rows = _json_rows(text, path) if _is_json(text) else _csv_rows(text)
+    rows = json_rows(text, path, "trace") if is_json(text) else _csv_rows(text)
     raw: list[tuple[float, Entry]] = []
     for line, row in rows:
         try:
-            at = _time(row)
-            blocks = row.get("hash_ids") or ()
-            numbers = blocks.split() if isinstance(blocks, str) else blocks
-            entry = Entry(0.0, _count(row, _PROMPT), _count(row, _OUTPUT), tuple(int(n) for n in numbers))
+            if _field(row, (_FAILED,)) in (0, "0"):
+                continue
+            at, entry = _time(row), _entry(row)
         except (ValueError, TypeError) as error:
             raise SpecError(f"{path}:{line}: {error}", path=("trace",)) from None
         raw.append((at, entry))
     if not raw:
         raise SpecError(f"{path} has no rows", path=("trace",))
+    if not any(entry.output_tokens for _, entry in raw):
+        line = next(iter(json_rows(text, path, "trace") if is_json(text) else _csv_rows(text)))[0]
+        raise SpecError(f"{path}:{line}: a row needs a length, one of: {', '.join(_OUTPUT)}", path=("trace",))
     raw.sort(key=lambda pair: pair[0])
     first = raw[0][0]
-    entries = tuple(Entry(at - first, e.prompt_tokens, e.output_tokens, e.blocks) for at, e in raw)
+    entries = tuple(replace(entry, at_s=at - first) for at, entry in raw)
     return Trace(entries, fingerprint)
 
 
@@ -125,20 +140,49 @@ def read_lines_of(path: Path, key: str) -> tuple[str, str]:
         raise SpecError(f"cannot read the {key} {str(path)!r}: {reason}", path=(key,)) from None
 
 
-def _is_json(text: str) -> bool:
-    return text.lstrip()[:1] == "{"
+def is_json(text: str) -> bool:
+    """Return whether a file holds JSON rather than CSV."""
+    return text.lstrip()[:1] in ("{", "[")
 
 
-def _json_rows(text: str, path: str | Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
+def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield line and object of JSONL, or number and object of one JSON list.
+
+    Args:
+        text: Of the file.
+        path: Of the file, for errors.
+        key: Of the workload that named it, for errors.
+
+    Raises:
+        SpecError: Something in it is no object.
+    """
+    if text.lstrip()[:1] == "[" and not text.lstrip().partition("\n")[0].rstrip().endswith("]"):
+        yield from _listed(text, path, key)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError:
-            row = None
+        except ValueError as error:
+            text = f"{path}:{number}: a line must be a JSON object: {error}"
+            raise SpecError(text, path=(key,)) from None
+        if number == 1 and isinstance(row, list):
+            yield from _listed(text, path, key)
+            return
         if not isinstance(row, Mapping):
-            raise SpecError(f"{path}:{number}: a line must be a JSON object", path=("trace",))
+            raise SpecError(f"{path}:{number}: a line must be a JSON object", path=(key,))
+        yield number, row
+
+
+def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise SpecError(f"{path}: no JSON list: {error}", path=(key,)) from None
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, Mapping):
+            raise SpecError(f"{path}: entry {number} must be a JSON object", path=(key,))
         yield number, row
 
 
@@ -156,27 +200,36 @@ def _field(row: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 def _time(row: Mapping[str, Any]) -> float:
-    for names, unit in ((_SECONDS, 1.0), (_MILLISECONDS, 1e-3)):
+    for names, unit in ((_SECONDS, 1.0), (_MILLISECONDS, 1e-3), (_DATES, 1.0)):
         value = _field(row, names)
-        if value is not None:
-            seconds = float(value) * unit
-            if not math.isfinite(seconds):
-                raise ValueError(f"the time {value!r} is not finite")
-            return seconds
-    date = _field(row, _DATES)
-    if date is None:
-        every = ", ".join((*_SECONDS, *_MILLISECONDS, *_DATES))
-        raise ValueError(
-            f"a row needs a time, one of: {every}; found {', '.join(map(str, row)) or 'nothing'}"
-        )
-    return _date_seconds(str(date))
+        if value is None:
+            continue
+        if isinstance(value, str) and (names is _DATES or _DATE.match(value)):
+            return _date_seconds(value)
+        seconds = float(value) * unit
+        if not math.isfinite(seconds):
+            raise ValueError(f"the time {value!r} is not finite")
+        return seconds
+    every = ", ".join((*_SECONDS, *_MILLISECONDS, *_DATES))
+    raise ValueError(f"a row needs a time, one of: {every}; found {', '.join(map(str, row)) or 'nothing'}")
 
 
 def _date_seconds(text: str) -> float:
-    """Return the seconds of a date and time with any number of digits after the second."""
-    whole, _, fraction = text.partition(".")
-    digits = fraction.rstrip("Z").partition("+")[0]
-    return datetime.fromisoformat(whole).timestamp() + (float(f"0.{digits}") if digits else 0.0)
+    """Return the seconds since 1970 of a date and time; without a time zone it is UTC."""
+    found = datetime.fromisoformat(text.strip())
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    """Return the entry of a row, its time left at 0."""
+    blocks = row.get("hash_ids") or ()
+    numbers = blocks.split() if isinstance(blocks, str) else blocks
+    text = _field(row, _TEXT)
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"{_TEXT[0]} must be text, found {text!r}")
+    prompt = 0 if text else _count(row, _PROMPT)
+    output = 0 if _field(row, _OUTPUT) is None else _count(row, _OUTPUT)
+    return Entry(0.0, prompt, output, tuple(int(n) for n in numbers), text or "")
 
 
 def _count(row: Mapping[str, Any], names: Sequence[str]) -> int:

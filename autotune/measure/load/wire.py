@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 from autotune.core.request import RequestRecord
 
-BEGUN, STATUS, OLDEST, RECORD, ENDED, FAILED = b"B", b"S", b"O", b"R", b"E", b"F"
-"""The schedule runs (its start); how many were sent; when the oldest under way began; one request; all has
-ended; an error (its text)."""
+BEGUN, STATUS, OLDEST, TEXT, RECORD, ENDED, FAILED = b"B", b"S", b"O", b"T", b"R", b"E", b"F"
+"""The schedule runs (its start); how many were sent; when the oldest under way began; the texts of the chunks
+of the next request, whose tokens are to be counted; one request; all has ended; an error (its text)."""
 
 _FRAME = struct.Struct("<Ic")
-_RECORD = struct.Struct("<qqqqqII")
+_RECORD = struct.Struct("<qqqqqIIIII")
 
 
 def frame(letter: bytes, data: bytes = b"") -> bytes:
@@ -33,22 +33,26 @@ def number_of(data: bytes) -> int:
 
 def record_frame(record: RequestRecord) -> bytes:
     """Return the frame of a record; arrays rather than text, since a run has millions of arrivals."""
-    error = (record.error or "").encode()
+    error, counted_by = (record.error or "").encode(), record.counted_by.encode()
     head = _RECORD.pack(
         record.id, record.prompt_tokens, record.send_ns, record.end_ns, record.slip_ns,
-        len(record.arrivals), len(error),
+        len(record.arrivals), len(error), len(counted_by), record.wanted, record.waits,
     )  # fmt: skip
     times = array("q", [time_ns for time_ns, _ in record.arrivals])
     counts = array("q", [tokens for _, tokens in record.arrivals])
-    return frame(RECORD, b"".join((head, error, times.tobytes(), counts.tobytes())))
+    return frame(RECORD, b"".join((head, error, counted_by, times.tobytes(), counts.tobytes())))
 
 
 def record_of(data: bytes) -> RequestRecord:
     """Return the record of a frame."""
-    number, prompt_tokens, send_ns, end_ns, slip_ns, arrivals, length = _RECORD.unpack_from(data)
+    number, prompt_tokens, send_ns, end_ns, slip_ns, arrivals, length, named, wanted, waits = (
+        _RECORD.unpack_from(data)
+    )
     place = _RECORD.size
     error = data[place : place + length].decode()
     place += length
+    counted_by = data[place : place + named].decode()
+    place += named
     times, counts = array("q"), array("q")
     times.frombytes(data[place : place + 8 * arrivals])
     counts.frombytes(data[place + 8 * arrivals :])
@@ -60,6 +64,9 @@ def record_of(data: bytes) -> RequestRecord:
         end_ns=end_ns,
         error=error or None,
         slip_ns=slip_ns,
+        counted_by=counted_by,
+        wanted=wanted,
+        waits=waits,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotune.measure.workload.arrival import ARRIVALS, RateSearch
-from autotune.measure.workload.lengths import Length
+from autotune.measure.workload.lengths import Length, Lengths, read_lengths
 from autotune.measure.workload.request_limits import RequestLimits
 from autotune.measure.workload.section import GENERATORS, Workload, served_key
 from autotune.measure.workload.sharing import SharedPrefix, Turns
@@ -12,10 +12,12 @@ __all__ = [
     "ARRIVALS",
     "GENERATORS",
     "Length",
+    "Lengths",
     "RateSearch",
     "RequestLimits",
     "SharedPrefix",
     "Turns",
     "Workload",
+    "read_lengths",
     "served_key",
 ]

@@ -21,7 +21,7 @@ _NEEDS = {
     "concurrency": (CLOSED,),
     "trace": ("trace",),
 }
-_TRACED = ("prompt_tokens", "output_tokens", "prompts", "shared_prefix", "turns")
+_TRACED = ("prompt_tokens", "prompts", "shared_prefix", "turns")
 _FROM_FILE = ("prompt_tokens", "shared_prefix", "turns")
 
 

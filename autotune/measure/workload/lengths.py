@@ -1,23 +1,47 @@
-"""Lengths of prompts and answers in tokens."""
+"""Lengths of prompts and answers in tokens: fixed, normal, log-normal, a mixture of these, or as observed.
+
+Every kind gives the length at a quantile, so that a request's length depends on its own random number alone, and
+a longest one, so that a system can reserve for it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Protocol
 
-from autotune.errors import SpecError, refuse_unknown_keys
-from autotune.measure.workload.numbers import number, whole
+from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
+from autotune.measure.workload.numbers import number, positive, whole
 
+SHAPES = ("normal", "lognormal")
 _REACH = 4.0  # lengths end this many spreads above the mean, so that a system can reserve for the longest
 _NORMAL = NormalDist()
+_MOST_BYTES = 64 << 20
+_KINDS = ("mean", "mixture", "values", "file")
+
+
+class Lengths(Protocol):
+    """A distribution of lengths in tokens."""
+
+    @property
+    def longest(self) -> int:
+        """No length is above this."""
+
+    def at(self, u: float) -> int:
+        """Return the length at the quantile ``u`` in [0, 1)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :func:`read_lengths` reads it back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """Describe a length in tokens: a normal distribution cut to [1, mean + 4 spread] and rounded.
+    """A length in tokens from a normal distribution cut to [1, mean + 4 spread] and rounded.
 
     Args:
         mean: Of the uncut distribution, at least 1.
@@ -37,22 +61,220 @@ class Length:
         if self.spread == 0:
             return max(1, math.floor(self.mean + 0.5))
         bottom = _NORMAL.cdf((1 - self.mean) / self.spread)
-        top = _NORMAL.cdf(_REACH)
-        p = min(max(bottom + u * (top - bottom), 1e-12), 1 - 1e-12)
-        length = math.floor(self.mean + self.spread * _NORMAL.inv_cdf(p) + 0.5)
+        length = math.floor(self.mean + self.spread * _inverse(u, bottom) + 0.5)
         return min(max(length, 1), self.longest)
 
-    def to_dict(self) -> dict[str, float]:
-        """Return plain JSON data; :meth:`from_dict` reads it back."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :func:`read_lengths` reads it back."""
         return {"mean": self.mean, "spread": self.spread}
 
-    @classmethod
-    def from_dict(cls, data: Any, key: str) -> Length:
-        """Read ``128`` or ``{mean: 128, spread: 32}`` found under ``key``."""
-        if not isinstance(data, Mapping):
-            return cls(float(whole(data, (key,), 1)))
-        refuse_unknown_keys(data, ("mean", "spread"), path=(key,))
-        if "mean" not in data:
-            raise SpecError(f"{key} needs 'mean'; allowed: mean, spread", path=(key,))
-        mean = number(data["mean"], (key, "mean"), 1.0)
-        return cls(mean, number(data.get("spread", 0.0), (key, "spread"), 0.0))
+
+@dataclass(frozen=True, slots=True)
+class LogNormalLength:
+    """A length whose logarithm is normal: most are short, a few are very long.
+
+    Formula: the logarithm has the variance ``ln(1 + (spread / mean)^2)``, and is cut 4 standard deviations
+    above its mean.
+
+    Args:
+        mean: Of the length itself, at least 1.
+        spread: Standard deviation of the length itself, above 0.
+    """
+
+    mean: float
+    spread: float
+
+    @property
+    def _logarithm(self) -> tuple[float, float]:
+        variance = math.log1p((self.spread / self.mean) ** 2)
+        return math.log(self.mean) - variance / 2, math.sqrt(variance)
+
+    @property
+    def longest(self) -> int:
+        """No length is above this."""
+        mean, deviation = self._logarithm
+        return max(1, math.floor(math.exp(mean + _REACH * deviation) + 0.5))
+
+    def at(self, u: float) -> int:
+        """Return the length at the quantile ``u`` in [0, 1) of the cut distribution."""
+        mean, deviation = self._logarithm
+        length = math.floor(math.exp(mean + deviation * _inverse(u, 0.0)) + 0.5)
+        return min(max(length, 1), self.longest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :func:`read_lengths` reads it back."""
+        return {"shape": "lognormal", "mean": self.mean, "spread": self.spread}
+
+
+@dataclass(frozen=True, slots=True)
+class MixedLength:
+    """A length from one of several distributions, such as short questions and long documents.
+
+    Args:
+        parts: The distributions.
+        shares: Of each, positive; they need not sum to 1.
+    """
+
+    parts: tuple[Lengths, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def longest(self) -> int:
+        """No length is above this."""
+        return max(part.longest for part in self.parts)
+
+    def at(self, u: float) -> int:
+        """Return the length at the quantile ``u`` of the part that ``u`` falls on."""
+        place, rest = _chosen(self.shares, u)
+        return self.parts[place].at(rest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :func:`read_lengths` reads it back."""
+        pairs = zip(self.parts, self.shares, strict=True)
+        return {"mixture": [{**part.to_dict(), "share": share} for part, share in pairs]}
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedLength:
+    """A length out of those that were observed.
+
+    Args:
+        values: Different ones in rising order, each at least 1.
+        shares: How often each was observed, positive; they need not sum to 1.
+    """
+
+    values: tuple[int, ...]
+    shares: tuple[float, ...]
+
+    @property
+    def longest(self) -> int:
+        """No length is above this."""
+        return self.values[-1]
+
+    def at(self, u: float) -> int:
+        """Return the length at the quantile ``u`` of those observed."""
+        return self.values[_chosen(self.shares, u)[0]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :func:`read_lengths` reads it back."""
+        return {"values": list(self.values), "shares": list(self.shares)}
+
+
+def _inverse(u: float, bottom: float) -> float:
+    """Return the normal quantile at ``u`` of what lies between ``bottom`` and the reach."""
+    p = bottom + u * (_NORMAL.cdf(_REACH) - bottom)
+    return _NORMAL.inv_cdf(min(max(p, 1e-12), 1 - 1e-12))
+
+
+def _chosen(shares: Sequence[float], u: float) -> tuple[int, float]:
+    """Return which of the shares ``u`` falls on, and how far into it in [0, 1)."""
+    edges = [0.0, *accumulate(shares)]
+    aim = u * edges[-1]
+    place = min(bisect_right(edges, aim) - 1, len(shares) - 1)
+    return place, min(max((aim - edges[place]) / shares[place], 0.0), math.nextafter(1.0, 0.0))
+
+
+def read_lengths(data: Any, key: str) -> Lengths:
+    """Read the lengths found under ``key``.
+
+    Args:
+        data: ``128``, ``{mean: 128, spread: 32}``, the same with ``shape: lognormal``, ``{mixture: [...]}``
+            of these with a ``share`` each, ``{values: [16, 16, 512]}``, or ``{file: lengths.txt}`` with one
+            number a line.
+        key: For errors.
+
+    Raises:
+        SpecError: It is none of these.
+    """
+    return _read(data, (key,))
+
+
+def _read(data: Any, path: tuple[str | int, ...]) -> Lengths:
+    name = str(path[0])
+    if not isinstance(data, Mapping):
+        return Length(float(whole(data, path, 1)))
+    kind = next((kind for kind in _KINDS if kind in data), None)
+    if kind == "mixture":
+        return _mixture(data, path)
+    if kind == "values":
+        return _observed(data, path)
+    if kind == "file":
+        refuse_unknown_keys(data, ("file",), path=path)
+        return _counted(_file_lengths(data["file"], path), None)
+    refuse_unknown_keys(data, ("mean", "spread", "shape", *_KINDS[1:]), path=path)
+    if kind is None:
+        raise SpecError(
+            f"{name} needs 'mean'; allowed: mean, spread, shape, {', '.join(_KINDS[1:])}", path=path
+        )
+    shape = str(data.get("shape", SHAPES[0]))
+    if shape not in SHAPES:
+        raise SpecError(f"unknown shape {shape!r}; allowed: {', '.join(SHAPES)}", path=(*path, "shape"),
+                        hint=did_you_mean(shape, SHAPES))  # fmt: skip
+    mean = number(data["mean"], (*path, "mean"), 1.0)
+    if shape == SHAPES[0]:
+        return Length(mean, number(data.get("spread", 0.0), (*path, "spread"), 0.0))
+    return LogNormalLength(mean, positive(data.get("spread", 0.0), (*path, "spread"), None, "256"))
+
+
+def _mixture(data: Mapping[str, Any], path: tuple[str | int, ...]) -> Lengths:
+    refuse_unknown_keys(data, ("mixture",), path=path)
+    parts = data["mixture"]
+    if not isinstance(parts, list) or len(parts) < 2 or not all(isinstance(part, Mapping) for part in parts):
+        raise SpecError(
+            f"a mixture is a list of at least two distributions, found {parts!r}", path=(*path, "mixture"),
+            hint="for example [{mean: 64, spread: 16, share: 80 %}, {mean: 2048, spread: 512, share: 20 %}]",
+        )  # fmt: skip
+    found, shares = [], []
+    for place, part in enumerate(parts):
+        where = (*path, "mixture", place)
+        shares.append(positive(part.get("share", 1.0), (*where, "share"), None, "80 %"))
+        found.append(_read({key: value for key, value in part.items() if key != "share"}, where))
+    return MixedLength(tuple(found), tuple(shares))
+
+
+def _observed(data: Mapping[str, Any], path: tuple[str | int, ...]) -> Lengths:
+    refuse_unknown_keys(data, ("values", "shares"), path=path)
+    values = data["values"]
+    if not isinstance(values, list) or not values:
+        raise SpecError(f"values must be a list of lengths, found {values!r}", path=(*path, "values"))
+    found = [whole(value, (*path, "values", i), 1) for i, value in enumerate(values)]
+    if "shares" not in data:
+        return _counted(found, None)
+    shares = data["shares"]
+    if not isinstance(shares, list) or len(shares) != len(values):
+        raise SpecError(f"shares must be a list of {len(values)} numbers, one per value, found {shares!r}",
+                        path=(*path, "shares"))  # fmt: skip
+    return _counted(found, [positive(s, (*path, "shares", i), None, "1") for i, s in enumerate(shares)])
+
+
+def _counted(values: Sequence[int], shares: Sequence[float] | None) -> ObservedLength:
+    total: dict[int, float] = {}
+    for value, share in zip(values, shares or [1.0] * len(values), strict=True):
+        total[value] = total.get(value, 0.0) + share
+    pairs = sorted(total.items())
+    return ObservedLength(tuple(value for value, _ in pairs), tuple(share for _, share in pairs))
+
+
+def _file_lengths(file: Any, path: tuple[str | int, ...]) -> list[int]:
+    """Return the lengths of a file, one on each line; a first line that is no number is a title."""
+    where = (*path, "file")
+    if not isinstance(file, str) or not file.strip():
+        raise SpecError(f"file must be the path of a file, found {file!r}", path=where)
+    try:
+        with Path(file).expanduser().open("rb") as stream:
+            lines = stream.read(_MOST_BYTES).decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError(f"cannot read the lengths {file!r}: {reason}", path=where) from None
+    found = []
+    for line, text in enumerate(lines, 1):
+        word = text.strip().strip('"')
+        if not word or (line == 1 and not word[0].isdigit()):
+            continue
+        if not word.isascii() or not word.isdigit() or int(word) < 1:
+            raise SpecError(f"{file}:{line}: a length must be a whole number of at least 1, found {word[:40]!r}",
+                            path=where)  # fmt: skip
+        found.append(int(word))
+    if not found:
+        raise SpecError(f"{file} has no lengths", path=where)
+    return found

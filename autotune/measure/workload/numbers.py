@@ -13,16 +13,16 @@ def is_word(value: Any, word: str) -> bool:
     return value is None or (isinstance(value, str) and value.strip().lower() == word)
 
 
-def number(value: Any, path: tuple[str, ...], low: float, unit: str | None = None) -> float:
+def number(value: Any, path: tuple[str | int, ...], low: float, unit: str | None = None) -> float:
     """Read a number of at least ``low``.
 
     Args:
         value: Text or a number.
-        path: Of the key, for errors; the last part is its name.
+        path: Of the key, for errors; the last part that is a name is its name.
         low: Least value.
         unit: Base unit; a plain number without.
     """
-    name = path[-1]
+    name = _name(path)
     try:
         found = parse_quantity(value, default_unit=unit, dimension=unit or "number").value
     except SpecError as error:
@@ -32,22 +32,26 @@ def number(value: Any, path: tuple[str, ...], low: float, unit: str | None = Non
     return found
 
 
-def positive(value: Any, path: tuple[str, ...], unit: str | None, example: str) -> float:
+def _name(path: tuple[str | int, ...]) -> str:
+    return str(next(part for part in reversed(path) if isinstance(part, str)))
+
+
+def positive(value: Any, path: tuple[str | int, ...], unit: str | None, example: str) -> float:
     """Read a number above 0; ``example`` is shown with the error."""
     found = number(value, path, 0.0, unit)
     if found == 0:
         of = "" if unit is None else f" {unit}"
         raise SpecError(
-            f"{path[-1]} must be above 0{of}, found {value!r}", path=path, hint=f"for example '{example}'"
+            f"{_name(path)} must be above 0{of}, found {value!r}", path=path, hint=f"for example '{example}'"
         )
     return found
 
 
-def whole(value: Any, path: tuple[str, ...], low: int) -> int:
+def whole(value: Any, path: tuple[str | int, ...], low: int) -> int:
     """Read a whole number of at least ``low``."""
     found = number(value, path, float(low))
     if found != int(found):
-        raise SpecError(f"{path[-1]} must be a whole number, found {value!r}", path=path)
+        raise SpecError(f"{_name(path)} must be a whole number, found {value!r}", path=path)
     return int(found)
 
 

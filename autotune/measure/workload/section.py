@@ -12,7 +12,7 @@ from autotune.core.request import Request
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 from autotune.measure.corpus import passage, words
 from autotune.measure.workload.arrival import CLOSED, RateSearch, read_arrival, read_rate
-from autotune.measure.workload.lengths import Length
+from autotune.measure.workload.lengths import Length, Lengths, read_lengths
 from autotune.measure.workload.numbers import is_word, number, positive, share, whole
 from autotune.measure.workload.request_limits import RequestLimits
 from autotune.measure.workload.sharing import SharedPrefix, Turns
@@ -57,8 +57,8 @@ class Workload:
     """
 
     arrival: str = CLOSED
-    prompt_tokens: Length = _PROMPT_TOKENS
-    output_tokens: Length = _OUTPUT_TOKENS
+    prompt_tokens: Lengths = _PROMPT_TOKENS
+    output_tokens: Lengths = _OUTPUT_TOKENS
     requests: int | None = None
     precision: float = 0.05
     # Student's factor is 1.42 with 5 batches and 2.2 with 3: fewer give an interval too wide to be of use.
@@ -91,8 +91,8 @@ class Workload:
         arrival = read_arrival(data)
         rate = read_rate(data)
         readers: dict[str, Callable[[Any], Any]] = {
-            "prompt_tokens": lambda value: Length.from_dict(value, "prompt_tokens"),
-            "output_tokens": lambda value: Length.from_dict(value, "output_tokens"),
+            "prompt_tokens": lambda value: read_lengths(value, "prompt_tokens"),
+            "output_tokens": lambda value: read_lengths(value, "output_tokens"),
             "requests": lambda value: None if is_word(value, "none") else whole(value, ("requests",), 1),
             "precision": _precision,
             "min_batches": lambda value: whole(value, ("min_batches",), 2),
@@ -129,8 +129,6 @@ class Workload:
         }
         if self.trace or self.prompts:  # their lengths come from the file
             del data["prompt_tokens"]
-        if self.trace:
-            del data["output_tokens"]
         defaults = Workload()
         for name in ("rate", "burstiness", "concurrency", "trace", "prompts", "shared_prefix", "turns",
                      "generator", "max_error_rate"):  # fmt: skip
@@ -142,9 +140,14 @@ class Workload:
     @staticmethod
     def located(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return the section with the paths in it made absolute, starting from the study file's folder."""
-        paths = {
+        paths: dict[str, Any] = {
             key: str((folder / str(data[key])).expanduser().resolve()) for key in _FILES if data.get(key)
         }
+        for key in ("prompt_tokens", "output_tokens"):
+            lengths = data.get(key)
+            if isinstance(lengths, Mapping) and lengths.get("file"):
+                file = str((folder / str(lengths["file"])).expanduser().resolve())
+                paths[key] = {**lengths, "file": file}
         return {**data, **paths}
 
     def request(self, index: int, *, warmup: bool = False) -> Request:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from autotune.core.endpoint import Refused, message_of
+from autotune.core.endpoint import Refused, message_of, seconds_to_wait
 
 _LONGEST = 8 << 20  # bytes of an answer: a server's facts and one short completion are far below
 
@@ -43,11 +43,12 @@ def ask(
         response = connection.getresponse()
         text = response.read(_LONGEST).decode("utf-8", errors="replace")
     except (OSError, http.client.HTTPException) as error:
-        raise Refused(0, f"{type(error).__name__}: {error}") from None
+        raise Refused.of_error(error) from None
     finally:
         connection.close()
     if response.status != http.client.OK:
-        raise Refused(response.status, message_of(text))
+        wait = seconds_to_wait(response.headers.get("Retry-After"))
+        raise Refused(response.status, message_of(text), wait)
     try:
         return json.loads(text)
     except ValueError:

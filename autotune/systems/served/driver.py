@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Estimate
 from autotune.systems.base import Driver
 from autotune.systems.served.launch import memory_peak
-from autotune.systems.served.ready import first_answer
+from autotune.systems.served.negotiation import Asking, first_answer
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,13 @@ class EndpointDriver:
         where: Where and how it is asked.
         found: What it is: versions, model, flags that hold.
         root: Process that was launched; ``None`` for one that ran before.
+        asking: What may be tried until it takes requests with other fields.
     """
 
     where: Endpoint
     found: Mapping[str, Any]
     root: int | None = None
+    asking: Asking = field(default_factory=Asking)
 
     def endpoint(self) -> Endpoint:
         """Return where and how the server is asked."""
@@ -44,13 +46,16 @@ class EndpointDriver:
         """Do nothing: the supervisor sends TERM, which every engine takes as an order to end."""
 
 
-def reconnected(driver: Driver, body: Mapping[str, Any], deadline: float) -> EndpointDriver:
+def reconnected(
+    driver: Driver, body: Mapping[str, Any], deadline: float, varied: Sequence[str] = ()
+) -> EndpointDriver:
     """Return the driver of a running server for requests with other fields, after a first one.
 
     Args:
         driver: Of the server.
         body: Fields that every request carries from now on.
         deadline: ``time.monotonic()`` value by which the first one must be answered.
+        varied: The fields that are parameters of the configuration.
 
     Raises:
         NotReady: It does not answer.
@@ -58,5 +63,6 @@ def reconnected(driver: Driver, body: Mapping[str, Any], deadline: float) -> End
     """
     if not isinstance(driver, EndpointDriver):
         raise TypeError(f"{type(driver).__name__} is no driver of a server")
-    endpoint = replace(driver.where, body=dict(body))
-    return replace(driver, where=endpoint, found={**driver.found, **first_answer(endpoint, deadline)})
+    asking = replace(driver.asking, varied=tuple(varied))
+    endpoint, found = first_answer(replace(driver.where, body=dict(body), omit=()), deadline, asking)
+    return replace(driver, where=endpoint, asking=asking, found={**driver.found, **found})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,16 @@ class Launch:
     Args:
         url: Scheme, host and port.
         model: Name that requests give; empty to take what the server lists first.
-        ready: Path that answers 200 once the server takes requests.
-        path: Of the streaming interface.
+        ready: Path that answers 200 once the server takes requests; empty for the list of models, where it
+            has one.
+        path: Of the streaming interface; empty to find out whether completions or chats are served.
         body: Fields of every request.
         tokenize: Path that turns text into tokens; empty where there is none.
         prometheus: Path of the server's counters; empty where there are none.
         ours: Whether the process that listens must be one that we launched.
+        optional: Fields of ``body`` that a server may be spared which does not take them.
+        varied: Fields of ``body`` that are parameters of the configuration.
+        tokenizer: Of the model, see :class:`Endpoint`.
     """
 
     url: str
@@ -40,6 +44,9 @@ class Launch:
     tokenize: str = ""
     prometheus: str = ""
     ours: bool = True
+    optional: Sequence[str] = ()
+    varied: Sequence[str] = ()
+    tokenizer: str = ""
 
     def write(self, folder: Path) -> None:
         """Keep it in the attempt's folder."""

@@ -1,23 +1,26 @@
-"""Wait for a launched server: it must be ours, list its model and answer one short request."""
+"""Wait for a server: it must be the one that was launched, list its model and answer one short request."""
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
-from autotune.core.endpoint import Endpoint, Refused
+from autotune.core.endpoint import BUSY, Endpoint, Refused
 from autotune.core.measurement import Cause, Failure
 from autotune.systems.base import AttemptFailed, NotReady
 from autotune.systems.served.client import ask
-from autotune.systems.served.diagnosis import is_out_of_memory
 from autotune.systems.served.launch import Launch, listens, root_process
-from autotune.systems.shortfall import shortfall
+from autotune.systems.served.negotiation import PATHS, Asking, first_answer, hint_of, mistake
 
-_TOKENS = 2  # the least that shows that a second step works too
+MODELS = "/v1/models"
 _LOOK_S = 2.0
-_PROMPT = "The quick brown fox"
+_TLS_S = 2.0
+_LONGEST_WAIT_S = 5.0  # at once: the death of a launched server is noticed in between
 
 
 def wait_ready(
@@ -32,83 +35,106 @@ def wait_ready(
 
     Raises:
         NotReady: It does not answer yet.
-        AttemptFailed: It answers and cannot do what is asked, or another process has its port.
+        AttemptFailed: It answers and cannot do what is asked, the study's owner has to mend something, or
+            another process has its port.
     """
     launch = Launch.read(folder)
+    path = launch.ready or MODELS
     try:
-        ask(launch.url, launch.ready, headers=headers, timeout=_LOOK_S)
-    except Refused:
-        raise NotReady from None
+        ask(launch.url, path, headers=headers, timeout=_LOOK_S)
+    except Refused as refusal:
+        # Not every server lists its models, and nobody asked for it where the model is named.
+        if launch.ready or not launch.model or refusal.status not in (404, 405):
+            _not_ready(launch, path, refusal, headers, deadline)
     root = root_process(folder)
     if launch.ours and root is not None and not listens(root, launch.port):
         text = f"another process answers on port {launch.port}"
         raise AttemptFailed(Failure(Cause.PORT_TAKEN, text))
     endpoint = Endpoint(
         url=launch.url,
-        model=launch.model or served_model(launch, headers),
-        path=launch.path,
+        model=launch.model or served_model(launch, deadline, headers),
+        path=launch.path or PATHS[0],
         body=dict(launch.body),
         headers=dict(headers or {}),
         tokenize=launch.tokenize,
         prometheus=launch.prometheus,
+        # A field that nobody asked for may be passed over, and answers then end where the model ends them.
+        exact=not set(launch.optional) & set(launch.body),
+        tokenizer=launch.tokenizer,
     )
-    return endpoint, first_answer(endpoint, deadline)
+    return first_answer(endpoint, deadline, asking_of(launch))
 
 
-def served_model(launch: Launch, headers: Mapping[str, str] | None = None) -> str:
+def asking_of(launch: Launch) -> Asking:
+    """Return what may be tried until a server takes its first request."""
+    paths = (launch.path,) if launch.path else PATHS
+    return Asking(paths, tuple(launch.optional), tuple(launch.varied), launch.ours)
+
+
+def served_model(launch: Launch, deadline: float, headers: Mapping[str, str] | None = None) -> str:
     """Return the first model that the server lists.
 
     Raises:
         NotReady: It lists none.
+        AttemptFailed: It has no list, so that the owner must name the model.
     """
-    prefix = launch.path.partition("/completions")[0].removesuffix("/chat")
+    prefix = (launch.path or PATHS[0]).partition("/completions")[0].removesuffix("/chat")
+    path = f"{prefix}/models"
     try:
-        found = ask(launch.url, f"{prefix}/models", headers=headers, timeout=_LOOK_S)
+        found = ask(launch.url, path, headers=headers, timeout=_LOOK_S)
         return str(found["data"][0]["id"])
-    except (Refused, KeyError, IndexError, TypeError):
-        raise NotReady from None
-
-
-def first_answer(endpoint: Endpoint, deadline: float) -> dict[str, Any]:
-    """Ask for a few tokens and return what came, so that no server is measured that cannot answer.
-
-    Raises:
-        NotReady: The connection broke: the server is ending, or not quite there.
-        AttemptFailed: It refuses, or has no answer by the deadline.
-    """
-    began = time.monotonic()
-    try:
-        answer = ask(
-            endpoint.url,
-            endpoint.path,
-            request_body(endpoint, _PROMPT, _TOKENS),
-            headers=endpoint.headers,
-            timeout=deadline - began,
-        )
     except Refused as refusal:
-        if refusal.status in (0, 502, 503, 504):
-            raise NotReady from None
-        text = f"the first request was refused: {refusal}"
-        memory = is_out_of_memory(refusal.text)
-        cause = Cause.OUT_OF_MEMORY if memory else Cause.CRASHED_UNDER_LOAD
-        if 400 <= refusal.status < 500 and not memory:
-            cause = Cause.REJECTED_FLAGS
-        raise AttemptFailed(
-            Failure(cause, text, shortfall=shortfall(refusal.text) if memory else None)
-        ) from None
-    if not isinstance(answer, Mapping) or not answer.get("choices"):
-        raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, f"the first answer has no choices: {answer!r:.200}"))
-    usage = answer.get("usage") or {}
-    return {
-        "first_answer_s": round(time.monotonic() - began, 3),
-        "first_answer_tokens": usage.get("completion_tokens"),
-    }
+        _not_ready(launch, path, refusal, headers, deadline)
+    except (KeyError, IndexError, TypeError):
+        raise NotReady(f"{launch.url}{path} lists no model") from None
 
 
-def request_body(endpoint: Endpoint, prompt: str, max_tokens: int) -> dict[str, Any]:
-    """Return one request that is not streamed, deterministic, with the fields of the endpoint."""
-    own = {key: max_tokens if value == "{max_tokens}" else value for key, value in endpoint.body.items()}
-    asked: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}]}
-    if not endpoint.is_chat:
-        asked = {"prompt": prompt}
-    return {"model": endpoint.model, **asked, "max_tokens": max_tokens, "temperature": 0.0, **own}
+def _not_ready(
+    launch: Launch, path: str, refusal: Refused, headers: Mapping[str, str] | None, deadline: float
+) -> NoReturn:
+    """Raise what it means that a path which tells that a server is ready was refused."""
+    text = f"{launch.url}{path}: {refusal}{hint_of(launch.url, path, refusal)}"
+    if refusal.status in BUSY:
+        wait = min(refusal.retry_after or 0.0, _LONGEST_WAIT_S, deadline - time.monotonic())
+        time.sleep(max(0.0, wait))
+    elif refusal.status in (401, 403, 407):
+        raise mistake(text) from None
+    elif 400 <= refusal.status < 500:
+        if not launch.ours or _others_answer(launch, path, headers):
+            lists = path.endswith("/models")
+            more = "where a server lists no models, `model` names the one to ask" if lists else ""
+            more = more or "`ready` names a path that answers 200 once the server takes requests"
+            raise mistake(text if hint_of(launch.url, path, refusal) else f"{text}; {more}") from None
+    elif not launch.ours and refusal.unreachable:
+        raise mistake(text) from None
+    elif not launch.ours and refusal.status == 0 and _speaks_tls(launch.url):
+        raise mistake(f"{text}; the server speaks TLS: the url is https://") from None
+    raise NotReady(text) from None
+
+
+def _others_answer(launch: Launch, path: str, headers: Mapping[str, str] | None) -> bool:
+    """Return whether a launched server has come up though the path that was to tell so is not there."""
+    for other in {MODELS, "/health"} - {path}:
+        try:
+            ask(launch.url, other, headers=headers, timeout=_LOOK_S)
+        except Refused:
+            continue
+        return True
+    return False
+
+
+def _speaks_tls(url: str) -> bool:
+    """Return whether a server that breaks off plain HTTP answers a TLS handshake."""
+    parts = urlsplit(url)
+    if parts.scheme != "http":
+        return False
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent over it
+    try:
+        with (
+            socket.create_connection((parts.hostname or "", parts.port or 80), timeout=_TLS_S) as plain,
+            context.wrap_socket(plain, server_hostname=parts.hostname),
+        ):
+            return True
+    except OSError:
+        return False

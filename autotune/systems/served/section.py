@@ -86,7 +86,7 @@ def absolute(path: str, folder: Path) -> str:
 def locate(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return a section whose models and program are absolute where they begin like a path."""
     found = dict(section)
-    for key in ("model", "draft_model"):
+    for key in ("model", "draft_model", "tokenizer"):
         value = found.get(key)
         if isinstance(value, str) and value.startswith(_PATHS):
             found[key] = absolute(value, folder)

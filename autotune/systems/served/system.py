@@ -28,7 +28,7 @@ from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.flagged import FlaggedEngine
 from autotune.systems.served.launch import HOST, Launch, free_port, root_process
-from autotune.systems.served.ready import wait_ready
+from autotune.systems.served.ready import asking_of, wait_ready
 from autotune.systems.served.section import absolute
 from autotune.systems.served.tiny import TINY, ensure_tiny, tiny_files
 
@@ -149,6 +149,7 @@ class ServedSystem(FlaggedEngine):
             body={**self.exact, **self.request_fields(config)},
             tokenize=asked.tokenize,
             prometheus=asked.prometheus,
+            varied=tuple(self.request_fields(config)),
         )
 
     def request_fields(self, config: Config) -> dict[str, Any]:
@@ -165,7 +166,7 @@ class ServedSystem(FlaggedEngine):
         endpoint, found = wait_ready(scratch, deadline)
         facts = {"engine": self.name, "version": self.version(), "served_model": endpoint.model, **found}
         facts |= self.engine_facts(endpoint.url, scratch)
-        return EndpointDriver(endpoint, facts, root_process(scratch))
+        return EndpointDriver(endpoint, facts, root_process(scratch), asking_of(Launch.read(scratch)))
 
     def launch_key(self, config: Config) -> str:
         """Return the command without its port, the variables and the files."""
@@ -176,7 +177,8 @@ class ServedSystem(FlaggedEngine):
 
     def reconnect(self, config: Config, driver: Driver, deadline: float) -> Driver:
         """Return the driver with the fields that requests of another configuration carry; ask one."""
-        return reconnected(driver, self.launch(config, 0).body, deadline)
+        launch = self.launch(config, 0)
+        return reconnected(driver, launch.body, deadline, launch.varied)
 
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return what the engine itself tells: its build, the settings that hold."""

@@ -1,0 +1,79 @@
+"""Tokens of answers whose stream has no usage, counted from their text.
+
+By the server's own tokenizer, or by that of the model where the study names its files. A model may write a
+text with other tokens than its tokenizer would: rarely, as it learned from what the tokenizer made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from autotune.core.endpoint import Endpoint, Refused
+from autotune.core.request import BY_TOKENIZER, RequestRecord
+from autotune.errors import EnvironmentProblem
+from autotune.measure.load.answer import shared_over
+from autotune.measure.load.ask import Line
+from autotune.measure.load.calibrate import Calibration, count_tokens
+
+_ANSWER_S = 10.0
+
+Count = Callable[[str], int]
+"""Returns the tokens of a text."""
+
+
+class TokenCounter:
+    """Count the tokens of texts.
+
+    Args:
+        endpoint: Of the server; its ``tokenizer`` names the model's own files.
+        calibration: Names the server's tokenizer, where it has one.
+    """
+
+    def __init__(self, endpoint: Endpoint, calibration: Calibration) -> None:
+        self._count: Count
+        if calibration.tokenize:
+            line = Line(endpoint, _ANSWER_S)
+            self._count = lambda text: count_tokens(endpoint, line, text, calibration.tokenize)
+        else:
+            self._count = model_tokenizer(endpoint.tokenizer)
+
+    def counted(self, record: RequestRecord, texts: Sequence[str]) -> RequestRecord:
+        """Return a record with the tokens of its whole text, shared among the chunks by their characters.
+
+        Args:
+            record: With one arrival per chunk.
+            texts: Of the chunks.
+        """
+        try:
+            tokens = self._count("".join(texts))
+        except Refused:
+            return record
+        times = [time_ns for time_ns, _ in record.arrivals]
+        arrivals = shared_over(times, [len(text) for text in texts], tokens)
+        return replace(record, arrivals=arrivals, counted_by=BY_TOKENIZER) if arrivals else record
+
+
+def model_tokenizer(path: str) -> Count:
+    """Return the count of a model's own tokenizer.
+
+    Args:
+        path: A ``tokenizer.json``, or the folder that holds one.
+
+    Raises:
+        EnvironmentProblem: The file or the package ``tokenizers`` is missing.
+    """
+    file = Path(path).expanduser()
+    file = file / "tokenizer.json" if file.is_dir() else file
+    try:
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(file))
+    except ImportError:
+        raise EnvironmentProblem(
+            "the model's own tokenizer needs the package tokenizers", hint="pip install tokenizers"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - the package raises plain Exception for a wrong file
+        raise EnvironmentProblem(f"cannot read the tokenizer {str(file)!r}: {error}") from None
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)

@@ -1,0 +1,236 @@
+"""How a server wants to be asked, found out by its first requests.
+
+What only the study's owner can mend (a key, a path, a field) is told from what the configuration did, and
+from a server that is busy. What can be found out is: completions or chat, ``max_completion_tokens``, fields
+that this server does not take and that the study did not ask for. All of it is noted among the facts.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+from autotune.core.endpoint import BUSY, Endpoint, Refused
+from autotune.core.measurement import Cause, Failure
+from autotune.systems.base import AttemptFailed, NotReady
+from autotune.systems.served.client import ask
+from autotune.systems.served.diagnosis import is_out_of_memory
+from autotune.systems.shortfall import shortfall
+
+PATHS = ("/v1/completions", "/v1/chat/completions")
+"""Interfaces that are tried, where a study names none."""
+
+_TOKENS = 2  # the least that shows that a second step works too
+_PROMPT = "The quick brown fox"
+_BUSY_S = 1.0  # between requests to a server that does not say when to come back
+_LONGEST_WAIT_S = 30.0  # at once for a server that we launched: its death is noticed in between
+_NEW_NAME = "max_completion_tokens"
+_OURS = ("temperature",)  # fields that requests have unless the study says otherwise
+_UNKNOWN = re.compile(
+    r"unrecogni[sz]ed|unknown|unexpected|unsupported (?!value)|not permitted|extra_forbidden|not allowed|"
+    r"no such (?:field|parameter|argument)|not (?:a )?(?:known|supported) (?:field|parameter|argument)",
+    re.IGNORECASE,
+)
+_FORBIDDEN, _NOWHERE, _WRONG = (401, 403, 407), (404, 405, 410), (400, 422)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Whose the fields of a request are, and what may be tried.
+
+    Args:
+        paths: Interfaces to try, the endpoint's own first.
+        optional: Fields of the endpoint's body that the study did not ask for.
+        varied: Fields of the endpoint's body that are parameters of the configuration.
+        launched: Whether the server is one that we launched, which may still be starting.
+    """
+
+    paths: Sequence[str] = ()
+    optional: Sequence[str] = ()
+    varied: Sequence[str] = ()
+    launched: bool = True
+
+
+@dataclass
+class _Noted:
+    """What was found out on the way."""
+
+    changes: list[str] = field(default_factory=list)
+    waits: int = 0
+    waited_s: float = 0.0
+
+    def facts(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"request_changes": self.changes} if self.changes else {}
+        if self.waits:
+            found["told_to_wait"] = {"times": self.waits, "seconds": round(self.waited_s, 3)}
+        return found
+
+
+def first_answer(
+    endpoint: Endpoint, deadline: float, asking: Asking | None = None
+) -> tuple[Endpoint, dict[str, Any]]:
+    """Ask for a few tokens, so that no server is measured that cannot answer.
+
+    Args:
+        endpoint: Where and how to ask first.
+        deadline: ``time.monotonic()`` value by which the answer must be there.
+        asking: What may be changed until the server takes the request; nothing where not given.
+
+    Returns:
+        The endpoint as this server wants to be asked, and what was found out.
+
+    Raises:
+        NotReady: The connection broke, or the server is busy: it is ending, or not quite there.
+        AttemptFailed: It refuses, or has no answer by the deadline.
+    """
+    asking, noted = asking or Asking(), _Noted()
+    first: Refused | None = None
+    began = time.monotonic()
+    while True:
+        try:
+            answer = _ask_few(endpoint, deadline)
+            break
+        except Refused as refusal:
+            if _waited(refusal, deadline, asking, noted):
+                continue
+            changed = _adapted(endpoint, refusal, asking)
+            if changed is None:
+                told = refusal if refusal.status not in _WRONG or first is None else first
+                _fail(endpoint, told, deadline, asking)
+            first = first or refusal
+            endpoint, note = changed
+            noted.changes.append(note)
+    if not isinstance(answer, Mapping) or not answer.get("choices"):
+        text = f"the first answer has no choices: {answer!r:.200}"
+        if not asking.launched:
+            raise mistake(text) from None
+        raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, text))
+    usage = answer.get("usage") or {}
+    return endpoint, {
+        "first_answer_s": round(time.monotonic() - began - noted.waited_s, 3),
+        "first_answer_tokens": usage.get("completion_tokens"),
+        "path": endpoint.path,
+        **noted.facts(),
+    }
+
+
+def mistake(text: str) -> AttemptFailed:
+    """Return the failure that only the study's owner can mend; it ends the study."""
+    return AttemptFailed(Failure(Cause.OWNER_MISTAKE, text))
+
+
+def request_body(endpoint: Endpoint, prompt: str, max_tokens: int) -> dict[str, Any]:
+    """Return one request that is not streamed, deterministic, with the fields of the endpoint."""
+    own = {key: max_tokens if value == "{max_tokens}" else value for key, value in endpoint.body.items()}
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}]}
+    if not endpoint.is_chat:
+        asked = {"prompt": prompt}
+    body = {"model": endpoint.model, **asked, "max_tokens": max_tokens, "temperature": 0.0, **own}
+    if _NEW_NAME in own:
+        del body["max_tokens"]
+    return {key: value for key, value in body.items() if key not in endpoint.omit}
+
+
+def hint_of(endpoint_url: str, path: str, refusal: Refused) -> str:
+    """Return what the owner may do about a refusal, with a separator before it; empty where it is plain."""
+    if refusal.status in _NOWHERE and endpoint_url.rstrip("/").endswith("/v1") and path.startswith("/v1/"):
+        return "; the url ends with /v1 and the path begins with it: leave /v1 out of the url"
+    if refusal.status in _FORBIDDEN:
+        return "; `key_variable: NAME` names the environment variable that holds the server's key"
+    if "CERTIFICATE_VERIFY_FAILED" in refusal.text:
+        return "; a certificate of your own is trusted if SSL_CERT_FILE names its file"
+    if "WRONG_VERSION_NUMBER" in refusal.text:
+        return "; the server does not speak TLS: the url is http://"
+    return ""
+
+
+def _ask_few(endpoint: Endpoint, deadline: float) -> Any:
+    body = request_body(endpoint, _PROMPT, _TOKENS)
+    left = deadline - time.monotonic()
+    return ask(endpoint.url, endpoint.path, body, headers=endpoint.headers, timeout=left)
+
+
+def _waited(refusal: Refused, deadline: float, asking: Asking, noted: _Noted) -> bool:
+    """Return whether the server was busy and has been waited for."""
+    wait = refusal.retry_after
+    if wait is None and refusal.status == BUSY[0]:
+        wait = _BUSY_S
+    if refusal.status not in BUSY or wait is None:
+        return False
+    if time.monotonic() + wait >= deadline:
+        raise NotReady(f"{refusal}; it asks to come back after {wait:g} s") from None
+    wait = min(wait, _LONGEST_WAIT_S) if asking.launched else wait
+    time.sleep(wait)
+    noted.waits += 1
+    noted.waited_s += wait
+    return True
+
+
+def _adapted(endpoint: Endpoint, refusal: Refused, asking: Asking) -> tuple[Endpoint, str] | None:
+    """Return the endpoint asked in another way, and what was changed; ``None`` if nothing is left to try."""
+    text, body = refusal.text.lower(), endpoint.body
+    chat = refusal.status in _WRONG and "chat" in text
+    if refusal.status in _NOWHERE or chat:
+        later = list(asking.paths)[list(asking.paths).index(endpoint.path) + 1 :] if asking.paths else []
+        if later:
+            return replace(endpoint, path=later[0]), f"asked at {later[0]}: {endpoint.path} answers {refusal}"
+    if refusal.status not in _WRONG or is_out_of_memory(refusal.text):
+        return None
+    if _NEW_NAME in text and _NEW_NAME not in body and "max_tokens" not in body:
+        changed = replace(endpoint, body={**body, _NEW_NAME: "{max_tokens}"})
+        return changed, f"{_NEW_NAME} in place of max_tokens: {refusal}"
+    free = [name for name in asking.optional if name in body and name not in endpoint.omit]
+    named = [name for name in free if name.lower() in text]
+    named = named or [n for n in _OURS if n in text and n not in body and n not in endpoint.omit]
+    if not named and not any(_names(text, name) for name in body if name not in asking.optional):
+        named = free  # the server does not say which
+    if not named:
+        return None
+    return replace(endpoint, omit=(*endpoint.omit, *named)), f"without {', '.join(named)}: {refusal}"
+
+
+def _names(text: str, name: str) -> bool:
+    """Return whether a server's text (in lower case) speaks of a field."""
+    return re.search(rf"\b{re.escape(name.lower())}\b", text) is not None
+
+
+def _fail(endpoint: Endpoint, refusal: Refused, deadline: float, asking: Asking) -> NoReturn:
+    """Raise what a refusal means."""
+    where = f"{endpoint.url}{endpoint.path}"
+    if refusal.status in (0, 502, 503, 504):
+        if refusal.unreachable and not asking.launched:
+            raise mistake(f"{where}: {refusal}{hint_of(endpoint.url, endpoint.path, refusal)}") from None
+        raise NotReady(str(refusal)) from None
+    if is_out_of_memory(refusal.text):
+        text = f"the first request was refused: {refusal}"
+        raise AttemptFailed(Failure(Cause.OUT_OF_MEMORY, text, shortfall=shortfall(refusal.text))) from None
+    if refusal.status in (*_FORBIDDEN, *_NOWHERE):
+        both = refusal.status in _NOWHERE and len(asking.paths) > 1
+        tried = " and ".join(asking.paths) if both else endpoint.path
+        more = hint_of(endpoint.url, endpoint.path, refusal)
+        raise mistake(f"{endpoint.url} refuses requests at {tried}: {refusal}{more}") from None
+    unknown = [name for name in endpoint.body if _names(refusal.text.lower(), name)]
+    if refusal.status in _WRONG and unknown and _UNKNOWN.search(refusal.text):
+        fields = ", ".join(map(repr, unknown))
+        raise mistake(f"{where} does not know the field {fields}: {refusal}") from None
+    text = f"the first request was refused: {refusal}"
+    if not 400 <= refusal.status < 500:
+        raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, text)) from None
+    if not asking.launched and not _taken_without(endpoint, deadline, asking.varied):
+        raise mistake(f"{text}; it is refused without the configuration's own fields too") from None
+    raise AttemptFailed(Failure(Cause.REJECTED_FLAGS, text)) from None
+
+
+def _taken_without(endpoint: Endpoint, deadline: float, varied: Sequence[str]) -> bool:
+    """Return whether the server takes the request without the fields of the configuration."""
+    rest = {name: value for name, value in endpoint.body.items() if name not in varied}
+    if len(rest) == len(endpoint.body):
+        return False
+    try:
+        _ask_few(replace(endpoint, body=rest), deadline)
+    except Refused:
+        return False
+    return True
