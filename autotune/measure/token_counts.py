@@ -41,8 +41,8 @@ def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, Any], list[str
     other = [r for r in records if r.error is None and r.wanted and r.output_tokens != r.wanted]
     if other:
         facts["other_lengths"] = len(other)
-        notes.append(f"{len(other)} of {len(records)} answers had another length than asked for: they end where "
-                     "the model ends them")  # fmt: skip
+        notes.append(f"{len(other)} of {len(records)} answers had another length than asked for: they end "
+                     "where the model ends them")  # fmt: skip
     if waits:
         facts["told_to_wait"] = {"requests": len(waits), "times": sum(waits)}
         notes.append(f"{len(waits)} of {len(records)} requests were told to come back later (HTTP 429 or "

@@ -129,7 +129,7 @@ def _refuse_code(document: Document) -> None:
     for part in ("system", "space", "workload"):
         section = document.data.get(part)
         for key in section if isinstance(section, Mapping) else ():
-            if _names_code(part, key):
+            if _names_code(part, key) or (part == "workload" and _names_file(section[key])):
                 error = SpecError(
                     f"a search space may not say {key!r} of its {part}: it is data, and names no program, "
                     "function or file",
@@ -145,6 +145,13 @@ def _names_code(part: str, key: str) -> bool:
     if part == "system":
         return key not in _SYSTEM_KEYS
     return part == "space" or key in _WORKLOAD_FILES
+
+
+def _names_file(value: Any) -> bool:
+    """Return whether a value of a workload holds the name of a file of lengths."""
+    if isinstance(value, Mapping):
+        return "file" in value or any(map(_names_file, value.values()))
+    return isinstance(value, list) and any(map(_names_file, value))
 
 
 def _with_table(document: Document, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:

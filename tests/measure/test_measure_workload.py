@@ -1,4 +1,6 @@
 import ast
+import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from autotune.measure.workload import (
     SharedPrefix,
     Turns,
     Workload,
+    read_lengths,
     served_key,
 )
 
@@ -48,7 +51,7 @@ WRONG = [
     {"concurrency": "2.5"},
     {"trace": ""},
     {"trace": ["a.csv"]},
-    {"trace": "a.csv", "output_tokens": "8"},
+    {"trace": "a.csv", "prompt_tokens": "8"},
     {"trace": "a.csv", "turns": "2"},
     {"prompts": "a.jsonl", "prompt_tokens": "8"},
     {"prompts": "a.jsonl", "shared_prefix": {"tokens": "8"}},
@@ -77,6 +80,19 @@ WRONG = [
     {"output_tokens": {"mean": "64", "spread": "-1"}},
     {"output_tokens": ["64"]},
     {"output_tokens": {"mean": "64 ms"}},
+    {"prompt_tokens": {"mean": "64", "shape": "log-normal"}},
+    {"prompt_tokens": {"mean": "64", "shape": "lognormal"}},
+    {"prompt_tokens": {"mixture": [{"mean": "64"}]}},
+    {"prompt_tokens": {"mixture": [{"mean": "64", "share": "0"}, {"mean": "9"}]}},
+    {"prompt_tokens": {"mixture": [{"mean": "64"}, {"maen": "9"}]}},
+    {"prompt_tokens": {"values": []}},
+    {"prompt_tokens": {"values": ["4", "x"]}},
+    {"prompt_tokens": {"values": ["4", "5"], "shares": ["1"]}},
+    {"prompt_tokens": {"values": ["4", "5"], "shares": ["1", "0"]}},
+    {"prompt_tokens": {"file": ""}},
+    {"prompt_tokens": {"file": "nowhere.txt"}},
+    {"prompt_tokens": {"file": "/dev/null"}},
+    {"prompt_tokens": {"file": "LICENSE"}},
     {"requests": "0"},
     {"precision": "0"},
     {"precision": "5"},
@@ -295,3 +311,51 @@ def test_the_corpus_is_ascii_prose_and_goes_round():
     round_trip = passage(len(words()) - 1, 200).split(" ")
     assert round_trip[:3] == [words()[-1], *words()[:2]]
     assert len(passage(5, 700_000)) >= 700_000
+
+
+LENGTHS = [
+    {"mean": 512, "spread": 600, "shape": "lognormal"},
+    {"mixture": [{"mean": 64, "spread": 16, "share": "80 %"}, {"mean": 2048, "spread": 256, "share": 0.2}]},
+    {"values": [16, 512, 16, 16]},
+    {"values": [16, 512], "shares": [3, 1]},
+    {"mixture": [{"values": [5]}, {"mean": 900, "spread": 300, "shape": "lognormal", "share": 3}]},
+]
+
+
+@pytest.mark.parametrize("data", LENGTHS)
+def test_lengths_of_every_shape_come_back_and_end_at_the_longest(data):
+    workload = Workload.from_dict({"prompt_tokens": data, "output_tokens": data})
+    again = Workload.from_dict(json.loads(json.dumps(workload.to_dict())))
+    assert again == workload
+    lengths = workload.prompt_tokens
+    drawn = [lengths.at(u) for u in np.linspace(0, math.nextafter(1, 0), 3000)]
+    assert min(drawn) >= 1
+    assert max(drawn) <= lengths.longest
+    assert all(isinstance(length, int) for length in drawn)
+
+
+def test_lengths_have_the_distribution_that_was_written():
+    log_normal, mixed, observed, weighed, _ = (read_lengths(data, "prompt_tokens") for data in LENGTHS)
+    places = (np.arange(20_000) + 0.5) / 20_000
+    drawn = np.array([log_normal.at(u) for u in places])
+    assert drawn.mean() == pytest.approx(512, rel=0.01)
+    assert drawn.std() == pytest.approx(600, rel=0.05)
+    assert np.log(drawn).std() == pytest.approx(math.sqrt(math.log1p((600 / 512) ** 2)), rel=0.02)
+    drawn = np.array([mixed.at(u) for u in places])
+    assert (drawn < 200).mean() == pytest.approx(0.8, abs=0.001)
+    assert drawn[drawn < 200].mean() == pytest.approx(64, abs=0.5)
+    assert drawn[drawn > 200].std() == pytest.approx(256, rel=0.02)
+    for lengths in (observed, weighed):
+        drawn = np.array([lengths.at(u) for u in places])
+        assert set(drawn) == {16, 512}
+        assert (drawn == 16).mean() == pytest.approx(0.75, abs=0.001)
+
+
+def test_lengths_of_a_file_are_found_beside_the_study(tmp_path):
+    (tmp_path / "lengths.csv").write_text("tokens\n10\n20\n\n10\n")
+    parts = [{"file": "lengths.csv"}, {"mean": 9}]
+    data = {"prompt_tokens": {"file": "lengths.csv"}, "output_tokens": {"mixture": parts}}
+    located = Workload.located(data, tmp_path)
+    workload = Workload.from_dict(located)
+    assert workload.prompt_tokens.to_dict() == {"values": [10, 20], "shares": [2.0, 1.0]}
+    assert workload.output_tokens.longest == 20

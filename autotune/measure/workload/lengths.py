@@ -1,7 +1,7 @@
 """Lengths of prompts and answers in tokens: fixed, normal, log-normal, a mixture of these, or as observed.
 
-Every kind gives the length at a quantile, so that a request's length depends on its own random number alone, and
-a longest one, so that a system can reserve for it.
+Every kind gives the length at a quantile, so that a request's length depends on its own random number alone,
+and a longest one, so that a system can reserve for it.
 """
 
 from __future__ import annotations
@@ -174,6 +174,18 @@ def _chosen(shares: Sequence[float], u: float) -> tuple[int, float]:
     return place, min(max((aim - edges[place]) / shares[place], 0.0), math.nextafter(1.0, 0.0))
 
 
+def located_lengths(data: Any, folder: Path) -> Any:
+    """Return lengths as written, with the files in them as absolute paths that start at a folder."""
+    if not isinstance(data, Mapping):
+        return data
+    found = dict(data)
+    if isinstance(found.get("file"), str):
+        found["file"] = str((folder / found["file"]).expanduser().resolve())
+    if isinstance(found.get("mixture"), list):
+        found["mixture"] = [located_lengths(part, folder) for part in found["mixture"]]
+    return found
+
+
 def read_lengths(data: Any, key: str) -> Lengths:
     """Read the lengths found under ``key``.
 
@@ -272,8 +284,8 @@ def _file_lengths(file: Any, path: tuple[str | int, ...]) -> list[int]:
         if not word or (line == 1 and not word[0].isdigit()):
             continue
         if not word.isascii() or not word.isdigit() or int(word) < 1:
-            raise SpecError(f"{file}:{line}: a length must be a whole number of at least 1, found {word[:40]!r}",
-                            path=where)  # fmt: skip
+            said = f"{file}:{line}: a length must be a whole number of at least 1, found {word[:40]!r}"
+            raise SpecError(said, path=where)
         found.append(int(word))
     if not found:
         raise SpecError(f"{file} has no lengths", path=where)

@@ -12,7 +12,7 @@ from autotune.core.request import Request
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 from autotune.measure.corpus import passage, words
 from autotune.measure.workload.arrival import CLOSED, RateSearch, read_arrival, read_rate
-from autotune.measure.workload.lengths import Length, Lengths, read_lengths
+from autotune.measure.workload.lengths import Length, Lengths, located_lengths, read_lengths
 from autotune.measure.workload.numbers import is_word, number, positive, share, whole
 from autotune.measure.workload.request_limits import RequestLimits
 from autotune.measure.workload.sharing import SharedPrefix, Turns
@@ -144,10 +144,8 @@ class Workload:
             key: str((folder / str(data[key])).expanduser().resolve()) for key in _FILES if data.get(key)
         }
         for key in ("prompt_tokens", "output_tokens"):
-            lengths = data.get(key)
-            if isinstance(lengths, Mapping) and lengths.get("file"):
-                file = str((folder / str(lengths["file"])).expanduser().resolve())
-                paths[key] = {**lengths, "file": file}
+            if key in data:
+                paths[key] = located_lengths(data[key], folder)
         return {**data, **paths}
 
     def request(self, index: int, *, warmup: bool = False) -> Request:

@@ -27,3 +27,11 @@ def test_a_search_space_names_no_file_of_a_workload(tmp_path, key):
     (tmp_path / "study.yaml").write_text("space: ./base.yaml\nsystem: {use: vllm, model: org/model}\n")
     with pytest.raises(SpecError, match=f"may not say '{key}' of its workload"):
         read_study(tmp_path / "study.yaml")
+
+
+@pytest.mark.parametrize("lengths", ["{file: a.txt}", "{mixture: [{file: a.txt}, {mean: 3}]}"])
+def test_a_search_space_names_no_file_of_lengths(tmp_path, lengths):
+    (tmp_path / "base.yaml").write_text(SPACE.replace("trace: traces/t.csv", f"prompt_tokens: {lengths}"))
+    (tmp_path / "study.yaml").write_text("space: ./base.yaml\nsystem: {use: vllm, model: org/model}\n")
+    with pytest.raises(SpecError, match="may not say 'prompt_tokens' of its workload"):
+        read_study(tmp_path / "study.yaml")

@@ -6,7 +6,7 @@ import pytest
 
 from autotune.errors import SpecError
 from autotune.measure.load.generator import OwnGenerator
-from autotune.measure.load.prompts import Orders, read_prompts
+from autotune.measure.load.prompts import Orders, check_files, read_prompts
 from autotune.measure.load.ruler import Ruler
 from autotune.measure.load.trace import Entry, Trace
 from autotune.measure.workload import Workload
@@ -119,8 +119,11 @@ def test_blocks_of_a_trace_with_equal_numbers_are_equal_text():
     ("text", "wanted"),
     [
         ("\n", "has no prompts"),
-        ("{", "p.jsonl:1: Expecting"),
-        ("[]", "p.jsonl:1: a line must be a JSON object"),
+        ("{", "p.jsonl:1: a line must be a JSON object: Expecting"),
+        ("[]", "has no prompts"),
+        ("[\n3]", "p.jsonl: entry 1 must be a JSON object"),
+        ("[\n{]", "p.jsonl: no JSON list: "),
+        ("3", "p.jsonl:1: a line must be a JSON object"),
         ("{}", "p.jsonl:1: a line needs 'prompt'"),
         ('{"prompt": ""}', "p.jsonl:1: a line needs 'prompt'"),
         ('{"prompt": "a"}\n{"messages": [{"role": "user"}]}', "p.jsonl:2: a message needs the texts"),
@@ -134,3 +137,64 @@ def test_a_wrong_line_of_prompts_is_named(tmp_path, text, wanted):
         read_prompts(tmp_path / "p.jsonl")
     assert wanted in caught.value.message
     assert caught.value.path == ("prompts",)
+
+
+SHAREGPT = [
+    {"id": "a", "conversations": [{"from": "human", "value": "How?"}, {"from": "gpt", "value": "x" * 120}]},
+    {"id": "b", "conversations": [{"from": "human", "value": "nobody answered"}]},
+    {
+        "id": "c",
+        "conversations": [
+            {"from": "system", "value": "be kind"},
+            {"from": "human", "value": "Why?"},
+            {"from": "gpt", "value": "y" * 30},
+            {"from": "human", "value": "more"},
+        ],
+    },
+]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_sharegpt_asks_the_first_question_for_as_long_an_answer(tmp_path, indent):
+    (tmp_path / "s.json").write_text(json.dumps(SHAREGPT, indent=indent))
+    own = read_prompts(tmp_path / "s.json")
+    made = orders({"prompts": "s.json"}, Ruler(characters=4.0), own=own)
+    assert [(order.joined, order.max_tokens) for order in map(made.at, range(3))] == [
+        ("How?", 30), ("Why?", 8), ("How?", 30),
+    ]  # fmt: skip
+
+
+def test_lines_of_a_batch_file_are_prompts(tmp_path):
+    body = {"model": "m", "max_completion_tokens": 9}
+    parts = [{"type": "text", "text": "Look "}, {"type": "text", "text": "here"}]
+    asked = [
+        {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": parts}], **body},
+        {"prompt": "Hello", "max_tokens": 3},
+    ]
+    lines = [
+        {"custom_id": f"{i}", "method": "POST", "url": "/v1/chat/completions", "body": one}
+        for i, one in enumerate(asked)
+    ]
+    (tmp_path / "batch.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    chat, plain = read_prompts(tmp_path / "batch.jsonl")
+    assert (chat.messages, chat.output_tokens) == ((("system", "s"), ("user", "Look here")), 9)
+    assert (plain.messages, plain.output_tokens) == ((("user", "Hello"),), 3)
+    image = {**lines[0], "body": {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}}
+    (tmp_path / "batch.jsonl").write_text(json.dumps(image))
+    with pytest.raises(SpecError, match="batch.jsonl:1: a message needs the texts"):
+        read_prompts(tmp_path / "batch.jsonl")
+
+
+def test_a_trace_may_hold_texts_and_leave_lengths_to_the_workload():
+    entries = (Entry(0, 0, 5, (), "Hello there"), Entry(1, 300, 0))
+    made = orders({"trace": "t", "output_tokens": 77}, trace=Trace(entries, "x"))
+    first, second = made.at(0), made.at(1)
+    assert (first.joined, first.max_tokens) == ("Hello there", 5)
+    assert (len(second.joined), second.max_tokens) == (300, 77)
+
+
+def test_lengths_that_a_trace_has_are_not_given_twice(tmp_path):
+    (tmp_path / "t.csv").write_text("arrival_s,input_tokens,output_tokens\n0,10,5\n")
+    workload = Workload.from_dict({"trace": str(tmp_path / "t.csv"), "output_tokens": "8"})
+    with pytest.raises(SpecError, match="'output_tokens' is given by the file of 'trace'"):
+        check_files(workload)

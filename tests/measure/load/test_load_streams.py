@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from autotune.core.request import RequestRecord
 from autotune.measure.load.answer import Answer, shared
 from autotune.measure.load.http_response import BadResponse, ResponseReader
-from autotune.measure.load.sse import MOST_BYTES, EventReader, HostileStream
+from autotune.measure.load.sse import MOST_BYTES, EventReader, HostileStream, looks_like_events
 from autotune.measure.load.wire import FrameReader, frame, record_frame, record_of
 
 
@@ -216,10 +216,123 @@ def test_hostile_events_are_errors(event, wanted):
     assert answer_of(event).error.startswith(wanted)
 
 
-def test_a_falling_usage_is_an_error():
-    assert answer_of(text("a", usage=usage(3)), text("b", usage=usage(2))).error == (
-        "usage.completion_tokens fell from 3 to 2"
-    )
+END = {"choices": [{"text": "", "finish_reason": "length"}]}
+
+
+def words(count, per_chunk, **more):
+    """Return chunks of ``per_chunk`` words each, the last one with what is left."""
+    sizes = [min(per_chunk, count - at) for at in range(0, count, per_chunk)]
+    return [text("".join(f" w{at:02d}" for at in range(size)), **more) for size in sizes]
+
+
+def counted(*events, wanted=24):
+    answer = Answer(wanted)
+    for i, event in enumerate((*events, b"[DONE]")):
+        answer.add(100 + i, event if isinstance(event, bytes) else json.dumps(event).encode())
+    assert not answer.error
+    arrivals = answer.arrivals()
+    return sum(tokens for _, tokens in arrivals), answer.counted_by, arrivals[0]
+
+
+def with_usage(chunks, counts):
+    return [{**chunk, "usage": usage(count)} for chunk, count in zip(chunks, counts, strict=True)]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [*words(24, 4), END],  # several tokens in a chunk, no usage
+        [*words(24, 8), END],
+        [*with_usage(words(24, 1), [0] * 24), END, {"choices": [], "usage": usage(24)}],  # always zero
+        [*with_usage(words(24, 1), [1] * 24), END, {"choices": [], "usage": usage(24)}],  # of the chunk
+        [*with_usage(words(24, 1), [1] * 24), END],
+        [*with_usage(words(24, 4), [4] * 6), END],
+        [*with_usage(words(24, 1), range(24)), END, {"choices": [], "usage": usage(24)}],  # one behind
+        [*with_usage(words(24, 1), range(24)), END],
+        [*with_usage(words(24, 1), range(1, 25)), END, {"choices": [], "usage": usage(23)}],  # one forgotten
+        [*words(24, 1), END, {"choices": [], "usage": usage(23)}],
+        [*words(24, 1), END, {"choices": [], "usage": usage(0)}],  # a proxy that counts nothing
+        [*words(24, 4), END, {"choices": [], "usage": {"prompt_tokens": 7.0, "completion_tokens": 24.0}}],
+        [*with_usage(words(24, 4), [24, 20, 16, 12, 8, 4]), END],  # counts down
+        [b"", b" ", {"type": "ping"}, *words(24, 4), END],
+        [*words(24, 4, usage=None), {**END, "usage": None}],
+    ],
+)
+def test_tokens_are_exact_whatever_the_usage_is(events):
+    tokens, how, first = counted(*events)
+    assert tokens == 24
+    assert how in ("usage", "length")
+    at = next(i for i, event in enumerate(events) if isinstance(event, dict) and "choices" in event)
+    assert first[0] == 100 + at  # the first text is the first arrival
+
+
+def test_a_shorter_answer_is_what_its_usage_says():
+    tokens, how, _ = counted(*words(14, 1), END, {"choices": [], "usage": usage(14)})
+    assert (tokens, how) == (14, "usage")  # `length` of a context that is full
+    tokens, how, _ = counted(*words(48, 1), END)  # more chunks than tokens asked for
+    assert (tokens, how) == (48, "chunks")
+
+
+def test_tokens_that_cannot_be_counted_are_not_called_exact():
+    stop = {"choices": [{"text": "", "finish_reason": "stop"}]}
+    assert counted(*words(24, 1), stop)[:2] == (24, "chunks")
+    assert counted(*words(24, 4), stop)[:2] == (6, "chunks of several words")
+    assert counted(*words(24, 4), END, wanted=None)[:2] == (6, "chunks of several words")
+
+
+def test_an_answer_that_was_cut_off_has_as_many_tokens_as_its_characters_have_elsewhere():
+    answer = answer_of(*words(12, 4))
+    assert sum(n for _, n in answer.arrivals()) == 3
+    assert answer.arrivals(per_character=1 / 4) == ((100, 4), (101, 4), (102, 4))
+
+
+def test_tool_calls_and_parts_are_text():
+    chat = [
+        {"choices": [{"delta": {"role": "assistant", "content": None}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{"}}]}}]},
+        {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]}}]},
+        {"choices": [{"delta": {"content": [{"type": "thinking", "text": "abc"}]}}]},
+        {"choices": [{"delta": {"reasoning": "abc", "reasoning_content": "abc"}, "finish_reason": "length"}]},
+        {"choices": [], "usage": usage(10)},
+    ]
+    assert answer_of(*chat).arrivals() == ((101, 2), (102, 2), (103, 3), (104, 3))
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"object": "error", "message": "CUDA out of memory", "code": 500}, "CUDA out of memory"),
+        ({"message": "overloaded", "code": 500}, "overloaded"),
+        ({"detail": "gone"}, "gone"),
+        ({"type": "error", "error": {"message": "no"}}, "no"),
+        ({"choices": [], "error": {"message": "no"}}, "no"),
+    ],
+)
+def test_errors_in_a_stream_have_many_forms(event, said):
+    assert answer_of(*words(4, 1), event).error == f"the server said: {said}"
+
+
+def test_an_event_named_error_is_one():
+    (event,) = events_of([b'event: error\ndata: {"code": 3}\n\n'])
+    answer = Answer()
+    answer.add(1, event)
+    assert answer.error.startswith("the server said: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (b"data: {}", True),
+        (b"\xef\xbb\xbf: ping", True),
+        (b"\n\nevent: x", True),
+        (b"dat", None),
+        (b"", None),
+        (b'{"choices": []}', False),
+        (b"<html>", False),
+    ],
+)
+def test_a_stream_shows_in_how_it_begins(body, found):
+    assert looks_like_events(body) is found
 
 
 @given(
@@ -248,6 +361,9 @@ records = st.builds(
     end_ns=st.integers(0, 2**62),
     error=st.none() | st.text(min_size=1),
     slip_ns=st.integers(0, 2**62),
+    counted_by=st.sampled_from(["", "usage", "chunks"]),
+    wanted=st.integers(0, 2**31),
+    waits=st.integers(0, 9),
 )
 
 

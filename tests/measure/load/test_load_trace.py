@@ -1,5 +1,7 @@
 import gzip
 import json
+import time
+from itertools import pairwise
 
 import pytest
 
@@ -40,6 +42,54 @@ def test_azure_dates(tmp_path):
     assert found[1].at_s == pytest.approx(0.052)
 
 
+@pytest.fixture(params=["UTC", "America/New_York", "Asia/Kolkata"])
+def zone(request, monkeypatch):
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("times", "gaps"),
+    [
+        # 2024: an offset, and a fraction only where there is one; 2023: neither
+        (["2024-05-10 00:00:00.009930+00:00", "2024-05-10 00:00:01+00:00", "2024-05-10 00:00:02.500000+00:00"],
+         [0.99007, 1.5]),
+        (["2023-11-16 18:17:03.9799600", "2023-11-16 18:17:04", "2023-11-16 18:17:04.5"], [0.02004, 0.5]),
+        # the summer time of New York begins at 2:00
+        (["2024-03-10 01:59:59", "2024-03-10 02:30:00.25", "2024-03-10 03:00:00"], [1801.25, 1799.75]),
+        (["2024-05-10T00:00:00Z", "2024-05-10T02:00:01.5+02:00", "2024-05-09T20:00:02-04:00"], [1.5, 0.5]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("column", ["TIMESTAMP", "timestamp"])
+def test_dates_are_on_one_clock_whatever_the_time_zone(tmp_path, zone, times, gaps, column):
+    rows = "".join(f"{at},40,8\n" for at in times)
+    found = read_trace(write(tmp_path, f"{column},ContextTokens,GeneratedTokens\n{rows}")).entries
+    assert [b.at_s - a.at_s for a, b in pairwise(found)] == pytest.approx(gaps, abs=1e-6)
+
+
+def test_burstgpt_without_what_failed_there(tmp_path):
+    text = (
+        "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+        "5,ChatGPT,472,18,490,Conversation log\n45,ChatGPT,1087,0,1087,Conversation log\n"
+        "118.5,GPT-4,417,276,693,API log\n"
+    )
+    assert read_trace(write(tmp_path, text)).entries == (Entry(0.0, 472, 18), Entry(113.5, 417, 276))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_aiperf_traces_have_texts_and_rows_without_a_length(tmp_path, listed):
+    rows = [
+        {"timestamp": 0, "text_input": "Hello there", "output_length": 8},
+        {"timestamp": 1000, "input_length": 700},
+    ]
+    text = json.dumps(rows, indent=1) if listed else "\n".join(map(json.dumps, rows))
+    found = read_trace(write(tmp_path, text, "t.json")).entries
+    assert found == (Entry(0.0, 0, 8, (), "Hello there"), Entry(1.0, 700, 0))
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -54,6 +104,12 @@ def test_azure_dates(tmp_path):
         ("TIMESTAMP,ContextTokens,GeneratedTokens\nlater,1,1\n", "t.csv:2: Invalid isoformat"),
         ('{"timestamp": 1\n', "t.csv:1: a line must be a JSON object"),
         ('{"timestamp": 1}\n[1]\n', "t.csv:1: a row needs a length"),
+        (
+            '{"timestamp": 1, "text_input": 3, "output_length": 3}',
+            "t.csv:1: text_input must be text, found 3",
+        ),
+        ('{"timestamp": 1, "text_input": "a"}', "t.csv:1: a row needs a length, one of: output_tokens"),
+        ("[\n1]", "entry 1 must be a JSON object"),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path, text, wanted):
