@@ -87,7 +87,6 @@ def first_answer(
         AttemptFailed: It refuses, or has no answer by the deadline.
     """
     asking, noted = asking or Asking(), _Noted()
-    first: Refused | None = None
     began = time.monotonic()
     while True:
         try:
@@ -98,9 +97,7 @@ def first_answer(
                 continue
             changed = _adapted(endpoint, refusal, asking)
             if changed is None:
-                told = refusal if refusal.status not in _WRONG or first is None else first
-                _fail(endpoint, told, deadline, asking)
-            first = first or refusal
+                _fail(endpoint, refusal, deadline, asking)
             endpoint, note = changed
             noted.changes.append(note)
     if not isinstance(answer, Mapping) or not answer.get("choices"):

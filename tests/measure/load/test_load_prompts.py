@@ -181,7 +181,7 @@ def test_lines_of_a_batch_file_are_prompts(tmp_path):
     assert (plain.messages, plain.output_tokens) == ((("user", "Hello"),), 3)
     image = {**lines[0], "body": {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}}
     (tmp_path / "batch.jsonl").write_text(json.dumps(image))
-    with pytest.raises(SpecError, match="batch.jsonl:1: a message needs the texts"):
+    with pytest.raises(SpecError, match=r"batch\.jsonl:1: a message needs the texts"):
         read_prompts(tmp_path / "batch.jsonl")
 
 

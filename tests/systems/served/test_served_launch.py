@@ -11,7 +11,7 @@ import pytest
 
 from autotune.core.measurement import Cause
 from autotune.errors import SpecError
-from autotune.systems.base import AttemptFailed, NotReady, ServedDriver
+from autotune.systems.base import AttemptFailed, ServedDriver
 from autotune.systems.gguf import _q8
 from autotune.systems.registry import build_system
 from autotune.systems.served.diagnosis import diagnose
@@ -101,13 +101,6 @@ def test_an_endpoint_that_runs_is_asked_with_the_parameters(stub, tmp_path):
     with pytest.raises(AttemptFailed, match="temperature is too high") as caught:
         system.connect(tmp_path, time.monotonic() + 10)
     assert caught.value.failure.cause is Cause.REJECTED_FLAGS
-
-
-def test_a_server_that_does_not_answer_is_not_ready(tmp_path):
-    system = build_system({"use": "openai_server", "url": "http://127.0.0.1:9"})
-    system.command({}, tmp_path)
-    with pytest.raises(NotReady):
-        system.connect(tmp_path, time.monotonic() + 1)
 
 
 def test_a_command_is_filled_in_word_by_word(tmp_path):
