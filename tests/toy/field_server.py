@@ -10,15 +10,18 @@ import json
 import os
 import sys
 import threading
+import time
 
 KNOWN = {"model", "prompt", "messages", "max_tokens", "stream", "stream_options", "temperature"}
 BUSY_TIMES = 3
+STREAM_S = 0.004  # a server that takes no time is asked thousands of times
 WORD = " w00"
 KEY = "Bearer the-key"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *_):
         pass
@@ -113,6 +116,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             events.append(self.chunk(chat, "", "stop" if "stop" in manners else "length"))
         if "nousage" not in manners and body.get("stream_options", {}).get("include_usage"):
             events.append({"choices": [], "usage": usage})
+        time.sleep(STREAM_S)
         data = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
         kind = "text/plain" if "plain" in manners else "text/event-stream"
         return self.send(200, kind, (": ping\n\nevent: ping\ndata:\n\n" + data).encode())

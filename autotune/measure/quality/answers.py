@@ -10,13 +10,22 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from autotune.core.answer import Answer
-from autotune.core.endpoint import Endpoint
+from autotune.core.endpoint import BUSY, Endpoint, seconds_to_wait
 from autotune.core.request import Request
 
 WINDOW = 1000  # characters of a text scored at once over HTTP: each window is one observation
 WINDOWS = 16
 # The load makes every request do the same work; answers that are judged end where the model ends them.
-_OF_THE_LOAD = ("ignore_eos", "min_tokens", "max_tokens", "stream", "stream_options", "n_predict")
+_NEW_NAME = "max_completion_tokens"
+_OF_THE_LOAD = (
+    "ignore_eos",
+    "min_tokens",
+    "max_tokens",
+    "max_completion_tokens",
+    "stream",
+    "stream_options",
+    "n_predict",
+)
 
 
 class NoAnswer(Exception):
@@ -96,7 +105,9 @@ class EndpointSource:
         asked: dict[str, Any] = {"prompt": prompt}
         if endpoint.is_chat:
             asked = {"messages": [{"role": "user", "content": prompt}]}
-        body = {**own, **asked, "model": endpoint.model, "max_tokens": max_tokens, "temperature": 0}
+        length = _NEW_NAME if _NEW_NAME in endpoint.body else "max_tokens"
+        body = {**own, **asked, "model": endpoint.model, length: max_tokens, "temperature": 0}
+        body = {key: value for key, value in body.items() if key not in endpoint.omit}
         if self._logprobs:
             status, data = self._post(
                 endpoint.path, {**body, "logprobs": True if endpoint.is_chat else 1}, deadline
@@ -136,6 +147,16 @@ class EndpointSource:
         return -sum(known) / len(known) if len(known) > 1 else None
 
     def _post(self, path: str, body: Mapping[str, Any], deadline: float) -> tuple[int, Any]:
+        """Return status and answer; a server that is busy is waited for as it asks."""
+        while True:
+            status, data, wait = self._post_once(path, body, deadline)
+            if status not in BUSY or wait is None or time.monotonic() + wait >= deadline:
+                return status, data
+            time.sleep(wait)
+
+    def _post_once(
+        self, path: str, body: Mapping[str, Any], deadline: float
+    ) -> tuple[int, Any, float | None]:
         parts = urlsplit(self.endpoint.url)
         left = deadline - time.monotonic()
         if left <= 0:
@@ -144,17 +165,18 @@ class EndpointSource:
         connection = kind(parts.hostname or "", parts.port, timeout=left)
         headers = {"Content-Type": "application/json", **self.endpoint.headers}
         try:
-            connection.request("POST", path, json.dumps(body), headers)
+            connection.request("POST", parts.path.rstrip("/") + path, json.dumps(body), headers)
             response = connection.getresponse()
             text = response.read().decode("utf-8", errors="replace")
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(f"{type(error).__name__}: {error}") from None
         finally:
             connection.close()
+        wait = seconds_to_wait(response.headers.get("Retry-After"))
         try:
-            return response.status, json.loads(text)
+            return response.status, json.loads(text), wait
         except ValueError:
-            return (response.status if response.status != 200 else 0), {"text": text[:200]}
+            return (response.status if response.status != 200 else 0), {"text": text[:200]}, wait
 
 
 def _read_answer(data: Any) -> Answer:

@@ -1,0 +1,109 @@
+"""Whole attempts on servers as they are in the field: right, or failed with the true reason."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from autotune.core.measurement import Cause
+from autotune.executor.base import Deadlines, Job
+from autotune.executor.worker import run_attempt
+
+FIELD = Path(__file__).resolve().parents[1] / "toy" / "field_server.py"
+SPEC = importlib.util.spec_from_file_location("field_server", FIELD)
+field_server = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(field_server)
+WORKLOAD = {
+    "concurrency": 2,
+    "prompt_tokens": 16,
+    "output_tokens": 24,
+    "requests": 20,
+    "time": "1 s",
+    "warmup": 0,
+}
+
+
+@pytest.fixture
+def server():
+    with field_server.serving() as found:
+        yield found
+
+
+@pytest.fixture
+def attempt(server, tmp_path):
+    def run(manners, config=None, judged=("output_throughput",), **section):
+        job = Job(
+            study="field", trial=0, attempt=1, config=config or {}, goal=judged[0], judged=list(judged),
+            system={"use": "openai_server", "url": server.url(manners), **section},
+            workload=WORKLOAD, scratch=str(tmp_path / "t0"), deadlines=Deadlines(20.0, 60.0, 1.0),
+        )  # fmt: skip
+        return run_attempt(job).measurement
+
+    return run
+
+
+def tokens_of(measurement, tmp_path):
+    lines = (tmp_path / "t0" / "requests.jsonl").read_text().splitlines()
+    return {sum(count for _, count in json.loads(line)["arrivals"]) for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("manners", "config", "how", "tokens"),
+    [
+        ("x-nousage", {"draft": 7}, "length", 24),
+        ("multi-stop-nousage-tokenize", {"draft": 3}, "tokenizer", 24),
+        ("plain-multi-nousage-nooptions", {}, "length", 24),
+        ("short-nousage", {}, "chunks", 12),
+        ("busy-multi", {}, "usage", 24),
+    ],
+)
+def test_tokens_are_right(attempt, tmp_path, manners, config, how, tokens):
+    found = attempt(manners, config)
+    assert found.failure is None
+    assert found.facts["measured"]["tokens_by"] == how
+    assert tokens_of(found, tmp_path) == {tokens}
+    assert ("told_to_wait" in found.facts["measured"]) is manners.startswith("busy")
+    assert ("other_lengths" in found.facts["measured"]) is (tokens != 24)
+
+
+def test_tokens_are_counted_by_the_models_own_tokenizer(attempt, tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    vocabulary = {"w": 0, "00": 1, "[UNK]": 2}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, "[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "tokenizer.json"))
+    found = attempt("multi-stop-nousage", {"draft": 3}, tokenizer=str(tmp_path))
+    assert found.failure is None
+    assert found.facts["measured"]["tokens_by"] == "tokenizer"
+    assert tokens_of(found, tmp_path) == {24}
+    missing = attempt("multi-stop-nousage", {"draft": 3}, tokenizer=str(tmp_path / "nowhere"))
+    assert "cannot read the tokenizer" in missing.failure.message
+
+
+@pytest.mark.parametrize(
+    ("manners", "config", "judged", "cause", "said"),
+    [
+        (
+            "stop-nousage",
+            {"draft": 3},
+            ["output_throughput"],
+            Cause.OWNER_MISTAKE,
+            "hold several tokens each",
+        ),
+        ("stop-nousage", {"draft": 0}, ["output_throughput"], Cause.OWNER_MISTAKE, "draft decides how many"),
+        ("whole", {}, ["e2e.mean"], Cause.OWNER_MISTAKE, "the whole answer came as one application/json"),
+        ("oom", {}, ["e2e.mean"], Cause.OUT_OF_MEMORY, "CUDA out of memory"),
+    ],
+)
+def test_what_cannot_be_right_fails_with_its_reason(attempt, manners, config, judged, cause, said):
+    found = attempt(manners, config, judged)
+    assert (found.failure.cause, found.metrics) == (cause, {})
+    assert said in found.failure.message
+
+
+def test_a_goal_without_tokens_needs_no_count_of_them(attempt):
+    found = attempt("multi-stop-nousage", {"draft": 3}, ["e2e.mean"])
+    assert found.failure is None
+    (note,) = [n for n in found.facts["measured"]["warnings"] if "chunks" in n]
+    assert note.startswith("tokens counted by chunks, which hold several words each: ")
