@@ -128,8 +128,8 @@ def _refuse_code(document: Document) -> None:
     """Refuse a search space that names a program, a function or a file: it may come from a stranger."""
     for part in ("system", "space", "workload"):
         section = document.data.get(part)
-        for key in section if isinstance(section, Mapping) else ():
-            if _names_code(part, key) or (part == "workload" and _names_file(section[key])):
+        for key, value in section.items() if isinstance(section, Mapping) else ():
+            if _names_code(part, key) or (part == "workload" and _names_file(value)):
                 error = SpecError(
                     f"a search space may not say {key!r} of its {part}: it is data, and names no program, "
                     "function or file",

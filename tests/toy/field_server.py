@@ -42,6 +42,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         manners, path = self.place()
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append((path, body, dict(self.headers)))
+        if self.server.tells:
+            print(json.dumps(body), flush=True)
         refusal = self.refusal(manners, path, body)
         if refusal is not None:
             return self.plain(*refusal)
@@ -143,6 +145,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, port=0, manners=""):
         super().__init__(("127.0.0.1", port), Handler)
         self.asked, self.refused, self.manners = [], 0, set(filter(None, manners.split("-")))
+        self.tells = False
 
     def handle_error(self, request, address):
         """A client that has gone is none of our business."""
@@ -167,5 +170,7 @@ def serving(**options):
 
 
 if __name__ == "__main__":
-    print("slots", sys.argv[2:], "threads", os.environ.get("OMP_NUM_THREADS"), flush=True)
-    Server(int(sys.argv[1])).serve_forever()
+    alone = Server(int(sys.argv[1]))
+    alone.tells = True
+    print(json.dumps([sys.argv[2:], os.environ.get("OMP_NUM_THREADS")]), flush=True)
+    alone.serve_forever()

@@ -102,10 +102,14 @@ class Line:
             raise Refused(0, str(error)) from None
         return answer
 
+    def close(self) -> None:
+        """Let go of the connection; another request would open it again."""
+        self._connection.close()
+
     def __enter__(self) -> Line:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
+        self.close()

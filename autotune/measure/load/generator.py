@@ -251,6 +251,8 @@ class OwnLoad:
                     continue
         self._gone = True
         self._errors.close()
+        if self._counter is not None:
+            self._counter.close()
 
 
 def import_path() -> str:

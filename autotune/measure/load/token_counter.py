@@ -41,11 +41,17 @@ class TokenCounter:
         self._began, self._spent = time.monotonic(), 0.0
         self._tokens = self._characters = 0
         self._count: Count
+        self._line: Line | None = None
         if calibration.tokenize:
-            line = Line(endpoint, _ANSWER_S)
+            self._line = line = Line(endpoint, _ANSWER_S)
             self._count = lambda text: count_tokens(endpoint, line, text, calibration.tokenize)
         else:
             self._count = model_tokenizer(endpoint.tokenizer)
+
+    def close(self) -> None:
+        """Let go of the connection to the server."""
+        if self._line is not None:
+            self._line.close()
 
     def counted(self, record: RequestRecord, texts: Sequence[str]) -> RequestRecord:
         """Return a record with the tokens of its whole text, shared among the chunks by their characters.
