@@ -1,10 +1,10 @@
 """Any server with an OpenAI-compatible endpoint: one that a command starts, or one that already runs.
 
 With ``command:`` a list of words. ``{port}`` and ``{host}`` in a word say where it must listen, ``{model}``
-is the section's model, and a word that is ``{NAME}`` is a parameter's value; where the parameter is
-inactive, the word is left out together with the option before it. Those parameters need a new start. With
-``url:`` nothing is started, and every parameter is a field of the requests; ``request:`` names such fields
-beside a command::
+is the section's model, ``{python}`` the interpreter that runs this, and a word that is ``{NAME}`` is a
+parameter's value; where the parameter is inactive, the word is left out together with the option before it.
+Those parameters need a new start. With ``url:`` nothing is started, and every parameter is a field of the
+requests; ``request:`` names such fields beside a command::
 
     system:
       use: openai_server
@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -38,7 +39,7 @@ from autotune.systems.served.ready import asking_of, wait_ready
 from autotune.systems.served.section import locate, read_env, read_program
 
 _HOLE = re.compile(r"\{([A-Za-z_]\w*)\}")
-_OURS = ("host", "port", "model")
+_OURS = ("host", "port", "model", "python")
 _PLAIN = re.compile(r"-?[\d.]+(?:e[+-]?\d+)?|[A-Za-z0-9_./:=@%+,][A-Za-z0-9_./:=@%+, -]*")
 _EXACT = {"ignore_eos": True}
 """Field that vLLM, SGLang, llama.cpp and TensorRT-LLM know; others pass over it, or are spared it."""
@@ -116,7 +117,11 @@ class OpenAIServerSystem:
     @staticmethod
     def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return a study file's section with paths that start at the file's folder made absolute."""
-        return locate(section, folder)
+        found = locate(section, folder)
+        words = found.get("command")
+        if isinstance(words, list):  # the server starts in the attempt's folder
+            found["command"] = [_beside(word, folder) for word in words]
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return the section that :meth:`from_dict` reads back."""
@@ -144,8 +149,9 @@ class OpenAIServerSystem:
         Raises:
             EnvironmentProblem: It is not.
         """
-        if self.command_words and shutil.which(os.path.expanduser(self.command_words[0])) is None:
-            raise EnvironmentProblem(f"there is no program {self.command_words[0]!r} on this machine")
+        program = self.command_words[0].replace("{python}", sys.executable) if self.command_words else ""
+        if program and shutil.which(os.path.expanduser(program)) is None:
+            raise EnvironmentProblem(f"there is no program {program!r} on this machine")
         if self.key_variable and not os.environ.get(self.key_variable):
             raise EnvironmentProblem(f"requests need the key in {self.key_variable}, which is not set")
 
@@ -178,7 +184,7 @@ class OpenAIServerSystem:
 
     def words(self, config: Config, port: str) -> list[str]:
         """Return the command's words with the values filled in."""
-        given = {"host": HOST, "port": port, "model": self.model}
+        given = {"host": HOST, "port": port, "model": self.model, "python": sys.executable}
         result: list[str] = []
         for word in self.command_words:
             whole = _HOLE.fullmatch(word)
@@ -252,3 +258,10 @@ class OpenAIServerSystem:
         if self.url:
             return [self.url, *(f"{name}={plain(value)}" for name, value in config.items())]
         return [*env_words(self.env), *self.words(config, "8000")]
+
+
+def _beside(word: Any, folder: Path) -> Any:
+    """Return a word of a command as an absolute path where it is a file in the study's folder."""
+    if not isinstance(word, str) or not word or word.startswith(("-", "/", "{")):
+        return word
+    return str((folder / word).resolve()) if (folder / word).is_file() else word

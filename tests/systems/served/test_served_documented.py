@@ -50,10 +50,12 @@ def test_the_example_of_a_server_that_runs(tmp_path, monkeypatch):
 
 
 def test_the_example_of_a_server_that_a_command_starts(tmp_path):
-    text = STARTED.replace("python, server.py", f"{sys.executable}, {FIELD}")
+    (tmp_path / "server.py").write_text(FIELD.read_text())
+    text = STARTED.replace("python, server.py", '"{python}", server.py')
     system = build_system(study_of(tmp_path, text).system)
     assert system.parameters() == ("slots", "temperature")
     command = system.command({"slots": 3, "temperature": 0.5}, tmp_path)
+    assert command.argv[:2] == (sys.executable, str(tmp_path / "server.py"))
     with subprocess.Popen(command.argv, env=dict(command.env), stdout=subprocess.PIPE, text=True) as process:
         (tmp_path / "process.json").write_text(json.dumps({"pid": process.pid}))
         assert json.loads(process.stdout.readline()) == [["--slots", "3"], "1"]  # it listens by now
