@@ -15,7 +15,7 @@ from typing import Any
 from autotune.core.request import RequestRecord
 from autotune.measure.load.answer import shared
 from autotune.measure.load.prompts import Order
-from autotune.measure.load.tool import Task, write_lines
+from autotune.measure.load.tool import Task, extra_fields, write_lines
 
 _FOLDER, _OUTPUT = "out", "profile_export.jsonl"  # it empties its folder when it starts
 
@@ -61,7 +61,7 @@ class AIPerf:
             "--export-level", "records",
             "--ui-type", "none",
             "--no-auto-plot",
-            "--extra-inputs", json.dumps({k: v for k, v in endpoint.body.items() if k != "min_tokens"}),
+            "--extra-inputs", json.dumps(extra_fields(endpoint)),
         ]  # fmt: skip
         if plan.concurrency is not None:
             words += ["--concurrency", str(plan.concurrency), "--benchmark-duration", f"{task.seconds:g}"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from autotune.core.request import RequestRecord
 from autotune.measure.load.prompts import Order
-from autotune.measure.load.tool import Task, spread, write_lines
+from autotune.measure.load.tool import Task, extra_fields, spread, write_lines
 
 _OUTPUT = "benchmark.json"
 
@@ -36,7 +36,7 @@ class GuideLLM:
             "model": endpoint.model,
             "request_format": endpoint.path,
             "http2": False,
-            "extras": {"body": {key: value for key, value in endpoint.body.items() if key != "min_tokens"}},
+            "extras": {"body": extra_fields(endpoint)},
         }
         profile: dict[str, Any] = {"kind": plan.workload.arrival, "rate": plan.rate}
         if plan.concurrency is not None:

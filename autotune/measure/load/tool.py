@@ -209,6 +209,12 @@ class ToolLoad:
         return f"\n{redact(text[-_TAIL:])}"
 
 
+def extra_fields(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the endpoint's own fields for every request of a tool, which says how many tokens by itself."""
+    left = ("min_tokens", "max_completion_tokens", *endpoint.omit)
+    return {key: value for key, value in endpoint.body.items() if key not in left}
+
+
 def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write JSONL."""
     with path.open("w", encoding="utf-8") as file:

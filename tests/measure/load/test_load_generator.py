@@ -125,7 +125,7 @@ def test_tokens_are_counted(stub, usage, per_chunk, arrivals, chat, loading, col
 FAULTS = {
     "http500": "HTTP 500: engine died at the end",
     "text500": "HTTP 503: busy",
-    "json": "no stream: application/json",
+    "json": "no stream: the whole answer came as one application/json",
     "not_http": "no HTTP: b'SSH-2.0-OpenSSH_9.2'",
     "endless_head": "no HTTP: no end of a line in 65536 bytes",
     "bad_chunk": "no HTTP: a chunk's size is b'zz'",
