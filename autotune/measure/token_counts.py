@@ -37,7 +37,7 @@ def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, Any], list[str
     if by_chunks := found[BY_CHUNKS] + found[BY_SEVERAL_WORDS]:
         several = ", which hold several words each" if found[BY_SEVERAL_WORDS] else ""
         notes.append(f"tokens counted by chunks{several}: {by_chunks} of {sum(found.values())} answers came "
-                     "without usage and did not end by their length")  # fmt: skip
+                     "without usage or a length to go by")  # fmt: skip
     other = [r for r in records if r.error is None and r.wanted and r.output_tokens != r.wanted]
     if other:
         facts["other_lengths"] = len(other)

@@ -47,7 +47,7 @@ def test_what_a_measurement_notes_of_its_tokens():
         "told_to_wait": {"requests": 2, "times": 4},
     }
     assert notes == [
-        "tokens counted by chunks: 1 of 2 answers came without usage and did not end by their length",
+        "tokens counted by chunks: 1 of 2 answers came without usage or a length to go by",
         "2 of 2 answers had another length than asked for: they end where the model ends them",
         "2 of 2 requests were told to come back later (HTTP 429 or 503); their latencies hold the wait",
     ]
