@@ -1,4 +1,4 @@
-"""Confirmation: what is launched again, in which order, what follows a launch that falls short, and its end."""
+"""Confirmation: what is launched again, in which order, and what follows a launch that falls short."""
 
 import math
 import random
@@ -29,7 +29,7 @@ def decide(trials, objective=FASTEST, repeats=2):
 
 
 def confirm(trials, truth, *, objective=FASTEST, repeats=2, seed=0):
-    """Run the confirmation to its end; ``truth`` gives speed and delay of x, or None where the launch fails."""
+    """Run the confirmation to its end; ``truth`` gives speed and delay of x, or None where it fails."""
     trials = list(trials)
     launched = []
     while (asked := next_confirmation(decide(trials, objective, repeats), SPACE, seed)) is not None:

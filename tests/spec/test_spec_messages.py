@@ -151,6 +151,12 @@ CHANGES = {
 
 FILES = {
     "objective_of_a_command": b"parameters: {a: {type: bool}}\nsystem: {use: command, argv: [run]}\n",
+    "confidence_unreadable": b"""parameters: {a: {type: bool}}
+objective: {maximize: speed, confidence: often}
+""",
+    "confidence_too_low": b"""parameters: {a: {type: bool}}
+objective: {maximize: speed, confidence: 40 %}
+""",
     "max_rate_without_a_search": f"{SERVED}objective: {{maximize: max_rate}}\n".encode(),
     "quality_without_a_section": (
         f"{SERVED}objective: {{maximize: goodput, limits: [quality.token_agreement >= 0.9]}}\n".encode()
