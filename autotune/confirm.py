@@ -21,7 +21,7 @@ MOST = 2
 """Launches of a confirmation at most, as a multiple of those that the winner and the default need. Where
 noise is small the first candidate is the last one; where it is large, others follow."""
 
-_WORTH = 0.01
+_WORTH = 0.005
 """Expected gain, in parts of the best goal, that one more launch has to bring."""
 
 

@@ -27,17 +27,15 @@ from autotune.engine.gp.options import SURROGATES
 from autotune.engine.gp.outliers import discounted
 from autotune.engine.gp.surface import Surface
 
-LAUNCHES = 3
-"""Launches that a limit is shown to hold by: the search's and two fresh ones. What lies nearer to a limit
-than they can show will not be recommended, so that it is not looked for either."""
+LAUNCHES = 6
+"""Launches that a limit is shown to hold by: the search's, two or more fresh ones, and what the model knows from
+other configurations. What lies nearer to a limit than they can show will not be recommended, so that it is not
+looked for either."""
 
-_LEAST_KEPT, _RISE, _MOST_KEPT = 0.02, 0.6, 0.6
-"""Probability to keep the limits below which a candidate is left alone while others remain: it rises with
-the share of broken limits among the last trials, as the threshold of failures does. On six tables with 13 %
-of noise 6.3 trials of 20 were over a limit with it and the margin, 9.1 without either, and what was
-recommended was worth 0.91 of the best that can be shown, and 0.87."""
-
-_RECENT = 10
+_LEAST_KEPT, _RISE, _MOST_KEPT, _RECENT = 0.02, 0.6, 0.6, 10
+"""Probability to keep the limits below which a candidate is left alone while others remain: it rises with the
+share of broken limits among the last trials, as the threshold of failures does. Figures of both in
+``benchmarks/README.md``, "Trust"."""
 
 AUGMENT = 0.05
 """Share of the sum in the scalarization of several goals (ParEGO's rho)."""
