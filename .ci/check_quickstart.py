@@ -29,6 +29,10 @@ def main(folder: Path) -> None:
     assert len(searched) == row.spec["budget"]["trials"], reasons
     assert reasons[Reason.WATCH] <= 1, reasons  # every tenth trial, if the default gave a measurement
     assert 4 <= reasons[Reason.CONFIRM] <= 8, reasons  # others follow where the first falls short
+    doubtful = [
+        t for t in trials if t.doubt and t.suggestion.reason not in (Reason.REMEASURE, Reason.CONFIRM)
+    ]
+    assert reasons[Reason.REMEASURE] == len(doubtful), reasons  # each once, on a machine that others use
     assert all(trial.state.finished for trial in trials)
     lost = [t.number for t in trials if t.state is TrialState.FAILED]
     assert len(lost) <= 2, f"a busy machine may spoil a measurement three times, but not of trials {lost}"

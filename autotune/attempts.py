@@ -25,7 +25,7 @@ PLACED_SAMPLES = 256
 """Configurations that are tried in thought before a machine is said to have no room for any of them."""
 
 _POLL_S = 0.25
-_COMPARED = (Reason.REPEAT, Reason.CONFIRM, Reason.WATCH)
+_COMPARED = (Reason.REPEAT, Reason.CONFIRM, Reason.WATCH, Reason.REMEASURE)
 _log = logging.getLogger("autotune.attempts")
 
 

@@ -25,6 +25,7 @@ from autotune.executor.attempt_files import mask_files
 from autotune.executor.base import AttemptResult, Executor
 from autotune.executor.retries import Retries
 from autotune.mistakes import acquit, judge
+from autotune.remeasure import next_remeasure
 from autotune.report.view import StudyView, View
 from autotune.spec.study_file import StudySpec
 from autotune.stopping import Stopping
@@ -245,10 +246,12 @@ class Loop:
         return not self._busy or self._has_room(self._usual)
 
     def _ask(self) -> Trial | None:
-        """Return the next trial of the search, a look at the default or a confirmation."""
+        """Return the next trial of the search, a repeat, a look at the default or a confirmation."""
         budget, trials = self.spec.budget, self.study.trials
-        again = next_watch(trials, self.study.space, budget.watch, budget.trials)
-        if again is not None and not self.stopping.reason:
+        again = next_remeasure(trials)
+        if again is None and not self.stopping.reason:
+            again = next_watch(trials, self.study.space, budget.watch, budget.trials)
+        if again is not None:
             return self.study.suggest(again)
         self._planned += sum(trial.suggestion.reason.of_search for trial in trials[self._counted :])
         self._counted = len(trials)

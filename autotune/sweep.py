@@ -174,6 +174,8 @@ def _plan_trials(study: Study, places: Sequence[Config]) -> None:
 def _others_busy(facts: Mapping[str, Any]) -> float:
     """Return how many processors other programs used while it was measured."""
     machine = dict(dict(facts.get("measured") or {}).get("machine") or {})
+    if "cores" in machine:
+        return float(machine["cores"]["others"])
     return float(sum(program["cores"] for program in machine.get("busy_processes") or ()))
 
 

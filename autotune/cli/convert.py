@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -30,4 +31,5 @@ def convert(source: str, format_name: str | None, study: str | None, output: Pat
     output.write_text(found.to_yaml(), encoding="utf-8")
     for line in found.notes:
         echo(f"note: {line}", sys.stderr)
-    echo(f"{output}: {len(found.study['parameters'])} parameters; see `autotune check {output}`")
+    check = shlex.join(["autotune", "check", str(output)])
+    echo(f"{output}: {len(found.study['parameters'])} parameters; see `{check}`")

@@ -7,7 +7,7 @@ import platform
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -49,7 +49,7 @@ _MEMORY_WARN = 2 * _GIB  # Ray and one small model
 _SHM_WARN = _GIB // 4  # Ray's object store lies there
 _FILES_LEAST = 1024  # Ray's own processes open a few hundred
 
-Status = Literal["ok", "warn", "missing"]
+Status = Literal["ok", "none", "warn", "missing"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Check:
 
     Args:
         name: What was looked at.
-        status: ``ok``, ``warn`` (works, with a drawback) or ``missing`` (required and not there).
+        status: ``ok`` (found), ``none`` (not there or not looked at, and not needed), ``warn`` (works, with a
+            drawback) or ``missing`` (required and not there).
         found: What is there.
         advice: What to do; empty when nothing needs to be done.
     """
@@ -166,7 +167,7 @@ def _memory() -> Check:
 
 def _accelerators() -> Check:
     if shutil.which("nvidia-smi") is None:
-        return Check("accelerators", "ok", "none found: systems run on the processors")
+        return Check("accelerators", "none", "no nvidia-smi: systems run on the processors")
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
@@ -183,10 +184,32 @@ def _engines() -> Check:
     """Look for the programs of the systems that are launched as servers."""
     from autotune.systems.registry import SYSTEMS
 
-    programs = {name: getattr(SYSTEMS.load(name), "own_program", ()) for name in SYSTEMS.names()}
-    found = [f"{name} ({words[0]})" for name, words in programs.items() if words and shutil.which(words[0])]
+    programs: dict[str, tuple[str, ...]] = {
+        name: getattr(SYSTEMS.load(name), "own_program", ()) for name in SYSTEMS.names()
+    }
+    found = [
+        f"{name} ({' '.join(words) if '-m' in words else words[0]})"
+        for name, words in programs.items()
+        if _is_there(words)
+    ]
+    if found:
+        return Check("engines", "ok", ", ".join(found))
     elsewhere = "`system: {program: ...}` names one that is elsewhere, or the Python that has it"
-    return Check("engines", "ok", ", ".join(found) or "none on the PATH", "" if found else elsewhere)
+    return Check("engines", "warn", "none on the PATH", elsewhere)
+
+
+def _is_there(words: Sequence[str]) -> bool:
+    """Return whether a program is on the PATH, and for ``python -m MODULE`` whether that Python has it."""
+    program = shutil.which(words[0]) if words else None
+    if program is None or "-m" not in words:
+        return program is not None
+    package = words[words.index("-m") + 1].partition(".")[0]
+    code = "import sys; from importlib.util import find_spec; sys.exit(find_spec(sys.argv[1]) is None)"
+    try:
+        done = subprocess.run([program, "-c", code, package], capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def _files() -> Check:
@@ -246,11 +269,9 @@ def _cache_folder() -> Path:
 def _ray_address(address: str) -> Check:
     if not address or address in ("local", "auto"):
         found = f"RAY_ADDRESS={address}" if address else "RAY_ADDRESS is not set"
-        return Check(
-            "ray cluster",
-            "ok",
-            f"{found}: " + ("found by Ray itself" if address == "auto" else "a local one is started"),
-        )
+        if address == "auto":
+            return Check("ray cluster", "none", f"{found}: not looked for; Ray finds it, or stops")
+        return Check("ray cluster", "none", f"{found}: a local one is started")
     host, port = _host_and_port(
         address if "://" in address else f"ray://{address}", 10001 if "://" in address else 6379
     )
@@ -278,7 +299,10 @@ def _tracking(uri: str) -> Check:
             # Tracking never stops a study, so an absent server is no reason to refuse to work.
             return Check("mlflow store", "warn", f"{shown}: {problem}", "`autotune sync` completes it later")
         return Check("mlflow store", "ok", f"{shown} answers")
-    return Check("mlflow store", "ok", shown)
+    place = uri.removeprefix("file://").removeprefix("file:")
+    if "://" in place or place == "databricks":
+        return Check("mlflow store", "none", f"{shown}: not looked at")
+    return _folder("mlflow store", Path(place))
 
 
 def _host_and_port(address: str, default: int) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +69,24 @@ def pass_env_option(command: F) -> F:
         callback=_pass_env,
         help="Give servers this variable of the environment, such as a key; may be repeated.",
     )(command)
+
+
+def next_command(*words: str, store: Path) -> str:
+    """Return a command for a person to paste, with the store where it is not the usual one.
+
+    Args:
+        words: The command's name and arguments.
+        store: Of the command that prints it.
+    """
+    where = () if str(store) == STORE else ("--store", str(store))
+    return shlex.join(("autotune", *words, *where))
+
+
+def passed_variables() -> list[str]:
+    """Return ``--pass-env`` with each variable that servers are given, for a command that goes on."""
+    from autotune.core.redact import names_passed
+
+    return [word for name in sorted(names_passed(os.environ)) for word in ("--pass-env", name)]
 
 
 def read_pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:

@@ -85,6 +85,7 @@ def measure(
 
 def result_lines(config: dict[str, Any], result: AttemptResult, objective: Objective) -> list[str]:
     """Return what one attempt measured as lines for people."""
+    from autotune.core.measurement import DOUBT, SHORTFALL
     from autotune.report.summary import measurement_lines
     from autotune.report.text import show_config, show_seconds
 
@@ -94,6 +95,8 @@ def result_lines(config: dict[str, Any], result: AttemptResult, objective: Objec
         tail = measurement.failure.log_tail.strip()
         return lines + ([f"  | {line}" for line in tail.splitlines()[-20:]] if tail else [])
     lines += measurement_lines(measurement.metrics)
+    short = measurement.facts.get(DOUBT) or measurement.facts.get(SHORTFALL)
+    lines += [f"{'doubtful' if DOUBT in measurement.facts else 'not reached'}: {short}"] if short else []
     outcome = objective.score(measurement.metrics)
     for limit in objective.limits:
         kept = "broken" if str(limit) in outcome.violations else "kept"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotune import __version__
-from autotune.cli.options import json_option, store_option
+from autotune.cli.options import json_option, next_command, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger, read_view
 from autotune.errors import NothingFeasible, StudyError
@@ -86,7 +86,7 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
         why = f": {view.binding}" if view.binding else ""
         raise NothingFeasible(
             f"study {row.name!r} has no configuration that keeps every limit yet{why}",
-            hint=f"`autotune status {row.name}` shows the trials; "
+            hint=f"`{next_command('status', row.name, store=store)}` shows the trials; "
             "a larger budget or a looser limit may find one",
         )
     deploy = _deploy(row, view.best.config)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotune.cli.options import json_option, pass_env_option, set_option, store_option
+from autotune.cli.options import (
+    json_option,
+    next_command,
+    pass_env_option,
+    passed_variables,
+    set_option,
+    store_option,
+)
 from autotune.cli.reading import open_ledger
 from autotune.errors import Interrupted, NothingFeasible
 
@@ -137,7 +145,9 @@ def _execute(
         done = run_study(
             spec, store=store, view=view, new=new, widen=widen, local=local, tracking=tracking, named=named
         )
-        view.finish(done.view, closing_text(done, store))
+        going_on = [*(["--local"] if local else []), *([] if tracking else ["--no-mlflow"])]
+        going_on += [word for number in named for word in ("--confirm-trial", str(number))]
+        view.finish(done.view, closing_text(done, store, [*going_on, *passed_variables()]))
     finally:
         view.close()
     if done.state == "interrupted":
@@ -145,22 +155,25 @@ def _execute(
     return 0 if done.view.best is not None else NothingFeasible.exit_code
 
 
-def closing_text(done: RunSummary, store: Path) -> str:
-    """Return what a person reads at the end of a run: the summary and what to do next."""
-    from autotune.cli.options import STORE
+def closing_text(done: RunSummary, store: Path, going_on: Sequence[str] = ()) -> str:
+    """Return what a person reads at the end of a run: the summary and what to do next.
+
+    Args:
+        done: How it ended.
+        store: Folder of the ledger.
+        going_on: Options of this run that the ledger does not keep; budget and ``--set`` it keeps.
+    """
     from autotune.report.summary import summary
 
     name = done.view.name
-    where = "" if str(store) == STORE else f" --store {store}"
     lines = ["", summary(done.view), f"ledger: {done.view.ledger}"]
     if done.view.tracking:
-        lines.append(f"mlflow: {done.view.tracking} (`autotune ui {name}{where}`)")
+        lines.append(f"mlflow: {done.view.tracking} (`{next_command('ui', name, store=store)}`)")
     if done.mirror_pending:
-        lines.append(
-            f"{done.mirror_pending} items are not in MLflow yet; `autotune sync {name}{where}` completes them"
-        )
+        command = next_command("sync", name, store=store)
+        lines.append(f"{done.mirror_pending} items are not in MLflow yet; `{command}` completes them")
     if done.state == "interrupted":
-        lines.append(f"stopped; `autotune resume {name}{where}` goes on")
+        lines.append(f"stopped; `{next_command('resume', name, *going_on, store=store)}` goes on")
     elif done.view.best is not None:
-        lines.append(f"`autotune best {name}{where}` shows the command that deploys it")
+        lines.append(f"`{next_command('best', name, store=store)}` shows the command that deploys it")
     return "\n".join(lines)

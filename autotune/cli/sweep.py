@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from autotune.cli.options import json_option, pass_env_option, set_option, store_option
+from autotune.cli.options import (
+    json_option,
+    next_command,
+    pass_env_option,
+    passed_variables,
+    set_option,
+    store_option,
+)
 from autotune.errors import Interrupted
 
 
@@ -62,7 +69,11 @@ def sweep(
         done = measure(spec, plan, store=store, view=view, out=target.resolve(), resume=resume, local=not ray)
         lines = ["", summary(done.view), f"ledger: {done.view.ledger}", f"table: {target}"]
         if done.state == "interrupted":
-            lines.append(f"stopped; `autotune sweep {file} --resume` goes on")
+            options = [word for override in overrides for word in ("--set", override)]
+            options += [*(["--out", str(out)] if out else []), *(["--ray"] if ray else [])]
+            options += passed_variables()  # what is measured, the ledger keeps
+            command = next_command("sweep", str(file), "--resume", *options, store=store)
+            lines.append(f"stopped; `{command}` goes on")
         view.finish(done.view, "\n".join(lines))
     finally:
         view.close()

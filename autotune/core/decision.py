@@ -279,6 +279,31 @@ class Decision:
         counts = (len(sides[0][0]), len(sides[1][0]))
         return Improvement(value or 0.0, low, high, quantity.logarithm, counts, goal.maximize)
 
+    def half_width(self, contender: Contender, metric: str) -> float | None:
+        """Return the half-width of the 95 % interval of a configuration's pooled metric, in its unit.
+
+        By the same spread between launches as :meth:`gain`, so that what is shown of a configuration and of
+        its gain agree: two launches by themselves say next to nothing of their spread.
+
+        Returns:
+            ``None`` for a metric that is no goal and no limit, or where no error is known.
+        """
+        names = [*(goal.metric for goal in self.objective.goals), *(limit.metric for limit in self.limits)]
+        if metric not in names:
+            return None
+        quantity = (*self.goals, *self.excesses)[names.index(metric)]
+        found = [t.metrics[metric] for t in contender.counted if metric in t.metrics]
+        if not found:
+            return None
+        errors = np.array([_variance(e, logarithm=quantity.logarithm) for e in found])
+        replicated = any(len(c.trials) > 1 for c in self.contenders)
+        if not (replicated or np.isfinite(errors).all()):
+            return None
+        k = len(found)
+        variance = quantity.spreads / k + float(np.nan_to_num(errors).sum()) / k**2
+        _, half = _interval(quantity.weights, np.zeros(len(variance)), np.sqrt(variance))
+        return half * (abs(contender.metrics[metric].value) if quantity.logarithm else 1.0)
+
     def _counted(self, candidate: Candidate, goal: Goal, *, logarithm: bool) -> tuple[Array, Array]:
         """Return values and own variances (nan where unknown) of the launches that are compared."""
         trials = candidate.contender.trials

@@ -9,7 +9,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from autotune.core.student import NORMAL, student_quantile
 from autotune.errors import SpecError, refuse_unknown_keys
+
+_STUDENT_WITHIN = 5  # pieces of a measurement from which its standard errors hold Student's factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,8 @@ class Estimate:
 
     Args:
         value: The estimate, in ``unit``. Must be finite.
-        sem: Standard error of ``value``, same unit; ``None`` when it was not estimated.
+        sem: Standard error of ``value``, same unit; ``None`` when it was not estimated. What is measured over
+            five pieces or more has Student's factor in it already (:mod:`autotune.measure.estimate`).
         n: Count of the independent observations behind it.
         unit: Base unit: ``s``, ``tokens/s``, ``requests/s``, ``B``, ``1`` ...
 
@@ -56,6 +60,17 @@ class Estimate:
         """Return the normal interval ``value +- z * sem`` (95 % by default)."""
         half = z * (self.sem or 0.0)
         return self.value - half, self.value + half
+
+    @property
+    def half_width(self) -> float | None:
+        """Half-width of the 95 % interval, for people; ``None`` where no error is known.
+
+        Two to four observations are runs of a program or launches, whose plain standard error says little by
+        itself: Student's quantile for that few is applied (12.7 for two, 3.2 for four).
+        """
+        if self.sem is None:
+            return None
+        return self.sem * (student_quantile(self.n - 1) if 2 <= self.n < _STUDENT_WITHIN else NORMAL)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
@@ -268,6 +283,10 @@ class Infeasible(Exception):
 
 EXPIRED, LATE = "expired", "late"
 """Facts of an attempt that was given up without a result, and of the result that came after all."""
+
+DOUBT, SHORTFALL = "doubt", "shortfall"
+"""Facts of a valid measurement, one short reason each: why it is measured again and no limit is judged on it
+alone; and what it lacks of what was asked for, precision or a steady state, be it little or much."""
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,17 @@ class Contender:
         return self.outcome.feasible and not self.failures
 
     @property
+    def counted(self) -> tuple[Trial, ...]:
+        """Trials that ``metrics`` are pooled over."""
+        fresh = [t for t in self.trials if t.suggestion.reason is Reason.CONFIRM]
+        return tuple(fresh) or self.trials
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether all launches that count are doubtful: no limit is judged on such."""
+        return all(trial.doubt for trial in self.counted)
+
+    @property
     def goals(self) -> tuple[float, ...]:
         """Value of each goal, higher is better; minus infinity where it was not measured."""
         return tuple(-math.inf if value is None else value for value in self.outcome.values)

@@ -10,7 +10,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from autotune.core.measurement import Estimate, Failure, Measurement
+from autotune.core.measurement import DOUBT, SHORTFALL, Estimate, Failure, Measurement
 
 Value: TypeAlias = int | float | bool | str
 Config: TypeAlias = dict[str, Value]
@@ -50,11 +50,22 @@ class Reason(StrEnum):
     REPEAT = "repeat"
     CONFIRM = "confirm"
     WATCH = "watch"
+    REMEASURE = "measured again"
     ADDED = "added by hand"
 
     def __init__(self, value: str) -> None:
-        self.of_search = value not in ("confirm", "watch")
-        """Whether the budget counts the trial: fresh launches and looks at the default come on top."""
+        self.of_search = value not in ("confirm", "watch", "measured again")
+        """Whether the budget counts the trial: fresh launches, looks at the default and repeats of a doubtful
+        measurement come on top."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Reason | None:
+        """Return a reason that another version of this program wrote as one that means nothing here."""
+        if not isinstance(value, str):
+            return None
+        found = str.__new__(cls, value)
+        found._name_, found._value_, found.of_search = "UNKNOWN", value, True
+        return found
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,21 @@ class Trial:
     def metrics(self) -> Mapping[str, Estimate]:
         """Measured estimates by name; empty without a valid measurement."""
         return self.measurement.metrics if self.measurement is not None else {}
+
+    @property
+    def doubt(self) -> str:
+        """Why a valid measurement is not to be relied on by itself; empty if it is."""
+        return self._fact(DOUBT)
+
+    @property
+    def shortfall(self) -> str:
+        """What a valid measurement lacks of the precision or the steadiness asked for; empty if nothing."""
+        return self._fact(SHORTFALL)
+
+    def _fact(self, name: str) -> str:
+        if self.measurement is None or self.state is not TrialState.COMPLETED:
+            return ""
+        return str(self.measurement.facts.get(name) or "")
 
     @property
     def failure(self) -> Failure | None:

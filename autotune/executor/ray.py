@@ -16,6 +16,7 @@ from autotune.core.placement import Rules
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.health import NodeHealth
 from autotune.executor.placement import Need, Node, Placed, admits, capacity, place, shortage
+from autotune.executor.priority import reset_priorities
 from autotune.executor.process import depend_on_parent
 from autotune.executor.ray_cluster import ClusterWatch, connect
 from autotune.executor.worker import run_attempt
@@ -279,6 +280,7 @@ class RayExecutor:
 
 def _attempt(job: dict[str, Any]) -> dict[str, Any]:
     depend_on_parent()  # the raylet: what a worker launched ends with it, even where the worker hangs
+    reset_priorities()
     return run_attempt(Job.from_dict(job)).to_dict()
 
 
@@ -302,6 +304,7 @@ def function_calls() -> Iterator[Callable[..., Future[Any]]]:
     import ray
 
     def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        reset_priorities()
         return function(*arguments)
 
     remote = ray.remote(num_cpus=1, max_retries=0)(call)

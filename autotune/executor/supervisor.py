@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from autotune.executor.priority import reset_priorities
 from autotune.executor.proc import (
     command_line,
     descendants,
@@ -63,6 +64,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 def main() -> None:
     """Read the order from the pipe, then part into guard and supervisor."""
     life, status = int(sys.argv[1]), int(sys.argv[2])
+    reset_priorities()
     if os.fork():  # the worker reaps this one at once; the grandchild has no parent to be killed with
         os._exit(0)
     libc = ctypes.CDLL(None, use_errno=True)

@@ -37,9 +37,11 @@ from autotune.executor.attempt_files import (
 )
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.kept import Kept, Shelf
+from autotune.executor.priority import priority_facts
 from autotune.executor.process import SupervisedProcess, SupervisorLost, server_environment
 from autotune.executor.quality import quality_of
 from autotune.executor.supervisor import sweep_leftovers
+from autotune.measure.doubt import judged
 from autotune.measure.hardware import hardware_facts
 from autotune.measure.machine_watch import MachineWatch
 from autotune.measure.metrics.cost import cost
@@ -178,6 +180,8 @@ class _Attempt:
             return None
         self.log = found.log
         self.facts |= {"argv": found.argv, "launched_by": found.began, "hardware": hardware_facts()}
+        if found.process is not None:
+            self.facts["priority"] = priority_facts(found.process.pid)
         return found
 
     def launched(self, prefix: str) -> Kept:
@@ -224,6 +228,7 @@ class _Attempt:
             grace_s=self.job.deadlines.stop_s,
         )
         write_json(self.scratch / PROCESS_NAME, {"pid": process.pid, "supervisor": process.supervisor_pid})
+        self.facts["priority"] = priority_facts(process.pid)
         failpoint("worker.launched")
         return process
 
@@ -284,11 +289,15 @@ class _Attempt:
         self, driver: Driver, workload: Workload, deadline: float, process: SupervisedProcess | None
     ) -> dict[str, Estimate]:
         """Measure the way that this kind of driver is measured."""
+        own = () if process is None else (process.pid, process.supervisor_pid)
         if isinstance(driver, OwnDriver):
+            machine, began = MachineWatch(own), time.monotonic_ns()
+            machine.look()
             found = driver.measure(deadline)
             self.facts["system"] = dict(driver.facts())  # what was left out is known by now
+            seen = with_machine(Measured(found, []), machine, began, time.monotonic_ns())
+            self.facts["measured"] = dict(seen.facts)
             return self.own_metrics(found)
-        own = () if process is None else (process.pid, process.supervisor_pid)
         if isinstance(driver, ServedDriver):
             fresh = process is not None and "launched_by" not in self.facts
             measured = measure_endpoint(
@@ -301,20 +310,20 @@ class _Attempt:
                 own=own,
             )
         elif isinstance(driver, BatchDriver):
-            machine, began = MachineWatch(own), time.monotonic_ns()
-            machine.look()
+            machine = MachineWatch(own)
             measured = measure(
                 driver,
                 batch_size=self.system.batch_size(self.job.config),
                 workload=workload,
                 goal=self.job.goal,
                 deadline=deadline,
+                watches=(machine,),
             )
-            machine.look()
-            measured = with_machine(measured, machine, began, time.monotonic_ns())
+            measured = with_machine(measured, machine, *measured.facts["measured_ns"])
         else:
             raise TypeError(f"{type(driver).__name__} is no driver that can be measured")
         self.keep(measured)
+        self.facts |= judged(measured.facts, measured.metrics, self.job.goal, workload.precision)
         return dict(measured.metrics)
 
     def own_metrics(self, found: Mapping[str, Estimate]) -> dict[str, Estimate]:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from autotune.errors import LedgerError, StudyError
+
+_USUAL = "autotune-runs"  # folder that commands look in by themselves
 
 _held: dict[Path, int] = {}
 """Locks by the thread that holds them: it may open its study again, to widen it for instance."""
@@ -47,7 +50,7 @@ def study_lock(ledger: Path, study: str) -> Iterator[None]:
             holder = _holder(file.read())
             raise StudyError(
                 f"study {study!r} is already running: {holder}",
-                hint=f"wait for it or stop it; `autotune status {study}` shows where it stands",
+                hint=f"wait for it or stop it; `{_status(study, ledger)}` shows where it stands",
             ) from None
         file.truncate(0)
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -88,3 +91,11 @@ def _holder(text: str) -> str:
         return f"process {data['pid']} on {data['host']} since {data['since']}"
     except (ValueError, KeyError):  # the holder is between locking and writing its name
         return "by another process"
+
+
+def _status(study: str, ledger: Path) -> str:
+    """Return the command that shows a study of a ledger."""
+    folder = ledger.parent
+    return shlex.join(
+        ["autotune", "status", study, *([] if folder.name == _USUAL else ["--store", str(folder)])]
+    )

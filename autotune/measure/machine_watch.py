@@ -3,7 +3,9 @@
 Throttling makes a measurement INVALID where it cost time: more than ``MOST_THROTTLED`` of the measured
 time, by the kernel's own count of milliseconds (Intel; ``thermal_throttle``), or of the looks at the GPUs
 that found a thermal slowdown. A power cap is how GPUs run at full load, and is a fact only. Other programs
-that were busy are a fact with a warning: whether they disturbed shows in the spread.
+that were busy are a fact with a warning: the machine's processor time less our own over the whole measured
+time (:mod:`.cpu_time`), and the names of those that were there from begin to end. Whether they disturbed
+shows in the spread.
 
 Formula: energy of GPUs = integral of ``power.draw`` over the looks (trapezoids)
 Source: Linux, Documentation/arch/x86 (thermal_throttle); NVML API reference, clocks event reasons.
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from autotune.measure.cpu_time import CpuTime, cores_used, cpu_time
 from autotune.measure.hardware import Spent, gpu_states, read_number, spent_by_others
 
 EVERY_S = 2.0  # nvidia-smi takes some 30 ms of a processor
@@ -40,12 +43,14 @@ class Look:
         clock_mhz: Mean of the processors' clocks, ``None`` if unknown.
         throttled_ms: Milliseconds throttled since boot, ``None`` if the kernel does not count.
         gpus: ``clock_mhz``, ``memory_mib``, ``power_w`` and ``reasons`` of each.
+        cpu: What the processors have done and for whom, ``None`` if the kernel does not tell.
     """
 
     time_ns: int
     clock_mhz: float | None
     throttled_ms: float | None
     gpus: list[dict[str, Any]]
+    cpu: CpuTime | None = None
 
 
 @dataclass
@@ -57,24 +62,32 @@ class MachineWatch:
         clock: Monotonic nanoseconds.
         cpus: Where the kernel tells about processors.
         states: Returns what the GPUs do; empty without any.
+        cpu_time: Returns what the processors have done; takes the roots of our process trees.
     """
 
     own: Sequence[int] = ()
     clock: Callable[[], int] = time.monotonic_ns
     cpus: Path = CPUS
     states: Callable[[], list[dict[str, Any]]] = gpu_states
+    cpu_time: Callable[[Sequence[int]], CpuTime | None] = cpu_time
     looks: list[Look] = field(default_factory=list)
     _others: Spent | None = None
 
     def __post_init__(self) -> None:
         self._others = spent_by_others(self.own)
 
-    def look(self) -> None:
-        """Keep what the machine does, at most once per ``EVERY_S``."""
+    def look(self, *, last: bool = False) -> None:
+        """Keep what the machine does, at most once per ``EVERY_S``.
+
+        Args:
+            last: Look in any case: the measurement is over.
+        """
         now = self.clock()
-        if self.looks and now - self.looks[-1].time_ns < EVERY_S * 1e9:
+        if self.looks and not last and now - self.looks[-1].time_ns < EVERY_S * 1e9:
             return
-        self.looks.append(Look(now, clock_mhz(self.cpus), throttled_ms(self.cpus), self.states()))
+        self.looks.append(
+            Look(now, clock_mhz(self.cpus), throttled_ms(self.cpus), self.states(), self.cpu_time(self.own))
+        )
 
     def throttled(self, start_ns: int, end_ns: int) -> str:
         """Return a reason if heat slowed the measurement down; empty otherwise."""
@@ -95,6 +108,8 @@ class MachineWatch:
         used = self._used(start_ns, end_ns)
         clocks = [look.clock_mhz for look in used if look.clock_mhz is not None]
         facts: dict[str, Any] = {"looks": len(used), "busy_processes": self.busy()}
+        if cores := self.cores(start_ns, end_ns):
+            facts["cores"] = cores
         if clocks:
             facts |= {"clock_mhz_mean": float(np.mean(clocks)), "clock_mhz_min": min(clocks)}
         if len(used) > 1 and used[0].throttled_ms is not None and used[-1].throttled_ms is not None:
@@ -146,8 +161,26 @@ class MachineWatch:
         busy = sorted((share for share in shares if share[0] >= BUSY_CORES), reverse=True)[:_MOST_NAMED]
         return [{"name": name, "pid": pid, "cores": round(share, 2)} for share, pid, name in busy]
 
+    def cores(self, start_ns: int, end_ns: int) -> dict[str, float]:
+        """Return how many CPUs there are and who used how many of them; empty if the kernel does not tell.
+
+        Between the last look before a time and the first one after it: none of it may be left out.
+        """
+        seen = [look for look in self.looks if look.cpu is not None]
+        before = [look for look in seen if look.time_ns <= start_ns][-1:] or seen[:1]
+        after = [look for look in seen if look.time_ns >= end_ns][:1] or seen[-1:]
+        if not before or before[0].time_ns >= after[0].time_ns:
+            return {}
+        first, last = before[0].cpu, after[0].cpu
+        return {} if first is None or last is None else cores_used(first, last)
+
     def _used(self, start_ns: int, end_ns: int) -> list[Look]:
-        return [look for look in self.looks if start_ns <= look.time_ns <= end_ns]
+        """Return the looks within a time; for a time too short to hold two, those around it as well."""
+        within = [look for look in self.looks if start_ns <= look.time_ns <= end_ns]
+        if len(within) > 1:
+            return within
+        before = [look for look in self.looks if look.time_ns < start_ns][-1:]
+        return [*before, *within, *[look for look in self.looks if look.time_ns > end_ns][:1]]
 
 
 def warnings(facts: dict[str, Any]) -> list[str]:
@@ -156,11 +189,13 @@ def warnings(facts: dict[str, Any]) -> list[str]:
     Args:
         facts: Of :meth:`MachineWatch.facts`.
     """
-    busy = facts.get("busy_processes") or []
-    if not busy:
-        return []
-    shown = ", ".join(f"{p['name']} ({p['cores']:g} cores)" for p in busy)
-    return [f"other programs were busy while it was measured: {shown}"]
+    cores = facts.get("cores")
+    shown = [f"{p['name']} ({p['cores']:g} cores)" for p in facts.get("busy_processes") or []]
+    if cores is not None:
+        if cores["others"] < BUSY_CORES:
+            return []
+        shown = [f"{cores['others']:.2g} of {cores['cpus']:g} CPUs", *shown]
+    return [f"other programs were busy while it was measured: {', '.join(shown)}"] if shown else []
 
 
 def clock_mhz(cpus: Path = CPUS) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Estimate
+from autotune.measure.cpu_time import SpareCpus
 from autotune.measure.energy import EnergyMeter
 from autotune.measure.engine_watch import EngineWatch, counters_of
 from autotune.measure.load import choose
@@ -63,13 +64,15 @@ def measure_endpoint(
     machine = MachineWatch(own, clock)
     fetch = counters_of(endpoint)
     engine = None if fetch is None else EngineWatch(fetch, clock)
+    spare = SpareCpus()
     site = Site(
         generator=generator,
         endpoint=endpoint,
         workload=workload,
         deadline=deadline,
         clock=clock,
-        watches=(machine,) if engine is None else (machine, engine),
+        watches=(machine, spare) if engine is None else (machine, spare, engine),
+        spare=spare,
         seed=seed,
         max_error_rate=workload.max_error_rate,
     )
@@ -118,12 +121,15 @@ def _with_watches(
 def with_machine(found: Measured, machine: MachineWatch, start_ns: int, end_ns: int) -> Measured:
     """Return what was measured with what the machine did meanwhile; INVALID where heat slowed it down.
 
+    The machine is looked at a last time.
+
     Args:
         found: What was measured.
         machine: Watched while it was.
         start_ns: Begin of the measured time.
         end_ns: Its end.
     """
+    machine.look(last=True)
     seen = machine.facts(start_ns, end_ns)
     notes = [*found.facts.get("warnings", ()), *warnings(seen)]
     facts = {**found.facts, "machine": seen, **({"warnings": notes} if notes else {})}

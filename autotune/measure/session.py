@@ -24,6 +24,7 @@ from autotune.core.measurement import Cause, Estimate
 from autotune.core.request import Request, RequestRecord
 from autotune.measure.batch import Batch
 from autotune.measure.corpus import fingerprint
+from autotune.measure.doubt import halves_differ, halves_of, widened
 from autotune.measure.energy import EnergyMeter
 from autotune.measure.metrics import OUTPUT_THROUGHPUT, metric_of, summarize
 from autotune.measure.steady_state import MOST_BATCHES, MOST_TIME, is_steady
@@ -32,6 +33,13 @@ from autotune.measure.workload import Workload
 
 GROWTH = 1.25  # between looks at the interval: a run is at most a quarter longer than needed
 _SLOWER = 1.25  # the next batch may take this much longer than any before it
+
+
+class Watch(Protocol):
+    """Look at something beside the records while a system is measured: memory, clocks, other programs."""
+
+    def look(self) -> None:
+        """Take a look; called often, so it must cost little. Never raises."""
 
 
 class Target(Protocol):
@@ -74,6 +82,7 @@ def measure(
     deadline: float,
     seed: int = 0,
     clock: Callable[[], int] = time.monotonic_ns,
+    watches: Sequence[Watch] = (),
 ) -> Measured:
     """Measure ``target`` under ``workload`` until ``goal`` is known to the precision asked for.
 
@@ -86,14 +95,21 @@ def measure(
         deadline: ``time.monotonic()`` value; no batch is begun that is not likely to end before it.
         seed: Of the bootstrap. Requests follow from the workload's own seed.
         clock: Monotonic nanoseconds, the clock of ``deadline`` and of the records.
+        watches: Looked at between batches.
     """
-    run = _Run(target, batch_size, workload, deadline, clock)
+    run = _Run(target, batch_size, workload, deadline, clock, watches)
     steady = run.warm_up()
-    meter = EnergyMeter()
+    meter, began_ns = EnergyMeter(), clock()
     stopped_by = run.run_until_known(goal, seed)
     joules = meter.joules()
     batches = run.measured
+    ended_ns = clock()
     metrics = summarize(batches, seed, workload.goodput)
+    judged = run.judged_by(goal)
+    differ = False
+    if steady is False:
+        halves = halves_of(batches, seed, workload.goodput)
+        differ, metrics = halves_differ(halves, judged, workload.precision), widened(metrics, halves)
     tokens = sum(r.output_tokens for batch in batches for r in batch.answered)
     if joules is not None and tokens:
         metrics["energy.per_token"] = Estimate(joules / tokens, None, len(batches), "J")
@@ -107,13 +123,15 @@ def measure(
         "output_tokens": tokens,
         "seconds": sum(batch.seconds for batch in batches),
         "stopped_by": stopped_by,
-        "precision_of": run.judged_by(goal),
+        "measured_ns": [began_ns, ended_ns],
+        "precision_of": judged,
         "precision": None if math.isinf(reached) else reached,
         "precision_reached": reached <= workload.precision,
         "warmup_batches": len(run.warm),
         "warmup_seconds": sum(batch.seconds for batch in run.warm),
         "warmup_rates": [rate_of(batch) for batch in run.warm],
         "warmup_steady": steady,
+        "halves_differ": differ,
         "corpus": fingerprint(),
     }
     records = [record for batch in batches for record in batch.records]
@@ -124,13 +142,20 @@ class _Run:
     """Keep the batches of one measurement while it goes on."""
 
     def __init__(
-        self, target: Target, batch_size: int, workload: Workload, deadline: float, clock: Callable[[], int]
+        self,
+        target: Target,
+        batch_size: int,
+        workload: Workload,
+        deadline: float,
+        clock: Callable[[], int],
+        watches: Sequence[Watch] = (),
     ) -> None:
         self.target = target
         self.batch_size = batch_size
         self.workload = workload
         self.deadline = deadline
         self.clock = clock
+        self.watches = watches
         self.warm: list[Batch] = []
         self.measured: list[Batch] = []
 
@@ -194,6 +219,8 @@ class _Run:
         return self.clock() + _SLOWER * longest < self.deadline * 1e9
 
     def _one_batch(self, into: list[Batch], *, warmup: bool) -> None:
+        for watch in self.watches:
+            watch.look()
         requests = self.workload.batch(len(into), self.batch_size, warmup=warmup)
         called = self.clock()
         records = self.target.generate(requests, self.deadline)

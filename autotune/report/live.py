@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from autotune.core.redact import visible
+from autotune.core.trial import config_key
 from autotune.core.verdict import show_improvement
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
@@ -161,12 +162,17 @@ def status_lines(view: StudyView) -> list[tuple[str, str]]:
     if best is not None:
         several = len(view.objective.goals) > 1
         shown = ", ".join(
-            f"{goal.metric if several else ''} {show_estimate(best.metrics[goal.metric])}".strip()
+            f"{goal.metric if several else ''} "
+            f"{show_estimate(best.metrics[goal.metric], view.half_width(best, goal.metric))}".strip()
             for goal in view.objective.goals
         )
         found = view.lead
         gain = f", vs default {show_improvement(found)}" if found is not None else ""
-        lines += [("best", f"trial {best.trial.number}: {shown}{gain}"), ("", show_config(best.config))]
+        which = ", the default" if config_key(best.config) == config_key(view.default_config) else ""
+        lines += [
+            ("best", f"trial {best.trial.number}{which}: {shown}{gain}"),
+            ("", show_config(best.config)),
+        ]
     elif view.finished:
         lines.append(("best", view.binding or "nothing measured yet"))
     if view.stopped:

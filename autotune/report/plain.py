@@ -12,7 +12,7 @@ from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Trial, TrialState
 from autotune.report.summary import heading, summary_json, trial_json
 from autotune.report.tables import note_of, state_word
-from autotune.report.text import show_config, show_estimate, show_seconds
+from autotune.report.text import INTERVAL, show_config, show_estimate, show_seconds
 from autotune.report.view import StudyView, time_left_s
 
 
@@ -81,6 +81,7 @@ class PlainView:
             self._out.line(f"{heading(view)}{budget}, going on")
         else:
             self._out.line(f"study {view.name}: {view.objective}{budget}")
+        self._out.line(INTERVAL)
         list(self._changes.since_last(view))
 
     def update(self, view: StudyView) -> None:
@@ -115,6 +116,10 @@ def measured_line(trial: Trial, view: StudyView) -> str:
     ]
     if state_word(trial, view.objective) == "limit":
         shown.append(f"breaks a limit: {note_of(trial, view.objective)}")
+    if trial.doubt:
+        shown.append(f"doubtful, will be measured again: {trial.doubt}")
+    elif trial.shortfall:
+        shown.append(trial.shortfall)
     surprise = largest(trial)
     if surprise is not None:
         shown.append(f"{show_surprise(surprise[1])} of {surprise[0]}")

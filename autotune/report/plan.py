@@ -19,7 +19,8 @@ from autotune.measure.workload import Workload
 from autotune.report.text import show_config, show_seconds, wrap
 from autotune.spec.study_file import StudySpec
 from autotune.systems.base import Reusable, System, launched_config
-from autotune.systems.registry import REUSE, build_system, reuses
+from autotune.systems.own.system import OwnSystem
+from autotune.systems.registry import REUSE, SYSTEMS, build_system, reuses
 
 SAMPLES = 3
 _STARTUP_S = (10.0, 120.0)  # seconds to come up: a small model on a laptop, a large one on GPUs
@@ -57,7 +58,7 @@ class Plan:
         restarts: What changing a parameter costs, by name: ``engine``, a launch, or ``request``; empty for a
             system whose trials all start afresh.
         measured: Whether the system can be launched and measured, not only planned.
-        seconds: Shortest and longest time expected for the whole budget.
+        seconds: Shortest and longest time expected for the trials that are left of the budget.
         seconds_from: What that expectation rests on.
         warnings: What may waste trials.
         problems: What a run would end with before or at its first trial.
@@ -174,38 +175,75 @@ def _launch(spec: StudySpec, system: System | None, config: Config) -> Launch:
 
 
 def _expected_seconds(spec: StudySpec, store: Path) -> tuple[tuple[float, float], str]:
-    """Return the shortest and the longest time expected for all trials and confirmations."""
+    """Return the shortest and the longest time expected for the trials that are left, and what says so.
+
+    What was measured says most: trials of the study itself, else those of the ledger on the same system. A
+    program or a function tells nothing before it has run, other than that its deadlines end it; a system that
+    this program loads itself is timed by the workload.
+    """
     trials = spec.budget.trials + 2 * spec.budget.confirm
     parallel = 1 if spec.budget.parallel == "auto" else int(spec.budget.parallel)
-    seen = _seconds_of_earlier_trials(spec, store)
+    own, others = _earlier_measurements(spec, store)
+    seen = own or others
+    if own:
+        trials = max(0, trials - len(own))
     if seen:
+        # the middle 80 %: what one trial takes, not what an accident once took
+        low, high = (float(np.quantile(seen, q)) for q in (0.1, 0.9))
+        whose = "of this study" if own else "of the same system in this ledger"
+        rests_on = f"{_range(low, high)} a trial, as {len(seen)} measured ones {whose} took"
         low = high = mean(seen)
-        rests_on = f"{show_seconds(low)} a trial, as {len(seen)} measured ones took"
+        if own:
+            rests_on += f"; {trials} left"
+    elif spec.system and issubclass(SYSTEMS.load(spec.system["use"]), OwnSystem):
+        low, high = 0.0, spec.deadlines.startup_s + spec.deadlines.measure_s
+        rests_on = (
+            f"not known before the first trial: only `{spec.system['use']}` itself knows; "
+            f"deadlines end a trial after {show_seconds(high)}"
+        )
     else:
         time = Workload.from_dict(spec.workload).time
         low, high = _STARTUP_S[0] + 0.1 * time, _STARTUP_S[1] + (1 + MOST_TIME) * time
-        rests_on = f"{show_seconds(low)} to {show_seconds(high)} a trial: start-up, warm-up, measuring"
+        rests_on = (
+            f"{_range(low, high)} a trial: start-up of {_STARTUP_S[0]:g} s to {_STARTUP_S[1]:g} s guessed, "
+            f"workload.time {show_seconds(time)}"
+        )
     bounds = [one * trials / parallel for one in (low, high)]
     if spec.budget.time_s is not None:
         bounds = [min(bound, spec.budget.time_s) for bound in bounds]
     return (bounds[0], bounds[1]), rests_on
 
 
-def _seconds_of_earlier_trials(spec: StudySpec, store: Path) -> list[float]:
+def _range(low: float, high: float) -> str:
+    first, last = show_seconds(low), show_seconds(high)
+    return first if first == last else f"{first} to {last}"
+
+
+def _earlier_measurements(spec: StudySpec, store: Path) -> tuple[list[float], list[float]]:
+    """Return the seconds of finished trials of this study, and of others on the same system and workload.
+
+    Trials that failed count as well: those to come will fail as often.
+    """
     path = store / "ledger.sqlite"
     if not path.exists():
-        return []
+        return [], []
+    own: list[float] = []
+    others: list[float] = []
+    wanted = spec.to_dict()
+    alike = (dict(wanted.get("system") or {}), dict(wanted.get("workload") or {}))
     with Ledger.open(path, create=False, read_only=True) as ledger:
-        if ledger.study(spec.name) is None:
-            return []
-        measurements = [trial.measurement for trial in ledger.trials(spec.name)]
-    return [m.seconds for m in measurements if m is not None and m.metrics]
+        for row in ledger.studies():
+            into = own if row.name == spec.name else others
+            if (dict(row.spec.get("system") or {}), dict(row.spec.get("workload") or {})) != alike:
+                continue
+            finished = (t.measurement for t in ledger.trials(row.name) if t.state.finished)
+            into += [m.seconds for m in finished if m is not None and m.seconds > 0]
+    return own, others
 
 
 def plan_lines(plan: Plan) -> list[str]:
     """Return the plan as lines for people, 80 columns wide where a command can be broken."""
     spec, space = plan.spec, plan.spec.space
-    low, high = (show_seconds(seconds) for seconds in plan.seconds)
     budget = f"{spec.budget.trials} trials" + (
         f" and {2 * spec.budget.confirm} confirmations" if spec.budget.confirm else ""
     )
@@ -216,7 +254,7 @@ def plan_lines(plan: Plan) -> list[str]:
         ("space", f"{plan.count} configurations of {len(space)} parameters"),
         ("objective", str(spec.objective)),
         ("budget", budget),
-        ("time", f"{low if low == high else f'{low} to {high}'} ({plan.seconds_from})"),
+        ("time", f"{_expected(plan)} ({plan.seconds_from})"),
         ("engine", str(spec.engine.get("use", ""))),
         ("system", str(spec.system.get("use", "none")) + ("" if plan.measured else _unmeasured(spec))),
     ]
@@ -242,6 +280,12 @@ def plan_lines(plan: Plan) -> list[str]:
             lines += [f"{name}:", *(f"  {line}" for line in text.splitlines())]
     told = [("warning", text) for text in plan.warnings] + [("problem", text) for text in plan.problems]
     return lines + (["", *_table(told)] if told else [])
+
+
+def _expected(plan: Plan) -> str:
+    """Return the expected time in words; one of which only the upper end is known is a bound."""
+    low, high = plan.seconds
+    return f"at most {show_seconds(high)}" if low == 0 < high else _range(low, high)
 
 
 def _unmeasured(spec: StudySpec) -> str:

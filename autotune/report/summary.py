@@ -10,10 +10,10 @@ from autotune.core.failures import failure_groups
 from autotune.core.measurement import Estimate
 from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
-from autotune.core.trial import Trial
+from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.units import format_quantity
 from autotune.report.tables import WIDTH, trial_table
-from autotune.report.text import show_config, show_estimate, show_seconds, wrap
+from autotune.report.text import INTERVAL, show_config, show_estimate, show_seconds, wrap
 from autotune.report.view import StudyView, counts, failure_counts
 
 _MOST_NAMED = 8  # trials with a warning, messages of failures
@@ -62,6 +62,7 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
         *wrap(str(view.objective), width),
         "",
         *trial_table(view, width=width),
+        *doubt_lines(view, width=width),
         "",
     ]
     lines += best_lines(view, width=width)
@@ -105,21 +106,24 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     best = view.best
     if best is None:
         return _no_best(view, width)
-    lines = wrap(f"best: trial {best.trial.number}: {show_config(best.config)}", width)
     default = view.default
-    if default is not None and default.trial.number == best.trial.number:
-        default = None
+    which = ""
+    if config_key(best.config) == config_key(view.default_config):
+        default, which = None, ", the default"
+    lines = wrap(f"best: trial {best.trial.number}{which}: {show_config(best.config)}", width)
     bounds = {limit.metric: str(limit) for limit in view.objective.limits}
     rows = []
     for name in view.objective.metrics:
-        base = "" if default is None or name not in default.metrics else show_estimate(default.metrics[name])
-        rows.append((bounds.get(name, name), show_estimate(best.metrics[name]), base and f"default {base}"))
+        base = _shown(default, name, view)
+        rows.append((bounds.get(name, name), _shown(best, name, view), base and f"default {base}"))
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     for name, found, base in rows:
         line = f"  {name.ljust(widths[0])}  {found.ljust(widths[1])}  {base}".rstrip()
         lines += [line] if len(line) <= width else [f"  {name}  {found}"[:width], f"    {base}"[:width]]
     if len(view.objective.goals) > 1:
         lines += _front_lines(view, width)
+    if any("±" in line for line in lines):
+        lines += wrap(INTERVAL, width)
     if not view.settled:
         return [*lines, *wrap("the best so far, as measured: nothing is decided while the study runs", width)]
     return lines + _verdict_lines(view, width)
@@ -134,8 +138,7 @@ def _front_lines(view: StudyView, width: int) -> list[str]:
     lines = ["pareto front (* its ends and its knee):"]
     for one in front:
         shown = ", ".join(
-            f"{goal.metric} {show_estimate(one.contender.metrics[goal.metric])}"
-            for goal in view.objective.goals
+            f"{goal.metric} {_shown(one.contender, goal.metric, view)}" for goal in view.objective.goals
         )
         n = one.contender.launches
         fresh = f"{n} fresh launch{'es' if n > 1 else ''}" if one.contender.confirmed else "not confirmed"
@@ -166,15 +169,41 @@ def _no_best(view: StudyView, width: int) -> list[str]:
     return lines + _verdict_lines(view, width)
 
 
+def _shown(side: Contender | None, metric: str, view: StudyView) -> str:
+    """Return a configuration's metric with its interval; empty where it was not measured."""
+    if side is None or metric not in side.metrics:
+        return ""
+    return show_estimate(side.metrics[metric], view.half_width(side, metric))
+
+
+def doubt_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
+    """Return what the measurements lack of the precision or the steadiness asked for, in words."""
+    short = [t for t in view.trials if t.shortfall]
+    if not short:
+        return []
+    doubtful = [t for t in short if t.doubt]
+    lines = wrap(f"~ precision asked for not reached: {_numbers(short)}", width)
+    if doubtful:
+        again = [t for t in view.trials if t.suggestion.reason is Reason.REMEASURE]
+        text = (
+            f"doubtful: {_numbers(doubtful)} ({doubtful[-1].doubt}); no limit is judged on such a trial alone"
+        )
+        lines += wrap(text + (f"; measured again: {_numbers(again)}" if again else ""), width)
+    return lines
+
+
+def _numbers(trials: Sequence[Trial]) -> str:
+    shown = ", ".join(str(t.number) for t in trials[:_MOST_NAMED])
+    more = f" and {len(trials) - _MOST_NAMED} more" if len(trials) > _MOST_NAMED else ""
+    return f"trial{'s' if len(trials) > 1 else ''} {shown}{more}"
+
+
 def notes(trials: Sequence[Trial]) -> list[str]:
     """Return what a person should know of how the trials were measured, one line each."""
-    noted = [(t.number, note) for t in trials if t.measurement is not None for note in _warnings(t)]
+    noted = [(t, note) for t in trials if t.measurement is not None for note in _warnings(t)]
     if not noted:
         return []
-    numbers = list(dict.fromkeys(number for number, _ in noted))
-    shown = ", ".join(str(number) for number in numbers[:_MOST_NAMED])
-    more = f" and {len(numbers) - _MOST_NAMED} more" if len(numbers) > _MOST_NAMED else ""
-    return [f"warning: trial{'s' if len(numbers) > 1 else ''} {shown}{more}: {noted[-1][1]}"]
+    return [f"warning: {_numbers(list({t.number: t for t, _ in noted}.values()))}: {noted[-1][1]}"]
 
 
 def _warnings(trial: Trial) -> list[str]:
@@ -244,6 +273,8 @@ def trial_json(trial: Trial, view: StudyView) -> dict[str, Any]:
         "predicted": metrics_json(trial.suggestion.predicted),
         "p_feasible": trial.suggestion.p_feasible,
         "surprise": surprises(trial),
+        "doubt": trial.doubt or None,
+        "shortfall": trial.shortfall or None,
         "seconds": None if trial.measurement is None else trial.measurement.seconds,
         "attempts": trial.attempts,
         "node": trial.node,
@@ -306,4 +337,5 @@ def measurement_lines(metrics: Mapping[str, Estimate]) -> list[str]:
         name: show_estimate(e) if e.sem else format_quantity(e.value, e.unit) for name, e in metrics.items()
     }
     wide = max((len(text) for text in shown.values()), default=0)
-    return [f"  {name.ljust(size)}  {shown[name].ljust(wide)}  n={e.n}" for name, e in metrics.items()]
+    lines = [f"  {name.ljust(size)}  {shown[name].ljust(wide)}  n={e.n}" for name, e in metrics.items()]
+    return [*lines, INTERVAL] if any("±" in text for text in shown.values()) else lines

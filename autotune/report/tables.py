@@ -21,6 +21,7 @@ _NOTE_MIN, _NOTE_MAX = 10, 14  # narrower says nothing; wider is worth less than
 # How far parameters' columns may be squeezed, the mildest first: gap before each, characters of a header.
 _SQUEEZE = ((2, 6), (1, 4))
 _HEADER_MAX = 12
+_INTERVAL = "± 95 %"  # what follows a value is the half-width of its 95 % interval
 
 _STATE_WORD = {
     TrialState.WAITING: "waiting",
@@ -49,13 +50,15 @@ class _Column:
 def note_of(trial: Trial, objective: Objective) -> str:
     """Return what there is to say of a trial.
 
-    The cause of its failure, the limit it breaks, how much it surprised, or why it was chosen: the first of
-    these that there is.
+    The cause of its failure, why it is doubtful, the limit it breaks, how much it surprised, or why it was
+    chosen: the first of these that there is.
     """
     failure = trial.failure
     if failure is not None and trial.state is not TrialState.RUNNING:
         return failure.cause.value.replace("_", " ")
     if trial.state is TrialState.COMPLETED:
+        if trial.doubt:
+            return "not steady" if "not steady" in trial.doubt else "not precise"
         outcome = objective.score(trial.metrics)
         for limit in objective.limits:
             if str(limit) in outcome.violations:
@@ -70,9 +73,13 @@ def note_of(trial: Trial, objective: Objective) -> str:
 
 
 def state_word(trial: Trial, objective: Objective) -> str:
-    """Return one word for the table: ``ok``, ``limit`` (it breaks one), or the state."""
+    """Return one word for the table: ``ok``, ``limit`` (it breaks one), or the state.
+
+    A doubtful measurement judges no limit: ``ok?`` and ``limit?``.
+    """
     if trial.state is TrialState.COMPLETED:
-        return "ok" if objective.score(trial.metrics).feasible else "limit"
+        word = "ok" if objective.score(trial.metrics).feasible else "limit"
+        return f"{word}?" if trial.doubt else word
     return _STATE_WORD[trial.state]
 
 
@@ -149,7 +156,15 @@ def _goal_column(goal: Goal, rows: Sequence[Trial]) -> _Column:
             cells.append("-")
             continue
         cells.append(show_number(e, scale))
-    header = fold(goal.metric, 12) + ((symbol,) if symbol else ())
+    if any(t.shortfall for t in rows):
+        cells = [f"{cell}{'~' if t.shortfall else ' '}" for cell, t in zip(cells, rows, strict=True)]
+    header = fold(goal.metric, 12)
+    label = _INTERVAL if any("±" in cell for cell in cells) else ""
+    together = f"{symbol} {label}".strip()
+    if len(together) <= max(len(text) for text in (*header, *cells)):  # with the unit where there is room
+        header += (together,) if together else ()
+    else:
+        header += tuple(filter(None, (symbol, label)))
     return _Column(header, tuple(cells))
 
 

@@ -25,25 +25,41 @@ def show_config(config: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={show(value)}" for name, value in config.items())
 
 
-def show_estimate(estimate: Estimate) -> str:
-    """Return such as ``812.4 ± 6.1 tokens/s`` or ``412 ± 9.3 ms``, both numbers in the same unit."""
+INTERVAL = "± is the half-width of the 95 % interval"
+"""What ``±`` means in all texts, to be said once in each."""
+
+
+def show_estimate(estimate: Estimate, half: float | None = None) -> str:
+    """Return such as ``812 ± 12 tokens/s`` or ``412 ± 18 ms``, both numbers in the same unit.
+
+    Args:
+        estimate: The number.
+        half: Half-width of its 95 % interval; :attr:`Estimate.half_width` where it is not given.
+    """
     symbol = format_quantity(estimate.value, estimate.unit).partition(" ")[2]
-    number = show_number(estimate, unit_scale(estimate, symbol))
+    number = show_number(estimate, unit_scale(estimate, symbol), half)
     return f"{number} {symbol}" if symbol else number
 
 
-def show_number(estimate: Estimate, scale: float) -> str:
-    """Return value and standard error times ``scale``, the value to the digits that the error leaves."""
-    value, sem = estimate.value * scale, (estimate.sem or 0.0) * scale
-    if not sem:
+def show_number(estimate: Estimate, scale: float, half: float | None = None) -> str:
+    """Return value and half-width of the 95 % interval times ``scale``, to the digits that the latter leaves.
+
+    Args:
+        estimate: The number.
+        scale: Of what is shown.
+        half: As for :func:`show_estimate`.
+    """
+    half = half if half is not None else estimate.half_width
+    value, half = estimate.value * scale, (half or 0.0) * scale
+    if not half:
         return format_quantity(value)
-    shown = f"{sem:.2g}"
-    if not 1e-4 <= sem < 1e5 or abs(value) >= 1e7:
+    shown = f"{half:.2g}"
+    if not 1e-4 <= half < 1e5 or abs(value) >= 1e7:
         return f"{format_quantity(value)} ± {shown}"
     decimals = max(0, 1 - math.floor(math.log10(float(shown))))
     # An error far below the value (a count of bytes, say) must not make it a row of digits.
     decimals = min(decimals, max(0, 4 - math.floor(math.log10(abs(value))))) if value else decimals
-    return f"{value:.{decimals}f} ± {sem:.{decimals}f}"
+    return f"{value:.{decimals}f} ± {half:.{decimals}f}"
 
 
 def unit_scale(estimate: Estimate, symbol: str) -> float:

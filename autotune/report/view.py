@@ -115,6 +115,10 @@ class StudyView:
         """What the study found, in words."""
         return verdict(self.decision)
 
+    def half_width(self, side: ranking.Contender, metric: str) -> float | None:
+        """Return the half-width of the 95 % interval of a configuration's metric, all its launches pooled."""
+        return self.decision.half_width(side, metric)
+
     @cached_property
     def binding(self) -> str:
         """Which limit binds and by how much, while nothing is feasible; empty otherwise."""
@@ -141,8 +145,8 @@ class StudyView:
         if self.budget_trials is None:
             return None
         there = sum(t.suggestion.reason is Reason.CONFIRM for t in self.trials)
-        looks = sum(t.suggestion.reason is Reason.WATCH for t in self.trials)
-        planned = len(self.trials) - there if self.stopped else self.budget_trials + looks
+        beside = sum(not t.suggestion.reason.of_search for t in self.trials) - there
+        planned = len(self.trials) - there if self.stopped else self.budget_trials + beside
         return max(planned + max(there, self._planned_confirmations(planned)), len(self.trials))
 
     def _planned_confirmations(self, planned: int) -> int:

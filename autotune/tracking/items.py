@@ -144,6 +144,8 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
         tags["autotune.feasible"] = _text(outcome.feasible)
         if outcome.violations:
             tags["autotune.broken_limits"] = "; ".join(outcome.violations)
+    if trial.shortfall:
+        tags["autotune.doubt" if trial.doubt else "autotune.shortfall"] = trial.shortfall
     if trial.failure is not None:
         tags["autotune.failure"] = trial.failure.cause.value
         tags["autotune.failure_message"] = visible(redact(trial.failure.message))[:_LONGEST_TAG]
@@ -216,6 +218,7 @@ def _text(value: Any) -> str:
 
 
 def _show(estimate: Estimate) -> str:
-    error = "" if estimate.sem is None else f" +- {estimate.sem:.3g}"
+    half = estimate.half_width
+    error = "" if half is None else f" +- {half:.3g} (95 %)"
     unit = "" if estimate.unit == "1" else f" {estimate.unit}"
     return f"{estimate.value:.6g}{error}{unit}"

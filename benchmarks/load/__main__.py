@@ -23,7 +23,7 @@ import numpy as np
 
 from autotune.core.endpoint import Endpoint
 from autotune.errors import AutotuneError, EnvironmentProblem
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import REALTIME, Plan
 from autotune.measure.load.choose import build_generator
 from autotune.measure.workload import GENERATORS, Workload
 
@@ -102,7 +102,9 @@ def run(scene: Scene, name: str) -> list[str]:
                 f"http://127.0.0.1:{port}", "stub", body={"ignore_eos": True}, tokenize="/tokenize"
             )
             before = _cpu_s()
-            load = generator.start(Plan(endpoint, workload, scene.rate, scene.concurrency))
+            load = generator.start(
+                Plan(endpoint, workload, scene.rate, scene.concurrency, precedence=REALTIME)
+            )
             records, until = [], time.monotonic() + scene.seconds
             while not load.ended and (name != "own" or time.monotonic() < until):
                 records += load.poll(0.5)

@@ -2,13 +2,20 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autotune.cli import main
+from autotune.cli.options import passed_variables
+from autotune.cli.reading import open_ledger, read_view
+from autotune.cli.study import closing_text
+from autotune.runner import RunSummary
 from autotune.study import Study
 
 SPACE = {"parameters": {"batch_size": {"type": "int", "low": 1, "high": 4, "default": 1}}}
@@ -186,6 +193,54 @@ def test_doctor_names_the_engines_that_are_there(capsys, store, tmp_path, monkey
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert "llama_cpp (llama-server)" in run(capsys, "doctor")[1]
+
+
+def test_doctor_says_ok_only_of_what_it_has_found(capsys, store, tmp_path, monkeypatch):
+    folder = _folder(tmp_path / "bin")
+    for name in ("python", "g++"):
+        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "arn:nobody://knows")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    found = {check["name"]: check for check in json.loads(run(capsys, "doctor", "--json")[1])["checks"]}
+    assert found["engines"]["status"] == "warn"  # a Python that has no sglang is no sglang
+    assert found["engines"]["found"] == "none on the PATH"
+    assert found["accelerators"]["status"] == "none"
+    assert (found["mlflow store"]["status"], found["ray cluster"]["status"]) == ("none", "none")
+    package = _folder(tmp_path / "sglang")
+    (package / "__init__.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert "ok       engines       sglang (python -m sglang.launch_server)" in run(capsys, "doctor")[1]
+
+
+def test_printed_commands_keep_what_the_study_was_started_with(capsys, store, tmp_path, monkeypatch):
+    folder = "my runs"
+    (store / "autotune-runs").rename(store / folder)
+    monkeypatch.setenv("AUTOTUNE_PASS_ENV", "API_KEY")
+    with open_ledger(Path(folder)) as ledger:
+        view = read_view(ledger, ledger.study("demo"))
+    done = RunSummary(view, "interrupted", mirror_pending=3)
+    text = closing_text(done, Path(folder), ["--local", "--no-mlflow", *passed_variables()])
+    printed = [shlex.split(command) for command in re.findall(r"`(autotune .*?)`", text)]
+    assert ["autotune", "sync", "demo", "--store", folder] in printed
+    assert [
+        "autotune",
+        "resume",
+        "demo",
+        "--local",
+        "--no-mlflow",
+        "--pass-env",
+        "API_KEY",
+        "--store",
+        folder,
+    ] in printed
+    best = re.search(r"`autotune (best .*?)`", closing_text(replace(done, state="completed"), Path(folder)))[
+        1
+    ]
+    code, out, _ = run(capsys, *shlex.split(best))
+    assert code == 0
+    assert "best: trial" in out
 
 
 def test_doctor_names_what_is_missing(capsys, store, monkeypatch):

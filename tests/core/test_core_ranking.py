@@ -8,6 +8,7 @@ import pytest
 from autotune.core import ranking
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
+from autotune.core.student import student_quantile
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from tests.core.ranked import FASTEST, LIMITED, failed, measured
 
@@ -104,6 +105,13 @@ def test_pareto_front_of_two_goals():
         failed(5, 6),
     ]
     assert [t.number for t in ranking.pareto_front(trials, both)] == [0, 1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"), [(0, 1.960), (1, 12.706), (10, 2.228), (11, 2.201), (30, 2.042), (1000, 1.962)]
+)
+def test_quantiles(freedom, quantile):
+    assert student_quantile(freedom) == pytest.approx(quantile, rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(40))

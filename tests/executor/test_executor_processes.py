@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autotune.core.deadlines import Deadlines
-from autotune.core.measurement import Cause
+from autotune.core.measurement import DOUBT, Cause
 from autotune.errors import EnvironmentProblem
 from autotune.executor.base import Job
 from autotune.executor.local import LocalExecutor
@@ -132,6 +133,38 @@ def test_a_sweep_touches_only_what_carries_the_mark(tmp_path):
         process.stop()
         foreign.kill()
         foreign.wait()
+
+
+@pytest.mark.parametrize("kind", ["batches", "function"])
+def test_an_attempt_tells_who_used_the_processors_and_how_it_ran(tmp_path, kind):
+    (tmp_path / "program.py").write_text(
+        "import time\n\ndef measure(config):\n"
+        "    end = time.process_time() + 0.5\n"
+        "    while time.process_time() < end:\n        pass\n    return {'output_throughput': 1.0}\n"
+    )
+    function = {"use": "function", "call": "program.py:measure", "folder": str(tmp_path)}
+    job = job_of(tmp_path, system=function if kind == "function" else {"use": "toy"})
+    deadlines = Deadlines(startup_s=60, measure_s=60, stop_s=0.5)
+    found = run_attempt(replace(job, deadlines=deadlines)).measurement
+    assert found.failure is None, found.failure
+    cores = found.facts["measured"]["machine"]["cores"]
+    assert cores["cpus"] == len(os.sched_getaffinity(0))
+    assert cores["others"] >= 0
+    if kind == "function":  # the program has ended by then, and is ours all the same
+        assert cores["own"] * found.facts["phases_s"]["measure"] >= 0.4
+    assert {"nice", "oom_score_adj"} <= set(found.facts["priority"])
+
+
+def test_a_measurement_far_from_the_precision_asked_for_is_doubtful(tmp_path):
+    workload = {"prompt_tokens": "4", "output_tokens": "4", "time": "0.3 s", "warmup": "1"}
+    asked = {"50 %": False, "0.0001 %": True}
+    for precision, doubtful in asked.items():
+        job = job_of(tmp_path / precision.split()[0], workload={**workload, "precision": precision})
+        found = run_attempt(replace(job, deadlines=Deadlines(60, 60, 0.5))).measurement
+        assert (DOUBT in found.facts) == doubtful, (precision, found.facts.get("measured"))
+        if doubtful:
+            assert f"where {precision} was asked" in found.facts[DOUBT]
+            assert found.facts["measured"]["precision_reached"] is False
 
 
 def test_secrets_do_not_reach_a_server():

@@ -9,7 +9,7 @@ import pytest
 from autotune.core.measurement import Cause
 from autotune.core.placement import Rules
 from autotune.errors import EnvironmentProblem
-from autotune.executor.ray import RayExecutor
+from autotune.executor.ray import RayExecutor, function_calls
 from tests_shared import name_of, wait_until, works_in
 
 from tests.executor.test_executor_processes import job_of, results_of  # isort: skip
@@ -36,6 +36,11 @@ def test_results_come_back_and_capacity_follows_resources(executor, tmp_path):
     (result,) = results_of(executor)
     assert result.measurement.failure is None
     assert result.key == ("s", 0, 1)
+    found = dict(result.measurement.facts["priority"])  # not Ray's nice 15, as far as rights go
+    if os.geteuid() == 0:
+        assert found == {"nice": 0, "oom_score_adj": 0, "inherited": {"nice": 15, "oom_score_adj": 1000}}
+    else:
+        assert found["nice"] == 15
     assert [result.node] == executor.nodes()
     wait_until(lambda: executor.has_room({"cpus": 1}), 20)
 
@@ -101,3 +106,8 @@ def test_a_cluster_that_does_not_answer_is_named_at_once():
     with pytest.raises(EnvironmentProblem, match=r"no Ray cluster answers at 127\.0\.0\.1:1:"):
         RayExecutor("127.0.0.1:1").start()
     assert time.monotonic() - started < 30
+
+
+def test_a_function_is_measured_at_ordinary_priority(ray_cluster):
+    with function_calls() as submit:
+        assert submit(os.nice, 0).result() == (0 if os.geteuid() == 0 else 15)

@@ -148,7 +148,7 @@ def test_an_interrupted_study_ends_cleanly_and_says_how_to_go_on(
         process.send_signal(number)
         rest = process.stdout.read()
     assert process.returncode == 5, rest
-    assert "`autotune resume toy` goes on" in rest
+    assert "`autotune resume toy --local` goes on" in rest
     assert works_in(tmp_path / "autotune-runs") == []
     with ledger_of(tmp_path) as ledger:
         assert ledger.study("toy").state == "INTERRUPTED"

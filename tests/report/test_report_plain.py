@@ -40,7 +40,7 @@ def test_plain_lines_of_a_resumed_study_tell_only_what_is_new(make_view, trials)
     view.update(make_view(trials[:5], running=()))
     lines = stream.getvalue().splitlines()
     assert lines[0] == "study quickstart: running, 4 trials, 3 measured in 46 s, budget 12 trials, going on"
-    assert [line.split()[:3] for line in lines[1:]] == [["trial", "4", "measured:"]]
+    assert [line.split()[:3] for line in lines[2:]] == [["trial", "4", "measured:"]]
 
 
 def test_a_second_attempt_is_told(make_view, trials):

@@ -55,7 +55,7 @@ def test_several_goals_show_the_front(make_view, trials):
     assert "pareto front: trials 0, 2, 4" in summary(make_view(objective=both))
     text = summary(make_view(objective=both, state="completed"))
     assert "pareto front (* its ends and its knee):" in text
-    assert "  * trial 2: output_throughput 812.3 ± 8.1 tokens/s, tpot.p95 72.0 ± 1.4 ms" in text
+    assert "  * trial 2: output_throughput 812 ± 35 tokens/s, tpot.p95 72.0 ± 4.0 ms" in text
     assert "(2 fresh launches)" not in text
 
 
@@ -85,6 +85,8 @@ def test_json_is_plain_and_its_keys_are_stable(make_view):
         "predicted",
         "p_feasible",
         "surprise",
+        "doubt",
+        "shortfall",
         "seconds",
         "attempts",
         "node",
@@ -128,6 +130,7 @@ def test_json_of_nothing(make_view):
 
 def test_lines_of_a_measurement(trials):
     assert measurement_lines(trials[0].metrics) == [
-        "  output_throughput  31.20 ± 0.31 tokens/s  n=30",
-        "  tpot.p95           32.00 ± 0.64 ms        n=30",
+        "  output_throughput  31.20 ± 0.61 tokens/s  n=30",
+        "  tpot.p95           32.0 ± 1.3 ms          n=30",
+        "± is the half-width of the 95 % interval",
     ]

@@ -17,19 +17,22 @@ def test_seconds(seconds, text):
 @pytest.mark.parametrize(
     ("estimate", "text"),
     [
-        (Estimate(812.34, 6.12, 30, "tokens/s"), "812.3 ± 6.1 tokens/s"),
-        (Estimate(812.34, 61.2, 30, "tokens/s"), "812 ± 61 tokens/s"),
-        (Estimate(1234.4, 456.7, 30, "tokens/s"), "1234 ± 457 tokens/s"),
-        (Estimate(0.4123, 0.0093, 30, "s"), "412.3 ± 9.3 ms"),
-        (Estimate(0.4123, 0.0998, 30, "s"), "412 ± 100 ms"),
+        (Estimate(812.34, 6.12, 30, "tokens/s"), "812 ± 12 tokens/s"),
+        (Estimate(812.34, 61.2, 30, "tokens/s"), "812 ± 120 tokens/s"),
+        (Estimate(1234.4, 456.7, 30, "tokens/s"), "1234 ± 895 tokens/s"),
+        (Estimate(0.4123, 0.0093, 30, "s"), "412 ± 18 ms"),
+        (Estimate(0.4123, 0.0998, 30, "s"), "412 ± 196 ms"),
         (Estimate(0.4123, None, 1, "s"), "412 ms"),
         (Estimate(0.4123, 0.0, 1, "s"), "412 ms"),
-        (Estimate(1.5 * 2**30, 2.0**20, 5, "B"), "1.5000 ± 0.0010 GiB"),
+        (Estimate(1.5 * 2**30, 2.0**20, 5, "B"), "1.5000 ± 0.0019 GiB"),
         (Estimate(123.456, 0.000123, 5), "123.46 ± 0.00"),
-        (Estimate(0.0, 0.5, 5), "0.00 ± 0.50"),
-        (Estimate(-3.21, 0.4, 5, "points"), "-3.21 ± 0.40 points"),
-        (Estimate(1e12, 1e9, 5), "1e+12 ± 1e+09"),
-        (Estimate(3e-9, 1e-9, 5), "3e-09 ± 1e-09"),
+        (Estimate(0.0, 0.5, 5), "0.00 ± 0.98"),
+        (Estimate(-3.21, 0.4, 5, "points"), "-3.21 ± 0.78 points"),
+        (Estimate(1e12, 1e9, 5), "1e+12 ± 2e+09"),
+        # two to four runs or launches: Student's quantile, 12.7 and 3.18 in place of 1.96
+        (Estimate(10.0, 0.1, 2), "10.0 ± 1.3"),
+        (Estimate(10.0, 0.1, 4), "10.00 ± 0.32"),
+        (Estimate(3e-9, 1e-9, 5), "3e-09 ± 2e-09"),
     ],
 )
 def test_estimates(estimate, text):

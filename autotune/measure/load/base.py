@@ -9,6 +9,10 @@ from autotune.core.endpoint import Endpoint
 from autotune.core.request import RequestRecord
 from autotune.measure.workload import Workload
 
+REALTIME, NICE, ORDINARY = "real-time", "nice -10", "ordinary"
+PRECEDENCE = (REALTIME, NICE, ORDINARY)
+"""How a load generator is scheduled beside other processes."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -21,6 +25,7 @@ class Plan:
         concurrency: Requests under way at once in a closed loop; ``None`` for an open one.
         stream: Names the random stream of arrivals and requests (``warmup``, ``measured``, ``search/3``):
             equal streams of equal workloads are equal schedules.
+        precedence: One of :data:`PRECEDENCE`: how the generator wants to be scheduled.
     """
 
     endpoint: Endpoint
@@ -28,6 +33,7 @@ class Plan:
     rate: float | None = None
     concurrency: int | None = None
     stream: str = "measured"
+    precedence: str = ORDINARY
 
 
 class Load(Protocol):

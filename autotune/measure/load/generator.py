@@ -18,7 +18,7 @@ from autotune.core.redact import redact
 from autotune.core.request import RequestRecord
 from autotune.errors import AutotuneError
 from autotune.measure.load import wire
-from autotune.measure.load.base import Plan
+from autotune.measure.load.base import ORDINARY, Plan
 from autotune.measure.load.calibrate import Calibration, calibrate
 from autotune.measure.load.token_counter import TokenCounter, model_tokenizer
 
@@ -47,6 +47,7 @@ class OwnGenerator:
     ) -> None:
         self.timeout_s, self.salt, self.calibrate_s = timeout_s, salt, calibrate_s
         self._calibrations: dict[tuple[str, str, str], Calibration] = {}
+        self._precedence = ORDINARY
 
     def start(self, plan: Plan) -> OwnLoad:
         """Begin to send; returns once the schedule runs.
@@ -54,7 +55,9 @@ class OwnGenerator:
         Raises:
             AutotuneError: The generator cannot start: a file of the workload is wrong, the machine too busy.
         """
-        return OwnLoad(plan, self.calibration(plan.endpoint), self.timeout_s, self.salt)
+        load = OwnLoad(plan, self.calibration(plan.endpoint), self.timeout_s, self.salt)
+        self._precedence = load.precedence
+        return load
 
     def calibration(self, endpoint: Endpoint) -> Calibration:
         """Return what is known of an endpoint, asking it the first time."""
@@ -71,7 +74,8 @@ class OwnGenerator:
     def facts(self, endpoint: Endpoint) -> dict[str, Any]:
         """Return what a measurement notes of how its requests were made."""
         found = self._calibrations.get((endpoint.url, endpoint.path, endpoint.model))
-        return {"generator": "own", **({} if found is None else found.facts())}
+        own = {"generator": "own", "priority": self._precedence}
+        return own if found is None else {**own, **found.facts()}
 
 
 class OwnLoad:
@@ -93,6 +97,7 @@ class OwnLoad:
         self._texts: list[str] = []
         self._counting = (plan.endpoint, calibration)
         self._counter: TokenCounter | None = None
+        self.precedence = ORDINARY
         self._process = subprocess.Popen(
             [sys.executable, "-m", "autotune.measure.load.process"],
             stdin=subprocess.PIPE,
@@ -116,6 +121,7 @@ class OwnLoad:
             "calibration": calibration.to_dict(),
             "timeout_s": timeout_s,
             "salt": salt,
+            "precedence": plan.precedence,
         }
         self._tell(json.dumps(order) + "\n")
         deadline = time.monotonic() + _START_S
@@ -221,6 +227,8 @@ class OwnLoad:
             self._started_ns = wire.number_of(content)
         elif letter == wire.ENDED:
             self._all_ended = True
+        elif letter == wire.PRECEDENCE:
+            self.precedence = content.decode()
         elif letter == wire.FAILED:
             self._failure = content.decode(errors="replace")
 

@@ -24,6 +24,8 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from autotune.measure.load.base import NICE, ORDINARY, REALTIME
+
 _PR_SET_TIMERSLACK = 29
 _SLACK_NS = 1000
 _NICE = -10
@@ -73,23 +75,29 @@ def prepare_process() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_TIMERSLACK, _SLACK_NS, 0, 0, 0)
 
 
-def take_precedence() -> None:
-    """Be scheduled before ordinary processes, where this user may.
+def take_precedence(how: str) -> str:
+    """Be scheduled before ordinary processes, as far as wanted and allowed; return what was got.
 
     A load generator computes little and must be on time: on a machine that is busy, as one with a CPU engine
     is, a process waits for its turn for the rest of a scheduler's tick, some 4 ms. Should it ever compute
     without a wait, the kernel says so (SIGXCPU) and it becomes an ordinary process again.
+
+    Args:
+        how: One of :data:`autotune.measure.load.base.PRECEDENCE`.
     """
-    if sys.platform == "linux":
+    if how == REALTIME and sys.platform == "linux":
         try:
             resource.setrlimit(resource.RLIMIT_RTTIME, (_MOST_SPIN_S * 1_000_000, resource.RLIM_INFINITY))
             signal.signal(signal.SIGXCPU, _be_ordinary)
             os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-            return
+            return REALTIME
         except (OSError, ValueError):  # the right is rare; a nice value is allowed more often
             signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    if how in (REALTIME, NICE):
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+            return NICE
+    return ORDINARY
 
 
 def _be_ordinary(_number: int, _frame: FrameType | None) -> None:

@@ -116,6 +116,7 @@ class _Process:
         )
         self.told_end = False
         self.counts_texts = bool(calibration.tokenize or endpoint.tokenizer)
+        self.precedence: str = order["precedence"]
 
     async def run(self) -> None:
         """Prepare, send until told to stop, and give up what is left."""
@@ -123,7 +124,7 @@ class _Process:
         self.loop.add_reader(0, self.read)
         await self.connections.warm(min(_MOST_WARM, self.concurrency or _SPARE))
         freeze_garbage()
-        take_precedence()
+        self.outbox.put(wire.frame(wire.PRECEDENCE, take_precedence(self.precedence).encode()))
         start_ns = time.monotonic_ns() + _LEAD_NS
         self.outbox.put(wire.number_frame(wire.BEGUN, start_ns))
         self.sending.begin(start_ns)

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from autotune.core.request import RequestRecord
 
 BEGUN, STATUS, OLDEST, TEXT, RECORD, ENDED, FAILED = b"B", b"S", b"O", b"T", b"R", b"E", b"F"
+PRECEDENCE = b"P"
 """The schedule runs (its start); how many were sent; when the oldest under way began; the texts of the chunks
-of the next request, whose tokens are to be counted; one request; all has ended; an error (its text)."""
+of the next request, whose tokens are to be counted; one request; all has ended; an error (its text); how the
+process is scheduled (in words)."""
 
 _FRAME = struct.Struct("<Ic")
 _RECORD = struct.Struct("<qqqqqIIIII")

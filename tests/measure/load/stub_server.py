@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from autotune.measure.load.base import REALTIME
 from autotune.measure.load.precise import freeze_garbage, precise_loop, prepare_process, take_precedence
 
 DEFAULTS = {
@@ -323,7 +324,7 @@ def main():
 
     loop.add_reader(0, parent)
     freeze_garbage()
-    take_precedence()
+    take_precedence(REALTIME)
     loop.run_forever()
 
 
