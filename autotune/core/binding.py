@@ -48,6 +48,8 @@ def binding_limit(trials: Sequence[Trial], objective: Objective) -> str:
 def _distance(contender: Contender, limit: Limit) -> str:
     side = "above" if limit.upper else "below"
     value = contender.metrics[limit.metric].value
+    if contender.metrics[limit.metric].projected:
+        side = f"{side} (projected)"
     if value > 0 and limit.bound > 0:
         share = 100 * abs(value / limit.bound - 1)
         if math.isfinite(share):

@@ -21,10 +21,12 @@ class Estimate:
 
     Args:
         value: The estimate, in ``unit``. Must be finite.
-        sem: Standard error of ``value``, same unit; ``None`` when it was not estimated. What is measured over
-            five pieces or more has Student's factor in it already (:mod:`autotune.measure.estimate`).
+        sem: Standard error of ``value``, same unit; ``None`` when it was not estimated. Where few observations
+            within a run are behind it, Student's factor is in it already, so that ``value +- 1.96 * sem`` holds
+            the truth in 95 % (:mod:`autotune.measure.estimate`).
         n: Count of the independent observations behind it.
         unit: Base unit: ``s``, ``tokens/s``, ``requests/s``, ``B``, ``1`` ...
+        projected: Whether it is where a growing queue would be, not what was measured: to an engine a bound.
 
     Raises:
         SpecError: A number is not finite, ``sem`` is negative or ``n`` is below 1.
@@ -34,6 +36,7 @@ class Estimate:
     sem: float | None = None
     n: int = 1
     unit: str = "1"
+    projected: bool = False
 
     def __post_init__(self) -> None:
         value, sem = self.value, self.sem
@@ -74,12 +77,14 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
-        return {"value": self.value, "sem": self.sem, "n": self.n, "unit": self.unit}
+        plain = {"value": self.value, "sem": self.sem, "n": self.n, "unit": self.unit}
+        return plain | ({"projected": True} if self.projected else {})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
         """Read what :meth:`to_dict` wrote."""
-        return cls(data["value"], data.get("sem"), data.get("n", 1), data.get("unit", "1"))
+        projected = bool(data.get("projected", False))
+        return cls(data["value"], data.get("sem"), data.get("n", 1), data.get("unit", "1"), projected)
 
 
 def read_estimate(raw: Any, unit: str = "1") -> Estimate:
@@ -96,7 +101,7 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
     if isinstance(raw, Estimate):
         return raw
     if isinstance(raw, Mapping):
-        refuse_unknown_keys(raw, ("value", "sem", "n", "unit"), "an estimate")
+        refuse_unknown_keys(raw, ("value", "sem", "n", "unit", "projected"), "an estimate")
         if "value" not in raw:
             raise SpecError(f"an estimate needs a value, found {dict(raw)!r}")
         return Estimate.from_dict({"unit": unit, **raw})

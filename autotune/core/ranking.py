@@ -163,7 +163,8 @@ def _pool_one(estimates: Sequence[Estimate]) -> Estimate:
     between = math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n
     within = math.fsum(error**2 for error in errors) / n**2
     error = min(math.sqrt(max(between, within)), math.nextafter(1.0, 0.0))  # doubled, it stays a number
-    return Estimate(math.ldexp(mean, power), math.ldexp(error, power), n, estimates[0].unit)
+    projected = any(e.projected for e in estimates)
+    return Estimate(math.ldexp(mean, power), math.ldexp(error, power), n, estimates[0].unit, projected)
 
 
 def best(trials: Sequence[Trial], objective: Objective) -> Contender | None:

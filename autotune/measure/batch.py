@@ -85,12 +85,14 @@ class Window:
         end_ns: Its end, which is the next one's begin.
         sent: Records of the requests sent in it, in the order they were sent.
         present: Records of all requests that were under way at some time in it.
+        concurrency: Requests under way at all times in a closed loop; ``None`` in an open one.
     """
 
     start_ns: int
     end_ns: int
     sent: tuple[RequestRecord, ...] = ()
     present: tuple[RequestRecord, ...] = field(default=(), repr=False)
+    concurrency: int | None = None
 
     @property
     def answered(self) -> list[RequestRecord]:
@@ -104,15 +106,17 @@ class Window:
 
     def flow(self, events: Events, partial: bool) -> float:
         """Return the amount that passed between its ends; requests that failed contribute nothing."""
-        return float(
-            sum(
-                amount
-                for record in self.present
-                if is_answered(record) or (partial and record.error == CUT_OFF)
-                for time_ns, amount in events(record)
-                if self.start_ns <= time_ns < self.end_ns
-            )
-        )
+        return float(sum(amount for _, amount in self.events(events, partial)))
+
+    def events(self, events: Events, partial: bool) -> list[tuple[int, float]]:
+        """Return what passed between its ends as ``(time_ns, amount)`` pairs, in no order; see :meth:`flow`."""
+        return [
+            (time_ns, amount)
+            for record in self.present
+            if is_answered(record) or (partial and record.error == CUT_OFF)
+            for time_ns, amount in events(record)
+            if self.start_ns <= time_ns < self.end_ns
+        ]
 
 
 def is_answered(record: RequestRecord) -> bool:
@@ -120,7 +124,9 @@ def is_answered(record: RequestRecord) -> bool:
     return record.error is None and bool(record.arrivals)
 
 
-def cut_windows(records: Sequence[RequestRecord], start_ns: int, end_ns: int, count: int) -> list[Window]:
+def cut_windows(
+    records: Sequence[RequestRecord], start_ns: int, end_ns: int, count: int, concurrency: int | None = None
+) -> list[Window]:
     """Return ``count`` windows of equal length between two times.
 
     Args:
@@ -128,6 +134,7 @@ def cut_windows(records: Sequence[RequestRecord], start_ns: int, end_ns: int, co
         start_ns: Begin of the first window.
         end_ns: End of the last one, after ``start_ns``.
         count: How many, at least 1.
+        concurrency: Requests under way at all times in a closed loop.
     """
     edges = [start_ns + (end_ns - start_ns) * i // count for i in range(count + 1)]
     width = max(1, (end_ns - start_ns) // count)
@@ -150,4 +157,6 @@ def cut_windows(records: Sequence[RequestRecord], start_ns: int, end_ns: int, co
             sent[first].append(record)
         for i in range(first, place(record.end_ns) + 1):
             present[i].append(record)
-    return [Window(edges[i], edges[i + 1], tuple(sent[i]), tuple(present[i])) for i in range(count)]
+    return [
+        Window(edges[i], edges[i + 1], tuple(sent[i]), tuple(present[i]), concurrency) for i in range(count)
+    ]

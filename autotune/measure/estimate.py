@@ -11,8 +11,9 @@ is. All errors here are therefore computed between batches, never between reques
 * Successive batches may correlate (a neighbour's load, heat). A first-order autoregressive model of the
   batches' contributions :math:`z_i`, its coefficient corrected for small-sample bias ([K54]_), widens the
   error by :math:`\sqrt{(1 + r) / (1 - r)}` and lowers the effective count to :math:`n (1 - r) / (1 + r)`
-  ([F71]_). It never narrows: a negative coefficient counts as 0. More than ``MAX_CLUSTERS`` batches are
-  first merged with their neighbours, which is the method of batch means.
+  ([F71]_). A negative coefficient (in a closed loop a slow batch is followed by a quick one) narrows it, after
+  one standard error of the coefficient was taken off. More than ``MAX_CLUSTERS`` batches are first merged with
+  their neighbours, which is the method of batch means. Rates over a served load: :mod:`.flow`.
 
 ``Estimate.sem`` is scaled so that ``value +- 1.96 * sem`` is the 95 % interval of Student's distribution:
 with n batches the standard error is multiplied by :math:`t_{0.975, n - 1} / 1.96` (1.42 for 5 batches, 1.07
@@ -67,6 +68,8 @@ RESAMPLES = 400  # the standard error's own error is 1 / sqrt(2 * 400) = 3.5 %
 # Coefficients estimated from 5 to 10 batches scatter; without these two bounds one interval in twenty is 15
 # times too wide, with them 4 times, and the same share holds the truth (within 1 %, autoregressive streams).
 _MAX_AUTOCORRELATION = 0.8
+_MIN_AUTOCORRELATION = -0.5
+_ENOUGH = 8  # batches, from which a negative coefficient is believed
 _LEAST_FREEDOM = 3.0
 _SPARSE = 10  # independent values beyond a percentile, below which the bootstrap is not trusted alone
 _CLUMPED = 2.0  # design effect from which values beyond a percentile come in bouts rather than singly
@@ -213,9 +216,11 @@ class _Resampled:
         self._owner = np.pad(owner[order], (0, padding), constant_values=len(groups))
         self._weights = np.pad(weights, ((0, 0), (0, 1)))
         block = np.arange(blocks * self._width) // self._width
-        per_block = np.zeros((len(groups) + 1, blocks), np.int64)
-        np.add.at(per_block, (self._owner, block), 1)
-        self._upto = np.cumsum(self._weights @ per_block, axis=1)
+        size = (len(groups) + 1) * blocks
+        per_block = np.bincount(self._owner * blocks + block, minlength=size).reshape(-1, blocks)
+        # Counts are exact as floats, whose product is many times faster than that of integers.
+        total = self._weights.astype(np.float64) @ per_block.astype(np.float64)
+        self._upto = np.cumsum(total.astype(np.int64), axis=1)
 
     def quantile(self, fraction: float) -> Floats:
         """Return the quantile of each resample, interpolated as :func:`numpy.quantile` does."""
@@ -236,18 +241,30 @@ class _Resampled:
 
 
 def _widening(z: Floats) -> float:
-    """Return by how much the error of independent batches must grow: correlation, then Student's factor.
+    """Return the factor of the error of independent batches: for correlation, and Student's.
 
     Args:
         z: What each batch contributes to the estimate, in the order they ran.
     """
     n = len(z)
+    r = _autocorrelation(z)
+    rising = max(r, 0.0)
+    freedom = max(n * (1 - rising) / (1 + rising) - 1, min(_LEAST_FREEDOM, n - 1))
+    return float(np.sqrt((1 + r) / (1 - r)) * stdtrit(freedom, 0.975) / 1.96)
+
+
+def _autocorrelation(z: Floats) -> float:
+    """Return the coefficient of a first-order model, moved towards 0 by its error where it is negative."""
+    n = len(z)
     centred = z - z.mean()
     power = float(centred @ centred)
-    r = float(centred[1:] @ centred[:-1]) / power if power > 0 and n > 2 else 0.0
-    r = min(max(r + (1 + 3 * r) / n, 0.0), _MAX_AUTOCORRELATION) if power > 0 and n > 2 else 0.0
-    freedom = max(n * (1 - r) / (1 + r) - 1, min(_LEAST_FREEDOM, n - 1))
-    return float(np.sqrt((1 + r) / (1 - r)) * stdtrit(freedom, 0.975) / 1.96)
+    if power <= 0 or n <= 2:
+        return 0.0
+    r = float(centred[1:] @ centred[:-1]) / power
+    r += (1 + 3 * r) / n
+    if r >= 0:
+        return min(r, _MAX_AUTOCORRELATION)
+    return max(min(r + 1 / math.sqrt(n), 0.0), _MIN_AUTOCORRELATION) if n >= _ENOUGH else 0.0
 
 
 def _merge(values: Floats) -> Floats:

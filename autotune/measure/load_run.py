@@ -42,17 +42,19 @@ class LoadRun:
         clock: Monotonic nanoseconds.
         step_s: Seconds between two looks.
         watches: Called at every look.
+        concurrency: Requests under way at all times in a closed loop; ``None`` in an open one.
     """
 
     load: Load
     clock: Callable[[], int]
     step_s: float
     watches: Sequence[Watch] = ()
+    concurrency: int | None = None
     records: list[RequestRecord] = field(default_factory=list)
     levels: list[Level] = field(default_factory=list)
     failed_in_a_row: int = 0
     longest_s: float = 0.0  # time an answered request has taken
-    _counted: tuple[int, int, int] = (0, 0, 0)
+    _counted: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
     @property
     def start_ns(self) -> int:
@@ -83,9 +85,22 @@ class LoadRun:
 
     def count_answered(self, since_ns: int) -> int:
         """Return how many answered requests were sent since a time; cheap when asked again and again."""
-        since, done, count = self._counted if self._counted[0] == since_ns else (since_ns, 0, 0)
-        count += sum(is_answered(r) and r.send_ns >= since for r in self.records[done:])
-        self._counted = (since, len(self.records), count)
+        return self.count_beyond("", since_ns, lambda record: True)
+
+    def count_beyond(self, name: str, since_ns: int, beyond: Callable[[RequestRecord], bool]) -> int:
+        """Return how many answered requests sent since a time are beyond a bound; cheap when asked again.
+
+        Args:
+            name: Of the bound: what was counted before is kept under it.
+            since_ns: Monotonic time.
+            beyond: Whether a record is.
+        """
+        since, done, count = self._counted.get(name, (since_ns, 0, 0))
+        if since != since_ns:
+            since, done, count = since_ns, 0, 0
+        fresh = (r for r in self.records[done:] if is_answered(r) and r.send_ns >= since)
+        count += sum(beyond(r) for r in fresh)
+        self._counted[name] = (since, len(self.records), count)
         return count
 
     def windows(self, start_ns: int, end_ns: int, least: int) -> list[Window]:
@@ -97,7 +112,8 @@ class LoadRun:
             least: Fewest windows.
         """
         count = len(self.answered(start_ns, end_ns)) // 2
-        return cut_windows(self.records, start_ns, end_ns, max(least, min(MOST_WINDOWS, count)))
+        count = max(least, min(MOST_WINDOWS, count))
+        return cut_windows(self.records, start_ns, end_ns, count, self.concurrency)
 
     def steady_since(self) -> int | None:
         """Return since when the output rate and the latency are steady; ``None`` while they are not.

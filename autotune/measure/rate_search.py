@@ -47,6 +47,8 @@ _WARM_SHARE = 0.2  # of a probe, before which nothing is judged
 _EXPECTED_PROBES = 10
 _MOST_SPAN = 512.0  # from the first rate down: what fails there fails alone
 _FULL_TRIES = 3
+_CERTAIN = 3.0  # standard errors: one look of some ten, each at a short run whose own error is uncertain
+_AS_ALONE = 1.25  # times the longest of the requests that were alone: an idle server
 
 Limit = tuple[str, str, float]
 """Metric, ``<=`` or ``>=``, bound in the metric's base unit."""
@@ -63,6 +65,8 @@ class Probe:
         seconds: It took.
         requests: Answered.
         found: Of the limited metrics, where the queue was stationary.
+        idle_s: Seconds that were waited before it until the server was idle; ``None`` if it did not become so.
+        overloaded: Whether the queue grew without bound.
     """
 
     rate: float
@@ -71,6 +75,8 @@ class Probe:
     seconds: float
     requests: int
     found: dict[str, Estimate] = field(default_factory=dict)
+    idle_s: float | None = 0.0
+    overloaded: bool = False
 
 
 def measure_max_rate(
@@ -158,14 +164,19 @@ class _Search:
     def measure(self, goal: str) -> Measured:
         """Measure in full at the highest passing rate, and lower where that fails."""
         found: Measured | None = None
+        # The rate at the knee is known as well as what limits it is.
+        judged = self.limits[0][0] if goal == "max_rate" and self.limits else goal
         for number in range(_FULL_TRIES):
             chosen = self.passing
             rate = chosen.rate if chosen is not None else self._lowest()
-            found = measure_load(self.site, self.alone, goal=goal, rate=rate, stream=f"measured/{number}")
+            idle_s = self._until_idle()
+            found = measure_load(self.site, self.alone, goal=judged, rate=rate, stream=f"measured/{number}")
             why = "overload" if "overload" in found.facts else self._broken(found.metrics)
+            if not found.invalid:
+                self.probes.append(self._in_full(rate, why, found, idle_s))
             if chosen is None or found.invalid or not why:
                 break
-            self._replace(chosen, why, found)
+            self.probes.remove(chosen)  # what passed in short has failed in full
             if self.site.left_s < self.site.workload.time:
                 break
             if self.passing is None:
@@ -183,13 +194,13 @@ class _Search:
         fail = self.failing
         return fail.rate if fail is not None else self.first
 
-    def _replace(self, probe: Probe, why: str, found: Measured) -> None:
-        """Count a rate as failed whose full measurement failed."""
-        self.probes.remove(probe)
+    def _in_full(self, rate: float, why: str, found: Measured, idle_s: float | None) -> Probe:
+        """Return a full measurement as a probe."""
+        over = "overload" in found.facts
         limited = {limit[0]: found.metrics[limit[0]] for limit in self.limits if limit[0] in found.metrics}
         seconds, requests = float(found.facts["seconds"]), int(found.facts["requests"])
-        kept = {} if "overload" in found.facts else limited
-        self.probes.append(Probe(probe.rate, False, f"in full: {why}", seconds, requests, kept))
+        text = f"in full: {why or 'within the limits'}"
+        return Probe(rate, not why, text, seconds, requests, {} if over else limited, idle_s, over)
 
     def estimate(self) -> Estimate:
         """Return the highest rate with its error; see the module's head."""
@@ -226,7 +237,34 @@ class _Search:
                 return f"{metric} is {value.value:.4g}, the limit is {sense} {bound:.4g}"
         return ""
 
+    def _until_idle(self) -> float | None:
+        """Wait until a lone request takes no longer than one alone did; return the seconds that took.
+
+        What an overload left behind would be added to the next load: servers go on with requests whose client
+        has gone.
+
+        Returns:
+            ``None`` if the server did not become idle in the workload's time.
+        """
+        usual = max(self.alone.seconds, default=0.0)
+        if not usual:
+            return 0.0
+        began = self.site.clock()
+        run = self.site.start(f"idle/{len(self.probes)}", concurrency=1)
+        try:
+            while self.site.left_s > 0 and not (run.dead or run.load.ended):
+                run.step()
+                waited = (self.site.clock() - began) / 1e9
+                if any(r.end_ns - r.send_ns <= _AS_ALONE * usual * 1e9 for r in run.records if is_answered(r)):
+                    return waited
+                if waited > self.site.workload.time:
+                    break
+        finally:
+            run.stop()
+        return None
+
     def _probe(self, rate: float) -> Probe:
+        idle_s = self._until_idle()
         run = self.site.start(f"search/{len(self.probes)}", rate)
         began = self.site.clock()
         try:
@@ -234,7 +272,9 @@ class _Search:
         finally:
             run.stop()
         answered = sum(is_answered(r) for r in run.records)
-        probe = Probe(rate, passed, why, (self.site.clock() - began) / 1e9, answered, found)
+        seconds = (self.site.clock() - began) / 1e9
+        over = why.startswith("overload")
+        probe = Probe(rate, passed, why, seconds, answered, found, idle_s, over)
         self.probes.append(probe)
         return probe
 
@@ -254,18 +294,22 @@ class _Search:
                 return False, "requests fail" if run.dead else "no time left", {}
             late = self._too_late(run, warm_ns, rate * (longest - (warm_ns - start) / 1e9))
             if late:
-                return False, late, {}
+                return False, late, self._found(run, warm_ns, self._ended_by_now(run, warm_ns))
             if elapsed >= longest or run.load.ended:
                 break
             if elapsed >= look and run.count_answered(warm_ns) >= _LOOK_REQUESTS:
                 look = elapsed * GROWTH
-                last = site.clock() - min(round(run.longest_s * 1e9), (site.clock() - warm_ns) // 2)
-                decided = self._certain(self._found(run, warm_ns, last))
+                decided = self._certain(self._found(run, warm_ns, self._ended_by_now(run, warm_ns)))
                 if decided is not None:
                     return decided
         end = site.clock()
         run.settle(end, site.deadline * 1e9)
         return self._final(run, warm_ns, end)
+
+    def _ended_by_now(self, run: LoadRun, start_ns: int) -> int:
+        """Return up to when requests were sent of which all have ended, as far as one can tell."""
+        now = self.site.clock()
+        return now - min(round(run.longest_s * 1e9), (now - start_ns) // 2)
 
     def _found(self, run: LoadRun, start_ns: int, end_ns: int) -> dict[str, Estimate]:
         windows = run.windows(start_ns, max(end_ns, start_ns + 1), self.site.workload.min_batches)
@@ -284,7 +328,7 @@ class _Search:
             if metric not in found or found[metric].sem is None:
                 clear = False
                 continue
-            low, high = found[metric].interval()
+            low, high = found[metric].interval(_CERTAIN)
             if (low > bound) if sense == "<=" else (high < bound):
                 return False, f"{metric} is clearly beyond {bound:.4g}", found
             clear = clear and ((high < bound) if sense == "<=" else (low > bound))
@@ -315,7 +359,7 @@ class _Search:
             allowed = (1 - int(statistic[1:]) / 100) * planned
             # Bouts of lateness are more frequent by chance than their share: three standard deviations.
             allowed += 3 * math.sqrt(allowed) + 1
-            count = sum(values(r)[0] > bound for r in run.answered(start_ns))
+            count = run.count_beyond(metric, start_ns, lambda r, of=values, most=bound: of(r)[0] > most)
             if count > allowed:
                 return f"{count} requests are beyond {metric} {sense} {bound:.4g}, {allowed:.0f} may be"
         return ""

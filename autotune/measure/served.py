@@ -33,7 +33,7 @@ from autotune.measure.load_run import LONGEST_STEP_S, STEPS, LoadRun, Watch
 from autotune.measure.metrics import OUTPUT_THROUGHPUT, metric_of, summarize
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.goodput import goodput
-from autotune.measure.overload import Overload, between, overload, projected
+from autotune.measure.overload import HORIZON_S, Overload, between, is_projected, overload, projected
 from autotune.measure.served_validity import LEAST_REQUESTS, verdict
 from autotune.measure.session import GROWTH, Measured
 from autotune.measure.steady_state import MOST_TIME
@@ -93,7 +93,7 @@ class Site:
         """Begin a load."""
         plan = Plan(self.endpoint, self.workload, rate, concurrency, stream, self.precedence)
         step_s = min(LONGEST_STEP_S, self.workload.time / STEPS)
-        return LoadRun(self.generator.start(plan), self.clock, step_s, self.watches)
+        return LoadRun(self.generator.start(plan), self.clock, step_s, self.watches, concurrency)
 
     @property
     def left_s(self) -> float:
@@ -322,7 +322,7 @@ class _Measuring:
         judged = verdict(windows, sent, site.max_error_rate, self.stopped_by, open_loop=self.open_loop)
         if judged.rising and self.overload is None:
             measured = [level for level in run.levels if self.start_ns <= level.time_ns <= self.end_ns]
-            self.overload = between(measured[0], measured[-1]) if len(measured) > 1 else None
+            self.overload = between(measured)
         metrics = summarize(windows, site.seed, workload.goodput)
         name = self.goal if self.goal in metrics else OUTPUT_THROUGHPUT.name
         differ = False
@@ -331,7 +331,8 @@ class _Measuring:
             differ, metrics = halves_differ(halves, name, workload.precision), widened(metrics, halves)
         if self.overload is not None:
             late = goodput(workload.goodput).estimates(windows[len(windows) // 2 :], site.seed)
-            metrics = projected(metrics, self.overload) | late
+            last_ns = max((r.send_ns for r in sent if is_answered(r)), default=run.start_ns)
+            metrics = projected(metrics, self.overload, (last_ns - run.start_ns) / 1e9) | late
         invalid = judged.reasons if self.overload is None else judged.but_for_the_queue
         reached = self.half_width(windows)
         metrics |= {**error_rate(sent), **alone.metrics()}
@@ -359,5 +360,7 @@ class _Measuring:
         }
         if self.overload is not None:
             facts["overload"] = {"sent": self.overload.sent, "served": self.overload.served,
-                                 "growth": self.overload.growth, "text": str(self.overload)}  # fmt: skip
+                                 "growth": self.overload.growth, "growth_error": self.overload.error,
+                                 "horizon_s": HORIZON_S, "projected": [n for n in metrics if is_projected(n)],
+                                 "text": str(self.overload)}  # fmt: skip
         return Measured(metrics, sent, facts, invalid, judged.cause)

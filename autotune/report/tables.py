@@ -63,7 +63,8 @@ def note_of(trial: Trial, objective: Objective) -> str:
         for limit in objective.limits:
             if str(limit) in outcome.violations:
                 found = trial.metrics[limit.metric]
-                return f"{limit.metric} {format_quantity(found.value, found.unit)}"
+                projected = " (projected)" if found.projected else ""
+                return f"{limit.metric} {format_quantity(found.value, found.unit)}{projected}"
         if outcome.missing:
             return f"no {outcome.missing[0]}"
         surprise = largest(trial)
@@ -155,7 +156,7 @@ def _goal_column(goal: Goal, rows: Sequence[Trial]) -> _Column:
         if e is None:
             cells.append("-")
             continue
-        cells.append(show_number(e, scale))
+        cells.append(show_number(e, scale) + (" (projected)" if e.projected else ""))
     if any(t.shortfall for t in rows):
         cells = [f"{cell}{'~' if t.shortfall else ' '}" for cell, t in zip(cells, rows, strict=True)]
     header = fold(goal.metric, 12)

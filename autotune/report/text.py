@@ -38,7 +38,8 @@ def show_estimate(estimate: Estimate, half: float | None = None) -> str:
     """
     symbol = format_quantity(estimate.value, estimate.unit).partition(" ")[2]
     number = show_number(estimate, unit_scale(estimate, symbol), half)
-    return f"{number} {symbol}" if symbol else number
+    text = f"{number} {symbol}" if symbol else number
+    return f"{text} (projected)" if estimate.projected else text
 
 
 def show_number(estimate: Estimate, scale: float, half: float | None = None) -> str:

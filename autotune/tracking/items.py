@@ -221,4 +221,4 @@ def _show(estimate: Estimate) -> str:
     half = estimate.half_width
     error = "" if half is None else f" +- {half:.3g} (95 %)"
     unit = "" if estimate.unit == "1" else f" {estimate.unit}"
-    return f"{estimate.value:.6g}{error}{unit}"
+    return f"{estimate.value:.6g}{error}{unit}{' (projected)' if estimate.projected else ''}"

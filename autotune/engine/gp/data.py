@@ -17,6 +17,10 @@ Array = npt.NDArray[np.float64]
 
 _BAD_TAIL = 3.0  # interquartile ranges below the lower quartile at which a goal value is cut
 _NEAREST, _FURTHEST = 0.25, 2.0  # labels of failures; -1 is twice the memory that was there
+# Where a queue would be in ten minutes says that a configuration is worse than what was measured of others, not by
+# how much: as a number it would dwarf every difference between them. It counts as the worst measured value, of
+# a limit as this multiple of the bound at least.
+_PROJECTED = 2.0
 _LEAST_VARIANCE = 2e-6  # of standardized values: keeps the covariance invertible without noise
 
 
@@ -84,6 +88,9 @@ def _goal_series(trials: Sequence[Trial], goal: Goal) -> Series:
     values = np.array([e.value for e in found])
     logarithm = bool(len(values)) and bool((values > 0).all())
     y = goal.sign * (np.log(values) if logarithm else values)
+    projected = np.array([e.projected for e in found], dtype=bool)
+    if projected.any() and not projected.all():
+        y[projected] = np.maximum(y[projected], y[~projected].min())
     if len(y) >= 4:  # one terrible value must not flatten the differences between the good ones
         low, high = np.quantile(y, [0.25, 0.75])
         y = np.maximum(y, low - _BAD_TAIL * (high - low))
@@ -97,6 +104,9 @@ def _limit_series(trials: Sequence[Trial], limit: Limit) -> Series:
         values = np.array([limit.violation(e.value) for e in found])
     else:  # one scale for all of them
         values = np.array([(1.0 if limit.upper else -1.0) * (e.value - limit.bound) for e in found])
+    least = math.log(_PROJECTED) if logarithm else (_PROJECTED - 1) * abs(limit.bound)
+    projected = np.array([e.projected for e in found], dtype=bool)
+    values[projected] = np.minimum(values[projected], max(least, values[~projected].max(initial=-math.inf)))
     return _series(rows, values, _variances(found, logarithm), logarithm)
 
 

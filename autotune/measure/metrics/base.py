@@ -10,7 +10,8 @@ import numpy as np
 from autotune.core.measurement import Estimate
 from autotune.core.metric import METRICS
 from autotune.core.request import RequestRecord
-from autotune.measure.batch import Events, Sample
+from autotune.measure import flow
+from autotune.measure.batch import Events, Sample, Window, is_answered
 from autotune.measure.estimate import mean, percentiles, ratio
 
 
@@ -61,8 +62,29 @@ class Rate:
         seconds = [sample.seconds for sample in samples]
         if sum(seconds) <= 0:
             return {}
+        windows = [sample for sample in samples if isinstance(sample, Window)]
+        if len(windows) == len(samples):
+            return {self.name: self._of_flow(windows)}
         amounts = [sample.flow(self.events, self.partial) for sample in samples]
         return {self.name: ratio(amounts, seconds, METRICS[self.name].unit)}
+
+    def _of_flow(self, windows: Sequence[Window]) -> Estimate:
+        """Return the rate over windows that follow each other, as one flow."""
+        start_ns, end_ns = windows[0].start_ns, windows[-1].end_ns
+        passed = sorted(event for window in windows for event in window.events(self.events, self.partial))
+        times = np.array([time_ns - start_ns for time_ns, _ in passed], np.float64) / 1e9
+        # A record is present in every window that it reaches; it ends in one.
+        ended = sorted(
+            (r.end_ns - start_ns, r.end_ns - r.send_ns, sum(amount for _, amount in self.events(r)))
+            for window in windows
+            for r in window.present
+            if window.start_ns <= r.end_ns < window.end_ns and is_answered(r)
+        )
+        ends, took, amounts = np.array(ended, np.float64).reshape(-1, 3).T
+        requests = flow.Requests(ends / 1e9, took / 1e9, amounts, windows[0].concurrency)
+        weights = np.array([amount for _, amount in passed], np.float64)
+        seconds = (end_ns - start_ns) / 1e9
+        return flow.rate(times, weights, seconds, requests, METRICS[self.name].unit, len(windows))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,115 @@
+"""Print the shares of 95 % intervals that hold the truth: ``python -m benchmarks.intervals [streams] [overloads] ...``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import numpy as np
+
+from autotune.measure.flow import Requests, rate
+from benchmarks.intervals.overloads import Overloaded
+from benchmarks.intervals.searches import SERVERS, search
+from benchmarks.intervals.streams import STREAMS, Run, Stream
+
+SECONDS = (5.0, 15.0, 60.0)
+FACTORS = (1.3, 1.6, 2.5)
+
+
+def rate_of(run: Run, stream: Stream) -> tuple[float, float]:
+    """Return the measured rate of a run and its standard error."""
+    requests = Requests(run.ended, run.took, run.tokens, stream.concurrency)
+    found = rate(run.times, run.amounts, run.seconds, requests, "tokens/s", 64)
+    return found.value, found.sem or 0.0
+
+
+def streams(runs: int, seed: int = 1) -> list[tuple[str, float, float, float, float]]:
+    """Return a row per closed loop and length: name, seconds, share held, true and stated half-width.
+
+    Half-widths are shares of the rate: 1.96 standard deviations of the measured rates, and the median of what
+    the intervals say.
+    """
+    rows = []
+    for stream in STREAMS:
+        truth = stream.truth()
+        for seconds in SECONDS:
+            simulated = stream.simulate(np.random.default_rng(seed), seconds, runs)
+            values, errors = np.array([rate_of(run, stream) for run in simulated]).T
+            held = float(np.mean(np.abs(values - truth) <= 1.96 * errors))
+            half = 1.96 * float(np.median(errors)) / truth
+            rows.append((stream.name, seconds, held, 1.96 * float(values.std()) / truth, half))
+    return rows
+
+
+def overloads(runs: int) -> list[tuple[str, float, str, float, float, float]]:
+    """Return a row per server, load and statistic: share held, true and stated standard error in seconds."""
+    rows = []
+    for server in SERVERS:
+        for factor in FACTORS:
+            case = Overloaded(server, factor)
+            found = [projections for seed in range(runs) if (projections := case.projections(seed))]
+            for name in ("e2e.mean", "e2e.p99"):
+                values = np.array([one[name].value for one in found])
+                errors = np.array([one[name].sem or 0.0 for one in found])
+                held = float(np.mean(np.abs(values - case.truth) <= 1.96 * errors))
+                rows.append(
+                    (server.name, factor, name, held, float(values.std()), float(np.median(errors)))
+                )
+    return rows
+
+
+def searches(runs: int) -> list[tuple[str, float, float, float, float, float]]:
+    """Return a row per server: truth, mean value, share held, true and stated relative standard error."""
+    rows = []
+    for server in SERVERS:
+        truth = server.truth()
+        found = [search(server, seed).metrics["max_rate"] for seed in range(runs)]
+        values = np.array([one.value for one in found])
+        errors = np.array([one.sem or 0.0 for one in found])
+        held = float(np.mean(np.abs(values - truth) <= 1.96 * errors))
+        rms = float(np.sqrt(np.mean((values / truth - 1) ** 2)))
+        rows.append((server.name, truth, float(values.mean()), held, rms, float(np.median(errors)) / truth))
+    return rows
+
+
+def _print_streams(runs: int) -> None:
+    print("| closed loop | s | held | 1.96 standard deviations | stated half-width |\n|---|---|---|---|---|")
+    for name, seconds, held, true, stated in streams(runs):
+        print(f"| {name} | {seconds:.0f} | {held:.1%} | {true:.2%} | {stated:.2%} |", flush=True)
+
+
+def _print_overloads(runs: int) -> None:
+    print("| server | load | statistic | held | standard deviation | stated |\n|---|---|---|---|---|---|")
+    for name, factor, statistic, held, true, stated in overloads(runs):
+        print(f"| {name} | {factor} | {statistic} | {held:.1%} | {true:.1f} s | {stated:.1f} s |", flush=True)
+
+
+def _print_searches(runs: int) -> None:
+    print("| server | truth | mean | held | rms error | stated |\n|---|---|---|---|---|---|")
+    for name, truth, value, held, true, stated in searches(runs):
+        print(f"| {name} | {truth:.2f} | {value:.2f} | {held:.1%} | {true:.1%} | {stated:.1%} |", flush=True)
+
+
+PARTS: dict[str, tuple[Callable[[int], None], int]] = {
+    "streams": (_print_streams, 400),
+    "overloads": (_print_overloads, 200),
+    "searches": (_print_searches, 200),
+}
+
+
+def main() -> None:
+    """Run the parts that were asked for, all without any."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.intervals", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--runs", type=int, help="simulated runs of each row")
+    given = parser.parse_args()
+    for part in given.parts or PARTS:
+        if part not in PARTS:
+            parser.error(f"unknown part {part!r}; allowed: {', '.join(PARTS)}")
+        show, usual = PARTS[part]
+        print(f"\n{part}\n")
+        show(given.runs or usual)
+
+
+if __name__ == "__main__":
+    main()
