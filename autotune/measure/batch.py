@@ -109,7 +109,7 @@ class Window:
         return float(sum(amount for _, amount in self.events(events, partial)))
 
     def events(self, events: Events, partial: bool) -> list[tuple[int, float]]:
-        """Return what passed between its ends as ``(time_ns, amount)`` pairs, in no order; see :meth:`flow`."""
+        """Return the ``(time_ns, amount)`` pairs of :meth:`flow`, in no order."""
         return [
             (time_ns, amount)
             for record in self.present

@@ -11,9 +11,9 @@ is. All errors here are therefore computed between batches, never between reques
 * Successive batches may correlate (a neighbour's load, heat). A first-order autoregressive model of the
   batches' contributions :math:`z_i`, its coefficient corrected for small-sample bias ([K54]_), widens the
   error by :math:`\sqrt{(1 + r) / (1 - r)}` and lowers the effective count to :math:`n (1 - r) / (1 + r)`
-  ([F71]_). A negative coefficient (in a closed loop a slow batch is followed by a quick one) narrows it, after
-  one standard error of the coefficient was taken off. More than ``MAX_CLUSTERS`` batches are first merged with
-  their neighbours, which is the method of batch means. Rates over a served load: :mod:`.flow`.
+  ([F71]_). A negative coefficient (in a closed loop a slow batch is followed by a quick one) narrows it,
+  after one standard error of the coefficient was taken off. More than ``MAX_CLUSTERS`` batches are first
+  merged with their neighbours, which is the method of batch means. Rates over a served load: :mod:`.flow`.
 
 ``Estimate.sem`` is scaled so that ``value +- 1.96 * sem`` is the 95 % interval of Student's distribution:
 with n batches the standard error is multiplied by :math:`t_{0.975, n - 1} / 1.96` (1.42 for 5 batches, 1.07

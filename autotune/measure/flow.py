@@ -2,20 +2,21 @@ r"""Standard error of a rate: how much a count of events over a time varies in t
 
 Completions come in lumps, requests that began together end together, a neighbour slows seconds at a time: the
 counts of successive windows correlate, negatively or positively. What the error of a rate over ``T`` seconds
-rests on is the spectral density of the flow at frequency 0, which the lowest frequencies show ([HW81]_, [LLSW18]_):
+rests on is the spectral density of the flow at frequency 0, which the lowest frequencies show ([HW81]_,
+[LLSW18]_):
 
 * The cumulative count, drawn as straight lines between arrivals, less its mean is projected on the cosines
-  :math:`\sqrt 2 \cos(\pi j t / T)`, ``j = 1 ... K``. Each squared projection is an estimate of the variance of
-  the count with one degree of freedom, whatever happens at higher frequencies: lumps, steps, the grid of
+  :math:`\sqrt 2 \cos(\pi j t / T)`, ``j = 1 ... K``. Each squared projection is an estimate of the variance
+  of the count with one degree of freedom, whatever happens at higher frequencies: lumps, steps, the grid of
   windows. Their mean has ``K`` degrees of freedom, whence Student's factor.
-* ``K`` is the power 0.4 of how many times a request's latency fits into the time, from 4 to 12: few where the run
-  is short beside what happens in it, so that correlation over several requests is still seen.
+* ``K`` is the power 0.4 of how many times a request's latency fits into the time, from 4 to 12: few where the
+  run is short beside what happens in it, so that correlation over several requests is still seen.
 * A closed loop of few such cycles repeats its pattern (who prefills when) once per cycle, among the lowest
   frequencies. There every slot is always busy, so that the count is also the sum of
-  :math:`a_i - (R / c) d_i` over requests of ``a`` events and ``d`` seconds, which holds no pattern, plus what is
-  under way at the ends; that difference is seen at all times and twice its variance is added. The projections
-  are divided by what averaging over a request takes away. Requests must be alike: those still under way are
-  longer than those that ended.
+  :math:`a_i - (R / c) d_i` over requests of ``a`` events and ``d`` seconds, which holds no pattern, plus what
+  is under way at the ends; that difference is seen at all times and twice its variance is added. The
+  projections are divided by what averaging over a request takes away. Requests must be alike: those still
+  under way are longer than those that ended.
 * Counts come in lumps of :math:`\sum a^2 / \sum a`; the error is at least that of rounding to whole ones.
 
 ``python -m benchmarks.intervals`` measures the shares of intervals that hold the truth.
@@ -42,7 +43,9 @@ Floats = NDArray[np.float64]
 _GRID = 512  # steps of the time; frequencies up to 12 half-waves need a tenth
 _LEAST, _MOST = 4, 12  # frequencies
 _FEW_CYCLES = 8.0  # below them the pattern of a cycle lies among the lowest frequencies
-_ALIKE = 0.5  # coefficient of variation of latencies, from which those under way are not like those that ended
+_ALIKE = (
+    0.5  # coefficient of variation of latencies, from which those under way are not like those that ended
+)
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,13 @@ def rate(times: Floats, amounts: Floats, seconds: float, requests: Requests, uni
 
 def frequencies(cycles: float) -> int:
     """Return how many of the lowest frequencies are averaged."""
-    return round(min(max(cycles**0.4, _LEAST), _MOST))
+    return round(min(max(math.pow(cycles, 0.4), _LEAST), _MOST))
 
 
 def _of_pattern(
     deviation: Floats, value: float, grid: Floats, requests: Requests, cycles: float
 ) -> float | None:
-    """Return the variance of the count from the requests of few cycles; ``None`` where they do not tell it."""
+    """Return the variance of the count of a loop of few cycles; ``None`` where requests do not tell it."""
     slots, took = requests.concurrency, requests.took
     if slots is None or not 2 <= cycles < _FEW_CYCLES or len(took) < 8 or took.std() > _ALIKE * took.mean():
         return None

@@ -1,29 +1,45 @@
-r"""Where a latency that rises with the rate crosses its limit, with the standard error, from probes at several rates.
+r"""Where a latency that rises with the rate crosses its limit, from probes at several rates, with its error.
 
 Behind a queue latency follows :math:`\log m(\lambda) = a - b \log(1 - \lambda / \mu)`: flat at first, without
 bound towards the rate :math:`\mu` at which the system saturates; exact for M/M/1 (:math:`b = 1`) and near the
-knee for other servers. It rises with the rate for any parameters, so the crossing is unique:
+knee of other servers. With the crossing :math:`x` in place of :math:`a`,
 
-.. math:: \lambda^* = \mu \, (1 - \exp((a - \log \mathrm{bound}) / b))
+.. math:: \log (m(\lambda) / \mathrm{bound}) = b \, (\log(1 - x / \mu) - \log(1 - \lambda / \mu)),
 
-The posterior of :math:`(\mu, b)` is computed on a grid; ``a`` is integrated out, its part of the likelihood being
-normal. Probes are observations of :math:`\log m` with the errors they were measured with, enlarged by
-``MISFIT`` per unit of log distance from the crossing, since the form is right near the knee only. A queue that
-grew at a rate says that :math:`\mu` is below it; a probe that failed or passed without an estimate, on which side
-the crossing lies. The value is the posterior's median; ``sem`` that of its 95 % interval.
+which rises with :math:`\lambda` for all parameters. The posterior of :math:`(\mu, b, x)` is computed on a
+grid:
+
+* A probe observes the left side with its relative error; residuals are Student's with ``_FREEDOM`` degrees of
+  freedom, because a short look at a queue may be far off and know nothing of it. For the same reason a
+  probe's error is at least what the others near the knee had, scaled to its length: a look that missed the
+  bouts has too low a latency and too low an error.
+* The form is right near the knee only: errors grow by ``_MISFIT`` per unit of log distance from it.
+* A queue that grew says that :math:`\mu` is below the rate; a probe that was decided without an estimate, on
+  which side of it the crossing lies.
+
+``python -m benchmarks.intervals searches`` measures the shares of intervals that hold the truth.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 Floats = NDArray[np.float64]
+
+_FREEDOM = 5.0
+_MISFIT = 0.15
+_LEAST_ERROR = 0.03
+_NEAR = 0.3  # log distance from the knee, within which probes share their error
+_POOLED = 1.5  # times the median variance of the probes near the knee
+_SATURATION = 0.03  # relative: how sharply an overload tells on which side of it a rate is
+_SIDE = 0.1  # relative: the same of a probe without an estimate
+_LEVELS = np.linspace(0.0005, 0.9995, 1000)
 
 
 @dataclass(frozen=True)
@@ -32,64 +48,79 @@ class Point:
 
     Args:
         rate: Requests per second.
-        excess: Logarithm of the metric over its bound, turned so that above 0 breaks the limit; ``None`` where
-            it was not measured.
+        seconds: Length of the probe.
+        passed: Whether the limit held.
+        excess: Logarithm of the metric over its bound, turned so that above 0 breaks the limit; ``None``
+            where it was not measured.
         error: Standard error of ``excess``.
-        passed: Whether the limit held, for a point without ``excess``.
         overloaded: Whether the queue grew without bound.
     """
 
     rate: float
-    excess: float | None
-    error: float
+    seconds: float
     passed: bool
+    excess: float | None = None
+    error: float = 1.0
     overloaded: bool = False
 
-
-MISFIT = 0.15
-_LEAST_ERROR = 0.02
-_POWERS = np.geomspace(0.05, 2.5, 24)
-_SATURATION = 0.015  # relative: how sharply an overload tells on which side of it a rate is
-_DRAWS = 4000
+    @property
+    def measured(self) -> bool:
+        """Whether it says how far from the bound the metric is."""
+        return self.excess is not None and not self.overloaded
 
 
-def crossings(points: Sequence[Point], near: float, seed: int) -> Floats:
-    """Return draws of the rate at which the limit is just kept, from its posterior.
+def crossing(points: Sequence[Point], near: float) -> Floats | None:
+    """Return quantiles of the posterior of the rate at which the limit is just kept.
 
     Args:
-        points: At two rates or more.
-        near: Rate near which the crossing is believed to lie.
-        seed: Of the draws.
+        points: Of all probes.
+        near: Rate near which the crossing lies.
+
+    Returns:
+        A thousand quantiles at equal steps; ``None`` with fewer than two probes that measured the metric.
     """
-    told = [p for p in points if p.excess is not None and not p.overloaded]
-    rates = np.array([p.rate for p in points])
-    saturation = np.geomspace(0.7 * rates.min(), 4 * rates.max(), 240)
-    grid, power = (x.ravel() for x in np.meshgrid(saturation, _POWERS))
-    weight = -0.5 * (np.log(power / 0.6) / 0.8) ** 2
-    for p in points:
+    if sum(p.measured for p in points) < 2:
+        return None
+    mu = near * np.geomspace(0.75, 3.0, 90)[:, None, None]
+    power = np.geomspace(0.1, 2.5, 12)[None, :, None]
+    rates = near * np.geomspace(0.6, 1.7, 121)
+    x = rates[None, None, :]
+    weight = -0.5 * (np.log(power / 0.6) / 0.8) ** 2 + np.zeros((90, 12, 121))
+    load_at_crossing = np.log1p(-np.minimum(x / mu, 1 - 1e-9))
+    for p in _with_shared_errors(points, near):
         if p.overloaded:
-            weight += log_ndtr((p.rate / grid - 1) / _SATURATION)
-    load = np.array([p.rate for p in told])
-    fits = np.all(load[:, None] < grid[None, :], axis=0) if len(load) else np.ones(len(grid), bool)
-    grid, power, weight = grid[fits], power[fits], weight[fits]
-    excess = np.array([p.excess for p in told], np.float64)
-    error = np.array([max(p.error, _LEAST_ERROR) for p in told])
-    error = np.hypot(error, MISFIT * np.log(load / near))
-    base = -power[None, :] * np.log1p(-load[:, None] / grid[None, :])
-    precision = 1 / error**2
-    total = precision.sum()
-    rest = excess[:, None] - base
-    centre = precision @ rest / total
-    weight = weight - 0.5 * (precision @ (rest - centre) ** 2)
-    weight -= weight.max()
-    share = np.exp(weight)
+            weight = weight + log_ndtr((p.rate / mu - 1) / _SATURATION)
+        elif p.excess is None:
+            weight = weight + log_ndtr((1 if p.passed else -1) * np.log(x / p.rate) / _SIDE)
+        else:
+            error = math.hypot(max(p.error, _LEAST_ERROR), _MISFIT * math.log(p.rate / near))
+            fitted = power * (load_at_crossing - np.log1p(-np.minimum(p.rate / mu, 1 - 1e-4)))
+            square = ((p.excess - fitted) / error) ** 2
+            weight = weight - (_FREEDOM + 1) / 2 * np.log1p(square / _FREEDOM)
+    weight = np.where(x < mu, weight, -np.inf)
+    share = np.exp(weight - weight.max()).sum(axis=(0, 1))
+    return np.exp(np.interp(_LEVELS, np.cumsum(share) / share.sum(), np.log(rates)))
+
+
+def _with_shared_errors(points: Sequence[Point], near: float) -> list[Point]:
+    close = [p for p in points if p.measured and abs(math.log(p.rate / near)) < _NEAR]
+    if not close:
+        return list(points)
+    usual = _POOLED * float(np.median([p.error**2 * p.seconds for p in close]))
+    return [
+        replace(p, error=math.sqrt(max(p.error**2, usual / max(p.seconds, 1e-9)))) if p in close else p
+        for p in points
+    ]
+
+
+def lowest(quantiles: Sequence[Floats], seed: int) -> tuple[float, float]:
+    """Return the lowest of several crossings and its standard error: of the 95 % interval, over 3.92.
+
+    Args:
+        quantiles: Of each limit, as :func:`crossing` returns them.
+        seed: Of the pairing.
+    """
     rng = np.random.default_rng(seed)
-    drawn = rng.choice(len(share), _DRAWS, p=share / share.sum())
-    a = centre[drawn] + rng.normal(size=_DRAWS) / math.sqrt(total)
-    mu = grid[drawn] * (1 + 0.5 * (saturation[1] / saturation[0] - 1) * rng.uniform(-1, 1, _DRAWS))
-    found = mu * -np.expm1(np.minimum(a / power[drawn], 0.0))
-    kept = np.ones(_DRAWS, bool)
-    for p in points:
-        if p.excess is None and not p.overloaded:
-            kept &= (found >= p.rate) if p.passed else (found <= p.rate)
-    return np.asarray(found[kept] if kept.sum() > _DRAWS / 20 else found, np.float64)
+    drawn = np.min([rng.permutation(q) if len(quantiles) > 1 else q for q in quantiles], axis=0)
+    low, value, high = np.quantile(drawn, [0.025, 0.5, 0.975])
+    return float(value), float(high - low) / 3.92

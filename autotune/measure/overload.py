@@ -115,7 +115,9 @@ def between(levels: Sequence[Level]) -> Overload | None:
         return None
     pieces = min(len(levels) - 1, _MOST_PIECES, max(2, sent // _LEAST_SENT))
     cuts = [levels[i] for i in np.linspace(0, len(levels) - 1, pieces + 1).astype(int)]
-    share = ratio([b.ended - a.ended for a, b in pairwise(cuts)], [b.sent - a.sent for a, b in pairwise(cuts)], "1")
+    share = ratio(
+        [b.ended - a.ended for a, b in pairwise(cuts)], [b.sent - a.sent for a, b in pairwise(cuts)], "1"
+    )
     # Both counts scatter as those of a Poisson load at least, whatever few pieces say.
     scatter = math.sqrt(1 / sent + 1 / max(served, 1)) * served / sent if pieces < _ENOUGH_PIECES else 0.0
     return Overload(sent / seconds, served / seconds, 1 - served / sent, max(share.sem or 0.0, scatter))

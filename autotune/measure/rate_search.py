@@ -15,20 +15,26 @@ and passes when all intervals lie wholly within their bounds. What is still open
 values. Limits on what records do not tell (memory, quality) play no part; without any other, the only
 question is whether the system keeps up.
 
-``max_rate`` is the geometric middle of the last bracket. Its standard error is that of a uniform value in the
-bracket, width / sqrt(12), and of the decisions beside it: an error of the limiting metric of ``s`` (relative)
-where that metric rises as ``rate ** b`` between the ends moves the crossing by ``s / b``. Probes of one
-system at one rate agree only that well, so a bracket narrower than this would be a false promise.
+``max_rate`` is where the latency curve through all probes, the full measurement among them, crosses the limit
+(:mod:`.knee`), the lowest of the crossings where there are several limits; its standard error is that of the
+posterior. Without limits that records tell it is the geometric middle of the last bracket, with the standard
+error of a uniform value in it, width / sqrt(12). Where even the lowest rate fails, or the highest passes, it
+is a bound without an error, and the facts say so (``max_rate_bound``).
+
+A load begins only when the server is idle again: a lone request takes no longer than one alone did before.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from autotune.core.measurement import Estimate
+from autotune.core.request import RequestRecord
 from autotune.measure.batch import CUT_OFF, is_answered
+from autotune.measure.knee import Point, crossing, lowest
 from autotune.measure.load_run import LoadRun
 from autotune.measure.metrics import metric_of
 from autotune.measure.metrics.e2e import values as e2e_values
@@ -65,7 +71,8 @@ class Probe:
         seconds: It took.
         requests: Answered.
         found: Of the limited metrics, where the queue was stationary.
-        idle_s: Seconds that were waited before it until the server was idle; ``None`` if it did not become so.
+        idle_s: Seconds that were waited before it until the server was idle; ``None`` if it did not become
+            so.
         overloaded: Whether the queue grew without bound.
     """
 
@@ -183,8 +190,13 @@ class _Search:
                 self._probe(chosen.rate / (1 + TOLERANCE))
         assert found is not None  # noqa: S101 - at least one try
         shown = [{"rate": p.rate, "passed": p.passed, "why": p.why, "seconds": round(p.seconds, 3),
-                  "requests": p.requests} for p in self.probes]  # fmt: skip
+                  "requests": p.requests, "idle_s": p.idle_s} for p in self.probes]  # fmt: skip
         facts = {**found.facts, "search": shown}
+        if self.bound:
+            facts["max_rate_bound"] = self.bound
+        if any(p.idle_s is None for p in self.probes):
+            text = "the server was not idle before a load of the search: work of an earlier load was left"
+            facts["warnings"] = [*facts.get("warnings", []), text]
         metrics = {**found.metrics}
         if metrics:
             metrics["max_rate"] = self.estimate()
@@ -206,29 +218,36 @@ class _Search:
         """Return the highest rate with its error; see the module's head."""
         low, high = self.passing, self.failing
         n = len(self.probes)
-        if low is None or high is None:  # it passes at the highest or fails at the lowest rate asked for
+        if low is None or high is None:  # a bound: see `bound`
             end = low or high
             return Estimate(self.first if end is None else end.rate, None, max(1, n), "requests/s")
-        value = math.sqrt(low.rate * high.rate)
-        width = (high.rate - low.rate) / math.sqrt(12)
-        noise = max((self._noise(metric, low, high) for metric, _, _ in self.limits), default=0.0)
-        return Estimate(value, math.hypot(width, noise * value), n, "requests/s")
+        middle = math.sqrt(low.rate * high.rate)
+        found = [crossing(self._points(limit), middle) for limit in self.limits]
+        told = [quantiles for quantiles in found if quantiles is not None]
+        if told:
+            value, sem = lowest(told, self.site.seed)
+            return Estimate(value, sem, n, "requests/s")
+        return Estimate(middle, (high.rate - low.rate) / math.sqrt(12), n, "requests/s")
 
-    def _noise(self, metric: str, low: Probe, high: Probe) -> float:
-        """Return the relative error of the crossing that the errors of one metric make, 0 if unknown."""
-        near = [p for p in self.probes if metric in p.found and p.found[metric].value > 0]
-        below = [p for p in near if p.rate <= low.rate]
-        above = [p for p in near if p.rate >= high.rate]
-        if not below or not above:
-            return 0.0
-        a, b = max(below, key=lambda p: p.rate), min(above, key=lambda p: p.rate)
-        # Both ends scatter: their slope is taken over as wide a part as was measured.
-        first = min(near, key=lambda p: p.rate)
-        rise = math.log(b.found[metric].value / first.found[metric].value)
-        slope = abs(rise) / math.log(b.rate / first.rate)
-        errors = [p.found[metric].sem for p in (a, b)]
-        relative = max((e or 0.0) / p.found[metric].value for e, p in zip(errors, (a, b), strict=True))
-        return min(relative / slope, 1.0) if slope > 0 else 0.0
+    @property
+    def bound(self) -> str:
+        """Say what the rate is where no probe passed, or none failed; empty where both did."""
+        if self.failing is None and self.passing is not None:
+            return "at least: no higher rate was tried" if self.most else "at least: no rate failed in time"
+        return "" if self.passing is not None else "at most: the lowest rate tried breaks a limit"
+
+    def _points(self, limit: Limit) -> list[Point]:
+        """Return what every probe says of one limit."""
+        metric, sense, bound = limit
+        points = []
+        for p in self.probes:
+            point = Point(p.rate, p.seconds, p.passed, overloaded=p.overloaded)
+            e = p.found.get(metric)
+            if e is not None and e.sem is not None and e.value > 0 and bound > 0:
+                excess = math.log(e.value / bound) * (1 if sense == "<=" else -1)
+                point = replace(point, excess=excess, error=e.sem / e.value)
+            points.append(point)
+        return points
 
     def _broken(self, metrics: Mapping[str, Estimate]) -> str:
         for metric, sense, bound in self.limits:
@@ -255,7 +274,9 @@ class _Search:
             while self.site.left_s > 0 and not (run.dead or run.load.ended):
                 run.step()
                 waited = (self.site.clock() - began) / 1e9
-                if any(r.end_ns - r.send_ns <= _AS_ALONE * usual * 1e9 for r in run.records if is_answered(r)):
+                if any(
+                    r.end_ns - r.send_ns <= _AS_ALONE * usual * 1e9 for r in run.records if is_answered(r)
+                ):
                     return waited
                 if waited > self.site.workload.time:
                     break
@@ -359,7 +380,11 @@ class _Search:
             allowed = (1 - int(statistic[1:]) / 100) * planned
             # Bouts of lateness are more frequent by chance than their share: three standard deviations.
             allowed += 3 * math.sqrt(allowed) + 1
-            count = run.count_beyond(metric, start_ns, lambda r, of=values, most=bound: of(r)[0] > most)
+            count = run.count_beyond(metric, start_ns, partial(_is_late, values, bound))
             if count > allowed:
                 return f"{count} requests are beyond {metric} {sense} {bound:.4g}, {allowed:.0f} may be"
         return ""
+
+
+def _is_late(values: Callable[[RequestRecord], Sequence[float]], bound: float, record: RequestRecord) -> bool:
+    return values(record)[0] > bound

@@ -363,4 +363,7 @@ class _Measuring:
                                  "growth": self.overload.growth, "growth_error": self.overload.error,
                                  "horizon_s": HORIZON_S, "projected": [n for n in metrics if is_projected(n)],
                                  "text": str(self.overload)}  # fmt: skip
+            facts["warnings"] = [
+                f"{self.overload}: ttft and e2e are projected to {HORIZON_S:.0f} s of this load"
+            ]
         return Measured(metrics, sent, facts, invalid, judged.cause)

@@ -1,1 +1,1 @@
-"""Coverage of the reported intervals on simulated servers whose truth is known: ``python -m benchmarks.intervals``."""
+"""Coverage of the reported intervals on simulated servers whose truth is known."""

@@ -1,4 +1,4 @@
-"""Print the shares of 95 % intervals that hold the truth: ``python -m benchmarks.intervals [streams] [overloads] ...``."""
+"""Print the shares of 95 % intervals that hold the truth, by simulation."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def overloads(runs: int) -> list[tuple[str, float, str, float, float, float]]:
                 values = np.array([one[name].value for one in found])
                 errors = np.array([one[name].sem or 0.0 for one in found])
                 held = float(np.mean(np.abs(values - case.truth) <= 1.96 * errors))
-                rows.append(
-                    (server.name, factor, name, held, float(values.std()), float(np.median(errors)))
-                )
+                rows.append((server.name, factor, name, held, float(values.std()), float(np.median(errors))))
     return rows
 
 

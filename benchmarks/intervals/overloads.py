@@ -35,7 +35,7 @@ class Overloaded:
         return (1 - 1 / self.factor) * HORIZON_S + service
 
     def projections(self, seed: int) -> dict[str, Estimate]:
-        """Return what a run that ends as soon as the overload is certain says; empty if it did not become so."""
+        """Return what a run says that ends once the overload is certain; empty if it never is."""
         rng = np.random.default_rng([11, seed])
         rate = self.factor * self.server.capacity
         arrivals, waits, service = self.server.times(rng, rate, int(rate * _TIME * 1.3) + 50)
@@ -53,8 +53,7 @@ class Overloaded:
             sent, latency = arrivals[answered], (waits + service)[answered]
             cuts = np.searchsorted(sent, np.linspace(0, now, _WINDOWS + 1)[1:-1])
             groups = [g for g in np.split(latency, cuts) if len(g)]
-            measured = {"e2e.mean": mean(groups, "s")}
-            for name, one in zip(("e2e.p50", "e2e.p99"), percentiles(groups, (0.5, 0.99), "s"), strict=True):
-                measured[name] = one
+            middle, high = percentiles(groups, (0.5, 0.99), "s")
+            measured = {"e2e.mean": mean(groups, "s"), "e2e.p50": middle, "e2e.p99": high}
             return projected(measured, found, float(sent.max()))
         return {}

@@ -179,9 +179,7 @@ def batching(
     return Stream(name, concurrency, None, simulate)
 
 
-def _cut(
-    times: Floats, amounts: Floats, ended: Floats, took: Floats, tokens: Floats, seconds: float
-) -> Run:
+def _cut(times: Floats, amounts: Floats, ended: Floats, took: Floats, tokens: Floats, seconds: float) -> Run:
     if times[-1] < seconds:
         raise RuntimeError("the simulation is shorter than the run")
     seen, done = (times > 0) & (times <= seconds), (ended > 0) & (ended <= seconds)

@@ -17,9 +17,9 @@ Array = npt.NDArray[np.float64]
 
 _BAD_TAIL = 3.0  # interquartile ranges below the lower quartile at which a goal value is cut
 _NEAREST, _FURTHEST = 0.25, 2.0  # labels of failures; -1 is twice the memory that was there
-# Where a queue would be in ten minutes says that a configuration is worse than what was measured of others, not by
-# how much: as a number it would dwarf every difference between them. It counts as the worst measured value, of
-# a limit as this multiple of the bound at least.
+# Where a queue would be in ten minutes says that a configuration is worse than what was measured of others,
+# not by how much: as a number it would dwarf every difference between them. It counts as the worst measured
+# value, of a limit as this multiple of the bound at least.
 _PROJECTED = 2.0
 _LEAST_VARIANCE = 2e-6  # of standardized values: keeps the covariance invertible without noise
 

@@ -1,0 +1,129 @@
+"""Where the latency curve crosses its limit, from probes whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from autotune.core.measurement import Measurement
+from autotune.core.objective import Objective
+from autotune.core.ranking import contenders, improvement
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.measure.knee import Point, crossing, lowest
+from benchmarks.intervals.searches import SERVERS, Generator, Server, search
+
+MU = 10.0
+BOUND = 0.4  # mean time in M/M/1 at 7.5 requests/s
+
+
+def probes(rng, rates, error):
+    return [
+        Point(r, 60.0, 1 / (MU - r) < BOUND, math.log(1 / (MU - r) / BOUND) + error * rng.normal(), error)
+        for r in rates
+    ]
+
+
+def test_exact_probes_find_the_crossing():
+    quantiles = crossing(probes(np.random.default_rng(0), [2, 4, 6, 7, 8, 9], 0.0), 7.0)
+    value, sem = lowest([quantiles], 0)
+    assert value == pytest.approx(7.5, rel=0.01)
+    assert sem < 0.02 * 7.5
+
+
+def test_intervals_of_the_crossing_hold_the_truth():
+    rng = np.random.default_rng(1)
+    inside, errors, values = 0, [], []
+    for _ in range(60):
+        error = rng.uniform(0.1, 0.3)
+        # where a search looks: around a knee that it knows to a few per cent
+        near = 7.5 * math.exp(0.08 * rng.normal())
+        rates = np.minimum(near * np.array([0.5, 0.8, 0.93, 0.98, 1.03, 1.1]), 9.8)
+        value, sem = lowest([crossing(probes(rng, rates, error), near)], 0)
+        inside += abs(value - 7.5) <= 1.96 * sem
+        values.append(value)
+        errors.append(sem)
+    assert inside / 60 >= 0.88
+    assert np.median(errors) < 2.2 * np.std(values)
+
+
+def test_an_overload_bounds_the_crossing_from_above():
+    points = probes(np.random.default_rng(2), [4, 6, 7], 0.2)
+    free = lowest([crossing(points, 7.4)], 0)
+    bounded = lowest([crossing([*points, Point(7.8, 60.0, False, overloaded=True)], 7.4)], 0)
+    assert bounded[0] < free[0]
+    assert bounded[1] < free[1]
+
+
+def test_one_measured_probe_tells_no_curve():
+    assert (
+        crossing([Point(5.0, 60.0, True, -0.5, 0.1), Point(9.0, 60.0, False, overloaded=True)], 7.0) is None
+    )
+
+
+def test_the_lowest_of_two_crossings_counts():
+    first, second = np.linspace(6.9, 7.1, 1000), np.linspace(9.0, 12.0, 1000)
+    value, sem = lowest([first, second], 0)
+    assert value == pytest.approx(7.0, abs=0.01)
+    assert sem == pytest.approx(0.2 * 0.95 / 3.92, rel=0.02)
+
+
+def test_the_backlog_of_an_overload_is_waited_for():
+    server = Server("M/D/2", 2, lambda rng, n: np.full(n, 0.4), (("e2e.mean", "<=", 0.6),), 5.0)
+    generator = Generator(server, 0, aborts=False)
+    found = _search(generator, 20.0)
+    idle = [probe["idle_s"] for probe in found.facts["search"]]
+    assert max(x for x in idle if x is not None) > 1.0  # what the overload left took this long
+    # Lone requests before each probe, more of them where the one before left work.
+    assert sum(plan.stream.startswith("idle/") for plan in generator.plans) == len(idle)
+    assert found.metrics["max_rate"].value == pytest.approx(4.2, rel=0.2)
+
+
+def test_a_bound_says_that_it_is_one():
+    slow = Server("slow", 4, lambda rng, n: np.full(n, 1.0), (("e2e.p95", "<=", 0.5),), 4.0)
+    found = _search(Generator(slow, 0), 20.0)
+    assert found.metrics["max_rate"].sem is None
+    assert found.facts["max_rate_bound"] == "at most: the lowest rate tried breaks a limit"
+
+
+def _search(generator, time):
+    from autotune.core.endpoint import Endpoint
+    from autotune.measure.rate_search import measure_max_rate
+    from autotune.measure.served import Site
+    from autotune.measure.workload import Workload
+
+    work = Workload(arrival="poisson", time=time)
+    site = Site(generator, Endpoint("http://127.0.0.1:1", "toy"), work, 1000.0, generator.clock)
+    return measure_max_rate(site, goal="max_rate", limits=generator.server.limits)
+
+
+def slots(n):
+    return Server(
+        f"{n} slots", n, lambda rng, k: 0.5 * rng.gamma(4.0, 0.25, k), (("e2e.p95", "<=", 1.2),), 2.0 * n
+    )
+
+
+def test_four_slots_against_eight_are_decided_in_three_launches_each():
+    trials = []
+    for n in (4, 8):
+        for launch in range(3):
+            speed = math.exp(0.05 * np.random.default_rng([n, launch]).normal())
+            found = search(slots(n), 10 * n + launch, time=30.0, deadline=600.0, speed=speed)
+            suggestion = Suggestion({"slots": n}, Reason.INITIAL)
+            measured = Measurement({"max_rate": found.metrics["max_rate"]})
+            trials.append(Trial(len(trials), suggestion, TrialState.COMPLETED, 1, measured))
+    objective = Objective.from_dict({"maximize": "max_rate"})
+    four, eight = contenders(trials, objective)
+    gain = improvement(eight, four, objective.goals[0], trials)
+    assert gain.clear
+    assert gain.low < 2.2 < gain.high
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.name)
+def test_simulated_searches_hold_the_truth(server):
+    truth = server.truth()
+    found = [search(server, seed).metrics["max_rate"] for seed in range(200)]
+    values, errors = np.array([(e.value, e.sem or 0.0) for e in found]).T
+    held = np.mean(np.abs(values - truth) <= 1.96 * errors)
+    assert 0.90 <= held <= 1.0, held
+    assert np.median(errors) < 0.25 * truth
