@@ -14,6 +14,8 @@ grid:
   probe's error is at least what the others near the knee had, scaled to its length: a look that missed the
   bouts has too low a latency and too low an error.
 * The form is right near the knee only: errors grow by ``_MISFIT`` per unit of log distance from it.
+* The search's bracket says where the crossing is to within ``_BRACKET``, so that few and poor probes do not
+  place it beyond rates that failed.
 * A queue that grew says that :math:`\mu` is below the rate; a probe that was decided without an estimate, on
   which side of it the crossing lies.
 
@@ -38,6 +40,7 @@ _LEAST_ERROR = 0.03
 _NEAR = 0.3  # log distance from the knee, within which probes share their error
 _POOLED = 1.5  # times the median variance of the probes near the knee
 _SATURATION = 0.03  # relative: how sharply an overload tells on which side of it a rate is
+_BRACKET = 0.15  # log distance from the bracket's middle at which the crossing usually is
 _SIDE = 0.1  # relative: the same of a probe without an estimate
 _LEVELS = np.linspace(0.0005, 0.9995, 1000)
 
@@ -74,7 +77,7 @@ def crossing(points: Sequence[Point], near: float) -> Floats | None:
 
     Args:
         points: Of all probes.
-        near: Rate near which the crossing lies.
+        near: Middle of the search's last bracket.
 
     Returns:
         A thousand quantiles at equal steps; ``None`` with fewer than two probes that measured the metric.
@@ -86,6 +89,7 @@ def crossing(points: Sequence[Point], near: float) -> Floats | None:
     rates = near * np.geomspace(0.6, 1.7, 121)
     x = rates[None, None, :]
     weight = -0.5 * (np.log(power / 0.6) / 0.8) ** 2 + np.zeros((90, 12, 121))
+    weight = weight - 0.5 * (np.log(x / near) / _BRACKET) ** 2
     load_at_crossing = np.log1p(-np.minimum(x / mu, 1 - 1e-9))
     for p in _with_shared_errors(points, near):
         if p.overloaded:

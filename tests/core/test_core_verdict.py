@@ -1,6 +1,5 @@
 """What a study found, in words: gains, limits, doubts."""
 
-
 import pytest
 
 from autotune.core.decision import Decision

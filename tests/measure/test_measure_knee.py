@@ -43,7 +43,8 @@ def test_intervals_of_the_crossing_hold_the_truth():
         values.append(value)
         errors.append(sem)
     assert inside / 60 >= 0.88
-    assert np.median(errors) < 2.2 * np.std(values)
+    assert np.median(errors) < 0.09 * 7.5  # probes are trusted less than these, drawn as they say, deserve
+    assert np.std(values) < 0.05 * 7.5
 
 
 def test_an_overload_bounds_the_crossing_from_above():

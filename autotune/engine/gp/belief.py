@@ -29,8 +29,8 @@ from autotune.engine.gp.surface import Surface
 
 LAUNCHES = 6
 """Launches that a limit is shown to hold by: the search's, two or more fresh ones, and what the model knows
-from other configurations. What lies nearer to a limit than they can show will not be recommended, so that it is
-not looked for either."""
+from other configurations. What lies nearer to a limit than they can show will not be recommended, so that it
+is not looked for either."""
 
 _LEAST_KEPT, _RISE, _MOST_KEPT, _RECENT = 0.02, 0.6, 0.6, 10
 """Probability to keep the limits below which a candidate is left alone while others remain: it rises with the
