@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 
 _FREEDOM = 5.0
 _MISFIT = 0.15
-_LEAST_ERROR = 0.03
+_LEAST_ERROR = 0.1  # of a probe: arrivals differ from probe to probe, even where its own requests are alike
 _NEAR = 0.3  # log distance from the knee, within which probes share their error
 _POOLED = 1.5  # times the median variance of the probes near the knee
 _SATURATION = 0.03  # relative: how sharply an overload tells on which side of it a rate is

@@ -17,9 +17,10 @@ question is whether the system keeps up.
 
 ``max_rate`` is where the latency curve through all probes, the full measurement among them, crosses the limit
 (:mod:`.knee`), the lowest of the crossings where there are several limits; its standard error is that of the
-posterior. Without limits that records tell it is the geometric middle of the last bracket, with the standard
-error of a uniform value in it, width / sqrt(12). Where even the lowest rate fails, or the highest passes, it
-is a bound without an error, and the facts say so (``max_rate_bound``).
+posterior and of a uniform value in the last bracket. Without limits that records tell it is the geometric
+middle of the last bracket, with the standard error of a uniform value in it, width / sqrt(12). Where even the
+lowest rate fails, or the highest passes, it is a bound without an error, and the facts say so
+(``max_rate_bound``).
 
 A load begins only when the server is idle again: a lone request takes no longer than one alone did before.
 """
@@ -221,13 +222,13 @@ class _Search:
         if low is None or high is None:  # a bound: see `bound`
             end = low or high
             return Estimate(self.first if end is None else end.rate, None, max(1, n), "requests/s")
-        middle = math.sqrt(low.rate * high.rate)
+        middle, width = math.sqrt(low.rate * high.rate), (high.rate - low.rate) / math.sqrt(12)
         found = [crossing(self._points(limit), middle) for limit in self.limits]
         told = [quantiles for quantiles in found if quantiles is not None]
         if told:
             value, sem = lowest(told, self.site.seed)
-            return Estimate(value, sem, n, "requests/s")
-        return Estimate(middle, (high.rate - low.rate) / math.sqrt(12), n, "requests/s")
+            return Estimate(value, math.hypot(sem, width), n, "requests/s")
+        return Estimate(middle, width, n, "requests/s")
 
     @property
     def bound(self) -> str:
