@@ -59,6 +59,7 @@ class _Confirmation:
         made = [t for t in decision.trials if t.suggestion.reason is Reason.CONFIRM]
         self.order = [t.key for t in made]
         self.made = Counter(self.order)
+        self.doubtful = Counter(t.key for t in made if t.doubt)  # a launch that says little is made again
         self.pending = Counter(t.key for t in made if not t.state.finished)
         self.left = MOST * 2 * decision.confirm - len(made)
 
@@ -78,10 +79,11 @@ class _Confirmation:
         default = next((c for c in self.decision.candidates if c.key == self.default_key), None)
         others = [c for c in candidates if c.key != self.default_key]
         sides = [*others, *([default] if default is not None and others else [])]
-        least = min((self.made[c.key] for c in sides), default=self.decision.confirm)
+        made = self.made - self.doubtful
+        least = min((made[c.key] for c in sides), default=self.decision.confirm)
         if least >= self.decision.confirm or self.left <= 0:
             return None
-        behind = [c for c in sides if self.made[c.key] == least]
+        behind = [c for c in sides if made[c.key] == least]
         side = behind[-1 if least % 2 else 0]
         return Suggestion(side.contender.config, Reason.CONFIRM, engine="confirmation")
 
@@ -94,7 +96,7 @@ class _Confirmation:
 
     def _wanted(self, candidate: Candidate) -> int:
         """Return how many more launches a configuration would get."""
-        confirm, made = self.decision.confirm, self.made[candidate.key]
+        confirm, made = self.decision.confirm, self.made[candidate.key] - self.doubtful[candidate.key]
         if candidate.key == self.default_key:
             if not self.decision.limits:
                 return 0
@@ -109,7 +111,7 @@ class _Confirmation:
     def _side(self, candidate: Candidate, wanted: int) -> Suggestion | None:
         """Return a launch of the candidate or of the default beside it, in the order A B B A."""
         a, b = candidate.key, self.default_key
-        beside = self.decision.confirm - self.made[b]
+        beside = self.decision.confirm - self.made[b] + self.doubtful[b]
         if a == b or all(c.key != b for c in self.decision.candidates):
             beside = 0
         beside = min(beside, self.left)

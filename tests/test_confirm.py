@@ -2,12 +2,13 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
 from autotune.confirm import MOST, next_confirmation
 from autotune.core.decision import Decision
-from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+from autotune.core.measurement import DOUBT, Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
 from autotune.core.parameter import Int
 from autotune.core.space import Space
@@ -106,6 +107,21 @@ def test_nothing_is_recommended_where_every_launch_breaks_the_limit():
     assert found.winner is None
     assert found.recommended is None
     assert verdict(found).kind in ("limits in doubt", "nothing feasible")
+
+
+def test_a_doubtful_launch_confirms_nothing_and_is_made_again():
+    def doubtful(t):
+        return replace(t, measurement=replace(t.measurement, facts={DOUBT: "half-width 51 %"}))
+
+    _, trials = confirm(SEARCHED, as_before, objective=LIMITED)
+    spoiled = [doubtful(t) if t.number in (3, 4) else t for t in trials]
+    assert decide(spoiled, LIMITED).winner is None
+    again, trials = confirm(spoiled, as_before, objective=LIMITED)
+    assert sorted(again) == [1, 4]
+    assert decide(trials, LIMITED).winner.contender.config == {"x": 4}
+    never = [doubtful(t) for t in trials]
+    assert decide(never, LIMITED).winner is None
+    assert "is doubtful" in verdict(decide(never, LIMITED)).text
 
 
 def test_a_new_winner_after_more_trials_is_confirmed_too():

@@ -146,7 +146,7 @@ class Candidate:
         contender: With everything measured of it.
         score: Expected goal, more being better; a logarithm where all values are positive.
         chances: Probability that each limit is kept, by the limit's text.
-        fresh: Finished launches made to confirm it.
+        fresh: Finished launches made to confirm it, doubtful ones apart.
         lost: Launches that were to confirm it and gave no measurement.
     """
 
@@ -326,17 +326,21 @@ class Decision:
         for i, contender in enumerate(self.contenders):
             launched = self.launched.get(contender.trial.key, [])
             if contender.trial.key == self.default_key:
-                fresh = len(contender.trials)
+                fresh = sum(not t.doubt for t in contender.trials)
             else:
-                fresh = sum(t.state is TrialState.COMPLETED for t in launched)
+                fresh = sum(t.state is TrialState.COMPLETED and not t.doubt for t in launched)
             lost = sum(t.state in (TrialState.FAILED, TrialState.ABANDONED) for t in launched)
             chances = {str(limit): float(p[i]) for limit, p in zip(self.limits, kept, strict=True)}
             result.append(Candidate(contender, float(score[i]), chances, fresh, lost))
         return result
 
     def holds(self, candidate: Candidate) -> bool:
-        """Return whether every limit is kept with the confidence that the objective asks for."""
-        return candidate.chance >= self.objective.confidence
+        """Return whether every limit is kept with the confidence that the objective asks for.
+
+        No limit is judged on doubtful launches alone.
+        """
+        known = not self.limits or not candidate.contender.doubtful
+        return known and candidate.chance >= self.objective.confidence
 
     def confirmed(self, candidate: Candidate) -> bool:
         """Return whether the launches that confirm a configuration were made; until one was, all count."""

@@ -22,7 +22,7 @@ class Estimate:
     Args:
         value: The estimate, in ``unit``. Must be finite.
         sem: Standard error of ``value``, same unit; ``None`` when it was not estimated. Where few
-            observations within a run are behind it, Student's factor is in it already, so that ``value +- 1.96
+            observations within a run are behind it, Student's factor is in it already: ``value +- 1.96
             * sem`` holds the truth in 95 % (:mod:`autotune.measure.estimate`).
         n: Count of the independent observations behind it.
         unit: Base unit: ``s``, ``tokens/s``, ``requests/s``, ``B``, ``1`` ...

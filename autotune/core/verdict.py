@@ -78,8 +78,10 @@ def limit_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
         kept = sum(limit.violation(value) <= 0 for value in found)
         launches = "launch" if len(found) == 1 else "launches"
         chance = show_chance(candidate.chances[str(limit)])
+        doubtful = sum(bool(t.doubt) for t in counted)
+        said = f" ({doubtful} of them doubtful)" if doubtful else ""
         lines.append(
-            f"kept {limit} in {kept} of {len(found)} {word}{launches}; chance that it holds {chance}"
+            f"kept {limit} in {kept} of {len(found)} {word}{launches}{said}; chance that it holds {chance}"
         )
     return tuple(lines)
 
@@ -101,6 +103,9 @@ def _no_winner(decision: Decision, leader: Candidate, limits: tuple[str, ...]) -
         return Verdict(
             "nothing feasible", f"no configuration keeps every limit; nearest: trial {number}", limits
         )
+    if leader.contender.doubtful:
+        text = f"not recommended: every launch of trial {number}, the nearest, is doubtful"
+        return Verdict("limits in doubt", text, limits)
     text = (
         f"not recommended: no configuration keeps every limit with {asked} confidence; "
         f"nearest: trial {number}, chance {show_chance(leader.chance)}"
