@@ -222,8 +222,9 @@ class Study:
             known, anchored = self._history, self.anchored
             past = known.finished
             history = with_drift(past, anchored, self.space) if known.watched else list(past)
-            suggestions = self.engine.ask(self.space, anchored, history, known.pending(), n or 1, self.seed)
-            trials = [self.suggest(suggestion) for suggestion in suggestions]
+            most = 1 if n is None else n
+            suggestions = self.engine.ask(self.space, anchored, history, known.pending(), most, self.seed)
+            trials = [self.suggest(suggestion) for suggestion in suggestions[:most]]
         if n is not None:
             return trials
         if not trials:

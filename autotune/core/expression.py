@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune.core.grammar import COMPARE, FUNCTIONS, Node, parse, unparse
+from autotune.core.scalar import Comparable
 from autotune.errors import SpecError, did_you_mean
 
 Array = npt.NDArray[Any]
@@ -49,7 +50,7 @@ class Expression:
         return frozenset(_names(self.root))
 
     def check_types(self, kinds: Mapping[str, str]) -> str:
-        """Return the kind of the result: ``number``, ``text`` or ``bool``.
+        """Return the kind of the result: ``number``, ``text``, ``bool`` or ``mixed``.
 
         Args:
             kinds: Kind of each parameter by name.
@@ -162,7 +163,7 @@ def _kind(node: Node, kinds: Mapping[str, str]) -> str:
         return kinds[name]
     found = [_kind(child, kinds) for child in node.children]
     if node.kind in ("==", "!="):
-        if found[0] != found[1]:
+        if found[0] != found[1] and "mixed" not in found:
             raise SpecError(f"{unparse(node)!r} compares a {found[0]} with a {found[1]}")
         return "bool"
     wanted = "bool" if node.kind in ("and", "or", "not") else "number"
@@ -203,6 +204,18 @@ def _number(values: Array) -> Array:
     return values.astype(float) if values.dtype == bool else values
 
 
+def _equal(a: Array, b: Array) -> npt.NDArray[np.bool_]:
+    """Return where values are equal; a number may be written as text, and is never a truth value."""
+    if (a.dtype == object) != (b.dtype == object) or (a.dtype == bool) != (b.dtype == bool):
+        a, b = (side if side.dtype == object else _comparable(side) for side in (a, b))
+    return np.asarray(a == b, dtype=bool)
+
+
+def _comparable(values: Array) -> Array:
+    found, where = np.unique(values, return_inverse=True)
+    return np.array([Comparable(value) for value in found.tolist()], dtype=object)[where]
+
+
 def _floor_divide(a: Array, b: Array) -> Array:
     return np.floor_divide(a.astype(float), b.astype(float)) if (b == 0).any() else np.floor_divide(a, b)
 
@@ -218,8 +231,8 @@ _BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "/": lambda a, b: _number(a) / _number(b),
     "//": lambda a, b: _floor_divide(_number(a), _number(b)),
     "%": lambda a, b: _modulo(_number(a), _number(b)),
-    "==": lambda a, b: np.asarray(a == b, dtype=bool),
-    "!=": lambda a, b: np.asarray(a != b, dtype=bool),
+    "==": _equal,
+    "!=": lambda a, b: ~_equal(a, b),
     "<": lambda a, b: _number(a) < _number(b),
     "<=": lambda a, b: _number(a) <= _number(b),
     ">": lambda a, b: _number(a) > _number(b),

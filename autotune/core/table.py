@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from autotune.core.expression import Column, Expression
 from autotune.core.parameter import Parameter
+from autotune.core.scalar import Comparable
 from autotune.core.trial import Config, config_key
 
 INACTIVE = -1
@@ -102,8 +103,10 @@ def columns_of(parameters: Sequence[Parameter], indices: Indices, names: frozens
     columns: dict[str, Column] = {}
     for i, parameter in enumerate(parameters):
         if parameter.name in names:
-            dtype = object if any(isinstance(v, str) for v in parameter.levels) else None
-            values = np.array(parameter.levels, dtype=dtype)
+            mixed = parameter.kind == "mixed"
+            levels = [Comparable(value) for value in parameter.levels] if mixed else parameter.levels
+            dtype = object if mixed or any(isinstance(v, str) for v in parameter.levels) else None
+            values = np.array(levels, dtype=dtype)
             known = indices[:, i] != INACTIVE
             columns[parameter.name] = values[np.where(known, indices[:, i], 0)], known
     return columns

@@ -31,12 +31,12 @@ def next_of_design(space: Space, tried: set[str], n: int, seed: int, engine: str
     seen = set(tried)
     result: list[Suggestion] = []
     default = space.default_config
-    if config_key(default) not in seen:
+    if n > 0 and config_key(default) not in seen:
         result.append(Suggestion(default, Reason.DEFAULT, engine))
         seen.add(config_key(default))
-    for config in sobol_configs(space, seed):
+    for config in sobol_configs(space, seed) if len(result) < n else ():
         if len(result) >= n:
-            return result[:n]
+            return result
         if config_key(config) not in seen:
             result.append(Suggestion(config, Reason.INITIAL, engine))
             seen.add(config_key(config))

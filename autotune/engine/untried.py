@@ -30,6 +30,8 @@ def untried_rows(table: Table, tried: set[str]) -> np.ndarray:
 
 def random_untried(space: Space, tried: set[str], n: int, rng: np.random.Generator) -> list[Config]:
     """Return up to ``n`` distinct random configurations that were not tried."""
+    if n <= 0:
+        return []
     table = space.table()
     if table is not None and 2 * (len(tried) + n) > len(table):
         rows = untried_rows(table, tried)

@@ -68,7 +68,7 @@ class Parameter:
 
     type_name: ClassVar[str] = ""
     ordered: ClassVar[bool] = True
-    kind: ClassVar[str] = "number"  # to the expression language: number, text or bool
+    kind: ClassVar[str] = "number"  # to the expression language: number, text, bool, or mixed of them
 
     def __post_init__(self) -> None:
         check_name(self.name, "parameter")

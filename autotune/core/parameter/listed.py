@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from autotune.core.parameter.base import Parameter, Prior, read_number, same_number, show
+from autotune.core.scalar import PlainText, typed_scalar
 from autotune.core.trial import Value
 from autotune.errors import SpecError, did_you_mean
 
@@ -22,7 +23,7 @@ class _Weighed(Parameter):
                 f"{{weights: {{{show(self.fallback)}: 2}}}}; a value that is not named weighs 1",
                 path=("prior",),
             )
-        read: dict[Value, float] = {}
+        read: dict[tuple[bool, Value], float] = {}
         for raw, weight in prior.weights:
             try:
                 value = self.coerce(raw)
@@ -30,16 +31,17 @@ class _Weighed(Parameter):
                 raise SpecError(
                     error.message, path=("prior", "weights", str(raw)), at_key=True, hint=error.hint
                 ) from None
-            if value in read:
+            if _identity(value) in read:
                 raise SpecError(
                     f"the value {value!r} has two weights", path=("prior", "weights", str(raw)), at_key=True
                 )
-            read[value] = weight
-        return Prior(weights=tuple((value, read[value]) for value in self.levels if value in read))
+            read[_identity(value)] = weight
+        named = [value for value in self.levels if _identity(value) in read]
+        return Prior(weights=tuple((value, read[_identity(value)]) for value in named))
 
     def _weigh(self, prior: Prior) -> list[float]:
-        weights = dict(prior.weights)
-        return [weights.get(value, 1.0) for value in self.levels]
+        weights = {_identity(value): weight for value, weight in prior.weights}
+        return [weights.get(_identity(value), 1.0) for value in self.levels]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,11 @@ class Bool(_Weighed):
 
 @dataclass(frozen=True)
 class Listed(_Weighed):
-    """Hold what parameters with listed values share."""
+    """Hold what parameters with listed values share.
+
+    Values keep their types: `1`, `True` and `"1"` are three. Those of a file are typed by YAML where they stand
+    without quotes.
+    """
 
     values: tuple[Value, ...]
 
@@ -75,32 +81,63 @@ class Listed(_Weighed):
                 f"values must be a list of at least one value, found {self.values!r}", path=("values",)
             )
         values = self._read(list(self.values))
-        if len({(type(v) is bool, v) for v in values}) < len(values):
-            twice = next(v for i, v in enumerate(values) if v in values[:i])
-            raise SpecError(f"the value {twice!r} is listed twice", path=("values", values.index(twice)))
+        seen = [_identity(value) for value in values]
+        if len(set(seen)) < len(seen):
+            twice = next(i for i, found in enumerate(seen) if found in seen[:i])
+            raise SpecError(
+                f"the value {values[twice]!r} is listed twice", path=("values", seen.index(seen[twice]))
+            )
         object.__setattr__(self, "values", tuple(values))
         super().__post_init__()
 
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """``number``, ``text`` or ``bool``, by what is listed; ``mixed`` where that is several of them."""
+        kinds = {
+            "bool" if isinstance(v, bool) else "text" if isinstance(v, str) else "number" for v in self.values
+        }
+        return kinds.pop() if len(kinds) == 1 else "mixed"
+
     def _read(self, values: list[Any]) -> list[Value]:
-        for i, value in enumerate(values):
+        result: list[Value] = []
+        for i, raw in enumerate(values):
+            value = typed_scalar(raw) if isinstance(raw, PlainText) else raw
+            if value is None:
+                raise SpecError(
+                    f"a value must be text, a number or a truth value, found {raw or 'nothing'!r}",
+                    path=("values", i),
+                    hint="`auto` leaves a flag or a field out; in quotes it is text",
+                )
             if not isinstance(value, str | int | float | bool):
                 raise SpecError(f"a value must be text or a number, found {value!r}", path=("values", i))
-        return values
+            result.append(value)
+        return result
 
     @cached_property
     def levels(self) -> tuple[Value, ...]:
         """The values in the order in which they were listed."""
         return self.values
 
+    @cached_property
+    def _by_identity(self) -> dict[tuple[bool, Value], int]:
+        return {_identity(value): i for i, value in enumerate(self.values)}
+
+    def level_of(self, value: Value) -> int:
+        """Return the index of a listed value."""
+        index = self._by_identity.get(_identity(value))
+        return self.values.index(self.coerce(value)) if index is None else index
+
     def coerce(self, raw: Any) -> Value:
-        """Return the listed value that ``raw`` names."""
+        """Return the listed value that ``raw`` is, or else the first one that it names."""
+        exact = [raw, typed_scalar(raw)] if isinstance(raw, PlainText) else [raw]
+        for value in exact:
+            if isinstance(value, str | int | float) and _identity(value) in self._by_identity:
+                return self.values[self._by_identity[_identity(value)]]
         for value in self.values:
-            if (raw == value and isinstance(raw, bool) == isinstance(value, bool)) or (
-                isinstance(raw, str) and (raw == str(value) or same_number(raw, value))
-            ):
+            if isinstance(raw, str) and (raw in (str(value), show(value)) or same_number(raw, value)):
                 return value
             if isinstance(value, str) and isinstance(raw, int | float) and show(raw) == value:
-                return value  # a label that reads as a number, such as 32 beside auto
+                return value  # a label that reads as a number: studies from before labels had types
         hint = did_you_mean(str(raw), [str(value) for value in self.values])
         raise SpecError(f"{self.name} cannot be {raw!r}; allowed: {self.allowed()}", hint=hint)
 
@@ -111,18 +148,12 @@ class Ordinal(Listed):
 
     type_name = "ordinal"
 
-    @property
-    def kind(self) -> str:  # type: ignore[override]
-        """``number`` or ``text``: numbers compare in expressions, labels only equal each other."""
-        return "text" if isinstance(self.values[0], str) else "number"
-
     def _read(self, values: list[Any]) -> list[Value]:
-        values = super()._read(values)
         numbers = [read_number(value) for value in values]
         if all(number is not None for number in numbers):
             return [int(n) if float(n).is_integer() and "." not in str(v) else float(n)
                     for n, v in zip(numbers, values, strict=True) if n is not None]  # fmt: skip
-        return [str(value) for value in values]
+        return super()._read(values)
 
 
 @dataclass(frozen=True)
@@ -132,9 +163,7 @@ class Categorical(Listed):
     type_name = "categorical"
     ordered = False
 
-    @property
-    def kind(self) -> str:  # type: ignore[override]
-        """``number``, ``text`` or ``bool``, by what is listed."""
-        if all(isinstance(value, bool) for value in self.values):
-            return "bool"
-        return "text" if any(isinstance(value, str) for value in self.values) else "number"
+
+def _identity(value: Value) -> tuple[bool, Value]:
+    """Return a key that tells values apart: in Python, `True` equals 1."""
+    return isinstance(value, bool), value
