@@ -14,8 +14,9 @@ from autotune.errors import SpecError, did_you_mean
 from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import RateSearch, Workload, served_key
-from autotune.spec.load import Check, load_study_file, study_spec_from_dict
+from autotune.spec.load import Check, ValueKind, load_study_file, study_spec_from_dict
 from autotune.spec.study_file import StudySpec
+from autotune.systems.effect import find_ineffective
 from autotune.systems.own.system import OwnSystem
 from autotune.systems.registry import build_system, locate_system
 
@@ -33,7 +34,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     Raises:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
     """
-    spec = load_study_file(path, overrides, CHECKS, _check_together)
+    spec = load_study_file(path, overrides, CHECKS, _check_together, _value_kind)
     folder = Path(path).resolve().parent
     quality = Quality.located(spec.quality, folder)
     if quality:
@@ -44,10 +45,20 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     return replace(spec, system=locate_system(spec.system, folder), workload=workload, quality=quality)
 
 
+def _value_kind(section: Mapping[str, Any]) -> ValueKind:
+    """Return how a system reads listed values of parameters; what is wrong with the section is said later."""
+    try:
+        kind: ValueKind | None = getattr(build_system(section), "value_kind", None)
+    except SpecError:
+        kind = None
+    return kind or (lambda name: "")
+
+
 def _check_together(spec: StudySpec) -> None:
     """Refuse what only shows when sections are seen together."""
     _check_secrets(spec)
     _check_names(spec)
+    _check_effects(spec)
     _check_load(spec)
     _check_measured(spec)
     _check_objective(spec)
@@ -105,6 +116,21 @@ def _check_objective(spec: StudySpec) -> None:
         path=("system",),
         hint="`objective: {maximize: METRIC}`, or minimize",
     )
+
+
+def _check_effects(spec: StudySpec) -> None:
+    """Refuse a parameter none of whose values changes anything that runs: it would be searched for nothing."""
+    if not spec.system:
+        return
+    found = find_ineffective(build_system(spec.system), spec.space)
+    if found is not None:
+        name, why = found
+        raise SpecError(
+            f"{name!r} changes nothing: not the command, its environment, a file or a request: {why}",
+            path=("parameters", name),
+            at_key=True,
+            hint="leave it out, or give it a single value",
+        )
 
 
 def _is_served(spec: StudySpec) -> bool:

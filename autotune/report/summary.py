@@ -209,9 +209,12 @@ def notes(trials: Sequence[Trial]) -> list[str]:
 def _warnings(trial: Trial) -> list[str]:
     """Return the warnings among the facts of a trial's measurement."""
     assert trial.measurement is not None  # noqa: S101 - as called
-    measured = trial.measurement.facts.get("measured")
-    found = measured.get("warnings") if isinstance(measured, Mapping) else None
-    return [str(note) for note in found] if isinstance(found, list | tuple) else []
+    result = []
+    for part in ("system", "measured"):
+        facts = trial.measurement.facts.get(part)
+        found = facts.get("warnings") if isinstance(facts, Mapping) else None
+        result += [str(note) for note in found] if isinstance(found, list | tuple) else []
+    return result
 
 
 def summary_json(view: StudyView) -> dict[str, Any]:

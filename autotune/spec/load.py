@@ -9,6 +9,7 @@ from typing import Any
 
 from autotune.core.measured_table import read_table
 from autotune.core.objective import Objective
+from autotune.core.scalar import PlainText
 from autotune.core.space import Space
 from autotune.errors import SpecError, refuse_unknown_keys
 from autotune.spec.catalogue import find
@@ -19,6 +20,9 @@ from autotune.spec.yaml_text import Document, Path_, parse_text, read_text
 
 Check = Callable[[Mapping[str, Any]], Any]
 """Reads a section and raises SpecError, its path relative to the section, for what is wrong in it."""
+
+ValueKind = Callable[[str], str]
+"""Says of a parameter's listed values ``text`` where its system takes them as they are written."""
 
 _SPACE_KEYS = ("name", "description", "parameters", "constraints", "derived", "configurations", "system",
                "objective", "workload")  # fmt: skip
@@ -33,6 +37,7 @@ def load_study_file(
     overrides: Sequence[str] = (),
     checks: Mapping[str, Check] | None = None,
     check_whole: Callable[[StudySpec], None] | None = None,
+    value_kind: Callable[[Mapping[str, Any]], ValueKind] | None = None,
 ) -> StudySpec:
     """Read a study file.
 
@@ -40,6 +45,7 @@ def load_study_file(
         path: The file.
         overrides: ``KEY=VALUE`` texts as if written in the file.
         checks: Readers of the sections that belong to other parts (``system``, ``workload``, ``engine``).
+        value_kind: Says how the listed values of parameters are read, by the ``system`` section.
         check_whole: Raises SpecError, its path from the top, for sections that do not fit together.
 
     Raises:
@@ -49,7 +55,21 @@ def load_study_file(
     document = parse_text(read_text(file), str(path))
     apply_overrides(document, overrides)
     document.data.setdefault("name", file.stem)
-    return _build(resolve(document, file.parent), checks or {}, check_whole)
+    document = resolve(document, file.parent)
+    system = document.data.get("system")
+    if value_kind is not None and isinstance(system, Mapping):
+        _keep_text(document.data, value_kind(system))
+    return _build(document, checks or {}, check_whole)
+
+
+def _keep_text(data: dict[str, Any], kind: ValueKind) -> None:
+    """Keep listed values as they are written where the system takes them so; elsewhere YAML types them."""
+    entries = data.get("parameters")
+    for name, entry in entries.items() if isinstance(entries, Mapping) else ():
+        listed = entry.get("values") if isinstance(entry, Mapping) else None
+        if isinstance(listed, list) and kind(name) == "text":
+            plain = [str(value) if isinstance(value, PlainText) else value for value in listed]
+            data["parameters"] = {**data["parameters"], name: {**entry, "values": plain}}
 
 
 def study_spec_from_dict(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from autotune.core.scalar import PlainText
 from autotune.errors import SpecError
 from autotune.spec.yaml_text import Document, Mark, Path_, parse_text
 
@@ -30,7 +31,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
 
 def _value(text: str, mark: Mark) -> Any:
     if not text.startswith(("[", "{")):
-        return text  # a scalar is taken as it is: no quoting to think about
+        return PlainText(text)  # a scalar is taken as it is: no quoting to think about
     try:
         return parse_text(f"value: {text}", str(mark)).data["value"]
     except SpecError as error:

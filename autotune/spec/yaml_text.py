@@ -2,7 +2,8 @@
 
 A study file is data from a stranger. The text is parsed by PyYAML into events and nothing more: no tags, no
 anchors, no aliases, no second document, no duplicate keys, and every scalar stays the text that was written,
-so that ``no``, ``0.10`` and ``017`` mean what they say until a typed field reads them.
+so that ``no``, ``0.10`` and ``017`` mean what they say until a typed field reads them. Text without quotes is
+told from text with them (:class:`autotune.core.scalar.PlainText`), for places that no field types.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from autotune.core.scalar import PlainText
 from autotune.errors import SpecError
 
 MAX_BYTES = 64 * 1024
@@ -161,7 +163,7 @@ class _Reader:
         self.refuse_special(event)
         self.document.values[path] = self.place(event)
         if isinstance(event, yaml.ScalarEvent):
-            return event.value
+            return PlainText(event.value) if event.style is None else event.value
         if len(path) >= MAX_DEPTH:
             raise self.refuse(event, f"nested more than {MAX_DEPTH} deep")
         return self.mapping(path) if isinstance(event, yaml.MappingStartEvent) else self.sequence(path)

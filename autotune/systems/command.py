@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -113,6 +114,10 @@ class CommandSystem(OwnSystem):
         """Return the parameters that argv or env names, ``None`` where all are passed on."""
         return None if REST in self.words else self._named()
 
+    def value_kind(self, name: str) -> str:
+        """Return ``text``: a command is given listed values as they are written."""
+        return "text"
+
     def check(self, config: Config) -> Failure | None:
         """Return why this configuration cannot be launched: a value that is not passed on."""
         try:
@@ -130,6 +135,10 @@ class CommandSystem(OwnSystem):
         values = _BUILTIN | {name: text_of(name, value) for name, value in config.items()}
         filled = {name: fill(text, values) for name, text in self.env.items()}
         return {name: text for name, text in filled.items() if text is not None}
+
+    def effect(self, config: Config) -> str:
+        """Return all that a configuration changes outside; see :mod:`autotune.systems.effect`."""
+        return json.dumps([command_words(self.words, config, _BUILTIN), self._environment(config)])
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
         """Return what waits for the program's metrics."""

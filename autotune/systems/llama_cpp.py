@@ -10,6 +10,7 @@ refused. There ``draft_length`` drafts by looking up the prompt.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,16 @@ _WORDS: dict[str, dict[Any, Any]] = {
 }
 """Values of ``llama-server`` as ``llama_cpp.server`` writes them: GGML's numbers, truth values."""
 
+_LENGTHS = {
+    "ngram-mod": "spec_ngram_mod_n_max",
+    "ngram-simple": "spec_ngram_simple_size_m",
+    "ngram-map-k": "spec_ngram_map_k_size_m",
+    "ngram-map-k4v": "spec_ngram_map_k4v_size_m",
+}
+"""Flag that bounds the draft of each kind of lookup; the others have ``--spec-draft-n-max``."""
+
+_NGRAM_MOD_MIN = 48  # its default: a shorter draft is thrown away
+
 _DRAFTS = ("draft-simple", "draft-eagle3", "draft-dflash", "draft-dspark")
 
 
@@ -59,14 +70,14 @@ class LlamaCppSystem(GGUFSystem):
         rest = {name: value for name, value in settings.items() if name not in self.translated}
         model = self.model_file(settings)
         length = int(settings.get("draft_length", 0))
-        if not length:
+        if not length or rest.get("spec_type") == "none":
             rest = {name: value for name, value in rest.items() if not name.startswith("spec_")}
         elif str(rest.get("spec_type", "draft-simple")) in _DRAFTS:
             rest |= {"spec_draft_model": self.draft_model, "spec_draft_n_max": length}
-        elif rest.get("spec_type") == "draft-mtp":
-            rest["spec_draft_n_max"] = length
         else:
-            rest["spec_ngram_mod_n_max"] = length
+            rest[_LENGTHS.get(str(rest.get("spec_type")), "spec_draft_n_max")] = length
+            if rest["spec_type"] == "ngram-mod":
+                rest.setdefault("spec_ngram_mod_n_min", min(length, _NGRAM_MOD_MIN))
         return {"model": model, **rest}
 
     def rules(self, config: Config) -> str:
@@ -130,12 +141,17 @@ class LlamaCppSystem(GGUFSystem):
         return replace(found, ready="/v1/models", tokenize="/extras/tokenize", body=body)
 
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
-        """Return the build and the number of slots that ``llama-server`` tells."""
+        """Return the build and the slots that ``llama-server`` tells, and what its log says holds."""
         found = told(url, "/props") if not self.runs_python else None
         if not isinstance(found, Mapping):
             return {}
         facts = {"version": found.get("build_info"), "slots": found.get("total_slots")}
-        return {name: value for name, value in facts.items() if value is not None}
+        known = {name: value for name, value in facts.items() if value is not None}
+        log = (scratch / "server.log").read_text(encoding="utf-8", errors="replace")
+        effective = effective_settings(log)
+        if found.get("total_slots"):
+            effective["parallel"] = found["total_slots"]
+        return {**known, **({"effective": effective} if effective else {})}
 
     def resources(self, config: Config) -> dict[str, float]:
         """Return the threads, or a GPU where layers are put on one."""
@@ -143,3 +159,19 @@ class LlamaCppSystem(GGUFSystem):
         on_gpu = config.get("gpu_layers", self.flags.get("gpu_layers", 0))
         gpus = {"gpus": 1.0} if on_gpu not in (0, "0") else {}
         return {"cpus": float(max(1, threads)), **gpus}
+
+
+def effective_settings(log: str) -> dict[str, Any]:
+    """Return the settings that the log of ``llama-server`` says hold, by the names of its flags."""
+    found: dict[str, Any] = {}
+    for name, field in (("ctx_size", "n_ctx"), ("batch_size", "n_batch"), ("ubatch_size", "n_ubatch")):
+        if match := re.search(rf"llama_context: {field}\s*= (\d+)", log):
+            found[name] = int(match.group(1))
+    if match := re.search(r"llama_context: flash_attn\s*= (\w+)", log):
+        found["flash_attn"] = {"1": "on", "enabled": "on", "0": "off", "disabled": "off"}.get(match.group(1))
+    if match := re.search(r"Flash Attention was auto, set to (\w+)", log):
+        found["flash_attn"] = {"enabled": "on", "disabled": "off"}.get(match.group(1))
+    if match := re.search(r"load_tensors: offloaded (\d+)/(\d+) layers to GPU", log):
+        count, layers = int(match.group(1)), int(match.group(2))
+        found["gpu_layers"] = count if count < layers else None  # more than there are means all of them
+    return {name: value for name, value in found.items() if value is not None}

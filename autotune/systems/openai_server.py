@@ -27,13 +27,14 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from autotune.core.measurement import Cause, Failure
+from autotune.core.scalar import typed
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
 from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.flagged import env_words
-from autotune.systems.served.flags import plain
+from autotune.systems.served.flags import AUTO, plain
 from autotune.systems.served.launch import HOST, Launch, free_port, root_process
 from autotune.systems.served.ready import asking_of, wait_ready
 from autotune.systems.served.section import locate, read_env, read_program
@@ -110,6 +111,8 @@ class OpenAIServerSystem:
             raise SpecError(text, path=("command", words.index(odd[0])))
         if not isinstance(items.get("body") or {}, Mapping):
             raise SpecError(f"body must be a mapping of fields, found {items['body']!r}", path=("body",))
+        if "body" in items:
+            items["body"] = typed(items["body"])
         items["request"] = read_program(items.get("request", ()), "request")
         items["env"] = read_env(items.get("env", {}), cls.name, ("*",))
         return cls(command_words=words, **items)
@@ -162,6 +165,10 @@ class OpenAIServerSystem:
         """Return the parameters that configurations may have; any, where nothing is started."""
         return None if self.url else (*self.holes, *self.request)
 
+    def value_kind(self, name: str) -> str:
+        """Return ``text`` for a parameter of the command; fields of requests have the types of YAML."""
+        return "text" if name in self.holes else ""
+
     def check(self, config: Config) -> Failure | None:
         """Return why a configuration cannot be launched."""
         known = self.parameters()
@@ -190,7 +197,7 @@ class OpenAIServerSystem:
             whole = _HOLE.fullmatch(word)
             if whole is None or whole.group(1) in _OURS:
                 result.append(_HOLE.sub(lambda match: given[match.group(1)], word))
-            elif whole.group(1) in config:
+            elif config.get(whole.group(1), AUTO) != AUTO:
                 result.append(plain(config[whole.group(1)]))
             elif result and result[-1].startswith("-"):
                 result.pop()
@@ -239,11 +246,15 @@ class OpenAIServerSystem:
     def _body(self, config: Config) -> dict[str, Any]:
         """Return the fields of every request: those of the file, and the parameters not in the command."""
         fixed = _EXACT if self.body is None else self.body
-        return {**fixed, **{name: config[name] for name in self._varied(config)}}
+        return {**fixed, **{name: config[name] for name in self._varied(config) if config[name] != AUTO}}
 
     def launch_key(self, config: Config) -> str:
         """Return the command without its port."""
         return json.dumps(self.words(config, "0"))
+
+    def effect(self, config: Config) -> str:
+        """Return all that a configuration changes outside; see :mod:`autotune.systems.effect`."""
+        return json.dumps([self.words(config, "0"), self._body(config)])
 
     def reconnect(self, config: Config, driver: Driver, deadline: float) -> Driver:
         """Return the driver with the fields that requests of another configuration carry; ask one."""

@@ -1,7 +1,7 @@
 """SGLang: ``python -m sglang.launch_server``.
 
-Beside the server's own flags: ``draft_length`` (``--speculative-num-draft-tokens``), with
-``speculative_algorithm`` ``off`` for no drafting at all.
+Beside the server's own flags: ``draft_length`` (``--speculative-num-draft-tokens``; 0 is off). It needs a
+``speculative_algorithm``, whose value ``off`` is no drafting either.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from autotune.core.space import Space
 from autotune.core.trial import Config
 from autotune.systems.served.flagged import Settings
+from autotune.systems.served.flags import AUTO
 from autotune.systems.served.system import Asked, ServedSystem, told
 
 OFF = "off"
 NEEDS_MODEL = ("EAGLE", "EAGLE3", "STANDALONE")
+CHAINS = (*NEEDS_MODEL, "NEXTN")
+"""Algorithms that draft step by step."""
 
 
 class SGLangSystem(ServedSystem):
@@ -28,6 +32,7 @@ class SGLangSystem(ServedSystem):
     asked: ClassVar[Asked] = Asked(tokenize="/tokenize", prometheus="/metrics")
     exact: ClassVar[dict[str, Any]] = {"ignore_eos": True, "min_tokens": "{max_tokens}"}
     env_names: ClassVar[tuple[str, ...]] = ("SGLANG_*", "SGL_*", "FLASHINFER_*", "TRITON_*", "LD_PRELOAD")
+    lists: ClassVar[str] = " "
     aliases: ClassVar[dict[str, str]] = {
         "tensor_parallel": "tp_size",
         "pipeline_parallel": "pp_size",
@@ -49,21 +54,39 @@ class SGLangSystem(ServedSystem):
             return {}
         plain = {name: value for name, value in found.items() if isinstance(value, bool | int | float | str)}
         version = plain.pop("version", "")
-        return {**({"version": version} if version else {}), "settings": plain}
+        told_flags = {name: value for name, value in plain.items() if name in self.table.flags}
+        return {**({"version": version} if version else {}), "settings": plain, "effective": told_flags}
 
     def translate(self, settings: Settings) -> Settings:
         """Leave drafting out where it is off, and name the draft model where it is on."""
         algorithm = settings.get("speculative_algorithm", OFF)
-        if algorithm == OFF:
+        length = settings.get("speculative_num_draft_tokens", AUTO)
+        if algorithm in (OFF, AUTO) or length == 0:
             return {name: value for name, value in settings.items() if not name.startswith("speculative_")}
+        found = dict(settings)
+        if algorithm in CHAINS and length != AUTO:
+            # the server takes all three or none: a chain of the length asked for, where only that is given
+            found.setdefault("speculative_num_steps", max(1, int(length) - 1))
+            found.setdefault("speculative_eagle_topk", 1)
         if algorithm in NEEDS_MODEL:
-            return {**settings, "speculative_draft_model_path": self.draft_model}
-        return settings
+            found["speculative_draft_model_path"] = self.draft_model
+        return found
+
+    def why_without_effect(self, name: str, space: Space) -> str:
+        """Return why a parameter changes nothing: drafting has no algorithm."""
+        drafts = self.aliases.get(name, name).startswith("speculative_")
+        known = {*space.names, *self.flags}
+        if drafts and "speculative_algorithm" not in known:
+            return "there is no speculative_algorithm, as a parameter or under flags"
+        if drafts:
+            return "speculative_algorithm is always off"
+        return super().why_without_effect(name, space)
 
     def rules(self, config: Config) -> str:
         """Name combinations that SGLang refuses."""
-        algorithm = config.get("speculative_algorithm", OFF)
-        if algorithm in NEEDS_MODEL and not self.draft_model:
+        algorithm = config.get("speculative_algorithm", self.flags.get("speculative_algorithm", OFF))
+        drafts = config.get("draft_length", config.get("speculative_num_draft_tokens")) != 0
+        if drafts and algorithm in NEEDS_MODEL and not self.draft_model:
             return f"speculative_algorithm {algorithm} needs a draft_model in the system section"
         experts, ranks = int(config.get("expert_parallel", 1)), int(config.get("tensor_parallel", 1))
         if ranks % experts:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Config
 from autotune.systems.served.flagged import Settings
 from autotune.systems.served.system import Asked, ServedSystem, told
@@ -21,6 +22,28 @@ from autotune.systems.served.system import Asked, ServedSystem, told
 NEEDS_MODEL = ("draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "dflash", "dspark")
 ONLINE = {8: "fp8_per_tensor", 4: "nvfp4_per_token"}
 """Quantization methods that need no prepared checkpoint, by bits."""
+
+_ENGINE = re.compile(r"Initializing a V\d+ LLM engine \([^)]*\) with config: (.*)")
+_BATCHED = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
+_BACKEND = re.compile(
+    r"Using (?:AttentionBackendEnum\.(\w+) backend|(\w+) attention backend|"
+    r"(Flash Attention|FlashInfer|Triton) backend on V\d)"
+)
+_CONFIG = {
+    "max_seq_len": "max_model_len",
+    "chunked_prefill_enabled": "enable_chunked_prefill",
+    **{
+        name: name
+        for name in (
+            "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "quantization",
+            "enforce_eager", "kv_cache_dtype", "enable_prefix_caching", "load_format",
+        )
+    },
+}  # fmt: skip
+"""What the line of the engine's start calls the flags (``VllmConfig.__str__``)."""
+
+_BACKENDS = {"flashattention": "FLASH_ATTN", "flashinfer": "FLASHINFER", "triton": "TRITON_ATTN"}
+"""Names of attention kernels in older logs, and as the flag writes them."""
 
 _LOGGED = {
     "kv_cache_tokens": r"KV cache size: ([\d,]+) tokens",
@@ -44,6 +67,7 @@ class VLLMSystem(ServedSystem):
         "threads": "OMP_NUM_THREADS",
     }
     env_names: ClassVar[tuple[str, ...]] = ("VLLM_*", "LD_PRELOAD", "TORCHINDUCTOR_*", "TRITON_*")
+    lists: ClassVar[str] = " "
     aliases: ClassVar[dict[str, str]] = {
         "tensor_parallel": "tensor_parallel_size",
         "pipeline_parallel": "pipeline_parallel_size",
@@ -78,19 +102,27 @@ class VLLMSystem(ServedSystem):
         return _CPUBuild(self.model, program=self.program).version()
 
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
-        """Return the version that the server tells, and what its log says about the KV cache."""
+        """Return the version that the server tells, and what its log says: KV cache, settings that hold."""
         version = told(url, "/version")
         found = {"version": version["version"]} if isinstance(version, Mapping) else {}
         log = (scratch / "server.log").read_text(encoding="utf-8", errors="replace")
         for name, pattern in _LOGGED.items():
             if match := re.search(pattern, log):
                 found[name] = match.group(1)
-        return found
+        effective = effective_settings(log)
+        models = told(url, "/v1/models")
+        listed = models.get("data") if isinstance(models, Mapping) else None
+        if isinstance(listed, list) and listed and isinstance(listed[0], Mapping):
+            length = listed[0].get("max_model_len")
+            effective |= {"max_model_len": length} if length else {}
+        return {**found, **({"effective": effective} if effective else {})}
 
     def translate(self, settings: Settings) -> Settings:
         """Write drafting as ``--speculative-config`` and bits as a quantization method."""
         rest = {name: value for name, value in settings.items() if name not in self.translated}
         length = int(settings.get("draft_length", 0))
+        if "draft_length" in settings:
+            rest.pop("speculative_config", None)  # 0 is off, whatever is fixed
         if length:
             method = str(settings.get("draft_method", "draft_model" if self.draft_model else "ngram"))
             config: dict[str, Any] = {"method": method, "num_speculative_tokens": length}
@@ -118,6 +150,22 @@ class VLLMSystem(ServedSystem):
         if isinstance(batched, int) and isinstance(seqs, int) and batched < seqs:
             return f"max_num_batched_tokens {batched} is below max_num_seqs {seqs}"
         return ""
+
+
+def effective_settings(log: str) -> dict[str, Any]:
+    """Return the settings that vLLM's log says hold, by the names of its flags."""
+    found: dict[str, Any] = {}
+    if engine := _ENGINE.search(log):
+        for name, text in re.findall(r"(\w+)=('[^']*'|[^,(){}\[\]]+)(?:,|$)", engine.group(1)):
+            value = typed_scalar(text.strip().strip("'"))
+            if name in _CONFIG and value not in (None, "None"):
+                found.setdefault(_CONFIG[name], value)
+    if batched := _BATCHED.search(log):
+        found["max_num_batched_tokens"] = int(batched.group(1))
+    if backend := _BACKEND.search(log):
+        name = next(filter(None, backend.groups()))
+        found["attention_backend"] = _BACKENDS.get(re.sub(r"[ _]", "", name).lower(), name)
+    return found
 
 
 class _CPUBuild(VLLMSystem):

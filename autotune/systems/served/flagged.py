@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from autotune.core.measurement import Cause, Failure
+from autotune.core.space import Space
 from autotune.core.trial import Config
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
-from autotune.systems.served.flags import Flag, FlagTable, plain, table
+from autotune.systems.served.flags import AUTO, Flag, FlagTable, plain, table
 from autotune.systems.served.section import locate, read_env, read_program, read_size
 
 Settings = dict[str, Any]
 """Values by name of a flag, after the parameters of ours were translated."""
+
+
+NUMBERS = ("draft_length", "quantization_bits", "prompt_lookup_min", "prompt_lookup_max")
+"""Parameters of ours that are whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class FlaggedEngine:
     gpus: ClassVar[tuple[str, ...]] = ()  # parameters whose product is the number of GPUs
     variables: ClassVar[Mapping[str, str]] = {}  # parameters that are variables of the environment
     env_names: ClassVar[tuple[str, ...]] = ()  # variables that a study may set; one may end in *
+    lists: ClassVar[str] = ","  # between the values of a list; a space makes each a word of its own
 
     model: str
     draft_model: str = ""
@@ -114,17 +120,17 @@ class FlaggedEngine:
         if flag is None:
             text, hint = self._unknown(name)
             raise SpecError(text, path=("flags", name), at_key=True, hint=hint)
-        if isinstance(value, str) and flag.kind in ("toggle", "switch"):
-            value = {"true": True, "false": False}.get(value, value)
-        if isinstance(value, str) and flag.kind in ("int", "float"):
-            from autotune.core.parameter.base import read_number
-
-            number = read_number(value)
-            value = value if number is None else number
-        problem = flag.refuses(value)
+        read = flag.typed(value)
+        problem = flag.refuses(read)
         if problem:
             raise SpecError(f"{name} {problem}", path=("flags", name))
-        return value
+        return read
+
+    def value_kind(self, name: str) -> str:
+        """Return how a parameter's listed values are read: ``text`` as written, or empty for YAML's types."""
+        flag = self.table.flags.get(self.aliases.get(name, name))
+        as_written = name in self.variables or (flag is not None and flag.kind == "text")
+        return "text" if as_written and not (flag is not None and flag.takes_sizes) else ""
 
     def parameters(self) -> tuple[str, ...]:
         """Return the parameters that configurations may have."""
@@ -146,9 +152,15 @@ class FlaggedEngine:
 
     def settings(self, config: Mapping[str, Any]) -> Settings:
         """Return the engine's settings of a configuration, fixed flags included."""
-        launched = {name: value for name, value in config.items() if name not in self.variables}
-        renamed = {self.aliases.get(name, name): value for name, value in launched.items()}
-        return self.translate({**self.flags, **renamed})
+        settings: Settings = dict(self.flags)
+        for name, value in config.items():
+            own = self.aliases.get(name, name)
+            flag = self.table.flags.get(own)
+            if flag is not None:
+                settings[own] = flag.typed(value)
+            elif name not in self.variables and not (name in self.translated and value == AUTO):
+                settings[own] = value
+        return self.translate(settings)
 
     def check(self, config: Config) -> Failure | None:
         """Return why a configuration cannot be launched (``rejected_flags``), or ``None``."""
@@ -156,13 +168,26 @@ class FlaggedEngine:
             if name not in self.parameters():
                 text, hint = self._unknown(name)
                 return Failure(Cause.REJECTED_FLAGS, f"{text}; {hint}")
+        for name in NUMBERS:
+            if isinstance(config.get(name), str) and config[name] != AUTO and name in self.translated:
+                text = f"{name} takes a whole number, found {config[name]!r}"
+                return Failure(Cause.REJECTED_FLAGS, text)
         for name, value in self.settings(config).items():
             flag = self.table.flags.get(name)
             problem = "is no flag" if flag is None else flag.refuses(value)
             if problem:
                 return Failure(Cause.REJECTED_FLAGS, f"{name} {problem}")
-        rule = self.rules(config)
+        rule = self.rules({name: value for name, value in config.items() if value != AUTO})
         return Failure(Cause.REJECTED_FLAGS, rule) if rule else None
+
+    def why_without_effect(self, name: str, space: Space) -> str:
+        """Return why a parameter changes nothing here; empty where it is not known."""
+        own = self.aliases.get(name, name)
+        twins = [other for other in space.names if other != name and self.aliases.get(other, other) == own]
+        if twins:
+            return f"{twins[0]} sets the same flag"
+        drafts = name in ("draft_method", "spec_type") or name.startswith(("prompt_lookup_", "spec_"))
+        return "drafting is off, as draft_length is 0 or not there" if drafts else ""
 
     def deploy(self, config: Config) -> list[str]:
         """Return the command line that serves a configuration, as a list of arguments."""
@@ -180,7 +205,8 @@ class FlaggedEngine:
 
     def flag_words(self, settings: Settings) -> list[str]:
         """Return the words of the settings, in the order of the configuration."""
-        return [word for name, value in settings.items() for word in self.flag(name).words(value)]
+        pairs = settings.items()
+        return [word for name, value in pairs for word in self.flag(name).words(value, separator=self.lists)]
 
     def flag(self, name: str) -> Flag:
         """Return one of the engine's flags."""

@@ -7,12 +7,15 @@ The tables in ``tables/`` are data: one JSON file per engine, of one version. ``
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from autotune.core.parameter.base import read_number
+from autotune.core.scalar import typed
 from autotune.core.trial import Value
 from autotune.errors import did_you_mean
 
@@ -21,6 +24,10 @@ KINDS = ("int", "float", "text", "json", "toggle", "switch")
 
 AUTO = "auto"
 """Value of a parameter that leaves the choice to the engine: the flag is left out."""
+
+_SIZES = "Parse human-readable integers"  # help of the flags that take them: of vLLM's parser itself
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kmgtKMGT])")
+_POWERS = "kmgt"
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,37 @@ class Flag:
     choices: tuple[str, ...] | None = None
     help: str = ""
 
+    @property
+    def takes_sizes(self) -> bool:
+        """Whether the engine reads ``8k`` (8,000) and ``8K`` (8,192) here."""
+        return self.help.startswith(_SIZES)
+
+    def typed(self, value: Any) -> Any:
+        """Return a value as the type that the flag has, where its text writes one."""
+        if isinstance(value, Mapping):
+            return typed(value)
+        if isinstance(value, list | tuple):
+            return typed(value) if self.kind == "json" else [self.typed(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        text = str(value)
+        if self.kind in ("toggle", "switch"):
+            return {"true": True, "false": False}.get(text.lower(), text)
+        if self.kind not in ("int", "float") and not self.takes_sizes:
+            return text
+        number = read_number(text)
+        if number is None and self.takes_sizes:
+            number = _size(text)
+        return text if number is None else number
+
     def refuses(self, value: Any) -> str:
         """Return why the engine's own parser would refuse ``value``; empty if it would not."""
-        if value == AUTO and self.default is None:
+        if self.is_left_out(value):
             return ""
+        if isinstance(value, list | tuple) and self.kind not in ("json", "toggle", "switch"):
+            if isinstance(self.default, int | float):
+                return f"takes one value, found the list {list(value)!r}"
+            return next((problem for item in value if (problem := self.refuses(item))), "")
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.kind in ("toggle", "switch"):
             return "" if isinstance(value, bool) else f"takes true or false, found {value!r}"
@@ -60,17 +94,27 @@ class Flag:
         return ""
 
     def is_left_out(self, value: Any) -> bool:
-        """Return whether ``value`` leaves the choice to the engine."""
-        return value == AUTO and self.default is None and AUTO not in (self.choices or ())
+        """Return whether ``value`` leaves the choice to the engine: ``auto``, unless the engine has one too."""
+        free_text = self.kind == "text" and self.choices is None and self.default is not None
+        own = free_text or AUTO in (self.choices or ())
+        return isinstance(value, str) and value == AUTO and not own
 
-    def words(self, value: Any) -> list[str]:
-        """Return the command-line words that set the flag."""
+    def words(self, value: Any, *, separator: str = ",") -> list[str]:
+        """Return the command-line words that set the flag.
+
+        Args:
+            value: Of the flag's type.
+            separator: Between the values of a list; a space makes each a word of its own.
+        """
         if self.is_left_out(value):
             return []
         if self.kind == "switch":
             return [self.flag] if value else []
         if self.kind == "toggle":
             return [self.flag if value else "--no-" + self.flag.removeprefix("--")]
+        if isinstance(value, list | tuple) and self.kind != "json":
+            items = [plain(item) for item in value]
+            return [self.flag, *(items if separator == " " else [separator.join(items)])]
         return [self.flag, plain(value)]
 
 
@@ -123,6 +167,18 @@ def plain(value: Any) -> str:
     """Return a value as an engine reads it: ``true``, ``0.9``, compact JSON for a mapping."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, Mapping | list):
-        return json.dumps(value, separators=(",", ":"))
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(typed(value), separators=(",", ":"))
     return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _size(text: str) -> int | None:
+    """Return the number that a size with a suffix means to vLLM: small letters are decimal, capitals binary."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        return None
+    amount, suffix = match.groups()
+    power = _POWERS.index(suffix.lower()) + 1
+    if suffix.islower():
+        return int(float(amount) * 1000**power)
+    return int(amount) * 1024**power if amount.isdigit() else None

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune.core.scalar import PlainText, typed
 from autotune.core.units import parse_quantity
 from autotune.errors import SpecError
 
@@ -84,9 +85,23 @@ def absolute(path: str, folder: Path) -> str:
 
 
 def locate(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a section whose models and program are absolute where they begin like a path."""
+    """Return a section whose models and program are absolute where they begin like a path.
+
+    What no field types, inside a flag or a request's body, gets the types of YAML, so that it can be stored.
+    """
     found = dict(section)
+<<<<<<< HEAD
     for key in ("model", "draft_model", "tokenizer"):
+=======
+    if isinstance(found.get("body"), Mapping):
+        found["body"] = typed(found["body"])
+    if isinstance(found.get("flags"), Mapping):
+        # a scalar stays text for its flag to read
+        found["flags"] = {
+            n: str(v) if isinstance(v, PlainText) else typed(v) for n, v in found["flags"].items()
+        }
+    for key in ("model", "draft_model"):
+>>>>>>> 6833580 (A parameter that changes nothing is refused; settings that an engine replaced are a note on the trial; flags take sizes, lists and auto)
         value = found.get(key)
         if isinstance(value, str) and value.startswith(_PATHS):
             found[key] = absolute(value, folder)

@@ -26,6 +26,7 @@ from autotune.systems.base import Command, Driver
 from autotune.systems.served.client import ask
 from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver, reconnected
+from autotune.systems.served.effective import asked_config, replaced
 from autotune.systems.served.flagged import FlaggedEngine
 from autotune.systems.served.launch import HOST, Launch, free_port, root_process
 from autotune.systems.served.ready import asking_of, wait_ready
@@ -166,7 +167,14 @@ class ServedSystem(FlaggedEngine):
         endpoint, found = wait_ready(scratch, deadline)
         facts = {"engine": self.name, "version": self.version(), "served_model": endpoint.model, **found}
         facts |= self.engine_facts(endpoint.url, scratch)
+<<<<<<< HEAD
         return EndpointDriver(endpoint, facts, root_process(scratch), asking_of(Launch.read(scratch)))
+=======
+        notes = replaced(self.settings(asked_config(scratch)), facts.get("effective", {}))
+        if notes:
+            facts["warnings"] = notes
+        return EndpointDriver(endpoint, facts, root_process(scratch))
+>>>>>>> 6833580 (A parameter that changes nothing is refused; settings that an engine replaced are a note on the trial; flags take sizes, lists and auto)
 
     def launch_key(self, config: Config) -> str:
         """Return the command without its port, the variables and the files."""
@@ -175,13 +183,22 @@ class ServedSystem(FlaggedEngine):
             [here.launch_words(config, 0), here.launch_environment(config, 0), here.files(config)]
         )
 
+    def effect(self, config: Config) -> str:
+        """Return all that a configuration changes outside; see :mod:`autotune.systems.effect`."""
+        words = self.deploy(config) if self.not_launched else self.launch_words(config, 0)
+        variables = self.launch_environment(config, 0)
+        return json.dumps([words, variables, self.files(config), dict(self.launch(config, 0).body)])
+
     def reconnect(self, config: Config, driver: Driver, deadline: float) -> Driver:
         """Return the driver with the fields that requests of another configuration carry; ask one."""
         launch = self.launch(config, 0)
         return reconnected(driver, launch.body, deadline, launch.varied)
 
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
-        """Return what the engine itself tells: its build, the settings that hold."""
+        """Return what the engine itself tells: its build, and the settings that hold.
+
+        Those under ``effective`` have the names of flags: they are compared with what was asked for.
+        """
         return {}
 
     def version(self) -> str:

@@ -220,6 +220,10 @@ class TransformersSystem:
         """Return the arguments but for the batch size: whoever asks makes the batches."""
         return json.dumps(replace(self.options(config), batch_size=1).argv())
 
+    def effect(self, config: Config) -> str:
+        """Return all that a configuration changes outside; see :mod:`autotune.systems.effect`."""
+        return json.dumps(self.options(config).argv())
+
     def reconnect(self, config: Config, driver: Driver, deadline: float) -> Driver:
         """Return the driver; counting starts anew."""
         if not isinstance(driver, SocketDriver):
