@@ -6,11 +6,13 @@ import signal
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from autotune.attempts import build_executor
+from autotune.core.scalar import reads_as
+from autotune.core.space_change import as_stored
 from autotune.errors import StudyError
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
@@ -74,11 +76,12 @@ def run_study(
     """
     store = store.resolve()
     store.mkdir(parents=True, exist_ok=True)
-    system = build_system(spec.system)
     with ExitStack() as stack:
         name = _name(spec, store, new)
         # before the study is opened: whoever comes second must not have changed anything
         stack.enter_context(study_lock(store / LEDGER_NAME, name))
+        spec = as_measured(spec, store / LEDGER_NAME, name)
+        system = build_system(spec.system)
         study, resumed = _open_study(spec, store, name, widen)
         stack.callback(study.close)
         keys = _keys(study, named)
@@ -129,6 +132,28 @@ def _name(spec: StudySpec, store: Path, new: bool) -> str:
         return spec.name
     with Ledger.open(path, read_only=True) as ledger:
         return ledger.unused_name(spec.name)
+
+
+def as_measured(spec: StudySpec, path: Path, name: str) -> StudySpec:
+    """Return a study file as the trials that a ledger has of it were measured.
+
+    Before values had types, those of a study were text, in its space and in what it sent to a server: it goes
+    on with them where nothing else differs.
+
+    Args:
+        spec: The study file.
+        path: Of the ledger; it may not be there.
+        name: Of the study.
+    """
+    if not path.exists():
+        return spec
+    with Ledger.open(path, read_only=True) as ledger:
+        row = ledger.study(name)
+    if row is None:
+        return spec
+    stored = dict(row.spec.get("system") or {})
+    space = as_stored(spec.space, row.spec["space"])
+    return replace(spec, space=space, system=stored if reads_as(stored, spec.system) else spec.system)
 
 
 def _open_study(spec: StudySpec, store: Path, name: str, widen: bool) -> tuple[Study, bool]:

@@ -119,7 +119,7 @@ def _check_objective(spec: StudySpec) -> None:
 
 
 def _check_effects(spec: StudySpec) -> None:
-    """Refuse a parameter none of whose values changes anything that runs: it would be searched for nothing."""
+    """Refuse a parameter none of whose values changes anything: it would be searched for nothing."""
     if not spec.system:
         return
     found = find_ineffective(build_system(spec.system), spec.space)

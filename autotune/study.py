@@ -19,7 +19,7 @@ from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_
 from autotune.core.mistake import NOT_FINITE, complete
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
-from autotune.core.space_change import adopt, differences
+from autotune.core.space_change import adopt, as_stored, differences
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.base import Engine, assess, model_quality, predictions
@@ -144,6 +144,9 @@ class Study:
         )
 
     def _check_same(self, row: StudyRow, widen: bool) -> None:
+        if row.fingerprint == self.space.fingerprint:
+            return
+        self.space = as_stored(self.space, row.spec["space"])
         if row.fingerprint == self.space.fingerprint:
             return
         old = Space.from_dict(row.spec["space"])

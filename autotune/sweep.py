@@ -26,7 +26,7 @@ from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
 from autotune.errors import SpecError, StudyError
 from autotune.ledger import Ledger
 from autotune.report.view import View
-from autotune.runner import RunSummary, run_study
+from autotune.runner import RunSummary, as_measured, run_study
 from autotune.spec.study_file import StudySpec
 from autotune.study import LEDGER_NAME, Study
 
@@ -134,6 +134,7 @@ def sweep(
             f"{store} has a sweep {name!r} already", hint="--resume goes on with it; --store names another"
         )
     plan = kept or plan
+    spec = as_measured(spec, store / LEDGER_NAME, name)
     places = order(chosen(spec.space, plan), plan, spec.space.default_config)
     budget = replace(spec.budget, trials=len(places), time_s=None, confirm=0, stop_when="budget", watch=0)
     engine = {"use": "random", "seed": plan.seed}

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from autotune.convert.base import Conversion, Entry, listed, mapping_at, number_at, plain_value, ranged
+from autotune.convert.base import (
+    Conversion,
+    Entry,
+    listed,
+    mapping_at,
+    number_at,
+    ranged,
+    with_default,
+)
 from autotune.core.parameter.base import read_number
-from autotune.errors import SpecError
+from autotune.errors import SpecError, did_you_mean
 from autotune.spec.catalogue import find
 from autotune.spec.load import load_space
 from autotune.spec.yaml_text import Document, Path_
+from autotune.systems.registry import build_system
+from autotune.systems.served.flags import table
 
 NAME = "auto-tune-vllm"
 _METRICS = {
@@ -33,15 +43,20 @@ _PRESETS = {
     "low_latency": {"minimize": "e2e.p95"},
     "balanced": {"maximize": "output_throughput", "minimize": "e2e.p50"},
 }
-_STATISTICS = {"median": "p50", "p50": "p50", "p95": "p95", "p99": "p99"}
+_STATISTICS = {"mean": "mean", "median": "p50", "p50": "p50", "p95": "p95", "p99": "p99"}
 _WORKLOAD = (
-    "model",
-    "max_seconds",
-    "prompt_tokens",
-    "output_tokens",
-    "prompt_tokens_stdev",
-    "output_tokens_stdev",
-)
+    "benchmark_type", "model", "max_seconds", "prompt_tokens", "output_tokens", "prompt_tokens_stdev",
+    "output_tokens_stdev", "rate", "dataset", "use_synthetic_data",
+)  # fmt: skip
+_SECTIONS = (
+    "study", "optimization", "benchmark", "parameters", "static_parameters", "static_environment_variables",
+    "constraints", "baseline",
+)  # fmt: skip
+_OPTIMIZATION = (
+    "approach", "objective", "objectives", "preset", "n_trials", "sampler", "n_startup_trials",
+)  # fmt: skip
+_VARIABLES = {"VLLM_ATTENTION_BACKEND": "attention_backend"}
+"""Variables that vLLM has a flag for."""
 
 
 def recognizes(document: Document) -> bool:
@@ -62,61 +77,150 @@ def convert(document: Document) -> Conversion:
         for key in study:
             if key != "name":
                 out.note(("study", key), f"'{key}' has no equivalent; the ledger is a file of its own")
+    _system_and_workload(out, data)
     for name, entry in mapping_at(out, data["parameters"], ("parameters",)).items():
         path = ("parameters", name)
         found = _parameter(out, mapping_at(out, entry or {}, path), path)
         if found is not None:
-            out.add(path, name, found)
-    _system_and_workload(out, data)
+            out.add(path, _VARIABLES.get(name, name), found)
+    _constraints(out, data.get("constraints"))
     _optimization(out, mapping_at(out, data["optimization"], ("optimization",)))
-    out.ignore(data, ("baseline",), "is always measured: the default configuration is the first trial")
-    out.ignore(data, ("logging", "static_environment_variables"))
+    _baseline(out, data.get("baseline"))
+    out.note_rest(data, _SECTIONS)
     return out.finish()
 
 
 def _parameter(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | None:
     name = str(path[-1])
-    if plain_value(data.get("enabled", True)) is False:
+    if data.get("enabled", True) is False:
         return None
-    if isinstance(data.get("options"), list):
-        return listed(data["options"])
-    if "min" in data and "max" in data:
-        low, high = (number_at(out, data, (*path, key)) for key in ("min", "max"))
-        step = read_number(data.get("step"))
-        whole = all(isinstance(plain_value(data[key]), int) for key in ("min", "max")) and (
-            step is None or float(step).is_integer()
+    own = _VARIABLES.get(name, name)
+    flag = table("vllm").flags.get(own)
+    if name in _VARIABLES:
+        out.note(path, f"the variable {name} is the flag {own} here")
+    elif data.get("type") == "environment":
+        out.note(path, f"the variable {name!r} cannot be searched; fix it under `system: {{env: ...}}`")
+        return None
+    if flag is None:
+        near = did_you_mean(name, table("vllm").flags)
+        out.note(
+            path, f"{name!r} is no flag of vLLM {table('vllm').version}; it is left out; {near}".rstrip("; ")
         )
-        return ranged(low, high, whole=whole, step=step)
+        return None
+    entry = _values(out, data, path)
     ours = load_space(find("search_spaces", "vllm"))
-    if name in ours.names:
+    if entry is None:
+        if own not in ours.names:
+            out.note(
+                path, f"the range of {name!r} is that tool's own default, not in the file; it is left out"
+            )
+            return None
         out.note(path, f"the range of {name!r} is that tool's own default; ours is taken")
-        return ours[name].to_dict()
-    out.note(path, f"the range of {name!r} is that tool's own default and not in the file; it is left out")
-    return None
+        return ours[own].to_dict()
+    usual = flag.default if flag.default is not None or own not in ours.names else ours[own].fallback
+    if usual is not None:
+        return with_default(entry, usual)  # what the tool's baseline runs with
+    out.note(path, f"the engine decides on {name!r} where nothing is set; the default here is a middle value")
+    return entry
+
+
+def _values(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | None:
+    if isinstance(data.get("options"), list) and data["options"]:
+        return listed(data["options"])
+    if not {"min", "max"} <= data.keys():
+        return None
+    low, high = (number_at(out, data, (*path, key)) for key in ("min", "max"))
+    step = read_number(data.get("step"))
+    whole = all(type(data[key]) is int for key in ("min", "max")) and (
+        step is None or float(step).is_integer()
+    )
+    return ranged(low, high, whole=whole, step=step)
 
 
 def _system_and_workload(out: Conversion, data: Mapping[str, Any]) -> None:
     bench = mapping_at(out, data.get("benchmark", {}), ("benchmark",))
-    system: dict[str, Any] = {"use": "vllm"}
+    system: dict[str, Any] = {"use": "vllm", "model": "MODEL"}
     if isinstance(bench.get("model"), str):
         system["model"] = bench["model"]
-    fixed = data.get("static_parameters")
-    if isinstance(fixed, Mapping) and fixed:
-        system["flags"] = {str(name): plain_value(value) for name, value in fixed.items()}
-    out.study["system"] = system
+    else:
+        out.note(("benchmark",), "the model is not in this file: write its name in the place of MODEL")
+    flags = _kept(out, data, "static_parameters", lambda name, value: {"flags": {name: value}})
+    variables = _kept(out, data, "static_environment_variables", lambda name, value: {"env": {name: value}})
+    out.study["system"] = {
+        **system,
+        **({"flags": flags} if flags else {}),
+        **({"env": {name: _text(value) for name, value in variables.items()}} if variables else {}),
+    }
     workload: dict[str, Any] = {}
+    if bench.get("rate") is not None:  # the tool runs `guidellm --rate-type concurrent --rate N`
+        count = int(number_at(out, bench, ("benchmark", "rate")))
+        workload |= {"arrival": "concurrency", "concurrency": count}
     for key in ("prompt_tokens", "output_tokens"):
         if key in bench:
             spread = read_number(bench.get(f"{key}_stdev"))
-            mean = number_at(out, bench, ("benchmark", key))
-            workload[key] = {"mean": mean, "spread": spread} if spread else int(mean)
+            mean = int(number_at(out, bench, ("benchmark", key)))
+            workload[key] = {"mean": mean, "spread": spread} if spread else mean
     if "max_seconds" in bench:
         workload["time"] = f"{number_at(out, bench, ('benchmark', 'max_seconds')):g} s"
     if workload:
         out.study["workload"] = workload
-    for key in bench:
-        if key not in _WORKLOAD and bench[key] not in ("null", "", None):
-            out.note(("benchmark", key), f"'{key}' has no equivalent")
+    if bench.get("benchmark_type", "guidellm") != "guidellm":
+        out.note(
+            ("benchmark", "benchmark_type"),
+            f"'{bench['benchmark_type']}' has no equivalent; our load is put on",
+        )
+    if bench.get("dataset"):
+        out.note(
+            ("benchmark", "dataset"),
+            "'dataset' has no equivalent: prompts are made; see `workload: {prompts: FILE}`",
+        )
+    out.note_rest({k: v for k, v in bench.items() if v is not None}, _WORKLOAD, ("benchmark",))
+
+
+def _kept(
+    out: Conversion, data: Mapping[str, Any], section: str, form: Callable[[str, Any], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what of a section our vLLM system takes; the rest is noted with its reason."""
+    kept = {}
+    for name, value in mapping_at(out, data.get(section) or {}, (section,)).items():
+        try:
+            build_system(
+                {"use": "vllm", "model": "m", **form(name, _text(value) if "env" in section else value)}
+            )
+            kept[name] = value
+        except SpecError as error:
+            out.note((section, name), f"'{name}' is left out: {error.message}")
+    return kept
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _constraints(out: Conversion, listed_constraints: Any) -> None:
+    """Add the constraints: of an expression without a comparison, 0 and less is allowed there."""
+    if listed_constraints is None:
+        return
+    if not isinstance(listed_constraints, list):
+        out.note(("constraints",), "constraints that are no list are left out")
+        return
+    for i, given in enumerate(listed_constraints):
+        text = given.get("expression", given.get("constraint")) if isinstance(given, Mapping) else given
+        if not isinstance(text, str):
+            out.note(("constraints", i), f"{given!r} is no expression; it is left out")
+            continue
+        compared = any(sign in text for sign in ("<", ">", "=="))
+        out.study.setdefault("constraints", []).append(text if compared else f"{text} <= 0")
+
+
+def _baseline(out: Conversion, data: Any) -> None:
+    if data is None:
+        return
+    out.note(("baseline",), "'baseline' is always measured: the default configuration is the first trial")
+    levels = data.get("concurrency_levels") if isinstance(data, Mapping) else None
+    if isinstance(levels, list) and levels != [out.study.get("workload", {}).get("concurrency")]:
+        text = f"the baseline is measured under the load of the study, not at {', '.join(map(str, levels))}"
+        out.note(("baseline", "concurrency_levels"), text)
 
 
 def _optimization(out: Conversion, data: Mapping[str, Any]) -> None:
@@ -130,6 +234,7 @@ def _optimization(out: Conversion, data: Mapping[str, Any]) -> None:
     for key in data:
         if key in ("sampler", "n_startup_trials"):
             out.note(("optimization", key), f"'{key}' has no equivalent; `engine: gp` searches")
+    out.note_rest(data, _OPTIMIZATION, ("optimization",))
 
 
 def _goals(out: Conversion, data: Mapping[str, Any]) -> None:
@@ -150,5 +255,7 @@ def _goals(out: Conversion, data: Mapping[str, Any]) -> None:
             if asked not in _STATISTICS:
                 out.note(path, f"percentile {asked!r} is not measured here; p95 is taken")
             name = f"{name}.{_STATISTICS.get(asked, 'p95')}"
+        elif str(entry.get("percentile", "mean")) != "mean":
+            out.note(path, f"{name} is one number here, over the whole load; it has no {entry['percentile']}")
         goals.setdefault(str(entry.get("direction", "maximize")), []).append(name)
     out.study["objective"] = {key: names[0] if len(names) == 1 else names for key, names in goals.items()}

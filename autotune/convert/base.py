@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +11,11 @@ from typing import Any
 
 import yaml
 
-from autotune.core.parameter.base import read_number
+from autotune.core.expression import Expression
+from autotune.core.objective import Objective
+from autotune.core.parameter import parameter_from_dict
+from autotune.core.parameter.base import check_name, read_number
+from autotune.core.scalar import PlainText, typed_scalar
 from autotune.core.space import Space
 from autotune.errors import SpecError
 from autotune.spec.yaml_text import Document, Path_
@@ -42,71 +48,182 @@ class Conversion:
             if key in data:
                 self.note((key,), f"'{key}' {why}")
 
+    def note_rest(self, data: Mapping[str, Any], known: Iterable[str], path: Path_ = ()) -> None:
+        """Note each key of a section that nothing reads."""
+        for key in data:
+            if key not in known:
+                self.note((*path, key), f"'{key}' has no equivalent")
+
     def add(self, path: Path_, name: str, entry: Entry) -> None:
         """Add a parameter; a name that expressions cannot mention is rewritten, with a note."""
-        plain = re.sub(r"\W", "_", name.strip().lstrip("-"))[:64]
+        plain = re.sub(r"\W", "_", name.strip().lstrip("-"), flags=re.ASCII)[:62] or "_"
+        plain = f"_{plain}" if plain[0].isdigit() else plain
+        taken = self.study.setdefault("parameters", {})
+        while plain in taken or not _is_name(plain):
+            plain += "_"
         if plain != name:
             self.note(path, f"parameter {name!r} is called {plain!r} here")
-        self.study.setdefault("parameters", {})[plain] = entry
+        taken[plain] = entry
 
     def finish(self) -> Conversion:
         """Check that the study file is one of ours.
 
         Raises:
-            SpecError: Nothing in the file could be converted, or what came out is no valid space.
+            SpecError: Nothing in the file could be converted, or what came out is no valid study.
         """
         if not self.study.get("parameters"):
             lines = "\n  ".join(self.notes)
             raise SpecError(f"{self.source.source}: no parameter could be converted\n  {lines}".rstrip())
-        Space.from_dict(
-            {key: self.study[key] for key in ("parameters", "configurations") if key in self.study}
-        )
-        order = ("name", "description", "parameters", "configurations", "system", "workload", "objective",
-                 "budget", "engine")  # fmt: skip
+        self._keep_readable_constraints()
+        inner = ("parameters", "constraints", "configurations")
+        space = Space.from_dict({key: self.study[key] for key in inner if key in self.study})
+        self._start_where_allowed(space)
+        if "objective" in self.study:
+            Objective.from_dict(self.study["objective"])
+        order = ("name", "description", "parameters", "constraints", "configurations", "system", "workload",
+                 "objective", "budget", "engine")  # fmt: skip
         self.study = {key: self.study[key] for key in order if key in self.study}
         return self
 
+    def _keep_readable_constraints(self) -> None:
+        """Leave out, with a note, what is no constraint over the parameters that were converted."""
+        kept = []
+        kinds = Space.from_dict(self.study["parameters"]).kinds
+        for text in self.study.pop("constraints", []):
+            try:
+                if Expression.parse(text).check_types(kinds) != "bool":
+                    raise SpecError("it is neither true nor false")
+                kept.append(text)
+            except SpecError as error:
+                self.note(("constraints",), f"constraint {text!r} is left out: {error.message}")
+        if kept:
+            self.study["constraints"] = kept
+
+    def _start_where_allowed(self, space: Space) -> None:
+        """Leave defaults that break a constraint unstated: the nearest allowed configuration is the first."""
+        try:
+            _ = space.default_config
+        except SpecError:
+            for entry in self.study["parameters"].values():
+                entry.pop("default", None)
+            self.note((), "the defaults together break a constraint: the first configuration is near them")
+
     def to_yaml(self) -> str:
         """Return the text of the study file, the notes as comments at its head."""
-        head = "".join(f"# {line}\n" for line in self.notes)
-        body = yaml.safe_dump(
-            self.study, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
-        )
+        head = "".join(f"# {line}\n" for note in self.notes for line in note.splitlines())
+        body = yaml.dump(
+            self.study, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100,
+            default_flow_style=None,
+        )  # fmt: skip
         return head + body
 
 
-def listed(values: list[Any]) -> Entry:
-    """Return the parameter that takes the values of a list: numbers in order, truth values, or labels."""
-    typed = [plain_value(value) for value in values]
-    if all(isinstance(value, bool) for value in typed) and len(set(typed)) == 2:
-        return {"type": "bool"}
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in typed):
-        return {"type": "ordinal", "values": sorted(set(typed))}
-    labels = [value if isinstance(value, str) else str(value).lower() for value in typed]
-    return {"type": "categorical", "values": list(dict.fromkeys(labels))}
+class _Dumper(yaml.SafeDumper):
+    """Write text so that it is read as text, by the rules of our own reader."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Return that nothing is written as an alias, which our reader refuses."""
+        return True
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    quoted = not isinstance(typed_scalar(text), str)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if quoted else None)
+
+
+_Dumper.add_representer(str, _text_node)
+
+
+def _is_name(name: str) -> bool:
+    try:
+        check_name(name, "parameter")
+    except SpecError:
+        return False
+    return True
+
+
+def listed(values: list[Any], *, default: Any = None) -> Entry:
+    """Return the parameter that takes the values of a list: numbers in order, truth values, or labels.
+
+    Args:
+        values: With the types of their file; a structure becomes the JSON text that a flag takes.
+        default: One of them, where the file says which; else the middle one of numbers, the first of labels.
+    """
+    found = [_scalar(value) for value in values]
+    found = [value for i, value in enumerate(found) if _place(value, found) == i]
+    start = found[0] if default is None else _scalar(default)
+    if all(isinstance(value, bool) for value in found) and len(found) == 2:
+        return {"type": "bool", **({"default": start} if start else {})}
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in found):
+        ordered = sorted(found)
+        middle = ordered[(len(ordered) - 1) // 2] if default is None else start
+        return {"type": "ordinal", "values": ordered, **({"default": middle} if len(ordered) > 1 else {})}
+    return {"type": "categorical", "values": found, **({"default": start} if start != found[0] else {})}
+
+
+def _place(value: Any, among: list[Any]) -> int:
+    return next(
+        i for i, v in enumerate(among) if v == value and isinstance(v, bool) == isinstance(value, bool)
+    )
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, separators=(",", ":"))
+    return NONE if value is None else value
+
+
+NONE = "none"
+"""What the missing value of another tool is called here."""
 
 
 def ranged(low: float, high: float, *, whole: bool, step: float | None = None, log: bool = False) -> Entry:
-    """Return the parameter that takes the numbers of a range."""
+    """Return the parameter that takes the numbers of a range, the middle of it as its default.
+
+    ``high`` need not be a whole number of steps above ``low``.
+    """
     kind: type = int if whole else float
     entry: Entry = {"type": "int" if whole else "float", "low": kind(low), "high": kind(high)}
     if log and low > 0:
         entry["scale"] = "log2" if whole else "log10"
     if step is not None and not (whole and step == 1):
         entry["step"] = kind(step)
+    levels = parameter_from_dict("x", entry)
+    wished = math.sqrt(low * high) if "scale" in entry else (low + high) / 2
+    if low < high:
+        entry["default"] = _rounded(min(levels.levels, key=lambda value: abs(float(value) - wished)))
     return entry
 
 
-def plain_value(value: Any) -> Any:
-    """Return text of a file as the number or truth value that it writes; other text as it is."""
-    if not isinstance(value, str):
-        return value
-    if value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    number = read_number(value)
-    if number is None:
-        return value
-    return number
+def with_default(entry: Entry, wanted: Any) -> Entry:
+    """Return a parameter whose default is the allowed value nearest to a wanted one, where that is one."""
+    if wanted is None or "default" not in entry or isinstance(wanted, bool) != (entry["type"] == "bool"):
+        return entry
+    parameter = parameter_from_dict("x", entry)
+    number = read_number(wanted)
+    if parameter.kind == "number" and number is not None:
+        near = min(parameter.levels, key=lambda value: abs(float(value) - number))
+        return {**entry, "default": _rounded(near)}
+    return {**entry, "default": wanted} if wanted in parameter.levels else entry
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
+_OLD_BOOLS = {**dict.fromkeys(("yes", "on"), True), **dict.fromkeys(("no", "off"), False)}
+
+
+def typed_as_yaml11(value: Any) -> Any:
+    """Return data of a foreign YAML file as PyYAML, which these tools read it with, types it.
+
+    That is YAML 1.1: ``yes`` and ``off`` are truth values too.
+    """
+    if isinstance(value, PlainText):
+        return _OLD_BOOLS.get(value.lower(), typed_scalar(value))
+    if isinstance(value, Mapping):
+        return {str(key): typed_as_yaml11(item) for key, item in value.items()}
+    return [typed_as_yaml11(item) for item in value] if isinstance(value, list) else value
 
 
 def number_at(conversion: Conversion, data: Mapping[str, Any], path: Path_) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from autotune.convert import auto_tune_vllm, optuna, vllm_sweep, wandb
-from autotune.convert.base import Conversion
+from autotune.convert.base import Conversion, typed_as_yaml11
 from autotune.errors import SpecError, did_you_mean
 from autotune.spec.yaml_text import Document, parse_text, read_text
 
@@ -47,6 +48,7 @@ def convert(source: str, *, format_name: str | None = None, study: str | None = 
     if "://" in source or Path(source).suffix in _DATABASES:
         return optuna.convert_storage(optuna.read_storage(source, study))
     document = read_document(source)
+    document = replace(document, data=typed_as_yaml11(document.data))
     if format_name is not None:
         return FORMATS[format_name].convert(document)
     for module in FORMATS.values():

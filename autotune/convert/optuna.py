@@ -121,7 +121,7 @@ def _parameter(out: Conversion, name: str, kind: str, attributes: Mapping[str, A
         choices = attributes.get("choices", [])
         if None in choices:
             out.note((name,), f"the choice None of {name!r} has no equivalent; it is called 'none'")
-        return listed(["none" if choice is None else choice for choice in choices])
+        return listed(list(choices))
     known = {"FloatDistribution": {}, "IntDistribution": {}, **_LEGACY}.get(kind)
     low, high = (read_number(attributes.get(key)) for key in ("low", "high"))
     if known is None or low is None or high is None:

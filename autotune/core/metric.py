@@ -7,6 +7,7 @@ still be measured by a user's own function: :func:`metric_info` says ``None`` an
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
@@ -124,6 +125,9 @@ def check_metric(name: str) -> MetricInfo | None:
         )
     if known is not None:
         raise SpecError(f"metric {family!r} is one number and has no statistics, found {name!r}")
+    dotted = re.sub(r"[^\w.]", ".", name)
+    if dotted != name and (metric_info(dotted) or dotted in METRICS):
+        raise SpecError(f"unknown metric {name!r}", hint=f"did you mean {dotted!r}?")
     near = get_close_matches(name, known_metrics(), n=1, cutoff=_SLIP)
     if near:
         raise SpecError(f"unknown metric {name!r}", hint=f"did you mean {near[0]!r}?")

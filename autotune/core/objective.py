@@ -16,7 +16,7 @@ from autotune.core.measurement import Estimate
 from autotune.core.units import format_quantity, parse_quantity
 from autotune.errors import SpecError, refuse_unknown_keys
 
-_METRIC = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*"
+_METRIC = r"[^\W\d][\w./:@#%+-]*"  # names are compared, never read as expressions: `val/loss` is one
 _LIMIT = re.compile(rf"\s*({_METRIC})\s*(<=|>=)\s*(\S.*?)\s*")
 _RELATIVE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:x\s+|(%)\s*of\s+)(?:the\s+)?default")
 

@@ -55,11 +55,23 @@ def typed(value: Any) -> Any:
     return value
 
 
+def reads_as(text: Any, value: Any) -> bool:
+    """Return whether data whose scalars are all text is ``value`` but for the types that YAML gives them."""
+    if isinstance(text, Mapping) and isinstance(value, Mapping):
+        return text.keys() == value.keys() and all(reads_as(text[key], value[key]) for key in text)
+    if isinstance(text, list | tuple) and isinstance(value, list | tuple):
+        return len(text) == len(value) and all(map(reads_as, text, value))
+    if not isinstance(text, str):
+        return False
+    meant = typed_scalar(text)
+    return text == value or (meant == value and same_kind(meant, value))
+
+
 class Comparable:
     """A value of a parameter that has text beside numbers or truth values.
 
-    Expressions may compare it with either: `batch == 32`, `batch == '32'` and `batch == 'auto'`. A number never
-    equals a truth value.
+    Expressions may compare it with either: `batch == 32`, `batch == '32'` and `batch == 'auto'`. A number
+    never equals a truth value.
     """
 
     __slots__ = ("value",)

@@ -36,6 +36,33 @@ def differences(old: Space, new: Space) -> list[str]:
     return lines
 
 
+def as_stored(new: Space, stored: Mapping[str, Any]) -> Space:
+    """Return the stored space where ``new`` differs from it in the types of listed values only.
+
+    Values of studies from before they had types are text, `'true'` for `true`: such a study goes on with what
+    its trials were measured with.
+    """
+    old = Space.from_dict(stored)
+    if old.fingerprint == new.fingerprint:
+        return new
+    entries = {name: _retyped(entry, new, name) for name, entry in stored["parameters"].items()}
+    try:
+        same = Space.from_dict({**stored, "parameters": entries}).fingerprint == new.fingerprint
+    except SpecError:
+        return new
+    return old if same else new
+
+
+def _retyped(entry: Mapping[str, Any], new: Space, name: str) -> Mapping[str, Any]:
+    """Return a stored parameter with its listed values as those of ``new`` that they name."""
+    if "values" not in entry or name not in new.names:
+        return entry
+    try:
+        return {**entry, "values": [new[name].coerce(value) for value in entry["values"]]}
+    except SpecError:
+        return entry
+
+
 def adopt(space: Space, config: Mapping[str, Any]) -> Config:
     """Return a configuration that was measured under another space as one of ``space``.
 

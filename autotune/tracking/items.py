@@ -13,13 +13,14 @@ from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
 from autotune.core.redact import redact, redacted, visible
+from autotune.core.scalar import typed_scalar
 from autotune.core.surprise import largest, show_surprise, surprises
-from autotune.core.trial import Trial, TrialState
+from autotune.core.trial import Trial, TrialState, Value
 from autotune.ledger import StudyRow
 from autotune.tracking.names import allowed_name, allowed_names
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on the runs
-_LONGEST_TAG = 5000  # MLflow cuts or refuses longer ones
+_LONGEST_TAG = _LONGEST_PARAM = 5000  # MLflow cuts or refuses longer ones
 
 LIVE = ("RUNNING", "SCHEDULED")
 """Statuses of runs that have not ended."""
@@ -94,7 +95,7 @@ def trial_item(trial: Trial, row: StudyRow, objective: Objective) -> Item:
     return Item(
         key=f"trial/{trial.number}",
         name=f"trial-{trial.number:04d}",
-        params={params[name]: redact(_text(value)) for name, value in trial.config.items()},
+        params={params[name]: _param(value) for name, value in trial.config.items()},
         metrics=metrics,
         tags=tags | {name: str(count) for name, count in counts.items() if count},
         status=status,
@@ -211,6 +212,22 @@ def study_item(
         start_ms=row.created_ns // 1_000_000,
         texts=texts,
     )
+
+
+def _param(value: Value) -> str:
+    """Return a value so that different ones stay different.
+
+    Text that reads as a number or a truth value has quotes; the store cuts what is long, so a digest of the
+    whole stands in its place.
+    """
+    text = redact(_text(value))
+    if isinstance(value, str) and not isinstance(typed_scalar(text), str):
+        text = json.dumps(text, ensure_ascii=False)
+    if len(text) <= _LONGEST_PARAM:
+        return text
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    mark = f" ... {len(text)} characters, digest {digest}"
+    return text[: _LONGEST_PARAM - len(mark)] + mark
 
 
 def _text(value: Any) -> str:

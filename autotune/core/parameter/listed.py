@@ -69,8 +69,8 @@ class Bool(_Weighed):
 class Listed(_Weighed):
     """Hold what parameters with listed values share.
 
-    Values keep their types: `1`, `True` and `"1"` are three. Those of a file are typed by YAML where they stand
-    without quotes.
+    Values keep their types: `1`, `True` and `"1"` are three. YAML types those of a file that stand without
+    quotes.
     """
 
     values: tuple[Value, ...]

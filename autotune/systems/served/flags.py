@@ -94,7 +94,7 @@ class Flag:
         return ""
 
     def is_left_out(self, value: Any) -> bool:
-        """Return whether ``value`` leaves the choice to the engine: ``auto``, unless the engine has one too."""
+        """Return whether ``value`` leaves the choice to the engine: ``auto``, unless it has its own one."""
         free_text = self.kind == "text" and self.choices is None and self.default is not None
         own = free_text or AUTO in (self.choices or ())
         return isinstance(value, str) and value == AUTO and not own
@@ -173,7 +173,7 @@ def plain(value: Any) -> str:
 
 
 def _size(text: str) -> int | None:
-    """Return the number that a size with a suffix means to vLLM: small letters are decimal, capitals binary."""
+    """Return what a size with a suffix means to vLLM: small letters are decimal, capitals binary."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         return None

@@ -80,7 +80,10 @@ def test_values_become_words(flag, value, words):
         (Flag("x", "--x", "float"), "fast", "takes a number, found 'fast'"),
         (Flag("t", "--t", "toggle"), 1, "takes true or false, found 1"),
         (Flag("c", "--c", "text", "fcfs", ("fcfs", "priority")), "fcsf", "did you mean 'fcfs'?"),
-        (Flag("c", "--c", "text", "fcfs", ("fcfs", "priority")), "auto", "allowed: fcfs, priority"),
+        (Flag("c", "--c", "text", "fcfs", ("fcfs", "priority")), "Auto", "allowed: fcfs, priority"),
+        (Flag("n", "--n", "int", 4), [1, 2], "takes one value, found the list [1, 2]"),
+        (Flag("n", "--n", "int"), [1, "two"], "takes a whole number, found 'two'"),
+        (Flag("n", "--n", "int"), "8k", "takes a whole number, found '8k'"),
     ],
 )
 def test_what_the_engine_would_refuse_is_refused_before(flag, value, reason):
