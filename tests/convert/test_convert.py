@@ -58,12 +58,12 @@ def test_a_sweep_of_all_combinations_needs_no_list(tmp_path):
     path.write_text(json.dumps([{"max_num_seqs": n, "block_size": b} for n in (8, 16) for b in (16, 32)]))
     study = convert(str(path)).study
     assert "configurations" not in study
-    assert study["parameters"]["max_num_seqs"] == {"type": "ordinal", "values": [8, 16]}
+    assert study["parameters"]["max_num_seqs"] == {"type": "ordinal", "values": [8, 16], "default": 8}
     path.write_text(
         json.dumps({"small": {"max_num_seqs": 8}, "large": {"max_num_seqs": 64, "block_size": 32}})
     )
     found = convert(str(path))
-    assert found.study["parameters"]["block_size"]["values"] == ["auto", "32"]
+    assert found.study["parameters"]["block_size"]["values"] == ["auto", 32]
     assert any("not in every entry" in line for line in found.notes)
 
 
@@ -133,8 +133,8 @@ def test_a_study_in_an_optuna_storage(tmp_path):
         ("[1, 2", r"x\.yaml:1:6: not valid JSON"),
         ("method: grid\nparameters: {lr: {distribution: uniform, min: low, max: 1}}\n",
          r"x\.yaml:2:47: min must be a number, found 'low'"),
-        ("method: grid\nparameters: {a: {distribution: beta}}\n",
-         r"no parameter could be converted\n  x\.yaml:2:18: distribution 'beta' has no equivalent"),
+        ("method: grid\nparameters: {a: {distribution: gamma}}\n",
+         r"no parameter could be converted\n  x\.yaml:2:18: distribution 'gamma' has no equivalent"),
         ("optimization: {objective: {metric: speed}}\nstudy: {}\nparameters: {a: {min: 1, max: 2}}\n",
          r"x\.yaml:1:27: unknown metric"),
     ],

@@ -45,6 +45,8 @@ def parameter_from_dict(name: str, data: Mapping[str, Any]) -> Parameter:
     for key in ("unit", "description", "scale", "restart", "when", "memory"):
         if key in items and not isinstance(items[key], str):
             raise SpecError(f"{key} must be text, found {items[key]!r}", path=(key,))
+        if key in items:
+            items[key] = str(items[key])  # no longer a scalar of a file
     parameter = kind(name, **items)
     if parameter.when is not None:
         try:

@@ -185,9 +185,10 @@ class ServedSystem(FlaggedEngine):
 
     def effect(self, config: Config) -> str:
         """Return all that a configuration changes outside; see :mod:`autotune.systems.effect`."""
-        words = self.deploy(config) if self.not_launched else self.launch_words(config, 0)
-        variables = self.launch_environment(config, 0)
-        return json.dumps([words, variables, self.files(config), dict(self.launch(config, 0).body)])
+        here = self.resolved()
+        words = here.deploy(config) if here.not_launched else here.launch_words(config, 0)
+        variables = here.launch_environment(config, 0)
+        return json.dumps([words, variables, here.files(config), dict(here.launch(config, 0).body)])
 
     def reconnect(self, config: Config, driver: Driver, deadline: float) -> Driver:
         """Return the driver with the fields that requests of another configuration carry; ask one."""
