@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune.core.grammar import COMPARE, FUNCTIONS, Node, parse, unparse
-from autotune.core.scalar import Comparable
+from autotune.core.scalar import Comparable, typed_scalar
 from autotune.errors import SpecError, did_you_mean
 
 Array = npt.NDArray[Any]
@@ -163,7 +163,7 @@ def _kind(node: Node, kinds: Mapping[str, str]) -> str:
         return kinds[name]
     found = [_kind(child, kinds) for child in node.children]
     if node.kind in ("==", "!="):
-        if found[0] != found[1] and "mixed" not in found:
+        if found[0] != found[1] and "mixed" not in found and not _reads_alike(node.children, found):
             raise SpecError(f"{unparse(node)!r} compares a {found[0]} with a {found[1]}")
         return "bool"
     wanted = "bool" if node.kind in ("and", "or", "not") else "number"
@@ -171,6 +171,18 @@ def _kind(node: Node, kinds: Mapping[str, str]) -> str:
         if kind != wanted:
             raise SpecError(f"{node.kind!r} needs a {wanted}, found the {kind} {unparse(child)!r}")
     return "bool" if node.kind in (*COMPARE, "and", "or", "not") else "number"
+
+
+def _reads_alike(nodes: tuple[Node, ...], kinds: list[str]) -> bool:
+    """Return whether one side is text that writes a value of the other's kind: `bits == '16'`."""
+    for node, kind in zip(nodes, reversed(kinds), strict=True):
+        if node.kind == "constant" and isinstance(node.value, str):
+            meant = typed_scalar(node.value)
+            if kind == ("bool" if isinstance(meant, bool) else "number") and not isinstance(
+                meant, str | None
+            ):
+                return True
+    return False
 
 
 def _evaluate(node: Node, columns: Mapping[str, Column], n: int) -> Column:

@@ -120,7 +120,8 @@ class LlamaCppSystem(GGUFSystem):
 
     def _python_words(self, config: Config) -> list[str]:
         values = {**self.flags, **config}
-        length = int(values.pop("draft_length", 0))
+        length = self.whole(config, "draft_length", 0)
+        values.pop("draft_length", None)
         words = [self.program[0], *(self.program[1:] or ("-m", "llama_cpp.server"))]
         words += ["--model", self.model_file(values)]
         values.pop(CHOICE, None)
@@ -155,7 +156,7 @@ class LlamaCppSystem(GGUFSystem):
 
     def resources(self, config: Config) -> dict[str, float]:
         """Return the threads, or a GPU where layers are put on one."""
-        threads = int(config.get("threads", self.flags.get("threads", 1)))
+        threads = self.whole(config, "threads", 1)
         on_gpu = config.get("gpu_layers", self.flags.get("gpu_layers", 0))
         gpus = {"gpus": 1.0} if on_gpu not in (0, "0") else {}
         return {"cpus": float(max(1, threads)), **gpus}

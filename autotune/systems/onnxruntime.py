@@ -73,5 +73,6 @@ class ONNXRuntimeSystem(ServedSystem):
 
     def resources(self, config: Config) -> dict[str, float]:
         """Return the threads."""
-        threads = int(config.get("intra_op_num_threads", 1)) * int(config.get("inter_op_num_threads", 1) or 1)
+        inner, outer = (self.whole(config, f"{n}_op_num_threads", 1) for n in ("intra", "inter"))
+        threads = inner * (outer or 1)
         return {"cpus": float(max(1, threads))}

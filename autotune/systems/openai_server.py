@@ -111,7 +111,7 @@ class OpenAIServerSystem:
             raise SpecError(text, path=("command", words.index(odd[0])))
         if not isinstance(items.get("body") or {}, Mapping):
             raise SpecError(f"body must be a mapping of fields, found {items['body']!r}", path=("body",))
-        if "body" in items:
+        if items.get("body") is not None:
             items["body"] = typed(items["body"])
         items["request"] = read_program(items.get("request", ()), "request")
         items["env"] = read_env(items.get("env", {}), cls.name, ("*",))
@@ -240,13 +240,13 @@ class OpenAIServerSystem:
         return EndpointDriver(endpoint, facts, root_process(scratch), asking_of(Launch.read(scratch)))
 
     def _varied(self, config: Config) -> tuple[str, ...]:
-        """Return the parameters that are fields of the requests: those not in the command."""
-        return tuple(name for name in config if name not in self.holes)
+        """Return the parameters that are fields of the requests: those not in the command, nor ``auto``."""
+        return tuple(name for name, value in config.items() if name not in self.holes and value != AUTO)
 
     def _body(self, config: Config) -> dict[str, Any]:
         """Return the fields of every request: those of the file, and the parameters not in the command."""
         fixed = _EXACT if self.body is None else self.body
-        return {**fixed, **{name: config[name] for name in self._varied(config) if config[name] != AUTO}}
+        return {**fixed, **{name: config[name] for name in self._varied(config)}}
 
     def launch_key(self, config: Config) -> str:
         """Return the command without its port."""

@@ -89,7 +89,7 @@ class OpenVINOSystem(GGUFSystem):
         return {"num_assistant_tokens": length} if length else {}
 
     def _draft_length(self, config: Config) -> int:
-        return int({**self.flags, **config}.get("draft_length", 0))
+        return self.whole(config, "draft_length", 0)
 
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return the version and the scheduler's settings that hold."""
@@ -152,8 +152,8 @@ class OpenVINOSystem(GGUFSystem):
 
     def resources(self, config: Config) -> dict[str, float]:
         """Return the threads."""
-        threads = config.get("threads", config.get("inference_num_threads", 1))
-        return {"cpus": float(max(1, int(threads)))}
+        threads = self.whole(config, "threads", self.whole(config, "inference_num_threads", 1))
+        return {"cpus": float(max(1, threads))}
 
 
 def _property(value: object) -> str:

@@ -4,6 +4,7 @@ import json
 import warnings
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
@@ -11,13 +12,13 @@ from autotune.convert.formats import FORMATS, convert
 from autotune.core.space import Space
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.sections import read_study
-from autotune.spec.load import load_study_file
+from autotune.systems.registry import build_system
 
 FILES = Path(__file__).parent / "files"
 GOLDEN = Path(__file__).parent / "golden"
 
 
-@pytest.mark.parametrize("name", ["sweep.yaml", "auto_tune_vllm.yaml", "serve_params.json"])
+@pytest.mark.parametrize("name", sorted(path.name for path in FILES.iterdir()))
 def test_a_file_becomes_exactly_this_study(name, request, monkeypatch, tmp_path):
     monkeypatch.chdir(FILES)
     text = convert(name).to_yaml()
@@ -27,8 +28,14 @@ def test_a_file_becomes_exactly_this_study(name, request, monkeypatch, tmp_path)
         golden.write_text(text)
     assert text == golden.read_text()
     (tmp_path / "study.yaml").write_text(text)
-    spec = load_study_file(tmp_path / "study.yaml")
-    assert spec.space.count().value > 0
+    spec = read_study(tmp_path / "study.yaml")  # what `autotune check` reads
+    made = Space.from_dict({k: v for k, v in convert(name).study.items()
+                            if k in ("parameters", "constraints", "configurations")})  # fmt: skip
+    assert spec.space == made  # writing and reading changes no type
+    assert spec.space.default_config
+    system = build_system(spec.system) if spec.system else None
+    for config in spec.space.sample(8, np.random.default_rng(0)):
+        assert system is None or system.check(config) is None
 
 
 def test_what_the_sweep_said_is_what_is_searched():
@@ -150,3 +157,110 @@ def test_an_unknown_format_is_named():
     with pytest.raises(SpecError, match="did you mean 'wandb'"):
         convert("x.yaml", format_name="wanb")
     assert list(FORMATS) == ["wandb", "auto-tune-vllm", "optuna", "vllm-sweep"]
+
+
+def converted(name):
+    """Return the space of a file of another tool, its study and its notes."""
+    found = convert(str(FILES / name))
+    inner = {k: v for k, v in found.study.items() if k in ("parameters", "constraints", "configurations")}
+    return Space.from_dict(inner), found.study, "\n".join(found.notes)
+
+
+def test_constants_and_truth_values_of_wandb():
+    space, _, notes = converted("wandb_constant_bool.yaml")
+    assert space["save_obs"].levels == (False,)
+    assert space["debug"].levels == (False,)
+    assert space["mode"].levels == ("none", 0.05, 0.25)
+    assert "the value null of 'mode' has no equivalent" in notes
+
+
+def test_steps_of_wandb_keep_both_ends():
+    assert converted("wandb_q_uniform.yaml")[0]["dropout"].levels == (0.3, 0.4, 0.5, 0.6)
+
+
+def test_nested_parameters_lists_and_quantized_distributions_of_wandb():
+    space, study, notes = converted("wandb_nested.yaml")
+    assert space["batch_size"].levels == tuple(range(32, 257, 8))
+    assert (space["batch_size"].scale, space["batch_size"].fallback) == ("log2", 88)
+    assert (space["trees"].low, space["trees"].high) == (2, 50)
+    assert space["min_"].levels == (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
+    assert space["noise"].levels[::3] == (70.0, 85.0, 100.0, 115.0, 130.0)
+    assert (space["optimizer_lr"].low, space["optimizer_lr"].scale) == (1e-5, "log10")
+    assert space["optimizer_nesterov"].levels == (False, True)
+    assert space["layers"].levels == ("[64,32]", "[128]")
+    assert space["version"].levels == ("1.10", "1.9", 1000.0, "1e3")
+    assert space["max_depth"].fallback == 3
+    assert space["max_depth"].belief() == pytest.approx((0.1, 0.3, 0.6))
+    assert study["objective"] == {"minimize": "val/loss"}
+    for said in (
+        "'optimizer' nests parameters",
+        "steps of 1 on a logarithmic scale",
+        "'early_terminate'",
+        "'program'",
+        "structures among the values of 'layers'",
+        "parameter 'min' is called 'min_'",
+    ):
+        assert said in notes
+
+
+def test_sweeps_of_vllm_with_parts_of_structures_and_partial_entries():
+    space, study, notes = converted("vllm_sweep_s1.json")
+    assert [dict(config) for config in space.configurations] == [
+        {"max_num_seqs": 32, "max_num_batched_tokens": 1024, "enable_prefix_caching": False,
+         "compilation_config": '{"pass_config":{"fuse_norm_quant":true}}'},
+        {"max_num_seqs": 64, "max_num_batched_tokens": 2048, "enable_prefix_caching": True,
+         "compilation_config": '{"pass_config":{"fuse_norm_quant":false}}'},
+    ]  # fmt: skip
+    assert space.default_config == space.configurations[0]
+    space, study, notes = converted("vllm_sweep_s7.json")
+    assert space["max_num_batched_tokens"].levels == (2048, 4096, "auto")
+    assert space.configurations[2] == {"max_num_seqs": 128, "max_num_batched_tokens": "auto"}
+    system = build_system(study["system"])
+    assert system.deploy(space.configurations[2]) == ["vllm", "serve", "MODEL", "--max-num-seqs", "128"]
+    assert "in the place of MODEL" in notes
+
+
+def test_structures_as_values_are_json_for_the_flag(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text(
+        json.dumps(
+            [{"speculative_config": {"method": "ngram"}}, {"speculative_config": {"method": "suffix"}}]
+        )
+    )
+    found = convert(str(path)).study["parameters"]["speculative_config"]
+    assert found["values"] == ['{"method":"ngram"}', '{"method":"suffix"}']
+
+
+def test_constraints_loads_and_statistics_of_auto_tune_vllm():
+    space, study, _ = converted("auto_tune_vllm_constraints_mean.yaml")
+    assert space.constraints == ("max_num_seqs - max_num_batched_tokens <= 0",)
+    assert study["objective"] == {"minimize": "ttft.mean"}
+    assert study["workload"]["arrival"] == "concurrency"
+    assert study["workload"]["concurrency"] == 64
+    assert space.default_config == {"max_num_seqs": 256, "max_num_batched_tokens": 1024}  # near the engine's
+
+
+def test_environment_baseline_and_static_values_of_auto_tune_vllm():
+    space, study, notes = converted("auto_tune_vllm_env_rate.yaml")
+    assert space["attention_backend"].levels == ("FLASH_ATTN", "FLASHINFER")
+    assert study["system"]["env"] == {"VLLM_USE_V1": "1"}
+    assert study["system"]["flags"] == {"max_model_len": 4096, "enable_prefix_caching": False}
+    assert space["gpu_memory_utilization"].fallback == 0.92
+    assert "not at 50, 100" in notes
+    space, study, notes = converted("auto_tune_vllm_old_flags.yaml")
+    assert space.constraints == ("max_num_batched_tokens >= 4 * block_size",)
+    assert study["system"]["env"] == {"VLLM_CACHE_ROOT": "/x"}
+    for said in (
+        "'cuda_graph_sizes' is no flag of vLLM",
+        "constraint 'cuda_graph_sizes - 5 <= 0' is left out",
+        "constraint 'lambda p: p <= 0' is left out",
+        "'MY_TOKEN' is left out: MY_TOKEN sounds like a secret",
+        "'OTHER' is left out",
+        "'no_such_flag' is left out",
+        "'VLLM_CPU_X' cannot be searched",
+        "'samples' has no equivalent",
+        "'prefix' has no equivalent",
+        "'sampler' has no equivalent",
+    ):
+        assert said in notes
+    assert "not at" not in notes

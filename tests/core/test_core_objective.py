@@ -8,6 +8,7 @@ import autotune
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.errors import SpecError
+from autotune.spec.study_file import read_objective
 
 OBJECTIVE = Objective.from_dict(
     {"maximize": "throughput", "limits": ["ttft.p99 <= 500 ms", "quality >= 0.9", "memory <= 2 GiB"]}
@@ -114,3 +115,30 @@ def test_a_study_keeps_what_the_default_must_not_lose():
         assert not study.outcome(next(t for t in study.trials if t.config["bits"] == 4)).feasible
         assert str(study.anchored).endswith("with quality <= 21")
         assert str(study.objective).endswith("with quality <= 1.05 x default")
+
+
+@pytest.mark.parametrize(
+    "name", ["val/loss", "train/acc@5", "eval-loss", "a:b", "top#1", "p95%", "loss+kl", "größe"]
+)
+def test_a_metric_of_ones_own_may_have_any_name(name):
+    objective = Objective.from_dict({"minimize": name, "limits": [f"{name} <= 0.5", f"{name}>=0.1"]})
+    assert [limit.metric for limit in objective.limits] == [name, name]
+    assert Objective.from_dict(objective.to_dict()) == objective
+    assert objective.score({name: 0.3}).feasible
+    assert not objective.score({name: 0.7}).feasible
+    assert read_objective(objective.to_dict()) == objective
+
+
+@pytest.mark.parametrize(
+    "text", ["val/loss < 1", "val / loss <= 1", "/loss <= 1", "a,b <= 1", "a<b <= 1", "1/a <= 1"]
+)
+def test_what_is_no_name_is_no_limit(text):
+    with pytest.raises(SpecError, match="cannot read the limit"):
+        Objective.from_dict({"minimize": "y", "limits": [text]})
+
+
+@pytest.mark.parametrize("name", ["ttft/p99", "ttft-p99", "quality:perplexity", "output-throughput"])
+def test_a_metric_of_ours_in_another_spelling_is_no_new_one(name):
+    with pytest.raises(SpecError, match="unknown metric") as caught:
+        read_objective({"minimize": name})
+    assert "did you mean" in caught.value.hint

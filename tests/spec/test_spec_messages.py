@@ -72,6 +72,7 @@ CHANGES = {
     "default_label": (DRAFT, "draft_length: {type: categorical, values: [ngram, eagle], default: ngrm}"),
     "values_empty": (DRAFT, "draft_length: {type: ordinal, values: []}"),
     "values_twice": (DRAFT, "draft_length: {type: ordinal, values: [1, 2, 1]}"),
+    "values_null": (DRAFT, "draft_length: {type: categorical, values: [~, 1]}"),
     "values_nested": (DRAFT, "draft_length: {type: ordinal, values: [1, [2]]}"),
     "prior_text": (DRAFT, DRAFT[:-1] + ", prior: 2}"),
     "prior_both": (DRAFT, DRAFT[:-1] + ", prior: {weights: {0: 1}, around: 2}}"),
@@ -99,6 +100,7 @@ CHANGES = {
     "parameter_of_another_system": (DRAFT, DRAFT + "\n  batch_sise: {type: bool}"),
     # objectives
     "goal_none": ("maximize: output_throughput", "description: nothing"),
+    "metric_spelled_otherwise": ("maximize: output_throughput", "minimize: ttft/p99"),
     "goal_twice": ("maximize: output_throughput", "maximize: [ttft.p99, ttft.p99]"),
     "goal_name": ("maximize: output_throughput", "maximize: output throughput"),
     "goal_list": ("maximize: output_throughput", "maximize: {a: b}"),
@@ -157,6 +159,8 @@ objective: {maximize: speed, confidence: often}
     "confidence_too_low": b"""parameters: {a: {type: bool}}
 objective: {maximize: speed, confidence: 40 %}
 """,
+    "changes_nothing": b"name: a\nsystem: {use: sglang, model: m}\nparameters:\n"
+    b"  page_size: {type: ordinal, values: [1, 16]}\n  draft_length: {type: int, low: 0, high: 4}\n",
     "max_rate_without_a_search": f"{SERVED}objective: {{maximize: max_rate}}\n".encode(),
     "quality_without_a_section": (
         f"{SERVED}objective: {{maximize: goodput, limits: [quality.token_agreement >= 0.9]}}\n".encode()

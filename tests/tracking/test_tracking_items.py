@@ -54,3 +54,29 @@ def test_every_name_becomes_one_that_mlflow_takes_and_no_two_become_one():
         _validate_metric_name(allowed, "name")
         assert allowed_name(allowed) == allowed
         assert allowed == name or allowed_name(name) != name
+
+
+def test_values_that_differ_are_told_apart():
+    def params(value):
+        suggestion = Suggestion({"x": value}, Reason.EXPLORE)
+        return trial_item(Trial(4, suggestion, TrialState.RUNNING, 1), row(), OBJECTIVE).params
+
+    values = [
+        1,
+        True,
+        "1",
+        "true",
+        1.5,
+        "1.5",
+        "one",
+        "",
+        "x" * 7000 + "a",
+        "x" * 7000 + "b",
+        "x" * 6999 + "yb",
+    ]
+    assert len({params(value)["x"] for value in values}) == len(values)
+    assert params("one") == {"x": "one"}
+    assert params("1") == {"x": '"1"'}
+    long = params("x" * 7000 + "a")["x"]
+    assert len(long) <= 5000
+    assert "... 7001 characters, digest " in long

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from autotune.core.measurement import Cause, Failure
+from autotune.core.parameter.base import read_number
 from autotune.core.space import Space
 from autotune.core.trial import Config
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
@@ -162,6 +163,19 @@ class FlaggedEngine:
                 settings[own] = value
         return self.translate(settings)
 
+    def _read(self, config: Mapping[str, Any]) -> Config:
+        """Return the parameters that are set, with the types of their flags."""
+        flags = {name: self.table.flags.get(self.aliases.get(name, name)) for name in config}
+        read = {n: value if (flag := flags[n]) is None else flag.typed(value) for n, value in config.items()}
+        return {name: value for name, value in read.items() if not (isinstance(value, str) and value == AUTO)}
+
+    def whole(self, config: Mapping[str, Any], name: str, default: int) -> int:
+        """Return a whole number that a configuration or a fixed flag sets, ``default`` where neither does."""
+        found = self._read({**self.flags, **config})
+        value = found.get(name, found.get(self.aliases.get(name, name), default))
+        number = read_number(value, whole=True)
+        return default if number is None else int(number)
+
     def check(self, config: Config) -> Failure | None:
         """Return why a configuration cannot be launched (``rejected_flags``), or ``None``."""
         for name in config:
@@ -177,7 +191,7 @@ class FlaggedEngine:
             problem = "is no flag" if flag is None else flag.refuses(value)
             if problem:
                 return Failure(Cause.REJECTED_FLAGS, f"{name} {problem}")
-        rule = self.rules({name: value for name, value in config.items() if value != AUTO})
+        rule = self.rules(self._read(config))
         return Failure(Cause.REJECTED_FLAGS, rule) if rule else None
 
     def why_without_effect(self, name: str, space: Space) -> str:
@@ -224,7 +238,7 @@ class FlaggedEngine:
         """Return what a configuration occupies: the GPUs of its parallel degrees."""
         count = 1
         for name in self.gpus:
-            count *= int(config.get(name, self.flags.get(self.aliases.get(name, name), 1)))
+            count *= self.whole(config, name, 1)
         return {"cpus": 1.0, "gpus": float(count)} if self.gpus else {"cpus": 1.0}
 
 

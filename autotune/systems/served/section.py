@@ -90,9 +90,6 @@ def locate(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     What no field types, inside a flag or a request's body, gets the types of YAML, so that it can be stored.
     """
     found = dict(section)
-<<<<<<< HEAD
-    for key in ("model", "draft_model", "tokenizer"):
-=======
     if isinstance(found.get("body"), Mapping):
         found["body"] = typed(found["body"])
     if isinstance(found.get("flags"), Mapping):
@@ -100,8 +97,7 @@ def locate(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         found["flags"] = {
             n: str(v) if isinstance(v, PlainText) else typed(v) for n, v in found["flags"].items()
         }
-    for key in ("model", "draft_model"):
->>>>>>> 6833580 (A parameter that changes nothing is refused; settings that an engine replaced are a note on the trial; flags take sizes, lists and auto)
+    for key in ("model", "draft_model", "tokenizer"):
         value = found.get(key)
         if isinstance(value, str) and value.startswith(_PATHS):
             found[key] = absolute(value, folder)

@@ -167,14 +167,10 @@ class ServedSystem(FlaggedEngine):
         endpoint, found = wait_ready(scratch, deadline)
         facts = {"engine": self.name, "version": self.version(), "served_model": endpoint.model, **found}
         facts |= self.engine_facts(endpoint.url, scratch)
-<<<<<<< HEAD
-        return EndpointDriver(endpoint, facts, root_process(scratch), asking_of(Launch.read(scratch)))
-=======
         notes = replaced(self.settings(asked_config(scratch)), facts.get("effective", {}))
         if notes:
             facts["warnings"] = notes
-        return EndpointDriver(endpoint, facts, root_process(scratch))
->>>>>>> 6833580 (A parameter that changes nothing is refused; settings that an engine replaced are a note on the trial; flags take sizes, lists and auto)
+        return EndpointDriver(endpoint, facts, root_process(scratch), asking_of(Launch.read(scratch)))
 
     def launch_key(self, config: Config) -> str:
         """Return the command without its port, the variables and the files."""
