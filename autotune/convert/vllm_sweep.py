@@ -72,12 +72,12 @@ def _flags(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry as values of flags: ``no_x`` is ``x: false``, ``x.y`` a part of the structure ``x``."""
     known = table("vllm").flags
     result: dict[str, Any] = {}
-    for key, value in entry.items():
+    for key, given in entry.items():
         name, *inner = str(key).lstrip("-").split(".")
         name = name.replace("-", "_")
         if name.startswith("_"):
             continue
-        positive = name.removeprefix("no_")
+        value, positive = given, name.removeprefix("no_")
         if positive != name and isinstance(value, bool) and positive in known:
             name, value = positive, not value
         if not inner:

@@ -89,7 +89,14 @@ class MeasuredTable:
 
     def find(self, config: Config) -> list[MeasuredRow]:
         """Return the measurements of a configuration; empty if there are none."""
-        return self.by_config.get(config_key({n: v for n, v in config.items() if n in self.space.names}), [])
+        known = {name: value for name, value in config.items() if name in self.space.names}
+        found = self.by_config.get(config_key(known))
+        if found is not None:
+            return found
+        try:  # of another space, whose values may have other types: 32 for the cell '32'
+            return self.by_config.get(config_key(self.space.validate(known)), [])
+        except SpecError:
+            return []
 
     def truth(self, config: Config) -> dict[str, Estimate] | Cause:
         """Return a configuration's metrics, replicates averaged, or why it fails.

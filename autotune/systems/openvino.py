@@ -152,7 +152,7 @@ class OpenVINOSystem(GGUFSystem):
 
     def resources(self, config: Config) -> dict[str, float]:
         """Return the threads."""
-        threads = self.whole(config, "threads", self.whole(config, "inference_num_threads", 1))
+        threads = self.whole(config, "threads", 1)
         return {"cpus": float(max(1, threads))}
 
 

@@ -1,4 +1,4 @@
-"""A scalar has the type that the flag, the parameter or YAML gives it: flags, JSON in flags, bodies, functions."""
+"""A scalar has the type that the flag, the parameter or YAML gives it, wherever it goes."""
 
 import json
 from pathlib import Path
@@ -90,7 +90,8 @@ def test_a_command_and_flags_of_text_get_what_is_written(tmp_path):
     )
     assert read_study(file).space["a"].levels == ("0.10", "1e3", "017", "true", "no")
     file.write_text(
-        f"parameters: {{a: {{type: categorical, values: {written}}}, b: {{type: categorical, values: {written}}}}}\n"
+        f"parameters: {{a: {{type: categorical, values: {written}}}, "
+        f"b: {{type: categorical, values: {written}}}}}\n"
         "system: {use: openai_server, command: [x, '{port}', --a, '{a}'], request: [b]}\n"
         "objective: {maximize: output_throughput}\n"
     )
@@ -108,7 +109,7 @@ def test_a_command_and_flags_of_text_get_what_is_written(tmp_path):
 
 
 def test_sizes_and_lists_are_read_as_the_engine_reads_them(tmp_path):
-    spec, system = system_of("flags-vllm-8k.yaml")
+    _, system = system_of("flags-vllm-8k.yaml")
     assert "--max-num-batched-tokens 8000" in " ".join(system.deploy({"max_num_seqs": 16}))
     _, more = system_of("flags-vllm-8k.yaml", [
         "system.flags={max_num_batched_tokens: 8K, kv_cache_memory_bytes: 4G, max_model_len: 25.6k,"
@@ -120,10 +121,8 @@ def test_sizes_and_lists_are_read_as_the_engine_reads_them(tmp_path):
     assert '--allowed-origins ["*"]' in words
     section = {"use": "llama_cpp", "model": "m.gguf", "flags": {"tensor_split": [3, 1]}}
     assert "--tensor-split 3,1" in " ".join(build_system(section).deploy({}))
-    listed = system_of(
-        "flags-vllm-8k.yaml",
-        ["parameters.max_num_batched_tokens={type: categorical, values: [2k, auto, 4096]}"],
-    )  # noqa: E501
+    sizes = "parameters.max_num_batched_tokens={type: categorical, values: [2k, auto, 4096]}"
+    listed = system_of("flags-vllm-8k.yaml", [sizes])
     assert listed[0].space["max_num_batched_tokens"].levels == ("2k", "auto", 4096)
     assert "--max-num-batched-tokens 2000" in " ".join(
         launched(listed[1], {"max_num_seqs": 16, "max_num_batched_tokens": "2k"})
@@ -131,9 +130,8 @@ def test_sizes_and_lists_are_read_as_the_engine_reads_them(tmp_path):
 
 
 def test_auto_leaves_any_flag_out_that_has_no_such_value():
-    system = build_system(
-        {"use": "vllm", "model": "m", "flags": {"max_num_seqs": "auto", "block_size": "auto"}}
-    )
+    fixed = {"max_num_seqs": "auto", "block_size": "auto"}
+    system = build_system({"use": "vllm", "model": "m", "flags": fixed})
     config = {"gpu_memory_utilization": "auto", "draft_length": "auto", "quantization_bits": "auto",
               "enable_prefix_caching": "auto", "performance_mode": "auto", "kv_cache_dtype": "auto"}  # fmt: skip
     assert launched(system, config) == ["vllm", "serve", "m", "--kv-cache-dtype", "auto"]

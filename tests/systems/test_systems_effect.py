@@ -42,7 +42,8 @@ def test_every_parameter_of_the_catalogue_changes_something(name):
          "there is no speculative_algorithm"),
         ({"use": "sglang", "flags": {"speculative_algorithm": "off"}}, space(draft_length=numbers(0, 4)),
          "draft_length", "speculative_algorithm is always off"),
-        ({"use": "sglang", "flags": {"speculative_algorithm": "NGRAM"}}, space(draft_length=numbers(0, 4)), "", ""),
+        ({"use": "sglang", "flags": {"speculative_algorithm": "NGRAM"}}, space(draft_length=numbers(0, 4)),
+         "", ""),
         ({"use": "vllm"}, space(prompt_lookup_max=numbers(2, 4)), "prompt_lookup_max", "drafting is off"),
         ({"use": "vllm"}, space(draft_method=listed("ngram", "suffix")), "draft_method", "drafting is off"),
         ({"use": "vllm"}, space(draft_length=numbers(0, 2), draft_method=listed("ngram", "suffix")), "", ""),
@@ -68,7 +69,8 @@ def test_what_changes_nothing_is_found_with_its_reason(section, found, ineffecti
 def test_constraints_and_conditions_are_taken_into_account():
     system = build_system({"use": "vllm", "model": "m"})
     tied = Space.from_dict({
-        "parameters": {"max_num_seqs": numbers(8, 64, powers_of=2), "block_size": numbers(16, 128, powers_of=2)},
+        "parameters": {"max_num_seqs": numbers(8, 64, powers_of=2),
+                       "block_size": numbers(16, 128, powers_of=2)},
         "constraints": ["max_num_seqs * block_size == 1024"],
     })  # fmt: skip
     assert find_ineffective(system, tied) is None  # neither can change alone
@@ -90,7 +92,8 @@ def test_constraints_and_conditions_are_taken_into_account():
 def test_a_study_with_it_is_refused_where_the_parameter_stands(tmp_path):
     file = tmp_path / "study.yaml"
     file.write_text(
-        "parameters:\n  page_size: {type: ordinal, values: [1, 16]}\n  draft_length: {type: int, low: 0, high: 4}\n"
+        "parameters:\n  page_size: {type: ordinal, values: [1, 16]}\n"
+        "  draft_length: {type: int, low: 0, high: 4}\n"
         "system: {use: sglang, model: m}\n"
     )
     with pytest.raises(

@@ -1,7 +1,7 @@
 """Settings that an engine replaced are notes: read from its log and from what it tells over HTTP.
 
-The lines are those of real logs: vLLM's `VllmConfig.__str__` (vllm/config/vllm.py), its platforms' choice of a
-backend (vllm/platforms/cuda.py) and llama.cpp's llama-context.cpp.
+The lines are those of real logs: vLLM's `VllmConfig.__str__` (vllm/config/vllm.py), its platforms' choice of
+a backend (vllm/platforms/cuda.py) and llama.cpp's llama-context.cpp.
 """
 
 import json
@@ -88,7 +88,8 @@ def connect(section, config, log, answers, server, tmp_path):
 
 def test_vllm(server, tmp_path):
     section = {"use": "vllm", "flags": {"enforce_eager": False, "max_model_len": "32k"}}
-    config = {"attention_backend": "FLASHINFER", "max_num_batched_tokens": 2048, "enable_prefix_caching": True,
+    config = {"attention_backend": "FLASHINFER", "max_num_batched_tokens": 2048,
+              "enable_prefix_caching": True,
               "tensor_parallel": 2, "kv_cache_dtype": "auto", "max_num_seqs": 64}  # fmt: skip
     facts = connect(section, config, VLLM_LOG, {"/version": {"version": "0.17.0"}}, server, tmp_path)
     assert facts["version"] == "0.17.0"
@@ -121,7 +122,8 @@ def test_kernels_of_older_and_newer_logs_of_vllm(line, backend):
 
 def test_sglang(server, tmp_path):
     told = {"version": "0.5.23", "tp_size": 2, "attention_backend": "triton", "page_size": 64,
-            "mem_fraction_static": 0.8799999999, "disable_radix_cache": False, "internal_states": [{}]}  # fmt: skip
+            "mem_fraction_static": 0.8799999999, "disable_radix_cache": False,
+            "internal_states": [{}]}  # fmt: skip
     config = {"tensor_parallel": 2, "attention_backend": "fa3", "page_size": 1, "mem_fraction_static": 0.88,
               "disable_radix_cache": False}  # fmt: skip
     facts = connect({"use": "sglang"}, config, "", {"/get_server_info": told}, server, tmp_path)
