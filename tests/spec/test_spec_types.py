@@ -133,7 +133,8 @@ def test_auto_leaves_any_flag_out_that_has_no_such_value():
     fixed = {"max_num_seqs": "auto", "block_size": "auto"}
     system = build_system({"use": "vllm", "model": "m", "flags": fixed})
     config = {"gpu_memory_utilization": "auto", "draft_length": "auto", "quantization_bits": "auto",
-              "enable_prefix_caching": "auto", "performance_mode": "auto", "kv_cache_dtype": "auto"}  # fmt: skip
+              "enable_prefix_caching": "auto", "performance_mode": "auto",
+              "kv_cache_dtype": "auto"}  # fmt: skip
     assert launched(system, config) == ["vllm", "serve", "m", "--kv-cache-dtype", "auto"]
     problem = system.check({"draft_length": "three"})
     assert problem.message == "draft_length takes a whole number, found 'three'"
