@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from autotune.core.redact import escaped, visible
 from autotune.core.surprise import largest, show_surprise
-from autotune.core.trial import Trial, TrialState
+from autotune.core.trial import Reason, Trial, TrialState
 from autotune.report.summary import heading, summary_json, trial_json
 from autotune.report.tables import note_of, state_word
 from autotune.report.text import INTERVAL, show_config, show_estimate, show_seconds
@@ -117,7 +117,8 @@ def measured_line(trial: Trial, view: StudyView) -> str:
     if state_word(trial, view.objective) == "limit":
         shown.append(f"breaks a limit: {note_of(trial, view.objective)}")
     if trial.doubt:
-        shown.append(f"doubtful, will be measured again: {trial.doubt}")
+        repeat = trial.suggestion.reason in (Reason.REMEASURE, Reason.CONFIRM)
+        shown.append(f"doubtful{'' if repeat else ', will be measured again'}: {trial.doubt}")
     elif trial.shortfall:
         shown.append(trial.shortfall)
     surprise = largest(trial)
