@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from autotune.core.mistake import blamed, complete
+from autotune.core.mistake import blamed, comparable, complete
 from autotune.core.objective import Objective
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
 from autotune.errors import AutotuneError
@@ -141,7 +141,7 @@ def build_executor(spec: StudySpec, local: bool) -> Executor:
 
 def _judged(result: AttemptResult, objective: Objective) -> AttemptResult:
     """Return the result of a single attempt as a study would take that of its first trial."""
-    measurement = complete(result.measurement, objective)
+    measurement = complete(comparable(result.measurement, objective.in_units), objective)
     if measurement.failure is not None:
         failure = blamed(measurement.failure, is_default=True, measured=False)
         measurement = replace(measurement, failure=failure)
@@ -155,6 +155,7 @@ def measure_once(
 
     Raises:
         SpecError: The configuration is not in the space.
+        UnitError: A metric came in a unit of another dimension.
     """
     from autotune.executor.local import LocalExecutor
 

@@ -48,6 +48,15 @@ class SpecError(AutotuneError):
         self.at_key = at_key
 
 
+class UnitError(SpecError):
+    """Report a measured value whose unit is unknown or of another dimension than its metric's."""
+
+    @property
+    def line(self) -> str:
+        """Message and hint on one line, for a failure's message."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
 class StudyError(AutotuneError):
     """Report a call that the state of the study does not allow (unknown study, changed space)."""
 

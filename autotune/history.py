@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from autotune.core.trial import Config, Reason, Trial
+from autotune.core.trial import Config, Reason, Trial, TrialState
 
 
 class History:
@@ -17,6 +17,7 @@ class History:
     Attributes:
         finished: Those that are over, in the order of their numbers. Not to be changed by who reads it.
         watched: Whether a look at the default is among the finished ones.
+        units: Unit of each metric, and the number of the trial that gave it first.
     """
 
     def __init__(self, trials: Iterable[Trial]) -> None:
@@ -24,6 +25,7 @@ class History:
         self._unfinished: dict[int, Trial] = {}
         self.finished: list[Trial] = []
         self.watched = False
+        self.units: dict[str, tuple[str, int]] = {}
         for trial in trials:
             self.put(trial)
 
@@ -42,6 +44,9 @@ class History:
             self._unfinished[number] = trial
         elif trial.suggestion.reason is Reason.WATCH:
             self.watched = True
+        if trial.state is TrialState.COMPLETED:
+            for name, estimate in trial.metrics.items():
+                self.units.setdefault(name, (estimate.unit, number))
         return trial
 
     def __len__(self) -> int:

@@ -335,7 +335,7 @@ class Loop:
             self._take_stray(result)
             return
         self._limits.pop((number, attempt))
-        measurement = complete(result.measurement, self.study.objective)
+        measurement = complete(self.study.checked(result.measurement), self.study.objective)
         failure = measurement.failure
         if failure is not None:
             failure = self._judged(number, failure, result.node)
@@ -394,7 +394,7 @@ class Loop:
                 "a result of the unknown attempt %s of trial %s of %s is ignored", attempt, number, study
             )
             return
-        measurement = result.measurement
+        measurement = self.study.checked(result.measurement)
         self.study.finish_attempt(number, attempt, measurement, state=state_of(measurement), node=result.node)
         _log.info("trial %s: another result of attempt %s is not told", number, attempt)
 

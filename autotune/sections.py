@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from autotune.core.metric import named_number
 from autotune.core.redact import find_secret
+from autotune.core.units import known_base
 from autotune.engine.base import ModelBased
 from autotune.engine.registry import build_engine
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError, UnitError, did_you_mean
 from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import RateSearch, Workload, served_key
@@ -18,7 +21,7 @@ from autotune.spec.load import Check, ValueKind, load_study_file, study_spec_fro
 from autotune.spec.study_file import StudySpec
 from autotune.systems.effect import find_ineffective
 from autotune.systems.own.system import OwnSystem
-from autotune.systems.registry import build_system, locate_system
+from autotune.systems.registry import build_system, declared_units, locate_system
 
 CHECKS: dict[str, Check] = {
     "system": build_system,
@@ -34,7 +37,8 @@ def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
     Raises:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
     """
-    spec = load_study_file(path, overrides, CHECKS, _check_together, _value_kind)
+    together = partial(_check_together, file=Path(path))
+    spec = load_study_file(path, overrides, CHECKS, together, _value_kind)
     folder = Path(path).resolve().parent
     quality = Quality.located(spec.quality, folder)
     if quality:
@@ -54,8 +58,9 @@ def _value_kind(section: Mapping[str, Any]) -> ValueKind:
     return kind or (lambda name: "")
 
 
-def _check_together(spec: StudySpec) -> None:
-    """Refuse what only shows when sections are seen together."""
+def _check_together(spec: StudySpec, file: Path) -> None:
+    """Refuse what only shows when sections of ``file`` are seen together."""
+    _check_units(spec, file.resolve().parent)
     _check_secrets(spec)
     _check_names(spec)
     _check_effects(spec)
@@ -87,6 +92,31 @@ def _check_secrets(spec: StudySpec) -> None:
             hint="leave it in a variable of the environment: `--pass-env NAME` gives it to what is launched, "
             "`key_variable: NAME` sends it with requests, MLFLOW_TRACKING_PASSWORD to MLflow",
         )
+
+
+def _check_units(spec: StudySpec, folder: Path) -> None:
+    """Refuse limits in another unit than the system says that their metric is measured in."""
+    units = declared_units(locate_system(spec.system, folder)) if spec.system else {}
+    for i, limit in enumerate(spec.objective.limits):
+        declared = units.get(limit.metric)
+        if declared is None and named_number(limit.metric) and limit.unit != "1":
+            raise UnitError(
+                f"{limit.metric} is a plain number by its name, found the limit {limit}",
+                path=("objective", "limits", i),
+                hint=f"say so if it is not: `units: {{{limit.metric}: {limit.unit}}}` of the system",
+            )
+        if declared is None or limit.relative:
+            continue
+        base = known_base(declared) or declared
+        plain = limit.unit == "1" and known_base(declared) is None
+        if limit.unit != base and not plain:
+            shown = declared if declared == base else f"{declared} ({base})"
+            kind = "a plain number" if declared == "1" else f"in {shown}"
+            raise UnitError(
+                f"{limit.metric} is {kind}, as the system's units say; found the limit {limit}",
+                path=("objective", "limits", i),
+                hint=f"write it with a unit, such as {limit} {declared}" if limit.unit == "1" else "",
+            )
 
 
 def _check_names(spec: StudySpec) -> None:

@@ -16,15 +16,17 @@ from autotune.core.decision import PREDICTIONS, Decision, Predictions, stored
 from autotune.core.drift import with_drift
 from autotune.core.failures import FailureGroup, failure_groups
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates, finite_metrics
-from autotune.core.mistake import NOT_FINITE, complete
+from autotune.core.metric import UNITS
+from autotune.core.mistake import NOT_FINITE, comparable, complete
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
 from autotune.core.space_change import adopt, as_stored, differences
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
+from autotune.core.units import show_unit
 from autotune.engine.base import Engine, assess, model_quality, predictions
 from autotune.engine.registry import build_engine
-from autotune.errors import LedgerError, SpecError, StudyError, did_you_mean
+from autotune.errors import LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.history import History
 from autotune.ledger import Ledger, StudyRow
 
@@ -95,6 +97,7 @@ class Study:
         try:
             row = self.ledger.study(name)
             if row is None:
+                self.objective.check_units()
                 stored = dict(spec or {})
                 stored.setdefault("space", space.to_dict())
                 stored.setdefault("objective", self.objective.to_dict())
@@ -250,11 +253,13 @@ class Study:
             trial: The trial or its number.
             metrics: Floats, :class:`Estimate` objects or lists of samples, by name. Where a goal or the
                 metric of a limit is not among them, or is NaN or infinite, the trial fails with
-                ``wrong_output``; any other metric that is not finite is left out.
+                ``wrong_output``; any other metric that is not finite is left out. A float is in the
+                base unit of its metric (``ttft.p99`` in seconds), or of the limit on a metric of your own.
             failure: A cause such as ``"out_of_memory"``, or a :class:`Failure`.
 
         Raises:
-            SpecError: A metric is no number, a cause is unknown, or both or neither were given.
+            SpecError: A metric is no number or in a unit of another dimension, a cause is unknown, or both or
+                neither were given. The trial stays open.
             StudyError: There is no such trial, or it was told already.
         """
         number = trial.number if isinstance(trial, Trial) else trial
@@ -266,7 +271,7 @@ class Study:
             found = self._history[number]
             if found.state.finished:
                 raise StudyError(f"trial {number} was told already: {found.state.value}")
-            measurement = complete(_measurement(metrics, failure), self.objective)
+            measurement = complete(self._measurement(metrics, failure), self.objective)
             attempt = self.start_attempt(number, executor="caller")
             self.finish_attempt(number, attempt, measurement, state=state_of(measurement))
             return self._history[number]
@@ -284,11 +289,39 @@ class Study:
             SpecError: The configuration is not in the space, or as for :meth:`tell`.
         """
         suggestion = Suggestion(self.space.validate(config), Reason.ADDED)
-        measurement = complete(_measurement(metrics, failure), self.objective)
+        measurement = complete(self._measurement(metrics, failure), self.objective)
         with self._lock:
             number = len(self._history)
             self.ledger.add_measured(self.name, number, suggestion, measurement, state_of(measurement))
             return self._refresh(number)
+
+    def in_units(self, metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
+        """Return measured metrics in the units of this study.
+
+        A metric of the user's own is of the dimension that its limits have, or else that of the trial that
+        measured it first; one trial in seconds and another without a unit cannot be compared.
+
+        Raises:
+            UnitError: A unit is unknown or of another dimension.
+        """
+        found = self.objective.in_units(metrics)
+        for name, estimate in found.items():
+            unit, number = self._history.units.get(name, (estimate.unit, 0))
+            if unit != estimate.unit and name not in self.objective.units and name not in UNITS:
+                raise UnitError(
+                    f"metric {name!r} is {show_unit(estimate.unit)} here and {show_unit(unit)} in trial "
+                    f"{number}: they cannot be compared",
+                    hint="a metric has one dimension in all trials of a study",
+                )
+        return found
+
+    def checked(self, measurement: Measurement) -> Measurement:
+        """Return a measurement in the units of this study; wrong ones make it the owner's mistake."""
+        return comparable(measurement, self.in_units)
+
+    def _measurement(self, metrics: Metrics | None, failure: str | Failure | None) -> Measurement:
+        found = _measurement(metrics, failure, self.objective.units)
+        return replace(found, metrics=self.in_units(found.metrics)) if found.metrics else found
 
     # -- steps of an attempt, for whoever runs the trials -------------------------------------------
 
@@ -551,7 +584,9 @@ def state_of(measurement: Measurement) -> TrialState:
     return TrialState.INFEASIBLE if at_fault else TrialState.FAILED
 
 
-def _measurement(metrics: Metrics | None, failure: str | Failure | None) -> Measurement:
+def _measurement(
+    metrics: Metrics | None, failure: str | Failure | None, units: Mapping[str, str]
+) -> Measurement:
     if (metrics is None) == (failure is None):
         raise SpecError("tell needs either metrics or a failure")
     if metrics is not None:
@@ -560,7 +595,7 @@ def _measurement(metrics: Metrics | None, failure: str | Failure | None) -> Meas
         if not metrics:
             raise SpecError("metrics must not be empty; a configuration that gave none is a failure")
         finite, odd = finite_metrics(metrics)
-        return Measurement(metrics=as_estimates(finite), facts={NOT_FINITE: odd} if odd else {})
+        return Measurement(metrics=as_estimates(finite, units), facts={NOT_FINITE: odd} if odd else {})
     if isinstance(failure, Failure):
         return Measurement(failure=failure)
     causes: Sequence[str] = [cause.value for cause in Cause]

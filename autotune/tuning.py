@@ -27,7 +27,7 @@ from autotune.core.mistake import NOT_FINITE, complete
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Trial, TrialState
-from autotune.errors import SpecError
+from autotune.errors import SpecError, UnitError
 from autotune.ledger import study_lock
 from autotune.mistakes import acquit, judge
 from autotune.stopping import Stopping
@@ -86,7 +86,8 @@ def tune(
         The study, with :attr:`Study.best` and all trials.
 
     Raises:
-        SpecError: An argument is wrong, or the function returns no metrics.
+        SpecError: An argument is wrong, or the function returns no metrics, or one in a unit of another
+            dimension than its own.
         KeyboardInterrupt: Ctrl-C; what was measured is in its ``study``, and in ``path``.
     """
     read_count(trials, "trials", 1)
@@ -152,15 +153,18 @@ class _Calls:
             while len(self.running) < self.parallel and (trial := self._next()) is not None:
                 attempt = self.study.start_attempt(trial.number, executor=self.executor)
                 goal = self.study.objective.goals[0].metric
+                units = self.study.objective.units
                 portable = self.executor == "ray"
-                future = self.submit(_call, self.function, dict(trial.config), goal, portable)
+                future = self.submit(_call, self.function, dict(trial.config), goal, units, portable)
                 self.running[future] = (trial.number, attempt)
             if not self.running:
                 return
             for done in wait(self.running, return_when=FIRST_COMPLETED).done:
                 measurement, error = done.result()
                 number, attempt = self.running.pop(done)
-                self._take(number, attempt, complete(measurement, self.study.objective), error)
+                self._take(
+                    number, attempt, complete(self.study.checked(measurement), self.study.objective), error
+                )
 
     def put_back(self) -> None:
         """Leave the trials whose calls were not waited for to a later call of :func:`tune`."""
@@ -193,7 +197,7 @@ class _Calls:
 
 
 def _call(
-    function: Function, config: Config, goal: str, portable: bool = False
+    function: Function, config: Config, goal: str, units: Mapping[str, str], portable: bool = False
 ) -> tuple[Measurement, Exception | None]:
     """Return what a call measured, and the exception that it raised.
 
@@ -201,6 +205,7 @@ def _call(
         function: What is tuned.
         config: Its argument.
         goal: Metric that a single number stands for.
+        units: Unit by metric of numbers that come without one.
         portable: Whether the exception must cross processes.
     """
     started = time.time_ns()
@@ -226,7 +231,9 @@ def _call(
     else:
         finite, odd = finite_metrics(found if isinstance(found, Mapping) else {goal: found})
         try:
-            metrics = as_estimates(finite)
+            metrics = as_estimates(finite, units)
+        except UnitError as error:
+            failure = Failure(Cause.OWNER_MISTAKE, error.line)
         except SpecError as error:
             failure = Failure(Cause.WRONG_OUTPUT, str(error))
     facts = {NOT_FINITE: odd} if odd else {}

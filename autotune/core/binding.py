@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from autotune.core.objective import Limit, Objective
 from autotune.core.ranking import Contender, contenders
 from autotune.core.trial import Trial
-from autotune.core.units import format_quantity
+from autotune.core.units import format_quantity, show_unit
 
 
 def binding_limit(trials: Sequence[Trial], objective: Objective) -> str:
@@ -27,6 +27,10 @@ def binding_limit(trials: Sequence[Trial], objective: Objective) -> str:
     whole = [c for c in found if not c.outcome.missing]
     if not whole:
         missing = found[0].outcome.missing[0] if found else ""
+        odd = next((c.metrics[missing] for c in found if missing in c.metrics), None)
+        if odd is not None:
+            wanted = show_unit(objective.units.get(missing, ""))
+            return f"{missing} was measured {show_unit(odd.unit)} and is wanted {wanted}: not comparable"
         return f"no trial measured {missing}" if missing else "no configuration could be measured yet"
     nearest = min(whole, key=lambda c: (max(c.outcome.violations.values(), default=0.0), c.trial.number))
     if not nearest.outcome.violations:

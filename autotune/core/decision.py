@@ -231,12 +231,18 @@ class Decision:
         return self._posterior(at, limit.metric, rows, logarithm)
 
     def _launches(self, contender: Contender, metric: str) -> list[Estimate]:
-        return [trial.metrics[metric] for trial in contender.trials if metric in trial.metrics]
+        return [found for trial in contender.trials if (found := self._comparable(trial, metric)) is not None]
+
+    def _comparable(self, trial: Trial, metric: str) -> Estimate | None:
+        """Return what a trial measured, ``None`` if nothing or in a unit of another dimension."""
+        found = trial.metrics.get(metric)
+        known = found is not None and self.objective.value_of(metric, found) is not None
+        return found if known else None
 
     def _values(self, metric: str) -> list[float]:
         """Return every value that a launch gave, those of configurations that also failed included."""
-        done = (t.metrics for t in self.trials if t.state is TrialState.COMPLETED)
-        return [metrics[metric].value for metrics in done if metric in metrics]
+        done = (self._comparable(t, metric) for t in self.trials if t.state is TrialState.COMPLETED)
+        return [found.value for found in done if found is not None]
 
     def _posterior(self, at: int, metric: str, rows: list[list[float]], logarithm: bool) -> Quantity:
         launches = [self._launches(c, metric) for c in self.contenders]
@@ -308,7 +314,7 @@ class Decision:
         """Return values and own variances (nan where unknown) of the launches that are compared."""
         trials = candidate.contender.trials
         fresh = [t for t in trials if t.suggestion.reason is Reason.CONFIRM]
-        found = [t.metrics[goal.metric] for t in fresh or trials if goal.metric in t.metrics]
+        found = [e for t in fresh or trials if (e := self._comparable(t, goal.metric)) is not None]
         errors = np.array([_variance(e, logarithm=logarithm) for e in found])
         values = np.array([goal_value(goal, e.value, logarithm=logarithm) for e in found])
         return values, errors

@@ -8,10 +8,10 @@
 * ``status``: the column that is ``ok`` for a measurement and the cause for a failure.
 
 Tables measured here say more, and what is read then loses nothing: ``space`` (as in a study file: ranges,
-scales, conditions, constraints), ``metrics`` (unit by column; ``NAME.sem`` and ``NAME.n`` are its standard
-error and count), ``replicate`` (the column that counts measurements of one configuration from 1), ``facts``
-(columns that say where and when) and ``about`` (system, workload, hardware of all rows). An inactive
-parameter's cell is empty.
+scales, conditions, constraints), ``metrics`` (unit by column, which what is read is converted from;
+``NAME.sem`` and ``NAME.n`` are its standard error and count), ``replicate`` (the column that counts
+measurements of one configuration from 1), ``facts`` (columns that say where and when) and ``about`` (system,
+workload, hardware of all rows). An inactive parameter's cell is empty.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autotune.core.measurement import Cause, Estimate
+from autotune.core.measurement import Cause, Estimate, in_unit_of
 from autotune.core.parameter import Categorical, Ordinal, Parameter
 from autotune.core.space import Space
 from autotune.core.trial import Config, config_key
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError, UnitError, did_you_mean
 
 SPECS = "specs.json"
 OK = "ok"
@@ -204,8 +204,13 @@ def _table(name: str, task: str, spec: Mapping[str, Any], rows: Sequence[Mapping
             listed = tuple(configs)
     space = Space(whole.parameters, whole.constraints, listed or whole.configurations, whole.derived)
     metrics = spec.get("metrics") or dict.fromkeys(_numbers(spec, rows), "1")
+    if not isinstance(metrics, Mapping) or not all(isinstance(unit, str) for unit in metrics.values()):
+        raise SpecError(f"table {name}: metrics must be a mapping of columns to units, found {metrics!r}")
     direction = "maximize" if spec["direction"] == "max" else "minimize"
-    read = tuple(_row(spec, metrics, config, row) for config, row in zip(configs, rows, strict=True))
+    try:
+        read = tuple(_row(spec, metrics, config, row) for config, row in zip(configs, rows, strict=True))
+    except UnitError as error:
+        raise UnitError(f"table {name}: {error.message}", hint=error.hint) from None
     objective = {direction: spec["objective"], "limits": list(spec.get("limits", []))}
     return MeasuredTable(name, task, space, objective, read, spec.get("about", {}))
 
@@ -245,7 +250,8 @@ def _row(
     for name, unit in metrics.items():
         if row.get(name):
             sem, n = row.get(f"{name}.sem", ""), row.get(f"{name}.n", "")
-            found[name] = Estimate(float(row[name]), float(sem) if sem else None, int(n or 1), unit)
+            estimate = Estimate(float(row[name]), float(sem) if sem else None, int(n or 1), unit)
+            found[name] = in_unit_of(name, estimate, unit)
     return MeasuredRow(config, found, None, replicate, facts)
 
 
@@ -260,10 +266,13 @@ def write_table(path: str | Path, table: MeasuredTable) -> None:
     """Write a table and its specification, so that whoever reads it sees all of it or none.
 
     The same table gives the same bytes; the specifications of other tables of the folder stay.
+
+    Raises:
+        UnitError: A metric has units of different dimensions in different rows.
     """
     file = Path(path)
     names = list(table.space.names)
-    metrics = {name: e.unit for row in table.rows for name, e in row.metrics.items()}
+    metrics = _units(table)
     facts = list(dict.fromkeys(name for row in table.rows for name in row.facts))
     errors = [f"{name}.{part}" for name in metrics for part in ("sem", "n")]
     columns = ["task", *names, "replicate", "status", *metrics, *errors, *facts]
@@ -274,7 +283,8 @@ def write_table(path: str | Path, table: MeasuredTable) -> None:
         cells: dict[str, Any] = {"task": table.task, "replicate": row.replicate}
         cells |= {name: _cell(row.config[name]) for name in names if name in row.config}
         cells["status"] = OK if row.cause is None else row.cause.value
-        for name, estimate in row.metrics.items():
+        for name, given in row.metrics.items():
+            estimate = given.in_base_unit()
             cells |= {name: repr(estimate.value), f"{name}.n": estimate.n}
             cells |= {} if estimate.sem is None else {f"{name}.sem": repr(estimate.sem)}
         writer.writerow(cells | dict(row.facts))
@@ -298,6 +308,19 @@ def write_table(path: str | Path, table: MeasuredTable) -> None:
     specs = {**table_specs(file.parent), table_name(file): spec}
     ordered = {name: specs[name] for name in sorted(specs)}  # parameters stay in their own order
     _replace(file.parent / SPECS, (json.dumps(ordered, indent=1) + "\n").encode())
+
+
+def _units(table: MeasuredTable) -> dict[str, str]:
+    """Return the base unit of each column of metrics."""
+    units: dict[str, str] = {}
+    for row in table.rows:
+        for name, estimate in row.metrics.items():
+            unit = estimate.in_base_unit().unit
+            if units.setdefault(name, unit) != unit:
+                raise UnitError(
+                    f"column {name!r} of a table has one unit, found {units[name]!r} and {unit!r}"
+                )
+    return units
 
 
 def _cell(value: Any) -> str:

@@ -9,8 +9,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from autotune.core.metric import UNITS
 from autotune.core.student import NORMAL, student_quantile
-from autotune.errors import SpecError, refuse_unknown_keys
+from autotune.core.units import SCALED, known_base, misspelt_unit, to_base, units_of
+from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys
 
 _STUDENT_WITHIN = 5  # pieces of a measurement from which its standard errors hold Student's factor
 
@@ -25,7 +27,9 @@ class Estimate:
             observations within a run are behind it, Student's factor is in it already: ``value +- 1.96
             * sem`` holds the truth in 95 % (:mod:`autotune.measure.estimate`).
         n: Count of the independent observations behind it.
-        unit: Base unit: ``s``, ``tokens/s``, ``requests/s``, ``B``, ``1`` ...
+        unit: Of ``value`` and ``sem``. Any is accepted; a :class:`Measurement` holds base units (``s``,
+            ``tokens/s``, ``requests/s``, ``B`` ...) and units of the user's own. ``1`` where none was
+            given: the number is then in its metric's base unit.
         projected: Whether it is where a growing queue would be, not what was measured: to an engine a bound.
 
     Raises:
@@ -75,6 +79,19 @@ class Estimate:
             return None
         return self.sem * (student_quantile(self.n - 1) if 2 <= self.n < _STUDENT_WITHIN else NORMAL)
 
+    def in_base_unit(self) -> Estimate:
+        """Return the same in the base unit of its dimension; a unit of the user's own stays.
+
+        Raises:
+            SpecError: A number is not finite there.
+        """
+        unit = self.unit
+        if unit not in SCALED:
+            return self
+        sem = None if self.sem is None else to_base(self.sem, unit)
+        base = known_base(unit) or unit
+        return Estimate(to_base(self.value, unit), sem, self.n, base, self.projected)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         plain = {"value": self.value, "sem": self.sem, "n": self.n, "unit": self.unit}
@@ -104,6 +121,8 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
         refuse_unknown_keys(raw, ("value", "sem", "n", "unit", "projected"), "an estimate")
         if "value" not in raw:
             raise SpecError(f"an estimate needs a value, found {dict(raw)!r}")
+        if not isinstance(raw.get("unit", unit), str):
+            raise SpecError(f"an estimate's unit must be text such as 'ms', found {raw['unit']!r}")
         return Estimate.from_dict({"unit": unit, **raw})
     if isinstance(raw, tuple):
         raise SpecError(
@@ -148,10 +167,15 @@ def _not_finite(raw: Any) -> str:
     return ""
 
 
-def as_estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Return ``metrics`` with everything that :func:`read_estimate` reads turned into an :class:`Estimate`.
+def as_estimates(metrics: Mapping[str, Any], units: Mapping[str, str] | None = None) -> dict[str, Estimate]:
+    """Return ``metrics``, as :func:`read_estimate` reads them, in the base unit of each.
+
+    Args:
+        metrics: By name.
+        units: Unit by metric of numbers that come without one.
 
     Raises:
+        UnitError: A unit is unknown or of another dimension than its metric's.
         SpecError: A name is not text, or a number is not finite.
     """
     result: dict[str, Estimate] = {}
@@ -159,10 +183,45 @@ def as_estimates(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
         if not isinstance(name, str) or not name:
             raise SpecError(f"a metric's name must be text, found {name!r}")
         try:
-            result[name] = read_estimate(value)
+            found = read_estimate(value)
         except SpecError as error:
             raise SpecError(f"metric {name!r}: {error.message}", hint=error.hint) from None
+        result[name] = in_unit_of(name, found, (units or {}).get(name, ""))
     return result
+
+
+def in_unit_of(metric: str, estimate: Estimate, declared: str = "") -> Estimate:
+    """Return ``estimate`` in the base unit of ``metric``.
+
+    Args:
+        metric: A metric of this package has a unit of its own; any other has the dimension of ``declared``.
+        estimate: Without a unit (``1``) it is in ``declared``, or else in the metric's base unit.
+        declared: Unit that the user says the metric has; empty where nothing is said.
+
+    Raises:
+        UnitError: The unit is unknown or of another dimension.
+    """
+    given = estimate.unit
+    if given in ("1", ""):
+        given = declared or UNITS.get(metric, "1")
+        if given == estimate.unit:
+            return estimate
+        estimate = Estimate(estimate.value, estimate.sem, estimate.n, given)
+    base, meant = known_base(given), misspelt_unit(given)
+    wanted = UNITS.get(metric) or known_base(declared) or declared or base or known_base(meant) or given
+    if meant or (base or given) != wanted:
+        allowed = units_of(wanted)
+        if base is None:
+            text = f"metric {metric!r} is given in the unknown unit {given!r}; allowed: {allowed}"
+        else:
+            kind = "a plain number" if wanted == "1" else f"in {wanted}"
+            text = f"metric {metric!r} is {kind}, found {estimate.value:g} {given}; allowed: {allowed}"
+        near = f"did you mean {meant!r}?" if meant else did_you_mean(given, allowed.split(", "))
+        raise UnitError(text, hint=near)
+    try:
+        return estimate.in_base_unit()
+    except SpecError as error:
+        raise UnitError(f"metric {metric!r}: {error.message}") from None
 
 
 class Cause(StrEnum):
@@ -286,6 +345,20 @@ class Infeasible(Exception):
         return f"{INFEASIBLE} {self.cause.value}: {' '.join(self.message.split())}"
 
 
+def _held(metric: str, estimate: Estimate) -> Estimate:
+    """Return an estimate in its metric's base unit, as it is where it has none of that dimension.
+
+    Ledgers of earlier versions hold values in the units that they came with.
+    """
+    unit = estimate.unit
+    if unit == UNITS.get(metric, unit) and unit not in SCALED:
+        return estimate
+    try:
+        return in_unit_of(metric, estimate)
+    except UnitError:
+        return estimate
+
+
 EXPIRED, LATE = "expired", "late"
 """Facts of an attempt that was given up without a result, and of the result that came after all."""
 
@@ -299,7 +372,8 @@ class Measurement:
     """Hold everything measured for one attempt, before any objective is applied.
 
     Args:
-        metrics: Estimates by metric name with its statistic as suffix (``ttft.p99``).
+        metrics: Estimates by metric name with its statistic as suffix (``ttft.p99``), each held in the base
+            unit of its metric. One that has another dimension than its metric stays as it is.
         failure: Why there are no usable metrics; ``None`` for a valid measurement.
         facts: Versions, hardware, the exact command, counts: plain JSON data.
         started_ns, ended_ns: Wall clock, integer nanoseconds since the epoch.
@@ -314,6 +388,7 @@ class Measurement:
     artifacts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", {name: _held(name, e) for name, e in self.metrics.items()})
         for name in ("metrics", "facts", "artifacts"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 

@@ -79,12 +79,25 @@ METRICS: dict[str, MetricInfo] = {
 """Every metric of the package by its name without statistic."""
 
 
+UNITS: dict[str, str] = {
+    name: info.unit
+    for info in METRICS.values()
+    for name in ([f"{info.name}.{statistic}" for statistic in info.statistics] or [info.name])
+}
+"""Base unit of every name that :func:`known_metrics` returns."""
+
+
+_NUMBERS = ("ratio", "share", "fraction", "percent", "percentage", "accuracy", "probability", "count")
+
+
+def named_number(name: str) -> bool:
+    """Return whether a metric of the user's own says by its last word that it has no unit (``hit_ratio``)."""
+    return name not in UNITS and name.replace(".", "_").rpartition("_")[2].lower() in _NUMBERS
+
+
 def known_metrics() -> list[str]:
     """Return every name that can be an objective's goal or limit, statistics included."""
-    names: list[str] = []
-    for info in METRICS.values():
-        names += [f"{info.name}.{statistic}" for statistic in info.statistics] or [info.name]
-    return names
+    return list(UNITS)
 
 
 def metric_info(name: str) -> MetricInfo | None:

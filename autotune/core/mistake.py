@@ -7,13 +7,13 @@ It shows on the default configuration, before anything was measured.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from autotune.core.measurement import Cause, Failure, Measurement
+from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Trial, TrialState
-from autotune.errors import AutotuneError, EnvironmentProblem, SpecError, did_you_mean
+from autotune.errors import AutotuneError, EnvironmentProblem, SpecError, UnitError, did_you_mean
 
 SAME_FAILURES = 3
 """Distinct configurations that must fail with one message, before anything was measured, to end a study."""
@@ -67,6 +67,25 @@ def complete(measurement: Measurement, objective: Objective) -> Measurement:
     reported = {name: estimate.to_dict() for name, estimate in measurement.metrics.items()}
     facts = {**measurement.facts, "reported": reported}
     return replace(measurement, metrics={}, failure=Failure(Cause.WRONG_OUTPUT, said), facts=facts)
+
+
+def comparable(
+    measurement: Measurement, in_units: Callable[[Mapping[str, Estimate]], dict[str, Estimate]]
+) -> Measurement:
+    """Return the measurement in the units that it is compared in, or a failure where it has other ones.
+
+    Args:
+        measurement: Of one attempt.
+        in_units: Converts metrics; raises :class:`UnitError` for a unit of another dimension.
+    """
+    try:
+        return replace(measurement, metrics=in_units(measurement.metrics))
+    except UnitError as error:
+        reported = {name: estimate.to_dict() for name, estimate in measurement.metrics.items()}
+        failure = Failure(Cause.OWNER_MISTAKE, error.line)
+        return replace(
+            measurement, metrics={}, failure=failure, facts={**measurement.facts, "reported": reported}
+        )
 
 
 def missing_metrics(goals: Sequence[str], limits: Sequence[str], measurement: Measurement) -> str:

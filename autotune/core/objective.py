@@ -12,9 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autotune.core.measurement import Estimate
-from autotune.core.units import format_quantity, parse_quantity
-from autotune.errors import SpecError, refuse_unknown_keys
+from autotune.core.measurement import Estimate, in_unit_of
+from autotune.core.metric import UNITS
+from autotune.core.units import SCALED, format_quantity, known_base, parse_quantity, to_base, units_of
+from autotune.errors import SpecError, UnitError, refuse_unknown_keys
 
 _METRIC = r"[^\W\d][\w./:@#%+-]*"  # names are compared, never read as expressions: `val/loss` is one
 _LIMIT = re.compile(rf"\s*({_METRIC})\s*(<=|>=)\s*(\S.*?)\s*")
@@ -119,7 +120,8 @@ class Outcome:
     Args:
         values: Goal values with the sign such that more is better, one per goal; ``None`` where unmeasured.
         violations: By how much each broken limit is broken, by its text.
-        missing: Metrics the objective needs and the measurement lacks.
+        missing: Metrics the objective needs and the measurement lacks, or has in a unit of another
+            dimension than their limit's.
     """
 
     values: tuple[float | None, ...]
@@ -176,9 +178,79 @@ class Objective:
         """Metrics the objective needs, goals first, each once."""
         return tuple(dict.fromkeys([g.metric for g in self.goals] + [limit.metric for limit in self.limits]))
 
+    @cached_property
+    def units(self) -> dict[str, str]:
+        """Base unit by metric, where one is known: that of the metric, or of a limit on it."""
+        of_limits = {limit.metric: limit.unit for limit in self.limits if limit.unit != "1"}
+        return of_limits | {name: UNITS[name] for name in self.metrics if name in UNITS}
+
+    @cached_property
+    def _without_unit(self) -> frozenset[str]:
+        """Metrics of the user's own whose limits are plain numbers."""
+        return frozenset(limit.metric for limit in self.limits if not limit.relative) - self.units.keys()
+
+    def check_units(self) -> None:
+        """Refuse limits in a unit that their metric does not have.
+
+        Raises:
+            UnitError: One is of another dimension than its metric or than another limit on it.
+        """
+        for i, limit in enumerate(self.limits):
+            wanted = self.units.get(limit.metric, limit.unit)
+            plain = limit.unit == "1" and limit.metric in UNITS  # in the base unit of the metric
+            if limit.unit != wanted and not limit.relative and not plain:
+                raise UnitError(f"{limit.metric} is compared in {wanted}, found {limit}", path=("limits", i))
+
+    def value_of(self, metric: str, estimate: Estimate) -> float | None:
+        """Return a measured value in the unit that this objective compares ``metric`` in.
+
+        Returns:
+            ``None`` for a value of another dimension: it cannot be compared. A number without a unit is in
+            the base unit of its metric; a unit of the user's own is compared with plain limits only.
+        """
+        unit, wanted = estimate.unit, self.units.get(metric)
+        if unit in (wanted, "1", ""):
+            return estimate.value
+        base = known_base(unit)
+        if wanted is not None:
+            comparable = base == wanted
+        else:
+            comparable = base is None or base == "1" or metric not in self._without_unit
+        if not comparable:
+            return None
+        return to_base(estimate.value, unit) if unit in SCALED else estimate.value
+
+    def in_units(self, metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
+        """Return measured metrics in base units; a plain number is in the unit of the limits on it.
+
+        Raises:
+            UnitError: A value has another dimension than its metric or the limits on it.
+        """
+        result = {}
+        for name, estimate in metrics.items():
+            result[name] = found = in_unit_of(name, estimate, self.units.get(name, ""))
+            if self.value_of(name, found) is None:
+                limit = next(limit for limit in self.limits if limit.metric == name)
+                raise UnitError(
+                    f"metric {name!r} is measured in {found.unit}, and its limit {limit} has no unit",
+                    hint=f"write the unit that its bound is in: {units_of(found.unit)}",
+                )
+        return result
+
     def score(self, metrics: Mapping[str, Estimate | float]) -> Outcome:
-        """Apply the objective to measured metrics."""
-        values = {name: m.value if isinstance(m, Estimate) else float(m) for name, m in metrics.items()}
+        """Apply the objective to measured metrics; numbers of different dimensions are never compared."""
+        values: dict[str, float] = {}
+        units = self.units
+        for name in self.metrics:
+            found = metrics.get(name)
+            if found is None:
+                continue
+            if not isinstance(found, Estimate):
+                values[name] = float(found)
+            elif found.unit == units.get(name):  # as nearly all are: every ask scores every trial
+                values[name] = found.value
+            elif (value := self.value_of(name, found)) is not None:
+                values[name] = value
         goals = tuple(g.sign * values[g.metric] if g.metric in values else None for g in self.goals)
         violations = {}
         for limit in self.limits:
@@ -205,9 +277,10 @@ class Objective:
             base = default.get(limit.metric)
             if not limit.relative:
                 limits.append(limit)
-            elif base is not None:
-                bound = limit.bound * base.value
-                limits.append(replace(limit, bound=bound, unit=base.unit or "1", relative=False))
+            elif base is not None and self.value_of(limit.metric, base) is not None:
+                base = base.in_base_unit()
+                unit = self.units.get(limit.metric, base.unit or "1")
+                limits.append(replace(limit, bound=limit.bound * base.value, unit=unit, relative=False))
         return replace(self, limits=tuple(limits))
 
     @cached_property

@@ -87,7 +87,11 @@ class Suggestion:
     p_feasible: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "predicted", MappingProxyType(dict(self.predicted)))
+        object.__setattr__(
+            self,
+            "predicted",
+            MappingProxyType({name: e.in_base_unit() for name, e in self.predicted.items()}),
+        )
 
     @cached_property
     def key(self) -> str:

@@ -63,6 +63,9 @@ _NAME_OF_BASE = {base: name for name, base in DIMENSIONS.items()}
 _BASE_OF_UNIT = {symbol: base for base, symbols in _UNITS.items() for symbol in symbols}
 _BASE_OF_UNIT |= {alias: _BASE_OF_UNIT[symbol] for alias, symbol in _ALIASES.items()}
 
+SCALED = frozenset(_BASE_OF_UNIT) - frozenset(_UNITS)
+"""Known symbols that are no base units: a value in one of them has to be converted."""
+
 # What format_quantity chooses from, smallest first. Memory is shown in binary units, as systems allocate it.
 _SHOWN: dict[str, tuple[str, ...]] = {
     "s": ("ns", "us", "ms", "s", "min", "h", "d"),
@@ -140,10 +143,51 @@ def parse_quantity(
     base = _BASE_OF_UNIT.get(unit)
     if base is None or wanted not in (None, base):
         raise _unit_error(text, number, unit, base, wanted)
-    value = number * _UNITS[base][_ALIASES.get(unit, unit)]
+    value = _in_base(number, unit)
     if not math.isfinite(value):
         raise SpecError(f"{text!r} is not a finite number")
     return Quantity(value, base)
+
+
+def known_base(unit: str) -> str | None:
+    """Return the base unit of a symbol's dimension, ``None`` for a unit of the user's own (``images/s``)."""
+    return _BASE_OF_UNIT.get(unit)
+
+
+def to_base(value: float, unit: str) -> float:
+    """Return ``value``, given in the known unit ``unit``, in the base unit of its dimension.
+
+    Raises:
+        SpecError: It is not finite there.
+    """
+    result = _in_base(value, unit)
+    if not math.isfinite(result):
+        raise SpecError(f"{value!r} {unit} is not a finite number of {_BASE_OF_UNIT[unit]}")
+    return result
+
+
+def units_of(base: str) -> str:
+    """Return the symbols of a base unit's dimension for a message: ``ns, us, ms, s, min, h, d``."""
+    symbols = [symbol for symbol in _UNITS.get(base, {base: 1.0}) if symbol != "1"]
+    return ", ".join(["no unit", *symbols] if base == "1" else symbols)
+
+
+def show_unit(unit: str) -> str:
+    """Return a unit in words: ``in s``, or ``without a unit``."""
+    return "without a unit" if unit in ("1", "") else f"in {unit}"
+
+
+def misspelt_unit(unit: str) -> str:
+    """Return the known symbol that ``unit`` differs from in case only (``Ms``, ``gib``); else ''."""
+    if unit in _BASE_OF_UNIT or len(unit) < 2:  # a single letter may be a unit of its own: b, H, k
+        return ""
+    return next((symbol for symbol in _BASE_OF_UNIT if symbol.lower() == unit.lower()), "")
+
+
+def _in_base(number: float, unit: str) -> float:
+    size = _UNITS[_BASE_OF_UNIT[unit]][_ALIASES.get(unit, unit)]
+    # division by a whole number rounds once: 410 ms is 0.41 s, and 410 * 0.001 is another number
+    return number / round(1 / size) if size < 1 else number * size
 
 
 def format_quantity(value: float, unit: str = "1") -> str:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.answer import Answer
-from autotune.core.measurement import Cause, Estimate, Failure, read_estimate
-from autotune.errors import SpecError
+from autotune.core.measurement import Cause, Estimate, Failure, as_estimates
+from autotune.errors import SpecError, UnitError
 from autotune.executor.process import SupervisedProcess, server_environment
 from autotune.measure.quality.answers import BatchSource, EndpointSource, NoAnswer
 from autotune.measure.quality.check import check_quality
 from autotune.systems.base import Answering, AttemptFailed, Driver, ServedDriver
 
 _POLL_S = 0.02
+_METRIC = "quality.score"
 _ANSWERS, _SCORE, _LOG = "answers.jsonl", "score.json", "scorer.log"
 
 
@@ -92,6 +93,9 @@ def run_scorer(
         text = f"the scorer ended with {code}: {last}"
         raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, text, said[-4000:]))
     try:
-        return read_estimate(json.loads(result.read_text(encoding="utf-8")))
+        score = json.loads(result.read_text(encoding="utf-8"))
+        return as_estimates({_METRIC: score})[_METRIC]
+    except UnitError as error:
+        raise AttemptFailed(Failure(Cause.OWNER_MISTAKE, f"the scorer: {error.line}")) from None
     except (SpecError, ValueError, TypeError) as error:
         raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, f"the scorer gave no score: {error}")) from None

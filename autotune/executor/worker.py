@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.failpoint import failpoint
-from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+from autotune.core.measurement import Cause, Estimate, Failure, Measurement, in_unit_of
 from autotune.core.mistake import NOT_FINITE, missing_metrics
 from autotune.core.redact import redact, redact_words, redacted
-from autotune.errors import EnvironmentProblem, SpecError
+from autotune.errors import EnvironmentProblem, SpecError, UnitError
 from autotune.executor.attempt_files import (
     LOG_NAME,
     artifacts_of,
@@ -94,6 +94,8 @@ def run_attempt(
         metrics = _Attempt(job, build(job.system), scratch, facts, shelf).run()
     except AttemptFailed as error:
         failure = error.failure
+    except UnitError as error:
+        failure = Failure(Cause.OWNER_MISTAKE, error.line)
     except SupervisorLost as error:
         failure = Failure(Cause.WORKER_LOST, str(error))
     except (EnvironmentProblem, SpecError) as error:
@@ -334,6 +336,9 @@ class _Attempt:
         """
         goal = self.job.goal
         metrics = {goal if name == SOLE else name: estimate for name, estimate in found.items()}
+        if SOLE in found:
+            unit = getattr(self.system, "units", {}).get(goal, "")
+            metrics[goal] = in_unit_of(goal, found[SOLE], unit)
         odd = dict(self.facts["system"].pop(NOT_FINITE, {}))
         if odd:
             odd = {goal if name == SOLE else name: text for name, text in odd.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from autotune.core.allowed import Count
+from autotune.core.metric import UNITS
 from autotune.core.trial import Config
 from autotune.ledger import Ledger
 from autotune.measure.steady_state import MOST_TIME
@@ -20,7 +21,7 @@ from autotune.report.text import show_config, show_seconds, wrap
 from autotune.spec.study_file import StudySpec
 from autotune.systems.base import Reusable, System, launched_config
 from autotune.systems.own.system import OwnSystem
-from autotune.systems.registry import REUSE, SYSTEMS, build_system, reuses
+from autotune.systems.registry import REUSE, SYSTEMS, build_system, declared_units, reuses
 
 SAMPLES = 3
 _STARTUP_S = (10.0, 120.0)  # seconds to come up: a small model on a laptop, a large one on GPUs
@@ -57,6 +58,8 @@ class Plan:
         samples: Random other ones.
         restarts: What changing a parameter costs, by name: ``engine``, a launch, or ``request``; empty for a
             system whose trials all start afresh.
+        assumed_units: Unit that a number without one is taken in, by metric of the user's own: that of its
+            limit, where nothing else says one.
         measured: Whether the system can be launched and measured, not only planned.
         seconds: Shortest and longest time expected for the trials that are left of the budget.
         seconds_from: What that expectation rests on.
@@ -70,6 +73,7 @@ class Plan:
     default: Launch
     samples: tuple[Launch, ...]
     restarts: Mapping[str, str]
+    assumed_units: Mapping[str, str]
     measured: bool
     seconds: tuple[float, float]
     seconds_from: str
@@ -98,6 +102,7 @@ class Plan:
             "engine": dict(spec.engine),
             "system": spec.system.get("use"),
             "restarts": dict(self.restarts),
+            "assumed_units": dict(self.assumed_units),
             "measured": self.measured,
             "warnings": list(self.warnings),
             "problems": list(self.problems),
@@ -136,12 +141,22 @@ def make_plan(
         default=_launch(spec, system, default),
         samples=tuple(_launch(spec, system, config) for config in others),
         restarts=_restarts(spec, system, [default, *others]),
+        assumed_units=_assumed_units(spec),
         measured=system is not None and not getattr(system, "not_launched", ""),
         seconds=seconds,
         seconds_from=rests_on,
         warnings=tuple(warnings),
         problems=tuple(problems),
     )
+
+
+def _assumed_units(spec: StudySpec) -> dict[str, str]:
+    declared = declared_units(spec.system) if spec.system else {}
+    return {
+        limit.metric: limit.unit
+        for limit in spec.objective.limits
+        if limit.unit != "1" and limit.metric not in UNITS and limit.metric not in declared
+    }
 
 
 def _restarts(spec: StudySpec, system: System | None, configs: Sequence[Config]) -> dict[str, str]:
@@ -262,6 +277,9 @@ def plan_lines(plan: Plan) -> list[str]:
     if requests:
         how = "shared" if reuses(spec.system) else f"shared with `{REUSE}: true`"
         rows.append(("requests", f"{', '.join(requests)}: no launch of their own; a server is {how}"))
+    for metric, unit in plan.assumed_units.items():
+        text = f"a {metric} without a unit is taken in {unit}, which its limit has"
+        rows.append(("units", f"{text}; `units` of the system may say otherwise"))
     lines = _table(rows)
     if space.constraints:
         lines += ["", "constraints, and the share of configurations that each alone excludes:"]

@@ -154,6 +154,7 @@ def read_objective(data: Any) -> Objective:
             raise SpecError(
                 f"{limit.metric} is measured in {info.unit}, found {data['limits'][i]!r}", path=("limits", i)
             )
+    objective.check_units()
     return objective
 
 

@@ -79,6 +79,12 @@ def build_system(section: Mapping[str, Any]) -> System:
     return system
 
 
+def declared_units(section: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the unit of each metric that a section, or the table that it names, says one of."""
+    units: Mapping[str, str] = getattr(build_system(section), "units", {})
+    return units
+
+
 def reuses(section: Mapping[str, Any]) -> bool:
     """Return whether a section lets trials share a launched process."""
     return section.get(REUSE) in _TRUE

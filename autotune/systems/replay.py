@@ -87,6 +87,15 @@ class ReplaySystem:
         """The table, read once per process."""
         return _read(self.path, self.task)
 
+    @property
+    def units(self) -> dict[str, str]:
+        """Base unit by column of the table, where it says one; empty while the table cannot be read."""
+        try:
+            rows = self.measured_table.rows
+        except (SpecError, OSError):
+            return {}
+        return {name: e.unit for row in rows for name, e in row.metrics.items() if e.unit != "1"}
+
     def prepare(self, log: Callable[[str], None]) -> None:
         """Read the table; see :meth:`check_machine`."""
         self.check_machine()

@@ -11,6 +11,7 @@ import pytest
 import autotune
 from autotune.core.expression import Expression
 from autotune.core.grammar import MAX_LENGTH
+from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Objective
 from autotune.core.parameter import Bool, Float, Int, Ordinal, parameter_from_dict
 from autotune.core.space import Space
@@ -23,6 +24,7 @@ from autotune.spec.catalogue import find
 from autotune.spec.load import load_space
 from autotune.spec.study_file import study_from_dict
 from autotune.spec.yaml_text import MAX_BYTES, parse_text, read_text
+from autotune.study import Study
 from autotune.systems.registry import build_system
 from tests.spec.test_spec_load import ERRORS, GOOD, SERVED
 
@@ -30,6 +32,11 @@ GOLDEN = Path(__file__).parent / "golden"
 PACKAGE = Path(autotune.__file__).parent
 BATCH = "batch_size: {type: int, low: 1, high: 8, default: 2}"
 DRAFT = "draft_length: {type: int, low: 0, high: 4}"
+OWN = (
+    "name: a\nparameters: {b: {type: bool}}\n"
+    "system: {use: command, argv: [x], units: {latency: ms, rate: images/s}}\n"
+    "objective: {maximize: throughput, limits: [%s]}\n"
+)
 VLLM = "name: a\nsystem: {use: vllm, model: m%s}\nparameters: {max_num_seqs: {type: bool}}\n"
 
 CHANGES = {
@@ -180,6 +187,13 @@ objective: {maximize: speed, confidence: 40 %}
     "vllm_model": b"name: a\nsystem: {use: vllm}\nparameters: {max_num_seqs: {type: bool}}\n",
     "vllm_flags": (VLLM % ", flags: [a]").encode(),
     "vllm_flag": (VLLM % ", flags: {max_num_sek: 1}").encode(),
+    "limit_not_as_declared": (OWN % "latency <= 4 GiB").encode(),
+    "limit_lacks_the_declared_unit": (OWN % "latency <= 500").encode(),
+    "limit_in_a_unit_of_ones_own": (OWN % "rate >= 5 s").encode(),
+    "limit_on_a_plain_number": (OWN % "ratio <= 0.32 ms").encode(),
+    "limits_in_two_units": (OWN % "wait <= 2 s, wait >= 1 KiB").encode(),
+    "units_of_a_known_metric": (OWN.replace("latency: ms", "ttft.p99: GiB") % "a <= 1").encode(),
+    "units_misspelt": (OWN.replace("latency: ms", "latency: Ms") % "a <= 1").encode(),
     "vllm_flag_value": (VLLM % ", flags: {max_num_seqs: many}").encode(),
 }
 """Whole files."""
@@ -190,6 +204,15 @@ OVERRIDES = {
     "set_mapping": "name.first=a",
 }
 """Options of the command line over the good file."""
+
+
+ONE = Space((Int("b", 1, 4),))
+
+
+def told(*measured):
+    with Study(ONE, {"maximize": "a", "limits": ["wait <= 500"]}, engine="sobol") as study:
+        for metrics in measured:
+            study.tell(study.ask(), metrics)
 
 
 def far():
@@ -229,6 +252,12 @@ CALLS = {
     "api_quantity_infinite": lambda: parse_quantity(float("inf")),
     "api_quantity_type": lambda: parse_quantity([1]),
     "api_quantity_large": lambda: parse_quantity("9e307 GB"),
+    "api_estimate_large": lambda: Estimate(1e308, unit="h").in_base_unit(),
+    "api_unit_of_a_limit": lambda: Study(ONE, {"maximize": "a", "limits": ["ttft.p99 <= 4 GiB"]}),
+    "api_unit_of_a_metric": lambda: told({"a": 1.0, "ttft.p99": Estimate(4.0, unit="GiB")}),
+    "api_unit_unknown": lambda: told({"a": 1.0, "ttft.p99": {"value": 4.0, "unit": "msec"}}),
+    "api_unit_against_a_plain_limit": lambda: told({"a": 1.0, "wait": Estimate(410.0, unit="ms")}),
+    "api_unit_of_another_trial": lambda: told({"a": 1.0}, {"a": {"value": 1.0, "unit": "ms"}}),
     "api_quantity_huge": lambda: parse_quantity("1e999"),
     "api_engine": lambda: build_engine({"use": 3}),
     "api_study_name": lambda: study_from_dict({"parameters": {"a": {"type": "bool"}}}),
@@ -292,7 +321,7 @@ def raising_lines(path):
     return {
         call.lineno
         for call in calls
-        if getattr(call.func, "id", "") == "SpecError"
+        if getattr(call.func, "id", "") in ("SpecError", "UnitError")
         and not (isinstance(call.args[0], ast.Attribute) and call.args[0].attr == "message")
     }
 

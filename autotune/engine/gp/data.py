@@ -70,8 +70,8 @@ class Data:
 def read_history(history: Sequence[Trial], objective: Objective) -> Data:
     """Draw the models' data from the finished trials; failures of the world teach nothing."""
     used = [t for t in history if t.state in (TrialState.COMPLETED, TrialState.INFEASIBLE)]
-    goals = [_goal_series(used, goal) for goal in objective.goals]
-    limits = [_limit_series(used, limit) for limit in objective.limits]
+    goals = [_goal_series(used, goal, objective) for goal in objective.goals]
+    limits = [_limit_series(used, limit, objective) for limit in objective.limits]
     labels = np.array([_label(t) for t in used], dtype=float)
     return Data([t.config for t in used], labels, goals, limits)
 
@@ -83,8 +83,8 @@ def _label(trial: Trial) -> float:
     return -1.0 if missing is None else -min(_FURTHEST, max(_NEAREST, math.log2(missing)))
 
 
-def _goal_series(trials: Sequence[Trial], goal: Goal) -> Series:
-    rows, found = _observed(trials, goal.metric)
+def _goal_series(trials: Sequence[Trial], goal: Goal, objective: Objective) -> Series:
+    rows, found = _observed(trials, goal.metric, objective)
     values = np.array([e.value for e in found])
     logarithm = bool(len(values)) and bool((values > 0).all())
     y = goal.sign * (np.log(values) if logarithm else values)
@@ -97,8 +97,8 @@ def _goal_series(trials: Sequence[Trial], goal: Goal) -> Series:
     return _series(rows, y, _variances(found, logarithm), logarithm)
 
 
-def _limit_series(trials: Sequence[Trial], limit: Limit) -> Series:
-    rows, found = _observed(trials, limit.metric)
+def _limit_series(trials: Sequence[Trial], limit: Limit, objective: Objective) -> Series:
+    rows, found = _observed(trials, limit.metric, objective)
     logarithm = limit.bound > 0 and all(e.value > 0 for e in found)
     if logarithm:
         values = np.array([limit.violation(e.value) for e in found])
@@ -110,11 +110,16 @@ def _limit_series(trials: Sequence[Trial], limit: Limit) -> Series:
     return _series(rows, values, _variances(found, logarithm), logarithm)
 
 
-def _observed(trials: Sequence[Trial], metric: str) -> tuple[npt.NDArray[np.int64], list[Estimate]]:
+def _observed(
+    trials: Sequence[Trial], metric: str, objective: Objective
+) -> tuple[npt.NDArray[np.int64], list[Estimate]]:
+    """Return what was measured of a metric in a unit that the objective can compare, and in which trials."""
     pairs = [
-        (i, t.metrics[metric])
+        (i, found)
         for i, t in enumerate(trials)
-        if t.state is TrialState.COMPLETED and metric in t.metrics
+        if t.state is TrialState.COMPLETED
+        and (found := t.metrics.get(metric)) is not None
+        and objective.value_of(metric, found) is not None
     ]
     return np.array([i for i, _ in pairs], dtype=np.int64), [e for _, e in pairs]
 

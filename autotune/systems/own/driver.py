@@ -8,13 +8,13 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autotune.core.measurement import Cause, Estimate, Failure, as_estimates, finite_metrics
 from autotune.core.mistake import NOT_FINITE
-from autotune.errors import SpecError
+from autotune.core.units import show_unit
+from autotune.errors import SpecError, UnitError
 from autotune.systems.base import AttemptFailed, NotReady
 from autotune.systems.own.protocol import METRICS, OUTCOME, STARTED, STDOUT
 
@@ -153,20 +153,19 @@ def read_metrics(found: Mapping[str, Any], units: Mapping[str, str]) -> dict[str
         units: Unit by metric that the program does not name.
 
     Raises:
-        AttemptFailed: ``wrong_output``: there are none, or one is no finite number.
+        AttemptFailed: ``wrong_output``: there are none, or one is no finite number. ``owner_mistake``: a unit
+            is unknown or of another dimension than its metric's.
     """
     if not found:
         raise _wrong("the object of metrics is empty")
     try:
-        metrics = as_estimates(found)
+        return as_estimates(found, units)
+    except UnitError as error:
+        raise AttemptFailed(Failure(Cause.OWNER_MISTAKE, error.line)) from None
     except SpecError as error:
         raise _wrong(error.message) from None
     except (TypeError, ValueError) as error:
         raise _wrong(f"the metrics cannot be read: {error}") from None
-    return {
-        name: replace(estimate, unit=units[name]) if estimate.unit == "1" and name in units else estimate
-        for name, estimate in metrics.items()
-    }
 
 
 def pooled(runs: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
@@ -175,7 +174,8 @@ def pooled(runs: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
     Formula: mean of the runs' values; sem = standard deviation of the runs' values / sqrt(runs).
 
     Raises:
-        AttemptFailed: ``wrong_output``: the runs gave different metrics.
+        AttemptFailed: ``wrong_output``: the runs gave different metrics. ``owner_mistake``: they gave one in
+            units that cannot be compared.
     """
     if len(runs) == 1:
         return dict(runs[0])
@@ -186,6 +186,11 @@ def pooled(runs: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
             raise _wrong(f"run {number} and run 1 do not give the same metrics: {odd}")
     result = {}
     for name in names:
+        found = list(dict.fromkeys(run[name].unit for run in runs))
+        if len(found) > 1:
+            shown = " and ".join(show_unit(unit) for unit in found)
+            text = f"metric {name!r} is {shown} in runs of one configuration: they cannot be compared"
+            raise AttemptFailed(Failure(Cause.OWNER_MISTAKE, text))
         values = [run[name].value for run in runs]
         mean = math.fsum(values) / len(values)
         variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)

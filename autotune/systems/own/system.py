@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune.core.measurement import Cause, Failure
+from autotune.core.measurement import Cause, Estimate, Failure, in_unit_of
 from autotune.core.trial import Config
 from autotune.core.units import parse_quantity
-from autotune.errors import EnvironmentProblem, SpecError
+from autotune.errors import EnvironmentProblem, SpecError, UnitError
 from autotune.systems.base import Command
 from autotune.systems.own.diagnosis import diagnose, read_failures
 
@@ -25,7 +25,7 @@ class OwnSystem:
         folder: Working folder of the program; a relative one is taken from the study file's.
         repeats: Runs per attempt; the standard error is then between runs.
         failures: Causes by exit code or by text of the log.
-        units: Unit by metric, where the program gives none.
+        units: Unit by metric, where the program gives none; what is measured is converted from it.
     """
 
     def __init__(
@@ -108,4 +108,11 @@ def read_shared(data: Mapping[str, Any]) -> tuple[str, int, dict[str, Cause], di
     units = data.get("units", {})
     if not isinstance(units, Mapping) or not all(isinstance(unit, str) for unit in units.values()):
         raise SpecError(f"units must be a mapping of metrics to units, found {units!r}", path=("units",))
+    for metric, unit in units.items():
+        try:
+            in_unit_of(metric, Estimate(1.0, unit=unit or "1"))
+        except UnitError as error:
+            raise UnitError(
+                error.message.replace("found 1 ", "found the unit "), path=("units", metric), hint=error.hint
+            ) from None
     return folder, int(repeats), failures, dict(units)

@@ -104,7 +104,7 @@ def test_every_form_of_a_metric_is_read(command):
         "import json; print(json.dumps({'speed': [1.0, 2.0, 3.0], 'memory': 4,"
         "'tail': {'value': 0.5, 'sem': 0.1, 'n': 9, 'unit': 's'}}))"
     )
-    metrics = command(code, units={"speed": "tokens/s", "tail": "B"}).metrics
+    metrics = command(code, units={"speed": "tokens/s", "tail": "ms"}).metrics
     assert metrics["speed"].value == 2.0
     assert metrics["speed"].sem == pytest.approx(3**-0.5)
     assert (metrics["speed"].n, metrics["speed"].unit) == (3, "tokens/s")
