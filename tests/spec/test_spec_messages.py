@@ -257,7 +257,9 @@ CALLS = {
     "api_unit_of_a_metric": lambda: told({"a": 1.0, "ttft.p99": Estimate(4.0, unit="GiB")}),
     "api_unit_unknown": lambda: told({"a": 1.0, "ttft.p99": {"value": 4.0, "unit": "msec"}}),
     "api_unit_against_a_plain_limit": lambda: told({"a": 1.0, "wait": Estimate(410.0, unit="ms")}),
-    "api_unit_of_another_trial": lambda: told({"a": 1.0}, {"a": {"value": 1.0, "unit": "ms"}}),
+    "api_unit_of_another_trial": lambda: told(
+        {"a": 1.0, "wait": 1.0}, {"a": {"value": 1.0, "unit": "ms"}, "wait": 1.0}
+    ),
     "api_quantity_huge": lambda: parse_quantity("1e999"),
     "api_engine": lambda: build_engine({"use": 3}),
     "api_study_name": lambda: study_from_dict({"parameters": {"a": {"type": "bool"}}}),
