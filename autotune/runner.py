@@ -21,7 +21,7 @@ from autotune.readiness import announce
 from autotune.report.view import StudyView, View
 from autotune.spec.study_file import StudySpec
 from autotune.study import LEDGER_NAME, Study
-from autotune.systems.registry import build_system
+from autotune.systems.registry import build_system, locate_system
 from autotune.tracking.base import Mirror
 
 MIRROR_START_S = 20.0
@@ -174,6 +174,8 @@ def _open_study(spec: StudySpec, store: Path, name: str, widen: bool) -> tuple[S
     row = study.ledger.study(name)
     assert row is not None  # noqa: S101 - Study created it
     stored, now = row.spec, spec.to_dict()
+    if stored.get("system") != now["system"]:  # an earlier version kept paths relative to this folder
+        stored = {**stored, "system": locate_system(stored.get("system") or {}, Path())}
     for section in ("system", "workload", "quality"):
         if (stored.get(section) or {}) != (now.get(section) or {}):
             study.close()
@@ -182,7 +184,7 @@ def _open_study(spec: StudySpec, store: Path, name: str, widen: bool) -> tuple[S
                 f"{stored.get(section)} -> {now.get(section)}",
                 hint="use another name, or --new to start another study beside it",
             )
-    if stored != now:  # another budget, objective or engine over the same measurements
+    if row.spec != now:  # another budget, objective or engine over the same measurements
         study.ledger.set_study_spec(name, now)
     return study, bool(study.trials)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import shlex
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from autotune.core.registry import Registry
     from autotune.ledger import StudyRow
     from autotune.report.view import StudyView
+    from autotune.systems.deployment import Deployment
 
 
 @click.command()
@@ -89,24 +90,36 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
             hint=f"`{next_command('status', row.name, store=store)}` shows the trials; "
             "a larger budget or a looser limit may find one",
         )
-    deploy = _deploy(row, view.best.config)
+    deploy = _deployment(row, view)
     if as_json:
         data = summary_json(view)
         keys = ("schema", "study", "state", "best", "default", "improvement", "verdict")
-        echo_json({**{key: data[key] for key in keys}, "deploy": deploy})
+        found = {"deploy": deploy.words, "deployment": deploy.to_dict()} if deploy else {"deploy": []}
+        echo_json({**{key: data[key] for key in keys}, **found})
         return
-    echo("\n".join(best_lines(view)))
-    if deploy:
-        echo(f"deploy:\n  {shlex.join(deploy)}")
+    echo("\n".join([*best_lines(view), *(deploy.lines() if deploy else [])]))
 
 
-def _deploy(row: StudyRow, config: dict[str, Any]) -> list[str]:
-    """Return the command that deploys a configuration; empty for a study without a system."""
-    if not row.spec.get("system"):
-        return []
+def _deployment(row: StudyRow, view: StudyView) -> Deployment | None:
+    """Return what deploys the best configuration; ``None`` for a study without a system."""
+    if not row.spec.get("system") or view.best is None:
+        return None
+    from autotune.core.redact import redacted
+    from autotune.executor.process import inherited
+    from autotune.systems.deployment import deployment
     from autotune.systems.registry import build_system
+    from autotune.systems.served.negotiation import as_measured
 
-    return build_system(row.spec["system"]).deploy(config)
+    found = deployment(build_system(row.spec["system"]), view.best.config, view.space.derived)
+    measured = view.best.trial.measurement
+    facts = (measured.facts.get("system") or {}) if measured is not None else {}
+    endpoint = None if found.endpoint is None else as_measured(found.endpoint, facts)
+    env = {**inherited(), **found.env} if found.argv else {}
+    shown = redacted({"argv": list(found.argv), "env": env})
+    notes = found.notes
+    if shown != {"argv": list(found.argv), "env": env}:
+        notes = (*notes, "secrets are not shown: put them in the place of [redacted]")
+    return replace(found, argv=tuple(shown["argv"]), env=shown["env"], endpoint=endpoint, notes=notes)
 
 
 KINDS = ("spaces", "objectives", "systems", "engines", "studies", "metrics")

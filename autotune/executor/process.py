@@ -34,6 +34,8 @@ _PASSED = {
     "SSL_CERT_FILE", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
 }  # fmt: skip
 _PASSED_PREFIXES = ("CUDA_", "HF_", "HIP_", "LC_", "NCCL_", "NVIDIA_", "ROCR_", "TRANSFORMERS_", "XDG_")
+_SESSION = _PASSED - {"LD_LIBRARY_PATH", "PYTHONPATH"}
+_OF_SESSION = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "LC_", "ROCR_VISIBLE_DEVICES", "XDG_")
 _NEVER = {"HF_TOKEN", "HF_HUB_TOKEN"}  # a secret is passed by name only
 
 
@@ -74,6 +76,20 @@ def server_environment(extra: Mapping[str, str], source: Mapping[str, str] = os.
 
 class SupervisorLost(EnvironmentProblem):
     """Report that a process was lost, or could not be started, through no fault of its own."""
+
+
+def inherited(source: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what :func:`server_environment` passes on that says how an engine runs; secrets are left out.
+
+    Without what every session has, such as PATH, and the devices, which are given out anew for each trial.
+    """
+    passed = {**server_environment({}, source)}
+    secrets = {*names_passed(source), *secret_variables(source)}
+    return {
+        name: value
+        for name, value in passed.items()
+        if name not in secrets and not name.startswith(_OF_SESSION) and name not in _SESSION
+    }
 
 
 class SupervisedProcess:

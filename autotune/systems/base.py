@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from autotune.core.answer import Answer
 from autotune.core.endpoint import Endpoint
@@ -13,6 +13,9 @@ from autotune.core.measurement import Estimate, Failure
 from autotune.core.request import Request, RequestRecord
 from autotune.core.trial import Config
 from autotune.errors import AutotuneError
+
+if TYPE_CHECKING:
+    from autotune.systems.deployment import Deployment
 
 
 class AttemptFailed(AutotuneError):
@@ -183,8 +186,8 @@ class System(Protocol):
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
         """Return why the process died, from its exit code (negative: signal) and its log."""
 
-    def deploy(self, config: Config) -> list[str]:
-        """Return the command line that deploys this configuration, as a list of arguments."""
+    def deploy(self, config: Config) -> Deployment | Sequence[str]:
+        """Return what deploys this configuration; a list of words stands for a command alone."""
 
 
 @runtime_checkable

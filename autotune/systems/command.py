@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from autotune.core.measurement import Cause, Failure
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
+from autotune.systems.deployment import Deployment, absolute_program
 from autotune.systems.own.driver import connect
 from autotune.systems.own.protocol import FILE, RUN
 from autotune.systems.own.system import SHARED_KEYS, OwnSystem, read_shared
@@ -144,9 +146,15 @@ class CommandSystem(OwnSystem):
         """Return what waits for the program's metrics."""
         return connect(scratch, self.metrics == "file", self.units)
 
-    def deploy(self, config: Config) -> list[str]:
-        """Return the command line of this configuration."""
-        filled = {**_BUILTIN, "metrics_file": "metrics.json", "run": "1"}
-        variables = [f"{name}={text}" for name, text in self._environment(config).items()]
-        words = command_words(self.words, config, filled)
-        return [*(("env", *variables) if variables else ()), *words]
+    def deploy(self, config: Config) -> Deployment:
+        """Return the program with this configuration, run once; metrics of a file are printed."""
+        filled = {FILE: "/dev/stdout", RUN: "1"}  # as the launcher fills them in
+
+        def once(word: str) -> str:
+            for name, text in filled.items():
+                word = word.replace(name, text)
+            return word
+
+        program, *rest = map(once, command_words(self.words, config, _BUILTIN))
+        env = {name: once(text) for name, text in self._environment(config).items()}
+        return Deployment((absolute_program(program, self.folder), *rest), env, os.path.abspath(self.folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from autotune.core.measurement import Failure
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
+from autotune.systems.deployment import Deployment, python_path
 from autotune.systems.own.driver import connect
 from autotune.systems.own.protocol import FILE
 from autotune.systems.own.system import SHARED_KEYS, OwnSystem, read_shared
@@ -109,14 +111,21 @@ class FunctionSystem(OwnSystem):
 
     def command(self, config: Config, scratch: Path) -> Command:
         """Return the process that calls the function."""
-        words = [sys.executable, "-m", "autotune.systems.own.call", self.call, FILE]
-        return self.launched(words, {"AUTOTUNE_CONFIG": json.dumps(config)})
+        return self.launched(self._words(FILE), _variables(config))
+
+    def _words(self, file: str) -> list[str]:
+        """Return the words that call the function and write its metrics to a file."""
+        return [sys.executable, "-m", "autotune.systems.own.call", self.call, file]
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
         """Return what waits for the function's metrics."""
         return connect(scratch, True, self.units)
 
-    def deploy(self, config: Config) -> list[str]:
-        """Return the words that call the function with this configuration and print its metrics."""
-        variable = f"AUTOTUNE_CONFIG={json.dumps(config)}"
-        return ["env", variable, "python", "-m", "autotune.systems.own.call", self.call, "/dev/stdout"]
+    def deploy(self, config: Config) -> Deployment:
+        """Return the call of the function with this configuration; its metrics are printed."""
+        env = {**python_path(), **_variables(config)}
+        return Deployment(tuple(self._words("/dev/stdout")), env, os.path.abspath(self.folder))
+
+
+def _variables(config: Config) -> dict[str, str]:
+    return {"AUTOTUNE_CONFIG": json.dumps(config)}

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from autotune.core.trial import Config
-from autotune.systems.served.flagged import Settings, env_words
+from autotune.systems.deployment import HOST
+from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import plain
 from autotune.systems.served.gguf_model import CHOICE, GGUFSystem
-from autotune.systems.served.launch import HOST, Launch
+from autotune.systems.served.launch import Launch
 from autotune.systems.served.system import Asked, told
 
 PYTHON_FLAGS = {
@@ -105,12 +106,6 @@ class LlamaCppSystem(GGUFSystem):
         if self.draft_model:
             return "llama_cpp.server takes no draft_model: with draft_length it looks the prompt up"
         return ""
-
-    def deploy(self, config: Config) -> list[str]:
-        """Return the command line that serves a configuration."""
-        if not self.runs_python:
-            return super().deploy(config)
-        return [*env_words(self.environment(config)), *self._python_words(config)]
 
     def launch_words(self, config: Config, port: int) -> list[str]:
         """Return the words of the command, with where to listen."""

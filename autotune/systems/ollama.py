@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from autotune.core.trial import Config
-from autotune.systems.served.flagged import env_words
+from autotune.systems.deployment import HOST
 from autotune.systems.served.flags import plain
-from autotune.systems.served.launch import HOST, Launch
+from autotune.systems.served.launch import Launch
 from autotune.systems.served.system import Asked, ServedSystem, told
 
 
@@ -45,10 +45,6 @@ class OllamaSystem(ServedSystem):
             self.flag(n).flag: str(int(v)) if isinstance(v, bool) else plain(v) for n, v in settings.items()
         }
         return {**super().environment(config), **pairs}
-
-    def deploy(self, config: Config) -> list[str]:
-        """Return the command with its environment: ``env NAME=VALUE ... ollama serve``."""
-        return [*env_words(self.environment(config)), *self.start_words()]
 
     def start_words(self) -> list[str]:
         """Return the program; the model is named by each request."""

@@ -44,7 +44,7 @@ class ONNXRuntimeSystem(ServedSystem):
         )
 
     def translate(self, settings: dict[str, object]) -> dict[str, object]:
-        """Return the session options alone; the rest is written by :meth:`deploy`."""
+        """Return the session options alone; the rest is written by :meth:`launch_words`."""
         return {name: value for name, value in settings.items() if name not in self.translated}
 
     def rules(self, config: Config) -> str:
@@ -56,8 +56,8 @@ class ONNXRuntimeSystem(ServedSystem):
             return "inter_op_num_threads above 1 needs execution_mode ORT_PARALLEL"
         return self.check_values(config)
 
-    def deploy(self, config: Config) -> list[str]:
-        """Return the command of the performance test; its model comes last."""
+    def launch_words(self, config: Config, port: int) -> list[str]:
+        """Return the command of the performance test, which listens nowhere; its model comes last."""
         options = {**self.flags, **config}
         words = [*(self.program or self.own_program), "-e", str(options.get("execution_provider", "cpu"))]
         words += [w for name, flag in _COUNTS.items() if name in options for w in (flag, str(options[name]))]

@@ -26,16 +26,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Failure
 from autotune.core.scalar import typed
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
+from autotune.systems.deployment import HOST, PORT, Deployment, absolute_program
 from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver, reconnected
-from autotune.systems.served.flagged import env_words
 from autotune.systems.served.flags import AUTO, plain
-from autotune.systems.served.launch import HOST, Launch, free_port, root_process
+from autotune.systems.served.launch import Launch, free_port, root_process
+from autotune.systems.served.negotiation import PATHS
 from autotune.systems.served.ready import asking_of, wait_ready
 from autotune.systems.served.section import locate, read_env, read_program
 
@@ -44,6 +46,8 @@ _OURS = ("host", "port", "model", "python")
 _PLAIN = re.compile(r"-?[\d.]+(?:e[+-]?\d+)?|[A-Za-z0-9_./:=@%+,][A-Za-z0-9_./:=@%+, -]*")
 _EXACT = {"ignore_eos": True}
 """Field that vLLM, SGLang, llama.cpp and TensorRT-LLM know; others pass over it, or are spared it."""
+_LENGTH = (*_EXACT, "min_tokens")
+"""Fields that say nothing but how long an answer must be."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,9 @@ class OpenAIServerSystem:
         for key in ("url", "model", "path", "ready", "tokenize", "prometheus", "key_variable", "tokenizer"):
             if not isinstance(items.get(key, ""), str):
                 raise SpecError(f"{key} must be text, found {items[key]!r}", path=(key,))
+        if not re.fullmatch(r"(?:[A-Za-z_]\w*)?", items.get("key_variable", ""), re.ASCII):
+            text = f"key_variable must be the name of a variable, found {items['key_variable']!r}"
+            raise SpecError(text, path=("key_variable",))
         if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
             raise SpecError(f"url must be like http://127.0.0.1:8000, found {url!r}", path=("url",))
         if words and not any("{port}" in word for word in words):
@@ -120,7 +127,10 @@ class OpenAIServerSystem:
     @staticmethod
     def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return a study file's section with paths that start at the file's folder made absolute."""
-        found = locate(section, folder)
+        words = section.get("command", ())
+        opened = isinstance(words, list) and any("{model}" in str(word) for word in words)
+        named = not opened and not str(section.get("model", "")).startswith((".", "~"))
+        found = locate(section, folder, ("tokenizer",) if named else ("model", "tokenizer"))
         words = found.get("command")
         if isinstance(words, list):  # the server starts in the attempt's folder
             found["command"] = [_beside(word, folder) for word in words]
@@ -206,7 +216,16 @@ class OpenAIServerSystem:
     def command(self, config: Config, scratch: Path) -> Command | None:
         """Return the process to launch on a port that is free now; ``None`` for one that runs already."""
         port = free_port()
-        launch = Launch(
+        if scratch.is_dir():  # a plan shows the command and launches nothing
+            self._launch(config, port).write(scratch)
+        if self.url:
+            return None
+        env = {"PYTHONUNBUFFERED": "1", **self.env}
+        return Command(tuple(self.words(config, str(port))), env)
+
+    def _launch(self, config: Config, port: int) -> Launch:
+        """Return how the server is asked: the one that runs, or ours on a port."""
+        return Launch(
             url=self.url.rstrip("/") or f"http://{HOST}:{port}",
             model=self.model,
             ready=self.ready,
@@ -219,12 +238,6 @@ class OpenAIServerSystem:
             varied=self._varied(config),
             tokenizer=self.tokenizer,
         )
-        if scratch.is_dir():  # a plan shows the command and launches nothing
-            launch.write(scratch)
-        if self.url:
-            return None
-        env = {"PYTHONUNBUFFERED": "1", **self.env}
-        return Command(tuple(self.words(config, str(port))), env)
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
         """Wait until the server answers a first request and return its driver.
@@ -264,11 +277,21 @@ class OpenAIServerSystem:
         """Return why the server died, from its exit code and its log."""
         return diagnose(exit_code, log)
 
-    def deploy(self, config: Config) -> list[str]:
-        """Return the command that serves a configuration, or the fields its requests have."""
+    def deploy(self, config: Config) -> Deployment:
+        """Return the command that serves a configuration, and the fields that its requests have."""
+        launch = self._launch(config, PORT)
+        # what makes an answer exactly as long as the load asks for is the measurement's, not the client's
+        body = {name: value for name, value in launch.body.items() if name not in _LENGTH}
+        endpoint = Endpoint(launch.url, launch.model, launch.path or PATHS[0], body)
         if self.url:
-            return [self.url, *(f"{name}={plain(value)}" for name, value in config.items())]
-        return [*env_words(self.env), *self.words(config, "8000")]
+            return Deployment(
+                endpoint=endpoint,
+                key_variable=self.key_variable,
+                notes=(f"nothing to start: {self.url} runs already, and each request says what is wanted",),
+            )
+        program, *rest = self.words(config, str(PORT))
+        argv = (absolute_program(program), *rest)
+        return Deployment(argv, self.env, endpoint=endpoint, key_variable=self.key_variable)
 
 
 def _beside(word: Any, folder: Path) -> Any:

@@ -19,10 +19,11 @@ from typing import Any, ClassVar
 
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
-from autotune.systems.served.flagged import Settings, env_words
+from autotune.systems.deployment import HOST
+from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import plain
 from autotune.systems.served.gguf_model import CHOICE, GGUFSystem
-from autotune.systems.served.launch import HOST, Launch
+from autotune.systems.served.launch import Launch
 from autotune.systems.served.system import Asked, told
 
 _SERVER = (
@@ -48,7 +49,7 @@ class OpenVINOSystem(GGUFSystem):
     env_names: ClassVar[tuple[str, ...]] = ("OV_*", "OPENVINO_*", "ONEDNN_*", "TBB_*")
 
     def translate(self, settings: Settings) -> Settings:
-        """Leave out how weights are compressed: :meth:`deploy` writes that."""
+        """Leave out how weights are compressed: :meth:`launch_words` writes that."""
         return {name: value for name, value in settings.items() if name not in self.translated}
 
     def check_machine(self) -> None:
@@ -64,11 +65,6 @@ class OpenVINOSystem(GGUFSystem):
                 "then `system: {program: ENV/bin/python}`",
             )
         super().check_machine()
-
-    def deploy(self, config: Config) -> list[str]:
-        """Return the command that serves a configuration."""
-        words = self._python_words(config) if self.runs_python else self._ovms_words(config)
-        return [*env_words(self.environment(config)), *words]
 
     def launch_words(self, config: Config, port: int) -> list[str]:
         """Return the command with where to listen."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from autotune.core.trial import Config, config_key
 from autotune.core.units import parse_quantity
 from autotune.errors import EnvironmentProblem, SpecError, refuse_unknown_keys
 from autotune.systems.base import CONFIG_NAME, AttemptFailed, Driver
+from autotune.systems.deployment import Deployment
 
 _MEASURED, _NONE = "measured", "none"
 
@@ -155,9 +157,10 @@ class ReplaySystem:
         """Return a failure of the world: there is no process that could have died."""
         return Failure(Cause.WORKER_LOST, "nothing was launched", log)
 
-    def deploy(self, config: Config) -> list[str]:
-        """Return the configuration as words: a table deploys nothing."""
-        return ["replay", config_key(config)]
+    def deploy(self, config: Config) -> Deployment:
+        """Return that there is nothing to start: the measurements of a table were made elsewhere."""
+        table = os.path.abspath(self.path)
+        return Deployment(notes=(f"nothing to start: the measurements are those of the table {table}",))
 
 
 @cache

@@ -25,6 +25,7 @@ class TritonSystem(ServedSystem):
     name: ClassVar[str] = "triton"
     own_program: ClassVar[tuple[str, ...]] = ("tritonserver",)
     model_words: ClassVar[tuple[str, ...]] = ("--model-repository={model}",)
+    port_words: ClassVar[tuple[str, ...]] = ("--http-address={host}", "--http-port={port}")
     not_launched: ClassVar[str] = "Triton's protocol has no tokens that arrive one by one"
     aliases: ClassVar[dict[str, str]] = {"instance_count": "instance_group_count"}
     translated: ClassVar[tuple[str, ...]] = ("dynamic_batching",)

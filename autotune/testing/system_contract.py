@@ -13,6 +13,7 @@ ready, answers and ends.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +24,7 @@ from autotune.core.measurement import Cause, Failure
 from autotune.core.trial import Config
 from autotune.errors import SpecError
 from autotune.systems.base import Reusable, System
+from autotune.systems.deployment import deployment
 from autotune.systems.registry import build_system
 
 NOWHERE = Path("/nonexistent/attempt")
@@ -94,9 +96,18 @@ class SystemContract:
 
     def test_what_deploys_it_is_a_list_of_words(self) -> None:
         for config in self.configs:
-            words = self.system.deploy(config)
-            assert all(isinstance(word, str) for word in words)
-            assert words == self.system.deploy(config)
+            found = deployment(self.system, config, ())
+            assert all(isinstance(word, str) for word in found.words)
+            assert found == deployment(self.system, config, ())
+            assert json.loads(json.dumps(found.to_dict())) == found.to_dict()
+
+    def test_a_command_that_is_deployed_runs_from_any_folder(self) -> None:
+        for config in self.configs:
+            found = deployment(self.system, config, ())
+            program = found.argv[0] if found.argv else "/"
+            assert program.startswith("/") or "/" not in program  # a name, where it is not on this machine
+            assert shutil.which(program) in (None, program)
+            assert found.folder.startswith("/") or not found.folder
 
     def test_resources_are_counts(self) -> None:
         for config in self.configs:

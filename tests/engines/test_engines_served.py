@@ -25,7 +25,7 @@ from autotune.systems.base import ServedDriver
 from autotune.systems.registry import build_system
 from autotune.systems.served.client import ask
 from autotune.systems.served.launch import tree
-from autotune.systems.served.ready import request_body
+from autotune.systems.served.negotiation import request_body
 from tests.engines.conftest import PROMPT, START_S, job_of, kill_tree, launched, sections
 from tests_shared import wait_until
 

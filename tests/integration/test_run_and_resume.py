@@ -58,7 +58,8 @@ def test_a_study_runs_to_its_end_and_says_what_is_best(tmp_path, toy_study, auto
     with ledger_of(tmp_path) as ledger:
         assert len(ledger.trials("toy")) == 9
     best = json.loads(autotune_command("best", "--json").stdout)
-    assert best["deploy"][0] == "toy"
+    assert best["deployment"]["argv"][0] == "toy"
+    assert best["deploy"][-2:] == best["deployment"]["argv"]  # behind the variables that the launch was given
 
 
 def test_a_wider_space_goes_on_with_what_was_measured_when_asked_to(tmp_path, toy_study, autotune_command):

@@ -1,5 +1,6 @@
 """What tests of processes share."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -60,3 +61,9 @@ def works_in(folder):
         if inside and is_alive(int(entry.name)):
             found.append(int(entry.name))
     return found
+
+
+def anywhere(text):
+    """Return a text with the paths of this interpreter and this checkout as words."""
+    checkout = str(Path(__file__).resolve().parents[2])
+    return text.replace(sys.executable, "PYTHON").replace(checkout, "CHECKOUT")

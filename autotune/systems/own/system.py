@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from autotune.core.trial import Config
 from autotune.core.units import parse_quantity
 from autotune.errors import EnvironmentProblem, SpecError, UnitError
 from autotune.systems.base import Command
+from autotune.systems.deployment import python_path
 from autotune.systems.own.diagnosis import diagnose, read_failures
 
 SHARED_KEYS = ("folder", "repeats", "failures", "units")
@@ -75,9 +75,7 @@ class OwnSystem:
     def launched(self, words: list[str], env: Mapping[str, str]) -> Command:
         """Return the process that runs a program and watches it."""
         argv = (sys.executable, "-m", "autotune.systems.own.launch", "--repeats", str(self.repeats), "--")
-        package = str(Path(__file__).resolve().parents[3])  # works from a bare checkout too
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-        own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "AUTOTUNE_FOLDER": self.folder}
+        own = {**python_path(), "PYTHONUNBUFFERED": "1", "AUTOTUNE_FOLDER": self.folder}
         return Command((*argv, *words), {**own, **env})
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:

@@ -203,11 +203,6 @@ class FlaggedEngine:
         drafts = name in ("draft_method", "spec_type") or name.startswith(("prompt_lookup_", "spec_"))
         return "drafting is off, as draft_length is 0 or not there" if drafts else ""
 
-    def deploy(self, config: Config) -> list[str]:
-        """Return the command line that serves a configuration, as a list of arguments."""
-        words = [*self.start_words(), *self.flag_words(self.settings(config))]
-        return [*env_words(self.environment(config)), *words]
-
     def start_words(self) -> list[str]:
         """Return the words before any flag: the program and the model."""
         return [*(self.program or self.own_program), *(w.format(model=self.model) for w in self.model_words)]
@@ -240,8 +235,3 @@ class FlaggedEngine:
         for name in self.gpus:
             count *= self.whole(config, name, 1)
         return {"cpus": 1.0, "gpus": float(count)} if self.gpus else {"cpus": 1.0}
-
-
-def env_words(variables: Mapping[str, str]) -> list[str]:
-    """Return the words that run a command with variables: ``env NAME=VALUE``, or none."""
-    return ["env", *(f"{name}={value}" for name, value in variables.items())] if variables else []

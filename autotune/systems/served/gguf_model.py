@@ -40,6 +40,10 @@ class GGUFSystem(ServedSystem):
             f"{CHOICE} {value}": file.expanduser() for value, file in files.items() if file.name not in made
         }
 
+    def served_name(self, config: Mapping[str, Any]) -> str:
+        """Return the file's name: a server of one file takes any."""
+        return Path(self.model_file({**self.flags, **config})).name
+
     def hole_rule(self, config: Mapping[str, Any]) -> str:
         """Return what is wrong with the hole and the parameter; empty if they go together."""
         if self.model != TINY and (HOLE in self.model) != (CHOICE in config):

@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-HOST = "127.0.0.1"
+from autotune.systems.deployment import HOST
+
 LAUNCH = "launch.json"
 PROCESS = "process.json"
 """Written by the worker once the process runs: ``pid`` and ``supervisor``."""

@@ -110,8 +110,26 @@ def first_answer(
         "first_answer_s": round(time.monotonic() - began - noted.waited_s, 3),
         "first_answer_tokens": usage.get("completion_tokens"),
         "path": endpoint.path,
+        **({"omitted": list(endpoint.omit)} if endpoint.omit else {}),
         **noted.facts(),
     }
+
+
+def as_measured(endpoint: Endpoint, facts: Mapping[str, Any]) -> Endpoint:
+    """Return an endpoint asked as the server wanted it when it was measured.
+
+    Args:
+        endpoint: As the study describes it.
+        facts: Of the measurement's system, with what :func:`first_answer` found out.
+    """
+    renamed = any(str(change).startswith(_NEW_NAME) for change in facts.get("request_changes") or ())
+    return replace(
+        endpoint,
+        model=endpoint.model or str(facts.get("served_model") or ""),
+        path=str(facts.get("path") or endpoint.path),
+        body={**endpoint.body, **({_NEW_NAME: "{max_tokens}"} if renamed else {})},
+        omit=tuple(facts.get("omitted") or ()),
+    )
 
 
 def mistake(text: str) -> AttemptFailed:

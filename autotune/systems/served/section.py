@@ -11,6 +11,7 @@ from typing import Any
 from autotune.core.scalar import PlainText, typed
 from autotune.core.units import parse_quantity
 from autotune.errors import SpecError
+from autotune.systems.served.tiny import TINY
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 _PATHS = ("./", "../", "~/")
@@ -84,8 +85,16 @@ def absolute(path: str, folder: Path) -> str:
     return os.path.abspath(folder / Path(path).expanduser())
 
 
-def locate(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a section whose models and program are absolute where they begin like a path.
+def locate(
+    section: Mapping[str, Any], folder: Path, files: Sequence[str] = ("model", "draft_model", "tokenizer")
+) -> dict[str, Any]:
+    """Return a section whose models and program are absolute: what it names is looked up from any folder.
+
+    Args:
+        section: With ``use``.
+        folder: Of the study file, where paths that begin with ``./`` start. Others, which may be the name of
+            a model too, are paths where they exist in the working folder.
+        files: Keys of the files and folders that the engine opens.
 
     What no field types, inside a flag or a request's body, gets the types of YAML, so that it can be stored.
     """
@@ -97,15 +106,30 @@ def locate(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         found["flags"] = {
             n: str(v) if isinstance(v, PlainText) else typed(v) for n, v in found["flags"].items()
         }
-    for key in ("model", "draft_model", "tokenizer"):
+    for key in files:
         value = found.get(key)
-        if isinstance(value, str) and value.startswith(_PATHS):
-            found[key] = absolute(value, folder)
+        if isinstance(value, str) and _is_path(value):
+            found[key] = absolute(value, folder if value.startswith(_PATHS) else Path())
     for key in ("program", "command"):
         words = [found[key]] if isinstance(found.get(key), str) else found.get(key)
-        if isinstance(words, Sequence) and words and str(words[0]).startswith(_PATHS):
-            found[key] = [absolute(str(words[0]), folder), *words[1:]]
+        if isinstance(words, Sequence) and words and _is_path(str(words[0]), "/"):
+            name = str(words[0])
+            found[key] = [absolute(name, folder if name.startswith(_PATHS) else Path()), *words[1:]]
     return found
+
+
+def _is_path(text: str, least: str = "") -> bool:
+    """Return whether a text is a path that may begin anywhere.
+
+    Args:
+        text: Of a section.
+        least: What it must contain unless it begins like a path.
+    """
+    if text.startswith(_PATHS):
+        return True
+    if not text or text == TINY or least not in text or Path(text).is_absolute():
+        return False
+    return "{" in text or Path(text).exists()  # a name to be filled in is that of a file
 
 
 def read_size(value: Any, key: str) -> int:

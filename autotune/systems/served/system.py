@@ -18,17 +18,19 @@ from importlib.metadata import version as own_version
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from autotune.core.endpoint import Refused
+from autotune.core.endpoint import Endpoint, Refused
 from autotune.core.measurement import Failure
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
 from autotune.systems.base import Command, Driver
+from autotune.systems.deployment import HOST, PORT, Deployment, absolute_program
 from autotune.systems.served.client import ask
 from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.effective import asked_config, replaced
 from autotune.systems.served.flagged import FlaggedEngine
-from autotune.systems.served.launch import HOST, Launch, free_port, root_process
+from autotune.systems.served.launch import Launch, free_port, root_process
+from autotune.systems.served.negotiation import PATHS
 from autotune.systems.served.ready import asking_of, wait_ready
 from autotune.systems.served.section import absolute
 from autotune.systems.served.tiny import TINY, ensure_tiny, tiny_files
@@ -105,7 +107,7 @@ class ServedSystem(FlaggedEngine):
         return str(pair.draft if draft else pair.target)
 
     def resolved(self) -> Self:
-        """Return the system with its models as paths that the engine can open from any folder."""
+        """Return the system with its models and its program as paths that can be opened from any folder."""
         changes: dict[str, Any] = {}
         for key, draft in (("model", False), ("draft_model", True)):
             path = getattr(self, key)
@@ -113,23 +115,44 @@ class ServedSystem(FlaggedEngine):
                 changes[key] = self.tiny(draft=draft)
             elif path.startswith("~") or (path and Path(path).exists()):
                 changes[key] = absolute(path, Path())
-        if self.program and self.program[0].startswith("~"):
-            changes["program"] = (absolute(self.program[0], Path()), *self.program[1:])
-        return replace(self, **changes) if changes else self
+        program, *rest = self.program or self.own_program
+        return replace(self, **changes, program=(absolute_program(program), *rest))
 
     def command(self, config: Config, scratch: Path) -> Command:
         """Return the process that serves a configuration, on a port that is free now."""
         here = self.resolved()
         port = free_port()
-        argv = here.launch_words(config, port)
         if scratch.is_dir():  # a plan shows the command and launches nothing
             for name, text in here.files(config).items():
                 (scratch / name).write_text(text, encoding="utf-8")
             here.launch(config, port).write(scratch)
-        env = here.launch_environment(config, port)
-        if here.memory_limit:
-            argv = ["prlimit", f"--data={here.memory_limit}", "--", *argv]
-        return Command(tuple(argv), env)
+        found = here.process(config, port)
+        return replace(found, env={"PYTHONUNBUFFERED": "1", **found.env})  # its log is read while it runs
+
+    def process(self, config: Config, port: int) -> Command:
+        """Return the process that serves a configuration on a port, measured or deployed."""
+        argv = self.launch_words(config, port)
+        if self.memory_limit:
+            argv = ["prlimit", f"--data={self.memory_limit}", "--", *argv]
+        return Command(tuple(argv), self.launch_environment(config, port))
+
+    def deploy(self, config: Config) -> Deployment:
+        """Return the process that was measured, on a port that is known, and what its clients send."""
+        here = self.resolved()
+        found, launch = here.process(config, PORT), here.launch(config, PORT)
+        # what makes an answer exactly as long as the load asks for is the measurement's, not the client's
+        model, body = launch.model or here.served_name(config), here.request_fields(config)
+        endpoint = Endpoint(launch.url, model, launch.path or PATHS[0], body)
+        return Deployment(
+            found.argv,
+            found.env,
+            endpoint=None if self.not_launched else endpoint,
+            files=here.files(config),
+        )
+
+    def served_name(self, config: Config) -> str:
+        """Return the name under which the server offers its model."""
+        return str(self.settings(config).get("served_model_name", self.model))
 
     def launch_words(self, config: Config, port: int) -> list[str]:
         """Return the words of the command, with where to listen."""
@@ -138,7 +161,7 @@ class ServedSystem(FlaggedEngine):
 
     def launch_environment(self, config: Config, port: int) -> dict[str, str]:
         """Return the variables on top of the worker's allow-list."""
-        return {"PYTHONUNBUFFERED": "1", **self.environment(config)}
+        return self.environment(config)
 
     def launch(self, config: Config, port: int) -> Launch:
         """Return how the server on a port is asked."""

@@ -30,8 +30,9 @@ def main() -> None:
     """Answer every prompt of standard input."""
     options = Options.from_argv(sys.argv[1:], _PROGRAM)
     from autotune.systems.transformers.operations import Operations
-    from autotune.systems.transformers.server import start_ranks
+    from autotune.systems.transformers.server import limit_memory, start_ranks
 
+    limit_memory(options)
     rank = int(os.environ.get("RANK", "0"))
     if options.tensor_parallel > 1 and not rank:
         start_ranks(options, _PROGRAM)

@@ -34,11 +34,16 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != int(os.environ["AUTOTUNE_RANK_0"]):  # it died before we asked
             sys.exit(1)
-    if options.memory_limit:
-        resource.setrlimit(resource.RLIMIT_DATA, (options.memory_limit, options.memory_limit))
+    limit_memory(options)
     if options.tensor_parallel > 1 and not rank:
         start_ranks(options, _PROGRAM)
     serve(options, rank)
+
+
+def limit_memory(options: Options) -> None:
+    """Let this process have no more data memory than the options say."""
+    if options.memory_limit:
+        resource.setrlimit(resource.RLIMIT_DATA, (options.memory_limit, options.memory_limit))
 
 
 def start_ranks(options: Options, program: str) -> None:

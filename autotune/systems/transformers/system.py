@@ -8,7 +8,6 @@ draft model), ``kv_cache_bits`` (16, 4, 2), ``tensor_parallel`` and ``threads``.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -21,14 +20,14 @@ from autotune.core.trial import Config
 from autotune.core.units import parse_quantity
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
+from autotune.systems.deployment import PROMPT, Deployment, python_path
 from autotune.systems.made_apart import make_apart
+from autotune.systems.served.section import locate
+from autotune.systems.served.tiny import TINY
 from autotune.systems.transformers.diagnosis import diagnose
 from autotune.systems.transformers.driver import SocketDriver, connect
 from autotune.systems.transformers.make_model import HELD_OUT, ModelPaths, made_model
 from autotune.systems.transformers.options import BITS, DEVICES, DTYPES, KV_BITS, Options
-
-TINY = "tiny"
-"""Name of the model that is trained here, where none can be downloaded."""
 
 _NVIDIA = Path("/dev/nvidiactl")  # there where the driver is; on another node, say `device: cuda`
 _LEAST = {"batch_size": 1, "draft_length": 0, "draft_layers": 0, "tensor_parallel": 1, "threads": 1}
@@ -88,6 +87,11 @@ class TransformersSystem:
             if key in items and not isinstance(items[key], str):
                 raise SpecError(f"{key} must be text, found {items[key]!r}", path=(key,))
         return cls(**items)
+
+    @staticmethod
+    def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Return a study file's section with paths that start at the file's folder made absolute."""
+        return locate(section, folder, ("model", "draft_model", "perplexity_text"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the section that :meth:`from_dict` reads back."""
@@ -204,12 +208,14 @@ class TransformersSystem:
 
     def command(self, config: Config, scratch: Path) -> Command:
         """Return the server process."""
-        options = self.options(config)
+        found = self._process("server", self.options(config))
+        return replace(found, env={**found.env, "PYTHONUNBUFFERED": "1"})
+
+    def _process(self, module: str, options: Options) -> Command:
+        """Return the process that runs a program of this package with a configuration."""
         threads = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
-        package = str(Path(__file__).resolve().parents[3])  # works from a bare checkout too
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-        env = {**threads, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
-        argv = (sys.executable, "-m", "autotune.systems.transformers.server", *options.argv())
+        env = {**threads, **python_path(), "TOKENIZERS_PARALLELISM": "false"}
+        argv = (sys.executable, "-m", f"autotune.systems.transformers.{module}", *options.argv())
         return Command(argv, env, processes=options.tensor_parallel)
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
@@ -235,10 +241,11 @@ class TransformersSystem:
         """Return why the process died."""
         return diagnose(exit_code, log)
 
-    def deploy(self, config: Config) -> list[str]:
+    def deploy(self, config: Config) -> Deployment:
         """Return the command that generates with this configuration: prompts in, answers out."""
-        options = replace(self.options(config), perplexity_text="", memory_limit=0)
-        return ["python", "-m", "autotune.systems.transformers.generate", *options.argv()]
+        options = replace(self.options(config), perplexity_text="")  # the text is for measuring alone
+        found = self._process("generate", options)
+        return Deployment(found.argv, found.env, stdin=PROMPT)
 
 
 def _installed(name: str) -> bool:

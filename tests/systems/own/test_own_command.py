@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -36,8 +37,10 @@ ECHO = "import json, os, sys; print('loading {'); print(json.dumps({'speed': 2.5
 
 
 def argv_of(config, argv=("prog",), **section):
-    system = build_system({"use": "command", "argv": list(argv), **section})
-    return system.deploy(config)
+    system = build_system({"use": "command", "argv": list(argv), "folder": "/", **section})
+    found = system.deploy(config)
+    assert found.folder == "/"
+    return replace(found, folder="").words
 
 
 def test_parameters_are_whole_words_and_the_rest_names_and_values():

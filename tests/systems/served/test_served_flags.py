@@ -204,16 +204,22 @@ def test_what_cannot_be_launched_is_said_before_anything_runs(section, said, mon
           "--extra_quantization_params", "--group-size 64", "--plugin_config",
           '{"INFERENCE_NUM_THREADS":"4"}']),
         ({"use": "ollama"}, {"num_parallel": 4, "flash_attention": True},
-         ["env", "OLLAMA_NUM_PARALLEL=4", "OLLAMA_FLASH_ATTENTION=1", "ollama", "serve"]),
+         ["env", "OLLAMA_NUM_PARALLEL=4", "OLLAMA_FLASH_ATTENTION=1", "OLLAMA_HOST=127.0.0.1:8000",
+          "ollama", "serve"]),
         ({"use": "onnxruntime"}, {"enable_cpu_mem_arena": False, "execution_mode": "ORT_PARALLEL"},
          ["onnxruntime_perf_test", "-e", "cpu", "-A", "-P", "m"]),
     ],
     ids=["ngram", "draft", "bits", "eagle", "gguf", "openvino", "ollama", "onnxruntime"],
 )  # fmt: skip
-def test_words_that_mean_the_same_for_every_engine(section, config, expected):
+def test_words_that_mean_the_same_for_every_engine(section, config, expected, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")  # programs that are here are named by their paths
+    where = {
+        "openvino": ["--rest_bind_address", "127.0.0.1", "--rest_port", "8000"],
+        "ollama": [], "onnxruntime": [],
+    }.get(section["use"], ["--host", "127.0.0.1", "--port", "8000"])  # fmt: skip
     system = build_system({"model": "m", **section})
     assert system.check(config) is None
-    assert system.deploy(config) == expected
+    assert system.deploy(config).words == [*expected, *where]
 
 
 def test_triton_writes_a_configuration_file():
@@ -223,7 +229,10 @@ def test_triton_writes_a_configuration_file():
         "dynamic_batching_max_queue_delay_microseconds": 100,
     }  # fmt: skip
     assert system.check(config) is None
-    assert system.deploy(config) == ["tritonserver", "--model-repository=/models"]
+    assert system.deploy(config).words == [
+        "tritonserver", "--model-repository=/models", "--http-address=127.0.0.1", "--http-port=8000",
+    ]  # fmt: skip
+    assert system.deploy(config).files == system.files(config)
     assert system.files(config)["config.pbtxt"].splitlines() == [
         "dynamic_batching {", "  max_queue_delay_microseconds: 100", "}", "max_batch_size: 8",
         "instance_group {", "  count: 2", "}",

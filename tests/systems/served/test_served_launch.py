@@ -113,8 +113,9 @@ def test_a_command_is_filled_in_word_by_word(tmp_path):
     system = build_system(section)
     assert build_system({"use": "openai_server", **system.to_dict()}) == system
     assert system.parameters() == ("n", "k", "temperature")
-    words = system.deploy({"n": 3, "temperature": 1.0})
-    assert words == [sys.executable, "--at", "127.0.0.1:8000", "--model", "m", "--n", "3"]
+    deployed = system.deploy({"n": 3, "temperature": 1.0})
+    assert deployed.request == {"temperature": 1.0}
+    assert deployed.words == [sys.executable, "--at", "127.0.0.1:8000", "--model", "m", "--n", "3"]
     assert system.check({"n": 3}) is None
     assert "neither the command nor request" in system.check({"m": 3}).message
     for bad in ("--evil", "a;b", "a\nb", "$(x)"):
@@ -144,7 +145,7 @@ def test_variables_are_of_a_list():
     with pytest.raises(SpecError, match="vllm may not be given 'PATH'"):
         build_system({"use": "vllm", "model": "m", "env": {"PATH": "/evil"}})
     system = build_system({"use": "vllm", "model": "m", "env": {"VLLM_CPU_KVCACHE_SPACE": "2"}})
-    assert system.deploy({"threads": 2})[:4] == [
+    assert system.deploy({"threads": 2}).words[:4] == [
         "env", "VLLM_CPU_KVCACHE_SPACE=2", "OMP_NUM_THREADS=2", "VLLM_CPU_OMP_THREADS_BIND=nobind",
     ]  # fmt: skip
 

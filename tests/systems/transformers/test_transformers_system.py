@@ -1,9 +1,10 @@
 """The system's own logic: its section, refusals, commands, diagnosis, the small models, batch generation."""
 
 import json
-import os
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -72,9 +73,10 @@ def test_options_survive_the_command_line(tmp_path):
     assert Options.from_argv(command.argv[3:], "x") == system.options(config)
     assert command.processes == 2
     assert command.env["OMP_NUM_THREADS"] == "2"
-    assert system.deploy({"batch_size": 8}) == [
-        "python", "-m", "autotune.systems.transformers.generate", "--model", "m", "--device", "auto",
+    assert list(system.deploy({"batch_size": 8}).argv) == [
+        sys.executable, "-m", "autotune.systems.transformers.generate", "--model", "m", "--device", "auto",
         "--dtype", "bfloat16", "--batch-size", "8", "--quantization-bits", "16", "--tensor-parallel", "1",
+        "--memory-limit", "1000000000",
     ]  # fmt: skip
 
 
@@ -130,15 +132,17 @@ def test_prepare_names_what_is_missing(tmp_path):
         TransformersSystem(str(tmp_path / "nowhere")).prepare(log=lambda _: None)
 
 
-@pytest.mark.timeout(120)
-def test_the_deployed_command_generates(pair):
+def test_the_deployed_command_generates(pair, tmp_path):
     paths, _ = pair
     system = TransformersSystem(str(paths.target), draft_model=str(paths.draft), device="cpu")
-    argv = system.deploy({"batch_size": 2, "quantization_bits": 8})
+    deployed = system.deploy({"batch_size": 2, "quantization_bits": 8})
+    line = replace(deployed, stdin="import os\n\nfor x in\ndef f(").line
+    empty = ["env", "-i", f"HOME={Path.home()}", "PATH=/usr/bin:/bin", "AUTOTUNE_MAX_TOKENS=6"]
     done = subprocess.run(
-        [sys.executable, *argv[1:]], input="import os\n\nfor x in\ndef f(\n", capture_output=True, text=True,
-        check=True, env={**os.environ, "AUTOTUNE_MAX_TOKENS": "6"},
+        [*empty, "bash", "-c", line],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
     )  # fmt: skip
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["prompt"] for answer in answers] == ["import os", "for x in", "def f("]
     assert all(answer["answer"] for answer in answers)
+    assert list(tmp_path.iterdir()) == []
