@@ -16,6 +16,7 @@ from autotune.executor.process import inherited
 from autotune.systems.base import launched_config
 from autotune.systems.deployment import PORT, Deployment, deployment
 from autotune.systems.registry import SYSTEMS, build_system, locate_system
+from autotune.systems.served.negotiation import as_measured
 from autotune.testing.system_contract import NOWHERE
 from tests.systems.test_systems_contract import SystemContract
 from tests_shared import anywhere
@@ -256,3 +257,19 @@ def test_the_line_says_what_it_needs():
     assert found.words == ["env", "--chdir=/some where", "X=1 2", "p", "a b"]
     assert found.line == """echo 'it'"'"'s' | env '--chdir=/some where' 'X=1 2' p 'a b'"""
     assert replace(found, argv=()).words == []
+
+
+def test_a_server_is_asked_as_its_first_answers_told():
+    found = build_system({"use": "openai_server", "url": "http://localhost:1"}).deploy({"top_k": 4})
+    facts = {
+        "served_model": "m", "path": "/v1/chat/completions", "omitted": ["temperature"],
+        "request_changes": ["max_completion_tokens in place of max_tokens: HTTP 400: no"],
+    }  # fmt: skip
+    asked = replace(found, endpoint=as_measured(found.endpoint, facts))
+    message = {"role": "user", "content": "The quick brown fox"}
+    assert json.loads(shlex.split(asked.ask)[-1]) == {
+        "model": "m", "messages": [message], "max_completion_tokens": 32, "top_k": 4,
+    }  # fmt: skip
+    assert "/v1/chat/completions" in asked.ask
+    assert asked.request == {"top_k": 4}
+    assert as_measured(found.endpoint, {}) == found.endpoint
