@@ -19,7 +19,7 @@ def system_of(name, overrides=()):
 
 def launched(system, config):
     assert system.check(config) is None
-    return list(system.deploy(config))
+    return system.deploy(config).words
 
 
 def sent(system, config, tmp_path):
@@ -104,23 +104,23 @@ def test_a_command_and_flags_of_text_get_what_is_written(tmp_path):
     )
     spec = read_study(file)
     assert "--tokenizer-revision 0.10" in " ".join(
-        build_system(spec.system).deploy(spec.space.default_config)
+        build_system(spec.system).deploy(spec.space.default_config).words
     )
 
 
 def test_sizes_and_lists_are_read_as_the_engine_reads_them(tmp_path):
     _, system = system_of("flags-vllm-8k.yaml")
-    assert "--max-num-batched-tokens 8000" in " ".join(system.deploy({"max_num_seqs": 16}))
+    assert "--max-num-batched-tokens 8000" in " ".join(system.deploy({"max_num_seqs": 16}).words)
     _, more = system_of("flags-vllm-8k.yaml", [
         "system.flags={max_num_batched_tokens: 8K, kv_cache_memory_bytes: 4G, max_model_len: 25.6k,"
         " cudagraph_capture_sizes: [1, 2, 4], served_model_name: [a, b], allowed_origins: ['*']}",
     ])  # fmt: skip
-    words = " ".join(more.deploy({"max_num_seqs": 16}))
+    words = " ".join(more.deploy({"max_num_seqs": 16}).words)
     assert "--max-num-batched-tokens 8192 --kv-cache-memory-bytes 4294967296 --max-model-len 25600" in words
     assert "--cudagraph-capture-sizes 1 2 4 --served-model-name a b" in words
     assert '--allowed-origins ["*"]' in words
     section = {"use": "llama_cpp", "model": "m.gguf", "flags": {"tensor_split": [3, 1]}}
-    assert "--tensor-split 3,1" in " ".join(build_system(section).deploy({}))
+    assert "--tensor-split 3,1" in " ".join(build_system(section).deploy({}).words)
     sizes = "parameters.max_num_batched_tokens={type: categorical, values: [2k, auto, 4096]}"
     listed = system_of("flags-vllm-8k.yaml", [sizes])
     assert listed[0].space["max_num_batched_tokens"].levels == ("2k", "auto", 4096)
@@ -135,6 +135,6 @@ def test_auto_leaves_any_flag_out_that_has_no_such_value():
     config = {"gpu_memory_utilization": "auto", "draft_length": "auto", "quantization_bits": "auto",
               "enable_prefix_caching": "auto", "performance_mode": "auto",
               "kv_cache_dtype": "auto"}  # fmt: skip
-    assert launched(system, config) == ["vllm", "serve", "m", "--kv-cache-dtype", "auto"]
+    assert launched(system, config)[:-4] == ["vllm", "serve", "m", "--kv-cache-dtype", "auto"]
     problem = system.check({"draft_length": "three"})
     assert problem.message == "draft_length takes a whole number, found 'three'"

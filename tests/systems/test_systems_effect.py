@@ -133,4 +133,4 @@ def test_a_draft_length_of_0_is_off(section, config):
 )
 def test_a_draft_length_of_llama_cpp_is_the_flag_of_its_kind(kind, flag):
     system = build_system({"use": "llama_cpp", "model": "m.gguf", "flags": {"spec_type": kind}})
-    assert flag in " ".join(system.deploy({"draft_length": 4}))
+    assert flag in " ".join(system.deploy({"draft_length": 4}).words)

@@ -205,7 +205,7 @@ class ServedSystem(FlaggedEngine):
     def effect(self, config: Config) -> str:
         """Return all that a configuration changes outside; see :mod:`autotune.systems.effect`."""
         here = self.resolved()
-        words = here.deploy(config) if here.not_launched else here.launch_words(config, 0)
+        words = here.launch_words(config, 0)
         variables = here.launch_environment(config, 0)
         return json.dumps([words, variables, here.files(config), dict(here.launch(config, 0).body)])
 
