@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -89,8 +89,7 @@ class Estimate:
         if unit not in SCALED:
             return self
         sem = None if self.sem is None else to_base(self.sem, unit)
-        base = known_base(unit) or unit
-        return Estimate(to_base(self.value, unit), sem, self.n, base, self.projected)
+        return replace(self, value=to_base(self.value, unit), sem=sem, unit=known_base(unit) or unit)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
@@ -206,7 +205,7 @@ def in_unit_of(metric: str, estimate: Estimate, declared: str = "") -> Estimate:
         given = declared or UNITS.get(metric, "1")
         if given == estimate.unit:
             return estimate
-        estimate = Estimate(estimate.value, estimate.sem, estimate.n, given)
+        estimate = replace(estimate, unit=given)
     base, meant = known_base(given), misspelt_unit(given)
     wanted = UNITS.get(metric) or known_base(declared) or declared or base or known_base(meant) or given
     if meant or (base or given) != wanted:
