@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from autotune.core.borrowed import Borrowed, Objection
 from autotune.core.metric import named_number
 from autotune.core.redact import find_secret
 from autotune.core.units import known_base
 from autotune.engine.base import ModelBased
-from autotune.engine.registry import build_engine
+from autotune.engine.registry import ENGINES, build_engine
 from autotune.errors import SpecError, UnitError, did_you_mean
 from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
@@ -21,6 +22,7 @@ from autotune.spec.load import Check, ValueKind, load_study_file, study_spec_fro
 from autotune.spec.study_file import StudySpec
 from autotune.systems.effect import find_ineffective
 from autotune.systems.own.system import OwnSystem
+from autotune.systems.owner_only import objections
 from autotune.systems.registry import build_system, declared_units, locate_system
 
 CHECKS: dict[str, Check] = {
@@ -31,14 +33,27 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def read_study(path: str | Path, overrides: Sequence[str] = ()) -> StudySpec:
+def review(found: Borrowed) -> list[Objection]:
+    """Return what a search space says that only the study's owner may say."""
+    use = found.engine.get("use", "gp")
+    foreign = [] if use in ENGINES.builtin else [Objection(("engine",), f"engine {use!r}", "loads code")]
+    return [*objections(found), *foreign]
+
+
+def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: bool = False) -> StudySpec:
     """Read a study file completely.
+
+    Args:
+        path: The file.
+        overrides: ``KEY=VALUE`` texts as if written in the file.
+        trust_space: Whether what a search space says of models, paths, hosts and code holds; the study lists
+            it in ``trusted``.
 
     Raises:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
     """
     together = partial(_check_together, file=Path(path))
-    spec = load_study_file(path, overrides, CHECKS, together, _value_kind)
+    spec = load_study_file(path, overrides, CHECKS, together, _value_kind, review, trust_space=trust_space)
     folder = Path(path).resolve().parent
     quality = Quality.located(spec.quality, folder)
     if quality:

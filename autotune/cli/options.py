@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from autotune.cli.output import echo
 from autotune.errors import SpecError
+
+if TYPE_CHECKING:
+    from autotune.spec.study_file import StudySpec
 
 STORE = "autotune-runs"
 """Folder of the ledger and of what the trials leave, unless ``--store`` or ``AUTOTUNE_STORE`` names one."""
@@ -87,6 +92,21 @@ def passed_variables() -> list[str]:
     from autotune.core.redact import names_passed
 
     return [word for name in sorted(names_passed(os.environ)) for word in ("--pass-env", name)]
+
+
+def trust_option(command: F) -> F:
+    """Add ``--trust-space``."""
+    return click.option(
+        "--trust-space",
+        is_flag=True,
+        help="Take the search space's word for models, paths, hosts and code, and say what that is.",
+    )(command)
+
+
+def show_trusted(spec: StudySpec) -> None:
+    """Print what the owner took a search space's word for, to standard error, a line each."""
+    for line in spec.trusted:
+        echo(f"trusted: {line}", sys.stderr)
 
 
 def read_pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotune.cli.options import json_option, pass_env_option, read_pairs, set_option, store_option
+from autotune.cli.options import (
+    json_option,
+    pass_env_option,
+    read_pairs,
+    set_option,
+    show_trusted,
+    store_option,
+    trust_option,
+)
 from autotune.cli.output import echo, echo_json
 from autotune.errors import EnvironmentProblem, NothingFeasible
 
@@ -20,9 +28,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @set_option
+@trust_option
 @store_option
 @json_option
-def check(file: Path, overrides: tuple[str, ...], store: Path, as_json: bool) -> int:
+def check(file: Path, overrides: tuple[str, ...], trust_space: bool, store: Path, as_json: bool) -> int:
     """Say whether FILE is right, and whether it can run here.
 
     Shows what running it would do, and launches nothing. The exit code is that of a run that could not
@@ -32,7 +41,8 @@ def check(file: Path, overrides: tuple[str, ...], store: Path, as_json: bool) ->
     from autotune.report.plan import make_plan, plan_lines
     from autotune.sections import read_study
 
-    spec = read_study(file, overrides)
+    spec = read_study(file, overrides, trust_space=trust_space)
+    show_trusted(spec)
     found = readiness(spec)
     first = found.errors[0] if found.errors else None
     shown = found.errors if as_json else found.errors[1:]  # the first one ends the command
@@ -60,10 +70,17 @@ def check(file: Path, overrides: tuple[str, ...], store: Path, as_json: bool) ->
 @set_option
 @click.option("--ray", is_flag=True, help="Measure on Ray instead of in a child process.")
 @pass_env_option
+@trust_option
 @store_option
 @json_option
 def measure(
-    file: Path, pairs: tuple[str, ...], overrides: tuple[str, ...], ray: bool, store: Path, as_json: bool
+    file: Path,
+    pairs: tuple[str, ...],
+    overrides: tuple[str, ...],
+    ray: bool,
+    trust_space: bool,
+    store: Path,
+    as_json: bool,
 ) -> None:
     """Measure one configuration of FILE.
 
@@ -72,7 +89,8 @@ def measure(
     from autotune.attempts import measure_once
     from autotune.sections import read_study
 
-    spec = read_study(file, overrides)
+    spec = read_study(file, overrides, trust_space=trust_space)
+    show_trusted(spec)
     config = {p.name: p.fallback for p in spec.space} | dict(read_pairs(pairs, "--config"))
     config = spec.space.validate(config)
     result = measure_once(spec, config, store=store, local=not ray)

@@ -15,7 +15,9 @@ from autotune.cli.options import (
     pass_env_option,
     passed_variables,
     set_option,
+    show_trusted,
     store_option,
+    trust_option,
 )
 from autotune.cli.reading import open_ledger
 from autotune.errors import Interrupted, NothingFeasible
@@ -33,6 +35,7 @@ def _run_options(command: Any) -> Any:
         click.option("--parallel", help="Trials at once, or auto (budget.parallel)."),
         click.option("--no-mlflow", is_flag=True, help="Do not mirror the study to MLflow."),
         pass_env_option,
+        trust_option,
         click.option("-q", "--quiet", is_flag=True, help="Show the result only."),
     )
     for option in reversed(options):
@@ -59,6 +62,7 @@ def run(
     trials: int | None,
     parallel: str | None,
     no_mlflow: bool,
+    trust_space: bool,
     quiet: bool,
     store: Path,
     as_json: bool,
@@ -70,7 +74,7 @@ def run(
     """
     from autotune.sections import read_study
 
-    spec = read_study(file, (*overrides, *_budget(trials, parallel)))
+    spec = read_study(file, (*overrides, *_budget(trials, parallel)), trust_space=trust_space)
     return _execute(spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen)
 
 
@@ -95,11 +99,15 @@ def resume(
     trials: int | None,
     parallel: str | None,
     no_mlflow: bool,
+    trust_space: bool,
     quiet: bool,
     store: Path,
     as_json: bool,
 ) -> int:
-    """Go on with STUDY, without its file."""
+    """Go on with STUDY, without its file.
+
+    What --trust-space allowed when the study began is said again, and not asked.
+    """
     from autotune.sections import read_stored_study
     from autotune.study import find_study
 
@@ -140,6 +148,7 @@ def _execute(
 ) -> int:
     from autotune.runner import run_study
 
+    show_trusted(spec)
     view = choose_view(as_json=as_json, quiet=quiet)
     try:
         done = run_study(

@@ -12,7 +12,9 @@ from autotune.cli.options import (
     pass_env_option,
     passed_variables,
     set_option,
+    show_trusted,
     store_option,
+    trust_option,
 )
 from autotune.errors import Interrupted
 
@@ -31,6 +33,7 @@ from autotune.errors import Interrupted
 @click.option("--resume", is_flag=True, help="Go on with a sweep that was stopped.")
 @click.option("--ray", is_flag=True, help="Measure on Ray instead of in child processes.")
 @pass_env_option
+@trust_option
 @click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
 @store_option
 @json_option
@@ -43,6 +46,7 @@ def sweep(
     out: Path | None,
     resume: bool,
     ray: bool,
+    trust_space: bool,
     quiet: bool,
     store: Path,
     as_json: bool,
@@ -57,7 +61,8 @@ def sweep(
     from autotune.sweep import Plan
     from autotune.sweep import sweep as measure
 
-    spec = read_study(file, overrides)
+    spec = read_study(file, overrides, trust_space=trust_space)
+    show_trusted(spec)
     target = out or Path(f"{spec.name}.csv.gz")
     if not target.name.endswith((".csv", ".csv.gz")):
         raise click.UsageError(f"--out wants a .csv or .csv.gz file, found {str(target)!r}")

@@ -24,6 +24,11 @@ class Registry:
         self.group = group
         self._builtin = dict(builtin)
 
+    @property
+    def builtin(self) -> tuple[str, ...]:
+        """The names that this package brings itself."""
+        return tuple(self._builtin)
+
     def names(self) -> list[str]:
         """Return every name that can be loaded, built-in ones first."""
         third_party = {entry.name for entry in entry_points(group=self.group)} - set(self._builtin)

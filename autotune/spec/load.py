@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autotune.core.borrowed import Review
 from autotune.core.measured_table import read_table
 from autotune.core.objective import Objective
 from autotune.core.scalar import PlainText
@@ -16,6 +18,7 @@ from autotune.spec.catalogue import find
 from autotune.spec.fields import Tracking
 from autotune.spec.overrides import apply_overrides
 from autotune.spec.study_file import StudySpec, read_objective, study_from_dict, within
+from autotune.spec.trust import review_space, trusted_lines
 from autotune.spec.yaml_text import Document, Path_, parse_text, read_text
 
 Check = Callable[[Mapping[str, Any]], Any]
@@ -38,6 +41,8 @@ def load_study_file(
     checks: Mapping[str, Check] | None = None,
     check_whole: Callable[[StudySpec], None] | None = None,
     value_kind: Callable[[Mapping[str, Any]], ValueKind] | None = None,
+    review: Review | None = None,
+    trust_space: bool = False,
 ) -> StudySpec:
     """Read a study file.
 
@@ -47,6 +52,8 @@ def load_study_file(
         checks: Readers of the sections that belong to other parts (``system``, ``workload``, ``engine``).
         value_kind: Says how the listed values of parameters are read, by the ``system`` section.
         check_whole: Raises SpecError, its path from the top, for sections that do not fit together.
+        review: Finds what a search space says that only the study's owner may say.
+        trust_space: Whether the owner takes the space's word for it; the study then lists it.
 
     Raises:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
@@ -55,11 +62,18 @@ def load_study_file(
     document = parse_text(read_text(file), str(path))
     apply_overrides(document, overrides)
     document.data.setdefault("name", file.stem)
-    document = resolve(document, file.parent)
-    system = document.data.get("system")
+    lenders: list[Document] = []
+    whole = resolve(document, file.parent, lenders=lenders)
+    trusted = [
+        line
+        for base in lenders
+        if review is not None
+        for line in review_space(document.data, base, review, trust=trust_space)
+    ]
+    system = whole.data.get("system")
     if value_kind is not None and isinstance(system, Mapping):
-        _keep_text(document.data, value_kind(system))
-    return _build(document, checks or {}, check_whole)
+        _keep_text(whole.data, value_kind(system))
+    return replace(_build(whole, checks or {}, check_whole), trusted=tuple(trusted))
 
 
 def _keep_text(data: dict[str, Any], kind: ValueKind) -> None:
@@ -76,9 +90,11 @@ def study_spec_from_dict(
     data: Mapping[str, Any], overrides: Sequence[str] = (), checks: Mapping[str, Check] | None = None
 ) -> StudySpec:
     """Build the study that a ledger holds, with overrides."""
-    document = Document(dict(data), "the ledger")
+    rest = dict(data)
+    trusted = trusted_lines(rest.pop("trusted", ()))
+    document = Document(rest, "the ledger")
     apply_overrides(document, overrides)
-    return _build(document, checks or {})
+    return replace(_build(document, checks or {}), trusted=trusted)
 
 
 def _build(
@@ -101,16 +117,24 @@ def _build(
         raise document.locate(error) from None
 
 
-def resolve(document: Document, folder: Path, depth: int = 0) -> Document:
+def resolve(
+    document: Document, folder: Path, depth: int = 0, lenders: list[Document] | None = None
+) -> Document:
     """Return the document with the files that ``space`` and ``objective`` name merged in.
 
     A parameter of the file replaces the one of that name, or, written without a type, changes only the keys
     it names; constraints are added; other sections of the file win key by key.
+
+    Args:
+        document: What was read.
+        folder: That relative paths start from.
+        depth: Files that led to this one.
+        lenders: The space that the document starts from is added here, as it was merged in.
     """
     data = dict(document.data)
     keys, values = dict(document.keys), dict(document.values)
     if isinstance(data.get("space"), Mapping) and "table" in data["space"]:
-        data = _with_table(document, data, folder)
+        data = _with_table(document, data, folder, lenders)
     if isinstance(data.get("objective"), str):
         named = _named(document, ("objective",), "objectives", folder)
         data["objective"] = {k: v for k, v in named.data.items() if k not in ("name", "description")}
@@ -127,6 +151,8 @@ def resolve(document: Document, folder: Path, depth: int = 0) -> Document:
             refuse_unknown_keys(base.data, (*_SPACE_KEYS, *_STUDY_KEYS), "a search space")
         except SpecError as error:
             raise base.locate(error) from None
+        if lenders is not None:
+            lenders.append(base)
         del data["space"]
         for key, found in base.data.items():
             if key in ("name", "description"):
@@ -174,7 +200,9 @@ def _names_file(value: Any) -> bool:
     return isinstance(value, list) and any(map(_names_file, value))
 
 
-def _with_table(document: Document, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _with_table(
+    document: Document, data: Mapping[str, Any], folder: Path, lenders: list[Document] | None
+) -> dict[str, Any]:
     """Return the study with the space and, where it has none, the objective of the table that it names."""
     section = data["space"]
     try:
@@ -185,6 +213,9 @@ def _with_table(document: Document, data: Mapping[str, Any], folder: Path) -> di
         raise document.locate(SpecError(error.message, path=path, hint=error.hint)) from None
     result = {key: value for key, value in data.items() if key != "space"}
     result.setdefault("objective", dict(found.objective))
+    if lenders is not None:
+        mark = document.mark(("space", "table"))
+        lenders.append(Document(found.space.to_dict(), document.source, values={(): mark}))
     for key, value in found.space.to_dict().items():
         result[key] = _merge(key, value, data.get(key))
     return result

@@ -55,6 +55,7 @@ class StudySpec:
         tracking: The mirror.
         deadlines: Of the phases of an attempt.
         objective_stated: Whether the file says what is wanted; the default is for systems under a load.
+        trusted: What the owner took a search space's word for, a line each (``--trust-space``).
     """
 
     name: str
@@ -70,6 +71,7 @@ class StudySpec:
     tracking: Tracking = field(default_factory=Tracking)
     deadlines: Deadlines = field(default_factory=Deadlines)
     objective_stated: bool = True
+    trusted: tuple[str, ...] = ()
 
     def resources_for(self, config: Config) -> dict[str, float]:
         """Return what the file says that a configuration needs; empty where it leaves that to the system."""
@@ -96,6 +98,7 @@ class StudySpec:
             "engine": dict(self.engine),
             "tracking": self.tracking.to_dict(),
             "deadlines": deadlines_dict(self.deadlines),
+            **({"trusted": list(self.trusted)} if self.trusted else {}),
         }
 
 

@@ -21,7 +21,8 @@ from autotune.systems.own.system import SHARED_KEYS, OwnSystem, read_shared
 from autotune.systems.own.words import REST, command_words, fill, placeholders, text_of
 
 _SOURCES = ("stdout", "file")
-_BUILTIN = {"metrics_file": FILE, "run": RUN, "python": sys.executable}
+BUILTIN = {"metrics_file": FILE, "run": RUN, "python": sys.executable}
+"""Words in braces that are no parameters."""
 
 
 class CommandSystem(OwnSystem):
@@ -95,7 +96,7 @@ class CommandSystem(OwnSystem):
 
     def _named(self) -> set[str]:
         texts = [word for word in (*self.argv, *self.env.values()) if word != REST]
-        return {name for text in texts for name in placeholders(text)} - set(_BUILTIN)
+        return {name for text in texts for name in placeholders(text)} - set(BUILTIN)
 
     def check_machine(self) -> None:
         """Check that the folder and the program are there.
@@ -131,16 +132,16 @@ class CommandSystem(OwnSystem):
 
     def command(self, config: Config, scratch: Path) -> Command:
         """Return the process that runs the program and watches it."""
-        return self.launched(command_words(self.words, config, _BUILTIN), self._environment(config))
+        return self.launched(command_words(self.words, config, BUILTIN), self._environment(config))
 
     def _environment(self, config: Config) -> dict[str, str]:
-        values = _BUILTIN | {name: text_of(name, value) for name, value in config.items()}
+        values = BUILTIN | {name: text_of(name, value) for name, value in config.items()}
         filled = {name: fill(text, values) for name, text in self.env.items()}
         return {name: text for name, text in filled.items() if text is not None}
 
     def effect(self, config: Config) -> str:
         """Return all that a configuration changes outside; see :mod:`autotune.systems.effect`."""
-        return json.dumps([command_words(self.words, config, _BUILTIN), self._environment(config)])
+        return json.dumps([command_words(self.words, config, BUILTIN), self._environment(config)])
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
         """Return what waits for the program's metrics."""
@@ -155,6 +156,6 @@ class CommandSystem(OwnSystem):
                 word = word.replace(name, text)
             return word
 
-        program, *rest = map(once, command_words(self.words, config, _BUILTIN))
+        program, *rest = map(once, command_words(self.words, config, BUILTIN))
         env = {name: once(text) for name, text in self._environment(config).items()}
         return Deployment((absolute_program(program, self.folder), *rest), env, os.path.abspath(self.folder))

@@ -1,0 +1,49 @@
+"""What a study takes from a search space that its owner did not write, and objections to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """The parts of a study that come from its search space alone: its owner's own file does not say them.
+
+    Args:
+        section: The whole ``system`` section of the study, the owner's part included.
+        system: The keys of that section that the space brings.
+        parameters: Keys of each parameter's entry that the space brings, by name.
+        confirmed: Parameters that the owner's file names too.
+        derived: Expressions by name.
+        engine: The keys of the ``engine`` section that the space brings.
+    """
+
+    section: Mapping[str, Any] = field(default_factory=dict)
+    system: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    confirmed: frozenset[str] = frozenset()
+    derived: Mapping[str, Any] = field(default_factory=dict)
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Something in a search space that only the study's owner may say.
+
+    Args:
+        path: Keys that lead to it, from the top of the file.
+        what: What was found: ``"trust_remote_code: true"``.
+        reason: Why it is the owner's alone: ``"loads code"``.
+        at_key: Whether the key itself is objected to, not its value.
+    """
+
+    path: tuple[str | int, ...]
+    what: str
+    reason: str
+    at_key: bool = True
+
+
+Review = Callable[[Borrowed], Sequence[Objection]]
+"""Returns what in a borrowed part only the study's owner may say."""

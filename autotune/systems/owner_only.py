@@ -1,0 +1,238 @@
+"""What a search space may set of a system, by an allow-list; the rest only the study's owner may say.
+
+A search space is data from a stranger: it may waste a trial and run nothing. ``served/classes/NAME.json`` lists
+the parameters of a system that a space may set (``tunable``: numbers, choices and switches that change how fast
+and how well), the values of those whose texts choose more than that (``values``), the keys of those that are
+structures (``inner``), and of every other flag why it is the owner's (``owner_only``). A flag that is in
+neither list, such as one of a new version, is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from autotune.core.borrowed import Borrowed, Objection
+from autotune.core.parameter.base import read_number
+from autotune.errors import SpecError
+from autotune.systems.command import BUILTIN
+from autotune.systems.own.words import REST, placeholders
+from autotune.systems.registry import SYSTEMS, build_system
+from autotune.systems.served.flagged import FlaggedEngine
+from autotune.systems.served.flags import AUTO, plain, table
+from autotune.systems.served.tiny import TINY
+
+UNCLASSED = "is no flag that anybody has classed as harmless: it may be new"
+_NO_WORD = "may hold a path, an address or code: a plain word or a number is none"
+_NOT_LISTED = "chooses what is not known to be harmless"
+_FREE = "takes free-form settings"
+
+# No separators of paths, no "..", no schemes, no "@", no leading dash, no dotted module: a dot before a digit only.
+_WORD = re.compile(r"[A-Za-z0-9_+](?:[A-Za-z0-9_+,|-]|\.(?=[0-9])){0,63}")
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
+_LEAF = "value"
+_NAMES = ("device", "dtype", "memory_limit")  # keys of a section whose values the system reads strictly
+_MOST_LISTED = 1000
+
+
+@dataclass(frozen=True)
+class FlagClasses:
+    """The parameters of a system by who may set them.
+
+    Args:
+        tunable: That a search space may set.
+        values: Allowed texts of those whose values choose more than speed and quality.
+        inner: Allowed keys of those that are structures: ``"value"``, a list of texts, or keys again.
+        owner_only: Reasons of the others.
+    """
+
+    tunable: frozenset[str] = frozenset()
+    values: Mapping[str, Sequence[str]] | None = None
+    inner: Mapping[str, Mapping[str, Any]] | None = None
+    owner_only: Mapping[str, str] | None = None
+
+    def reason(self, name: str) -> str:
+        """Return why a space may not set a parameter; empty if it may."""
+        return "" if name in self.tunable else (self.owner_only or {}).get(name, UNCLASSED)
+
+
+@cache
+def flag_classes(use: str) -> FlagClasses | None:
+    """Return the classes of a built-in system's parameters; ``None`` where there are none."""
+    if use not in SYSTEMS.builtin:
+        return None
+    file = files("autotune.systems.served") / "classes" / f"{use}.json"
+    if not file.is_file():
+        return None
+    data = json.loads(file.read_text(encoding="utf-8"))
+    reasons = {name: reason for reason, names in data["owner_only"].items() for name in names}
+    return FlagClasses(frozenset(data["tunable"]), data.get("values"), data.get("inner"), reasons)
+
+
+def objections(found: Borrowed) -> list[Objection]:
+    """Return what a search space says of a system that only the study's owner may say."""
+    use = found.section.get("use")
+    result = list(_of_section(found.system))
+    if not isinstance(use, str) or use not in SYSTEMS.names():
+        return result  # that is an error of its own
+    names = _Names(found.section, theirs="use" in found.system)
+    flags = found.system.get("flags")
+    for name, value in flags.items() if isinstance(flags, Mapping) else ():
+        path = ("system", "flags", str(name))
+        result += names.check(path, f"{name}: {_shown(value)}", name) or names.check_value(path, name, value)
+    for name, entry in found.parameters.items():
+        if name not in found.confirmed:
+            refused = names.check(("parameters", name), f"parameter {name!r}", name)
+            result += refused
+            if refused:
+                continue
+        for path, value in _values(("parameters", name), entry):
+            result += names.check_value(path, name, value)
+    for name, text in found.derived.items():
+        path = ("derived", name)
+        result += names.check(path, f"derived value {name!r}", name, derived=True)
+        quoted = [first or second for first, second in _QUOTED.findall(str(text))]
+        result += [Objection(path, f"{word!r} in {name}", _NO_WORD, False) for word in quoted if _odd(word)]
+    return result
+
+
+def _of_section(section: Mapping[str, Any]) -> Iterator[Objection]:
+    """Yield the objections to keys of a ``system`` section other than ``flags``."""
+    for key, value in section.items():
+        if key == "use" and value not in SYSTEMS.builtin:
+            yield Objection(("system", key), f"use: {_shown(value)}", "loads code", False)
+        elif key in ("model", "draft_model") and value != TINY:
+            yield Objection(("system", key), f"{key}: {_shown(value)}", "names a model")
+        elif key in _NAMES and (not isinstance(value, str) or _odd(value.replace(" ", ""))):
+            yield Objection(("system", key), f"{key}: {_shown(value)}", _NO_WORD, False)
+
+
+class _Names:
+    """The allow-list that holds for one ``system`` section."""
+
+    def __init__(self, section: Mapping[str, Any], *, theirs: bool) -> None:
+        use = str(section["use"])
+        self.classes = flag_classes(use) or FlagClasses()
+        self.known: frozenset[str] | None = None  # names that the system has; None: it takes any
+        self.allowed: frozenset[str] | None = frozenset()  # None: all
+        if theirs and use not in SYSTEMS.builtin:
+            return  # nothing of it is even imported
+        kind = SYSTEMS.load(use)
+        if use not in SYSTEMS.builtin:
+            self.allowed = frozenset(getattr(kind, "tunable", ()))
+        elif issubclass(kind, FlaggedEngine):
+            own = (*kind.translated, *kind.aliases, *kind.variables)
+            self.known, self.allowed = frozenset((*own, *table(use).flags)), self.classes.tunable
+        elif use == "transformers":
+            self.known = self.allowed = self.classes.tunable
+        elif use in ("command", "openai_server"):
+            self._read_words(section)
+        else:
+            self.allowed = None  # the owner's own function names what it takes; a table is looked up
+
+    def _read_words(self, section: Mapping[str, Any]) -> None:
+        """Allow what the owner's words name and, where they pass on any parameter, what is tunable anywhere."""
+        try:
+            named = build_system(section).parameters()
+        except SpecError:  # it is raised again once the section is checked
+            self.allowed = None
+            return
+        if named is not None:
+            self.known = self.allowed = frozenset(named)
+        elif section["use"] == "openai_server":
+            self.allowed = self.classes.tunable
+        else:
+            env = section.get("env", {})
+            words = [word for word in (*section["argv"], *env.values()) if word != REST]
+            own = {name for word in words for name in placeholders(word)}
+            self.allowed = _tunable_anywhere() | (own - set(BUILTIN))
+
+    def check(self, path: tuple[str, ...], what: str, name: str, *, derived: bool = False) -> list[Objection]:
+        """Return the objection to a name, if there is one."""
+        if self.allowed is None or name in self.allowed:
+            return []
+        if self.known is not None and name not in self.known:
+            return []  # a derived value of constraints, or no parameter at all, which is an error of its own
+        return [Objection(path, what, self.classes.reason(name) or UNCLASSED)]
+
+    def check_value(self, path: tuple[str | int, ...], name: str, value: Any) -> list[Objection]:
+        """Return the objections to a value of an allowed name."""
+        listed = (self.classes.values or {}).get(name)
+        inner = (self.classes.inner or {}).get(name)
+        if isinstance(value, Mapping):
+            if inner is None:
+                return [Objection(path, f"{name}: {_shown(value)}", _FREE, False)]
+            return list(_inside(path, inner, value))
+        return list(_plain_only(path, name, value, listed))
+
+
+def _inside(
+    path: tuple[str | int, ...], rules: Mapping[str, Any], value: Mapping[str, Any]
+) -> Iterator[Objection]:
+    """Yield the objections to the keys and values of a structure."""
+    for key, item in value.items():
+        rule, where = rules.get(key), (*path, key)
+        if rule is None:
+            what = f"{path[-1]}.{key}: {_shown(item)}"
+            yield Objection(where, what, "is no key that anybody has classed as harmless")
+        elif isinstance(item, Mapping):
+            if isinstance(rule, Mapping):
+                yield from _inside(where, rule, item)
+            else:
+                yield Objection(where, f"{path[-1]}.{key}: {_shown(item)}", _FREE, False)
+        else:
+            listed = rule if isinstance(rule, list) else None
+            yield from _plain_only(where, f"{path[-1]}.{key}", item, listed)
+
+
+def _plain_only(
+    path: tuple[str | int, ...], name: str, value: Any, listed: Sequence[str] | None
+) -> Iterator[Objection]:
+    """Yield objections to what is no number, truth value, plain word or list of these."""
+    items = value if isinstance(value, list) else [value]
+    for item in items[:_MOST_LISTED]:
+        text = plain(item)
+        if isinstance(item, Mapping | list):
+            yield Objection(path, f"{name}: {_shown(item)}", _FREE, False)
+        elif listed is not None and text != AUTO and text not in listed:
+            yield Objection(
+                path, f"{name}: {_shown(item)}", f"{_NOT_LISTED}; known: {', '.join(listed)}", False
+            )
+        elif _odd(text):
+            yield Objection(path, f"{name}: {_shown(item)}", _NO_WORD, False)
+    if len(items) > _MOST_LISTED:
+        yield Objection(path, f"{name}: {len(items)} values", _FREE, False)
+
+
+def _odd(text: str) -> bool:
+    """Return whether a text is neither a plain word nor a number."""
+    return read_number(text) is None and not _WORD.fullmatch(text)
+
+
+def _values(
+    path: tuple[str | int, ...], entry: Mapping[str, Any]
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield the values that a parameter's entry allows, each with its path."""
+    listed = entry.get("values")
+    for i, value in enumerate(listed if isinstance(listed, list) else ()):
+        yield (*path, "values", i), value
+    if entry.get("default") is not None:
+        yield (*path, "default"), entry["default"]
+
+
+def _shown(value: Any) -> str:
+    text = plain(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@cache
+def _tunable_anywhere() -> frozenset[str]:
+    """Return the parameters that are harmless to every system that has them."""
+    found = [classes for use in SYSTEMS.builtin if (classes := flag_classes(use)) is not None]
+    refused = {name for classes in found for name in classes.owner_only or ()}
+    return frozenset(name for classes in found for name in classes.tunable) - refused
