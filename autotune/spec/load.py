@@ -31,7 +31,7 @@ _SPACE_KEYS = ("name", "description", "parameters", "constraints", "derived", "c
                "objective", "workload")  # fmt: skip
 _STUDY_KEYS = ("budget", "engine", "resources", "deadlines")
 _SYSTEM_KEYS = ("use", "model", "draft_model", "flags", "device", "dtype", "memory_limit")
-_WORKLOAD_FILES = ("trace", "prompts")
+_WORKLOAD_CODE = ("trace", "prompts", "generator")
 _MAX_BASES = 8  # files that start from each other; more is a circle
 
 
@@ -190,7 +190,7 @@ def _names_code(part: str, key: str) -> bool:
     """Return whether a key of a section may name a program, a function or a file."""
     if part == "system":
         return key not in _SYSTEM_KEYS
-    return part == "space" or key in _WORKLOAD_FILES
+    return part == "space" or key in _WORKLOAD_CODE
 
 
 def _names_file(value: Any) -> bool:

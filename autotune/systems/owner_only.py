@@ -1,10 +1,11 @@
 """What a search space may set of a system, by an allow-list; the rest only the study's owner may say.
 
-A search space is data from a stranger: it may waste a trial and run nothing. ``served/classes/NAME.json`` lists
-the parameters of a system that a space may set (``tunable``: numbers, choices and switches that change how fast
-and how well), the values of those whose texts choose more than that (``values``), the keys of those that are
-structures (``inner``), and of every other flag why it is the owner's (``owner_only``). A flag that is in
-neither list, such as one of a new version, is refused.
+A search space is data from a stranger: it may waste a trial and run nothing. ``served/classes/NAME.json``
+lists the parameters of a system that a space may set (``tunable``: numbers, choices and switches that change
+how fast and how well), the values of those whose texts choose more than that (``values``), the keys of those
+that are structures (``inner``), and of every other flag why it is the owner's (``owner_only``). A flag in
+neither list, such as one of a new version, is refused. A system of a third party lists in an attribute
+``tunable`` what a space may set of it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _NO_WORD = "may hold a path, an address or code: a plain word or a number is non
 _NOT_LISTED = "chooses what is not known to be harmless"
 _FREE = "takes free-form settings"
 
-# No separators of paths, no "..", no schemes, no "@", no leading dash, no dotted module: a dot before a digit only.
+# No separators of paths, "..", schemes, "@", leading dash or dotted module: a dot stands before a digit only.
 _WORD = re.compile(r"[A-Za-z0-9_+](?:[A-Za-z0-9_+,|-]|\.(?=[0-9])){0,63}")
 _QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _LEAF = "value"
@@ -78,10 +79,13 @@ def objections(found: Borrowed) -> list[Objection]:
     """Return what a search space says of a system that only the study's owner may say."""
     use = found.section.get("use")
     result = list(_of_section(found.system))
-    if not isinstance(use, str) or use not in SYSTEMS.names():
+    if not isinstance(use, str) or (use not in SYSTEMS.builtin and use not in SYSTEMS.names()):
         return result  # that is an error of its own
+    if use == "replay":
+        return result  # a table is looked up, nothing is launched
     names = _Names(found.section, theirs="use" in found.system)
     flags = found.system.get("flags")
+    path: tuple[str | int, ...]
     for name, value in flags.items() if isinstance(flags, Mapping) else ():
         path = ("system", "flags", str(name))
         result += names.check(path, f"{name}: {_shown(value)}", name) or names.check_value(path, name, value)
@@ -96,7 +100,8 @@ def objections(found: Borrowed) -> list[Objection]:
     for name, text in found.derived.items():
         path = ("derived", name)
         result += names.check(path, f"derived value {name!r}", name, derived=True)
-        quoted = [first or second for first, second in _QUOTED.findall(str(text))]
+        passed_on = names.known is None or name in names.known
+        quoted = [first or second for first, second in _QUOTED.findall(str(text)) if passed_on]
         result += [Objection(path, f"{word!r} in {name}", _NO_WORD, False) for word in quoted if _odd(word)]
     return result
 
@@ -133,10 +138,10 @@ class _Names:
         elif use in ("command", "openai_server"):
             self._read_words(section)
         else:
-            self.allowed = None  # the owner's own function names what it takes; a table is looked up
+            self.allowed = None  # the owner's own function names what it takes
 
     def _read_words(self, section: Mapping[str, Any]) -> None:
-        """Allow what the owner's words name and, where they pass on any parameter, what is tunable anywhere."""
+        """Allow what the owner's words name and, where they pass on anything, what is tunable anywhere."""
         try:
             named = build_system(section).parameters()
         except SpecError:  # it is raised again once the section is checked
