@@ -99,7 +99,8 @@ def test_every_shipped_space_says_nothing_that_a_stranger_may_not(files, name):
 
 
 @pytest.mark.parametrize("way", ["./theirs.yaml", "{folder}/theirs.yaml", "./link.yaml",
-                                 "./sub/../theirs.yaml", "./linked/theirs.yaml", "./vllm.yaml", "./search_spaces/vllm.yaml",
+                                 "./sub/../theirs.yaml", "./linked/theirs.yaml", "./vllm.yaml",
+                                 "./search_spaces/vllm.yaml",
                                  "./autotune/_catalogue/search_spaces/vllm.yaml"])  # fmt: skip
 def test_a_space_is_a_strangers_by_whatever_path_it_comes(files, way):
     folder = files(theirs=STRANGER, vllm=STRANGER, study=f"space: {way}\n".replace("{folder}", os.getcwd()))

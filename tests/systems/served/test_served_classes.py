@@ -32,7 +32,7 @@ FREE_WORDS = {
 SUSPICIOUS = ("plugin", "_cls", "class", "trust", "path", "_dir", "file", "folder", "url", "host", "port",
               "addr", "endpoint", "socket", "ssl", "key_file", "api_key", "token_header", "hf_",
               "template", "log_", "_hook", "module", "script", "library", "middleware", "cors", "origins",
-              "grpc", "rpc",               "config_file")  # fmt: skip
+              "grpc", "rpc", "config_file")  # fmt: skip
 LOOK_HARMLESS = {
     "hf_overrides",  # a structure of which only numbers may be set
     "hicache_host_memory_fraction",
