@@ -21,11 +21,13 @@ from autotune.errors import SpecError, did_you_mean
 @click.option("--write", type=click.Path(dir_okay=False, path_type=Path), help="Write the table to a file.")
 @json_option
 def flags(engine: str, installed: str | None, write: Path | None, as_json: bool) -> int:
-    """Show the flags of ENGINE that a search space may use.
+    """Show the flags of ENGINE that a study may use.
 
+    Those that are "owner only" a study's own file may set, and a search space may not.
     With --installed, compare them with an installed engine: 0 if nothing drifted, 1 if something did.
     """
     from autotune.report.text import cut
+    from autotune.systems.owner_only import UNCLASSED, FlagClasses, flag_classes
     from autotune.systems.served.drift import HELP, PROBED, drift
     from autotune.systems.served.drift import installed as ask
     from autotune.systems.served.flags import table
@@ -36,6 +38,7 @@ def flags(engine: str, installed: str | None, write: Path | None, as_json: bool)
             f"no flags are known of {engine!r}; allowed: {', '.join(known)}", hint=did_you_mean(engine, known)
         )
     shipped = table(engine)
+    reason = (flag_classes(engine) or FlagClasses()).reason
     shown = shipped if installed is None else ask(engine, installed)
     if write is not None:
         write.write_text(shown.to_json(), encoding="utf-8")
@@ -43,7 +46,12 @@ def flags(engine: str, installed: str | None, write: Path | None, as_json: bool)
         if as_json:
             echo_json(
                 {
-                    name: {"flag": f.flag, "kind": f.kind, "default": f.default}
+                    name: {
+                        "flag": f.flag,
+                        "kind": f.kind,
+                        "default": f.default,
+                        "owner_only": reason(name),
+                    }
                     for name, f in shown.flags.items()
                 }
             )
@@ -52,7 +60,8 @@ def flags(engine: str, installed: str | None, write: Path | None, as_json: bool)
         size = max(len(name) for name in shown.flags)
         for name, flag in sorted(shown.flags.items()):
             default = "" if flag.default is None else f" [{flag.default}]"
-            echo(cut(f"{name.ljust(min(size, 40))}  {flag.kind}{default}  {flag.help}".rstrip(), 100))
+            owner = f"  owner only: {reason(name)}." if reason(name) else ""
+            echo(cut(f"{name.ljust(min(size, 40))}  {flag.kind}{default}{owner}  {flag.help}".rstrip(), 100))
         return 0
     changes = drift(shipped, shown)
     if as_json:
@@ -61,4 +70,7 @@ def flags(engine: str, installed: str | None, write: Path | None, as_json: bool)
         echo(f"{engine}: {shipped.version} shipped, {shown.version} installed, {len(changes)} changes")
         for line in changes:
             echo(f"  {line}")
+        unclassed = [name for name in shown.flags if reason(name) == UNCLASSED]
+        if unclassed:
+            echo(f"to be classed before a search space may set them: {', '.join(unclassed)}")
     return 1 if changes else 0

@@ -355,7 +355,9 @@ def test_flags_of_an_engine(capsys, tmp_path):
     assert code == 0
     assert out.startswith("vllm 0.32.0, from the parser of `vllm serve`")
     assert "max_num_seqs" in out
-    assert json.loads(run(capsys, "flags", "ollama", "--json")[1])["ollama_max_queue"]["default"] == 512
+    told = json.loads(run(capsys, "flags", "ollama", "--json")[1])
+    assert told["ollama_max_queue"]["default"] == 512
+    assert (told["ollama_max_queue"]["owner_only"], told["ollama_models"]["owner_only"]) == ("", "names a path")
     server = tmp_path / "llama-server"
     server.write_text(
         "#!/bin/sh\n"

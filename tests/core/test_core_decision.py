@@ -93,7 +93,9 @@ def test_replicates_of_one_configuration_tell_the_noise_of_another():
 
 
 def test_a_lucky_measurement_is_drawn_back_by_what_is_predicted_of_it():
-    trials = [measured(i, i, 100.0 + i, delay=0.52) for i in range(1, 9)] + [measured(9, 9, 109.0, delay=0.49)]
+    trials = [measured(i, i, 100.0 + i, delay=0.52) for i in range(1, 9)] + [
+        measured(9, 9, 109.0, delay=0.49)
+    ]
     known = {t.key: [(math.log(100.0 + t.number), 1e-4), (math.log(0.53 / 0.5), 1e-4)] for t in trials}
     drawn_back = decide(trials, predictions=known).candidates[-1].chance
     believed = {**known, '{"x":9}': [(math.log(109.0), 1e-4), (math.log(0.48 / 0.5), 1e-4)]}
@@ -118,7 +120,11 @@ def test_a_configuration_that_failed_or_lacks_a_metric_is_no_candidate():
     trials = [measured(0, 1, 20.0), measured(1, 2, 30.0), failed(2, 2)]
     assert [c.key for c in decide(trials).candidates] == [DEFAULT]
     lacking = Trial(
-        3, Suggestion({"x": 3}, Reason.EXPLORE), TrialState.COMPLETED, 1, Measurement({"speed": Estimate(1.0)})
+        3,
+        Suggestion({"x": 3}, Reason.EXPLORE),
+        TrialState.COMPLETED,
+        1,
+        Measurement({"speed": Estimate(1.0)}),
     )
     assert [c.key for c in decide([*trials, lacking]).candidates] == [DEFAULT]
     assert decide([]).leader is None

@@ -38,7 +38,9 @@ def test_a_confirmed_winner_is_better_by_an_interval_and_keeps_its_limit():
     assert found.improvement.low < 1.34 < found.improvement.high
     assert found.text.startswith("better by 34.0 % [") or found.text.startswith("better by 34 % [")
     assert found.text.endswith("] than the default (95 % interval, 2 fresh launches each)")
-    assert found.limits == ("kept delay <= 500 ms in 2 of 2 fresh launches; chance that it holds over 99.9 %",)
+    assert found.limits == (
+        "kept delay <= 500 ms in 2 of 2 fresh launches; chance that it holds over 99.9 %",
+    )
 
 
 def test_a_search_alone_says_that_nothing_was_confirmed():
@@ -61,8 +63,10 @@ def test_one_fresh_launch_decides_nothing():
 def test_a_limit_that_was_broken_once_is_told_and_not_recommended():
     trials = twice(100.0, 134.0)
     trials = [t for t in trials if t.key != '{"x":2}']
-    trials += [measured(3 + j, 2, 134.0, sem=1.0, delay=d, reason=r) for j, (d, r) in enumerate(
-        ((0.48, Reason.EXPLORE), (0.51, C), (0.49, C)))]
+    trials += [
+        measured(3 + j, 2, 134.0, sem=1.0, delay=d, reason=r)
+        for j, (d, r) in enumerate(((0.48, Reason.EXPLORE), (0.51, C), (0.49, C)))
+    ]
     decision = Decision(trials, LIMITED, '{"x":1}', confirm=2)
     assert decision.winner.contender.config == {"x": 1}
     assert verdict(decision).text.endswith("that keeps every limit with 95 % confidence")

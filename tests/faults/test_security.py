@@ -134,6 +134,83 @@ def test_hostile_text_anywhere_in_a_file_runs_nothing(alone, record):
     )
 
 
+# -- search spaces of strangers ------------------------------------------------------------------------
+
+SERVED = (
+    "vllm",
+    "sglang",
+    "llama_cpp",
+    "tensorrt_llm",
+    "ollama",
+    "openvino",
+    "triton",
+    "onnxruntime",
+    "transformers_serve",
+)
+TRIED = {
+    "trust_remote_code": "true", "worker_cls": "evil.Worker", "worker_extension_cls": "evil.Extension",
+    "scheduler_cls": "evil.Scheduler", "tool_parser_plugin": "/opt/evil.py", "reasoning_parser_plugin": "/opt/evil.py",
+    "io_processor_plugin": "evil", "middleware": "os.system", "logits_processors": "evil.Processor",
+    "model_class_overrides": "{A: evil.Model}", "model_impl": "transformers", "load_format": "evil",
+    "distributed_executor_backend": "evil.Executor", "config": "/etc/evil.yaml", "host": "0.0.0.0", "port": "80",
+    "uds": "/run/evil", "root_path": "/x", "ssl_keyfile": "/x", "ssl_certfile": "/x", "ssl_ca_certs": "/x",
+    "allowed_local_media_path": "/", "allowed_media_domains": "evil.example", "download_dir": "/", "chat_template": "/x",
+    "hf_config_path": "/x", "hf_token": "x", "api_key": "x", "otlp_traces_endpoint": "http://198.51.100.7:4317",
+    "kv_transfer_config": "{kv_connector_module_path: evil}", "kv_events_config": "{endpoint: 'tcp://*:1'}",
+    "data_parallel_address": "198.51.100.7", "master_addr": "198.51.100.7", "tokenizer": "evil/model",
+    "lora_modules": "a=/x", "hf_overrides": "{auto_map: {AutoModel: evil.Model}}",
+    "speculative_config": "{method: draft_model, model: evil/model}", "compilation_config": "{backend: evil.backend}",
+    "generation_config": "/x", "tool_server": "http://198.51.100.7", "profiler_config": "{torch_profiler_dir: /}",
+}  # fmt: skip
+
+
+def test_a_space_of_a_stranger_runs_nothing_by_any_flag_of_any_engine(alone, record, capsys, monkeypatch):
+    """Every flag that is the owner's, fixed and searched, and hostile values of those that are not."""
+    from autotune.cli import main
+    from autotune.systems.owner_only import flag_classes
+
+    started = []
+    monkeypatch.setattr(subprocess.Popen, "__init__", lambda *args, **_: started.append(args))
+    (alone / "study.yaml").write_text("space: ./theirs.yaml\nsystem: {model: mine}\n")
+
+    def refused(use, flags="", parameter=""):
+        system = f"system: {{use: {use}, flags: {{{flags}}}}}"
+        (alone / "theirs.yaml").write_text(f"{system}\nparameters: {{{parameter or 'x: {type: bool}'}}}\n")
+        with pytest.raises(SpecError, match="a search space may not say this"):
+            read_study(alone / "study.yaml")
+        return 1
+
+    found = sum(refused("vllm", flags=f"{name}: {value}") for name, value in TRIED.items())
+    for name, value in TRIED.items():
+        if not value.startswith("{"):
+            found += refused("vllm", parameter=f"{name}: {{type: categorical, values: [{value}]}}")
+    names = [(use, name) for use in SERVED for name in flag_classes(use).owner_only]
+    for use, name in names:
+        found += refused(use, flags=f"{name}: 1")
+        found += refused(use, parameter=f"{name}: {{type: bool}}")
+    for use in SERVED:
+        name = min(flag_classes(use).tunable)
+        for text in [*COMMANDS, "../../canary", "http://evil/canary", "evil/canary", "~/canary"]:
+            found += refused(use, parameter=f"{name}: {{type: categorical, values: [{quoted(text)}]}}")
+
+    folder = alone / "theirs"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"auto_map": {"AutoConfig": "evil.Config"}}')
+    (folder / "evil.py").write_text("open('canary', 'w')\n")
+    (alone / "study.yaml").write_text("space: ./theirs.yaml\n")
+    for use in SERVED:
+        (alone / "theirs.yaml").write_text(
+            f"system: {{use: {use}, model: ./theirs, flags: {{trust_remote_code: true}}}}\nparameters: {{x: {{type: bool}}}}\n"
+        )
+        for command in (["check"], ["run", "--local"], ["measure"], ["sweep"]):
+            assert main([*command, "study.yaml"]) == 2
+            assert "names a model" in capsys.readouterr().err
+            found += 1
+    assert started == []
+    record(f"search spaces of strangers: {len(TRIED)} ways into vLLM, {len(names)} flags of {len(SERVED)} engines, models with code, hostile values",
+           "P10: refused by name and reason, nothing is launched", f"{found} refused, 0 processes started")  # fmt: skip
+
+
 KINDS = {
     "name",
     "constant",

@@ -19,10 +19,11 @@ from autotune.core.units import base_unit, parse_quantity
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError
 from autotune.measure.workload import Workload
-from autotune.sections import read_study
+from autotune.sections import read_study, review
 from autotune.spec.catalogue import find
 from autotune.spec.load import load_space
 from autotune.spec.study_file import study_from_dict
+from autotune.spec.trust import review_space
 from autotune.spec.yaml_text import MAX_BYTES, parse_text, read_text
 from autotune.study import Study
 from autotune.systems.registry import build_system
@@ -38,6 +39,9 @@ OWN = (
     "objective: {maximize: throughput, limits: [%s]}\n"
 )
 VLLM = "name: a\nsystem: {use: vllm, model: m%s}\nparameters: {max_num_seqs: {type: bool}}\n"
+STRANGER = """system: {use: vllm, model: evil/model, flags: {host: 0.0.0.0, max_model_len: ../x}}
+parameters: {worker_cls: {type: categorical, values: [evil.Worker]}}
+"""
 
 CHANGES = {
     # expressions
@@ -224,6 +228,7 @@ def far():
 CALLS = {
     "reuse_value": lambda: build_system({"use": "vllm", "model": "m", "reuse": "maybe"}),
     "reuse_of_what_starts_afresh": lambda: build_system({"use": "command", "argv": ["x"], "reuse": True}),
+    "space_of_a_stranger": lambda: review_space({}, parse_text(STRANGER, "theirs.yaml"), review),
     "api_expression_text": lambda: Expression.parse(3),
     "api_space_empty": lambda: Space(()),
     "api_space_twice": lambda: Space((Bool("a"), Bool("a"))),

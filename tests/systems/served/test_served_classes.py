@@ -37,6 +37,8 @@ LOOK_HARMLESS = {
     "hf_overrides",  # a structure of which only numbers may be set
     "hicache_host_memory_fraction",
     "hicache_host_memory_mode",
+    "lora_target_modules",  # choices
+    "mamba_max_states_per_path",
     "mm_feature_transport",
     "sequence_batching_direct_max_queue_delay_microseconds",
     "sequence_batching_direct_minimum_slot_utilization",
