@@ -12,6 +12,7 @@ that lies below the limit by as much as the launches made of it can show.
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import json
 import math
@@ -289,6 +290,12 @@ def report(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def packed(path: Path) -> list[dict[str, Any]]:
+    """Return the studies of a packed file."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what is not in the file yet, or report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -302,10 +309,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--part", default="0/1", help="K/N: this process does each N-th study")
     parser.add_argument("--report", action="store_true", help="say what the file holds")
     asked = parser.parse_args(arguments)
-    done = read_results(asked.out, mend=not asked.report)
     if asked.report:
-        print(report(done))
+        print(report(packed(asked.out) if asked.out.suffix == ".gz" else read_results(asked.out)))
         return
+    done = read_results(asked.out, mend=True)
     names = [n for n in builders(asked.problems.split(","), asked.tables) if any(map(n.startswith, PROBLEMS))]
     part, parts = map(int, asked.part.split("/"))
     keys = ("seed", "problem", "edge", "noise", "engine")
