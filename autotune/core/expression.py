@@ -7,14 +7,14 @@ An expression that mentions an inactive parameter is unknown where the answer de
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, field
+from functools import cached_property, partial, reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from autotune.core.grammar import COMPARE, FUNCTIONS, Node, parse, unparse
+from autotune.core.grammar import COMPARE, FUNCTIONS, MAX_SIZE, Node, fold, parse, size_of, unparse
 from autotune.core.scalar import Comparable, typed_scalar
 from autotune.errors import SpecError, did_you_mean
 
@@ -29,11 +29,11 @@ class Expression:
 
     Args:
         text: Canonical text; equal meaning up to spacing gives equal text.
-        root: Parsed tree.
+        root: Parsed tree; subtrees that stand for the same derived value are one object.
     """
 
     text: str
-    root: Node
+    root: Node = field(compare=False)
 
     @classmethod
     def parse(cls, text: str) -> Expression:
@@ -47,7 +47,13 @@ class Expression:
 
     def names(self) -> frozenset[str]:
         """Return the parameter names that the expression mentions."""
-        return frozenset(_names(self.root))
+        return self._names
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        found: set[str] = set()
+        fold(self.root, lambda node, _: found.add(str(node.value)) if node.kind == "name" else None)
+        return frozenset(found)
 
     def check_types(self, kinds: Mapping[str, str]) -> str:
         """Return the kind of the result: ``number``, ``text``, ``bool`` or ``mixed``.
@@ -58,7 +64,7 @@ class Expression:
         Raises:
             SpecError: A name is unknown or an operator does not fit its operands.
         """
-        return _kind(self.root, kinds)
+        return fold(self.root, partial(_kind, kinds=kinds))
 
     def evaluate(self, columns: Mapping[str, Column], n: int) -> Column:
         """Evaluate over ``n`` configurations at once.
@@ -71,7 +77,7 @@ class Expression:
             Values and the mask of where they are known, both of shape ``n``.
         """
         with np.errstate(all="ignore"):  # x / 0 is nan or infinite here, and compares as false
-            return _evaluate(self.root, columns, n)
+            return fold(self.root, partial(_evaluate, columns=columns, n=n))
 
     def holds(self, config: Mapping[str, Any]) -> bool | None:
         """Return the truth for one configuration, ``None`` where it depends on an inactive parameter."""
@@ -80,21 +86,23 @@ class Expression:
 
     def value(self, config: Mapping[str, Any]) -> int | float | str | bool | None:
         """Return the value for one configuration, ``None`` where it depends on an inactive parameter."""
-        columns = {
-            name: (np.array([config[name]], dtype=object if isinstance(config[name], str) else None), _TRUE)
-            if name in config
-            else (np.zeros(1), ~_TRUE)
-            for name in self.names()
-        }
-        values, known = self.evaluate(columns, 1)
-        found = values[0]
-        return (found.item() if hasattr(found, "item") else found) if known[0] else None
+        return values_of({"": self}, config)[""]
 
     def substitute(self, others: Mapping[str, Expression]) -> Expression:
-        """Return the expression with names replaced by what they stand for."""
+        """Return the expression with names replaced by what they stand for.
+
+        Raises:
+            SpecError: Written out it would have more than :data:`~autotune.core.grammar.MAX_SIZE` parts.
+        """
         if not others or not self.names() & others.keys():
             return self
-        root = _substitute(self.root, others)
+        root = fold(self.root, partial(_substitute, others=others))
+        size = size_of(root)
+        if size > MAX_SIZE:
+            raise SpecError(
+                f"{self.text!r} stands for {_short(size)} names, numbers and operators when its derived values "
+                f"are written out; allowed: at most {MAX_SIZE:,}"
+            )
         return Expression(unparse(root), root)
 
     @property
@@ -104,7 +112,8 @@ class Expression:
         Sums, products, ``and``, ``or``, ``min``, ``max``, ``==`` and ``!=`` do not depend on the order of
         their operands, ``a > b`` is ``b < a``, and ``not not a`` is ``a``.
         """
-        return unparse(_normal(self.root))
+        texts: dict[Node, str] = {}
+        return unparse(_sorted(fold(self.root, partial(_normal, texts=texts)), texts), texts)
 
     def conjuncts(self) -> list[Expression]:
         """Return the parts that a top-level ``and`` joins; together they exclude the same configurations."""
@@ -112,46 +121,94 @@ class Expression:
 
 
 _TRUE = np.ones(1, dtype=bool)
+Scalar = int | float | str | bool
 
 
-def _names(node: Node) -> set[str]:
-    if node.kind == "name":
-        return {str(node.value)}
-    return set().union(*(_names(child) for child in node.children))
+def values_of(expressions: Mapping[str, Expression], config: Mapping[str, Any]) -> dict[str, Scalar | None]:
+    """Return the values for one configuration, ``None`` where one depends on an inactive parameter.
+
+    What several expressions share is evaluated once.
+    """
+    columns = {
+        name: (np.array([config[name]], dtype=object if isinstance(config[name], str) else None), _TRUE)
+        if name in config
+        else (np.zeros(1), ~_TRUE)
+        for name in frozenset().union(*(e.names() for e in expressions.values()))
+    }
+    done: dict[Node, Column] = {}
+    result: dict[str, Scalar | None] = {}
+    with np.errstate(all="ignore"):
+        for name, expression in expressions.items():
+            values, known = fold(expression.root, partial(_evaluate, columns=columns, n=1), done)
+            found = values[0]
+            result[name] = (found.item() if hasattr(found, "item") else found) if known[0] else None
+    return result
 
 
-def _substitute(node: Node, others: Mapping[str, Expression]) -> Node:
+def _short(count: int) -> str:
+    return f"{count:,}" if count < 10**12 else "more than a million million"
+
+
+def _substitute(node: Node, children: list[Node], others: Mapping[str, Expression]) -> Node:
     if node.kind == "name" and node.value in others:
         return others[str(node.value)].root
-    return Node(node.kind, tuple(_substitute(child, others) for child in node.children), node.value)
+    return Node(node.kind, tuple(children), node.value)
 
 
 def _operands(node: Node, kind: str) -> list[Node]:
     """Return the operands of nested nodes of one kind, flattened."""
-    if node.kind != kind:
-        return [node]
-    return [part for child in node.children for part in _operands(child, kind)]
+    found: list[Node] = []
+    stack = [node]
+    while stack:
+        part = stack.pop()
+        if part.kind == kind:
+            stack += reversed(part.children)
+        else:
+            found.append(part)
+    return found
 
 
-def _normal(node: Node) -> Node:
-    children = [_normal(child) for child in node.children]
+@dataclass(frozen=True, eq=False)
+class _Joined:
+    """Hold the operands of one kind of operator, still to be put into their order."""
+
+    kind: str
+    operands: list[Node]
+
+
+def _normal(node: Node, children: list[Node | _Joined], texts: dict[Node, str]) -> Node | _Joined:
     kind = node.kind
+    if kind in ("+", "*", "and", "or", "min", "max"):
+        parts = [
+            child.operands
+            if isinstance(child, _Joined) and child.kind == kind
+            else _operands(_sorted(child, texts), kind)
+            for child in children
+        ]
+        return _Joined(kind, [operand for part in parts for operand in part])
+    plain = [_sorted(child, texts) for child in children]
     if kind in (">", ">="):
-        kind, children = {">": "<", ">=": "<="}[kind], children[::-1]
-    if kind == "not" and children[0].kind == "not":
-        return children[0].children[0]
-    if kind in ("+", "*", "and", "or", "min", "max", "==", "!="):
-        if kind not in ("==", "!="):
-            children = [part for child in children for part in _operands(child, kind)]
-        children.sort(key=unparse)
-        if kind not in FUNCTIONS:
-            return reduce(lambda left, right: Node(kind, (left, right)), children)
+        kind, plain = {">": "<", ">=": "<="}[kind], plain[::-1]
+    if kind == "not" and plain[0].kind == "not":
+        return plain[0].children[0]
+    if kind in ("==", "!="):
+        plain.sort(key=lambda child: unparse(child, texts))
     if kind == "constant" and isinstance(node.value, float) and node.value.is_integer():
         return Node(kind, value=int(node.value))
-    return Node(kind, tuple(children), node.value)
+    return Node(kind, tuple(plain), node.value)
 
 
-def _kind(node: Node, kinds: Mapping[str, str]) -> str:
+def _sorted(found: Node | _Joined, texts: dict[Node, str]) -> Node:
+    """Return operands as a tree, in the order of their texts."""
+    if isinstance(found, Node):
+        return found
+    operands = sorted(found.operands, key=lambda operand: unparse(operand, texts))
+    if found.kind in FUNCTIONS:
+        return Node(found.kind, tuple(operands))
+    return reduce(lambda left, right: Node(found.kind, (left, right)), operands)
+
+
+def _kind(node: Node, found: list[str], kinds: Mapping[str, str]) -> str:
     if node.kind == "constant":
         return "bool" if isinstance(node.value, bool) else "text" if isinstance(node.value, str) else "number"
     if node.kind == "name":
@@ -161,7 +218,6 @@ def _kind(node: Node, kinds: Mapping[str, str]) -> str:
                 f"unknown parameter {name!r}; allowed: {', '.join(kinds)}", hint=did_you_mean(name, kinds)
             )
         return kinds[name]
-    found = [_kind(child, kinds) for child in node.children]
     if node.kind in ("==", "!="):
         if found[0] != found[1] and "mixed" not in found and not _reads_alike(node.children, found):
             raise SpecError(f"{unparse(node)!r} compares a {found[0]} with a {found[1]}")
@@ -185,13 +241,12 @@ def _reads_alike(nodes: tuple[Node, ...], kinds: list[str]) -> bool:
     return False
 
 
-def _evaluate(node: Node, columns: Mapping[str, Column], n: int) -> Column:
+def _evaluate(node: Node, parts: list[Column], columns: Mapping[str, Column], n: int) -> Column:
     if node.kind == "constant":
         dtype = object if isinstance(node.value, str) else None
         return np.full(n, node.value, dtype=dtype), np.ones(n, dtype=bool)
     if node.kind == "name":
         return columns[str(node.value)]
-    parts = [_evaluate(child, columns, n) for child in node.children]
     first, known = parts[0]
     if node.kind in ("and", "or"):
         second, known_2 = parts[1]

@@ -16,13 +16,16 @@ Grammar (lowest precedence first)::
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from autotune.errors import SpecError
 
 MAX_LENGTH = 200  # an expression a person can review at a glance
+MAX_SIZE = 1_000
+"""Names, numbers and operators of an expression whose derived values are written out."""
 _MAX_DEPTH = 32  # parentheses and unary signs; keeps hostile text from exhausting the stack
 
 _TOKEN = re.compile(
@@ -36,11 +39,15 @@ FUNCTIONS = {"min": (2, 8), "max": (2, 8), "log2": (1, 1)}
 _PRECEDENCE = {"or": 0, "and": 1, "not": 2, **dict.fromkeys(COMPARE, 3), "+": 4, "-": 4, "*": 5, "/": 5}
 _PRECEDENCE |= {"//": 5, "%": 5, "neg": 6}
 _WORDS = {"and", "or", "not", "true", "false", *FUNCTIONS}
+Found = TypeVar("Found")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """Hold one node of a parsed expression: ``kind`` is an operator, ``name`` or ``constant``."""
+    """Hold one node of a parsed expression: ``kind`` is an operator, ``name`` or ``constant``.
+
+    A node is equal to itself alone: comparing trees that share subtrees would take exponential time.
+    """
 
     kind: str
     children: tuple[Node, ...] = ()
@@ -60,15 +67,65 @@ def parse(text: str) -> Node:
     return _Parser(text).parse()
 
 
-def unparse(node: Node) -> str:
-    """Return the canonical text of a tree."""
+def fold(
+    root: Node, rule: Callable[[Node, list[Found]], Found], done: dict[Node, Found] | None = None
+) -> Found:
+    """Return what a rule makes of a tree from its leaves up; a subtree that is shared is looked at once.
+
+    Without recursion: derived values that build on each other nest deeper than the interpreter's stack.
+
+    Args:
+        root: Of the tree.
+        rule: Takes a node and what was found for its children, in their order.
+        done: What was found for other trees that share nodes with this one; it is added to. Without it what
+            was found for a node is dropped after its last use: it may be a large array.
+    """
+    found = {} if done is None else done
+    order = _ordered(root, found)
+    uses = Counter(child for node in order for child in node.children)
+    for node in order:
+        found[node] = rule(node, [found[child] for child in node.children])
+        for child in node.children if done is None else ():
+            uses[child] -= 1
+            if not uses[child]:
+                del found[child]
+    return found[root]
+
+
+def _ordered(root: Node, done: Collection[Node]) -> list[Node]:
+    """Return the nodes of a tree that are not done, each once, after its children."""
+    order: dict[Node, None] = {}
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        fresh = node not in order and node not in done
+        waiting = [child for child in node.children if child not in order and child not in done]
+        if fresh and waiting:
+            stack += waiting
+            continue
+        stack.pop()
+        if fresh:
+            order[node] = None
+    return list(order)
+
+
+def size_of(root: Node) -> int:
+    """Return how many names, numbers and operators a tree has when it is written out."""
+    return fold(root, lambda _, sizes: 1 + sum(sizes))
+
+
+def unparse(node: Node, done: dict[Node, str] | None = None) -> str:
+    """Return the canonical text of a tree; ``done`` as in :func:`fold`."""
+    return fold(node, _text, done)
+
+
+def _text(node: Node, parts: list[str]) -> str:
     if node.kind == "constant":
         if isinstance(node.value, bool):
             return "true" if node.value else "false"
         return repr(node.value)
     if node.kind == "name":
         return str(node.value)
-    parts = [unparse(child) for child in node.children]
     if node.kind in FUNCTIONS:
         return f"{node.kind}({', '.join(parts)})"
     mine = _PRECEDENCE[node.kind]

@@ -94,7 +94,11 @@ class Space:
         if parameter.condition is None or not parameter.condition.names() & self.derived.keys():
             return parameter
         copy = replace(parameter)
-        vars(copy)["condition"] = parameter.condition.substitute(self.derived_expressions)
+        try:
+            vars(copy)["condition"] = parameter.condition.substitute(self.derived_expressions)
+        except SpecError as error:
+            path = ("parameters", parameter.name, "when")
+            raise SpecError(error.message, path=path, hint=error.hint) from None
         return copy
 
     def _read_configurations(self, listed: Sequence[Mapping[str, Any]]) -> tuple[Config, ...]:
@@ -118,9 +122,9 @@ class Space:
             try:
                 expression = Expression.parse(text)
                 expression.check_types(self.kinds)  # in the words of the file, before derived values go
+                parsed.append(expression.substitute(self.derived_expressions))
             except SpecError as error:
                 raise SpecError(error.message, path=("constraints", i), hint=error.hint) from None
-            parsed.append(expression.substitute(self.derived_expressions))
         return tuple(parsed)
 
     @cached_property

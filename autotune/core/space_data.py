@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,17 +98,25 @@ def read_derived(derived: Mapping[str, str], kinds: Mapping[str, str]) -> dict[s
             raise SpecError(
                 error.message, path=("derived", name), at_key=error.at_key, hint=error.hint
             ) from None
+    waits = {name: set(e.names() & parsed.keys()) for name, e in parsed.items()}
+    needed_by: dict[str, list[str]] = {name: [] for name in parsed}
+    for name, needs in waits.items():
+        for other in needs:
+            needed_by[other].append(name)
     known, done = dict(kinds), dict[str, Expression]()
-    while len(done) < len(parsed):
-        waiting = parsed.keys() - done.keys()
-        ready = [name for name in parsed if name in waiting and not parsed[name].names() & waiting]
-        if not ready:
-            rest = [name for name in parsed if name in waiting]
-            raise SpecError(f"derived values form a circle: {', '.join(rest)}", path=("derived", rest[0]))
-        for name in ready:
-            try:
-                known[name] = parsed[name].check_types(known)
-            except SpecError as error:
-                raise SpecError(error.message, path=("derived", name), hint=error.hint) from None
+    ready = deque(name for name, needs in waits.items() if not needs)
+    while ready:
+        name = ready.popleft()
+        try:
+            known[name] = parsed[name].check_types(known)
             done[name] = parsed[name].substitute(done)
+        except SpecError as error:
+            raise SpecError(error.message, path=("derived", name), hint=error.hint) from None
+        for other in needed_by[name]:
+            waits[other].discard(name)
+            if not waits[other]:
+                ready.append(other)
+    rest = [name for name in parsed if name not in done]
+    if rest:
+        raise SpecError(f"derived values form a circle: {', '.join(rest)}", path=("derived", rest[0]))
     return {name: done[name] for name in parsed}

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from autotune.core.expression import Column, Expression
+from autotune.core.expression import Column, Expression, values_of
 from autotune.core.parameter import Parameter
 from autotune.core.scalar import Comparable
 from autotune.core.trial import Config, config_key
@@ -81,7 +81,7 @@ class Table:
 
 def with_derived(config: Config, derived: Mapping[str, Expression]) -> Config:
     """Return ``config`` with the derived values; one that depends on an inactive parameter is left out."""
-    values = {name: expression.value(config) for name, expression in derived.items()}
+    values = values_of(derived, config)
     return {**config, **{name: value for name, value in values.items() if value is not None}}
 
 
