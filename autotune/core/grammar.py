@@ -101,7 +101,7 @@ def _ordered(root: Node, done: Collection[Node]) -> list[Node]:
         fresh = node not in order and node not in done
         waiting = [child for child in node.children if child not in order and child not in done]
         if fresh and waiting:
-            stack += waiting
+            stack += reversed(waiting)
             continue
         stack.pop()
         if fresh:

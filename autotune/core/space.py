@@ -15,7 +15,7 @@ import numpy as np
 from autotune.core import allowed
 from autotune.core.elimination import Elimination
 from autotune.core.expression import Expression
-from autotune.core.parameter import Parameter
+from autotune.core.parameter import Float, Parameter
 from autotune.core.parameter.base import show
 from autotune.core.space_data import read_derived, read_space
 from autotune.core.table import TABLE_LIMIT, Indices, Table, distinct, with_derived
@@ -65,6 +65,8 @@ class Space:
                 raise SpecError(text, path=("constraints", i))
         if self.configurations is not None:
             object.__setattr__(self, "configurations", self._read_configurations(self.configurations))
+            object.__setattr__(self, "parameters", tuple(self._listed(p) for p in self.parameters))
+            vars(self).pop("_by_name", None)  # it knows those without the listed levels
 
     def _typed(self, expression: Expression, path: tuple[str | int, ...]) -> str:
         try:
@@ -100,6 +102,13 @@ class Space:
             path = ("parameters", parameter.name, "when")
             raise SpecError(error.message, path=path, hint=error.hint) from None
         return copy
+
+    def _listed(self, parameter: Parameter) -> Parameter:
+        """Return a parameter that has every listed value among its levels: a row stands for one entry."""
+        if parameter.discrete or not isinstance(parameter, Float):
+            return parameter
+        values = {c[parameter.name] for c in self.configurations or () if parameter.name in c}
+        return parameter if values <= set(parameter.levels) else parameter.with_levels(values)
 
     def _read_configurations(self, listed: Sequence[Mapping[str, Any]]) -> tuple[Config, ...]:
         result = []

@@ -38,7 +38,7 @@ class RandomEngine:
         tried = tried_keys(history, pending)
         result: list[Suggestion] = []
         default = space.default_config
-        if config_key(default) not in tried:
+        if n > 0 and config_key(default) not in tried:
             result.append(Suggestion(default, Reason.DEFAULT, self.name))
             tried.add(config_key(default))
         rng = np.random.default_rng([seed, len(history) + len(pending)])

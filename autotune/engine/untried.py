@@ -10,6 +10,7 @@ from autotune.core.space import Space
 from autotune.core.table import Table
 from autotune.core.trial import Config, Trial, config_key
 
+_ROUNDS = 64  # draws that find what is wanted, but for one time in 2**64
 _BIG_DRAW = 4096  # random rows of a space too large to enumerate; far more than are ever tried
 
 
@@ -47,9 +48,11 @@ def random_untried(space: Space, tried: set[str], n: int, rng: np.random.Generat
 
 
 def _drawn(space: Space, table: Table | None, n: int, rng: np.random.Generator) -> Iterator[Config]:
-    """Give random configurations; without end where a table is more than half untried."""
+    """Give random configurations; of a table that is more than half untried all of them in the end."""
     if table is None:
         drawn = space.as_table(space.draw(max(_BIG_DRAW, 4 * n), rng))
         yield from (drawn.config(row) for row in range(len(drawn)))
-    while table is not None:
+        return
+    for _ in range(_ROUNDS):
         yield from (table.config(int(row)) for row in rng.integers(len(table), size=2 * n))
+    yield from (table.config(int(row)) for row in rng.permutation(len(table)))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pytest
 
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
@@ -70,6 +71,32 @@ def finished(number: int, suggestion: Suggestion) -> Trial:
     return Trial(number, suggestion, TrialState.COMPLETED, 1, Measurement(metrics=metrics))
 
 
+def space_of(size: int, kind: str) -> Space:
+    """Return a space of exactly so many configurations.
+
+    Args:
+        size: How many.
+        kind: ``declared`` by its parameters, ``listed`` one by one, or ``listed between levels``: with values
+            of a continuous parameter that its grid does not have.
+    """
+    wide, between = Int("batch_size", 1, 3_000), kind == "listed between levels"
+    if kind == "declared":
+        return Space((Int("batch_size", 1, size), Ordinal("bits", (4,))))
+    listed: list[Config] = [
+        {"batch_size": 1 + i // 3, "bits": (4, 8, 16)[i % 3]} | ({"x": 0.5 + i * 1e-7} if between else {})
+        for i in range(size)
+    ]
+    extra = (Float("x", 0.0, 1.0),) if between else ()
+    return Space((wide, Ordinal("bits", (4, 8, 16)), *extra), configurations=tuple(listed))
+
+
+def almost_all_lost(number: int, suggestion: Suggestion) -> Trial:
+    """Return a measured trial for the first twelve, then one that the machine lost: it was tried, no more."""
+    if number < 12:  # noqa: PLR2004
+        return finished(number, suggestion)
+    return Trial(number, suggestion, TrialState.FAILED, 1, Measurement(failure=Failure(Cause.WORKER_LOST)))
+
+
 class EngineContract:
     """Hold the tests; a subclass gives the engine."""
 
@@ -117,6 +144,38 @@ class EngineContract:
         trials = self.search(50, space=space)
         assert len(trials) == len(space.table() or ())
         assert self.make(50).ask(space, OBJECTIVE, trials, [], 3, 0) == []
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 20, 65, 300, 1_025, 3_000])
+    @pytest.mark.parametrize("kind", ["declared", "listed", "listed between levels"])
+    def test_a_space_of_any_size_is_exhausted(self, size: int, kind: str) -> None:
+        space, engine = space_of(size, kind), self.make(size)
+        step = 1 if size <= 20 else size // 8
+        history: list[Trial] = []
+        asks = 0
+        while asked := engine.ask(space, OBJECTIVE, history, [], min(step, max(1, size - len(history) - 2)), 0):
+            history += [almost_all_lost(len(history) + i, s) for i, s in enumerate(asked)]
+            asks += 1
+            assert asks <= size
+        assert len({config_key(t.config) for t in history}) == len(history) == size
+        assert all(space.validate(t.config) == t.config for t in history)
+
+    @pytest.mark.parametrize("size", [65, 300, 1_030, 3_000])
+    @pytest.mark.parametrize("kind", ["declared", "listed"])
+    def test_the_next_one_is_given_wherever_a_sequence_or_a_list_of_points_ends(
+        self, size: int, kind: str
+    ) -> None:
+        space, engine = space_of(size, kind), self.make(size)
+        asked = engine.ask(space, OBJECTIVE, [], [], size, 0)
+        history = [almost_all_lost(i, s) for i, s in enumerate(asked)]
+        for done in (0, 1, 31, 32, 62, 63, 64, size // 2, size // 2 + 1, 1_023, 1_024, 1_025, size - 1):
+            if done < size:
+                (one,) = engine.ask(space, OBJECTIVE, history[:done], [], 1, 0)
+                assert one.key not in {t.key for t in history[:done]}
+
+    @pytest.mark.parametrize("space", [SPACE, LARGE, RARE], ids=["small", "large", "rare"])
+    def test_nothing_is_given_where_nothing_is_wanted(self, space: Space) -> None:
+        assert self.make(20).ask(space, OBJECTIVE, [], [], 0, 0) == []
+        assert self.make(20).ask(space, OBJECTIVE, [], [space.default_config], 0, 0) == []
 
     def test_equal_histories_give_equal_suggestions(self) -> None:
         first, second = self.search(12, seed=5), self.search(12, seed=5)

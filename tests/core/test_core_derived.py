@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from autotune.core import expression, grammar
 from autotune.core.space import Space
 from autotune.errors import SpecError
 
@@ -81,3 +82,75 @@ def test_text_and_truth_can_be_derived():
     config = space.validate({"prompt": 1024, "output": 128, "draft": 0})
     assert config["backend"] == "flash"
     assert config["long"] is True
+
+
+CHAINS = {
+    "doubled": lambda i: f"d{i - 1} + d{i - 1}",
+    "longer": lambda i: f"d{i - 1} + 1",
+    "alternating": lambda i: f"d{i - 1} {'+*'[i % 2]} 2",
+    "of truths": lambda i: f"d{i - 1} < d{i - 1}" if i == 1 else f"d{i - 1} and d{i - 1}",
+    "of calls": lambda i: f"max(d{i - 1}, d{i - 1}, d{i - 1})",
+}
+
+
+def chain(kind, n, first="prompt + 1"):
+    return {"d0": first, **{f"d{i}": CHAINS[kind](i) for i in range(1, n)}}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("kind", CHAINS)
+def test_a_chain_that_stands_for_too_much_is_refused_where_it_passes_the_limit(kind, order):
+    derived = dict(list(chain(kind, 2_000).items())[::order])
+    with pytest.raises(SpecError, match="names, numbers and operators .* allowed: at most 1,000") as caught:
+        space_of(derived)
+    assert caught.value.path[0] == "derived"
+
+
+def test_what_mentions_a_derived_value_counts_what_it_stands_for():
+    derived = chain("doubled", 8)
+    assert space_of(derived, ["d7 > 4"]).table() is not None
+    with pytest.raises(SpecError, match="'d7 \\+ d7 < d7' stands for") as caught:
+        space_of(derived, ["d7 + d7 < d7"])
+    assert caught.value.path == ("constraints", 0)
+    with pytest.raises(SpecError, match="'d7 \\+ d7 < d7' stands for") as caught:
+        space_of(derived, extra={"type": "bool", "when": "d7 + d7 < d7"})
+    assert caught.value.path == ("parameters", "extra", "when")
+
+
+@pytest.mark.parametrize("kind", ["doubled", "of calls"])
+def test_a_shared_part_is_evaluated_once(kind, monkeypatch):
+    seen = []
+    rule = expression._evaluate
+    monkeypatch.setattr(expression, "_evaluate", lambda node, *a, **k: seen.append(node) or rule(node, *a, **k))
+    n = 8 if kind == "doubled" else 6
+    space = space_of(chain(kind, n))
+    seen.clear()
+    found = space.validate({"prompt": 512, "output": 128, "draft": 0})
+    assert found[f"d{n - 1}"] == 513 * (2 ** (n - 1) if kind == "doubled" else 1)
+    assert len(seen) == n - 1 + 3
+    seen.clear()
+    space.derived_expressions[f"d{n - 1}"].value({"prompt": 512})
+    assert len(seen) == n - 1 + 3
+
+
+def test_a_long_chain_is_no_deeper_than_the_stack():
+    space = space_of(chain("longer", 400))
+    assert space.validate({"prompt": 512, "output": 128, "draft": 0})["d399"] == 513 + 399
+    assert len(space.fingerprint) == 24
+
+
+def test_what_was_found_for_a_part_is_dropped_after_its_last_use():
+    class Found:
+        alive = most = 0
+
+        def __init__(self):
+            Found.alive += 1
+            Found.most = max(Found.most, Found.alive)
+
+        def __del__(self):
+            Found.alive -= 1
+
+    tree = grammar.parse(" + ".join(["a"] * 50))
+    grammar.fold(tree, lambda node, parts: Found())
+    assert grammar.size_of(tree) == 99
+    assert Found.most <= 4  # two operands and their sum, and a name

@@ -104,7 +104,7 @@ class Parameter:
 
     def meaning(self) -> dict[str, Any]:
         """Return what decides how the parameter is searched, equal for two entries that mean the same."""
-        levels = "\n".join(repr(value) for value in self.levels)
+        levels = "\n".join(repr(value) for value in self.grid)
         return {
             "type": self.type_name,
             "levels": hashlib.blake2b(levels.encode(), digest_size=12).hexdigest(),
@@ -124,6 +124,11 @@ class Parameter:
     def levels(self) -> tuple[Value, ...]:
         """The values in their order; a representative grid for a float without a step."""
         raise NotImplementedError
+
+    @cached_property
+    def grid(self) -> tuple[Value, ...]:
+        """The levels by its own declaration, which a list of configurations may add others to."""
+        return self.levels
 
     @cached_property
     def _positions(self) -> dict[Value, int]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Collection
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -197,6 +198,13 @@ class Float(Numeric):
         if isinstance(self.default, float):
             grid.add(self.default)
         return tuple(sorted(value for value in grid if self.low <= value <= self.high))
+
+    def with_levels(self, values: Collection[Value]) -> Float:
+        """Return the parameter with more levels beside its grid; its meaning stays."""
+        copy = replace(self)
+        known = {"condition": self.condition, "grid": self.grid}
+        vars(copy).update(known, levels=tuple(sorted({*self.levels, *values}, key=float)))
+        return copy
 
     def coerce(self, raw: Any) -> Value:
         """Return ``raw`` as an allowed real number, snapped to the nearest step."""

@@ -112,7 +112,8 @@ class Proposer:
 
     def _off_grid(self, choice: Choice, config: Config, X_pending: Tensor) -> Config:
         """Return a choice with its continuous parameters moved to where the acquisition is highest."""
-        if all(p.discrete or p.name not in config for p in self.space.parameters):
+        listed = self.space.configurations is not None
+        if listed or all(p.discrete or p.name not in config for p in self.space.parameters):
             return config
         scores = choice.scores
         scorer = scores.acquisition.scorer(tensor(choice.belief.encoder.configs([config])), X_pending)
