@@ -21,7 +21,7 @@ from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
 from autotune.core.mistake import complete, mistake_error
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.errors import EnvironmentProblem, SpecError
-from autotune.executor.attempt_files import mask_files
+from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import AttemptResult, Executor
 from autotune.executor.retries import Retries
 from autotune.mistakes import acquit, judge
@@ -81,7 +81,7 @@ class Loop:
             if trial.state is TrialState.RUNNING:  # in flight when an earlier run was killed
                 self.study.requeue(trial.number)
                 for folder in self._folder(trial).glob("attempt-*"):
-                    mask_files(folder)  # its worker was killed before it could
+                    mask_later(folder)  # its worker was killed before it could
         self.study.reopen_mistakes()
         self.study.ledger.set_study_state(self.study.name, "RUNNING")
 

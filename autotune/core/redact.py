@@ -6,8 +6,9 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from autotune.core.secret_spans import KNOWN_FORMS, known_values, masked, spans_of
 
 MASK = "[redacted]"
 PASS_ENV = "AUTOTUNE_PASS_ENV"  # noqa: S105 - the name of a variable
@@ -24,46 +25,27 @@ _ESCAPES = re.compile(
 )
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
-_PATTERNS = [
-    (re.compile(r"\bhf_[A-Za-z0-9]{16,}"), MASK),
-    (re.compile(r"\bsk-[A-Za-z0-9_-]{16,}"), MASK),
-    (re.compile(r"\bgh[pousr]_[A-Za-z0-9]{20,}"), MASK),
-    (re.compile(r"\bAKIA[0-9A-Z]{16}\b"), MASK),
-    (re.compile(r"(?i)(bearer\s+)[A-Za-z0-9._~+/=-]{8,}"), rf"\1{MASK}"),
-    (re.compile(r"(?i)(://[^/\s:@]+:)[^/\s@]+@"), rf"\1{MASK}@"),
-    (
-        re.compile(
-            r"(?i)\b([a-z0-9_-]*(?:(?:api|access|private|secret)[_-]?key|token|secret|password|passwd)"
-            r"[\"']?\s*[=:]\s*[\"']?)[^\s\"',;]{6,}"
-        ),
-        rf"\1{MASK}",
-    ),
-]
-
-
 # what a name ends in that holds a secret; `max_tokens`, `tokenize` and `key_variable` do not
 _SECRET_ENDING = re.compile(
     r"(?:^|[^a-z])(?:api[_-]?key|access[_-]?key|private[_-]?key|token|secret|password|passwd|credentials?)$",
     re.IGNORECASE,
 )
 _BEYOND_DOUBT = [
-    *(pattern for pattern, _ in _PATTERNS[:-1]),
     re.compile(r"(?i)[?&](?:api[_-]?key|key|token|access_token|secret|password)=[^&\s]{6,}"),
     re.compile(r"(?i)^--?(?:[a-z-]*-)?(?:api-key|token|secret|password)=[^{\s]{8,}$"),
 ]
 
 
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return ``text`` with secrets masked.
+    """Return ``text`` with secrets masked, in time that grows with its length whatever it holds.
 
-    Masked are the values of environment variables whose name sounds like a secret, and what has the form of
-    a known token, of ``Bearer ...``, of a password inside a URL or of ``token=...``.
+    Masked are the values of environment variables whose name sounds like a secret (plain, percent-encoded,
+    with JSON escapes, in base64 or over a line's end), and what has the form of a known token, of
+    ``Bearer ...``, of a password inside a URL or of ``token=...``.
     """
-    for secret in secrets_of(environment):
-        text = text.replace(secret, MASK)
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
-    return text
+    data = text.encode("utf-8", "surrogatepass")
+    spans = spans_of(data, known_values(tuple(secrets_of(environment))))
+    return masked(data, spans, MASK.encode()).decode("utf-8", "surrogatepass") if spans else text
 
 
 def secrets_of(environment: Mapping[str, str]) -> list[str]:
@@ -104,30 +86,16 @@ def redact_words(words: list[Any]) -> list[Any]:
     return [MASK if i and _follows_secret_flag(words[i - 1], word) else word for i, word in enumerate(words)]
 
 
-def redact_file(path: Path) -> bool:
-    """Mask the secrets in a file in place; return whether there were any.
-
-    JSON stays JSON, also line by line. Whoever has the file open to append goes on behind the new end.
-    """
-    text = path.read_bytes().decode("utf-8", errors="surrogateescape")
-    if redact(text) == text:
-        return False
-    if path.suffix in (".json", ".jsonl"):
-        hidden = "".join(_redact_json(line) for line in text.splitlines(keepends=True))
-    else:
-        hidden = redact(text)
-    if hidden == text:  # a number that only looked like one
-        return False
-    path.write_bytes(hidden.encode("utf-8", errors="surrogateescape"))
-    return True
-
-
-def _redact_json(line: str) -> str:
+def redact_json(line: str) -> str:
+    """Return a line of JSON with its secrets masked, JSON still; what does not parse is masked as text."""
     try:
         data = json.loads(line)
-    except ValueError:  # torn, or a document of several lines
+    except (ValueError, RecursionError):  # torn, or a document of several lines
         return redact(line)
-    return json.dumps(redacted(data)) + ("\n" if line.endswith("\n") else "")
+    hidden = redacted(data)
+    if hidden == data:  # a number may only look like a secret
+        return line
+    return json.dumps(hidden) + ("\n" if line.endswith("\n") else "")
 
 
 def find_secret(data: Any, environment: Mapping[str, str] = os.environ) -> tuple[Any, ...] | None:
@@ -145,13 +113,17 @@ def _find(data: Any, path: tuple[Any, ...], secrets: list[str]) -> tuple[Any, ..
         before = data[key - 1] if isinstance(data, list) and key else ""
         if isinstance(value, str):
             named = isinstance(key, str) and _SECRET_ENDING.search(key) and _is_literal(value)
-            sure = any(pattern.search(value) for pattern in _BEYOND_DOUBT)
+            sure = any(pattern.search(value) for pattern in _BEYOND_DOUBT) or _is_known_form(value)
             if named or sure or _follows_secret_flag(before, value) or any(s in value for s in secrets):
                 return (*path, key)
         found = _find(value, (*path, key), secrets)
         if found is not None:
             return found
     return None
+
+
+def _is_known_form(text: str) -> bool:
+    return bool(spans_of(text.encode("utf-8", "surrogatepass"), known_values(()), KNOWN_FORMS))
 
 
 def _follows_secret_flag(before: Any, word: Any) -> bool:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from autotune.core.failpoint import failpoint, tear
-from autotune.core.redact import redact_file
+from autotune.core.redact_files import DEADLINE_S, redact_folder
 
 LOG_NAME = "server.log"
-_TEXTS = (".json", ".jsonl", ".log", ".txt")
+WORKER_LOG = "worker.log"
 _TAIL_LINES = 40  # kept with a failure
 _TAIL_BYTES = 256 * 1024
+
+_log = logging.getLogger("autotune.executor")
 
 
 def last_lines(text: str, lines: int = _TAIL_LINES) -> str:
@@ -40,11 +44,52 @@ def artifacts_of(scratch: Path) -> dict[str, str]:
     return {name: str(scratch / name) for name in names if (scratch / name).exists()}
 
 
-def mask_files(folder: Path) -> None:
-    """Mask the secrets in the files of an attempt that stay."""
-    for path in folder.glob("*.*") if folder.is_dir() else ():
-        if path.suffix in _TEXTS and path.is_file():
-            redact_file(path)
+def mask_files(folder: Path, live: Collection[str] = ()) -> None:
+    """Mask the secrets in the files of an attempt that stay.
+
+    Args:
+        folder: Of the attempt.
+        live: Names of files that are still written to.
+    """
+    left = redact_folder(folder, live)
+    if left:
+        _log.warning("not looked through for secrets: %s in %s", ", ".join(left[:5]), folder)
+
+
+_queue: list[Path] = []
+_queue_lock = threading.Lock()
+_masker: threading.Thread | None = None
+
+
+def mask_later(folder: Path) -> None:
+    """Mask the files of an attempt in a thread: whoever calls has signals and deadlines to look at.
+
+    The process does not end before that is done, or its deadline has passed.
+    """
+    global _masker
+    with _queue_lock:
+        _queue.append(folder)
+        if _masker is None:
+            _masker = threading.Thread(target=_mask_queued, name="masking")
+            _masker.start()
+
+
+def wait_for_masks(timeout: float = DEADLINE_S) -> None:
+    """Wait until what was given to :func:`mask_later` is masked."""
+    thread = _masker
+    if thread is not None:
+        thread.join(timeout)
+
+
+def _mask_queued() -> None:
+    global _masker
+    while True:
+        with _queue_lock:
+            if not _queue:
+                _masker = None
+                return
+            folder = _queue.pop(0)
+        mask_files(folder)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune.core.redact import redact_file
+from autotune.core.redact_files import redact_file
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
 from autotune.executor.proc import descendants
@@ -75,6 +75,10 @@ class Shelf:
 
     def __init__(self) -> None:
         self._kept: Kept | None = None
+
+    def holds(self, log: Path) -> bool:
+        """Return whether what is kept writes this log."""
+        return self._kept is not None and self._kept.log == log
 
     def take(self, key: str) -> Kept | None:
         """Return the process that was launched with this key; any other is stopped.

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.core.measurement import Cause, Failure, Measurement
-from autotune.executor.attempt_files import log_tail, mask_files, write_json
+from autotune.core.redact import redact
+from autotune.executor.attempt_files import WORKER_LOG, log_tail, mask_later, wait_for_masks, write_json
 from autotune.executor.base import AttemptResult, Job
 
 _POLL_S = 0.02
@@ -134,11 +135,11 @@ class LocalExecutor:
             return AttemptResult.from_dict(json.loads(worker.result.read_text(encoding="utf-8")))
         if worker.killed_at is not None:  # it was given up and has told nothing since
             return None
-        mask_files(Path(worker.job.scratch))
+        mask_later(Path(worker.job.scratch))
         failure = Failure(
             Cause.WORKER_LOST,
             f"the worker process ended with {worker.process.returncode} and left no result",
-            log_tail(Path(worker.job.scratch) / "worker.log"),
+            redact(log_tail(Path(worker.job.scratch) / WORKER_LOG)),
         )
         now = time.time_ns()
         return AttemptResult(key, Measurement(failure=failure, started_ns=now, ended_ns=now), platform.node())
@@ -187,8 +188,9 @@ class LocalExecutor:
                         worker.process.stdin.close()
 
     def close(self) -> None:
-        """Cancel what runs. Idempotent."""
+        """Cancel what runs; wait until the files of lost attempts are masked. Idempotent."""
         self.cancel()
+        wait_for_masks()
 
 
 def _files(job: Job) -> tuple[Path, Path]:
@@ -205,7 +207,7 @@ def _start(scratch: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
 
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
-    with (scratch / "worker.log").open("ab") as log:
+    with (scratch / WORKER_LOG).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "autotune.executor.worker", *words],
             stdin=subprocess.DEVNULL if words else subprocess.PIPE,

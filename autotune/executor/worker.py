@@ -29,6 +29,7 @@ from autotune.core.redact import redact, redact_words, redacted
 from autotune.errors import EnvironmentProblem, SpecError, UnitError
 from autotune.executor.attempt_files import (
     LOG_NAME,
+    WORKER_LOG,
     artifacts_of,
     last_lines,
     log_tail,
@@ -108,7 +109,8 @@ def run_attempt(
     if failure is not None:
         tail = last_lines(failure.log_tail) or log_tail(scratch / LOG_NAME)
         failure = replace(failure, message=redact(failure.message), log_tail=redact(tail))
-    mask_files(scratch)
+    written = [WORKER_LOG, *([LOG_NAME] if shelf is not None and shelf.holds(scratch / LOG_NAME) else [])]
+    mask_files(scratch, written)
     measurement = Measurement(
         metrics=metrics if failure is None else {},
         failure=failure,

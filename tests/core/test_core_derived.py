@@ -127,7 +127,7 @@ def test_a_shared_part_is_evaluated_once(kind, monkeypatch):
     seen.clear()
     found = space.validate({"prompt": 512, "output": 128, "draft": 0})
     assert found[f"d{n - 1}"] == 513 * (2 ** (n - 1) if kind == "doubled" else 1)
-    assert len(seen) == n - 1 + 3
+    assert len(seen) == n - 1 + 3 + 3  # each derived value, `prompt + 1`, and the condition `draft > 0`
     seen.clear()
     space.derived_expressions[f"d{n - 1}"].value({"prompt": 512})
     assert len(seen) == n - 1 + 3

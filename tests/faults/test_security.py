@@ -19,7 +19,8 @@ import pytest
 
 from autotune.cli.output import echo, echo_json
 from autotune.core.expression import Expression
-from autotune.core.redact import MASK, find_secret, redact, redact_file, redacted, visible
+from autotune.core.redact import MASK, find_secret, redact, redacted, visible
+from autotune.core.redact_files import redact_file
 from autotune.errors import SpecError
 from autotune.executor.process import server_environment
 from autotune.ledger import Ledger

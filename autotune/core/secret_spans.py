@@ -1,0 +1,238 @@
+"""Where secrets lie in bytes: found in linear time, whatever a program prints.
+
+Each pattern starts with a literal, which the interpreter looks for at the speed of memory, and goes on with
+runs that cannot overlap: no byte is looked at more than a fixed number of times. The run that ends a secret
+is taken after the pattern has matched, and never twice. (RE2 would give the same bound; it is not worth a
+compiled dependency for eight patterns.)
+
+A known value is looked for in a copy without spaces, line ends and backslashes, with escapes decoded: only
+where that holds it, the place is sought in the bytes themselves.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+_SQUEEZED = b" \t\r\n\\"
+_BREAK = rb"(?:\\?\r?\n[ \t]{0,200})?"  # a line's end inside a value, with the next line's indentation
+_LONGEST = 4096  # characters of a value whose encoded forms are looked for
+
+Pattern = re.Pattern[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Hold where a secret lies.
+
+    Args:
+        start: Of its first byte.
+        end: Behind its last byte.
+        tail: What it may go on with, where it ends with the bytes at hand.
+    """
+
+    start: int
+    end: int
+    tail: Pattern | None = None
+
+
+@dataclass(frozen=True)
+class _Form:
+    """Hold a form that secrets have.
+
+    Args:
+        needles: Without any of which there is none.
+        head: Up to the secret's first byte, or with the literal that it begins with.
+        tail: The rest of it.
+        whole: Whether what the head matched is part of the secret.
+        lower: Whether the head is looked for in lower case.
+        fits: Whether what stands before the head allows it.
+    """
+
+    needles: tuple[bytes, ...]
+    head: Pattern
+    tail: Pattern
+    whole: bool = False
+    lower: bool = True
+    fits: Callable[[bytes, int], bool] = lambda data, start: True
+
+
+_WORD = re.compile(rb"[A-Za-z0-9_\x80-\xff]\Z")
+_ESCAPED = re.compile(rb"(?:%[0-9A-Fa-f]{2}|\\[nrtbf]|\\u[0-9A-Fa-f]{4})\Z")
+_KEY = re.compile(rb"(?:api|access|private|secret)[_-]?\Z")
+
+
+def _begins(data: bytes, start: int) -> bool:
+    before = data[max(0, start - 6) : start]
+    return not _WORD.search(before) or _ESCAPED.search(before) is not None
+
+
+def _is_key(data: bytes, start: int) -> bool:
+    return _KEY.search(data[max(0, start - 8) : start]) is not None
+
+
+_ASSIGNED = rb"""\\?["']?\s*(?:[=:]|%3[ad])\s*\\?["']?(?=[^\s"',;]{6})"""
+_VALUE = re.compile(rb"""(?:[^\s"',;\\]|\\(?!["']))+""")
+
+
+def _assigned(name: bytes, fits: Callable[[bytes, int], bool] | None = None) -> _Form:
+    found = _Form((name,), re.compile(name + _ASSIGNED), _VALUE)
+    return found if fits is None else _Form(found.needles, found.head, found.tail, fits=fits)
+
+
+KNOWN_FORMS = (
+    _Form((b"hf_",), re.compile(rb"hf_(?=[A-Za-z0-9]{16})"), re.compile(rb"[A-Za-z0-9]+"),
+          whole=True, lower=False, fits=_begins),
+    _Form((b"sk-",), re.compile(rb"sk-(?=[A-Za-z0-9_-]{16})"), re.compile(rb"[A-Za-z0-9_-]+"),
+          whole=True, lower=False, fits=_begins),
+    _Form((b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"), re.compile(rb"gh[pousr]_(?=[A-Za-z0-9]{20})"),
+          re.compile(rb"[A-Za-z0-9]+"), whole=True, lower=False, fits=_begins),
+    _Form((b"AKIA",), re.compile(rb"AKIA(?=[0-9A-Z]{16}(?![A-Za-z0-9_]))"), re.compile(rb"[0-9A-Z]{16}"),
+          whole=True, lower=False, fits=_begins),
+    _Form((b"bearer",), re.compile(rb"bearer(?:\s+|%20)(?=[a-z0-9._~+/=-]{8})"),
+          re.compile(rb"[A-Za-z0-9._~+/=-]+")),
+    _Form((b"://",), re.compile(rb"://[^/\s:@]+:(?=[^/\s@]+@)"), re.compile(rb"[^/\s@]+"), lower=False),
+)  # fmt: skip
+"""Secrets beyond doubt: tokens of known issuers, ``Bearer ...``, a password inside a URL."""
+
+NAMED_FORMS = (
+    *(_assigned(name) for name in (b"token", b"secret", b"password", b"passwd")),
+    _assigned(b"key", _is_key),
+)
+"""What is given to a name that sounds like a secret's: ``token=...``."""
+
+ALL_FORMS = (*KNOWN_FORMS, *NAMED_FORMS)
+
+
+class KnownValues:
+    """Know the values of secrets, and their forms in percent escapes, JSON escapes, base64 and over lines."""
+
+    def __init__(self, values: Sequence[str]) -> None:
+        self.forms = [form for value in values for form in _forms(value)]
+
+    @cached_property
+    def _needles(self) -> list[tuple[bytes, bytes]]:
+        plain = [form.encode("utf-8", "surrogatepass") for form in self.forms]
+        return [(value, value.translate(None, _SQUEEZED) or value) for value in plain]
+
+    def spans(self, data: bytes) -> Iterator[Span]:
+        """Give where a value lies in any of its forms."""
+        if not self.forms:
+            return
+        squeezed, decoded = _copies(data)
+        for form, (value, needle) in zip(self.forms, self._needles, strict=True):
+            if needle not in decoded and (b"%" not in needle or needle not in squeezed):
+                continue
+            found = list(_occurrences(data, value))
+            most = max(squeezed.count(needle), decoded.count(needle))
+            if len(found) < most and len(form) <= _LONGEST:
+                found += [Span(m.start(), m.end()) for m in _any_form(form).finditer(data)]
+            yield from found
+
+
+@lru_cache(maxsize=4)
+def known_values(values: tuple[str, ...]) -> KnownValues:
+    """Return the known values, with what was prepared for them."""
+    return KnownValues(values)
+
+
+def spans_of(data: bytes, known: KnownValues, forms: Sequence[_Form] = ALL_FORMS) -> list[Span]:
+    """Return where secrets lie, ascending and apart.
+
+    Args:
+        data: Text in UTF-8, or anything else.
+        known: Values that are secrets.
+        forms: That secrets have.
+    """
+    found = list(known.spans(data))
+    lowered = data.lower() if forms else b""
+    for form in forms:
+        found += _of_form(data, lowered, form)
+    joined: list[Span] = []
+    for span in sorted(found, key=lambda span: (span.start, span.end)):
+        if joined and span.start <= joined[-1].end:
+            if span.end > joined[-1].end:
+                joined[-1] = Span(joined[-1].start, span.end, span.tail)
+        else:
+            joined.append(span)
+    return joined
+
+
+def masked(data: bytes, spans: Sequence[Span], mask: bytes) -> bytes:
+    """Return the bytes with a mask in place of each span."""
+    parts, done = [], 0
+    for span in spans:
+        parts += [data[done : span.start], mask]
+        done = span.end
+    return b"".join([*parts, data[done:]])
+
+
+def _of_form(data: bytes, lowered: bytes, form: _Form) -> Iterator[Span]:
+    where = lowered if form.lower else data
+    if not any(needle in where for needle in form.needles):
+        return
+    done = 0
+    for match in form.head.finditer(where):
+        if match.start() < done or not form.fits(where, match.start()):
+            continue
+        rest = form.tail.match(data, match.end())
+        done = match.end() if rest is None else rest.end()
+        yield Span(match.start() if form.whole else match.end(), done, form.tail)
+
+
+def _occurrences(data: bytes, value: bytes) -> Iterator[Span]:
+    at = data.find(value)
+    while at >= 0:
+        yield Span(at, at + len(value))
+        at = data.find(value, at + len(value))
+
+
+def _copies(data: bytes) -> tuple[bytes, bytes]:
+    """Return the data without what may lie inside a value, and that with percent escapes decoded too."""
+    if b"\\u" in data:
+        data = re.sub(rb"\\u([0-9A-Fa-f]{4})", _of_code, data)
+    squeezed = data.translate(None, _SQUEEZED)
+    if b"%" not in squeezed:
+        return squeezed, squeezed
+    decoded = re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), squeezed)
+    return squeezed, decoded.translate(None, _SQUEEZED)
+
+
+def _of_code(match: re.Match[bytes]) -> bytes:
+    return chr(int(match[1], 16)).encode("utf-8", "surrogatepass")
+
+
+def _forms(value: str) -> Iterator[str]:
+    """Give the value itself and its base64, at each of the three places that bytes before it leave it in."""
+    yield value
+    if " " in value:
+        yield value.replace(" ", "+")
+    if "\n" in value:
+        yield value.replace("\n", "\\n")
+    if len(value) > _LONGEST:
+        return
+    plain = value.encode("utf-8", "surrogatepass")
+    for shift in range(3):
+        text = base64.b64encode(bytes(shift) + plain).decode("ascii")
+        whole = text[(0, 2, 3)[shift] : len(text) - (0, 3, 2)[(shift + len(plain)) % 3]]
+        yield whole
+        if "+" in whole or "/" in whole:
+            yield whole.translate(str.maketrans("+/", "-_"))
+
+
+@lru_cache(maxsize=64)
+def _any_form(value: str) -> Pattern:
+    """Return a pattern of the value with any of its characters escaped and line ends in it."""
+    return re.compile(_BREAK.join(map(_any_character, value)))
+
+
+def _any_character(character: str) -> bytes:
+    plain = character.encode("utf-8", "surrogatepass")
+    percent = b"".join(b"%%(?i:%02x)" % byte for byte in plain)
+    code = b"" if ord(character) > 0xFFFF else rb"|\\{1,4}u(?i:%04x)" % ord(character)
+    short = {"\n": rb"|\\n", "\r": rb"|\\r", "\t": rb"|\\t"}.get(character, b"")
+    slash = b"" if character.isalnum() else rb"\\{0,4}"
+    return rb"(?:%b%b|%b%b%b)" % (slash, re.escape(plain), percent, code, short)
