@@ -24,7 +24,9 @@ class Answer:
 
     def units(self, by_token: bool) -> tuple[int | str, ...]:
         """Return what positions are counted in: tokens, or words with the space before them."""
-        return self.tokens if by_token and self.tokens is not None else tuple(_WORD.findall(self.text))
+        return (
+            self.tokens if by_token and self.tokens is not None else tuple(_WORD.findall(self.text.rstrip()))
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""

@@ -64,7 +64,8 @@ class Expression:
         Raises:
             SpecError: A name is unknown or an operator does not fit its operands.
         """
-        return fold(self.root, partial(_kind, kinds=kinds))
+        kind: str = fold(self.root, partial(_kind, kinds=kinds))
+        return kind
 
     def evaluate(self, columns: Mapping[str, Column], n: int) -> Column:
         """Evaluate over ``n`` configurations at once.
@@ -77,7 +78,8 @@ class Expression:
             Values and the mask of where they are known, both of shape ``n``.
         """
         with np.errstate(all="ignore"):  # x / 0 is nan or infinite here, and compares as false
-            return fold(self.root, partial(_evaluate, columns=columns, n=n))
+            found: Column = fold(self.root, partial(_evaluate, columns=columns, n=n))
+        return found
 
     def holds(self, config: Mapping[str, Any]) -> bool | None:
         """Return the truth for one configuration, ``None`` where it depends on an inactive parameter."""
@@ -100,8 +102,8 @@ class Expression:
         size = size_of(root)
         if size > MAX_SIZE:
             raise SpecError(
-                f"{self.text!r} stands for {_short(size)} names, numbers and operators when its derived values "
-                f"are written out; allowed: at most {MAX_SIZE:,}"
+                f"{self.text!r} stands for {_short(size)} names, numbers and operators when its derived "
+                f"values are written out; allowed: at most {MAX_SIZE:,}"
             )
         return Expression(unparse(root), root)
 

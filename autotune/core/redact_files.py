@@ -96,7 +96,9 @@ def _files(root: int) -> Iterator[tuple[tuple[str, ...], int, str]]:
             for name in names:
                 directory = os.open(name, _FOLDER, dir_fd=directory)
                 opened.callback(os.close, directory)
-            found = {name: os.stat(name, dir_fd=directory, follow_symlinks=False) for name in os.listdir(directory)}
+            found = {
+                name: os.stat(name, dir_fd=directory, follow_symlinks=False) for name in os.listdir(directory)
+            }
             for name, status in sorted(found.items()):
                 if stat.S_ISDIR(status.st_mode) and status.st_dev == device and len(names) < _DEEPEST:
                     waiting.append((*names, name))
@@ -195,14 +197,19 @@ def _parts(file: int, known: KnownValues, limit: float, *, is_text: bool) -> _Pa
                 if not is_text:
                     raise _TooLate
                 rest = max(0, os.fstat(file).st_size - at + len(block) + len(window) - done)
-                yield f"\n[{rest:,} bytes more were not searched for secrets in time: left out]\n".encode(), True
+                yield (
+                    f"\n[{rest:,} bytes more were not searched for secrets in time: left out]\n".encode(),
+                    True,
+                )
                 return
             if tail is not None:  # of a secret that went on to the end of the window
                 found = tail.match(block)
-                block = block[found.end() :] if found else block
-                if found and not block:
+                run = found.end() if found else 0
+                window = (window + block[:run])[-_CONTEXT:]
+                done, rest_of_block = len(window), block[run:]
+                if run and not rest_of_block:
                     continue
-                tail = None
+                block, tail = rest_of_block, None
             window += block
             spans = [span for span in spans_of(window, known, forms) if span.end > done]
             cut = len(window) if not block else max(done, len(window) - _KEPT)
@@ -221,7 +228,7 @@ def _parts(file: int, known: KnownValues, limit: float, *, is_text: bool) -> _Pa
 
 
 def _given(window: bytes, spans: Sequence[Span], done: int, cut: int, *, is_text: bool) -> bytes:
-    """Return the window from ``done`` to ``cut`` with its secrets masked; what is no text keeps its length."""
+    """Return the window from ``done`` to ``cut`` with its secrets masked; no text keeps its length."""
     moved = [Span(max(done, span.start) - done, min(cut, span.end) - done) for span in spans]
     if is_text:
         return masked(window[done:cut], moved, MASK.encode())

@@ -56,9 +56,37 @@ def mask_files(folder: Path, live: Collection[str] = ()) -> None:
         _log.warning("not looked through for secrets: %s in %s", ", ".join(left[:5]), folder)
 
 
-_queue: list[Path] = []
-_queue_lock = threading.Lock()
-_masker: threading.Thread | None = None
+class _Masker:
+    """Mask folders one after the other in a thread that ends when there are none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._folders: list[Path] = []
+        self._thread: threading.Thread | None = None
+
+    def add(self, folder: Path) -> None:
+        with self._lock:
+            self._folders.append(folder)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="masking")
+                self._thread.start()
+
+    def join(self, timeout: float) -> None:
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._folders:
+                    self._thread = None
+                    return
+                folder = self._folders.pop(0)
+            mask_files(folder)
+
+
+_MASKER = _Masker()
 
 
 def mask_later(folder: Path) -> None:
@@ -66,30 +94,12 @@ def mask_later(folder: Path) -> None:
 
     The process does not end before that is done, or its deadline has passed.
     """
-    global _masker
-    with _queue_lock:
-        _queue.append(folder)
-        if _masker is None:
-            _masker = threading.Thread(target=_mask_queued, name="masking")
-            _masker.start()
+    _MASKER.add(folder)
 
 
 def wait_for_masks(timeout: float = DEADLINE_S) -> None:
     """Wait until what was given to :func:`mask_later` is masked."""
-    thread = _masker
-    if thread is not None:
-        thread.join(timeout)
-
-
-def _mask_queued() -> None:
-    global _masker
-    while True:
-        with _queue_lock:
-            if not _queue:
-                _masker = None
-                return
-            folder = _queue.pop(0)
-        mask_files(folder)
+    _MASKER.join(timeout)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.systems.own.call import load, plain
-from autotune.systems.own.driver import last_object
+from autotune.systems.own.last_object import last_object
 
 
 def main() -> None:

@@ -17,23 +17,28 @@ NO_MEMORY = (
 )
 """What libraries say that most engines are built on, as a pattern."""
 
-_SIZE = r"(\d+(?:\.\d+)?) ?(bytes|[KMGT]i?B)"
+# Between what a message says first and last: without a bound a log full of its first words would be read
+# to its end for each of them.
+_GAP = r"[\s\S]{0,1000}?"
+_SIZE = r"(?<!\d)(\d{1,20}(?:\.\d{1,20})?) ?(bytes|[KMGT]i?B)"
 _UNITS = {"bytes": 1.0, "K": 2.0**10, "M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
 
 _TORCH = re.compile(
-    rf"Tried to allocate {_SIZE}.*?total capacity of {_SIZE} of which {_SIZE} is free", re.DOTALL
+    rf"Tried to allocate {_SIZE}{_GAP}total capacity of {_SIZE} of which {_SIZE} is free", re.DOTALL
 )
 _KV_CACHE = re.compile(
-    rf"{_SIZE} KV cache is\s*needed.*?KV cache memory\s*\({_SIZE}\)", re.DOTALL | re.IGNORECASE
+    rf"{_SIZE} KV cache is\s*needed{_GAP}KV cache memory\s*\({_SIZE}\)", re.DOTALL | re.IGNORECASE
 )
 _TOKENS = re.compile(
-    r"max seq len\s*\((\d+)\) is larger than the maximum number of tokens.*?KV cache\s*\((\d+)\)", re.DOTALL
+    rf"max seq len\s*\((\d+)\) is larger than the maximum number of tokens{_GAP}KV cache\s*\((\d+)\)",
+    re.DOTALL,
 )
 _FREE = re.compile(
-    rf"Free memory on device[^(]*\((\d+(?:\.\d+)?)/{_SIZE}\).*?\(\d+(?:\.\d+)?, {_SIZE}\)", re.DOTALL
+    rf"Free memory on device[^(]{{0,200}}\((\d+(?:\.\d+)?)/{_SIZE}\){_GAP}\(\d+(?:\.\d+)?, {_SIZE}\)",
+    re.DOTALL,
 )
 _NODE = re.compile(
-    rf"Available memory on node \d+ \((\d+(?:\.\d+)?)/{_SIZE}\).*?requested memory for kv\s*\({_SIZE}\)",
+    rf"Available memory on node \d+ \((\d+(?:\.\d+)?)/{_SIZE}\){_GAP}requested memory for kv\s*\({_SIZE}\)",
     re.DOTALL,
 )
 

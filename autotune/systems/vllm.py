@@ -23,7 +23,7 @@ NEEDS_MODEL = ("draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "df
 ONLINE = {8: "fp8_per_tensor", 4: "nvfp4_per_token"}
 """Quantization methods that need no prepared checkpoint, by bits."""
 
-_ENGINE = re.compile(r"Initializing a V\d+ LLM engine \([^)]*\) with config: (.*)")
+_ENGINE = re.compile(r"Initializing a V\d+ LLM engine \([^)\n]{0,200}\) with config: (.*)")
 _BATCHED = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
 _BACKEND = re.compile(
     r"Using (?:AttentionBackendEnum\.(\w+) backend|(\w+) attention backend|"
@@ -48,9 +48,21 @@ _BACKENDS = {"flashattention": "FLASH_ATTN", "flashinfer": "FLASHINFER", "triton
 _LOGGED = {
     "kv_cache_tokens": r"KV cache size: ([\d,]+) tokens",
     "kv_cache_concurrency": r"Maximum concurrency for [\d,]+ tokens per request: ([\d.]+)x",
-    "settings": r"non-default args: (\{.*\})",
+    "settings": r"non-default args: (\{.*)",
 }
 """What only the log tells."""
+
+
+def logged(name: str, log: str) -> str | None:
+    """Return what the log says first of a name of :data:`_LOGGED`."""
+    match = re.search(_LOGGED[name], log)
+    if match is None:
+        return None
+    found = match.group(1)
+    if found.startswith("{"):  # up to the last brace of its line, sought once
+        head, brace, _ = found.rpartition("}")
+        return head + brace or None
+    return found
 
 
 class VLLMSystem(ServedSystem):
@@ -106,9 +118,8 @@ class VLLMSystem(ServedSystem):
         version = told(url, "/version")
         found = {"version": version["version"]} if isinstance(version, Mapping) else {}
         log = (scratch / "server.log").read_text(encoding="utf-8", errors="replace")
-        for name, pattern in _LOGGED.items():
-            if match := re.search(pattern, log):
-                found[name] = match.group(1)
+        told_by_log = {name: logged(name, log) for name in _LOGGED}
+        found |= {name: text for name, text in told_by_log.items() if text is not None}
         effective = effective_settings(log)
         models = told(url, "/v1/models")
         listed = models.get("data") if isinstance(models, Mapping) else None

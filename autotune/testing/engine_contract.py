@@ -79,20 +79,24 @@ def space_of(size: int, kind: str) -> Space:
         kind: ``declared`` by its parameters, ``listed`` one by one, or ``listed between levels``: with values
             of a continuous parameter that its grid does not have.
     """
-    wide, between = Int("batch_size", 1, 3_000), kind == "listed between levels"
     if kind == "declared":
         return Space((Int("batch_size", 1, size), Ordinal("bits", (4,))))
     listed: list[Config] = [
-        {"batch_size": 1 + i // 3, "bits": (4, 8, 16)[i % 3]} | ({"x": 0.5 + i * 1e-7} if between else {})
-        for i in range(size)
+        {"batch_size": 1 + i // 3, "bits": (4, 8, 16)[i % 3]} | _between(i, kind) for i in range(size)
     ]
-    extra = (Float("x", 0.0, 1.0),) if between else ()
-    return Space((wide, Ordinal("bits", (4, 8, 16)), *extra), configurations=tuple(listed))
+    extra = (Float("x", 0.0, 1.0),) if kind == "listed between levels" else ()
+    return Space(
+        (Int("batch_size", 1, 3_000), Ordinal("bits", (4, 8, 16)), *extra), configurations=tuple(listed)
+    )
+
+
+def _between(i: int, kind: str) -> Config:
+    return {"x": 0.5 + i * 1e-7} if kind == "listed between levels" else {}
 
 
 def almost_all_lost(number: int, suggestion: Suggestion) -> Trial:
-    """Return a measured trial for the first twelve, then one that the machine lost: it was tried, no more."""
-    if number < 12:  # noqa: PLR2004
+    """Return a measured trial for the first four, then one that the machine lost: it was tried, no more."""
+    if number < 4:
         return finished(number, suggestion)
     return Trial(number, suggestion, TrialState.FAILED, 1, Measurement(failure=Failure(Cause.WORKER_LOST)))
 
@@ -145,14 +149,16 @@ class EngineContract:
         assert len(trials) == len(space.table() or ())
         assert self.make(50).ask(space, OBJECTIVE, trials, [], 3, 0) == []
 
-    @pytest.mark.parametrize("size", [1, 2, 3, 20, 65, 300, 1_025, 3_000])
+    @pytest.mark.parametrize("size", [1, 2, 3, 65, 300, 3_000])
     @pytest.mark.parametrize("kind", ["declared", "listed", "listed between levels"])
     def test_a_space_of_any_size_is_exhausted(self, size: int, kind: str) -> None:
         space, engine = space_of(size, kind), self.make(size)
-        step = 1 if size <= 20 else size // 8
+        step = 1 + size // 4
         history: list[Trial] = []
         asks = 0
-        while asked := engine.ask(space, OBJECTIVE, history, [], min(step, max(1, size - len(history) - 2)), 0):
+        while asked := engine.ask(
+            space, OBJECTIVE, history, [], min(step, max(1, size - len(history) - 2)), 0
+        ):
             history += [almost_all_lost(len(history) + i, s) for i, s in enumerate(asked)]
             asks += 1
             assert asks <= size

@@ -101,7 +101,7 @@ def chain(kind, n, first="prompt + 1"):
 @pytest.mark.parametrize("kind", CHAINS)
 def test_a_chain_that_stands_for_too_much_is_refused_where_it_passes_the_limit(kind, order):
     derived = dict(list(chain(kind, 2_000).items())[::order])
-    with pytest.raises(SpecError, match="names, numbers and operators .* allowed: at most 1,000") as caught:
+    with pytest.raises(SpecError, match=r"names, numbers and operators .* allowed: at most 1,000") as caught:
         space_of(derived)
     assert caught.value.path[0] == "derived"
 
@@ -121,7 +121,9 @@ def test_what_mentions_a_derived_value_counts_what_it_stands_for():
 def test_a_shared_part_is_evaluated_once(kind, monkeypatch):
     seen = []
     rule = expression._evaluate
-    monkeypatch.setattr(expression, "_evaluate", lambda node, *a, **k: seen.append(node) or rule(node, *a, **k))
+    monkeypatch.setattr(
+        expression, "_evaluate", lambda node, *a, **k: seen.append(node) or rule(node, *a, **k)
+    )
     n = 8 if kind == "doubled" else 6
     space = space_of(chain(kind, n))
     seen.clear()

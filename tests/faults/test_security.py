@@ -22,6 +22,7 @@ from autotune.core.expression import Expression
 from autotune.core.redact import MASK, find_secret, redact, redacted, visible
 from autotune.core.redact_files import redact_file
 from autotune.errors import SpecError
+from autotune.executor.attempt_files import mask_files
 from autotune.executor.process import server_environment
 from autotune.ledger import Ledger
 from autotune.report.live import LiveView
@@ -487,6 +488,46 @@ def test_planted_secrets_appear_nowhere(tmp_path, autotune_command, record):
            f"0 found in {len(files)} files, {len(shown)} outputs, {len(onlooker.seen)} command lines")  # fmt: skip
 
 
+def test_no_link_leads_masking_out_of_an_attempts_folder(tmp_path, monkeypatch, record):
+    """Symbolic and hard links to the user's own files, a folder that is one, and one named like a draft."""
+    secret = "planted-canary-5ecret-value"
+    monkeypatch.setenv("OPENAI_API_KEY", secret)
+    home, attempt = tmp_path / "home", tmp_path / "attempt-1"
+    home.mkdir()
+    (attempt / "deep").mkdir(parents=True)
+    own = [home / name for name in (".env", "notes.txt", "server.log", "draft")]
+    for path in own:
+        path.write_text(f"KEY={secret}\n")
+    (attempt / "env.txt").symlink_to(home / ".env")
+    (attempt / "deep" / "server.log").symlink_to(home / "server.log")
+    (attempt / "home").symlink_to(home, target_is_directory=True)
+    (attempt / ".mine.masking").symlink_to(home / "draft")
+    os.link(home / "notes.txt", attempt / "notes.txt")
+    (attempt / "mine").write_text(secret)
+    mask_files(attempt)
+    assert [path.read_text() for path in own] == [f"KEY={secret}\n"] * len(own)
+    assert (attempt / "mine").read_text() == MASK
+    assert secret not in (attempt / "notes.txt").read_text()
+    record("an attempt's folder with links to the user's own files", "P11: masked inside, nothing written outside",
+           f"{len(own)} of {len(own)} files of the user as they were")  # fmt: skip
+
+
+def test_derived_values_that_double_end_at_once(alone, record):
+    """Four hundred bytes that stand for four million additions."""
+    lines = "".join(f"  d{i}: d{i - 1} + d{i - 1}\n" for i in range(1, 22))
+    (alone / "study.yaml").write_text(
+        "name: t\nparameters: {a: {type: int, low: 1, high: 8}}\nobjective: {maximize: speed}\n"
+        f"system: {{use: command, argv: [echo]}}\nderived:\n  d0: a + a\n{lines}"
+    )
+    with pytest.raises(SpecError, match=r"study.yaml:14:7.* 'd7 \+ d7' stands for 1,023 names") as caught:
+        read_study(alone / "study.yaml")
+    record(
+        "derived values that double 21 times",
+        "P9 P10: refused where they pass the limit",
+        caught.value.message,
+    )
+
+
 @pytest.mark.parametrize(
     "section",
     [
@@ -570,6 +611,7 @@ time.sleep(600)
 WORKER = """
 import os, sys, time
 from pathlib import Path
+from autotune.executor.attempt_files import mask_files
 from autotune.executor.process import SupervisedProcess, server_environment
 with SupervisedProcess([sys.executable, "-c", sys.argv[1]], env=server_environment({}), log=Path("server.log"),
                        cwd=Path("."), mark="store/s/0/1", grace_s=5.0, lease_s=float(sys.argv[2])) as process:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +15,10 @@ from autotune.core.mistake import NOT_FINITE
 from autotune.core.units import show_unit
 from autotune.errors import SpecError, UnitError
 from autotune.systems.base import AttemptFailed, NotReady
+from autotune.systems.own.last_object import last_object
 from autotune.systems.own.protocol import METRICS, OUTCOME, STARTED, STDOUT
 
 _POLL_S = 0.02
-_BEGINS = re.compile(r"^[ \t]*\{", re.MULTILINE)
-_ENDS = re.compile(r"[ \t\r]*(?:\n|\Z)")
 _SHOWN = 200  # characters of an output that are quoted in a message
 
 
@@ -122,27 +120,6 @@ def _alive(pid: int) -> bool:
 
 def _wrong(message: str) -> AttemptFailed:
     return AttemptFailed(Failure(Cause.WRONG_OUTPUT, message))
-
-
-def last_object(text: str) -> dict[str, Any] | None:
-    """Return the last JSON object of a text that may hold anything else, or ``None``.
-
-    It must begin its line and be followed by nothing else on the line where it ends; ``NaN`` and
-    ``Infinity`` are read, to be refused by name later.
-    """
-    decoder = json.JSONDecoder()
-    found: dict[str, Any] | None = None
-    done = 0
-    for line in _BEGINS.finditer(text):
-        if line.start() < done:  # inside the object before it
-            continue
-        try:
-            value, end = decoder.raw_decode(text, line.end() - 1)
-        except ValueError:
-            continue
-        if isinstance(value, dict) and _ENDS.match(text, end):
-            found, done = value, end
-    return found
 
 
 def read_metrics(found: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, Estimate]:

@@ -13,13 +13,16 @@ from collections.abc import Sequence
 from autotune.core.measurement import Cause, Failure
 from autotune.systems.shortfall import NO_MEMORY, shortfall
 
+# Runs are bounded where what they follow may come again and again: a line is then read in time that grows
+# with its length alone.
+
 _PREFIX = re.compile(  # of vLLM, SGLang, ranks of torch, loguru and plain logging
     r"^(?:\x1b\[[\d;]*m)*(?:\[rank\d+\]:? ?|\((?:\w+)(?: \w+)? ?pid=\d+\)(?:\x1b\[[\d;]*m)* ?)*"
     r"(?:(?:INFO|WARNING|ERROR|CRITICAL):? +(?:[\d-]+ [\d:.,]+ )?\[[^\]]*\] ?)?"
 )
 _ERROR = re.compile(r"^(?:[\w.]+(?:Error|Exception)|error|Error|ERROR|[\w.-]+: error)\b[: ]")
-_HARMLESS = re.compile(r"^(?:\S+ |\(\w+ pid=\d+\) )?(?:INFO|WARNING|DEBUG)\b|\b\w*Warning: ")
-_PLACE = re.compile(r"(?:Exception from|Check '[^']*' failed at) \S+:\d+:$")  # of OpenVINO
+_HARMLESS = re.compile(r"^(?:\S+ |\(\w+ pid=\d+\) )?(?:INFO|WARNING|DEBUG)\b|\b\w{0,60}Warning: ")
+_PLACE = re.compile(r"(?:Exception from|Check '[^']{0,400}' failed at) \S{1,400}:\d+:$")  # of OpenVINO
 _USELESS = re.compile(  # says that there is an error, not which
     r"Engine core initialization failed|See root cause|EngineDeadError|resource_tracker|"
     r"exiting due to model loading error|KeyboardInterrupt|BrokenPipeError|ChildFailedError|"
@@ -32,20 +35,22 @@ PORT = re.compile(
     r"port \d+ is (?:already )?(?:in use|not available|occupied)",
 )
 MEMORY = re.compile(
-    rf"{NO_MEMORY}|out of memory|ErrorOut[oO]f\w*Memory|"
+    rf"{NO_MEMORY}|out of memory|ErrorOut[oO]f\w{0, 40}Memory|"
     r"No available memory for the cache blocks|larger than the (?:maximum number of tokens|available KV)|"
-    r"KV cache is needed, which is larger|[Mm]emory on (?:device|node) .* is less than|"
-    r"failed to allocate (?:\w+ )?(?:buffer|memory|compute|CPU|KV)|unable to allocate|insufficient memory|"
+    r"KV cache is needed, which is larger|[Mm]emory on (?:device|node) .{0,400} is less than|"
+    r"failed to allocate (?:\w{1,40} )?(?:buffer|memory|compute|CPU|KV)|"
+    r"unable to allocate|insufficient memory|"
     r"[Nn]ot enough memory|(?:exceeds|larger than) (?:the )?available (?:system )?memory|"
     r"requires more system memory|"
     r"Failed to allocate|Can not allocate|alloc_tensor_range: failed"
 )
 MISSING_MODEL = re.compile(
     r"is not a local folder and is not a valid model identifier|Repository Not Found|RepositoryNotFound|"
-    r"couldn't connect to .*huggingface|Cannot find (?:an appropriate cached snapshot|the requested files)|"
-    r"failed to open GGUF file|\[load_gguf\] Failed to open|No such file or directory.*\.gguf|"
+    r"couldn't connect to .{0,400}huggingface|"
+    r"Cannot find (?:an appropriate cached snapshot|the requested files)|"
+    r"failed to open GGUF file|\[load_gguf\] Failed to open|No such file or directory.{0,400}\.gguf|"
     r"Model path does not exist|"
-    r"Invalid repository ID or local directory|HFValidationError|model '[^']*' not found|"
+    r"Invalid repository ID or local directory|HFValidationError|model '[^']{0,400}' not found|"
     r"does not appear to have a file named config\.json|Could not find a model in the directory"
 )
 MISSING_ENGINE = re.compile(
@@ -58,7 +63,7 @@ REFUSED = re.compile(
     r"error: invalid argument|error while handling argument|No such option|Invalid value for|"
     r"Unknown option|unknown (?:flag|argument)|Input should be|Value error, |not supported|unsupported|"
     r"does not support|must be divisible|is incompatible|invalid value|"
-    r"llama_\w+: .*(?:requires|failed to|invalid|must)"
+    r"llama_\w{1,60}: .{0,400}(?:requires|failed to|invalid|must)"
 )
 
 

@@ -132,7 +132,7 @@ def _llama_cpp_default(text: str) -> int | float | bool | str | None:
 def ollama_flags(text: str) -> list[Flag]:
     """Return the environment variables that ``ollama serve --help`` lists."""
     found = []
-    for name, said in re.findall(r"^\s+((?:OLLAMA|LLAMA)_\w+)\s+(\S.*)$", text, re.MULTILINE):
+    for name, said in re.findall(r"^[ \t]+((?:OLLAMA|LLAMA)_\w+)[ \t]+(\S.*)$", text, re.MULTILINE):
         match = re.search(r"\(default:? \"?([^\")]+)\"?\)", said)
         default = read_number(match.group(1)) if match else None
         kind = "toggle" if re.match(r"(Enable|Do not|Always|Disable)", said) else "text"

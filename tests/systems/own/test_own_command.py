@@ -13,7 +13,7 @@ from autotune.sections import read_study
 from autotune.systems.command import CommandSystem
 from autotune.systems.own import launch
 from autotune.systems.own.diagnosis import diagnose
-from autotune.systems.own.driver import last_object
+from autotune.systems.own.last_object import last_object
 from autotune.systems.registry import build_system
 from tests_shared import is_alive, wait_until
 

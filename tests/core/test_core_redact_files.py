@@ -1,0 +1,192 @@
+"""Secrets in files: every form, every file below a folder, through no link, in bounded time."""
+
+import base64
+import json
+import os
+import random
+import socket
+import stat
+import urllib.parse
+
+import pytest
+
+from autotune.core import redact_files
+from autotune.core.redact import MASK, redact
+from autotune.core.redact_files import redact_file, redact_folder
+
+SECRET = "canary-5ecret/value+123"
+ENVIRONMENT = {"SOME_API_KEY": SECRET}
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch):
+    monkeypatch.setenv("SOME_API_KEY", SECRET)
+
+
+def sixty_four(text, before=0, safe=False):
+    raw = b"x" * before + text.encode() + b"after"
+    return (base64.urlsafe_b64encode if safe else base64.b64encode)(raw).decode()
+
+
+FORMS = {
+    "plain": SECRET,
+    "percent": urllib.parse.quote(SECRET, safe=""),
+    "percent in lower case": urllib.parse.quote(SECRET, safe="").replace("%2F", "%2f").replace("%2B", "%2b"),
+    "percent, all of it": "".join(f"%{byte:02X}" for byte in SECRET.encode()),
+    "JSON escapes": "".join(f"\\u{ord(c):04x}" for c in SECRET),
+    "JSON in JSON": "".join(f"\\\\u{ord(c):04X}" for c in SECRET),
+    "an escaped slash": SECRET.replace("/", "\\/"),
+    "some of it escaped": "%63" + SECRET[1:5] + "\\u0079" + SECRET[6:],
+    "base64": sixty_four(SECRET),
+    "base64, one byte on": sixty_four(SECRET, 1),
+    "base64, two bytes on": sixty_four(SECRET, 2),
+    "base64 of URLs": sixty_four(SECRET, 0, safe=True),
+    "base64 in lines": sixty_four(SECRET)[:9] + "\n" + sixty_four(SECRET)[9:],
+    "over a line's end": SECRET[:7] + "\n" + SECRET[7:],
+    "over a line's end, indented": SECRET[:7] + "\r\n    " + SECRET[7:],
+    "continued": SECRET[:7] + "\\\n" + SECRET[7:],
+    "a character a line": "\n".join(SECRET),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_known_secret_is_masked(form):
+    hidden = redact(f"before {FORMS[form]} after", ENVIRONMENT)
+    assert hidden.startswith("before ")
+    assert hidden.endswith(" after")
+    assert MASK in hidden
+    left = hidden.removeprefix("before ").removesuffix(" after").replace(MASK, "")
+    assert len(left) <= 10, left  # ends of base64 that belong to what stands beside it
+
+
+@pytest.mark.parametrize(
+    "value", ["two words here", "pâss€wörd-long", "per%41cent-secret", "of\nthree\nlines"]
+)
+def test_secrets_of_any_characters_are_masked_plain_and_escaped(value):
+    for text in (value, urllib.parse.quote(value), urllib.parse.quote_plus(value), json.dumps(value)[1:-1]):
+        assert redact(f"<{text}>", {"A_TOKEN": value}) == f"<{MASK}>"
+
+
+@pytest.mark.parametrize(
+    "innocent",
+    ["task-runner-with-a-long-name", "max_tokens=123456789", "tokens: 12345678", "bearer of news", "a://b/c@d",
+     "Throughput: 12.5 tokens/s, 100%|####| 4/4", "\ud800 lone", "C:\\users\\ann"],
+)  # fmt: skip
+def test_what_is_no_secret_stays(innocent):
+    assert redact(innocent, ENVIRONMENT) == innocent
+
+
+def test_tokens_are_found_behind_escapes():
+    token = "hf_0123456789abcdefghij"
+    for before in ("x=%3D", "line\\n", "\\u0022", "task-", "(", ""):
+        assert token not in redact(before + token, {})
+    assert redact("task-sk-0123456789abcdefgh", {}) == f"task-{MASK}"
+
+
+# -- folders -------------------------------------------------------------------------------------------
+
+
+def snapshot(folder):
+    return {
+        str(path.relative_to(folder)): (path.lstat().st_ino, path.lstat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def test_nothing_outside_the_folder_is_written_through_any_link(tmp_path):
+    home, attempt = tmp_path / "home", tmp_path / "attempt-1"
+    (home / "deep").mkdir(parents=True)
+    attempt.mkdir()
+    for name in (".env", "notes.txt", "server.log", "deep/.env"):
+        (home / name).write_text(f"KEY={SECRET}\n")
+    before = snapshot(home)
+    (attempt / "env.txt").symlink_to(home / ".env")
+    (attempt / "server.log").symlink_to(home / "server.log")
+    (attempt / "up").symlink_to(home, target_is_directory=True)
+    (attempt / "around").symlink_to(attempt, target_is_directory=True)
+    (attempt / "nowhere.txt").symlink_to(tmp_path / "absent")
+    os.link(home / "notes.txt", attempt / "hard.txt")
+    (attempt / ".own.txt.masking").symlink_to(home / "deep" / ".env")
+    (attempt / "own.txt").write_text(SECRET)
+    assert redact_folder(attempt, live=("server.log", "hard.txt")) == []
+    assert snapshot(home) == before
+    assert (attempt / "own.txt").read_text() == MASK
+    assert SECRET not in (attempt / "hard.txt").read_text(), "the folder's own name of it"
+    assert not redact_file(attempt / "env.txt")
+    (tmp_path / "linked").symlink_to(home, target_is_directory=True)
+    assert redact_folder(tmp_path / "linked") == []
+    assert snapshot(home) == before
+
+
+def test_every_file_below_is_masked_whatever_its_name(tmp_path):
+    names = (
+        "a.log",
+        "b.out",
+        "c",
+        ".hidden",
+        "d.yaml",
+        "deep/er/e.csv",
+        "deep/f.json",
+        "two words.err",
+        "é.txt",
+    )
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"said": SECRET}) if name.endswith("json") else f"x {SECRET} y\n")
+        path.chmod(0o640)
+    os.mkfifo(tmp_path / "pipe.log")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s.log"))
+        assert redact_folder(tmp_path) == []
+    for name in names:
+        assert SECRET not in (tmp_path / name).read_text()
+        assert MASK in (tmp_path / name).read_text()
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o640
+    assert json.loads((tmp_path / "deep/f.json").read_text()) == {"said": MASK}
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".masking")]
+
+
+def test_what_is_no_text_keeps_its_length_and_its_chance_likenesses(tmp_path):
+    path = tmp_path / "weights.bin"
+    body = b"\0\1\2" + SECRET.encode() + b"\0token=abcdefgh\0sk-0123456789abcdefghijk\0"
+    path.write_bytes(body)
+    assert redact_folder(tmp_path) == []
+    assert path.read_bytes() == body.replace(SECRET.encode(), MASK.encode().ljust(len(SECRET), b"*"))
+
+
+def test_whoever_appends_goes_on_behind_the_new_end(tmp_path):
+    path = tmp_path / "server.log"
+    with path.open("a") as writer:
+        writer.write(f"one {SECRET}\n")
+        writer.flush()
+        redact_folder(tmp_path, live=("server.log",))
+        writer.write("two\n")
+    assert path.read_text() == f"one {MASK}\ntwo\n"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_blocks_of_any_size_give_what_the_whole_gives(tmp_path, monkeypatch, seed):
+    """Secrets across the ends of blocks, and some that are longer than several."""
+    rng = random.Random(seed)
+    pieces = [SECRET, f"token={'a' * 500}", "api_key='abcdefgh'", "hf_" + "b" * 40, "plain words ", "\n", "x" * 30,
+              "x" * 30, "://ann:planted-pass@host ", "Bearer abcdefghijkl", *list(FORMS.values())[:8]]  # fmt: skip
+    text = "".join(rng.choice(pieces) + rng.choice(["  ", " ", "\n"]) for _ in range(400))
+    monkeypatch.setattr(redact_files, "_BLOCK", rng.choice([300, 700, 2_000]))
+    monkeypatch.setattr(redact_files, "_KEPT", 200)
+    path = tmp_path / "server.log"
+    path.write_text(text)
+    assert redact_file(path)
+    found = path.read_text()
+    for part in (SECRET, "aaaaaaa", "abcdefgh", "bbbbbbbb", "planted-pass"):
+        assert part not in found
+    assert found.count("plain words ") == text.count("plain words ")
+
+
+def test_what_takes_too_long_is_left_out_and_says_so(tmp_path):
+    (tmp_path / "a.log").write_text(f"{SECRET}\n")
+    (tmp_path / "b.bin").write_bytes(b"\0" + SECRET.encode())
+    assert redact_folder(tmp_path, deadline_s=-1.0) == ["b.bin"]
+    assert SECRET not in (tmp_path / "a.log").read_text()
+    assert "not searched for secrets in time: left out" in (tmp_path / "a.log").read_text()
