@@ -24,6 +24,7 @@ ONLINE = {8: "fp8_per_tensor", 4: "nvfp4_per_token"}
 """Quantization methods that need no prepared checkpoint, by bits."""
 
 _ENGINE = re.compile(r"Initializing a V\d+ LLM engine \([^)\n]{0,200}\) with config: (.*)")
+_SETTING = re.compile(r"(?<!\w)(\w{1,80})=('[^']{0,400}'|[^,(){}\[\]]{1,400})(?:,|$)")
 _BATCHED = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
 _BACKEND = re.compile(
     r"Using (?:AttentionBackendEnum\.(\w+) backend|(\w+) attention backend|"
@@ -167,7 +168,7 @@ def effective_settings(log: str) -> dict[str, Any]:
     """Return the settings that vLLM's log says hold, by the names of its flags."""
     found: dict[str, Any] = {}
     if engine := _ENGINE.search(log):
-        for name, text in re.findall(r"(\w+)=('[^']*'|[^,(){}\[\]]+)(?:,|$)", engine.group(1)):
+        for name, text in _SETTING.findall(engine.group(1)):
             value = typed_scalar(text.strip().strip("'"))
             if name in _CONFIG and value not in (None, "None"):
                 found.setdefault(_CONFIG[name], value)

@@ -43,7 +43,7 @@ UNITS = [
     "max seq len (1) is larger than the maximum number of tokens", "Free memory on device", "Free memory on device (1/1 GiB)",
     "Available memory on node 1 (1/1 GiB)", "error: ", "infeasible ", "cannot start ", "needs 1", "No module named ",
     "a{", "a{}", "a{} ", "a 1 ", "a{b} 1\n", "} ", "a " + "b" * 30, "non-default args: {", "Maximum concurrency for 1,",
-    "KV cache size: 1", "-a", "--a-", "-a, ", "  --a", "default: ", "- a", "  OLLAMA_A  ", "(default: ",
+    "KV cache size: 1", "Initializing a V1 LLM engine (", "a=", "a='", "a=b", "a=b(,", "-a", "--a-", "-a, ", "  --a", "default: ", "- a", "  OLLAMA_A  ", "(default: ",
 ]  # fmt: skip
 READERS = {
     "redact": lambda text: redact(text, ENVIRONMENT),
@@ -62,9 +62,12 @@ READERS = {
     "answer": lambda text: Answer(text).units(by_token=False),
     "prometheus": lambda text: read_samples(text, {"a"}),
     "vLLM's log": lambda text: [vllm.logged(name, text) for name in vllm._LOGGED],
+    "vLLM's settings": vllm.effective_settings,
+    "vLLM's line of settings": lambda text: vllm.effective_settings(ENGINE + text),
     "help of llama.cpp": drift.llama_cpp_flags,
     "help of Ollama": drift.ollama_flags,
 }
+ENGINE = "Initializing a V1 LLM engine (v0.32) with config: "
 SHORT, DOUBLINGS = 8_000, 3
 GROWTH = 3.0**DOUBLINGS  # between the 8 of n, the 10 of n log n, and the 64 of n squared
 FLOOR_S = 0.02  # below this nothing hangs, and the clock of the process is too coarse to compare
