@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -146,7 +147,8 @@ _Parts = Callable[[], Iterator[tuple[bytes, bool]]]
 
 
 def _write_draft(directory: int, name: str, parts: _Parts) -> str:
-    draft = f".{name[:200]}{_DRAFT}"
+    # of this thread alone: a supervisor may mask what a driver does
+    draft = f".{name[:60]}.{os.getpid()}-{threading.get_ident()}{_DRAFT}"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(draft, dir_fd=directory)
     target = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE, 0o600, dir_fd=directory)

@@ -83,7 +83,7 @@ class _Masker:
                     self._thread = None
                     return
                 folder = self._folders.pop(0)
-            mask_files(folder)
+            mask_files(folder, (LOG_NAME, WORKER_LOG))  # whatever the worker launched may be ending still
 
 
 _MASKER = _Masker()

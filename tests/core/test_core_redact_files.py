@@ -170,8 +170,9 @@ def test_whoever_appends_goes_on_behind_the_new_end(tmp_path):
 def test_blocks_of_any_size_give_what_the_whole_gives(tmp_path, monkeypatch, seed):
     """Secrets across the ends of blocks, and some that are longer than several."""
     rng = random.Random(seed)
-    pieces = [SECRET, f"token={'a' * 500}", "api_key='abcdefgh'", "hf_" + "b" * 40, "plain words ", "\n", "x" * 30,
-              "x" * 30, "://ann:planted-pass@host ", "Bearer abcdefghijkl", *list(FORMS.values())[:8]]  # fmt: skip
+    pieces = [SECRET, f"token={'a' * 500}", "api_key='abcdefgh'", "hf_" + "b" * 40, "plain words ", "\n",
+              "x" * 30, "://ann:planted-pass@host ", "Bearer abcdefghijkl",
+              *list(FORMS.values())[:8]]  # fmt: skip
     text = "".join(rng.choice(pieces) + rng.choice(["  ", " ", "\n"]) for _ in range(400))
     monkeypatch.setattr(redact_files, "_BLOCK", rng.choice([300, 700, 2_000]))
     monkeypatch.setattr(redact_files, "_KEPT", 200)

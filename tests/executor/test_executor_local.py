@@ -43,6 +43,7 @@ def test_what_a_killed_worker_leaves_is_masked(tmp_path, monkeypatch):
     executor._running[job.key].process.kill()
     (lost,) = results_of(executor)
     assert lost.measurement.failure.cause is Cause.WORKER_LOST
+    executor.close()
     assert "[redacted]" in log.read_text()
     assert "planted-in-a-log" not in log.read_text()
     executor.close()
