@@ -59,7 +59,8 @@ def test_the_readmes_study_files_are_right(tmp_path):
 
 
 def test_the_catalogues_readmes_study_files_are_right(tmp_path):
-    whole, part, load, program, quality, replayed = yaml_of(ROOT / "search_spaces" / "README.md")
+    # two examples of servers as they are run in tests/systems/served/test_served_documented.py
+    whole, part, _, _, load, program, quality, replayed = yaml_of(ROOT / "search_spaces" / "README.md")
     study = study_of(tmp_path, whole)
     assert study.space["max_num_seqs"].high == 512
     assert len(study.space["block_size"].levels) == 1
