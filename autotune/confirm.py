@@ -45,7 +45,7 @@ def next_confirmation(
     if named:
         return confirmation.each([c for c in decision.candidates if c.key in named])
     if len(decision.objective.goals) > 1:
-        return confirmation.each(decision.corners)
+        return confirmation.each(confirmation.corners())
     return confirmation.next()
 
 
@@ -74,6 +74,13 @@ class _Confirmation:
         winner = self.decision.winner if self.decision.confirming else None
         return None if winner is None else self._side(winner, 0)
 
+    def corners(self) -> list[Candidate]:
+        """Return the ends and the knee of the front; what was launched stays, however the front moves."""
+        by_key = {c.key: c for c in self.decision.candidates if c.key != self.default_key}
+        begun = [by_key[key] for key in dict.fromkeys(self.order) if key in by_key]
+        now = [c for c in self.decision.corners if c.key != self.default_key and c not in begun]
+        return [*begun, *now][: len(self.decision.objective.goals) + 1]
+
     def each(self, candidates: Sequence[Candidate]) -> Suggestion | None:
         """Return the next launch of several configurations and the default, in the order A B C C B A."""
         default = next((c for c in self.decision.candidates if c.key == self.default_key), None)
@@ -90,9 +97,9 @@ class _Confirmation:
     def _settled(self) -> Candidate | None:
         """Return the winner that needs no more launches, which others have to surpass."""
         winner = self.decision.winner
-        if winner is None or self.decision.confirming or winner.key == self.default_key:
+        if winner is None or self.decision.confirming:
             return winner
-        return None
+        return winner if winner.key == self.default_key and not self._wanted(winner) else None
 
     def _wanted(self, candidate: Candidate) -> int:
         """Return how many more launches a configuration would get."""

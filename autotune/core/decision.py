@@ -57,10 +57,17 @@ _USUAL_SPREAD, _SPREAD_DOUBT = 0.04, 2.0
 """Prior of the relative spread between launches, log-normal: replicates of serving engines differ by 0.3 %
 (one image on one machine) to 22 % (shared processors)."""
 
+_HEARD = 2.0
+"""Degrees of freedom that the replicates of one configuration count for at most."""
+
 _SPREADS = np.exp(np.linspace(math.log(1e-5), math.log(1.0), 36))
 _PARTICULAR = np.exp(np.linspace(math.log(1e-3), math.log(4.0), 16))  # of the predictions' errors
 EVEN = 0.5
 """Chance from which limits are likelier kept than not."""
+
+KEPT_WITHIN = 1e-4
+"""What lies above a limit by less, relative to the bound, keeps it: a metric that never varies may lie on
+it."""
 
 _NEGLIGIBLE = 1e-5  # of a grid point's weight
 _LEAST_VARIANCE = 1e-12
@@ -95,6 +102,7 @@ class Quantity:
         spreads: Variance between launches at each grid point, shape ``g``.
         within: Typical variance of a launch's own error, by configuration, shape ``n``.
         logarithm: Whether values are logarithms.
+        unit: Size of a value; 1 for logarithms.
     """
 
     weights: Array
@@ -103,6 +111,7 @@ class Quantity:
     spreads: Array
     within: Array
     logarithm: bool
+    unit: float = 1.0
 
     @property
     def mean(self) -> Array:
@@ -117,7 +126,8 @@ class Quantity:
 
     def probability_kept(self) -> Array:
         """Return the probability that the noise-free value is at most 0, shape ``n``."""
-        found: Array = self.weights @ _normal_cdf(-self.means / np.sqrt(self.variances))
+        over = self.means - KEPT_WITHIN * self.unit
+        found: Array = self.weights @ _normal_cdf(-over / np.sqrt(self.variances))
         return found
 
     def probability_shown(self, launches: Array, confidence: float) -> Array:
@@ -134,7 +144,8 @@ class Quantity:
         one = self.spreads[:, None] + self.within + _LEAST_VARIANCE
         after = 1.0 / (1.0 / self.variances + launches / one)
         step = np.sqrt(np.maximum(self.variances - after, _LEAST_VARIANCE))
-        found: Array = self.weights @ _normal_cdf((-self.means - z * np.sqrt(after)) / step)
+        over = self.means - KEPT_WITHIN * self.unit
+        found: Array = self.weights @ _normal_cdf((-over - z * np.sqrt(after)) / step)
         return found
 
 
@@ -345,8 +356,22 @@ class Decision:
 
         No limit is judged on doubtful launches alone.
         """
-        known = not self.limits or not candidate.contender.doubtful
-        return known and candidate.chance >= self.objective.confidence
+        if self.limits and candidate.contender.doubtful:
+            return False
+        return candidate.chance >= self.objective.confidence and self._kept_by_most(candidate)
+
+    def _kept_by_most(self, candidate: Candidate) -> bool:
+        """Return whether more than half of the launches that count kept each limit."""
+        for limit in self.limits:
+            found = [
+                t.metrics[limit.metric].value
+                for t in candidate.contender.counted
+                if limit.metric in t.metrics
+            ]
+            kept = sum(limit.violation(value) <= KEPT_WITHIN for value in found)
+            if 2 * kept <= len(found):
+                return False
+        return True
 
     def confirmed(self, candidate: Candidate) -> bool:
         """Return whether the launches that confirm a configuration were made; until one was, all count."""
@@ -412,17 +437,19 @@ class Decision:
 
     @cached_property
     def nearest(self) -> Candidate | None:
-        """The configuration most worth a look where there is no winner, confirmed ones first.
+        """The configuration to look at where there is no winner.
 
-        The best expected goal times the probability that the limits are kept; nothing that probably breaks a
-        limit unless all do.
+        The best that keeps the limits with the confidence asked for but was not confirmed; else the one that
+        most likely keeps them.
         """
-        likely = [c for c in self.candidates if c.chance >= EVEN]
-        tried = [c for c in likely if self.confirming and c.fresh and c.key in self.launched]
-        found = tried or likely
-        if found:
-            return max(found, key=lambda c: (self._worth(c) * c.chance, -c.contender.trial.number))
-        return max(self.candidates, key=lambda c: (c.chance, -c.contender.trial.number), default=None)
+        holding = [c for c in self.candidates if self.holds(c)]
+        if holding:
+            return max(holding, key=lambda c: (c.score, -c.contender.trial.number))
+        return max(
+            self.candidates,
+            key=lambda c: (round(c.chance, 2), c.score, -c.contender.trial.number),
+            default=None,
+        )
 
     @property
     def leader(self) -> Candidate | None:
@@ -501,7 +528,11 @@ def posterior(
     precision, weighted = np.add.reduceat(1.0 / v, first, 1), np.add.reduceat(y / v, first, 1)  # spreads x n
     centre = weighted / precision
     residual = y - centre[:, owner]
-    within = -0.5 * (np.log(v) + residual**2 / v).sum(1) - 0.5 * np.log(precision).sum(1)
+    # of one configuration: an idle default is calmer than what serves at its limit, so that its launches tell
+    # less of the others' than their number says
+    heard = np.minimum(1.0, _HEARD / np.maximum(count - 1, 1))
+    each = np.add.reduceat(np.log(v) + residual**2 / v, first, 1) + np.log(precision)
+    within = -0.5 * each @ heard
     prior = -0.5 * (np.log(_SPREADS / _USUAL_SPREAD) / _SPREAD_DOUBT) ** 2
 
     plain = np.bincount(owner, y, len(values)) / count
@@ -526,7 +557,7 @@ def posterior(
     mean = variance * (know * m[a, b] + weighted[a])
     typical = np.bincount(owner, own, len(values)) / count
     return Quantity(
-        w, mean * unit, variance * unit**2, (_SPREADS[a] * unit) ** 2, typical * unit**2, logarithm
+        w, mean * unit, variance * unit**2, (_SPREADS[a] * unit) ** 2, typical * unit**2, logarithm, unit
     )
 
 

@@ -27,7 +27,7 @@ _CODE = re.compile(  # mistakes in a program's text, as Python reports them; val
     r"(?:^|: )(?:Name|UnboundLocal|Attribute|Key|Type|Import|ModuleNotFound|Syntax|Indentation|Tab)Error\b"
 )
 _USAGE = re.compile(
-    r"unrecognized arguments|the following arguments are required|can't open file|"
+    r"unrecognized arguments|the following arguments are required|can't open file|cannot open |"
     r"[Nn]o such option|[Uu]nknown (?:flag|argument|option)|is no flag|unknown command"
 )
 _NO_METRICS = re.compile(

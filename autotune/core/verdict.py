@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from autotune.core.decision import Candidate, Decision
+from autotune.core.decision import EVEN, Candidate, Decision
 from autotune.core.ranking import Improvement
 from autotune.core.trial import Reason, TrialState
 
@@ -59,13 +59,33 @@ def verdict(decision: Decision) -> Verdict:
     if base is None:
         kind, text = _without_default(decision)
         return Verdict(kind, text, limits)
-    if not base.contender.feasible:
-        broken = ", ".join(base.contender.outcome.violations) or "a launch of it failed"
-        text = f"the default configuration is not feasible ({broken}), this one is"
+    if base.chance < EVEN and not base.contender.feasible:
+        broken = ", ".join(base.contender.outcome.violations)
+        text = f"the default configuration breaks its limit ({broken}), this one keeps it"
+        if 1 - base.chance < decision.objective.confidence:
+            text = f"the default configuration probably breaks its limit ({broken}), this one keeps it"
         return Verdict("only feasible", text, limits, gain)
     assert gain is not None  # noqa: S101 - there is a base
-    kind, text = _judge(gain, confirmed=decision.confirming)
+    kind, text = _judge(gain, decision)
+    if not decision.holds(base):
+        text += f"; the default itself keeps every limit with a chance of {show_chance(base.chance)}"
+    if len(decision.goals) > 1:
+        text = f"{decision.objective.goals[0].metric}: {text}{_other_goals(decision, leader, base)}"
     return Verdict(kind, text, limits, gain)
+
+
+def _other_goals(decision: Decision, leader: Candidate, base: Candidate) -> str:
+    """Return what the best of the first goal is in the others."""
+    said = ""
+    for at, goal in enumerate(decision.objective.goals[1:], 1):
+        gain = decision.gain(leader, base, at)
+        nothing = 1.0 if gain.relative else 0.0
+        if gain.value >= nothing:
+            said += f"; {goal.metric}: {show_improvement(gain)}"
+        else:
+            turned = decision.gain(base, leader, at)
+            said += f"; {goal.metric}: {show_improvement(turned).replace('better', 'worse')}"
+    return said
 
 
 def limit_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
@@ -99,7 +119,7 @@ def _no_winner(decision: Decision, leader: Candidate, limits: tuple[str, ...]) -
     if decision.holds(leader):
         text = f"trial {number} is the best by the search, but its confirmation was not completed"
         return Verdict("not confirmed", text, limits)
-    if leader.chance < 0.5 and not leader.contender.feasible:
+    if leader.chance < 1 - decision.objective.confidence and not leader.contender.feasible:
         return Verdict(
             "nothing feasible", f"no configuration keeps every limit; nearest: trial {number}", limits
         )
@@ -129,10 +149,11 @@ def _without_default(decision: Decision) -> tuple[Kind, str]:
     return "no default", "the default configuration was not measured"
 
 
-def _judge(gain: Improvement, *, confirmed: bool) -> tuple[Kind, str]:
-    text = show_improvement(gain)
+def _judge(gain: Improvement, decision: Decision) -> tuple[Kind, str]:
+    text, confirmed = show_improvement(gain), decision.confirming
     if gain.low is None:
-        return "unproven", f"{text} than the default, but no error is known"
+        said = "" if confirmed else "; not confirmed"
+        return "unproven", f"{text} than the default, but no error is known{said}"
     fresh = " fresh" if confirmed else ""
     left, right = gain.launches
     launches = f"{left} and {right}{fresh} launches"
@@ -140,7 +161,8 @@ def _judge(gain: Improvement, *, confirmed: bool) -> tuple[Kind, str]:
         launches = f"one{fresh} launch each" if left == 1 else f"{left}{fresh} launches each"
     how = f"95 % interval, {launches}{'' if confirmed else ', not confirmed'}"
     if min(left, right) == 1 and confirmed:
-        return "unproven", f"{text} than the default ({how}); one launch decides nothing, `confirm: 2` would"
+        more = ", `confirm: 2` would" if decision.confirm == 1 else ""
+        return "unproven", f"{text} than the default ({how}); one launch decides nothing{more}"
     if gain.clear:
         return "better", f"{text} than the default ({how})"
     return "tie", f"no clear winner: {text} than the default ({how})"

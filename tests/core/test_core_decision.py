@@ -113,7 +113,7 @@ def test_nothing_unconfirmed_wins_once_something_was_launched_to_confirm():
     assert decide([*searched, *fresh]).winner.contender.trial.number == 1
     begun = decide([*searched, fresh[0]])
     assert begun.winner is None  # neither side has the launches that were planned
-    assert begun.nearest.contender.trial.number == 1
+    assert begun.nearest.contender.trial.number == 2
 
 
 def test_a_configuration_that_failed_or_lacks_a_metric_is_no_candidate():
@@ -143,7 +143,57 @@ def test_where_nothing_holds_with_confidence_the_nearest_is_named():
     assert decision.nearest.contender.config == {"x": 2}
     assert 0.5 < decision.nearest.chance < 0.95
     relaxed = Objective.from_dict({**LIMITED.to_dict(), "confidence": 0.55})
-    assert decide(trials, relaxed).winner.contender.config == {"x": 2}
+    assert decide(trials, relaxed).winner is None  # 1 of 2 fresh launches broke it
+    calmer = [
+        measured(
+            t.number,
+            t.config["x"],
+            100.0 * t.config["x"],
+            sem=1.0,
+            reason=t.suggestion.reason,
+            delay=0.499 * (1.0 + 0.001 * (i % 3)),
+        )
+        for i, t in enumerate(trials)
+    ]
+    assert decide(calmer, relaxed).winner.contender.config == {"x": 2}
+
+
+def test_a_metric_that_lies_on_its_bound_and_never_varies_keeps_it():
+    trials = [measured(i, 1 + i // 3, 100.0 + i, sem=1.0, delay=0.5) for i in range(6)]
+    assert all(c.chance > 0.99 for c in decide(trials).candidates)
+    errors = Objective.from_dict({"maximize": "speed", "limits": ["delay <= 0 s"]})
+    trials = [measured(i, 1 + i // 3, 100.0 + i, sem=1.0, delay=3.0 * (i // 3)) for i in range(6)]
+    first, second = decide(trials, errors).candidates
+    assert first.chance > 0.95
+    assert second.chance < 0.05
+
+
+def test_what_half_of_its_launches_broke_is_not_said_to_hold():
+    fresh = [
+        measured(3, 2, 134.0, sem=1.0, delay=0.2, reason=C),
+        measured(4, 2, 134.0, sem=1.0, delay=0.51, reason=C),
+    ]
+    known = {'{"x":2}': [(math.log(134.0), 1e-6), (math.log(0.3 / 0.5), 1e-6)]}
+    decision = decide([measured(0, 1, 100.0), measured(1, 2, 134.0, delay=0.3), *fresh], predictions=known)
+    doubted = decision.candidates[1]
+    assert not decision.holds(doubted)
+    assert decision.winner is None
+
+
+def test_a_calm_default_tells_less_of_the_others_than_its_launches_are_many():
+    calm = [measured(i, 1, 100.0, sem=1.0, delay=0.35 * 1.003**i) for i in range(12)]
+    other = [measured(20, 2, 100.0, delay=0.46), measured(21, 2, 100.0, delay=0.50)]
+    chance = decide([*calm, *other]).candidates[1].chance
+    assert 0.5 < chance < 0.95
+
+
+def test_more_confidence_never_names_what_is_less_likely_to_hold():
+    trials = [measured(i, 1 + i, 100.0 * (1 + i), sem=1.0, delay=0.2 * (1 + i)) for i in range(4)]
+    chances = []
+    for confidence in (0.6, 0.9, 0.99, 0.9999999):
+        objective = Objective.from_dict({**LIMITED.to_dict(), "confidence": confidence})
+        chances.append(decide(trials, objective, confirm=0).recommended.chance)
+    assert chances == sorted(chances)
 
 
 def test_what_more_launches_may_gain_grows_with_them_and_falls_near_the_limit():

@@ -104,12 +104,12 @@ def test_values_that_are_not_positive_differ():
         (
             [measured(0, 1, 9.0, delay=2.0), measured(1, 2, 8.0)],
             "only feasible",
-            "the default configuration is not feasible (delay <= 500 ms), this one is",
+            "the default configuration breaks its limit (delay <= 500 ms), this one keeps it",
         ),
         (
             [measured(0, 1, 9.0), measured(1, 2, 90.0)],
             "unproven",
-            "10 times better than the default, but no error is known",
+            "10 times better than the default, but no error is known; not confirmed",
         ),
         (
             [measured(0, 1, 9.0, delay=3.0), measured(1, 2, 90.0, delay=2.0)],

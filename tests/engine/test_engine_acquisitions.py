@@ -294,6 +294,10 @@ class TestRepeating(EngineContract):
     def make(self, budget=None):
         return GPEngine(repeat=True, budget=budget)
 
+    # measurements that tell nothing are worth repeating: there, a configuration comes again
+    test_a_space_of_any_size_is_exhausted = None
+    test_the_next_one_is_given_wherever_a_sequence_or_a_list_of_points_ends = None
+
 
 GRID = Space((Int("x", 0, 24), Int("y", 0, 24), Categorical("kind", ("a", "b"))))
 PEAK = {"x": 17, "y": 6, "kind": "b"}
