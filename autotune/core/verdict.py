@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from autotune.core.decision import EVEN, Candidate, Decision
@@ -83,7 +83,9 @@ def _other_goals(decision: Decision, leader: Candidate, base: Candidate) -> str:
         if gain.value >= nothing:
             said += f"; {goal.metric}: {show_improvement(gain)}"
         else:
-            turned = decision.gain(base, leader, at)
+            turned = replace(
+                decision.gain(base, leader, at), maximize=not goal.maximize
+            )  # of the default's value
             said += f"; {goal.metric}: {show_improvement(turned).replace('better', 'worse')}"
     return said
 

@@ -143,3 +143,15 @@ def test_an_improvement_is_shown_with_the_digits_that_mean_something(ends, text)
 def test_chances_are_rounded_down():
     shown = {0.9499: "94 %", 0.95: "95 %", 0.9949: "99.4 %", 0.9995: "over 99.9 %", 0.5: "50 %"}
     assert {p: show_chance(p) for p in shown} == shown
+
+
+def test_every_goal_is_named_with_what_it_gains_or_loses():
+    both = Objective.from_dict({"maximize": "speed", "minimize": "delay"})
+    trials = [
+        measured(3 * i + j, x, speed, delay=delay * 1.001**j, sem=speed / 100, reason=reason)
+        for i, (x, speed, delay) in enumerate(((1, 100.0, 0.1), (2, 200.0, 0.15)))
+        for j, reason in enumerate((Reason.EXPLORE, C, C))
+    ]
+    found = judged(trials, both)
+    assert found.text.startswith("speed: better by 100")
+    assert "; delay: worse by 50" in found.text
