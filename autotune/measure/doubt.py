@@ -30,6 +30,9 @@ from autotune.measure.workload import RequestLimits
 SEVERAL = 3.0
 """Half-widths in units of the precision asked for, from which a measurement is doubtful."""
 
+USUAL = 0.05
+"""Half-width up to which nothing is doubtful, whatever was asked for: launches differ by as much anyway."""
+
 _BUSY_SHARE = 0.25  # of the CPUs: from here on other programs may well be the reason
 
 
@@ -111,7 +114,7 @@ def judged(
     if not short:
         return {}
     text = "; ".join(short)
-    if not unsteady and (reached is None or reached <= SEVERAL * precision):
+    if not unsteady and (reached is None or reached <= max(SEVERAL * precision, USUAL)):
         return {SHORTFALL: text}
     cores = dict(facts.get("machine") or {}).get("cores") or {}
     share = cores["others"] / cores["cpus"] if cores else 0.0

@@ -25,7 +25,7 @@ from autotune.systems.served import diagnosis as served
 from autotune.systems.served import drift
 from autotune.systems.transformers import diagnosis as transformers
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]  # five minutes
 
 ENVIRONMENT = {"A_KEY": "canary-5ecret-value-123", "B_PASSWORD": "two words/and+more"}
 UNITS = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autotune.core.measurement import DOUBT, SHORTFALL, Estimate
-from autotune.measure.doubt import SEVERAL, judged
+from autotune.measure.doubt import SEVERAL, USUAL, judged
 from autotune.measure.session import measure
 from autotune.measure.workload import Length, Workload
 
@@ -23,6 +23,8 @@ def test_a_half_width_several_times_what_was_asked_is_doubtful():
     assert judge(0.51) == {SHORTFALL: text, DOUBT: text}
     assert DOUBT not in judge(0.2, precision=0.2 / SEVERAL + 0.001)
     assert DOUBT in judge(0.2, precision=0.2 / SEVERAL - 0.001)
+    assert DOUBT not in judge(USUAL - 0.001, precision=1e-5)
+    assert DOUBT in judge(USUAL + 0.001, precision=1e-5)
 
 
 def test_other_programs_are_named_as_a_likely_reason():
