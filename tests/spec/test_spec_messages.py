@@ -101,6 +101,12 @@ CHANGES = {
     "derived_list": ("constraints:", "derived: [a]\nconstraints:"),
     "derived_taken": ("constraints:", "derived: {batch_size: 2 * draft_length}\nconstraints:"),
     "derived_circle": ("constraints:", "derived: {a: b + 1, b: a + 1}\nconstraints:"),
+    "derived_too_large": (
+        "constraints:",
+        "derived: {d0: batch_size + 1, "
+        + ", ".join(f"d{i}: d{i - 1} + d{i - 1}" for i in range(1, 14))
+        + "}\nconstraints:",
+    ),
     "derived_unknown": ("constraints:", "derived: {a: batch_sise + 1}\nconstraints:"),
     "configurations_text": ("constraints:", "configurations: all\nconstraints:"),
     "configurations_entry": ("constraints:", "configurations: [all]\nconstraints:"),
