@@ -316,6 +316,8 @@ class Decision:
         replicated = any(len(c.trials) > 1 for c in self.contenders)
         if not (replicated or np.isfinite(errors).all()):
             return None
+        if len({e.value for e in found}) == 1 < len(found) and not np.nan_to_num(errors).any():
+            return 0.0  # a size that never varies: the least spread of the grid is no error to show
         k = len(found)
         variance = quantity.spreads / k + float(np.nan_to_num(errors).sum()) / k**2
         _, half = _interval(quantity.weights, np.zeros(len(variance)), np.sqrt(variance))
