@@ -204,6 +204,7 @@ def test_the_workload_says_which_loop_it_is(fake_generator):
     assert plans(concurrency=3) == [("warmup", None, 1), ("measured", None, 3)]
     assert plans(rate="20") == [("warmup", None, 1), ("measured", 20.0, None)]
     searched = plans(rate={"search": "max", "low": "10", "high": "40"})
+    searched = [plan for plan in searched if not plan[0].startswith("idle/")]  # a lone request before each
     assert [plan[:2] for plan in searched[1:4]] == [
         ("search/0", 10.0),
         ("search/1", 20.0),
