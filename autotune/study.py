@@ -110,6 +110,7 @@ class Study:
                 self._rescore()
             self._history = History(self.ledger.trials(name))
             self._predictions: dict[tuple[tuple[int, TrialState], ...], Predictions | None] = {}
+            self._decisions: dict[tuple[int, tuple[tuple[int, TrialState], ...]], Decision] = {}
         except BaseException:
             self.ledger.close()
             raise
@@ -428,8 +429,13 @@ class Study:
         if confirm is None:
             row = self.ledger.study(self.name)
             confirm = int(((row.spec if row else {}).get("budget") or {}).get("confirm", 0))
-        default = config_key(self.space.default_config)
-        return Decision(self.trials, self.anchored, default, confirm=confirm, predictions=self.predictions)
+        trials = self.trials
+        key = (confirm, tuple((t.number, t.state) for t in trials))
+        if key not in self._decisions:  # the last one only: a loop asks at every turn while launches run
+            default = config_key(self.space.default_config)
+            found = Decision(trials, self.anchored, default, confirm=confirm, predictions=self.predictions)
+            self._decisions = {key: found}
+        return self._decisions[key]
 
     @property
     def pareto_front(self) -> list[Trial]:

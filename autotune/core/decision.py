@@ -41,7 +41,7 @@ import numpy.typing as npt
 
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Limit, Objective
-from autotune.core.ranking import Contender, Improvement, contenders
+from autotune.core.ranking import Contender, Improvement, contenders, undominated
 from autotune.core.trial import Reason, Trial, TrialState
 
 Array = npt.NDArray[np.float64]
@@ -118,11 +118,6 @@ class Quantity:
         """Expected noise-free values, shape ``n``."""
         found: Array = self.weights @ self.means
         return found
-
-    @property
-    def spread(self) -> float:
-        """Expected standard deviation between launches."""
-        return float(self.weights @ np.sqrt(self.spreads))
 
     def probability_kept(self) -> Array:
         """Return the probability that the noise-free value is at most 0, shape ``n``."""
@@ -325,9 +320,8 @@ class Decision:
 
     def _counted(self, candidate: Candidate, goal: Goal, *, logarithm: bool) -> tuple[Array, Array]:
         """Return values and own variances (nan where unknown) of the launches that are compared."""
-        trials = candidate.contender.trials
-        fresh = [t for t in trials if t.suggestion.reason is Reason.CONFIRM]
-        found = [e for t in fresh or trials if (e := self._comparable(t, goal.metric)) is not None]
+        counted = candidate.contender.counted
+        found = [e for t in counted if (e := self._comparable(t, goal.metric)) is not None]
         errors = np.array([_variance(e, logarithm=logarithm) for e in found])
         values = np.array([goal_value(goal, e.value, logarithm=logarithm) for e in found])
         return values, errors
@@ -352,6 +346,11 @@ class Decision:
             chances = {str(limit): float(p[i]) for limit, p in zip(self.limits, kept, strict=True)}
             result.append(Candidate(contender, float(score[i]), chances, fresh, lost))
         return result
+
+    @cached_property
+    def holding(self) -> list[Candidate]:
+        """The candidates that keep every limit with the confidence asked for, confirmed or not."""
+        return [c for c in self.candidates if self.holds(c)]
 
     def holds(self, candidate: Candidate) -> bool:
         """Return whether every limit is kept with the confidence that the objective asks for.
@@ -386,7 +385,7 @@ class Decision:
     @cached_property
     def winner(self) -> Candidate | None:
         """The configuration to deploy: the best that keeps the limits, confirmed where the study confirms."""
-        sure = [c for c in self.candidates if self.confirmed(c) and self.holds(c)]
+        sure = [c for c in self.holding if self.confirmed(c)]
         return max(sure, key=lambda c: (c.score, -c.contender.trial.number), default=None)
 
     @cached_property
@@ -395,17 +394,8 @@ class Decision:
 
         Of those that keep every limit with the confidence asked for; of the likely ones while none does.
         """
-        holding = [c for c in self.candidates if self.holds(c)]
-        among = holding or [c for c in self.candidates if c.chance >= EVEN]
-        values = {c.key: self.expected(c) for c in among}
-        front = [
-            c
-            for c in among
-            if not any(
-                other != values[c.key] and all(a >= b for a, b in zip(other, values[c.key], strict=True))
-                for other in values.values()
-            )
-        ]
+        among = self.holding or [c for c in self.candidates if c.chance >= EVEN]
+        front = undominated([(c, self.expected(c)) for c in among])
         return sorted(front, key=lambda c: (-c.score, c.contender.trial.number))
 
     def expected(self, candidate: Candidate) -> tuple[float, ...]:
@@ -444,9 +434,8 @@ class Decision:
         The best that keeps the limits with the confidence asked for but was not confirmed; else the one that
         most likely keeps them.
         """
-        holding = [c for c in self.candidates if self.holds(c)]
-        if holding:
-            return max(holding, key=lambda c: (c.score, -c.contender.trial.number))
+        if self.holding:
+            return max(self.holding, key=lambda c: (c.score, -c.contender.trial.number))
         return max(
             self.candidates,
             key=lambda c: (round(c.chance, 2), c.score, -c.contender.trial.number),

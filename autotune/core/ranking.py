@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -211,14 +214,20 @@ def best_trial(trials: Sequence[Trial], objective: Objective) -> Trial | None:
 
 
 def pareto_front(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
-    """Return the first trial of every feasible configuration that no other one dominates.
+    """Return the first trial of every feasible configuration that no other one dominates."""
+    feasible = (c for c in contenders(trials, objective) if c.feasible)
+    return [contender.trial for contender in undominated([(c, c.goals) for c in feasible])]
 
-    One configuration dominates another when it is at least as good in every goal and better in one.
+
+def undominated(points: Sequence[tuple[T, tuple[float, ...]]]) -> list[T]:
+    """Return what no other one dominates: is at least as good in every goal and better in one.
+
+    Args:
+        points: Each with its goals, higher being better.
     """
-    points = [(c, c.goals) for c in contenders(trials, objective) if c.feasible]
     return [
-        contender.trial
-        for contender, values in points
+        point
+        for point, values in points
         if not any(
             other != values and all(a >= b for a, b in zip(other, values, strict=True)) for _, other in points
         )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from autotune.core.decision import EVEN, Candidate, Decision
 from autotune.core.ranking import Improvement
-from autotune.core.trial import Reason, TrialState
+from autotune.core.trial import TrialState
 
 Kind = Literal[
     "better",
@@ -92,8 +92,7 @@ def _other_goals(decision: Decision, leader: Candidate, base: Candidate) -> str:
 
 def limit_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
     """Return such as ``kept tpot.p95 <= 60 ms in 2 of 2 fresh launches; chance that it holds 97 %``."""
-    fresh = [t for t in candidate.contender.trials if t.suggestion.reason is Reason.CONFIRM]
-    counted, word = (fresh, "fresh ") if fresh else (list(candidate.contender.trials), "")
+    counted, word = candidate.contender.counted, "fresh " if candidate.contender.confirmed else ""
     lines = []
     for limit in decision.limits:
         found = [t.metrics[limit.metric].value for t in counted if limit.metric in t.metrics]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from autotune.core.decision import excess
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.trial import Config, Trial, TrialState
@@ -100,10 +101,7 @@ def _goal_series(trials: Sequence[Trial], goal: Goal, objective: Objective) -> S
 def _limit_series(trials: Sequence[Trial], limit: Limit, objective: Objective) -> Series:
     rows, found = _observed(trials, limit.metric, objective)
     logarithm = limit.bound > 0 and all(e.value > 0 for e in found)
-    if logarithm:
-        values = np.array([limit.violation(e.value) for e in found])
-    else:  # one scale for all of them
-        values = np.array([(1.0 if limit.upper else -1.0) * (e.value - limit.bound) for e in found])
+    values = np.array([excess(limit, e.value, logarithm=logarithm) for e in found])  # one scale for all
     least = math.log(_PROJECTED) if logarithm else (_PROJECTED - 1) * abs(limit.bound)
     projected = np.array([e.projected for e in found], dtype=bool)
     values[projected] = np.minimum(values[projected], max(least, values[~projected].max(initial=-math.inf)))

@@ -18,7 +18,6 @@ study's rule in the place of the highest posterior mean.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 
 from autotune.core import ranking
+from autotune.core.decision import excess, goal_value
 from autotune.core.objective import Limit
 from autotune.core.trial import Config, Trial, config_key
 from autotune.engine.gp.acquisitions.believed import Sampled
@@ -127,15 +127,12 @@ def _value(belief: Belief, contender: ranking.Contender) -> float:
     """Return the pooled goal on the scale of its series before standardizing."""
     goal = belief.objective.goals[0]
     value = contender.metrics[goal.metric].value
-    return goal.sign * (math.log(value) if belief.goal.series.logarithm else value)
+    return goal_value(goal, value, logarithm=belief.goal.series.logarithm)
 
 
 def _excess(limit: Limit, modelled: Modelled, contender: ranking.Contender) -> float:
     """Return the pooled violation on the scale of its series before standardizing."""
-    value = contender.metrics[limit.metric].value
-    if modelled.series.logarithm:
-        return limit.violation(value)
-    return (1.0 if limit.upper else -1.0) * (value - limit.bound)
+    return excess(limit, contender.metrics[limit.metric].value, logarithm=modelled.series.logarithm)
 
 
 def _quantity(modelled: Modelled, points: Tensor, measured: Sequence[float], seed: int) -> _Quantity:
