@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from autotune.core.deadlines import Deadlines
-from autotune.core.measurement import DOUBT, Cause
+from autotune.core.measurement import SHORTFALL, Cause
 from autotune.errors import EnvironmentProblem
 from autotune.executor.base import Job
 from autotune.executor.local import LocalExecutor
@@ -155,15 +155,15 @@ def test_an_attempt_tells_who_used_the_processors_and_how_it_ran(tmp_path, kind)
     assert {"nice", "oom_score_adj"} <= set(found.facts["priority"])
 
 
-def test_a_measurement_far_from_the_precision_asked_for_is_doubtful(tmp_path):
+def test_a_measurement_says_how_far_it_is_from_the_precision_asked_for(tmp_path):
     workload = {"prompt_tokens": "4", "output_tokens": "4", "time": "0.3 s", "warmup": "1"}
     asked = {"50 %": False, "0.0001 %": True}
-    for precision, doubtful in asked.items():
+    for precision, short in asked.items():
         job = job_of(tmp_path / precision.split()[0], workload={**workload, "precision": precision})
         found = run_attempt(replace(job, deadlines=Deadlines(60, 60, 0.5))).measurement
-        assert (DOUBT in found.facts) == doubtful, (precision, found.facts.get("measured"))
-        if doubtful:
-            assert f"where {precision} was asked" in found.facts[DOUBT]
+        assert (SHORTFALL in found.facts) == short, (precision, found.facts.get("measured"))
+        if short:
+            assert f"where {precision} was asked" in found.facts[SHORTFALL]
             assert found.facts["measured"]["precision_reached"] is False
 
 
