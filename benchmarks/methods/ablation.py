@@ -17,8 +17,8 @@ _GP = "autotune.engine.gp"
 
 
 def _patches() -> Mapping[str, tuple[Patch, ...]]:
-    from autotune.engine.gp.feasibility import NEARBY
-    from autotune.engine.gp.hyper import ADDITIVE, JOINT, RUGGED
+    from autotune.engine.gp.model.feasibility import NEARBY
+    from autotune.engine.gp.model.fit import ADDITIVE, JOINT, RUGGED
 
     def structures(*few: Any, many: tuple[Any, ...] | None = None) -> tuple[Patch, ...]:
         return (
@@ -42,7 +42,7 @@ def _patches() -> Mapping[str, tuple[Patch, ...]]:
 
 
 def _blind(X: Any, labels: Any, groups: Any) -> Any:
-    from autotune.engine.gp.feasibility import Feasibility
+    from autotune.engine.gp.model.feasibility import Feasibility
 
     return Feasibility(X, labels.abs(), groups)  # nothing ever failed
 

@@ -19,14 +19,14 @@ from autotune.core.parameter import Categorical, Float, Int, Ordinal, Prior
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.acquisition import log_h
-from autotune.engine.gp.acquisitions.believed import Believed, Sampled
+from autotune.engine.gp.acquisition.noisy_improvement import log_h
+from autotune.engine.gp.model.conditioning import Believed, Sampled
 from autotune.engine.gp.acquisitions.entropy_search import EntropySearch, log_information
-from autotune.engine.gp.acquisitions.hypervolume import LogHypervolumeImprovement, boxes, reference_point
+from autotune.engine.gp.acquisition.hypervolume import LogHypervolumeImprovement, boxes, reference_point
 from autotune.engine.gp.acquisitions.knowledge_gradient import Gradient, log_expected_gain
-from autotune.engine.gp.acquisitions.thompson import Samples
-from autotune.engine.gp.belief import Belief
-from autotune.engine.gp.data import Series
+from autotune.engine.gp.acquisition.thompson import Samples
+from autotune.engine.gp.model.models import Belief
+from autotune.engine.gp.model.data import Series
 from autotune.engine.gp.options import ACQUISITIONS
 from autotune.engine.random import RandomEngine
 from autotune.errors import SpecError
@@ -530,7 +530,7 @@ def test_repeated_configurations_are_taken_by_the_models():
 
 
 def test_a_batch_costs_much_less_than_its_asks(monkeypatch):
-    import autotune.engine.gp.belief as module
+    import autotune.engine.gp.model.models as module
 
     history = play(GPEngine(), lambda c: {"speed": speed(c)}, 8)
     fits = []
@@ -616,7 +616,7 @@ def test_a_right_belief_gets_there_sooner_and_a_wrong_one_is_overcome():
 
 
 def test_a_belief_about_an_inactive_parameter_says_nothing():
-    from autotune.engine.gp.prior import BeliefOfUser
+    from autotune.engine.gp.model.user_prior import BeliefOfUser
 
     space = Space(
         (

@@ -14,20 +14,20 @@ from autotune.core.parameter import Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp import GPEngine, hyper
-from autotune.engine.gp.acquisition import (
+from autotune.engine.gp.acquisition.noisy_improvement import (
     NoisyImprovement,
     log_expected_improvement,
     log_h,
     rough_log_improvement,
 )
-from autotune.engine.gp.candidates import candidates
-from autotune.engine.gp.data import read_history
-from autotune.engine.gp.encode import Encoder
-from autotune.engine.gp.feasibility import Feasibility
-from autotune.engine.gp.grid import Grid
-from autotune.engine.gp.memory import known_out_of_memory
-from autotune.engine.gp.posterior import predict
-from autotune.engine.gp.surrogate import Surrogate, fit
+from autotune.engine.gp.optimize.candidates import candidates
+from autotune.engine.gp.model.data import read_history
+from autotune.engine.gp.model.encode import Encoder
+from autotune.engine.gp.model.feasibility import Feasibility
+from autotune.engine.gp.model.grid import Grid
+from autotune.engine.gp.model.memory import known_out_of_memory
+from autotune.engine.gp.model.posterior import predict
+from autotune.engine.gp.model.surrogate import Surrogate, fit
 from autotune.engine.random import RandomEngine
 from autotune.testing.engine_contract import OBJECTIVE, SPACE, finished, respond
 
@@ -371,7 +371,7 @@ def test_an_added_configuration_off_the_grid_is_used_at_its_exact_place():
 
 def test_numerical_failures_fall_back_in_a_fixed_order_and_are_said_once(monkeypatch, caplog):
     from autotune.engine.gp import surrogate
-    from autotune.engine.gp.hyper import ADDITIVE, JOINT, RUGGED
+    from autotune.engine.gp.model.fit import ADDITIVE, JOINT, RUGGED
 
     history = search(GPEngine(budget=16), 6, 0)
     fits = []

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from autotune.engine.gp.normal_samples import normal_samples
+from autotune.engine.gp.model.normal_samples import normal_samples
 
 
 @pytest.mark.parametrize("d", [1, 3, 100, 1024])

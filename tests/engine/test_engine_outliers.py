@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from autotune.engine.gp.outliers import LEAST, discounted
-from autotune.engine.gp.surrogate import Surrogate
+from autotune.engine.gp.model.outliers import LEAST, discounted
+from autotune.engine.gp.model.surrogate import Surrogate
 
 X = torch.linspace(0, 1, 24, dtype=torch.float64).unsqueeze(-1)
 GROUPS = [slice(0, 1)]

@@ -14,7 +14,7 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.base import predictions
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.belief import Belief
+from autotune.engine.gp.model.models import Belief
 from autotune.engine.random import RandomEngine
 from autotune.study import Study
 

@@ -14,12 +14,12 @@ from autotune.core.parameter import Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.gap import CONFIDENCE, Gap
-from autotune.engine.gp.gap_of_front import dominated
-from autotune.engine.gp.joint_samples import SAMPLES
-from autotune.engine.gp.leave_one_out import LEAST, leave_one_out, model_quality
-from autotune.engine.gp.remaining import assess
-from autotune.engine.gp.surrogate import Surrogate, fit
+from autotune.engine.gp.regret.gap import CONFIDENCE, Gap
+from autotune.engine.gp.regret.front import dominated
+from autotune.engine.gp.regret.samples import SAMPLES
+from autotune.engine.gp.model.leave_one_out import LEAST, leave_one_out, model_quality
+from autotune.engine.gp.regret.assess import assess
+from autotune.engine.gp.model.surrogate import Surrogate, fit
 from autotune.testing.engine_contract import LARGE, OBJECTIVE, SPACE, TRADE_OFF, finished
 
 LINE = Space((Int("x", 0, 40),))

@@ -12,14 +12,14 @@ from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.belief import Belief
-from autotune.engine.gp.candidates import candidates
-from autotune.engine.gp.choice import Scores
-from autotune.engine.gp.encode import Encoder
-from autotune.engine.gp.moves import Moves
-from autotune.engine.gp.refine import refine
-from autotune.engine.gp.search import CALLS, ROWS, climb
-from autotune.engine.gp.trust_region import (
+from autotune.engine.gp.model.models import Belief
+from autotune.engine.gp.optimize.candidates import candidates
+from autotune.engine.gp.optimize.selection import Scores
+from autotune.engine.gp.model.encode import Encoder
+from autotune.engine.gp.optimize.moves import Moves
+from autotune.engine.gp.optimize.refine import refine
+from autotune.engine.gp.optimize.local_search import CALLS, ROWS, climb
+from autotune.engine.gp.optimize.trust_region import (
     FAILURES,
     FIRST,
     LEAST,

@@ -9,10 +9,10 @@ import torch
 from autotune.core.parameter import Categorical, Int, Ordinal
 from autotune.core.space import Space
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.belief import surface_named
-from autotune.engine.gp.encode import Encoder
-from autotune.engine.gp.grid import FINE_ROWS, Grid
-from autotune.engine.gp.leave_one_out import leave_one_out
+from autotune.engine.gp.model.models import surface_named
+from autotune.engine.gp.model.encode import Encoder
+from autotune.engine.gp.model.grid import FINE_ROWS, Grid
+from autotune.engine.gp.model.leave_one_out import leave_one_out
 from autotune.engine.gp.surrogates import deep_ensemble, deep_kernel, forest
 from autotune.engine.gp.surrogates.evidence import log_marginal, maximize
 from autotune.engine.gp.surrogates.functions import NUGGET, Functions

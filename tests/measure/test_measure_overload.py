@@ -8,7 +8,7 @@ from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.ranking import pool
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-from autotune.engine.gp.data import read_history
+from autotune.engine.gp.model.data import read_history
 from autotune.measure.overload import HORIZON_S, Level, Overload, between, projected
 from autotune.report.tables import note_of
 from autotune.report.text import show_estimate

@@ -15,7 +15,7 @@ from autotune.core.measurement import Cause, Estimate, Measurement, as_estimates
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.core.units import SCALED, known_base, parse_quantity
-from autotune.engine.gp.data import read_history
+from autotune.engine.gp.model.data import read_history
 from autotune.errors import SpecError, UnitError
 from autotune.systems.base import AttemptFailed
 from autotune.systems.own.driver import read_metrics

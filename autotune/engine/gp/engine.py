@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from autotune.core.assessment import Assessment, ModelQuality
@@ -11,24 +12,26 @@ from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Suggestion, Trial, TrialState
 from autotune.engine.design import next_of_design
-from autotune.engine.gp.options import Options
+from autotune.engine.gp.config import GPConfig
+from autotune.engine.gp.problem import Problem
 from autotune.engine.untried import tried_keys
 
-_LEAST_MEASURED = 2  # fewer measurements make no surface
+_LEAST_MEASURED = 2  # fewer measurements make no surrogate
 
 
 class GPEngine:
-    """Propose by exact Gaussian processes: one per goal and per limit, one for failures.
+    """Bayesian optimization by exact Gaussian processes: one per goal and per limit, one for failures.
 
     Args:
         budget: Trials planned.
-        options: Fields of :class:`Options`.
+        config: Design choices; the default ones where it is not given.
+        options: Fields of :class:`GPConfig` that differ from it.
     """
 
     name = "gp/4"
 
-    def __init__(self, *, budget: int | None = None, **options: Any) -> None:
-        self.options = Options(**options)
+    def __init__(self, *, budget: int | None = None, config: GPConfig | None = None, **options: Any) -> None:
+        self.config = replace(config or GPConfig(), **options)
         self.budget = budget
         self._said: set[str] = set()  # what was reported; no suggestion depends on it
 
@@ -39,7 +42,7 @@ class GPEngine:
         Raises:
             SpecError: An option is unknown or wrong.
         """
-        return cls(budget=budget, **vars(Options.from_dict("gp", data)))
+        return cls(budget=budget, config=GPConfig.from_dict("gp", data))
 
     def ask(
         self,
@@ -53,37 +56,36 @@ class GPEngine:
         """Return up to ``n`` configurations; see :meth:`autotune.engine.base.Engine.ask`."""
         tried = tried_keys(history, pending)
         measured = sum(t.state is TrialState.COMPLETED for t in history)
-        missing = self.options.initial - len(history) - len(pending)
+        missing = self.config.initial - len(history) - len(pending)
         if measured < _LEAST_MEASURED:
             missing = max(missing, n)
         result = next_of_design(space, tried, min(n, missing), seed, self.name) if missing > 0 else []
         if len(result) < n and measured >= _LEAST_MEASURED:
             from autotune.engine.gp.fallback import propose  # loads torch
 
-            waiting = [*pending, *(s.config for s in result)]
-            result += propose(
-                space, objective, history, waiting, n - len(result), seed, self.name, self.options, self._said
-            )
+            waiting = (*pending, *(suggestion.config for suggestion in result))
+            problem = Problem(space, objective, history, waiting, seed, self.config)
+            result += propose(problem, n - len(result), self.name, self._said)
         return result
 
     def assess(
         self, space: Space, objective: Objective, history: Sequence[Trial], seed: int
     ) -> Assessment | None:
         """Return what is left to gain; see :meth:`autotune.engine.base.ModelBased.assess`."""
-        from autotune.engine.gp.remaining import assess  # loads torch
+        from autotune.engine.gp.regret.assess import assess  # loads torch
 
-        return assess(space, objective, history, seed, self.options.surrogate)
+        return assess(Problem(space, objective, history, seed=seed, config=self.config))
 
     def quality(
         self, space: Space, objective: Objective, history: Sequence[Trial]
     ) -> Mapping[str, ModelQuality]:
         """Return how good the models are; see :meth:`autotune.engine.base.ModelBased.quality`."""
-        from autotune.engine.gp.leave_one_out import model_quality  # loads torch
+        from autotune.engine.gp.model.leave_one_out import model_quality  # loads torch
 
-        return model_quality(space, objective, history, self.options.surrogate)
+        return model_quality(Problem(space, objective, history, config=self.config))
 
     def predict(self, space: Space, objective: Objective, history: Sequence[Trial]) -> Predictions | None:
         """Return what the models predict; see :meth:`autotune.engine.base.ModelBased.predict`."""
-        from autotune.engine.gp.recommend import predictions  # loads torch
+        from autotune.engine.gp.model.predictions import predictions  # loads torch
 
-        return predictions(space, objective, history, self.options.surrogate)
+        return predictions(Problem(space, objective, history, config=self.config))

@@ -11,23 +11,23 @@ from torch import Tensor
 from autotune.core.measurement import Estimate
 from autotune.core.metric import metric_info
 from autotune.core.trial import Config, Reason, Suggestion, Trial
-from autotune.engine.gp.belief import Belief
+from autotune.engine.gp.model.models import Models
 
 
 class Explainer:
     """Explain the choices of one ask.
 
     Args:
-        belief: The models.
+        models: The models.
         history: Finished trials; their units are those of the predictions.
         engine: Name for the suggestions.
     """
 
-    def __init__(self, belief: Belief, history: Sequence[Trial], engine: str) -> None:
-        self.belief, self.engine = belief, engine
+    def __init__(self, models: Models, history: Sequence[Trial], engine: str) -> None:
+        self.models, self.engine = models, engine
         self.units = {name: e.unit for trial in history for name, e in trial.metrics.items()}
-        means = self._means(belief.measured)
-        self.known = means[belief.observed] if bool(belief.observed.any()) else means
+        means = self._means(models.measured)
+        self.known = means[models.observed] if bool(models.observed.any()) else means
 
     def suggestion(self, config: Config, x: Tensor, reason: Reason | None = None) -> Suggestion:
         """Return a choice with its account.
@@ -37,7 +37,7 @@ class Explainer:
             x: Its encoding, ``1 x k``.
             reason: Where it is not one that the models tell.
         """
-        chance = float(self.belief.feasibility.log_probability(x) + self.belief.log_limits(x, margin=0.0))
+        chance = float(self.models.feasibility.log_probability(x) + self.models.log_limits(x, margin=0.0))
         predicted = self.predict(x)
         return Suggestion(
             config, reason or self._reason(x), self.engine, predicted, min(1.0, math.exp(chance))
@@ -45,16 +45,16 @@ class Explainer:
 
     def predict(self, x: Tensor) -> dict[str, Estimate]:
         """Return every modelled metric as one more measurement at ``x`` (``1 x k``) should give it."""
-        belief, objective = self.belief, self.belief.objective
-        models = [(g.metric, m, g.sign, 0.0) for g, m in zip(objective.goals, belief.goals, strict=True)]
-        for limit, modelled in zip(belief.limited, belief.limits, strict=True):
-            models.append((limit.metric, modelled, 1.0 if limit.upper else -1.0, limit.bound))
+        models, objective = self.models, self.models.objective
+        modelled = [(g.metric, m, g.sign, 0.0) for g, m in zip(objective.goals, models.goals, strict=True)]
+        for limit, of in zip(models.limited, models.limits, strict=True):
+            modelled.append((limit.metric, of, 1.0 if limit.upper else -1.0, limit.bound))
         predicted: dict[str, Estimate] = {}
-        for metric, modelled, sign, base in models:
+        for metric, of, sign, base in modelled:
             if metric in predicted:
                 continue
-            mean, variance = (float(v) for v in modelled.surrogate.predict(x))
-            found = modelled.estimate(mean, variance, sign, base, self._unit(metric))
+            mean, variance = (float(v) for v in of.surrogate.predict(x))
+            found = of.estimate(mean, variance, sign, base, self._unit(metric))
             if found is not None:
                 predicted[metric] = found
         return predicted
@@ -64,10 +64,10 @@ class Explainer:
         return info.unit if info is not None else self.units.get(metric, "1")
 
     def _means(self, X: Tensor) -> Tensor:
-        return torch.stack([goal.surrogate.predict(X)[0] for goal in self.belief.goals], -1)
+        return torch.stack([goal.surrogate.predict(X)[0] for goal in self.models.goals], -1)
 
     def _reason(self, x: Tensor) -> Reason:
-        if self.belief.searching:
+        if self.models.searching:
             return Reason.FEASIBILITY
         # expected to be the best, or of several goals to be surpassed in all of them by none
         beaten = (self.known > self._means(x)).all(1).any()

@@ -2,123 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from autotune.core import ranking
-from autotune.core.objective import Objective
-from autotune.core.space import Space
 from autotune.core.table import Indices
-from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
-from autotune.engine.gp.belief import Belief, tensor
-from autotune.engine.gp.candidates import LEADERS, candidates
-from autotune.engine.gp.choice import Choice, Scores
+from autotune.core.trial import Config, Reason, Suggestion, Trial
 from autotune.engine.gp.explain import Explainer
-from autotune.engine.gp.grid import Grid
-from autotune.engine.gp.options import Options
-from autotune.engine.gp.refine import refine
-from autotune.engine.gp.repeat import to_repeat
-from autotune.engine.gp.surrogate import one_thread
-from autotune.engine.gp.trust_region import Region, trust_region
-from autotune.engine.untried import tried_keys
+from autotune.engine.gp.model.grid import Grid
+from autotune.engine.gp.model.models import Models, tensor
+from autotune.engine.gp.model.one_thread import one_thread
+from autotune.engine.gp.optimize.candidates import LEADERS, candidates
+from autotune.engine.gp.optimize.refine import refine
+from autotune.engine.gp.optimize.repeat import to_repeat
+from autotune.engine.gp.optimize.selection import Scores, Selection
+from autotune.engine.gp.optimize.trust_region import Region, trust_region
+from autotune.engine.gp.problem import Problem
 
 _ONE_BY_ONE = 8  # picks of a batch that each count those before; the rest come from joint samples
 
 
 class Proposer:
-    """Choose configurations at one moment of a study.
+    """The choice of configurations at one moment of a study.
 
     Args:
-        space: What may vary.
-        objective: What is wanted.
-        history: Finished trials, at least two of them completed.
-        pending: Configurations asked for and not finished.
-        seed: Of the study.
-        name: Of the engine, for the suggestions.
-        options: Of the engine.
+        problem: What is known and asked for; at least two trials gave a measurement.
+        name: Name of the engine, for the suggestions.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        objective: Objective,
-        history: Sequence[Trial],
-        pending: Sequence[Config],
-        seed: int,
-        name: str,
-        options: Options,
-    ) -> None:
-        self.options = options
-        self.space, self.objective, self.history, self.name = space, objective, history, name
-        self.pending = list(pending)
-        self.tried = tried_keys(history, pending)
-        self.rng = np.random.default_rng([seed, len(history) + len(pending)])
+    def __init__(self, problem: Problem, name: str) -> None:
+        self.problem, self.name = problem, name
+        self.space = problem.space
+        self.rng = np.random.default_rng([problem.seed, len(problem.history) + len(problem.pending)])
         self.sample_seed = int(self.rng.integers(2**31))
         self.region: Region | None = None
 
     def propose(self, n: int) -> list[Suggestion]:
         """Return up to ``n`` suggestions, each chosen with those before it pending."""
         with one_thread(), torch.no_grad():
-            leaders = _leaders(self.history, self.objective)
+            leaders = _leaders(self.problem)
             if leaders:
-                wanted = self.options.trust_region
-                self.region = trust_region(self.space, self.objective, self.history, leaders[0], wanted)
-            table = candidates(self.space, self.tried, leaders, self.rng, self.region)
+                self.region = trust_region(self.problem, leaders[0])
+            table = candidates(self.space, self.problem.tried, leaders, self.rng, self.region)
             n = min(n, len(table))
-            measured = any(self._all_goals(trial) for trial in self.history)
+            measured = any(self._all_goals(trial) for trial in self.problem.completed)
             varies = any(len(p.levels) > 1 or p.condition is not None for p in self.space.parameters)
             if not (n and measured and varies):
                 rows = self.rng.permutation(len(table))[:n]
                 return [Suggestion(c, Reason.RANDOM, self.name) for c in table.configs(rows)]
-            belief = Belief(self.space, self.objective, self.history, self.rng, self.options.surrogate)
-            scores = Scores(self.space, self.history, belief, self.options.acquisition, self.sample_seed)
-            choice = Choice(scores, Grid(belief.encoder, table))
-            explainer = Explainer(belief, self.history, self.name)
+            models = Models(self.problem, self.rng)
+            scores = Scores(self.problem, models, self.sample_seed)
+            selection = Selection(scores, Grid(models.encoder, table))
+            explainer = Explainer(models, self.problem.history, self.name)
             result: list[Suggestion] = []
             while len(result) < min(n, _ONE_BY_ONE):
-                result.append(self._next(choice, explainer))
+                result.append(self._next(selection, explainer))
             if len(result) < n:
-                for row in choice.sampled(n - len(result), self._waiting(belief)):
+                for row in selection.sampled(n - len(result), self._waiting(models)):
                     config = table.config(row)
-                    result.append(explainer.suggestion(config, choice.grid.encode(torch.tensor([row]))))
+                    result.append(explainer.suggestion(config, selection.grid.encode(torch.tensor([row]))))
             return result
 
-    def _next(self, choice: Choice, explainer: Explainer) -> Suggestion:
-        belief = choice.belief
-        X_pending = self._waiting(belief)
+    def _next(self, selection: Selection, explainer: Explainer) -> Suggestion:
+        models = selection.models
+        X_pending = self._waiting(models)
         row = None
         if self.space.table() is not None:
-            row = choice.best(X_pending)
-            config = choice.grid.table.config(row)
+            row = selection.best(X_pending)
+            config = selection.grid.table.config(row)
         else:
-            tried = tried_keys(self.history, self.pending)
-            config = choice.climbed(X_pending, tried, self._leading_rows(), self.rng, self.region)
-        config = self._off_grid(choice, config, X_pending)
-        x = tensor(belief.encoder.configs([config]))
+            leading = self._leading_rows()
+            config = selection.climbed(X_pending, self.problem.tried, leading, self.rng, self.region)
+        config = self._off_grid(selection, config, X_pending)
+        x = tensor(models.encoder.configs([config]))
         again = None
-        if self.options.repeat:
-            again = to_repeat(belief, self.history, x, self.pending, self.sample_seed)
+        if self.problem.config.repeat:
+            again = to_repeat(models, self.problem, x, self.sample_seed)
         if again is None:
             suggestion = explainer.suggestion(config, x)
         else:
             if row is not None:
-                choice.put_back(row)
+                selection.put_back(row)
             suggestion = explainer.suggestion(*again, Reason.REPEAT)
-        self.pending.append(suggestion.config)
+        self.problem = self.problem.waiting_for(suggestion.config)
         return suggestion
 
-    def _off_grid(self, choice: Choice, config: Config, X_pending: Tensor) -> Config:
+    def _off_grid(self, selection: Selection, config: Config, X_pending: Tensor) -> Config:
         """Return a choice with its continuous parameters moved to where the acquisition is highest."""
         listed = self.space.configurations is not None
         if listed or all(p.discrete or p.name not in config for p in self.space.parameters):
             return config
-        scores = choice.scores
-        scorer = scores.acquisition.scorer(tensor(choice.belief.encoder.configs([config])), X_pending)
+        scores = selection.scores
+        scorer = scores.acquisition.scorer(tensor(selection.models.encoder.configs([config])), X_pending)
         found = refine(self.space, config, scores.of_encoded(scorer, X_pending))
-        if config_key(found) in tried_keys(self.history, self.pending):
+        if not self.problem.is_new(found):
             return config
         table = self.space.as_table(np.array([self._encode(c) for c in (config, found)]))
         before, after = scores.hopeless(table).tolist()
@@ -128,19 +106,18 @@ class Proposer:
         return self.space.as_table(np.empty((0, len(self.space)), np.int32)).encode(config)
 
     def _leading_rows(self) -> Indices:
-        leaders = _leaders(self.history, self.objective)[:LEADERS]
+        leaders = _leaders(self.problem)[:LEADERS]
         return np.array([self._encode(config) for config in leaders], np.int32).reshape(-1, len(self.space))
 
     def _all_goals(self, trial: Trial) -> bool:
-        found = trial.metrics if trial.state is TrialState.COMPLETED else {}
-        return all(goal.metric in found for goal in self.objective.goals)
+        return all(goal.metric in trial.metrics for goal in self.problem.objective.goals)
 
-    def _waiting(self, belief: Belief) -> Tensor:
-        return tensor(belief.encoder.configs(self.pending)).reshape(-1, belief.X.shape[1])
+    def _waiting(self, models: Models) -> Tensor:
+        return tensor(models.encoder.configs(self.problem.pending)).reshape(-1, models.X.shape[1])
 
 
-def _leaders(history: Sequence[Trial], objective: Objective) -> list[Config]:
+def _leaders(problem: Problem) -> list[Config]:
     """Return the configurations that were measured, the best feasible ones first."""
-    found = ranking.contenders(history, objective)
+    found = ranking.contenders(problem.history, problem.objective)
     found.sort(key=lambda c: (not c.feasible, len(c.outcome.violations), -c.goals[0]))
     return list({c.trial.key: c.config for c in found}.values())

@@ -1,0 +1,74 @@
+"""The contract of an acquisition function.
+
+It says what measuring a candidate is worth if the candidate can be measured and keeps the limits; who calls
+it adds the logarithms of those probabilities. It uses nothing of the models but what
+:class:`~autotune.engine.gp.model.contract.Surrogate` promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Protocol, TypeAlias
+
+from torch import Tensor
+
+from autotune.engine.gp.config import ACQUISITIONS, BOTORCH
+from autotune.engine.gp.model.grid import Grid
+from autotune.engine.gp.model.models import Models
+
+Scorer: TypeAlias = Callable[[Tensor], Tensor]
+"""Gives the logarithm of the value of candidates: from ``n x d`` to ``n``."""
+
+
+class Acquisition(Protocol):
+    """Say what candidates are worth.
+
+    Attributes:
+        price: What a trial that fails or breaks a limit costs, in units of the value; 0 where that has none.
+    """
+
+    price: float
+
+    def rough(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Tensor:
+        """Return cheap criteria of some candidates, ``c x len(rows)``, each a logarithm of a value.
+
+        The best of each criterion are compared by :meth:`scorer`. More pending points must never raise a
+        criterion: values from before then bound those after.
+
+        Args:
+            grid: The candidates.
+            rows: Which of them.
+            X_pending: Points whose values are not known yet, ``m x d``.
+        """
+
+    def scorer(self, shortlist: Tensor, X_pending: Tensor) -> Scorer:
+        """Return what scores candidates, not only those of the shortlist, on one scale.
+
+        Args:
+            shortlist: Promising candidates, ``n x d``: what the best one may be.
+            X_pending: As above.
+        """
+
+
+def price_of_waste(models: Models) -> float:
+    """Return what a wasted trial costs in units of the standardized goal."""
+    series, waste = models.goal.series, models.config.waste
+    return waste / series.scale if series.logarithm else waste
+
+
+def acquisition_named(name: str, models: Models, seed: int) -> Acquisition:
+    """Return the acquisition function of that name.
+
+    Args:
+        name: A key of :data:`ACQUISITIONS`, or ``botorch:NAME``.
+        models: The models.
+        seed: Seed of whatever is drawn.
+    """
+    if name.startswith(BOTORCH):
+        from autotune.engine.gp.acquisition.botorch import BotorchAcquisition
+
+        return BotorchAcquisition(name.removeprefix(BOTORCH), models, seed)
+    module, _, attribute = ACQUISITIONS[name].partition(":")
+    make: Callable[[Models, int], Acquisition] = getattr(import_module(module), attribute)
+    return make(models, seed)

@@ -1,1 +1,0 @@
-"""What measuring a candidate is worth: one module per acquisition function, all by the same contract."""

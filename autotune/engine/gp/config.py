@@ -1,0 +1,222 @@
+"""The design choices of the ``gp`` engine in one frozen value, and what a study file may say of them.
+
+A study file reads the first group (:data:`OPTIONS`). The others are ours: each has figures in
+``benchmarks/README.md``, and an ablation is ``replace(config, ...)``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from autotune.errors import SpecError, did_you_mean
+
+BOTORCH = "botorch:"
+"""Before the name of a model or an acquisition function of BoTorch."""
+
+SURROGATES: Mapping[str, str] = {
+    "auto": "autotune.engine.gp.model.surrogates:averaged",
+    "smooth": "autotune.engine.gp.model.surrogates:smooth",
+    "additive": "autotune.engine.gp.model.surrogates:additive",
+    "rugged": "autotune.engine.gp.model.surrogates:rugged",
+}
+"""Our surrogates by name; adding one is a module and a line here. ``botorch:NAME`` takes one of BoTorch."""
+
+ACQUISITIONS: Mapping[str, str] = {
+    "auto": "autotune.engine.gp.acquisition.improvement:automatic",
+    "thompson": "autotune.engine.gp.acquisition.thompson:Thompson",
+}
+"""Our acquisition functions by name; adding one is a module and a line here. ``botorch:NAME`` takes one of
+BoTorch."""
+
+REGIONS = ("auto", "on", "off")
+"""Whether to search around the best configuration only: ``auto`` does so where there are many parameters."""
+
+OPTIONS = ("initial", "surrogate", "acquisition", "repeat", "trust_region")
+"""Fields of :class:`GPConfig` that a study file may set."""
+
+_WITHDRAWN = {
+    "sparse": "botorch:EnsembleMapSaasSingleTaskGP is BoTorch's",
+    "random_trees": "the average of structures was as good everywhere",
+    "deep_kernel": "it was worse than auto on every problem",
+    "deep_ensemble": "it was worse than auto on every problem",
+    "infinite_network": "it was worse than auto on the average of all problems",
+    "forest": "it was worse than auto on every problem",
+    "knowledge_gradient": "botorch:qKnowledgeGradient is BoTorch's",
+    "entropy_search": "botorch:qMaxValueEntropy is BoTorch's",
+}
+"""What earlier versions had by these names, and what stands for it; figures in ``benchmarks/README.md``."""
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Prior of a Gaussian process; all priors are normal on the logarithm.
+
+    Args:
+        length: Mean and standard deviation of each log length scale, ``log(sqrt(d))`` to be added.
+        noise: The same of the variance that was not measured, of standardized values.
+        parts: The same of the variance of one additive part per parameter; ``None`` without such parts.
+        part_length: Length scale of the additive parts.
+    """
+
+    length: tuple[float, float] = (math.sqrt(2.0), math.sqrt(3.0))
+    noise: tuple[float, float] = (-6.0, 2.0)
+    parts: tuple[float, float] | None = None
+    part_length: float = 0.6
+
+
+JOINT = Structure()
+"""All parameters together, and smooth, as in C. Hvarfner, E. O. Hellsten, L. Nardi, "Vanilla Bayesian
+optimization performs great in high dimensions", ICML 2024."""
+
+ADDITIVE = Structure(parts=(-2.0, 1.5))
+"""The same plus one effect for each parameter."""
+
+RUGGED = Structure(length=(-0.7, 0.7))
+"""All parameters together, and each step may change much."""
+
+NEARBY = Structure(length=(math.log(0.3), 0.5), noise=(-4.0, 0.5))
+"""A failure speaks for its neighbourhood."""
+
+EVERYWHERE = Structure(length=(math.log(0.5), 0.7), noise=(-4.0, 0.5), parts=(-2.0, 1.0))
+"""A value may fail wherever it is taken."""
+
+
+@dataclass(frozen=True)
+class GPConfig:
+    """The design choices of the engine.
+
+    Args:
+        initial: Trials of the initial design, the default configuration included. Three by default: on
+            replayed tables the surrogate spends the following trials better than a longer design does.
+        surrogate: One of :data:`SURROGATES`, or ``botorch:NAME``.
+        acquisition: One of :data:`ACQUISITIONS`, or ``botorch:NAME``.
+        repeat: Whether a leading configuration may be measured again where launches differ by much.
+        trust_region: One of :data:`REGIONS`.
+        structures: Priors that the surrogate averages over, by their evidence.
+        structures_of_many: The same where there are more than ``many`` parameters: few trials cannot say that
+            many of them matter at every step.
+        many: Parameters above which they are many.
+        logarithms: Whether a number may act by its logarithm where that is not its rank.
+        failures: Priors of the model of failures; none at all where it is empty.
+        failure_threshold: Probability of a measurement below which a candidate is left alone while others
+            remain, before the share of failures among the last trials is added.
+        failure_threshold_most: What that threshold is at most; 0 for no threshold.
+        waste: Part of the goal that is given up to be spared a wasted trial. On replayed tables 0.005 wastes
+            a fifth more trials and 0.02 finds the best configurations beside a border of memory later.
+        limit_launches: Launches that a limit is shown to hold by: the search's, two or more fresh ones, and
+            what the model knows from other configurations. What lies nearer to a limit than they can show
+            will not be recommended, so that it is not looked for either.
+        limit_threshold: Probability to keep the limits below which a candidate is left alone while others
+            remain, where no limit was broken of late.
+        limit_threshold_rise: What the share of broken limits among the last trials adds to it, times this.
+        limit_threshold_most: What that threshold is at most.
+        recent: Trials that count as the last ones.
+        outliers: Measurements from which one of them may be an outlier: before, each of them is news.
+        predicted_from: Configurations measured from which the models predict for the recommendation.
+    """
+
+    initial: int = 3
+    surrogate: str = "auto"
+    acquisition: str = "auto"
+    repeat: bool = False
+    trust_region: str = "auto"
+
+    structures: tuple[Structure, ...] = field(default=(JOINT, ADDITIVE, RUGGED), repr=False)
+    structures_of_many: tuple[Structure, ...] = field(default=(JOINT, ADDITIVE), repr=False)
+    many: int = 15
+    logarithms: bool = True
+    failures: tuple[Structure, ...] = field(default=(NEARBY, EVERYWHERE), repr=False)
+    failure_threshold: float = 0.4
+    failure_threshold_most: float = 0.85
+    waste: float = 0.01
+    limit_launches: int = 6
+    limit_threshold: float = 0.02
+    limit_threshold_rise: float = 0.6
+    limit_threshold_most: float = 0.6
+    recent: int = 10
+    outliers: int = 8
+    predicted_from: int = 4
+
+    @classmethod
+    def from_dict(cls, name: str, data: Mapping[str, Any]) -> GPConfig:
+        """Read the options of a section.
+
+        Args:
+            name: Of the engine, for messages.
+            data: The section without ``use`` and ``seed``.
+
+        Raises:
+            SpecError: An option is unknown or wrong.
+        """
+        for key in data:
+            if key not in OPTIONS:
+                raise SpecError(
+                    f"engine {name!r} has no option {key!r}; allowed: seed, {', '.join(OPTIONS)}",
+                    path=(key,),
+                    at_key=True,
+                    hint=did_you_mean(str(key), ("seed", *OPTIONS)),
+                )
+        values: dict[str, Any] = dict(data)
+        if "initial" in values:
+            values["initial"] = _whole("initial", values["initial"])
+        for key, allowed in (("surrogate", SURROGATES), ("acquisition", ACQUISITIONS)):
+            if key in values:
+                values[key] = _named(key, values[key], list(allowed))
+        if "trust_region" in values:  # a YAML reader may have made a truth value of the word
+            word = {"true": "on", "false": "off"}.get(str(values["trust_region"]).lower())
+            values["trust_region"] = _one_of("trust_region", word or values["trust_region"], REGIONS)
+        if "repeat" in values:
+            values["repeat"] = _flag("repeat", values["repeat"])
+        return cls(**values)
+
+
+def described(config: GPConfig) -> str:
+    """Return every choice as ``name=value``, for a log; those by default as well."""
+    shown = ((f.name, getattr(config, f.name)) for f in fields(config) if f.repr)
+    return " ".join(f"{name}={value}" for name, value in shown)
+
+
+def _whole(key: str, value: Any) -> int:
+    text = str(value)
+    if not text.isdecimal() or int(text) < 1:
+        raise SpecError(f"{key} must be a whole number of at least 1, found {value!r}", path=(key,))
+    return int(text)
+
+
+def _flag(key: str, value: Any) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise SpecError(f"{key} must be true or false, found {value!r}", path=(key,))
+    return text == "true"
+
+
+def _named(key: str, value: Any, allowed: Sequence[str]) -> str:
+    """Return the name of ours, or of BoTorch's, once it is known that there is such a thing."""
+    if isinstance(value, str) and value.startswith(BOTORCH):
+        from autotune.engine.gp.botorch_names import acquisition_class, model_class  # loads torch
+
+        try:
+            (model_class if key == "surrogate" else acquisition_class)(value.removeprefix(BOTORCH))
+        except LookupError as error:
+            raise SpecError(f"unknown {key} {value!r}: {error}", path=(key,)) from None
+        return value
+    if value in _WITHDRAWN and value not in allowed:
+        raise SpecError(
+            f"{key} {value!r} was withdrawn: {_WITHDRAWN[value]}",
+            path=(key,),
+            hint=f"allowed: {', '.join(allowed)}, botorch:NAME",
+        )
+    return _one_of(key, value, [*allowed, f"{BOTORCH}NAME"])
+
+
+def _one_of(key: str, value: Any, allowed: Sequence[str]) -> str:
+    if value not in allowed or value == f"{BOTORCH}NAME":
+        raise SpecError(
+            f"unknown {key} {value!r}; allowed: {', '.join(allowed)}",
+            path=(key,),
+            hint=did_you_mean(str(value), allowed),
+        )
+    return str(value)

@@ -1,0 +1,191 @@
+"""Gaussian processes averaged by their evidence: a surrogate of ours and a model of BoTorch's in one.
+
+References:
+    [Balandat2020] M. Balandat et al., "BoTorch", NeurIPS 2020.
+    [Hoeting1999] J. A. Hoeting et al., "Bayesian model averaging: a tutorial", Statistical Science 14 (1999).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from botorch.acquisition.objective import PosteriorTransform
+from botorch.models import SingleTaskGP
+from botorch.models.model import FantasizeMixin, Model
+from botorch.posteriors import GPyTorchPosterior, Posterior
+from gpytorch.distributions import MultivariateNormal
+from gpytorch.kernels import Kernel
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
+from torch import Tensor
+
+from autotune.engine.gp.model.contract import JointSamples, Moments, Surrogate
+from autotune.engine.gp.model.fit import LEAST_NOISE
+from autotune.engine.gp.model.grid import Grid
+from autotune.engine.gp.model.joint_samples import SamplesOfProcess
+from autotune.engine.gp.model.posterior import covariance, grid_moments, predict
+
+_LEAST_WEIGHT = 0.03  # a member that explains the data this much worse changes no choice
+
+
+class AveragedGP(Surrogate, Model, FantasizeMixin):
+    """A mixture of Gaussian processes over the same data.
+
+    As a model of BoTorch its posterior is the normal distribution with the mixture's mean and covariance, so
+    that any acquisition function, sampler and optimizer of BoTorch takes it. Our own acquisition functions
+    take the members one by one, which is exact.
+
+    Args:
+        models: The members in evaluation mode, with known noise.
+        log_evidence: Their log evidence up to a common constant, shape ``len(models)``.
+
+    Attributes:
+        models: Those members that count.
+        log_weights: Logarithms of their probabilities, shape ``len(models)``.
+    """
+
+    log_weights: Tensor
+
+    def __init__(self, models: Sequence[SingleTaskGP], log_evidence: Sequence[float]) -> None:
+        super().__init__()
+        weights = torch.softmax(torch.tensor(log_evidence, dtype=torch.float64), 0)
+        kept = weights >= _LEAST_WEIGHT
+        self.models = torch.nn.ModuleList(m for m, keep in zip(models, kept.tolist(), strict=True) if keep)
+        self.register_buffer("log_weights", (weights[kept] / weights[kept].sum()).log())
+        self.eval()
+
+    # -- as a surrogate --------------------------------------------------------------------------------
+
+    def each(self, X: Tensor) -> Moments:
+        """Return the moments at ``X`` (``n x d``) by process, each of shape ``k x n``."""
+        return _stack([predict(model, X) for model in self.models])
+
+    def covariance(self, X: Tensor, A: Tensor) -> Tensor:
+        """Return the posterior covariance of ``X`` (``n x d``) with ``A`` (``m x d``), ``k x n x m``."""
+        return torch.stack([covariance(model, X, A) for model in self.models])
+
+    def noise(self) -> Tensor:
+        """Return the variance of one more measurement beside the noise-free value, shape ``k``."""
+        return torch.stack([model.likelihood.noise.median() for model in self.models])
+
+    def on_grid(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
+        """Return the moments of some candidates by process, as the contract of a surrogate says."""
+        if grid.coarse:
+            lead = self.models[int(self.log_weights.argmax())]
+            mean, variance = grid_moments(lead, grid, rows, X_pending)
+            return mean.expand(len(self.models), -1), variance.expand(len(self.models), -1)
+        return _stack([grid_moments(model, grid, rows, X_pending) for model in self.models])
+
+    def joint_samples(self, X_pending: Tensor, seed: int) -> list[JointSamples]:
+        """Return joint samples at the training points and at ``X_pending`` (``m x d``), by process."""
+        return [SamplesOfProcess(model, X_pending, seed) for model in self.models]
+
+    # -- as a model of BoTorch's -----------------------------------------------------------------------
+
+    @property
+    def num_outputs(self) -> int:
+        """One: the quantity."""
+        return 1
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Batch shape of the members; that of the fantasies after :meth:`fantasize`."""
+        shape: torch.Size = self.models[0].batch_shape
+        return shape
+
+    @property
+    def likelihood(self) -> FixedNoiseGaussianLikelihood:
+        """Noise of the leading member."""
+        found: FixedNoiseGaussianLikelihood = self.models[int(self.log_weights.argmax())].likelihood
+        return found
+
+    @property
+    def train_inputs(self) -> tuple[Tensor, ...]:
+        """Encoded configurations, ``n x d``."""
+        found: tuple[Tensor, ...] = self.models[0].train_inputs
+        return found
+
+    @property
+    def train_targets(self) -> Tensor:
+        """Standardized values, shape ``n``."""
+        found: Tensor = self.models[0].train_targets
+        return found
+
+    def posterior(
+        self,
+        X: Tensor,
+        output_indices: list[int] | None = None,
+        observation_noise: bool | Tensor = False,
+        posterior_transform: PosteriorTransform | None = None,
+    ) -> Posterior:
+        """Return the normal distribution with the mixture's moments at ``X`` (``... x q x d``).
+
+        Args:
+            X: Encoded configurations.
+            output_indices: Not used: there is one output.
+            observation_noise: Whether a measurement's noise is in it, or the noise.
+            posterior_transform: What is applied to it.
+        """
+        each = [model.posterior(X, observation_noise=observation_noise).distribution for model in self.models]
+        if len(each) == 1:
+            found = each[0]
+        else:
+            w = self.log_weights.exp().view(-1, *[1] * each[0].mean.ndim)
+            means = torch.stack([e.mean for e in each])
+            mean = (w * means).sum(0)
+            apart = means - mean
+            spread = torch.stack([e.covariance_matrix for e in each])
+            spread = spread + apart.unsqueeze(-1) * apart.unsqueeze(-2)
+            found = MultivariateNormal(mean, (w.unsqueeze(-1) * spread).sum(0))
+        result = GPyTorchPosterior(found)
+        return result if posterior_transform is None else posterior_transform(result)
+
+    def condition_on_observations(
+        self, X: Tensor, Y: Tensor, noise: Tensor | None = None, **kwargs: Any
+    ) -> AveragedGP:
+        """Return the mixture after more measurements; the members keep their probabilities.
+
+        Args:
+            X: Encoded configurations, ``... x q x d``.
+            Y: Standardized values, ``... x q x 1``.
+            noise: Variances of their noise, shape of ``Y``; that of an average training point by default.
+            kwargs: Passed on to each member.
+        """
+        if noise is None:
+            noise = self.likelihood.noise.mean().expand(Y.shape)
+        found = AveragedGP.__new__(AveragedGP)
+        torch.nn.Module.__init__(found)
+        found.models = torch.nn.ModuleList()
+        for model in self.models:
+            model.posterior(X)  # fills the caches that conditioning extends
+            found.models.append(model.condition_on_observations(X=X, Y=Y, noise=noise, **kwargs))
+        found.register_buffer("log_weights", self.log_weights)
+        return found.eval()
+
+
+def process(X: Tensor, Y: Tensor, Yvar: Tensor, kernel: Kernel, noise: float, mean: float) -> SingleTaskGP:
+    """Return a process with fitted hyper-parameters, in evaluation mode.
+
+    Args:
+        X: Encoded configurations, ``n x d``.
+        Y: Standardized values, ``n x 1``.
+        Yvar: Measured variances on that scale, ``n x 1``; nan where none is known.
+        kernel: Prior covariance.
+        noise: Variance that was not measured.
+        mean: Constant mean.
+    """
+    likelihood = FixedNoiseGaussianLikelihood(noise=total_noise(Yvar) + noise)
+    model = SingleTaskGP(X, Y, likelihood=likelihood, covar_module=kernel, outcome_transform=None)
+    model.mean_module.constant.data.fill_(mean)
+    return model.requires_grad_(False).eval()
+
+
+def total_noise(Yvar: Tensor) -> Tensor:
+    """Return the known variance of each value, at least what keeps a covariance invertible, shape ``n``."""
+    return torch.nan_to_num(Yvar.squeeze(-1), nan=0.0) + LEAST_NOISE
+
+
+def _stack(found: Sequence[Moments]) -> Moments:
+    """Return the moments of several processes as one pair, members first."""
+    return torch.stack([mean for mean, _ in found]), torch.stack([variance for _, variance in found])

@@ -1,0 +1,48 @@
+"""What the user believes of the optimum, as a weight of the acquisition that fades as trials come in.
+
+Reference: [Hvarfner2022] C. Hvarfner, D. Stoll, A. Souza, M. Lindauer, F. Hutter, L. Nardi, "piBO: augmenting
+acquisition functions with user beliefs for Bayesian optimization", ICLR 2022.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from autotune.core.space import Space
+from autotune.core.table import Indices
+
+STRENGTH = 10.0
+"""Trials until the belief counts once ([Hvarfner2022] has a tenth of the budget, for budgets of hundreds)."""
+
+_LEAST = math.log(1e-4)  # a belief guides and never excludes
+
+
+class UserPrior:
+    """Weigh configurations by the priors of their parameters.
+
+    Args:
+        space: Whose parameters may have a prior each; values without one, and parameters that are inactive,
+            count 1, which is also the mean over the levels of a parameter that has one.
+        measured: How many trials were measured.
+    """
+
+    def __init__(self, space: Space, measured: int) -> None:
+        self.power = STRENGTH / max(1, measured)
+        self.levels: dict[int, npt.NDArray[np.float64]] = {}
+        for i, parameter in enumerate(space.parameters):
+            if parameter.prior is not None and len(parameter.levels) > 1:
+                weights = np.array(parameter.belief()) * len(parameter.levels)
+                with np.errstate(divide="ignore"):
+                    self.levels[i] = np.append(np.maximum(np.log(weights), _LEAST), 0.0)
+
+    def __call__(self, indices: Indices) -> Tensor:
+        """Return what is to be added to the log acquisition of rows of levels (``n x d``), shape ``n``."""
+        total = np.zeros(len(indices))
+        for i, logs in self.levels.items():
+            total += logs[indices[:, i]]  # an inactive parameter, -1, takes the last
+        return torch.from_numpy(self.power * total)

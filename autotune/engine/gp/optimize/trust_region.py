@@ -1,0 +1,169 @@
+"""A box around the best configuration that grows with successes and shrinks with failures ([Eriksson2019]).
+
+With many parameters a global acquisition spends its trials at the far corners of the space, where nothing is
+known; within the box it spends them where something good is. Nothing is kept between calls: the length
+follows from replaying the history. Ordered parameters are bounded on their scale, unordered ones by how many
+of them may differ from the centre ([Wan2021]).
+
+References:
+    [Eriksson2019] D. Eriksson, M. Pearce, J. R. Gardner, R. Turner, M. Poloczek, "Scalable global
+        optimization via local Bayesian optimization", NeurIPS 2019: the lengths, the success tolerance, the
+        weights by length scale, the perturbation of min(1, 20 / d) of the coordinates.
+    [Wan2021] X. Wan, V. Nguyen, H. Ha, B. Ru, C. Lu, M. A. Osborne, "Think global and act local", ICML 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from autotune.core.objective import Objective, Outcome
+from autotune.core.space import Space
+from autotune.core.table import INACTIVE, Indices
+from autotune.core.trial import Config, Reason, Trial, TrialState
+from autotune.engine.gp.optimize.moves import Mask, Moves
+from autotune.engine.gp.problem import Problem
+
+LEAST_PARAMETERS = 16
+"""Parameters with more than one value from which there is a region unless it is asked for or refused."""
+
+PERTURBED = 20.0
+"""Coordinates changed at most, on average, in a sample of the region ([Eriksson2019])."""
+
+FIRST, LEAST, MOST = 0.8, 0.5**7, 1.6
+"""Lengths in ranges of a parameter ([Eriksson2019])."""
+
+SUCCESSES = 3
+FAILURES = 5
+"""In a row until the length changes. [Eriksson2019] waits for as many failures as there are parameters, with
+budgets of thousands; ours are of tens."""
+
+_BETTER = 1e-3  # relative: less is no success
+_APART = 4.0  # a length scale counts up to this factor from the middle one
+_MODELLED = (Reason.EXPLOIT, Reason.EXPLORE, Reason.FEASIBILITY)
+
+
+class Region:
+    """A box of levels around a configuration.
+
+    Args:
+        space: What may vary.
+        centre: A configuration.
+        length: Of the box in ranges of a parameter, so that it reaches half of it to each side; one level to
+            each side at least.
+        scales: Length scales of the parameters, of which only the ratios count; nan where unknown. Shape
+            ``d``; equal by default.
+    """
+
+    def __init__(
+        self, space: Space, centre: Config, length: float, scales: npt.NDArray[np.float64] | None = None
+    ) -> None:
+        self.length = length
+        self.centre = space.as_table(np.empty((0, len(space)), np.int32)).encode(centre)
+        self.ordered = np.array([p.ordered for p in space.parameters])
+        half = 0.5 * length * _weights(scales, len(space))
+        low, high = [], []
+        for parameter, level, reach in zip(space.parameters, self.centre, half, strict=True):
+            last = len(parameter.levels) - 1
+            if level == INACTIVE or not parameter.ordered:
+                low.append(0)
+                high.append(last)
+                continue
+            places = np.array([parameter.position(value) for value in parameter.levels])
+            inside = np.flatnonzero(np.abs(places - places[level]) <= reach)
+            low.append(min(int(inside[0]), max(0, level - 1)))
+            high.append(max(int(inside[-1]), min(last, level + 1)))
+        self.low, self.high = np.array(low, np.int32), np.array(high, np.int32)
+        self.unordered = ~self.ordered & (self.centre != INACTIVE)
+        self.changed = max(1, math.ceil(min(1.0, length) * int(self.unordered.sum())))
+
+    def __call__(self, rows: Indices) -> Mask:
+        """Return which rows of level indices (``n x d``) lie in the region, shape ``n``."""
+        inside = (rows >= self.low) & (rows <= self.high) | (rows == INACTIVE)
+        differ = (rows != self.centre) & self.unordered
+        return np.asarray(inside.all(1) & (differ.sum(1) <= self.changed))
+
+    def sample(self, n: int, moves: Moves) -> Indices:
+        """Return about ``n`` allowed rows of the region that differ from its centre, with repetitions."""
+        rows = moves.mutations(self.centre[None], n, min(1.0, PERTURBED / len(self.centre)))
+        outside = ((rows < self.low) | (rows > self.high)) & (rows != INACTIVE)
+        inside = self.low + (moves.rng.random(rows.shape) * (self.high - self.low + 1)).astype(np.int32)
+        rows, kept = moves.settle(np.where(outside, inside, rows))
+        return rows[kept & self(rows)]
+
+
+def _weights(scales: npt.NDArray[np.float64] | None, d: int) -> npt.NDArray[np.float64]:
+    """Return the sides of a box of volume 1 in proportion to the length scales, shape ``d``."""
+    if scales is None or not np.isfinite(scales).any():
+        return np.ones(d)
+    logs = np.log(scales)
+    logs = np.where(np.isfinite(logs), logs, np.nanmedian(logs)) - np.nanmedian(logs)
+    logs = np.clip(logs, -math.log(_APART), math.log(_APART))
+    return np.asarray(np.exp(logs - logs.mean()))
+
+
+def trust_region(problem: Problem, centre: Config) -> Region | None:
+    """Return the region to search in, or ``None`` for the whole space.
+
+    Args:
+        problem: What is known and asked for.
+        centre: The best configuration.
+    """
+    wanted = problem.config.trust_region
+    many = sum(len(p.levels) > 1 for p in problem.space.parameters) >= LEAST_PARAMETERS
+    if wanted == "off" or (wanted == "auto" and not many):
+        return None
+    return Region(problem.space, centre, length_after(successes(problem.history, problem.objective)))
+
+
+def length_after(found: Sequence[bool]) -> float:
+    """Return the length of the region after a series of successes and failures.
+
+    Once it fell below the least, the region opens as at the start: what is near was searched.
+    """
+    length, won, lost = FIRST, 0, 0
+    for success in found:
+        won, lost = (won + 1, 0) if success else (0, lost + 1)
+        if won == SUCCESSES:
+            length, won = min(MOST, 2 * length), 0
+        elif lost == FAILURES:
+            length, lost = length / 2, 0
+        if length < LEAST:
+            length = FIRST
+    return length
+
+
+def successes(history: Sequence[Trial], objective: Objective) -> list[bool]:
+    """Return of each trial that a model proposed whether it was better than all before it.
+
+    What failed is no success; while no limit-keeping configuration is known, breaking limits by less is one.
+    What the world spoiled says nothing.
+    """
+    best: list[Outcome] = []
+    result = []
+    for trial in history:
+        if trial.state not in (TrialState.COMPLETED, TrialState.INFEASIBLE):
+            continue
+        outcome = objective.score(trial.metrics)
+        better = not outcome.missing and all(_better(outcome, other) for other in best)
+        if better:
+            best = [other for other in best if not _better(outcome, other, every=True)] + [outcome]
+        if trial.suggestion.reason in _MODELLED:
+            result.append(better)
+    return result
+
+
+def _better(outcome: Outcome, other: Outcome, *, every: bool = False) -> bool:
+    """Return whether an outcome is better than another in one goal, or in every one."""
+    mine, its = sum(outcome.violations.values()), sum(other.violations.values())
+    if mine > 0 or its > 0:
+        return mine < its
+    gains = [
+        float(a) > float(b) + _BETTER * abs(float(b))
+        for a, b in zip(outcome.values, other.values, strict=True)
+        if a is not None and b is not None
+    ]
+    return all(gains) if every else any(gains)

@@ -1,1 +1,0 @@
-"""Other models of a surface, by name: ``engine: {use: gp, surrogate: NAME}``."""
