@@ -49,9 +49,9 @@ class SamplesOfProcess:
             train = model.train_inputs[0]
             self.points = torch.cat([train, X_pending])
             prior = covariance_of(model, torch.arange(len(train)), X_pending)
-            self.values = _drawn(model, self.points, prior, seed)
+            self.values = _drawn(model, prior, seed)
             self.factor = cholesky(prior)
-            residual = (self.values - model.mean_module(self.points)).mT
+            residual = (self.values - model.mean_module.constant).mT
             self.weights = torch.cholesky_solve(residual, self.factor)  # (n + m) x SAMPLES
 
     def moments(self, X: Tensor) -> Moments:
@@ -60,7 +60,7 @@ class SamplesOfProcess:
         half = torch.linalg.solve_triangular(self.factor, cross.mT, upper=False)
         prior = self.model.covar_module(X, diag=True)
         deviation = (prior - half.square().sum(0)).clamp_min(_LEAST_VARIANCE).sqrt().unsqueeze(-1)
-        return self.model.mean_module(X).unsqueeze(-1) + cross @ self.weights, deviation
+        return self.model.mean_module.constant + cross @ self.weights, deviation
 
 
 class SamplesOfMoments:
@@ -87,20 +87,21 @@ class SamplesOfMoments:
         return mean.unsqueeze(-1) + (self.normal @ half).mT, deviation
 
 
-def _drawn(model: SingleTaskGP, points: Tensor, prior: Tensor, seed: int) -> Tensor:
-    """Return joint samples of the posterior at ``points``, ``SAMPLES x p``.
+def _drawn(model: SingleTaskGP, prior: Tensor, seed: int) -> Tensor:
+    """Return joint samples of the posterior at some points, ``SAMPLES x p``.
 
     Args:
         model: The process; its training points come first among the points.
-        points: Encoded configurations, ``p x d``.
-        prior: Their covariance before anything was measured, ``p x p``.
+        prior: Covariance of the points before anything was measured, ``p x p``.
         seed: Seed of the samples.
     """
     factor, weights = solved(model)
     cross = prior[:, : len(factor)]
     half = torch.linalg.solve_triangular(factor, cross.mT, upper=False)
-    mean = model.mean_module(points) + cross @ weights
+    mean = model.mean_module.constant + cross @ weights
     covariance = prior - half.mT @ half
-    root = cholesky(0.5 * (covariance + covariance.mT) + 1e-10 * torch.eye(len(points)).to(covariance))
-    normal = normal_samples(SAMPLES, len(points), seed).to(points)
+    covariance = (covariance + covariance.mT).mul_(0.5)
+    covariance.diagonal().add_(1e-10)
+    root = cholesky(covariance)
+    normal = normal_samples(SAMPLES, len(mean), seed).to(mean)
     return mean + normal @ root.mT

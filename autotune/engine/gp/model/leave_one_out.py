@@ -103,7 +103,7 @@ def _closed_form(model: SingleTaskGP) -> tuple[Tensor, Tensor]:
     train = model.train_inputs[0]
     factor = cholesky(model.covar_module(train).to_dense() + torch.diag(model.likelihood.noise))
     inverse = torch.cholesky_inverse(factor)
-    residual = model.train_targets - model.mean_module(train)
+    residual = model.train_targets - model.mean_module.constant
     variance = 1.0 / inverse.diagonal()
     return model.train_targets - (inverse @ residual) * variance, variance
 

@@ -21,6 +21,7 @@ SIFTED = 32
 """Trials that a large table is sifted by before it is ranked."""
 
 _LEAST_VARIANCE = 1e-12
+_MODELS = 64  # of one ask; what is kept of them is forgotten at its end
 _ROUNDING = 1e-5  # of single precision in the variance, for standardized values
 
 Moments = tuple[Tensor, Tensor]
@@ -37,20 +38,20 @@ def predict(model: SingleTaskGP, X: Tensor) -> Moments:
         for chunk in X.split(CHUNK):
             cross = model.covar_module(chunk, train).to_dense()
             half = torch.linalg.solve_triangular(factor, cross.mT, upper=False)
-            means.append(model.mean_module(chunk) + cross @ weights)
+            means.append(model.mean_module.constant + cross @ weights)
             prior = model.covar_module(chunk, diag=True)
             variances.append((prior - half.square().sum(0)).clamp_min(_LEAST_VARIANCE))
         return torch.cat(means), torch.cat(variances)
 
 
-@lru_cache(maxsize=64)  # as for prior_covariance: asked for by everything that needs the incumbent
+@lru_cache(maxsize=_MODELS)  # asked for by everything that needs the incumbent
 def _at_training(model: SingleTaskGP) -> Moments:
     """Return mean and variance of the noise-free values at the training points, each of shape ``n``."""
     with torch.no_grad():
         factor, weights = solved(model)
         prior = prior_covariance(model)
         half = torch.linalg.solve_triangular(factor, prior, upper=False)
-        mean = model.mean_module(model.train_inputs[0]) + prior @ weights
+        mean = model.mean_module.constant + prior @ weights
         return mean, (prior.diagonal() - half.square().sum(0)).clamp_min(_LEAST_VARIANCE)
 
 
@@ -111,12 +112,18 @@ def covariance(model: SingleTaskGP, X: Tensor, A: Tensor) -> Tensor:
         return model.covar_module(X, A).to_dense() - left.mT @ right
 
 
-@lru_cache(maxsize=64)  # models do not change once they are fitted
+@lru_cache(maxsize=_MODELS)  # models do not change once they are fitted
 def prior_covariance(model: SingleTaskGP) -> Tensor:
     """Return the covariance of the noise-free values at the training points, ``n x n``."""
     with torch.no_grad():
         found: Tensor = model.covar_module(model.train_inputs[0]).to_dense()
         return found
+
+
+def forget_models() -> None:
+    """Drop the matrices kept of models (``n x n`` each): the next ask fits its own."""
+    for kept in (_at_training, prior_covariance, solved):
+        kept.cache_clear()
 
 
 def covariance_of(model: SingleTaskGP, rows: Tensor, X_pending: Tensor) -> Tensor:
@@ -129,22 +136,22 @@ def covariance_of(model: SingleTaskGP, rows: Tensor, X_pending: Tensor) -> Tenso
     return torch.cat([torch.cat([own, cross], 1), torch.cat([cross.mT, among], 1)])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_MODELS)
 def solved(model: SingleTaskGP) -> tuple[Tensor, Tensor]:
     """Return the Cholesky factor of the noisy training covariance and what it makes of the residuals."""
     train = model.train_inputs[0]
     factor = cholesky(prior_covariance(model) + torch.diag(model.likelihood.noise))
-    residual = (model.train_targets - model.mean_module(train)).unsqueeze(-1)
+    residual = (model.train_targets - model.mean_module.constant).unsqueeze(-1)
     return factor, torch.cholesky_solve(residual, factor).squeeze(-1)
 
 
 def cholesky(matrix: Tensor) -> Tensor:
     """Return the lower Cholesky factor, with as little jitter as it takes."""
-    scale = float(matrix.diagonal().mean())
+    diagonal = matrix.diagonal()
+    scale, jittered = float(diagonal.mean()), matrix.clone()
     for power in range(-9, -2):
-        factor, info = torch.linalg.cholesky_ex(
-            matrix + torch.eye(len(matrix), dtype=matrix.dtype) * scale * 10.0**power
-        )
+        jittered.diagonal().copy_(diagonal + scale * 10.0**power)
+        factor, info = torch.linalg.cholesky_ex(jittered)
         if not int(info):
             return factor
     raise ArithmeticError("the covariance of the trials is not positive definite")

@@ -71,7 +71,7 @@ def _member(model: SingleTaskGP, blocks: Sequence[Sequence[int]]) -> tuple[Tenso
     noise = model.likelihood.noise
     factor = cholesky(model.covar_module(train).to_dense() + torch.diag(noise))
     inverse = torch.cholesky_inverse(factor)
-    residual = model.train_targets - model.mean_module(train)
+    residual = model.train_targets - model.mean_module.constant
     weights = inverse @ residual
     means, variances, densities = [], [], []
     for block in blocks:
