@@ -60,7 +60,7 @@ print(json.dumps({"before": before, "after": found, "sympy": "sympy" in sys.modu
 
 
 def _study(trials: int) -> Study:
-    space = Space([Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)])
+    space = Space((Float("x", 0.0, 1.0), Float("y", 0.0, 1.0)))
     objective = Objective.from_dict({"maximize": "output_throughput", "limits": ["ttft.p99 <= 500 ms"]})
     study = Study(space, objective, seed=0)
     for i in range(trials):
@@ -97,7 +97,7 @@ def test_equal_data_are_fitted_once_and_not_kept() -> None:
 
 def test_asks_of_a_long_study_do_not_pile_up(tmp_path: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", _LONG_STUDY], capture_output=True, text=True, cwd=tmp_path, timeout=600
+        [sys.executable, "-c", _LONG_STUDY], check=False, capture_output=True, text=True, cwd=tmp_path
     )
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.splitlines()[-1])

@@ -90,7 +90,7 @@ def fit_hyper(squares: Array, y: Array, yvar: Array, structure: Structure = JOIN
     yvar = np.where(np.isfinite(yvar), yvar, 0.0)
     data = blake2b(repr(squares.shape).encode())
     for part in (squares, y, yvar):
-        data.update(np.ascontiguousarray(part))
+        data.update(np.ascontiguousarray(part).tobytes())
     key = data.digest(), structure
     found = _FITTED.get(key)
     if found is None:

@@ -139,7 +139,6 @@ def covariance_of(model: SingleTaskGP, rows: Tensor, X_pending: Tensor) -> Tenso
 @lru_cache(maxsize=_MODELS)
 def solved(model: SingleTaskGP) -> tuple[Tensor, Tensor]:
     """Return the Cholesky factor of the noisy training covariance and what it makes of the residuals."""
-    train = model.train_inputs[0]
     factor = cholesky(prior_covariance(model) + torch.diag(model.likelihood.noise))
     residual = (model.train_targets - model.mean_module.constant).unsqueeze(-1)
     return factor, torch.cholesky_solve(residual, factor).squeeze(-1)
