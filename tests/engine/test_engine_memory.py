@@ -14,8 +14,9 @@ import torch
 from autotune.core.objective import Objective
 from autotune.core.parameter import Float
 from autotune.core.space import Space
-from autotune.engine.gp.hyper import JOINT, fit_hyper
-from autotune.engine.gp.kernels import squared_distances
+from autotune.engine.gp.config import JOINT
+from autotune.engine.gp.model.fit import fit_hyper
+from autotune.engine.gp.model.kernels import squared_distances
 from autotune.study import Study
 
 _TRIALS = 60

@@ -26,7 +26,11 @@ _ACQUISITIONS = (
     "botorch.acquisition.joint_entropy_search",
 )
 
-_FIDELITIES = ("MultiFidelity", "MOMF")
+_UNUSABLE = {
+    "MultiFidelity": "a study has one fidelity",
+    "MOMF": "a study has one fidelity",
+    "HypervolumeKnowledgeGradient": "it chooses a set of configurations at once",
+}
 
 MODEL_ARGUMENTS = frozenset({"train_X", "train_Y", "train_Yvar", "cat_dims"})
 """What a model may be made from."""
@@ -99,8 +103,9 @@ def _missing(kind: type[Any], known: frozenset[str]) -> set[str]:
     """Return the arguments that a class needs and a study cannot give."""
     if inspect.isabstract(kind) or issubclass(kind, PosteriorTransform):
         return {"it is abstract"}
-    if any(word in kind.__name__ for word in _FIDELITIES):
-        return {"a study has one fidelity"}
+    reasons = {reason for word, reason in _UNUSABLE.items() if word in kind.__name__}
+    if reasons:
+        return reasons
     parameters = _parameters(kind).values()
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     needed = {p.name for p in parameters if p.kind in plain and p.default is inspect.Parameter.empty}

@@ -6,24 +6,32 @@ engine, which adds their probabilities, so that every acquisition function keeps
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from botorch.acquisition import AcquisitionFunction, OneShotAcquisitionFunction
+from botorch.acquisition import (
+    AcquisitionFunction,
+    LogNoisyExpectedImprovement,
+    NoisyExpectedImprovement,
+    OneShotAcquisitionFunction,
+)
 from botorch.acquisition.multi_objective.base import (
     MultiObjectiveAnalyticAcquisitionFunction,
     MultiObjectiveMCAcquisitionFunction,
 )
 from botorch.models.model import Model, ModelList
-from botorch.sampling import SobolQMCNormalSampler
+from botorch.sampling.get_sampler import get_sampler
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
 from torch import Tensor
 
 from autotune.engine.gp.acquisition.contract import Scorer, price_of_waste
 from autotune.engine.gp.acquisition.hypervolume import LogHypervolumeImprovement
+from autotune.engine.gp.acquisition.improvement import automatic
 from autotune.engine.gp.acquisition.noisy_improvement import log_excess
 from autotune.engine.gp.acquisition.thompson import Thompson
 from autotune.engine.gp.botorch_names import accepted, acquisition_class
+from autotune.engine.gp.model.averaged_gp import AveragedGP
 from autotune.engine.gp.model.botorch import BotorchSurrogate
 from autotune.engine.gp.model.contract import Surrogate
 from autotune.engine.gp.model.grid import Grid
@@ -33,8 +41,9 @@ from autotune.errors import SpecError
 _SAMPLES, _FANTASIES = 64, 16
 _BETA = 4.0  # two standard deviations
 _CHUNK = 64  # candidates at once
-_NEAREST = 64  # candidates among which the best after one more measurement is looked for
+_SHORT = 48  # candidates that a one-shot function is computed for, and chooses among after each outcome
 _ON_THE_GOALS_SCALE = ("UpperConfidenceBound", "LowerConfidenceBound", "PosteriorMean", "SimpleRegret")
+_OF_ONE_PROCESS = (LogNoisyExpectedImprovement, NoisyExpectedImprovement)
 _SEVERAL_GOALS = (MultiObjectiveAnalyticAcquisitionFunction, MultiObjectiveMCAcquisitionFunction)
 
 
@@ -69,21 +78,38 @@ class BotorchAcquisition:
         """Return the logarithm of the function's value."""
         with torch.no_grad():
             function = self._made(shortlist, X_pending)
+            if isinstance(function, OneShotAcquisitionFunction):
+                return self._one_shot(function, shortlist, X_pending)
         base = float(self._best()) if any(word in self.name for word in _ON_THE_GOALS_SCALE) else 0.0
 
         def score(X: Tensor) -> Tensor:
             with torch.set_grad_enabled(X.requires_grad):
-                found = torch.cat([self._values(function, x, shortlist) for x in X.split(_CHUNK)])
+                found = torch.cat([function(x.unsqueeze(1)) for x in X.split(_CHUNK)])
                 return found if getattr(function, "_log", False) else log_excess(found - base)
 
         return score
 
-    def _values(self, function: AcquisitionFunction, X: Tensor, shortlist: Tensor) -> Tensor:
-        points = X.unsqueeze(1)
-        if isinstance(function, OneShotAcquisitionFunction):
-            points = torch.cat([points, _best_after(function, points, shortlist[:_NEAREST])], 1)
-        found: Tensor = function(points)
-        return found
+    def _one_shot(self, function: OneShotAcquisitionFunction, shortlist: Tensor, X_pending: Tensor) -> Scorer:
+        """Return the values of the candidates with the highest noisy improvement, and no value of the others.
+
+        A one-shot function is given what it would choose after each outcome; over a finite set that is an
+        argmax, and the value is then the exact one. It takes seconds for each dozen of candidates.
+        """
+        improvement = automatic(self.models, self.seed).scorer(shortlist, X_pending)
+        choices = shortlist[_best(improvement(shortlist))]
+
+        def score(X: Tensor) -> Tensor:
+            with torch.no_grad():
+                rows = _best(improvement(X))
+                points = X[rows].unsqueeze(1)
+                fantasies = function.model.fantasize(points, sampler=function.sampler)
+                means = fantasies.posterior(choices.expand(len(points), -1, -1)).mean.squeeze(-1)
+                chosen = choices[means.argmax(-1).T]  # n x fantasies x d
+                result = torch.full((len(X),), -math.inf, dtype=X.dtype)
+                result[rows] = log_excess(function(torch.cat([points, chosen], 1)) - float(self._best()))
+                return result
+
+        return score
 
     def _made(self, shortlist: Tensor, X_pending: Tensor) -> AcquisitionFunction:
         models = self.models
@@ -102,7 +128,8 @@ class BotorchAcquisition:
         if "train_inputs" not in values and "candidate_set" in accepted(self.kind, values):
             values["train_inputs"] = models.measured
         sampled = _FANTASIES if issubclass(self.kind, OneShotAcquisitionFunction) else _SAMPLES
-        values["sampler"] = SobolQMCNormalSampler(torch.Size([sampled]), seed=self.seed)
+        some = values["model"].posterior(models.measured[:1])
+        values["sampler"] = get_sampler(some, torch.Size([sampled]), seed=self.seed)
         if self.several:
             known = LogHypervolumeImprovement(models, self.seed)
             values["ref_point"] = known.reference
@@ -113,7 +140,10 @@ class BotorchAcquisition:
 
     def _model(self) -> Model:
         if not self.several:
-            return botorch_model(self.models.goal.surrogate)
+            found = botorch_model(self.models.goal.surrogate)
+            if self.kind in _OF_ONE_PROCESS and isinstance(found, AveragedGP):
+                return found.leading
+            return found
         return ModelList(*(botorch_model(goal.surrogate) for goal in self.models.goals))
 
     def _best(self) -> Tensor:
@@ -130,12 +160,6 @@ def botorch_model(surrogate: Surrogate) -> Model:
     return surrogate
 
 
-def _best_after(function: AcquisitionFunction, points: Tensor, shortlist: Tensor) -> Tensor:
-    """Return for each fantasy of each point the best of a shortlist, ``n x fantasies x d``.
-
-    A one-shot function is given what it would choose after each outcome; over a finite set that is an
-    argmax, and the function's value is then the exact one.
-    """
-    fantasies = function.model.fantasize(points, sampler=function.sampler)
-    means = fantasies.posterior(shortlist.expand(len(points), -1, -1)).mean.squeeze(-1)  # fantasies x n x m
-    return shortlist[means.argmax(-1).T]
+def _best(values: Tensor) -> Tensor:
+    """Return the places of the highest values."""
+    return values.topk(min(_SHORT, len(values))).indices

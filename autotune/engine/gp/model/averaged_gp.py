@@ -72,8 +72,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
     def on_grid(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
         """Return the moments of some candidates by process, as the contract of a surrogate says."""
         if grid.coarse:
-            lead = self.models[int(self.log_weights.argmax())]
-            mean, variance = grid_moments(lead, grid, rows, X_pending)
+            mean, variance = grid_moments(self.leading, grid, rows, X_pending)
             return mean.expand(len(self.models), -1), variance.expand(len(self.models), -1)
         return _stack([grid_moments(model, grid, rows, X_pending) for model in self.models])
 
@@ -97,8 +96,13 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
     @property
     def likelihood(self) -> FixedNoiseGaussianLikelihood:
         """Noise of the leading member."""
-        found: FixedNoiseGaussianLikelihood = self.models[int(self.log_weights.argmax())].likelihood
+        found: FixedNoiseGaussianLikelihood = self.leading.likelihood
         return found
+
+    @property
+    def leading(self) -> SingleTaskGP:
+        """The member of the highest probability."""
+        return self.models[int(self.log_weights.argmax())]
 
     @property
     def train_inputs(self) -> tuple[Tensor, ...]:

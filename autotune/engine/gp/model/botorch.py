@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from botorch.fit import fit_fully_bayesian_model_nuts, fit_gpytorch_mll
+from botorch.models import MixedSingleTaskGP
 from botorch.models.fully_bayesian import AbstractFullyBayesianSingleTaskGP
 from botorch.models.model import Model
 from botorch.utils.sampling import manual_seed
@@ -19,6 +20,7 @@ from autotune.engine.gp.model.fit import LEAST_NOISE
 from autotune.engine.gp.model.grid import Grid
 from autotune.engine.gp.model.joint_samples import SamplesOfMoments
 from autotune.engine.gp.model.kernels import Groups
+from autotune.errors import SpecError
 
 _CHUNK = 512  # points whose joint posterior is taken at once
 _LEAST_VARIANCE = 1e-12
@@ -38,12 +40,15 @@ class BotorchSurrogate(Surrogate):
 
     Raises:
         LookupError: BoTorch has no such model.
+        SpecError: It is for categories, and there are none.
     """
 
     def __init__(self, name: str, X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> None:
         self.X = X
         kind = model_class(name)
         categories = [i for g in groups or () if g.stop - g.start > 1 for i in range(g.start, g.stop)]
+        if kind is MixedSingleTaskGP and not categories:
+            raise SpecError("botorch:MixedSingleTaskGP needs a categorical parameter of three or more values")
         values = {"train_X": X, "train_Y": Y, "cat_dims": categories, "outcome_transform": None}
         if bool(torch.isfinite(Yvar).all()):
             values["train_Yvar"] = Yvar.clamp_min(LEAST_NOISE)
