@@ -2,10 +2,10 @@
 
 import pytest
 
-from autotune.engine.gp import surrogate
+from autotune.engine.gp.model.one_thread import one_thread
 
 
 @pytest.fixture(autouse=True, scope="package")
-def one_thread():
-    with surrogate.one_thread():
+def _one_thread():
+    with one_thread():
         yield

@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,15 +18,13 @@ from autotune.core.parameter import Categorical, Float, Int, Ordinal, Prior
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.acquisition.noisy_improvement import log_h
-from autotune.engine.gp.model.conditioning import Believed, Sampled
-from autotune.engine.gp.acquisitions.entropy_search import EntropySearch, log_information
 from autotune.engine.gp.acquisition.hypervolume import LogHypervolumeImprovement, boxes, reference_point
-from autotune.engine.gp.acquisitions.knowledge_gradient import Gradient, log_expected_gain
 from autotune.engine.gp.acquisition.thompson import Samples
-from autotune.engine.gp.model.models import Belief
+from autotune.engine.gp.config import ACQUISITIONS
+from autotune.engine.gp.model.conditioning import Believed, Sampled
 from autotune.engine.gp.model.data import Series
-from autotune.engine.gp.options import ACQUISITIONS
+from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.problem import Problem
 from autotune.engine.random import RandomEngine
 from autotune.errors import SpecError
 from autotune.testing.engine_contract import SPACE, EngineContract, finished
@@ -174,77 +171,6 @@ def test_the_reference_point_lies_below_the_front_and_the_default():
     assert reference_point(front[:1], front[:0]).tolist() == pytest.approx([0.9, 2.9])
 
 
-def test_knowledge_gradient_agrees_with_botorchs():
-    from botorch.acquisition.knowledge_gradient import qKnowledgeGradient
-
-    X = torch.tensor([[0.05], [0.3], [0.55], [0.9]])
-    model = process(X, torch.tensor([-0.5, 0.6, 0.1, 0.5]), length=0.2)
-    surface = OneProcess(model)
-    alternatives = torch.linspace(0, 1, 201).unsqueeze(-1)
-    test = torch.linspace(0, 1, 15).unsqueeze(-1)
-    ours = Gradient(Believed(surface, X[:0]), alternatives, surface.noise())(test)[0].exp()
-    sampler = SobolQMCNormalSampler(torch.Size([64]), seed=0)
-    top = surface.predict(alternatives)[0].max()
-    peer = qKnowledgeGradient(model, num_fantasies=64, sampler=sampler, current_value=top)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its optimizer
-        theirs = peer.evaluate(
-            test.unsqueeze(1), bounds=torch.tensor([[0.0], [1.0]]), num_restarts=4, raw_samples=64
-        ).detach()
-    assert rank_correlation(ours, theirs) > 0.9
-    assert int(ours.argmax()) in theirs.topk(2).indices.tolist()
-
-
-def test_expected_gain_is_exact():
-    generator = torch.Generator().manual_seed(0)
-    heights, slopes = torch.randn(6, 9, generator=generator), torch.randn(6, 9, generator=generator)
-    z = torch.linspace(-9, 9, 200_001)
-    density = torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
-    for a, b, found in zip(heights, slopes, log_expected_gain(heights, slopes), strict=True):
-        envelope = (a.unsqueeze(-1) + b.unsqueeze(-1) * z).amax(0) - a.max()
-        assert float(found.exp()) == pytest.approx(float(torch.trapezoid(envelope * density, z)), rel=1e-6)
-    # two lines: the expected improvement, however far
-    far = log_expected_gain(torch.tensor([[0.0, -40.0]]), torch.tensor([[0.0, 1.0]]))
-    assert float(far) == pytest.approx(float(log_h(torch.tensor(-40.0))))
-    nothing = log_expected_gain(torch.tensor([[1.0, 1.0, 0.5]]), torch.tensor([[0.0, 0.0, 0.0]]))
-    assert math.isfinite(float(nothing))
-    assert float(nothing) < -1e4
-
-
-def test_entropy_search_agrees_with_botorchs():
-    from botorch.acquisition.max_value_entropy_search import (
-        qLowerBoundMaxValueEntropy,
-        qMaxValueEntropy,
-    )
-
-    X = points(10)
-    model = process(X, torch.sin(4 * X[:, 0]) + X[:, 1])
-    test = points(150, seed=4)
-    surface = OneProcess(model)
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        bound = qLowerBoundMaxValueEntropy(model, test, num_mv_samples=64, use_gumbel=False)
-        theirs = bound(test.unsqueeze(1))
-        exact = qMaxValueEntropy(model, test, num_mv_samples=64, use_gumbel=False)(test.unsqueeze(1))
-    mean, variance = surface.predict(test)
-    maxima = bound.posterior_max_values.flatten()
-    ours = log_information(mean, variance, torch.tensor(NOISE), maxima).exp()
-    assert torch.allclose(ours, theirs, rtol=0.02, atol=1e-5)
-    # with maxima of our own, drawn jointly as theirs are without the Gumbel approximation, which takes
-    # neighbours for independent
-    scored = EntropySearch(believed(X, model), seed=0).scorer(test, X[:0])(test)
-    best = exact.argsort(descending=True)[:40]
-    assert rank_correlation(scored[best], exact[best]) > 0.8
-    assert float(exact[scored.argmax()]) > 0.9 * float(exact.max())
-
-
-def test_information_is_finite_far_from_the_maximum():
-    found = log_information(torch.tensor([-1e4, 0.0, 30.0]), torch.ones(3), torch.tensor(0.1), torch.ones(4))
-    assert bool(found.isfinite().all())
-    assert found[0] < -1e6
-    assert found[2] > found[1]
-
-
 def test_thompson_picks_as_often_as_a_candidate_is_the_best():
     X = points(8)
     model = process(X, torch.sin(4 * X[:, 0]) + X[:, 1])
@@ -271,16 +197,6 @@ def test_what_is_pending_lowers_the_covariance_as_measuring_it_does():
 
 
 # -- in the engine ---------------------------------------------------------------------------------
-
-
-class TestKnowledgeGradient(EngineContract):
-    def make(self, budget=None):
-        return GPEngine(acquisition="knowledge_gradient", budget=budget)
-
-
-class TestEntropySearch(EngineContract):
-    def make(self, budget=None):
-        return GPEngine(acquisition="entropy_search", budget=budget)
 
 
 class TestThompson(EngineContract):
@@ -342,7 +258,7 @@ def test_every_acquisition_finds_the_peak(name):
 
 
 def test_options_are_read_and_wrong_ones_refused():
-    options = GPEngine.from_dict({"acquisition": "thompson", "repeat": "true"}).options
+    options = GPEngine.from_dict({"acquisition": "thompson", "repeat": "true"}).config
     assert options.acquisition == "thompson"
     assert options.repeat is True
     for wrong in ({"acquisition": "thomson"}, {"repeat": "perhaps"}):
@@ -516,9 +432,9 @@ def test_repeated_configurations_are_taken_by_the_models():
     for i in range(6):
         place = {"x": i, "y": 9 - i}
         trials.append(told(20 + i, Suggestion(place, Reason.ADDED), flat(place), 0.1, rng))
-    belief = Belief(SMALL, ONE, trials, np.random.default_rng(0))
-    mean, variance = belief.goal.surrogate.predict(belief.measured[:1])
-    series = belief.goal.series
+    models = Models(Problem(SMALL, ONE, trials), np.random.default_rng(0))
+    mean, variance = models.goal.surrogate.predict(models.measured[:1])
+    series = models.goal.series
     pooled = np.mean([math.log(t.metrics["speed"].value) for t in trials[:20]])
     assert float(mean) == pytest.approx(series.standardize(float(pooled)), abs=0.15)
     assert float(variance) < 0.1

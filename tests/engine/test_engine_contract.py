@@ -37,7 +37,7 @@ class TestGPWithLargeStart(EngineContract):
 
 def test_engines_are_built_by_name():
     assert build_engine("gp").name.startswith("gp/")
-    assert build_engine({"use": "gp", "seed": 3, "initial": "5"}).options.initial == 5
+    assert build_engine({"use": "gp", "seed": 3, "initial": "5"}).config.initial == 5
     for wrong in ("bogus", {"use": "gp", "initial": "0"}, {"use": "sobol", "x": 1}, {"use": 3}):
         with pytest.raises(SpecError):
             build_engine(wrong)

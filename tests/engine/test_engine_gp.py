@@ -13,21 +13,24 @@ from autotune.core.objective import Objective
 from autotune.core.parameter import Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
-from autotune.engine.gp import GPEngine, hyper
+from autotune.engine.gp import GPEngine
 from autotune.engine.gp.acquisition.noisy_improvement import (
     NoisyImprovement,
     log_expected_improvement,
     log_h,
     rough_log_improvement,
 )
-from autotune.engine.gp.optimize.candidates import candidates
+from autotune.engine.gp.config import JOINT
+from autotune.engine.gp.model import fit as fitting
 from autotune.engine.gp.model.data import read_history
 from autotune.engine.gp.model.encode import Encoder
 from autotune.engine.gp.model.feasibility import Feasibility
 from autotune.engine.gp.model.grid import Grid
+from autotune.engine.gp.model.joint_samples import SamplesOfProcess
 from autotune.engine.gp.model.memory import known_out_of_memory
 from autotune.engine.gp.model.posterior import predict
-from autotune.engine.gp.model.surrogate import Surrogate, fit
+from autotune.engine.gp.model.surrogates import fit_averaged
+from autotune.engine.gp.optimize.candidates import candidates
 from autotune.engine.random import RandomEngine
 from autotune.testing.engine_contract import OBJECTIVE, SPACE, finished, respond
 
@@ -48,6 +51,11 @@ def smooth(n=25, d=3, noise=0.0, seed=0):
     Y = torch.sin(4 * X[:, 0]) + X[:, 1] ** 2
     Y = (Y - Y.mean()) / Y.std()
     return X, Y + noise * torch.randn(n, generator=rng)
+
+
+def fit_one(X, Y, Yvar):
+    """Return the smooth process alone."""
+    return fit_averaged(X, Y, Yvar, structures=(JOINT,)).leading
 
 
 def test_encoding_keeps_order_scale_and_distance():
@@ -101,7 +109,7 @@ def test_a_number_has_its_rank_and_where_it_differs_the_place_of_its_logarithm()
 
     speed = torch.from_numpy(np.sin(4 * X[:, 7]) + X[:, 8])  # by logarithms
     speed = ((speed - speed.mean()) / speed.std()).unsqueeze(-1)
-    surrogate = Surrogate(torch.from_numpy(X), speed, torch.full((50, 1), 1e-6), encoder.groups)
+    surrogate = fit_averaged(torch.from_numpy(X), speed, torch.full((50, 1), 1e-6), encoder.groups)
     assert surrogate.models[-1].covar_module.groups == encoder.groups.other
     assert float(surrogate.log_weights[-1].exp()) > 0.9
     means, variances = surrogate.on_grid(Grid(encoder, table), torch.arange(50), torch.from_numpy(X[:0]))
@@ -112,7 +120,7 @@ def test_a_number_has_its_rank_and_where_it_differs_the_place_of_its_logarithm()
 
 def test_prediction_equals_botorchs_posterior():
     X, Y = smooth(noise=0.1)
-    model = fit(X, Y.unsqueeze(-1), torch.full((25, 1), 0.01))
+    model = fit_one(X, Y.unsqueeze(-1), torch.full((25, 1), 0.01))
     test = torch.rand(7, 3)
     posterior = model.posterior(test)
     mean, variance = predict(model, test)
@@ -122,7 +130,7 @@ def test_prediction_equals_botorchs_posterior():
 
 def test_posterior_covariance_equals_botorchs():
     X, Y = smooth(noise=0.1)
-    surrogate = Surrogate(X, Y.unsqueeze(-1), torch.full((25, 1), 0.01))
+    surrogate = fit_averaged(X, Y.unsqueeze(-1), torch.full((25, 1), 0.01))
     test = torch.rand(6, 3)
     for model, found in zip(surrogate.models, surrogate.covariance(test[:2], test[2:]), strict=True):
         joint = model.posterior(test).distribution.covariance_matrix
@@ -134,7 +142,7 @@ def test_posterior_covariance_equals_botorchs():
 
 def test_the_surrogate_generalizes_and_ignores_what_does_not_matter():
     X, Y = smooth(n=40)
-    model = fit(X, Y.unsqueeze(-1), torch.full((40, 1), 1e-6))
+    model = fit_one(X, Y.unsqueeze(-1), torch.full((40, 1), 1e-6))
     new, truth = smooth(n=200, seed=1)
     mean, _ = predict(model, new)
     assert torch.corrcoef(torch.stack([mean, truth]))[0, 1] > 0.98
@@ -148,7 +156,7 @@ def test_measured_noise_keeps_the_mean_from_every_outlier():
     Y[5] += 3.0
     Yvar = torch.full((12, 1), 1e-4)
     Yvar[5] = 9.0
-    mean, _ = predict(fit(X, Y.unsqueeze(-1), Yvar), X)
+    mean, _ = predict(fit_one(X, Y.unsqueeze(-1), Yvar), X)
     assert abs(float(mean[5]) - float(X[5])) < 0.5
 
 
@@ -183,9 +191,9 @@ def test_the_acquisition_agrees_with_botorchs_noisy_improvement():
     from botorch.sampling import SobolQMCNormalSampler
 
     X, Y = smooth(n=15, noise=0.2)
-    model = fit(X, Y.unsqueeze(-1), torch.full((15, 1), 0.04))
+    model = fit_one(X, Y.unsqueeze(-1), torch.full((15, 1), 0.04))
     test = torch.rand(300, 3, generator=torch.Generator().manual_seed(3))
-    ours = NoisyImprovement(model, X[:0], torch.ones(15, dtype=torch.bool), seed=0, floor=0.0)(test)
+    ours = NoisyImprovement(SamplesOfProcess(model, X[:0], 0), torch.ones(15, dtype=torch.bool), 0.0)(test)
     peer = qLogNoisyExpectedImprovement(
         model, X, sampler=SobolQMCNormalSampler(torch.Size([512]), seed=0), prune_baseline=False
     )
@@ -198,13 +206,13 @@ def test_the_acquisition_agrees_with_botorchs_noisy_improvement():
 
 def test_a_pending_point_makes_its_neighbourhood_less_attractive():
     X, Y = smooth(n=15)
-    model = fit(X, Y.unsqueeze(-1), torch.full((15, 1), 1e-4))
+    model = fit_one(X, Y.unsqueeze(-1), torch.full((15, 1), 1e-4))
     grid = torch.rand(500, 3, generator=torch.Generator().manual_seed(1))
     everywhere = torch.ones(15, dtype=torch.bool)
-    alone = NoisyImprovement(model, X[:0], everywhere, seed=0, floor=0.0)(grid)
+    alone = NoisyImprovement(SamplesOfProcess(model, X[:0], 0), everywhere, 0.0)(grid)
     best = grid[alone.argmax()].unsqueeze(0)
     with_pending = torch.ones(16, dtype=torch.bool)
-    waiting = NoisyImprovement(model, best, with_pending, seed=0, floor=0.0)(grid)
+    waiting = NoisyImprovement(SamplesOfProcess(model, best, 0), with_pending, 0.0)(grid)
     assert waiting[alone.argmax()] < alone.max() - 1.0
     assert int(waiting.argmax()) != int(alone.argmax())
 
@@ -340,7 +348,7 @@ def test_an_ask_takes_one_thread_and_leaves_the_counts_as_they_were(monkeypatch)
         fitted.append((torch.get_num_threads(), *blas_threads().values()))
         return scipy.optimize.minimize(*args, **options)
 
-    monkeypatch.setattr(hyper, "minimize", minimize)
+    monkeypatch.setattr(fitting, "minimize", minimize)
     torch.set_num_threads(2)
     try:
         with threadpool_limits(2, user_api="blas"):
@@ -370,12 +378,12 @@ def test_an_added_configuration_off_the_grid_is_used_at_its_exact_place():
 
 
 def test_numerical_failures_fall_back_in_a_fixed_order_and_are_said_once(monkeypatch, caplog):
-    from autotune.engine.gp import surrogate
-    from autotune.engine.gp.model.fit import ADDITIVE, JOINT, RUGGED
+    from autotune.engine.gp.config import ADDITIVE, JOINT, RUGGED
+    from autotune.engine.gp.model import surrogates
 
     history = search(GPEngine(budget=16), 6, 0)
     fits = []
-    real = surrogate.fit_hyper
+    real = surrogates.fit_hyper
 
     def failing(squares, y, yvar, structure):
         fits.append(structure)
@@ -383,7 +391,7 @@ def test_numerical_failures_fall_back_in_a_fixed_order_and_are_said_once(monkeyp
             raise ArithmeticError("not positive definite")
         return real(squares, y, yvar, structure)
 
-    monkeypatch.setattr(surrogate, "fit_hyper", failing)
+    monkeypatch.setattr(surrogates, "fit_hyper", failing)
     engine = GPEngine(budget=16)
     (asked,) = engine.ask(SPACE, OBJECTIVE, history, [], 1, 0)
     assert asked.predicted  # by the smooth model alone
@@ -397,6 +405,6 @@ def test_numerical_failures_fall_back_in_a_fixed_order_and_are_said_once(monkeyp
     assert config_key(asked.config) not in {config_key(t.config) for t in history}
     assert len(caplog.records) == 2  # the smooth one too; the first is not said again
 
-    monkeypatch.setattr(surrogate, "fit_hyper", lambda *_: 1 / None)
+    monkeypatch.setattr(surrogates, "fit_hyper", lambda *_: 1 / None)
     with pytest.raises(TypeError):  # a mistake is not hidden
         engine.ask(SPACE, OBJECTIVE, history, [], 1, 0)

@@ -14,7 +14,8 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.base import predictions
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.model.models import Belief
+from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.problem import Problem
 from autotune.engine.random import RandomEngine
 from autotune.study import Study
 
@@ -69,7 +70,7 @@ def test_predictions_leave_out_all_launches_of_what_they_predict():
     history += [trial(x, x * 1.04, number=30 + x) for x in (5, 9)]
     found = predictions(GPEngine(), SPACE, OBJECTIVE, history)
     with torch.no_grad():
-        belief = Belief(SPACE, OBJECTIVE, history, np.random.default_rng(0))
+        belief = Models(Problem(SPACE, OBJECTIVE, history), np.random.default_rng(0))
     # each goal and limit, refitted from nothing but the other configurations with the same hyper-parameters
     for modelled, at in ((belief.goals[0], 0), (belief.limits[0], 1)):
         series = modelled.series
@@ -101,9 +102,9 @@ def test_few_trials_and_engines_without_a_model_predict_nothing():
 
 
 def test_a_surface_without_a_closed_form_leaves_it_to_the_mean_of_the_others():
-    found = predictions(GPEngine(surrogate="forest"), SPACE, OBJECTIVE, LUCKY)
+    found = predictions(GPEngine(surrogate="botorch:SingleTaskGP"), SPACE, OBJECTIVE, LUCKY)
     assert all(math.isnan(mean) for pairs in found.values() for mean, _ in pairs)
-    assert recommended(GPEngine(surrogate="forest"), LUCKY) is not None
+    assert recommended(GPEngine(surrogate="botorch:SingleTaskGP"), LUCKY) is not None
 
 
 def test_a_study_recommends_by_its_engine_and_decides_once():

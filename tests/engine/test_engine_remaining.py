@@ -14,15 +14,18 @@ from autotune.core.parameter import Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.regret.gap import CONFIDENCE, Gap
-from autotune.engine.gp.regret.front import dominated
-from autotune.engine.gp.regret.samples import SAMPLES
+from autotune.engine.gp.config import GPConfig
 from autotune.engine.gp.model.leave_one_out import LEAST, leave_one_out, model_quality
+from autotune.engine.gp.model.surrogates import fit_averaged
+from autotune.engine.gp.problem import Problem
 from autotune.engine.gp.regret.assess import assess
-from autotune.engine.gp.model.surrogate import Surrogate, fit
+from autotune.engine.gp.regret.front import dominated
+from autotune.engine.gp.regret.gap import CONFIDENCE, Gap
+from autotune.engine.gp.regret.samples import SAMPLES
 from autotune.testing.engine_contract import LARGE, OBJECTIVE, SPACE, TRADE_OFF, finished
 
 LINE = Space((Int("x", 0, 40),))
+SINGLE = GPConfig(surrogate="botorch:SingleTaskGP")
 PLANE = Space((Int("x", 0, 40), Ordinal("y", (1, 2, 3))))
 GOAL = Objective.from_dict({"maximize": "speed"})
 COST = Objective.from_dict({"minimize": "speed"})
@@ -53,7 +56,7 @@ def random_points(n=30, d=2, noise=0.05, seed=0):
 
 def test_leaving_one_out_in_closed_form_is_what_leaving_one_out_gives():
     X, Y = random_points(12)
-    surface = Surrogate(X, Y, torch.full_like(Y, 0.01))
+    surface = fit_averaged(X, Y, torch.full_like(Y, 0.01))
     found = leave_one_out(surface)
     for k, model in enumerate(surface.models):
         for i in (0, 5, 11):
@@ -74,12 +77,12 @@ def test_leaving_one_out_in_closed_form_is_what_leaving_one_out_gives():
 
 def test_quality_tells_a_good_model_from_none():
     X, Y = random_points(40)
-    good = leave_one_out(Surrogate(X, Y, torch.full_like(Y, math.nan))).quality("speed")
+    good = leave_one_out(fit_averaged(X, Y, torch.full_like(Y, math.nan))).quality("speed")
     assert good.r2 > 0.9
     assert good.n == 40
     assert 0.75 <= good.coverage <= 1.0
     noise = torch.randn(40, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    bad = leave_one_out(Surrogate(X, noise, torch.full_like(noise, math.nan))).quality("speed")
+    bad = leave_one_out(fit_averaged(X, noise, torch.full_like(noise, math.nan))).quality("speed")
     assert bad.r2 < 0.3
     assert bad.log_density < good.log_density
 
@@ -91,34 +94,33 @@ def test_a_surface_of_another_kind_has_no_closed_form():
         models = ()
 
     assert leave_one_out(Other()) is None
-    assert leave_one_out(Surrogate(X, Y, torch.full_like(Y, 0.1))).Y.shape == (8,)
-    assert fit(X, Y, torch.full_like(Y, 0.1)).train_targets.shape == (8,)
+    assert leave_one_out(fit_averaged(X, Y, torch.full_like(Y, 0.1))).Y.shape == (8,)
 
 
 def test_a_surface_without_a_closed_form_is_fitted_again_without_each_tenth():
     configs = [{"x": x, "y": 1 + x % 3} for x in range(0, 40, 2)]
     smooth = [trial(i, config, curve(config)) for i, config in enumerate(configs)]
-    found = model_quality(PLANE, GOAL, smooth, "forest")["speed"]
+    found = model_quality(Problem(PLANE, GOAL, smooth, config=SINGLE))["speed"]
     assert found.n == 20
     assert found.r2 > 0.4
     # values in an order of their own: a surface that had seen what it predicts would still seem good
     order = np.random.default_rng(1).permutation(20)
     chance = [trial(i, config, curve(configs[order[i]])) for i, config in enumerate(configs)]
-    assert model_quality(PLANE, GOAL, chance, "forest")["speed"].r2 < 0.1
+    assert model_quality(Problem(PLANE, GOAL, chance, config=SINGLE))["speed"].r2 < 0.1
 
 
 def test_each_metric_of_the_objective_has_a_quality():
     objective = Objective.from_dict({"maximize": "speed", "limits": ["tpot <= 1", "flat <= 5"]})
     history = [trial(i, {"x": 4 * i, "y": 1 + i % 3}, 50.0 + i, tpot=0.1 + i, flat=3.0) for i in range(9)]
-    found = model_quality(PLANE, objective, history, "auto")
+    found = model_quality(Problem(PLANE, objective, history))
     assert list(found) == ["speed", "tpot"]  # what never varies needs no model
     assert found["tpot"].n == 9
-    assert model_quality(PLANE, objective, history[: LEAST - 1], "auto") == {}
+    assert model_quality(Problem(PLANE, objective, history[: LEAST - 1])) == {}
 
 
 def test_little_is_left_where_the_best_was_measured_and_much_where_it_was_not():
-    known = assess(LINE, GOAL, tried([0, 6, 12, 18, 22, 24, 25, 26, 28, 34, 40]), 0, "auto")
-    unknown = assess(LINE, GOAL, tried([0, 2, 4, 6, 8]), 0, "auto")
+    known = assess(Problem(LINE, GOAL, tried([0, 6, 12, 18, 22, 24, 25, 26, 28, 34, 40])))
+    unknown = assess(Problem(LINE, GOAL, tried([0, 2, 4, 6, 8])))
     assert known.bound < unknown.bound / 3
     assert known.improvement < 0.5 < unknown.improvement
     assert known.median <= known.bound
@@ -128,9 +130,9 @@ def test_little_is_left_where_the_best_was_measured_and_much_where_it_was_not():
 
 def test_a_cost_falls_by_less_than_all_of_it():
     history = tried([0, 2, 4, 6], sign=1)
-    found = assess(LINE, COST, history, 0, "auto")
+    found = assess(Problem(LINE, COST, history))
     assert 0 <= found.median <= found.bound <= 100
-    negative = assess(LINE, COST, tried([0, 6, 12, 20, 30], sign=-1), 0, "auto")  # no logarithm
+    negative = assess(Problem(LINE, COST, tried([0, 6, 12, 20, 30], sign=-1)))  # no logarithm
     assert negative.bound > 0
     assert math.isfinite(negative.bound)
 
@@ -142,7 +144,7 @@ def test_configurations_that_cannot_be_measured_are_not_left_to_gain():
         Trial(6 + i, Suggestion({"x": x}, Reason.EXPLORE), TrialState.INFEASIBLE, 1, failure)
         for i, x in enumerate((21, 22, 23, 24, 26, 28, 30, 34, 38))
     ]
-    assert assess(LINE, GOAL, history + fails, 0, "auto").bound < assess(LINE, GOAL, history, 0, "auto").bound
+    assert assess(Problem(LINE, GOAL, history + fails)).bound < assess(Problem(LINE, GOAL, history)).bound
 
 
 def test_a_limit_that_excludes_the_better_ones_leaves_little():
@@ -151,7 +153,7 @@ def test_a_limit_that_excludes_the_better_ones_leaves_little():
 
     history = [measured(x) for x in (0, 4, 8, 10, 11, 12, 14, 20)]
     limited = Objective.from_dict({"maximize": "speed", "limits": ["power <= 13"]})
-    assert assess(LINE, limited, history, 0, "auto").bound < assess(LINE, GOAL, history, 0, "auto").bound
+    assert assess(Problem(LINE, limited, history)).bound < assess(Problem(LINE, GOAL, history)).bound
 
 
 def test_the_answer_is_reproducible_and_never_converges_on_nothing():
@@ -175,7 +177,7 @@ def test_a_space_too_large_to_enumerate_is_looked_through():
     history = [
         trial(i, c, 100.0 - abs(int(c["n0"]) - 9) - abs(float(c["x"]) - 0.1)) for i, c in enumerate(configs)
     ]
-    found = assess(LARGE, GOAL, history, 0, "auto")
+    found = assess(Problem(LARGE, GOAL, history))
     assert found.bound > 0
     assert found.improvement > 0
 
@@ -188,13 +190,13 @@ def two_sided(xs):
 
 
 def test_of_several_goals_the_hypervolume_is_what_is_left():
-    known = assess(LINE, BOTH, two_sided([0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40]), 0, "auto")
-    unknown = assess(LINE, BOTH, two_sided([0, 1, 2, 3, 4]), 0, "auto")
+    known = assess(Problem(LINE, BOTH, two_sided([0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40])))
+    unknown = assess(Problem(LINE, BOTH, two_sided([0, 1, 2, 3, 4])))
     assert 0 < known.bound < unknown.bound / 3
     assert known.improvement < unknown.improvement
     assert known.reason.startswith("at most ")
     assert "% of the hypervolume is left" in known.reason
-    everything = assess(LINE, BOTH, two_sided(range(41)), 0, "auto")
+    everything = assess(Problem(LINE, BOTH, two_sided(range(41))))
     assert everything.converged
     assert everything.improvement == 0
 
@@ -214,7 +216,7 @@ def test_what_points_dominate_is_botorchs_hypervolume(goals):
 def test_when_everything_was_tried_only_noise_is_left():
     space = Space((Int("x", 0, 5),))
     history = [trial(i, {"x": i}, 10.0 + i, 0.01) for i in range(6)]
-    found = assess(space, GOAL, history, 0, "auto")
+    found = assess(Problem(space, GOAL, history))
     assert found.improvement == 0.0
     assert found.bound < 2.0
 
@@ -233,13 +235,13 @@ def test_converged_is_small_in_both_respects():
 )
 def test_any_values_get_an_answer(values):
     history = [trial(i, {"x": 4 * i}, value, None) for i, value in enumerate(values)]
-    found = assess(LINE, GOAL, history, 0, "auto")
+    found = assess(Problem(LINE, GOAL, history))
     assert found.reason
     assert found.bound is None or found.bound >= found.median >= 0
-    assert all(math.isfinite(q.r2) for q in model_quality(LINE, GOAL, history, "auto").values())
+    assert all(math.isfinite(q.r2) for q in model_quality(Problem(LINE, GOAL, history)).values())
 
 
 def test_many_repeats_get_an_answer():
     history = [trial(i, {"x": i % 3}, 10.0 + i % 3 + 0.01 * (i % 7)) for i in range(100)]
-    found = assess(LINE, GOAL, history, 0, "auto")
+    found = assess(Problem(LINE, GOAL, history))
     assert found.bound >= found.median >= 0

@@ -12,13 +12,13 @@ from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.model.models import Belief
-from autotune.engine.gp.optimize.candidates import candidates
-from autotune.engine.gp.optimize.selection import Scores
 from autotune.engine.gp.model.encode import Encoder
+from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.optimize.candidates import candidates
+from autotune.engine.gp.optimize.local_search import CALLS, ROWS, climb
 from autotune.engine.gp.optimize.moves import Moves
 from autotune.engine.gp.optimize.refine import refine
-from autotune.engine.gp.optimize.local_search import CALLS, ROWS, climb
+from autotune.engine.gp.optimize.selection import Scores
 from autotune.engine.gp.optimize.trust_region import (
     FAILURES,
     FIRST,
@@ -28,6 +28,7 @@ from autotune.engine.gp.optimize.trust_region import (
     successes,
     trust_region,
 )
+from autotune.engine.gp.problem import Problem
 from autotune.engine.registry import build_engine
 from autotune.engine.untried import untried_rows
 from autotune.errors import SpecError
@@ -393,7 +394,7 @@ def test_the_engines_own_score_has_the_gradient_that_its_differences_show():
     ]
     history.append(trial(12, MIXED.sample(1, rng)[0]))
     with torch.no_grad():
-        belief = Belief(MIXED, OBJECTIVE, history, rng)
+        belief = Models(Problem(MIXED, OBJECTIVE, history), rng)
         scores = Scores(MIXED, history, belief, "auto", 0)
         X = torch.from_numpy(belief.encoder.configs(MIXED.sample(3, rng)))
         score = scores.of_encoded(scores.acquisition.scorer(X, X[:1]), X[:1])
@@ -428,9 +429,9 @@ def test_an_engine_proposes_continuous_values_off_the_grid_and_comes_closer_for_
 
 
 def test_the_region_is_an_option():
-    assert build_engine("gp").options.trust_region == "auto"
+    assert build_engine("gp").config.trust_region == "auto"
     for written, read in (("on", "on"), ("off", "off"), (True, "on"), ("false", "off"), ("auto", "auto")):
-        assert build_engine({"use": "gp", "trust_region": written}).options.trust_region == read
+        assert build_engine({"use": "gp", "trust_region": written}).config.trust_region == read
     with pytest.raises(SpecError, match="unknown trust_region 'maybe'; allowed: auto, on, off"):
         build_engine({"use": "gp", "trust_region": "maybe"})
 

@@ -29,7 +29,14 @@ _ACQUISITIONS = (
 _UNUSABLE = {
     "MultiFidelity": "a study has one fidelity",
     "MOMF": "a study has one fidelity",
+    "MultiTask": "goals and limits are modelled one by one",
+    "HigherOrder": "goals and limits are modelled one by one",
+    "Abstract": "it is abstract",
+    "Approximate": "it has no exact likelihood",
+    "Variational": "it has no exact likelihood",
     "HypervolumeKnowledgeGradient": "it chooses a set of configurations at once",
+    "qBayesianActiveLearningByDisagreement": "it explores only and looks for no optimum",
+    "qNegIntegratedPosteriorVariance": "it explores only and looks for no optimum",
 }
 
 MODEL_ARGUMENTS = frozenset({"train_X", "train_Y", "train_Yvar", "cat_dims"})
@@ -45,7 +52,6 @@ ACQUISITION_ARGUMENTS = frozenset(
         "beta",
         "candidate_set",
         "cache_root",
-        "mc_points",
         "num_fantasies",
         "partitioning",
         "prune_baseline",

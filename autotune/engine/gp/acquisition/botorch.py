@@ -23,6 +23,7 @@ from botorch.acquisition.multi_objective.base import (
 from botorch.models.model import Model, ModelList
 from botorch.sampling.get_sampler import get_sampler
 from botorch.utils.multi_objective.box_decompositions.non_dominated import FastNondominatedPartitioning
+from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
 from autotune.engine.gp.acquisition.contract import Scorer, price_of_waste
@@ -76,14 +77,14 @@ class BotorchAcquisition:
 
     def scorer(self, shortlist: Tensor, X_pending: Tensor) -> Scorer:
         """Return the logarithm of the function's value."""
-        with torch.no_grad():
+        with torch.no_grad(), manual_seed(self.seed):
             function = self._made(shortlist, X_pending)
             if isinstance(function, OneShotAcquisitionFunction):
                 return self._one_shot(function, shortlist, X_pending)
         base = float(self._best()) if any(word in self.name for word in _ON_THE_GOALS_SCALE) else 0.0
 
         def score(X: Tensor) -> Tensor:
-            with torch.set_grad_enabled(X.requires_grad):
+            with torch.set_grad_enabled(X.requires_grad), manual_seed(self.seed):
                 found = torch.cat([function(x.unsqueeze(1)) for x in X.split(_CHUNK)])
                 return found if getattr(function, "_log", False) else log_excess(found - base)
 
@@ -121,7 +122,6 @@ class BotorchAcquisition:
             "beta": _BETA,
             "candidate_set": shortlist,
             "cache_root": False,
-            "mc_points": shortlist,
             "num_fantasies": _FANTASIES,
             "prune_baseline": False,
         }

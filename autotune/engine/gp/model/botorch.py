@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
+from botorch.exceptions.warnings import InputDataWarning
 from botorch.fit import fit_fully_bayesian_model_nuts, fit_gpytorch_mll
 from botorch.models import MixedSingleTaskGP
 from botorch.models.fully_bayesian import AbstractFullyBayesianSingleTaskGP
@@ -52,7 +54,8 @@ class BotorchSurrogate(Surrogate):
         values = {"train_X": X, "train_Y": Y, "cat_dims": categories, "outcome_transform": None}
         if bool(torch.isfinite(Yvar).all()):
             values["train_Yvar"] = Yvar.clamp_min(LEAST_NOISE)
-        with torch.enable_grad(), manual_seed(0):
+        with torch.enable_grad(), manual_seed(0), warnings.catch_warnings():
+            warnings.simplefilter("ignore", InputDataWarning)  # standardized before outliers are cut
             self.model: Model = kind(**accepted(kind, values))
             _fit(self.model)
         self.model.requires_grad_(False).eval()
