@@ -450,13 +450,13 @@ def test_a_batch_costs_much_less_than_its_asks(monkeypatch):
 
     history = play(GPEngine(), lambda c: {"speed": speed(c)}, 8)
     fits = []
-    surface_named = module.surface_named
+    surrogate_named = module.surrogate_named
 
-    def counted(name):
-        make = surface_named(name)
+    def counted(config):
+        make = surrogate_named(config)
         return lambda *args: fits.append(1) or make(*args)
 
-    monkeypatch.setattr(module, "surface_named", counted)
+    monkeypatch.setattr(module, "surrogate_named", counted)
     asked = GPEngine().ask(GRID, ONE, history, [], 4, 0)
     assert len(fits) == 1
     assert len({config_key(s.config) for s in asked}) == 4
@@ -532,7 +532,7 @@ def test_a_right_belief_gets_there_sooner_and_a_wrong_one_is_overcome():
 
 
 def test_a_belief_about_an_inactive_parameter_says_nothing():
-    from autotune.engine.gp.model.user_prior import BeliefOfUser
+    from autotune.engine.gp.model.user_prior import UserPrior
 
     space = Space(
         (
@@ -542,12 +542,12 @@ def test_a_belief_about_an_inactive_parameter_says_nothing():
         )
     )
     table = space.table()
-    found = BeliefOfUser(space, 10)(table.indices)
+    found = UserPrior(space, 10)(table.indices)
     assert bool(found.isfinite().all())  # a weight of 0 excludes nothing
     none = [i for i, c in enumerate(table.configs(range(len(table)))) if c["length"] == 0 and c["bits"] == 8]
     assert found[none].tolist() == pytest.approx([math.log(2.0)])
-    assert torch.allclose(BeliefOfUser(space, 40)(table.indices), found / 4)
-    assert not BeliefOfUser(SPACE, 10)(SPACE.table().indices).any()
+    assert torch.allclose(UserPrior(space, 40)(table.indices), found / 4)
+    assert not UserPrior(SPACE, 10)(SPACE.table().indices).any()
 
 
 # -- nothing keeps the limits yet ------------------------------------------------------------------

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from autotune.engine.gp.options import ACQUISITIONS, SURROGATES
+from autotune.engine.gp.config import ACQUISITIONS, SURROGATES
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 

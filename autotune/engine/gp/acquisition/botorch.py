@@ -33,7 +33,7 @@ from autotune.engine.gp.acquisition.noisy_improvement import log_excess
 from autotune.engine.gp.acquisition.thompson import Thompson
 from autotune.engine.gp.botorch_names import accepted, acquisition_class
 from autotune.engine.gp.model.averaged_gp import AveragedGP
-from autotune.engine.gp.model.botorch import BotorchSurrogate
+from autotune.engine.gp.model.botorch import BotorchSurrogate, without_advice
 from autotune.engine.gp.model.contract import Surrogate
 from autotune.engine.gp.model.grid import Grid
 from autotune.engine.gp.model.models import Models
@@ -77,14 +77,14 @@ class BotorchAcquisition:
 
     def scorer(self, shortlist: Tensor, X_pending: Tensor) -> Scorer:
         """Return the logarithm of the function's value."""
-        with torch.no_grad(), manual_seed(self.seed):
+        with torch.no_grad(), manual_seed(self.seed), without_advice():
             function = self._made(shortlist, X_pending)
             if isinstance(function, OneShotAcquisitionFunction):
                 return self._one_shot(function, shortlist, X_pending)
         base = float(self._best()) if any(word in self.name for word in _ON_THE_GOALS_SCALE) else 0.0
 
         def score(X: Tensor) -> Tensor:
-            with torch.set_grad_enabled(X.requires_grad), manual_seed(self.seed):
+            with torch.set_grad_enabled(X.requires_grad), manual_seed(self.seed), without_advice():
                 found = torch.cat([function(x.unsqueeze(1)) for x in X.split(_CHUNK)])
                 return found if getattr(function, "_log", False) else log_excess(found - base)
 
@@ -100,7 +100,7 @@ class BotorchAcquisition:
         choices = shortlist[_best(improvement(shortlist))]
 
         def score(X: Tensor) -> Tensor:
-            with torch.no_grad():
+            with torch.no_grad(), without_advice():
                 rows = _best(improvement(X))
                 points = X[rows].unsqueeze(1)
                 fantasies = function.model.fantasize(points, sampler=function.sampler)

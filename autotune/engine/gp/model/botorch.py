@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from botorch.exceptions.warnings import InputDataWarning
@@ -13,6 +14,7 @@ from botorch.models.fully_bayesian import AbstractFullyBayesianSingleTaskGP
 from botorch.models.model import Model
 from botorch.utils.sampling import manual_seed
 from gpytorch.mlls import ExactMarginalLogLikelihood
+from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
 from autotune.engine.gp.botorch_names import accepted, model_class
@@ -54,8 +56,7 @@ class BotorchSurrogate(Surrogate):
         values = {"train_X": X, "train_Y": Y, "cat_dims": categories, "outcome_transform": None}
         if bool(torch.isfinite(Yvar).all()):
             values["train_Yvar"] = Yvar.clamp_min(LEAST_NOISE)
-        with torch.enable_grad(), manual_seed(0), warnings.catch_warnings():
-            warnings.simplefilter("ignore", InputDataWarning)  # standardized before outliers are cut
+        with torch.enable_grad(), manual_seed(0), without_advice():
             self.model: Model = kind(**accepted(kind, values))
             _fit(self.model)
         self.model.requires_grad_(False).eval()
@@ -64,7 +65,7 @@ class BotorchSurrogate(Surrogate):
 
     def each(self, X: Tensor) -> Moments:
         """Return the moments at ``X`` (``n x d``) by member, each of shape ``k x n``."""
-        with torch.set_grad_enabled(X.requires_grad):
+        with torch.set_grad_enabled(X.requires_grad), without_advice():
             found = [self._moments(chunk) for chunk in X.split(_CHUNK)]
         return torch.cat([mean for mean, _ in found], 1), torch.cat([variance for _, variance in found], 1)
 
@@ -81,7 +82,7 @@ class BotorchSurrogate(Surrogate):
         if not (len(X) and len(A)):
             return torch.zeros(len(self.log_weights), len(X), len(A), dtype=torch.float64)
         parts = []
-        with torch.set_grad_enabled(X.requires_grad or A.requires_grad):
+        with torch.set_grad_enabled(X.requires_grad or A.requires_grad), without_advice():
             for chunk in X.split(_CHUNK):
                 points = torch.cat([chunk, A])
                 joint = self.model.posterior(points).distribution.covariance_matrix
@@ -117,6 +118,15 @@ class BotorchSurrogate(Surrogate):
             return means[k], variances[k], self.covariance(X, points)[k]
 
         return at
+
+
+@contextmanager
+def without_advice() -> Iterator[None]:
+    """Keep back what the libraries advise of every fit and factor: jitter, roughly standardized values."""
+    with warnings.catch_warnings():
+        for category in (InputDataWarning, NumericalWarning):
+            warnings.simplefilter("ignore", category)
+        yield
 
 
 def _fit(model: Model) -> None:
