@@ -5,7 +5,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from autotune.engine.gp.config import ACQUISITIONS, SURROGATES
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.base import assess, model_quality
+from autotune.engine.gp.config import ACQUISITIONS, SURROGATES
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,9 +13,11 @@ from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Suggestion, Trial, TrialState
 from autotune.engine.design import next_of_design
-from autotune.engine.gp.config import GPConfig
+from autotune.engine.gp.config import GPConfig, described
 from autotune.engine.gp.problem import Problem
 from autotune.engine.untried import tried_keys
+
+_log = logging.getLogger("autotune.engine.gp")
 
 _LEAST_MEASURED = 2  # fewer measurements make no surrogate
 
@@ -54,6 +57,9 @@ class GPEngine:
         seed: int,
     ) -> list[Suggestion]:
         """Return up to ``n`` configurations; see :meth:`autotune.engine.base.Engine.ask`."""
+        if not self._said:
+            self._said.add("")
+            _log.info("%s: %s", self.name, described(self.config))
         tried = tried_keys(history, pending)
         measured = sum(t.state is TrialState.COMPLETED for t in history)
         missing = self.config.initial - len(history) - len(pending)
