@@ -10,15 +10,15 @@ import logging
 from dataclasses import replace
 
 import numpy as np
-import torch
 from linear_operator.utils.errors import NanError, NotPSDError
+from torch.linalg import LinAlgError  # type: ignore[attr-defined] # public, and not in its __all__
 
 from autotune.core.trial import Suggestion
 from autotune.engine.design import next_of_design
 from autotune.engine.gp.problem import Problem
 from autotune.engine.gp.propose import Proposer
 
-NUMERICAL = (ArithmeticError, np.linalg.LinAlgError, torch.linalg.LinAlgError, NotPSDError, NanError)
+NUMERICAL = (ArithmeticError, np.linalg.LinAlgError, LinAlgError, NotPSDError, NanError)
 """What linear algebra raises when it cannot go on; anything else is a mistake of ours."""
 
 SIMPLER = "smooth"

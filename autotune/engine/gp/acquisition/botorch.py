@@ -10,12 +10,8 @@ import math
 from typing import Any
 
 import torch
-from botorch.acquisition import (
-    AcquisitionFunction,
-    LogNoisyExpectedImprovement,
-    NoisyExpectedImprovement,
-    OneShotAcquisitionFunction,
-)
+from botorch.acquisition.acquisition import AcquisitionFunction, OneShotAcquisitionFunction
+from botorch.acquisition.analytic import LogNoisyExpectedImprovement, NoisyExpectedImprovement
 from botorch.acquisition.multi_objective.base import (
     MultiObjectiveAnalyticAcquisitionFunction,
     MultiObjectiveMCAcquisitionFunction,
@@ -98,12 +94,13 @@ class BotorchAcquisition:
         """
         improvement = automatic(self.models, self.seed).scorer(shortlist, X_pending)
         choices = shortlist[_best(improvement(shortlist))]
+        parts: Any = function  # its model and its sampler, which torch types as any module
 
         def score(X: Tensor) -> Tensor:
             with torch.no_grad(), without_advice():
                 rows = _best(improvement(X))
                 points = X[rows].unsqueeze(1)
-                fantasies = function.model.fantasize(points, sampler=function.sampler)
+                fantasies = parts.model.fantasize(points, sampler=parts.sampler)
                 means = fantasies.posterior(choices.expand(len(points), -1, -1)).mean.squeeze(-1)
                 chosen = choices[means.argmax(-1).T]  # n x fantasies x d
                 result = torch.full((len(X),), -math.inf, dtype=X.dtype)

@@ -8,13 +8,14 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from botorch.acquisition.objective import PosteriorTransform
 from botorch.models import SingleTaskGP
 from botorch.models.model import FantasizeMixin, Model
-from botorch.posteriors import GPyTorchPosterior, Posterior
+from botorch.posteriors.gpytorch import GPyTorchPosterior
+from botorch.posteriors.posterior import Posterior
 from gpytorch.distributions import MultivariateNormal
 from gpytorch.kernels import Kernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
@@ -41,7 +42,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
         log_evidence: Their log evidence up to a common constant, shape ``len(models)``.
 
     Attributes:
-        models: Those members that count.
+        models: Those members that count; :attr:`members` is the same as a list.
         log_weights: Logarithms of their probabilities, shape ``len(models)``.
     """
 
@@ -59,26 +60,26 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
 
     def each(self, X: Tensor) -> Moments:
         """Return the moments at ``X`` (``n x d``) by process, each of shape ``k x n``."""
-        return _stack([predict(model, X) for model in self.models])
+        return _stack([predict(model, X) for model in self.members])
 
     def covariance(self, X: Tensor, A: Tensor) -> Tensor:
         """Return the posterior covariance of ``X`` (``n x d``) with ``A`` (``m x d``), ``k x n x m``."""
-        return torch.stack([covariance(model, X, A) for model in self.models])
+        return torch.stack([covariance(model, X, A) for model in self.members])
 
     def noise(self) -> Tensor:
         """Return the variance of one more measurement beside the noise-free value, shape ``k``."""
-        return torch.stack([model.likelihood.noise.median() for model in self.models])
+        return torch.stack([model.likelihood.noise.median() for model in self.members])
 
     def on_grid(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
         """Return the moments of some candidates by process, as the contract of a surrogate says."""
         if grid.coarse:
             mean, variance = grid_moments(self.leading, grid, rows, X_pending)
             return mean.expand(len(self.models), -1), variance.expand(len(self.models), -1)
-        return _stack([grid_moments(model, grid, rows, X_pending) for model in self.models])
+        return _stack([grid_moments(model, grid, rows, X_pending) for model in self.members])
 
     def joint_samples(self, X_pending: Tensor, seed: int) -> list[JointSamples]:
         """Return joint samples at the training points and at ``X_pending`` (``m x d``), by process."""
-        return [SamplesOfProcess(model, X_pending, seed) for model in self.models]
+        return [SamplesOfProcess(model, X_pending, seed) for model in self.members]
 
     # -- as a model of BoTorch's -----------------------------------------------------------------------
 
@@ -90,7 +91,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
     @property
     def batch_shape(self) -> torch.Size:
         """Batch shape of the members; that of the fantasies after :meth:`fantasize`."""
-        shape: torch.Size = self.models[0].batch_shape
+        shape: torch.Size = self.members[0].batch_shape
         return shape
 
     @property
@@ -100,23 +101,28 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
         return found
 
     @property
+    def members(self) -> list[SingleTaskGP]:
+        """The processes."""
+        return [model for model in self.models if isinstance(model, SingleTaskGP)]
+
+    @property
     def leading(self) -> SingleTaskGP:
         """The member of the highest probability."""
-        return self.models[int(self.log_weights.argmax())]
+        return self.members[int(self.log_weights.argmax())]
 
     @property
     def train_inputs(self) -> tuple[Tensor, ...]:
         """Encoded configurations, ``n x d``."""
-        found: tuple[Tensor, ...] = self.models[0].train_inputs
+        found: tuple[Tensor, ...] = self.members[0].train_inputs
         return found
 
     @property
     def train_targets(self) -> Tensor:
         """Standardized values, shape ``n``."""
-        found: Tensor = self.models[0].train_targets
+        found: Tensor = self.members[0].train_targets
         return found
 
-    def posterior(
+    def posterior(  # type: ignore[override] # BoTorch's two base classes differ as well
         self,
         X: Tensor,
         output_indices: list[int] | None = None,
@@ -131,9 +137,10 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
             observation_noise: Whether a measurement's noise is in it, or the noise.
             posterior_transform: What is applied to it.
         """
-        each = [model.posterior(X, observation_noise=observation_noise).distribution for model in self.models]
+        found = [model.posterior(X, observation_noise=observation_noise) for model in self.members]
+        each = [cast("GPyTorchPosterior", posterior).distribution for posterior in found]
         if len(each) == 1:
-            found = each[0]
+            mixed = each[0]
         else:
             w = self.log_weights.exp().view(-1, *[1] * each[0].mean.ndim)
             means = torch.stack([e.mean for e in each])
@@ -141,8 +148,8 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
             apart = means - mean
             spread = torch.stack([e.covariance_matrix for e in each])
             spread = spread + apart.unsqueeze(-1) * apart.unsqueeze(-2)
-            found = MultivariateNormal(mean, (w.unsqueeze(-1) * spread).sum(0))
-        result = GPyTorchPosterior(found)
+            mixed = MultivariateNormal(mean, (w.unsqueeze(-1) * spread).sum(0))
+        result = GPyTorchPosterior(mixed)
         return result if posterior_transform is None else posterior_transform(result)
 
     def condition_on_observations(
@@ -161,7 +168,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
         found = AveragedGP.__new__(AveragedGP)
         torch.nn.Module.__init__(found)
         found.models = torch.nn.ModuleList()
-        for model in self.models:
+        for model in self.members:
             model.posterior(X)  # fills the caches that conditioning extends
             found.models.append(model.condition_on_observations(X=X, Y=Y, noise=noise, **kwargs))
         found.register_buffer("log_weights", self.log_weights)

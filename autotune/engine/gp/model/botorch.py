@@ -5,13 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from botorch.exceptions.warnings import InputDataWarning
 from botorch.fit import fit_fully_bayesian_model_nuts, fit_gpytorch_mll
-from botorch.models import MixedSingleTaskGP
 from botorch.models.fully_bayesian import AbstractFullyBayesianSingleTaskGP
+from botorch.models.gp_regression import SingleTaskGP
+from botorch.models.gp_regression_mixed import MixedSingleTaskGP
 from botorch.models.model import Model
+from botorch.posteriors.gpytorch import GPyTorchPosterior
 from botorch.utils.sampling import manual_seed
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.warnings import NumericalWarning
@@ -73,7 +76,7 @@ class BotorchSurrogate(Surrogate):
         if not len(X):
             nothing = torch.empty(len(self.log_weights), 0, dtype=torch.float64)
             return nothing, nothing
-        posterior = self.model.posterior(X)
+        posterior = cast("GPyTorchPosterior", self.model.posterior(X))
         mean, variance = (v.squeeze(-1).reshape(-1, len(X)) for v in (posterior.mean, posterior.variance))
         return mean.double(), variance.double().clamp_min(_LEAST_VARIANCE)
 
@@ -85,13 +88,14 @@ class BotorchSurrogate(Surrogate):
         with torch.set_grad_enabled(X.requires_grad or A.requires_grad), without_advice():
             for chunk in X.split(_CHUNK):
                 points = torch.cat([chunk, A])
-                joint = self.model.posterior(points).distribution.covariance_matrix
+                posterior = cast("GPyTorchPosterior", self.model.posterior(points))
+                joint = posterior.distribution.covariance_matrix
                 parts.append(joint.reshape(-1, len(points), len(points))[:, : len(chunk), len(chunk) :])
         return torch.cat(parts, 1).double()
 
     def noise(self) -> Tensor:
         """Return the variance of one more measurement beside the noise-free value, shape ``k``."""
-        noise = self.model.likelihood.noise.detach().double()
+        noise = cast("SingleTaskGP", self.model).likelihood.noise.detach().double()
         each = noise.reshape(len(self.log_weights), -1) if noise.numel() > 1 else noise.reshape(1, 1)
         return each.median(1).values.expand(len(self.log_weights))
 

@@ -64,7 +64,7 @@ class Feasibility:
         """Return the log probability of a measurement of some candidates, shape ``len(rows)``."""
         if self.model is None:
             return torch.zeros(len(rows), dtype=torch.float64)
-        nothing = self.model.models[0].train_inputs[0][:0]
+        nothing = self.model.train_inputs[0][:0]
         return self._log_positive(self.model, self.model.on_grid(grid, rows, nothing))
 
     @staticmethod

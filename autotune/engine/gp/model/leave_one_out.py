@@ -92,7 +92,7 @@ def leave_one_out(surrogate: Surrogate) -> LeftOut | None:
     if not isinstance(surrogate, AveragedGP):
         return None
     with torch.no_grad():
-        each = [_closed_form(model) for model in surrogate.models]
+        each = [_closed_form(model) for model in surrogate.members]
     means, variances = torch.stack([m for m, _ in each]), torch.stack([v for _, v in each])
     Y = surrogate.train_targets
     logs = surrogate.log_weights.unsqueeze(-1) - _log_normal(Y, means, variances)

@@ -55,7 +55,7 @@ def _left_out(modelled: Modelled, keys: Sequence[str]) -> dict[str, tuple[float,
     blocks: dict[str, list[int]] = {}
     for place, row in enumerate(series.rows.tolist()):
         blocks.setdefault(keys[row], []).append(place)
-    members = [_member(model, list(blocks.values())) for model in modelled.surrogate.models]
+    members = [_member(model, list(blocks.values())) for model in modelled.surrogate.members]
     means, variances, densities = (torch.stack(parts) for parts in zip(*members, strict=True))
     logs = modelled.surrogate.log_weights.unsqueeze(-1) - densities
     weights = torch.softmax(logs, 0)

@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined] # public, and not in its __all__
 
 from autotune.engine.gp.config import GPConfig, Structure
 from autotune.engine.gp.model.averaged_gp import AveragedGP, process, total_noise
@@ -160,7 +161,7 @@ def slice_samples(
     def value(z: Tensor) -> float:
         try:
             return log_likelihood(mean + spread * z)
-        except torch.linalg.LinAlgError:
+        except LinAlgError:
             return -math.inf
 
     at = (start - mean) / spread

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined] # public, and not in its __all__
 
 _REFUSED = 1e10  # the line search steps back from it
 
@@ -57,7 +58,7 @@ def maximize(
             point = torch.from_numpy(theta.copy()).requires_grad_()
             try:
                 value = -log_posterior(point)
-            except torch.linalg.LinAlgError:
+            except LinAlgError:
                 return _REFUSED, np.zeros_like(theta)
             (gradient,) = torch.autograd.grad(value, point)
         return float(value.detach()), gradient.numpy()
