@@ -23,7 +23,7 @@ from autotune.engine.gp.acquisition.thompson import Samples
 from autotune.engine.gp.config import ACQUISITIONS
 from autotune.engine.gp.model.conditioning import Believed, Sampled
 from autotune.engine.gp.model.data import Series
-from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.model.fitted_models import FittedModels
 from autotune.engine.gp.problem import Problem
 from autotune.engine.random import RandomEngine
 from autotune.errors import SpecError
@@ -80,7 +80,7 @@ def believed(X, *models):
         goals.append(SimpleNamespace(surrogate=OneProcess(model), series=series))
     return SimpleNamespace(
         goals=goals, goal=goals[0], measured=X, observed=torch.ones(len(X), dtype=torch.bool),
-        default_rows=torch.arange(len(X)) == 0, searching=False,
+        default_rows=torch.arange(len(X)) == 0, seeking_feasible=False,
         kept=lambda points: torch.ones(len(points), dtype=torch.bool),
     )  # fmt: skip
 
@@ -432,7 +432,7 @@ def test_repeated_configurations_are_taken_by_the_models():
     for i in range(6):
         place = {"x": i, "y": 9 - i}
         trials.append(told(20 + i, Suggestion(place, Reason.ADDED), flat(place), 0.1, rng))
-    models = Models(Problem(SMALL, ONE, trials), np.random.default_rng(0))
+    models = FittedModels(Problem(SMALL, ONE, trials), np.random.default_rng(0))
     mean, variance = models.goal.surrogate.predict(models.measured[:1])
     series = models.goal.series
     pooled = np.mean([math.log(t.metrics["speed"].value) for t in trials[:20]])
@@ -446,7 +446,7 @@ def test_repeated_configurations_are_taken_by_the_models():
 
 
 def test_a_batch_costs_much_less_than_its_asks(monkeypatch):
-    import autotune.engine.gp.model.models as module
+    import autotune.engine.gp.model.fitted_models as module
 
     history = play(GPEngine(), lambda c: {"speed": speed(c)}, 8)
     fits = []

@@ -22,10 +22,10 @@ from autotune.engine.gp.acquisition.noisy_improvement import (
 )
 from autotune.engine.gp.config import JOINT
 from autotune.engine.gp.model import fit as fitting
+from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.data import read_history
 from autotune.engine.gp.model.encode import Encoder
 from autotune.engine.gp.model.feasibility import Feasibility
-from autotune.engine.gp.model.grid import Grid
 from autotune.engine.gp.model.joint_samples import SamplesOfProcess
 from autotune.engine.gp.model.memory import known_out_of_memory
 from autotune.engine.gp.model.posterior import predict
@@ -105,14 +105,16 @@ def test_a_number_has_its_rank_and_where_it_differs_the_place_of_its_logarithm()
     table = space.as_table(space.draw(50, np.random.default_rng(0)))
     X = encoder.configs(table.configs(range(50)))
     assert np.allclose(encoder.table(table.indices), X)
-    assert torch.allclose(Grid(encoder, table).encode(torch.arange(50)), torch.from_numpy(X))
+    assert torch.allclose(CandidateTable(encoder, table).encode(torch.arange(50)), torch.from_numpy(X))
 
     speed = torch.from_numpy(np.sin(4 * X[:, 7]) + X[:, 8])  # by logarithms
     speed = ((speed - speed.mean()) / speed.std()).unsqueeze(-1)
     surrogate = fit_averaged(torch.from_numpy(X), speed, torch.full((50, 1), 1e-6), encoder.groups)
     assert surrogate.models[-1].covar_module.groups == encoder.groups.other
     assert float(surrogate.log_weights[-1].exp()) > 0.9
-    means, variances = surrogate.on_grid(Grid(encoder, table), torch.arange(50), torch.from_numpy(X[:0]))
+    means, variances = surrogate.on_grid(
+        CandidateTable(encoder, table), torch.arange(50), torch.from_numpy(X[:0])
+    )
     exact = surrogate.each(torch.from_numpy(X))
     assert torch.allclose(means, exact[0], atol=1e-6)
     assert torch.allclose(variances, exact[1], atol=1e-6)

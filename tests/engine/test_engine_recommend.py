@@ -14,7 +14,7 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.base import predictions
 from autotune.engine.gp import GPEngine
-from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.model.fitted_models import FittedModels
 from autotune.engine.gp.problem import Problem
 from autotune.engine.random import RandomEngine
 from autotune.study import Study
@@ -70,7 +70,7 @@ def test_predictions_leave_out_all_launches_of_what_they_predict():
     history += [trial(x, x * 1.04, number=30 + x) for x in (5, 9)]
     found = predictions(GPEngine(), SPACE, OBJECTIVE, history)
     with torch.no_grad():
-        belief = Models(Problem(SPACE, OBJECTIVE, history), np.random.default_rng(0))
+        belief = FittedModels(Problem(SPACE, OBJECTIVE, history), np.random.default_rng(0))
     # each goal and limit, refitted from nothing but the other configurations with the same hyper-parameters
     for modelled, at in ((belief.goals[0], 0), (belief.limits[0], 1)):
         series = modelled.series

@@ -13,7 +13,7 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.gp import GPEngine
 from autotune.engine.gp.model.encode import Encoder
-from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.model.fitted_models import FittedModels
 from autotune.engine.gp.optimize.candidates import candidates
 from autotune.engine.gp.optimize.local_search import CALLS, ROWS, climb
 from autotune.engine.gp.optimize.moves import Moves
@@ -394,7 +394,7 @@ def test_the_engines_own_score_has_the_gradient_that_its_differences_show():
     ]
     history.append(trial(12, MIXED.sample(1, rng)[0]))
     with torch.no_grad():
-        belief = Models(Problem(MIXED, OBJECTIVE, history), rng)
+        belief = FittedModels(Problem(MIXED, OBJECTIVE, history), rng)
         scores = Scores(MIXED, history, belief, "auto", 0)
         X = torch.from_numpy(belief.encoder.configs(MIXED.sample(3, rng)))
         score = scores.of_encoded(scores.acquisition.scorer(X, X[:1]), X[:1])

@@ -10,8 +10,8 @@ from autotune.core.parameter import Categorical, Int, Ordinal
 from autotune.core.space import Space
 from autotune.engine.gp.acquisition.noisy_improvement import NoisyImprovement
 from autotune.engine.gp.config import GPConfig
+from autotune.engine.gp.model.candidate_table import FINE_ROWS, CandidateTable
 from autotune.engine.gp.model.encode import Encoder
-from autotune.engine.gp.model.grid import FINE_ROWS, Grid
 from autotune.engine.gp.model.optional import deep_kernel
 from autotune.engine.gp.model.optional.evidence import log_marginal, maximize
 from autotune.engine.gp.model.optional.infinite_network import Prior, network_covariance
@@ -163,7 +163,7 @@ def test_covariances_agree_with_variances_and_are_positive(fitted):
 def test_a_grid_is_scored_as_its_points_are_and_pending_points_lower_variances(fitted):
     surrogate, X, _ = fitted
     table = SPACE.table()
-    grid = Grid(Encoder(SPACE), table)
+    grid = CandidateTable(Encoder(SPACE), table)
     rows = torch.arange(0, len(grid), 7)
     found = surrogate.on_grid(grid, rows, X[:0])
     direct = surrogate.each(grid.encode(rows))
@@ -183,7 +183,7 @@ def test_a_large_table_is_scored_in_single_precision_like_its_points(name):
     X = torch.from_numpy(encoder.configs(space.sample(9, np.random.default_rng(0))))
     Y = X[:, 0] + X[:, 1] * X[:, 2]
     surrogate = build(name, X, (Y - Y.mean()) / Y.std(), groups=encoder.groups)
-    grid = Grid(encoder, table)
+    grid = CandidateTable(encoder, table)
     rows = torch.arange(0, len(grid), 997)
     found, direct = surrogate.on_grid(grid, rows, X[:0]), surrogate.each(grid.encode(rows))
     assert torch.allclose(found[0], direct[0], atol=1e-3)
@@ -241,7 +241,7 @@ def test_a_batch_spreads(name):
     Y = -((X[:, 0] - 0.7) ** 2) - (X[:, 1] - 0.3) ** 2 + 0.05 * torch.sin(40 * X[:, 0])
     surrogate = build(name, X, (Y - Y.mean()) / Y.std(), groups=encoder.groups)
     table = SPACE.table()
-    everything = Grid(encoder, table).encode(torch.arange(len(table)))
+    everything = CandidateTable(encoder, table).encode(torch.arange(len(table)))
     everything = everything[(torch.cdist(everything, X) > 1e-9).all(1)]
     eligible = torch.ones(len(X), dtype=torch.bool)
     alone = log_improvement(surrogate, everything, X[:0], eligible, seed=0, floor=0.0)
@@ -372,7 +372,7 @@ def test_columns_of_the_other_placing_do_no_harm(name):
     surrogate = build(name, X[::2], Y[::2], groups=groups)
     mean, _ = surrogate.predict(X[1::2])
     assert torch.corrcoef(torch.stack([mean, Y[1::2]]))[0, 1] > 0.8
-    grid = Grid(Encoder(LISTED), LISTED.table())
+    grid = CandidateTable(Encoder(LISTED), LISTED.table())
     found = surrogate.on_grid(grid, torch.arange(1, len(grid), 2), X[:0])[0]
     assert torch.allclose(surrogate.log_weights.exp() @ found, mean, atol=1e-4)
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from autotune.core.measurement import Estimate
 from autotune.core.metric import metric_info
 from autotune.core.trial import Config, Reason, Suggestion, Trial
-from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.model.fitted_models import FittedModels
 
 
 class Explainer:
-    """Explain the choices of one ask.
+    """Accounts of the choices of one ask.
 
     Args:
         models: The models.
@@ -23,7 +23,7 @@ class Explainer:
         engine: Name for the suggestions.
     """
 
-    def __init__(self, models: Models, history: Sequence[Trial], engine: str) -> None:
+    def __init__(self, models: FittedModels, history: Sequence[Trial], engine: str) -> None:
         self.models, self.engine = models, engine
         self.units = {name: e.unit for trial in history for name, e in trial.metrics.items()}
         means = self._means(models.measured)
@@ -67,7 +67,7 @@ class Explainer:
         return torch.stack([goal.surrogate.predict(X)[0] for goal in self.models.goals], -1)
 
     def _reason(self, x: Tensor) -> Reason:
-        if self.models.searching:
+        if self.models.seeking_feasible:
             return Reason.FEASIBILITY
         # expected to be the best, or of several goals to be surpassed in all of them by none
         beaten = (self.known > self._means(x)).all(1).any()

@@ -33,7 +33,7 @@ def propose(problem: Problem, n: int, name: str, said: set[str]) -> list[Suggest
         problem: What is known and asked for; at least two trials gave a measurement.
         n: How many are wanted.
         name: Name of the engine, for the suggestions.
-        said: Models whose failure was reported before; added to.
+        said: FittedModels whose failure was reported before; added to.
     """
     for surrogate in dict.fromkeys((problem.config.surrogate, SIMPLER)):
         try:

@@ -10,8 +10,8 @@ from autotune.core import ranking
 from autotune.core.table import Indices
 from autotune.core.trial import Config, Reason, Suggestion, Trial
 from autotune.engine.gp.explain import Explainer
-from autotune.engine.gp.model.grid import Grid
-from autotune.engine.gp.model.models import Models, tensor
+from autotune.engine.gp.model.candidate_table import CandidateTable
+from autotune.engine.gp.model.fitted_models import FittedModels, tensor
 from autotune.engine.gp.model.one_thread import one_thread
 from autotune.engine.gp.optimize.candidates import LEADERS, candidates
 from autotune.engine.gp.optimize.refine import refine
@@ -51,9 +51,9 @@ class Proposer:
             if not (n and measured and varies):
                 rows = self.rng.permutation(len(table))[:n]
                 return [Suggestion(c, Reason.RANDOM, self.name) for c in table.configs(rows)]
-            models = Models(self.problem, self.rng)
+            models = FittedModels(self.problem, self.rng)
             scores = Scores(self.problem, models, self.sample_seed)
-            selection = Selection(scores, Grid(models.encoder, table))
+            selection = Selection(scores, CandidateTable(models.encoder, table))
             explainer = Explainer(models, self.problem.history, self.name)
             result: list[Suggestion] = []
             while len(result) < min(n, _ONE_BY_ONE):
@@ -112,7 +112,7 @@ class Proposer:
     def _all_goals(self, trial: Trial) -> bool:
         return all(goal.metric in trial.metrics for goal in self.problem.objective.goals)
 
-    def _waiting(self, models: Models) -> Tensor:
+    def _waiting(self, models: FittedModels) -> Tensor:
         return tensor(models.encoder.configs(self.problem.pending)).reshape(-1, models.X.shape[1])
 
 

@@ -30,9 +30,9 @@ from autotune.engine.gp.acquisition.thompson import Thompson
 from autotune.engine.gp.botorch_names import accepted, acquisition_class
 from autotune.engine.gp.model.averaged_gp import AveragedGP
 from autotune.engine.gp.model.botorch import BotorchSurrogate, without_advice
+from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.contract import Surrogate
-from autotune.engine.gp.model.grid import Grid
-from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.model.fitted_models import FittedModels
 from autotune.errors import SpecError
 
 _SAMPLES, _FANTASIES = 64, 16
@@ -57,7 +57,7 @@ class BotorchAcquisition:
         SpecError: It is one of several goals, and there is one.
     """
 
-    def __init__(self, name: str, models: Models, seed: int) -> None:
+    def __init__(self, name: str, models: FittedModels, seed: int) -> None:
         self.name, self.models, self.seed = name, models, seed
         self.kind = acquisition_class(name)
         self.several = issubclass(self.kind, _SEVERAL_GOALS) or "Hypervolume" in name
@@ -66,7 +66,7 @@ class BotorchAcquisition:
         improvement = "ExpectedImprovement" in name and not self.several
         self.price = price_of_waste(models) if improvement else 0.0
 
-    def rough(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Tensor:
+    def rough(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Tensor:
         """Return optimistic values of some candidates, more and more so, ``c x len(rows)``."""
         rough = LogHypervolumeImprovement if self.several else Thompson
         return rough(self.models, self.seed).rough(grid, rows, X_pending)

@@ -14,15 +14,15 @@ from typing import Protocol, TypeAlias
 from torch import Tensor
 
 from autotune.engine.gp.config import ACQUISITIONS, BOTORCH
-from autotune.engine.gp.model.grid import Grid
-from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.model.candidate_table import CandidateTable
+from autotune.engine.gp.model.fitted_models import FittedModels
 
 Scorer: TypeAlias = Callable[[Tensor], Tensor]
 """Gives the logarithm of the value of candidates: from ``n x d`` to ``n``."""
 
 
 class Acquisition(Protocol):
-    """Say what candidates are worth.
+    """An acquisition function: what candidates are worth.
 
     Attributes:
         price: What a trial that fails or breaks a limit costs, in units of the value; 0 where that has none.
@@ -30,7 +30,7 @@ class Acquisition(Protocol):
 
     price: float
 
-    def rough(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Tensor:
+    def rough(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Tensor:
         """Return cheap criteria of some candidates, ``c x len(rows)``, each a logarithm of a value.
 
         The best of each criterion are compared by :meth:`scorer`. More pending points must never raise a
@@ -51,13 +51,13 @@ class Acquisition(Protocol):
         """
 
 
-def price_of_waste(models: Models) -> float:
+def price_of_waste(models: FittedModels) -> float:
     """Return what a wasted trial costs in units of the standardized goal."""
     series, waste = models.goal.series, models.config.waste
     return waste / series.scale if series.logarithm else waste
 
 
-def acquisition_named(name: str, models: Models, seed: int) -> Acquisition:
+def acquisition_named(name: str, models: FittedModels, seed: int) -> Acquisition:
     """Return the acquisition function of that name.
 
     Args:
@@ -70,5 +70,5 @@ def acquisition_named(name: str, models: Models, seed: int) -> Acquisition:
 
         return BotorchAcquisition(name.removeprefix(BOTORCH), models, seed)
     module, _, attribute = ACQUISITIONS[name].partition(":")
-    make: Callable[[Models, int], Acquisition] = getattr(import_module(module), attribute)
+    make: Callable[[FittedModels, int], Acquisition] = getattr(import_module(module), attribute)
     return make(models, seed)

@@ -30,9 +30,9 @@ from torch import Tensor
 
 from autotune.engine.gp.acquisition.contract import Scorer
 from autotune.engine.gp.acquisition.noisy_improvement import log_excess, log_expected_improvement
+from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.conditioning import Sampled
-from autotune.engine.gp.model.grid import Grid
-from autotune.engine.gp.model.models import AUGMENT, Models
+from autotune.engine.gp.model.fitted_models import AUGMENT
 
 SAMPLES = 32
 """Joint samples of what is known, as for one goal."""
@@ -43,7 +43,7 @@ _CHUNK = 128  # candidates at once: all boxes of all samples of them stay in the
 
 
 class LogHypervolumeImprovement:
-    """Score by how much hypervolume a candidate is expected to add to the Pareto front.
+    """Expected hypervolume that a candidate adds to the Pareto front.
 
     Args:
         models: The models of at least two goals.
@@ -52,7 +52,7 @@ class LogHypervolumeImprovement:
 
     price = 0.0
 
-    def __init__(self, models: Models, seed: int) -> None:
+    def __init__(self, models: FittedModels, seed: int) -> None:
         self.models, self.seed = models, seed
         means = torch.stack([goal.surrogate.predict(models.measured)[0] for goal in models.goals], -1)
         self.front = means[models.observed]
@@ -62,7 +62,7 @@ class LogHypervolumeImprovement:
         exponential = -torch.rand(_DIRECTIONS, means.shape[1], generator=generator, dtype=means.dtype).log()
         self.weights = exponential / exponential.sum(1, keepdim=True)  # uniform on the simplex
 
-    def rough(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Tensor:
+    def rough(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Tensor:
         """Return how far optimistic values exceed the front, ``directions x len(rows)``.
 
         Each direction is an augmented Chebyshev scalarization ([Knowles2006]) from the reference point.

@@ -12,30 +12,30 @@ from autotune.engine.gp.acquisition.noisy_improvement import (
     log_expected_improvement,
     rough_log_improvement,
 )
-from autotune.engine.gp.model.grid import Grid
-from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.model.candidate_table import CandidateTable
+from autotune.engine.gp.model.fitted_models import FittedModels
 
 
-def automatic(models: Models, seed: int) -> Acquisition:
+def automatic(models: FittedModels, seed: int) -> Acquisition:
     """Return the improvement of the one goal, or of the hypervolume of several."""
     return (LogImprovement if len(models.goals) == 1 else LogHypervolumeImprovement)(models, seed)
 
 
 class LogImprovement:
-    """Score by how much better than the best feasible one a candidate is expected to be.
+    """Expected improvement of a candidate upon the best feasible configuration.
 
     Args:
         models: The models.
         seed: Of the joint samples.
     """
 
-    def __init__(self, models: Models, seed: int) -> None:
+    def __init__(self, models: FittedModels, seed: int) -> None:
         self.models, self.seed = models, seed
         self.price = price_of_waste(models)
         each, _ = models.goal.surrogate.each(models.measured)
-        self.known = each.amin(1) if models.searching else each[:, models.observed].amax(1)
+        self.known = each.amin(1) if models.seeking_feasible else each[:, models.observed].amax(1)
 
-    def rough(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Tensor:
+    def rough(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Tensor:
         """Return the improvement upon the incumbent's mean, ``1 x len(rows)``."""
         goal = self.models.goal.surrogate
         means, variances = goal.on_grid(grid, rows, X_pending)

@@ -17,16 +17,16 @@ from torch import Tensor
 
 from autotune.engine.gp.acquisition.contract import Scorer
 from autotune.engine.gp.acquisition.noisy_improvement import log_excess
+from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.conditioning import Sampled
-from autotune.engine.gp.model.grid import Grid
-from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.model.fitted_models import FittedModels
 
 _OPTIMISM = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 """Standard deviations above the mean: a sample's maximum is among the first by one of them."""
 
 
 class Thompson:
-    """Score by one joint sample for each number of pending points.
+    """The value of a candidate in one joint sample for each number of pending points.
 
     Args:
         models: The models.
@@ -35,10 +35,10 @@ class Thompson:
 
     price = 0.0
 
-    def __init__(self, models: Models, seed: int) -> None:
+    def __init__(self, models: FittedModels, seed: int) -> None:
         self.models, self.seed = models, seed
 
-    def rough(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Tensor:
+    def rough(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Tensor:
         """Return means with more and more deviations added, ``c x len(rows)``.
 
         Pending points have no say: each sample stands for itself.
@@ -61,7 +61,7 @@ class Thompson:
 
 
 class Samples:
-    """Hold joint samples over a shortlist.
+    """Joint samples over a shortlist.
 
     Args:
         models: The models.
@@ -70,7 +70,7 @@ class Samples:
         seed: Of the draws.
     """
 
-    def __init__(self, models: Models, shortlist: Tensor, n: int, seed: int) -> None:
+    def __init__(self, models: FittedModels, shortlist: Tensor, n: int, seed: int) -> None:
         surrogate = models.goal.surrogate
         known = models.measured[models.observed]
         self.sampled = Sampled(surrogate, torch.cat([known, shortlist]), surrogate.log_weights, n, seed)

@@ -21,9 +21,9 @@ from gpytorch.kernels import Kernel
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from torch import Tensor
 
+from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.contract import JointSamples, Moments, Surrogate
 from autotune.engine.gp.model.fit import LEAST_NOISE
-from autotune.engine.gp.model.grid import Grid
 from autotune.engine.gp.model.joint_samples import SamplesOfProcess
 from autotune.engine.gp.model.posterior import covariance, grid_moments, predict
 
@@ -70,7 +70,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
         """Return the variance of one more measurement beside the noise-free value, shape ``k``."""
         return torch.stack([model.likelihood.noise.median() for model in self.members])
 
-    def on_grid(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
+    def on_grid(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Moments:
         """Return the moments of some candidates by process, as the contract of a surrogate says."""
         if grid.coarse:
             mean, variance = grid_moments(self.leading, grid, rows, X_pending)

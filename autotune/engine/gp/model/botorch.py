@@ -21,10 +21,10 @@ from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 
 from autotune.engine.gp.botorch_names import accepted, model_class
+from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.conditioning import Believed
 from autotune.engine.gp.model.contract import JointSamples, Moments, Surrogate
 from autotune.engine.gp.model.fit import LEAST_NOISE
-from autotune.engine.gp.model.grid import Grid
 from autotune.engine.gp.model.joint_samples import SamplesOfMoments
 from autotune.engine.gp.model.kernels import Groups
 from autotune.errors import SpecError
@@ -99,7 +99,7 @@ class BotorchSurrogate(Surrogate):
         each = noise.reshape(len(self.log_weights), -1) if noise.numel() > 1 else noise.reshape(1, 1)
         return each.median(1).values.expand(len(self.log_weights))
 
-    def on_grid(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
+    def on_grid(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Moments:
         """Return the moments of some candidates by member, as the contract of a surrogate says."""
         with torch.no_grad():
             posterior = Believed(self, X_pending)

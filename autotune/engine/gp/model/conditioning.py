@@ -1,4 +1,4 @@
-"""Surrogates as they will be once more is known: at pending points, or at every point that was ever measured.
+"""Models conditioned on pending points (kriging believer) or on posterior samples.
 
 All of it is the conditioning of a Gaussian on some of its coordinates: what the conditioning values are moves
 the means, that they are known lowers the covariance.
@@ -18,7 +18,7 @@ LEAST_VARIANCE = 1e-12
 
 
 class Believed:
-    """Hold a surrogate after pending points gave what is expected of them.
+    """A surrogate conditioned on pending points that gave what is expected of them.
 
     The means stay, the covariance falls ([Ginsbourger2010], "kriging believer": D. Ginsbourger, R. Le Riche,
     L. Carraro, "Kriging is well-suited to parallelize optimization", 2010).
@@ -52,7 +52,7 @@ class Believed:
 
 
 class Sampled:
-    """Hold joint samples of a surrogate at some points, and what each of them says of any other point.
+    """Joint samples of a surrogate at some points, and its moments at any other point given each of them.
 
     Each member gives its share of the samples.
 

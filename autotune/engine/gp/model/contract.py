@@ -13,7 +13,7 @@ import torch
 from botorch.utils.probability.utils import log_ndtr
 from torch import Tensor
 
-from autotune.engine.gp.model.grid import Grid
+from autotune.engine.gp.model.candidate_table import CandidateTable
 
 Moments = tuple[Tensor, Tensor]
 """Means and variances."""
@@ -54,7 +54,7 @@ class Surrogate(ABC):
         """Return the variance of one more measurement beside the noise-free value, by member, shape ``k``."""
 
     @abstractmethod
-    def on_grid(self, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
+    def on_grid(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Moments:
         """Return the moments of some candidates by member, each of shape ``k x len(rows)``.
 
         Args:

@@ -27,7 +27,7 @@ _LEAST_VARIANCE = 2e-6  # of standardized values: keeps the covariance invertibl
 
 @dataclass(frozen=True)
 class Series:
-    """Hold one modelled quantity, standardized.
+    """One modelled quantity, standardized.
 
     Args:
         rows: Trials it was observed in, as indices into the observed configurations; shape ``n``.
@@ -52,7 +52,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Data:
-    """Hold everything that was learned.
+    """Training data of the models.
 
     Args:
         configs: Distinct trials that ended by their own doing, in number order.

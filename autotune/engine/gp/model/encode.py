@@ -30,7 +30,7 @@ _DIFFERENT = 0.05  # of the range, between two places of a value: less changes n
 
 
 class Columns(tuple[slice, ...]):
-    """Say which columns each parameter has, those without any left out.
+    """Columns of each parameter that has any.
 
     Attributes:
         other: The same with the places of logarithms where they differ; ``None`` where none does.
@@ -40,7 +40,7 @@ class Columns(tuple[slice, ...]):
 
 
 class Encoder:
-    """Encode configurations of one space.
+    """Encoder of the configurations of one space.
 
     Args:
         space: Its parameters with a single value give no column.

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from autotune.engine.gp.config import GPConfig
 from autotune.engine.gp.model.averaged_gp import AveragedGP
+from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.contract import Moments
-from autotune.engine.gp.model.grid import Grid
 from autotune.engine.gp.model.kernels import Groups
 from autotune.engine.gp.model.surrogates import fit_averaged
 
@@ -60,7 +60,7 @@ class Feasibility:
             return torch.zeros(len(X), dtype=X.dtype)
         return self._log_positive(self.model, self.model.each(X))
 
-    def on_grid(self, grid: Grid, rows: Tensor) -> Tensor:
+    def on_grid(self, grid: CandidateTable, rows: Tensor) -> Tensor:
         """Return the log probability of a measurement of some candidates, shape ``len(rows)``."""
         if self.model is None:
             return torch.zeros(len(rows), dtype=torch.float64)

@@ -11,8 +11,8 @@ import torch
 from gpytorch.kernels import Kernel
 from torch import Tensor
 
+from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.fit import Hyper
-from autotune.engine.gp.model.grid import Grid
 
 _WORTH = 10_000  # pairs from which looking for equal values is cheaper than computing them all
 
@@ -63,7 +63,7 @@ class MaternSum(Kernel):
         ]
         return total + _sum_of_parts(sides) if sides else total
 
-    def of_grid(self, grid: Grid, X: Tensor) -> GridCovariance:
+    def of_grid(self, grid: CandidateTable, X: Tensor) -> GridCovariance:
         """Return the covariance of a grid's candidates with the points ``X`` (``n x k``)."""
         return GridCovariance(self, grid, X)
 
@@ -80,7 +80,7 @@ class GridCovariance:
         X: The points, ``n x k``.
     """
 
-    def __init__(self, kernel: MaternSum, grid: Grid, X: Tensor) -> None:
+    def __init__(self, kernel: MaternSum, grid: CandidateTable, X: Tensor) -> None:
         self.grid, self.scale, self.variance = grid, kernel.hyper.scale, kernel.variance
         levels = grid.columns.split(grid.sizes)
         tables = [_squares(of[:, g], X[:, g]) for of, g in zip(levels, kernel.groups, strict=True)]

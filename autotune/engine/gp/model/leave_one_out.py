@@ -21,7 +21,7 @@ from autotune.engine.gp.model.averaged_gp import AveragedGP
 from autotune.engine.gp.model.contract import Surrogate
 from autotune.engine.gp.model.data import Series, read_history
 from autotune.engine.gp.model.encode import Encoder
-from autotune.engine.gp.model.models import tensor
+from autotune.engine.gp.model.fitted_models import tensor
 from autotune.engine.gp.model.one_thread import one_thread
 from autotune.engine.gp.model.posterior import cholesky
 from autotune.engine.gp.model.surrogates import Fitted, surrogate_named
@@ -36,7 +36,7 @@ _TAIL = 0.05  # on either side of a 90 % interval
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Hold what is predicted of each value from all the others, as a mixture of normal distributions.
+    """Leave-one-out predictions as mixtures of normal distributions.
 
     Args:
         Y: Standardized values, shape ``n``.

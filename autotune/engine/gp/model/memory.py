@@ -1,4 +1,4 @@
-"""What is known of memory without being tried: the cones above what ran out of it and below what did not.
+"""Monotone dominance: configurations that must exceed, or must fit in, memory.
 
 A parameter declared ``memory: up`` needs at least as much memory at a higher value (``down``: at a lower
 one). So whatever differs from an out-of-memory configuration only in such parameters, each towards more

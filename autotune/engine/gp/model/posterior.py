@@ -8,8 +8,8 @@ import torch
 from botorch.models import SingleTaskGP
 from torch import Tensor
 
+from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.fit import LEAST_NOISE
-from autotune.engine.gp.model.grid import Grid
 
 CHUNK = 4096
 """Rows at once: keeps the work in the processor's cache and memory bounded."""
@@ -55,7 +55,7 @@ def _at_training(model: SingleTaskGP) -> Moments:
         return mean, (prior.diagonal() - half.square().sum(0)).clamp_min(_LEAST_VARIANCE)
 
 
-def grid_moments(model: SingleTaskGP, grid: Grid, rows: Tensor, X_pending: Tensor) -> Moments:
+def grid_moments(model: SingleTaskGP, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Moments:
     """Return mean and variance of some candidates, each of shape ``len(rows)``, in double precision.
 
     Computed in the grid's precision, after a long study from the best of what was measured and an even part

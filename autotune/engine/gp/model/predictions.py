@@ -20,7 +20,7 @@ from torch import Tensor
 from autotune.core.decision import Predictions
 from autotune.core.trial import config_key
 from autotune.engine.gp.model.averaged_gp import AveragedGP
-from autotune.engine.gp.model.models import Modelled, Models
+from autotune.engine.gp.model.fitted_models import FittedModels, Modelled
 from autotune.engine.gp.model.one_thread import one_thread
 from autotune.engine.gp.model.posterior import cholesky
 from autotune.engine.gp.problem import Problem
@@ -37,7 +37,7 @@ def predictions(problem: Problem) -> Predictions | None:
     if len({t.key for t in complete}) < problem.config.predicted_from or not problem.space.names:
         return None
     with one_thread(), torch.no_grad():
-        models = Models(problem, np.random.default_rng(0))
+        models = FittedModels(problem, np.random.default_rng(0))
         keys = [config_key(config) for config in models.data.configs]
         limits = dict(zip(map(str, models.limited), models.limits, strict=True))
         bound = [limit for limit in problem.objective.limits if not limit.relative]

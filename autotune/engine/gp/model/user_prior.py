@@ -23,7 +23,7 @@ _LEAST = math.log(1e-4)  # a belief guides and never excludes
 
 
 class UserPrior:
-    """Weigh configurations by the priors of their parameters.
+    """Weight of a configuration by the priors of its parameters.
 
     Args:
         space: Whose parameters may have a prior each; values without one, and parameters that are inactive,

@@ -22,7 +22,7 @@ import numpy as np
 from autotune.core.space import Space
 from autotune.core.table import Indices, Table
 from autotune.core.trial import Config
-from autotune.engine.gp.optimize.local_search import Rows, tried_rows
+from autotune.engine.gp.optimize.local_search import SeenRows, tried_rows
 from autotune.engine.gp.optimize.moves import Moves, joined
 from autotune.engine.gp.optimize.trust_region import PERTURBED, Region
 from autotune.engine.untried import untried_rows
@@ -63,7 +63,7 @@ def candidates(
         inside = free[region(free)] if region is not None else free
         return space.as_table(inside if len(inside) else free)
     rows = _spread(space, leaders, rng, region)
-    seen = Rows(len(space))
+    seen = SeenRows(len(space))
     seen.fresh(tried_rows(space, tried))
     rows = rows[seen.fresh(rows)]
     if region is not None:

@@ -49,7 +49,7 @@ _KICK = 0.15  # largest share of the parameters changed where a climber begins a
 
 @dataclass(frozen=True)
 class Found:
-    """Hold rows that were scored, the best first.
+    """Rows that were scored, the best first.
 
     Args:
         rows: Distinct allowed rows, none of them tried; ``n x d``.
@@ -64,8 +64,8 @@ class Found:
     scored: int
 
 
-class Rows:
-    """Remember rows by a number each: rows that are equal have equal numbers, and hardly any others do.
+class SeenRows:
+    """A hash set of rows: rows that are equal have equal hashes, and hardly any others do.
 
     Args:
         d: Columns.
@@ -152,7 +152,7 @@ def climb(
 
 
 class _Search:
-    """Hold where the climbers are and everything that was scored."""
+    """The places of the climbers, and everything that was scored."""
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class _Search:
     ) -> None:
         self.space, self.score, self.rng, self.within = space, score, rng, within
         self.moves = Moves(space, rng)
-        self.seen = Rows(len(space))
+        self.seen = SeenRows(len(space))
         self.seen.fresh(tried_rows(space, tried))
         self.rows = np.empty((0, len(space)), np.int32)
         self.scores = np.empty(0)

@@ -28,7 +28,7 @@ _DEFAULT = 0.25  # of the woken parameters take their default
 
 @dataclass(frozen=True)
 class Moved:
-    """Hold changed rows.
+    """Changed rows.
 
     Args:
         rows: Allowed rows, ``n x d``.

@@ -29,7 +29,7 @@ from autotune.core.decision import excess, goal_value
 from autotune.core.objective import Limit
 from autotune.core.trial import Config, Trial, config_key
 from autotune.engine.gp.model.conditioning import Sampled
-from autotune.engine.gp.model.models import Modelled, Models, tensor
+from autotune.engine.gp.model.fitted_models import FittedModels, Modelled, tensor
 from autotune.engine.gp.problem import Problem
 
 LEAST_NOISE = 0.05
@@ -43,7 +43,7 @@ _MARGIN = 2e-3  # of the recommended value: less is within the error of the samp
 
 @dataclass(frozen=True)
 class _Quantity:
-    """Hold one modelled quantity at the contenders and, last, at the new candidate; standardized.
+    """One modelled quantity at the contenders and, last, at the new candidate; standardized.
 
     Args:
         truth: Samples of what it is, ``s x (m + 1)``.
@@ -67,7 +67,7 @@ class _Quantity:
         return found
 
 
-def to_repeat(models: Models, problem: Problem, x: Tensor, seed: int) -> tuple[Config, Tensor] | None:
+def to_repeat(models: FittedModels, problem: Problem, x: Tensor, seed: int) -> tuple[Config, Tensor] | None:
     """Return a measured configuration that is better measured again than the best new one, or ``None``.
 
     Args:
@@ -76,7 +76,7 @@ def to_repeat(models: Models, problem: Problem, x: Tensor, seed: int) -> tuple[C
         x: Encoding of the best new candidate, ``1 x d``.
         seed: Of the samples.
     """
-    if models.searching or len(models.goals) > 1 or noise_of(models) < LEAST_NOISE:
+    if models.seeking_feasible or len(models.goals) > 1 or noise_of(models) < LEAST_NOISE:
         return None
     contenders = _leading(models, problem.history)
     X = tensor(models.encoder.configs([c.config for c in contenders])).reshape(-1, models.X.shape[1])
@@ -108,7 +108,7 @@ def to_repeat(models: Models, problem: Problem, x: Tensor, seed: int) -> tuple[C
     return contenders[best].config, X[best : best + 1]
 
 
-def _leading(models: Models, history: Sequence[Trial]) -> list[ranking.Contender]:
+def _leading(models: FittedModels, history: Sequence[Trial]) -> list[ranking.Contender]:
     """Return the configurations that may be recommended or may become so, none of which ever failed."""
     found = [
         c for c in ranking.contenders(history, models.objective) if not c.failures and not c.outcome.missing
@@ -121,7 +121,7 @@ def _leading(models: Models, history: Sequence[Trial]) -> list[ranking.Contender
     return list({c.trial.key: c for c in [*by_measurement, *by_models]}.values())
 
 
-def _value(models: Models, contender: ranking.Contender) -> float:
+def _value(models: FittedModels, contender: ranking.Contender) -> float:
     """Return the pooled goal on the scale of its series before standardizing."""
     goal = models.objective.goals[0]
     value = contender.metrics[goal.metric].value
@@ -151,7 +151,7 @@ def _worth(modelled: Modelled, goal: _Quantity) -> Tensor:
     return (goal.truth - float(series.Y.min())).clamp_min(0.0)
 
 
-def noise_of(models: Models) -> float:
+def noise_of(models: FittedModels) -> float:
     """Return the standard deviation between launches relative to the goal's size there."""
     series = models.goal.series
     deviation = models.goal.surrogate.mean_noise**0.5 * series.scale

@@ -14,9 +14,9 @@ from autotune.core.table import Indices, Table
 from autotune.core.trial import Config
 from autotune.engine.gp.acquisition.contract import Scorer, acquisition_named
 from autotune.engine.gp.acquisition.thompson import Samples, Thompson
-from autotune.engine.gp.model.grid import Grid
+from autotune.engine.gp.model.candidate_table import CandidateTable
+from autotune.engine.gp.model.fitted_models import FittedModels
 from autotune.engine.gp.model.memory import known_out_of_memory, known_to_fit
-from autotune.engine.gp.model.models import Models
 from autotune.engine.gp.model.user_prior import UserPrior
 from autotune.engine.gp.optimize.local_search import ROWS, climb
 from autotune.engine.gp.optimize.trust_region import Region
@@ -41,12 +41,12 @@ class Scores:
         seed: Seed of what the acquisition function draws.
     """
 
-    def __init__(self, problem: Problem, models: Models, seed: int) -> None:
+    def __init__(self, problem: Problem, models: FittedModels, seed: int) -> None:
         self.space, self.history, self.models, self.seed = problem.space, problem.history, models, seed
         self.acquisition = acquisition_named(problem.config.acquisition, models, seed)
         self.prior = UserPrior(problem.space, len(models.measured))
 
-    def measurable(self, grid: Grid, rows: Tensor) -> Tensor:
+    def measurable(self, grid: CandidateTable, rows: Tensor) -> Tensor:
         """Return the log probability of a measurement of some candidates; their memory is not looked at."""
         return self.models.feasibility.on_grid(grid, rows)
 
@@ -60,19 +60,19 @@ class Scores:
 
     def total(self, value: Tensor, probability: Tensor, prior: Tensor) -> Tensor:
         """Return the logarithm that decides; while nothing keeps the limits, what counts is to keep them."""
-        if self.models.searching:
+        if self.models.seeking_feasible:
             value = _TIE * value.clamp_min(_FAR)
         total = value + probability + prior
         return total.nan_to_num(nan=-_CERTAIN, posinf=_CERTAIN, neginf=-_CERTAIN)
 
-    def decisive(self, value: Tensor, probability: Tensor, prior: Tensor) -> Tensor:
-        """Return what decides between the best candidates: what is gained less what a wasted trial costs.
+    def expected_utility(self, value: Tensor, probability: Tensor, prior: Tensor) -> Tensor:
+        """Return the expected utility: improvement x P(feasible) - failure cost x P(infeasible).
 
         A product of value and probability takes any risk once little is left to gain. With a price on a trial
         that fails or breaks a limit, a risk is taken for what is worth it. Candidates not worth their risk
         lie below all others, in the order of what they lose.
         """
-        price = 0.0 if self.models.searching else self.acquisition.price
+        price = 0.0 if self.models.seeking_feasible else self.acquisition.price
         if not price:
             return self.total(value, probability, prior)
         chance = probability.clamp_max(0.0).exp()
@@ -82,14 +82,14 @@ class Scores:
 
     def log_limits(self, X: Tensor, X_pending: Tensor) -> Tensor:
         """Return the log probability to keep the limits; a search for it counts what pending points tell."""
-        return self.models.log_limits(X, X_pending if self.models.searching else None)
+        return self.models.log_limits(X, X_pending if self.models.seeking_feasible else None)
 
     def of_encoded(self, scorer: Scorer, X_pending: Tensor) -> Scorer:
         """Return what scores encoded configurations (``n x k``), the user's models apart; shape ``n``."""
 
         def score(X: Tensor) -> Tensor:
             probability = self.models.feasibility.log_probability(X) + self.log_limits(X, X_pending)
-            return self.decisive(scorer(X), probability, torch.zeros_like(probability))
+            return self.expected_utility(scorer(X), probability, torch.zeros_like(probability))
 
         return score
 
@@ -107,7 +107,7 @@ class Scores:
 
         def score(indices: Indices) -> npt.NDArray[np.float64]:
             table = self.space.as_table(indices)
-            grid = Grid(self.models.encoder, table)
+            grid = CandidateTable(self.models.encoder, table)
             rows = torch.arange(len(grid))
             X = grid.encode(rows)
             measured = self.measurable(grid, rows).masked_fill(self.fitting(table), 0.0)
@@ -115,7 +115,7 @@ class Scores:
             doubtful = (measured < least) | (limits < least_kept)
             measured = measured.masked_fill(self.hopeless(table), -_CERTAIN)
             probability = measured + limits
-            total = self.decisive(scorer(X), probability, self.prior(indices))
+            total = self.expected_utility(scorer(X), probability, self.prior(indices))
             found: npt.NDArray[np.float64] = total.masked_fill(doubtful, -math.inf).numpy()
             return found
 
@@ -130,14 +130,14 @@ class Selection:
         grid: The candidates.
     """
 
-    def __init__(self, scores: Scores, grid: Grid) -> None:
+    def __init__(self, scores: Scores, grid: CandidateTable) -> None:
         self.scores, self.models, self.grid = scores, scores.models, grid
         self.fitting, hopeless = scores.fitting(grid.table), scores.hopeless(grid.table)
         self.hopeless = torch.zeros_like(hopeless) if bool(hopeless.all()) else hopeless
         self.left = ~self.hopeless
         self.others = self.hopeless.clone()  # taken up when nothing else is left
         self.least = math.log(self.models.feasibility.threshold or 1e-300)
-        self.least_kept = -math.inf if self.models.searching else self.models.least_kept
+        self.least_kept = -math.inf if self.models.seeking_feasible else self.models.least_kept
         self.measured = torch.full((len(grid),), math.nan, dtype=torch.float64)
         if not grid.large:
             self._log_measurable(torch.arange(len(grid)))
@@ -193,7 +193,7 @@ class Selection:
         """Return the exact scores of some candidates and their encodings ``X``, shape ``len(rows)``."""
         value = self.scores.acquisition.scorer(X, X_pending)(X)
         probability = self._log_measurable(rows) + self.scores.log_limits(X, X_pending)
-        return self.scores.decisive(value, probability, self.prior[rows])
+        return self.scores.expected_utility(value, probability, self.prior[rows])
 
     def sampled(self, n: int, X_pending: Tensor) -> list[int]:
         """Return up to ``n`` rows, each the best of its own joint sample of all promising candidates."""

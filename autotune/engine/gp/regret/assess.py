@@ -1,7 +1,7 @@
 """How far the best found is from the best possible, and whether to search on.
 
-Converged means that what is left is small and so is what one more trial gains, with the last trial and
-without it.
+Converged: the bound on the simple regret and the expected improvement of one more trial are below their
+thresholds, with the last trial and without it.
 """
 
 from __future__ import annotations

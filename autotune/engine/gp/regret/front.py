@@ -17,8 +17,8 @@ from torch import Tensor
 from autotune.core import ranking
 from autotune.core.trial import config_key
 from autotune.engine.gp.acquisition.hypervolume import LogHypervolumeImprovement, boxes
-from autotune.engine.gp.model.grid import Grid
-from autotune.engine.gp.model.models import Models
+from autotune.engine.gp.model.candidate_table import CandidateTable
+from autotune.engine.gp.model.fitted_models import FittedModels
 from autotune.engine.gp.problem import Problem
 from autotune.engine.gp.regret.gap import Gap
 from autotune.engine.gp.regret.samples import SAMPLES, draws, kept, promising
@@ -31,12 +31,12 @@ _MOST = 1e4  # per cent: a front of which nothing holds in a sample
 def gap_of_front(problem: Problem) -> Gap:
     """Return what is left of a problem with several goals; something feasible must be among the trials."""
     rng = np.random.default_rng([problem.seed, len(problem.history)])
-    models = Models(problem, rng)
+    models = FittedModels(problem, rng)
     front = ranking.pareto_front(problem.history, problem.objective)
     keys = {trial.key for trial in front}
     acquisition = LogHypervolumeImprovement(models, int(rng.integers(2**31)))
 
-    def criteria(grid: Grid, rows: Tensor) -> Tensor:
+    def criteria(grid: CandidateTable, rows: Tensor) -> Tensor:
         return acquisition.rough(grid, rows, models.X[:0])
 
     untried = promising(problem, [trial.config for trial in front], models, criteria, rng)

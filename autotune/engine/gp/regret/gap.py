@@ -27,7 +27,7 @@ WORTH, WORTH_BY_NOISE = 0.3, 0.1
 
 @dataclass(frozen=True)
 class Gap:
-    """Hold what is left, in per cent.
+    """Distribution of the simple regret, in per cent.
 
     Args:
         gaps: Of each joint sample.

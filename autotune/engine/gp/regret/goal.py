@@ -18,8 +18,8 @@ from autotune.core import ranking
 from autotune.core.objective import Objective
 from autotune.core.trial import config_key
 from autotune.engine.gp.acquisition.noisy_improvement import log_expected_improvement
-from autotune.engine.gp.model.grid import Grid
-from autotune.engine.gp.model.models import Modelled, Models
+from autotune.engine.gp.model.candidate_table import CandidateTable
+from autotune.engine.gp.model.fitted_models import FittedModels, Modelled
 from autotune.engine.gp.problem import Problem
 from autotune.engine.gp.regret.gap import Gap
 from autotune.engine.gp.regret.samples import WIDEN, draws, kept, promising
@@ -30,12 +30,12 @@ def gap_of_goal(problem: Problem) -> Gap:
     rng = np.random.default_rng([problem.seed, len(problem.history)])
     best = ranking.best(problem.history, problem.objective)
     assert best is not None  # noqa: S101 - asked before
-    models = Models(problem, rng)
+    models = FittedModels(problem, rng)
     measured = [models.data.configs[row] for row in models.goal.series.rows]
     at = [config_key(config) for config in measured].index(config_key(best.config))
     incumbent, _ = models.goal.surrogate.each(models.measured[at : at + 1])
 
-    def criterion(grid: Grid, rows: Tensor) -> Tensor:
+    def criterion(grid: CandidateTable, rows: Tensor) -> Tensor:
         surrogate = models.goal.surrogate
         means, variances = surrogate.on_grid(grid, rows, models.X[:0])
         return surrogate.mix(log_expected_improvement(means, variances * WIDEN**2, incumbent)).unsqueeze(0)

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from autotune.core.table import Table
 from autotune.core.trial import Config, Trial
-from autotune.engine.gp.model.grid import Grid
+from autotune.engine.gp.model.candidate_table import CandidateTable
+from autotune.engine.gp.model.fitted_models import FittedModels, Modelled
 from autotune.engine.gp.model.leave_one_out import leave_one_out
 from autotune.engine.gp.model.memory import known_out_of_memory
-from autotune.engine.gp.model.models import Modelled, Models
 from autotune.engine.gp.model.posterior import cholesky
 from autotune.engine.gp.optimize.candidates import candidates
 from autotune.engine.gp.problem import Problem
@@ -37,7 +37,7 @@ are fitted, and to trials that lie close together where it is good. With it nine
 hold in ``benchmarks/calibration.py``, without it about 85 % on measured tables and the serving simulator;
 what no trial has hinted at, such as the one deep hole of a plain, no width covers."""
 
-Criteria = Callable[[Grid, Tensor], Tensor]
+Criteria = Callable[[CandidateTable, Tensor], Tensor]
 """Says how promising some rows of a grid are by several criteria, ``c x len(rows)``, logarithms of values."""
 
 _PRIOR_TRIALS = 4.0  # that speak for the model's own width beside those that are left out
@@ -49,7 +49,11 @@ _LEAST_CHANCE = 1e-3  # of keeping every limit: less is not sampled
 
 
 def promising(
-    problem: Problem, best: Sequence[Config], models: Models, criteria: Criteria, rng: np.random.Generator
+    problem: Problem,
+    best: Sequence[Config],
+    models: FittedModels,
+    criteria: Criteria,
+    rng: np.random.Generator,
 ) -> Tensor:
     """Return untried configurations of which one may be the best, ``m x d``.
 
@@ -69,13 +73,13 @@ def promising(
 
 
 def _ranked(
-    table: Table, history: Sequence[Trial], models: Models, criteria: Criteria
+    table: Table, history: Sequence[Trial], models: FittedModels, criteria: Criteria
 ) -> tuple[list[int], Tensor]:
     """Return the rows that may be the best, the most promising first, and the encodings of some of them."""
     rows = torch.from_numpy(np.flatnonzero(~known_out_of_memory(table, history)))
     if not len(rows):
         return [], models.X[:0]
-    grid = Grid(models.encoder, table)
+    grid = CandidateTable(models.encoder, table)
     score = criteria(grid, rows)
     checked = score.topk(min(max(1, _CHECKED // len(score)), len(rows)), dim=1).indices.unique()
     X = grid.encode(rows[checked])
@@ -121,7 +125,7 @@ def _widths(modelled: Modelled, generator: torch.Generator) -> Tensor:
     return (factor * n / normal.square().sum(1)).sqrt()
 
 
-def kept(models: Models, points: Tensor, generator: torch.Generator) -> Tensor:
+def kept(models: FittedModels, points: Tensor, generator: torch.Generator) -> Tensor:
     """Return for each sample which points can be measured and keep every limit, ``SAMPLES x n``.
 
     One uniform number decides in a sample about all points: what fails does so beyond a border that is not

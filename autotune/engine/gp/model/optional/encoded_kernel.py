@@ -5,13 +5,13 @@ from __future__ import annotations
 from gpytorch.kernels import Kernel
 from torch import Tensor
 
-from autotune.engine.gp.model.grid import Grid
+from autotune.engine.gp.model.candidate_table import CandidateTable
 
 
 class EncodedKernel(Kernel):
     """A kernel of encoded configurations."""
 
-    def of_grid(self, grid: Grid, X: Tensor) -> EncodedCovariance:
+    def of_grid(self, grid: CandidateTable, X: Tensor) -> EncodedCovariance:
         """Return the covariance of a grid's candidates with the points ``X`` (``n x k``)."""
         return EncodedCovariance(self, grid, X)
 
@@ -25,7 +25,7 @@ class EncodedCovariance:
         X: The points, ``n x k``.
     """
 
-    def __init__(self, kernel: Kernel, grid: Grid, X: Tensor) -> None:
+    def __init__(self, kernel: Kernel, grid: CandidateTable, X: Tensor) -> None:
         self.kernel, self.grid, self.X = kernel, grid, X.to(grid.dtype)
 
     def __call__(self, rows: Tensor) -> Tensor:

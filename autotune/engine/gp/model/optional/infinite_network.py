@@ -46,7 +46,7 @@ _STEPS = 60
 
 
 class _Angle(torch.autograd.Function):
-    """Compute ``(sin t + (pi - t) cos t) / pi`` from ``cos t``; its derivative is finite at ``t = 0``."""
+    """``(sin t + (pi - t) cos t) / pi`` from ``cos t``; its derivative is finite at ``t = 0``."""
 
     @staticmethod
     def forward(ctx: Any, cosine: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Candidates as rows of levels: what depends on one parameter is computed once per level, not per row."""
+"""Candidates as rows of levels: kernel terms are tabulated per parameter level."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _CHUNK = 8192  # rows at once: they stay in the cache
 _MERGED = 512  # combinations of levels looked up together: their tables stay in the cache
 
 
-class Grid:
-    """Hold the candidates of one moment.
+class CandidateTable:
+    """The candidates of one ask, as rows of levels.
 
     Args:
         encoder: Of the space.
@@ -59,7 +59,7 @@ class Grid:
         """Whether there are too many candidates to compare all of them by everything that is known."""
         return len(self) > FINE_ROWS
 
-    def sifted(self) -> Grid:
+    def sifted(self) -> CandidateTable:
         """Return the same candidates to be compared coarsely."""
         grid = copy(self)
         grid.coarse = True

@@ -79,7 +79,7 @@ class Modelled:
         return Estimate(middle, spread, 1, unit)
 
 
-class Models:
+class FittedModels:
     """The models of one moment.
 
     Args:
@@ -93,7 +93,8 @@ class Models:
         limited: The limits that these are of.
         feasibility: Model of getting a measurement at all.
         spoiled: Which trials have a measurement that nothing around it explains, shape ``n``.
-        searching: Whether nothing is known that keeps every limit, by measurement and by the models.
+        seeking_feasible: Whether no configuration is known that keeps every limit, by measurement and by the
+            models.
         least_kept: Log probability to keep the limits below which a candidate is left alone: it rises with
             the share of broken limits among the last trials, as the threshold of failures does.
 
@@ -121,7 +122,7 @@ class Models:
         default = tensor(self.encoder.configs([problem.space.default_config]))
         self.default_rows = (self.measured == default).all(1)
         feasible = any(contender.feasible for contender in ranking.contenders(history, objective))
-        self.searching = not (feasible and bool(self.observed.any()))
+        self.seeking_feasible = not (feasible and bool(self.observed.any()))
         recent = problem.completed[-config.recent :]
         broken = [bool(objective.score(trial.metrics).violations) for trial in recent]
         share = sum(broken) / len(broken) if broken else 0.0
