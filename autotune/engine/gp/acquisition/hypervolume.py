@@ -32,7 +32,7 @@ from autotune.engine.gp.acquisition.contract import Scorer
 from autotune.engine.gp.acquisition.noisy_improvement import log_excess, log_expected_improvement
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.conditioning import Sampled
-from autotune.engine.gp.model.fitted_models import AUGMENT
+from autotune.engine.gp.model.fitted_models import AUGMENT, FittedModels
 
 SAMPLES = 32
 """Joint samples of what is known, as for one goal."""
