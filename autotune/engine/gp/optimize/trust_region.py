@@ -8,7 +8,7 @@ of them may differ from the centre ([Wan2021]).
 References:
     [Eriksson2019] D. Eriksson, M. Pearce, J. R. Gardner, R. Turner, M. Poloczek, "Scalable global
         optimization via local Bayesian optimization", NeurIPS 2019: the lengths, the success tolerance, the
-        weights by length scale, the perturbation of min(1, 20 / d) of the coordinates.
+        perturbation of min(1, 20 / d) of the coordinates.
     [Wan2021] X. Wan, V. Nguyen, H. Ha, B. Ru, C. Lu, M. A. Osborne, "Think global and act local", ICML 2021.
 """
 
@@ -18,7 +18,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
@@ -42,7 +41,6 @@ FAILURES = 5
 budgets of thousands; ours are of tens."""
 
 _BETTER = 1e-3  # relative: less is no success
-_APART = 4.0  # a length scale counts up to this factor from the middle one
 _MODELLED = (Reason.EXPLOIT, Reason.EXPLORE, Reason.FEASIBILITY)
 
 
@@ -54,19 +52,15 @@ class Region:
         centre: A configuration.
         length: Of the box in ranges of a parameter, so that it reaches half of it to each side; one level to
             each side at least.
-        scales: Length scales of the parameters, of which only the ratios count; nan where unknown. Shape
-            ``d``; equal by default.
     """
 
-    def __init__(
-        self, space: Space, centre: Config, length: float, scales: npt.NDArray[np.float64] | None = None
-    ) -> None:
+    def __init__(self, space: Space, centre: Config, length: float) -> None:
         self.length = length
         self.centre = space.as_table(np.empty((0, len(space)), np.int32)).encode(centre)
         self.ordered = np.array([p.ordered for p in space.parameters])
-        half = 0.5 * length * _weights(scales, len(space))
+        reach = 0.5 * length
         low, high = [], []
-        for parameter, level, reach in zip(space.parameters, self.centre, half, strict=True):
+        for parameter, level in zip(space.parameters, self.centre, strict=True):
             last = len(parameter.levels) - 1
             if level == INACTIVE or not parameter.ordered:
                 low.append(0)
@@ -93,16 +87,6 @@ class Region:
         inside = self.low + (moves.rng.random(rows.shape) * (self.high - self.low + 1)).astype(np.int32)
         rows, kept = moves.settle(np.where(outside, inside, rows))
         return rows[kept & self(rows)]
-
-
-def _weights(scales: npt.NDArray[np.float64] | None, d: int) -> npt.NDArray[np.float64]:
-    """Return the sides of a box of volume 1 in proportion to the length scales, shape ``d``."""
-    if scales is None or not np.isfinite(scales).any():
-        return np.ones(d)
-    logs = np.log(scales)
-    logs = np.where(np.isfinite(logs), logs, np.nanmedian(logs)) - np.nanmedian(logs)
-    logs = np.clip(logs, -math.log(_APART), math.log(_APART))
-    return np.asarray(np.exp(logs - logs.mean()))
 
 
 def trust_region(problem: Problem, centre: Config) -> Region | None:
