@@ -106,6 +106,7 @@ def run_study(
         study.keep_predictions()
         study.ledger.set_study_state(study.name, "INTERRUPTED" if state == "interrupted" else "COMPLETED")
         pending = 0 if mirror is None else mirror.close(MIRROR_FLUSH_S).pending
+        study.ledger.ensure_kept()
         return RunSummary(loop.view(state), state, pending)
 
 

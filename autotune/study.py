@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
@@ -26,7 +27,7 @@ from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_ke
 from autotune.core.units import show_unit
 from autotune.engine.base import Engine, assess, model_quality, predictions
 from autotune.engine.registry import build_engine
-from autotune.errors import LedgerError, SpecError, StudyError, UnitError, did_you_mean
+from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.history import History
 from autotune.ledger import Ledger, StudyRow
 
@@ -92,7 +93,7 @@ class Study:
         budget = None if budget is None else read_count(budget, "budget", 1)
         self.engine: Engine = build_engine(engine, budget=budget)
         self.path = None if path is None else ledger_path(path)
-        self.ledger = Ledger.open(":memory:" if self.path is None else self.path)
+        self.ledger = Ledger.open(":memory:" if self.path is None else self.path, guarded=True)
         section = {"use": engine} if isinstance(engine, str) else dict(engine)
         try:
             row = self.ledger.study(name)
@@ -242,8 +243,9 @@ class Study:
         """Commit a suggestion that did not come from the engine, such as a repeat, as a waiting trial."""
         with self._lock:
             number = len(self._history)
-            self.ledger.add_trial(self.name, number, suggestion)
-            return self._refresh(number)
+            with self._refreshed(number):
+                self.ledger.add_trial(self.name, number, suggestion)
+            return self._history[number]
 
     def tell(
         self, trial: Trial | int, metrics: Metrics | None = None, *, failure: str | Failure | None = None
@@ -273,8 +275,11 @@ class Study:
             if found.state.finished:
                 raise StudyError(f"trial {number} was told already: {found.state.value}")
             measurement = complete(self._measurement(metrics, failure), self.objective)
-            attempt = self.start_attempt(number, executor="caller")
-            self.finish_attempt(number, attempt, measurement, state=state_of(measurement))
+            with self._refreshed(number), self.ledger.together():
+                attempt = self.ledger.start_attempt(self.name, number, "caller")
+                self.ledger.finish_attempt(
+                    self.name, number, attempt, measurement, state=state_of(measurement)
+                )
             return self._history[number]
 
     def add(
@@ -293,8 +298,9 @@ class Study:
         measurement = complete(self._measurement(metrics, failure), self.objective)
         with self._lock:
             number = len(self._history)
-            self.ledger.add_measured(self.name, number, suggestion, measurement, state_of(measurement))
-            return self._refresh(number)
+            with self._refreshed(number):
+                self.ledger.add_measured(self.name, number, suggestion, measurement, state_of(measurement))
+            return self._history[number]
 
     def in_units(self, metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
         """Return measured metrics in the units of this study.
@@ -375,6 +381,17 @@ class Study:
         with self._lock:
             self.ledger.abandon(self.name, number)
             self._refresh(number)
+
+    @contextmanager
+    def _refreshed(self, number: int) -> Iterator[None]:
+        """Read a trial after the block; what the ledger has of it also where the block says that it moved."""
+        try:
+            yield
+        except LedgerError:
+            with suppress(AutotuneError):
+                self._refresh(number)
+            raise
+        self._refresh(number)
 
     def _refresh(self, number: int) -> Trial:
         return self._history.put(self.ledger.trial(self.name, number))

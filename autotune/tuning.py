@@ -106,12 +106,13 @@ def tune(
         calls = _Calls(study, function, submit, "ray" if ray else "threads", trials, parallel, stopping)
         try:
             calls.run()
+            study.ledger.ensure_kept()
         except BaseException as error:
             calls.put_back()
             error.study = study  # type: ignore[attr-defined]
             measured = sum(trial.state is TrialState.COMPLETED for trial in study.trials)
             if measured or file is not None:
-                where = f" and in {file}" if file is not None else ""
+                where = f" and in {study.ledger.path}" if file is not None else ""
                 error.add_note(f"{measured} measured trials are in the `study` of this exception{where}")
             raise
     return study

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,9 +11,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from autotune.core.failpoint import failpoint, tear
+from autotune.errors import LedgerError
 from autotune.ledger.connection import connect, damaged, lost_commits
 from autotune.ledger.damage import damaged_rows
+from autotune.ledger.guard import Change, Guard
 from autotune.ledger.head import Head
+from autotune.ledger.lock import renew_locks
 from autotune.ledger.schema import COLUMNS, KEYS, added, checksum, intact, named, reported
 
 
@@ -30,12 +34,20 @@ class LedgerFile:
         self._head = None if path is None else Head(path)
         self._joint: ExitStack | None = None  # takes the commit that `together` makes, once it begins
         self._change = ("0", 0)  # of the rows' digest and number in the open transaction
+        self._changed: list[Change] = []  # its rows
+        self._guard: Guard | None = None
         self.path = path
         self.damaged: tuple[str, ...] = ()
 
     @classmethod
     def open(
-        cls, path: str | Path, *, create: bool = True, read_only: bool = False, salvage: bool = False
+        cls,
+        path: str | Path,
+        *,
+        create: bool = True,
+        read_only: bool = False,
+        salvage: bool = False,
+        guarded: bool = False,
     ) -> Self:
         """Open a ledger and verify every row.
 
@@ -44,6 +56,8 @@ class LedgerFile:
             create: Make the file if it is not there.
             read_only: Refuse writes.
             salvage: Go on with a damaged ledger, leaving out the rows named in :attr:`damaged`.
+            guarded: Notice at each commit that the file was deleted, moved, replaced or cut, and write it
+                anew from memory: for whoever runs a study.
 
         Raises:
             LedgerError: It cannot be opened, or rows are damaged; each is named.
@@ -53,6 +67,9 @@ class LedgerFile:
         ledger = cls(connection, file, version)
         try:
             ledger._verify(salvage)
+            if guarded and file is not None:
+                with reported(file):
+                    ledger._guard = Guard(file, connection)
         except BaseException:
             ledger.close()
             raise
@@ -133,8 +150,10 @@ class LedgerFile:
     @contextmanager
     def _whole(self) -> Iterator[int]:
         """Run a transaction of its own."""
+        lost = self._rescue_lost()
         with reported(self.path):
             self._db.execute("BEGIN IMMEDIATE")
+            self._changed = []
             try:
                 counter = self._counter()
                 revision = int(counter["revision"]) + 1
@@ -155,21 +174,86 @@ class LedgerFile:
         if self._head is not None:
             self._head.write(counter["ledger"], revision)
         failpoint("ledger.acknowledged")
+        if self._guard is not None:
+            self._guard.keep(self._changed)
+        if lost is not None:
+            raise lost
 
     @contextmanager
     def _part(self) -> Iterator[int]:
         """Run a part of the open transaction; an error in it undoes the part and goes on outwards."""
-        before = self._change
+        before, count = self._change, len(self._changed)
         self._db.execute("SAVEPOINT part")
         try:
             yield int(self._counter()["revision"]) + 1
             self._db.execute("RELEASE part")
         except BaseException:
             self._change = before
+            del self._changed[count:]
             if self._db.in_transaction:  # a full disk ends the whole transaction by itself
                 self._db.execute("ROLLBACK TO part")
                 self._db.execute("RELEASE part")
             raise
+
+    # -- a file that goes away ---------------------------------------------------------------------
+
+    def ensure_kept(self) -> None:
+        """Look whether the file of a guarded ledger is still there and ours.
+
+        Raises:
+            LedgerError: It is not; everything was written to another one, which this ledger is from now on.
+        """
+        lost = self._rescue_lost()
+        if lost is not None:
+            raise lost
+
+    def _rescue_lost(self) -> LedgerError | None:
+        """Write a guarded ledger anew where its file went away, and go on with the new one.
+
+        Returns:
+            The error that says so, to be raised when what is to be committed now is in the new file too.
+
+        Raises:
+            LedgerError: It can be written nowhere.
+        """
+        guard = self._guard
+        if guard is None:
+            return None
+        happened = guard.loss()
+        if not happened:
+            renew_locks(guard.path)
+            return None
+        failures = []
+        for folder in guard.places():
+            try:
+                folder.mkdir(parents=True)
+                rescued = type(self).open(folder / guard.path.name, guarded=True)
+                with rescued.rows() as put:
+                    for table, row in guard.rows():
+                        put(
+                            table, {k: 1 if k == "revision" else v for k, v in row.items() if k != "checksum"}
+                        )
+            except (OSError, LedgerError) as error:
+                failures.append(f"{folder}: {error.strerror if isinstance(error, OSError) else error}")
+                continue
+            break
+        else:
+            raise LedgerError(
+                f"the ledger {guard.path} {happened} while it was written, and it can be written nowhere else: "
+                + "; ".join(failures)
+            )
+        guard.let_go()
+        self.close()
+        for name in ("_db", "_head", "_guard", "_version", "path"):
+            setattr(self, name, getattr(rescued, name))
+        names = sorted(guard.written)
+        store = ["--store", str(folder)]
+        resume = "; ".join(f"`{shlex.join(['autotune', 'resume', name, *store])}` goes on" for name in names)
+        best = "".join(f", `{shlex.join(['autotune', 'best', name, *store])}` shows it" for name in names[:1])
+        return LedgerError(
+            f"the ledger {guard.path} {happened} while it was written; everything of it is in {self.path}",
+            hint=f"{resume}{best}" if names else f"it is a ledger like any other: {' '.join(store)}",
+        )
 
     def _counter(self) -> dict[str, Any]:
         counter = self._get("counter", 1)
@@ -186,6 +270,7 @@ class LedgerFile:
         proof = checksum(table, row)
         if table != "counter":
             self._account(table, row, proof)
+            self._changed.append((table, {**row, "checksum": proof}))
         names = ", ".join((*columns, "checksum"))
         marks = ", ".join("?" * (len(columns) + 1))
         updates = ", ".join(f"{c} = excluded.{c}" for c in (*columns, "checksum") if c not in keys)

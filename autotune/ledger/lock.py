@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import shlex
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from autotune.errors import LedgerError, StudyError
 
 _USUAL = "autotune-runs"  # folder that commands look in by themselves
 
-_held: dict[Path, int] = {}
-"""Locks by the thread that holds them: it may open its study again, to widen it for instance."""
+_log = logging.getLogger("autotune.ledger")
+
+_held: dict[Path, tuple[int, TextIO, str]] = {}
+"""The thread that holds a lock, which may open its study again, to widen it for instance; its file and study."""
 
 
 @contextmanager
@@ -32,37 +40,117 @@ def study_lock(ledger: Path, study: str) -> Iterator[None]:
         LedgerError: The lock's file cannot be written.
     """
     path = _path(ledger.resolve(), study)
-    if _held.get(path) == threading.get_ident():
+    if path in _held and _held[path][0] == threading.get_ident():
         yield
         return
-    try:
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise LedgerError(
-            f"study {study!r} cannot be locked: {path}: {error.strerror}",
-            hint="the folder is missing or cannot be written; a copy of it elsewhere can be used",
-        ) from None
-    with file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = _holder(file.read())
+            stack.enter_context(_name_taken(path))
+            file = stack.enter_context(_locked(path))
+        except _HeldError as error:
             raise StudyError(
-                f"study {study!r} is already running: {holder}",
+                f"study {study!r} is already running: {error}",
                 hint=f"wait for it or stop it; `{_status(study, ledger)}` shows where it stands",
             ) from None
-        file.truncate(0)
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}))
-        file.flush()
-        _held[path] = threading.get_ident()
+        except OSError as error:
+            raise LedgerError(
+                f"study {study!r} cannot be locked: {path}: {error.strerror}",
+                hint="the folder is missing or cannot be written; a copy of it elsewhere can be used",
+            ) from None
+        _held[path] = (threading.get_ident(), file, study)
         try:
             yield
         finally:
             del _held[path]
             file.truncate(0)
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class _HeldError(Exception):
+    """Says who holds a lock."""
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[TextIO]:
+    """Hold the lock of a file, with this process's name in it."""
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise _HeldError(_holder(file.read())) from None
+            if not _is_at(file, path):  # deleted between opening and locking
+                continue
+            file.truncate(0)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}))
+            file.flush()
+            yield file
+            return
+
+
+@contextmanager
+def _name_taken(path: Path) -> Iterator[None]:
+    """Hold a name of this machine beside the file: who deletes the file does not make room for a second run.
+
+    Linux keeps such names in no folder and drops them with their process.
+    """
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    digest = hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
+    with socket.socket(socket.AF_UNIX) as server:
+        try:
+            server.bind(f"\0autotune-study-{digest}")
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:  # such sockets are forbidden here: the file alone must do
+                yield
+                return
+            named = path.read_text(encoding="utf-8") if path.exists() else ""
+            raise _HeldError(_holder(named) if named else _listener(digest)) from None
+        server.listen(64)
+        yield
+
+
+def _listener(digest: str) -> str:
+    """Return who holds a name."""
+    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+        client.setblocking(False)
+        client.connect(f"\0autotune-study-{digest}")
+        pid, _, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return f"process {pid} on {socket.gethostname()}"
+    return _holder("")
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def renew_locks(ledger: Path) -> None:
+    """Lock the files of this process's studies of a ledger again where somebody deleted them.
+
+    Raises:
+        StudyError: Another process holds one by now.
+    """
+    for path, (thread, file, study) in list(_held.items()):
+        if path != _path(ledger, study) or _is_at(file, path):
+            continue
+        renewed = ExitStack()
+        try:
+            fresh = renewed.enter_context(_locked(path))
+        except _HeldError as error:
+            raise StudyError(
+                f"the lock of study {study!r} was deleted, and another run of it has begun: {error}",
+                hint="stop one of them; nothing that was measured is lost",
+            ) from None
+        os.dup2(fresh.fileno(), file.fileno())
+        renewed.close()
+        _held[path] = (thread, file, study)
+        _log.warning("the lock of study %r was deleted while it ran: %s is there again", study, path)
 
 
 def study_is_held(ledger: Path, study: str) -> bool:

@@ -73,7 +73,7 @@ def test_it_is_continued_as_if_it_had_always_been_of_this_schema(released):
         study.requeue(4)
         study.tell(4, {"output_throughput": 5.0, "ttft.p99": 0.1})
         assert study.ask().number == len(expected["trials"])
-        assert study.ledger.revision() == revision + 4
+        assert study.ledger.revision() == revision + 3  # a commit of each
     assert version_of(path) == SCHEMA_VERSION
     with Ledger.open(path) as ledger:
         again = ledger.trials("released")
