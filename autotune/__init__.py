@@ -30,7 +30,7 @@ _PUBLIC = {
     "Study": "autotune.study",
     "Trial": "autotune.core.trial",
     "load_objective": "autotune.spec.load",
-    "load_space": "autotune.spec.load",
+    "load_space": "autotune.sections",
     "tune": "autotune.tuning",
 }
 
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from autotune.core.space import Space
     from autotune.core.trial import Trial
     from autotune.errors import AutotuneError, SpecError
-    from autotune.spec.load import load_objective, load_space
+    from autotune.sections import load_space
+    from autotune.spec.load import load_objective
     from autotune.study import Study
     from autotune.tuning import tune
 

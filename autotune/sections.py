@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from autotune.core.borrowed import Borrowed, Objection
 from autotune.core.metric import named_number
 from autotune.core.redact import find_secret
+from autotune.core.space import Space
 from autotune.core.units import known_base
 from autotune.engine.base import ModelBased
 from autotune.engine.registry import ENGINES, build_engine
@@ -18,6 +20,7 @@ from autotune.errors import SpecError, UnitError, did_you_mean
 from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import RateSearch, Workload, served_key
+from autotune.spec import load
 from autotune.spec.load import Check, ValueKind, load_study_file, study_spec_from_dict
 from autotune.spec.study_file import StudySpec
 from autotune.systems.effect import find_ineffective
@@ -64,13 +67,22 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: 
     return replace(spec, system=locate_system(spec.system, folder), workload=workload, quality=quality)
 
 
+def load_space(name: str | Path) -> Space:
+    """Read the search space of a shipped name, a space file or a study file, as `autotune run` reads it.
+
+    Raises:
+        SpecError: The file is wrong; the message names file, line and column.
+    """
+    return load.load_space(name, _value_kind)
+
+
 def _value_kind(section: Mapping[str, Any]) -> ValueKind:
     """Return how a system reads listed values of parameters; what is wrong with the section is said later."""
-    try:
-        kind: ValueKind | None = getattr(build_system(section), "value_kind", None)
-    except SpecError:
-        kind = None
-    return kind or (lambda name: "")
+    for whole in (section, {**section, "model": "any"}):  # a space file leaves the model to its study
+        with suppress(SpecError):
+            kind: ValueKind | None = getattr(build_system(whole), "value_kind", None)
+            return kind or (lambda name: "")
+    return lambda name: ""
 
 
 def _check_together(spec: StudySpec, file: Path) -> None:

@@ -406,7 +406,7 @@ class Space:
         Raises:
             SpecError: The file is wrong; the message names file, line and column.
         """
-        from autotune.spec.load import load_space  # the reader lies a layer above; this is its front door
+        from autotune.sections import load_space  # the reader lies layers above; this is its front door
 
         return load_space(path)
 

@@ -230,16 +230,14 @@ class LedgerFile:
                 rescued = type(self).open(folder / guard.path.name, guarded=True)
                 with rescued.rows() as put:
                     for table, row in guard.rows():
-                        put(
-                            table, {k: 1 if k == "revision" else v for k, v in row.items() if k != "checksum"}
-                        )
+                        put(table, {**row, "revision": 1} if "revision" in row else row)
             except (OSError, LedgerError) as error:
                 failures.append(f"{folder}: {error.strerror if isinstance(error, OSError) else error}")
                 continue
             break
         else:
             raise LedgerError(
-                f"the ledger {guard.path} {happened} while it was written, and it can be written nowhere else: "
+                f"the ledger {guard.path} {happened} while it was written; no other place can be written: "
                 + "; ".join(failures)
             )
         guard.let_go()

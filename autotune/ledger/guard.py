@@ -1,8 +1,8 @@
 """A ledger whose file is deleted, moved, replaced or cut while a study writes it.
 
-SQLite writes on into a deleted file without an error, and what was measured is gone at its end. So the file is
-looked at before each commit: three calls of ``stat``, and one page where something else wrote to it. What was
-read and written is kept in memory, and is enough to write the ledger anew.
+SQLite writes on into a deleted file without an error, and what was measured is gone at its end. So the file
+is looked at before each commit: three calls of ``stat``, and one page where something else wrote to it. What
+was read and written is kept in memory, and is enough to write the ledger anew.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _USUAL = "autotune-runs"  # folder that commands look in by themselves
 _log = logging.getLogger("autotune.ledger")
 
 _held: dict[Path, tuple[int, TextIO, str]] = {}
-"""The thread that holds a lock, which may open its study again, to widen it for instance; its file and study."""
+"""Thread, file and study of each lock; the thread may open its study again, to widen it for instance."""
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from autotune.core.measured_table import read_table
 from autotune.core.objective import Objective
 from autotune.core.scalar import PlainText
 from autotune.core.space import Space
+from autotune.core.space_data import KEYS
 from autotune.errors import SpecError, refuse_unknown_keys
 from autotune.spec.catalogue import find
 from autotune.spec.fields import Tracking
@@ -269,19 +270,22 @@ def _catalogued(kind: str, name: str | Path) -> Path:
     return find(kind, name) if isinstance(name, str) else name
 
 
-def load_space(name: str | Path) -> Space:
+def load_space(name: str | Path, value_kind: Callable[[Mapping[str, Any]], ValueKind] | None = None) -> Space:
     """Read the search space of a shipped name, a space file or a study file.
+
+    Args:
+        name: A name or a path.
+        value_kind: As for :func:`load_study_file`; without it every listed value is typed as YAML types it.
 
     Raises:
         SpecError: The file is wrong; the message names file, line and column.
     """
     file = _catalogued("search_spaces", name)
     document = resolve(parse_text(read_text(file), str(file)), file.parent)
-    parts: dict[str, Any] = {
-        key: document.data[key]
-        for key in ("parameters", "constraints", "configurations")
-        if key in document.data
-    }
+    system = document.data.get("system")
+    if value_kind is not None and isinstance(system, Mapping):
+        _keep_text(document.data, value_kind(system))
+    parts: dict[str, Any] = {key: document.data[key] for key in KEYS if key in document.data}
     try:
         return Space.from_dict(parts)
     except SpecError as error:

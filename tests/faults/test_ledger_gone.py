@@ -1,4 +1,4 @@
-"""A ledger that goes away while a study writes it: deleted, moved, replaced, cut; noticed, written anew, said."""
+"""A ledger that goes away while a study writes it: deleted, moved, replaced, cut; noticed, written anew."""
 
 import os
 import shutil
@@ -174,7 +174,7 @@ def test_an_earlier_rescue_is_never_overwritten(tmp_path):
         (tmp_path / name).mkdir()
     study = start(path)
     remove_all(path)
-    with pytest.raises(LedgerError, match="ledger-rescued-3/ledger.sqlite"):
+    with pytest.raises(LedgerError, match="ledger-rescued-3"):
         study.ask()
     study.close()
 
@@ -282,6 +282,9 @@ driver.main(folder, {})
 """
 
 
+RUNS = "import sys, driver; from pathlib import Path; driver.main(Path(sys.argv[1]), {})"
+
+
 def test_a_run_whose_ledger_is_deleted_ends_with_3_and_goes_on_from_the_new_one(tmp_path):
     folder = driver.prepare(tmp_path / "runs", "sobol")
     done = subprocess.run([sys.executable, "-c", DELETES, str(folder)], check=False, timeout=120)
@@ -292,10 +295,7 @@ def test_a_run_whose_ledger_is_deleted_ends_with_3_and_goes_on_from_the_new_one(
     before = driver.history(rescued)
     assert sum(state is TrialState.COMPLETED for _, _, state, *_ in before) >= 3
     shutil.copy(folder / "study.yaml", rescued / "study.yaml")
-    again = subprocess.run(
-        [sys.executable, "-c", "import sys, driver; from pathlib import Path; driver.main(Path(sys.argv[1]), {})",
-         str(rescued)], check=False, timeout=120,
-    )  # fmt: skip
+    again = subprocess.run([sys.executable, "-c", RUNS, str(rescued)], check=False, timeout=120)
     assert again.returncode == 0, (rescued / "driver.log").read_text()
     after = driver.history(rescued)
     finished = [row for row in before if row[2].finished]

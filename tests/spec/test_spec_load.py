@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+import autotune
+from autotune.core.space import Space
 from autotune.errors import SpecError
 from autotune.sections import read_stored_study, read_study
-from autotune.spec.catalogue import entries, find, names
+from autotune.spec.catalogue import entries, find, folder, names
 from autotune.spec.load import load_objective, load_space
+from autotune.spec.yaml_text import parse_text
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -200,3 +203,49 @@ def test_every_metric_is_explained_in_the_objectives_readme():
     text = (find("objectives", "latency").parent / "README.md").read_text()
     for name, info in METRICS.items():
         assert f"`{name}{'.*' if info.statistics else ''}`" in text
+
+
+DERIVED = """
+parameters:
+  batch: {type: int, low: 1, high: 8}
+  depth: {type: int, low: 0, high: 8}
+derived:
+  cost: batch * depth
+constraints:
+  - cost <= 12
+system: {use: command, argv: [echo]}
+objective: {maximize: x}
+"""
+
+AS_TEXT = """
+parameters:
+  kv_cache_dtype: {type: categorical, values: [auto, 017, 1e-3]}
+  block_size: {type: ordinal, values: [8, 016]}
+system: {use: vllm, model: m}
+objective: {maximize: output_throughput}
+"""
+
+
+@pytest.mark.parametrize("text", [DERIVED, AS_TEXT], ids=["derived", "values-as-text"])
+def test_every_reader_of_a_study_file_reads_the_same_space(tmp_path, text):
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    of_check = read_study(file).space
+    for read in (Space.from_yaml, autotune.load_space):
+        assert read(file).to_dict() == of_check.to_dict()
+    assert Space.from_dict(of_check.to_dict()).fingerprint == of_check.fingerprint
+
+
+@pytest.mark.parametrize("name", names("search_spaces"))
+def test_every_reader_of_a_catalogue_file_reads_the_same_space(name):
+    file = folder("search_spaces") / f"{name}.yaml"
+    whole = parse_text(file.read_text(), str(file)).data
+    needs_model = whole.get("system", {}).get("use") not in (None, "transformers", "command", "function")
+    of_check = read_study(file, ["system.model=m"] if needs_model else []).space
+    for space in (Space.from_yaml(file), autotune.load_space(name), autotune.load_space(file)):
+        assert space.to_dict() == of_check.to_dict()
+        assert space.fingerprint == of_check.fingerprint
+    assert dict(of_check.derived) == dict(whole.get("derived", {}))
+    assert len(of_check.constraints) == len(whole.get("constraints", ()))
+    assert Space.from_dict(of_check.to_dict()).to_dict() == of_check.to_dict()
+    assert of_check.default_config.keys() >= of_check.derived.keys()
