@@ -26,7 +26,7 @@ from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.core.units import show_unit
 from autotune.engine.base import Engine, assess, model_quality, predictions
-from autotune.engine.registry import build_engine
+from autotune.engine.registry import build_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.history import History
 from autotune.ledger import Ledger, StudyRow
@@ -95,6 +95,7 @@ class Study:
         self.path = None if path is None else ledger_path(path)
         self.ledger = Ledger.open(":memory:" if self.path is None else self.path, guarded=True)
         section = {"use": engine} if isinstance(engine, str) else dict(engine)
+        self._use = str(section.get("use", "gp"))
         try:
             row = self.ledger.study(name)
             if row is None:
@@ -231,8 +232,10 @@ class Study:
             past = known.finished
             history = with_drift(past, anchored, self.space) if known.watched else list(past)
             most = 1 if n is None else n
-            suggestions = self.engine.ask(self.space, anchored, history, known.pending(), most, self.seed)
-            trials = [self.suggest(suggestion) for suggestion in suggestions[:most]]
+            found = suggestions(
+                self._use, self.engine, self.space, anchored, history, known.pending(), most, self.seed
+            )
+            trials = [self.suggest(suggestion) for suggestion in found[:most]]
         if n is not None:
             return trials
         if not trials:

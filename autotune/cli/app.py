@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 usage or spec, 3 environment, 4 nothing feasible, 5 interr
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import click
 
 from autotune import __version__
 from autotune.cli.output import echo, echo_error, echo_json
+from autotune.core.redact import redact, visible
 from autotune.errors import AutotuneError, Interrupted, did_you_mean
 
 USAGE, INTERNAL = 2, 6
@@ -88,13 +90,19 @@ def cli(ctx: click.Context, debug: bool, verbose: bool) -> None:
     _log_to_stderr(verbose)
 
 
-def _log_to_stderr(verbose: bool) -> None:
-    import logging
+class _Printable(logging.Formatter):
+    """Formats for a terminal: what it would obey, and secrets, stay out also of what others say."""
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return visible(redact(super().format(record)))
+
+
+def _log_to_stderr(verbose: bool) -> None:
     log = logging.getLogger("autotune")
     if not log.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_Printable("%(levelname)s %(name)s: %(message)s"))
         log.addHandler(handler)
     log.setLevel(logging.INFO if verbose else logging.WARNING)
 
@@ -147,12 +155,10 @@ def _fail(message: str, hint: str, code: int, as_json: bool) -> int:
 
 
 def _internal(error: Exception, args: Sequence[str]) -> int:
-    from autotune.core.redact import redact
-
     text = redact("".join(traceback.format_exception(error)))
     said = redact(f"{type(error).__name__}: {error}".splitlines()[0])
     if "--debug" in args:
-        sys.stderr.write(text)
+        echo(text.rstrip(), sys.stderr)
         hint = ""
     else:
         hint = _save_traceback(text)

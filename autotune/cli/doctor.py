@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,7 @@ import click
 
 from autotune.cli.options import json_option, store_option
 from autotune.cli.output import echo, echo_json
+from autotune.errors import EnvironmentProblem
 
 REQUIRED = (
     "botorch",
@@ -101,6 +103,7 @@ def examine(store: Path) -> Iterator[Check]:
     yield _memory()
     yield _accelerators()
     yield _engines()
+    yield from _plugins()
     yield _files()
     yield _shared_memory()
     yield _compiler()
@@ -180,13 +183,29 @@ def _accelerators() -> Check:
     return Check("accelerators", "ok", "; ".join(names))
 
 
+def _plugins() -> Iterator[Check]:
+    """Import what third parties installed."""
+    from autotune.engine.registry import ENGINES
+    from autotune.systems.registry import SYSTEMS
+
+    for registry in (SYSTEMS, ENGINES):
+        for name in registry.names()[len(registry.builtin) :]:
+            try:
+                registry.load(name)
+            except EnvironmentProblem as error:
+                yield Check(f"{registry.kind} {name}", "warn", error.message, error.hint)
+            else:
+                yield Check(f"{registry.kind} {name}", "ok", "a plug-in")
+
+
 def _engines() -> Check:
     """Look for the programs of the systems that are launched as servers."""
     from autotune.systems.registry import SYSTEMS
 
-    programs: dict[str, tuple[str, ...]] = {
-        name: getattr(SYSTEMS.load(name), "own_program", ()) for name in SYSTEMS.names()
-    }
+    programs: dict[str, tuple[str, ...]] = {}
+    for name in SYSTEMS.names():
+        with suppress(EnvironmentProblem):  # a plug-in that is broken has a line of its own
+            programs[name] = getattr(SYSTEMS.load(name), "own_program", ())
     found = [
         f"{name} ({' '.join(words) if '-m' in words else words[0]})"
         for name, words in programs.items()

@@ -13,7 +13,7 @@ from autotune import __version__
 from autotune.cli.options import json_option, next_command, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger, read_view
-from autotune.errors import NothingFeasible, StudyError
+from autotune.errors import EnvironmentProblem, NothingFeasible, StudyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,8 +180,8 @@ def _described(registry: Registry) -> dict[str, str]:
             text = inspect.getdoc(loaded) or ""
             if not getattr(loaded, "measured", True):
                 text = f"{text.splitlines()[0].rstrip('.')}: checked and planned, not measured yet"
-        except ImportError as error:  # a third party's that lacks something here
-            text = f"cannot be loaded: {error}"
+        except EnvironmentProblem as error:  # a third party's that is broken
+            text = f"cannot be used: {error.message}"
         result[name] = text.splitlines()[0].rstrip(".") if text else ""
     return result
 

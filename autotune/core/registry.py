@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import threading
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import AutotuneError, EnvironmentProblem, SpecError, did_you_mean
+
+IMPORT_S = 120.0
+"""Longest wait for a plug-in to be imported, in seconds: one that loads torch from a cold disk takes 60."""
+
+_SHOWN = 200  # characters of what a plug-in gave
 
 
 class Registry:
@@ -23,6 +30,7 @@ class Registry:
         self.kind = kind
         self.group = group
         self._builtin = dict(builtin)
+        self._hanging: set[str] = set()
 
     @property
     def builtin(self) -> tuple[str, ...]:
@@ -39,6 +47,7 @@ class Registry:
 
         Raises:
             SpecError: Nothing has that name; the nearest one is named.
+            EnvironmentProblem: A plug-in cannot be imported, does not end, or is no class of ours.
         """
         target = self._builtin.get(name)
         if target is not None:
@@ -46,8 +55,79 @@ class Registry:
             return getattr(import_module(module), attribute)
         for entry in entry_points(group=self.group):
             if entry.name == name:
-                return entry.load()
+                return self._load(entry)
         names = self.names()
         raise SpecError(
             f"unknown {self.kind} {name!r}; allowed: {', '.join(names)}", hint=did_you_mean(name, names)
         )
+
+    def call(self, name: str, work: Callable[[], Any]) -> Any:
+        """Return what ``work`` gives; what a plug-in raises in it becomes an error that names the plug-in.
+
+        Args:
+            name: Of the part that works.
+            work: Asks the part for something.
+
+        Raises:
+            EnvironmentProblem: The part is a plug-in and raised what is no error of ours.
+        """
+        if name in self._builtin:
+            return work()
+        try:
+            return work()
+        except AutotuneError:
+            raise
+        except Exception as error:
+            raise self.broken(name, f"failed: {type(error).__name__}: {error}") from error
+
+    def broken(self, name: str, what: str) -> EnvironmentProblem:
+        """Return the error that says what a plug-in did."""
+        entry = next((entry for entry in entry_points(group=self.group) if entry.name == name), None)
+        made = "" if entry is None else f" of the plug-in {_named(entry)}"
+        return EnvironmentProblem(
+            f"{self.kind} {name!r}{made} {what}",
+            hint="ask whoever made it, or uninstall it: nothing else needs it",
+        )
+
+    def _load(self, entry: EntryPoint) -> Any:
+        """Import a plug-in: in a thread, because an import that hangs cannot be ended."""
+        outcome: dict[str, Any] = {}
+
+        def load() -> None:
+            try:
+                outcome["found"] = entry.load()
+            except BaseException as error:  # noqa: BLE001 - whatever a stranger's module does, also exit
+                outcome["error"] = error
+
+        if entry.name not in self._hanging:
+            if entry.module in sys.modules:
+                load()
+            else:
+                thread = threading.Thread(target=load, daemon=True, name=f"import {entry.module}")
+                thread.start()
+                thread.join(IMPORT_S)
+        if not outcome:
+            self._hanging.add(entry.name)
+            raise self.broken(entry.name, f"is not imported after {IMPORT_S:g} s")
+        error = outcome.get("error")
+        if error is not None:
+            raise self.broken(entry.name, f"cannot be imported: {type(error).__name__}: {error}") from error
+        found = outcome["found"]
+        if not callable(getattr(found, "from_dict", None)):
+            raise self.broken(entry.name, f"is no {self.kind}: {shown(found)} has no method from_dict")
+        return found
+
+
+def shown(value: Any) -> str:
+    """Return a value as text that is not too long, whatever its own text does."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a stranger's method
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _named(entry: EntryPoint) -> str:
+    """Return package, version and object of an entry point."""
+    package = "" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}: "
+    return f"{package}{entry.value}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autotune.core.registry import Registry
+from autotune.core.objective import Objective
+from autotune.core.registry import Registry, shown
+from autotune.core.space import Space
+from autotune.core.trial import Config, Suggestion, Trial
 from autotune.engine.base import Engine
-from autotune.errors import SpecError
+from autotune.errors import AutotuneError, SpecError
 
 ENGINES = Registry(
     "engine",
@@ -39,8 +42,52 @@ def build_engine(section: str | Mapping[str, Any], *, budget: int | None = None)
         kind = ENGINES.load(name)
     except SpecError as error:
         raise SpecError(error.message, path=("use",), hint=error.hint) from None
-    engine: Engine = kind.from_dict(data, budget=budget)
+    engine: Engine = ENGINES.call(name, lambda: kind.from_dict(data, budget=budget))
+    if name in ENGINES.builtin:
+        return engine
+    if not isinstance(getattr(engine, "name", None), str) or not callable(getattr(engine, "ask", None)):
+        raise ENGINES.broken(name, f"is no engine: {shown(engine)} has no name or no method ask")
     return engine
+
+
+def suggestions(
+    use: str,
+    engine: Engine,
+    space: Space,
+    objective: Objective,
+    history: Sequence[Trial],
+    pending: Sequence[Config],
+    n: int,
+    seed: int,
+) -> list[Suggestion]:
+    """Return what an engine proposes; see :meth:`autotune.engine.base.Engine.ask`.
+
+    Args:
+        use: Name under which the engine is known here.
+        engine: That is asked.
+        space: What may vary.
+        objective: What is wanted.
+        history: Finished trials.
+        pending: Configurations asked for and not finished.
+        n: How many are wanted.
+        seed: Of the study.
+
+    Raises:
+        EnvironmentProblem: A plug-in failed, or what it gave are no configurations of the space.
+    """
+    found = ENGINES.call(use, lambda: engine.ask(space, objective, history, pending, n, seed))
+    if use in ENGINES.builtin:
+        return list(found)
+    if not isinstance(found, list | tuple) or not all(isinstance(each, Suggestion) for each in found):
+        raise ENGINES.broken(use, f"proposed {shown(found)}, which is no list of suggestions")
+    for each in found[:n]:
+        try:
+            space.validate(each.config)
+        except (AutotuneError, TypeError, AttributeError) as error:
+            raise ENGINES.broken(
+                use, f"proposed {shown(each.config)}, which is not of the space: {error}"
+            ) from None
+    return list(found)
 
 
 def no_options(name: str, data: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune.core.registry import Registry
+from autotune.core.registry import Registry, shown
 from autotune.core.trial import Config
 from autotune.errors import SpecError
 from autotune.systems.base import Reusable, System
@@ -36,6 +36,8 @@ SYSTEMS = Registry(
 REUSE = "reuse"
 """Key of any section: whether trials that differ in their requests only may share a launched process."""
 
+_METHODS = ("to_dict", "prepare", "parameters", "check", "batch_size", "resources", "prepare_node", "command",
+            "connect", "diagnose", "deploy")  # fmt: skip
 _TRUE, _FALSE = (True, "true"), (False, "false")
 
 
@@ -60,6 +62,7 @@ def build_system(section: Mapping[str, Any]) -> System:
 
     Raises:
         SpecError: The name or a key is wrong; ``path`` is relative to the section.
+        EnvironmentProblem: A plug-in is broken.
     """
     data = dict(section)
     name = data.pop("use", None)
@@ -70,7 +73,11 @@ def build_system(section: Mapping[str, Any]) -> System:
     except SpecError as error:
         raise SpecError(error.message, path=("use",), hint=error.hint) from None
     reuse = data.pop(REUSE, False)
-    system: System = kind.from_dict(data)
+    system: System = SYSTEMS.call(name, lambda: kind.from_dict(data))
+    if name not in SYSTEMS.builtin:
+        missing = [method for method in _METHODS if not callable(getattr(system, method, None))]
+        if missing:
+            raise SYSTEMS.broken(name, f"is no system: {shown(system)} has no {', '.join(missing)}")
     if reuse not in _TRUE + _FALSE:
         raise SpecError(f"{REUSE} must be true or false, found {reuse!r}", path=(REUSE,))
     if reuses(section) and not isinstance(system, Reusable):

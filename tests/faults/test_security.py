@@ -4,6 +4,7 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import random
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune.cli.app import _log_to_stderr
 from autotune.cli.output import echo, echo_json
 from autotune.core.expression import Expression
 from autotune.core.redact import MASK, find_secret, redact, redacted, visible
@@ -359,6 +361,11 @@ def test_every_door_to_a_terminal_strips_what_it_would_obey():
         assert OBEYED.findall(stream.getvalue()) == []
         assert "red" in stream.getvalue()
         assert "owned" not in stream.getvalue()
+    _log_to_stderr(False)  # what is logged, by whatever part, goes through a door as well
+    (handler, *_) = logging.getLogger("autotune").handlers
+    logged = handler.format(logging.LogRecord("autotune.x", logging.WARNING, "", 0, "%s", (TRICKS,), None))
+    assert OBEYED.findall(logged) == []
+    assert "red" in logged
     stream = io.StringIO()
     JsonView(stream).message(TRICKS)
     assert OBEYED.findall(stream.getvalue()) == []

@@ -1,0 +1,180 @@
+"""Plug-ins of strangers that are broken: each named in one error, and in nobody else's way."""
+
+import json
+import os
+
+import pytest
+
+from autotune.core import registry
+from autotune.core.parameter import Int
+from autotune.core.space import Space
+from autotune.engine.registry import ENGINES, build_engine
+from autotune.errors import EnvironmentProblem, SpecError
+from autotune.study import Study
+from autotune.systems.registry import SYSTEMS, build_system
+
+pytestmark = pytest.mark.timeout(300)
+
+SPACE = Space((Int("a", 1, 1000),))
+OBJECTIVE = {"maximize": "x"}
+ENGINE = """
+from autotune.core.trial import Reason, Suggestion
+
+class Engine:
+    name = "broken/1"
+    def ask(self, space, objective, history, pending, n, seed):
+        {ask}
+    @classmethod
+    def from_dict(cls, data, *, budget=None):
+        {make}
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a package whose entry point `broken` is an object of a module of the given text."""
+    count = 0
+
+    def add(text, group="autotune.engines", target="Engine"):
+        nonlocal count
+        count += 1
+        module = f"broken_{tmp_path.name.replace('-', '_')}_{count}"
+        folder = tmp_path / str(count)
+        info = folder / "broken-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-package\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\nbroken = {module}:{target}\n")
+        (folder / f"{module}.py").write_text(text)
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setattr(ENGINES, "_hanging", set())
+        return folder
+
+    return add
+
+
+def engine(ask="return []", make="return cls()"):
+    return ENGINE.format(ask=ask, make=make)
+
+
+AT_IMPORT = {
+    "raise RuntimeError('no driver')": "cannot be imported: RuntimeError: no driver",
+    "import absent_package_of_theirs": "cannot be imported: ModuleNotFoundError: No module named",
+    "raise SystemExit(0)": "cannot be imported: SystemExit: 0",
+    "def f(:": "cannot be imported: SyntaxError",
+    "Engine = 3": "is no engine: 3 has no method from_dict",
+    "Other = 3": "cannot be imported: AttributeError",
+}
+
+
+@pytest.mark.parametrize("text", AT_IMPORT)
+def test_a_plugin_that_cannot_be_imported_is_named(install, text):
+    install(text)
+    with pytest.raises(EnvironmentProblem) as caught:
+        build_engine("broken")
+    assert AT_IMPORT[text] in caught.value.message
+    assert "engine 'broken' of the plug-in broken-package 1.0: broken_" in caught.value.message
+    assert "uninstall" in caught.value.hint
+
+
+def test_an_import_that_hangs_ends_with_an_error_that_names_it(install, monkeypatch):
+    monkeypatch.setattr(registry, "IMPORT_S", 0.2)
+    install("import threading\nthreading.Event().wait()")
+    for _ in range(2):  # the second one does not wait behind the first
+        with pytest.raises(
+            EnvironmentProblem, match=r"'broken' of the plug-in .* is not imported after 0.2 s"
+        ):
+            build_engine("broken")
+
+
+ASKED = {
+    "raise KeyError('x')": "failed: KeyError: 'x'",
+    "return None": "proposed None, which is no list of suggestions",
+    "return [{'a': 1}]": "which is no list of suggestions",
+    "return [Suggestion({'a': 10**9}, Reason.RANDOM)]": "which is not of the space",
+    "return [Suggestion({'b': 1}, Reason.RANDOM)]": "which is not of the space",
+    "return [Suggestion(None, Reason.RANDOM)]": "",
+}
+
+
+@pytest.mark.parametrize("ask", ASKED)
+def test_an_engine_that_proposes_nonsense_is_named_and_nothing_is_committed(install, ask):
+    install(engine(ask))
+    study = Study(SPACE, OBJECTIVE, engine="broken")
+    with pytest.raises(EnvironmentProblem) as caught:
+        study.ask()
+    assert ASKED[ask] in caught.value.message
+    assert "of the plug-in broken-package 1.0" in caught.value.message
+    assert not study.trials
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        ("return None", "is no engine: None has no name or no method ask"),
+        ("return 1 / 0", "failed: ZeroDivisionError"),
+    ],
+)
+def test_an_engine_that_cannot_be_made_is_named(install, make, said):
+    install(engine(make=make))
+    with pytest.raises(EnvironmentProblem, match=said):
+        Study(SPACE, OBJECTIVE, engine="broken")
+
+
+def test_errors_of_ours_that_a_plugin_raises_stay_what_they_are(install):
+    install(engine(make="from autotune.errors import SpecError\n        raise SpecError('an option')"))
+    with pytest.raises(SpecError, match="an option"):
+        build_engine("broken")
+
+
+def test_a_system_that_is_none_is_named(install):
+    install("class System:\n    @classmethod\n    def from_dict(cls, data): return cls()",
+            "autotune.systems", "System")  # fmt: skip
+    with pytest.raises(
+        EnvironmentProblem, match=r"system 'broken' of the plug-in .* is no system: .* has no to_dict"
+    ):
+        build_system({"use": "broken"})
+    assert "broken" in SYSTEMS.names()
+
+
+FILE = """
+parameters: {a: {type: int, low: 1, high: 9}}
+system: {use: USE, argv: [echo, '{a}']}
+objective: {maximize: x}
+engine: ENGINE
+"""
+
+
+def test_others_do_not_notice_it_and_the_command_line_names_it(install, tmp_path, autotune_command, record):
+    folder = install("raise RuntimeError('no driver')")
+    (folder / "broken-1.0.dist-info" / "entry_points.txt").write_text(
+        (folder / "broken-1.0.dist-info" / "entry_points.txt").read_text()
+        + "[autotune.systems]\nbroken = absent_package_of_theirs:System\n"
+    )
+    env = {"PYTHONPATH": os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])}
+    file = tmp_path / "study.yaml"
+    file.write_text(FILE.replace("USE", "command").replace("ENGINE", "sobol"))
+    autotune_command("check", file, env=env)
+    listed = autotune_command("list", "engines", env=env).stdout
+    assert "cannot be used: engine 'broken' of the plug-in broken-package 1.0" in listed
+    assert "sobol" in listed
+    looked = json.loads(autotune_command("doctor", "--json", env=env, check=False).stdout)
+    found = {check["name"]: check for check in looked["checks"]}
+    assert found["system toy"]["status"] == "ok"
+    for name in ("system broken", "engine broken"):
+        assert found[name]["status"] == "warn"
+        assert "of the plug-in broken-package 1.0" in found[name]["found"]
+    for use, engine_name, said in (
+        ("command", "broken", "engine 'broken' of the plug-in broken-package 1.0"),
+        ("broken", "sobol", "system 'broken' of the plug-in broken-package 1.0"),
+    ):
+        file.write_text(FILE.replace("USE", use).replace("ENGINE", engine_name))
+        done = autotune_command("check", file, env=env, check=False)
+        assert done.returncode == 3, done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    record(
+        f"plug-ins that raise, hang or exit at import, are of a wrong type or propose nonsense: "
+        f"{len(AT_IMPORT) + len(ASKED) + 4} ways",
+        "P9",
+        "one error that names package, version and object; exit code 3; nobody else notices",
+    )
