@@ -9,6 +9,7 @@ from typing import Protocol
 
 from autotune.convert import auto_tune_vllm, optuna, vllm_sweep, wandb
 from autotune.convert.base import Conversion, typed_as_yaml11
+from autotune.core.input_file import parse_json, why
 from autotune.errors import SpecError, did_you_mean
 from autotune.spec.yaml_text import Document, parse_text, read_text
 
@@ -65,11 +66,11 @@ def read_document(source: str) -> Document:
     if text.lstrip()[:1] not in ("[", "{"):
         return parse_text(text, source)
     try:
-        data = json.loads(text)
+        data = parse_json(text)
     except json.JSONDecodeError as error:
         if text.lstrip()[:1] == "{":
             return parse_text(text, source)  # YAML may begin with a brace as well
         raise SpecError(f"{source}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
-    except RecursionError:
-        raise SpecError(f"{source}: nested too deep") from None
+    except ValueError as error:
+        raise SpecError(f"{source}: {why(error)}") from None
     return Document(data if isinstance(data, dict) else {vllm_sweep.LIST: data}, source)

@@ -16,6 +16,7 @@ from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.spec.yaml_text import Document
 
 NAME = "optuna"
+_MOST_BYTES = 1 << 28  # of a journal
 _LEGACY = {
     "UniformDistribution": {},
     "LogUniformDistribution": {"log": True},
@@ -103,6 +104,8 @@ def _storage(url: str) -> Any:
 
     path = Path(url)
     if path.is_file() and path.suffix in (".log", ".jsonl", ".journal"):
+        if path.stat().st_size > _MOST_BYTES:  # it is read whole, line by line
+            raise SpecError(f"{url}: a journal has at most {_MOST_BYTES >> 20} MiB")
         return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(url))
     return f"sqlite:///{path.resolve()}" if path.is_file() else url
 

@@ -21,12 +21,14 @@ import gzip
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autotune.core.input_file import parse_json, read_text, why
 from autotune.core.measurement import Cause, Estimate, in_unit_of
 from autotune.core.parameter import Categorical, Ordinal, Parameter
 from autotune.core.space import Space
@@ -37,6 +39,12 @@ SPECS = "specs.json"
 OK = "ok"
 _CAUSES = {"oom": Cause.OUT_OF_MEMORY, "kv_capacity_exceeded": Cause.OUT_OF_MEMORY}
 _KNOWN = {cause.value: cause for cause in Cause}
+_KINDS = {str: "text", list: "list", dict: "mapping"}
+_MOST_BYTES, _MOST_SPECS = 1 << 28, 1 << 24  # of a table and of what is said of all tables of a folder
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+Row = dict[str, str]
+"""Cells by column."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +135,22 @@ def _average(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def table_specs(folder: Path) -> dict[str, Any]:
-    """Return the specifications of a folder of tables by name; empty where it has none."""
+    """Return the specifications of a folder of tables by name; empty where it has none.
+
+    Raises:
+        SpecError: They cannot be read.
+    """
     file = folder / SPECS
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if not file.exists():
+        return {}
+    try:
+        found = parse_json(read_text(file, _MOST_SPECS))
+        if not isinstance(found, dict):
+            raise ValueError(
+                f"it must be a mapping of tables to what is said of them, found {str(found)[:40]}"
+            )
+    except (OSError, ValueError) as error:
+        raise SpecError(f"cannot read {file}: {why(error)}") from None
     return found
 
 
@@ -146,21 +167,65 @@ def read_tables(path: str | Path) -> dict[str, MeasuredTable]:
     """
     file = Path(path)
     if not file.is_file():
-        raise SpecError(f"no such table: {file}")
+        raise SpecError(f"no such table: {file}" if not file.exists() else f"no regular file: {file}")
     name = table_name(file)
     specs = table_specs(file.parent)
     if name not in specs:
         raise SpecError(
             f"{file.parent / SPECS} says nothing of a table {name!r}", hint=did_you_mean(name, specs)
         )
-    spec = specs[name]
-    data = file.read_bytes()
-    text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode("utf-8")
-    groups: dict[str, list[dict[str, str]]] = {task: [] for task in spec["tasks"]}
-    for row in csv.DictReader(io.StringIO(text, newline="")):
+    spec = _checked(specs[name], f"{file.parent / SPECS}: table {name!r}")
+    try:
+        text = read_text(file, _MOST_BYTES)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"cannot read the table {file}: {why(error)}") from None
+    groups: dict[str, list[Row]] = {task: [] for task in spec["tasks"]}
+    for row in _rows(file, text, spec):
         if row[spec["task"]] in groups:
             groups[row[spec["task"]]].append(row)
-    return {task: _table(name, task, spec, rows) for task, rows in groups.items()}
+    try:
+        return {task: _table(name, task, spec, rows) for task, rows in groups.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise SpecError(f"{file}: what {SPECS} says of it does not fit its cells: {error}") from None
+
+
+def _checked(spec: Any, where: str) -> Mapping[str, Any]:
+    """Return a specification that has what every table needs.
+
+    Raises:
+        SpecError: Something is missing or of a wrong type.
+    """
+    kinds = {"task": str, "tasks": list, "params": dict, "objective": str, "direction": str, "status": str}
+    for key, kind in kinds.items():
+        found = spec.get(key) if isinstance(spec, dict) else spec
+        if not isinstance(found, kind):
+            raise SpecError(f"{where}: {key} must be a {_KINDS[kind]}, found {str(found)[:40]!r}")
+    if not all(isinstance(task, str) for task in spec["tasks"]):
+        raise SpecError(f"{where}: tasks must be texts, found {str(spec['tasks'])[:40]}")
+    return dict(spec)
+
+
+def _rows(file: Path, text: str, spec: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield the rows of a table; every one has all columns.
+
+    Raises:
+        SpecError: It is no CSV, or a column or cell is missing; the line is named.
+    """
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        columns = list(reader.fieldnames or ())
+        for name in (spec["task"], spec["status"], *spec["params"]):
+            if name not in columns:
+                raise SpecError(
+                    f"{file}:1: no column {name!r}; found {', '.join(map(repr, columns))[:200] or 'nothing'}",
+                    hint=did_you_mean(name, columns),
+                )
+        for row in reader:
+            if None in row or None in row.values():
+                raise SpecError(f"{file}:{reader.line_num}: a row has {len(columns)} cells")
+            yield {name: plain_cell(cell) for name, cell in row.items()}
+    except csv.Error as error:
+        raise SpecError(f"{file}:{reader.line_num + 1}: no CSV: {error}") from None
 
 
 def read_table(path: str | Path, task: str = "") -> MeasuredTable:
@@ -277,8 +342,7 @@ def write_table(path: str | Path, table: MeasuredTable) -> None:
     errors = [f"{name}.{part}" for name in metrics for part in ("sem", "n")]
     columns = ["task", *names, "replicate", "status", *metrics, *errors, *facts]
     out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
-    writer.writeheader()
+    found: list[dict[str, Any]] = []
     for row in table.rows:
         cells: dict[str, Any] = {"task": table.task, "replicate": row.replicate}
         cells |= {name: _cell(row.config[name]) for name in names if name in row.config}
@@ -287,7 +351,13 @@ def write_table(path: str | Path, table: MeasuredTable) -> None:
             estimate = given.in_base_unit()
             cells |= {name: repr(estimate.value), f"{name}.n": estimate.n}
             cells |= {} if estimate.sem is None else {f"{name}.sem": repr(estimate.sem)}
-        writer.writerow(cells | dict(row.facts))
+        found.append({key: safe_cell(cell) for key, cell in (cells | dict(row.facts)).items()})
+    # a carriage return would end a row that is not quoted
+    torn = any("\r" in cell for cells in found for cell in cells.values() if isinstance(cell, str))
+    quoting = csv.QUOTE_ALL if torn else csv.QUOTE_MINIMAL
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n", quoting=quoting)
+    writer.writeheader()
+    writer.writerows(found)
     text = out.getvalue().encode()
     _replace(file, gzip.compress(text, mtime=0) if file.suffix == ".gz" else text)
     direction, goal = next((k, v) for k, v in table.objective.items() if k in ("maximize", "minimize"))
@@ -321,6 +391,19 @@ def _units(table: MeasuredTable) -> dict[str, str]:
                     f"column {name!r} of a table has one unit, found {units[name]!r} and {unit!r}"
                 )
     return units
+
+
+def safe_cell(cell: Any) -> Any:
+    """Return a cell as it is written: a spreadsheet must not take a text such as ``=cmd|...`` for a formula.
+
+    An apostrophe before it says that it is text; :func:`plain_cell` takes it away. Numbers stay.
+    """
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) and not _is_number(cell) else cell
+
+
+def plain_cell(cell: str) -> str:
+    """Return the text that a cell stands for."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _cell(value: Any) -> str:

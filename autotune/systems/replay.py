@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from autotune.core.input_file import resolved
 from autotune.core.measured_table import MeasuredRow, MeasuredTable, read_table
 from autotune.core.measurement import Cause, Estimate, Failure
 from autotune.core.trial import Config, config_key
@@ -44,7 +45,7 @@ class ReplaySystem:
     @classmethod
     def located(cls, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return the section with its path made absolute, starting from the study file's folder."""
-        return {**data, "table": str((folder / str(data.get("table", ""))).expanduser().resolve())}
+        return {**data, "table": str(resolved((folder / str(data.get("table", ""))).expanduser()))}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ReplaySystem:

@@ -21,10 +21,8 @@ requests that failed there, and are left out.
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +31,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from autotune.core.input_file import decoded, parse_json, read_bytes, why
 from autotune.errors import SpecError
 
 BLOCK_TOKENS = 512
@@ -95,7 +94,7 @@ def read_trace(path: str | Path) -> Trace:
         SpecError: The file is not there or a row is wrong; the message names file and line.
     """
     text, fingerprint = read_lines_of(Path(path), "trace")
-    rows = json_rows(text, path, "trace") if is_json(text) else _csv_rows(text)
+    rows = json_rows(text, path, "trace") if is_json(text) else _csv_rows(text, path)
     raw: list[tuple[float, Entry]] = []
     for line, row in rows:
         try:
@@ -108,7 +107,7 @@ def read_trace(path: str | Path) -> Trace:
     if not raw:
         raise SpecError(f"{path} has no rows", path=("trace",))
     if not any(entry.output_tokens for _, entry in raw):
-        line = next(iter(json_rows(text, path, "trace") if is_json(text) else _csv_rows(text)))[0]
+        line = next(iter(json_rows(text, path, "trace") if is_json(text) else _csv_rows(text, path)))[0]
         raise SpecError(f"{path}:{line}: a row needs a length, one of: {', '.join(_OUTPUT)}", path=("trace",))
     raw.sort(key=lambda pair: pair[0])
     first = raw[0][0]
@@ -127,17 +126,10 @@ def read_lines_of(path: Path, key: str) -> tuple[str, str]:
         SpecError: It is not there, too large or no text.
     """
     try:
-        with path.expanduser().open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-        if data[:2] == b"\x1f\x8b":
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                data = packed.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES >> 20} MiB")
-        return data.decode("utf-8-sig"), hashlib.sha256(data).hexdigest()[:12]
-    except (OSError, EOFError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"cannot read the {key} {str(path)!r}: {reason}", path=(key,)) from None
+        data = read_bytes(path, _MOST_BYTES)
+        return decoded(data), hashlib.sha256(data).hexdigest()[:12]
+    except (OSError, ValueError) as error:
+        raise SpecError(f"cannot read the {key} {str(path)!r}: {why(error)}", path=(key,)) from None
 
 
 def is_json(text: str) -> bool:
@@ -163,9 +155,9 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapp
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
-            text = f"{path}:{number}: a line must be a JSON object: {error}"
+            text = f"{path}:{number}: a line must be a JSON object: {why(error)}"
             raise SpecError(text, path=(key,)) from None
         if number == 1 and isinstance(row, list):
             yield from _listed(text, path, key)
@@ -177,19 +169,22 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapp
 
 def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        rows = json.loads(text)
+        rows = parse_json(text)
     except ValueError as error:
-        raise SpecError(f"{path}: no JSON list: {error}", path=(key,)) from None
+        raise SpecError(f"{path}: no JSON list: {why(error)}", path=(key,)) from None
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
             raise SpecError(f"{path}: entry {number} must be a JSON object", path=(key,))
         yield number, row
 
 
-def _csv_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text))
-    for row in reader:
-        yield reader.line_num, row
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise SpecError(f"{path}:{reader.line_num + 1}: no CSV: {error}", path=("trace",)) from None
 
 
 def _field(row: Mapping[str, Any], names: Sequence[str]) -> Any:

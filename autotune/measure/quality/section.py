@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from autotune.core.input_file import parse_json, read_text, resolved, why
 from autotune.core.units import parse_quantity
 from autotune.errors import SpecError, refuse_unknown_keys
 from autotune.measure.corpus import passage, words
@@ -17,6 +17,7 @@ BUNDLED = "bundled"
 _TASKS = Path(__file__).with_name("tasks.jsonl")
 _CALL = re.compile(r"[^:\n]+:[A-Za-z_][A-Za-z0-9_.]*")
 _CHARACTERS = 200  # of a prompt from the corpus: some 50 tokens
+_MOST_BYTES = 1 << 26  # of a file
 _MOST = 1024  # prompts or tasks; their answers are kept in the ledger
 
 
@@ -79,7 +80,7 @@ class Quality:
     @classmethod
     def located(cls, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return the section with its folder made absolute, starting from that of the study file."""
-        return {**data, "folder": str((folder / str(data.get("folder", "."))).resolve())} if data else {}
+        return {**data, "folder": str(resolved(folder / str(data.get("folder", "."))))} if data else {}
 
     def loaded(self) -> dict[str, Any]:
         """Return the section with its files read: plain data that travels to any node.
@@ -119,9 +120,9 @@ class Quality:
     def _read(self, key: str, name: str) -> str:
         file = (Path(self.folder) / name).expanduser()
         try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{key}: cannot read {file}: {error}", path=("quality", key)) from None
+            return read_text(file, _MOST_BYTES)
+        except (OSError, ValueError) as error:
+            raise SpecError(f"{key}: cannot read {file}: {why(error)}", path=("quality", key)) from None
 
 
 def _whole(raw: Any, key: str) -> int:
@@ -148,7 +149,7 @@ def _lines(key: str, text: str, needed: tuple[str, ...]) -> list[dict[str, Any]]
         if not line.strip():
             continue
         try:
-            item = json.loads(line)
+            item = parse_json(line)
         except ValueError:
             item = None
         if not isinstance(item, dict) or any(name not in item for name in needed):

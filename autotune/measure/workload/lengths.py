@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Protocol
 
+from autotune.core.input_file import read_text, resolved, why
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 from autotune.measure.workload.numbers import number, positive, whole
 
@@ -180,7 +181,7 @@ def located_lengths(data: Any, folder: Path) -> Any:
         return data
     found = dict(data)
     if isinstance(found.get("file"), str):
-        found["file"] = str((folder / found["file"]).expanduser().resolve())
+        found["file"] = str(resolved((folder / found["file"]).expanduser()))
     if isinstance(found.get("mixture"), list):
         found["mixture"] = [located_lengths(part, folder) for part in found["mixture"]]
     return found
@@ -273,11 +274,9 @@ def _file_lengths(file: Any, path: tuple[str | int, ...]) -> list[int]:
     if not isinstance(file, str) or not file.strip():
         raise SpecError(f"file must be the path of a file, found {file!r}", path=where)
     try:
-        with Path(file).expanduser().open("rb") as stream:
-            lines = stream.read(_MOST_BYTES).decode("utf-8-sig").splitlines()
+        lines = read_text(Path(file), _MOST_BYTES).splitlines()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"cannot read the lengths {file!r}: {reason}", path=where) from None
+        raise SpecError(f"cannot read the lengths {file!r}: {why(error)}", path=where) from None
     found = []
     for line, text in enumerate(lines, 1):
         word = text.strip().strip('"')

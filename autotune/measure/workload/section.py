@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from autotune.core.input_file import resolved
 from autotune.core.request import Request
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 from autotune.measure.corpus import passage, words
@@ -141,7 +142,7 @@ class Workload:
     def located(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return the section with the paths in it made absolute, starting from the study file's folder."""
         paths: dict[str, Any] = {
-            key: str((folder / str(data[key])).expanduser().resolve()) for key in _FILES if data.get(key)
+            key: str(resolved((folder / str(data[key])).expanduser())) for key in _FILES if data.get(key)
         }
         for key in ("prompt_tokens", "output_tokens"):
             if key in data:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autotune.core.input_file import resolved
 from autotune.core.measurement import Cause, Estimate, Failure, in_unit_of
 from autotune.core.trial import Config
 from autotune.core.units import parse_quantity
@@ -39,7 +40,7 @@ class OwnSystem:
     @classmethod
     def located(cls, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return the section with its folder made absolute, starting from that of the study file."""
-        return {**data, "folder": str((folder / str(data.get("folder", "."))).expanduser().resolve())}
+        return {**data, "folder": str(resolved((folder / str(data.get("folder", "."))).expanduser()))}
 
     def shared_dict(self) -> dict[str, Any]:
         """Return the keys that :func:`read_shared` reads back."""
