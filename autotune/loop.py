@@ -20,7 +20,7 @@ from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
 from autotune.core.mistake import complete, mistake_error
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
-from autotune.errors import EnvironmentProblem, SpecError
+from autotune.errors import EnvironmentProblem, LedgerError, SpecError
 from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import AttemptResult, Executor
 from autotune.executor.retries import Retries
@@ -316,10 +316,17 @@ class Loop:
         if not results:
             return
         failpoint("runner.commit")
-        with self.study.ledger.together():
-            for result in results:
-                self._take(result)
-            self._keep_time()
+        try:
+            with self.study.ledger.together():
+                for result in results:
+                    self._take(result)
+                self._keep_time()
+        except LedgerError:
+            if self.study.ledger.make_room():  # kept for what was measured when the disk is full
+                with self.study.ledger.together():
+                    for result in results:
+                        self._take_stray(result)
+            raise
         self._stop_at_mistake()
         why = self.retries.open(self.executor.nodes())
         if why:

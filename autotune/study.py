@@ -346,12 +346,17 @@ class Study:
         self, number: int, attempt: int, measurement: Measurement, *, state: TrialState, node: str = ""
     ) -> bool:
         """Commit the result of an attempt; return whether it entered the history now."""
-        with self._lock:
-            entered = self.ledger.finish_attempt(
-                self.name, number, attempt, measurement, node=node, state=state
-            )
-            self._refresh(number)
-            return entered
+        with self._lock, self._refreshed(number):
+            try:
+                return self.ledger.finish_attempt(
+                    self.name, number, attempt, measurement, node=node, state=state
+                )
+            except LedgerError:
+                if self.ledger.make_room():  # kept for this
+                    self.ledger.finish_attempt(
+                        self.name, number, attempt, measurement, node=node, state=state
+                    )
+                raise
 
     def requeue(self, number: int) -> None:
         """Put a trial whose attempt was lost back to WAITING."""

@@ -354,8 +354,9 @@ def write_table(path: str | Path, table: MeasuredTable) -> None:
         found.append({key: safe_cell(cell) for key, cell in (cells | dict(row.facts)).items()})
     # a carriage return would end a row that is not quoted
     torn = any("\r" in cell for cells in found for cell in cells.values() if isinstance(cell, str))
-    quoting = csv.QUOTE_ALL if torn else csv.QUOTE_MINIMAL
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n", quoting=quoting)
+    writer = csv.DictWriter(
+        out, columns, restval="", lineterminator="\n", quoting=csv.QUOTE_ALL if torn else csv.QUOTE_MINIMAL
+    )
     writer.writeheader()
     writer.writerows(found)
     text = out.getvalue().encode()

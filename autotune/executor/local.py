@@ -17,6 +17,7 @@ from pathlib import Path
 
 from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.redact import redact
+from autotune.errors import EnvironmentProblem
 from autotune.executor.attempt_files import WORKER_LOG, log_tail, mask_later, wait_for_masks, write_json
 from autotune.executor.base import AttemptResult, Job
 
@@ -93,10 +94,16 @@ class LocalExecutor:
     def submit(self, job: Job) -> None:
         """Give the job to a worker."""
         scratch = Path(job.scratch)
-        scratch.mkdir(parents=True, exist_ok=True)
         order, result = _files(job)
-        result.unlink(missing_ok=True)
-        write_json(order, job.to_dict())
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+            result.unlink(missing_ok=True)
+            write_json(order, job.to_dict())
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"cannot write {order}: {error.strerror}",
+                hint="nothing that was measured is lost; the same command goes on once it can be written",
+            ) from None
         words = [str(order), str(result)]
         if not job.launch_key:
             idle, self._idle = self._idle, []

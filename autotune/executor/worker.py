@@ -8,7 +8,6 @@ without arguments it takes one after the other, and what they launched may stay 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import platform
@@ -26,6 +25,7 @@ from autotune.core.failpoint import failpoint
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, in_unit_of
 from autotune.core.mistake import NOT_FINITE, missing_metrics
 from autotune.core.redact import redact, redact_words, redacted
+from autotune.core.room import FULL, full_places, give_room, keep_room
 from autotune.errors import EnvironmentProblem, SpecError, UnitError
 from autotune.executor.attempt_files import (
     LOG_NAME,
@@ -68,6 +68,7 @@ from autotune.systems.served.diagnosis import is_out_of_memory
 from autotune.systems.shortfall import shortfall
 
 PROCESS_NAME = "process.json"
+_ROOM = 1 << 18  # bytes kept for the result
 _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks
 _READY_POLL_S = 0.1
 _DEATH_POLL_S = 5.0  # an engine that stopped answering gets this long to be seen dead
@@ -102,10 +103,12 @@ def run_attempt(
     except (EnvironmentProblem, SpecError) as error:
         failure = Failure(Cause.OWNER_MISTAKE, str(error))
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in FULL
         failure = Failure(Cause.DISK_FULL if full else Cause.WORKER_LOST, str(error), traceback.format_exc())
     except Exception as error:  # noqa: BLE001 - a bug of ours must never be taken for the configuration's fault
         failure = Failure(Cause.WORKER_LOST, f"{type(error).__name__}: {error}", traceback.format_exc())
+    if failure is not None:
+        failure = _with_full_places(failure, scratch)
     if failure is not None:
         tail = last_lines(failure.log_tail) or log_tail(scratch / LOG_NAME)
         failure = replace(failure, message=redact(failure.message), log_tail=redact(tail))
@@ -120,6 +123,16 @@ def run_attempt(
         artifacts=artifacts_of(scratch),
     )
     return AttemptResult(job.key, measurement, platform.node())
+
+
+def _with_full_places(failure: Failure, scratch: Path) -> Failure:
+    """Return a failure with the places that are full; on a full disk no log tells whose fault it was."""
+    places = full_places([scratch])
+    if str(scratch) in places and failure.cause is Cause.CRASHED_UNDER_LOAD:
+        failure = replace(failure, cause=Cause.DISK_FULL)
+    if not places or failure.cause is not Cause.DISK_FULL:
+        return failure
+    return replace(failure, message=f"{failure.message} (full: {', '.join(places)})")
 
 
 class _Attempt:
@@ -353,8 +366,15 @@ class _Attempt:
 
     def keep(self, measured: Measured) -> None:
         """Write the per-request table; raise for a measurement that must not be believed."""
-        with (self.scratch / "requests.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(record.to_dict()) + "\n" for record in measured.records)
+        table = self.scratch / "requests.jsonl"
+        try:
+            with table.open("w", encoding="utf-8") as file:
+                file.writelines(json.dumps(record.to_dict()) + "\n" for record in measured.records)
+        except OSError as error:  # what was measured holds without its table
+            if error.errno not in FULL:
+                raise
+            table.unlink(missing_ok=True)
+            self.facts["not_kept"] = f"{table}: {error.strerror}"
         self.facts["measured"] = dict(measured.facts)
         if measured.invalid:
             reasons, cause = "; ".join(measured.invalid), measured.cause
@@ -417,10 +437,20 @@ def main() -> None:
 
 
 def _run_file(path: Path, answer: Path, shelf: Shelf | None = None) -> None:
-    result = run_attempt(Job.from_dict(json.loads(path.read_text(encoding="utf-8"))), shelf=shelf)
-    failpoint("worker.report")
-    write_json(answer, result.to_dict())
-    failpoint("worker.reported")
+    room = answer.with_name(".room")
+    keep_room(room, _ROOM)
+    try:
+        result = run_attempt(Job.from_dict(json.loads(path.read_text(encoding="utf-8"))), shelf=shelf)
+        failpoint("worker.report")
+        try:
+            write_json(answer, result.to_dict())
+        except OSError as error:
+            if error.errno not in FULL or not give_room(room):
+                raise
+            write_json(answer, result.to_dict())
+        failpoint("worker.reported")
+    finally:
+        give_room(room)
 
 
 if __name__ == "__main__":

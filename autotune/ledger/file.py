@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from autotune.core.failpoint import failpoint, tear
+from autotune.core.room import give_room, keep_room
 from autotune.errors import LedgerError
 from autotune.ledger.connection import connect, damaged, lost_commits
 from autotune.ledger.damage import damaged_rows
@@ -18,6 +19,8 @@ from autotune.ledger.guard import Change, Guard
 from autotune.ledger.head import Head
 from autotune.ledger.lock import renew_locks
 from autotune.ledger.schema import COLUMNS, KEYS, added, checksum, intact, named, reported
+
+_ROOM = 1 << 20  # bytes kept for results that come when the disk is full
 
 
 class LedgerFile:
@@ -70,6 +73,7 @@ class LedgerFile:
             if guarded and file is not None:
                 with reported(file):
                     ledger._guard = Guard(file, connection)
+                keep_room(ledger._guard.room, _ROOM)
         except BaseException:
             ledger.close()
             raise
@@ -83,9 +87,17 @@ class LedgerFile:
             raise damaged(self.path, bad)
         self.damaged = tuple(bad)
 
+    def make_room(self) -> bool:
+        """Give up the room that a guarded ledger keeps on its disk; return whether it had any left.
+
+        Not inside :meth:`together`, whose commit has failed by then.
+        """
+        return self._joint is None and self._guard is not None and give_room(self._guard.room)
+
     def close(self) -> None:
         """Close the file. Idempotent."""
         self._db.close()
+        self.make_room()
         if self._head is not None:
             self._head.close()
 

@@ -35,11 +35,13 @@ class Guard:
 
     Attributes:
         written: Names of the studies that were written since.
+        room: File that keeps room on the disk.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path.resolve()
         self._connection = connection
+        self.room = self._with(".room")
         self.written: set[str] = set()
         self._rows: dict[str, dict[tuple[Any, ...], Row]] = {}
         for table in CONTENT:

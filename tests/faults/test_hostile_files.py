@@ -203,7 +203,7 @@ def test_no_cell_of_an_exported_table_is_a_formula_and_all_come_back(tmp_path, r
     assert [row.config for row in after.rows] == [row.config for row in before.rows]
     assert {row.facts["node"] for row in after.rows} == {"=HYPERLINK(1)"}
     record(
-        f"{len(FILES)} kinds of hostile files as table, trace, lengths, tasks, foreign study; formulas in cells",
+        f"{len(FILES)} kinds of hostile files as table, trace, lengths, tasks, study; formulas in cells",
         "P10",
         "each is one error in bounded time and memory, nothing is run; no exported cell is a formula",
     )

@@ -18,8 +18,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from autotune.core.room import give_room, keep_room
 from autotune.systems.own.protocol import FILE, METRICS, OOM_KILLED, OUTCOME, RUN, STARTED, STDOUT
 
+_ROOM_NAME, _ROOM = ".room-outcome", 1 << 16  # bytes kept for the outcome
 _NO_PROGRAM = 127  # what a shell returns for a command that it cannot find
 
 
@@ -27,6 +29,7 @@ def main() -> None:
     """Run the program of the arguments; see the module."""
     options, program = _read(sys.argv[1:])
     write(Path(STARTED), {"pid": os.getpid()})
+    keep_room(Path(_ROOM_NAME), _ROOM)
     runs: list[dict[str, Any]] = []
     code = 0
     for run in range(1, options + 1):
@@ -36,6 +39,7 @@ def main() -> None:
         runs.append({"seconds": round(time.monotonic() - began, 6)})
         if code:
             break
+    give_room(Path(_ROOM_NAME))  # the program may have filled the disk
     write(Path(OUTCOME), {"exit": code, "runs": runs})
     if code:
         sys.exit(code)
