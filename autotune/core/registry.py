@@ -77,7 +77,7 @@ class Registry:
             return work()
         except AutotuneError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a plug-in raises
             raise self.broken(name, f"failed: {type(error).__name__}: {error}") from error
 
     def broken(self, name: str, what: str) -> EnvironmentProblem:
