@@ -92,6 +92,7 @@ WRONG = [
     {"prompt_tokens": {"file": ""}},
     {"prompt_tokens": {"file": "nowhere.txt"}},
     {"prompt_tokens": {"file": "/dev/null"}},
+    {"prompt_tokens": {"file": "autotune/py.typed"}},
     {"prompt_tokens": {"file": "LICENSE"}},
     {"requests": "0"},
     {"precision": "0"},
