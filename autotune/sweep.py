@@ -147,8 +147,10 @@ def sweep(
     try:
         return run_study(swept, store=store, view=view, local=local, tracking=False)
     finally:
-        with Ledger.open(store / LEDGER_NAME, read_only=True) as ledger:
-            trials = ledger.trials(name)
+        trials = []
+        if (store / LEDGER_NAME).exists():  # where it went away, the error that says so says where it is
+            with Ledger.open(store / LEDGER_NAME, read_only=True) as ledger:
+                trials = ledger.trials(name)
         if any(trial.state.finished for trial in trials):
             write_table(out, table_of(spec, plan, trials, table_name(out)))
 
