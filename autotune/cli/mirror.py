@@ -43,12 +43,14 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
     assert file is not None  # noqa: S101 - opened from a file
     written: dict[str, int] = {}
     problems: dict[str, str] = {}
+    hints: dict[str, None] = {}  # each once, in order
     for row in rows:
         address, experiment = tracking_of(row.spec, row.name)
         try:
             written[row.name] = sync_study(file, row.name, tracking_uri=uri or address, experiment=experiment)
         except AutotuneError as error:  # the next study may have another store
             problems[row.name] = error.message
+            hints[error.hint] = None
     if as_json:
         echo_json({"written": written, "problems": problems})
     else:
@@ -56,7 +58,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
             echo(f"{name}: {count} written" if count else f"{name}: complete")
     if problems:
         said = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-        raise EnvironmentProblem(f"not synchronized: {said}", hint="start the tracking server and repeat")
+        raise EnvironmentProblem(f"not synchronized: {said}", hint="; ".join(filter(None, hints)))
     return 0
 
 
@@ -72,7 +74,7 @@ def ui(study: str | None, port: int, print_only: bool, store: Path, as_json: boo
     On the tracking store of STUDY, or of the newest study.
     """
     from autotune.study import find_study
-    from autotune.tracking.mlflow import ui_command
+    from autotune.tracking.mlflow import prepare_store, ui_command
 
     uri = DEFAULT_URI
     if study is not None or _has_ledger(store):
@@ -88,6 +90,7 @@ def ui(study: str | None, port: int, print_only: bool, store: Path, as_json: boo
     if print_only:
         echo(shlex.join(command))
         return 0
+    prepare_store(uri)
     echo(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)")
     # The UI takes this process's place, signals included.
     return _become(command)

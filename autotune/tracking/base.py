@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
+class StoppedError(Exception):
+    """Say that time was up before all was written."""
+
+
 @dataclass(frozen=True)
 class MirrorReport:
     """Say how far a mirror came.

@@ -11,21 +11,25 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger
-from autotune.tracking.base import MirrorReport
-from autotune.tracking.mlflow_items import abandoned, mirror_name, one_line, outdated
-from autotune.tracking.mlflow_session import Session, StoppedError
+from autotune.tracking.base import MirrorReport, StoppedError
+from autotune.tracking.mlflow_database import prepare_database
+from autotune.tracking.mlflow_items import abandoned, database_file, mirror_name, one_line, outdated
+from autotune.tracking.mlflow_session import Session, load_quietly
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0  # between tries while the store is away
 _STALLED_S = 5.0  # without a step of the store that long, the study's end does not wait for it
 _STALLED_AGAIN_S = 1.0  # nor that long, where it had failed before
 
 _POLL_S = 0.05
+_STUCK_S = 120.0  # without a step of the store that long, `sync` gives up; making a database takes 10 to 40 s
+_MOST_SAID = 3  # times that a store goes away; a server that comes and goes must not fill the terminal
 _SYNC_S = 600.0  # a thousand trials take about a minute in a database on this machine
 
 _log = logging.getLogger("autotune.tracking")
@@ -52,6 +56,7 @@ class MlflowMirror:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlflow mirror", daemon=True)
         self._error = ""
+        self._said = 0
         self._moved_at = time.monotonic()
 
     def start(self) -> None:
@@ -138,7 +143,8 @@ class MlflowMirror:
             Session(ledger, row.name, self._uri, experiment, stop=self._over.is_set).write_changes()
 
     def _report(self, text: str) -> None:
-        if text and not self._error:  # say it once; the study's end says what is missing
+        if text and not self._error and self._said < _MOST_SAID:  # the study's end says what is missing
+            self._said += 1
             _log.warning("MLflow at %s: %s", redact(self._uri), text)
         self._error = text
 
@@ -159,12 +165,53 @@ def sync(
         EnvironmentProblem: The store cannot be reached, refuses an item, or takes too long.
         StudyError: The ledger has no such study.
     """
+    done: list[int] = []
+    failed: list[Exception] = []
+    moved = [time.monotonic()]
+
+    def work() -> None:
+        try:
+            done.append(
+                _complete(
+                    ledger_path,
+                    study,
+                    tracking_uri,
+                    experiment,
+                    timeout,
+                    lambda: moved.append(time.monotonic()),
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - raised again below, in the caller's thread
+            failed.append(error)
+
+    # A store that sends a byte now and then holds its thread for ever: no timeout of a request sees it.
+    thread = threading.Thread(target=work, name="mlflow sync", daemon=True)
+    thread.start()
+    while thread.is_alive() and time.monotonic() < moved[-1] + _STUCK_S:
+        thread.join(_POLL_S)
+    if failed:
+        raise failed[0]
+    if not done:
+        raise EnvironmentProblem(
+            f"MLflow at {redact(tracking_uri)}: no step in {_STUCK_S:g} s", hint=_advice(tracking_uri)
+        )
+    return done[0]
+
+
+def _complete(
+    ledger_path: Path, study: str, uri: str, experiment: str, timeout: float, moved: Callable[[], None]
+) -> int:
+    """Do the one pass of :func:`sync`, in its thread."""
     limit = time.monotonic() + timeout
-    where = f"MLflow at {redact(tracking_uri)}"
+    where = f"MLflow at {redact(uri)}"
     with Ledger.open(ledger_path) as ledger:
         try:
-            session = Session(ledger, study, tracking_uri, experiment, stop=lambda: time.monotonic() > limit)
+            session = Session(
+                ledger, study, uri, experiment, stop=lambda: time.monotonic() > limit, moved=moved
+            )
             count = session.write_changes()
+        except EnvironmentProblem as error:
+            raise EnvironmentProblem(f"{where}: {error.message}", hint=error.hint) from error
         except AutotuneError:
             raise
         except StoppedError:
@@ -172,10 +219,26 @@ def sync(
                 f"{where}: not complete after {timeout:g} s", hint="run it again: it goes on from there"
             ) from None
         except Exception as error:  # whatever the store or the library raises is said in one line
-            raise EnvironmentProblem(f"{where}: {one_line(error)}") from error
+            raise EnvironmentProblem(f"{where}: {one_line(error)}", hint=_advice(uri)) from error
     if session.refused:
-        raise EnvironmentProblem(f"{where}: {session.refusals()}")
+        raise EnvironmentProblem(f"{where}: {session.refusals()}", hint="the other items are complete")
     return count
+
+
+def _advice(uri: str) -> str:
+    if database_file(uri) is not None:
+        return "see that the file and its folder can be written and the disk has room, then repeat"
+    return "start the tracking server, or see what it says, then repeat"
+
+
+def prepare_store(tracking_uri: str) -> None:
+    """Make the database of a store where there is none yet, as a study would.
+
+    Raises:
+        EnvironmentProblem: It cannot be opened or made; with what to do.
+    """
+    load_quietly(tracking_uri)
+    prepare_database(tracking_uri, lambda: False, _log.warning)
 
 
 def ui_command(tracking_uri: str, port: int) -> list[str]:

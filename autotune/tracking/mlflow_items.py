@@ -15,7 +15,7 @@ from autotune.core.redact import redact
 from autotune.core.space import Space
 from autotune.core.trial import Trial, config_key
 from autotune.core.version import VERSION
-from autotune.errors import StudyError
+from autotune.errors import AutotuneError, StudyError
 from autotune.ledger import Ledger, StudyRow
 from autotune.ledger.lock import study_is_held
 from autotune.tracking.items import Item, study_item, trial_item
@@ -24,6 +24,8 @@ from autotune.tracking.turn import turn_file
 
 ARTIFACTS = "mlartifacts"
 """Folder beside a database in which its artifacts lie."""
+
+_LONGEST_ERROR = 500  # characters: a server may answer with a page
 
 SETTINGS = {
     # a store that is away must fail in seconds: one blocked call took 246 s with the defaults
@@ -36,6 +38,12 @@ SETTINGS = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",  # it reports each step of making a database
 }
 """Environment of the library in this process, where the user has set nothing."""
+
+FILE_SETTINGS = {
+    # a connection that is kept goes on writing to a file that was moved away or deleted
+    "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",
+}
+"""Likewise, where the store is a file of this machine."""
 
 
 @dataclass(frozen=True)
@@ -161,22 +169,22 @@ def best_steps(trials: Sequence[Trial], objective: Objective, start: int = 0) ->
                 yield BestStep(f"best.{allowed_name(metric)}", value, trial.number, moment_ns // 1_000_000)
 
 
-def database_folder(tracking_uri: str) -> Path | None:
-    """Return the absolute folder of a store that is a file on this machine; ``None`` for any other."""
-    parts = urlsplit(tracking_uri)
-    if not parts.scheme.startswith("sqlite") or not parts.path.strip("/"):
+def database_file(tracking_uri: str) -> Path | None:
+    """Return the absolute path of a store that is a file on this machine; ``None`` for any other."""
+    scheme, _, rest = tracking_uri.partition(":///")  # three slashes lead to a relative path, four to an absolute
+    name = rest.partition("?")[0]
+    if not scheme.startswith("sqlite") or not name.strip("/") or name == ":memory:" or name.startswith("file:"):
         return None
-    # three slashes lead to a relative path, four to an absolute one
-    return Path(parts.path[1:]).absolute().parent
+    return Path(name).absolute()
 
 
 def artifact_location(tracking_uri: str, experiment: str) -> str | None:
     """Return where a new experiment keeps its artifacts: beside its database; a server decides."""
-    folder = database_folder(tracking_uri)
-    if folder is None:
+    file = database_file(tracking_uri)
+    if file is None:
         return None
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in experiment)
-    return (folder / ARTIFACTS / safe).as_uri()
+    return (file.parent / ARTIFACTS / safe).as_uri()
 
 
 def artifact_text(content: bytes) -> tuple[str, bool]:
@@ -196,5 +204,8 @@ def mirror_name(tracking_uri: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, in one line and without secrets."""
-    return redact(f"{type(error).__name__}: {error}".splitlines()[0])
+    """Return what an error says and what to do about it, in one line and without secrets."""
+    if isinstance(error, AutotuneError):
+        return redact("; ".join(filter(None, (error.message, error.hint))))
+    lines = f"{type(error).__name__}: {error}".splitlines()
+    return redact(lines[0])[:_LONGEST_ERROR]

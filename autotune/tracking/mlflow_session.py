@@ -22,13 +22,16 @@ from autotune.core.failpoint import failpoint
 from autotune.core.objective import Objective
 from autotune.core.trial import Trial
 from autotune.ledger import Ledger
+from autotune.tracking.base import StoppedError
 from autotune.tracking.items import EXPERIMENT_TAGS, LIVE, Item
+from autotune.tracking.mlflow_database import prepare_database
 from autotune.tracking.mlflow_items import (
+    FILE_SETTINGS,
     SETTINGS,
     artifact_location,
     artifact_text,
     best_steps,
-    database_folder,
+    database_file,
     items_of,
     mirror_name,
     one_line,
@@ -42,11 +45,27 @@ _METRICS = 1000  # and as many metrics
 _LARGEST_FILE = 8 * 2**20  # a larger log stays where it is; the run says where
 _FAILURES = 3  # items in a row that the store answers with an error: it is not the items
 _PARENT = "mlflow.parentRunId"
+_DIGEST = "autotune.digest"
+"""Tag of a run: digest of the item that was written whole; what answers and keeps nothing does not have it."""
+
+_UNFINISHED = "unfinished"
+_log = logging.getLogger("autotune.tracking")
 _REFUSES_US = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
-class StoppedError(Exception):
-    """Say that time was up between two items."""
+def load_quietly(uri: str) -> None:
+    """Give the library its settings for a store, before it is loaded."""
+    of_files = {} if database_file(uri) is None else FILE_SETTINGS
+    for key, value in {**SETTINGS, **of_files}.items():
+        os.environ.setdefault(key, value)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+
+
+class KeepsNothingError(Exception):
+    """Say that what answers accepts what it is sent and does not keep it: it is no MLflow."""
+
+    def __str__(self) -> str:
+        return "what answers there does not keep what it is sent: is it MLflow?"
 
 
 class Session:
@@ -64,6 +83,7 @@ class Session:
     Attributes:
         runs: Ids of the study's runs by item.
         params: What those runs have, by item: MLflow never changes a param.
+        digests: Of what those runs hold, by item; not of runs that an earlier version wrote.
         refused: What the store said of the items that it does not take, by item and digest.
     """
 
@@ -78,9 +98,7 @@ class Session:
         moved: Callable[[], None] = lambda: None,
         ready: threading.Event | None = None,
     ) -> None:
-        for key, value in SETTINGS.items():
-            os.environ.setdefault(key, value)
-        logging.getLogger("alembic").setLevel(logging.ERROR)
+        load_quietly(uri)
         from mlflow.tracking import MlflowClient
 
         remote = urlsplit(uri).scheme in ("http", "https")
@@ -91,14 +109,13 @@ class Session:
         self.stop = stop
         self.mirror = mirror_name(uri)
         self.row = study_row(ledger, study)
-        folder = database_folder(uri)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        prepare_database(uri, stop, _log.warning)
         self.client: Any = MlflowClient(tracking_uri=uri)
         if ready is not None:
             ready.set()
         self.runs: dict[str, str] = {}
         self.params: dict[str, dict[str, str]] = {}
+        self.digests: dict[str, str] = {}
         self.refused: dict[tuple[str, str], str] = {}
         self.moved = moved
         self.experiment = self._find_experiment(experiment, uri)
@@ -124,19 +141,19 @@ class Session:
         if found is None:
             try:
                 location = artifact_location(uri, name)
-                return str(self.client.create_experiment(name, location, tags=EXPERIMENT_TAGS))
+                return _id(self.client.create_experiment(name, location, tags=EXPERIMENT_TAGS))
             except MlflowException:  # another study made it at the same moment
                 found = self.client.get_experiment_by_name(name)
                 if found is None:
                     raise
-        return str(found.experiment_id)
+        return _id(found.experiment_id)
 
     def _find_runs(self) -> None:
         """Look up the study's runs, whoever wrote them; of two with the same tags the older one counts.
 
         The other was made twice, by a request whose answer came too late or by a writer elsewhere.
         """
-        self.runs, self.params = {}, {}
+        self.runs, self.params, self.digests = {}, {}, {}
         parents: dict[str, str] = {}
         twice: list[str] = []
         token = None
@@ -156,6 +173,8 @@ class Session:
                     continue
                 self.runs[key] = run.info.run_id
                 self.params[key] = dict(run.data.params)
+                if _DIGEST in run.data.tags:
+                    self.digests[key] = run.data.tags[_DIGEST]
                 parents[key] = run.data.tags.get(_PARENT, "")
             token = page.token
             if not token:
@@ -191,7 +210,12 @@ class Session:
         if parent.key not in self.runs:  # trials hang below it
             self._create(parent)
         state = self.ledger.mirror_state(self.study, self.mirror)
-        changed = [i for i in items if i.key not in self.runs or state.get(i.key) != i.digest]
+        changed = [
+            item
+            for item in items
+            if item.key not in self.runs
+            or not (state.get(item.key) == item.digest == self.digests.get(item.key, item.digest))
+        ]
         written = 0
         failures: list[Exception] = []
         in_a_row = 0
@@ -240,6 +264,7 @@ class Session:
         tags = {
             "mlflow.source.name": "autotune",
             "mlflow.user": os.environ.get("USER", "autotune"),
+            _DIGEST: _UNFINISHED,
             **item.tags,
         }
         start_ms = item.start_ms
@@ -250,8 +275,9 @@ class Session:
             if item.status in LIVE and attempts:  # MLflow never changes when a run started
                 start_ms = attempts[-1].started_ns // 1_000_000
         run = self.client.create_run(self.experiment, start_time=start_ms, tags=tags, run_name=item.name)
-        self.runs[item.key] = run.info.run_id
+        self.runs[item.key] = _id(run.info.run_id)
         self.params[item.key] = {}
+        self.digests[item.key] = _UNFINISHED
         return self.runs[item.key]
 
     def _write(self, item: Item) -> None:
@@ -277,6 +303,10 @@ class Session:
             self.client.update_run(run_id, status=item.status)
         else:
             self.client.set_terminated(run_id, status=item.status, end_time=item.end_ms)
+        self.client.set_tag(run_id, _DIGEST, item.digest)
+        if self.client.get_run(run_id).data.tags.get(_DIGEST) != item.digest:
+            raise KeepsNothingError
+        self.digests[item.key] = item.digest
 
     def _upload(self, run_id: str, name: str, path: Path) -> None:
         """Write one artifact; the file may lie on another node, or be gone."""
@@ -309,6 +339,17 @@ class Session:
         metrics = [Metric(step.name, step.value, step.moment_ms, step.step) for step in steps]
         for start in range(0, len(metrics), _METRICS):
             self.client.log_batch(self.runs["study"], metrics=metrics[start : start + _METRICS])
+
+
+def _id(value: Any) -> str:
+    """Return an id that the store gave.
+
+    Raises:
+        KeepsNothingError: It gave none, as anything may that answers every request with success.
+    """
+    if not value:
+        raise KeepsNothingError
+    return str(value)
 
 
 def _is_answer(error: Exception) -> bool:

@@ -4,13 +4,52 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 _POLL_S = 0.1
+
+
+@contextmanager
+def locked(path: Path, give_up: Callable[[], bool]) -> Iterator[TextIO | None]:
+    """Wait for the lock of a file, made if it is not there, and hold it; it dies with its holder.
+
+    Args:
+        path: The file; a holder may remove it.
+        give_up: Asked while waiting.
+
+    Yields:
+        The file, or ``None`` after giving up.
+    """
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not give_up():
+                    time.sleep(_POLL_S)
+                    continue
+                yield None
+                return
+            if not _is_at(file, path):  # its last holder removed it
+                continue
+            try:
+                yield file
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+            return
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def turn_file(ledger: Path, study: str, mirror: str) -> Path:
@@ -45,23 +84,14 @@ class Turn:
             Whether the last turn was this writer's too, so that what it knows of the store still holds;
             ``None`` when it gave up and does not have the turn.
         """
-        with self.path.open("a+", encoding="utf-8") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if give_up():
-                        yield None
-                        return
-                    time.sleep(_POLL_S)
+        with locked(self.path, give_up) as file:
+            if file is None:
+                yield None
+                return
             file.seek(0)
             mine = file.read() == self.token
             if not mine:
                 file.truncate(0)
                 file.write(self.token)
                 file.flush()
-            try:
-                yield mine
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)
+            yield mine

@@ -1,0 +1,324 @@
+"""The database of an MLflow store: made once and whole, and never migrated unasked.
+
+MLflow makes its tables in some seventy steps that are committed one by one, in the database itself and without
+a lock: two processes at once, or a kill between two steps, leave one that neither MLflow nor its upgrade can
+open again. So a database file is made under another name, under a lock beside it, and linked to its place when
+it is whole. What is there already is opened only if its schema is that of this library.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from autotune.core.failpoint import failpoint
+from autotune.core.redact import redact
+from autotune.errors import EnvironmentProblem
+from autotune.tracking.base import StoppedError
+from autotune.tracking.mlflow_items import database_file
+from autotune.tracking.turn import locked
+
+SETTLED_S = 10.0
+"""A half-made database that changed more recently may be one that another program is making."""
+
+_IN_USE_S = 30.0  # longest wait for another program to finish or to let go of it
+_POLL_S = 0.2
+_ROOM = 4 * 2**20  # bytes; a new database has one, its journal another
+_SIDE_FILES = ("-journal", "-wal", "-shm")
+_DEFAULTS = {"experiments": "experiment_id = 0", "workspaces": "name = 'default'"}  # rows of an empty store
+_SQL = re.compile(r"(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?")
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a database holds.
+
+    Args:
+        revisions: Of its schema, as Alembic notes them; one, save in a database that was left half made.
+        whole: Whether its schema is the library's, with every table.
+        newer: Whether a revision is unknown to the library.
+        empty: Whether it has no row that MLflow does not make itself.
+        tables: How many there are.
+    """
+
+    revisions: tuple[str, ...]
+    whole: bool
+    newer: bool
+    empty: bool
+    tables: int
+
+
+def prepare_database(uri: str, give_up: Callable[[], bool], say: Callable[[str], None]) -> None:
+    """See to it that the database of a store can be opened: make it if it is not there or was left half made.
+
+    Args:
+        uri: Address of the store; nothing is done where it is no database.
+        give_up: Asked while waiting for another process.
+        say: Told, in a line, what was done to a file that was there.
+
+    Raises:
+        EnvironmentProblem: It is another version's, damaged, in use, or cannot be written; with what to do.
+        StoppedError: ``give_up`` said so.
+    """
+    if not _SQL.fullmatch(urlsplit(uri).scheme):
+        return
+    path = database_file(uri)
+    if path is None:  # a database server; MLflow makes its tables where there are none
+        schema = _schema_at(uri)
+        if schema.tables and not schema.whole:
+            raise _another_version(uri, schema)
+        return
+    path = Path(os.path.realpath(path))  # a link's target is what is made and replaced
+    try:
+        if _is_ready(path):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path, give_up):
+            while not _is_ready(path):
+                _clear(path, uri, give_up, say)
+                _create(path)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot make {path}: {error.strerror or error}",
+            hint="free some space or choose another place with `tracking: {mlflow: ...}`; "
+            "`autotune sync` completes it",
+        ) from error
+
+
+def _is_ready(path: Path) -> bool:
+    """Return whether the database is there, this library's and open to us.
+
+    Raises:
+        EnvironmentProblem: It is, but cannot be written.
+    """
+    if not _size(path) or not _schema(path).whole:
+        return False
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        raise EnvironmentProblem(
+            f"{path} cannot be written", hint="allow it for the file and its folder, then `autotune sync`"
+        )
+    return True
+
+
+@contextmanager
+def _alone(path: Path, give_up: Callable[[], bool]) -> Iterator[None]:
+    """Hold the lock beside a database; it goes with its holder, and its file with the last of them."""
+    lock = path.with_name(f"{path.name}.lock")
+    with locked(lock, give_up) as file:
+        if file is None:
+            raise StoppedError
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # whoever waits for it looks whether it is there still
+
+
+def _clear(path: Path, uri: str, give_up: Callable[[], bool], say: Callable[[str], None]) -> None:
+    """Make room for a new database: set a half-made one aside that holds nothing.
+
+    Raises:
+        EnvironmentProblem: There is one that must stay.
+        StoppedError: ``give_up`` said so.
+    """
+    deadline = time.monotonic() + _IN_USE_S
+    while path.exists():
+        schema = _schema(path) if _size(path) else None
+        if schema is not None and schema.whole:  # another program has finished it
+            return
+        if schema is not None and (schema.newer or not schema.empty):
+            raise _another_version(uri, schema)
+        holder = _opened_by(path)
+        if not holder and _is_settled(path):
+            aside = _free_name(path)
+            path.rename(aside)
+            say(f"{path.name} was left half made and holds nothing: set aside as {aside.name}, made again")
+            break
+        if give_up():
+            raise StoppedError
+        if time.monotonic() > deadline:
+            who = f"process {holder} has it open" if holder else "another program writes it"
+            raise EnvironmentProblem(
+                f"{path} is half made and {who}",
+                hint="wait for that program or end it, then `autotune sync`",
+            )
+        time.sleep(_POLL_S)
+    for side in _SIDE_FILES:  # of a database that is gone; SQLite would apply it to the new one
+        left = path.with_name(path.name + side)
+        if left.exists():
+            left.rename(_free_name(left))
+
+
+def _create(path: Path) -> None:
+    """Make the database under another name and link it to its place, unless there is one by then."""
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        _remove(draft)  # of one who was killed
+        with draft.open("wb") as file:  # a full disk is noticed now, not after seconds of work
+            os.posix_fallocate(file.fileno(), 0, _ROOM)
+        _remove(draft)
+        store = SqlAlchemyStore(_address(draft), DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+        store.engine.dispose()
+        failpoint("mirror.made")
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        _link(draft, path)
+        failpoint("mirror.linked")
+    except OSError:
+        raise
+    except Exception as error:  # whatever the library raises: the disk is full, or not ours
+        raise EnvironmentProblem(
+            f"cannot make {path}: {redact(str(error).splitlines()[0])}",
+            hint="see that the folder can be written and has some MB free, then `autotune sync`",
+        ) from error
+    finally:
+        with suppress(OSError):
+            _remove(draft)
+
+
+def _link(draft: Path, path: Path) -> None:
+    """Give a finished file its name, replacing none."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:  # by a program that does not know our lock
+        return
+    except OSError:  # a filesystem without links
+        if not path.exists():
+            draft.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _remove(draft: Path) -> None:
+    for side in ("", *_SIDE_FILES):
+        draft.with_name(draft.name + side).unlink(missing_ok=True)
+
+
+def _schema(path: Path) -> Schema:
+    return _schema_at(_address(path))
+
+
+def _address(path: Path) -> str:
+    """Return the address of a database file; a question mark in it would begin the options."""
+    return f"sqlite:///{os.path.relpath(path) if '?' in str(path) else path}"
+
+
+def _schema_at(uri: str) -> Schema:
+    """Return what a database holds.
+
+    Raises:
+        EnvironmentProblem: It cannot be read, or is none.
+    """
+    from alembic.migration import MigrationContext
+    from mlflow.store.db.base_sql_model import Base
+    from mlflow.store.db.utils import create_sqlalchemy_engine
+    from sqlalchemy import inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    engine = create_sqlalchemy_engine(uri)
+    try:
+        with engine.connect() as connection:
+            tables = inspect(connection).get_table_names()
+            revisions = MigrationContext.configure(connection).get_current_heads() if tables else ()
+            head, known = _revisions()
+            whole = revisions == (head,) and set(Base.metadata.tables) <= set(tables)
+            empty = not whole and not any(_holds_rows(connection, table) for table in tables)
+    except SQLAlchemyError as error:
+        said = redact(str(getattr(error, "orig", None) or error).splitlines()[0])
+        raise EnvironmentProblem(
+            f"{redact(uri)} cannot be read: {said}",
+            hint="if it is damaged, move it away: `autotune sync` writes every study of the ledger into a new one",
+        ) from error
+    finally:
+        engine.dispose()
+    return Schema(tuple(revisions), whole, not set(revisions) <= known, empty, len(tables))
+
+
+def _revisions() -> tuple[str, frozenset[str]]:
+    """Return the revision that the library needs and all that it knows."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+
+    script = ScriptDirectory.from_config(_get_alembic_config(""))
+    return script.get_heads()[0], frozenset(step.revision for step in script.walk_revisions())
+
+
+def _holds_rows(connection: Any, table: str) -> bool:
+    from sqlalchemy import text
+
+    name = table.removeprefix("_alembic_tmp_")  # a copy that a migration was making
+    if name == "alembic_version":
+        return False
+    quoted = connection.dialect.identifier_preparer.quote(table)
+    besides = f" WHERE NOT ({_DEFAULTS[name]})" if name in _DEFAULTS else ""
+    query = text(f"SELECT 1 FROM {quoted}{besides} LIMIT 1")  # noqa: S608 - a name from the database, quoted
+    return connection.execute(query).first() is not None
+
+
+def _another_version(uri: str, schema: Schema) -> EnvironmentProblem:
+    """Return what to say of a database that is not touched."""
+    from mlflow.version import VERSION
+
+    found = ", ".join(schema.revisions) or "none"
+    shown = redact(uri)
+    if schema.newer:
+        return EnvironmentProblem(
+            f"{shown} has the schema of a newer MLflow (revision {found}) than the one here ({VERSION})",
+            hint="upgrade mlflow here, or mirror to another store; then `autotune sync` completes it",
+        )
+    return EnvironmentProblem(
+        f"{shown} has the schema of an older MLflow, or was left half migrated (revision {found}, where "
+        f"MLflow {VERSION} needs {_revisions()[0]}); it holds data and is not touched",
+        hint=f"copy it, then `mlflow db upgrade {shown}`; if that fails, move it away: `autotune sync` writes "
+        "every study of the ledger into a new one",
+    )
+
+
+def _is_settled(path: Path) -> bool:
+    age = time.time() - path.stat().st_mtime
+    return not 0 <= age < SETTLED_S and not any(
+        path.with_name(path.name + side).exists() for side in _SIDE_FILES
+    )
+
+
+def _opened_by(path: Path) -> int:
+    """Return the id of another process of this user that has the file open; 0 for none."""
+    target = path.stat()
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        if int(folder.parent.name) == os.getpid():
+            continue
+        with suppress(OSError):  # it ended, or is another user's
+            for entry in folder.iterdir():
+                with suppress(OSError):
+                    if os.path.samestat(entry.stat(), target):
+                        return int(folder.parent.name)
+    return 0
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    while (found := path.with_name(f"{path.name}.half-made-{number}")).exists():
+        number += 1
+    return found
+
+
+def _size(path: Path) -> int:
+    """Return a file's size in bytes; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

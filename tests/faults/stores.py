@@ -1,0 +1,147 @@
+"""Studies of a cheap function, each in a process of its own, beside one MLflow database in their folder."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TRIALS = 3
+
+STUDY = """
+name: {name}
+parameters: {{b: {{type: int, low: 1, high: 8, default: 2}}}}
+system: {{use: function, call: "{folder}/cheap.py:f"}}
+objective: {{minimize: y}}
+budget: {{trials: {trials}, confirm: 0}}
+engine: {{use: sobol, seed: 0}}
+tracking: {{mlflow: "sqlite:///mlflow.db", experiment: all}}
+"""
+
+
+def prepare(folder: Path) -> None:
+    """Write the function that is tuned into a new folder."""
+    folder.mkdir(parents=True)
+    (folder / "cheap.py").write_text("def f(config):\n    return {'y': 1.0 / config['b']}\n")
+
+
+def begin(folder: Path, name: str, *more: str, env=None) -> subprocess.Popen:
+    """Start ``autotune run`` of a study of the folder, in a process group of its own."""
+    path = folder / f"{name}.yaml"
+    path.write_text(STUDY.format(name=name, folder=folder, trials=TRIALS))
+    argv = [sys.executable, "-m", "autotune", "run", path.name, "--local", *more]
+    with (folder / f"{name}.out").open("ab") as out:
+        return subprocess.Popen(
+            argv, cwd=folder, stdout=out, stderr=out, start_new_session=True, env={**os.environ, **(env or {})}
+        )
+
+
+def run_at_once(folder: Path, count: int, seconds: float = 600.0) -> list[int]:
+    """Run so many studies at once to their ends; their exit codes."""
+    started = [begin(folder, f"s{i}") for i in range(count)]
+    deadline = time.monotonic() + seconds
+    try:
+        return [process.wait(max(1.0, deadline - time.monotonic())) for process in started]
+    finally:
+        for process in started:
+            kill(process)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Kill a study's whole group, as a machine that goes down would."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def kill_at(folder: Path, name: str, seconds: float) -> bool:
+    """Start a study and kill it after so many seconds; whether it was alive still."""
+    process = begin(folder, name)
+    try:
+        process.wait(seconds)
+        alive = False
+    except subprocess.TimeoutExpired:
+        alive = True
+    kill(process)
+    return alive
+
+
+def sync(folder: Path, *more: str) -> subprocess.CompletedProcess:
+    """Run ``autotune sync`` in the folder."""
+    argv = [sys.executable, "-m", "autotune", "sync", *more]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+
+
+def runs(folder: Path) -> dict[str, list[int]]:
+    """Return the active trials' runs of each study in the database, read without any library of MLflow's."""
+    with sqlite3.connect(f"file:{folder}/mlflow.db?mode=ro", uri=True) as database:
+        rows = database.execute(
+            "SELECT s.value, t.value FROM runs r JOIN tags s ON s.run_uuid = r.run_uuid"
+            " AND s.key = 'autotune.study' LEFT JOIN tags t ON t.run_uuid = r.run_uuid"
+            " AND t.key = 'autotune.trial' WHERE r.lifecycle_stage = 'active'"
+        ).fetchall()
+    database.close()
+    found: dict[str, list[int]] = {}
+    for study, trial in rows:
+        found.setdefault(study, []).append(-1 if trial is None else int(trial))
+    return {study: sorted(numbers) for study, numbers in sorted(found.items())}
+
+
+def trials(folder: Path) -> dict[str, list[int]]:
+    """Return what the store should hold: of each study of the ledger itself (-1) and its trials once begun."""
+    from autotune.ledger import Ledger
+
+    with Ledger.open(folder / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
+        return {
+            row.name: [-1, *(t.number for t in ledger.trials(row.name) if t.attempts or t.state.finished)]
+            for row in sorted(ledger.studies(), key=lambda row: row.name)
+        }
+
+
+def many_at_once(folder: Path, count: int) -> str:
+    """Run so many studies at once in a fresh folder, then ``sync``; the figures."""
+    prepare(folder)
+    codes = run_at_once(folder, count)
+    before = runs(folder)
+    done = sync(folder)
+    assert done.returncode == 0, done.stderr
+    wanted, found = trials(folder), runs(folder)
+    assert found == wanted
+    there, whole = (sum(map(len, part.values())) for part in (before, wanted))
+    return (
+        f"{codes.count(0)} of {count} ended well, {there} of {whole} runs there, "
+        f"{sum(map(len, found.values()))} after `sync`, none twice"
+    )
+
+
+def many_kills(folder: Path, moments: list[float]) -> str:
+    """Kill a study at each of the moments, each in a fresh folder, then ``sync``; the figures."""
+    alive = begun = half = 0
+    for number, moment in enumerate(moments):
+        where = folder / f"kill{number}"
+        prepare(where)
+        alive += kill_at(where, "s", moment)
+        store = (where / "mlflow.db").exists()
+        begun += store
+        half += not store and (where / "mlflow.db.new").exists()
+        if (where / "autotune-runs" / "ledger.sqlite").exists() and trials(where):
+            done = sync(where)
+            assert done.returncode == 0, f"killed after {moment:.2f} s: {done.stderr}"
+            assert runs(where) == trials(where), f"killed after {moment:.2f} s"
+            assert not list(where.glob("mlflow.db.*")), "nothing is left beside the database"
+        else:
+            assert not store, "a store without a study"
+    return (
+        f"{alive} of {len(moments)} died alive; a whole database {begun} times, one in the making {half} times, "
+        f"half made under its name 0 times; `sync` completed {len(moments)} of {len(moments)}"
+    )
+
+
+if __name__ == "__main__":
+    at_once, kills, target = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+    draw = random.Random(0)
+    print(many_at_once(target / "many", at_once), flush=True)
+    print(many_kills(target, [draw.uniform(0.0, 10.0) for _ in range(kills)]), flush=True)
