@@ -10,6 +10,8 @@ from typing import Any
 from autotune.core.measurement import Cause
 from autotune.core.trial import Trial
 
+_MOST_NAMED = 8  # messages
+
 
 @dataclass(frozen=True)
 class FailureGroup:
@@ -47,3 +49,25 @@ def failure_groups(trials: Sequence[Trial]) -> list[FailureGroup]:
     order = [cause for cause, _ in causes.most_common()]
     groups = [FailureGroup(*key, tuple(numbers)) for key, numbers in found.items()]
     return sorted(groups, key=lambda group: (order.index(group.cause), -group.count))
+
+
+def failure_counts(trials: Sequence[Trial]) -> dict[str, int]:
+    """Return the count of failed trials by cause, the most frequent first."""
+    causes = Counter(t.failure.cause.value for t in trials if t.state.finished and t.failure is not None)
+    return dict(causes.most_common())
+
+
+def failure_lines(trials: Sequence[Trial]) -> list[str]:
+    """Return how many trials failed by cause, then each distinct message with its count; a line each."""
+    failures = failure_counts(trials)
+    if not failures:
+        return []
+    shown = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in failures.items())
+    groups = [group for group in failure_groups(trials) if group.message]
+    lines = [f"failed: {shown}"]
+    for group in groups[:_MOST_NAMED]:
+        cause, message = group.cause.value.replace("_", " "), " ".join(group.message.split())
+        lines.append(f"{group.count} x {cause}: {message}")
+    if len(groups) > _MOST_NAMED:
+        lines.append(f"and {len(groups) - _MOST_NAMED} other messages")
+    return lines

@@ -6,13 +6,14 @@ import os
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from autotune.core.failures import failure_counts
 from autotune.core.redact import visible
 from autotune.core.trial import config_key
 from autotune.core.verdict import show_improvement
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
 from autotune.report.text import cut, show_config, show_estimate, show_seconds
-from autotune.report.view import StudyView, failure_counts, time_left_s
+from autotune.report.view import StudyView, time_left_s
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

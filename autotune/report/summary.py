@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.core.assessment import Assessment, ModelQuality, describe
-from autotune.core.failures import failure_groups
+from autotune.core.failures import failure_counts, failure_groups, failure_lines
 from autotune.core.measurement import Estimate
 from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
@@ -14,9 +14,9 @@ from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.units import format_quantity
 from autotune.report.tables import WIDTH, trial_table
 from autotune.report.text import INTERVAL, show_config, show_estimate, show_seconds, wrap
-from autotune.report.view import StudyView, counts, failure_counts
+from autotune.report.view import StudyView, counts
 
-_MOST_NAMED = 8  # trials with a warning, messages of failures
+_MOST_NAMED = 8  # trials with a warning
 _MESSAGE_LINES = 3  # of a failure: a message of a server can be a page
 
 SCHEMA = 1
@@ -72,22 +72,17 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
         lines += wrap(str(view.drift), width)
     for note in notes(view.trials):
         lines += wrap(note, width)
-    return "\n".join(lines + failure_lines(view.trials, width=width))
+    return "\n".join(lines + folded_failures(view.trials, width=width))
 
 
-def failure_lines(trials: Sequence[Trial], *, width: int = WIDTH) -> list[str]:
-    """Return how many trials failed by cause, then each distinct message with its count."""
-    failures = failure_counts(trials)
-    if not failures:
+def folded_failures(trials: Sequence[Trial], *, width: int = WIDTH) -> list[str]:
+    """Return :func:`autotune.core.failures.failure_lines` folded to a width, long messages cut."""
+    found = failure_lines(trials)
+    if not found:
         return []
-    shown = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in failures.items())
-    lines = wrap(f"failed: {shown}", width)
-    groups = [group for group in failure_groups(trials) if group.message]
-    for group in groups[:_MOST_NAMED]:
-        text = f"{group.count} x {group.cause.value.replace('_', ' ')}: {' '.join(group.message.split())}"
+    lines = wrap(found[0], width)
+    for text in found[1:]:
         lines += [f"  {line}"[:width] for line in wrap(text, width - 2, indent="    ")[:_MESSAGE_LINES]]
-    if len(groups) > _MOST_NAMED:
-        lines.append(f"  and {len(groups) - _MOST_NAMED} other messages")
     return lines
 
 

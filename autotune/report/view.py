@@ -186,12 +186,6 @@ def counts(trials: Sequence[Trial]) -> dict[str, int]:
     return {state.value: found[state] for state in TrialState}
 
 
-def failure_counts(trials: Sequence[Trial]) -> dict[str, int]:
-    """Return the count of failed trials by cause, the most frequent first."""
-    causes = Counter(t.failure.cause.value for t in trials if t.state.finished and t.failure is not None)
-    return dict(causes.most_common())
-
-
 def time_left_s(view: StudyView) -> float | None:
     """Estimate the seconds to the end of the budget; ``None`` before anything is known.
 

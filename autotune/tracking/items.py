@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
-from autotune.core.redact import redact, redacted, visible
+from autotune.core.redact import escaped, redact, redacted, visible
 from autotune.core.scalar import typed_scalar
 from autotune.core.surprise import largest, show_surprise, surprises
 from autotune.core.trial import Trial, TrialState, Value
@@ -21,6 +21,7 @@ from autotune.tracking.names import allowed_name, allowed_names
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on the runs
 _LONGEST_TAG = _LONGEST_PARAM = 5000  # MLflow cuts or refuses longer ones
+_LONGEST_LINE = 1000  # of a note
 
 LIVE = ("RUNNING", "SCHEDULED")
 """Statuses of runs that have not ended."""
@@ -149,15 +150,20 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
         tags["autotune.doubt" if trial.doubt else "autotune.shortfall"] = trial.shortfall
     if trial.failure is not None:
         tags["autotune.failure"] = trial.failure.cause.value
-        tags["autotune.failure_message"] = visible(redact(trial.failure.message))[:_LONGEST_TAG]
+        tags["autotune.failure_message"] = trial.failure.message
     facts = trial.measurement.facts if trial.measurement is not None else {}
     versions = (facts.get("system") or {}).get("versions") or {}
     tags |= {f"autotune.version.{allowed_name(name)}": str(version) for name, version in versions.items()}
-    return {key: visible(redact(value)) for key, value in tags.items() if value != ""}
+    return {key: visible(redact(value))[:_LONGEST_TAG] for key, value in tags.items() if value != ""}
 
 
 def study_item(
-    row: StudyRow, trials: int, best: Contender | None, objective: Objective, version: str
+    row: StudyRow,
+    trials: int,
+    best: Contender | None,
+    objective: Objective,
+    version: str,
+    failures: Sequence[str] = (),
 ) -> Item:
     """Return the parent run of a study.
 
@@ -167,8 +173,9 @@ def study_item(
         best: The best configuration with its metrics pooled over launches, or ``None``.
         objective: What is wanted.
         version: Of this package.
+        failures: Of its trials, see :func:`autotune.core.failures.failure_lines`.
     """
-    note = [f"**{objective}**", "", f"{trials} trials finished, {row.state.lower()}."]
+    lines = [str(objective), f"{trials} trials finished, {row.state.lower()}."]
     texts = {"study.json": json.dumps(redacted(row.spec), indent=2, sort_keys=True)}
     tags = {
         "autotune.study": row.name,
@@ -180,7 +187,7 @@ def study_item(
     }
     stopped = str((row.notes.get("stopped") or {}).get("reason", ""))
     if stopped:
-        note += ["", f"Stopped before its budget: {stopped}."]
+        lines.append(f"Stopped before its budget: {stopped}.")
     tags["autotune.stopped"] = stopped  # also when empty: a study that went on must not keep the tag
     if best is not None:
         config = json.dumps(best.config, sort_keys=True)
@@ -193,12 +200,13 @@ def study_item(
             "metrics": measured,
         }
         texts["best.json"] = json.dumps(content, indent=2, sort_keys=True)
-        note += ["", f"Best: trial {best.trial.number}", "", "```json", config, "```"]
+        lines.append(f"Best: trial {best.trial.number}: {config}")
         for goal in objective.goals:
             if goal.metric in best.metrics:
-                note.append(f"{goal.metric} = {_show(best.metrics[goal.metric])}")
-        note += ["", f"`autotune best {row.name}` shows the evidence and the command that deploys it."]
-    tags["mlflow.note.content"] = "\n".join(note)
+                lines.append(f"  {goal.metric} = {_show(best.metrics[goal.metric])}")
+        lines.append(f"autotune best {row.name} shows the evidence and the command that deploys it.")
+    lines += [text if i == 0 else f"  {text}" for i, text in enumerate(failures)]
+    tags["mlflow.note.content"] = plain_note(lines)
     return Item(
         key="study",
         name=row.name,
@@ -207,11 +215,31 @@ def study_item(
             "parameters": ", ".join(row.spec["space"]["parameters"])[:_LONGEST_TAG],
             "seed": str(row.seed),
         },
-        tags=tags,
+        tags={key: value[:_LONGEST_TAG] for key, value in tags.items()},
         status=STUDY_STATUS.get(row.state, "RUNNING"),
         start_ms=row.created_ns // 1_000_000,
         texts=texts,
     )
+
+
+def plain_note(lines: Sequence[str]) -> str:
+    """Return lines as a note of a run, which MLflow renders as Markdown: shown as they are, loading nothing.
+
+    All of it is one block of code, in which no text becomes a link, an image or a tag. No line begins with
+    what could end the block.
+    """
+    shown: list[str] = []
+    room = _LONGEST_TAG - 30
+    for line in lines:
+        indent = line[: len(line) - len(line.lstrip(" "))]
+        text = " ".join(visible(redact(line)).split())
+        text = indent + (f"| {text}" if text.startswith(("`", "~", "<")) else text)
+        text = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]} ..."
+        room -= len(text) + 1
+        shown.append(text if room >= 0 else "...")
+        if room < 0:
+            break
+    return "\n".join(["```text", *shown, "```"])
 
 
 def _param(value: Value) -> str:
@@ -221,7 +249,9 @@ def _param(value: Value) -> str:
     whole stands in its place.
     """
     text = redact(_text(value))
-    if isinstance(value, str) and not isinstance(typed_scalar(text), str):
+    if visible(text) != text:
+        text = escaped(json.dumps(text, ensure_ascii=False))
+    elif isinstance(value, str) and not isinstance(typed_scalar(text), str):
         text = json.dumps(text, ensure_ascii=False)
     if len(text) <= _LONGEST_PARAM:
         return text

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from autotune.core import ranking
 from autotune.core.decision import PREDICTIONS, Decision, restored
+from autotune.core.failures import failure_lines
 from autotune.core.objective import Objective
 from autotune.core.redact import redact
 from autotune.core.space import Space
@@ -102,7 +103,7 @@ def items_of(
     ]
     finished = sum(trial.state.finished for trial in trials)
     best = _best(row, trials, objective)
-    return [*result, study_item(row, finished, best, objective, VERSION)]
+    return [*result, study_item(row, finished, best, objective, VERSION, failure_lines(trials))]
 
 
 def _best(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> ranking.Contender | None:

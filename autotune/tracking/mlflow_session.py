@@ -38,6 +38,7 @@ from autotune.tracking.mlflow_items import (
     read_objective,
     study_row,
 )
+from autotune.tracking.names import allowed_name
 from autotune.tracking.turn import Turn
 
 _BATCH = 100  # MLflow takes at most 100 params and 100 tags at once
@@ -312,11 +313,11 @@ class Session:
         """Write one artifact; the file may lie on another node, or be gone."""
         try:
             if path.stat().st_size > _LARGEST_FILE:
-                self.client.set_tag(run_id, f"autotune.file.{name}", f"too large to copy: {path}")
+                self.client.set_tag(run_id, f"autotune.file.{allowed_name(name)}", f"too large to copy: {path}")
                 return
             content = path.read_bytes()
         except OSError:
-            self.client.set_tag(run_id, f"autotune.file.{name}", f"not on this machine: {path}")
+            self.client.set_tag(run_id, f"autotune.file.{allowed_name(name)}", f"not on this machine: {path}")
             return
         text, readable = artifact_text(content)
         if readable:

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from autotune.core.failures import failure_counts
 from autotune.core.trial import TrialState
-from autotune.report.view import counts, failure_counts, time_left_s, varying_parameters
+from autotune.report.view import counts, time_left_s, varying_parameters
 
 SECOND = 1_000_000_000
 
