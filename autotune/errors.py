@@ -75,6 +75,10 @@ class LedgerError(AutotuneError):
     exit_code: ClassVar[int] = 3
 
 
+class EmptyLedgerError(LedgerError):
+    """Report a ledger in which no study was started yet, as while another process makes it."""
+
+
 class NothingFeasible(AutotuneError):
     """Report that no measured configuration meets every limit."""
 

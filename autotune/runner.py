@@ -13,7 +13,7 @@ from types import FrameType
 from autotune.attempts import build_executor
 from autotune.core.scalar import reads_as
 from autotune.core.space_change import as_stored
-from autotune.errors import StudyError
+from autotune.errors import EmptyLedgerError, StudyError
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
 from autotune.loop import Loop
@@ -131,8 +131,11 @@ def _name(spec: StudySpec, store: Path, new: bool) -> str:
     path = store / LEDGER_NAME
     if not new or not path.exists():
         return spec.name
-    with Ledger.open(path, read_only=True) as ledger:
-        return ledger.unused_name(spec.name)
+    try:
+        with Ledger.open(path, read_only=True) as ledger:
+            return ledger.unused_name(spec.name)
+    except EmptyLedgerError:  # another process is making it
+        return spec.name
 
 
 def as_measured(spec: StudySpec, path: Path, name: str) -> StudySpec:
@@ -148,8 +151,11 @@ def as_measured(spec: StudySpec, path: Path, name: str) -> StudySpec:
     """
     if not path.exists():
         return spec
-    with Ledger.open(path, read_only=True) as ledger:
-        row = ledger.study(name)
+    try:
+        with Ledger.open(path, read_only=True) as ledger:
+            row = ledger.study(name)
+    except EmptyLedgerError:  # another process is making it
+        return spec
     if row is None:
         return spec
     stored = dict(row.spec.get("system") or {})

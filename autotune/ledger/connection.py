@@ -8,7 +8,7 @@ import sqlite3
 import uuid
 from pathlib import Path
 
-from autotune.errors import LedgerError
+from autotune.errors import EmptyLedgerError, LedgerError
 from autotune.ledger.damage import damaged_rows
 from autotune.ledger.head import head_path, read_head
 from autotune.ledger.place import NETWORK, UNSURE, filesystem_of
@@ -111,7 +111,7 @@ def _set_up(connection: sqlite3.Connection, path: Path | None, read_only: bool, 
         _check_version(path, version)
     if read_only:
         if application != APPLICATION_ID:
-            raise LedgerError(f"{path} is empty: no study was started in it yet")
+            raise EmptyLedgerError(f"{path} is empty: no study was started in it yet")
         return version
     # a measurement is acknowledged only when it is on the disk: 3.5 ms per commit
     connection.execute(f"PRAGMA journal_mode = {journal}")

@@ -12,7 +12,7 @@ from autotune.core import ranking
 from autotune.core.decision import PREDICTIONS, Decision, restored
 from autotune.core.failures import failure_lines
 from autotune.core.objective import Objective
-from autotune.core.redact import redact
+from autotune.core.redact import redact, visible
 from autotune.core.space import Space
 from autotune.core.trial import Trial, config_key
 from autotune.core.version import VERSION
@@ -209,4 +209,4 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, AutotuneError):
         return redact("; ".join(filter(None, (error.message, error.hint))))
     lines = f"{type(error).__name__}: {error}".splitlines()
-    return redact(lines[0])[:_LONGEST_ERROR]
+    return visible(redact(lines[0]))[:_LONGEST_ERROR]

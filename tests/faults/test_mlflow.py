@@ -192,6 +192,11 @@ def held(record, injected, plain, found, finished):
     record(injected, "P6: the study is not delayed; `sync` completes it, once", f"{figure}; {finished}")
 
 
+def told(caplog):
+    """Return what a person was told of the store while the study ran."""
+    return [r.getMessage() for r in caplog.records if r.name == "autotune.tracking"]
+
+
 def answers(status):
     body = json.dumps({"error_code": "INTERNAL_ERROR", "message": "injected"}).encode()
     return lambda request: (status, body)
@@ -205,6 +210,30 @@ def slow(request):
     return 60.0
 
 
+def raw(data):
+    """Send bytes as they are to whatever is asked, then hang up."""
+    return lambda request: lambda client: client.sendall(data)
+
+
+def dripping(request):
+    """Answer a byte at a time, without end: no timeout of a read sees it."""
+
+    def drip(client):
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            client.sendall(b" ")
+            time.sleep(0.2)
+
+    return drip
+
+
+def login(request):
+    """Send everybody to a page where one signs in, as a proxy before a server does."""
+    if b"/login" in request.split(b"\r\n", 1)[0]:
+        return 200, b"<html>\x1b[31mSign in</html>"
+    return raw(b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n")(request)
+
+
 FAULTS = {
     "away": {},
     "dying": {"cut_after": 12},
@@ -215,16 +244,24 @@ FAULTS = {
     "broken: 500 to all": {"answer": answers(500)},
     "refusing: 401": {"answer": answers(401)},
     "refusing: 403": {"answer": answers(403)},
+    "no MLflow: a web page to all": {"answer": lambda request: (200, b"<html>welcome</html>")},
+    "no MLflow: 200 and {} to all": {"answer": lambda request: (200, b"{}")},
+    "no MLflow: JSON of other shapes": {"answer": lambda request: (200, b'{"experiment": 3, "run": []}')},
+    "no MLflow: bytes that are no HTTP": {"answer": raw(b"\x00\x1b[2J\xff\n" * 99)},
+    "cutting every answer short": {"answer": raw(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"a"')},
+    "redirecting to a page to sign in": {"answer": login},
+    "redirecting to itself": {"answer": raw(b"HTTP/1.1 302 F\r\nLocation: /a\r\nContent-Length: 0\r\n\r\n")},
+    "dripping: answers without end": {"answer": dripping},
 }
 
 
-FAST = ("dying", "full: 507 to artifacts")
+FAST = ("dying", "full: 507 to artifacts", "no MLflow: 200 and {} to all", "redirecting to a page to sign in")
 
 
 @pytest.mark.parametrize(
     "fault", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in FAULTS]
 )
-def test_a_store_in_trouble_does_not_delay_the_study(tmp_path, study, server, proxy, record, fault):
+def test_a_store_in_trouble_does_not_delay_the_study(tmp_path, study, server, proxy, record, caplog, fault):
     plain = study("", "plain")
     for name, value in FAULTS[fault].items():
         setattr(proxy, name, value)
@@ -233,6 +270,8 @@ def test_a_store_in_trouble_does_not_delay_the_study(tmp_path, study, server, pr
         proxy.server.server_close()
     found = study(proxy.uri, "toy")
     assert found[2] > 0, "the fault was felt"
+    assert len(told(caplog)) <= 1, "said once; a store that only stalls is told at the end"
+    assert not any("\n" in text or "\x1b" in text for text in told(caplog))
     with contextlib.ExitStack() as stack:
         if fault == "away":  # another address of the same store
             proxy = Proxy(server.port)
@@ -271,6 +310,91 @@ def test_a_store_that_dies_midway_and_comes_back(tmp_path, study, server, record
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     figure = f"{found[2]} of {TRIALS + 1} runs missing, then 0, none twice"
     held(record, "MLflow server killed by SIGKILL midway, later started again", plain, found, figure)
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_and_is_started_again_within_a_run(tmp_path, study, server, record, caplog):
+    plain = study("", "plain")
+    back_s = [0.0]
+
+    def each(number):
+        if number == 1:
+            server.kill()
+        if number == TRIALS - 2:
+            began = time.monotonic()
+            server.start()
+            back_s[0] = time.monotonic() - began
+
+    loop, whole, missing = study(server.uri, "back", each=each)
+    assert len(told(caplog)) == 1
+    complete(tmp_path, server.uri, "back")
+    assert complete(tmp_path, server.uri, "back") == 0
+    runs = server.runs("back")
+    assert len(runs) == TRIALS + 1
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert loop - back_s[0] < plain[0] + HELD_UP_S
+    figure = (
+        f"{missing} of {TRIALS + 1} runs missing at the end, then 0, none twice; told once; "
+        f"{whole - loop:.1f} s around the trials"
+    )
+    record("MLflow server killed by SIGKILL and started again within a run", "P6: the mirror goes on", figure)
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_and_goes_on(tmp_path, study, server, record, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")  # the user's own setting is kept
+    plain = study("", "plain")
+
+    def each(number):
+        if number == 1:
+            os.killpg(server.process.pid, signal.SIGSTOP)
+
+    try:
+        found = study(server.uri, "hangs", each=each)
+        assert found[2] > 0
+        with pytest.raises(EnvironmentProblem, match="MLflow at"):
+            complete(tmp_path, server.uri, "hangs")
+    finally:
+        os.killpg(server.process.pid, signal.SIGCONT)
+    wait_until(server._answers, 60)
+    assert complete(tmp_path, server.uri, "hangs") > 0
+    assert complete(tmp_path, server.uri, "hangs") == 0
+    runs = server.runs("hangs")
+    assert len(runs) == TRIALS + 1
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    figure = f"{found[2]} of {TRIALS + 1} runs missing, then 0, none twice"
+    held(record, "MLflow server stopped by SIGSTOP midway, later continued", plain, found, figure)
+
+
+def test_what_was_lost_by_a_server_that_keeps_nothing_is_noticed(tmp_path, study, server, proxy, record):
+    """Midway everything is answered with success and dropped; then the server is there again."""
+
+    def each(number):
+        if number == 2:
+            proxy.answer = lambda request: (200, b"{}")
+
+    found = study(proxy.uri, "dropped", each=each)
+    proxy.heal()
+    name = {"tracking_uri": proxy.uri, "experiment": "dropped"}
+    ledger = tmp_path / "store" / "ledger.sqlite"
+    assert found[2] >= TRIALS - 3, "what was dropped does not count as written"
+    assert sync(ledger, "dropped", **name) >= found[2]
+    assert sync(ledger, "dropped", **name) == 0
+    runs = server.runs("dropped")
+    assert len(runs) == TRIALS + 1
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    figure = f"{found[2]} of {TRIALS + 1} runs known to be missing, then 0, none twice"
+    record("MLflow answers 200 and keeps nothing from trial 2 on", "P6: what is missing is known", figure)
+
+
+def test_sync_with_a_server_that_drips_ends(tmp_path, study, server, proxy, record, monkeypatch):
+    study("", "drips")
+    monkeypatch.setattr("autotune.tracking.mlflow._STUCK_S", 2.0)
+    proxy.answer = dripping
+    with pytest.raises(EnvironmentProblem, match="no step in 2 s") as caught:
+        complete(tmp_path, proxy.uri, "drips")
+    assert "then repeat" in caught.value.hint
+    record("`sync` with a server that answers without end", "P9", "gives up 2 s after the last step (120 s in use)")
 
 
 @pytest.mark.slow

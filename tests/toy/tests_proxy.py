@@ -10,7 +10,8 @@ class Proxy:
     """Stand between a client and the server at ``port``.
 
     Attributes:
-        answer: Called with each request's bytes; ``(status, body)`` to answer itself, ``None`` to pass it on.
+        answer: Called with each request's bytes; ``(status, body)`` to answer itself, a function of the client's
+            socket to send it anything, ``None`` to pass it on.
         delay: Called with a request's bytes: seconds before it is passed on.
         late: Likewise: seconds before its answer is passed back; it has been carried out by then.
         requests: Seen so far.
@@ -41,6 +42,9 @@ class Proxy:
             if self.cut_after is not None and self.requests > self.cut_after:
                 return
             own = self.answer(request)
+            if callable(own):
+                own(client)
+                return
             if own is not None:
                 status, body = own
                 head = f"HTTP/1.1 {status} Injected\r\nContent-Type: application/json\r\n"

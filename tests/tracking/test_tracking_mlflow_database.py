@@ -1,0 +1,311 @@
+"""The database of an MLflow store: made whole or not at all, never replaced where it holds something."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autotune.errors import EnvironmentProblem
+from autotune.tracking.base import StoppedError
+from autotune.tracking.mlflow_database import SETTLED_S, prepare_database
+from autotune.tracking.mlflow_items import database_file
+
+pytestmark = [
+    # MLflow and what it loads warn about themselves
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+OLD = "728d730b5ebd"  # a revision of 2019
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "store" / "mlflow.db"
+
+
+@pytest.fixture
+def prepare(said):
+    return lambda path, give_up=lambda: False: prepare_database(f"sqlite:///{path}", give_up, said.append)
+
+
+@pytest.fixture
+def copied(path, empty_store):
+    """A whole store at the path."""
+    path.parent.mkdir()
+    shutil.copy(empty_store, path)
+    return path
+
+
+def change(path, *statements):
+    """Change a database behind MLflow's back, long ago."""
+    with sqlite3.connect(path) as database:
+        for statement in statements:
+            database.execute(statement)
+    database.close()
+    settle(path)
+
+
+def settle(path):
+    then = time.time() - 2 * SETTLED_S
+    os.utime(path, (then, then))
+
+
+def opens(path):
+    """Return whether MLflow itself opens a store and can write to it, in a process of its own."""
+    code = (
+        "import sys; from mlflow import MlflowClient\n"
+        "client = MlflowClient(tracking_uri=sys.argv[1])\n"
+        "assert client.create_run(client.create_experiment('probe')).info.run_id"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, f"sqlite:///{path}"], capture_output=True, text=True, check=False
+    )
+    return done.returncode == 0 or done.stderr
+
+
+def names(path):
+    return sorted(entry.name for entry in path.parent.iterdir())
+
+
+# -- made ---------------------------------------------------------------------------------------------
+
+
+def test_a_store_that_is_not_there_is_made_whole(path, prepare, said):
+    draft = path.with_name("mlflow.db.new")
+    path.parent.mkdir()
+    draft.write_bytes(b"of one who was killed" * 100)
+    draft.with_name("mlflow.db.new-journal").write_bytes(b"its journal")
+    path.with_name("mlflow.db-journal").write_bytes(b"of a database that is gone")
+    prepare(path)
+    assert names(path) == ["mlflow.db", "mlflow.db-journal.half-made-1"]
+    assert opens(path) is True
+    before = path.stat()
+    prepare(path)
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert said == []
+
+
+HALF_MADE = {
+    "no byte": None,
+    "no table": ["PRAGMA user_version = 1"],
+    "first tables": ["CREATE TABLE experiments (experiment_id INTEGER)", "CREATE TABLE runs (x INTEGER)"],
+}
+LEFT_BY_STEPS = {
+    "between two steps": [f"UPDATE alembic_version SET version_num = '{OLD}'"],
+    "before the first step": ["DELETE FROM alembic_version"],
+    "two at once": [f"INSERT INTO alembic_version VALUES ('{OLD}')"],
+    "within a step": ["CREATE TABLE _alembic_tmp_latest_metrics (x INTEGER)", "DROP TABLE latest_metrics"],
+    "without its workspaces": ["DROP TABLE workspaces"],
+}
+
+
+@pytest.mark.parametrize("how", [*HALF_MADE, *LEFT_BY_STEPS])
+def test_a_half_made_store_that_holds_nothing_is_set_aside_and_made_again(
+    path, prepare, said, empty_store, monkeypatch, how
+):
+    path.parent.mkdir()
+    made = path.with_name("other.db")
+    shutil.copy(empty_store, made)
+    monkeypatch.setattr(
+        "autotune.tracking.mlflow_database._create", lambda path: path.exists() or shutil.copy(made, path)
+    )
+    if how in LEFT_BY_STEPS:
+        shutil.copy(empty_store, path)
+        change(path, *LEFT_BY_STEPS[how])
+    elif HALF_MADE[how] is None:
+        path.touch()
+    else:
+        change(path, *HALF_MADE[how])
+    settle(path)
+    content = path.read_bytes()
+    prepare(path)
+    assert path.with_name("mlflow.db.half-made-1").read_bytes() == content, "nothing is deleted"
+    assert len(said) == 1
+    assert "half made and holds nothing: set aside as mlflow.db.half-made-1" in said[0]
+    assert path.read_bytes() == made.read_bytes()
+    assert not path.with_name("mlflow.db.lock").exists()
+
+
+def test_a_store_that_mlflow_leaves_when_it_is_killed_is_recognized(path, prepare, said):
+    """MLflow itself is stopped in the middle of its steps, at several of them."""
+    path.parent.mkdir()
+    code = (
+        "import os, sys, itertools; import alembic.runtime.migration as m; from mlflow import MlflowClient\n"
+        "count = itertools.count()\n"
+        "before = m.HeadMaintainer.update_to_step\n"
+        "def step(self, step):\n"
+        "    if next(count) == int(sys.argv[2]): os.kill(os.getpid(), 9)\n"
+        "    return before(self, step)\n"
+        "m.HeadMaintainer.update_to_step = step\n"
+        "MlflowClient(tracking_uri=sys.argv[1]).search_experiments()"
+    )
+    subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}", "20"], capture_output=True, check=False)
+    assert path.stat().st_size > 0
+    assert opens(path) is not True
+    settle(path)
+    prepare(path)
+    assert said != []
+    assert opens(path) is True
+
+
+def test_a_store_that_is_in_the_making_is_left_to_its_maker(copied, prepare, said):
+    change(copied, f"UPDATE alembic_version SET version_num = '{OLD}'")
+    os.utime(copied)  # it changed a moment ago
+    with pytest.raises(StoppedError):
+        prepare(copied, give_up=lambda: True)
+    settle(copied)
+    code = "import sys, time; f = open(sys.argv[1]); print('open', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(copied)], stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(StoppedError):  # an `mlflow server` has it open
+            prepare(copied, give_up=lambda: True)
+        other.kill()
+    assert names(copied) == ["mlflow.db"]
+    assert said == []
+
+
+def test_who_waits_for_a_maker_can_give_up_and_the_lock_goes_with_its_holder(path, prepare):
+    path.parent.mkdir()
+    lock = path.with_name("mlflow.db.lock")
+    code = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'a+'); fcntl.flock(f, fcntl.LOCK_EX)\n"
+        "print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(StoppedError):
+            prepare(path, give_up=lambda: True)
+        assert names(path) == ["mlflow.db.lock"]
+        other.kill()
+        other.wait()
+        prepare(path)
+    assert names(path) == ["mlflow.db"]
+
+
+def test_a_link_and_a_question_mark_lead_to_the_file(tmp_path, prepare, empty_store, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "mlflow.db").symlink_to(tmp_path / "disk" / "real.db")
+    prepare(tmp_path / "mlflow.db")
+    assert (tmp_path / "mlflow.db").is_symlink()
+    assert (tmp_path / "disk" / "real.db").stat().st_size > 0
+    odd = tmp_path / "what?" / "x"
+    odd.mkdir(parents=True)
+    shutil.copy(empty_store, odd / "mlflow.db")
+    monkeypatch.chdir(odd)
+    prepare("mlflow.db")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["disk", "mlflow.db", "what?"]
+
+
+def test_addresses_of_files():
+    assert database_file("sqlite:////a/b#c/mlflow.db?timeout=3") == Path("/a/b#c/mlflow.db")
+    assert database_file("sqlite+pysqlite:///mlflow.db") == Path.cwd() / "mlflow.db"
+    for uri in ("http://h:5000", "postgresql://h/db", "sqlite:///:memory:", "sqlite://", "mlruns"):
+        assert database_file(uri) is None
+
+
+# -- not touched --------------------------------------------------------------------------------------
+
+HOLDS = "INSERT INTO experiments (experiment_id, name, lifecycle_stage) VALUES (1, 'mine', 'active')"
+
+
+@pytest.mark.parametrize(
+    ("statements", "found", "advice"),
+    [
+        ([f"UPDATE alembic_version SET version_num = '{OLD}'"], f"older MLflow.*{OLD}", "mlflow db upgrade"),
+        (["DELETE FROM alembic_version"], "left half migrated", "move it away: `autotune sync`"),
+        (["DROP TABLE latest_metrics"], "holds data and is not touched", "copy it, then"),
+        (["UPDATE alembic_version SET version_num = 'f00'"], "a newer MLflow.*f00", "upgrade mlflow here"),
+    ],
+)
+def test_a_store_with_data_is_never_touched(copied, prepare, said, statements, found, advice):
+    change(copied, HOLDS, *statements)
+    content = copied.read_bytes()
+    with pytest.raises(EnvironmentProblem, match=found) as caught:
+        prepare(copied)
+    assert advice in caught.value.hint
+    assert copied.read_bytes() == content
+    assert names(copied) == ["mlflow.db"]
+    assert said == []
+
+
+def test_a_newer_store_is_not_touched_though_it_holds_nothing(copied, prepare):
+    change(copied, "UPDATE alembic_version SET version_num = 'f00'", "DROP TABLE latest_metrics")
+    content = copied.read_bytes()
+    with pytest.raises(EnvironmentProblem, match="newer MLflow"):
+        prepare(copied)
+    assert copied.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"this is a text, and long enough to be a page" * 200, b"SQLite format 3\0" * 300])
+def test_a_file_that_is_no_database_is_not_touched(path, prepare, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    settle(path)
+    with pytest.raises(EnvironmentProblem, match="cannot be read") as caught:
+        prepare(path)
+    assert "move it away" in caught.value.hint
+    assert path.read_bytes() == content
+
+
+def test_a_database_that_was_cut_is_not_touched(copied, prepare):
+    change(copied, HOLDS)
+    content = copied.read_bytes()[:40_000]
+    copied.write_bytes(content)
+    settle(copied)
+    with pytest.raises(EnvironmentProblem):
+        prepare(copied)
+    assert copied.read_bytes() == content
+
+
+def test_what_is_no_database_of_ours_is_left_to_mlflow(said):
+    for uri in ("http://127.0.0.1:9", "mlruns", "file:///tmp/mlruns", "databricks"):
+        prepare_database(uri, lambda: False, said.append)
+
+
+# -- no room ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_noticed_before_seconds_of_work_and_leaves_nothing(mounted, prepare, monkeypatch):
+    def never(*_args):
+        raise AssertionError("it began to make the tables")
+
+    monkeypatch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore", never)
+    with pytest.raises(EnvironmentProblem, match="No space left") as caught:
+        prepare(mounted / "mlflow.db")
+    assert "free some space" in caught.value.hint
+    assert list(mounted.iterdir()) == []
+
+
+def test_a_read_only_disk_is_named(mounted, prepare, empty_store):
+    subprocess.run(["mount", "-o", "remount,size=8m", str(mounted)], check=True)
+    shutil.copy(empty_store, mounted / "there.db")
+    subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
+    with pytest.raises(EnvironmentProblem, match="Read-only"):
+        prepare(mounted / "mlflow.db")
+    with pytest.raises(EnvironmentProblem, match="cannot be written"):
+        prepare(mounted / "there.db")
