@@ -201,9 +201,8 @@ def study_item(
         }
         texts["best.json"] = json.dumps(content, indent=2, sort_keys=True)
         lines.append(f"Best: trial {best.trial.number}: {config}")
-        for goal in objective.goals:
-            if goal.metric in best.metrics:
-                lines.append(f"  {goal.metric} = {_show(best.metrics[goal.metric])}")
+        goals = [goal.metric for goal in objective.goals if goal.metric in best.metrics]
+        lines += [f"  {metric} = {_show(best.metrics[metric])}" for metric in goals]
         lines.append(f"autotune best {row.name} shows the evidence and the command that deploys it.")
     lines += [text if i == 0 else f"  {text}" for i, text in enumerate(failures)]
     tags["mlflow.note.content"] = plain_note(lines)

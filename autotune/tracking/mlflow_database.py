@@ -1,9 +1,9 @@
 """The database of an MLflow store: made once and whole, and never migrated unasked.
 
-MLflow makes its tables in some seventy steps that are committed one by one, in the database itself and without
-a lock: two processes at once, or a kill between two steps, leave one that neither MLflow nor its upgrade can
-open again. So a database file is made under another name, under a lock beside it, and linked to its place when
-it is whole. What is there already is opened only if its schema is that of this library.
+MLflow makes its tables in some seventy steps that are committed one by one, in the database itself and
+without a lock: two processes at once, or a kill between two steps, leave one that neither MLflow nor its upgrade
+can open again. So a database file is made under another name, under a lock beside it, and linked to its place
+when it is whole. What is there already is opened only if its schema is that of this library.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _POLL_S = 0.2
 _ROOM = 4 * 2**20  # bytes; a new database has one, its journal another
 _SIDE_FILES = ("-journal", "-wal", "-shm")
 _DEFAULTS = {"experiments": "experiment_id = 0", "workspaces": "name = 'default'"}  # rows of an empty store
+_AGAIN = "`autotune sync` writes every study of the ledger into a new one"
 _SQL = re.compile(r"(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?")
 
 
@@ -78,6 +79,7 @@ def prepare_database(uri: str, give_up: Callable[[], bool], say: Callable[[str],
     path = Path(os.path.realpath(path))  # a link's target is what is made and replaced
     try:
         if _is_ready(path):
+            _tidy(path)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path, give_up):
@@ -107,10 +109,25 @@ def _is_ready(path: Path) -> bool:
     return True
 
 
+def _tidy(path: Path) -> None:
+    """Remove what a maker left that was killed once the database had its name."""
+    if _draft(path).exists() or _lock(path).exists():
+        with suppress(StoppedError), _alone(path, lambda: True):
+            _remove(_draft(path))
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f"{path.name}.new")
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
 @contextmanager
 def _alone(path: Path, give_up: Callable[[], bool]) -> Iterator[None]:
     """Hold the lock beside a database; it goes with its holder, and its file with the last of them."""
-    lock = path.with_name(f"{path.name}.lock")
+    lock = _lock(path)
     with locked(lock, give_up) as file:
         if file is None:
             raise StoppedError
@@ -162,7 +179,7 @@ def _create(path: Path) -> None:
 
     if path.exists():
         return
-    draft = path.with_name(f"{path.name}.new")
+    draft = _draft(path)
     try:
         _remove(draft)  # of one who was killed
         with draft.open("wb") as file:  # a full disk is noticed now, not after seconds of work
@@ -241,7 +258,7 @@ def _schema_at(uri: str) -> Schema:
         said = redact(str(getattr(error, "orig", None) or error).splitlines()[0])
         raise EnvironmentProblem(
             f"{redact(uri)} cannot be read: {said}",
-            hint="if it is damaged, move it away: `autotune sync` writes every study of the ledger into a new one",
+            hint=f"if it is damaged, move it away: {_AGAIN}",
         ) from error
     finally:
         engine.dispose()
@@ -283,8 +300,7 @@ def _another_version(uri: str, schema: Schema) -> EnvironmentProblem:
     return EnvironmentProblem(
         f"{shown} has the schema of an older MLflow, or was left half migrated (revision {found}, where "
         f"MLflow {VERSION} needs {_revisions()[0]}); it holds data and is not touched",
-        hint=f"copy it, then `mlflow db upgrade {shown}`; if that fails, move it away: `autotune sync` writes "
-        "every study of the ledger into a new one",
+        hint=f"copy it, then `mlflow db upgrade {shown}`; if that fails, move it away: {_AGAIN}",
     )
 
 

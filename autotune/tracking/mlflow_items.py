@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from autotune.core import ranking
 from autotune.core.decision import PREDICTIONS, Decision, restored
@@ -172,9 +171,16 @@ def best_steps(trials: Sequence[Trial], objective: Objective, start: int = 0) ->
 
 def database_file(tracking_uri: str) -> Path | None:
     """Return the absolute path of a store that is a file on this machine; ``None`` for any other."""
-    scheme, _, rest = tracking_uri.partition(":///")  # three slashes lead to a relative path, four to an absolute
+    scheme, _, rest = tracking_uri.partition(
+        ":///"
+    )  # three slashes lead to a relative path, four to an absolute
     name = rest.partition("?")[0]
-    if not scheme.startswith("sqlite") or not name.strip("/") or name == ":memory:" or name.startswith("file:"):
+    if (
+        not scheme.startswith("sqlite")
+        or not name.strip("/")
+        or name == ":memory:"
+        or name.startswith("file:")
+    ):
         return None
     return Path(name).absolute()
 

@@ -47,7 +47,7 @@ _LARGEST_FILE = 8 * 2**20  # a larger log stays where it is; the run says where
 _FAILURES = 3  # items in a row that the store answers with an error: it is not the items
 _PARENT = "mlflow.parentRunId"
 _DIGEST = "autotune.digest"
-"""Tag of a run: digest of the item that was written whole; what answers and keeps nothing does not have it."""
+"""Tag of a run: digest of the item, once it was written whole; what keeps nothing does not have it."""
 
 _UNFINISHED = "unfinished"
 _log = logging.getLogger("autotune.tracking")
@@ -313,7 +313,9 @@ class Session:
         """Write one artifact; the file may lie on another node, or be gone."""
         try:
             if path.stat().st_size > _LARGEST_FILE:
-                self.client.set_tag(run_id, f"autotune.file.{allowed_name(name)}", f"too large to copy: {path}")
+                self.client.set_tag(
+                    run_id, f"autotune.file.{allowed_name(name)}", f"too large to copy: {path}"
+                )
                 return
             content = path.read_bytes()
         except OSError:

@@ -1,5 +1,9 @@
-"""Studies of a cheap function, each in a process of its own, beside one MLflow database in their folder."""
+"""Studies beside MLflow stores: of a cheap function, each in a process of its own, and of simulated trials.
 
+``python tests/faults/stores.py 20 50 FOLDER`` starts twenty studies at once, then kills fifty one by one.
+"""
+
+import contextlib
 import os
 import random
 import signal
@@ -9,7 +13,12 @@ import sys
 import time
 from pathlib import Path
 
+from autotune.core.measurement import Estimate, Measurement
+from autotune.executor.base import AttemptResult
+from autotune.ledger import Ledger
+
 TRIALS = 3
+WORK_S = 0.15  # simulated work of a trial
 
 STUDY = """
 name: {name}
@@ -20,6 +29,56 @@ budget: {{trials: {trials}, confirm: 0}}
 engine: {{use: sobol, seed: 0}}
 tracking: {{mlflow: "sqlite:///mlflow.db", experiment: all}}
 """
+
+
+class Simulated:
+    """An executor whose trials take :data:`WORK_S` and succeed; it notes when they begin and end."""
+
+    name = "simulated"
+
+    def __init__(self, each=lambda number: None):
+        self.jobs, self.each = [], each
+        self.began = self.ended = 0.0
+
+    def start(self):
+        pass
+
+    def capacity(self, resources):
+        return 1
+
+    def has_room(self, resources, beside=()):
+        return not self.jobs
+
+    def shortage(self, resources):
+        return ""
+
+    def nodes(self):
+        return ["here"]
+
+    def submit(self, job):
+        self.began = self.began or time.monotonic()
+        self.jobs.append((job, time.time_ns()))
+
+    def wait(self, timeout):
+        if not self.jobs:
+            return []
+        time.sleep(WORK_S)
+        job, started = self.jobs.pop()
+        self.each(job.trial)
+        self.ended = time.monotonic()
+        speed = Estimate(100.0 + job.trial, 1.0, 5, "tokens/s")
+        measured = {"output_throughput": speed, "tpot.p95": Estimate(0.1, unit="s")}
+        found = Measurement(measured, started_ns=started, ended_ns=time.time_ns())
+        return [AttemptResult(job.key, found, "here")]
+
+    def drop(self, key):
+        pass
+
+    def cancel(self):
+        self.jobs.clear()
+
+    def close(self):
+        pass
 
 
 def prepare(folder: Path) -> None:
@@ -35,7 +94,12 @@ def begin(folder: Path, name: str, *more: str, env=None) -> subprocess.Popen:
     argv = [sys.executable, "-m", "autotune", "run", path.name, "--local", *more]
     with (folder / f"{name}.out").open("ab") as out:
         return subprocess.Popen(
-            argv, cwd=folder, stdout=out, stderr=out, start_new_session=True, env={**os.environ, **(env or {})}
+            argv,
+            cwd=folder,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            env={**os.environ, **(env or {})},
         )
 
 
@@ -52,14 +116,34 @@ def run_at_once(folder: Path, count: int, seconds: float = 600.0) -> list[int]:
 
 def kill(process: subprocess.Popen) -> None:
     """Kill a study's whole group, as a machine that goes down would."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+    kill_group(process)
     process.wait()
 
 
-def kill_at(folder: Path, name: str, seconds: float) -> bool:
-    """Start a study and kill it after so many seconds; whether it was alive still."""
+def kill_group(process: subprocess.Popen) -> None:
+    """Kill what a killed process left in its group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def settle(path: Path) -> None:
+    """Let a file be one that nobody has changed for a while."""
+    if path.exists():
+        os.utime(path, (time.time() - 60, time.time() - 60))
+
+
+def kill_at(folder: Path, name: str, seconds: float, *, making: bool = False) -> bool:
+    """Start a study and kill it after so many seconds; whether it was alive still.
+
+    Args:
+        folder: Of the study and the store.
+        name: Of the study.
+        seconds: From its start to the kill.
+        making: Count them from when it begins to make the database: a busy machine is slow.
+    """
     process = begin(folder, name)
+    while making and process.poll() is None and not list(folder.glob("mlflow.db*")):
+        time.sleep(0.01)
     try:
         process.wait(seconds)
         alive = False
@@ -91,9 +175,7 @@ def runs(folder: Path) -> dict[str, list[int]]:
 
 
 def trials(folder: Path) -> dict[str, list[int]]:
-    """Return what the store should hold: of each study of the ledger itself (-1) and its trials once begun."""
-    from autotune.ledger import Ledger
-
+    """Return what the store should hold: each study of the ledger (-1) and its trials once begun."""
     with Ledger.open(folder / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
         return {
             row.name: [-1, *(t.number for t in ledger.trials(row.name) if t.attempts or t.state.finished)]
@@ -105,6 +187,7 @@ def many_at_once(folder: Path, count: int) -> str:
     """Run so many studies at once in a fresh folder, then ``sync``; the figures."""
     prepare(folder)
     codes = run_at_once(folder, count)
+    assert codes == [0] * count
     before = runs(folder)
     done = sync(folder)
     assert done.returncode == 0, done.stderr
@@ -117,31 +200,36 @@ def many_at_once(folder: Path, count: int) -> str:
     )
 
 
-def many_kills(folder: Path, moments: list[float]) -> str:
+def many_kills(folder: Path, moments: list[float], *, making: bool) -> str:
     """Kill a study at each of the moments, each in a fresh folder, then ``sync``; the figures."""
-    alive = begun = half = 0
+    alive = whole = drafts = 0
     for number, moment in enumerate(moments):
-        where = folder / f"kill{number}"
+        where = folder / f"kill-{making}-{number}"
         prepare(where)
-        alive += kill_at(where, "s", moment)
-        store = (where / "mlflow.db").exists()
-        begun += store
-        half += not store and (where / "mlflow.db.new").exists()
-        if (where / "autotune-runs" / "ledger.sqlite").exists() and trials(where):
+        alive += kill_at(where, "s", moment, making=making)
+        store, draft = (where / "mlflow.db").exists(), (where / "mlflow.db.new").exists()
+        whole += store
+        drafts += draft and not store
+        if not (where / "autotune-runs" / "ledger.sqlite").exists():
+            assert not store, "a store without a study"
+            continue
+        if trials(where):
             done = sync(where)
             assert done.returncode == 0, f"killed after {moment:.2f} s: {done.stderr}"
             assert runs(where) == trials(where), f"killed after {moment:.2f} s"
-            assert not list(where.glob("mlflow.db.*")), "nothing is left beside the database"
-        else:
-            assert not store, "a store without a study"
+            assert [path.name for path in where.glob("mlflow.db*")] == ["mlflow.db"]
     return (
-        f"{alive} of {len(moments)} died alive; a whole database {begun} times, one in the making {half} times, "
-        f"half made under its name 0 times; `sync` completed {len(moments)} of {len(moments)}"
+        f"{alive} of {len(moments)} died alive: {whole} with a whole database, {drafts} with one in the "
+        f"making, none half made under its name; `sync` completed {len(moments)} of {len(moments)}"
     )
 
 
 if __name__ == "__main__":
     at_once, kills, target = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     draw = random.Random(0)
-    print(many_at_once(target / "many", at_once), flush=True)
-    print(many_kills(target, [draw.uniform(0.0, 10.0) for _ in range(kills)]), flush=True)
+    if at_once:
+        print(many_at_once(target / "many", at_once), flush=True)
+    for while_made in (False, True):
+        print(
+            many_kills(target, [draw.uniform(0.0, 10.0) for _ in range(kills)], making=while_made), flush=True
+        )

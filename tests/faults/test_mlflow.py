@@ -12,10 +12,9 @@ import time
 import urllib.request
 
 import pytest
+from stores import Simulated
 
-from autotune.core.measurement import Estimate, Measurement
 from autotune.errors import EnvironmentProblem
-from autotune.executor.base import AttemptResult
 from autotune.ledger import Ledger
 from autotune.report.plain import QuietView
 from autotune.runner import run_study
@@ -34,7 +33,6 @@ pytestmark = [
 ]
 
 TRIALS = 6
-WORK_S = 0.15  # simulated work of a trial
 HELD_UP_S = 30.0  # never waited for: half of what the slow store makes anybody wait who waits for it
 
 
@@ -106,56 +104,6 @@ def proxy(server):
     proxy = Proxy(server.port)
     yield proxy
     proxy.close()
-
-
-class Simulated:
-    """An executor whose trials take :data:`WORK_S` and succeed; it notes when they begin and end."""
-
-    name = "simulated"
-
-    def __init__(self, each=lambda number: None):
-        self.jobs, self.each = [], each
-        self.began = self.ended = 0.0
-
-    def start(self):
-        pass
-
-    def capacity(self, resources):
-        return 1
-
-    def has_room(self, resources, beside=()):
-        return not self.jobs
-
-    def shortage(self, resources):
-        return ""
-
-    def nodes(self):
-        return ["here"]
-
-    def submit(self, job):
-        self.began = self.began or time.monotonic()
-        self.jobs.append((job, time.time_ns()))
-
-    def wait(self, timeout):
-        if not self.jobs:
-            return []
-        time.sleep(WORK_S)
-        job, started = self.jobs.pop()
-        self.each(job.trial)
-        self.ended = time.monotonic()
-        speed = Estimate(100.0 + job.trial, 1.0, 5, "tokens/s")
-        measured = {"output_throughput": speed, "tpot.p95": Estimate(0.1, unit="s")}
-        found = Measurement(measured, started_ns=started, ended_ns=time.time_ns())
-        return [AttemptResult(job.key, found, "here")]
-
-    def drop(self, key):
-        pass
-
-    def cancel(self):
-        self.jobs.clear()
-
-    def close(self):
-        pass
 
 
 @pytest.fixture
@@ -394,7 +342,11 @@ def test_sync_with_a_server_that_drips_ends(tmp_path, study, server, proxy, reco
     with pytest.raises(EnvironmentProblem, match="no step in 2 s") as caught:
         complete(tmp_path, proxy.uri, "drips")
     assert "then repeat" in caught.value.hint
-    record("`sync` with a server that answers without end", "P9", "gives up 2 s after the last step (120 s in use)")
+    record(
+        "`sync` with a server that answers without end",
+        "P9",
+        "gives up 2 s after the last step (120 s in use)",
+    )
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ class Proxy:
     """Stand between a client and the server at ``port``.
 
     Attributes:
-        answer: Called with each request's bytes; ``(status, body)`` to answer itself, a function of the client's
-            socket to send it anything, ``None`` to pass it on.
+        answer: Called with each request's bytes; ``(status, body)`` to answer itself, a function of the
+            client's socket to send it anything, ``None`` to pass it on.
         delay: Called with a request's bytes: seconds before it is passed on.
         late: Likewise: seconds before its answer is passed back; it has been carried out by then.
         requests: Seen so far.

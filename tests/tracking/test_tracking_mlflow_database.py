@@ -249,7 +249,9 @@ def test_a_newer_store_is_not_touched_though_it_holds_nothing(copied, prepare):
     assert copied.read_bytes() == content
 
 
-@pytest.mark.parametrize("content", [b"this is a text, and long enough to be a page" * 200, b"SQLite format 3\0" * 300])
+@pytest.mark.parametrize(
+    "content", [b"this is a text, and long enough to be a page" * 200, b"SQLite format 3\0" * 300]
+)
 def test_a_file_that_is_no_database_is_not_touched(path, prepare, content):
     path.parent.mkdir()
     path.write_bytes(content)
