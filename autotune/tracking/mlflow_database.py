@@ -1,9 +1,9 @@
 """The database of an MLflow store: made once and whole, and never migrated unasked.
 
 MLflow makes its tables in some seventy steps that are committed one by one, in the database itself and
-without a lock: two processes at once, or a kill between two steps, leave one that neither MLflow nor its upgrade
-can open again. So a database file is made under another name, under a lock beside it, and linked to its place
-when it is whole. What is there already is opened only if its schema is that of this library.
+without a lock: two processes at once, or a kill between two steps, leave one that neither MLflow nor its
+upgrade can open again. So a database file is made under another name, under a lock beside it, and linked to
+its place when it is whole. What is there already is opened only if its schema is that of this library.
 """
 
 from __future__ import annotations

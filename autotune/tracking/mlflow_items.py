@@ -35,7 +35,7 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # standard output belongs to the study
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",  # it reports each step of making a database
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # it reports steps, and each error with pages of its own code
 }
 """Environment of the library in this process, where the user has set nothing."""
 

@@ -1,12 +1,21 @@
 """What a trial and a study look like in a tracking store."""
 
+import json
 import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
 
-from autotune.core.measurement import Estimate, Measurement
+import pytest
+
+from autotune.core.failures import failure_lines
+from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
+from autotune.core.ranking import Contender
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.ledger import StudyRow
-from autotune.tracking.items import study_item, trial_item
+from autotune.tracking.items import plain_note, study_item, trial_item
 from autotune.tracking.names import allowed_name, allowed_names
 
 OBJECTIVE = Objective.from_dict({"maximize": "speed"})
@@ -80,3 +89,123 @@ def test_values_that_differ_are_told_apart():
     long = params("x" * 7000 + "a")["x"]
     assert len(long) <= 5000
     assert "... 7001 characters, digest " in long
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "![](http://evil.example/pixel.png)",
+    "[click](javascript:alert(1))",
+    "`code` ``` and ~~~ and ````",
+    "```\n![](http://evil.example/a.png)\n```",
+    "\r\n```\r\n<img src=http://evil.example/b.png onerror=alert(1)>",
+    "</code></pre><img src=http://evil.example/c.png>",
+    "<pre><code>x</code></pre>\n<iframe src=http://evil.example></iframe>",
+    ":octocat: @somebody www.evil.example http://evil.example mailto:a@evil.example",
+    "| a | b |\n|---|---|\n| ![](http://evil.example/d.png) | x |",
+    "\u2028```\u2028![](http://evil.example/e.png)",
+    "\x0b```\x0c![](http://evil.example/f.png)\x85```",
+    "[a]: http://evil.example\n![a]",
+    "\x1b[2J\u202edetrevni",
+    "¨D ~D $1 &lt;b&gt; &#60;b&#62;",
+    "# heading\n===\n> quote\n- list\n1. list\n    code",
+    "x" * 20_000,
+]
+
+
+def failed(number, cause, message):
+    measured = Measurement(failure=Failure(cause, message))
+    return Trial(number, Suggestion({"x": 1}, Reason.EXPLORE), TrialState.INFEASIBLE, 1, measured)
+
+
+def hostile_note():
+    """Return the note of a study in which every text is hostile."""
+    trials = [failed(i, Cause.OUT_OF_MEMORY, text) for i, text in enumerate(HOSTILE[:8])]
+    trials += [failed(i, Cause.CRASHED_UNDER_LOAD, text) for i, text in enumerate(HOSTILE[8:], 8)]
+    config = {f"p{i} {text}"[:300]: text[:300] for i, text in enumerate(HOSTILE)}
+    suggestion = Suggestion(config, Reason.EXPLORE, "gp/3")
+    best = Trial(99, suggestion, TrialState.COMPLETED, 1, Measurement({"speed": Estimate(1.0)}))
+    stopped = {"reason": "; ".join(HOSTILE)}
+    metrics = {"speed": Estimate(1.0, unit="![](http://evil.example/u.png)")}
+    item = study_item(
+        row(stopped=stopped),
+        12,
+        Contender((best,), metrics, OBJECTIVE.score(metrics), 1, True),
+        OBJECTIVE,
+        "0",
+        failure_lines(trials),
+    )
+    return item.tags["mlflow.note.content"]
+
+
+def test_a_note_is_one_block_of_code_that_no_text_leaves():
+    note = hostile_note()
+    assert len(note) <= 5000
+    first, *lines, last = note.split("\n")
+    assert (first, last) == ("```text", "```")
+    assert lines == note.splitlines()[1:-1], "no other end of a line"
+    assert not any(re.match(r"\s*(```|~~~|<)", line) for line in lines)
+    assert "\x1b" not in note
+    assert "\u202e" not in note
+    assert plain_note([*HOSTILE]).count("\n") <= len(HOSTILE) + 1
+
+
+_RENDER = """
+const fs = require("fs");
+globalThis.webpackChunk_mlflow_mlflow = [];
+require(process.argv[1]);
+const modules = Object.assign({}, ...globalThis.webpackChunk_mlflow_mlflow.map(chunk => chunk[1]));
+const found = Object.values(modules).find(code => code.toString().includes("githubCodeBlocks"));
+const module_ = {exports: {}};
+found.call(module_.exports, module_, module_.exports, () => ({}));
+const converter = new module_.exports.Converter();
+converter.setFlavor("github");
+console.log(JSON.stringify(JSON.parse(fs.readFileSync(0, "utf8")).map(text => converter.makeHtml(text))));
+"""
+
+
+def test_mlflows_own_page_shows_a_note_as_it_is_and_loads_nothing():
+    """What MLflow's UI makes of Markdown, by the code that its server sends to browsers."""
+    import mlflow
+
+    scripts = (Path(mlflow.__file__).parent / "server" / "js" / "build" / "static" / "js").glob("*.js")
+    renderer = next((path for path in scripts if "githubCodeBlocks" in path.read_text("utf-8")), None)
+    node = shutil.which("node")
+    if node is None or renderer is None:
+        pytest.skip("without node, or an MLflow that renders notes otherwise")
+    notes = [hostile_note(), *(plain_note(["start", text, f"  {text}", "end"]) for text in HOSTILE)]
+    argv = [node, "-e", _RENDER, str(renderer)]
+    asked = json.dumps([HOSTILE[1], *notes])
+    done = subprocess.run(argv, input=asked, capture_output=True, text=True, timeout=60, check=True)
+    bare, *pages = json.loads(done.stdout)
+    assert 'src="http://evil.example/pixel.png"' in bare, "the renderer is the one that loads images"
+    for page in pages:
+        assert re.findall(r"</?([a-zA-Z]+)", page) == ["pre", "code", "code", "pre"]
+
+
+def test_a_study_shows_its_failures_in_its_note():
+    trials = [
+        failed(0, Cause.OUT_OF_MEMORY, "17 GiB do not fit\nin 16 GiB"),
+        failed(1, Cause.OUT_OF_MEMORY, "17 GiB do not fit\nin 16 GiB"),
+        failed(2, Cause.OUT_OF_MEMORY, "CUDA out of memory token=abcdefgh12345678"),
+        failed(3, Cause.REJECTED_FLAGS, "--no-such-flag"),
+    ]
+    item = study_item(row(), 4, None, OBJECTIVE, "0.1.0", failure_lines(trials))
+    assert item.tags["mlflow.note.content"].splitlines() == [
+        "```text",
+        "maximize speed",
+        "4 trials finished, completed.",
+        "failed: 3 out of memory, 1 rejected flags",
+        "  2 x out of memory: 17 GiB do not fit in 16 GiB",
+        "  1 x out of memory: CUDA out of memory token=[redacted]",
+        "  1 x rejected flags: --no-such-flag",
+        "```",
+    ]
+
+
+def test_tags_and_params_hold_no_control_characters_and_fit():
+    suggestion = Suggestion({"x": "\x1b[31mred", "y": "a\u202eb"}, Reason.EXPLORE)
+    failure = Measurement(failure=Failure(Cause.OUT_OF_MEMORY, "\x1b[2J" + "long " * 4000))
+    item = trial_item(Trial(4, suggestion, TrialState.INFEASIBLE, 1, failure), row(), OBJECTIVE)
+    assert item.params == {"x": '"\\u001b[31mred"', "y": '"a\\u202eb"'}
+    assert len(item.tags["autotune.failure_message"]) == 5000
+    assert item.tags["autotune.failure_message"].startswith("long long")
