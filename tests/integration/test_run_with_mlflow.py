@@ -101,3 +101,20 @@ def test_mlflow_away_costs_the_study_nothing_and_sync_completes_it(tmp_path, toy
         assert len(runs_of(uri)) == 1 + 3
         assert autotune_command("sync").stdout == "toy: complete\n"
         assert len(runs_of(uri)) == 1 + 3
+
+
+def test_a_store_that_cannot_be_opened_is_told_once_with_what_to_do(tmp_path, toy_study, autotune_command):
+    toy_study(tracking="{mlflow: 'sqlite:///mlflow.db'}", budget="{trials: 2, confirm: 0}")
+    (tmp_path / "mlflow.db").write_text("no database, but long enough to be taken for one " * 50)
+    done = autotune_command("run", "toy.yaml", "--local")
+    assert done.stderr.count("\n") == 1
+    assert "mlflow.db cannot be read: file is not a database; if it is damaged, move it away" in done.stderr
+    assert "`autotune sync toy` completes them" in done.stdout
+    for command in ("sync", "ui"):
+        refused = autotune_command(command, check=False)
+        assert refused.returncode == 3
+        assert "move it away: `autotune sync` writes every study" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    (tmp_path / "mlflow.db").rename(tmp_path / "moved.db")
+    assert autotune_command("sync").stdout == "toy: 3 written\n"
+    assert len(runs_of(f"sqlite:///{tmp_path}/mlflow.db")) == 1 + 2

@@ -100,3 +100,10 @@ def test_requests_go_on_as_they_were_sent(tmp_path):
     other = read_study(file, ["system.body.n=2"])
     assert as_measured(other, path, "s").system["body"] == {"temperature": 0.7, "n": 2}
     assert as_measured(spec, path, "another").system == spec.system
+
+
+def test_a_ledger_that_another_process_is_making_has_no_study_yet(old, tmp_path):
+    path = tmp_path / "making.sqlite"
+    path.touch()
+    spec = read_study(old[0])
+    assert as_measured(spec, path, spec.name) is spec
