@@ -28,6 +28,7 @@ from autotune.tracking.turn import locked
 SETTLED_S = 10.0
 """A half-made database that changed more recently may be one that another program is making."""
 
+_MAKING_S = 100.0  # longest wait for one that makes it, below what `sync` waits for a step
 _IN_USE_S = 30.0  # longest wait for another program to finish or to let go of it
 _POLL_S = 0.2
 _ROOM = 4 * 2**20  # bytes; a new database has one, its journal another
@@ -126,11 +127,22 @@ def _lock(path: Path) -> Path:
 
 @contextmanager
 def _alone(path: Path, give_up: Callable[[], bool]) -> Iterator[None]:
-    """Hold the lock beside a database; it goes with its holder, and its file with the last of them."""
+    """Hold the lock beside a database; it goes with its holder, and its file with the last of them.
+
+    Raises:
+        EnvironmentProblem: Another process has held it too long.
+        StoppedError: ``give_up`` said so.
+    """
     lock = _lock(path)
-    with locked(lock, give_up) as file:
-        if file is None:
+    deadline = time.monotonic() + _MAKING_S
+    with locked(lock, lambda: give_up() or time.monotonic() > deadline) as file:
+        if file is None and give_up():
             raise StoppedError
+        if file is None:
+            raise EnvironmentProblem(
+                f"another process has been making {path} for {_MAKING_S:g} s",
+                hint=f"if it hangs, end it: it holds {lock.name}; then `autotune sync`",
+            )
         try:
             yield
         finally:
@@ -258,7 +270,9 @@ def _schema_at(uri: str) -> Schema:
         said = redact(str(getattr(error, "orig", None) or error).splitlines()[0])
         raise EnvironmentProblem(
             f"{redact(uri)} cannot be read: {said}",
-            hint=f"if it is damaged, move it away: {_AGAIN}",
+            hint="see that the database server answers; `autotune sync` completes it"
+            if database_file(uri) is None
+            else f"if it is damaged, move it away: {_AGAIN}",
         ) from error
     finally:
         engine.dispose()

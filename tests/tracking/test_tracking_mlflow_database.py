@@ -177,7 +177,7 @@ def test_a_store_that_is_in_the_making_is_left_to_its_maker(copied, prepare, sai
     assert said == []
 
 
-def test_who_waits_for_a_maker_can_give_up_and_the_lock_goes_with_its_holder(path, prepare):
+def test_who_waits_for_a_maker_can_give_up_and_the_lock_goes_with_its_holder(path, prepare, monkeypatch):
     path.parent.mkdir()
     lock = path.with_name("mlflow.db.lock")
     code = (
@@ -189,6 +189,10 @@ def test_who_waits_for_a_maker_can_give_up_and_the_lock_goes_with_its_holder(pat
         with pytest.raises(StoppedError):
             prepare(path, give_up=lambda: True)
         assert names(path) == ["mlflow.db.lock"]
+        monkeypatch.setattr("autotune.tracking.mlflow_database._MAKING_S", 0.0)
+        with pytest.raises(EnvironmentProblem, match="another process has been making") as caught:
+            prepare(path)
+        assert "it holds mlflow.db.lock" in caught.value.hint
         other.kill()
         other.wait()
         prepare(path)
@@ -207,6 +211,21 @@ def test_a_link_and_a_question_mark_lead_to_the_file(tmp_path, prepare, empty_st
     monkeypatch.chdir(odd)
     prepare("mlflow.db")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["disk", "mlflow.db", "what?"]
+
+
+def test_what_a_maker_left_that_was_killed_after_the_last_step_is_removed(copied, prepare):
+    os.link(copied, copied.with_name("mlflow.db.new"))
+    copied.with_name("mlflow.db.lock").touch()
+    content = copied.read_bytes()
+    prepare(copied)
+    assert names(copied) == ["mlflow.db"]
+    assert copied.read_bytes() == content
+
+
+def test_a_database_elsewhere_that_does_not_open_is_not_called_damaged(said):
+    with pytest.raises(EnvironmentProblem, match="cannot be read") as caught:
+        prepare_database("sqlite:///file:/no/such/folder/x.db?mode=ro&uri=true", lambda: False, said.append)
+    assert "see that the database server answers" in caught.value.hint
 
 
 def test_addresses_of_files():
