@@ -29,6 +29,7 @@ _STALLED_AGAIN_S = 1.0  # nor that long, where it had failed before
 
 _POLL_S = 0.05
 _STUCK_S = 120.0  # without a step of the store that long, `sync` gives up; making a database takes 10 to 40 s
+_ROOM = "see that the file and its folder can be written and the disk has room"
 _MOST_SAID = 3  # times that a store goes away; a server that comes and goes must not fill the terminal
 _SYNC_S = 600.0  # a thousand trials take about a minute in a database on this machine
 
@@ -118,7 +119,7 @@ class MlflowMirror:
                         return
                     except Exception as error:  # noqa: BLE001 - whatever the store does, the study must not feel it
                         session = None  # what it knew of the store may be wrong now
-                        self._report(f"{one_line(error)}; trying again in the background")
+                        self._report(f"{_in_full(error, self._uri)}; trying again in the background")
                         self._changed.set()
                         self.ready.set()
                         if not last:
@@ -225,9 +226,16 @@ def _complete(
     return count
 
 
+def _in_full(error: Exception, uri: str) -> str:
+    """Return what an error says and, of a file of this machine, what to do."""
+    said = one_line(error)
+    known = isinstance(error, AutotuneError) or database_file(uri) is None
+    return said if known else f"{said}; {_ROOM}"
+
+
 def _advice(uri: str) -> str:
     if database_file(uri) is not None:
-        return "see that the file and its folder can be written and the disk has room, then repeat"
+        return f"{_ROOM}, then repeat"
     return "start the tracking server, or see what it says, then repeat"
 
 

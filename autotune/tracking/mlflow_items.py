@@ -214,5 +214,7 @@ def one_line(error: BaseException) -> str:
     """Return what an error says and what to do about it, in one line and without secrets."""
     if isinstance(error, AutotuneError):
         return redact("; ".join(filter(None, (error.message, error.hint))))
+    if isinstance(error.__cause__, Exception):  # the library's words for what a database says hold no reason
+        error = getattr(error.__cause__, "orig", None) or error
     lines = f"{type(error).__name__}: {error}".splitlines()
     return visible(redact(lines[0]))[:_LONGEST_ERROR]

@@ -129,6 +129,26 @@ def complete(tmp_path, uri, name="toy"):
     return sync(tmp_path / "store" / "ledger.sqlite", name, tracking_uri=uri, experiment=name)
 
 
+class Midway:
+    """Do something at a trial's end, once the store has one whole; a busy mirror comes late."""
+
+    def __init__(self, server, name, inject, number=1):
+        self.server, self.name, self.inject, self.number = server, name, inject, number
+        self.waited = 0.0
+
+    def __call__(self, number):
+        if number == self.number:
+            began = time.monotonic()
+            wait_until(lambda: "FINISHED" in _status(self.server, self.name), 90)
+            self.inject()
+            self.waited = time.monotonic() - began
+
+    def less(self, found):
+        """Return what a study took without the time that was waited here."""
+        loop, whole, missing = found
+        return loop - self.waited, whole - self.waited, missing
+
+
 def held(record, injected, plain, found, finished):
     """Record a fault: the trials' time beside that without a store, and the wait at the end."""
     loop, whole, _ = found
@@ -263,17 +283,17 @@ def test_a_store_that_dies_midway_and_comes_back(tmp_path, study, server, record
 @pytest.mark.slow
 def test_a_server_that_dies_and_is_started_again_within_a_run(tmp_path, study, server, record, caplog):
     plain = study("", "plain")
+    midway = Midway(server, "back", server.kill)
     back_s = [0.0]
 
     def each(number):
-        if number == 1:
-            server.kill()
+        midway(number)
         if number == TRIALS - 2:
             began = time.monotonic()
             server.start()
             back_s[0] = time.monotonic() - began
 
-    loop, whole, missing = study(server.uri, "back", each=each)
+    loop, whole, missing = midway.less(study(server.uri, "back", each=each))
     assert len(told(caplog)) == 1
     complete(tmp_path, server.uri, "back")
     assert complete(tmp_path, server.uri, "back") == 0
@@ -292,13 +312,9 @@ def test_a_server_that_dies_and_is_started_again_within_a_run(tmp_path, study, s
 def test_a_server_that_hangs_and_goes_on(tmp_path, study, server, record, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")  # the user's own setting is kept
     plain = study("", "plain")
-
-    def each(number):
-        if number == 1:
-            os.killpg(server.process.pid, signal.SIGSTOP)
-
+    midway = Midway(server, "hangs", lambda: os.killpg(server.process.pid, signal.SIGSTOP))
     try:
-        found = study(server.uri, "hangs", each=each)
+        found = midway.less(study(server.uri, "hangs", each=midway))
         assert found[2] > 0
         with pytest.raises(EnvironmentProblem, match="MLflow at"):
             complete(tmp_path, server.uri, "hangs")
@@ -316,23 +332,19 @@ def test_a_server_that_hangs_and_goes_on(tmp_path, study, server, record, monkey
 
 def test_what_was_lost_by_a_server_that_keeps_nothing_is_noticed(tmp_path, study, server, proxy, record):
     """Midway everything is answered with success and dropped; then the server is there again."""
-
-    def each(number):
-        if number == 2:
-            proxy.answer = lambda request: (200, b"{}")
-
-    found = study(proxy.uri, "dropped", each=each)
+    midway = Midway(server, "dropped", lambda: setattr(proxy, "answer", lambda request: (200, b"{}")))
+    found = study(proxy.uri, "dropped", each=midway)
     proxy.heal()
     name = {"tracking_uri": proxy.uri, "experiment": "dropped"}
     ledger = tmp_path / "store" / "ledger.sqlite"
-    assert found[2] >= TRIALS - 3, "what was dropped does not count as written"
+    assert found[2] >= TRIALS - 2, "what was dropped does not count as written"
     assert sync(ledger, "dropped", **name) >= found[2]
     assert sync(ledger, "dropped", **name) == 0
     runs = server.runs("dropped")
     assert len(runs) == TRIALS + 1
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     figure = f"{found[2]} of {TRIALS + 1} runs known to be missing, then 0, none twice"
-    record("MLflow answers 200 and keeps nothing from trial 2 on", "P6: what is missing is known", figure)
+    record("MLflow answers 200 and keeps nothing from trial 1 on", "P6: what is missing is known", figure)
 
 
 def test_sync_with_a_server_that_drips_ends(tmp_path, study, server, proxy, record, monkeypatch):
