@@ -212,10 +212,10 @@ FAULTS = {
     "broken: 500 to all": {"answer": answers(500)},
     "refusing: 401": {"answer": answers(401)},
     "refusing: 403": {"answer": answers(403)},
-    "no MLflow: a web page to all": {"answer": lambda request: (200, b"<html>welcome</html>")},
-    "no MLflow: 200 and {} to all": {"answer": lambda request: (200, b"{}")},
-    "no MLflow: JSON of other shapes": {"answer": lambda request: (200, b'{"experiment": 3, "run": []}')},
-    "no MLflow: bytes that are no HTTP": {"answer": raw(b"\x00\x1b[2J\xff\n" * 99)},
+    "answering a web page to all": {"answer": lambda request: (200, b"<html>welcome</html>")},
+    "answering 200 and {} to all": {"answer": lambda request: (200, b"{}")},
+    "answering JSON of other shapes": {"answer": lambda request: (200, b'{"experiment": 3, "run": []}')},
+    "answering what is no HTTP": {"answer": raw(b"\x00\x1b[2J\xff\n" * 99)},
     "cutting every answer short": {"answer": raw(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"a"')},
     "redirecting to a page to sign in": {"answer": login},
     "redirecting to itself": {"answer": raw(b"HTTP/1.1 302 F\r\nLocation: /a\r\nContent-Length: 0\r\n\r\n")},
@@ -223,7 +223,7 @@ FAULTS = {
 }
 
 
-FAST = ("dying", "full: 507 to artifacts", "no MLflow: 200 and {} to all", "redirecting to a page to sign in")
+FAST = ("dying", "full: 507 to artifacts", "answering 200 and {} to all", "redirecting to a page to sign in")
 
 
 @pytest.mark.parametrize(
