@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,7 +52,8 @@ def connect(address: str | None) -> bool:
     settings |= {"address": address} if address else {"address": "local", "include_dashboard": False}
     for attempt in range(1, _START_TRIES + 1):
         try:
-            ray.init(**settings)
+            with _handlers_kept():
+                ray.init(**settings)
         except Exception as error:  # noqa: BLE001 - Ray raises many kinds here; each ends in one message below
             ray.shutdown()
             text = f"{type(error).__name__}: {error}"
@@ -64,6 +67,25 @@ def connect(address: str | None) -> bool:
         else:
             return True
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Keep the signal handlers of this process, of which Ray replaces one on every way of connecting."""
+    from ray._private import utils
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    theirs = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = theirs
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def _check_reachable(address: str) -> None:
