@@ -83,7 +83,6 @@ class Loop:
                 for folder in self._folder(trial).glob("attempt-*"):
                     mask_later(folder)  # its worker was killed before it could
         self.study.reopen_mistakes()
-        self.study.ledger.set_study_state(self.study.name, "RUNNING")
 
     @property
     def spent_s(self) -> float:
@@ -129,11 +128,15 @@ class Loop:
                 needs; the same command goes on with the study.
             SpecError: The study's owner made a mistake that fails every trial, such as a misspelt function.
         """
+        self.study.ledger.set_study_state(self.study.name, "RUNNING")
         try:
             return self._run()
         except (EnvironmentProblem, SpecError):
             self._put_back()
-            self.study.ledger.set_study_state(self.study.name, "INTERRUPTED")
+            self.executor.cancel()
+            raise
+        except KeyboardInterrupt:  # asked a second time: what runs is not waited for
+            self._put_back()
             raise
 
     def _run(self) -> str:
@@ -152,6 +155,7 @@ class Loop:
             self._expire()
             self.screen.update(self.view())
         self._put_back()
+        self.executor.cancel()
         return "interrupted"
 
     # -- starting --------------------------------------------------------------------------------------
@@ -451,13 +455,16 @@ class Loop:
             )
 
     def _put_back(self) -> None:
-        """Stop what runs and put its trials back to the queue, for whoever resumes the study."""
-        self.executor.cancel()
-        for number, _ in list(self.running):
-            self.study.requeue(number)
+        """Put what runs back to the queue, for whoever resumes the study.
+
+        Before it is stopped: that takes as long as a server's grace, and may be cut short.
+        """
+        with self.study.ledger.together():
+            self.study.put_back()
+            self._keep_time()
+            self.study.ledger.set_study_state(self.study.name, "INTERRUPTED")
         self.running.clear()
         self._limits.clear()
-        self._keep_time()
 
     def _give_up(self) -> None:
         """Stop what runs: the study's time is over."""

@@ -30,6 +30,19 @@ MIRROR_START_S = 20.0
 MIRROR_FLUSH_S = 15.0
 """Longest wait for the mirror at the end; ``autotune sync`` does what is left."""
 
+MIRROR_STOPPED_S = 3.0
+"""The same after a signal: whoever sent it kills what has not ended in time, in 10 s under Docker."""
+
+
+class StopRequest(threading.Event):
+    """Set by the first signal.
+
+    Attributes:
+        at_once: Whether a signal raises KeyboardInterrupt besides: nothing is measured that must be put back.
+    """
+
+    at_once = True
+
 
 @dataclass(frozen=True)
 class RunSummary:
@@ -101,11 +114,15 @@ def run_study(
         if study.rescored:
             view.message(study.rescored)
         view.start(loop.view())
+        stop.at_once = False
         state = loop.run()
+        stop.at_once = True
+        if state != "interrupted":  # that the loop has said itself
+            study.ledger.set_study_state(study.name, "COMPLETED")
         executor.close()
         study.keep_predictions()
-        study.ledger.set_study_state(study.name, "INTERRUPTED" if state == "interrupted" else "COMPLETED")
-        pending = 0 if mirror is None else mirror.close(MIRROR_FLUSH_S).pending
+        flush_s = MIRROR_STOPPED_S if state == "interrupted" else MIRROR_FLUSH_S
+        pending = 0 if mirror is None else mirror.close(flush_s).pending
         study.ledger.ensure_kept()
         return RunSummary(loop.view(state), state, pending)
 
@@ -211,20 +228,21 @@ def _start_mirror(spec: StudySpec, study: Study) -> Mirror:
 
 
 @contextmanager
-def _signals() -> Iterator[threading.Event]:
+def _signals() -> Iterator[StopRequest]:
     """Turn SIGINT, SIGTERM and SIGHUP into an event; a second SIGINT raises KeyboardInterrupt.
 
     A signal that whoever started us wants ignored stays ignored: so `nohup` outlives its terminal.
     """
-    stop = threading.Event()
+    stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def handler(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        first = not stop.is_set()
         stop.set()
+        if stop.at_once if first else number == signal.SIGINT:
+            raise KeyboardInterrupt
 
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     numbers = [number for number in wanted if signal.getsignal(number) is not signal.SIG_IGN]

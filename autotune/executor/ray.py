@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,12 +17,11 @@ from autotune.executor.health import NodeHealth
 from autotune.executor.placement import Need, Node, Placed, admits, capacity, place, shortage
 from autotune.executor.priority import reset_priorities
 from autotune.executor.process import depend_on_parent
-from autotune.executor.ray_cluster import ClusterWatch, connect
+from autotune.executor.ray_cluster import ClusterWatch, Connection, connect
 from autotune.executor.worker import run_attempt
 
 _CANCEL_SLACK_S = 10.0  # beyond the grace of the server, for the worker's own end
 _FETCH_S = 10.0  # for a result that has arrived already
-_SHUTDOWN_S = 20.0  # Ray ends its own cluster in 2 s; one whose head hangs is left to itself
 _NODE_LABEL = "ray.io/node-id"
 
 
@@ -54,7 +52,7 @@ class RayExecutor:
         self.address = address or os.environ.get("RAY_ADDRESS") or None
         self.rules = rules or Rules()
         self.health = NodeHealth()
-        self._started_here = False
+        self._connection = Connection(ours=False)
         self._watch: ClusterWatch | None = None
         self._task: Any = None
         self._running: dict[Any, _Run] = {}
@@ -66,11 +64,11 @@ class RayExecutor:
         Raises:
             EnvironmentProblem: It cannot be reached, refuses us or does not come up.
         """
-        self._started_here = connect(self.address)
+        self._connection = connect(self.address)
         import ray
 
         self._task = ray.remote(_attempt)  # once: each new one is sent to the head node first
-        self._watch = ClusterWatch()
+        self._watch = ClusterWatch(self._connection)
         self._watch.start()
 
     # -- what there is ---------------------------------------------------------------------------------
@@ -269,13 +267,7 @@ class RayExecutor:
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
-        if self._started_here and not silent:
-            import ray
-
-            ending = threading.Thread(target=ray.shutdown, name="autotune-ray-shutdown", daemon=True)
-            ending.start()
-            ending.join(_SHUTDOWN_S)
-            self._started_here = False
+        self._connection.end(silent=silent)
 
 
 def _attempt(job: dict[str, Any]) -> dict[str, Any]:
@@ -300,7 +292,7 @@ def function_calls() -> Iterator[Callable[..., Future[Any]]]:
     Raises:
         EnvironmentProblem: Ray cannot be started or reached.
     """
-    ours = connect(os.environ.get("RAY_ADDRESS") or None)
+    connection = connect(os.environ.get("RAY_ADDRESS") or None)
     import ray
 
     def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -316,5 +308,4 @@ def function_calls() -> Iterator[Callable[..., Future[Any]]]:
     try:
         yield submit
     finally:
-        if ours:
-            ray.shutdown()
+        connection.end()

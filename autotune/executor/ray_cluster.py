@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from autotune.errors import EnvironmentProblem
 from autotune.executor.placement import Node
+from autotune.executor.ray_address import check_address
+from autotune.executor.ray_guard import Guard
+from autotune.executor.ray_local import ended_parts, handlers_kept, of_this_machine
 
 _START_TRIES = 3  # a loaded machine can miss Ray's own fixed 30 s wait for its raylet
 _START_PAUSE_S = 2.0
-_REACH_S = 10.0  # for a connection to the head node; it answers in milliseconds
+_SAID = 500  # characters of what Ray says, which may be a log
+_SHUTDOWN_S = 20.0  # Ray ends its own cluster in 2 s; one whose head hangs is left to the guard
 _LOOK_S = 0.5  # how soon a node that joined or left is noticed; a look costs 1 ms
 _QUIET_S = 3.0  # a busy head answers within one
 _LAG_S = 3.0  # Ray's count of what is free lags behind our own starts and ends by a second
@@ -33,8 +33,41 @@ SILENT_S = 30.0
 _log = logging.getLogger("autotune.executor")
 
 
-def connect(address: str | None) -> bool:
-    """Connect this process to Ray; return whether that connection is ours to end.
+class Connection:
+    """A connection of this process to Ray, and the cluster that was started for it.
+
+    Args:
+        ours: Whether it is ours to end.
+        guard: Of a cluster that was started here.
+    """
+
+    def __init__(self, ours: bool, guard: Guard | None = None) -> None:
+        self.ours, self.guard = ours, guard
+
+    def lost(self) -> str:
+        """Return which part of a cluster that was started here has ended; empty where all is well."""
+        return " and ".join(ended_parts()) if self.guard is not None else ""
+
+    def end(self, *, silent: bool = False) -> None:
+        """Leave Ray; a cluster that was started here ends, with all its processes. Idempotent.
+
+        Args:
+            silent: Whether the head does not answer: Ray's own way of leaving would wait for it.
+        """
+        import ray
+
+        if self.ours and not silent:
+            ending = threading.Thread(target=ray.shutdown, name="autotune-ray-shutdown", daemon=True)
+            ending.start()
+            ending.join(_SHUTDOWN_S)
+        self.ours = False
+        if self.guard is not None:
+            self.guard.end()
+            self.guard = None
+
+
+def connect(address: str | None) -> Connection:
+    """Connect this process to Ray: to the cluster at an address, or to one that is started here.
 
     Raises:
         EnvironmentProblem: The cluster cannot be reached, refuses us or does not come up.
@@ -44,95 +77,56 @@ def connect(address: str | None) -> bool:
     import ray
 
     if ray.is_initialized():
-        return False
-    if address:
-        _check_reachable(address)
-        _check_token(address)
+        return Connection(ours=False)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    settings |= {"address": address} if address else {"address": "local", "include_dashboard": False}
-    for attempt in range(1, _START_TRIES + 1):
+    if address and address != "local":
+        check_address(address)
+        with handlers_kept():
+            _init(settings | {"address": address}, f"connect to the Ray cluster at {address}")
+        return Connection(ours=True)
+    guard = Guard()
+    settings |= {"address": "local", "include_dashboard": False}
+    try:
+        with handlers_kept(), of_this_machine(guard):
+            _init(settings, "start a local Ray cluster", _START_TRIES)
+    except BaseException:
+        guard.end()
+        raise
+    return Connection(ours=True, guard=guard)
+
+
+def _init(settings: Mapping[str, Any], what: str, tries: int = 1) -> None:
+    import ray
+
+    for attempt in range(1, tries + 1):
         try:
-            with _handlers_kept():
-                ray.init(**settings)
+            ray.init(**settings)
         except Exception as error:  # noqa: BLE001 - Ray raises many kinds here; each ends in one message below
             ray.shutdown()
-            text = f"{type(error).__name__}: {error}"
-            if attempt == _START_TRIES:
-                where = f"connect to the Ray cluster at {address}" if address else "start a local Ray cluster"
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            if attempt == tries:
                 raise EnvironmentProblem(
-                    f"cannot {where}: {text.splitlines()[0]}", hint="`--local` measures without Ray"
+                    f"cannot {what}: {text[:_SAID]}", hint="`--local` measures without Ray"
                 ) from None
-            _log.warning("Ray did not start (%s); trying again", text.splitlines()[0])
+            _log.warning("Ray did not start (%s); trying again", text[:_SAID])
             time.sleep(_START_PAUSE_S * attempt)
+        except BaseException:  # a signal: what has been started by now must not stay
+            ray.shutdown()
+            raise
         else:
-            return True
-    raise AssertionError("unreachable: the last try returns or raises")
-
-
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Keep the signal handlers of this process, of which Ray replaces one on every way of connecting."""
-    from ray._private import utils
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    theirs = utils.set_sigterm_handler
-    utils.set_sigterm_handler = lambda handler: None
-    try:
-        yield
-    finally:
-        utils.set_sigterm_handler = theirs
-        for number, handler in kept.items():
-            signal.signal(number, handler)
-
-
-def _check_reachable(address: str) -> None:
-    """Raise unless something listens at ``host:port``; Ray itself would wait for minutes."""
-    parts = urlsplit(address if "://" in address else f"ray://{address}")
-    if parts.port is None:  # "auto" and the like: Ray finds out by itself
-        return
-    try:
-        socket.create_connection((parts.hostname, parts.port), timeout=_REACH_S).close()
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"no Ray cluster answers at {address}: {error}",
-            hint="start it, correct RAY_ADDRESS, or unset it to run on a cluster of this machine's own",
-        ) from None
-
-
-def _check_token(address: str) -> None:
-    """Raise if the cluster asks for another token than this process has.
-
-    Ray's own connecting hides the refusal behind three timeouts of half a minute.
-    """
-    if "://" in address or ":" not in address:  # Ray's client, or "auto": they find out by themselves
-        return
-    from ray._raylet import GcsClient  # type: ignore[attr-defined] # its stub leaves it out
-    from ray.exceptions import AuthenticationError
-
-    try:
-        GcsClient(address=address)
-    except AuthenticationError as error:
-        reason = str(error).splitlines()[0].split(". ")[0]
-        raise EnvironmentProblem(
-            f"the Ray cluster at {address} refuses this process: {reason}",
-            hint="share its token (RAY_AUTH_TOKEN or ~/.ray/auth_token), or run both sides with "
-            "RAY_AUTH_MODE=disabled",
-        ) from None
-    except Exception as error:  # noqa: BLE001 - anything else is met again, and reported, when connecting
-        _log.info("the head node at %s: %s", address, error)
+            return
 
 
 class ClusterWatch:
     """Know the nodes of the cluster that this process is connected to.
 
     Args:
+        connection: To the cluster.
         silent_s: Longest silence of the head node, in seconds.
     """
 
-    def __init__(self, silent_s: float = SILENT_S) -> None:
+    def __init__(self, connection: Connection, silent_s: float = SILENT_S) -> None:
+        self.connection = connection
         self.silent_s = silent_s
         self._lock = threading.Lock()
         self._end = threading.Event()
@@ -169,6 +163,12 @@ class ClusterWatch:
         Raises:
             EnvironmentProblem: The head node has been silent for too long.
         """
+        lost = self.connection.lost()
+        if lost:
+            raise EnvironmentProblem(
+                f"the local Ray cluster has ended: {lost} was killed or crashed",
+                hint="running the same command starts another one and goes on with the study",
+            )
         if self.silent:
             raise EnvironmentProblem(
                 f"the head node of the Ray cluster has not answered for {self.silent_s:g} s {self._trouble}",
@@ -179,8 +179,8 @@ class ClusterWatch:
 
     @property
     def silent(self) -> bool:
-        """Whether the head node has been silent for too long."""
-        return self._silence() > self.silent_s
+        """Whether the head node has been silent for too long, or the local cluster has ended."""
+        return self._silence() > self.silent_s or bool(self.connection.lost())
 
     @property
     def quiet(self) -> bool:

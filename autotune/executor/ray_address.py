@@ -1,0 +1,117 @@
+"""The address of a Ray cluster: its form, who answers there, and whether it is of our version.
+
+Ray itself waits for minutes where nobody answers, and hides the reason behind time-outs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import socket
+
+from autotune.errors import EnvironmentProblem
+
+NAMES = ("auto", "local")
+"""Words that are no address: the cluster that runs on this machine, or one that is started."""
+
+_REACH_S = 10.0  # for a connection to the head node, and its first bytes; it answers in milliseconds
+_KEY, _SPACE = b"CLUSTER_METADATA", b"cluster"  # where the head node says its versions
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # preface and empty SETTINGS
+_SETTINGS = 4  # type of the frame with which each side of HTTP/2, on which gRPC stands, begins
+_HINT = "start it, correct RAY_ADDRESS, or unset it to run on a cluster of this machine's own"
+
+_log = logging.getLogger("autotune.executor")
+
+
+def check_address(address: str) -> None:
+    """Raise unless a head node of our own version, that lets us in, answers at an address.
+
+    Raises:
+        EnvironmentProblem: The address is malformed or of Ray's client; nobody or somebody else answers; the
+            cluster refuses us or is of another version of Ray or Python.
+    """
+    if address in NAMES:  # Ray finds out by itself
+        return
+    host, port = split_address(address)
+    _check_reachable(address, host, port)
+    _check_head(address)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of an address.
+
+    Raises:
+        EnvironmentProblem: It is none.
+    """
+    if address.startswith("ray://"):
+        raise EnvironmentProblem(
+            f"the Ray address {address!r} is one of Ray Client, with which no nodes can be chosen",
+            hint="give the address of the head node itself, host:port without ray:// (6379 is Ray's default "
+            "port), from a machine that is part of the cluster",
+        )
+    found = _ADDRESS.fullmatch(address)
+    if found is None or not 0 < int(found["port"]) < 2**16:
+        raise EnvironmentProblem(
+            f"{address!r} is no address of a Ray cluster; allowed: host:port of its head node, such as "
+            f"10.0.0.1:6379, with a port from 1 to 65535, or {' or '.join(NAMES)}",
+            hint="correct RAY_ADDRESS, or unset it to run on a cluster of this machine's own",
+        )
+    return found["host"].strip("[]"), int(found["port"])
+
+
+def _check_reachable(address: str, host: str, port: int) -> None:
+    """Raise unless something that may be a head node listens there."""
+    try:
+        with socket.create_connection((host, port), timeout=_REACH_S) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") in ("", "0"):
+                connection.sendall(_HELLO)
+                _check_hello(address, connection.recv(9))
+    except TimeoutError:
+        raise EnvironmentProblem(
+            f"no Ray cluster answers at {address} within {_REACH_S:g} s", hint=_HINT
+        ) from None
+    except (OSError, UnicodeError) as error:  # a host name may have a form that cannot be looked up
+        raise EnvironmentProblem(f"no Ray cluster answers at {address}: {error}", hint=_HINT) from None
+
+
+def _check_hello(address: str, answer: bytes) -> None:
+    if len(answer) < 4 or answer[3] != _SETTINGS:
+        raise EnvironmentProblem(
+            f"what listens at {address} is no head node of a Ray cluster: it does not speak HTTP/2",
+            hint=f"6379 is the default port of a head node, 8265 that of its dashboard; {_HINT}",
+        )
+
+
+def _check_head(address: str) -> None:
+    """Raise if the cluster asks for another token than this process has, or is of another version."""
+    from ray._private.utils import check_version_info, compute_version_info
+    from ray._raylet import GcsClient  # type: ignore[attr-defined] # its stub leaves it out
+    from ray.exceptions import AuthenticationError
+
+    try:
+        told = GcsClient(address=address).internal_kv_get(_KEY, _SPACE, timeout=_REACH_S)
+    except AuthenticationError as error:
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise EnvironmentProblem(
+            f"the Ray cluster at {address} refuses this process: {reason}",
+            hint="share its token (RAY_AUTH_TOKEN or ~/.ray/auth_token), or run both sides with "
+            "RAY_AUTH_MODE=disabled",
+        ) from None
+    except Exception as error:  # noqa: BLE001 - anything else is met again, and reported, when connecting
+        _log.info("the head node at %s: %s", address, error)
+        return
+    theirs = json.loads(told) if told else {}
+    try:
+        if theirs:
+            check_version_info(theirs, "this process")
+    except RuntimeError:
+        ray, python, *_ = compute_version_info()
+        raise EnvironmentProblem(
+            f"the Ray cluster at {address} runs Ray {theirs['ray_version']} on Python "
+            f"{theirs['python_version']}, this process Ray {ray} on Python {python}",
+            hint="Ray wants the same versions everywhere: install autotune on the cluster's Python, with "
+            f"`pip install ray=={theirs['ray_version']}`",
+        ) from None

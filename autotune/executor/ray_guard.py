@@ -1,0 +1,89 @@
+"""A small process that outlives the driver of a local Ray cluster and ends what is left of the cluster.
+
+The kernel ends the processes that the driver started when the driver dies. What those started looks for its
+parent once a minute only, and an orphan of a head that hangs is told by nobody. The guard waits for the
+driver's end, then kills every process that carries the cluster's mark in its environment. Attempts do not
+carry it: they are ended by their supervisors, which give a server its grace.
+
+Standard library only: it lives beside every measurement.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from autotune.executor.proc import environment, owner_lives, owner_tag, pids, send, start_time
+
+MARK = "AUTOTUNE_RAY"
+
+_LOOK_S = 1.0  # between two looks at the driver: a process that it forked may hold the pipe open
+_TICK_S = 0.05
+_SWEEP_S = 20.0  # for processes that were sent KILL to be gone
+_EMPTY_LOOKS = 3  # in a row: one that was starting another may have been missed by the first
+
+
+class Guard:
+    """The driver's side of the guard of one cluster.
+
+    Attributes:
+        mark: Value of :data:`MARK` in the environment of the cluster's processes.
+    """
+
+    def __init__(self) -> None:
+        self.mark = f"{owner_tag()}:{time.monotonic_ns()}"
+        life, self._life = os.pipe()
+        path = os.pathsep.join(
+            filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
+        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "autotune.executor.ray_guard", str(life), self.mark, owner_tag()],
+                pass_fds=(life,),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        finally:
+            os.close(life)
+
+    def end(self) -> None:
+        """End what is left of the cluster and return when it is gone. Idempotent."""
+        if self._life >= 0:
+            os.close(self._life)
+            self._life = -1
+            self._process.wait(_SWEEP_S + _LOOK_S)
+
+
+def main() -> None:
+    """Wait for the end of the driver, then end the processes that carry the mark."""
+    life, mark, owner = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the driver hears them; this process ends after it
+    while owner_lives(owner) and not select.select([life], [], [], _LOOK_S)[0]:
+        continue  # nothing is ever written: the pipe is readable once its other end is closed
+    deadline, empty = time.monotonic() + _SWEEP_S, 0
+    while empty < _EMPTY_LOOKS and time.monotonic() < deadline:
+        empty = 0 if kill_marked(mark) else empty + 1
+        time.sleep(_TICK_S)
+
+
+def kill_marked(mark: str) -> int:
+    """Kill the processes whose environment has this mark; return how many there were."""
+    found = 0
+    for pid in pids():
+        started = start_time(pid)
+        if started is not None and environment(pid).get(MARK) == mark:
+            found += send(pid, started, signal.SIGKILL)
+    return found
+
+
+if __name__ == "__main__":
+    main()
