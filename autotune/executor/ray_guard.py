@@ -1,9 +1,9 @@
 """A small process that outlives the driver of a local Ray cluster and ends what is left of the cluster.
 
 The kernel ends the processes that the driver started when the driver dies. What those started looks for its
-parent once a minute only, and an orphan of a head that hangs is told by nobody. The guard waits for the
-driver's end, then kills every process that carries the cluster's mark in its environment. Attempts do not
-carry it: they are ended by their supervisors, which give a server its grace.
+parent once a minute only. The guard waits for the driver's end, then kills every process that carries the
+cluster's mark in its environment, or has a log of the cluster open: some write a title over their environment.
+Attempts have neither: they are ended by their supervisors, which give a server its grace.
 
 Standard library only: it lives beside every measurement.
 """
@@ -11,6 +11,7 @@ Standard library only: it lives beside every measurement.
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -18,12 +19,22 @@ import sys
 import time
 from pathlib import Path
 
-from autotune.executor.proc import environment, owner_lives, owner_tag, pids, send, start_time
+from autotune.executor.proc import (
+    command_line,
+    environment,
+    files_of,
+    owner_lives,
+    owner_tag,
+    pids,
+    send,
+    start_time,
+)
 
 MARK = "AUTOTUNE_RAY"
 
+_SESSION = re.compile(r"/.*/session_[0-9_-]+/")
 _LOOK_S = 1.0  # between two looks at the driver: a process that it forked may hold the pipe open
-_TICK_S = 0.05
+_TICK_S = 0.1
 _SWEEP_S = 20.0  # for processes that were sent KILL to be gone
 _EMPTY_LOOKS = 3  # in a row: one that was starting another may have been missed by the first
 
@@ -67,22 +78,43 @@ def main() -> None:
     life, mark, owner = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the driver hears them; this process ends after it
-    while owner_lives(owner) and not select.select([life], [], [], _LOOK_S)[0]:
-        continue  # nothing is ever written: the pipe is readable once its other end is closed
+    session = ""
+    while owner_lives(owner) and not select.select([life], [], [], _LOOK_S if session else _TICK_S)[0]:
+        session = session or session_of(mark)  # nothing is ever written: a pipe that is readable is closed
     deadline, empty = time.monotonic() + _SWEEP_S, 0
     while empty < _EMPTY_LOOKS and time.monotonic() < deadline:
-        empty = 0 if kill_marked(mark) else empty + 1
+        found = members(mark, session)
+        empty = 0 if found else empty + 1
+        for process in found.items():
+            send(*process, signal.SIGKILL)
         time.sleep(_TICK_S)
 
 
-def kill_marked(mark: str) -> int:
-    """Kill the processes whose environment has this mark; return how many there were."""
-    found = 0
+def members(mark: str, session: str) -> dict[int, int]:
+    """Return the processes of a cluster, pids with their starts.
+
+    Args:
+        mark: In the environment of its processes.
+        session: Folder of its logs and sockets; empty if it is not known.
+    """
+    found: dict[int, int] = {}
     for pid in pids():
         started = start_time(pid)
-        if started is not None and environment(pid).get(MARK) == mark:
-            found += send(pid, started, signal.SIGKILL)
+        if started is None or pid == os.getpid():
+            continue
+        titled = session and command_line(pid).startswith("ray::")  # a driver that visits has a log open too
+        if environment(pid).get(MARK) == mark or (titled and files_of([pid], session)):
+            found[pid] = started
     return found
+
+
+def session_of(mark: str) -> str:
+    """Return the folder of a cluster's logs and sockets, from what its processes have open."""
+    for path in files_of(members(mark, ""), "/"):
+        found = _SESSION.match(path)
+        if found:
+            return found[0]
+    return ""
 
 
 if __name__ == "__main__":
