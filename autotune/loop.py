@@ -22,7 +22,7 @@ from autotune.core.mistake import complete, mistake_error
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.errors import EnvironmentProblem, LedgerError, SpecError
 from autotune.executor.attempt_files import mask_later
-from autotune.executor.base import AttemptResult, Executor
+from autotune.executor.base import AttemptResult, Executor, Shared
 from autotune.executor.retries import Retries
 from autotune.mistakes import acquit, judge
 from autotune.remeasure import next_remeasure
@@ -39,6 +39,12 @@ TOGETHER_S = 0.03
 
 POLL_S = 0.25
 """Longest time between two looks at signals, deadlines and the screen."""
+
+SAID_S = 3.0
+"""Wait for room after which it is said what is waited for."""
+
+HELD_S = 86400.0
+"""Longest wait for room on nodes that other jobs hold: a queue of a day is an ordinary one."""
 
 AWAY_S = 600.0
 """Longest wait for room on a node, while nothing else can run: the reboot of one that left takes minutes."""
@@ -71,6 +77,7 @@ class Loop:
         notes = self.study.ledger.study_notes(self.study.name)
         self.spent_before_s = float(notes.get("spent_s", 0.0))
         self.began = self._idle_since = time.monotonic()
+        self._said_waiting = False
         self._limits: dict[tuple[int, int], float] = {}
         self._first_open = self._counted = self._planned = 0
         self._ask_s = TOGETHER_S  # that the last ask took: not known yet
@@ -442,16 +449,23 @@ class Loop:
     # -- stopping --------------------------------------------------------------------------------------
 
     def _look_for_idleness(self) -> None:
-        """Stop the study when all that is left waits for room that does not come."""
+        """Say what is waited for when nothing runs; stop the study when room does not come."""
         now = time.monotonic()
         waiting = [] if self.running else self._waiting()
         if not waiting or any(self.retries.resting(trial.number) for trial in waiting):
-            self._idle_since = now
-        elif now - self._idle_since > AWAY_S:
+            self._idle_since, self._said_waiting = now, False
+            return
+        waited, needed = now - self._idle_since, self._resources(waiting[0])
+        held = self.executor.held(needed) if isinstance(self.executor, Shared) else ""
+        wanted = f"trial {waiting[0].number} needs {' and '.join(f'{n:g} {k}' for k, n in needed.items())}"
+        if waited > SAID_S and not self._said_waiting:
+            self._said_waiting = True
+            self.screen.message(f"waiting for room: {wanted}; {held or 'no node that lives can hold it'}")
+        if waited > (HELD_S if held else AWAY_S):
             raise EnvironmentProblem(
-                f"trial {waiting[0].number} needs {self._resources(waiting[0])}; for {AWAY_S:g} s none of "
-                f"{len(self.executor.nodes())} nodes has had room for it, and nothing else runs",
-                hint="bring back the nodes that went away; running the same command goes on",
+                f"{wanted}; for {waited:.0f} s none of {len(self.executor.nodes())} nodes has had room for "
+                f"it, and nothing else runs{': ' if held else ''}{held}",
+                hint="free or bring back nodes; running the same command goes on",
             )
 
     def _put_back(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from autotune.core.deadlines import Deadlines
 from autotune.core.measurement import Measurement
@@ -152,3 +152,11 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Cancel, then release everything. Idempotent."""
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """An executor whose nodes others use too."""
+
+    def held(self, resources: Mapping[str, float]) -> str:
+        """Return what others hold of the nodes that could hold such an attempt; empty without such nodes."""

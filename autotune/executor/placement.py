@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from autotune.core.placement import Rules
 
+_NAMED = 4  # nodes in a message
 _ROUNDING = 1e-6  # shares such as 1/3 of an accelerator add up to a whole one
 
 
@@ -158,6 +159,25 @@ def _bundles(need: Need, node: Node) -> int:
 
 def _pairs(need: Need, node: Node) -> list[tuple[float, float]]:
     return [(node.cpus, need.cpus), (node.gpus, need.gpus)]
+
+
+def held(need: Need, nodes: Sequence[Node], rules: Rules) -> str:
+    """Return what others hold of the nodes that could hold an attempt; empty if no such node is there.
+
+    Args:
+        need: Of the attempt.
+        nodes: Alive, and not in quarantine.
+        rules: Of the study file.
+    """
+    able = [node for node in nodes if admits(rules, node) and _bundles(need, node)]
+    said = []
+    for node in able[:_NAMED]:
+        parts = [f"{node.others_cpus:g} of {node.cpus:g} CPUs"]
+        if need.gpus:
+            parts.append(f"{node.others_gpus:g} of {node.gpus:g} GPUs")
+        said.append(f"{node.name}: {' and '.join(parts)} held by other jobs")
+    more = [f"{len(able) - _NAMED} more nodes"] if len(able) > _NAMED else []
+    return "; ".join([*said, *more])
 
 
 def shortage(need: Need, nodes: Sequence[Node], rules: Rules) -> str:

@@ -14,7 +14,7 @@ from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.placement import Rules
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.health import NodeHealth
-from autotune.executor.placement import Need, Node, Placed, admits, capacity, place, shortage
+from autotune.executor.placement import Need, Node, Placed, admits, capacity, held, place, shortage
 from autotune.executor.priority import reset_priorities
 from autotune.executor.process import depend_on_parent
 from autotune.executor.ray_cluster import ClusterWatch, Connection, connect
@@ -98,6 +98,10 @@ class RayExecutor:
         """Return why no node that was ever seen can hold such an attempt; empty if one can."""
         assert self._watch is not None, "start() comes first"  # noqa: S101
         return shortage(Need.of(resources, self.rules), self._watch.seen(), self.rules)
+
+    def held(self, resources: Mapping[str, float]) -> str:
+        """Return what others hold of the nodes that could hold such an attempt."""
+        return held(Need.of(resources, self.rules), self._trusted(), self.rules)
 
     def _place(
         self,
@@ -246,19 +250,21 @@ class RayExecutor:
             return
         import ray
 
-        references = list(self._running)
-        for reference in references:
-            ray.cancel(reference, force=False)
+        late = list(self._running)
         grace = max(run.job.deadlines.stop_s for run in self._running.values())
-        _, late = ray.wait(
-            references, num_returns=len(references), timeout=grace + _CANCEL_SLACK_S, fetch_local=False
-        )
-        for reference in late:
-            ray.cancel(reference, force=True)
-        for run in self._running.values():
-            self._release(run)
-        self._running.clear()
-        self._note_ours()
+        try:
+            for reference in self._running:
+                ray.cancel(reference, force=False)
+            _, late = ray.wait(
+                late, num_returns=len(late), timeout=grace + _CANCEL_SLACK_S, fetch_local=False
+            )
+        finally:  # asked a second time: their supervisors end what they launched, without us
+            for reference in late:
+                ray.cancel(reference, force=True)
+            for run in self._running.values():
+                self._release(run)
+            self._running.clear()
+            self._note_ours()
 
     def close(self) -> None:
         """Cancel what runs and leave the cluster; one that was started here ends. Idempotent."""

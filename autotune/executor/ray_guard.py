@@ -2,7 +2,7 @@
 
 The kernel ends the processes that the driver started when the driver dies. What those started looks for its
 parent once a minute only. The guard waits for the driver's end, then kills every process that carries the
-cluster's mark in its environment, or has a log of the cluster open: some write a title over their environment.
+cluster's mark in its environment, or a log of the cluster open: some write a title over their environment.
 Attempts have neither: they are ended by their supervisors, which give a server its grace.
 
 Standard library only: it lives beside every measurement.

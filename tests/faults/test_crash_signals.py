@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from nodes import Nodes
+
 from autotune.core.trial import TrialState
 from autotune.errors import LedgerError
 from autotune.ledger import Ledger
@@ -18,6 +20,30 @@ pytestmark = pytest.mark.timeout(300)
 
 SLOW_ATTEMPTS = "{use: toy, step: '0.05'}"
 PROMISE = "P1 P3 P5"
+
+
+class Place:
+    """Where the attempts of a run go: options of the command, its environment, words for the table."""
+
+    def __init__(self, name, options, env):
+        self.name, self.options, self.env = name, options, env
+        self.suffix = "" if name == "local" else ", on a Ray cluster"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    nodes = Nodes(tmp_path_factory.mktemp("cluster"), namespaces=False)
+    nodes.join()
+    yield nodes
+    nodes.close()
+
+
+@pytest.fixture(params=["local", pytest.param("ray", marks=pytest.mark.slow)])
+def place(request):
+    """Both places; the cluster is started for the tests that run."""
+    if request.param == "local":
+        return Place("local", ["--local"], {})
+    return Place("ray", [], request.getfixturevalue("cluster").env)
 
 
 def ledger_of(tmp_path):
@@ -36,13 +62,14 @@ def states(tmp_path):
         return []
 
 
-def start(tmp_path, *, terminal=None, **options):
+def start(tmp_path, place, *, terminal=None, **options):
     """Start a run; with a terminal, as the leader of its session, as a shell's window would have it."""
     streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
     if terminal is None:
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    argv = [sys.executable, "-m", "autotune", "run", "toy.yaml", "--local"]
-    return subprocess.Popen(argv, cwd=tmp_path, text=terminal is None, **streams, **options)
+    argv = [sys.executable, "-m", "autotune", "run", "toy.yaml", *place.options]
+    env = {**os.environ, **place.env}
+    return subprocess.Popen(argv, cwd=tmp_path, env=env, text=terminal is None, **streams, **options)
 
 
 def measuring(tmp_path):
@@ -56,11 +83,12 @@ def measuring(tmp_path):
     wait_until(second_runs, 120)
 
 
-def resumes(tmp_path, autotune_command):
+def resumes(tmp_path, autotune_command, place):
     """Go on to the end; the trial that was measured must not have changed."""
     with ledger_of(tmp_path) as ledger:
         first = ledger.trial("toy", 0)
-    autotune_command("resume", "toy", "--local", "--set", "budget.trials=2", "--set", "budget.confirm=0")
+    less = ["--set", "budget.trials=2", "--set", "budget.confirm=0"]
+    autotune_command("resume", "toy", *place.options, *less, env=place.env)
     with ledger_of(tmp_path) as ledger:
         assert ledger.trial("toy", 0) == first
         assert [t.state for t in ledger.trials("toy")] == [TrialState.COMPLETED] * 2
@@ -82,9 +110,11 @@ def ended_cleanly(tmp_path):
         "SIGHUP",
     ],
 )
-def test_one_signal_stops_the_study_and_a_resume_goes_on(tmp_path, toy_study, autotune_command, record, name):
+def test_one_signal_stops_the_study_and_a_resume_goes_on(
+    tmp_path, toy_study, autotune_command, record, place, name
+):
     toy_study(system=SLOW_ATTEMPTS)
-    with start(tmp_path) as process:
+    with start(tmp_path, place) as process:
         measuring(tmp_path)
         began = time.monotonic()
         process.send_signal(signal.Signals[name])
@@ -93,19 +123,19 @@ def test_one_signal_stops_the_study_and_a_resume_goes_on(tmp_path, toy_study, au
         seconds = time.monotonic() - began
     assert process.returncode == 5
     ended_cleanly(tmp_path)
-    resumes(tmp_path, autotune_command)
+    resumes(tmp_path, autotune_command, place)
     figure = f"exit code 5 after {seconds:.1f} s, 0 processes left, 1 attempt repeated"
-    record(f"{name} while a trial is measured", PROMISE, figure)
+    record(f"{name} while a trial is measured{place.suffix}", PROMISE, figure)
 
 
 @pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait_for_a_server_that_will_not_go(
-    tmp_path, toy_study, autotune_command, record
+    tmp_path, toy_study, autotune_command, record, place
 ):
     path = toy_study(system=SLOW_ATTEMPTS, deadlines="{startup: 60 s, measure: 60 s, stop: 15 s}")
     text = path.read_text()
     path.write_text(text.replace("system:", "  mode: {type: categorical, values: [stubborn]}\nsystem:"))
-    with start(tmp_path) as process:
+    with start(tmp_path, place) as process:
         scratch = tmp_path / "autotune-runs" / "toy" / "trial-0000" / "attempt-1" / "process.json"
         wait_until(scratch.exists, 120)
         time.sleep(1.0)  # until its server ignores TERM
@@ -125,18 +155,20 @@ def test_a_second_ctrl_c_does_not_wait_for_a_server_that_will_not_go(
     again = autotune_command("status", "toy")
     assert "toy" in again.stdout
     record(
-        "SIGINT twice, the server ignoring SIGTERM for a grace of 15 s",
+        f"SIGINT twice, the server ignoring SIGTERM for a grace of 15 s{place.suffix}",
         PROMISE,
         f"exit code 5 {seconds:.1f} s after the second, 0 processes left after the grace",
     )
 
 
 def test_a_closed_terminal_stops_the_study_and_a_resume_goes_on(
-    tmp_path, toy_study, autotune_command, record
+    tmp_path, toy_study, autotune_command, record, place
 ):
     toy_study(system=SLOW_ATTEMPTS)
     master, slave = pty.openpty()
-    process = start(tmp_path, terminal=slave, start_new_session=True, preexec_fn=lambda: _own_terminal(0))
+    process = start(
+        tmp_path, place, terminal=slave, start_new_session=True, preexec_fn=lambda: _own_terminal(0)
+    )
     os.close(slave)
     drained = os.dup(master)
     os.set_blocking(drained, False)
@@ -160,15 +192,15 @@ def test_a_closed_terminal_stops_the_study_and_a_resume_goes_on(
     seconds = time.monotonic() - began
     assert process.returncode == 5
     ended_cleanly(tmp_path)
-    resumes(tmp_path, autotune_command)
+    resumes(tmp_path, autotune_command, place)
     figure = f"exit code 5 after {seconds:.1f} s, 0 processes left, 1 attempt repeated"
-    record("the terminal closed while a trial is measured", PROMISE, figure)
+    record(f"the terminal closed while a trial is measured{place.suffix}", PROMISE, figure)
 
 
 @pytest.mark.slow
-def test_under_nohup_the_study_outlives_its_terminal(tmp_path, toy_study, record):
+def test_under_nohup_the_study_outlives_its_terminal(tmp_path, toy_study, record, place):
     toy_study(budget="{trials: 3, confirm: 0}")
-    process = start(tmp_path, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = start(tmp_path, place, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     with process:
         measuring(tmp_path)
         process.send_signal(signal.SIGHUP)
@@ -176,19 +208,21 @@ def test_under_nohup_the_study_outlives_its_terminal(tmp_path, toy_study, record
         process.wait(120)
     assert process.returncode == 0
     assert states(tmp_path) == [TrialState.COMPLETED] * 3
-    record("SIGHUP under nohup", "P9", "ignored: the study went on to its end")
+    record(f"SIGHUP under nohup{place.suffix}", "P9", "ignored: the study went on to its end")
 
 
 @pytest.mark.slow
-def test_a_reader_that_goes_away_does_not_end_the_study(tmp_path, toy_study, record):
+def test_a_reader_that_goes_away_does_not_end_the_study(tmp_path, toy_study, record, place):
     toy_study(budget="{trials: 3, confirm: 0}")
-    with start(tmp_path) as process:
+    with start(tmp_path, place) as process:
         assert process.stdout.readline()
         process.stdout.close()  # as `| head -1` does
         process.wait(120)
     assert states(tmp_path) == [TrialState.COMPLETED] * 3
     assert process.returncode == 0
-    record("standard output's reader gone after one line", "P6", "the study went on to its end")
+    record(
+        f"standard output's reader gone after one line{place.suffix}", "P6", "the study went on to its end"
+    )
 
 
 def _own_terminal(number):
