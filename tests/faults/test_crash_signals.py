@@ -8,7 +8,6 @@ import sys
 import time
 
 import pytest
-
 from nodes import Nodes
 
 from autotune.core.trial import TrialState

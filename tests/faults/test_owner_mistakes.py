@@ -1,13 +1,23 @@
 """An owner's mistake in a parallel study and on several nodes: who is charged, and when the study ends."""
 
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 
 import pytest
+import ray
+from nodes import Nodes
 from simulated import Clock, Messages, simulate, study_file
 
 from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.trial import TrialState
 from autotune.errors import EnvironmentProblem, SpecError
+from autotune.ledger import Ledger
+from toy_openai import Server
 
 
 class Failing(Messages):
@@ -107,3 +117,96 @@ def test_a_result_without_the_goal_of_any_system_is_wrong_output(tmp_path, monke
     for failure in failures[1:]:
         assert failure.cause is Cause.WRONG_OUTPUT
         assert "did you mean 'output_thruput'?" in failure.message
+
+
+# -- the whole command on a Ray cluster ---------------------------------------------------------------------
+
+CODE = """
+def typo(c):
+    return {"speed": c["btach"]}
+"""
+STUDY = """
+name: mine
+parameters: {a: {type: int, low: 1, high: 8, default: 2}}
+system: SYSTEM
+objective: {maximize: speed}
+workload: {prompt_tokens: 4, output_tokens: 4, precision: 50 %, time: 1 s, warmup: 1}
+budget: {trials: 4, confirm: 0, watch: 0}
+engine: {use: random, seed: 0}
+tracking: {mlflow: none}
+"""
+ON_RAY = {
+    "typo": ("{use: function, call: 'mine.py:typo'}", "speed", 2, "KeyError: 'btach'"),
+    "program": ("{use: command, argv: [./absent, '{a}']}", "speed", 3, "cannot start ./absent"),
+    "key": (
+        "{use: openai_server, url: 'URL', model: m}", "output_throughput", 3,
+        "HTTP 401: Invalid API key; `key_variable: NAME`",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    nodes = Nodes(tmp_path_factory.mktemp("cluster"), namespaces=False)
+    nodes.join()
+    yield nodes
+    nodes.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("case", ON_RAY)
+def test_on_ray_the_first_trial_says_what_is_wrong(cluster, tmp_path, autotune_command, record, case):
+    system, goal, code, said = ON_RAY[case]
+    server = Server(manners="auth") if case == "key" else None
+    if server is not None:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        system = system.replace("URL", f"http://127.0.0.1:{server.server_address[1]}/auth")
+    (tmp_path / "mine.py").write_text(CODE)
+    text = STUDY.replace("SYSTEM", system).replace("speed}", f"{goal}}}")
+    (tmp_path / "mine.yaml").write_text(text)
+    try:
+        done = autotune_command("run", "mine.yaml", env=cluster.env, check=False)
+    finally:
+        if server is not None:
+            server.shutdown()
+            server.server_close()
+    assert done.returncode == code, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "no configuration is charged" in done.stderr
+    with Ledger.open(tmp_path / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
+        assert ledger.study("mine").state == "INTERRUPTED"
+        (trial,) = ledger.trials("mine")
+        (attempt,) = ledger.attempts("mine", 0)
+    assert (trial.failure.cause, attempt.executor) == (Cause.OWNER_MISTAKE, "ray")
+    record(
+        f"the owner's mistake on Ray: {case}",
+        "said after the first trial, charged to no configuration",
+        f"exit code {code} after {attempt.number} attempt",
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_cluster_of_another_version_is_named(cluster, tmp_path, toy_study, autotune_command, record):
+    toy_study()
+    script = (
+        "import json, sys\nfrom ray._raylet import GcsClient\nhead = GcsClient(address=sys.argv[1])\n"
+        "key, space = b'CLUSTER_METADATA', b'cluster'\ntold = json.loads(head.internal_kv_get(key, space))\n"
+        "told |= json.loads(sys.argv[2])\nhead.internal_kv_put(key, json.dumps(told).encode(), True, space)\n"
+        "print(json.dumps(told))\n"
+    )
+
+    def say(**versions):
+        argv = [sys.executable, "-c", script, cluster.env["RAY_ADDRESS"], json.dumps(versions)]
+        env = {**os.environ, **cluster.env}
+        subprocess.run(argv, env=env, check=True, timeout=120, capture_output=True)
+
+    say(ray_version="2.9.3", python_version="3.10.4")
+    try:
+        done = autotune_command("run", "toy.yaml", env=cluster.env, check=False)
+    finally:
+        say(ray_version=ray.__version__, python_version=platform.python_version())
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "runs Ray 2.9.3 on Python 3.10.4, this process Ray" in done.stderr
+    record("a cluster of another version of Ray and Python", "refused with both versions", "exit code 3")
