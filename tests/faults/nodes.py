@@ -24,6 +24,9 @@ HEALTH = {
 }
 START_S = 120
 
+PROMPT = {"RAY_worker_niceness": "0"}
+"""Environment of a cluster whose workers start soon: a busy machine starves those of Ray, at nice 15."""
+
 _numbers = itertools.count(1)
 
 
@@ -118,7 +121,7 @@ class Nodes:
     def _start(self, name, options, prefix=(), link=""):
         argv = [*prefix, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
         argv += ["--disable-usage-stats", f"--node-name={name}"]
-        environment = {**os.environ, **self.auth, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+        environment = {**os.environ, **self.auth, **PROMPT, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 argv, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

@@ -17,7 +17,7 @@ from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.trial import TrialState
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.ledger import Ledger
-from toy_openai import Server
+from field_server import Server
 
 
 class Failing(Messages):
