@@ -130,7 +130,7 @@ class Nodes:
         self.all.append(node)
         return node
 
-    def join(self, *, cpus=1, gpus=0, labels=None, full_disk=None):
+    def join(self, *, cpus=1, gpus=0, labels=None, full_disk=None, object_store_memory=None):
         """Start another node and return when it is up.
 
         Two that start at once on one machine get in each other's way. ``full_disk`` is a folder on which this
@@ -139,6 +139,7 @@ class Nodes:
         number = next(_numbers)
         options = [f"--address={self.address}:{self.port}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
         options += [f"--labels={','.join(f'{k}={v}' for k, v in labels.items())}"] if labels else []
+        options += [f"--object-store-memory={object_store_memory}"] if object_store_memory else []
         prefix, link = (), ""
         if self.namespaces:
             space = f"at{self.number}-{number}"

@@ -204,6 +204,59 @@ def test_a_node_with_a_full_disk_is_left_alone(study, join, cluster, tmp_path, r
     )
 
 
+HOLDER = """
+import os, sys, time
+import numpy, ray
+ray.init(log_to_driver=False, logging_level="ERROR")
+
+@ray.remote(num_cpus=1)
+def fill(i):
+    return numpy.full(9_000_000, i, numpy.float64)  # 72 MB: most of the node's object store
+
+@ray.remote(num_cpus=1)
+def hold():
+    while not os.path.exists(sys.argv[1]):
+        time.sleep(0.1)
+
+kept = [fill.remote(i) for i in range(2)]
+ray.wait(kept, num_returns=2, fetch_local=False)
+held = hold.remote()
+time.sleep(1.0)
+print("held", flush=True)
+ray.get(held)
+print("freed", flush=True)
+time.sleep(600)  # the store stays full
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_without_a_free_cpu_is_waited_for_aloud(study, join, cluster, tmp_path, record):
+    node = join(object_store_memory=80_000_000)
+    free = tmp_path / "free"
+    script = HOLDER.replace("sys.argv[1]", repr(str(free)))
+    env = {**os.environ, **cluster.env}
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env=env, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        try:
+            assert holder.stdout.readline() == "held\n"
+            run = study(2)
+            wait_until(lambda: "waiting for room" in run.text, 120)
+            assert f"trial 0 needs 1 cpus; {node.name}: 1 of 1 CPUs held by other jobs" in run.text
+            assert "trial 0 started" not in run.text
+            free.touch()
+            trials = run.end()
+        finally:
+            holder.kill()
+    assert [t.state for t in trials] == [TrialState.COMPLETED] * 2
+    assert [a.state for _, a in run.attempts()] == ["DONE"] * 2
+    record(
+        "another job holds every CPU of a cluster, and fills its object store",
+        "said within seconds; the study goes on when the CPU is free, beside a full store",
+        f"2 of {len(trials)} trials measured, 0 attempts lost",
+    )
+
+
 @pytest.mark.slow
 def test_a_head_that_is_gone_ends_the_study_with_a_word_and_nothing_is_left(tmp_path, toy_study, record):
     head = Nodes(tmp_path, namespaces=False)

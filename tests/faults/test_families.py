@@ -210,3 +210,67 @@ def test_a_server_that_ignores_sigterm_cannot_stretch_the_time_budget(
         "the study ends within one stop grace",
         f"{spent - 5:.1f} s after its end, with a grace of 2 s",
     )
+
+
+class Held(Messages):
+    """Nodes that other jobs hold until a time; ``away`` says that no node lives meanwhile."""
+
+    until, away = 0.0, False
+
+    def has_room(self, resources, beside=()):
+        return self.clock.now >= self.until and super().has_room(resources, beside)
+
+    def held(self, resources):
+        return "" if self.away else "node-0: 4 of 4 CPUs held by other jobs"
+
+
+@pytest.mark.parametrize(
+    ("away", "seconds", "said"),
+    [
+        (False, 7200.0, "waiting for room: trial 0 needs 1 cpus; node-0: 4 of 4 CPUs held by other jobs"),
+        (True, 300.0, "waiting for room: trial 0 needs 1 cpus; no node that lives can hold it"),
+    ],
+)
+def test_what_is_waited_for_is_said_once_and_within_seconds(tmp_path, monkeypatch, away, seconds, said):
+    executor = Held(Clock(), lambda _job: [0.5], 1)
+    executor.until, executor.away = executor.clock.now + seconds, away
+    loop = simulate(study_file(tmp_path, 3), None, monkeypatch, executor=executor)
+    told = []
+    loop.screen.message = lambda text: told.append((text, executor.clock.now))
+    began = executor.clock.now
+    with loop.study:
+        assert loop.run() == "completed"
+    assert [text for text, _ in told] == [said]
+    assert told[0][1] - began < 10
+
+
+@pytest.mark.parametrize(("away", "limit"), [(False, 86400.0), (True, 600.0)])
+def test_room_that_never_comes_ends_the_study(tmp_path, monkeypatch, away, limit):
+    executor = Held(Clock(), lambda _job: [0.5], 1)
+    executor.until, executor.away = float("inf"), away
+    loop = simulate(study_file(tmp_path, 3), None, monkeypatch, executor=executor)
+    monkeypatch.setattr("autotune.loop.POLL_S", 50.0)
+    began = executor.clock.now
+    with loop.study, pytest.raises(EnvironmentProblem, match="of 1 nodes has had room"):
+        loop.run()
+    assert limit < executor.clock.now - began < limit + 200
+
+
+def test_trials_are_put_back_before_what_runs_is_waited_for(tmp_path, monkeypatch):
+    """A second Ctrl-C while a server has its grace finds the ledger in order."""
+
+    class Slow(Messages):
+        def cancel(self):
+            states.append([trial.state for trial in loop.study.trials])
+            states.append(loop.study.ledger.study(loop.study.name).state)
+            raise KeyboardInterrupt
+
+    states = []
+    executor = Slow(Clock(), lambda job: [0.5] if job.trial == 0 else [1000.0], 1)
+    loop = simulate(study_file(tmp_path, 3), None, monkeypatch, executor=executor)
+    loop.screen.update = lambda view: (
+        loop.stop.set() if len(view.running) and view.trials[0].metrics else None
+    )
+    with loop.study, pytest.raises(KeyboardInterrupt):
+        loop.run()
+    assert states[:2] == [[TrialState.COMPLETED, TrialState.WAITING], "INTERRUPTED"]

@@ -124,6 +124,9 @@ def test_a_result_without_the_goal_of_any_system_is_wrong_output(tmp_path, monke
 CODE = """
 def typo(c):
     return {"speed": c["btach"]}
+
+def absent(c):
+    import no_such_package
 """
 STUDY = """
 name: mine
@@ -137,7 +140,7 @@ tracking: {mlflow: none}
 """
 ON_RAY = {
     "typo": ("{use: function, call: 'mine.py:typo'}", "speed", 2, "KeyError: 'btach'"),
-    "program": ("{use: command, argv: [./absent, '{a}']}", "speed", 3, "cannot start ./absent"),
+    "package": ("{use: function, call: 'mine.py:absent'}", "speed", 3, "No module named 'no_such_package'"),
     "key": (
         "{use: openai_server, url: 'URL', model: m}", "output_throughput", 3,
         "HTTP 401: Invalid API key; `key_variable: NAME`",
@@ -182,8 +185,21 @@ def test_on_ray_the_first_trial_says_what_is_wrong(cluster, tmp_path, autotune_c
     record(
         f"the owner's mistake on Ray: {case}",
         "said after the first trial, charged to no configuration",
-        f"exit code {code} after {attempt.number} attempt",
+        f"exit code {code} after {attempt.attempt} attempt",
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_on_ray_a_program_that_is_not_there_is_said_before_anything_is_launched(
+    cluster, tmp_path, autotune_command
+):
+    (tmp_path / "mine.yaml").write_text(STUDY.replace("SYSTEM", "{use: command, argv: [./absent, '{a}']}"))
+    done = autotune_command("run", "mine.yaml", env=cluster.env, check=False)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "no program './absent'" in done.stderr
+    with Ledger.open(tmp_path / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
+        assert ledger.trials("mine") == []
 
 
 @pytest.mark.slow
