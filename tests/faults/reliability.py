@@ -19,6 +19,8 @@ the study · P7 a damaged ledger is noticed when it is opened, named by row, nev
 is good can be exported · P8 what is no finite number never reaches the engine · P9 a study always ends ·
 P10 a file from a stranger runs no command · P11 secrets leave the process in no output · P12 a number we
 report was valid by rules written beside it.
+
+[stopping.md](stopping.md) says how to stop a study by hand, under systemd, Slurm, Docker and Kubernetes.
 """
 
 

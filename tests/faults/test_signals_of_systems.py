@@ -263,6 +263,19 @@ def listeners(pids):
     ]
 
 
+@pytest.mark.slow
+def test_a_full_shared_memory_disturbs_no_study_on_a_local_ray(study, record):
+    """A container has 64 MiB of it unless told otherwise; others may have filled them."""
+    probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/dev/shm"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("no mount namespaces here")
+    fill = 'mount -t tmpfs -o size=64m none /dev/shm; cat /dev/zero >/dev/shm/full 2>&1; exec "$0" "$@"'
+    run = study(prefix=["unshare", "--mount", "sh", "-c", fill], budget="{trials: 2, confirm: 0}")
+    run.ended(0)
+    assert [trial.state for trial in run.trials()] == [TrialState.COMPLETED] * 2
+    record("/dev/shm of 64 MiB, full, when a local Ray starts", "P9", "2 of 2 trials measured")
+
+
 def namespaces_work():
     probe = ["unshare", "--pid", "--fork", "--mount-proc", "true"]
     if shutil.which("unshare") is None:
