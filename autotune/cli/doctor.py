@@ -20,6 +20,7 @@ import click
 from autotune.cli.options import json_option, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.errors import EnvironmentProblem
+from autotune.executor.ray_address import split_address
 
 REQUIRED = (
     "botorch",
@@ -291,9 +292,10 @@ def _ray_address(address: str) -> Check:
         if address == "auto":
             return Check("ray cluster", "none", f"{found}: not looked for; Ray finds it, or stops")
         return Check("ray cluster", "none", f"{found}: a local one is started")
-    host, port = _host_and_port(
-        address if "://" in address else f"ray://{address}", 10001 if "://" in address else 6379
-    )
+    try:
+        host, port = split_address(address)
+    except EnvironmentProblem as error:
+        return Check("ray cluster", "missing", error.message, error.hint)
     problem = _unreachable(host, port)
     if problem:
         advice = "start the cluster, correct RAY_ADDRESS, or unset it to run locally"

@@ -243,11 +243,13 @@ def test_printed_commands_keep_what_the_study_was_started_with(capsys, store, tm
     assert "best: trial" in out
 
 
-def test_doctor_names_what_is_missing(capsys, store, monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "ray://127.0.0.1:10001"])
+def test_doctor_names_what_is_missing(capsys, store, monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", address)
     code, out, _ = run(capsys, "doctor")
     assert code == 3
     assert "missing: ray cluster" in out
+    assert address in out
 
 
 def test_ui_prints_the_command_for_the_studys_store(capsys, store):

@@ -142,7 +142,7 @@ ON_RAY = {
     "typo": ("{use: function, call: 'mine.py:typo'}", "speed", 2, "KeyError: 'btach'"),
     "package": ("{use: function, call: 'mine.py:absent'}", "speed", 3, "No module named 'no_such_package'"),
     "key": (
-        "{use: openai_server, url: 'URL', model: m}", "output_throughput", 3,
+        "{use: openai_server, url: 'URL', model: m}", "output_throughput", 2,
         "HTTP 401: Invalid API key; `key_variable: NAME`",
     ),
 }  # fmt: skip
