@@ -18,7 +18,7 @@ from autotune.errors import EnvironmentProblem
 from autotune.executor.placement import Node
 from autotune.executor.ray_address import check_address
 from autotune.executor.ray_guard import Guard
-from autotune.executor.ray_local import ended_parts, handlers_kept, of_this_machine
+from autotune.executor.ray_local import ended_by_signals, ended_parts, handlers_kept, of_this_machine
 
 _START_TRIES = 3  # a loaded machine can miss Ray's own fixed 30 s wait for its raylet
 _START_PAUSE_S = 2.0
@@ -81,13 +81,13 @@ def connect(address: str | None) -> Connection:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address and address != "local":
         check_address(address)
-        with handlers_kept():
+        with handlers_kept(), ended_by_signals():
             _init(settings | {"address": address}, f"connect to the Ray cluster at {address}")
         return Connection(ours=True)
     guard = Guard()
     settings |= {"address": "local", "include_dashboard": False}
     try:
-        with handlers_kept(), of_this_machine(guard):
+        with handlers_kept(), ended_by_signals(), of_this_machine(guard):
             _init(settings, "start a local Ray cluster", _START_TRIES)
     except BaseException:
         guard.end()

@@ -12,9 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from autotune.errors import Interrupted
 from autotune.executor.ray_guard import MARK, Guard
 
 _PRIVATE = 0o600
+_UNWIND_S = 6.0  # Docker kills 10 s after its signal
 
 
 @contextmanager
@@ -36,6 +38,37 @@ def handlers_kept() -> Iterator[None]:
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """End this process if SIGTERM or SIGHUP does not interrupt in time what runs meanwhile.
+
+    Ray waits in C++ for its own processes, for minutes and where no handler of Python is called; those may
+    have got the signal as well, and are gone. Nothing is being measured then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    over = threading.Event()
+
+    def watch() -> None:
+        while numbers := os.read(heard, 64):  # each signal is a byte, whatever the main thread does
+            if {signal.SIGTERM, signal.SIGHUP} & set(numbers) and not over.wait(_UNWIND_S):
+                os.write(2, b"error: stopped\n  nothing that was measured is lost\n")
+                os._exit(Interrupted.exit_code)
+        os.close(heard)
+
+    threading.Thread(target=watch, name="autotune-signals", daemon=True).start()
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        os.close(told)
 
 
 @contextmanager
