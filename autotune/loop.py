@@ -138,9 +138,11 @@ class Loop:
         self.study.ledger.set_study_state(self.study.name, "RUNNING")
         try:
             return self._run()
-        except (EnvironmentProblem, SpecError):
+        except (EnvironmentProblem, SpecError) as error:
             self._put_back()
             self.executor.cancel()
+            if self.stop.is_set() and isinstance(error, EnvironmentProblem):
+                return "interrupted"  # the same signal ended what we run on
             raise
         except KeyboardInterrupt:  # asked a second time: what runs is not waited for
             self._put_back()

@@ -274,3 +274,26 @@ def test_trials_are_put_back_before_what_runs_is_waited_for(tmp_path, monkeypatc
     with loop.study, pytest.raises(KeyboardInterrupt):
         loop.run()
     assert states[:2] == [[TrialState.COMPLETED, TrialState.WAITING], "INTERRUPTED"]
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_cluster_that_ends_with_us_is_an_interruption(tmp_path, monkeypatch, stopped):
+    """As when SIGTERM goes to the driver and to its cluster at once."""
+
+    class Gone(Messages):
+        def nodes(self):
+            if any(trial.metrics for trial in loop.study.trials):
+                if stopped:
+                    loop.stop.set()
+                raise EnvironmentProblem("the local Ray cluster has ended")
+            return super().nodes()
+
+    loop = simulate(study_file(tmp_path, 3), None, monkeypatch,
+                    executor=Gone(Clock(), lambda _job: [0.5], 1))  # fmt: skip
+    with loop.study:
+        if stopped:
+            assert loop.run() == "interrupted"
+        else:
+            with pytest.raises(EnvironmentProblem, match="has ended"):
+                loop.run()
+        assert loop.study.ledger.study(loop.study.name).state == "INTERRUPTED"
