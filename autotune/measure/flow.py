@@ -8,23 +8,39 @@ rests on is the spectral density of the flow at frequency 0, which the lowest fr
 * The cumulative count, drawn as straight lines between arrivals, less its mean is projected on the cosines
   :math:`\sqrt 2 \cos(\pi j t / T)`, ``j = 1 ... K``. Each squared projection is an estimate of the variance
   of the count with one degree of freedom, whatever happens at higher frequencies: lumps, steps, the grid of
-  windows. Their mean has ``K`` degrees of freedom, whence Student's factor.
-* ``K`` is the power 0.4 of how many times a request's latency fits into the time, from 4 to 12: few where the
-  run is short beside what happens in it, so that correlation over several requests is still seen.
-* A closed loop of few such cycles repeats its pattern (who prefills when) once per cycle, among the lowest
-  frequencies. There every slot is always busy, so that the count is also the sum of
-  :math:`a_i - (R / c) d_i` over requests of ``a`` events and ``d`` seconds, which holds no pattern, plus what
-  is under way at the ends; that difference is seen at all times and twice its variance is added. The
-  projections are divided by what averaging over a request takes away. Requests must be alike: those still
-  under way are longer than those that ended.
+  windows. Their mean has ``K`` degrees of freedom, whence Student's factor. ``K`` is the power 0.4 of how many
+  times a request's latency fits into the time (cycles), from 4 to 12.
+* In a closed loop every slot is always busy, so that the count is also the sum of :math:`a_i - (R / c) d_i`
+  over requests of ``a`` events and ``d`` seconds: the work, which holds neither lumps nor the pattern that
+  repeats once per cycle (who prefills when). It is projected in place of the count, and the projections are
+  divided by what averaging over a request takes away. By what the two differ is seen at all times: the mean
+  square of its change over the time less a whole number of cycles is the variance that the ends add. A
+  pattern that repeats adds little at a whole number of cycles, one that dissolves twice its variance. The
+  requests must be alike or short beside the time: those under way are longer than those that ended.
+* Correlation beyond a few windows slopes the lowest frequencies. The slope of a first-order autoregression of
+  successive windows, its coefficient corrected for small-sample bias ([K54]_), is taken out before averaging
+  (prewhitening, [AM92]_): windows of as many completions as there are slots, which hold one lump each
+  ([TW11]_), or of equal time where these are too few or the loop is open. A coefficient from few windows is
+  uncertain, more so the nearer it is to 1: by the delta method that takes degrees of freedom away.
+* Parts with different degrees of freedom are added as Welch and Satterthwaite do ([S46]_).
+* Skewed windows (a few requests last long) make Student's interval miss on one side. Half the interval is the
+  longer one of the two of a Cornish-Fisher expansion ([W05]_), for a skewness of more than its standard error.
 * Counts come in lumps of :math:`\sum a^2 / \sum a`; the error is at least that of rounding to whole ones.
 
 ``python -m benchmarks.intervals`` measures the shares of intervals that hold the truth.
 
+.. [AM92] Andrews, Monahan, An improved heteroskedasticity and autocorrelation consistent covariance matrix
+   estimator, Econometrica 60, 1992.
 .. [HW81] Heidelberger, Welch, A spectral method for confidence interval generation and run length control in
    simulations, Communications of the ACM 24, 1981.
+.. [K54] Kendall, Note on bias in the estimation of autocorrelation, Biometrika 41, 1954.
 .. [LLSW18] Lazarus, Lewis, Stock, Watson, HAR inference: recommendations for practice, J. Business & Economic
    Statistics 36, 2018.
+.. [S46] Satterthwaite, An approximate distribution of estimates of variance components, Biometrics 2, 1946.
+.. [TW11] Tafazzoli, Wilson, Skart: a skewness- and autoregression-adjusted batch-means procedure for
+   simulation analysis, IIE Transactions 43, 2011.
+.. [W05] Willink, A confidence interval and test for the mean of an asymmetric distribution, Communications in
+   Statistics: Theory and Methods 34, 2005.
 """
 
 from __future__ import annotations
@@ -42,10 +58,15 @@ Floats = NDArray[np.float64]
 
 _GRID = 512  # steps of the time; frequencies up to 12 half-waves need a tenth
 _LEAST, _MOST = 4, 12  # frequencies
-_FEW_CYCLES = 8.0  # below them the pattern of a cycle lies among the lowest frequencies
-_ALIKE = (
-    0.5  # coefficient of variation of latencies, from which those under way are not like those that ended
-)
+_LEAST_REQUESTS, _LEAST_CYCLES = 8, 2.0  # below, requests do not tell what a loop does
+_ALIKE = 0.5  # coefficient of variation of latencies up to which those under way are like those that ended
+_SHORT = 0.25  # share of the time up to which the longest request leaves the others to count
+_ENDS = 16  # parts of the time, in one of which the difference of count and work is looked at
+_FREEDOM_OF_ENDS = 4.0  # per cycle: a pattern has about as many independent values
+_LEAST_WINDOWS = 12  # of whole lumps, that a coefficient is estimated from
+_WINDOWS = (16, 64)  # of equal time
+_COEFFICIENTS = (-0.5, 0.9)  # beyond, a few windows say nothing of the long run
+_TOUCH = 1e-9  # seconds: an event at the time of a completion belongs to it
 
 
 @dataclass(frozen=True)
@@ -56,13 +77,22 @@ class Requests:
         ended: Seconds since the begin, ascending.
         took: Latency of each in seconds.
         amounts: Events of each.
-        concurrency: Requests under way at all times in a closed loop; ``None`` for an open one.
+        concurrency: Requests under way on average in a closed loop, a little fewer than its slots where a
+            slot waits for its next one; ``None`` for an open loop.
     """
 
     ended: Floats
     took: Floats
     amounts: Floats
-    concurrency: int | None = None
+    concurrency: float | None = None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the variance of a count, and its degrees of freedom."""
+
+    variance: float
+    freedom: float
 
 
 def rate(times: Floats, amounts: Floats, seconds: float, requests: Requests, unit: str, n: int) -> Estimate:
@@ -83,13 +113,24 @@ def rate(times: Floats, amounts: Floats, seconds: float, requests: Requests, uni
     cycles = seconds / float(requests.took.mean()) if len(requests.took) else 0.0
     grid = np.linspace(0.0, seconds, _GRID + 1)
     counted = np.concatenate([[0.0], np.cumsum(amounts), [total]])
-    cumulative = np.interp(grid, np.concatenate([[0.0], times, [seconds]]), counted)
-    variance = _of_pattern(cumulative - value * grid, value, grid, requests, cycles)
-    if variance is None:
-        power = _projections(np.diff(cumulative), frequencies(cycles))
-        variance = _student(power) ** 2
+    drawn = np.interp(grid, np.concatenate([[0.0], times, [seconds]]), counted)
+    deviation = drawn - value * grid
+    count = frequencies(cycles)
+    series, least = _windows_of_time(deviation, cycles), 0.0
+    if not _busy(requests, cycles, seconds):
+        parts = [_at_zero(_projections(np.diff(deviation), count), series, least)]
+    else:
+        lumps = _windows_of_lumps(times, counted, value, requests)
+        if len(lumps) >= _LEAST_WINDOWS:
+            series, least = lumps, _COEFFICIENTS[0]
+        work = _work(value, grid, requests)
+        count = max(2, min(count, round(cycles)))
+        averaged = np.sinc(np.arange(1, count + 1) / (2 * cycles)) ** 2
+        power = _projections(np.diff(work), count) / averaged
+        parts = [_at_zero(power, series, least), _of_ends(deviation - work, cycles)]
+    error = math.sqrt(sum(part.variance for part in parts)) * _student(_together(parts), series) / 1.96
     lump = float((amounts @ amounts) / total)
-    return Estimate(value, math.sqrt(max(variance, lump**2 / 12)) / seconds, n, unit)
+    return Estimate(value, max(error, lump / math.sqrt(12)) / seconds, n, unit)
 
 
 def frequencies(cycles: float) -> int:
@@ -97,19 +138,41 @@ def frequencies(cycles: float) -> int:
     return round(min(max(math.pow(cycles, 0.4), _LEAST), _MOST))
 
 
-def _of_pattern(
-    deviation: Floats, value: float, grid: Floats, requests: Requests, cycles: float
-) -> float | None:
-    """Return the variance of the count of a loop of few cycles; ``None`` where requests do not tell it."""
-    slots, took = requests.concurrency, requests.took
-    if slots is None or not 2 <= cycles < _FEW_CYCLES or len(took) < 8 or took.std() > _ALIKE * took.mean():
-        return None
-    ended = np.concatenate([[0.0], np.cumsum(requests.amounts - value / slots * took)])
-    work = ended[np.searchsorted(requests.ended, grid, side="right")]
-    count = max(2, min(_LEAST, round(cycles)))
-    averaged = np.sinc(np.arange(1, count + 1) / (2 * cycles)) ** 2
-    power = _projections(np.diff(work), count) / averaged
-    return _student(power) ** 2 + 2 * float((deviation - work).var())
+def _busy(requests: Requests, cycles: float, seconds: float) -> bool:
+    """Return whether the requests tell what the loop does at all times."""
+    took = requests.took
+    if requests.concurrency is None or cycles < _LEAST_CYCLES or len(took) < _LEAST_REQUESTS:
+        return False
+    return bool(took.std() <= _ALIKE * took.mean() or took.max() <= _SHORT * seconds)
+
+
+def _work(value: float, grid: Floats, requests: Requests) -> Floats:
+    """Return the sum of what ended requests gave beyond what their time gives on average."""
+    share = value / (requests.concurrency or 1)
+    ended = np.concatenate([[0.0], np.cumsum(requests.amounts - share * requests.took)])
+    return np.asarray(ended[np.searchsorted(requests.ended, grid, side="right")], np.float64)
+
+
+def _of_ends(difference: Floats, cycles: float) -> _Part:
+    """Return the variance of the change of count less work between the ends."""
+    whole = math.ceil(cycles / _ENDS)
+    lag = _GRID - round(_GRID * whole / cycles)
+    changes = difference[lag:] - difference[:-lag]
+    return _Part(float(changes @ changes) / len(changes), _FREEDOM_OF_ENDS * whole)
+
+
+def _windows_of_time(deviation: Floats, cycles: float) -> Floats:
+    """Return the deviations of successive windows of equal time, of a cycle where there are that many."""
+    n = min(max(round(cycles), _WINDOWS[0]), _WINDOWS[1])
+    return np.diff(deviation[np.linspace(0, _GRID, n + 1).round().astype(int)])
+
+
+def _windows_of_lumps(times: Floats, counted: Floats, value: float, requests: Requests) -> Floats:
+    """Return the deviations of successive windows of as many completions as there are slots."""
+    slots = max(1, round(requests.concurrency or 1))
+    cuts = np.unique(requests.ended[slots - 1 :: slots])
+    passed = counted[np.searchsorted(times, cuts + _TOUCH, side="right")]
+    return np.asarray(np.diff(passed) - value * np.diff(cuts), np.float64)
 
 
 def _projections(increments: Floats, count: int) -> Floats:
@@ -119,6 +182,58 @@ def _projections(increments: Floats, count: int) -> Floats:
     return np.asarray(2 * (waves @ (increments - increments.mean())) ** 2, np.float64)
 
 
-def _student(power: Floats) -> float:
-    """Return the standard deviation of which 1.96 are half of Student's 95 % interval."""
-    return float(np.sqrt(power.mean()) * stdtrit(len(power), 0.975) / 1.96)
+def _at_zero(power: Floats, series: Floats, least: float) -> _Part:
+    """Return the level at frequency 0 of a spectrum with the slope of a first-order autoregression.
+
+    Args:
+        power: At the lowest frequencies.
+        series: Successive windows, whose coefficient gives the slope.
+        least: Lower bound of the coefficient.
+    """
+    n = len(series)
+    r = min(max(_coefficient(series), least), _COEFFICIENTS[1])
+    cosines = np.cos(np.pi * np.arange(1, len(power) + 1) / n)
+    level = power * (1 + r * r - 2 * r * cosines) / (1 - r) ** 2
+    variance = float(level.mean())
+    # Relative change of the level with the coefficient, whose own variance is (1 - r^2) / n.
+    change = (2 * r - 2 * cosines) / (1 + r * r - 2 * r * cosines) + 2 / (1 - r)
+    slope = float(level @ change) / float(level.sum()) if variance > 0 else 0.0
+    return _Part(variance, 2 / (2 / len(power) + slope**2 * (1 - r * r) / n))
+
+
+def _coefficient(series: Floats) -> float:
+    """Return the correlation of successive values, corrected for the bias of few."""
+    n = len(series)
+    centred = series - series.mean()
+    power = float(centred @ centred)
+    if power <= 0:
+        return 0.0
+    r = float(centred[1:] @ centred[:-1]) / power
+    return r + (1 + 3 * r) / n
+
+
+def _together(parts: list[_Part]) -> float:
+    """Return the degrees of freedom of a sum of variances, at least the one that any interval needs."""
+    total = sum(part.variance for part in parts)
+    spread = sum(part.variance**2 / part.freedom for part in parts)
+    return max(total**2 / spread, 1.0) if spread > 0 else 1.0
+
+
+def _student(freedom: float, series: Floats) -> float:
+    """Return Student's factor of a 95 % interval, for the longer side of a skewed one.
+
+    Args:
+        freedom: Degrees of it.
+        series: Whose skewness the sum has.
+    """
+    factor = float(stdtrit(freedom, 0.975))
+    n = len(series)
+    centred = series - series.mean()
+    power = float(centred @ centred) / n
+    if power <= 0:
+        return factor
+    skewness = abs(float(np.mean(centred**3))) / power**1.5 - math.sqrt(6 / n)
+    if skewness <= 0:
+        return factor
+    b = skewness / (6 * math.sqrt(n))
+    return max(factor, (1 - float(np.cbrt(1 - 6 * b * (factor + b)))) / (2 * b))

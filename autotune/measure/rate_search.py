@@ -34,10 +34,12 @@ from functools import partial
 
 from autotune.core.measurement import Estimate
 from autotune.core.request import RequestRecord
-from autotune.measure.batch import CUT_OFF, is_answered
+from autotune.measure.batch import CUT_OFF, Window, cut_windows, is_answered
+from autotune.measure.estimate import ratio
 from autotune.measure.knee import Point, crossing, lowest
 from autotune.measure.load_run import LoadRun
 from autotune.measure.metrics import metric_of
+from autotune.measure.metrics.base import Latency
 from autotune.measure.metrics.e2e import values as e2e_values
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.ttft import values as ttft_values
@@ -45,6 +47,7 @@ from autotune.measure.overload import overload
 from autotune.measure.served import Alone, Site, measure_alone, measure_load, unanswered
 from autotune.measure.served_validity import latency_trend
 from autotune.measure.session import GROWTH, Measured
+from autotune.measure.workload import RequestLimits
 
 TOLERANCE = 0.05  # width of the last bracket; the noise beside it is usually no smaller
 _STEP = 2.0
@@ -211,6 +214,9 @@ class _Search:
         """Return a full measurement as a probe."""
         over = "overload" in found.facts
         limited = {limit[0]: found.metrics[limit[0]] for limit in self.limits if limit[0] in found.metrics}
+        start_ns, end_ns = found.facts["measured_ns"]
+        windows = cut_windows(found.records, start_ns, end_ns, int(found.facts["windows"]))
+        limited |= _shares_beyond(windows, self.limits, self.site.workload.goodput)
         seconds, requests = float(found.facts["seconds"]), int(found.facts["requests"])
         text = f"in full: {why or 'within the limits'}"
         return Probe(rate, not why, text, seconds, requests, {} if over else limited, idle_s, over)
@@ -341,7 +347,7 @@ class _Search:
             metric = metric_of(name, self.site.workload.goodput)
             measured = error_rate(sent) if metric is None else metric.estimates(windows, self.site.seed)
             found |= {name: measured[name]} if name in measured else {}
-        return found
+        return found | _shares_beyond(windows, self.limits, self.site.workload.goodput)
 
     def _certain(self, found: dict[str, Estimate]) -> tuple[bool, str, dict[str, Estimate]] | None:
         """Return the answer if the intervals leave no doubt."""
@@ -385,6 +391,28 @@ class _Search:
             if count > allowed:
                 return f"{count} requests are beyond {metric} {sense} {bound:.4g}, {allowed:.0f} may be"
         return ""
+
+
+def _shares_beyond(
+    windows: Sequence[Window], limits: Sequence[Limit], goodput: RequestLimits | None
+) -> dict[str, Estimate]:
+    """Return the share of values beyond the bound of each limited percentile, ``n`` their count."""
+    shares: dict[str, Estimate] = {}
+    for name, sense, bound in limits:
+        metric = metric_of(name, goodput)
+        if sense != "<=" or not isinstance(metric, Latency) or not name.rpartition(".")[2].startswith("p"):
+            continue
+        groups = [[x for r in w.answered for x in metric.values(r)] for w in windows]
+        filled = [group for group in groups if group]
+        if not filled:
+            continue
+        late = ratio([sum(x > bound for x in group) for group in filled], [len(g) for g in filled], "1")
+        shares[_beyond(name)] = replace(late, n=sum(map(len, filled)))
+    return shares
+
+
+def _beyond(metric: str) -> str:
+    return f"{metric} beyond its bound"
 
 
 def _is_late(values: Callable[[RequestRecord], Sequence[float]], bound: float, record: RequestRecord) -> bool:

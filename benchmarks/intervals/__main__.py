@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from autotune.measure.flow import Requests, rate
+from benchmarks.intervals.loads import STATISTICS, UTILIZATIONS, Load
 from benchmarks.intervals.overloads import Overloaded
 from benchmarks.intervals.searches import SERVERS, search
 from benchmarks.intervals.streams import STREAMS, Run, Stream
@@ -31,13 +32,36 @@ def streams(runs: int, seed: int = 1) -> list[tuple[str, float, float, float, fl
     """
     rows = []
     for stream in STREAMS:
-        truth = stream.truth()
+        truth = stream.rate
         for seconds in SECONDS:
             simulated = stream.simulate(np.random.default_rng(seed), seconds, runs)
             values, errors = np.array([rate_of(run, stream) for run in simulated]).T
             held = float(np.mean(np.abs(values - truth) <= 1.96 * errors))
             half = 1.96 * float(np.median(errors)) / truth
             rows.append((stream.name, seconds, held, 1.96 * float(values.std()) / truth, half))
+    return rows
+
+
+def loads(runs: int) -> list[tuple[str, float, float, dict[str, tuple[float, float, float]]]]:
+    """Return a row per server, utilization and length: name, utilization, seconds, and per statistic.
+
+    Per statistic the share held and, relative to the truth, 1.96 standard deviations and the stated half-width.
+    """
+    rows = []
+    for server in SERVERS:
+        for utilization in UTILIZATIONS:
+            load = Load(server, utilization)
+            truth = load.truth()
+            for seconds in SECONDS:
+                found = list(load.runs(1, seconds, runs))
+                row = {}
+                for name in STATISTICS:
+                    values = np.array([one[name].value for one in found])
+                    errors = np.array([one[name].sem or 0.0 for one in found])
+                    held = float(np.mean(np.abs(values - truth[name]) <= 1.96 * errors))
+                    half = 1.96 * float(np.median(errors)) / truth[name]
+                    row[name] = (held, 1.96 * float(values.std()) / truth[name], half)
+                rows.append((server.name.partition(",")[0], utilization, seconds, row))
     return rows
 
 
@@ -76,6 +100,13 @@ def _print_streams(runs: int) -> None:
         print(f"| {name} | {seconds:.0f} | {held:.1%} | {true:.2%} | {stated:.2%} |", flush=True)
 
 
+def _print_loads(runs: int) -> None:
+    print(f"| server | utilization | s | {' | '.join(STATISTICS)} |\n|---|---|---|---|---|---|---|")
+    for name, utilization, seconds, row in loads(runs):
+        cells = " | ".join(f"{h:.1%} ({100 * true:.2g}, {100 * half:.2g})" for h, true, half in row.values())
+        print(f"| {name} | {utilization} | {seconds:.0f} | {cells} |", flush=True)
+
+
 def _print_overloads(runs: int) -> None:
     print("| server | load | statistic | held | standard deviation | stated |\n|---|---|---|---|---|---|")
     for name, factor, statistic, held, true, stated in overloads(runs):
@@ -90,6 +121,7 @@ def _print_searches(runs: int) -> None:
 
 PARTS: dict[str, tuple[Callable[[int], None], int]] = {
     "streams": (_print_streams, 400),
+    "loads": (_print_loads, 400),
     "overloads": (_print_overloads, 200),
     "searches": (_print_searches, 200),
 }

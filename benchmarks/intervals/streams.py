@@ -6,12 +6,14 @@ stretch before is thrown away), and knows the rate that an endless run would sho
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
+from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 
@@ -44,21 +46,14 @@ class Stream:
     Args:
         name: In the tables.
         concurrency: Requests under way at once.
-        rate: True output rate in tokens/s; ``None`` where a long simulation must say it.
+        rate: True output rate in tokens/s.
         simulate: Yields the runs: generator of random numbers, seconds, count of runs.
     """
 
     name: str
     concurrency: int
-    rate: float | None
+    rate: float
     simulate: Callable[[np.random.Generator, float, int], Iterator[Run]]
-
-    def truth(self) -> float:
-        """Return the true rate; 60 runs of 200 s where no formula gives it."""
-        if self.rate is not None:
-            return self.rate
-        runs = self.simulate(np.random.default_rng(987), 200.0, 60)
-        return float(np.mean([run.amounts.sum() / run.seconds for run in runs]))
 
 
 def autoregressive(rng: np.random.Generator, n: int, correlation: float) -> Floats:
@@ -131,6 +126,7 @@ def batching(
     name: str,
     lengths: Callable[[np.random.Generator, int], NDArray[np.int64]],
     *,
+    mean: float = 64.0,
     concurrency: int = 16,
     noise: float = 0.1,
     correlation: float = 0.0,
@@ -141,18 +137,20 @@ def batching(
     Args:
         name: In the tables.
         lengths: Output tokens of that many requests.
+        mean: Of the lengths.
         concurrency: Slots, all busy.
         noise: Standard deviation of the logarithm of a step's time.
         correlation: From step to step.
         prefill: Seconds that each admitted request adds to its step.
     """
 
+    step = 0.01 + 0.0005 * concurrency
+    rate = concurrency / (step * math.exp(noise**2 / 2) + prefill * concurrency / mean)
+
     def simulate(rng: np.random.Generator, seconds: float, runs: int) -> Iterator[Run]:
-        step = 0.01 + 0.0005 * concurrency
         count = int((seconds + 8.0) / step * 1.2)
-        left = lengths(rng, runs * concurrency).reshape(runs, concurrency)
-        left = np.ceil(left * rng.random(left.shape)).astype(np.int64)
-        length, sent = left.copy(), np.zeros(left.shape)
+        length, left = _under_way(lengths, rng, (runs, concurrency))
+        sent = -(length - left) * step
         level = np.array([autoregressive(rng, count, correlation) for _ in range(runs)])
         took = np.empty((count, runs))
         now, admitted = np.zeros(runs), np.zeros(runs)
@@ -176,7 +174,21 @@ def batching(
             amounts = np.full(count, float(concurrency))
             yield _cut(times[:, r], amounts, ended[mine] - begin[r], latency[mine], tokens[mine], seconds)
 
-    return Stream(name, concurrency, None, simulate)
+    return Stream(name, concurrency, rate, simulate)
+
+
+def _under_way(
+    lengths: Callable[[np.random.Generator, int], NDArray[np.int64]],
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return lengths of the requests that a look finds under way, and what is left of them.
+
+    A long request is found more often, in proportion to its length.
+    """
+    pool = lengths(rng, 20_000)
+    found = rng.choice(pool, size=shape, p=pool / pool.sum())
+    return found, np.ceil(found * rng.random(shape)).astype(np.int64)
 
 
 def _cut(times: Floats, amounts: Floats, ended: Floats, took: Floats, tokens: Floats, seconds: float) -> Run:
@@ -198,6 +210,8 @@ def _heavy(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
     return np.clip(np.exp(rng.normal(3.6, 1.0, n)), 1, 2000).astype(np.int64)
 
 
+_HEAVY_MEAN = 1 + float(ndtr(3.6 - np.log(np.arange(2, 2001))).sum())  # sum of the chances to be that long
+
 STREAMS = (
     lockstep("lockstep, uncorrelated", latency=0.3, spread=0.1, correlation=0.0),
     lockstep("lockstep, correlation -0.5", latency=0.3, spread=0.1, correlation=-0.5),
@@ -208,6 +222,6 @@ STREAMS = (
     renewals("slots, heavy tails", lambda rng, n: 0.15 * (rng.pareto(2.5, n) + 1), mean=0.25),
     batching("batching, equal lengths", _equal),
     batching("batching, spread lengths", _spread),
-    batching("batching, heavy lengths", _heavy),
+    batching("batching, heavy lengths", _heavy, mean=_HEAVY_MEAN),
     batching("batching, noisy neighbour", _spread, noise=0.3, correlation=0.95),
 )

@@ -14,13 +14,13 @@ from benchmarks.intervals.streams import STREAMS
 BY_NAME = {stream.name: stream for stream in STREAMS}
 
 
-def steady(n=100, seconds=10.0):
+def steady(n=100, seconds=10.0, amount=1.0):
     times = (np.arange(n) + 1) * seconds / n
-    return times, Requests(times, np.full(n, seconds / n), np.ones(n), 1)
+    return times, Requests(times, np.full(n, seconds / n), np.full(n, amount), 1)
 
 
 def test_a_lockstep_run_is_known_to_the_size_of_its_lumps():
-    times, requests = steady()
+    times, requests = steady(amount=16.0)
     found = rate(times, np.full(100, 16.0), 10.0, requests, "tokens/s", 20)
     assert found.value == 160
     assert found.sem == pytest.approx(16 / np.sqrt(12) / 10)  # one lump of 16 tokens, of unknown place
@@ -60,7 +60,7 @@ def test_the_error_is_a_fraction_of_that_of_independent_windows(name):
         then.append(np.sqrt(z @ z / 63 / 64) * 64 / 15.0)
     true = np.std([run.amounts.sum() / 15.0 for run in runs])
     assert np.median(now) < 0.6 * np.median(then)
-    assert true < np.median(now) < 2.2 * true
+    assert 0.8 * true < np.median(now) < 2.0 * true  # 40 runs know their standard deviation to 11 %
 
 
 def test_the_half_width_shrinks_with_the_run():

@@ -11,7 +11,7 @@ from autotune.core.measurement import Estimate
 from autotune.core.metric import METRICS
 from autotune.core.request import RequestRecord
 from autotune.measure import flow
-from autotune.measure.batch import Events, Sample, Window, is_answered
+from autotune.measure.batch import CUT_OFF, Events, Sample, Window, is_answered
 from autotune.measure.estimate import mean, percentiles, ratio
 
 
@@ -81,10 +81,23 @@ class Rate:
             if window.start_ns <= r.end_ns < window.end_ns and is_answered(r)
         )
         ends, took, amounts = np.array(ended, np.float64).reshape(-1, 3).T
-        requests = flow.Requests(ends / 1e9, took / 1e9, amounts, windows[0].concurrency)
+        requests = flow.Requests(ends / 1e9, took / 1e9, amounts, _under_way(windows))
         weights = np.array([amount for _, amount in passed], np.float64)
         seconds = (end_ns - start_ns) / 1e9
         return flow.rate(times, weights, seconds, requests, METRICS[self.name].unit, len(windows))
+
+
+def _under_way(windows: Sequence[Window]) -> float | None:
+    """Return how many requests that do not fail are under way on average; ``None`` in an open loop."""
+    if windows[0].concurrency is None:
+        return None
+    busy_ns = sum(
+        min(r.end_ns, window.end_ns) - max(r.send_ns, window.start_ns)
+        for window in windows
+        for r in window.present
+        if is_answered(r) or r.error == CUT_OFF
+    )
+    return busy_ns / (windows[-1].end_ns - windows[0].start_ns)
 
 
 @dataclass(frozen=True, slots=True)
