@@ -8,8 +8,8 @@ rests on is the spectral density of the flow at frequency 0, which the lowest fr
 * The cumulative count, drawn as straight lines between arrivals, less its mean is projected on the cosines
   :math:`\sqrt 2 \cos(\pi j t / T)`, ``j = 1 ... K``. Each squared projection is an estimate of the variance
   of the count with one degree of freedom, whatever happens at higher frequencies: lumps, steps, the grid of
-  windows. Their mean has ``K`` degrees of freedom, whence Student's factor. ``K`` is the power 0.4 of how many
-  times a request's latency fits into the time (cycles), from 4 to 12.
+  windows. Their mean has ``K`` degrees of freedom, whence Student's factor. ``K`` is the power 0.4 of how
+  many times a request's latency fits into the time (cycles), from 4 to 12.
 * In a closed loop every slot is always busy, so that the count is also the sum of :math:`a_i - (R / c) d_i`
   over requests of ``a`` events and ``d`` seconds: the work, which holds neither lumps nor the pattern that
   repeats once per cycle (who prefills when). It is projected in place of the count, and the projections are
@@ -24,7 +24,7 @@ rests on is the spectral density of the flow at frequency 0, which the lowest fr
   uncertain, more so the nearer it is to 1: by the delta method that takes degrees of freedom away.
 * Parts with different degrees of freedom are added as Welch and Satterthwaite do ([S46]_).
 * Skewed windows (a few requests last long) make Student's interval miss on one side. Half the interval is the
-  longer one of the two of a Cornish-Fisher expansion ([W05]_), for a skewness of more than its standard error.
+  longer one of the two of a Cornish-Fisher expansion ([W05]_), for a skewness beyond its standard error.
 * Counts come in lumps of :math:`\sum a^2 / \sum a`; the error is at least that of rounding to whole ones.
 
 ``python -m benchmarks.intervals`` measures the shares of intervals that hold the truth.
@@ -128,7 +128,7 @@ def rate(times: Floats, amounts: Floats, seconds: float, requests: Requests, uni
         averaged = np.sinc(np.arange(1, count + 1) / (2 * cycles)) ** 2
         power = _projections(np.diff(work), count) / averaged
         parts = [_at_zero(power, series, least), _of_ends(deviation - work, cycles)]
-    error = math.sqrt(sum(part.variance for part in parts)) * _student(_together(parts), series) / 1.96
+    error = math.sqrt(math.fsum(part.variance for part in parts)) * _student(_together(parts), series) / 1.96
     lump = float((amounts @ amounts) / total)
     return Estimate(value, max(error, lump / math.sqrt(12)) / seconds, n, unit)
 
@@ -216,7 +216,7 @@ def _together(parts: list[_Part]) -> float:
     """Return the degrees of freedom of a sum of variances, at least the one that any interval needs."""
     total = sum(part.variance for part in parts)
     spread = sum(part.variance**2 / part.freedom for part in parts)
-    return max(total**2 / spread, 1.0) if spread > 0 else 1.0
+    return max(total * total / spread, 1.0) if spread > 0 else 1.0
 
 
 def _student(freedom: float, series: Floats) -> float:
@@ -232,7 +232,7 @@ def _student(freedom: float, series: Floats) -> float:
     power = float(centred @ centred) / n
     if power <= 0:
         return factor
-    skewness = abs(float(np.mean(centred**3))) / power**1.5 - math.sqrt(6 / n)
+    skewness = abs(float(np.mean(centred**3))) / math.pow(power, 1.5) - math.sqrt(6 / n)
     if skewness <= 0:
         return factor
     b = skewness / (6 * math.sqrt(n))

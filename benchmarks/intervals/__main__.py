@@ -45,7 +45,7 @@ def streams(runs: int, seed: int = 1) -> list[tuple[str, float, float, float, fl
 def loads(runs: int) -> list[tuple[str, float, float, dict[str, tuple[float, float, float]]]]:
     """Return a row per server, utilization and length: name, utilization, seconds, and per statistic.
 
-    Per statistic the share held and, relative to the truth, 1.96 standard deviations and the stated half-width.
+    Per statistic the share held and, over the truth, 1.96 standard deviations and the stated half-width.
     """
     rows = []
     for server in SERVERS:

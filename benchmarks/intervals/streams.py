@@ -143,7 +143,6 @@ def batching(
         correlation: From step to step.
         prefill: Seconds that each admitted request adds to its step.
     """
-
     step = 0.01 + 0.0005 * concurrency
     rate = concurrency / (step * math.exp(noise**2 / 2) + prefill * concurrency / mean)
 
