@@ -13,6 +13,11 @@ grid:
   freedom, because a short look at a queue may be far off and know nothing of it. For the same reason a
   probe's error is at least what the others near the knee had, scaled to its length: a look that missed the
   bouts has too low a latency and too low an error.
+* The errors of a latency behind a queue are known to a factor only. One factor of all probes is a parameter
+  too: residuals say whether the stated errors are too wide or too narrow (the Birge ratio, [B32]_).
+* A latency is unbiased in value, not in its logarithm: with a relative error :math:`e` of a log-normal
+  distribution the logarithm is low by :math:`\log(1 + e^2) / 2`. Most short runs see fewer bouts than the
+  long run holds.
 * The form is right near the knee only: errors grow by ``_MISFIT`` per unit of log distance from it.
 * The search's bracket says where the crossing is to within ``_BRACKET``, so that few and poor probes do not
   place it beyond rates that failed.
@@ -20,6 +25,8 @@ grid:
   which side of it the crossing lies.
 
 ``python -m benchmarks.intervals searches`` measures the shares of intervals that hold the truth.
+
+.. [B32] Birge, The calculation of errors by the method of least squares, Physical Review 40, 1932.
 """
 
 from __future__ import annotations
@@ -36,12 +43,17 @@ Floats = NDArray[np.float64]
 
 _FREEDOM = 5.0
 _MISFIT = 0.15
-_LEAST_ERROR = 0.1  # of a probe: arrivals differ from probe to probe, even where its own requests are alike
+_LEAST_ERROR = 0.05  # of a probe: arrivals differ from probe to probe, even where its own requests are alike
 _NEAR = 0.3  # log distance from the knee, within which probes share their error
 _POOLED = 1.5  # times the median variance of the probes near the knee
 _SATURATION = 0.03  # relative: how sharply an overload tells on which side of it a rate is
 _BRACKET = 0.15  # log distance from the bracket's middle at which the crossing usually is
 _SIDE = 0.1  # relative: the same of a probe without an estimate
+_SCALES = np.array([0.4, 0.55, 0.75, 1.0, 1.35, 1.8])  # of the stated errors
+_SCALE_SPREAD = 0.4  # of the logarithm of their scale
+_RATES = np.geomspace(0.55, 1.8, 71)  # of the grid, over the middle of the bracket
+_SATURATIONS = np.geomspace(0.75, 3.0, 40)  # the same
+_POWERS = np.geomspace(0.1, 2.5, 10)
 _LEVELS = np.linspace(0.0005, 0.9995, 1000)
 
 
@@ -84,12 +96,12 @@ def crossing(points: Sequence[Point], near: float) -> Floats | None:
     """
     if sum(p.measured for p in points) < 2:
         return None
-    mu = near * np.geomspace(0.75, 3.0, 90)[:, None, None]
-    power = np.geomspace(0.1, 2.5, 12)[None, :, None]
-    rates = near * np.geomspace(0.6, 1.7, 121)
-    x = rates[None, None, :]
-    weight = -0.5 * (np.log(power / 0.6) / 0.8) ** 2 + np.zeros((90, 12, 121))
-    weight = weight - 0.5 * (np.log(x / near) / _BRACKET) ** 2
+    mu = near * _SATURATIONS[:, None, None, None]
+    power = _POWERS[:, None, None]
+    rates = near * _RATES
+    x = rates[:, None]
+    weight = -0.5 * (np.log(power / 0.6) / 0.8) ** 2 - 0.5 * (np.log(x / near) / _BRACKET) ** 2
+    weight = weight - 0.5 * (np.log(_SCALES) / _SCALE_SPREAD) ** 2
     load_at_crossing = np.log1p(-np.minimum(x / mu, 1 - 1e-9))
     for p in _with_shared_errors(points, near):
         if p.overloaded:
@@ -97,12 +109,13 @@ def crossing(points: Sequence[Point], near: float) -> Floats | None:
         elif p.excess is None:
             weight = weight + log_ndtr((1 if p.passed else -1) * np.log(x / p.rate) / _SIDE)
         else:
-            error = math.hypot(max(p.error, _LEAST_ERROR), _MISFIT * math.log(p.rate / near))
+            misfit = math.hypot(_LEAST_ERROR, _MISFIT * math.log(p.rate / near))
+            error = np.hypot(_SCALES * p.error, misfit)
             fitted = power * (load_at_crossing - np.log1p(-np.minimum(p.rate / mu, 1 - 1e-4)))
-            square = ((p.excess - fitted) / error) ** 2
-            weight = weight - (_FREEDOM + 1) / 2 * np.log1p(square / _FREEDOM)
+            square = ((p.excess + 0.5 * np.log1p(error**2) - fitted) / error) ** 2
+            weight = weight - (_FREEDOM + 1) / 2 * np.log1p(square / _FREEDOM) - np.log(error)
     weight = np.where(x < mu, weight, -np.inf)
-    share = np.exp(weight - weight.max()).sum(axis=(0, 1))
+    share = np.exp(weight - weight.max()).sum(axis=(0, 1, 3))
     return np.exp(np.interp(_LEVELS, np.cumsum(share) / share.sum(), np.log(rates)))
 
 

@@ -34,12 +34,10 @@ from functools import partial
 
 from autotune.core.measurement import Estimate
 from autotune.core.request import RequestRecord
-from autotune.measure.batch import CUT_OFF, Window, cut_windows, is_answered
-from autotune.measure.estimate import ratio
+from autotune.measure.batch import CUT_OFF, is_answered
 from autotune.measure.knee import Point, crossing, lowest
 from autotune.measure.load_run import LoadRun
 from autotune.measure.metrics import metric_of
-from autotune.measure.metrics.base import Latency
 from autotune.measure.metrics.e2e import values as e2e_values
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.ttft import values as ttft_values
@@ -47,7 +45,6 @@ from autotune.measure.overload import overload
 from autotune.measure.served import Alone, Site, measure_alone, measure_load, unanswered
 from autotune.measure.served_validity import latency_trend
 from autotune.measure.session import GROWTH, Measured
-from autotune.measure.workload import RequestLimits
 
 TOLERANCE = 0.05  # width of the last bracket; the noise beside it is usually no smaller
 _STEP = 2.0
@@ -170,7 +167,7 @@ class _Search:
             low, high = self.passing, self.failing
             if low is None or high is None or high.rate / low.rate <= 1 + TOLERANCE:
                 return
-            self._probe(math.sqrt(low.rate * high.rate))
+            self._probe(math.sqrt(low.rate * high.rate), near=True)
 
     def measure(self, goal: str) -> Measured:
         """Measure in full at the highest passing rate, and lower where that fails."""
@@ -187,11 +184,10 @@ class _Search:
                 self.probes.append(self._in_full(rate, why, found, idle_s))
             if chosen is None or found.invalid or not why:
                 break
-            self.probes.remove(chosen)  # what passed in short has failed in full
             if self.site.left_s < self.site.workload.time:
                 break
             if self.passing is None:
-                self._probe(chosen.rate / (1 + TOLERANCE))
+                self._probe(chosen.rate / (1 + TOLERANCE), near=True)
         assert found is not None  # noqa: S101 - at least one try
         shown = [{"rate": p.rate, "passed": p.passed, "why": p.why, "seconds": round(p.seconds, 3),
                   "requests": p.requests, "idle_s": p.idle_s} for p in self.probes]  # fmt: skip
@@ -203,7 +199,7 @@ class _Search:
             facts["warnings"] = [*facts.get("warnings", []), text]
         metrics = {**found.metrics}
         if metrics:
-            metrics["max_rate"] = self.estimate()
+            metrics["max_rate"] = self._estimate()
         return Measured(metrics, found.records, facts, found.invalid, found.cause)
 
     def _lowest(self) -> float:
@@ -214,47 +210,21 @@ class _Search:
         """Return a full measurement as a probe."""
         over = "overload" in found.facts
         limited = {limit[0]: found.metrics[limit[0]] for limit in self.limits if limit[0] in found.metrics}
-        start_ns, end_ns = found.facts["measured_ns"]
-        windows = cut_windows(found.records, start_ns, end_ns, int(found.facts["windows"]))
-        limited |= _shares_beyond(windows, self.limits, self.site.workload.goodput)
         seconds, requests = float(found.facts["seconds"]), int(found.facts["requests"])
         text = f"in full: {why or 'within the limits'}"
         return Probe(rate, not why, text, seconds, requests, {} if over else limited, idle_s, over)
 
-    def estimate(self) -> Estimate:
-        """Return the highest rate with its error; see the module's head."""
-        low, high = self.passing, self.failing
-        n = len(self.probes)
-        if low is None or high is None:  # a bound: see `bound`
-            end = low or high
-            return Estimate(self.first if end is None else end.rate, None, max(1, n), "requests/s")
-        middle, width = math.sqrt(low.rate * high.rate), (high.rate - low.rate) / math.sqrt(12)
-        found = [crossing(self._points(limit), middle) for limit in self.limits]
-        told = [quantiles for quantiles in found if quantiles is not None]
-        if told:
-            value, sem = lowest(told, self.site.seed)
-            return Estimate(value, math.hypot(sem, width), n, "requests/s")
-        return Estimate(middle, width, n, "requests/s")
+    def _estimate(self) -> Estimate:
+        if not self.probes:
+            return Estimate(self.first, None, 1, "requests/s")
+        return highest_rate(self.probes, self.limits, self.site.seed)
 
     @property
     def bound(self) -> str:
         """Say what the rate is where no probe passed, or none failed; empty where both did."""
-        if self.failing is None and self.passing is not None:
+        if all(p.passed for p in self.probes):
             return "at least: no higher rate was tried" if self.most else "at least: no rate failed in time"
-        return "" if self.passing is not None else "at most: the lowest rate tried breaks a limit"
-
-    def _points(self, limit: Limit) -> list[Point]:
-        """Return what every probe says of one limit."""
-        metric, sense, bound = limit
-        points = []
-        for p in self.probes:
-            point = Point(p.rate, p.seconds, p.passed, overloaded=p.overloaded)
-            e = p.found.get(metric)
-            if e is not None and e.sem is not None and e.value > 0 and bound > 0:
-                excess = math.log(e.value / bound) * (1 if sense == "<=" else -1)
-                point = replace(point, excess=excess, error=e.sem / e.value)
-            points.append(point)
-        return points
+        return "" if any(p.passed for p in self.probes) else "at most: the lowest rate tried breaks a limit"
 
     def _broken(self, metrics: Mapping[str, Estimate]) -> str:
         for metric, sense, bound in self.limits:
@@ -291,12 +261,19 @@ class _Search:
             run.stop()
         return None
 
-    def _probe(self, rate: float) -> Probe:
+    def _probe(self, rate: float, *, near: bool = False) -> Probe:
+        """Put one load on the server and return its answer.
+
+        Args:
+            rate: In requests/s.
+            near: Whether the knee is near. Then no probe passes early: the one that does had few bouts of
+                lateness by chance, and its estimates are the ones that the rate is computed from.
+        """
         idle_s = self._until_idle()
         run = self.site.start(f"search/{len(self.probes)}", rate)
         began = self.site.clock()
         try:
-            passed, why, found = self._judge(run, rate)
+            passed, why, found = self._judge(run, rate, near)
         finally:
             run.stop()
         answered = sum(is_answered(r) for r in run.records)
@@ -306,7 +283,7 @@ class _Search:
         self.probes.append(probe)
         return probe
 
-    def _judge(self, run: LoadRun, rate: float) -> tuple[bool, str, dict[str, Estimate]]:
+    def _judge(self, run: LoadRun, rate: float, near: bool) -> tuple[bool, str, dict[str, Estimate]]:
         site, start = self.site, run.start_ns
         warm_ns = start + round(_WARM_SHARE * self.probe_s * 1e9)
         look = _WARM_SHARE * self.probe_s * GROWTH
@@ -328,7 +305,7 @@ class _Search:
             if elapsed >= look and run.count_answered(warm_ns) >= _LOOK_REQUESTS:
                 look = elapsed * GROWTH
                 decided = self._certain(self._found(run, warm_ns, self._ended_by_now(run, warm_ns)))
-                if decided is not None:
+                if decided is not None and not (near and decided[0]):
                     return decided
         end = site.clock()
         run.settle(end, site.deadline * 1e9)
@@ -347,7 +324,7 @@ class _Search:
             metric = metric_of(name, self.site.workload.goodput)
             measured = error_rate(sent) if metric is None else metric.estimates(windows, self.site.seed)
             found |= {name: measured[name]} if name in measured else {}
-        return found | _shares_beyond(windows, self.limits, self.site.workload.goodput)
+        return found
 
     def _certain(self, found: dict[str, Estimate]) -> tuple[bool, str, dict[str, Estimate]] | None:
         """Return the answer if the intervals leave no doubt."""
@@ -393,26 +370,41 @@ class _Search:
         return ""
 
 
-def _shares_beyond(
-    windows: Sequence[Window], limits: Sequence[Limit], goodput: RequestLimits | None
-) -> dict[str, Estimate]:
-    """Return the share of values beyond the bound of each limited percentile, ``n`` their count."""
-    shares: dict[str, Estimate] = {}
-    for name, sense, bound in limits:
-        metric = metric_of(name, goodput)
-        if sense != "<=" or not isinstance(metric, Latency) or not name.rpartition(".")[2].startswith("p"):
-            continue
-        groups = [[x for r in w.answered for x in metric.values(r)] for w in windows]
-        filled = [group for group in groups if group]
-        if not filled:
-            continue
-        late = ratio([sum(x > bound for x in group) for group in filled], [len(g) for g in filled], "1")
-        shares[_beyond(name)] = replace(late, n=sum(map(len, filled)))
-    return shares
+def highest_rate(probes: Sequence[Probe], limits: Sequence[Limit], seed: int) -> Estimate:
+    """Return the highest rate that keeps the limits, with its error; see the module's head.
+
+    Args:
+        probes: All of a search, at least one.
+        limits: That they were judged by.
+        seed: Of the pairing of several limits.
+    """
+    n = len(probes)
+    passed, failed = [p.rate for p in probes if p.passed], [p.rate for p in probes if not p.passed]
+    if not passed or not failed:
+        return Estimate(max(passed) if passed else min(failed), None, n, "requests/s")
+    high = min(failed)
+    low = max((rate for rate in passed if rate < high), default=high)  # what passed higher did so by chance
+    middle = math.sqrt(low * high)
+    found = [crossing(_points(probes, limit), middle) for limit in limits]
+    told = [quantiles for quantiles in found if quantiles is not None]
+    if told:
+        value, sem = lowest(told, seed)
+        return Estimate(value, sem, n, "requests/s")
+    return Estimate(middle, max(high - low, TOLERANCE * middle) / math.sqrt(12), n, "requests/s")
 
 
-def _beyond(metric: str) -> str:
-    return f"{metric} beyond its bound"
+def _points(probes: Sequence[Probe], limit: Limit) -> list[Point]:
+    """Return what every probe says of one limit."""
+    metric, sense, bound = limit
+    points = []
+    for p in probes:
+        point = Point(p.rate, p.seconds, p.passed, overloaded=p.overloaded)
+        e = p.found.get(metric)
+        if e is not None and e.sem is not None and e.value > 0 and bound > 0:
+            excess = math.log(e.value / bound) * (1 if sense == "<=" else -1)
+            point = replace(point, excess=excess, error=e.sem / e.value)
+        points.append(point)
+    return points
 
 
 def _is_late(values: Callable[[RequestRecord], Sequence[float]], bound: float, record: RequestRecord) -> bool:
