@@ -29,8 +29,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from autotune.core.measurement import Estimate
 from autotune.core.request import RequestRecord
@@ -189,8 +190,7 @@ class _Search:
             if self.passing is None:
                 self._probe(chosen.rate / (1 + TOLERANCE), near=True)
         assert found is not None  # noqa: S101 - at least one try
-        shown = [{"rate": p.rate, "passed": p.passed, "why": p.why, "seconds": round(p.seconds, 3),
-                  "requests": p.requests, "idle_s": p.idle_s} for p in self.probes]  # fmt: skip
+        shown = [_shown(p) for p in self.probes]
         facts = {**found.facts, "search": shown}
         if self.bound:
             facts["max_rate_bound"] = self.bound
@@ -368,6 +368,12 @@ class _Search:
             if count > allowed:
                 return f"{count} requests are beyond {metric} {sense} {bound:.4g}, {allowed:.0f} may be"
         return ""
+
+
+def _shown(probe: Probe) -> dict[str, Any]:
+    """Return a probe as a fact, whole: the rate can be computed from the facts again."""
+    found = {name: [e.value, e.sem, e.n, e.unit] for name, e in probe.found.items()}
+    return asdict(probe) | {"seconds": round(probe.seconds, 3), "found": found}
 
 
 def highest_rate(probes: Sequence[Probe], limits: Sequence[Limit], seed: int) -> Estimate:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.endpoint import Endpoint
+from autotune.core.measurement import Estimate
 from autotune.core.request import RequestRecord
 from autotune.measure.load.base import Plan
-from autotune.measure.rate_search import Limit, measure_max_rate
+from autotune.measure.rate_search import Limit, Probe, highest_rate, measure_max_rate
 from autotune.measure.served import Site
 from autotune.measure.session import Measured
 from autotune.measure.workload import Workload
@@ -179,6 +181,27 @@ def search(
     work = Workload(arrival="poisson", time=time, seed=seed)
     site = Site(generator, Endpoint("http://127.0.0.1:1", "toy"), work, 1.0 + deadline, generator.clock)  # type: ignore[arg-type]
     return measure_max_rate(site, goal="max_rate", limits=server.limits)
+
+
+def record(server: Server, seed: int) -> dict[str, Any]:
+    """Run one search and return its probes, from which the rate can be computed again.
+
+    Args:
+        server: Simulated.
+        seed: Of the launch.
+    """
+    facts = search(server, seed).facts["search"]
+    return {"server": server.name, "seed": seed, "probes": facts}
+
+
+def recorded_rate(server: Server, line: Mapping[str, Any]) -> Estimate:
+    """Return the highest rate that the present code computes from recorded probes."""
+    probes = [
+        Probe(p["rate"], p["passed"], p["why"], p["seconds"], p["requests"],
+              {name: Estimate(*found) for name, found in p["found"].items()}, p["idle_s"], p["overloaded"])
+        for p in line["probes"]
+    ]  # fmt: skip
+    return highest_rate(probes, server.limits, int(line["seed"]))
 
 
 def _deterministic(seconds: float) -> Callable[[np.random.Generator, int], Floats]:
