@@ -13,6 +13,7 @@ from benchmarks.compare import append, read_results
 from benchmarks.intervals.loads import STATISTICS, UTILIZATIONS, Load
 from benchmarks.intervals.overloads import Overloaded
 from benchmarks.intervals.searches import SERVERS, record, recorded_rate
+from benchmarks.intervals.stops import PRECISIONS, stops
 from benchmarks.intervals.streams import STREAMS, Run, Stream
 from benchmarks.trust import packed
 
@@ -131,6 +132,20 @@ def _print_overloads(runs: int, path: Path | None) -> None:
         print(f"| {name} | {factor} | {statistic} | {held:.1%} | {true:.1f} s | {stated:.1f} s |", flush=True)
 
 
+def _print_stops(runs: int, path: Path | None) -> None:
+    print("| closed loop | precision | reached | held when reached | median s | held of all |")
+    print("|---|---|---|---|---|---|")
+    for stream in STREAMS:
+        for precision in PRECISIONS:
+            found = stops(stream, precision, runs, seed=1)
+            inside = np.array([abs(one.value - stream.rate) <= one.half for one in found])
+            reached = np.array([one.half <= precision * one.value for one in found])
+            held = f"{inside[reached].mean():.1%}" if reached.any() else ""
+            seconds = float(np.median([one.seconds for one in found]))
+            print(f"| {stream.name} | {precision:.0%} | {reached.mean():.0%} | {held} | {seconds:.1f} "
+                  f"| {inside.mean():.1%} |", flush=True)  # fmt: skip
+
+
 def _print_searches(runs: int, path: Path | None) -> None:
     print("| server | truth | mean | held | rms error | stated | searches |\n|---|---|---|---|---|---|---|")
     for name, truth, value, held, true, stated, count in searches(runs, path):
@@ -139,6 +154,7 @@ def _print_searches(runs: int, path: Path | None) -> None:
 
 PARTS: dict[str, tuple[Callable[[int, Path | None], None], int]] = {
     "streams": (_print_streams, 400),
+    "stops": (_print_stops, 400),
     "loads": (_print_loads, 400),
     "overloads": (_print_overloads, 200),
     "searches": (_print_searches, 200),
@@ -150,9 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.intervals", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all by default")
     parser.add_argument("--runs", type=int, help="simulated runs of each row")
-    parser.add_argument(
-        "--out", type=Path, help="file of the searches: read and gone on with (.gz: read)"
-    )
+    parser.add_argument("--out", type=Path, help="file of the searches: read and gone on with (.gz: read)")
     given = parser.parse_args()
     for part in given.parts or PARTS:
         if part not in PARTS:

@@ -1,0 +1,57 @@
+"""Closed loops that are stopped once the interval is narrow enough: does it hold the truth then, too?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from autotune.measure.flow import Requests, rate
+from autotune.measure.served import LEAST_REQUESTS, LOOK_REQUESTS
+from autotune.measure.session import GROWTH
+from benchmarks.intervals.streams import Run, Stream
+
+PRECISIONS = (0.05, 0.02)
+_FIRST_S = 1.0  # after which the first look is taken
+_MOST_S = 60.0  # the workload's time, the default
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A run that was ended by its precision or by its time.
+
+    Args:
+        seconds: Length.
+        value: Rate.
+        half: Half-width of its interval.
+    """
+
+    seconds: float
+    value: float
+    half: float
+
+
+def prefix(run: Run, seconds: float) -> Run:
+    """Return the first part of a run."""
+    seen, done = run.times <= seconds, run.ended <= seconds
+    return Run(run.times[seen], run.amounts[seen], run.ended[done], run.took[done], run.tokens[done], seconds)
+
+
+def stopped(run: Run, stream: Stream, precision: float) -> Stopped:
+    """Return a run as :mod:`autotune.measure.served` would end it: looks at lengths that grow by a factor."""
+    seconds = _FIRST_S
+    while True:
+        part = prefix(run, min(seconds, run.seconds))
+        requests = Requests(part.ended, part.took, part.tokens, stream.concurrency)
+        found = rate(part.times, part.amounts, part.seconds, requests, "tokens/s", 64)
+        half = 1.96 * (found.sem or 0.0)
+        narrow = len(part.ended) >= max(LEAST_REQUESTS, LOOK_REQUESTS) and half <= precision * found.value
+        if narrow or part.seconds >= run.seconds:
+            return Stopped(part.seconds, found.value, half)
+        seconds *= GROWTH
+
+
+def stops(stream: Stream, precision: float, runs: int, seed: int) -> list[Stopped]:
+    """Return runs of at most a minute that precision may end."""
+    simulated = stream.simulate(np.random.default_rng(seed), _MOST_S, runs)
+    return [stopped(run, stream, precision) for run in simulated]
