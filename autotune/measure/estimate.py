@@ -39,6 +39,8 @@ streams and 0.95 of the queues. Behind a long queue, whose bouts are few (load 0
 less often: p50 0.95, p95 0.93, p99 0.92, the mean 0.90.
 
 .. [C77] Cochran, Sampling Techniques, 3rd ed., 1977.
+.. [CR65] Chow, Robbins, On the asymptotic theory of fixed-width sequential confidence intervals, Annals of
+   Mathematical Statistics 36, 1965.
 .. [DH97] Davison, Hinkley, Bootstrap Methods and their Application, 1997.
 .. [E97] Embrechts, Klueppelberg, Mikosch, Modelling Extremal Events, 1997.
 .. [F71] Fishman, Estimating sample size in computing simulation experiments, Management Science 18, 1971.
@@ -75,6 +77,7 @@ _SPARSE = 10  # independent values beyond a percentile, below which the bootstra
 _CLUMPED = 2.0  # design effect from which values beyond a percentile come in bouts rather than singly
 _HIGH = 0.9  # percentiles beyond which few bouts may reach; half of the values lie beyond the median
 _LEAST_REACH = 4.0  # degrees of freedom; fewer make intervals of no use
+_BY_CHANCE = 0.516  # square root of the 10 % point of chi-square over its 4 degrees of freedom
 _TAIL = 0.2  # share of the values that the tail is fitted to
 _BLOCKS = 512  # coarse steps of the resampled quantile search; about sqrt(values) for usual runs
 
@@ -148,6 +151,25 @@ def percentiles(
             widening = max(widening, _widening(_beyond(groups, middle, 0.5)))
         result.append(_skewed(Estimate(float(value), sem * widening, n, unit)))
     return result
+
+
+def fixed_width(estimate: Estimate, precision: float) -> Estimate:
+    """Return the estimate of a run that ended because its interval was narrow: with the width asked for.
+
+    Such a run ends when its error happens to be small, so that its own interval is too narrow; the one that
+    holds the truth as often as it says is that of the width it was ended by ([CR65]_). Only an error so small
+    that its upper 90 % limit (of few degrees of freedom) is within the width did not depend on chance.
+
+    Args:
+        estimate: Of the whole run.
+        precision: Half-width asked for, relative.
+    """
+    if estimate.sem is None:
+        return estimate
+    own, asked = 1.96 * estimate.sem, precision * abs(estimate.value)
+    if own > asked or own <= _BY_CHANCE * asked:
+        return estimate
+    return replace(estimate, sem=asked / 1.96)
 
 
 def _skewed(estimate: Estimate) -> Estimate:

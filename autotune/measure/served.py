@@ -6,7 +6,9 @@
    Standard Error Rule (:mod:`.steady_state`) on twenty windows of the output rate and the latency says where.
 3. Windows of what follows are the observations; errors come from their spread (:mod:`.estimate`). Looks at
    the interval of the goal are taken at times fixed beforehand, each a quarter later than the one before, for
-   the reasons in :mod:`.session`. ``precision``, ``requests``, ``time`` or the deadline end it.
+   the reasons in :mod:`.session`. ``precision``, ``requests``, ``time`` or the deadline end it. The error of
+   a rate comes from few frequencies and scatters, so that precision ends a run only when ``NARROW_LOOKS``
+   looks in a row find the interval narrow; it is then of the width asked for (:func:`.estimate.fixed_width`).
 4. The load goes on until what was sent in the measured time has ended, so that slow requests are in the
    measurement and nothing is served at a lighter load than the one measured.
 
@@ -28,6 +30,7 @@ from autotune.core.measurement import Cause, Estimate
 from autotune.measure.batch import Window, is_answered
 from autotune.measure.cpu_time import SpareCpus
 from autotune.measure.doubt import halves_differ, halves_of, widened
+from autotune.measure.estimate import fixed_width
 from autotune.measure.load.base import NICE, REALTIME, LoadGenerator, Plan
 from autotune.measure.load_run import LONGEST_STEP_S, STEPS, LoadRun, Watch
 from autotune.measure.metrics import OUTPUT_THROUGHPUT, metric_of, summarize
@@ -42,6 +45,7 @@ from autotune.measure.workload import Workload
 OVERLOAD_SHARE = 0.25  # of the workload's time, the least that a load goes on which is too much
 LEAST_SPARE = 1.0  # idle CPUs from which the generator takes precedence: it never fills more than one
 ALONE_SHARE = 0.1  # of the workload's time for requests that are alone
+NARROW_LOOKS = 2  # in a row; a third would make runs another quarter longer
 LOOK_REQUESTS = 40  # before them a spread may be small for want of the slow ones
 _ALONE_MOST = 9  # requests: the first wakes the system and does not count
 _ALONE_LEAST = 3
@@ -241,6 +245,7 @@ class _Measuring:
         run, workload, clock = self.run, self.site.workload, self.site.clock
         precision = workload.precision
         look = (clock() - self.start_ns) / 1e9
+        narrow = 0
         while self._goes_on():
             run.step()
             elapsed = (clock() - self.start_ns) / 1e9
@@ -249,7 +254,9 @@ class _Measuring:
                 continue
             if elapsed >= look and count >= LOOK_REQUESTS:
                 look = elapsed * GROWTH
-                if self.half_width(self.windows(clock(), unfinished=True)) <= precision:
+                known = self.half_width(self.windows(clock(), unfinished=True)) <= precision
+                narrow = narrow + 1 if known else 0
+                if narrow == NARROW_LOOKS:
                     self.stopped_by = "precision"
             if workload.requests is not None and count >= workload.requests:
                 self.stopped_by = "requests"
@@ -259,6 +266,7 @@ class _Measuring:
                 self._settle()
                 if self.stopped_by == "precision" and self.half_width(self.windows(self.end_ns)) > precision:
                     self.stopped_by = ""  # the slow ones among the last have ended now, and count
+                    narrow = 0
                     continue
                 return
         self._settle()
@@ -329,6 +337,8 @@ class _Measuring:
         if self.steady is False and self.overload is None:
             halves = halves_of(windows, site.seed, workload.goodput)
             differ, metrics = halves_differ(halves, name, workload.precision), widened(metrics, halves)
+        if self.stopped_by == "precision":
+            metrics = {**metrics, name: fixed_width(metrics[name], workload.precision)}
         if self.overload is not None:
             late = goodput(workload.goodput).estimates(windows[len(windows) // 2 :], site.seed)
             last_ns = max((r.send_ns for r in sent if is_answered(r)), default=run.start_ns)

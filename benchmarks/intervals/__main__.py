@@ -139,7 +139,7 @@ def _print_stops(runs: int, path: Path | None) -> None:
         for precision in PRECISIONS:
             found = stops(stream, precision, runs, seed=1)
             inside = np.array([abs(one.value - stream.rate) <= one.half for one in found])
-            reached = np.array([one.half <= precision * one.value for one in found])
+            reached = np.array([one.reached for one in found])
             held = f"{inside[reached].mean():.1%}" if reached.any() else ""
             seconds = float(np.median([one.seconds for one in found]))
             print(f"| {stream.name} | {precision:.0%} | {reached.mean():.0%} | {held} | {seconds:.1f} "

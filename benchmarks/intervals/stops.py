@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autotune.measure.estimate import fixed_width
 from autotune.measure.flow import Requests, rate
-from autotune.measure.served import LEAST_REQUESTS, LOOK_REQUESTS
+from autotune.measure.served import LOOK_REQUESTS, NARROW_LOOKS
 from autotune.measure.session import GROWTH
 from benchmarks.intervals.streams import Run, Stream
 
@@ -24,11 +25,13 @@ class Stopped:
         seconds: Length.
         value: Rate.
         half: Half-width of its interval.
+        reached: Whether it is what was asked for.
     """
 
     seconds: float
     value: float
     half: float
+    reached: bool
 
 
 def prefix(run: Run, seconds: float) -> Run:
@@ -39,15 +42,19 @@ def prefix(run: Run, seconds: float) -> Run:
 
 def stopped(run: Run, stream: Stream, precision: float) -> Stopped:
     """Return a run as :mod:`autotune.measure.served` would end it: looks at lengths that grow by a factor."""
-    seconds = _FIRST_S
+    seconds, narrow = _FIRST_S, 0
     while True:
         part = prefix(run, min(seconds, run.seconds))
         requests = Requests(part.ended, part.took, part.tokens, stream.concurrency)
         found = rate(part.times, part.amounts, part.seconds, requests, "tokens/s", 64)
         half = 1.96 * (found.sem or 0.0)
-        narrow = len(part.ended) >= max(LEAST_REQUESTS, LOOK_REQUESTS) and half <= precision * found.value
-        if narrow or part.seconds >= run.seconds:
-            return Stopped(part.seconds, found.value, half)
+        known = len(part.ended) >= LOOK_REQUESTS and half <= precision * found.value
+        narrow = narrow + 1 if known else 0
+        if narrow == NARROW_LOOKS:
+            stated = fixed_width(found, precision).sem or 0.0
+            return Stopped(part.seconds, found.value, 1.96 * stated, reached=True)
+        if part.seconds >= run.seconds:
+            return Stopped(part.seconds, found.value, half, reached=half <= precision * found.value)
         seconds *= GROWTH
 
 
