@@ -35,7 +35,7 @@ class Load:
         """Requests per second."""
         return self.utilization * self.server.capacity
 
-    def truth(self, requests: int = 1_000_000) -> dict[str, float]:
+    def truth(self, requests: int = 300_000) -> dict[str, float]:
         """Return what an endless run would show, from a long one."""
         _, waits, service = self.server.times(np.random.default_rng(5), self.rate, requests)
         latency = (waits + service)[requests // 10 :]
