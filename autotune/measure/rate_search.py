@@ -17,10 +17,9 @@ question is whether the system keeps up.
 
 ``max_rate`` is where the latency curve through all probes, the full measurement among them, crosses the limit
 (:mod:`.knee`), the lowest of the crossings where there are several limits; its standard error is that of the
-posterior and of a uniform value in the last bracket. Without limits that records tell it is the geometric
-middle of the last bracket, with the standard error of a uniform value in it, width / sqrt(12). Where even the
-lowest rate fails, or the highest passes, it is a bound without an error, and the facts say so
-(``max_rate_bound``).
+posterior. A probe near the knee does not pass early. Without limits that records tell it is the geometric middle
+of the last bracket, with the standard error of a uniform value in it, width / sqrt(12). Where no probe passed, or
+none failed, it is a bound without an error, and the facts say so (``max_rate_bound``).
 
 A load begins only when the server is idle again: a lone request takes no longer than one alone did before.
 """
@@ -396,6 +395,8 @@ def highest_rate(probes: Sequence[Probe], limits: Sequence[Limit], seed: int) ->
     if told:
         value, sem = lowest(told, seed)
         return Estimate(value, sem, n, "requests/s")
+    if high in passed:  # in short, and failed in full: the edge itself
+        low = middle = high
     return Estimate(middle, max(high - low, TOLERANCE * middle) / math.sqrt(12), n, "requests/s")
 
 
