@@ -17,9 +17,9 @@ question is whether the system keeps up.
 
 ``max_rate`` is where the latency curve through all probes, the full measurement among them, crosses the limit
 (:mod:`.knee`), the lowest of the crossings where there are several limits; its standard error is that of the
-posterior. A probe near the knee does not pass early. Without limits that records tell it is the geometric middle
-of the last bracket, with the standard error of a uniform value in it, width / sqrt(12). Where no probe passed, or
-none failed, it is a bound without an error, and the facts say so (``max_rate_bound``).
+posterior. A probe near the knee does not pass early. Without limits that records tell it is the geometric
+middle of the last bracket, with the standard error of a uniform value in it, width / sqrt(12). Where no probe
+passed, or none failed, it is a bound without an error, and the facts say so (``max_rate_bound``).
 
 A load begins only when the server is idle again: a lone request takes no longer than one alone did before.
 """
