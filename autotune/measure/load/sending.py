@@ -100,10 +100,15 @@ class Sending:
             self._loop.call_at(self._due / 1e9, self._fire)
 
     def _fire(self) -> None:
-        """Send all that is due."""
+        """Send all that is due.
+
+        What becomes due meanwhile waits for the next turn of the loop: a generator that is asked for more
+        than it can send must still read answers, and the order to stop.
+        """
         assert self._schedule is not None  # noqa: S101 - only open loops come here
+        now = time.monotonic_ns()
         while self._due is not None and not self.stopped:
-            if self._due > time.monotonic_ns():
+            if self._due > now:
                 self._loop.call_at(self._due / 1e9, self._fire)
                 return
             self._send(self._due)

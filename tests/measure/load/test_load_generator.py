@@ -1,5 +1,6 @@
 """The generator against a server with known delays; times are checked loosely: the machine is shared."""
 
+import asyncio
 import itertools
 import json
 import os
@@ -15,7 +16,9 @@ import pytest
 
 from autotune.core.endpoint import Endpoint
 from autotune.errors import AutotuneError
+from autotune.measure.load.prompts import Order
 from autotune.measure.load.schedule import offsets
+from autotune.measure.load.sending import Sending
 from autotune.measure.workload import Workload
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -316,3 +319,34 @@ def test_own_prompts_are_sent_in_turn(stub, tmp_path, loading, collect):
             records = sorted(collect(load, 4), key=lambda r: r.id)[:4]
         assert [r.prompt_tokens for r in records] == lengths * 2
         assert [r.output_tokens for r in records] == [2, 5, 2, 5]
+
+
+def test_a_generator_that_cannot_keep_up_still_hears_what_comes(monkeypatch):
+    """Sending takes longer than the time to the next request: answers, and the order to stop, are heard."""
+    loop, now, most = asyncio.new_event_loop(), itertools.count(0, 1000), 5000
+
+    class Sink:
+        def __init__(self):
+            self.loop, self.heard_after = loop, None
+
+        def send(self, exchange):
+            if sending.sent >= most:
+                sending.stopped = True
+
+    def hear():
+        sink.heard_after = sending.sent
+        sending.stopped = True
+
+    sink = Sink()
+    order = Order(0, (("user", "x"),), "x", 1, 1)
+    sending = Sending(sink, lambda i: (order, b""), lambda *_: None, timeout_s=1, exact=False,
+                      schedule=itertools.count(0, 10))  # fmt: skip
+    monkeypatch.setattr("autotune.measure.load.sending.time.monotonic_ns", lambda: next(now))
+    loop.call_soon(sending._fire)
+    loop.call_soon(hear)
+    sending._due = next(sending._schedule)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert sink.heard_after is not None
+    assert 0 < sink.heard_after < most
