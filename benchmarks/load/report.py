@@ -12,6 +12,7 @@ from benchmarks.load.observed import METRICS, RATES
 
 Result = dict[str, Any]
 CLIENTS = ("own", "vllm", "aiperf", "guidellm")
+BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 NOT_LOGGED = ("itl.p50", "itl.p99")
 """llama.cpp logs the time of all tokens of a request together."""
 
@@ -26,15 +27,34 @@ def report(path: Path) -> str:
         path: Of the results.
     """
     results = [json.loads(line) for line in path.read_text().splitlines()]
-    text = ""
+    text = "".join(
+        f"{r['date']}, {r['cores']} cores of {r['processor']}, load average before {r['load_before']:.2f}; "
+        f"{', '.join(v for v in r['versions'].values() if ' ' in v)}.\n\n"
+        for r in results
+        if r["part"] == "machine"
+    )
     for part, title in TITLES.items():
         of_part = [r for r in results if r["part"] == part]
-        if of_part:
+        if any("error" not in r for r in of_part):
             text += f"### {title}\n\n" + (
                 most(of_part) if part in ("rate", "streams") else compared(part, of_part)
             )
     bad = [f"* {r['client']}, {r['part']}: {r['error']}\n" for r in results if "error" in r]
     return text + ("### Runs that gave nothing\n\n" + "".join(bad) if bad else "")
+
+
+def put_into(page: Path, tables: str) -> None:
+    """Replace what is between the two marks of a page.
+
+    Raises:
+        ValueError: The page has no marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no lines {BEGIN} and {END}")
+    page.write_text(f"{before}{begin}\n\n{tables}\n{end}{after}", encoding="utf-8")
 
 
 def compared(part: str, results: Sequence[Result]) -> str:

@@ -123,6 +123,7 @@ def stub(delays: dict[str, float], folder: Path) -> Iterator[Server]:
     finally:
         process.stdin.close()
         process.wait(START_S)
+        heard.close()
     with log.open() as file:
         server.rows = [stub_row(json.loads(line)) for line in file]
 

@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from autotune.core.request import RequestRecord
 from autotune.measure.load.answer import shared
+from autotune.measure.load.base import Plan
 from autotune.measure.load.prompts import Order
 from autotune.measure.load.tool import Task, extra_fields, write_lines
 
@@ -32,8 +32,10 @@ class AIPerf:
 
     name = "aiperf"
     install = "pip install aiperf, in an environment of its own (it brings 141 packages)"
-    # With either set to anything it refuses a folder, and for a folder it asks no hub.
-    environment: Mapping[str, str] = MappingProxyType({"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": ""})
+
+    def environment(self, plan: Plan) -> Mapping[str, str]:
+        """Return its settings: with either set to anything it refuses a folder, for which it asks no hub."""
+        return {"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": ""}
 
     def arguments(self, task: Task) -> list[str]:
         """Return the arguments of its program."""

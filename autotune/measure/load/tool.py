@@ -44,9 +44,8 @@ class Tool(Protocol):
     def install(self) -> str:
         """The command that installs it."""
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Variables that it is given on top of ours."""
+    def environment(self, plan: Plan) -> Mapping[str, str]:
+        """Return the variables that it is given on top of ours."""
 
     def arguments(self, task: Task) -> list[str]:
         """Return the arguments of its program."""
@@ -143,7 +142,7 @@ class ToolLoad:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             cwd=task.folder,
-            env={**os.environ, "PYTHONPATH": import_path(), "NO_COLOR": "1", **tool.environment},
+            env={**os.environ, "PYTHONPATH": import_path(), "NO_COLOR": "1", **tool.environment(task.plan)},
         )
 
     @property

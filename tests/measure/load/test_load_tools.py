@@ -8,6 +8,7 @@ import time
 import psutil
 import pytest
 
+from autotune.core.endpoint import Endpoint
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.measure.load import aiperf, guidellm
 from autotune.measure.load.aiperf import AIPerf
@@ -68,6 +69,15 @@ def test_a_record_of_guidellm():
     assert guidellm.record(failed, 0, SINCE).error == "HTTP 500"
     assert spread(5, 5, 1) == ((5, 1),)
     assert spread(5, 9, 0) == ()
+
+
+@pytest.mark.parametrize(("section", "one"), [({"rate": 5}, True), ({"concurrency": 4}, False),
+                                              ({"arrival": "constant", "rate": 5}, False)])  # fmt: skip
+def test_one_process_draws_the_arrivals_of_guidellm(section, one):
+    """Its processes share the seed: each gap would come as often as there are processes."""
+    workload = Workload.from_dict(section)
+    found = GuideLLM().environment(Plan(Endpoint("http://127.0.0.1:1", "m"), workload, 5.0))
+    assert (found.get("GUIDELLM__MAX_WORKER_PROCESSES") == "1") is one
 
 
 def program(tmp_path, tool, body):
