@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from pathlib import Path
 
 from benchmarks.load.bench import Bench
@@ -26,7 +28,7 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS), help="which, separated by commas")
     parser.add_argument("--repeats", type=int, default=3, help="of part stub; llama has one less")
     parser.add_argument("--seconds", type=float, default=3.0, help="of one load")
-    parser.add_argument("--out", type=Path, default=Path("load.jsonl"), help="file of the results")
+    parser.add_argument("--out", type=Path, default=Path("autotune-runs/load.jsonl"), help="file of the results")
     parser.add_argument("--report", action="store_true", help="show the tables of --out, run nothing")
     parser.add_argument("--minutes", type=float, default=12.0, help="repeats that do not fit are left out")
     parser.add_argument("--into", type=Path, help="a page whose tables are replaced")
@@ -41,6 +43,8 @@ def main() -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the parts; the results of an earlier run are replaced."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.unlink(missing_ok=True)
     programs = {name: os.environ.get(f"AUTOTUNE_{name.upper()}", found) for name, found in PROGRAMS.items()}
     bench = Bench(args.clients.split(","), programs, args.out, args.minutes)

@@ -79,9 +79,9 @@ class Search:
 
 SEARCHES = {
     "rate": Search({"ttft": 0.02, "itl": 0.01, "spread": 0.3}, "constant", 2, 2.5,
-                   {"own": 1500, "vllm": 400, "aiperf": 200, "guidellm": 100}),
+                   {"own": 2000, "vllm": 500, "aiperf": 250, "guidellm": 150}),
     "streams": Search({"ttft": 0.2, "itl": 0.05, "spread": 0.3}, "concurrency", 20, 4.5,
-                      {"own": 600, "vllm": 200, "aiperf": 100, "guidellm": 100}),
+                      {"own": 700, "vllm": 250, "aiperf": 150, "guidellm": 150}),
 }  # fmt: skip
 
 
