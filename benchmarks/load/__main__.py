@@ -28,7 +28,9 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS), help="which, separated by commas")
     parser.add_argument("--repeats", type=int, default=3, help="of part stub; llama has one less")
     parser.add_argument("--seconds", type=float, default=3.0, help="of one load")
-    parser.add_argument("--out", type=Path, default=Path("autotune-runs/load.jsonl"), help="file of the results")
+    parser.add_argument(
+        "--out", type=Path, default=Path("autotune-runs/load.jsonl"), help="file of the results"
+    )
     parser.add_argument("--report", action="store_true", help="show the tables of --out, run nothing")
     parser.add_argument("--minutes", type=float, default=12.0, help="repeats that do not fit are left out")
     parser.add_argument("--into", type=Path, help="a page whose tables are replaced")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autotune.errors import AutotuneError
 from benchmarks.load.clients import Client, Load, Said, build_client
 from benchmarks.load.cores import Cores
 from benchmarks.load.observed import arrivals, mean_streams, observe, steady_part, whole_run
@@ -169,7 +170,7 @@ class Bench:
         try:
             with serve(folder) as server:
                 said = self.clients[name].run(load, server, folder)
-        except (RuntimeError, OSError, KeyError, ValueError) as error:
+        except (RuntimeError, OSError, KeyError, ValueError, AutotuneError) as error:
             return one_line(error)
         shutil.rmtree(folder, ignore_errors=True)
         first_ns = min((row.begun_ns for row in said.rows), default=0) - BEFORE_NS
@@ -247,6 +248,8 @@ class Bench:
             else:  # wider with each step: the first level may be far off
                 step *= STEP
                 level = float(round(good * step if good else bad / step))
+            if level < 1:
+                break
 
     def probe(self, part: str, name: str, search: Search, level: float) -> tuple[list[str], bool]:
         """Run a client at a level, note it, and return in what its numbers are false, and whether clearly."""
