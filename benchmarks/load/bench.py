@@ -105,6 +105,7 @@ class Bench:
         self.clients: dict[str, Client] = {}
         self.began, self.budget_s = time.monotonic(), 60.0 * minutes
         self.order = random.Random(0)
+        self.note(machine(programs))
         for name in names:
             try:
                 self.clients[name] = build_client(name, programs, self.home)
@@ -126,7 +127,6 @@ class Bench:
             repeats: Of the first; the second has one less.
             seconds: Of one of their loads.
         """
-        self.note(machine(self.programs))
         pin_to(CLIENT_CORE)
         if "stub" in parts:
             self.compare("stub", stub_loads(seconds), repeats, lambda folder: stub(STUB, folder))
