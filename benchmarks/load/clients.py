@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from select import select
 from typing import Any, Protocol
 
 from autotune.core.endpoint import Endpoint
@@ -187,7 +188,8 @@ class VllmBench:
             words += ["--request-rate", str(load.level), "--burstiness", burstiness]
         self._say.write(json.dumps(words) + "\n")
         self._say.flush()
-        answer = self._hear.readline().strip()
+        heard = select([self._hear], [], [], LIMIT_S)[0]
+        answer = self._hear.readline().strip() if heard else f"no end within {LIMIT_S:g} s"
         if answer != "done":
             raise RuntimeError(f"vllm bench serve: {answer or 'it died'}")
         return said_by_vllm(json.loads(result.read_text()))
