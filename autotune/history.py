@@ -9,7 +9,7 @@ from autotune.core.trial import Config, Reason, Trial, TrialState
 
 
 class History:
-    """Hold the newest state of every trial.
+    """The newest state of every trial.
 
     Args:
         trials: In the order of their numbers, which begin with 0.

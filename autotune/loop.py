@@ -54,7 +54,7 @@ _log = logging.getLogger("autotune.loop")
 
 @dataclass
 class Loop:
-    """Hold what the loop needs from one turn to the next."""
+    """State of the loop from one turn to the next."""
 
     spec: StudySpec
     study: Study

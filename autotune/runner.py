@@ -46,7 +46,7 @@ class StopRequest(threading.Event):
 
 @dataclass(frozen=True)
 class RunSummary:
-    """Say how a run ended.
+    """The end of a run.
 
     Args:
         view: Last state of the study.

@@ -156,7 +156,7 @@ def _check_names(spec: StudySpec) -> None:
         if known is not None and name not in known:
             use = spec.system["use"]
             raise SpecError(
-                f"{name!r} is no parameter of {use}",
+                f"unknown parameter {name!r} for {use}",
                 path=("parameters", name),
                 at_key=True,
                 hint=did_you_mean(name, known)

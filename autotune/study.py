@@ -266,7 +266,7 @@ class Study:
         Raises:
             SpecError: A metric is no number or in a unit of another dimension, a cause is unknown, or both or
                 neither were given. The trial stays open.
-            StudyError: There is no such trial, or it was told already.
+            StudyError: There is no such trial, or it already has a result.
         """
         number = trial.number if isinstance(trial, Trial) else trial
         if not isinstance(number, int) or isinstance(number, bool):
@@ -276,7 +276,7 @@ class Study:
                 raise StudyError(f"study {self.name!r} has no trial {number}")
             found = self._history[number]
             if found.state.finished:
-                raise StudyError(f"trial {number} was told already: {found.state.value}")
+                raise StudyError(f"trial {number} already has a result: {found.state.value}")
             measurement = complete(self._measurement(metrics, failure), self.objective)
             with self._refreshed(number), self.ledger.together():
                 attempt = self.ledger.start_attempt(self.name, number, "caller")

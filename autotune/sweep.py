@@ -36,7 +36,7 @@ _LOTS = 20_000  # measurements nobody waits for; more is a slip of the pen
 
 @dataclass(frozen=True)
 class Plan:
-    """Say what a sweep measures.
+    """Plan of a sweep.
 
     Args:
         sample: Configurations measured; ``None`` for all.

@@ -18,7 +18,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Crew:
-    """Hold workers, each with one run at a time.
+    """Workers, each with one run at a time.
 
     Args:
         size: How many.

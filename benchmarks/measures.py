@@ -57,7 +57,7 @@ def paired_p(differences: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Hold one paired test of the reference against a peer.
+    """One paired test of the reference against a peer.
 
     Args:
         problem: By name.

@@ -31,7 +31,7 @@ WASTES = (("failed",), ("failed", "broke"))
 
 @dataclass(frozen=True)
 class Results:
-    """Hold the runs of one width of parallelism.
+    """Runs of one width of parallelism.
 
     Args:
         runs: By problem and method, then by seed.

@@ -75,7 +75,7 @@ def test_telling_twice_or_nothing_is_refused():
         with pytest.raises(SpecError, match="either metrics or a failure"):
             study.tell(trial)
         study.tell(trial, measure(trial.config))
-        with pytest.raises(StudyError, match="told already: COMPLETED"):
+        with pytest.raises(StudyError, match="already has a result: COMPLETED"):
             study.tell(trial, measure(trial.config))
         with pytest.raises(StudyError, match="no trial 7"):
             study.tell(7, measure(trial.config))

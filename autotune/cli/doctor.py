@@ -16,33 +16,17 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import click
+from packaging.requirements import Requirement
 
 from autotune.cli.options import json_option, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.errors import EnvironmentProblem
 from autotune.executor.ray_address import split_address
 
-REQUIRED = (
-    "botorch",
-    "click",
-    "gpytorch",
-    "mlflow",
-    "numpy",
-    "optuna",
-    "psutil",
-    "pyyaml",
-    "ray",
-    "rich",
-    "scipy",
-    "torch",
-)
-OPTIONAL = {
-    "transformers": "the transformers system",
-    "accelerate": "the transformers system",
-    "safetensors": "the transformers system",
-    "tokenizers": "the transformers system",
-    "optimum-quanto": "quantization in the transformers system",
-}
+DISTRIBUTION = "autotune-inference"
+EXTRA = "transformers"
+"""Optional dependencies that are looked for: those of the transformers system."""
+
 CONNECT_S = 2.0
 """Longest wait for a cluster or a tracking server to answer."""
 
@@ -57,7 +41,7 @@ Status = Literal["ok", "none", "warn", "missing"]
 
 @dataclass(frozen=True)
 class Check:
-    """Hold what one look at the machine found.
+    """Result of one check of the machine.
 
     Args:
         name: What was looked at.
@@ -122,23 +106,23 @@ def _python() -> Check:
 
 
 def _packages() -> Iterator[Check]:
-    for name in REQUIRED:
-        version = _version(name)
-        if version is None:
-            yield Check(name, "missing", "not installed", f"pip install {name}")
-        else:
-            yield Check(name, "ok", version)
-    for name, purpose in OPTIONAL.items():
-        version = _version(name)
-        if version is None:
-            yield Check(
-                name,
-                "warn",
-                f"not installed; {purpose} needs it",
-                "pip install 'autotune-inference[transformers]'",
-            )
-        else:
-            yield Check(name, "ok", version)
+    """Yield a check for each distribution that the package's own metadata require."""
+    for line in metadata.requires(DISTRIBUTION) or ():
+        requirement = Requirement(line)
+        needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if needed or (requirement.marker is not None and requirement.marker.evaluate({"extra": EXTRA})):
+            yield _package(requirement, needed=needed)
+
+
+def _package(requirement: Requirement, *, needed: bool) -> Check:
+    name, version = requirement.name, _version(requirement.name)
+    if version is not None and requirement.specifier.contains(version, prereleases=True):
+        return Check(name, "ok", version)
+    found = "not installed" if version is None else f"{version}, {requirement.specifier} is needed"
+    if needed:
+        return Check(name, "missing", found, f"pip install '{name}{requirement.specifier}'")
+    hint = f"pip install '{DISTRIBUTION}[{EXTRA}]'"
+    return Check(name, "warn", f"{found}; the transformers system needs it", hint)
 
 
 def _version(name: str) -> str | None:

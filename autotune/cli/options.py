@@ -113,7 +113,7 @@ def read_pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:
     """Return ``("a=1", "b=2")`` as a mapping of text.
 
     Raises:
-        SpecError: One has no ``=``, or a name is there twice.
+        SpecError: One has no ``=``, or a name occurs twice.
     """
     result: dict[str, str] = {}
     for pair in pairs:
@@ -122,6 +122,6 @@ def read_pairs(pairs: tuple[str, ...], option: str) -> dict[str, str]:
         if not equals or not name:
             raise SpecError(f"{option} wants NAME=VALUE, found {pair!r}")
         if name in result:
-            raise SpecError(f"{option} {name} is there twice: {result[name]!r} and {value!r}")
+            raise SpecError(f"duplicate {option} {name}: {result[name]!r} and {value!r}")
         result[name] = value.strip()
     return result

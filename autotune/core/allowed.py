@@ -33,7 +33,7 @@ _MOVES = 16  # values of a parameter tried together with what hangs on it
 
 @dataclass(frozen=True)
 class Count:
-    """Say how many configurations are allowed.
+    """Number of allowed configurations.
 
     Args:
         value: The count, or its estimate.

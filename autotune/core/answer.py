@@ -12,7 +12,7 @@ _WORD = re.compile(r"\s*\S+")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hold one greedy answer.
+    """One greedy answer.
 
     Args:
         text: As a person would read it.

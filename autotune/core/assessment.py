@@ -12,7 +12,7 @@ STOP_WHEN = ("budget", "converged")
 
 @dataclass(frozen=True)
 class Assessment:
-    """Say how far the best found is from the best possible, and whether to search on.
+    """Assessment of a search: bound on the simple regret, and whether to search on.
 
     Percentages are of the goal of the best configuration found: what its value may still rise (maximize) or
     fall (minimize) by; with several goals, of the hypervolume that the best configurations dominate. They
@@ -41,7 +41,7 @@ class Assessment:
 
 @dataclass(frozen=True)
 class ModelQuality:
-    """Say how well the model of one metric predicts each trial from all the others.
+    """Leave-one-out quality of the model of one metric.
 
     Args:
         metric: That is modelled.

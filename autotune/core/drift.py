@@ -31,7 +31,7 @@ _CHI_SQUARED = (6.635, 9.210, 11.345, 13.277, 15.086, 16.812, 18.475, 20.090, 21
 
 @dataclass(frozen=True)
 class Drift:
-    """Say how a metric of the default configuration changed through a study.
+    """Change of a metric of the default configuration through a study.
 
     Args:
         metric: Which one.

@@ -39,7 +39,7 @@ Scope = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """Hold a function of a few variables.
+    """A function of a few variables.
 
     Args:
         scope: Column of each axis, ascending.
@@ -54,7 +54,7 @@ class Factor:
 
 @dataclass(frozen=True, eq=False)
 class Bucket:
-    """Hold everything that mentioned one variable when it was eliminated.
+    """Factors that mentioned one variable when it was eliminated.
 
     Args:
         variable: Its column.
@@ -68,7 +68,7 @@ class Bucket:
 
 
 class Elimination:
-    """Know the allowed combinations of a space's levels.
+    """Constraint graph of a space: exact counting and sampling by variable elimination.
 
     Variables that no constraint and no other's condition mentions keep only whether they are active: their
     levels are free.

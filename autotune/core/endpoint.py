@@ -91,7 +91,7 @@ def seconds_to_wait(header: str | None) -> float | None:
 
 
 class Refused(Exception):
-    """Say that a server gave no usable answer.
+    """A server gave no usable answer.
 
     Args:
         status: Of HTTP; 0 where there was no answer at all.

@@ -25,7 +25,7 @@ Column = tuple[Array, npt.NDArray[np.bool_]]
 
 @dataclass(frozen=True)
 class Expression:
-    """Hold a parsed expression.
+    """A parsed expression.
 
     Args:
         text: Canonical text; equal meaning up to spacing gives equal text.
@@ -172,7 +172,7 @@ def _operands(node: Node, kind: str) -> list[Node]:
 
 @dataclass(frozen=True, eq=False)
 class _Joined:
-    """Hold the operands of one kind of operator, still to be put into their order."""
+    """Operands of one kind of operator, still to be put into their order."""
 
     kind: str
     operands: list[Node]

@@ -44,7 +44,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """Hold one node of a parsed expression: ``kind`` is an operator, ``name`` or ``constant``.
+    """A node of a parsed expression: ``kind`` is an operator, ``name`` or ``constant``.
 
     A node is equal to itself alone: comparing trees that share subtrees would take exponential time.
     """

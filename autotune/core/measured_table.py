@@ -49,7 +49,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class MeasuredRow:
-    """Hold one measurement of a table.
+    """One measurement of a table.
 
     Args:
         config: Values of the active parameters.
@@ -68,7 +68,7 @@ class MeasuredRow:
 
 @dataclass(frozen=True)
 class MeasuredTable:
-    """Hold the measurements of one problem.
+    """Measurements of one problem.
 
     Args:
         name: Of the table.

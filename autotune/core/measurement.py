@@ -19,7 +19,7 @@ _STUDENT_WITHIN = 5  # pieces of a measurement from which its standard errors ho
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Hold one measured number with its uncertainty.
+    """A measured number with its uncertainty.
 
     Args:
         value: The estimate, in ``unit``. Must be finite.
@@ -269,7 +269,7 @@ _CONFIGURATION_CAUSES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Say why an attempt gave no measurement.
+    """Reason that an attempt gave no measurement.
 
     Args:
         cause: One of :class:`Cause`.
@@ -368,7 +368,7 @@ alone; and what it lacks of what was asked for, precision or a steady state, be 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Hold everything measured for one attempt, before any objective is applied.
+    """Everything measured for one attempt, before any objective is applied.
 
     Args:
         metrics: Estimates by metric name with its statistic as suffix (``ttft.p99``), each held in the base

@@ -115,7 +115,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Hold an objective applied to a measurement.
+    """An objective applied to a measurement.
 
     Args:
         values: Goal values with the sign such that more is better, one per goal; ``None`` where unmeasured.
@@ -136,7 +136,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Objective:
-    """Hold what is wanted.
+    """An optimization objective: goals to optimize, limits to satisfy.
 
     Args:
         goals: At least one; several ask for a Pareto front. Those to maximize come first, because a file
@@ -166,7 +166,7 @@ class Objective:
         object.__setattr__(self, "goals", tuple(ordered))
         names = [goal.metric for goal in self.goals]
         if len(set(names)) < len(names):
-            raise SpecError(f"a goal is there twice: {', '.join(names)}")
+            raise SpecError(f"duplicate goal: {', '.join(names)}")
         if not 0.5 < self.confidence < 1.0:
             raise SpecError(
                 f"confidence must lie between 0.5 and 1, both excluded, found {self.confidence!r}",

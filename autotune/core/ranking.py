@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Contender:
-    """Hold one configuration with everything measured of it.
+    """A configuration with everything measured of it.
 
     Args:
         trials: Its completed trials in number order.
@@ -73,7 +73,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Improvement:
-    """Say by how much one configuration is better than another, with its 95 % interval.
+    """Improvement of one configuration over another, with its 95 % interval.
 
     Args:
         value: Ratio of the goal values turned so that above 1 is better; a difference (above 0 is

@@ -26,7 +26,7 @@ Pattern = re.Pattern[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Hold where a secret lies.
+    """Place of a secret in a text.
 
     Args:
         start: Of its first byte.
@@ -41,7 +41,7 @@ class Span:
 
 @dataclass(frozen=True)
 class _Form:
-    """Hold a form that secrets have.
+    """A form that secrets have.
 
     Args:
         needles: Without any of which there is none.
@@ -108,7 +108,7 @@ ALL_FORMS = (*KNOWN_FORMS, *NAMED_FORMS)
 
 
 class KnownValues:
-    """Know the values of secrets, and their forms in percent escapes, JSON escapes, base64 and over lines."""
+    """Known secrets, and their forms in percent escapes, JSON escapes, base64 and over lines."""
 
     def __init__(self, values: Sequence[str]) -> None:
         self.forms = [form for value in values for form in _forms(value)]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from autotune.core import allowed
+from autotune.core.cycles import cycle_of
 from autotune.core.elimination import Elimination
 from autotune.core.expression import Expression
 from autotune.core.parameter import Float, Parameter
@@ -25,7 +26,7 @@ from autotune.errors import SpecError, did_you_mean
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """Hold what may vary.
+    """A search space: parameters, conditions and constraints.
 
     Args:
         parameters: In the order in which people read them; names are unique.
@@ -35,7 +36,7 @@ class Space:
         configurations: The allowed configurations when they are an explicit list; ``None`` otherwise.
 
     Raises:
-        SpecError: A name is used twice or unknown, conditions form a circle, a constraint does not
+        SpecError: A name is used twice or unknown, conditions are cyclic, a constraint does not
             parse, a listed configuration is not valid, or nothing is allowed.
     """
 
@@ -53,7 +54,7 @@ class Space:
         seen: set[str] = set()
         for parameter in self.parameters:
             if parameter.name in seen:
-                text = f"parameter {parameter.name!r} is there twice"
+                text = f"duplicate parameter {parameter.name!r}"
                 raise SpecError(text, path=("parameters", parameter.name))
             seen.add(parameter.name)
         object.__setattr__(self, "derived", dict(self.derived))
@@ -85,9 +86,9 @@ class Space:
         while rest:
             ready = [p for p in rest if p.condition is None or p.condition.names() <= placed]
             if not ready:
-                names = ", ".join(p.name for p in rest)
+                needs = {p.name: p.condition.names() - placed for p in rest if p.condition is not None}
                 path = ("parameters", rest[0].name, "when")
-                raise SpecError(f"conditions form a circle: {names}", path=path)
+                raise SpecError(f"cyclic conditions: {cycle_of(needs)}", path=path)
             placed.update(p.name for p in ready)
             rest = [p for p in rest if p.name not in placed]
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autotune.core.cycles import cycle_of
 from autotune.core.expression import Expression
 from autotune.core.parameter import Parameter, parameter_from_dict
 from autotune.core.parameter.base import check_name
@@ -116,7 +117,7 @@ def read_derived(derived: Mapping[str, str], kinds: Mapping[str, str]) -> dict[s
             waits[other].discard(name)
             if not waits[other]:
                 ready.append(other)
-    rest = [name for name in parsed if name not in done]
+    rest = {name: waits[name] for name in parsed if name not in done}
     if rest:
-        raise SpecError(f"derived values form a circle: {', '.join(rest)}", path=("derived", rest[0]))
+        raise SpecError(f"cyclic derived values: {cycle_of(rest)}", path=("derived", next(iter(rest))))
     return {name: done[name] for name in parsed}

@@ -24,7 +24,7 @@ Indices = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Hold configurations as level indices.
+    """Configurations as level indices.
 
     Args:
         parameters: Of the space, in its order.

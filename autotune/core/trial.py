@@ -70,7 +70,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Hold a proposed configuration and the engine's account of it.
+    """A proposed configuration and the engine's account of it.
 
     Args:
         config: Values of all active parameters.
@@ -122,7 +122,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Trial:
-    """Hold one trial as the ledger knows it.
+    """A trial as the ledger knows it.
 
     Args:
         number: Counted from 0 within the study.

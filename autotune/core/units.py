@@ -81,7 +81,7 @@ _DIGITS = 3  # significant digits for people: trial-to-trial noise of 1 to 10 % 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """Hold a number in the base unit of its dimension.
+    """A number in the base unit of its dimension.
 
     Args:
         value: Finite number, in ``unit``.

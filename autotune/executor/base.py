@@ -82,7 +82,7 @@ class Job:
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """Say how an attempt ended. Always one per submitted job, whatever broke.
+    """The end of an attempt. Always one per submitted job, whatever broke.
 
     Args:
         key: Of the job.
@@ -106,7 +106,7 @@ class AttemptResult:
 
 
 class Executor(Protocol):
-    """Run attempts somewhere and hand their results back. Used from one thread."""
+    """An executor: runs attempts somewhere and hands their results back. Used from one thread."""
 
     name: str
 

@@ -16,7 +16,7 @@ from autotune.systems.base import Driver, Reusable, System
 
 @dataclass
 class Kept:
-    """Hold a process that is ready, and what the next attempt must know of it.
+    """A ready process, and what the next attempt must know of it.
 
     Args:
         key: What :meth:`autotune.systems.base.Reusable.launch_key` said of its configuration.
@@ -71,7 +71,7 @@ class Kept:
 
 
 class Shelf:
-    """Keep at most one process between the attempts of a worker."""
+    """At most one process that is kept between the attempts of a worker."""
 
     def __init__(self) -> None:
         self._kept: Kept | None = None

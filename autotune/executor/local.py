@@ -28,7 +28,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass
 class _Worker:
-    """Hold a worker process and what it does.
+    """A worker process and its job.
 
     Args:
         process: It.
@@ -54,7 +54,7 @@ class _Worker:
 
 
 class LocalExecutor:
-    """Run each attempt as ``python -m autotune.executor.worker``.
+    """Executor that runs each attempt as ``python -m autotune.executor.worker``.
 
     Attempts that may share what one of them launches (``launch_key``) go to workers that stay; one that has
     launched the same before is preferred.

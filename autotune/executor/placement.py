@@ -42,7 +42,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Need:
-    """Hold what one attempt needs.
+    """Resources that one attempt needs.
 
     Args:
         cpus: Of each bundle.
@@ -73,7 +73,7 @@ class Need:
 
 @dataclass(frozen=True)
 class Placed:
-    """Hold where an attempt runs: what it needs, and the node of each of its bundles."""
+    """Placement of an attempt: its resources, and the node of each of its bundles."""
 
     need: Need
     nodes: tuple[str, ...]

@@ -93,7 +93,7 @@ def inherited(source: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 class SupervisedProcess:
-    """Run a command under a supervisor.
+    """A command that runs under a supervisor.
 
     Args:
         argv: Program and arguments.

@@ -35,7 +35,7 @@ class _Run:
 
 
 class RayExecutor:
-    """Run each attempt as a Ray task on the nodes that :mod:`autotune.executor.placement` chooses.
+    """Executor of attempts as Ray tasks on the nodes that :mod:`autotune.executor.placement` chooses.
 
     An attempt with accelerators gets a placement group of one bundle per pipeline stage, pinned to those
     nodes; without, it is a task pinned to its node. Nodes that join are used, nodes that leave are not waited

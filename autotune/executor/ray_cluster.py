@@ -118,7 +118,7 @@ def _init(settings: Mapping[str, Any], what: str, tries: int = 1) -> None:
 
 
 class ClusterWatch:
-    """Know the nodes of the cluster that this process is connected to.
+    """Nodes of the cluster that this process is connected to.
 
     Args:
         connection: To the cluster.

@@ -20,7 +20,7 @@ _LOOKS = 8  # at a new segment that nobody of ours holds: it is mapped a moment 
 
 
 class SharedMemory:
-    """Remember the segments that a tree of processes uses.
+    """Shared-memory segments that a tree of processes uses.
 
     Attributes:
         inodes: Of each of them by path: another segment may get the name later.

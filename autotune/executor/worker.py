@@ -136,7 +136,7 @@ def _with_full_places(failure: Failure, scratch: Path) -> Failure:
 
 
 class _Attempt:
-    """Hold what the phases of one attempt share."""
+    """State that the phases of one attempt share."""
 
     def __init__(
         self, job: Job, system: System, scratch: Path, facts: dict[str, Any], shelf: Shelf | None = None

@@ -24,7 +24,7 @@ _ROOM = 1 << 20  # bytes kept for results that come when the disk is full
 
 
 class LedgerFile:
-    """Read and write a ledger file. One thread per instance; several instances may share the file.
+    """A ledger file. One thread per instance; several instances may share the file.
 
     Attributes:
         path: The file; ``None`` in memory.

@@ -15,7 +15,7 @@ from autotune.ledger.schema import canonical
 
 @dataclass(frozen=True)
 class StudyRow:
-    """Hold what the ledger knows of a study itself."""
+    """Row of a study."""
 
     name: str
     uid: str
@@ -30,7 +30,7 @@ class StudyRow:
 
 @dataclass(frozen=True)
 class AttemptRow:
-    """Hold one execution of a trial: its state is RUNNING, DONE, LOST or LATE."""
+    """Row of an attempt, one execution of a trial: RUNNING, DONE, LOST or LATE."""
 
     attempt: int
     state: str

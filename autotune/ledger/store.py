@@ -27,7 +27,7 @@ from autotune.ledger.schema import canonical, intact, reported
 
 
 class Ledger(LedgerFile):
-    """Read and write what happened. One thread per instance; several instances may share the file."""
+    """The ledger: what happened. One thread per instance; several instances may share the file."""
 
     # -- studies -----------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class Sample(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Hold the requests that ran together and their records.
+    """Requests that ran together, and their records.
 
     Args:
         requests: As they were sent.
@@ -78,7 +78,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Hold one window of a served load.
+    """One window of a served load.
 
     Args:
         start_ns: Its begin, monotonic clock, nanoseconds.

@@ -29,7 +29,7 @@ _LEAST_S = 0.2  # between two looks: 20 ticks of a processor, so that a share is
 
 @dataclass(frozen=True)
 class CpuTime:
-    """Hold processor seconds since boot, of the CPUs that this process may use.
+    """Processor seconds since boot, of the CPUs that this process may use.
 
     Args:
         time_s: When, monotonic clock.
@@ -97,7 +97,7 @@ def cores_used(before: CpuTime, after: CpuTime) -> dict[str, float]:
 
 @dataclass
 class SpareCpus:
-    """Remember how few CPUs were left idle while a system worked.
+    """Least number of CPUs left idle while a system worked.
 
     Args:
         read: Returns what the CPUs have done.

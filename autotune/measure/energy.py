@@ -15,7 +15,7 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class EnergyMeter:
-    """Read the packages' counters at the start and at the end of a measurement.
+    """Energy counters of the packages, read at the start and at the end of a measurement.
 
     Args:
         folder: Where the kernel shows them.

@@ -104,7 +104,7 @@ def busy_processes(sample_s: float) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Spent:
-    """Hold the processor time of other programs.
+    """Processor time of other programs.
 
     Args:
         time_s: When, monotonic clock.

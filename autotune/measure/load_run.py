@@ -35,7 +35,7 @@ class Watch(Protocol):
 
 @dataclass
 class LoadRun:
-    """Keep what a load gave so far.
+    """Records of a load so far.
 
     Args:
         load: It runs.

@@ -36,7 +36,7 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Look:
-    """Hold the machine at one moment.
+    """State of the machine at one moment.
 
     Args:
         time_ns: Monotonic clock.

@@ -63,7 +63,7 @@ Limit = tuple[str, str, float]
 
 @dataclass(frozen=True)
 class Probe:
-    """Hold the answer at one rate.
+    """Result at one rate.
 
     Args:
         rate: Requests per second.
@@ -112,7 +112,7 @@ def measure_max_rate(
 
 
 class _Search:
-    """Keep the bracket and all probes."""
+    """The bracket and all probes of a search."""
 
     def __init__(
         self, site: Site, limits: Sequence[Limit], alone: Alone, low: float | None, high: float | None

@@ -57,7 +57,7 @@ _RESERVE = 1.25  # what is under way at the end may take this much longer than a
 
 @dataclass(frozen=True)
 class Site:
-    """Say what is measured and by which means.
+    """Context of a measurement: what is measured and by which means.
 
     Args:
         generator: Sends the requests.
@@ -107,7 +107,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Alone:
-    """Hold what requests took that were alone.
+    """Latency of requests sent one at a time.
 
     Args:
         seconds: Of each but the first.
@@ -200,7 +200,7 @@ def measure_load(
 
 
 class _Measuring:
-    """Keep one measurement while it goes on."""
+    """One measurement while it goes on."""
 
     def __init__(
         self, site: Site, run: LoadRun, goal: str, rate: float | None, concurrency: int | None

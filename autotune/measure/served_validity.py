@@ -37,7 +37,7 @@ _PARTS = 10
 
 @dataclass(frozen=True)
 class Verdict:
-    """Say what is wrong with a measurement.
+    """Reasons that make a measurement invalid.
 
     Args:
         reasons: One line each; empty for a valid one.

@@ -56,7 +56,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Measured:
-    """Hold what a run of batches gave.
+    """Result of a run of batches.
 
     Args:
         metrics: Estimates by name; empty when nothing was answered.
@@ -139,7 +139,7 @@ def measure(
 
 
 class _Run:
-    """Keep the batches of one measurement while it goes on."""
+    """Batches of one measurement while it goes on."""
 
     def __init__(
         self,

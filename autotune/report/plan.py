@@ -31,7 +31,7 @@ _WIDTH = 80
 
 @dataclass(frozen=True)
 class Launch:
-    """Say what one configuration would launch.
+    """Preview of what one configuration would launch.
 
     Args:
         config: Of the trial.
@@ -48,7 +48,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Plan:
-    """Say what running a study file would do.
+    """Preview of what running a study file would do.
 
     Args:
         spec: The study file.

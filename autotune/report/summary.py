@@ -283,9 +283,7 @@ def model_lines(
     assessment: Assessment | None, quality: Mapping[str, ModelQuality] | None, *, width: int = WIDTH
 ) -> list[str]:
     """Return what the engine's model says of what is left, and how good the model is."""
-    lines = (
-        [] if assessment is None or assessment.bound is None else wrap(f"left: {assessment.reason}", width)
-    )
+    lines = [] if assessment is None or assessment.bound is None else wrap(assessment.reason, width)
     return lines + (wrap(f"model: {describe(quality)}", width) if quality else [])
 
 

@@ -21,7 +21,7 @@ from autotune.core.verdict import Verdict, verdict
 
 @dataclass(frozen=True, eq=False)
 class StudyView:
-    """Hold what is known of a study at one moment.
+    """A study at one moment.
 
     Args:
         name: Of the study.

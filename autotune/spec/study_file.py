@@ -38,7 +38,7 @@ DEFAULT_GOAL = {"maximize": "output_throughput"}
 
 @dataclass(frozen=True)
 class StudySpec:
-    """Hold a whole study file.
+    """A whole study file.
 
     Args:
         name: Of the study: its folder, its experiment.

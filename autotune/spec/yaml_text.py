@@ -26,7 +26,7 @@ Path_ = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Mark:
-    """Say where something was written: a file with line and column (from 1), or an option."""
+    """Place where something was written: a file with line and column (from 1), or an option."""
 
     source: str
     line: int = 0
@@ -38,7 +38,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Document:
-    """Hold plain data together with where each part of it was written.
+    """Plain data together with the place where each part of it was written.
 
     Args:
         data: Mappings, lists and text.
@@ -101,7 +101,7 @@ def parse_text(text: str, source: str) -> Document:
 
 
 class _Reader:
-    """Turn the events of one document into values with their places."""
+    """Builder of values with their places from the events of one document."""
 
     def __init__(self, text: str, source: str) -> None:
         self.text = text
@@ -177,7 +177,7 @@ class _Reader:
             key = event.value
             if key in result:
                 first = self.document.keys[(*path, key)]
-                raise self.refuse(event, f"key {key!r} is there twice, first in line {first.line}")
+                raise self.refuse(event, f"duplicate key {key!r}, first in line {first.line}")
             self.document.keys[(*path, key)] = self.place(event)
             result[key] = self.value(next(self.events), (*path, key))
         return result

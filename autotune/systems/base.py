@@ -71,7 +71,7 @@ class Driver(Protocol):
 
 @runtime_checkable
 class BatchDriver(Driver, Protocol):
-    """Run batches of requests, one batch at a time: systems in a process of ours."""
+    """Runner of one batch of requests at a time: systems in a process of ours."""
 
     def generate(self, requests: Sequence[Request], deadline: float) -> list[RequestRecord]:
         """Run the requests together as one batch and return their records in order.
@@ -106,7 +106,7 @@ class ServedDriver(Driver, Protocol):
 
 @runtime_checkable
 class OwnDriver(Driver, Protocol):
-    """Measure by itself: programs, functions and tables that already know their metrics."""
+    """A source of metrics: programs, functions and tables that measure themselves."""
 
     def measure(self, deadline: float) -> Mapping[str, Estimate]:
         """Return the metrics, waiting for them until ``deadline`` (``time.monotonic()``).
@@ -118,7 +118,7 @@ class OwnDriver(Driver, Protocol):
 
 @runtime_checkable
 class System(Protocol):
-    """Know how to run one kind of inference system with a configuration.
+    """One kind of inference system, and how it runs with a configuration.
 
     An instance is built from the ``system`` section of a study file and keeps no state between trials.
     """
@@ -226,4 +226,4 @@ def launched_config(system: System, config: Config, derived: Collection[str]) ->
 
 
 class NotReady(Exception):
-    """Say that a launched process is still starting; its text, where it has one, says what it answered."""
+    """A launched process is still starting; the text, where it has one, is what it answered."""

@@ -26,7 +26,7 @@ BUILTIN = {"metrics_file": FILE, "run": RUN, "python": sys.executable}
 
 
 class CommandSystem(OwnSystem):
-    """Run a program with a configuration in its arguments or its environment.
+    """A program that takes a configuration in its arguments or its environment.
 
     Args:
         argv: Program and arguments. ``{batch_size}`` stands for a parameter's value, ``{parameters}`` for

@@ -28,7 +28,7 @@ _ENTRIES = {
 
 
 class ONNXRuntimeSystem(ServedSystem):
-    """Run with ONNX Runtime."""
+    """ONNX Runtime."""
 
     name: ClassVar[str] = "onnxruntime"
     own_program: ClassVar[tuple[str, ...]] = ("onnxruntime_perf_test",)

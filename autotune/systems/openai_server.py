@@ -52,7 +52,7 @@ _LENGTH = (*_EXACT, "min_tokens")
 
 @dataclass(frozen=True)
 class OpenAIServerSystem:
-    """Measure a server by its endpoint.
+    """A server that is measured by its endpoint.
 
     Args:
         command: Words that start it; empty with ``url``.

@@ -102,7 +102,7 @@ def almost_all_lost(number: int, suggestion: Suggestion) -> Trial:
 
 
 class EngineContract:
-    """Hold the tests; a subclass gives the engine."""
+    """Contract suite of an engine; a subclass gives the engine."""
 
     def make(self, budget: int | None = None) -> Engine:
         """Return the engine under test."""

@@ -41,7 +41,7 @@ CODES = (None, 0, 1, 2, 127, 137, 255, -2, -6, -9, -11, -15)
 
 
 class SystemContract:
-    """Hold the tests; a subclass gives the section of a study file and configurations.
+    """Contract suite of a system; a subclass gives the section of a study file and configurations.
 
     Attributes:
         section: With ``use``.

@@ -8,12 +8,12 @@ from typing import Protocol
 
 
 class StoppedError(Exception):
-    """Say that time was up before all was written."""
+    """Time was up before everything was written."""
 
 
 @dataclass(frozen=True)
 class MirrorReport:
-    """Say how far a mirror came.
+    """Progress of a mirror.
 
     Args:
         pending: Items of the ledger that the mirror does not have yet.

@@ -39,7 +39,7 @@ STUDY_STATUS = {"COMPLETED": "FINISHED", "INTERRUPTED": "KILLED"}
 
 @dataclass(frozen=True)
 class Item:
-    """Hold one run as it should be in the store.
+    """One run as it should be in the store.
 
     Args:
         key: ``study`` or ``trial/3``.

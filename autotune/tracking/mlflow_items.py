@@ -48,7 +48,7 @@ FILE_SETTINGS = {
 
 @dataclass(frozen=True)
 class BestStep:
-    """Hold the best so far once a trial had finished.
+    """Best so far after a finished trial.
 
     Args:
         name: Of the metric: ``best.throughput``.

@@ -63,14 +63,14 @@ def load_quietly(uri: str) -> None:
 
 
 class KeepsNothingError(Exception):
-    """Say that what answers accepts what it is sent and does not keep it: it is no MLflow."""
+    """What answers accepts what it is sent and does not keep it: it is no MLflow."""
 
     def __str__(self) -> str:
         return "what answers there does not keep what it is sent: is it MLflow?"
 
 
 class Session:
-    """Hold a connection to the store and what is known to be there.
+    """A connection to the store, and what is known to be there.
 
     Args:
         ledger: Read, and told what was written.

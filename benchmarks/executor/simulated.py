@@ -13,7 +13,7 @@ from autotune.report.view import StudyView
 
 
 class SimulatedExecutor:
-    """Hold every attempt for ``seconds``, on ``workers`` at once; no process is started.
+    """An executor that holds every attempt for ``seconds``, on ``workers`` at once; no process is started.
 
     Args:
         workers: Attempts at once.

@@ -16,7 +16,7 @@ from typing import Any
 
 
 class Server:
-    """Hold one optimizer."""
+    """One optimizer."""
 
     def start(self, parameters: list[dict[str, Any]], seed: int) -> None:
         """Build the optimizer; ``parameters`` are those of ``DesignSpace.parse``."""

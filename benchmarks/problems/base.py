@@ -22,7 +22,7 @@ _STALLED = 4.0
 
 @dataclass(frozen=True)
 class Problem:
-    """Hold one problem.
+    """A problem.
 
     Args:
         name: Of the problem, for reports.

@@ -348,7 +348,7 @@ def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):
     assert "vllm needs 'vllm', which is not on this machine" in err
     code, _, err = run(capsys, "check", "chat.yaml", "--set", "parameters.max_num_sekwences.type=bool")
     assert code == 2
-    assert "'max_num_sekwences' is no parameter of vllm" in err
+    assert "unknown parameter 'max_num_sekwences' for vllm" in err
     assert "did you mean 'max_num_seqs'?" in err
 
 

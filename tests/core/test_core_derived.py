@@ -66,7 +66,7 @@ def test_a_value_derived_from_an_inactive_parameter_is_inactive():
         ({"total": "prompt +"}, "expected a name or a number", ("derived", "total")),
         ({"total": "prompt + outptu"}, "unknown parameter 'outptu'", ("derived", "total")),
         ({"prompt": "output"}, "'prompt' is a parameter already", ("derived", "prompt")),
-        ({"a": "b + 1", "b": "a + 1"}, "derived values form a circle: a, b", ("derived", "a")),
+        ({"a": "b + 1", "b": "a + 1"}, "cyclic derived values: a -> b -> a", ("derived", "a")),
         ({"max": "output"}, "'max' is not a derived value's name", ("derived", "max")),
         ({"total": "prompt + 'x'"}, "needs a number", ("derived", "total")),
     ],

@@ -195,7 +195,7 @@ def test_of_several_goals_the_hypervolume_is_what_is_left():
     assert 0 < known.bound < unknown.bound / 3
     assert known.improvement < unknown.improvement
     assert known.reason.startswith("at most ")
-    assert "% of the hypervolume is left" in known.reason
+    assert "% of the hypervolume (90 % confidence)" in known.reason
     everything = assess(Problem(LINE, BOTH, two_sided(range(41))))
     assert everything.converged
     assert everything.improvement == 0

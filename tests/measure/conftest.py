@@ -55,7 +55,7 @@ def fake_target() -> type[FakeTarget]:
 
 
 class World:
-    """Hold the time of a simulation."""
+    """Clock of a simulation."""
 
     def __init__(self) -> None:
         self.now = 1_000_000_000

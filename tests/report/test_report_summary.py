@@ -41,10 +41,12 @@ def test_a_search_that_ended_early_says_why(make_view):
 
 
 def test_what_the_model_says_is_two_lines():
-    left = Assessment(1.8, 0.4, 0.05, 3.0, converged=True, reason="at most 1.8 % is left (90 %)")
+    left = Assessment(
+        1.8, 0.4, 0.05, 3.0, converged=True, reason="remaining gain at most 1.8 % (90 % confidence)"
+    )
     good = {"speed": ModelQuality("speed", 0.87, 0.92, -0.3, 20)}
     assert model_lines(left, good, width=120) == [
-        "left: at most 1.8 % is left (90 %)",
+        "remaining gain at most 1.8 % (90 % confidence)",
         "model: explains 87 % of speed (leave-one-out), 92 % of values inside their 90 % interval",
     ]
     assert model_lines(None, None) == model_lines(Assessment(reason="too few"), {}) == []

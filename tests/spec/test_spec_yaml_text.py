@@ -42,7 +42,7 @@ def test_every_value_knows_its_place():
         ("# only a comment\n", "f: the file is empty"),
         ("- a\n", "f:1:1: expected 'key: value' lines at the top"),
         ("just text", "f:1:1: expected 'key: value' lines at the top"),
-        ("a: 1\na: 2\n", "f:2:1: key 'a' is there twice, first in line 1"),
+        ("a: 1\na: 2\n", "f:2:1: duplicate key 'a', first in line 1"),
         ("a: &x 1\n", "f:1:4: anchors are not allowed, found '&x'"),
         ("a: *x\n", "f:1:4: aliases are not allowed, found '*x'"),
         ("a: !!python/object:os.system 1\n", "f:1:4: tags are not allowed"),

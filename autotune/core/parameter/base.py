@@ -43,7 +43,7 @@ class Prior:
 
 @dataclass(frozen=True)
 class Parameter:
-    """Hold what all kinds of parameters share.
+    """What all kinds of parameters share.
 
     Args:
         name: A letter or underscore, then letters, digits and underscores; at most 64.

@@ -14,7 +14,7 @@ from autotune.errors import SpecError, did_you_mean
 
 
 class _Weighed(Parameter):
-    """Read and apply a prior that gives each value a weight."""
+    """A prior that gives each value a weight."""
 
     def _read_prior(self, prior: Prior) -> Prior:
         if not prior.weights:
@@ -46,7 +46,7 @@ class _Weighed(Parameter):
 
 @dataclass(frozen=True)
 class Bool(_Weighed):
-    """Hold ``false`` or ``true``."""
+    """A parameter that is ``false`` or ``true``."""
 
     type_name = "bool"
     ordered = False
@@ -67,7 +67,7 @@ class Bool(_Weighed):
 
 @dataclass(frozen=True)
 class Listed(_Weighed):
-    """Hold what parameters with listed values share.
+    """What parameters with listed values share.
 
     Values keep their types: `1`, `True` and `"1"` are three. YAML types those of a file that stand without
     quotes.
@@ -144,7 +144,7 @@ class Listed(_Weighed):
 
 @dataclass(frozen=True)
 class Ordinal(Listed):
-    """Hold listed values whose order means something, such as bits or block sizes."""
+    """A parameter of listed values whose order means something, such as bits or block sizes."""
 
     type_name = "ordinal"
 
@@ -158,7 +158,7 @@ class Ordinal(Listed):
 
 @dataclass(frozen=True)
 class Categorical(Listed):
-    """Hold listed values without an order."""
+    """A parameter of listed values without an order."""
 
     type_name = "categorical"
     ordered = False

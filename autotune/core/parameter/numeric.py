@@ -19,7 +19,7 @@ FLOAT_LEVELS = 33  # grid on which a float without a step is searched; the engin
 
 @dataclass(frozen=True)
 class Numeric(Parameter):
-    """Hold what int and float share: a range and its scale."""
+    """What int and float share: a range and its scale."""
 
     low: float
     high: float
@@ -93,7 +93,7 @@ class Numeric(Parameter):
 
 @dataclass(frozen=True)
 class Int(Numeric):
-    """Hold whole numbers from ``low`` to ``high``.
+    """A parameter of whole numbers from ``low`` to ``high``.
 
     Args:
         low: Smallest value.
@@ -165,7 +165,7 @@ class Int(Numeric):
 
 @dataclass(frozen=True)
 class Float(Numeric):
-    """Hold real numbers from ``low`` to ``high``; with ``step``, only ``low + k * step``."""
+    """A parameter of real numbers from ``low`` to ``high``; with ``step``, only ``low + k * step``."""
 
     type_name = "float"
 

@@ -28,7 +28,7 @@ _TOKENIZER: dict[str, Any] = {
 
 
 class AIPerf:
-    """Know AIPerf."""
+    """AIPerf."""
 
     name = "aiperf"
     install = "pip install aiperf, in an environment of its own (it brings 141 packages)"

@@ -16,7 +16,7 @@ PRECEDENCE = (REALTIME, NICE, ORDINARY)
 
 @dataclass(frozen=True)
 class Plan:
-    """Say what load to put on an endpoint.
+    """Load to put on an endpoint.
 
     Args:
         endpoint: Where to.

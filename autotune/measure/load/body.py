@@ -63,7 +63,7 @@ def wants_all_tokens(endpoint: Endpoint) -> bool:
 
 
 class Head:
-    """Make the head of requests to one endpoint.
+    """Head of the requests to one endpoint.
 
     Raises:
         ValueError: A header would end the head.

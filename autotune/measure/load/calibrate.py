@@ -38,7 +38,7 @@ _UNKNOWN = Ruler()
 
 @dataclass(frozen=True)
 class Calibration:
-    """Hold what was found.
+    """Result of a calibration.
 
     Args:
         ruler: Makes texts of a length.

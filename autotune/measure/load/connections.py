@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """Keep the connections.
+    """Pool of connections to an endpoint.
 
     Args:
         url: Scheme, host and port.

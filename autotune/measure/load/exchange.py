@@ -19,7 +19,7 @@ _OK = 200
 
 
 class Exchange:
-    """Keep one request and its answer.
+    """One request and its answer.
 
     Args:
         order: What is asked.

@@ -22,7 +22,7 @@ _OUTPUT = "benchmark.json"
 
 
 class GuideLLM:
-    """Know GuideLLM."""
+    """GuideLLM."""
 
     name = "guidellm"
     install = "pip install guidellm, in an environment of its own (it brings torch)"

@@ -16,7 +16,7 @@ _HEAD, _SIZED, _CHUNK_SIZE, _CHUNK, _CHUNK_END, _TRAILER, _TO_THE_END, _DONE = r
 
 
 class BadResponse(Exception):
-    """Say why what came is no HTTP response."""
+    """What came is no HTTP response, for this reason."""
 
 
 class ResponseReader:

@@ -71,7 +71,7 @@ def _first_line() -> bytes:
 
 
 class _Process:
-    """Hold what one load needs."""
+    """Everything that one load needs."""
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class OwnPrompt:
-    """Hold one line of a file of prompts."""
+    """One line of a file of prompts."""
 
     messages: tuple[Message, ...]
     output_tokens: int | None

@@ -33,7 +33,7 @@ def slice_text(number: int) -> str:
 
 @dataclass(frozen=True)
 class Ruler:
-    """Make texts of a length.
+    """Builder of prompts with a given number of tokens.
 
     Args:
         kind: How it was found: ``tokenizer``, ``usage`` or ``assumed``.

@@ -15,7 +15,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class HostileStream(Exception):
-    """Say why a stream is not read any further."""
+    """A stream is not read any further, for this reason."""
 
 
 class ErrorEvent(bytes):

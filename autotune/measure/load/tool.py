@@ -34,7 +34,7 @@ _TAIL = 1500
 
 
 class Tool(Protocol):
-    """Know one load generator."""
+    """One load generator."""
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ class Tool(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """Say what a tool is to do.
+    """Task of a load generator.
 
     Args:
         plan: Endpoint, arrivals, rate or concurrency.

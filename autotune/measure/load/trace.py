@@ -51,7 +51,7 @@ _MOST_TOKENS = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Hold one request of a trace.
+    """One request of a trace.
 
     Args:
         at_s: Seconds after the first.
@@ -70,7 +70,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Trace:
-    """Hold a trace, in the order of its times.
+    """A trace, in the order of its times.
 
     Args:
         entries: At least one.

@@ -29,7 +29,7 @@ _OF_THE_LOAD = (
 
 
 class NoAnswer(Exception):
-    """Say that the system did not answer: it died, refused, or took too long."""
+    """The system did not answer: it died, refused, or took too long."""
 
 
 class Source(Protocol):

@@ -23,7 +23,7 @@ _MOST = 1024  # prompts or tasks; their answers are kept in the ledger
 
 @dataclass(frozen=True)
 class Quality:
-    """Say how the quality of answers is checked.
+    """How the quality of answers is checked.
 
     Args:
         prompts: How many passages of the corpus are continued, or a file: a prompt per line, or JSONL with

@@ -12,7 +12,7 @@ from autotune.measure.workload.numbers import number
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """Say how fast a single request must be to count for the goodput; ``None`` leaves one out.
+    """Limits that a single request must keep to count for the goodput; ``None`` leaves one out.
 
     Args:
         ttft: Longest time to its first token in seconds.

@@ -36,7 +36,7 @@ def connect(folder: Path, from_file: bool, units: Mapping[str, str]) -> OwnMetri
 
 
 class OwnMetricsDriver:
-    """Read the metrics of a program: the last JSON object of its output, or a file that it writes.
+    """Metrics of a program: the last JSON object of its output, or a file that it writes.
 
     Args:
         folder: Of the attempt.

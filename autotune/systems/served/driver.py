@@ -15,7 +15,7 @@ from autotune.systems.served.negotiation import Asking, first_answer
 
 @dataclass(frozen=True)
 class EndpointDriver:
-    """Hold a server that is ready.
+    """A server that is ready.
 
     Args:
         where: Where and how it is asked.

@@ -28,7 +28,7 @@ NUMBERS = ("draft_length", "quantization_bits", "prompt_lookup_min", "prompt_loo
 
 @dataclass(frozen=True)
 class FlaggedEngine:
-    """Turn configurations into the command line of one engine.
+    """Command line of one server from a configuration.
 
     A parameter is a flag of the engine by its own name (``max_num_seqs`` for ``--max-num-seqs``), or one of
     the names that mean the same for every engine (``tensor_parallel``, ``draft_length`` ...), which

@@ -120,7 +120,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class FlagTable:
-    """Hold the flags of one engine at one version.
+    """Flags of one server at one version.
 
     Args:
         engine: Its name.

@@ -40,7 +40,7 @@ _VERSION_S = 60.0  # an interpreter on a busy machine
 
 @dataclass(frozen=True)
 class Asked:
-    """Say how an engine's server is asked; the fields are those of :class:`Launch`."""
+    """How a server is reached; the fields are those of :class:`Launch`."""
 
     ready: str = "/health"
     path: str = "/v1/completions"

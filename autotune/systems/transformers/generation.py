@@ -76,7 +76,7 @@ class Drafting:
 
 
 class Generator:
-    """Run batches on a loaded model; with tensor parallelism every rank runs the same ones.
+    """Runner of batches on a loaded model; with tensor parallelism every rank runs the same ones.
 
     Args:
         loaded: The model.

@@ -22,7 +22,7 @@ _PEER_WAIT = timedelta(days=7)  # ranks wait for work; the worker's deadlines bo
 
 @dataclass
 class Loaded:
-    """Hold what generates.
+    """A loaded model and its tokenizer.
 
     Args:
         model: The target.

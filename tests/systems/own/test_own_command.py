@@ -76,7 +76,9 @@ def test_a_parameter_that_changes_nothing_is_an_error_of_the_file(tmp_path):
         "parameters:\n  bits: {type: ordinal, values: [4, 8]}\n  unused: {type: bool}\n"
         "system: {use: command, argv: [prog, '{bits}']}\nobjective: {maximize: speed}\n"
     )
-    with pytest.raises(SpecError, match=r"s.yaml:3:3: 'unused' is no parameter of command\s+name it in argv"):
+    with pytest.raises(
+        SpecError, match=r"s.yaml:3:3: unknown parameter 'unused' for command\s+name it in argv"
+    ):
         read_study(path)
 
 

@@ -14,6 +14,9 @@ from torch import Tensor
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.fit import Hyper
 
+_BLOCK = (
+    1 << 18
+)  # pairs computed at once: what lies between inputs and result takes several times their memory
 _WORTH = 10_000  # pairs from which looking for equal values is cheaper than computing them all
 
 Groups = Sequence[slice]
@@ -54,6 +57,20 @@ class MaternSum(Kernel):
         """Return the covariance of ``x1`` (``... x n x k``) and ``x2``, or its diagonal."""
         if diag:
             return torch.full(x1.shape[:-1], self.variance, dtype=x1.dtype)
+        if (
+            x1.ndim == 2
+            and x2.ndim == 2
+            and x1.shape[0] * x2.shape[0] > _BLOCK
+            and not torch.is_grad_enabled()
+        ):
+            found = x1.new_empty(x1.shape[0], x2.shape[0])
+            step = max(1, _BLOCK // x2.shape[0])
+            for start in range(0, len(x1), step):
+                found[start : start + step] = self._covariance(x1[start : start + step], x2)
+            return found
+        return self._covariance(x1, x2)
+
+    def _covariance(self, x1: Tensor, x2: Tensor) -> Tensor:
         left, right = (x[..., self.columns] / self.column_lengths for x in (x1, x2))
         total = self.hyper.scale * _matern(_squares(left, right))
         length = self.hyper.part_length

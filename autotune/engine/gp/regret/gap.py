@@ -57,9 +57,9 @@ class Gap:
         """Return the same with its words."""
         of = f" {self.of}" if self.of else ""
         reason = (
-            f"at most {_percent(self.bound)} %{of} is left ({100 * CONFIDENCE:.0f} %), "
-            f"one more trial is expected to gain {_percent(self.improvement)} %, "
-            f"noise of a measurement is {_percent(self.noise)} %"
+            f"remaining gain at most {_percent(self.bound)} %{of} ({100 * CONFIDENCE:.0f} % confidence), "
+            f"expected gain of one more trial {_percent(self.improvement)} %, "
+            f"noise of a measurement {_percent(self.noise)} %"
         )
         return Assessment(
             self.bound, float(self.gaps.median()), self.improvement, self.noise, converged, reason
