@@ -25,7 +25,7 @@ from autotune.core.space_change import adopt, as_stored, differences
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.core.units import show_unit
-from autotune.engine.base import Engine, assess, model_quality, predictions
+from autotune.engine.base import Engine, assess, choices, model_quality, predictions
 from autotune.engine.registry import build_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.history import History
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LEDGER_NAME = "ledger.sqlite"
+
+CHOICES = "engine choices"
+"""Key of the study's note in the ledger that holds the design choices of its engine."""
 Metrics = Mapping[str, Estimate | float | int]
 
 
@@ -107,6 +110,7 @@ class Study:
                 self.ledger.create_study(
                     name, spec=stored, fingerprint=space.fingerprint, seed=seed, engine=self.engine.name
                 )
+                self.ledger.set_study_note(name, CHOICES, choices(self.engine))
             else:
                 self._check_same(row, widen)
                 self._rescore()

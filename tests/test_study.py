@@ -314,3 +314,12 @@ def test_a_path_makes_its_folder_or_says_why_not(tmp_path):
 def test_a_wrong_argument_is_one_error_that_names_it(arguments, said):
     with pytest.raises(SpecError, match=said):
         autotune.Study(**{"space": SPACE, "objective": OBJECTIVE} | arguments)
+
+
+def test_the_choices_of_the_engine_are_kept_with_the_study(tmp_path):
+    with autotune.Study(SPACE, OBJECTIVE, engine={"use": "gp", "initial": 5}, path=tmp_path / "l.sqlite") as study:
+        kept = study.ledger.study_notes(study.name)["engine choices"]
+    assert (kept["initial"], kept["surrogate"], kept["waste"]) == (5, "auto", 0.01)
+    assert [s["part_length"] for s in kept["structures"]] == [0.6] * 3
+    with autotune.Study(SPACE, OBJECTIVE, engine="sobol", path=tmp_path / "l.sqlite", name="other") as study:
+        assert study.ledger.study_notes("other").get("engine choices") is None

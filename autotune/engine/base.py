@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import Predictions
@@ -73,6 +73,19 @@ class ModelBased(Engine, Protocol):
 
     def predict(self, space: Space, objective: Objective, history: Sequence[Trial]) -> Predictions | None:
         """Return what is expected of each measured configuration from all others; ``None`` with too few."""
+
+
+@runtime_checkable
+class Configured(Engine, Protocol):
+    """An engine whose design choices are kept with the study."""
+
+    def choices(self) -> dict[str, Any]:
+        """Return the choices in effect, those by default as well, as plain JSON data."""
+
+
+def choices(engine: Engine) -> dict[str, Any] | None:
+    """Return the design choices of an engine; ``None`` of one that does not tell."""
+    return engine.choices() if isinstance(engine, Configured) else None
 
 
 def assess(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from autotune.core.assessment import Assessment, ModelQuality
@@ -73,6 +73,10 @@ class GPEngine:
             problem = Problem(space, objective, history, waiting, seed, self.config)
             result += propose(problem, n - len(result), self.name, self._said)
         return result
+
+    def choices(self) -> dict[str, Any]:
+        """Return every design choice; see :meth:`autotune.engine.base.Configured.choices`."""
+        return asdict(self.config)
 
     def assess(
         self, space: Space, objective: Objective, history: Sequence[Trial], seed: int
