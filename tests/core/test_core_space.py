@@ -105,9 +105,9 @@ def test_the_fingerprint_is_of_the_meaning():
     ("parameters", "constraints", "message"),
     [
         ((), (), "at least one parameter"),
-        ((Int("a", 1, 2), Int("a", 1, 2)), (), "there twice"),
-        ((Int("a", 1, 2, when="b > 1"), Int("b", 1, 2, when="a > 1")), (), "circle"),
-        ((Int("a", 1, 2, when="a > 1"),), (), "circle"),
+        ((Int("a", 1, 2), Int("a", 1, 2)), (), "duplicate parameter 'a'"),
+        ((Int("a", 1, 2, when="b > 1"), Int("b", 1, 2, when="a > 1")), (), "cyclic conditions: a -> "),
+        ((Int("a", 1, 2, when="a > 1"),), (), "cyclic conditions: a -> "),
         ((Int("a", 1, 2, when="c > 1"),), (), "unknown parameter 'c'"),
         ((Int("a", 1, 2, when="a + 1"),), (), "true or false"),
         ((Int("a", 1, 2),), ("a + 1",), "true or false"),

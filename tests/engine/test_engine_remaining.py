@@ -124,7 +124,7 @@ def test_little_is_left_where_the_best_was_measured_and_much_where_it_was_not():
     assert known.bound < unknown.bound / 3
     assert known.improvement < 0.5 < unknown.improvement
     assert known.median <= known.bound
-    assert known.reason.startswith("at most ")
+    assert known.reason.startswith("remaining gain at most ")
     assert not unknown.converged
 
 
@@ -194,7 +194,7 @@ def test_of_several_goals_the_hypervolume_is_what_is_left():
     unknown = assess(Problem(LINE, BOTH, two_sided([0, 1, 2, 3, 4])))
     assert 0 < known.bound < unknown.bound / 3
     assert known.improvement < unknown.improvement
-    assert known.reason.startswith("at most ")
+    assert known.reason.startswith("remaining gain at most ")
     assert "% of the hypervolume (90 % confidence)" in known.reason
     everything = assess(Problem(LINE, BOTH, two_sided(range(41))))
     assert everything.converged
