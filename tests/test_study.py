@@ -317,7 +317,9 @@ def test_a_wrong_argument_is_one_error_that_names_it(arguments, said):
 
 
 def test_the_choices_of_the_engine_are_kept_with_the_study(tmp_path):
-    with autotune.Study(SPACE, OBJECTIVE, engine={"use": "gp", "initial": 5}, path=tmp_path / "l.sqlite") as study:
+    with autotune.Study(
+        SPACE, OBJECTIVE, engine={"use": "gp", "initial": 5}, path=tmp_path / "l.sqlite"
+    ) as study:
         kept = study.ledger.study_notes(study.name)["engine choices"]
     assert (kept["initial"], kept["surrogate"], kept["waste"]) == (5, "auto", 0.01)
     assert [s["part_length"] for s in kept["structures"]] == [0.6] * 3

@@ -1,6 +1,7 @@
 """What the models predict of each configuration from all others, and what a study recommends with it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.engine.base import predictions
 from autotune.engine.gp import GPEngine
+from autotune.engine.gp.config import GPConfig
 from autotune.engine.gp.model.fitted_models import FittedModels
 from autotune.engine.gp.problem import Problem
 from autotune.engine.random import RandomEngine
@@ -118,3 +120,26 @@ def test_a_study_recommends_by_its_engine_and_decides_once():
         study.keep_predictions()
         note = study.ledger.study_notes(study.name)["predictions"]
         assert set(note["found"]) == {t.key for t in LUCKY}
+
+
+def test_of_very_many_trials_the_better_ones_and_an_even_part_are_modelled():
+    rng = np.random.default_rng(0)
+    space = Space((Int("x", 1, 400),))
+    history = [
+        trial(int(x), x / 20 * math.exp(0.02 * rng.standard_normal()), number=i)
+        for i, x in enumerate(rng.permutation(np.arange(1, 301)))
+    ]
+    config = GPConfig(trials=40)
+    problem = Problem(space, OBJECTIVE, history, config=config)
+    models = FittedModels(problem, np.random.default_rng(0))
+    modelled = sorted(c["x"] for c in models.data.configs)
+    assert len(modelled) == 40
+    best = max(t.config["x"] for t in history if t.metrics["latency"].value <= 0.01)
+    assert best in modelled
+    assert len([x for x in modelled if x > best]) >= 5  # what breaks the limit is known too
+    (asked,) = GPEngine(config=config).ask(space, OBJECTIVE, history, [], 1, 0)
+    assert 150 <= asked.config["x"] <= 400
+    assert GPEngine(config=config).assess(space, OBJECTIVE, history, 0).bound is not None
+    assert (
+        len(FittedModels(replace(problem, config=GPConfig()), np.random.default_rng(0)).data.configs) == 300
+    )

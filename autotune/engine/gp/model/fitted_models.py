@@ -15,6 +15,8 @@ from torch import Tensor
 
 from autotune.core import ranking
 from autotune.core.measurement import Estimate
+from autotune.core.objective import Objective
+from autotune.core.trial import Trial, TrialState
 from autotune.engine.gp.model.conditioning import Believed
 from autotune.engine.gp.model.contract import Moments, Surrogate
 from autotune.engine.gp.model.data import Data, Series, read_history
@@ -108,7 +110,7 @@ class FittedModels:
         self.make = surrogate_named(config)
         self.margin = NormalDist().inv_cdf(objective.confidence) / math.sqrt(config.limit_launches)
         self.encoder = Encoder(problem.space)
-        self.data: Data = read_history(history, objective)
+        self.data: Data = read_history(_leading(history, objective, config.trials), objective)
         self.X = tensor(self.encoder.configs(self.data.configs))
         self.rows = _common_rows(self.data.goals)
         if not len(self.rows):
@@ -188,6 +190,29 @@ class FittedModels:
             moments = posterior.each(X)
             total += limit.log_probability_kept(moments, margin)
         return total
+
+
+def _leading(history: Sequence[Trial], objective: Objective, most: int) -> Sequence[Trial]:
+    """Return at most that many trials in their order: the better half, and an even part of the others.
+
+    Feasible ones are better than others. Of several goals every trial counts: any may be on the front.
+    """
+    if len(history) <= most or len(objective.goals) > 1:
+        return history
+    goal = objective.goals[0]
+
+    def rank(at: int) -> tuple[bool, bool, float]:
+        trial = history[at]
+        found = trial.metrics.get(goal.metric) if trial.state is TrialState.COMPLETED else None
+        value = None if found is None else objective.value_of(goal.metric, found)
+        if value is None:
+            return True, True, 0.0
+        return False, not objective.score(trial.metrics).feasible, -goal.sign * value
+
+    order = sorted(range(len(history)), key=rank)
+    best, rest = order[: most // 2], sorted(order[most // 2 :])
+    spread = np.linspace(0, len(rest) - 1, most - len(best)).round().astype(int)
+    return [history[at] for at in sorted([*best, *(rest[i] for i in spread)])]
 
 
 def _common_rows(goals: Sequence[Series]) -> npt.NDArray[np.int64]:
