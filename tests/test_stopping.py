@@ -24,8 +24,8 @@ def test_the_search_ends_before_its_budget_and_says_why(tmp_path):
     with tune(path=path) as study:
         count = len(study.trials)
         assert 5 < count < 18
-        assert study.stopped.startswith("converged: at most ")
-        assert "one more trial is expected to gain" in study.stopped
+        assert study.stopped.startswith("converged: remaining gain at most ")
+        assert "expected gain of one more trial" in study.stopped
         assert speed(study.best.config)["speed"].value > 99.0
     # nothing more under the same budget, whatever was added since
     with autotune.Study.open(path) as study:

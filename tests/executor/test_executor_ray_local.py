@@ -60,7 +60,7 @@ def test_ray_replaces_no_handler_while_and_after_it_connects():
     assert utils.set_sigterm_handler.__module__ == utils.__name__
 
 
-STUCK = """
+START = """
 import ctypes, signal, time
 from autotune.executor import ray_local
 
@@ -70,11 +70,18 @@ def handler(number, frame):
 signal.signal(signal.SIGTERM, handler)
 ray_local._UNWIND_S = 0.2
 with ray_local.ended_by_signals():
-    print("stuck", flush=True)
+"""
+
+STUCK = f"""{START}
     libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
     libc.pthread_mutex_init(mutex, None)
-    libc.pthread_mutex_lock(mutex)
-    libc.pthread_mutex_lock(mutex)  # of itself: native code that no handler interrupts
+    while True:
+        try:
+            print("stuck", flush=True)
+            while True:  # the second time of itself: native code that no handler interrupts
+                libc.pthread_mutex_lock(mutex)
+        except KeyboardInterrupt:
+            pass  # the signal came before the lock
 """
 
 
@@ -92,7 +99,7 @@ def test_a_start_that_is_stuck_in_native_code_is_ended_by_sigterm():
 
 
 def test_a_start_that_is_interrupted_in_time_goes_on_unwinding():
-    script = textwrap.dedent(STUCK.partition('    print("stuck"')[0]).replace("0.2", "60") + (
+    script = textwrap.dedent(START).replace("0.2", "60") + (
         "    try:\n        print('stuck', flush=True)\n        time.sleep(60)\n"
         "    except KeyboardInterrupt:\n        print('unwound', flush=True)\n"
     )

@@ -261,16 +261,16 @@ deadlines: {startup: 20 s, measure: 20 s, stop: 1 s}
     with ledger_of(tmp_path) as ledger:
         count = len(ledger.trials("toy"))
     assert count < 15
-    assert "no more trials: converged: at most " in done.stdout
-    assert "stopped before its budget: converged: at most " in done.stdout
+    assert "no more trials: converged: remaining gain at most " in done.stdout
+    assert "stopped before its budget: converged: remaining gain at most " in done.stdout
     assert "study toy: converged" in done.stdout
     # the same command again has nothing left to do
     again = json.loads(autotune_command("run", "toy.yaml", "--local", "--json").stdout.splitlines()[-1])
     assert again["state"] == "converged"
-    assert again["stopped"].startswith("converged: at most ")
+    assert again["stopped"].startswith("converged: remaining gain at most ")
     assert len(again["trials"]) == count
     status = autotune_command("status", "toy").stdout
-    assert "left: at most " in status
+    assert "remaining gain at most " in status
     assert "model: explains " in status
     # without the wish to stop the budget is spent
     more = f"budget.trials={count + 1}"
