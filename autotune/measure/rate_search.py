@@ -54,6 +54,8 @@ _WARM_SHARE = 0.2  # of a probe, before which nothing is judged
 _EXPECTED_PROBES = 10
 _MOST_SPAN = 512.0  # from the first rate down: what fails there fails alone
 _FULL_TRIES = 3
+_ALONE_TELL = 3  # requests without contention that say what no rate can keep
+_LATENCIES = {"ttft": ttft_values, "e2e": e2e_values}
 _CERTAIN = 3.0  # standard errors: one look of some ten, each at a short run whose own error is uncertain
 _AS_ALONE = 1.25  # times the longest of the requests that were alone: an idle server
 
@@ -147,7 +149,7 @@ class _Search:
     def bracket(self) -> None:
         """Double or halve the rate until one passes and one fails."""
         rate = self.first
-        floor = self.least or self.first / _MOST_SPAN
+        floor = self.least or (self.first if self._late_alone() else self.first / _MOST_SPAN)
         while self._may_go_on():
             probe = self._probe(rate)
             if self.passing is not None and self.failing is not None:
@@ -160,6 +162,17 @@ class _Search:
                 if rate <= floor:
                     return
                 rate = max(rate / _STEP, floor)
+
+    def _late_alone(self) -> bool:
+        """Return whether every request without contention was beyond a limit: no rate can keep it."""
+        for metric, sense, bound in self.limits:
+            values = _LATENCIES.get(metric.rpartition(".")[0])
+            alone = self.alone.records
+            if sense != "<=" or values is None or len(alone) < _ALONE_TELL:
+                continue
+            if all(_is_late(values, bound, record) for record in alone):
+                return True
+        return False
 
     def bisect(self) -> None:
         """Halve the bracket until it is narrow."""
@@ -357,7 +370,7 @@ class _Search:
         """Return a reason once more requests are late than a percentile lets the whole probe have."""
         for metric, sense, bound in self.limits:
             family, _, statistic = metric.rpartition(".")
-            values = {"ttft": ttft_values, "e2e": e2e_values}.get(family)
+            values = _LATENCIES.get(family)
             if sense != "<=" or values is None or not statistic.startswith("p"):
                 continue
             allowed = (1 - int(statistic[1:]) / 100) * planned

@@ -27,6 +27,7 @@ from typing import Any
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Estimate
+from autotune.core.request import RequestRecord
 from autotune.measure.batch import Window, is_answered
 from autotune.measure.cpu_time import SpareCpus
 from autotune.measure.doubt import halves_differ, halves_of, widened
@@ -113,11 +114,13 @@ class Alone:
         seconds: Of each but the first.
         asked: How many were sent.
         error: What the last one failed with, if all failed.
+        records: Records of those that were answered, but for the first.
     """
 
     seconds: list[float] = field(default_factory=list)
     asked: int = 0
     error: str = ""
+    records: list[RequestRecord] = field(default_factory=list)
 
     def metrics(self) -> dict[str, Estimate]:
         """Return the mean as ``idealized_runtime``; empty without at least two."""
@@ -168,7 +171,8 @@ def measure_alone(site: Site) -> Alone:
     answered = [r for r in run.records if is_answered(r)]
     error = "" if answered else next((r.error for r in run.records if r.error), "none ended in time")
     answered.sort(key=lambda r: r.send_ns)
-    return Alone([(r.end_ns - r.send_ns) / 1e9 for r in answered[1:]], len(run.records), error)
+    seconds = [(r.end_ns - r.send_ns) / 1e9 for r in answered[1:]]
+    return Alone(seconds, len(run.records), error, answered[1:])
 
 
 def measure_load(

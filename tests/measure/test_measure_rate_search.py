@@ -64,6 +64,12 @@ def test_what_fails_at_every_rate_is_reported_with_its_limits_broken(fake_genera
     assert found.metrics["max_rate"].sem is None
 
 
+def test_what_a_lone_request_breaks_is_not_looked_for_at_lower_rates(fake_generator):
+    found = search(fake_generator(lambda rng, i, t: 1.0, slots=4), [("e2e.p95", "<=", 0.5)])
+    assert len(found.facts["search"]) <= 2
+    assert found.facts["max_rate_bound"] == "at most: the lowest rate tried breaks a limit"
+
+
 def test_the_highest_rate_asked_for_is_not_exceeded(fake_generator):
     generator = mm1(fake_generator, 0.01)
     found = search(generator, [("e2e.mean", "<=", 1.0)], high=16.0)
