@@ -261,7 +261,7 @@ class Loop:
     def _ask(self) -> Trial | None:
         """Return the next trial of the search, a repeat, a look at the default or a confirmation."""
         budget, trials = self.spec.budget, self.study.trials
-        again = next_remeasure(trials)
+        again = next_remeasure(trials, self.study.anchored)
         if again is None and not self.stopping.reason:
             again = next_watch(trials, self.study.space, budget.watch, budget.trials)
         if again is not None:

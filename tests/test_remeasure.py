@@ -42,23 +42,35 @@ def again(number, x, **more):
 
 def test_a_doubtful_measurement_is_repeated_once():
     trials = [trial(0, 1), trial(1, 5, doubt=WHY), trial(2, 7, short="half-width 7 % where 5 % was asked")]
-    found = next_remeasure(trials)
+    found = next_remeasure(trials, OBJECTIVE)
     assert (found.config, found.reason) == ({"x": 5}, Reason.REMEASURE)
-    assert next_remeasure([*trials, again(3, 5, state=TrialState.WAITING)]) is None
-    assert next_remeasure([*trials, again(3, 5)]) is None
-    assert next_remeasure([*trials, again(3, 5, doubt=WHY)]) is None  # a third would say the same
+    assert next_remeasure([*trials, again(3, 5, state=TrialState.WAITING)], OBJECTIVE) is None
+    assert next_remeasure([*trials, again(3, 5)], OBJECTIVE) is None
+    assert next_remeasure([*trials, again(3, 5, doubt=WHY)], OBJECTIVE) is None  # a third would say the same
 
 
 def test_each_doubtful_measurement_of_a_configuration_has_a_repeat_of_its_own():
     trials = [trial(0, 1, doubt=WHY), again(1, 1), trial(2, 1, reason=Reason.WATCH, doubt=WHY)]
-    assert next_remeasure(trials).config == {"x": 1}
-    assert next_remeasure([*trials, again(3, 1)]) is None
+    assert next_remeasure(trials, OBJECTIVE).config == {"x": 1}
+    assert next_remeasure([*trials, again(3, 1)], OBJECTIVE) is None
+
+
+def test_what_surely_breaks_a_limit_is_not_repeated():
+    found = trial(1, 5, doubt=WHY, heat=20.0)
+    assert next_remeasure([trial(0, 1), found], OBJECTIVE).config == {"x": 5}
+    exact = {**found.measurement.metrics, "heat": Estimate(20.0, 0.0)}
+    sure = replace(found, measurement=replace(found.measurement, metrics=exact))
+    assert next_remeasure([trial(0, 1), sure], OBJECTIVE) is None
+    assert (state_word(found, OBJECTIVE), state_word(sure, OBJECTIVE)) == ("limit?", "limit")
+    assert note_of(sure, OBJECTIVE) == "heat 20"
 
 
 def test_a_failure_or_a_confirmation_is_not_repeated_here():
     failed = Measurement(failure=Failure(Cause.OUT_OF_MEMORY), facts={DOUBT: WHY})
     lost = Trial(1, Suggestion({"x": 5}, Reason.EXPLORE), TrialState.INFEASIBLE, 1, failed)
-    assert next_remeasure([trial(0, 1), lost, trial(2, 1, doubt=WHY, reason=Reason.CONFIRM)]) is None
+    assert (
+        next_remeasure([trial(0, 1), lost, trial(2, 1, doubt=WHY, reason=Reason.CONFIRM)], OBJECTIVE) is None
+    )
 
 
 def test_repeats_come_on_top_of_the_budget_and_of_the_looks_at_the_default():

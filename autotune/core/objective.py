@@ -261,6 +261,11 @@ class Objective:
         missing = tuple(name for name in self.metrics if name not in values)
         return Outcome(goals, violations, missing)
 
+    def surely_broken(self, metrics: Mapping[str, Estimate]) -> bool:
+        """Return whether a metric without an error breaks a limit: another launch would say the same."""
+        broken = self.score(metrics).violations
+        return any(metrics[x.metric].sem == 0.0 for x in self.limits if str(x) in broken)
+
     def anchored(self, default: Mapping[str, Estimate]) -> Objective:
         """Return the objective with limits relative to the default made absolute.
 

@@ -57,7 +57,7 @@ def note_of(trial: Trial, objective: Objective) -> str:
     if failure is not None and trial.state is not TrialState.RUNNING:
         return failure.cause.value.replace("_", " ")
     if trial.state is TrialState.COMPLETED:
-        if trial.doubt:
+        if trial.doubt and not objective.surely_broken(trial.metrics):
             return "not steady" if "not steady" in trial.doubt else "not precise"
         outcome = objective.score(trial.metrics)
         for limit in objective.limits:
@@ -76,11 +76,11 @@ def note_of(trial: Trial, objective: Objective) -> str:
 def state_word(trial: Trial, objective: Objective) -> str:
     """Return one word for the table: ``ok``, ``limit`` (it breaks one), or the state.
 
-    A doubtful measurement judges no limit: ``ok?`` and ``limit?``.
+    A doubtful measurement judges no limit, but one of a metric without an error: ``ok?`` and ``limit?``.
     """
     if trial.state is TrialState.COMPLETED:
         word = "ok" if objective.score(trial.metrics).feasible else "limit"
-        return f"{word}?" if trial.doubt else word
+        return f"{word}?" if trial.doubt and not objective.surely_broken(trial.metrics) else word
     return _STATE_WORD[trial.state]
 
 
