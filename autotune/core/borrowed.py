@@ -18,6 +18,8 @@ class Borrowed:
         confirmed: Parameters that the owner's file names too.
         derived: Expressions by name.
         engine: The keys of the ``engine`` section that the space brings.
+        all_parameters: Entries of every parameter of the study, the owner's part included, by name.
+        all_derived: Expressions of every derived value of the study, by name.
     """
 
     section: Mapping[str, Any] = field(default_factory=dict)
@@ -26,6 +28,8 @@ class Borrowed:
     confirmed: frozenset[str] = frozenset()
     derived: Mapping[str, Any] = field(default_factory=dict)
     engine: Mapping[str, Any] = field(default_factory=dict)
+    all_parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    all_derived: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

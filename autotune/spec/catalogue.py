@@ -27,19 +27,26 @@ def names(kind: str) -> list[str]:
     return sorted(path.stem for path in folder(kind).glob("*.yaml"))
 
 
-def find(kind: str, name: str, *, beside: Path | None = None) -> Path:
+def find(kind: str, name: str, *, beside: Path | None = None, inside: bool = False) -> Path:
     """Return the file that ``name`` means: a path if it looks like one, else a shipped file.
 
     Args:
         kind: ``search_spaces`` or ``objectives``.
         name: ``vllm``, ``./my_space.yaml``, ``/abs/path.yaml``.
         beside: Folder that relative paths start from; the working folder by default.
+        inside: Whether a path has to stay below that folder, links followed.
 
     Raises:
-        SpecError: There is none; the nearest shipped name is given.
+        SpecError: There is none; the nearest shipped name is given. Or a path leads out of its folder.
     """
     if "/" in name or name.endswith((".yaml", ".yml")):
         path = (beside or Path()) / name
+        if inside and _leads_out(name, beside or Path()):
+            raise SpecError(
+                f"a search space may not name the file {name!r}: only a shipped name or a file below its own "
+                "folder",
+                hint="write it in the study file",
+            )
         if not path.is_file():
             raise SpecError(f"no such file: {path}")
         return path
@@ -50,6 +57,16 @@ def find(kind: str, name: str, *, beside: Path | None = None) -> Path:
             f"unknown {what} {name!r}; allowed: {', '.join(known)}, or a path", hint=did_you_mean(name, known)
         )
     return folder(kind) / f"{name}.yaml"
+
+
+def _leads_out(name: str, beside: Path) -> bool:
+    """Return whether a path leaves the folder that it starts from, by its words or by a link."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        return True
+    try:
+        return not (beside / name).resolve().is_relative_to(beside.resolve())
+    except (OSError, RuntimeError, ValueError):
+        return True
 
 
 def entries(kind: str) -> dict[str, str]:

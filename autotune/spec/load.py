@@ -137,21 +137,16 @@ def resolve(
     if isinstance(data.get("space"), Mapping) and "table" in data["space"]:
         data = _with_table(document, data, folder, lenders)
     if isinstance(data.get("objective"), str):
-        named = _named(document, ("objective",), "objectives", folder)
+        named = _named_objective(document, folder, theirs=depth > 0)
         data["objective"] = {k: v for k, v in named.data.items() if k not in ("name", "description")}
         _graft(keys, named.keys, (), ("objective",))
         _graft(values, named.values, (), ("objective",))
     if isinstance(data.get("space"), str):
         if depth >= _MAX_BASES:
             raise document.locate(SpecError("files start from each other in a circle", path=("space",)))
-        base_file = _find(document, ("space",), "search_spaces", folder)
-        base = parse_text(read_text(base_file), str(base_file))
-        _refuse_code(base)
+        base_file = _find(document, ("space",), "search_spaces", folder, theirs=depth > 0)
+        base = _read_space_file(document, base_file, theirs=depth > 0)
         base = resolve(base, base_file.parent, depth + 1)
-        try:
-            refuse_unknown_keys(base.data, (*_SPACE_KEYS, *_STUDY_KEYS), "a search space")
-        except SpecError as error:
-            raise base.locate(error) from None
         if lenders is not None:
             lenders.append(base)
         del data["space"]
@@ -169,6 +164,29 @@ def resolve(
             for i in range(shift):
                 values["constraints", i] = base.mark(("constraints", i))
     return Document(data, document.source, keys, values)
+
+
+def _read_space_file(document: Document, file: Path, *, theirs: bool) -> Document:
+    """Return the space that a document names; an error about one that a space names quotes nothing of it."""
+    try:
+        base = parse_text(read_text(file), str(file))
+        _refuse_code(base)
+        try:
+            said = {k: v for k, v in base.data.items() if k != "space" or not isinstance(v, str)}
+            refuse_unknown_keys(said, (*_SPACE_KEYS, *_STUDY_KEYS), "a search space")
+        except SpecError as error:
+            raise base.locate(error) from None
+    except SpecError:
+        if theirs:
+            raise _unreadable(document, "space") from None
+        raise
+    return base
+
+
+def _unreadable(document: Document, key: str) -> SpecError:
+    what = "a search space" if key == "space" else "an objective"
+    text = f"the file {document.data[key]!r} is not {what} that can be read"
+    return document.locate(SpecError(text, path=(key,), hint="a study file that names it says why"))
 
 
 def _refuse_code(document: Document) -> None:
@@ -252,16 +270,27 @@ def _graft_missing(marks: dict[Path_, Any], other: Mapping[Path_, Any], key: str
             marks.setdefault(path, mark)
 
 
-def _find(document: Document, path: Path_, kind: str, folder: Path) -> Path:
+def _find(document: Document, path: Path_, kind: str, folder: Path, *, theirs: bool) -> Path:
+    """Return the file that a key names; a space (``theirs``) names none outside its own folder."""
+    name = str(document.data[str(path[0])])
     try:
-        return find(kind, str(document.data[str(path[0])]), beside=folder)
+        return find(kind, name, beside=folder, inside=theirs)
     except SpecError as error:
         raise document.locate(SpecError(error.message, path=path, hint=error.hint)) from None
 
 
-def _named(document: Document, path: Path_, kind: str, folder: Path) -> Document:
-    file = _find(document, path, kind, folder)
-    return parse_text(read_text(file), str(file))
+def _named_objective(document: Document, folder: Path, *, theirs: bool) -> Document:
+    """Return the objective that a document names; an error about one of a space quotes nothing of it."""
+    file = _find(document, ("objective",), "objectives", folder, theirs=theirs)
+    try:
+        found = parse_text(read_text(file), str(file))
+        if theirs:
+            read_objective({k: v for k, v in found.data.items() if k not in ("name", "description")})
+    except SpecError:
+        if theirs:
+            raise _unreadable(document, "objective") from None
+        raise
+    return found
 
 
 def _catalogued(kind: str, name: str | Path) -> Path:

@@ -33,6 +33,7 @@ def borrowed(own: Mapping[str, Any], base: Mapping[str, Any]) -> Borrowed:
             continue  # replaced as a whole
         if isinstance(entry, Mapping):
             parameters[name] = _missing(entry, repeated or {})
+    entries = {name: entry for name, entry in ours.items() if isinstance(entry, Mapping)}
     return Borrowed(
         section={**_section(base, "system"), **_section(own, "system")},
         system=_missing(_section(base, "system"), _section(own, "system")),
@@ -40,6 +41,8 @@ def borrowed(own: Mapping[str, Any], base: Mapping[str, Any]) -> Borrowed:
         confirmed=frozenset(ours),
         derived=_missing(_section(base, "derived"), _section(own, "derived")),
         engine=_engine(base, own),
+        all_parameters={**parameters, **{n: {**parameters.get(n, {}), **e} for n, e in entries.items()}},
+        all_derived={**_section(base, "derived"), **_section(own, "derived")},
     )
 
 

@@ -19,6 +19,7 @@ from importlib.resources import files
 from typing import Any
 
 from autotune.core.borrowed import Borrowed, Objection
+from autotune.core.expression import Expression
 from autotune.core.parameter.base import read_number
 from autotune.errors import SpecError
 from autotune.systems.command import BUILTIN
@@ -35,7 +36,6 @@ _FREE = "takes free-form settings"
 
 # No separators of paths, "..", schemes, "@", leading dash or dotted module: a dot stands before a digit only.
 _WORD = re.compile(r"[A-Za-z0-9_+](?:[A-Za-z0-9_+,|-]|\.(?=[0-9])){0,63}")
-_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _LEAF = "value"
 _NAMES = ("device", "dtype", "memory_limit")  # keys of a section whose values the system reads strictly
 _MOST_LISTED = 1000
@@ -97,13 +97,53 @@ def objections(found: Borrowed) -> list[Objection]:
                 continue
         for path, value in _values(("parameters", name), entry):
             result += names.check_value(path, name, value)
-    for name, text in found.derived.items():
-        path = ("derived", name)
-        result += names.check(path, f"derived value {name!r}", name, derived=True)
-        passed_on = names.known is None or name in names.known
-        quoted = [first or second for first, second in _QUOTED.findall(str(text)) if passed_on]
-        result += [Objection(path, f"{word!r} in {name}", _NO_WORD, False) for word in quoted if _odd(word)]
-    return result
+    for name in found.derived:
+        result += names.check(("derived", name), f"derived value {name!r}", name)
+    return result + _of_derived(found, names)
+
+
+def _of_derived(found: Borrowed, names: _Names) -> list[Objection]:
+    """Return the objections to texts that derived values come to, each as a value of that name.
+
+    A derived value of the owner's is asked only for what it takes from the space.
+    """
+    result: dict[Objection, None] = {}
+    for name in {**found.derived, **found.all_derived}:
+        if names.known is not None and name not in names.known:
+            continue  # it reaches the system through other derived values at most
+        if name in found.derived and names.check((), "", name):
+            continue  # refused whatever it comes to
+        for path, value in _texts(found, name):
+            of = path[1]
+            theirs = of in found.derived if path[0] == "derived" else path[2] in found.parameters.get(of, {})
+            if name in found.derived or theirs:
+                where = ("derived", name) if name in found.derived else path
+                result.update(dict.fromkeys(names.check_value(where, name, value)))
+    return list(result)
+
+
+def _texts(found: Borrowed, name: str) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield what a derived value can come to other than numbers and truth values, with where it is written.
+
+    Operators and functions give numbers and truth values; a text is quoted whole or is that of a name.
+    """
+    derived = {**found.derived, **found.all_derived}
+    seen: set[str] = set()
+    while name in derived and name not in seen:
+        seen.add(name)
+        try:
+            root = Expression.parse(derived[name]).root
+        except SpecError:
+            return  # it is raised again once the space is read
+        if root.kind == "constant" and isinstance(root.value, str):
+            yield ("derived", name), root.value
+        if root.kind != "name":
+            return
+        name = str(root.value)
+    entry = {**found.parameters, **found.all_parameters}.get(name, {})
+    for path, value in _values(("parameters", name), entry):
+        if read_number(plain(value)) is None and plain(value) not in ("true", "false"):
+            yield path, value
 
 
 def _of_section(section: Mapping[str, Any]) -> Iterator[Objection]:
@@ -157,7 +197,7 @@ class _Names:
             own = {name for word in words for name in placeholders(word)}
             self.allowed = _tunable_anywhere() | (own - set(BUILTIN))
 
-    def check(self, path: tuple[str, ...], what: str, name: str, *, derived: bool = False) -> list[Objection]:
+    def check(self, path: tuple[str, ...], what: str, name: str) -> list[Objection]:
         """Return the objection to a name, if there is one."""
         if self.allowed is None or name in self.allowed:
             return []

@@ -215,6 +215,53 @@ def test_a_space_of_a_stranger_runs_nothing_by_any_flag_of_any_engine(alone, rec
            "P10: refused by name and reason, nothing is launched", f"{found} refused, 0 processes started")  # fmt: skip
 
 
+def test_a_space_of_a_stranger_opens_no_file_outside_its_folder_and_quotes_none(alone):
+    theirs = alone / "theirs"
+    (theirs / "below").mkdir(parents=True)
+    for secret in (alone / "secret.yaml", theirs / "below" / "secret.yaml"):
+        secret.write_text("planted: planted0123\n")
+    (theirs / "broken.yaml").write_text("&planted0123 x\n")
+    (theirs / "link.yaml").symlink_to(alone / "secret.yaml")
+    (theirs / "out").symlink_to(alone)
+    (theirs / "good.yaml").write_text("maximize: speed\n")
+    (theirs / "base.yaml").write_text("parameters: {x: {type: bool}}\n")
+    (alone / "study.yaml").write_text("space: ./theirs/s.yaml\nsystem: {use: command, argv: [echo, '{x}']}\n")
+    space = theirs / "s.yaml"
+    outside = [alone / "secret.yaml", "/etc/shadow", "../secret.yaml", "below/../../secret.yaml", "./link.yaml",
+               "out/secret.yaml", "/no/such.yaml", "below/\0/../x.yaml"]  # fmt: skip
+    for key in ("objective", "space"):
+        for name in outside:
+            space.write_text(f"parameters: {{x: {{type: bool}}}}\n{key}: {quoted(str(name))}\n")
+            with pytest.raises(
+                SpecError, match=r"s.yaml:2:\d+: a search space may not name the file"
+            ) as caught:
+                read_study(alone / "study.yaml")
+            assert "planted" not in str(caught.value)
+        for name in ("below/secret.yaml", "broken.yaml"):
+            space.write_text(f"parameters: {{x: {{type: bool}}}}\n{key}: {name}\n")
+            with pytest.raises(SpecError, match=r"s.yaml:2:\d+: the file .* that can be read") as caught:
+                read_study(alone / "study.yaml")
+            assert "planted" not in str(caught.value)
+    for objective in ("./good.yaml", "throughput"):
+        space.write_text(f"space: ./base.yaml\nobjective: {objective}\n")
+        assert read_study(alone / "study.yaml").space.names == ("x",)
+
+
+def test_a_space_of_a_stranger_passes_no_text_through_derived_values(alone):
+    (alone / "study.yaml").write_text("space: ./theirs.yaml\nsystem: {use: vllm, model: my/model}\n")
+    text = quoted("""'{"backend":"evil.module.fn"}'""")
+    (alone / "theirs.yaml").write_text(
+        "parameters: {max_num_seqs: {type: int, low: 8, high: 64, powers_of: 2, default: 8}}\n"
+        f"derived: {{x: {text}, compilation_config: x}}\nobjective: throughput\n"
+    )
+    with pytest.raises(SpecError, match=r"compilation_config.*a search space may not say this"):
+        read_study(alone / "study.yaml")
+    (alone / "study.yaml").write_text("space: ./theirs.yaml\nsystem: {use: vllm, model: my/model}\n"
+                                      "derived: {x: \"'/mine'\"}\n")  # fmt: skip
+    with pytest.raises(SpecError, match="compilation_config: /mine: a search space may not say this"):
+        read_study(alone / "study.yaml")
+
+
 KINDS = {
     "name",
     "constant",

@@ -143,6 +143,60 @@ def test_every_choice_and_number_that_an_engine_has_is_allowed(use):
         assert taken(use, parameters={name: {"type": "categorical", "values": good}}) == []
 
 
+DERIVED = [
+    ("vllm", {"x": '\'{"backend":"evil.module.fn"}\'', "compilation_config": "x"}),
+    ("vllm", {"x": "'http://198.51.100.7'", "speculative_config": "y", "y": "(x)"}),
+    ("vllm", {"x": "'/etc/evil'", "hf_overrides": "x"}),
+    ("vllm", {"x": "'../evil'", "quantization": "x"}),
+    ("vllm", {"draft_method": "'custom_class'"}),
+    ("vllm", {"draft_method": "quantization"}),
+    ("vllm", {"x": "quantization", "draft_method": "x"}),
+    ("transformers_serve", {"x": "'http://198.51.100.7'", "attn_implementation": "x"}),
+    ("sglang", {"x": "'/etc/evil'", "speculative_algorithm": "x"}),
+]
+
+
+@pytest.mark.parametrize(("use", "derived"), DERIVED)
+def test_a_text_that_a_derived_value_comes_to_is_judged_as_a_value_of_its_name(use, derived):
+    parameters = {"quantization": {"type": "categorical", "values": ["custom_class", "x"]}}
+    if use != "vllm":
+        parameters = {}
+    found = taken(use, derived=derived, parameters=parameters)
+    assert found
+    assert {item.path[0] for item in found} == {"derived"}
+
+
+@pytest.mark.parametrize("use", ["command", "openai_server"])
+def test_a_derived_value_that_the_owners_words_name_is_judged_through_others(use):
+    words = {
+        "command": {"argv": ["serve", "{mode}"]},
+        "openai_server": {"command": ["serve", "{port}", "{mode}"], "body": {}},
+    }[use]
+    section = {"use": use, **words}
+    derived = {"mode": "x", "x": "'../../etc/evil'"}
+    (found,) = objections(Borrowed(section=section, derived=derived))
+    assert found.path == ("derived", "mode")
+    assert objections(Borrowed(section=section, derived={"mode": "x", "x": "'fast'"})) == []
+
+
+def test_a_derived_value_of_the_owners_is_asked_for_the_texts_of_the_space_alone():
+    both = {"quantization": "x", "x": "'/mine'"}
+    assert taken("vllm", all_derived=both) == []
+    assert [item.path for item in taken("vllm", derived={"x": "'/evil'"}, all_derived=both | {"x": "'/evil'"})
+            ] == [("derived", "x")]  # fmt: skip
+    assert [item.path for item in taken("vllm", derived={"quantization": "x"}, all_derived=both)] == [
+        ("derived", "quantization")
+    ]
+
+
+def test_derived_numbers_truth_values_and_plain_words_pass():
+    parameters = {"quantization": {"type": "categorical", "values": ["awq", "none"]},
+                  "n": {"type": "ordinal", "values": ["1", "2"]}}  # fmt: skip
+    derived = {"enforce_eager": "quantization == 'awq'", "max_num_seqs": "n * 8", "draft_length": "n",
+               "draft_method": "'ngram'", "x": "'awq'", "kv_cache_dtype": "x"}  # fmt: skip
+    assert taken("vllm", parameters=parameters, derived=derived) == []
+
+
 INNER = [
     ("speculative_config", {"method": "ngram", "num_speculative_tokens": "3"}, []),
     ("speculative_config", {"method": "draft_model", "model": "evil/model"}, ["model"]),
