@@ -147,6 +147,10 @@ def resolve(
         base_file = _find(document, ("space",), "search_spaces", folder, theirs=depth > 0)
         base = _read_space_file(document, base_file, theirs=depth > 0)
         base = resolve(base, base_file.parent, depth + 1)
+        try:
+            refuse_unknown_keys(base.data, (*_SPACE_KEYS, *_STUDY_KEYS), "a search space")
+        except SpecError as error:
+            raise (_unreadable(document, "space") if depth else base.locate(error)) from None
         if lenders is not None:
             lenders.append(base)
         del data["space"]
@@ -171,11 +175,6 @@ def _read_space_file(document: Document, file: Path, *, theirs: bool) -> Documen
     try:
         base = parse_text(read_text(file), str(file))
         _refuse_code(base)
-        try:
-            said = {k: v for k, v in base.data.items() if k != "space" or not isinstance(v, str)}
-            refuse_unknown_keys(said, (*_SPACE_KEYS, *_STUDY_KEYS), "a search space")
-        except SpecError as error:
-            raise base.locate(error) from None
     except SpecError:
         if theirs:
             raise _unreadable(document, "space") from None

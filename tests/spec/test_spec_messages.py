@@ -151,6 +151,8 @@ CHANGES = {
     "space_unknown": ("name: demo\n", "name: demo\nspace: vlm\n"),
     "space_file": ("name: demo\n", "name: demo\nspace: ./nowhere.yaml\n"),
     "space_circle": ("name: demo\n", "name: demo\nspace: ./study.yaml\n"),
+    "space_opens": ("name: demo\n", "name: demo\nspace: ./opens.yaml\n"),
+    "space_quotes": ("name: demo\n", "name: demo\nspace: ./quotes.yaml\n"),
     "space_code": ("system: {use: transformers, model: tiny}",
                    "space: ./study.yaml\nsystem: {use: transformers, model: tiny, perplexity_text: x}"),
     # workloads
@@ -286,6 +288,8 @@ CALLS = {
 def provoke(case, folder):
     """Return the error of a case."""
     (folder / "base.yaml").write_text("parameters: {a: {type: bool}}\ntracking: {mlflow: none}\n")
+    (folder / "opens.yaml").write_text("objective: /etc/shadow\n")
+    (folder / "quotes.yaml").write_text("objective: ./base.yaml\n")
     with pytest.raises(SpecError) as caught:
         act(case, folder / "study.yaml")
     return caught.value
