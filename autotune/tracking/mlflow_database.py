@@ -32,6 +32,7 @@ _MAKING_S = 100.0  # longest wait for one that makes it, below what `sync` waits
 _IN_USE_S = 30.0  # longest wait for another program to finish or to let go of it
 _POLL_S = 0.2
 _ROOM = 4 * 2**20  # bytes; a new database has one, its journal another
+_MAGIC = b"SQLite format 3\0"
 _SIDE_FILES = ("-journal", "-wal", "-shm")
 _DEFAULTS = {"experiments": "experiment_id = 0", "workspaces": "name = 'default'"}  # rows of an empty store
 _AGAIN = "`autotune sync` writes every study of the ledger into a new one"
@@ -86,7 +87,7 @@ def prepare_database(uri: str, give_up: Callable[[], bool], say: Callable[[str],
         with _alone(path, give_up):
             while not _is_ready(path):
                 _clear(path, uri, give_up, say)
-                _create(path)
+                _create(path, say)
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot make {path}: {error.strerror or error}",
@@ -112,9 +113,11 @@ def _is_ready(path: Path) -> bool:
 
 def _tidy(path: Path) -> None:
     """Remove what a maker left that was killed once the database had its name."""
-    if _draft(path).exists() or _lock(path).exists():
+    lock = _lock(path)
+    if _is_draft(_draft(path)) or (lock.exists() and not _size(lock)):
         with suppress(StoppedError), _alone(path, lambda: True):
-            _remove(_draft(path))
+            if _is_draft(_draft(path)):
+                _remove(_draft(path))
 
 
 def _draft(path: Path) -> Path:
@@ -146,7 +149,8 @@ def _alone(path: Path, give_up: Callable[[], bool]) -> Iterator[None]:
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)  # whoever waits for it looks whether it is there still
+            if not _size(lock):  # one that holds something is the user's
+                lock.unlink(missing_ok=True)  # whoever waits for it looks whether it is there still
 
 
 def _clear(path: Path, uri: str, give_up: Callable[[], bool], say: Callable[[str], None]) -> None:
@@ -184,7 +188,7 @@ def _clear(path: Path, uri: str, give_up: Callable[[], bool], say: Callable[[str
             left.rename(_free_name(left))
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, say: Callable[[str], None]) -> None:
     """Make the database under another name and link it to its place, unless there is one by then."""
     from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -192,8 +196,10 @@ def _create(path: Path) -> None:
     if path.exists():
         return
     draft = _draft(path)
+    if _is_draft(draft):  # of one who was killed
+        _remove(draft)
+    _set_aside(draft, say)
     try:
-        _remove(draft)  # of one who was killed
         with draft.open("wb") as file:  # a full disk is noticed now, not after seconds of work
             os.posix_fallocate(file.fileno(), 0, _ROOM)
         _remove(draft)
@@ -232,8 +238,27 @@ def _link(draft: Path, path: Path) -> None:
         os.close(folder)
 
 
-def _remove(draft: Path) -> None:
+def _is_draft(draft: Path) -> bool:
+    """Return whether what has the name of a draft may be one: a database, or the room made for it."""
+    if draft.is_symlink() or not draft.is_file():
+        return False
+    with draft.open("rb") as file:
+        start = file.read(len(_MAGIC))
+    return start == _MAGIC or not start.strip(b"\0")
+
+
+def _set_aside(draft: Path, say: Callable[[str], None]) -> None:
+    """Give another name to the user's own files that have the names of a draft."""
     for side in ("", *_SIDE_FILES):
+        found = draft.with_name(draft.name + side)
+        if os.path.lexists(found):
+            aside = _free_name(found, "set-aside")
+            found.rename(aside)
+            say(f"{found.name} is not of MLflow's making: set aside as {aside.name}")
+
+
+def _remove(draft: Path) -> None:
+    for side in (*_SIDE_FILES, ""):  # the draft last: without one its side files are not known as ours
         draft.with_name(draft.name + side).unlink(missing_ok=True)
 
 
@@ -339,9 +364,9 @@ def _opened_by(path: Path) -> int:
     return 0
 
 
-def _free_name(path: Path) -> Path:
+def _free_name(path: Path, mark: str = "half-made") -> Path:
     number = 1
-    while (found := path.with_name(f"{path.name}.half-made-{number}")).exists():
+    while (found := path.with_name(f"{path.name}.{mark}-{number}")).exists():
         number += 1
     return found
 

@@ -86,7 +86,7 @@ def names(path):
 def test_a_store_that_is_not_there_is_made_whole(path, prepare, said):
     draft = path.with_name("mlflow.db.new")
     path.parent.mkdir()
-    draft.write_bytes(b"of one who was killed" * 100)
+    draft.write_bytes(b"SQLite format 3\0 of one who was killed")
     draft.with_name("mlflow.db.new-journal").write_bytes(b"its journal")
     path.with_name("mlflow.db-journal").write_bytes(b"of a database that is gone")
     prepare(path)
@@ -96,6 +96,20 @@ def test_a_store_that_is_not_there_is_made_whole(path, prepare, said):
     prepare(path)
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     assert said == []
+
+
+def test_files_of_the_user_that_have_the_names_of_a_draft_and_its_lock_are_kept(path, prepare, said):
+    path.parent.mkdir()
+    draft, lock = path.with_name("mlflow.db.new"), path.with_name("mlflow.db.lock")
+    draft.write_text("my own backup\n")
+    lock.write_text("mine\n")
+    prepare(path)
+    assert names(path) == ["mlflow.db", "mlflow.db.lock", "mlflow.db.new.set-aside-1"]
+    assert path.with_name("mlflow.db.new.set-aside-1").read_text() == "my own backup\n"
+    assert said == ["mlflow.db.new is not of MLflow's making: set aside as mlflow.db.new.set-aside-1"]
+    draft.write_text("another\n")
+    prepare(path)
+    assert (draft.read_text(), lock.read_text()) == ("another\n", "mine\n")
 
 
 HALF_MADE = {
@@ -120,7 +134,7 @@ def test_a_half_made_store_that_holds_nothing_is_set_aside_and_made_again(
     made = path.with_name("other.db")
     shutil.copy(empty_store, made)
     monkeypatch.setattr(
-        "autotune.tracking.mlflow_database._create", lambda path: path.exists() or shutil.copy(made, path)
+        "autotune.tracking.mlflow_database._create", lambda path, _: path.exists() or shutil.copy(made, path)
     )
     if how in LEFT_BY_STEPS:
         shutil.copy(empty_store, path)
