@@ -203,6 +203,18 @@ def test_a_goal_or_limit_that_is_not_finite_is_wrong_output(metric, bad):
         assert f"{metric!r} is {'inf' if bad == math.inf else 'nan'}" in trial.failure.message
 
 
+@pytest.mark.parametrize("metric", ["throughput", "latency"])
+@pytest.mark.parametrize(
+    "bad", [1e308, -1e308, 10**400, [1e308] * 20, {"value": 1.0, "sem": 1e200}, autotune.Estimate(1e308)]
+)
+def test_a_goal_or_limit_that_is_too_large_is_wrong_output(metric, bad):
+    with autotune.Study(SPACE, OBJECTIVE) as study:
+        trial = study.tell(study.ask(), {**measure({"batch_size": 1, "bits": 4}), metric: bad})
+        assert trial.failure.cause is autotune.Cause.WRONG_OUTPUT
+        assert trial.failure.message.endswith(", beyond 1e+150")
+        assert study.best is None
+
+
 @pytest.mark.parametrize(
     ("metrics", "said"),
     [

@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import LARGEST, Estimate
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.ranking import Contender, Improvement, contenders, undominated
 from autotune.core.trial import Reason, Trial, TrialState
@@ -72,6 +72,7 @@ it."""
 _NEGLIGIBLE = 1e-5  # of a grid point's weight
 _LEAST_VARIANCE = 1e-12
 _ANYTHING = 1e12  # variance of what nothing is known of
+_LEAST_UNIT = 1e-140  # squares of its parts, and what these divide, are numbers
 
 
 def logarithmic(values: Sequence[float]) -> bool:
@@ -81,14 +82,19 @@ def logarithmic(values: Sequence[float]) -> bool:
 
 def goal_value(goal: Goal, value: float, *, logarithm: bool) -> float:
     """Return a goal's value with the sign such that more is better, as a logarithm where asked."""
-    return goal.sign * (math.log(value) if logarithm else value)
+    return goal.sign * (math.log(value) if logarithm else _bounded(value))
 
 
 def excess(limit: Limit, value: float, *, logarithm: bool) -> float:
     """Return by how much a value breaks a limit, at most 0 where it keeps it, as a logarithm where asked."""
     if logarithm:
         return limit.violation(value)
-    return (1.0 if limit.upper else -1.0) * (value - limit.bound)
+    return (1.0 if limit.upper else -1.0) * _bounded(_bounded(value) - limit.bound)
+
+
+def _bounded(value: float) -> float:
+    """Return a value whose square is a number: ledgers of earlier versions hold larger ones."""
+    return min(max(value, -LARGEST), LARGEST)
 
 
 @dataclass(frozen=True)
@@ -254,7 +260,8 @@ class Decision:
         launches = [self._launches(c, metric) for c in self.contenders]
         errors = [[_variance(e, logarithm=logarithm) for e in found] for found in launches]
         means, variances = self._expected(at)
-        unit = 1.0 if logarithm else max(abs(v) for v in self._values(metric)) or 1.0
+        size = max((abs(_bounded(v)) for v in self._values(metric)), default=0.0)
+        unit = 1.0 if logarithm or not size else max(size, _LEAST_UNIT)
         return posterior(rows, errors, means, variances, logarithm=logarithm, unit=unit)
 
     def _expected(self, at: int) -> tuple[Array, Array]:
@@ -509,9 +516,12 @@ def posterior(
     """
     owner = np.repeat(np.arange(len(values)), [len(row) for row in values])
     y = np.array([v for row in values for v in row]) / unit
-    own = np.array([v for row in errors for v in row]) / unit**2
+    y = np.clip(y, -_ANYTHING, _ANYTHING)
+    with np.errstate(over="ignore"):
+        own = np.minimum(np.array([v for row in errors for v in row]) / unit**2, _ANYTHING)
+        m = np.clip(np.asarray(means) / unit, -_ANYTHING, _ANYTHING)
+        f = np.minimum(np.asarray(variances) / unit**2, _ANYTHING)
     own = np.where(np.isfinite(own), own, 0.0)
-    m, f = np.asarray(means) / unit, np.asarray(variances) / unit**2
     count = np.bincount(owner, minlength=len(values))
 
     v = _SPREADS[:, None] ** 2 + own + _LEAST_VARIANCE  # spreads x launches
@@ -595,7 +605,7 @@ def _interval(weights: Array, means: Array, deviations: Array) -> tuple[float, f
 def _variance(estimate: Estimate, *, logarithm: bool) -> float:
     if estimate.sem is None:
         return math.nan
-    return (estimate.sem / estimate.value if logarithm else estimate.sem) ** 2
+    return _bounded(estimate.sem / estimate.value if logarithm else estimate.sem) ** 2
 
 
 def _normal_cdf(z: Array) -> Array:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import LARGEST, Estimate
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
@@ -96,7 +96,7 @@ def find_drift(trials: Sequence[Trial], metric: str, default: Config) -> Drift |
     freedom = len(logs) - 1
     mean = math.fsum(logs) / len(logs)
     squares = math.fsum((v - mean) ** 2 for v in logs)
-    within = math.fsum(((e.sem or 0.0) / e.value) ** 2 for e in estimates) / len(estimates)
+    within = math.fsum(min((e.sem or 0.0) / e.value, LARGEST) ** 2 for e in estimates) / len(estimates)
     extra = max(0.0, squares / (freedom + _BELIEVED) - within)
     values = tuple(e.value for e in estimates)
     return Drift(

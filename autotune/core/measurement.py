@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -13,6 +14,9 @@ from autotune.core.metric import UNITS
 from autotune.core.student import NORMAL, student_quantile
 from autotune.core.units import SCALED, known_base, misspelt_unit, to_base, units_of
 from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys
+
+LARGEST = 1e150
+"""Bound on the size of what is reported: squares and sums of many such numbers are numbers still."""
 
 _STUDENT_WITHIN = 5  # pieces of a measurement from which its standard errors hold Student's factor
 
@@ -53,7 +57,7 @@ class Estimate:
                 continue
             if isinstance(number, bool) or not isinstance(number, int | float):
                 raise SpecError(f"an estimate's {name} must be a number, found {number!r}")
-            if not math.isfinite(number):
+            if not abs(number) <= sys.float_info.max:  # an integer may be larger than any float
                 raise SpecError(f"an estimate's {name} must be finite, found {number!r}")
         if self.sem is not None and self.sem < 0:
             raise SpecError(f"an estimate's sem must not be negative, found {self.sem!r}")
@@ -112,7 +116,7 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
         unit: Of a number or of samples.
 
     Raises:
-        SpecError: It is none of these, or a number is not finite.
+        SpecError: It is none of these, or a number is not finite or a sample beyond :data:`LARGEST`.
     """
     if isinstance(raw, Estimate):
         return raw
@@ -132,6 +136,8 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
         samples = [Estimate(number).value for number in raw]
         if not samples:
             raise SpecError("an empty list of samples has no mean")
+        if beyond := next(filter(_beyond, samples), None):
+            raise _too_large(beyond)
         mean = math.fsum(samples) / len(samples)
         if len(samples) < 2:
             return Estimate(mean, None, 1, unit)
@@ -143,26 +149,40 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
     return Estimate(number, None, 1, unit)
 
 
+def _beyond(number: float) -> bool:
+    return abs(number) > LARGEST
+
+
+def _too_large(number: float) -> SpecError:
+    return SpecError(f"a metric must be within {LARGEST:g}, found {number:g}")
+
+
 def finite_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Split metrics into those that may be read and those that are NaN or infinite.
+    """Split metrics into those that may be read and those that are NaN, infinite or beyond :data:`LARGEST`.
 
     Args:
         metrics: As whoever measured them gave them.
 
     Returns:
-        The metrics without those that are not finite, and the text of each of these by name.
+        The metrics without those that may not be read, and the text of each of these by name.
     """
     odd = {name: shown for name, value in metrics.items() if (shown := _not_finite(value))}
     return {name: value for name, value in metrics.items() if name not in odd}, odd
 
 
 def _not_finite(raw: Any) -> str:
-    """Return ``nan`` or ``inf`` where a metric is or holds such a number; empty otherwise."""
+    """Return ``nan``, ``inf`` or a number too large where a metric is or holds it; empty otherwise."""
     values = [raw.get("value"), raw.get("sem")] if isinstance(raw, Mapping) else raw
+    values = [raw.value, raw.sem] if isinstance(raw, Estimate) else values
     for value in values if isinstance(values, list) else [values]:
         number = value.item() if getattr(value, "size", None) == 1 and hasattr(value, "item") else value
         if isinstance(number, float) and not math.isfinite(number):
             return str(number)
+        if isinstance(number, int | float) and _beyond(number):
+            shown = (
+                f"{number:g}" if isinstance(number, float) else f"an integer of {number.bit_length()} bits"
+            )
+            return f"{shown}, beyond {LARGEST:g}"
     return ""
 
 
@@ -175,7 +195,7 @@ def as_estimates(metrics: Mapping[str, Any], units: Mapping[str, str] | None = N
 
     Raises:
         UnitError: A unit is unknown or of another dimension than its metric's.
-        SpecError: A name is not text, or a number is not finite.
+        SpecError: A name is not text, or a number is not finite or beyond :data:`LARGEST`.
     """
     result: dict[str, Estimate] = {}
     for name, value in metrics.items():
@@ -185,7 +205,10 @@ def as_estimates(metrics: Mapping[str, Any], units: Mapping[str, str] | None = N
             found = read_estimate(value)
         except SpecError as error:
             raise SpecError(f"metric {name!r}: {error.message}", hint=error.hint) from None
-        result[name] = in_unit_of(name, found, (units or {}).get(name, ""))
+        result[name] = held = in_unit_of(name, found, (units or {}).get(name, ""))
+        for number in (held.value, held.sem or 0.0):
+            if _beyond(number):
+                raise SpecError(f"metric {name!r}: {_too_large(number).message}")
     return result
 
 

@@ -101,7 +101,8 @@ def missing_metrics(goals: Sequence[str], limits: Sequence[str], measurement: Me
     absent = [name for name in needed if name not in measurement.metrics]
     for name in absent:
         if name in odd:
-            return f"the {needed[name]} is {odd[name]}, not a finite number"
+            about = "" if "beyond" in odd[name] else ", not a finite number"
+            return f"the {needed[name]} is {odd[name]}{about}"
     if not absent:
         return ""
     said = f"the result lacks the {' and the '.join(needed[name] for name in absent)}"

@@ -215,6 +215,28 @@ def test_values_of_one_configuration_alone_are_not_certain():
     assert 0.0 < found.probability_kept()[0] < 0.2
 
 
+SIZES = (0.0, 1.0, 5e-324, 1e160, -1e200, 1.7e308)
+
+
+@pytest.mark.parametrize("sem", [None, 5e-324, 1.0, 1.7e308])
+@pytest.mark.parametrize("first", SIZES)
+@pytest.mark.parametrize("second", SIZES)
+def test_no_number_that_a_ledger_holds_stops_a_decision(first, second, sem):
+    trials = [measured(i, i, value, sem=sem, delay=second) for i, value in enumerate((first, second, first))]
+    trials.append(measured(3, 0, second, sem=sem, delay=first, reason=Reason.CONFIRM))
+    for objective in (FASTEST, LIMITED):
+        predictions = {trials[1].key: [(first, abs(second)), (second, abs(first))]}
+        decision = decide(trials, objective, predictions=predictions)
+        for candidate in decision.candidates:
+            assert math.isfinite(candidate.score)
+            assert 0.0 <= candidate.chance < 1.0 + 1e-9
+            decision.gain(candidate, decision.candidates[0])
+            decision.half_width(candidate.contender, "speed")
+        decision.gains({decision.candidates[0].key: 1}, decision.leader)
+        assert decision.leader is not None
+        assert decision.corners or objective is LIMITED
+
+
 def test_what_is_stored_is_read_back_for_the_same_trials_only():
     trials = [measured(0, 1, 1.0), measured(1, 2, 2.0)]
     found = {DEFAULT: [(1.0, 0.5), (math.nan, math.nan)]}

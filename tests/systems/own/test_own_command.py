@@ -144,6 +144,10 @@ def test_repeats_give_the_error_between_runs(command):
         ("print('done')", Cause.WRONG_OUTPUT, "no JSON object of metrics; it ends with 'done'"),
         ("print('{\"speed\": NaN}')", Cause.WRONG_OUTPUT, "the goal 'speed' is nan, not a finite"),
         ("print('{\"speed\": 1e999}')", Cause.WRONG_OUTPUT, "the goal 'speed' is inf, not a finite"),
+        ("print('{\"speed\": 1e308}')", Cause.WRONG_OUTPUT, "the goal 'speed' is 1e+308, beyond 1e+150"),
+        ("print('{\"speed\": 1' + '0' * 400 + '}')", Cause.WRONG_OUTPUT, "bits, beyond 1e+150"),
+        ("print('{\"speed\": [' + '1e308,' * 50 + '1e308]}')", Cause.WRONG_OUTPUT, "1e+308, beyond"),
+        ("print('{\"speed\": {\"value\": 1, \"sem\": -1e200}}')", Cause.WRONG_OUTPUT, "-1e+200, beyond"),
         ("print('{\"speed\": \"4\"}')", Cause.WRONG_OUTPUT, "must be a number, found '4'"),
         ("print('{\"speed\": {\"sem\": 1}}')", Cause.WRONG_OUTPUT, "an estimate needs a value"),
         ("print('{\"sped\": 1}')", Cause.WRONG_OUTPUT, "the goal 'speed'; reported: sped; did you mean"),
@@ -247,3 +251,9 @@ def test_a_metric_that_is_not_finite_is_left_out_where_nothing_needs_it(command)
     measurement = command('print(\'{"speed": 4, "power": NaN}\')')
     assert set(measurement.metrics) == {"speed"}
     assert measurement.facts["not_finite"] == {"power": "nan"}
+
+
+def test_a_metric_that_is_too_large_is_left_out_where_nothing_needs_it(command):
+    measurement = command('print(\'{"speed": 4, "power": -1e200}\')')
+    assert set(measurement.metrics) == {"speed"}
+    assert measurement.facts["not_finite"] == {"power": "-1e+200, beyond 1e+150"}
