@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune.core.decision import excess
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import LARGEST, Estimate
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.trial import Config, Trial, TrialState
 
@@ -88,7 +88,7 @@ def _goal_series(trials: Sequence[Trial], goal: Goal, objective: Objective) -> S
     rows, found = _observed(trials, goal.metric, objective)
     values = np.array([e.value for e in found])
     logarithm = bool(len(values)) and bool((values > 0).all())
-    y = goal.sign * (np.log(values) if logarithm else values)
+    y = goal.sign * (np.log(values) if logarithm else np.clip(values, -LARGEST, LARGEST))
     projected = np.array([e.projected for e in found], dtype=bool)
     if projected.any() and not projected.all():
         y[projected] = np.maximum(y[projected], y[~projected].min())
@@ -124,9 +124,10 @@ def _observed(
 
 def _variances(found: Sequence[Estimate], logarithm: bool) -> Array:
     """Return the variance of each value on the models' scale before standardizing; nan where unknown."""
-    return np.array(
-        [np.nan if e.sem is None else (e.sem / abs(e.value) if logarithm else e.sem) ** 2 for e in found]
-    )
+    errors = [
+        np.nan if e.sem is None else min(e.sem / abs(e.value) if logarithm else e.sem, LARGEST) for e in found
+    ]
+    return np.square(errors)
 
 
 def _series(rows: npt.NDArray[np.int64], y: Array, variances: Array, logarithm: bool) -> Series:
