@@ -104,7 +104,7 @@ def measure(
 def result_lines(config: dict[str, Any], result: AttemptResult, objective: Objective) -> list[str]:
     """Return what one attempt measured as lines for people."""
     from autotune.core.measurement import DOUBT, SHORTFALL
-    from autotune.report.summary import measurement_lines
+    from autotune.report.summary import measurement_lines, warnings_of
     from autotune.report.text import show_config, show_seconds
 
     measurement = result.measurement
@@ -115,6 +115,7 @@ def result_lines(config: dict[str, Any], result: AttemptResult, objective: Objec
     lines += measurement_lines(measurement.metrics)
     short = measurement.facts.get(DOUBT) or measurement.facts.get(SHORTFALL)
     lines += [f"{'doubtful' if DOUBT in measurement.facts else 'not reached'}: {short}"] if short else []
+    lines += [f"warning: {note}" for note in warnings_of(measurement)]
     outcome = objective.score(measurement.metrics)
     for limit in objective.limits:
         kept = "broken" if str(limit) in outcome.violations else "kept"

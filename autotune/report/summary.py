@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.core.assessment import Assessment, ModelQuality, describe
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import Estimate, Measurement
 from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
@@ -18,6 +19,7 @@ from autotune.report.view import StudyView, counts
 
 _MOST_NAMED = 8  # trials with a warning
 _MESSAGE_LINES = 3  # of a failure: a message of a server can be a page
+_NUMBER = re.compile(r"(?<![A-Za-z_])\d+(?:\.\d+)?")  # a digit of a name is no number
 
 SCHEMA = 1
 """Version of the data that :func:`summary_json` returns; keys may be added, none is changed or removed."""
@@ -194,19 +196,23 @@ def _numbers(trials: Sequence[Trial]) -> str:
 
 
 def notes(trials: Sequence[Trial]) -> list[str]:
-    """Return what a person should know of how the trials were measured, one line each."""
-    noted = [(t, note) for t in trials if t.measurement is not None for note in _warnings(t)]
-    if not noted:
-        return []
-    return [f"warning: {_numbers(list({t.number: t for t, _ in noted}.values()))}: {noted[-1][1]}"]
+    """Return what a person should know of how the trials were measured: one line for each kind of warning.
+
+    Warnings that differ by their numbers only are of one kind; its line has the latest text.
+    """
+    kinds: dict[str, tuple[dict[int, Trial], str]] = {}
+    for trial in trials:
+        for note in () if trial.measurement is None else warnings_of(trial.measurement):
+            kind = _NUMBER.sub("#", note)
+            kinds[kind] = ({**kinds.get(kind, ({}, ""))[0], trial.number: trial}, note)
+    return [f"warning: {_numbers(list(found.values()))}: {note}" for found, note in kinds.values()]
 
 
-def _warnings(trial: Trial) -> list[str]:
-    """Return the warnings among the facts of a trial's measurement."""
-    assert trial.measurement is not None  # noqa: S101 - as called
+def warnings_of(measurement: Measurement) -> list[str]:
+    """Return the warnings among the facts of a measurement."""
     result = []
     for part in ("system", "measured"):
-        facts = trial.measurement.facts.get(part)
+        facts = measurement.facts.get(part)
         found = facts.get("warnings") if isinstance(facts, Mapping) else None
         result += [str(note) for note in found] if isinstance(found, list | tuple) else []
     return result

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from autotune.core.assessment import Assessment, ModelQuality
+from autotune.core.measurement import Measurement
 from autotune.core.objective import Objective
-from autotune.report.summary import JSON_KEYS, measurement_lines, model_lines, summary, summary_json
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.report.summary import JSON_KEYS, measurement_lines, model_lines, notes, summary, summary_json
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -136,4 +138,25 @@ def test_lines_of_a_measurement(trials):
         "  output_throughput  31.20 ± 0.61 tokens/s  n=30",
         "  tpot.p95           32.0 ± 1.3 ms          n=30",
         "± is the half-width of the 95 % interval",
+    ]
+
+
+def test_each_kind_of_warning_has_its_own_line_and_trials():
+    told = [
+        ["3 of 20 answers had another length", "the card was 81 % busy with q8_0"],
+        ["the card was 9.5 % busy with q8_0", "the card was 11 % busy with q8_0"],
+        [],
+        ["the card was 7 % busy with q4_0"],
+    ]
+    trials = [
+        Trial(
+            i, Suggestion({}, Reason.INITIAL), TrialState.COMPLETED, 1,
+            Measurement({}, facts={"measured": {"warnings": notes}}),
+        )
+        for i, notes in enumerate(told)
+    ]  # fmt: skip
+    assert notes(trials) == [
+        "warning: trial 0: 3 of 20 answers had another length",
+        "warning: trials 0, 1: the card was 11 % busy with q8_0",
+        "warning: trial 3: the card was 7 % busy with q4_0",
     ]
