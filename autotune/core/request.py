@@ -9,6 +9,9 @@ from typing import Any
 BY_USAGE, BY_LENGTH, BY_TOKENIZER = "usage", "length", "tokenizer"
 """How output tokens were counted: by the server, by the length asked for that was reached, by a tokenizer."""
 
+BY_LENGTH_NOT_USAGE = "length, against the usage"
+"""The length asked for that was reached, where the server's own count says something else."""
+
 BY_CHUNKS, BY_SEVERAL_WORDS = "chunks", "chunks of several words"
 """The same where only chunks of the stream could be counted, one token each."""
 

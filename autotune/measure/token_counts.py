@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from autotune.core.request import BY_CHUNKS, BY_SEVERAL_WORDS, RequestRecord
+from autotune.core.request import BY_CHUNKS, BY_LENGTH_NOT_USAGE, BY_SEVERAL_WORDS, RequestRecord
 from autotune.measure.workload import Workload
 
 _OF_TOKENS = ("output_throughput", "total_throughput", "decode_throughput", "itl", "tpot", "fluidity_index",
@@ -38,6 +38,9 @@ def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, Any], list[str
         several = ", which hold several words each" if found[BY_SEVERAL_WORDS] else ""
         notes.append(f"tokens counted by chunks{several}: {by_chunks} of {sum(found.values())} answers came "
                      "without usage or a length to go by")  # fmt: skip
+    if against := found[BY_LENGTH_NOT_USAGE]:
+        notes.append(f"the usage that the server sends is not believed: {against} of {sum(found.values())} "
+                     "answers ended by length with another usage, and count as the tokens asked for")  # fmt: skip
     other = [r for r in records if r.error is None and r.wanted and r.output_tokens != r.wanted]
     if other:
         facts["other_lengths"] = len(other)

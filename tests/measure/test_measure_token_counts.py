@@ -51,3 +51,8 @@ def test_what_a_measurement_notes_of_its_tokens():
         "2 of 2 answers had another length than asked for: they end where the model ends them",
         "2 of 2 requests were told to come back later (HTTP 429 or 503); their latencies hold the wait",
     ]
+    _, notes = counting(records("usage", "length, against the usage"))
+    assert notes == [
+        "the usage that the server sends is not believed: 1 of 2 answers ended by length with another usage, "
+        "and count as the tokens asked for"
+    ]

@@ -5,7 +5,8 @@ How many tokens an answer has, in order of preference (:attr:`Answer.counted_by`
 1. ``usage``: what the server counted, at the end or in its last running count;
 2. ``length``: the tokens asked for, where the answer ended because it had them (``finish_reason: length``).
    Some servers' usage leaves out the first or the last token: where as many chunks or running tokens came as
-   were asked for, this is believed rather than a smaller usage;
+   were asked for, this is believed rather than a smaller usage. So it is where the usage cannot be: above the
+   tokens asked for, or fewer than the text has chunks or words (``length, against the usage``);
 3. ``chunks``: one token for each chunk with text. Where chunks hold several words, they hold several tokens,
    and this is too few (``chunks of several words``); the text may still be counted by a tokenizer.
 
@@ -24,7 +25,7 @@ from itertools import pairwise
 from typing import Any
 
 from autotune.core.endpoint import message_of
-from autotune.core.request import BY_CHUNKS, BY_LENGTH, BY_SEVERAL_WORDS, BY_USAGE
+from autotune.core.request import BY_CHUNKS, BY_LENGTH, BY_LENGTH_NOT_USAGE, BY_SEVERAL_WORDS, BY_USAGE
 from autotune.measure.load.sse import ErrorEvent
 
 DONE = b"[DONE]"
@@ -33,6 +34,7 @@ _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _ERROR_KEYS = ("message", "detail")
 _SEVERAL_WORDS_SHARE = 0.02  # of the chunks: a single token of some vocabularies holds two words
 _DISTRUSTED = (8, 3)  # a usage of less than a third of at least eight chunks is no count of the answer
+_LONGEST_TOKEN = 16  # characters, on average over an answer
 
 
 class Answer:
@@ -41,6 +43,7 @@ class Answer:
     Args:
         wanted: Tokens asked for, where an end by ``length`` means that they all came; ``None`` where it does
             not.
+        most: Tokens that may come at most; ``None`` where that is not known.
 
     Attributes:
         error: What the server said went wrong, else ``""``.
@@ -49,12 +52,13 @@ class Answer:
         prompt_tokens: As the server counted them, ``None`` where it does not say.
     """
 
-    def __init__(self, wanted: int | None = None) -> None:
+    def __init__(self, wanted: int | None = None, most: int | None = None) -> None:
         self.error = ""
         self.done = False
         self.finished = ""
         self.prompt_tokens: int | None = None
-        self._wanted = wanted
+        self._wanted, self._most = wanted, most
+        self._choices = 1
         self._final: int | None = None
         self._chunks: list[tuple[int, str, int]] = []  # time, text, tokens so far or -1
 
@@ -111,6 +115,9 @@ class Answer:
         for choice in choices if isinstance(choices, list) else ():  # one, but for a body with `n`
             if not isinstance(choice, Mapping):
                 continue
+            index = choice.get("index")
+            if type(index) is int and index >= self._choices:
+                self._choices = index + 1
             reason = choice.get("finish_reason")
             if isinstance(reason, str) and reason:
                 self.finished = reason
@@ -134,7 +141,30 @@ class Answer:
 
     @property
     def output_tokens(self) -> int | None:
-        """Tokens of the answer as the server counted them, ``None`` where it does not say."""
+        """Tokens of the answer as the server counted them, ``None`` where it does not say or cannot be right."""
+        told = self._told()
+        return None if told is None or self._contradicted(told) else told
+
+    def _contradicted(self, told: int) -> bool:
+        """Return whether a usage is above what may come, or denies an end by ``length`` that the text shows.
+
+        A context that is full ends by ``length`` too, with fewer tokens than were asked for: such a usage is
+        no smaller than what came.
+        """
+        if self._most is not None and told > self._most * self._choices:
+            return True
+        texts, (least, share) = self.texts, _DISTRUSTED
+        if len(texts) >= least and told * share < len(texts):
+            return True
+        if self._wanted is None or self.finished != "length" or told >= self._wanted:
+            return False
+        if len(texts) == self._wanted:  # a usage that leaves out the first or the last token
+            return False
+        whole = "".join(texts)
+        return told < max(len(texts), len(whole.split()), len(whole) // _LONGEST_TOKEN)
+
+    def _told(self) -> int | None:
+        """Return the server's count, ``None`` where there is none of the whole answer."""
         if self._final is not None:
             told = self._final
         else:
@@ -142,9 +172,7 @@ class Answer:
             if not running or not self._runs(running[-1]):
                 return None
             told = running[-1]
-        texts = len(self.texts)
-        least, share = _DISTRUSTED
-        return None if texts and (told == 0 or (texts >= least and told * share < texts)) else told
+        return None if told == 0 and self.texts else told
 
     def _runs(self, total: int) -> bool:
         """Return whether the counts of the chunks are a running one that ends at ``total``."""
@@ -172,7 +200,7 @@ class Answer:
                 return wanted, BY_LENGTH
             return told, BY_USAGE
         if wanted is not None and 0 < len(texts) <= wanted:
-            return wanted, BY_LENGTH
+            return wanted, BY_LENGTH if self._told() is None else BY_LENGTH_NOT_USAGE
         several = sum(len(text.split()) > 1 for text in texts)
         return len(texts), BY_SEVERAL_WORDS if several > _SEVERAL_WORDS_SHARE * len(texts) else BY_CHUNKS
 

@@ -7,7 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 
 from autotune.core.endpoint import BUSY, message_of, seconds_to_wait
-from autotune.core.request import BY_CHUNKS, BY_LENGTH, BY_SEVERAL_WORDS, BY_USAGE, RequestRecord
+from autotune.core.request import (
+    BY_CHUNKS,
+    BY_LENGTH,
+    BY_LENGTH_NOT_USAGE,
+    BY_SEVERAL_WORDS,
+    BY_USAGE,
+    RequestRecord,
+)
 from autotune.measure.batch import CUT_OFF
 from autotune.measure.load.answer import Answer
 from autotune.measure.load.http_response import BadResponse, ResponseReader
@@ -56,7 +63,8 @@ class Exchange:
 
     def _again(self) -> None:
         wanted = self.order.max_tokens if self._length_told else None
-        self._response, self._events, self._answer = ResponseReader(), EventReader(), Answer(wanted)
+        self._response, self._events = ResponseReader(), EventReader()
+        self._answer = Answer(wanted, self.order.max_tokens)
         self._body = b""
         self._streams: bool | None = None  # not known yet
 
@@ -213,7 +221,9 @@ class Exchange:
             return f"the server ended it: {answer.finished}"
         wanted, how = self.order.max_tokens, answer.counted_by
         # Where the server's own word for an end by length is not to be believed, its chunks say what came.
-        known = how in (BY_USAGE, BY_LENGTH) or (how == BY_CHUNKS and not self._length_told)
+        known = how in (BY_USAGE, BY_LENGTH, BY_LENGTH_NOT_USAGE) or (
+            how == BY_CHUNKS and not self._length_told
+        )
         if self._exact and known and tokens != wanted:
             return f"{tokens} of {wanted} tokens came"
         if self._exact and how in (BY_CHUNKS, BY_SEVERAL_WORDS) and tokens > wanted:

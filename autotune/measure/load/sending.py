@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from autotune.core.request import BY_LENGTH, BY_USAGE, RequestRecord
+from autotune.core.request import BY_LENGTH, BY_LENGTH_NOT_USAGE, BY_USAGE, RequestRecord
 from autotune.measure.load.connections import Connections
 from autotune.measure.load.exchange import Exchange
 from autotune.measure.load.prompts import Order
@@ -130,7 +130,7 @@ class Sending:
     def _ended(self, exchange: Exchange) -> None:
         self.under_way.pop(exchange, None)
         record, texts = exchange.record(), exchange.texts
-        if record.error is None and record.counted_by in (BY_USAGE, BY_LENGTH):
+        if record.error is None and record.counted_by in (BY_USAGE, BY_LENGTH, BY_LENGTH_NOT_USAGE):
             self._characters += sum(map(len, texts))
             self._tokens += record.output_tokens
         self._record(record, texts)

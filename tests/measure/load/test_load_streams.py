@@ -226,7 +226,7 @@ def words(count, per_chunk, **more):
 
 
 def counted(*events, wanted=24):
-    answer = Answer(wanted)
+    answer = Answer(wanted, 24)
     for i, event in enumerate((*events, b"[DONE]")):
         answer.add(100 + i, event if isinstance(event, bytes) else json.dumps(event).encode())
     assert not answer.error
@@ -271,6 +271,27 @@ def test_a_shorter_answer_is_what_its_usage_says():
     assert (tokens, how) == (14, "usage")  # `length` of a context that is full
     tokens, how, _ = counted(*words(48, 1), END)  # more chunks than tokens asked for
     assert (tokens, how) == (48, "chunks")
+
+
+@pytest.mark.parametrize("per_chunk", [1, 4, 24])
+@pytest.mark.parametrize("told", [1, 25, 100_000])
+def test_a_usage_that_cannot_be_is_not_believed(per_chunk, told):
+    wanted = (24, "length, against the usage")
+    assert counted(*words(24, per_chunk), END, {"choices": [], "usage": usage(told)})[:2] == wanted
+    stop = {"choices": [{"text": "", "finish_reason": "stop"}]}
+    if told > 24:
+        how = "chunks" if per_chunk == 1 else "chunks of several words"
+        found = counted(*words(24, per_chunk), stop, {"choices": [], "usage": usage(told)})
+        assert found[:2] == (24 // per_chunk, how)
+
+
+def test_the_usage_of_several_choices_is_that_of_all():
+    chunks = [
+        {"choices": [{"text": f" w{at}", "index": i, "finish_reason": "stop"}]}
+        for at in range(24)
+        for i in range(2)
+    ]
+    assert counted(*chunks, {"choices": [], "usage": usage(48)})[:2] == (48, "usage")
 
 
 def test_tokens_that_cannot_be_counted_are_not_called_exact():
