@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -13,6 +13,9 @@ from autotune.core.metric import UNITS
 from autotune.core.student import NORMAL, student_quantile
 from autotune.core.units import SCALED, known_base, misspelt_unit, to_base, units_of
 from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys
+
+LARGEST = 1e150
+"""A measured number is at most this large: what is computed with it takes its square."""
 
 _STUDENT_WITHIN = 5  # pieces of a measurement from which its standard errors hold Student's factor
 
@@ -53,12 +56,14 @@ class Estimate:
                 continue
             if isinstance(number, bool) or not isinstance(number, int | float):
                 raise SpecError(f"an estimate's {name} must be a number, found {number!r}")
-            if not math.isfinite(number):
-                raise SpecError(f"an estimate's {name} must be finite, found {number!r}")
+            if odd := _odd_number(number):
+                raise SpecError(f"an estimate's {name} must be finite, found {odd}")
         if self.sem is not None and self.sem < 0:
             raise SpecError(f"an estimate's sem must not be negative, found {self.sem!r}")
-        if isinstance(self.n, bool) or not isinstance(self.n, int | float) or self.n < 1:
-            raise SpecError(f"an estimate's n must be at least 1, found {self.n!r}")
+        is_number = isinstance(self.n, int | float) and not isinstance(self.n, bool)
+        odd = _odd_number(self.n) if is_number else repr(self.n)
+        if odd or self.n < 1:
+            raise SpecError(f"an estimate's n must be at least 1, found {odd or repr(self.n)}")
         object.__setattr__(self, "value", float(self.value))
         if self.sem is not None:
             object.__setattr__(self, "sem", float(self.sem))
@@ -132,15 +137,29 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
         samples = [Estimate(number).value for number in raw]
         if not samples:
             raise SpecError("an empty list of samples has no mean")
-        mean = math.fsum(samples) / len(samples)
-        if len(samples) < 2:
-            return Estimate(mean, None, 1, unit)
-        variance = math.fsum((sample - mean) ** 2 for sample in samples) / (len(samples) - 1)
-        return Estimate(mean, math.sqrt(variance / len(samples)), len(samples), unit)
+        return Estimate(*mean_of(samples), len(samples), unit)
     number: Any = raw
     if hasattr(number, "item"):  # a scalar of numpy or torch
         number = number.item()
     return Estimate(number, None, 1, unit)
+
+
+def mean_of(samples: Sequence[float]) -> tuple[float, float | None]:
+    """Return mean and standard error of finite samples, ``None`` for the error of a single one.
+
+    Formula: sem = standard deviation / sqrt(samples).
+
+    Raises:
+        SpecError: They are so large that neither is a finite number.
+    """
+    try:
+        mean = math.fsum(samples) / len(samples)
+        if len(samples) < 2:
+            return mean, None
+        variance = math.fsum((sample - mean) ** 2 for sample in samples) / (len(samples) - 1)
+    except OverflowError:
+        raise SpecError("the samples are too large for a mean") from None
+    return mean, math.sqrt(variance / len(samples))
 
 
 def finite_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -161,9 +180,18 @@ def _not_finite(raw: Any) -> str:
     values = [raw.get("value"), raw.get("sem")] if isinstance(raw, Mapping) else raw
     for value in values if isinstance(values, list) else [values]:
         number = value.item() if getattr(value, "size", None) == 1 and hasattr(value, "item") else value
-        if isinstance(number, float) and not math.isfinite(number):
-            return str(number)
+        if isinstance(number, int | float) and (odd := _odd_number(number)):
+            return odd
     return ""
+
+
+def _odd_number(number: float) -> str:
+    """Return how a number reads that is not finite, or an integer that no float holds; empty for others."""
+    try:
+        return "" if math.isfinite(number) else str(number)
+    except OverflowError:
+        sign = "-" if number < 0 else ""
+        return f"{sign}1e{math.floor(math.log10(abs(number)))}, which is too large"
 
 
 def as_estimates(metrics: Mapping[str, Any], units: Mapping[str, str] | None = None) -> dict[str, Estimate]:
@@ -175,7 +203,7 @@ def as_estimates(metrics: Mapping[str, Any], units: Mapping[str, str] | None = N
 
     Raises:
         UnitError: A unit is unknown or of another dimension than its metric's.
-        SpecError: A name is not text, or a number is not finite.
+        SpecError: A name is not text, or a number is not finite or beyond :data:`LARGEST`.
     """
     result: dict[str, Estimate] = {}
     for name, value in metrics.items():
@@ -185,7 +213,10 @@ def as_estimates(metrics: Mapping[str, Any], units: Mapping[str, str] | None = N
             found = read_estimate(value)
         except SpecError as error:
             raise SpecError(f"metric {name!r}: {error.message}", hint=error.hint) from None
-        result[name] = in_unit_of(name, found, (units or {}).get(name, ""))
+        found = in_unit_of(name, found, (units or {}).get(name, ""))
+        if max(abs(found.value), found.sem or 0.0) > LARGEST:
+            raise SpecError(f"metric {name!r}: {found.value:g} is too large: at most {LARGEST:g}")
+        result[name] = found
     return result
 
 

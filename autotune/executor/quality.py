@@ -51,7 +51,8 @@ def quality_of(
     try:
         return check_quality(wanted, source, deadline, score)
     except NoAnswer as error:
-        raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, f"quality check: {error}")) from None
+        cause = Cause.WRONG_OUTPUT if error.malformed else Cause.CRASHED_UNDER_LOAD
+        raise AttemptFailed(Failure(cause, f"quality check: {error}")) from None
 
 
 def run_scorer(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from autotune.core.expression import Expression
 from autotune.core.trial import Value
@@ -212,11 +212,19 @@ def read_number(raw: Any, *, whole: bool = False) -> int | float | None:
         raw = int(raw) if re.fullmatch(r"[+-]?\d+", raw.strip()) else float(raw)
     if hasattr(raw, "item") and not isinstance(raw, int | float):
         raw = raw.item()  # numpy scalars
-    if not isinstance(raw, int | float) or not math.isfinite(raw):
+    if not is_finite(raw):
         return None
     if whole and not float(raw).is_integer():
         return None
     return raw
+
+
+def is_finite(raw: Any) -> TypeGuard[int | float]:
+    """Return whether ``raw`` is a number that is neither infinite nor larger than any float."""
+    try:
+        return isinstance(raw, int | float) and math.isfinite(raw)
+    except OverflowError:
+        return False
 
 
 def same_number(text: str, value: Value) -> bool:

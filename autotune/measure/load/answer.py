@@ -29,6 +29,7 @@ from autotune.measure.load.sse import ErrorEvent
 
 DONE = b"[DONE]"
 _MOST_TOKENS = 10**9
+_SHOWN = 60  # characters of what is odd
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _ERROR_KEYS = ("message", "detail")
 _SEVERAL_WORDS_SHARE = 0.02  # of the chunks: a single token of some vocabularies holds two words
@@ -73,7 +74,7 @@ class Answer:
         try:
             event = json.loads(data)
         except (ValueError, RecursionError):
-            self.error = f"an event is no JSON: {data[:60]!r}"
+            self.error = f"an event is no JSON: {data[:_SHOWN]!r}"
             return
         if not isinstance(event, Mapping):
             self.error = f"an event is no object: {data[:60]!r}"
@@ -98,7 +99,7 @@ class Answer:
             if type(count) is float and count.is_integer():
                 count = int(count)
             if count is not None and (type(count) is not int or not 0 <= count <= _MOST_TOKENS):
-                self.error = f"usage.{name} is {count!r}"
+                self.error = f"usage.{name} is {str(count)[:_SHOWN]}"
                 return -1
             found[name] = count
         if found["prompt_tokens"] is not None:

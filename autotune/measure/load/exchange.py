@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 
-from autotune.core.endpoint import BUSY, message_of, seconds_to_wait
+from autotune.core.endpoint import BUSY, Refused, foreign_json, message_of, seconds_to_wait
+from autotune.core.http_response import BadResponse, ResponseReader, packed_as
 from autotune.core.request import BY_CHUNKS, BY_LENGTH, BY_SEVERAL_WORDS, BY_USAGE, RequestRecord
 from autotune.measure.batch import CUT_OFF
 from autotune.measure.load.answer import Answer
-from autotune.measure.load.http_response import BadResponse, ResponseReader
 from autotune.measure.load.prompts import Order
 from autotune.measure.load.sse import EventReader, HostileStream, looks_like_events
 
 _MOST_ERROR = 64 << 10  # bytes of an error's body that are kept
+_MOST_BYTES = 16 << 20  # of an answer, and as many more for each token asked for as an event with all of its
+_MOST_BYTES_PER_TOKEN = 64 << 10  # alternatives has
 _OK = 200
 
 
@@ -58,6 +59,7 @@ class Exchange:
         wanted = self.order.max_tokens if self._length_told else None
         self._response, self._events, self._answer = ResponseReader(), EventReader(), Answer(wanted)
         self._body = b""
+        self._bytes = 0
         self._streams: bool | None = None  # not known yet
 
     def write(self, write: Callable[[bytes], object]) -> None:
@@ -83,6 +85,7 @@ class Exchange:
     def take(self, time_ns: int, data: bytes) -> bool:
         """Take what came at ``time_ns``; return whether the response is complete or broken."""
         response = self._response
+        self._bytes += len(data)
         try:
             pieces = response.feed(data)
             if response.status == _OK and pieces:
@@ -94,6 +97,9 @@ class Exchange:
                 self._body += b"".join(pieces)
         except (BadResponse, HostileStream) as error:
             self.error = str(error)
+        most = _MOST_BYTES + _MOST_BYTES_PER_TOKEN * self.order.max_tokens
+        if self._bytes > most and not self.error:
+            self.error = f"an answer of more than {most >> 20} MiB"
         if self._answer.error:
             self.error = self.error or self._answer.error
         return bool(self.error) or response.complete
@@ -201,8 +207,9 @@ class Exchange:
         """Return what is wrong with a response that came to its end."""
         response, answer = self._response, self._answer
         if response.status != _OK:
-            text = message_of(self._body)
-            return f"HTTP {response.status}" + (f": {text}" if text else "")
+            return str(Refused.of_answer(response.status, response.headers, self._body))
+        if packed := packed_as(response.headers):
+            return packed
         if not self._streams and self._kind() != "text/event-stream":
             return self._no_stream()
         if not answer.ended:
@@ -224,8 +231,8 @@ class Exchange:
         """Return what is wrong with an answer that is no stream: an error's own words, where it has some."""
         kind = self._response.headers.get("content-type", "nothing")[:60]
         try:
-            found = json.loads(self._body)
-        except (ValueError, RecursionError):
+            found = foreign_json(self._body)
+        except ValueError:
             return f"no stream: {kind}"
         if isinstance(found, Mapping) and "choices" not in found:
             return f"the server said: {message_of(found)}"

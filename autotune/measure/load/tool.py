@@ -117,7 +117,7 @@ class ToolGenerator:
                 f"{self.tool.name} would show the endpoint's headers in its arguments",
                 hint="use generator own",
             )
-        ruler = self.own.calibration(plan.endpoint).ruler
+        ruler = self.own.calibration(plan.endpoint, plan.patience_s).ruler
         seconds = _RUN_SHARE * plan.workload.time
         requests = min(_MOST_REQUESTS, max(1, round(seconds * (plan.rate or _CLOSED_RATE))))
         folder = Path(tempfile.mkdtemp(prefix=f"autotune-{self.tool.name}-"))

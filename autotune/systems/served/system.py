@@ -8,6 +8,7 @@ tells about itself (:meth:`ServedSystem.engine_facts`).
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -35,6 +36,10 @@ from autotune.systems.served.ready import asking_of, wait_ready
 from autotune.systems.served.section import absolute
 from autotune.systems.served.tiny import TINY, ensure_tiny, tiny_files
 
+_TOLD_S = 5.0
+_MOST_TOLD = 1 << 20  # bytes of what a server tells about itself
+_MOST_NUMBER = 1 << 63
+_MOST_TEXT = 4096
 _VERSION_S = 60.0  # an interpreter on a busy machine
 
 
@@ -246,8 +251,22 @@ class ServedSystem(FlaggedEngine):
 
 
 def told(url: str, path: str) -> Any:
-    """Return what a server answers to a GET, ``None`` where it has no such path."""
+    """Return what a server answers to a GET, ``None`` where it has no such path.
+
+    Numbers and texts without end are no settings: they are left out of an object.
+    """
     try:
-        return ask(url, path, timeout=5.0)
+        found = ask(url, path, timeout=_TOLD_S, most_bytes=_MOST_TOLD)
     except Refused:
         return None
+    if not isinstance(found, Mapping):
+        return found
+    return {name: value for name, value in found.items() if not _endless(value)}
+
+
+def _endless(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, int):
+        return abs(value) >= _MOST_NUMBER
+    return isinstance(value, str) and len(value) > _MOST_TEXT

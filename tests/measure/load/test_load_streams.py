@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotune.core.http_response import BadResponse, ResponseReader
 from autotune.core.request import RequestRecord
 from autotune.measure.load.answer import Answer, shared
-from autotune.measure.load.http_response import BadResponse, ResponseReader
 from autotune.measure.load.sse import MOST_BYTES, EventReader, HostileStream, looks_like_events
 from autotune.measure.load.wire import FrameReader, frame, record_frame, record_of
 
