@@ -142,7 +142,8 @@ def end_of(path: Path, most: int) -> tuple[str, bool]:
         path: Of the file; what is no plain file is read as an empty one.
         most: Bytes of it.
     """
-    with path.open("rb") as file:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes to is not waited for
+    with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return "", True
         size = file.seek(0, os.SEEK_END)
