@@ -6,6 +6,7 @@ import re
 import signal
 
 from autotune.core.measurement import Cause, Failure
+from autotune.systems.served.diagnosis import REFUSED
 from autotune.systems.shortfall import NO_MEMORY, shortfall
 
 _OUT_OF_MEMORY = re.compile(NO_MEMORY, re.MULTILINE)
@@ -42,4 +43,5 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
         return Failure(Cause.CRASHED_UNDER_LOAD, f"ended by {name}: {said}", log)
-    return Failure(Cause.REJECTED_FLAGS, said, log)
+    refused = REFUSED.search(plain) is not None
+    return Failure(Cause.REJECTED_FLAGS if refused else Cause.CRASHED_UNDER_LOAD, said, log)

@@ -1,4 +1,4 @@
-"""Programs that print or write what is no measurement: ``wrong_output``, within limits, never our own error."""
+"""Programs that print or write what is no measurement: ``wrong_output``, within limits."""
 
 import json
 import os
@@ -51,9 +51,9 @@ def refusal(folder, text, **options):
         (f"[1, {DIGITS}]", "no JSON object of metrics"),
         (deep(5000), "no JSON object of metrics"),
         (deep(900), "must be a number"),
-        ('{"value": 1, "n": %s}' % HUGE, "n must be at least 1, found 1e400, which is too large"),
+        (f'{{"value": 1, "n": {HUGE}}}', "n must be at least 1, found 1e400, which is too large"),
         ('{"value": 1, "n": NaN}', "n must be at least 1, found nan"),
-        ('{"value": %s, "n": 3, "unit": 7}' % 5, "unit must be text"),
+        ('{"value": 5, "n": 3, "unit": 7}', "unit must be text"),
         ("1e200", "1e+200 is too large: at most 1e+150"),
         ("[1e308, 1e308]", "the samples are too large for a mean"),
         ("[1e200, -1e200]", "the samples are too large for a mean"),
@@ -63,12 +63,12 @@ def refusal(folder, text, **options):
     ],
 )
 def test_a_metric_that_is_no_number_is_wrong_output(tmp_path, value, said, from_file):
-    assert said in refusal(tmp_path, '{"speed": %s}' % value, from_file=from_file)
+    assert said in refusal(tmp_path, f'{{"speed": {value}}}', from_file=from_file)
 
 
-@pytest.mark.parametrize("value", [HUGE, f"-{HUGE}", f"[1, {HUGE}]", '{"value": %s}' % HUGE, "1e400"])
+@pytest.mark.parametrize("value", [HUGE, f"-{HUGE}", f"[1, {HUGE}]", f'{{"value": {HUGE}}}', "1e400"])
 def test_a_number_that_no_float_holds_is_left_out_and_named(tmp_path, value):
-    metrics, facts = read(tmp_path, '{"speed": 2, "odd": %s}' % value)
+    metrics, facts = read(tmp_path, f'{{"speed": 2, "odd": {value}}}')
     assert metrics == {"speed": Estimate(2.0)}
     assert facts["not_finite"]["odd"] in ("1e400, which is too large", "-1e400, which is too large", "inf")
     text = str(as_estimates({"speed": 1.0}))
