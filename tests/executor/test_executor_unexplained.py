@@ -2,9 +2,9 @@
 
 import sys
 
-import field_server
 import pytest
 
+import field_server
 from autotune.core.measurement import Cause
 from autotune.executor.base import Deadlines, Job
 from autotune.executor.worker import FIRST_LOG, run_attempt
