@@ -20,6 +20,7 @@ from autotune.measure.quality.check import check_quality
 from autotune.systems.base import Answering, AttemptFailed, Driver, ServedDriver
 
 _POLL_S = 0.02
+_MOST_SAID = 500  # characters of a line that are a message
 _MOST_SCORE = 16 << 20  # bytes of a score: one estimate, or a list of samples
 _METRIC = "quality.score"
 _ANSWERS, _SCORE, _LOG = "answers.jsonl", "score.json", "scorer.log"
@@ -93,7 +94,7 @@ def run_scorer(
         code = run.poll()
     if code != 0:
         said = log_tail(folder / _LOG)
-        last = (said.strip().splitlines() or ["no output"])[-1]
+        last = (said.strip().splitlines() or ["no output"])[-1][:_MOST_SAID]
         text = f"the scorer ended with {code}: {last}"
         raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, text, said))
     try:

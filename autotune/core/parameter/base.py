@@ -238,7 +238,7 @@ def read_size(text: Any) -> int | None:
     amount, suffix = match.groups()
     power = _POWERS.index(suffix.lower()) + 1
     if suffix.islower():
-        return round(float(amount) * 1000**power)
+        return int(float(amount) * float(1000**power) + 0.5)
     factor: int = 1024**power
     return int(amount) * factor if amount.isdigit() else None
 
