@@ -116,23 +116,25 @@ class ResponseReader:
             if len(text) - place > most:
                 raise BadResponse(f"no HTTP: no end of a line in {most} bytes")
             return -1
+        if self._state == _CHUNK_END:
+            if end > place:
+                raise BadResponse("no HTTP: a chunk is longer than it says")
+            self._state = _CHUNK_SIZE
+            return end + 2
         line = text[place:end]
-        if self._state in (_HEAD, _TRAILER):
-            self._head_bytes += len(line) + len(mark)
-            if self._head_bytes > _MOST_HEAD:
-                raise BadResponse(f"no HTTP: heads and trailers of more than {_MOST_HEAD >> 10} KiB")
-        if self._state == _HEAD:
-            self._head(line)
-        elif self._state == _CHUNK_SIZE:
-            size = line.partition(b";")[0].strip()
+        if self._state == _CHUNK_SIZE:
+            # what has letters and digits only has no sign, no space and no extension
+            size = line if line.isalnum() else line.partition(b";")[0].strip()
             if not _SIZE.fullmatch(size):
                 raise BadResponse(f"no HTTP: a chunk's size is {size[:20]!r}")
             self._left = int(size, 16)
             self._state = _CHUNK if self._left else _TRAILER
-        elif self._state == _CHUNK_END:
-            if line:
-                raise BadResponse("no HTTP: a chunk is longer than it says")
-            self._state = _CHUNK_SIZE
+            return end + 2
+        self._head_bytes += len(line) + len(mark)
+        if self._head_bytes > _MOST_HEAD:
+            raise BadResponse(f"no HTTP: heads and trailers of more than {_MOST_HEAD >> 10} KiB")
+        if self._state == _HEAD:
+            self._head(line)
         elif not line:  # the empty line after the trailers
             self._state = _DONE
         return end + len(mark)

@@ -28,6 +28,7 @@ from autotune.core.request import BY_CHUNKS, BY_LENGTH, BY_SEVERAL_WORDS, BY_USA
 from autotune.measure.load.sse import ErrorEvent
 
 DONE = b"[DONE]"
+_decode = json.JSONDecoder().raw_decode
 _MOST_TOKENS = 10**9
 _SHOWN = 60  # characters of what is odd
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
@@ -72,11 +73,11 @@ class Answer:
         if not data.strip():  # keeps a connection alive
             return
         try:
-            event = json.loads(data)
+            event = _parsed(data)
         except (ValueError, RecursionError):
             self.error = f"an event is no JSON: {data[:_SHOWN]!r}"
             return
-        if not isinstance(event, Mapping):
+        if not isinstance(event, dict):
             self.error = f"an event is no object: {data[:60]!r}"
             return
         if _is_error(event):
@@ -85,7 +86,7 @@ class Answer:
         choices = event.get("choices")
         text = self._text(choices)
         usage = event.get("usage")
-        count = self._usage(usage) if isinstance(usage, Mapping) else -1
+        count = self._usage(usage) if isinstance(usage, dict) else -1
         if count >= 0 and not text and (not choices or self.finished):
             self._final = count
         if text or count >= 0:
@@ -110,13 +111,13 @@ class Answer:
         """Return the text that an event adds, and take note of an end."""
         found: list[str] = []
         for choice in choices if isinstance(choices, list) else ():  # one, but for a body with `n`
-            if not isinstance(choice, Mapping):
+            if not isinstance(choice, dict):
                 continue
             reason = choice.get("finish_reason")
             if isinstance(reason, str) and reason:
                 self.finished = reason
             delta = choice.get("delta")
-            if isinstance(delta, Mapping):
+            if isinstance(delta, dict):
                 content = delta.get("content")
                 found += [content] if len(delta) == 1 and isinstance(content, str) else _delta_texts(delta)
             elif isinstance(choice.get("text"), str):
@@ -208,6 +209,21 @@ class Answer:
             found.append((max(time_ns, first_ns), running - before))
             before = running
         return tuple(found)
+
+
+def _parsed(data: bytes) -> Any:
+    """Return an event's JSON.
+
+    What ``json.loads`` does beside (guess an encoding, look for space twice) is a tenth of an event's cost.
+
+    Raises:
+        ValueError: It is none.
+    """
+    text = data.decode("utf-8", "surrogatepass").strip()
+    found, end = _decode(text)
+    if end < len(text):
+        raise ValueError("more than one value")
+    return found
 
 
 def _is_error(event: Mapping[str, Any]) -> bool:

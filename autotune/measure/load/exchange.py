@@ -52,6 +52,7 @@ class Exchange:
         self.abort: Callable[[], object] | None = None  # breaks off its connection
         self.postpone: Callable[[Exchange, float], object] | None = None  # sends it again after some seconds
         self._first_ns = 0
+        self._most = _MOST_BYTES + _MOST_BYTES_PER_TOKEN * order.max_tokens
         self._ended, self._exact, self._length_told = ended, exact, length_told
         self._again()
 
@@ -97,9 +98,8 @@ class Exchange:
                 self._body += b"".join(pieces)
         except (BadResponse, HostileStream) as error:
             self.error = str(error)
-        most = _MOST_BYTES + _MOST_BYTES_PER_TOKEN * self.order.max_tokens
-        if self._bytes > most and not self.error:
-            self.error = f"an answer of more than {most >> 20} MiB"
+        if self._bytes > self._most and not self.error:
+            self.error = f"an answer of more than {self._most >> 20} MiB"
         if self._answer.error:
             self.error = self.error or self._answer.error
         return bool(self.error) or response.complete
