@@ -100,7 +100,7 @@ class Answer:
             if type(count) is float and count.is_integer():
                 count = int(count)
             if count is not None and (type(count) is not int or not 0 <= count <= _MOST_TOKENS):
-                self.error = f"usage.{name} is {str(count)[:_SHOWN]}"
+                self.error = f"usage.{name} is {repr(count)[:_SHOWN]}"
                 return -1
             found[name] = count
         if found["prompt_tokens"] is not None:
