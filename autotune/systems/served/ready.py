@@ -19,6 +19,7 @@ from autotune.systems.served.negotiation import PATHS, Asking, first_answer, hin
 
 MODELS = "/v1/models"
 _LOOK_S = 2.0
+_LEAST_LOOK_S = 0.5
 _TLS_S = 2.0
 _LONGEST_NAME = 4096  # characters: models are paths too
 _LONGEST_WAIT_S = 5.0  # at once: the death of a launched server is noticed in between
@@ -67,7 +68,8 @@ def wait_ready(
 
 
 def _look_s(deadline: float) -> float:
-    return min(_LOOK_S, deadline - time.monotonic())
+    # The last look before the deadline has time enough to find out what is wrong.
+    return max(_LEAST_LOOK_S, min(_LOOK_S, deadline - time.monotonic()))
 
 
 def asking_of(launch: Launch) -> Asking:
