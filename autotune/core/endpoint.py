@@ -88,6 +88,7 @@ def message_of(found: Any) -> str:
     return " ".join(str(found).split())[:_LONGEST_TEXT]
 
 
+_LEAST_WAIT_S = 0.02  # a server that says "at once" again and again is not asked in a tight loop
 BUSY = (429, 503)
 """HTTP statuses with which a server asks to come back later."""
 
@@ -102,9 +103,9 @@ def seconds_to_wait(header: str | None) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         seconds = float(text)
-        return seconds if 0 <= seconds < math.inf else None
+        return max(seconds, _LEAST_WAIT_S) if 0 <= seconds < math.inf else None
     with contextlib.suppress(ValueError, TypeError, OverflowError):  # some dates are beyond what C has
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        return max(_LEAST_WAIT_S, parsedate_to_datetime(text).timestamp() - time.time())
     return None
 
 

@@ -17,6 +17,7 @@ from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_k
 LARGEST = 1e150
 """A measured number is at most this large: what is computed with it takes its square."""
 
+_SHOWN = 200  # characters of a value that is no number
 _STUDENT_WITHIN = 5  # pieces of a measurement from which its standard errors hold Student's factor
 
 
@@ -55,7 +56,7 @@ class Estimate:
             if number is None and name == "sem":
                 continue
             if isinstance(number, bool) or not isinstance(number, int | float):
-                raise SpecError(f"an estimate's {name} must be a number, found {number!r}")
+                raise SpecError(f"an estimate's {name} must be a number, found {_shown(number)}")
             if odd := _odd_number(number):
                 raise SpecError(f"an estimate's {name} must be finite, found {odd}")
         if self.sem is not None and self.sem < 0:
@@ -183,6 +184,14 @@ def _not_finite(raw: Any) -> str:
         if isinstance(number, int | float) and (odd := _odd_number(number)):
             return odd
     return ""
+
+
+def _shown(value: Any) -> str:
+    """Return the beginning of how a value reads; of what is nested deep its type."""
+    try:
+        return repr(value)[:_SHOWN]
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deep"
 
 
 def _odd_number(number: float) -> str:

@@ -16,6 +16,7 @@ from autotune.measure.load.sse import EventReader, HostileStream, looks_like_eve
 _MOST_ERROR = 64 << 10  # bytes of an error's body that are kept
 _MOST_BYTES = 16 << 20  # of an answer, and as many more for each token asked for as an event with all of its
 _MOST_BYTES_PER_TOKEN = 64 << 10  # alternatives has
+_MOST_BYTES_AT_ALL = 1 << 30
 _OK = 200
 
 
@@ -52,7 +53,7 @@ class Exchange:
         self.abort: Callable[[], object] | None = None  # breaks off its connection
         self.postpone: Callable[[Exchange, float], object] | None = None  # sends it again after some seconds
         self._first_ns = 0
-        self._most = _MOST_BYTES + _MOST_BYTES_PER_TOKEN * order.max_tokens
+        self._most = min(_MOST_BYTES + _MOST_BYTES_PER_TOKEN * order.max_tokens, _MOST_BYTES_AT_ALL)
         self._ended, self._exact, self._length_told = ended, exact, length_told
         self._again()
 

@@ -109,9 +109,12 @@ class OwnMetricsDriver:
         if self.from_file and not path.exists():
             raise _wrong(f"the program ended well but wrote no {name}")
         where = name if self.from_file else "its standard output"
-        found = _document(path) if self.from_file else None
+        try:
+            found = _document(path) if self.from_file else None
+            text, whole = ("", True) if found else end_of(path, _MOST_SEARCHED)
+        except OSError as error:
+            raise _wrong(f"{where} cannot be read: {error}") from None
         if found is None:
-            text, whole = end_of(path, _MOST_SEARCHED)
             found = last_object(text)
         if found is None:
             end = "" if whole else f" in its last {_MOST_SEARCHED >> 20} MiB"

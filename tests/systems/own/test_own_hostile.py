@@ -101,6 +101,11 @@ def test_told_results_are_refused_in_the_same_words():
     failure = study.trials[0].failure
     assert failure.cause is Cause.WRONG_OUTPUT
     assert "1e400, which is too large" in failure.message
+    nested = 1.0
+    for _ in range(5000):
+        nested = [nested]
+    with pytest.raises(SpecError, match="a list that is nested too deep"):
+        study.tell(study.ask(), {"speed": nested})
 
 
 def test_the_end_of_an_output_is_searched_and_a_file_is_read_whole_or_not_at_all(tmp_path, monkeypatch):
