@@ -63,6 +63,7 @@ class HttpConnection:
         self._port = parts.port or (443 if self._secure else 80)
         self._prefix = parts.path.rstrip("/")
         self._socket: socket.socket | None = None
+        self._reading = False  # an answer that was not read to its end
 
     def ask(
         self,
@@ -90,6 +91,8 @@ class HttpConnection:
         """
         limit = max(0.0, deadline - time.monotonic())
         request = self._request(path, body, headers or {})
+        if self._reading:
+            self.close()
         used = self._socket is not None
         while True:
             reader = ResponseReader()
@@ -103,6 +106,7 @@ class HttpConnection:
                 used = False
             except (OSError, BadResponse, UnicodeError) as error:
                 raise self._broken(error, limit) from None
+        self._reading = True
         if packed := packed_as(reader.headers):
             raise self._broken(BadResponse(packed), limit)
         return HttpAnswer(
@@ -111,6 +115,7 @@ class HttpConnection:
 
     def close(self) -> None:
         """Let go of the connection; another request opens it again."""
+        self._reading = False
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -167,7 +172,8 @@ class HttpConnection:
         except (OSError, BadResponse) as error:
             raise self._broken(error, limit) from None
         finally:
-            if not (reader.complete and reader.keep_alive):
+            self._reading = not reader.complete
+            if self._reading or not reader.keep_alive:
                 self.close()
 
     def _broken(self, error: Exception, limit: float) -> Refused:
