@@ -25,6 +25,7 @@ from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import HOST, PORT, Deployment, absolute_program
+from autotune.systems.programs import run_program
 from autotune.systems.served.client import ask
 from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver, reconnected
@@ -237,13 +238,12 @@ class ServedSystem(FlaggedEngine):
                 return ""
         code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
         try:
-            done = subprocess.run(
-                [os.path.expanduser(self.program[0]), "-c", code, self.package],
-                capture_output=True, text=True, timeout=_VERSION_S, check=False,
-            )  # fmt: skip
+            _, printed, _ = run_program(
+                [os.path.expanduser(self.program[0]), "-c", code, self.package], _VERSION_S
+            )
         except (OSError, subprocess.TimeoutExpired):
             return ""
-        return done.stdout.strip()
+        return printed.strip()[-_MOST_TEXT:]
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
         """Return why the server died, from its exit code and its log."""
