@@ -14,6 +14,7 @@ import sys
 import threading
 
 DRIP_S = 0.05
+BOMB = gzip.compress(b" " * (16 << 20))
 NESTED = b'{"choices": ' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}"
 FACTS = ("/metrics", "/props", "/version", "/get_server_info", "/api/version")
 
@@ -151,10 +152,8 @@ class Handler(socketserver.StreamRequestHandler):
         return True
 
     def gzip_bomb(self, path, stream):
-        packed = gzip.compress(b" " * (16 << 20))
-        self.wfile.write(
-            head(kind=self.kind(stream), Content_Encoding="gzip", Content_Length=len(packed)) + packed
-        )
+        packed = head(kind=self.kind(stream), Content_Encoding="gzip", Content_Length=len(BOMB))
+        self.wfile.write(packed + BOMB)
 
     def redirect_loop(self, path, stream):
         self.wfile.write(head("302 Found", Location=path, Content_Length=0))
