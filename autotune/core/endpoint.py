@@ -63,7 +63,7 @@ def foreign_json(text: str | bytes) -> Any:
     try:
         return _loaded(text, _SPARE_FRAMES)
     except RecursionError:
-        raise ValueError("JSON that is nested too deep") from None
+        raise ValueError("nested too deep") from None
 
 
 def _loaded(text: str | bytes, frames: int) -> Any:

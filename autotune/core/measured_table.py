@@ -28,7 +28,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autotune.core.input_file import parse_json, read_text, why
+from autotune.core.endpoint import foreign_json
+from autotune.core.input_file import read_text, why
 from autotune.core.measurement import LARGEST, Cause, Estimate, in_unit_of
 from autotune.core.parameter import Categorical, Ordinal, Parameter
 from autotune.core.space import Space
@@ -144,7 +145,7 @@ def table_specs(folder: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        found = parse_json(read_text(file, _MOST_SPECS))
+        found = foreign_json(read_text(file, _MOST_SPECS))
         if not isinstance(found, dict):
             raise ValueError(
                 f"it must be a mapping of tables to what is said of them, found {str(found)[:40]}"

@@ -33,7 +33,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from autotune.core.input_file import decoded, parse_json, read_bytes, why
+from autotune.core.endpoint import foreign_json
+from autotune.core.input_file import decoded, read_bytes, why
 from autotune.errors import SpecError
 
 BLOCK_TOKENS = 512
@@ -163,7 +164,7 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapp
         if not line.strip():
             continue
         try:
-            row = parse_json(line)
+            row = foreign_json(line)
         except ValueError as error:
             text = f"{path}:{number}: a line must be a JSON object: {why(error)}"
             raise SpecError(text, path=(key,)) from None
@@ -177,7 +178,7 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapp
 
 def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        rows = parse_json(text)
+        rows = foreign_json(text)
     except ValueError as error:
         raise SpecError(f"{path}: no JSON list: {why(error)}", path=(key,)) from None
     for number, row in enumerate(rows, 1):
