@@ -128,7 +128,7 @@ def _check_units(spec: StudySpec, folder: Path) -> None:
         declared = units.get(limit.metric)
         if declared is None and named_number(limit.metric) and limit.unit != "1":
             raise UnitError(
-                f"{limit.metric} is a plain number by its name, found the limit {limit}",
+                f"{limit.metric} is a plain number by its name, found the limit {limit.as_written}",
                 path=("objective", "limits", i),
                 hint=f"say so if it is not: `units: {{{limit.metric}: {limit.unit}}}` of the system",
             )
@@ -140,7 +140,7 @@ def _check_units(spec: StudySpec, folder: Path) -> None:
             shown = declared if declared == base else f"{declared} ({base})"
             kind = "a plain number" if declared == "1" else f"in {shown}"
             raise UnitError(
-                f"{limit.metric} is {kind}, as the system's units say; found the limit {limit}",
+                f"{limit.metric} is {kind}, as the system's units say; found the limit {limit.as_written}",
                 path=("objective", "limits", i),
                 hint=f"write it with a unit, such as {limit} {declared}" if limit.unit == "1" else "",
             )

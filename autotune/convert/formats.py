@@ -9,7 +9,8 @@ from typing import Protocol
 
 from autotune.convert import auto_tune_vllm, optuna, vllm_sweep, wandb
 from autotune.convert.base import Conversion, typed_as_yaml11
-from autotune.core.input_file import parse_json, why
+from autotune.core.endpoint import foreign_json
+from autotune.core.input_file import why
 from autotune.errors import SpecError, did_you_mean
 from autotune.spec.yaml_text import Document, parse_text, read_text
 
@@ -66,7 +67,7 @@ def read_document(source: str) -> Document:
     if text.lstrip()[:1] not in ("[", "{"):
         return parse_text(text, source)
     try:
-        data = parse_json(text)
+        data = foreign_json(text)
     except json.JSONDecodeError as error:
         if text.lstrip()[:1] == "{":
             return parse_text(text, source)  # YAML may begin with a brace as well

@@ -44,6 +44,8 @@ def convert(document: Document) -> Conversion:
     else:
         out.note(("method",), f"'method: {method}' has no equivalent; the default engine searches")
     out.ignore(data, ("program", "command"), "has no equivalent: name what to launch under `system`")
+    if "program" not in data and "command" not in data:
+        out.note((), "no program is in this file: name what to launch under `system`")
     out.note_rest(data, _READ)
     return out.finish()
 

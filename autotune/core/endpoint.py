@@ -50,7 +50,25 @@ class Endpoint:
         return self.path.endswith("/chat/completions")
 
 
+_SPARE_FRAMES = 50
 _LONGEST_TEXT = 400  # of a server's error, in ours
+
+
+def foreign_json(text: str | bytes) -> Any:
+    """Return the JSON that a server or a program wrote.
+
+    Raises:
+        ValueError: It is none, or nothing that Python reads: nested too deep, numbers of thousands of digits.
+    """
+    try:
+        return _loaded(text, _SPARE_FRAMES)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def _loaded(text: str | bytes, frames: int) -> Any:
+    """Parse with frames on the stack, so that whoever walks through the result later has these to spare."""
+    return json.loads(text) if not frames else _loaded(text, frames - 1)
 
 
 def message_of(found: Any) -> str:
@@ -62,14 +80,15 @@ def message_of(found: Any) -> str:
     if isinstance(found, bytes):
         found = found.decode("utf-8", errors="replace")
     if isinstance(found, str):
-        with contextlib.suppress(ValueError, RecursionError):  # it is the message itself
-            found = json.loads(found)
+        with contextlib.suppress(ValueError):  # it is the message itself
+            found = foreign_json(found)
     for key in ("error", "message", "detail"):
         if isinstance(found, Mapping) and key in found:
             found = found[key]
     return " ".join(str(found).split())[:_LONGEST_TEXT]
 
 
+_LEAST_WAIT_S = 0.02  # a server that says "at once" again and again is not asked in a tight loop
 BUSY = (429, 503)
 """HTTP statuses with which a server asks to come back later."""
 
@@ -84,9 +103,9 @@ def seconds_to_wait(header: str | None) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         seconds = float(text)
-        return seconds if 0 <= seconds < math.inf else None
-    with contextlib.suppress(ValueError):
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+        return max(seconds, _LEAST_WAIT_S) if 0 <= seconds < math.inf else None
+    with contextlib.suppress(ValueError, TypeError, OverflowError):  # some dates are beyond what C has
+        return max(_LEAST_WAIT_S, parsedate_to_datetime(text).timestamp() - time.time())
     return None
 
 
@@ -99,19 +118,42 @@ class Refused(Exception):
         retry_after: Seconds after which it asks to be asked again.
         unreachable: Whether nothing of the kind can be there: connection refused, unknown host, a certificate
             that is not trusted.
+        malformed: Whether what came is no answer at all: no HTTP, or more bytes than any has.
     """
 
     def __init__(
-        self, status: int, text: str, retry_after: float | None = None, *, unreachable: bool = False
+        self,
+        status: int,
+        text: str,
+        retry_after: float | None = None,
+        *,
+        unreachable: bool = False,
+        malformed: bool = False,
     ) -> None:
-        super().__init__(f"HTTP {status}: {text}" if status else text)
+        super().__init__(": ".join(filter(None, (f"HTTP {status}" if status else "", text))))
         self.status = status
         self.text = text
         self.retry_after = retry_after
         self.unreachable = unreachable
+        self.malformed = malformed
 
     @classmethod
     def of_error(cls, error: Exception) -> Refused:
-        """Return what a failed connection means."""
-        hopeless = isinstance(error, ConnectionRefusedError | socket.gaierror | ssl.SSLError)
+        """Return what a failed connection means; a ``UnicodeError`` is of a host that has no address."""
+        hopeless = isinstance(error, ConnectionRefusedError | socket.gaierror | ssl.SSLError | UnicodeError)
         return cls(0, f"{type(error).__name__}: {error}", unreachable=hopeless)
+
+    @classmethod
+    def of_answer(cls, status: int, headers: Mapping[str, str], body: str | bytes) -> Refused:
+        """Return what an answer with another status than 200 means.
+
+        Args:
+            status: Of HTTP.
+            headers: Names in lower case.
+            body: Of the answer.
+        """
+        text = message_of(body)
+        if 300 <= status < 400:
+            place = headers.get("location", "nowhere")[:_LONGEST_TEXT]
+            text = f"redirects to {place!r}, which is not followed"
+        return cls(status, text, seconds_to_wait(headers.get("retry-after")))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -64,19 +62,6 @@ def decoded(data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(f"line {line} is not UTF-8: byte {data[error.start]:#04x}") from None
-
-
-def parse_json(text: str) -> Any:
-    """Return the value of a JSON text.
-
-    Raises:
-        ValueError: It is not JSON, nests too deep or has a number of too many digits. A
-            :class:`json.JSONDecodeError` where the place is known.
-    """
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
 
 
 def why(error: OSError | ValueError) -> str:

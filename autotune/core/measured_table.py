@@ -28,8 +28,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from autotune.core.input_file import parse_json, read_text, why
-from autotune.core.measurement import Cause, Estimate, in_unit_of
+from autotune.core.endpoint import foreign_json
+from autotune.core.input_file import read_text, why
+from autotune.core.measurement import LARGEST, Cause, Estimate, in_unit_of
 from autotune.core.parameter import Categorical, Ordinal, Parameter
 from autotune.core.space import Space
 from autotune.core.trial import Config, config_key
@@ -144,7 +145,7 @@ def table_specs(folder: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        found = parse_json(read_text(file, _MOST_SPECS))
+        found = foreign_json(read_text(file, _MOST_SPECS))
         if not isinstance(found, dict):
             raise ValueError(
                 f"it must be a mapping of tables to what is said of them, found {str(found)[:40]}"
@@ -316,6 +317,8 @@ def _row(
         if row.get(name):
             sem, n = row.get(f"{name}.sem", ""), row.get(f"{name}.n", "")
             estimate = Estimate(float(row[name]), float(sem) if sem else None, int(n or 1), unit)
+            if max(abs(estimate.value), estimate.sem or 0.0) > LARGEST:
+                raise SpecError(f"column {name!r} has {row[name]}, which is too large")
             found[name] = in_unit_of(name, estimate, unit)
     return MeasuredRow(config, found, None, replicate, facts)
 

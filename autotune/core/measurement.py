@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_k
 LARGEST = 1e150
 """Bound on the size of what is reported: squares and sums of many such numbers are numbers still."""
 
+_SHOWN = 200  # characters of a value that is no number
 _STUDENT_WITHIN = 5  # pieces of a measurement from which its standard errors hold Student's factor
 
 
@@ -56,13 +56,15 @@ class Estimate:
             if number is None and name == "sem":
                 continue
             if isinstance(number, bool) or not isinstance(number, int | float):
-                raise SpecError(f"an estimate's {name} must be a number, found {number!r}")
-            if not abs(number) <= sys.float_info.max:  # an integer may be larger than any float
-                raise SpecError(f"an estimate's {name} must be finite, found {number!r}")
+                raise SpecError(f"an estimate's {name} must be a number, found {_shown(number)}")
+            if odd := _odd_number(number):
+                raise SpecError(f"an estimate's {name} must be finite, found {odd}")
         if self.sem is not None and self.sem < 0:
             raise SpecError(f"an estimate's sem must not be negative, found {self.sem!r}")
-        if isinstance(self.n, bool) or not isinstance(self.n, int | float) or self.n < 1:
-            raise SpecError(f"an estimate's n must be at least 1, found {self.n!r}")
+        is_number = isinstance(self.n, int | float) and not isinstance(self.n, bool)
+        odd = _odd_number(self.n) if is_number else repr(self.n)
+        if odd or self.n < 1:
+            raise SpecError(f"an estimate's n must be at least 1, found {odd or repr(self.n)}")
         object.__setattr__(self, "value", float(self.value))
         if self.sem is not None:
             object.__setattr__(self, "sem", float(self.sem))
@@ -138,11 +140,7 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
             raise SpecError("an empty list of samples has no mean")
         if beyond := next(filter(_beyond, samples), None):
             raise _too_large(beyond)
-        mean = math.fsum(samples) / len(samples)
-        if len(samples) < 2:
-            return Estimate(mean, None, 1, unit)
-        variance = math.fsum((sample - mean) ** 2 for sample in samples) / (len(samples) - 1)
-        return Estimate(mean, math.sqrt(variance / len(samples)), len(samples), unit)
+        return Estimate(*mean_of(samples), len(samples), unit)
     number: Any = raw
     if hasattr(number, "item"):  # a scalar of numpy or torch
         number = number.item()
@@ -155,6 +153,24 @@ def _beyond(number: float) -> bool:
 
 def _too_large(number: float) -> SpecError:
     return SpecError(f"a metric must be within {LARGEST:g}, found {number:g}")
+
+
+def mean_of(samples: Sequence[float]) -> tuple[float, float | None]:
+    """Return mean and standard error of finite samples, ``None`` for the error of a single one.
+
+    Formula: sem = standard deviation / sqrt(samples).
+
+    Raises:
+        SpecError: They are so large that neither is a finite number.
+    """
+    try:
+        mean = math.fsum(samples) / len(samples)
+        if len(samples) < 2:
+            return mean, None
+        variance = math.fsum((sample - mean) ** 2 for sample in samples) / (len(samples) - 1)
+    except OverflowError:
+        raise SpecError("the samples are too large for a mean") from None
+    return mean, math.sqrt(variance / len(samples))
 
 
 def finite_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -176,14 +192,29 @@ def _not_finite(raw: Any) -> str:
     values = [raw.value, raw.sem] if isinstance(raw, Estimate) else values
     for value in values if isinstance(values, list) else [values]:
         number = value.item() if getattr(value, "size", None) == 1 and hasattr(value, "item") else value
-        if isinstance(number, float) and not math.isfinite(number):
-            return str(number)
-        if isinstance(number, int | float) and _beyond(number):
-            shown = (
-                f"{number:g}" if isinstance(number, float) else f"an integer of {number.bit_length()} bits"
-            )
-            return f"{shown}, beyond {LARGEST:g}"
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            if odd := _odd_number(number):
+                return odd
+            if _beyond(number):
+                return f"{float(number):g}, beyond {LARGEST:g}"
     return ""
+
+
+def _shown(value: Any) -> str:
+    """Return the beginning of how a value reads; of what is nested deep its type."""
+    try:
+        return repr(value)[:_SHOWN]
+    except RecursionError:
+        return f"a {type(value).__name__} that is nested too deep"
+
+
+def _odd_number(number: float) -> str:
+    """Return how a number reads that is not finite, or an integer that no float holds; empty for others."""
+    try:
+        return "" if math.isfinite(number) else str(number)
+    except OverflowError:
+        sign = "-" if number < 0 else ""
+        return f"{sign}1e{math.floor(math.log10(abs(number)))}, which is too large"
 
 
 def as_estimates(metrics: Mapping[str, Any], units: Mapping[str, str] | None = None) -> dict[str, Estimate]:

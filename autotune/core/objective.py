@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class Limit:
         unit: Base unit of the bound.
         relative: Whether the bound is a multiple of the default's value. It bounds nothing until
             :meth:`Objective.anchored` has put that value in.
+        written: The text that it was read from, for messages to who wrote it; empty where there was none.
     """
 
     metric: str
@@ -68,6 +69,7 @@ class Limit:
     bound: float
     unit: str = "1"
     relative: bool = False
+    written: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Limit:
@@ -85,9 +87,9 @@ class Limit:
         relative = _RELATIVE.fullmatch(match[3])
         if relative is not None:
             factor = float(relative[1]) / (100.0 if relative[2] else 1.0)
-            return cls(match[1], match[2].startswith("<"), factor, relative=True)
+            return cls(match[1], match[2].startswith("<"), factor, relative=True, written=text.strip())
         quantity = parse_quantity(match[3])
-        return cls(match[1], match[2].startswith("<"), quantity.value, quantity.unit)
+        return cls(match[1], match[2].startswith("<"), quantity.value, quantity.unit, written=text.strip())
 
     def violation(self, value: float) -> float:
         """Return by how much ``value`` breaks the limit; at most 0 when it is kept.
@@ -106,6 +108,11 @@ class Limit:
     def __str__(self) -> str:
         bound = f"{self.bound:g} x default" if self.relative else format_quantity(self.bound, self.unit)
         return f"{self.metric} {'<=' if self.upper else '>='} {bound}"
+
+    @property
+    def as_written(self) -> str:
+        """The limit as its author wrote it, with the number and the unit that they know."""
+        return self.written or str(self)
 
     def to_text(self) -> str:
         """Return the text that :meth:`parse` reads back exactly."""
@@ -199,7 +206,8 @@ class Objective:
             wanted = self.units.get(limit.metric, limit.unit)
             plain = limit.unit == "1" and limit.metric in UNITS  # in the base unit of the metric
             if limit.unit != wanted and not limit.relative and not plain:
-                raise UnitError(f"{limit.metric} is compared in {wanted}, found {limit}", path=("limits", i))
+                text = f"{limit.metric} is compared in {wanted}, found {limit.as_written}"
+                raise UnitError(text, path=("limits", i))
 
     def value_of(self, metric: str, estimate: Estimate) -> float | None:
         """Return a measured value in the unit that this objective compares ``metric`` in.
@@ -230,7 +238,7 @@ class Objective:
         for name, estimate in metrics.items():
             result[name] = found = in_unit_of(name, estimate, self.units.get(name, ""))
             if self.value_of(name, found) is None:
-                limit = next(limit for limit in self.limits if limit.metric == name)
+                limit = next(limit for limit in self.limits if limit.metric == name).as_written
                 raise UnitError(
                     f"metric {name!r} is measured in {found.unit}, and its limit {limit} has no unit",
                     hint=f"write the unit that its bound is in: {units_of(found.unit)}",
@@ -285,7 +293,9 @@ class Objective:
             elif base is not None and self.value_of(limit.metric, base) is not None:
                 base = base.in_base_unit()
                 unit = self.units.get(limit.metric, base.unit or "1")
-                limits.append(replace(limit, bound=limit.bound * base.value, unit=unit, relative=False))
+                limits.append(
+                    replace(limit, bound=limit.bound * base.value, unit=unit, relative=False, written="")
+                )
         return replace(self, limits=tuple(limits))
 
     @cached_property

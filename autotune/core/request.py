@@ -15,6 +15,13 @@ BY_LENGTH_NOT_USAGE = "length, against the usage"
 BY_CHUNKS, BY_SEVERAL_WORDS = "chunks", "chunks of several words"
 """The same where only chunks of the stream could be counted, one token each."""
 
+_MALFORMED = ("no HTTP: ", "an event ", "an answer ", "usage.", "no stream")
+
+
+def is_malformed(error: str) -> bool:
+    """Return whether a request failed because what came was no answer, rather than none or an error."""
+    return error.startswith(_MALFORMED)
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

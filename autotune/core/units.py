@@ -222,9 +222,13 @@ def _split(text: str | int | float, wanted: str | None) -> tuple[float, str]:
     if isinstance(text, bool) or not isinstance(text, str | int | float):
         raise SpecError(f"expected {kind}, found {_shown(text)}")
     if not isinstance(text, str):
-        if not math.isfinite(text):
+        try:
+            number = float(text)
+        except OverflowError:
+            raise SpecError("a whole number that is larger than any float is not a finite number") from None
+        if not math.isfinite(number):
             raise SpecError(f"{text!r} is not a finite number")
-        return float(text), ""
+        return number, ""
     stripped = text.strip()
     match = _NUMBER.match(stripped)
     if match is None:

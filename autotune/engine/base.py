@@ -109,4 +109,6 @@ def predictions(
 ) -> Predictions | None:
     """Return what an engine's model expects of each measured configuration; ``None`` of one without."""
     finished = [trial for trial in history if trial.state.finished]
-    return engine.predict(space, objective, finished) if isinstance(engine, ModelBased) else None
+    if not isinstance(engine, ModelBased) or not any(trial.metrics for trial in finished):
+        return None  # with nothing measured no model is loaded: who interrupts a study waits for its end
+    return engine.predict(space, objective, finished)

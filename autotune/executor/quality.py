@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.answer import Answer
+from autotune.core.endpoint import foreign_json
 from autotune.core.measurement import Cause, Estimate, Failure, as_estimates
 from autotune.errors import SpecError, UnitError
+from autotune.executor.attempt_files import log_tail
 from autotune.executor.process import SupervisedProcess, server_environment
 from autotune.measure.quality.answers import BatchSource, EndpointSource, NoAnswer
 from autotune.measure.quality.check import check_quality
 from autotune.systems.base import Answering, AttemptFailed, Driver, ServedDriver
 
 _POLL_S = 0.02
+_MOST_SAID = 500  # characters of a line that are a message
+_MOST_SCORE = 16 << 20  # bytes of a score: one estimate, or a list of samples
 _METRIC = "quality.score"
 _ANSWERS, _SCORE, _LOG = "answers.jsonl", "score.json", "scorer.log"
 
@@ -51,7 +55,8 @@ def quality_of(
     try:
         return check_quality(wanted, source, deadline, score)
     except NoAnswer as error:
-        raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, f"quality check: {error}")) from None
+        cause = Cause.WRONG_OUTPUT if error.malformed else Cause.CRASHED_UNDER_LOAD
+        raise AttemptFailed(Failure(cause, f"quality check: {error}")) from None
 
 
 def run_scorer(
@@ -88,12 +93,14 @@ def run_scorer(
             time.sleep(_POLL_S)
         code = run.poll()
     if code != 0:
-        said = (folder / _LOG).read_text(encoding="utf-8", errors="replace")
-        last = (said.strip().splitlines() or ["no output"])[-1]
+        said = log_tail(folder / _LOG)
+        last = (said.strip().splitlines() or ["no output"])[-1][:_MOST_SAID]
         text = f"the scorer ended with {code}: {last}"
-        raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, text, said[-4000:]))
+        raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, text, said))
     try:
-        score = json.loads(result.read_text(encoding="utf-8"))
+        if result.stat().st_size > _MOST_SCORE:
+            raise ValueError(f"it wrote more than {_MOST_SCORE >> 20} MiB")
+        score = foreign_json(result.read_text(encoding="utf-8"))
         return as_estimates({_METRIC: score})[_METRIC]
     except UnitError as error:
         raise AttemptFailed(Failure(Cause.OWNER_MISTAKE, f"the scorer: {error.line}")) from None

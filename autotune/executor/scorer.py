@@ -11,11 +11,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from autotune.systems.own.call import load, plain
 from autotune.systems.own.last_object import last_object
+
+_MOST_SEARCHED = 1 << 20  # bytes at the end of what a command printed
 
 
 def main() -> None:
@@ -27,11 +30,13 @@ def main() -> None:
         items = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
         found = load(scorer)(items)
     else:
-        with answers.open("rb") as stdin:
-            done = subprocess.run(scorer, stdin=stdin, stdout=subprocess.PIPE, check=False)
+        with answers.open("rb") as stdin, tempfile.TemporaryFile() as out:
+            done = subprocess.run(scorer, stdin=stdin, stdout=out, check=False)
+            out.seek(max(0, out.seek(0, os.SEEK_END) - _MOST_SEARCHED))
+            printed = out.read(_MOST_SEARCHED).decode("utf-8", errors="replace")
         if done.returncode:
             sys.exit(done.returncode if done.returncode > 0 else 128 - done.returncode)
-        found = number_of(done.stdout.decode("utf-8", errors="replace"))
+        found = number_of(printed)
     result.write_text(json.dumps(found, default=plain), encoding="utf-8")
 
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import platform
+import re
 import shlex
 import signal
 import sys
@@ -52,6 +53,7 @@ from autotune.measure.token_counts import uncounted
 from autotune.measure.workload import Workload
 from autotune.systems.base import (
     CONFIG_NAME,
+    MOST_WRITTEN,
     SOLE,
     AttemptFailed,
     BatchDriver,
@@ -70,6 +72,9 @@ from autotune.systems.shortfall import shortfall
 PROCESS_NAME = "process.json"
 _ROOM = 1 << 18  # bytes kept for the result
 _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks
+FIRST_LOG = "first-launch.log"
+_NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
+_BY_SIGNAL = re.compile(r"ended by SIG")
 _READY_POLL_S = 0.1
 _DEATH_POLL_S = 5.0  # an engine that stopped answering gets this long to be seen dead
 
@@ -133,6 +138,10 @@ def _with_full_places(failure: Failure, scratch: Path) -> Failure:
     if not places or failure.cause is not Cause.DISK_FULL:
         return failure
     return replace(failure, message=f"{failure.message} (full: {', '.join(places)})")
+
+
+class _Unexplained(AttemptFailed):
+    """A process died before it was ready, with words that nobody recognizes."""
 
 
 class _Attempt:
@@ -202,7 +211,26 @@ class _Attempt:
         return found
 
     def launched(self, prefix: str) -> Kept:
-        """Launch what the configuration needs and wait until it is ready."""
+        """Launch what the configuration needs and wait until it is ready.
+
+        A process that dies before it is ready, with words that nobody recognizes, is launched once more: if
+        it dies with the same words again, they are what it says to these flags; if not, it was no refusal.
+        """
+        deadline = time.monotonic() + self.job.deadlines.startup_s
+        try:
+            return self._launched(prefix, deadline)
+        except _Unexplained as error:
+            first, left_s = error.failure, deadline - time.monotonic()
+            if left_s < self.job.deadlines.startup_s / 2:  # there is no time for another
+                raise
+        self.facts["first_launch"] = first.message
+        self.log.replace(self.log.with_name(FIRST_LOG))
+        try:
+            return self._launched(prefix, deadline)
+        except _Unexplained as error:
+            raise AttemptFailed(_repeated(first, error.failure)) from error
+
+    def _launched(self, prefix: str, deadline: float) -> Kept:
         job, system = self.job, self.system
         system.prepare_node()
         own = {"config": dict(job.config), "trial": job.trial, "attempt": job.attempt}
@@ -213,7 +241,7 @@ class _Attempt:
         process = None if command is None else self.launch(command, f"{prefix}{job.trial}/{job.attempt}")
         try:
             with self.phase("startup"):
-                driver = self.connect(process)
+                driver = self.connect(process, deadline)
         except BaseException:
             if process is not None:
                 with self.phase("stop"):
@@ -249,14 +277,18 @@ class _Attempt:
         failpoint("worker.launched")
         return process
 
-    def connect(self, process: SupervisedProcess | None) -> Driver:
+    def connect(self, process: SupervisedProcess | None, deadline: float) -> Driver:
         """Wait for the launched process, noticing its death and the start-up deadline."""
         limit = self.job.deadlines.startup_s
-        deadline = time.monotonic() + limit
         while True:
             code = None if process is None else process.poll()
             if code is not None:
-                raise AttemptFailed(self.system.diagnose(code, log_tail(self.log, _DIAGNOSED_LINES)))
+                failure = self.system.diagnose(code, log_tail(self.log, _DIAGNOSED_LINES))
+                unexplained = failure.cause is Cause.CRASHED_UNDER_LOAD
+                raise (_Unexplained if unexplained else AttemptFailed)(failure)
+            if self.log.exists() and self.log.stat().st_size > MOST_WRITTEN:
+                text = f"it wrote more than {MOST_WRITTEN >> 30} GiB to its log before it was ready"
+                raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, text))
             try:
                 return self.system.connect(self.scratch, deadline)
             except NotReady as reason:
@@ -409,6 +441,14 @@ class _Attempt:
         if failure.cause is Cause.REJECTED_FLAGS and not own:  # it had come up with them
             failure = replace(failure, cause=Cause.CRASHED_UNDER_LOAD)
         return AttemptFailed(failure)
+
+
+def _repeated(first: Failure, second: Failure) -> Failure:
+    """Return what two launches of one configuration mean that died before they were ready."""
+    same = _NUMBER.sub("", first.message) == _NUMBER.sub("", second.message)
+    if not same or _BY_SIGNAL.match(second.message):
+        return replace(second, message=f"{second.message}; the launch before it: {first.message}")
+    return replace(second, cause=Cause.REJECTED_FLAGS, message=f"{second.message} (in two launches)")
 
 
 def mark_prefix(job: Job) -> str:

@@ -13,17 +13,17 @@ generator's count stands in).
 from __future__ import annotations
 
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotune.core.endpoint import Endpoint
+from autotune.core.endpoint import Endpoint, Refused
+from autotune.core.http_client import HttpConnection
 from autotune.core.measurement import Estimate
 from autotune.measure.prometheus import read_samples
 
 EVERY_S = 1.0  # an answer costs the server milliseconds
+_MOST_PAUSE_S = 60.0  # after looks without an answer, each of which may take as long as an answer may
 _TIMEOUT_S = 2.0
 _MOST_BYTES = 4 << 20
 
@@ -58,7 +58,8 @@ class EngineWatch:
     """Ask an engine for its counters now and then.
 
     Args:
-        fetch: Returns the text of its counters; raises ``OSError`` where there are none.
+        fetch: Returns the text of its counters; raises :class:`Refused` or ``OSError`` where
+            there are none.
         clock: Monotonic nanoseconds.
     """
 
@@ -66,16 +67,22 @@ class EngineWatch:
     clock: Callable[[], int] = time.monotonic_ns
     taken: list[tuple[int, dict[str, list[float]]]] = field(default_factory=list)
     problem: str = ""
+    _looked_ns: int | None = None
+    _problems: int = 0
 
     def look(self) -> None:
-        """Keep the counters as they are, at most once per ``EVERY_S``."""
+        """Keep the counters as they are, at most once per ``EVERY_S``; less often where they do not come."""
         now = self.clock()
-        if self.taken and now - self.taken[-1][0] < EVERY_S * 1e9:
+        pause_s = min(_MOST_PAUSE_S, EVERY_S * 2 ** min(10, 2 * self._problems))
+        if self._looked_ns is not None and now - self._looked_ns < pause_s * 1e9:
             return
+        self._looked_ns = now
         try:
             self.taken.append((now, read_samples(self.fetch(), _NAMES)))
-        except (OSError, ValueError) as error:
-            self.problem = f"{type(error).__name__}: {error}"
+            self._problems = 0
+        except (OSError, Refused) as error:
+            kind = f"{type(error).__name__}: " if isinstance(error, OSError) else ""
+            self.problem, self._problems = f"{kind}{error}", self._problems + 1
 
     def metrics(self, start_ns: int, end_ns: int, requests: int) -> dict[str, Estimate]:
         """Return the metrics between the looks that lie nearest within a time.
@@ -128,14 +135,21 @@ def counters_of(endpoint: Endpoint) -> Callable[[], str] | None:
     """Return a function that fetches an endpoint's counters; ``None`` where it has none."""
     if not endpoint.prometheus:
         return None
-    url = endpoint.url.rstrip("/") + endpoint.prometheus
-    if not url.startswith(("http://", "https://")):
-        return None
 
     def fetch() -> str:
-        request = urllib.request.Request(url, headers=dict(endpoint.headers))  # noqa: S310 - checked above
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-            return str(answer.read(_MOST_BYTES).decode("utf-8", errors="replace"))
+        connection = HttpConnection(endpoint.url)
+        headers = {"Connection": "close", **endpoint.headers}
+        deadline = time.monotonic() + _TIMEOUT_S
+        try:
+            answer = connection.ask(
+                endpoint.prometheus, None, headers, deadline=deadline, most_bytes=_MOST_BYTES
+            )
+            text = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise Refused.of_answer(answer.status, answer.headers, text)
+        return text.decode("utf-8", errors="replace")
 
     return fetch
 

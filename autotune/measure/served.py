@@ -27,8 +27,8 @@ from typing import Any
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Estimate
-from autotune.core.request import RequestRecord
-from autotune.measure.batch import Window, is_answered
+from autotune.core.request import RequestRecord, is_malformed
+from autotune.measure.batch import CUT_OFF, Window, is_answered
 from autotune.measure.cpu_time import SpareCpus
 from autotune.measure.doubt import halves_differ, halves_of, widened
 from autotune.measure.estimate import fixed_width
@@ -53,6 +53,7 @@ _ALONE_LEAST = 3
 _REFUSED = re.compile(r"^HTTP 40[1345]\b|^no stream")
 """What no configuration mends: no key, no such path, no streams."""
 
+_NONE_ENDED = "none ended in time"
 _RESERVE = 1.25  # what is under way at the end may take this much longer than any before it
 
 
@@ -96,7 +97,8 @@ class Site:
 
     def start(self, stream: str, rate: float | None = None, concurrency: int | None = None) -> LoadRun:
         """Begin a load."""
-        plan = Plan(self.endpoint, self.workload, rate, concurrency, stream, self.precedence)
+        left_s = max(0.0, self.left_s)
+        plan = Plan(self.endpoint, self.workload, rate, concurrency, stream, self.precedence, left_s)
         step_s = min(LONGEST_STEP_S, self.workload.time / STEPS)
         return LoadRun(self.generator.start(plan), self.clock, step_s, self.watches, concurrency)
 
@@ -152,8 +154,11 @@ def measure_served(
 
 def unanswered(alone: Alone) -> Measured:
     """Return the measurement of a server that answered no request, with whose fault that is."""
-    refused = _REFUSED.search(alone.error) is not None
-    cause = Cause.OWNER_MISTAKE if refused else Cause.CRASHED_UNDER_LOAD
+    cause = Cause.WRONG_OUTPUT if is_malformed(alone.error) else Cause.CRASHED_UNDER_LOAD
+    if _REFUSED.search(alone.error):
+        cause = Cause.OWNER_MISTAKE
+    elif alone.error == _NONE_ENDED:
+        cause = Cause.TIME_LIMIT
     return Measured({}, [], {"requests": alone.asked}, (f"no request was answered: {alone.error}",), cause)
 
 
@@ -169,7 +174,8 @@ def measure_alone(site: Site) -> Alone:
         run.step()
     run.stop()
     answered = [r for r in run.records if is_answered(r)]
-    error = "" if answered else next((r.error for r in run.records if r.error), "none ended in time")
+    failed = (r.error for r in run.records if r.error and r.error != CUT_OFF)
+    error = "" if answered else next(failed, _NONE_ENDED)
     answered.sort(key=lambda r: r.send_ns)
     seconds = [(r.end_ns - r.send_ns) / 1e9 for r in answered[1:]]
     return Alone(seconds, len(run.records), error, answered[1:])

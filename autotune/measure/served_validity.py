@@ -4,7 +4,8 @@ The rules, beside those of :mod:`.validity` that hold for both:
 
 * too few: fewer than ``LEAST_REQUESTS`` answered requests say nothing about their spread;
 * errors: more than the workload's ``max_error_rate`` of the requests failed, truncated streams included. The
-  server did that under this configuration, so it is the configuration's fault (``crashed_under_load``);
+  server did that under this configuration, so it is the configuration's fault (``crashed_under_load``, or
+  ``wrong_output`` where all that came was no answer at all);
 * lengths: answers of another length than asked for are other work (the generator checks them and says so
   in the record's error);
 * generator: the p99 of how late requests were sent is above ``MOST_SLIP_S`` and a tenth of the median time to
@@ -24,7 +25,7 @@ from itertools import pairwise
 import numpy as np
 
 from autotune.core.measurement import Cause
-from autotune.core.request import RequestRecord
+from autotune.core.request import RequestRecord, is_malformed
 from autotune.measure.batch import CUT_OFF, Window, is_answered
 from autotune.measure.validity import trend
 
@@ -74,7 +75,9 @@ def verdict(
     found: list[tuple[Cause, str]] = []
     whose = Cause.INVALID_MEASUREMENT
     if problem := errors(sent, max_error_rate):
-        found.append((Cause.CRASHED_UNDER_LOAD, problem))
+        failed = [r.error for r in sent if r.error not in (None, CUT_OFF)]
+        odd = all(is_malformed(error or "") for error in failed) and failed
+        found.append((Cause.WRONG_OUTPUT if odd else Cause.CRASHED_UNDER_LOAD, problem))
     if problem := behind(sent):
         found.append((Cause.LOAD_GENERATOR_BEHIND, problem))
     if problem := too_few(sent):

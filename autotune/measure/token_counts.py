@@ -39,8 +39,10 @@ def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, Any], list[str
         notes.append(f"tokens counted by chunks{several}: {by_chunks} of {sum(found.values())} answers came "
                      "without usage or a length to go by")  # fmt: skip
     if against := found[BY_LENGTH_NOT_USAGE]:
-        notes.append(f"the usage that the server sends is not believed: {against} of {sum(found.values())} "
-                     "answers ended by length with another usage, and count as the tokens asked for")  # fmt: skip
+        notes.append(
+            f"the usage that the server sends is not believed: {against} of {sum(found.values())} answers "
+            "ended by length with another usage, and count as the tokens asked for"
+        )
     other = [r for r in records if r.error is None and r.wanted and r.output_tokens != r.wanted]
     if other:
         facts["other_lengths"] = len(other)

@@ -44,6 +44,12 @@ class Command:
 SOLE = "*"
 """Name under which an :class:`OwnDriver` gives a single number: it stands for the study's first goal."""
 
+LOG = "server.log"
+"""File of the attempt's folder with what the launched process prints."""
+
+MOST_WRITTEN = 1 << 30
+"""Bytes that a launched process may print into one file: the disk is not its own."""
+
 CONFIG_NAME = "config.json"
 """File of the attempt's folder with ``{"config", "trial", "attempt"}``."""
 

@@ -15,6 +15,7 @@ from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import Deployment, absolute_program
+from autotune.systems.interpreters import check_script
 from autotune.systems.own.driver import connect
 from autotune.systems.own.protocol import FILE, RUN
 from autotune.systems.own.system import SHARED_KEYS, OwnSystem, read_shared
@@ -99,12 +100,13 @@ class CommandSystem(OwnSystem):
         return {name for text in texts for name in placeholders(text)} - set(BUILTIN)
 
     def check_machine(self) -> None:
-        """Check that the folder and the program are there.
+        """Check that the folder, the program and the script that it is to run are there.
 
         Raises:
             EnvironmentProblem: One is not.
         """
         super().check_machine()
+        check_script(self.argv, Path(self.folder))
         program = self.argv[0]
         if placeholders(program):
             return

@@ -21,7 +21,7 @@ from autotune.systems.deployment import HOST
 from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import plain
 from autotune.systems.served.gguf_model import CHOICE, GGUFSystem
-from autotune.systems.served.launch import Launch
+from autotune.systems.served.launch import Launch, startup_log
 from autotune.systems.served.system import Asked, told
 
 PYTHON_FLAGS = {
@@ -142,11 +142,11 @@ class LlamaCppSystem(GGUFSystem):
         if not isinstance(found, Mapping):
             return {}
         facts = {"version": found.get("build_info"), "slots": found.get("total_slots")}
-        known = {name: value for name, value in facts.items() if value is not None}
-        log = (scratch / "server.log").read_text(encoding="utf-8", errors="replace")
+        known = {name: value for name, value in facts.items() if isinstance(value, str | int)}
+        log = startup_log(scratch)
         effective = effective_settings(log)
-        if found.get("total_slots"):
-            effective["parallel"] = found["total_slots"]
+        if known.get("slots"):
+            effective["parallel"] = known["slots"]
         return {**known, **({"effective": effective} if effective else {})}
 
     def resources(self, config: Config) -> dict[str, float]:

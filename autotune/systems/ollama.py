@@ -70,7 +70,8 @@ class OllamaSystem(ServedSystem):
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return the version that the server tells."""
         found = told(url, "/api/version")
-        return dict(found) if isinstance(found, Mapping) else {}
+        version = found.get("version") if isinstance(found, Mapping) else None
+        return {"version": version} if isinstance(version, str) else {}
 
     def rules(self, config: Config) -> str:
         """Name combinations that Ollama ignores."""

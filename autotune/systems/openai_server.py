@@ -33,6 +33,7 @@ from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import HOST, PORT, Deployment, absolute_program
+from autotune.systems.interpreters import check_script
 from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.flags import AUTO, plain
@@ -165,6 +166,8 @@ class OpenAIServerSystem:
         program = self.command_words[0].replace("{python}", sys.executable) if self.command_words else ""
         if program and shutil.which(os.path.expanduser(program)) is None:
             raise EnvironmentProblem(f"there is no program {program!r} on this machine")
+        if program:
+            check_script(self.command_words, None)
         if self.key_variable and not os.environ.get(self.key_variable):
             raise EnvironmentProblem(f"requests need the key in {self.key_variable}, which is not set")
 

@@ -90,7 +90,8 @@ class OpenVINOSystem(GGUFSystem):
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return the version and the scheduler's settings that hold."""
         found = told(url, "/version") if self.runs_python else None
-        return dict(found) if isinstance(found, Mapping) else {}
+        named = found.items() if isinstance(found, Mapping) else ()
+        return {name: text for name, text in named if isinstance(text, str)}
 
     def _python_words(self, config: Config) -> list[str]:
         settings = self.settings(config)

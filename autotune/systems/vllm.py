@@ -17,9 +17,11 @@ from typing import Any, ClassVar
 from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Config
 from autotune.systems.served.flagged import Settings
+from autotune.systems.served.launch import startup_log
 from autotune.systems.served.system import Asked, ServedSystem, told
 
 NEEDS_MODEL = ("draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "dflash", "dspark")
+_MOST_LENGTH = 10**9  # tokens: a model's length beyond is none
 ONLINE = {8: "fp8_per_tensor", 4: "nvfp4_per_token"}
 """Quantization methods that need no prepared checkpoint, by bits."""
 
@@ -117,8 +119,9 @@ class VLLMSystem(ServedSystem):
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return the version that the server tells, and what its log says: KV cache, settings that hold."""
         version = told(url, "/version")
-        found = {"version": version["version"]} if isinstance(version, Mapping) else {}
-        log = (scratch / "server.log").read_text(encoding="utf-8", errors="replace")
+        named = version.get("version") if isinstance(version, Mapping) else None
+        found = {"version": named} if isinstance(named, str) else {}
+        log = startup_log(scratch)
         told_by_log = {name: logged(name, log) for name in _LOGGED}
         found |= {name: text for name, text in told_by_log.items() if text is not None}
         effective = effective_settings(log)
@@ -126,7 +129,7 @@ class VLLMSystem(ServedSystem):
         listed = models.get("data") if isinstance(models, Mapping) else None
         if isinstance(listed, list) and listed and isinstance(listed[0], Mapping):
             length = listed[0].get("max_model_len")
-            effective |= {"max_model_len": length} if length else {}
+            effective |= {"max_model_len": length} if type(length) is int and length < _MOST_LENGTH else {}
         return {**found, **({"effective": effective} if effective else {})}
 
     def translate(self, settings: Settings) -> Settings:

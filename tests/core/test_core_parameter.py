@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal, parameter_from_dict
+from autotune.core.space import Space
 from autotune.errors import SpecError
 
 
@@ -111,3 +112,24 @@ def test_round_trip_and_consistency(parameter):
         assert 0.0 <= parameter.position(value) <= 1.0
         assert not isinstance(value, float) or math.isfinite(value)
     assert parameter.fallback in parameter.levels
+
+
+def test_ranges_of_whole_numbers_take_sizes():
+    space = Space.from_dict(
+        {
+            "parameters": {
+                "tokens": {"type": "int", "low": "8k", "high": "32k", "step": "8k", "default": "16k"},
+                "context": {"type": "int", "low": "2K", "high": "8K", "powers_of": 2},
+                "cache": {"type": "int", "low": "1.5k", "high": "3k", "multiple_of": "1.5k"},
+            }
+        }
+    )
+    assert space["tokens"].levels == (8000, 16000, 24000, 32000)
+    assert space["context"].levels == (2048, 4096, 8192)
+    assert space["cache"].levels == (1500, 3000)
+    assert space.default_config["tokens"] == 16000
+    assert space.validate({"tokens": "24k", "context": "4K", "cache": 3000})["context"] == 4096
+    assert Space.from_dict(space.to_dict()) == space
+    for odd in ("1.5K", "8q", "k", "-8k", "8 k", "8kk", "1" + "0" * 16 + "k"):
+        with pytest.raises(SpecError, match="low must be a whole number, found"):
+            Int("a", odd, 10**6)

@@ -103,6 +103,13 @@ def test_few_trials_and_engines_without_a_model_predict_nothing():
         RandomEngine().predict(SPACE, OBJECTIVE, LUCKY)
 
 
+def test_no_model_is_asked_while_nothing_is_measured(monkeypatch):
+    failed = [replace(t, measurement=None, state=TrialState.INFEASIBLE) for t in LUCKY]
+    monkeypatch.setattr(GPEngine, "predict", lambda *_: pytest.fail("a model was loaded for nothing"))
+    assert predictions(GPEngine(), SPACE, OBJECTIVE, failed) is None
+    assert predictions(GPEngine(), SPACE, OBJECTIVE, []) is None
+
+
 def test_a_surface_without_a_closed_form_leaves_it_to_the_mean_of_the_others():
     found = predictions(GPEngine(surrogate="botorch:SingleTaskGP"), SPACE, OBJECTIVE, LUCKY)
     assert all(math.isnan(mean) for pairs in found.values() for mean, _ in pairs)

@@ -229,3 +229,43 @@ def _own_terminal(number):
     import termios
 
     fcntl.ioctl(number, termios.TIOCSCTTY, 0)
+
+
+LONG_LINE = """
+import os, pathlib, sys, time
+print("a-" * 24_000, flush=True)
+sys.stderr.write("a-" * 24_000 + "\\n")
+sys.stderr.flush()
+pathlib.Path("running").write_text(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+def test_a_program_that_prints_one_long_line_is_killed_and_the_run_is_stopped(tmp_path, record):
+    (tmp_path / "bench.py").write_text(LONG_LINE)
+    (tmp_path / "toy.yaml").write_text(
+        "name: toy\nparameters: {a: {type: int, low: 1, high: 40}}\n"
+        f"system: {{use: command, argv: [{sys.executable}, bench.py]}}\n"
+        "objective: {maximize: speed}\ntracking: {mlflow: none}\n"
+    )
+    running = tmp_path / "running"
+    with start(tmp_path) as process:
+        wait_until(lambda: running.exists() and running.read_text(), 120)
+        first = int(running.read_text())
+        running.unlink()
+        os.kill(first, signal.SIGKILL)
+        wait_until(running.exists, 120)  # the next trial's
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        said = process.stdout.read()
+        process.wait(60)
+        seconds = time.monotonic() - began
+    assert process.returncode == 5
+    ended_cleanly(tmp_path)
+    assert "trial 0: crashed_under_load: ended by SIGKILL: a-a-" in said
+    assert max(map(len, said.splitlines())) < 700
+    record(
+        "a program prints one line of 48 kB and is killed; then SIGTERM of the run",
+        PROMISE,
+        f"exit code 5 after {seconds:.1f} s, 0 processes left",
+    )

@@ -14,6 +14,7 @@ from nodes import Nodes
 from simulated import Clock, Messages, simulate, study_file
 
 from autotune.core.measurement import Cause, Failure, Measurement
+from autotune.core.mistake import mistake_error
 from autotune.core.trial import TrialState
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.ledger import Ledger
@@ -119,6 +120,23 @@ def test_a_result_without_the_goal_of_any_system_is_wrong_output(tmp_path, monke
         assert "did you mean 'output_thruput'?" in failure.message
 
 
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("http://127.0.0.1:1/v1/models: HTTP 401: Invalid API key; `key_variable: NAME` names ...", 3),
+        ("http://127.0.0.1:1/v1/models: ConnectionRefusedError: [Errno 111] Connection refused", 3),
+        ("https://[::1]:1/v1/models: SSLCertVerificationError: self-signed certificate", 3),
+        ("http://h:1/v1 refuses requests at /v1/completions: HTTP 404: Not Found", 3),
+        ("not ready after 15 s: http://h:1/health: HTTP 503: loading", 3),
+        ("http://h:1/v1/completions does not know the field 'top': HTTP 400: unrecognized", 2),
+        ("no request was answered: no stream: the whole answer came as one application/json", 2),
+        ("KeyError: 'http://h: '", 2),
+    ],
+)
+def test_a_server_that_is_not_there_or_lets_nobody_in_is_the_environments(message, code):
+    assert mistake_error(Failure(Cause.OWNER_MISTAKE, message), "trial 0").exit_code == code
+
+
 # -- the whole command on a Ray cluster ---------------------------------------------------------------------
 
 CODE = """
@@ -142,7 +160,7 @@ ON_RAY = {
     "typo": ("{use: function, call: 'mine.py:typo'}", "speed", 2, "KeyError: 'btach'"),
     "package": ("{use: function, call: 'mine.py:absent'}", "speed", 3, "No module named 'no_such_package'"),
     "key": (
-        "{use: openai_server, url: 'URL', model: m}", "output_throughput", 2,
+        "{use: openai_server, url: 'URL', model: m}", "output_throughput", 3,
         "HTTP 401: Invalid API key; `key_variable: NAME`",
     ),
 }  # fmt: skip

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from autotune.core.endpoint import Endpoint
+from autotune.core.endpoint import Endpoint, Refused
 from autotune.core.measurement import Cause
 from autotune.measure import serving
 from autotune.measure.engine_watch import EngineWatch, counters_of
@@ -95,7 +95,7 @@ def test_an_engine_that_does_not_tell_costs_nothing():
     assert watch.facts(0, SECOND)["problem"] == "ConnectionRefusedError: gone"
     assert counters_of(Endpoint("http://127.0.0.1:1", "m")) is None
     fetch = counters_of(Endpoint("http://127.0.0.1:1", "m", prometheus="/metrics"))
-    with pytest.raises(OSError, match="refused"):
+    with pytest.raises(Refused, match="refused"):
         fetch()
 
 

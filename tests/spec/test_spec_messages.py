@@ -263,6 +263,7 @@ CALLS = {
     "api_no_regular_file": lambda: read_text(Path(".")),
     "api_unreadable": lambda: read_text(Path("x" * 300)),
     "api_quantity_infinite": lambda: parse_quantity(float("inf")),
+    "api_quantity_whole": lambda: parse_quantity(10**400),
     "api_quantity_type": lambda: parse_quantity([1]),
     "api_quantity_large": lambda: parse_quantity("9e307 GB"),
     "api_estimate_large": lambda: Estimate(1e308, unit="h").in_base_unit(),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from autotune.core.expression import Expression
 from autotune.core.trial import Value
@@ -17,6 +17,8 @@ from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 RESTARTS = ("engine", "reload", "request")
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([kmgtKMGT])")
+_POWERS = "kmgt"
 _RESERVED = {"and", "or", "not", "true", "false", "min", "max", "log2"}
 
 
@@ -212,11 +214,41 @@ def read_number(raw: Any, *, whole: bool = False) -> int | float | None:
         raw = int(raw) if re.fullmatch(r"[+-]?\d+", raw.strip()) else float(raw)
     if hasattr(raw, "item") and not isinstance(raw, int | float):
         raw = raw.item()  # numpy scalars
-    if not isinstance(raw, int | float) or not math.isfinite(raw):
+    if not is_finite(raw):
         return None
     if whole and not float(raw).is_integer():
         return None
     return raw
+
+
+def read_whole(raw: Any) -> int | float | None:
+    """Return ``raw`` as a whole number, written out or as a size such as ``8k``; ``None`` if it is none."""
+    number = read_number(raw, whole=True)
+    return read_size(raw) if number is None else number
+
+
+def read_size(text: Any) -> int | None:
+    """Return the number that a size stands for, as vLLM reads it: ``8k`` is 8,000 and ``8K`` is 8,192.
+
+    Small letters are decimal and may follow a fraction (``25.6k``), capitals are binary.
+    """
+    match = _SIZE.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        return None
+    amount, suffix = match.groups()
+    power = _POWERS.index(suffix.lower()) + 1
+    if suffix.islower():
+        return int(float(amount) * float(1000**power) + 0.5)
+    factor: int = 1024**power
+    return int(amount) * factor if amount.isdigit() else None
+
+
+def is_finite(raw: Any) -> TypeGuard[int | float]:
+    """Return whether ``raw`` is a number that is neither infinite nor larger than any float."""
+    try:
+        return isinstance(raw, int | float) and math.isfinite(raw)
+    except OverflowError:
+        return False
 
 
 def same_number(text: str, value: Value) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from autotune.core.parameter.base import Parameter, Prior, one_of, read_number, show
+from autotune.core.parameter.base import Parameter, Prior, one_of, read_number, read_whole, show
 from autotune.core.trial import Value
 from autotune.errors import SpecError
 
@@ -125,7 +125,7 @@ class Int(Numeric):
             raise SpecError(f"no value is allowed: {self.allowed()}", path=("low",))
 
     def _number(self, raw: Any, name: str) -> int:
-        number = read_number(raw, whole=True)
+        number = read_whole(raw)
         if number is None:
             raise SpecError(f"{name} must be a whole number, found {raw!r}", path=(name,))
         return int(number)
@@ -150,7 +150,7 @@ class Int(Numeric):
 
     def coerce(self, raw: Any) -> Value:
         """Return ``raw`` as an allowed whole number."""
-        number = read_number(raw, whole=True)
+        number = read_whole(raw)
         if number is None or int(number) not in self._positions:
             raise SpecError(f"{self.name} cannot be {raw!r}; allowed: {self.allowed()}")
         return int(number)

@@ -11,11 +11,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from autotune.core.endpoint import foreign_json
 from autotune.core.request import RequestRecord
 from autotune.measure.load.answer import shared
 from autotune.measure.load.base import Plan
 from autotune.measure.load.prompts import Order
-from autotune.measure.load.tool import Task, extra_fields, write_lines
+from autotune.measure.load.tool import Task, extra_fields, read_output, write_lines
 
 _FOLDER, _OUTPUT = "out", "profile_export.jsonl"  # it empties its folder when it starts
 
@@ -80,8 +81,8 @@ class AIPerf:
 
     def records(self, folder: Path, to_monotonic_ns: int) -> list[RequestRecord]:
         """Read its records."""
-        lines = (folder / _FOLDER / _OUTPUT).read_text(encoding="utf-8").splitlines()
-        return [record(json.loads(line), number, to_monotonic_ns) for number, line in enumerate(lines)]
+        lines = read_output(folder / _FOLDER / _OUTPUT).splitlines()
+        return [record(foreign_json(line), number, to_monotonic_ns) for number, line in enumerate(lines)]
 
 
 def record(row: Mapping[str, Any], number: int, to_monotonic_ns: int) -> RequestRecord:

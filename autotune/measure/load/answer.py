@@ -29,7 +29,9 @@ from autotune.core.request import BY_CHUNKS, BY_LENGTH, BY_LENGTH_NOT_USAGE, BY_
 from autotune.measure.load.sse import ErrorEvent
 
 DONE = b"[DONE]"
+_decode = json.JSONDecoder().raw_decode
 _MOST_TOKENS = 10**9
+_SHOWN = 60  # characters of what is odd
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _ERROR_KEYS = ("message", "detail")
 _SEVERAL_WORDS_SHARE = 0.02  # of the chunks: a single token of some vocabularies holds two words
@@ -75,11 +77,11 @@ class Answer:
         if not data.strip():  # keeps a connection alive
             return
         try:
-            event = json.loads(data)
+            event = _parsed(data)
         except (ValueError, RecursionError):
-            self.error = f"an event is no JSON: {data[:60]!r}"
+            self.error = f"an event is no JSON: {data[:_SHOWN]!r}"
             return
-        if not isinstance(event, Mapping):
+        if not isinstance(event, dict):
             self.error = f"an event is no object: {data[:60]!r}"
             return
         if _is_error(event):
@@ -88,7 +90,7 @@ class Answer:
         choices = event.get("choices")
         text = self._text(choices)
         usage = event.get("usage")
-        count = self._usage(usage) if isinstance(usage, Mapping) else -1
+        count = self._usage(usage) if isinstance(usage, dict) else -1
         if count >= 0 and not text and (not choices or self.finished):
             self._final = count
         if text or count >= 0:
@@ -102,7 +104,7 @@ class Answer:
             if type(count) is float and count.is_integer():
                 count = int(count)
             if count is not None and (type(count) is not int or not 0 <= count <= _MOST_TOKENS):
-                self.error = f"usage.{name} is {count!r}"
+                self.error = f"usage.{name} is {repr(count)[:_SHOWN]}"
                 return -1
             found[name] = count
         if found["prompt_tokens"] is not None:
@@ -113,7 +115,7 @@ class Answer:
         """Return the text that an event adds, and take note of an end."""
         found: list[str] = []
         for choice in choices if isinstance(choices, list) else ():  # one, but for a body with `n`
-            if not isinstance(choice, Mapping):
+            if not isinstance(choice, dict):
                 continue
             index = choice.get("index")
             if type(index) is int and index >= self._choices:
@@ -122,7 +124,7 @@ class Answer:
             if isinstance(reason, str) and reason:
                 self.finished = reason
             delta = choice.get("delta")
-            if isinstance(delta, Mapping):
+            if isinstance(delta, dict):
                 content = delta.get("content")
                 found += [content] if len(delta) == 1 and isinstance(content, str) else _delta_texts(delta)
             elif isinstance(choice.get("text"), str):
@@ -141,7 +143,7 @@ class Answer:
 
     @property
     def output_tokens(self) -> int | None:
-        """Tokens of the answer as the server counted them, ``None`` where it does not say or cannot be right."""
+        """Tokens of the answer as the server counted them; ``None`` where it says nothing possible."""
         told = self._told()
         return None if told is None or self._contradicted(told) else told
 
@@ -235,6 +237,21 @@ class Answer:
             found.append((max(time_ns, first_ns), running - before))
             before = running
         return tuple(found)
+
+
+def _parsed(data: bytes) -> Any:
+    """Return an event's JSON.
+
+    What ``json.loads`` does beside (guess an encoding, look for space twice) is a tenth of an event's cost.
+
+    Raises:
+        ValueError: It is none.
+    """
+    text = data.decode("utf-8", "surrogatepass").strip()
+    found, end = _decode(text)
+    if end < len(text):
+        raise ValueError("more than one value")
+    return found
 
 
 def _is_error(event: Mapping[str, Any]) -> bool:

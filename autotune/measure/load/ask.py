@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import json
+import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
-from autotune.core.endpoint import BUSY, Endpoint, Refused, message_of, seconds_to_wait
+from autotune.core.endpoint import BUSY, Endpoint, Refused
+from autotune.core.http_client import HttpConnection
 from autotune.measure.load.answer import Answer
 from autotune.measure.load.sse import EventReader, HostileStream, looks_like_events
 
 _LONGEST = 16 << 20
-_PIECE = 64 << 10
 
 
 class Line:
@@ -23,16 +23,14 @@ class Line:
 
     Args:
         endpoint: Where to.
-        timeout: Seconds for each wait on the socket.
+        timeout: Seconds for each answer, waits that a busy server asks for included.
+        deadline: ``time.monotonic()`` value after which nothing is waited for.
     """
 
-    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
-        parts = urlsplit(endpoint.url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    def __init__(self, endpoint: Endpoint, timeout: float, deadline: float = math.inf) -> None:
         self.endpoint = endpoint
-        self._timeout = timeout
-        self._prefix = parts.path.rstrip("/")
-        self._connection = kind(parts.hostname or "", parts.port, timeout=timeout)
+        self._timeout, self._deadline = timeout, deadline
+        self._connection = HttpConnection(endpoint.url)
 
     def post(self, path: str, body: Mapping[str, Any]) -> bytes:
         """Return the body of the answer.
@@ -42,40 +40,22 @@ class Line:
         """
         return b"".join(self._pieces(path, body))
 
-    def _pieces(self, path: str, body: Mapping[str, Any]) -> Iterator[bytes]:
+    def _pieces(self, path: str, body: Mapping[str, Any]) -> Generator[bytes]:
         """Yield the body of the answer as it comes; a server that is busy is waited for as it asks."""
-        until = time.monotonic() + self._timeout
+        until = min(time.monotonic() + self._timeout, self._deadline)
+        data = json.dumps(body).encode()
         while True:
-            try:
-                yield from self._once(path, body, until)
+            answer = self._connection.ask(
+                path, data, self.endpoint.headers, deadline=until, most_bytes=_LONGEST
+            )
+            if answer.status == 200:
+                yield from answer.pieces
                 return
-            except Refused as refusal:
-                wait = refusal.retry_after
-                if refusal.status not in BUSY or wait is None or time.monotonic() + wait >= until:
-                    raise
-                time.sleep(wait)
-
-    def _once(self, path: str, body: Mapping[str, Any], until: float) -> Iterator[bytes]:
-        headers = {"Content-Type": "application/json", **self.endpoint.headers}
-        length = 0
-        try:
-            self._connection.request("POST", self._prefix + path, json.dumps(body), headers)
-            response = self._connection.getresponse()
-            if response.status != http.client.OK:
-                wait = seconds_to_wait(response.headers.get("Retry-After"))
-                raise Refused(response.status, message_of(response.read(_LONGEST)), wait)
-            while piece := response.read1(_PIECE):
-                yield piece
-                length += len(piece)
-                if time.monotonic() > until or length > _LONGEST:
-                    raise Refused(0, f"the answer did not end within {self._timeout:g} s or {length} bytes")
-            response.read()  # nothing is left; without this the connection is not free again
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            self._connection.close()
-            raise Refused.of_error(error) from None
-        except (Refused, GeneratorExit):
-            self._connection.close()
-            raise
+            refusal = Refused.of_answer(answer.status, answer.headers, answer.read())
+            wait = refusal.retry_after
+            if refusal.status not in BUSY or wait is None or time.monotonic() + wait >= until:
+                raise refusal
+            time.sleep(wait)
 
     def completion(self, body: Mapping[str, Any]) -> Answer:
         """Return a streamed answer, read until it says that it has ended.
@@ -85,19 +65,19 @@ class Line:
         """
         reader, answer, begun = EventReader(), Answer(), b""
         try:
-            for piece in self._pieces(self.endpoint.path, body):
-                begun += piece[: 64 - len(begun)]
-                if looks_like_events(begun) is False:
-                    raise Refused(0, f"no stream of events came, but {begun!r}")
-                for event in reader.feed(piece):
-                    answer.add(0, event)
-                if answer.error:
-                    raise Refused(0, answer.error)
-                if answer.done:
-                    break
-            else:
-                for event in reader.end():
-                    answer.add(0, event)
+            with closing(self._pieces(self.endpoint.path, body)) as pieces:
+                for piece in pieces:
+                    begun += piece[: 64 - len(begun)]
+                    if looks_like_events(begun) is False:
+                        raise Refused(0, f"no stream of events came, but {begun!r}")
+                    for event in reader.feed(piece):
+                        answer.add(0, event)
+                    if answer.error:
+                        raise Refused(0, answer.error)
+                    if answer.done:
+                        return answer
+            for event in reader.end():
+                answer.add(0, event)
         except HostileStream as error:
             raise Refused(0, str(error)) from None
         return answer

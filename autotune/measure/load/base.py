@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ class Plan:
         stream: Names the random stream of arrivals and requests (``warmup``, ``measured``, ``search/3``):
             equal streams of equal workloads are equal schedules.
         precedence: One of :data:`PRECEDENCE`: how the generator wants to be scheduled.
+        patience_s: Seconds that questions to the server before the load may take in all.
     """
 
     endpoint: Endpoint
@@ -34,6 +36,7 @@ class Plan:
     concurrency: int | None = None
     stream: str = "measured"
     precedence: str = ORDINARY
+    patience_s: float = math.inf
 
 
 class Load(Protocol):

@@ -8,7 +8,7 @@ and there it is recorded.
 
 from __future__ import annotations
 
-import json
+import math
 import re
 import time
 from collections import Counter
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotune.core.endpoint import BUSY, Endpoint, Refused
+from autotune.core.endpoint import BUSY, Endpoint, Refused, foreign_json
 from autotune.measure.corpus import passage, words
 from autotune.measure.load.answer import Answer
 from autotune.measure.load.ask import Line
@@ -33,6 +33,8 @@ _WORD = re.compile(r"[a-z]{2,7}")
 _PROBE_TOKENS = 2
 _WHOLE_TOKENS = 16
 _TOKENIZERS = ("/tokenize", "/extras/tokenize/count")  # of vLLM, SGLang and llama.cpp; of llama-cpp-python
+_ANSWERS = 2.0  # most time for all, in longest answers: only the first of them wakes the server
+_MOST_EXTRA = 1000  # tokens of a text beyond its bytes: more is no count
 _UNKNOWN = Ruler()
 
 
@@ -75,15 +77,17 @@ class Calibration:
         return {**self.ruler.facts(), "stream_options": STREAM_OPTIONS[self.options]}
 
 
-def calibrate(endpoint: Endpoint, *, seconds: float = 60.0) -> Calibration:
+def calibrate(endpoint: Endpoint, *, seconds: float = 60.0, patience_s: float = math.inf) -> Calibration:
     """Ask the server.
 
     Args:
         endpoint: Where to.
-        seconds: Most time for it, and for each answer.
+        seconds: Most time for each answer, and for the tokens of single texts.
+        patience_s: Most time for all of it.
     """
-    deadline = time.monotonic() + seconds
-    with Line(endpoint, seconds) as line:
+    now = time.monotonic()
+    deadline = now + min(seconds, patience_s)
+    with Line(endpoint, seconds, now + min(_ANSWERS * seconds, patience_s)) as line:
         for number, options in enumerate(STREAM_OPTIONS):
             try:
                 first = _answer(line, passage(0, _LENGTHS[0]), options)
@@ -128,7 +132,7 @@ def _without_usage(endpoint: Endpoint, line: Line) -> tuple[bool, str]:
     text = passage(0, _LENGTHS[0])
     body = fields(endpoint, [("user", text)], text, _WHOLE_TOKENS, None) | {"stream": False}
     try:
-        found = json.loads(line.post(endpoint.path, body))
+        found = foreign_json(line.post(endpoint.path, body))
         reason = found["choices"][0].get("finish_reason")
         count = (found.get("usage") or {}).get("completion_tokens")
         told = reason != "length" or count in (None, _WHOLE_TOKENS)
@@ -218,13 +222,13 @@ def count_tokens(endpoint: Endpoint, line: Line, text: str, path: str = "") -> i
     if path:
         body["add_special_tokens"] = False
     try:
-        found = json.loads(line.post(path or endpoint.tokenize, body))
+        found = foreign_json(line.post(path or endpoint.tokenize, body))
     except ValueError:
         raise Refused(0, "the tokenizer's answer is no JSON") from None
     if isinstance(found, Mapping):
         count = found.get("count", found.get("tokens"))
         if isinstance(count, list):
             return len(count)
-        if type(count) is int and count >= 0:
+        if type(count) is int and 0 <= count <= 4 * len(text) + _MOST_EXTRA:
             return count
     raise Refused(0, f"the tokenizer's answer has no tokens: {str(found)[:100]}")

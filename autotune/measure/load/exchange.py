@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 
-from autotune.core.endpoint import BUSY, message_of, seconds_to_wait
+from autotune.core.endpoint import BUSY, Refused, foreign_json, message_of, seconds_to_wait
+from autotune.core.http_response import BadResponse, ResponseReader, packed_as
 from autotune.core.request import (
     BY_CHUNKS,
     BY_LENGTH,
@@ -17,11 +17,13 @@ from autotune.core.request import (
 )
 from autotune.measure.batch import CUT_OFF
 from autotune.measure.load.answer import Answer
-from autotune.measure.load.http_response import BadResponse, ResponseReader
 from autotune.measure.load.prompts import Order
 from autotune.measure.load.sse import EventReader, HostileStream, looks_like_events
 
 _MOST_ERROR = 64 << 10  # bytes of an error's body that are kept
+_MOST_BYTES = 16 << 20  # of an answer, and as many more for each token asked for as an event with all of its
+_MOST_BYTES_PER_TOKEN = 64 << 10  # alternatives has
+_MOST_BYTES_AT_ALL = 1 << 30
 _OK = 200
 
 
@@ -58,6 +60,7 @@ class Exchange:
         self.abort: Callable[[], object] | None = None  # breaks off its connection
         self.postpone: Callable[[Exchange, float], object] | None = None  # sends it again after some seconds
         self._first_ns = 0
+        self._most = min(_MOST_BYTES + _MOST_BYTES_PER_TOKEN * order.max_tokens, _MOST_BYTES_AT_ALL)
         self._ended, self._exact, self._length_told = ended, exact, length_told
         self._again()
 
@@ -66,6 +69,7 @@ class Exchange:
         self._response, self._events = ResponseReader(), EventReader()
         self._answer = Answer(wanted, self.order.max_tokens)
         self._body = b""
+        self._bytes = 0
         self._streams: bool | None = None  # not known yet
 
     def write(self, write: Callable[[bytes], object]) -> None:
@@ -91,6 +95,7 @@ class Exchange:
     def take(self, time_ns: int, data: bytes) -> bool:
         """Take what came at ``time_ns``; return whether the response is complete or broken."""
         response = self._response
+        self._bytes += len(data)
         try:
             pieces = response.feed(data)
             if response.status == _OK and pieces:
@@ -102,6 +107,8 @@ class Exchange:
                 self._body += b"".join(pieces)
         except (BadResponse, HostileStream) as error:
             self.error = str(error)
+        if self._bytes > self._most and not self.error:
+            self.error = f"an answer of more than {self._most >> 20} MiB"
         if self._answer.error:
             self.error = self.error or self._answer.error
         return bool(self.error) or response.complete
@@ -209,8 +216,9 @@ class Exchange:
         """Return what is wrong with a response that came to its end."""
         response, answer = self._response, self._answer
         if response.status != _OK:
-            text = message_of(self._body)
-            return f"HTTP {response.status}" + (f": {text}" if text else "")
+            return str(Refused.of_answer(response.status, response.headers, self._body))
+        if packed := packed_as(response.headers):
+            return packed
         if not self._streams and self._kind() != "text/event-stream":
             return self._no_stream()
         if not answer.ended:
@@ -234,8 +242,8 @@ class Exchange:
         """Return what is wrong with an answer that is no stream: an error's own words, where it has some."""
         kind = self._response.headers.get("content-type", "nothing")[:60]
         try:
-            found = json.loads(self._body)
-        except (ValueError, RecursionError):
+            found = foreign_json(self._body)
+        except ValueError:
             return f"no stream: {kind}"
         if isinstance(found, Mapping) and "choices" not in found:
             return f"the server said: {message_of(found)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import subprocess
@@ -55,17 +56,17 @@ class OwnGenerator:
         Raises:
             AutotuneError: The generator cannot start: a file of the workload is wrong, the machine too busy.
         """
-        load = OwnLoad(plan, self.calibration(plan.endpoint), self.timeout_s, self.salt)
+        load = OwnLoad(plan, self.calibration(plan.endpoint, plan.patience_s), self.timeout_s, self.salt)
         self._precedence = load.precedence
         return load
 
-    def calibration(self, endpoint: Endpoint) -> Calibration:
-        """Return what is known of an endpoint, asking it the first time."""
+    def calibration(self, endpoint: Endpoint, patience_s: float = math.inf) -> Calibration:
+        """Return what is known of an endpoint, asking it the first time for at most ``patience_s``."""
         key = (endpoint.url, endpoint.path, endpoint.model)
         if endpoint.tokenizer:
             model_tokenizer(endpoint.tokenizer)  # is it there
         if key not in self._calibrations:
-            found = calibrate(endpoint, seconds=self.calibrate_s)
+            found = calibrate(endpoint, seconds=self.calibrate_s, patience_s=patience_s)
             if found.problem:  # it may be a passing one
                 return found
             self._calibrations[key] = found

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune.core.endpoint import foreign_json
 from autotune.core.request import RequestRecord
 from autotune.measure.load.base import Plan
 from autotune.measure.load.prompts import Order
-from autotune.measure.load.tool import Task, extra_fields, spread, write_lines
+from autotune.measure.load.tool import Task, extra_fields, read_output, spread, write_lines
 
 _OUTPUT = "benchmark.json"
 
@@ -73,7 +74,7 @@ class GuideLLM:
 
     def records(self, folder: Path, to_monotonic_ns: int) -> list[RequestRecord]:
         """Read the requests of its report."""
-        report = json.loads((folder / _OUTPUT).read_text(encoding="utf-8"))
+        report = foreign_json(read_output(folder / _OUTPUT))
         requests = report["benchmarks"][0]["requests"]
         found = [record(row, number, to_monotonic_ns) for number, row in enumerate(requests["successful"])]
         errored = requests.get("errored") or []

@@ -62,14 +62,17 @@ class TokenCounter:
         """
         text = "".join(texts)
         now = time.monotonic()
-        if self._characters and self._spent > _FREE_S + _SHARE * (now - self._began):
+        if self._spent > _FREE_S + _SHARE * (now - self._began):
+            if not self._characters:  # the tokenizer does not answer
+                return record
             tokens = max(1, round(len(text) * self._tokens / self._characters))
         else:
             try:
                 tokens = self._count(text)
             except Refused:
                 return record
-            self._spent += time.monotonic() - now
+            finally:
+                self._spent += time.monotonic() - now
             self._tokens, self._characters = self._tokens + tokens, self._characters + len(text)
         times = [time_ns for time_ns, _ in record.arrivals]
         arrivals = shared_over(times, [len(text) for text in texts], tokens)

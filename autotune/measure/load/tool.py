@@ -31,6 +31,7 @@ _GRACE_S = 120.0  # of the tool's own start and end
 _MOST_REQUESTS = 100_000
 _CLOSED_RATE = 50.0  # requests/s that a closed loop may reach, to know how many prompts to write
 _TAIL = 1500
+_MOST_BYTES = 2 << 30  # of its records: 20 KiB for each of the most requests
 
 
 class Tool(Protocol):
@@ -116,7 +117,7 @@ class ToolGenerator:
                 f"{self.tool.name} would show the endpoint's headers in its arguments",
                 hint="use generator own",
             )
-        ruler = self.own.calibration(plan.endpoint).ruler
+        ruler = self.own.calibration(plan.endpoint, plan.patience_s).ruler
         seconds = _RUN_SHARE * plan.workload.time
         requests = min(_MOST_REQUESTS, max(1, round(seconds * (plan.rate or _CLOSED_RATE))))
         folder = Path(tempfile.mkdtemp(prefix=f"autotune-{self.tool.name}-"))
@@ -175,7 +176,7 @@ class ToolLoad:
             raise AutotuneError(f"{self.tool.name} did not end within {_GRACE_S:g} s of its time") from None
         try:
             records = self.tool.records(self.task.folder, self._to_monotonic_ns)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             tail = self._tail()
             self._end()
             raise AutotuneError(
@@ -204,14 +205,27 @@ class ToolLoad:
         shutil.rmtree(self.task.folder, ignore_errors=True)
 
     def _tail(self) -> str:
-        text = (self.task.folder / "tool.log").read_text(encoding="utf-8", errors="replace")
-        return f"\n{redact(text[-_TAIL:])}"
+        with (self.task.folder / "tool.log").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL))
+            text = log.read(_TAIL).decode("utf-8", errors="replace")
+        return f"\n{redact(text)}"
 
 
 def extra_fields(endpoint: Endpoint) -> dict[str, Any]:
     """Return the endpoint's own fields for every request of a tool, which says how many tokens by itself."""
     left = ("min_tokens", "max_completion_tokens", *endpoint.omit)
     return {key: value for key, value in endpoint.body.items() if key not in left}
+
+
+def read_output(path: Path) -> str:
+    """Return what a tool wrote.
+
+    Raises:
+        ValueError: It is longer than the records of any run.
+    """
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path.name} has more than {_MOST_BYTES >> 30} GiB")
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

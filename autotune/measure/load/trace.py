@@ -11,7 +11,9 @@ any of these names:
 * answer: ``output_tokens``, ``output_length``, ``GeneratedTokens``, ``num_decode_tokens``,
   ``Response tokens``; without one, the workload's ``output_tokens``;
 * prefixes: ``hash_ids``, a list of numbers (in CSV separated by spaces), one per block of 512 prompt tokens:
-  equal numbers are equal text. A count of blocks alone (``n_hash_blocks``) says nothing of what is shared.
+  equal numbers are equal text. A count of blocks alone (``n_hash_blocks``) says nothing of what is shared;
+* ``delay`` and a ``session_id`` that several rows share (aiperf) are refused: such a turn is sent some time
+  after the answer to the one before it, and a trace here is replayed at its own times.
 
 Traces: Azure/AzurePublicDataset ``AzureLLMInferenceTrace`` of 2023 and 2024; Mooncake (Qin et al. 2024),
 ``FAST25-release``; aiperf's of the same form; BurstGPT (Wang et al. 2024), whose rows without an answer are
@@ -31,7 +33,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from autotune.core.input_file import decoded, parse_json, read_bytes, why
+from autotune.core.endpoint import foreign_json
+from autotune.core.input_file import decoded, read_bytes, why
 from autotune.errors import SpecError
 
 BLOCK_TOKENS = 512
@@ -43,6 +46,9 @@ _PROMPT = ("input_tokens", "input_length", "prompt_tokens", "ContextTokens", "nu
            "Request tokens")  # fmt: skip
 _OUTPUT = ("output_tokens", "output_length", "GeneratedTokens", "num_decode_tokens", "Response tokens")
 _TEXT = ("text_input",)
+_DELAY, _SESSION = "delay", "session_id"
+_WAITS = "a turn that waits for the answer to the one before it has no time of its own to be replayed at"
+_WAITS_HINT = "give every row a timestamp and no session, or `prompts: FILE` with conversations"
 _FAILED = "Response tokens"  # 0 in BurstGPT for a request that failed
 _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}")
 _MOST_BYTES = 1 << 30
@@ -96,12 +102,15 @@ def read_trace(path: str | Path) -> Trace:
     text, fingerprint = read_lines_of(Path(path), "trace")
     rows = json_rows(text, path, "trace") if is_json(text) else _csv_rows(text, path)
     raw: list[tuple[float, Entry]] = []
+    lines: dict[str, int] = {}  # by session
     for line, row in rows:
         try:
             if _field(row, (_FAILED,)) in (0, "0"):
                 continue
+            if waits := _waits(row, line, lines):
+                raise SpecError(f"{path}:{line}: {waits}", path=("trace",), hint=_WAITS_HINT)
             at, entry = _time(row), _entry(row)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise SpecError(f"{path}:{line}: {error}", path=("trace",)) from None
         raw.append((at, entry))
     if not raw:
@@ -155,7 +164,7 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapp
         if not line.strip():
             continue
         try:
-            row = parse_json(line)
+            row = foreign_json(line)
         except ValueError as error:
             text = f"{path}:{number}: a line must be a JSON object: {why(error)}"
             raise SpecError(text, path=(key,)) from None
@@ -169,7 +178,7 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapp
 
 def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        rows = parse_json(text)
+        rows = foreign_json(text)
     except ValueError as error:
         raise SpecError(f"{path}: no JSON list: {why(error)}", path=(key,)) from None
     for number, row in enumerate(rows, 1):
@@ -192,6 +201,21 @@ def _field(row: Mapping[str, Any], names: Sequence[str]) -> Any:
         if name in row and row[name] not in (None, ""):
             return row[name]
     return None
+
+
+def _waits(row: Mapping[str, Any], line: int, lines: dict[str, int]) -> str:
+    """Return why a row cannot be replayed at a time of its own; empty if it can.
+
+    Args:
+        row: Of the trace.
+        line: Of the row.
+        lines: Line by session, of the rows before it; this one is added.
+    """
+    session = _field(row, (_SESSION,))
+    first = line if session is None else lines.setdefault(str(session), line)
+    if first != line:
+        return f"{_SESSION} {session!r} is that of line {first} too; {_WAITS}"
+    return f"{_DELAY}: {_WAITS}" if _field(row, (_DELAY,)) not in (None, 0, "0") else ""
 
 
 def _time(row: Mapping[str, Any]) -> float:

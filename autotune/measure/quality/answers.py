@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import http.client
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from autotune.core.answer import Answer
-from autotune.core.endpoint import BUSY, Endpoint, seconds_to_wait
+from autotune.core.endpoint import BUSY, Endpoint, Refused, foreign_json, seconds_to_wait
+from autotune.core.http_client import HttpConnection
 from autotune.core.request import Request
 
 WINDOW = 1000  # characters of a text scored at once over HTTP: each window is one observation
 WINDOWS = 16
+_LONGEST = 16 << 20  # bytes of an answer
+_MOST_LOSS = 700.0  # nats: a token that can't be, which some engines give as infinity
+_LARGEST = 2**63 - 1  # number of a token
+_SHOWN = 200  # characters of one that are quoted
 # The load makes every request do the same work; answers that are judged end where the model ends them.
 _NEW_NAME = "max_completion_tokens"
 _OF_THE_LOAD = (
@@ -29,7 +33,16 @@ _OF_THE_LOAD = (
 
 
 class NoAnswer(Exception):
-    """The system did not answer: it died, refused, or took too long."""
+    """The system did not answer: it died, refused, or took too long.
+
+    Args:
+        text: What happened.
+        malformed: Whether something came that is no answer.
+    """
+
+    def __init__(self, text: str, *, malformed: bool = False) -> None:
+        super().__init__(text)
+        self.malformed = malformed
 
 
 class Source(Protocol):
@@ -116,8 +129,10 @@ class EndpointSource:
                 return _read_answer(data)
             self._logprobs = False  # tokens are not told then, and words are compared
         status, data = self._post(endpoint.path, body, deadline)
+        if not status:
+            raise NoAnswer(f"the answer is no JSON: {_shown(data['text'])}", malformed=True)
         if status != 200:
-            raise NoAnswer(f"HTTP {status}: {json.dumps(data)[:200]}")
+            raise NoAnswer(f"HTTP {status}: {_shown(data)}")
         return _read_answer(data)
 
     def losses(self, text: str, deadline: float) -> list[float]:
@@ -136,13 +151,20 @@ class EndpointSource:
         status, data = self._post("/v1/completions", body, deadline)
         if status != 200:
             return None
-        choice = data["choices"][0]
-        told = (choice.get("logprobs") or {}).get("token_logprobs") if "echo" in extra else None
-        if "prompt_logprobs" in extra:
-            told = [_own_logprob(entry) for entry in choice.get("prompt_logprobs") or []]
-        elif told:
-            told = told[:-1]  # the last one is of the token that it was made to add
-        known = [float(value) for value in told or [] if value is not None]
+        try:
+            choice = data["choices"][0]
+            told = (choice.get("logprobs") or {}).get("token_logprobs") if "echo" in extra else None
+            if "prompt_logprobs" in extra:
+                told = [_own_logprob(entry) for entry in choice.get("prompt_logprobs") or []]
+            elif told:
+                told = told[:-1]  # the last one is of the token that it was made to add
+            known = [float(value) for value in told or [] if value is not None]
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError):
+            text = f"the answer's log probabilities are none: {_shown(data)}"
+            raise NoAnswer(text, malformed=True) from None
+        if any(map(math.isnan, known)):
+            raise NoAnswer("a log probability of the text is no number", malformed=True)
+        known = [max(-_MOST_LOSS, min(_MOST_LOSS, value)) for value in known]
         # An engine that does not echo gives the one new token's only: that is no loss of the text.
         return -sum(known) / len(known) if len(known) > 1 else None
 
@@ -157,41 +179,53 @@ class EndpointSource:
     def _post_once(
         self, path: str, body: Mapping[str, Any], deadline: float
     ) -> tuple[int, Any, float | None]:
-        parts = urlsplit(self.endpoint.url)
-        left = deadline - time.monotonic()
-        if left <= 0:
+        if time.monotonic() >= deadline:
             raise NoAnswer("the time for the quality check is over")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=left)
-        headers = {"Content-Type": "application/json", **self.endpoint.headers}
+        connection = HttpConnection(self.endpoint.url)
+        headers = {"Connection": "close", **self.endpoint.headers}
         try:
-            connection.request("POST", parts.path.rstrip("/") + path, json.dumps(body), headers)
-            response = connection.getresponse()
-            text = response.read().decode("utf-8", errors="replace")
-        except (OSError, http.client.HTTPException) as error:
-            raise NoAnswer(f"{type(error).__name__}: {error}") from None
+            answer = connection.ask(
+                path, json.dumps(body).encode(), headers, deadline=deadline, most_bytes=_LONGEST
+            )
+            text = answer.read().decode("utf-8", errors="replace")
+        except Refused as refusal:
+            raise NoAnswer(str(refusal), malformed=refusal.malformed) from None
         finally:
             connection.close()
-        wait = seconds_to_wait(response.headers.get("Retry-After"))
+        wait = seconds_to_wait(answer.headers.get("retry-after"))
         try:
-            return response.status, json.loads(text), wait
+            return answer.status, foreign_json(text), wait
         except ValueError:
-            return (response.status if response.status != 200 else 0), {"text": text[:200]}, wait
+            return (answer.status if answer.status != 200 else 0), {"text": text[:_SHOWN]}, wait
 
 
 def _read_answer(data: Any) -> Answer:
     try:
         choice = data["choices"][0]
         text = choice["message"]["content"] if "message" in choice else choice["text"]
-    except (KeyError, IndexError, TypeError):
-        raise NoAnswer(f"the answer has no choice: {json.dumps(data)[:200]}") from None
-    told = choice.get("logprobs") or {}
-    tokens = told.get("tokens")
-    if tokens is None and told.get("content"):
-        tokens = [entry["token"] for entry in told["content"]]
-    if choice.get("token_ids"):
-        tokens = choice["token_ids"]
+        told = choice.get("logprobs") or {}
+        tokens = told.get("tokens")
+        if tokens is None and told.get("content"):
+            tokens = [entry["token"] for entry in told["content"]]
+        tokens = choice.get("token_ids") or tokens or None
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise NoAnswer(f"the answer has no choice: {_shown(data)}", malformed=True) from None
+    if not isinstance(text or "", str) or not _are_tokens(tokens):
+        raise NoAnswer(f"the answer's text or tokens are none: {_shown(choice)}", malformed=True)
     return Answer(text or "", tuple(tokens) if tokens else None)
+
+
+def _are_tokens(found: Any) -> bool:
+    """Return whether tokens are told as texts or numbers, or not at all."""
+    if found is not None and not isinstance(found, list):
+        return False
+    return all(
+        isinstance(token, str) or (type(token) is int and abs(token) <= _LARGEST) for token in found or ()
+    )
+
+
+def _shown(data: Any) -> str:
+    return json.dumps(data)[:_SHOWN]
 
 
 def _own_logprob(entry: Mapping[str, Mapping[str, Any]] | None) -> float | None:

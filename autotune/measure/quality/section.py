@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from autotune.core.input_file import parse_json, read_text, resolved, why
+from autotune.core.endpoint import foreign_json
+from autotune.core.input_file import read_text, resolved, why
 from autotune.core.units import parse_quantity
 from autotune.errors import SpecError, refuse_unknown_keys
 from autotune.measure.corpus import passage, words
@@ -149,7 +150,7 @@ def _lines(key: str, text: str, needed: tuple[str, ...]) -> list[dict[str, Any]]
         if not line.strip():
             continue
         try:
-            item = parse_json(line)
+            item = foreign_json(line)
         except ValueError:
             item = None
         if not isinstance(item, dict) or any(name not in item for name in needed):

@@ -23,6 +23,7 @@ _INFEASIBLE = re.compile(
 )
 _LAST_ERROR = re.compile(r"^[A-Za-z_][A-Za-z0-9_.]*(?:Error|Exception|Interrupt|Exit)\b.*$", re.MULTILINE)
 
+_MOST_SAID = 500  # characters of a line that are a message
 _AT_FAULT = [cause.value for cause in Cause]
 
 
@@ -70,13 +71,13 @@ def diagnose(exit_code: int | None, log: str, failures: Mapping[str, Cause]) -> 
         return Failure(Cause.DISK_FULL, said, log)
     absent = _NO_PROGRAM.search(log)
     if absent is not None and code == 127:
-        return Failure(Cause.OWNER_MISTAKE, absent.group(), log)
+        return Failure(Cause.OWNER_MISTAKE, absent.group()[:_MOST_SAID], log)
     if CANNOT_LOAD in log:
         return Failure(Cause.OWNER_MISTAKE, said, log)
     infeasible = _INFEASIBLE.findall(log)
     if infeasible:
         cause, message = infeasible[-1]
-        return Failure(Cause(cause), message, log)
+        return Failure(Cause(cause), message[:_MOST_SAID], log)
     return Failure(Cause.CRASHED_UNDER_LOAD, said, log)
 
 
@@ -84,7 +85,7 @@ def _said(code: int | None, log: str) -> str:
     errors = _LAST_ERROR.findall(log)
     lines = log.strip().splitlines()
     memory = [line for line in lines if _OUT_OF_MEMORY.search(line)]
-    last = (memory or errors or lines or ["no output"])[-1].strip()
+    last = (memory or errors or lines or ["no output"])[-1].strip()[:_MOST_SAID]
     if code is None or (code == 1 and (memory or errors)):  # Python's own way to end: the error says it all
         return last
     try:

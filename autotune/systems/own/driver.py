@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune.core.measurement import Cause, Estimate, Failure, as_estimates, finite_metrics
+from autotune.core.endpoint import foreign_json
+from autotune.core.measurement import Cause, Estimate, Failure, as_estimates, finite_metrics, mean_of
 from autotune.core.mistake import NOT_FINITE
 from autotune.core.units import show_unit
 from autotune.errors import SpecError, UnitError
-from autotune.systems.base import AttemptFailed, NotReady
+from autotune.systems.base import LOG, MOST_WRITTEN, AttemptFailed, NotReady
 from autotune.systems.own.last_object import last_object
 from autotune.systems.own.protocol import METRICS, OUTCOME, STARTED, STDOUT
 
 _POLL_S = 0.02
+_LOOK_S = 1.0  # between looks at how much the program has written
+_MOST_DOCUMENT = 64 << 20  # bytes of a file of metrics: lists of millions of samples fit
+_MOST_SEARCHED = 4 << 20  # bytes that are searched for an object: seconds at worst
 _SHOWN = 200  # characters of an output that are quoted in a message
 
 
@@ -77,7 +81,7 @@ class OwnMetricsDriver:
         """Do nothing: the supervisor ends the process."""
 
     def _wait(self, deadline: float) -> dict[str, Any]:
-        path = self.folder / OUTCOME
+        path, look = self.folder / OUTCOME, 0.0
         while True:
             gone = not _alive(self.pid)  # looked at before the file: what it wrote last is there then
             if path.exists():
@@ -87,27 +91,70 @@ class OwnMetricsDriver:
                 raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, "ended without a word"))
             if time.monotonic() >= deadline:
                 raise AttemptFailed(Failure(Cause.TIME_LIMIT, "the program did not end in time"))
+            if time.monotonic() >= look:
+                self._check_sizes()
+                look = time.monotonic() + _LOOK_S
             time.sleep(_POLL_S)
 
+    def _check_sizes(self) -> None:
+        """Raise where the program fills the disk with what it prints."""
+        for pattern in (STDOUT, METRICS, LOG):
+            for path in self.folder.glob(pattern.format(run="*")):
+                if path.stat().st_size > MOST_WRITTEN:
+                    raise _wrong(f"the program wrote more than {MOST_WRITTEN >> 30} GiB to {path.name}")
+
     def _read(self, run: int) -> dict[str, Estimate]:
-        if self.from_file:
-            path = self.folder / METRICS.format(run=run)
-            if not path.exists():
-                raise _wrong(f"the program ended well but wrote no {path.name}")
-            text, where = path.read_text(encoding="utf-8", errors="replace"), path.name
-        else:
-            path = self.folder / STDOUT.format(run=run)
-            text, where = path.read_text(encoding="utf-8", errors="replace"), "its standard output"
-        found = last_object(text)
+        name = (METRICS if self.from_file else STDOUT).format(run=run)
+        path = self.folder / name
+        if self.from_file and not path.exists():
+            raise _wrong(f"the program ended well but wrote no {name}")
+        where = name if self.from_file else "its standard output"
+        try:
+            found = _document(path) if self.from_file else None
+            text, whole = ("", True) if found else end_of(path, _MOST_SEARCHED)
+        except OSError as error:
+            raise _wrong(f"{where} cannot be read: {error}") from None
         if found is None:
-            shown = text.strip()[-_SHOWN:]
-            raise _wrong(f"{where} holds no JSON object of metrics; it ends with {shown!r}")
+            found = last_object(text)
+        if found is None:
+            end = "" if whole else f" in its last {_MOST_SEARCHED >> 20} MiB"
+            shown = text[-_SHOWN:].strip()
+            raise _wrong(f"{where} holds no JSON object of metrics{end}; it ends with {shown!r}")
         finite, odd = finite_metrics(found)
         if odd:
             self._facts[NOT_FINITE] = {**self._facts.get(NOT_FINITE, {}), **odd}
         if odd and not finite:
             return {}
         return read_metrics(finite, self.units)
+
+
+def _document(path: Path) -> dict[str, Any] | None:
+    """Return the object that a file of metrics is, ``None`` where it is more or less than one."""
+    text, whole = end_of(path, _MOST_DOCUMENT)
+    try:
+        found = foreign_json(text) if whole else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def end_of(path: Path, most: int) -> tuple[str, bool]:
+    """Return the end of a text, from the beginning of a line, and whether it is all of it.
+
+    Args:
+        path: Of the file; what is no plain file is read as an empty one.
+        most: Bytes of it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes to is not waited for
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return "", True
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - most))
+        data = file.read(most)
+    if size > most:
+        data = data.partition(b"\n")[2]
+    return data.decode("utf-8", errors="replace"), size <= most
 
 
 def _alive(pid: int) -> bool:
@@ -168,8 +215,6 @@ def pooled(runs: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
             shown = " and ".join(show_unit(unit) for unit in found)
             text = f"metric {name!r} is {shown} in runs of one configuration: they cannot be compared"
             raise AttemptFailed(Failure(Cause.OWNER_MISTAKE, text))
-        values = [run[name].value for run in runs]
-        mean = math.fsum(values) / len(values)
-        variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-        result[name] = Estimate(mean, math.sqrt(variance / len(values)), len(values), runs[0][name].unit)
+        mean, sem = mean_of([run[name].value for run in runs])
+        result[name] = Estimate(mean, sem, len(runs), runs[0][name].unit)
     return result

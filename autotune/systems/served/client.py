@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from autotune.core.endpoint import Refused, message_of, seconds_to_wait
+from autotune.core.endpoint import Refused, foreign_json
+from autotune.core.http_client import HttpConnection
 
 _LONGEST = 8 << 20  # bytes of an answer: a server's facts and one short completion are far below
 
@@ -20,6 +20,7 @@ def ask(
     *,
     headers: Mapping[str, str] | None = None,
     timeout: float = 5.0,
+    most_bytes: int = _LONGEST,
 ) -> Any:
     """Return the answer to a GET, or to a POST of ``body``: parsed JSON, or text that is none.
 
@@ -28,28 +29,24 @@ def ask(
         path: With its leading slash.
         body: Sent as JSON.
         headers: On top of the content type.
-        timeout: Seconds for each wait on the socket.
+        timeout: Seconds for all of it.
+        most_bytes: Longest answer.
 
     Raises:
         Refused: There is no answer, or its status is not 200.
     """
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=max(0.01, timeout))
-    data = None if body is None else json.dumps(body)
-    sent = {"Content-Type": "application/json", "Connection": "close", **(headers or {})}
+    connection = HttpConnection(url)
+    data = None if body is None else json.dumps(body).encode()
+    sent = {"Connection": "close", **(headers or {})}
+    deadline = time.monotonic() + timeout
     try:
-        connection.request("GET" if data is None else "POST", parts.path.rstrip("/") + path, data, sent)
-        response = connection.getresponse()
-        text = response.read(_LONGEST).decode("utf-8", errors="replace")
-    except (OSError, http.client.HTTPException) as error:
-        raise Refused.of_error(error) from None
+        answer = connection.ask(path, data, sent, deadline=deadline, most_bytes=most_bytes)
+        text = answer.read().decode("utf-8", errors="replace")
     finally:
         connection.close()
-    if response.status != http.client.OK:
-        wait = seconds_to_wait(response.headers.get("Retry-After"))
-        raise Refused(response.status, message_of(text), wait)
+    if answer.status != 200:
+        raise Refused.of_answer(answer.status, answer.headers, text)
     try:
-        return json.loads(text)
+        return foreign_json(text)
     except ValueError:
         return text

@@ -62,7 +62,8 @@ REFUSED = re.compile(
     r"error: (?:unrecognized arguments|argument |ambiguous option|the following arguments)|"
     r"error: invalid argument|error while handling argument|No such option|Invalid value for|"
     r"Unknown option|unknown (?:flag|argument)|Input should be|Value error, |not supported|unsupported|"
-    r"does not support|must be divisible|is incompatible|invalid value|"
+    r"does not support|must be divisible|is incompatible|[Ii]nvalid value|[Ww]rong value|"
+    r"\b(?:ValueError|NotImplementedError|ValidationError)\b|"
     r"llama_\w{1,60}: .{0,400}(?:requires|failed to|invalid|must)"
 )
 
@@ -74,6 +75,8 @@ def is_out_of_memory(text: str) -> bool:
 
 def diagnose(exit_code: int | None, log: str) -> Failure:
     """Return why a server died before or under load.
+
+    What nobody recognizes is no refusal of flags: the server crashed, and a fresh launch tells more.
 
     Args:
         exit_code: Negative for a signal; ``None`` when it is not known.
@@ -97,7 +100,10 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
         return Failure(Cause.CRASHED_UNDER_LOAD, f"ended by {name}: {said}", log)
-    return Failure(Cause.REJECTED_FLAGS, _first(lines, REFUSED) or said, log)
+    if any(REFUSED.search(line) for line in lines):
+        telling = [line for line in lines if not _USELESS.search(line)]
+        return Failure(Cause.REJECTED_FLAGS, _first(telling, REFUSED) or said, log)
+    return Failure(Cause.CRASHED_UNDER_LOAD, said, log)
 
 
 def _joined(lines: Sequence[str]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from pathlib import Path
 
+from autotune.core.endpoint import foreign_json
 from autotune.core.parameter.base import read_number
 from autotune.errors import EnvironmentProblem
+from autotune.systems.programs import run_program
 from autotune.systems.served.flags import Flag, FlagTable
 
 PROBED = ("vllm", "sglang", "tensorrt_llm", "openvino", "onnxruntime", "triton", "transformers_serve")
@@ -36,8 +37,8 @@ def installed(engine: str, program: str) -> FlagTable:
         # the last line: engines greet on standard output while they are imported
         answer = _run([program, str(_PROBE), engine]).strip().rpartition("\n")[2]
         try:
-            return FlagTable.from_dict(json.loads(answer))
-        except (ValueError, KeyError) as error:
+            return FlagTable.from_dict(foreign_json(answer))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise EnvironmentProblem(f"{program} did not print the flags of {engine}: {error}") from None
     words, version_words = HELP[engine]
     text, version = _run([program, *words]), _run([program, *version_words])
@@ -51,13 +52,13 @@ def installed(engine: str, program: str) -> FlagTable:
 
 def _run(argv: list[str]) -> str:
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        code, printed, errors = run_program(argv, _TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EnvironmentProblem(f"cannot run {argv[0]}: {error}") from None
-    if done.returncode:
-        last = done.stderr.strip().rpartition("\n")[2]
-        raise EnvironmentProblem(f"`{' '.join(argv)}` ended with {done.returncode}: {last}")
-    return done.stdout or done.stderr
+    if code:
+        last = errors.strip().rpartition("\n")[2]
+        raise EnvironmentProblem(f"`{' '.join(argv)}` ended with {code}: {last}")
+    return printed or errors
 
 
 def llama_cpp_flags(text: str) -> list[Flag]:

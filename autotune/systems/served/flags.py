@@ -7,14 +7,13 @@ The tables in ``tables/`` are data: one JSON file per engine, of one version. ``
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from autotune.core.parameter.base import read_number
+from autotune.core.parameter.base import read_number, read_size
 from autotune.core.scalar import typed
 from autotune.core.trial import Value
 from autotune.errors import did_you_mean
@@ -26,8 +25,6 @@ AUTO = "auto"
 """Value of a parameter that leaves the choice to the engine: the flag is left out."""
 
 _SIZES = "Parse human-readable integers"  # help of the flags that take them: of vLLM's parser itself
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([kmgtKMGT])")
-_POWERS = "kmgt"
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ class Flag:
             return text
         number = read_number(text)
         if number is None and self.takes_sizes:
-            number = _size(text)
+            number = read_size(text)
         return text if number is None else number
 
     def refuses(self, value: Any) -> str:
@@ -170,15 +167,3 @@ def plain(value: Any) -> str:
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(typed(value), separators=(",", ":"))
     return f"{value:.12g}" if isinstance(value, float) else str(value)
-
-
-def _size(text: str) -> int | None:
-    """Return what a size with a suffix means to vLLM: small letters are decimal, capitals binary."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        return None
-    amount, suffix = match.groups()
-    power = _POWERS.index(suffix.lower()) + 1
-    if suffix.islower():
-        return int(float(amount) * 1000**power)
-    return int(amount) * 1024**power if amount.isdigit() else None

@@ -11,11 +11,14 @@ from typing import Any
 
 import psutil
 
+from autotune.systems.base import LOG
 from autotune.systems.deployment import HOST
 
 LAUNCH = "launch.json"
 PROCESS = "process.json"
 """Written by the worker once the process runs: ``pid`` and ``supervisor``."""
+
+_MOST_LOG = 8 << 20  # bytes: a server has told its settings by then
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,15 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def startup_log(folder: Path) -> str:
+    """Return what a server has written to its log, the beginning where that is long; empty without one."""
+    try:
+        with (folder / LOG).open("rb") as file:
+            return file.read(_MOST_LOG).decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def root_process(folder: Path) -> int | None:

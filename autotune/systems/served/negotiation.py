@@ -7,6 +7,7 @@ that this server does not take and that the study did not ask for. All of it is 
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,8 @@ PATHS = ("/v1/completions", "/v1/chat/completions")
 """Interfaces that are tried, where a study names none."""
 
 _TOKENS = 2  # the least that shows that a second step works too
+_MOST_TOKENS = 10**9  # a count of more is none
+_SHOWN = 200  # characters of an answer that are quoted
 _PROMPT = "The quick brown fox"
 _BUSY_S = 1.0  # between requests to a server that does not say when to come back
 _LONGEST_WAIT_S = 30.0  # at once for a server that we launched: its death is noticed in between
@@ -100,19 +103,28 @@ def first_answer(
                 _fail(endpoint, refusal, deadline, asking)
             endpoint, note = changed
             noted.changes.append(note)
-    if not isinstance(answer, Mapping) or not answer.get("choices"):
-        text = f"the first answer has no choices: {answer!r:.200}"
-        if not asking.launched:
-            raise mistake(text) from None
-        raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, text))
-    usage = answer.get("usage") or {}
+    choices = answer.get("choices") if isinstance(answer, Mapping) else None
+    if not choices or not isinstance(choices, list):
+        raise _no_answer(f"the first answer has no choices: {_shown(answer)}", asking)
+    usage = answer.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
     return endpoint, {
         "first_answer_s": round(time.monotonic() - began - noted.waited_s, 3),
-        "first_answer_tokens": usage.get("completion_tokens"),
+        "first_answer_tokens": tokens if isinstance(tokens, int | float) and tokens < _MOST_TOKENS else None,
         "path": endpoint.path,
         **({"omitted": list(endpoint.omit)} if endpoint.omit else {}),
         **noted.facts(),
     }
+
+
+def _no_answer(text: str, asking: Asking) -> AttemptFailed:
+    """Return what it means that something came which is no answer."""
+    return AttemptFailed(Failure(Cause.WRONG_OUTPUT, text)) if asking.launched else mistake(text)
+
+
+def _shown(answer: Any) -> str:
+    """Return the beginning of what came; what is nested deep is shown by its text."""
+    return repr(answer)[:_SHOWN] if isinstance(answer, str) else json.dumps(answer)[:_SHOWN]
 
 
 def as_measured(endpoint: Endpoint, facts: Mapping[str, Any]) -> Endpoint:
@@ -215,6 +227,8 @@ def _names(text: str, name: str) -> bool:
 def _fail(endpoint: Endpoint, refusal: Refused, deadline: float, asking: Asking) -> NoReturn:
     """Raise what a refusal means."""
     where = f"{endpoint.url}{endpoint.path}"
+    if refusal.malformed or 300 <= refusal.status < 400:
+        raise _no_answer(f"{where}: {refusal}", asking) from None
     if refusal.status in (0, 502, 503, 504):
         if refusal.unreachable and not asking.launched:
             raise mistake(f"{where}: {refusal}{hint_of(endpoint.url, endpoint.path, refusal)}") from None

@@ -19,7 +19,9 @@ from autotune.systems.served.negotiation import PATHS, Asking, first_answer, hin
 
 MODELS = "/v1/models"
 _LOOK_S = 2.0
+_LEAST_LOOK_S = 0.5
 _TLS_S = 2.0
+_LONGEST_NAME = 4096  # characters: models are paths too
 _LONGEST_WAIT_S = 5.0  # at once: the death of a launched server is noticed in between
 
 
@@ -41,7 +43,7 @@ def wait_ready(
     launch = Launch.read(folder)
     path = launch.ready or MODELS
     try:
-        ask(launch.url, path, headers=headers, timeout=_LOOK_S)
+        ask(launch.url, path, headers=headers, timeout=_look_s(deadline))
     except Refused as refusal:
         # Not every server lists its models, and nobody asked for it where the model is named.
         if launch.ready or not launch.model or refusal.status not in (404, 405):
@@ -65,6 +67,11 @@ def wait_ready(
     return first_answer(endpoint, deadline, asking_of(launch))
 
 
+def _look_s(deadline: float) -> float:
+    # The last look before the deadline has time enough to find out what is wrong.
+    return max(_LEAST_LOOK_S, min(_LOOK_S, deadline - time.monotonic()))
+
+
 def asking_of(launch: Launch) -> Asking:
     """Return what may be tried until a server takes its first request."""
     paths = (launch.path,) if launch.path else PATHS
@@ -81,12 +88,15 @@ def served_model(launch: Launch, deadline: float, headers: Mapping[str, str] | N
     prefix = (launch.path or PATHS[0]).partition("/completions")[0].removesuffix("/chat")
     path = f"{prefix}/models"
     try:
-        found = ask(launch.url, path, headers=headers, timeout=_LOOK_S)
-        return str(found["data"][0]["id"])
+        found = ask(launch.url, path, headers=headers, timeout=_look_s(deadline))
+        name = found["data"][0]["id"]
     except Refused as refusal:
         _not_ready(launch, path, refusal, headers, deadline)
     except (KeyError, IndexError, TypeError):
         raise NotReady(f"{launch.url}{path} lists no model") from None
+    if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+        raise NotReady(f"{launch.url}{path} lists a model without a name")
+    return name
 
 
 def _not_ready(
@@ -109,6 +119,8 @@ def _not_ready(
         raise mistake(text) from None
     elif not launch.ours and refusal.status == 0 and _speaks_tls(launch.url):
         raise mistake(f"{text}; the server speaks TLS: the url is https://") from None
+    elif not launch.ours and (refusal.malformed or 300 <= refusal.status < 400):
+        raise mistake(text) from None
     raise NotReady(text) from None
 
 

@@ -8,6 +8,7 @@ tells about itself (:meth:`ServedSystem.engine_facts`).
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import HOST, PORT, Deployment, absolute_program
+from autotune.systems.programs import run_program
 from autotune.systems.served.client import ask
 from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver, reconnected
@@ -35,6 +37,10 @@ from autotune.systems.served.ready import asking_of, wait_ready
 from autotune.systems.served.section import absolute
 from autotune.systems.served.tiny import TINY, ensure_tiny, tiny_files
 
+_TOLD_S = 5.0
+_MOST_TOLD = 1 << 20  # bytes of what a server tells about itself
+_MOST_NUMBER = 1 << 63
+_MOST_TEXT = 4096
 _VERSION_S = 60.0  # an interpreter on a busy machine
 
 
@@ -232,13 +238,12 @@ class ServedSystem(FlaggedEngine):
                 return ""
         code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
         try:
-            done = subprocess.run(
-                [os.path.expanduser(self.program[0]), "-c", code, self.package],
-                capture_output=True, text=True, timeout=_VERSION_S, check=False,
-            )  # fmt: skip
+            _, printed, _ = run_program(
+                [os.path.expanduser(self.program[0]), "-c", code, self.package], _VERSION_S
+            )
         except (OSError, subprocess.TimeoutExpired):
             return ""
-        return done.stdout.strip()
+        return printed.strip()[-_MOST_TEXT:]
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
         """Return why the server died, from its exit code and its log."""
@@ -246,8 +251,22 @@ class ServedSystem(FlaggedEngine):
 
 
 def told(url: str, path: str) -> Any:
-    """Return what a server answers to a GET, ``None`` where it has no such path."""
+    """Return what a server answers to a GET, ``None`` where it has no such path.
+
+    Numbers and texts without end are no settings: they are left out of an object.
+    """
     try:
-        return ask(url, path, timeout=5.0)
+        found = ask(url, path, timeout=_TOLD_S, most_bytes=_MOST_TOLD)
     except Refused:
         return None
+    if not isinstance(found, Mapping):
+        return found
+    return {name: value for name, value in found.items() if not _endless(value)}
+
+
+def _endless(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, int):
+        return abs(value) >= _MOST_NUMBER
+    return isinstance(value, str) and len(value) > _MOST_TEXT

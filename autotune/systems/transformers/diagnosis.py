@@ -6,9 +6,11 @@ import re
 import signal
 
 from autotune.core.measurement import Cause, Failure
+from autotune.systems.served.diagnosis import REFUSED
 from autotune.systems.shortfall import NO_MEMORY, shortfall
 
 _OUT_OF_MEMORY = re.compile(NO_MEMORY, re.MULTILINE)
+_MOST_SAID = 500  # characters of a line that are a message
 _RANK = re.compile(r"^\[rank\d+\]: ?", re.MULTILINE)
 _LAST_ERROR = re.compile(r"^[A-Za-z_.]+(?:Error|Exception|Interrupt): .*$", re.MULTILINE)
 
@@ -27,10 +29,10 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
     """
     plain = _RANK.sub("", log)
     last = _LAST_ERROR.findall(plain)
-    said = last[-1] if last else (plain.strip().splitlines() or ["no output"])[-1]
+    said = (last[-1] if last else (plain.strip().splitlines() or ["no output"])[-1])[:_MOST_SAID]
     if is_out_of_memory(plain):
         found = [line for line in plain.splitlines() if is_out_of_memory(line)]
-        return Failure(Cause.OUT_OF_MEMORY, found[-1].strip(), log, shortfall(plain))
+        return Failure(Cause.OUT_OF_MEMORY, found[-1].strip()[:_MOST_SAID], log, shortfall(plain))
     if exit_code == -signal.SIGKILL:
         return Failure(
             Cause.OUT_OF_MEMORY,
@@ -42,4 +44,5 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
         return Failure(Cause.CRASHED_UNDER_LOAD, f"ended by {name}: {said}", log)
-    return Failure(Cause.REJECTED_FLAGS, said, log)
+    refused = REFUSED.search(plain) is not None
+    return Failure(Cause.REJECTED_FLAGS if refused else Cause.CRASHED_UNDER_LOAD, said, log)

@@ -17,6 +17,8 @@ from autotune.core.request import Request, RequestRecord
 from autotune.systems.base import AttemptFailed, NotReady
 from autotune.systems.transformers.protocol import SOCKET
 
+_LEAST_S = 0.01
+_MOST_BYTES = 1 << 30  # of one answer: the records of a batch of thousands have some MiB
 _STOP_S = 2.0  # the supervisor ends a server that does not hear
 
 
@@ -46,7 +48,7 @@ class SocketDriver:
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
-        self._buffer = b""
+        self._rest = b""  # of what came, beyond the last line
 
     def facts(self) -> Mapping[str, Any]:
         """Return what really runs."""
@@ -99,20 +101,32 @@ class SocketDriver:
         try:
             self._socket.settimeout(max(0.01, deadline - time.monotonic()))
             self._socket.sendall(json.dumps(order).encode() + b"\n")
-            while b"\n" not in self._buffer:
-                self._socket.settimeout(max(0.01, deadline - time.monotonic()))
-                piece = self._socket.recv(1 << 20)
-                if not piece:
-                    raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, "the engine closed its connection"))
-                self._buffer += piece
+            line = self._line(deadline)
         except TimeoutError:
             text = f"no answer to {order['op']!r} in time"
             raise AttemptFailed(Failure(Cause.TIME_LIMIT, text)) from None
         except OSError as error:
             raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, f"the engine is gone: {error}")) from None
-        line, _, self._buffer = self._buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             failure = answer["error"]
             raise AttemptFailed(Failure(Cause(failure["cause"]), failure["message"]))
         return answer
+
+    def _line(self, deadline: float) -> bytes:
+        """Return the next line that comes."""
+        pieces, length = [self._rest], len(self._rest)
+        while b"\n" not in pieces[-1]:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(max(_LEAST_S, left))
+            pieces.append(self._socket.recv(1 << 20))
+            length += len(pieces[-1])
+            if not pieces[-1]:
+                raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, "the engine closed its connection"))
+            if length > _MOST_BYTES:
+                text = f"the engine's answer has more than {_MOST_BYTES >> 20} MiB"
+                raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, text))
+        line, _, self._rest = b"".join(pieces).partition(b"\n")
+        return line

@@ -92,7 +92,8 @@ def test_an_answer_in_one_piece_is_no_stream(asked, found, error):
 
 def test_seconds_and_dates_to_come_back_at():
     assert [seconds_to_wait(text) for text in (None, "", "soon", "-1", "inf", "0", "2.5")] == [
-        None, None, None, None, None, 0.0, 2.5,
+        None, None, None, None, None, 0.02, 2.5,
     ]  # fmt: skip
     assert seconds_to_wait(formatdate(usegmt=True)) == pytest.approx(0, abs=2)
     assert seconds_to_wait("Fri, 01 Jan 2100 00:00:00 GMT") > 1e6
+    assert seconds_to_wait("Fri, 01 Jan 99999999999999999999 00:00:00 GMT") is None

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotune.core.http_response import BadResponse, ResponseReader
 from autotune.core.request import RequestRecord
 from autotune.measure.load.answer import Answer, shared
-from autotune.measure.load.http_response import BadResponse, ResponseReader
 from autotune.measure.load.sse import MOST_BYTES, EventReader, HostileStream, looks_like_events
 from autotune.measure.load.wire import FrameReader, frame, record_frame, record_of
 
@@ -105,6 +105,11 @@ def test_connections_are_kept_as_the_server_says():
         (HEAD + b"nonsense\r\n\r\n", "no HTTP: b'nonsense'"),
         (HEAD + b"Content-Length: -5\r\n\r\n", "content-length is '-5'"),
         (HEAD + b"Content-Length: 5_0\r\n\r\n", "content-length is '5_0'"),
+        (HEAD + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", "content-length is '9999"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 5000, "heads and trailers of more than 64 KiB"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 20_000, "heads and trailers of"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n", "size is b'-5'"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nfg\r\nhello\r\n", "size is b'fg'"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n", "size is b'[+]5'"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 20 + b"\r\n", "size is"),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n", "longer than it says"),
@@ -203,6 +208,8 @@ def test_chats_count_reasoning_as_content():
     ("event", "wanted"),
     [
         (b"{not json", "an event is no JSON: b'{not json'"),
+        (b'{"choices": []} {"choices": []}', "an event is no JSON"),
+        (b'{"choices": [{"text": "\xff"}]}', "an event is no JSON"),
         (b"[" * 200_000, "an event is no JSON"),
         (b"[1]", "an event is no object"),
         ({"error": {"message": "out of\nmemory"}}, "the server said: out of memory"),

@@ -128,3 +128,44 @@ def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / "torn.gz").write_bytes(gzip.compress(b"x" * 1000)[:15])
     with pytest.raises(SpecError, match="cannot read the trace"):
         read_trace(tmp_path / "torn.gz")
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (
+            {"delay": 400, "session_id": "a"},
+            "t.jsonl:2: session_id 'a' is that of line 1 too; a turn that waits",
+        ),
+        ({"timestamp": 9, "session_id": "a"}, "t.jsonl:2: session_id 'a' is that of line 1 too; a turn that"),
+        (
+            {"delay": 400.5},
+            "t.jsonl:2: delay: a turn that waits for the answer to the one before it has no time",
+        ),
+    ],
+)
+def test_turns_that_wait_for_answers_are_refused(tmp_path, second, said):
+    lengths = {"input_length": 5, "output_length": 2}
+    rows = [{"timestamp": 0, "session_id": "a", "delay": 0, **lengths}, {**second, **lengths}]
+    with pytest.raises(SpecError, match=said) as caught:
+        read_trace(write(tmp_path, "\n".join(map(json.dumps, rows)), "t.jsonl"))
+    assert "`prompts: FILE`" in caught.value.hint
+
+
+def test_sessions_of_one_row_each_are_requests(tmp_path):
+    rows = [{"timestamp": t, "session_id": str(t), "input_length": 5, "output_length": 2} for t in (0, 500)]
+    found = read_trace(write(tmp_path, "\n".join(map(json.dumps, rows)), "t.jsonl"))
+    assert [entry.at_s for entry in found.entries] == [0.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (f'{{"timestamp": 1{"0" * 400}, "input_length": 5}}', "t.jsonl:1: int too large"),
+        (f'{{"timestamp": 1, "input_length": 1{"0" * 400}}}', "t.jsonl:1: int too large"),
+        (f'{{"timestamp": 1, "hash_ids": {"[" * 5000}1{"]" * 5000}}}', "t.jsonl:1: .* nested too deep"),
+    ],
+)
+def test_rows_with_numbers_or_depths_that_nothing_reads_name_their_line(tmp_path, row, said):
+    with pytest.raises(SpecError, match=said):
+        read_trace(write(tmp_path, row, "t.jsonl"))

@@ -34,6 +34,8 @@ LOGS = [
      Cause.REJECTED_FLAGS, "Value error, max_model_len (9)", None),
     (1, "RuntimeError: Exception from src/core.cpp:117:\nException from x.cpp:5:\nWrong value FASTEST",
      Cause.REJECTED_FLAGS, "RuntimeError: Wrong value FASTEST", None),
+    (1, "loading\nthe flux capacitor is cold", Cause.CRASHED_UNDER_LOAD, "the flux capacitor is cold", None),
+    (1, "", Cause.CRASHED_UNDER_LOAD, "no output", None),
     (1, "ModuleNotFoundError: No module named 'vllm'", Cause.OWNER_MISTAKE, "cannot be run here", None),
     (1, "[load_gguf] Failed to open '/no.gguf'", Cause.OWNER_MISTAKE, "model cannot be read", None),
     (-9, "listening", Cause.OUT_OF_MEMORY, "SIGKILL", None),

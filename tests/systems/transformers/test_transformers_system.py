@@ -86,7 +86,7 @@ def test_options_survive_the_command_line(tmp_path):
         (1, "libgomp: Thread creation failed: Resource temporarily unavailable", Cause.OUT_OF_MEMORY),
         (-2, "OpenBLAS blas_thread_init: pthread_create failed for thread 1 of 2: x", Cause.OUT_OF_MEMORY),
         (1, "RuntimeError: could not create a primitive\nmore", Cause.OUT_OF_MEMORY),
-        (1, "RuntimeError: could not create a primitive descriptor", Cause.REJECTED_FLAGS),
+        (1, "RuntimeError: could not create a primitive descriptor", Cause.CRASHED_UNDER_LOAD),
         (1, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", Cause.OUT_OF_MEMORY),
         (1, "RuntimeError: [enforce] DefaultCPUAllocator: can't allocate memory", Cause.OUT_OF_MEMORY),
         (-9, "", Cause.OUT_OF_MEMORY),
@@ -94,7 +94,7 @@ def test_options_survive_the_command_line(tmp_path):
         (1, "[rank1]: ValueError: no tp_plan for this model", Cause.REJECTED_FLAGS),
         (2, "python -m x: error: argument --dtype: invalid choice", Cause.REJECTED_FLAGS),
         (1, "OSError: [Errno 28] No space left on device", Cause.DISK_FULL),
-        (1, "", Cause.REJECTED_FLAGS),
+        (1, "", Cause.CRASHED_UNDER_LOAD),
     ],
 )
 def test_diagnosis_reads_exit_codes_and_logs(code, log, cause):

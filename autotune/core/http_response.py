@@ -6,10 +6,12 @@ Reference: RFC 9112, 6 (message body) and 7.1 (chunked transfer coding).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-_MOST_HEAD = 64 << 10
+_MOST_HEAD = 64 << 10  # bytes of all heads (interim ones too) and trailers of one response
 _MOST_LINE = 4 << 10
 _SIZE = re.compile(rb"[0-9a-fA-F]{1,12}")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 _STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: [^\r\n]*)?")
 
 _HEAD, _SIZED, _CHUNK_SIZE, _CHUNK, _CHUNK_END, _TRAILER, _TO_THE_END, _DONE = range(8)
@@ -17,6 +19,17 @@ _HEAD, _SIZED, _CHUNK_SIZE, _CHUNK, _CHUNK_END, _TRAILER, _TO_THE_END, _DONE = r
 
 class BadResponse(Exception):
     """What came is no HTTP response, for this reason."""
+
+
+def packed_as(headers: Mapping[str, str]) -> str:
+    """Return what is wrong with a body that is compressed though nobody asked for it; empty if it is not.
+
+    Args:
+        headers: Names in lower case.
+    """
+    packed = headers.get("content-encoding", "identity").lower()
+    plain = packed in ("", "identity")
+    return "" if plain else f"an answer came packed as {packed[:20]}, which was not asked for"
 
 
 class ResponseReader:
@@ -39,6 +52,12 @@ class ResponseReader:
         self._rest = b""
         self._state = _HEAD
         self._left = 0
+        self._head_bytes = 0
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the head is there, so that ``status`` is the response's and no interim one."""
+        return self._state != _HEAD
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the pieces of the body in ``data``.
@@ -97,19 +116,25 @@ class ResponseReader:
             if len(text) - place > most:
                 raise BadResponse(f"no HTTP: no end of a line in {most} bytes")
             return -1
+        if self._state == _CHUNK_END:
+            if end > place:
+                raise BadResponse("no HTTP: a chunk is longer than it says")
+            self._state = _CHUNK_SIZE
+            return end + 2
         line = text[place:end]
-        if self._state == _HEAD:
-            self._head(line)
-        elif self._state == _CHUNK_SIZE:
-            size = line.partition(b";")[0].strip()
+        if self._state == _CHUNK_SIZE:
+            # what has letters and digits only has no sign, no space and no extension
+            size = line if line.isalnum() else line.partition(b";")[0].strip()
             if not _SIZE.fullmatch(size):
                 raise BadResponse(f"no HTTP: a chunk's size is {size[:20]!r}")
             self._left = int(size, 16)
             self._state = _CHUNK if self._left else _TRAILER
-        elif self._state == _CHUNK_END:
-            if line:
-                raise BadResponse("no HTTP: a chunk is longer than it says")
-            self._state = _CHUNK_SIZE
+            return end + 2
+        self._head_bytes += len(line) + len(mark)
+        if self._head_bytes > _MOST_HEAD:
+            raise BadResponse(f"no HTTP: heads and trailers of more than {_MOST_HEAD >> 10} KiB")
+        if self._state == _HEAD:
+            self._head(line)
         elif not line:  # the empty line after the trailers
             self._state = _DONE
         return end + len(mark)
@@ -133,7 +158,7 @@ class ResponseReader:
         if "chunked" in self.headers.get("transfer-encoding", "").lower():
             self._state = _CHUNK_SIZE
         elif length:
-            if not length.isascii() or not length.isdigit():
+            if not _LENGTH.fullmatch(length):
                 raise BadResponse(f"no HTTP: content-length is {length[:20]!r}")
             self._left, self._state = int(length), _SIZED
         elif self.status in (204, 304):

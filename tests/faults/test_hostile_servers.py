@@ -1,0 +1,213 @@
+"""Servers that break every rule, against everything that reads from a server: a true cause, in time.
+
+No manner of a server is an error of ours (``worker_lost``), and none is waited for beyond the limits given.
+"""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import hostile_server
+from autotune.core.endpoint import Endpoint, Refused
+from autotune.core.measurement import Cause
+from autotune.executor.base import Deadlines, Job
+from autotune.executor.worker import run_attempt
+from autotune.measure import engine_watch
+from autotune.measure.engine_watch import EngineWatch, counters_of
+from autotune.measure.load import token_counter
+from autotune.measure.load.base import Plan
+from autotune.measure.load.calibrate import Calibration, calibrate
+from autotune.measure.load.generator import OwnGenerator
+from autotune.measure.load.token_counter import TokenCounter
+from autotune.measure.quality.answers import EndpointSource, NoAnswer
+from autotune.measure.workload import Workload
+from autotune.systems.base import AttemptFailed, NotReady
+from autotune.systems.registry import build_system
+from autotune.systems.served import system as served_system
+from autotune.systems.served.client import ask
+from autotune.systems.served.launch import Launch
+from autotune.systems.served.ready import wait_ready
+
+LIMIT_S = 0.3
+SLACK_S = 10.0  # for a busy machine: without a limit on all of it, what drips would take hours
+LATE = {"drip_body", "drip_events", "drip_head", "silent"}
+BROKEN = {"closes", "resets", "long_length"}  # as a server that is ending or not quite there
+TAKEN = {"huge_numbers", "not_a_number"}  # answers whose text is right, with numbers that are none
+MANNERS = hostile_server.MANNERS
+
+
+@pytest.fixture(scope="module")
+def servers():
+    with hostile_server.serving() as found, hostile_server.serving(manner="silent.none") as away:
+        found.away = f"http://127.0.0.1:{away.server_address[1]}/v1/models"
+        yield found
+        assert away.asked == []  # nothing follows a redirect
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch):
+    monkeypatch.setattr(engine_watch, "_TIMEOUT_S", LIMIT_S)
+    monkeypatch.setattr(served_system, "_TOLD_S", LIMIT_S)
+    monkeypatch.setattr(token_counter, "_ANSWER_S", LIMIT_S)
+
+
+@pytest.fixture(autouse=True)
+def in_time():
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < 12 * LIMIT_S + SLACK_S
+
+
+def outcome(call):
+    """Return what a reader gives, or the exception that it may raise."""
+    try:
+        return call()
+    except (Refused, NoAnswer, NotReady, AttemptFailed) as error:
+        return error
+
+
+def cause_of(found):
+    return found.failure.cause if isinstance(found, AttemptFailed) else type(found)
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_whatever_comes_is_one_answer_or_refused(servers, manner):
+    found = outcome(lambda: ask(servers.url(manner, "all"), "/v1/models", timeout=LIMIT_S))
+    if manner in LATE:
+        assert str(found) == "no complete answer within 0.3 s"
+    elif manner.startswith("redirect"):
+        assert found.status in (302, 307)
+        assert "which is not followed" in str(found)
+    elif isinstance(found, Refused):
+        assert found.malformed is (manner not in BROKEN)
+    else:
+        assert manner in TAKEN | {"nested", "endless_digits", "no_text", "other_json", "short_length"}
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_a_launched_server_is_not_ready_or_gives_wrong_output(servers, tmp_path, manner):
+    Launch(servers.url(manner, "all"), ready="").write(tmp_path)
+    assert cause_of(outcome(lambda: wait_ready(tmp_path, time.monotonic() + LIMIT_S))) is NotReady
+    Launch(servers.url(manner, "first"), ready="").write(tmp_path)
+    first = outcome(lambda: wait_ready(tmp_path, time.monotonic() + LIMIT_S))
+    if manner in TAKEN:
+        assert first[1]["first_answer_tokens"] is None
+    else:
+        assert cause_of(first) is (NotReady if manner in LATE | BROKEN else Cause.WRONG_OUTPUT)
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_what_engines_tell_of_themselves_is_facts_or_nothing(servers, tmp_path, manner):
+    url = servers.url(manner, "facts")
+    for use in ("vllm", "sglang", "llama_cpp", "ollama"):
+        facts = build_system({"use": use, "model": "m"}).engine_facts(url, tmp_path)
+        assert not {"parallel", "slots"} & (facts.keys() | facts.get("effective", {}).keys())
+        assert all(isinstance(value, str | dict | bool) for value in facts.values())
+    watch = EngineWatch(counters_of(Endpoint(url, "m", prometheus="/metrics")))
+    watch.look()
+    assert bool(watch.problem) != bool(watch.taken)
+    watch.look()
+    assert len(watch.taken) < 2
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_questions_before_a_load_end_within_their_patience(servers, manner):
+    streams = calibrate(Endpoint(servers.url(manner, "stream"), "m"), seconds=LIMIT_S)
+    assert streams.problem
+    counts = Endpoint(servers.url(manner, "tokenize"), "m", tokenize="/tokenize")
+    found = calibrate(counts, seconds=60.0, patience_s=2 * LIMIT_S)
+    assert (found.problem, found.ruler.facts()["prompt_lengths_by"]) == ("", "assumed")
+    counter = TokenCounter(counts, Calibration(tokenize="/tokenize"))
+    try:
+        with pytest.raises(Refused):
+            counter._count("a text")
+    finally:
+        counter.close()
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_a_quality_check_has_an_answer_or_none(servers, manner):
+    source = EndpointSource(Endpoint(servers.url(manner, "first"), "m"))
+    found = outcome(lambda: source.answers(["a"], 4, time.monotonic() + LIMIT_S))
+    if manner in LATE | BROKEN or manner.startswith("redirect"):
+        assert not found.malformed
+    else:
+        assert isinstance(found, NoAnswer)
+        assert found.malformed
+    losses = outcome(lambda: source.losses("a text", time.monotonic() + LIMIT_S))
+    assert isinstance(losses, NoAnswer) or losses == []
+
+
+@pytest.mark.parametrize(
+    ("manner", "said"),
+    [
+        ("drip_events", "timeout: no end within 0.3 s"),
+        ("drip_head", "timeout: no end within 0.3 s"),
+        (
+            "endless_body",
+            "an answer of more than 16 MiB|no stream: text/event-stream|an event of more than 4",
+        ),
+        ("endless_events", "an answer of more than 16 MiB"),
+        ("endless_event", "an event of more than 4 MiB"),
+        ("endless_interim", "no HTTP: heads and trailers of more than 64 KiB"),
+        ("endless_trailers", "no HTTP: heads and trailers of more than 64 KiB"),
+        ("negative_chunk", "no HTTP: a chunk's size is b'-5'"),
+        ("huge_length", "no HTTP: content-length is '9999"),
+        ("gzip_bomb", "an answer came packed as gzip, which was not asked for"),
+        ("redirect_away", "HTTP 307: redirects to 'http://127.0.0.1:.*/v1/models', which is not followed"),
+        ("nested", "an event is no JSON"),
+        ("huge_numbers", "usage.prompt_tokens is 10000"),
+        ("not_a_number", "usage.prompt_tokens is nan"),
+        ("closes", "truncated|connection lost"),
+    ],
+)
+def test_a_load_records_what_came_instead_of_a_stream(servers, manner, said):
+    endpoint = Endpoint(servers.url(manner, "stream"), "m")
+    workload = Workload.from_dict({"prompt_tokens": 8, "output_tokens": 4})
+    limit_s = LIMIT_S if manner.startswith("drip") else 30.0
+    load = OwnGenerator(timeout_s=limit_s, calibrate_s=LIMIT_S).start(
+        Plan(endpoint, workload, concurrency=1, patience_s=LIMIT_S)
+    )
+    try:
+        records = []
+        while not records:
+            records = load.poll(1.0)
+    finally:
+        load.stop(0.0)
+    assert re.match(said, records[0].error), records[0].error
+
+
+SERVER = Path(hostile_server.__file__)
+
+
+@pytest.mark.parametrize(
+    ("manner", "stage", "causes"),
+    [
+        ("negative_chunk", "all", {Cause.STARTUP_TIMEOUT}),
+        ("drip_body", "first", {Cause.STARTUP_TIMEOUT}),
+        ("endless_body", "first", {Cause.WRONG_OUTPUT}),
+        ("nested", "first", {Cause.WRONG_OUTPUT}),
+        ("negative_chunk", "stream", {Cause.WRONG_OUTPUT}),
+        ("huge_numbers", "stream", {Cause.WRONG_OUTPUT}),
+        ("drip_events", "stream", {Cause.TIME_LIMIT}),
+        ("endless_events", "stream", {Cause.WRONG_OUTPUT, Cause.TIME_LIMIT}),
+    ],
+)
+def test_an_attempt_blames_the_configuration_and_not_the_machine(tmp_path, manner, stage, causes):
+    command = [sys.executable, str(SERVER), "{port}", f"{manner}.{stage}"]
+    job = Job(
+        study="hostile", trial=0, attempt=1, config={}, goal="output_throughput",
+        system={"use": "openai_server", "command": command, "model": "m", "ready": "/v1/models"},
+        workload={"concurrency": 1, "prompt_tokens": 8, "output_tokens": 2, "requests": 10, "time": "1 s"},
+        scratch=str(tmp_path / "t0"), deadlines=Deadlines(2.0, 3.0, 1.0),
+    )  # fmt: skip
+    measurement = run_attempt(job).measurement
+    assert measurement.failure.cause in causes, measurement.failure
+    if (manner, stage) == ("negative_chunk", "all"):
+        assert "/v1/models: no HTTP: a chunk's size is b'-5'" in measurement.failure.message
+    phases = measurement.facts["phases_s"]
+    assert phases["startup"] < 2.0 + SLACK_S
+    assert phases.get("measure", 0.0) < 3.0 + SLACK_S
