@@ -241,7 +241,7 @@ time.sleep(600)
 """
 
 
-def test_a_program_that_prints_one_long_line_is_killed_and_the_run_is_stopped(tmp_path, record):
+def test_a_program_that_prints_one_long_line_is_killed_and_the_run_is_stopped(tmp_path, record, place):
     (tmp_path / "bench.py").write_text(LONG_LINE)
     (tmp_path / "toy.yaml").write_text(
         "name: toy\nparameters: {a: {type: int, low: 1, high: 40}}\n"
@@ -249,7 +249,7 @@ def test_a_program_that_prints_one_long_line_is_killed_and_the_run_is_stopped(tm
         "objective: {maximize: speed}\ntracking: {mlflow: none}\n"
     )
     running = tmp_path / "running"
-    with start(tmp_path) as process:
+    with start(tmp_path, place) as process:
         wait_until(lambda: running.exists() and running.read_text(), 120)
         first = int(running.read_text())
         running.unlink()
@@ -265,7 +265,7 @@ def test_a_program_that_prints_one_long_line_is_killed_and_the_run_is_stopped(tm
     assert "trial 0: crashed_under_load: ended by SIGKILL: a-a-" in said
     assert max(map(len, said.splitlines())) < 700
     record(
-        "a program prints one line of 48 kB and is killed; then SIGTERM of the run",
+        f"a program prints one line of 48 kB and is killed; then SIGTERM of the run{place.suffix}",
         PROMISE,
         f"exit code 5 after {seconds:.1f} s, 0 processes left",
     )

@@ -54,9 +54,6 @@ def refusal(folder, text, **options):
         (f'{{"value": 1, "n": {HUGE}}}', "n must be at least 1, found 1e400, which is too large"),
         ('{"value": 1, "n": NaN}', "n must be at least 1, found nan"),
         ('{"value": 5, "n": 3, "unit": 7}', "unit must be text"),
-        ("1e200", "1e+200 is too large: at most 1e+150"),
-        ("[1e308, 1e308]", "the samples are too large for a mean"),
-        ("[1e200, -1e200]", "the samples are too large for a mean"),
         ('"7"', "must be a number"),
         ("null", "must be a number"),
         ("{}", "an estimate needs a value"),
@@ -66,11 +63,23 @@ def test_a_metric_that_is_no_number_is_wrong_output(tmp_path, value, said, from_
     assert said in refusal(tmp_path, f'{{"speed": {value}}}', from_file=from_file)
 
 
-@pytest.mark.parametrize("value", [HUGE, f"-{HUGE}", f"[1, {HUGE}]", f'{{"value": {HUGE}}}', "1e400"])
-def test_a_number_that_no_float_holds_is_left_out_and_named(tmp_path, value):
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (HUGE, "1e400, which is too large"),
+        (f"-{HUGE}", "-1e400, which is too large"),
+        (f"[1, {HUGE}]", "1e400, which is too large"),
+        (f'{{"value": {HUGE}}}', "1e400, which is too large"),
+        ("1e400", "inf"),
+        ("1e200", "1e+200, beyond 1e+150"),
+        ("[1e308, 1e308]", "1e+308, beyond 1e+150"),
+        ("[1, -1e200]", "-1e+200, beyond 1e+150"),
+    ],
+)
+def test_a_number_that_is_too_large_is_left_out_and_named(tmp_path, value, said):
     metrics, facts = read(tmp_path, f'{{"speed": 2, "odd": {value}}}')
     assert metrics == {"speed": Estimate(2.0)}
-    assert facts["not_finite"]["odd"] in ("1e400, which is too large", "-1e400, which is too large", "inf")
+    assert facts["not_finite"]["odd"] == said
     text = str(as_estimates({"speed": 1.0}))
     assert "1.0" in text
     with pytest.raises(SpecError, match="must be finite, found"):
@@ -145,13 +154,13 @@ def test_a_program_that_fills_the_disk_is_stopped(tmp_path, attempt, monkeypatch
     ("name", "data", "said"),
     [
         ("specs.json", "[" * 100_000, "nested too deep"),
-        ("specs.json", '{"t": {}}', "it has no 'tasks'"),
-        ("specs.json", '{"t": 3}', "cannot read the table"),
-        ("t.csv.gz", "no gzip", "Not a gzipped file"),
+        ("specs.json", '{"t": {}}', "t.: task must be a text"),
+        ("specs.json", '{"t": 3}', "task must be a text, found '3'"),
+        ("t.csv.gz", "no gzip", "no column 'task'; found 'no gzip'"),
         ("t.csv", f"task,a,status,ms\nx,1,ok,{HUGE}\n", "must be finite, found inf"),
         ("t.csv", "task,a,status,ms\nx,1,ok,1e200\n", "column 'ms' has 1e200, which is too large"),
         ("t.csv", "task,a,status,ms\nx,b,ok,1\n", "could not convert string to float"),
-        ("t.csv", "task,a\nx,1\n", "it has no 'status'"),
+        ("t.csv", "task,a\nx,1\n", "no column 'status'"),
     ],
 )
 def test_a_table_that_cannot_be_read_says_why(tmp_path, name, data, said):
