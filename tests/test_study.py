@@ -1,6 +1,7 @@
 """The study: ask, tell, add, resume, refuse."""
 
 import math
+import re
 import threading
 
 import pytest
@@ -211,7 +212,7 @@ def test_a_goal_or_limit_that_is_too_large_is_wrong_output(metric, bad):
     with autotune.Study(SPACE, OBJECTIVE) as study:
         trial = study.tell(study.ask(), {**measure({"batch_size": 1, "bits": 4}), metric: bad})
         assert trial.failure.cause is autotune.Cause.WRONG_OUTPUT
-        assert trial.failure.message.endswith(", beyond 1e+150")
+        assert re.search("beyond 1e\\+150|which is too large", trial.failure.message)
         assert study.best is None
 
 

@@ -138,10 +138,26 @@ class Guard:
         return found.st_size, found.st_mtime_ns
 
     def _is_ours(self) -> bool:
+        """Return whether the file still has the ledger's name; so too where it cannot be looked at.
+
+        It is read by SQLite's own descriptor. A descriptor of ours would take SQLite's locks with it when it
+        is closed, as POSIX has it, and another process that ends would then delete the log of this one.
+        """
         start, length = self._page
-        with self.path.open("rb") as file:
-            file.seek(start)
-            return str(self._identity).encode() in file.read(length)
+        for descriptor in self._descriptors():
+            with contextlib.suppress(OSError):
+                return str(self._identity).encode() in os.pread(descriptor, length, start)
+        return True
+
+    def _descriptors(self) -> Iterator[int]:
+        """Yield the descriptors of this process that are of the file, where the system lists them."""
+        wanted = _inode(self.path)
+        with contextlib.suppress(OSError):
+            for link in Path("/proc/self/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    found = os.fstat(int(link.name))
+                    if (found.st_dev, found.st_ino) == wanted:
+                        yield int(link.name)
 
     def _present_path(self) -> Path | None:
         """Return where the open file lies now, where the system can say so."""

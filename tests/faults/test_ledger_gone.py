@@ -300,3 +300,23 @@ def test_a_run_whose_ledger_is_deleted_ends_with_3_and_goes_on_from_the_new_one(
     after = driver.history(rescued)
     finished = [row for row in before if row[2].finished]
     assert [row for row in after if row[0] in {row[0] for row in finished}] == finished
+
+
+OPENED_ELSEWHERE = """
+import sys
+from autotune.ledger import Ledger
+ledger = Ledger.open(sys.argv[1], guarded=True)
+ledger.ensure_kept()
+ledger.close()
+"""
+
+
+def test_another_process_that_ends_takes_no_log_away(tmp_path):
+    path = tmp_path / "runs" / "ledger.sqlite"
+    with start(path, "toy") as study:
+        for value in range(3):
+            study.add({"a": value + 1}, {"x": 1.0 * value})
+            subprocess.run([sys.executable, "-c", OPENED_ELSEWHERE, str(path)], check=True, timeout=60)
+            assert path.with_name("ledger.sqlite-wal").exists(), "the locks of this process were lost"
+        study.ledger.ensure_kept()
+        assert study.ledger.path == path
