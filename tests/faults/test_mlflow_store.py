@@ -221,7 +221,9 @@ def test_a_database_that_is_moved_away_within_a_run(tmp_path, study, record):
 # -- the disk -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("begins", ["before the store is made", "within a run"])
+@pytest.mark.parametrize(
+    "begins", ["before the store is made", pytest.param("within a run", marks=pytest.mark.slow)]
+)
 def test_a_full_disk(tmp_path, study, disk, empty_store, record, told, begins):
     folder, _ = disk
     ballast = folder / "ballast"
