@@ -178,7 +178,7 @@ def doubt_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     short = [t for t in view.trials if t.shortfall]
     if not short:
         return []
-    doubtful = [t for t in short if t.doubt]
+    doubtful = [t for t in short if t.doubt and not view.objective.surely_broken(t.metrics)]
     lines = wrap(f"~ precision asked for not reached: {_numbers(short)}", width)
     if doubtful:
         again = [t for t in view.trials if t.suggestion.reason is Reason.REMEASURE]
