@@ -244,7 +244,7 @@ def test_a_port_that_is_taken_is_the_worlds_fault(files, tmp_path, monkeypatch):
     assert failure.cause is Cause.PORT_TAKEN, (failure.message, failure.log_tail)
 
 
-def test_a_model_that_cannot_be_read_is_the_worlds_fault(files, tmp_path):
+def test_a_model_that_cannot_be_read_is_the_owners_mistake(files, tmp_path):
     section = {**sections("openvino", files), "model": str(tmp_path / "no.gguf")}
     failure = run_attempt(job_of(section, {"threads": 1}, tmp_path)).measurement.failure
-    assert failure.cause is Cause.WORKER_LOST, (failure.message, failure.log_tail)
+    assert failure.cause is Cause.OWNER_MISTAKE, (failure.message, failure.log_tail)
