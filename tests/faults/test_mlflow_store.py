@@ -207,6 +207,7 @@ def test_a_store_of_another_version_is_not_touched(tmp_path, study, empty_store,
     record(f"MLflow's database {what}, with data", "P6: not touched, told once with what to do", figure)
 
 
+@pytest.mark.slow
 def test_a_database_that_is_moved_away_within_a_run(tmp_path, study, record):
     folder = tmp_path / "moved"
     folder.mkdir()
@@ -249,7 +250,7 @@ def test_a_full_disk(tmp_path, study, disk, empty_store, record, told, begins):
     record(f"disk of MLflow's database full {begins}", "P6: told once, `sync` completes it", figure)
 
 
-@pytest.mark.parametrize("begins", ["from the start", "within a run"])
+@pytest.mark.parametrize("begins", ["from the start", pytest.param("within a run", marks=pytest.mark.slow)])
 def test_a_read_only_disk(tmp_path, study, disk, empty_store, record, told, begins):
     folder, remount = disk
     shutil.copy(empty_store, folder / "mlflow.db")
