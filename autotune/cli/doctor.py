@@ -12,16 +12,18 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import click
-from packaging.requirements import Requirement
 
 from autotune.cli.options import json_option, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.errors import EnvironmentProblem
 from autotune.executor.ray_address import split_address
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 DISTRIBUTION = "autotune-inference"
 EXTRA = "transformers"
@@ -107,6 +109,8 @@ def _python() -> Check:
 
 def _packages() -> Iterator[Check]:
     """Yield a check for each distribution that the package's own metadata require."""
+    from packaging.requirements import Requirement  # each start of the command would pay for it
+
     for line in metadata.requires(DISTRIBUTION) or ():
         requirement = Requirement(line)
         needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})

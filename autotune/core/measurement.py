@@ -156,20 +156,14 @@ def _too_large(number: float) -> SpecError:
 
 
 def mean_of(samples: Sequence[float]) -> tuple[float, float | None]:
-    """Return mean and standard error of finite samples, ``None`` for the error of a single one.
+    """Return mean and standard error of samples within :data:`LARGEST`, no error of a single one.
 
     Formula: sem = standard deviation / sqrt(samples).
-
-    Raises:
-        SpecError: They are so large that neither is a finite number.
     """
-    try:
-        mean = math.fsum(samples) / len(samples)
-        if len(samples) < 2:
-            return mean, None
-        variance = math.fsum((sample - mean) ** 2 for sample in samples) / (len(samples) - 1)
-    except OverflowError:
-        raise SpecError("the samples are too large for a mean") from None
+    mean = math.fsum(samples) / len(samples)
+    if len(samples) < 2:
+        return mean, None
+    variance = math.fsum((sample - mean) ** 2 for sample in samples) / (len(samples) - 1)
     return mean, math.sqrt(variance / len(samples))
 
 
@@ -237,9 +231,8 @@ def as_estimates(metrics: Mapping[str, Any], units: Mapping[str, str] | None = N
         except SpecError as error:
             raise SpecError(f"metric {name!r}: {error.message}", hint=error.hint) from None
         result[name] = held = in_unit_of(name, found, (units or {}).get(name, ""))
-        for number in (held.value, held.sem or 0.0):
-            if _beyond(number):
-                raise SpecError(f"metric {name!r}: {_too_large(number).message}")
+        if beyond := next(filter(_beyond, (held.value, held.sem or 0.0)), None):
+            raise SpecError(f"metric {name!r}: {_too_large(beyond).message}")
     return result
 
 

@@ -27,6 +27,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker("faults")
 
 
+@pytest.fixture(scope="module")
+def environment_restored():
+    """The mirror sets variables for MLflow in this process."""
+    before = dict(os.environ)
+    yield
+    for key in set(os.environ) - set(before):
+        del os.environ[key]
+
+
 @pytest.fixture
 def record(request):
     """Keep a row of the reliability table: ``record(injection, promise, figure)``."""

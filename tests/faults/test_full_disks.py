@@ -22,6 +22,7 @@ from autotune.executor.local import LocalExecutor
 from autotune.ledger import Ledger
 from autotune.study import Study
 from autotune.tuning import tune
+from tests_shared import small_disk
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -33,14 +34,8 @@ MEASURED = Measurement(metrics={"x": Estimate(7.0)}, facts={"text": "y" * 50_000
 @pytest.fixture
 def disk(tmp_path):
     """A small disk of its own, where this user may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "4m"):
+        yield tmp_path / "disk"
 
 
 def fill(folder):

@@ -25,6 +25,7 @@ from tests_shared import wait_until
 
 pytestmark = [
     pytest.mark.timeout(240),
+    pytest.mark.usefixtures("environment_restored"),
     # MLflow and what it loads warn about themselves
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -80,15 +81,6 @@ class Server:
         by_name = {(run.data.tags["autotune.study"], run.info.run_name): run for run in runs}
         assert len(by_name) == len(runs), "two runs of one name"
         return by_name
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment_restored():
-    """The mirror sets variables for MLflow in this process."""
-    before = dict(os.environ)
-    yield
-    for key in set(os.environ) - set(before):
-        del os.environ[key]
 
 
 @pytest.fixture(scope="module")

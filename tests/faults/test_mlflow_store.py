@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import sqlite3
-import subprocess
 
 import pytest
 import stores
@@ -15,10 +14,11 @@ from autotune.report.plain import QuietView
 from autotune.runner import run_study
 from autotune.sections import read_study
 from autotune.tracking.mlflow import sync
-from tests_shared import wait_until
+from tests_shared import small_disk, wait_until
 
 pytestmark = [
     pytest.mark.timeout(1800),
+    pytest.mark.usefixtures("environment_restored"),
     # MLflow and what it loads warn about themselves
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -28,15 +28,6 @@ pytestmark = [
 
 TRIALS = 4
 OLD = "728d730b5ebd"  # a revision of 2019
-
-
-@pytest.fixture(scope="module", autouse=True)
-def environment_restored():
-    """The mirror sets variables for MLflow in this process."""
-    before = dict(os.environ)
-    yield
-    for key in set(os.environ) - set(before):
-        del os.environ[key]
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +62,12 @@ def study(tmp_path, toy_study):
 @pytest.fixture
 def disk(tmp_path):
     """A small disk of its own with commands to change it."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(options, *more):
-        argv = ["mount", *more, "-o", options, "tmpfs", str(folder)]
-        return subprocess.run(argv, capture_output=True, text=True, check=False)
-
-    done = mount("size=8m", "-t", "tmpfs")
-    if done.returncode:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-    # a disk with a file that is being written becomes read-only between two writes only
-    yield folder, lambda options: wait_until(lambda: mount(f"remount,{options}").returncode == 0, 30)
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "8m") as mount:
+        # a disk with a file that is being written becomes read-only between two writes only
+        yield (
+            tmp_path / "disk",
+            lambda options: wait_until(lambda: mount(f"remount,{options}").returncode == 0, 30),
+        )
 
 
 @pytest.fixture

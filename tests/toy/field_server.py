@@ -4,13 +4,13 @@
 that was asked is kept in ``server.asked``. ``python field_server.py PORT`` serves in a process of its own.
 """
 
-import contextlib
 import http.server
 import json
 import os
 import sys
-import threading
 import time
+
+from tests_shared import serving_in_a_thread
 
 KNOWN = {"model", "prompt", "messages", "max_tokens", "stream", "stream_options", "temperature"}
 BUSY_TIMES = 3
@@ -155,18 +155,9 @@ class Server(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{port}/{manners}" if manners else f"http://127.0.0.1:{port}"
 
 
-@contextlib.contextmanager
 def serving(**options):
     """Serve in a thread of this process."""
-    server = Server(**options)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return serving_in_a_thread(Server(**options))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import socketserver
 import sys
 import threading
 
+from tests_shared import serving_in_a_thread
+
 DRIP_S = 0.05
 BOMB = gzip.compress(b" " * (16 << 20))
 NESTED = b'{"choices": ' + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"}"
@@ -229,16 +231,11 @@ class Server(socketserver.ThreadingTCPServer):
 @contextlib.contextmanager
 def serving(**options):
     """Serve in a thread of this process."""
-    server = Server(**options)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving_in_a_thread(Server(**options)) as server:
+        try:
+            yield server
+        finally:
+            server.over.set()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
 """What tests of processes share."""
 
+import contextlib
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+
+import pytest
 
 
 def wait_until(condition, seconds):
@@ -14,6 +19,37 @@ def wait_until(condition, seconds):
             return found
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """Mount a small disk at a new folder, where this user may; gives what mounts it with other options."""
+    folder.mkdir()
+
+    def mount(options, *more):
+        argv = ["mount", *more, "-o", options, "tmpfs", str(folder)]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    done = mount(f"size={size}", "-t", "tmpfs")
+    if done.returncode:
+        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def serving_in_a_thread(server):
+    """Serve in a thread of this process."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def is_alive(pid):

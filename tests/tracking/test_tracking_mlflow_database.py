@@ -14,6 +14,7 @@ from autotune.errors import EnvironmentProblem
 from autotune.tracking.base import StoppedError
 from autotune.tracking.mlflow_database import SETTLED_S, prepare_database
 from autotune.tracking.mlflow_items import database_file
+from tests_shared import small_disk
 
 pytestmark = [
     # MLflow and what it loads warn about themselves
@@ -315,14 +316,8 @@ def test_what_is_no_database_of_ours_is_left_to_mlflow(said):
 
 @pytest.fixture
 def mounted(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", "300k"):
+        yield tmp_path / "disk"
 
 
 def test_a_full_disk_is_noticed_before_seconds_of_work_and_leaves_nothing(mounted, prepare, monkeypatch):

@@ -217,7 +217,7 @@ def _named(key: str, value: Any, allowed: Sequence[str]) -> str:
 
 
 def _one_of(key: str, value: Any, allowed: Sequence[str]) -> str:
-    if value not in allowed or value == f"{BOTORCH}NAME":
+    if value not in allowed:
         raise SpecError(
             f"unknown {key} {value!r}; allowed: {', '.join(allowed)}",
             path=(key,),

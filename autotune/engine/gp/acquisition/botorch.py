@@ -118,12 +118,11 @@ class BotorchAcquisition:
             "X_pending": X_pending if len(X_pending) else None,
             "beta": _BETA,
             "candidate_set": shortlist,
+            "train_inputs": models.measured,
             "cache_root": False,
             "num_fantasies": _FANTASIES,
             "prune_baseline": False,
         }
-        if "train_inputs" not in values and "candidate_set" in accepted(self.kind, values):
-            values["train_inputs"] = models.measured
         sampled = _FANTASIES if issubclass(self.kind, OneShotAcquisitionFunction) else _SAMPLES
         some = values["model"].posterior(models.measured[:1])
         values["sampler"] = get_sampler(some, torch.Size([sampled]), seed=self.seed)

@@ -23,6 +23,7 @@ from autotune.engine.gp.model.data import Data, Series, read_history
 from autotune.engine.gp.model.encode import Encoder
 from autotune.engine.gp.model.feasibility import Feasibility
 from autotune.engine.gp.model.outliers import discounted
+from autotune.engine.gp.model.posterior import leading
 from autotune.engine.gp.model.surrogates import surrogate_named
 from autotune.engine.gp.problem import Problem
 
@@ -209,10 +210,9 @@ def _leading(history: Sequence[Trial], objective: Objective, most: int) -> Seque
             return True, True, 0.0
         return False, not objective.score(trial.metrics).feasible, -goal.sign * value
 
-    order = sorted(range(len(history)), key=rank)
-    best, rest = order[: most // 2], sorted(order[most // 2 :])
-    spread = np.linspace(0, len(rest) - 1, most - len(best)).round().astype(int)
-    return [history[at] for at in sorted([*best, *(rest[i] for i in spread)])]
+    places = torch.empty(len(history), dtype=torch.float64)
+    places[sorted(range(len(history)), key=rank)] = -torch.arange(len(history), dtype=torch.float64)
+    return [history[at] for at in leading(places, most).tolist()]
 
 
 def _common_rows(goals: Sequence[Series]) -> npt.NDArray[np.int64]:

@@ -58,7 +58,7 @@ def gap_of_front(problem: Problem) -> Gap:
     gains = (
         torch.stack([_added(x, lower, upper) for x in values[:, n:].unbind(1)], 1) if len(untried) else None
     )
-    noise = torch.stack([(g.surrogate.log_weights.exp() * g.surrogate.noise()).sum() for g in models.goals])
+    noise = torch.tensor([goal.surrogate.mean_noise for goal in models.goals], dtype=found.dtype)
     shaken = found + noise.sqrt() * torch.randn(found.shape, generator=generator, dtype=found.dtype)
     again = dominated(
         torch.where(allowed[:, :n, None], shaken, reference)[:, recommended], reference, ideal + 9
