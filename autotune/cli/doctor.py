@@ -46,11 +46,11 @@ class Check:
     """Result of one check of the machine.
 
     Args:
-        name: What was looked at.
+        name: Part of the environment that was looked at.
         status: ``ok`` (found), ``none`` (not there or not looked at, and not needed), ``warn`` (works, with a
             drawback) or ``missing`` (required and not there).
-        found: What is there.
-        advice: What to do; empty when nothing needs to be done.
+        found: Version or state that was found.
+        advice: Advice; empty when nothing needs to be done.
     """
 
     name: str

@@ -81,7 +81,7 @@ def next_command(*words: str, store: Path) -> str:
 
     Args:
         words: The command's name and arguments.
-        store: Of the command that prints it.
+        store: Store of the command that prints it.
     """
     where = () if str(store) == STORE else ("--store", str(store))
     return shlex.join(("autotune", *words, *where))

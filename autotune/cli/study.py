@@ -168,7 +168,7 @@ def closing_text(done: RunSummary, store: Path, going_on: Sequence[str] = ()) ->
     """Return what a person reads at the end of a run: the summary and what to do next.
 
     Args:
-        done: How it ended.
+        done: End of the run.
         store: Folder of the ledger.
         going_on: Options of this run that the ledger does not keep; budget and ``--set`` it keeps.
     """

@@ -210,8 +210,8 @@ def why_empty(elimination: Elimination, constraints: Sequence[str]) -> str:
     """Return why nothing is allowed, with the constraint that is to blame where there is a single one.
 
     Args:
-        elimination: Of the space.
-        constraints: As they were written, in the order of the elimination's.
+        elimination: Elimination of the space.
+        constraints: Constraints as they were written, in the order of the elimination's.
     """
     if elimination.residual and elimination.count[0]:
         return f"no allowed configuration was found in {_MOST_DRAWS:,} random ones"

@@ -15,7 +15,7 @@ class Answer:
     """One greedy answer.
 
     Args:
-        text: As a person would read it.
+        text: Text as a person would read it.
         tokens: Its tokens, by number or by text, where the engine tells them; ``None`` where it does not.
     """
 

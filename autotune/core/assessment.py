@@ -19,8 +19,8 @@ class Assessment:
     are ``None`` where nothing feasible was measured, or too little.
 
     Args:
-        bound: What is left is at most this, with a probability of 90 %.
-        median: What is left is as likely above as below.
+        bound: Upper bound of what is left, kept with a probability of 90 %.
+        median: Median of what is left.
         improvement: Expected gain of one more trial, noise taken into account.
         noise: Standard deviation of one measurement.
         converged: Whether one more trial is not worth it.
@@ -44,7 +44,7 @@ class ModelQuality:
     """Leave-one-out quality of the model of one metric.
 
     Args:
-        metric: That is modelled.
+        metric: Metric that is modelled.
         r2: Share of the variance that is explained; 1 is all of it, below 0 worse than the mean.
         coverage: Share of the values inside their predicted 90 % intervals.
         log_density: Mean logarithm of the predicted density, of standardized values.

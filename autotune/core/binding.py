@@ -19,7 +19,7 @@ def binding_limit(trials: Sequence[Trial], objective: Objective) -> str:
 
     Args:
         trials: All trials of the study.
-        objective: What is wanted, relative limits made absolute.
+        objective: Objective with relative limits made absolute.
     """
     found = contenders(trials, objective)
     if any(c.feasible for c in found) or not any(t.state.finished for t in trials):

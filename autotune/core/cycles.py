@@ -9,7 +9,7 @@ def cycle_of(needs: Mapping[str, Collection[str]]) -> str:
     """Return a cycle as ``a -> b -> a``.
 
     Args:
-        needs: What each name needs; each needs at least one of the others.
+        needs: Names that each name needs; each needs at least one of the others.
     """
     path = [next(iter(needs))]
     while True:

@@ -10,7 +10,7 @@ class Deadlines:
     """Bound every phase of an attempt, in seconds; each phase has its own clock.
 
     Args:
-        startup_s: From the launch to the first answer.
+        startup_s: Longest time from the launch to the first answer.
         measure_s: Warm-up and load together.
         stop_s: Between asking a process to end and killing it.
     """

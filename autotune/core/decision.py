@@ -103,8 +103,8 @@ class Quantity:
 
     Args:
         weights: Posterior probability of each grid point, shape ``g``.
-        means: Of the noise-free value, ``g x n``.
-        variances: Of the same, ``g x n``.
+        means: Means of the noise-free value, ``g x n``.
+        variances: Variances of the same, ``g x n``.
         spreads: Variance between launches at each grid point, shape ``g``.
         within: Typical variance of a launch's own error, by configuration, shape ``n``.
         logarithm: Whether values are logarithms.
@@ -138,8 +138,8 @@ class Quantity:
         moves by a normal step of variance :math:`v - v'` and has to end :math:`z \sqrt{v'}` below 0.
 
         Args:
-            launches: How many more, shape ``n``.
-            confidence: That the limit has to be kept with.
+            launches: Number of further launches, shape ``n``.
+            confidence: Probability that the limit has to be kept with.
         """
         z = NormalDist().inv_cdf(confidence)
         one = self.spreads[:, None] + self.within + _LEAST_VARIANCE
@@ -155,7 +155,7 @@ class Candidate:
     """A configuration as the decision sees it.
 
     Args:
-        contender: With everything measured of it.
+        contender: Configuration with everything measured of it.
         score: Expected goal, more being better; a logarithm where all values are positive.
         chances: Probability that each limit is kept, by the limit's text.
         fresh: Finished launches made to confirm it, doubtful ones apart.
@@ -184,12 +184,12 @@ class Decision:
 
     Args:
         trials: All trials of the study.
-        objective: With limits relative to the default bound (:func:`autotune.core.ranking.anchored`).
+        objective: Objective with limits relative to the default (:func:`autotune.core.ranking.anchored`).
         default_key: Key of the default configuration; its launches are not selected, so all of them count as
             fresh.
         confirm: Fresh launches that make a configuration confirmed; 0 where the study does not confirm.
             From the first such launch on, nothing else is recommended.
-        predictions: Of a model; without one each configuration is predicted by the mean of all others.
+        predictions: Predictions of a model; without one, the mean of all others.
     """
 
     def __init__(
@@ -280,7 +280,7 @@ class Decision:
         Args:
             candidate: One side.
             base: The other.
-            at: Which goal; the first by default.
+            at: Index of the goal; the first by default.
         """
         goal, quantity = self.objective.goals[at], self.goals[at]
         sides = [self._counted(c, goal, logarithm=quantity.logarithm) for c in (candidate, base)]
@@ -478,7 +478,7 @@ class Decision:
 
         Args:
             launches: More launches that each configuration would get, by key.
-            known: What would be recommended without them; ``None`` for nothing.
+            known: Configuration that would be recommended without them; ``None`` for nothing.
         """
         if not self.candidates:
             return {}
@@ -506,11 +506,11 @@ def posterior(
     """Return the posterior of the noise-free value of each configuration.
 
     Args:
-        values: Of the launches of each of ``n`` configurations, at least one each.
+        values: Values of the launches of each of ``n`` configurations, at least one each.
         errors: Variances of their own errors, as ``values``; nan where unknown.
         means: Predicted from all other configurations, shape ``n``; nan where nothing predicts: such a
             configuration is expected to be like the others without a prediction, with an unknown mean.
-        variances: Of the predictions, shape ``n``.
+        variances: Variances of the predictions, shape ``n``.
         logarithm: Whether values are logarithms.
         unit: Size of a value, which spreads are relative to.
     """

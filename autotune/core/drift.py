@@ -34,11 +34,11 @@ class Drift:
     """Change of a metric of the default configuration through a study.
 
     Args:
-        metric: Which one.
-        values: Of its launches in the order they ran.
+        metric: Metric that drifts.
+        values: Values of its launches in the order they ran.
         trials: Their numbers.
         extra: Relative standard deviation between launches that their own errors do not explain.
-        change: Of the last against the first, relative.
+        change: Relative change of the last against the first.
         certain: Whether the launches differ by more than their own errors say.
     """
 
@@ -73,7 +73,7 @@ def find_drift(trials: Sequence[Trial], metric: str, default: Config) -> Drift |
     """Return how ``metric`` of the default changed while the study searched; ``None`` before a second look.
 
     Args:
-        trials: Of the study. Confirmations do not count: they come together at the end.
+        trials: Trials of the study. Confirmations do not count: they come together at the end.
         metric: Positive where it was measured.
         default: The default configuration.
     """

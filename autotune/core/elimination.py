@@ -74,7 +74,7 @@ class Elimination:
     levels are free.
 
     Args:
-        parameters: Of the space.
+        parameters: Parameters of the space.
         constraints: Parsed constraints.
     """
 

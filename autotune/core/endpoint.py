@@ -21,10 +21,10 @@ class Endpoint:
     Args:
         url: Scheme, host and port, without a path: ``http://127.0.0.1:8000``.
         model: Name that requests must give.
-        path: Of the streaming interface: ``/v1/completions`` or ``/v1/chat/completions``.
+        path: Path of the streaming interface: ``/v1/completions`` or ``/v1/chat/completions``.
         body: Fields that every request carries, such as ``ignore_eos``. The text ``{max_tokens}`` as a value
             stands for the request's own number of output tokens (``min_tokens: "{max_tokens}"``).
-        headers: For every request. They may hold keys: never part of facts, logs or artifacts.
+        headers: Headers for every request. They may hold keys: never part of facts, logs or artifacts.
         tokenize: Path that turns text into tokens (``/tokenize``); empty where there is none.
         prometheus: Path of the server's own counters (``/metrics``); empty where there are none.
         omit: Fields that a server does not take, left out of every request.
@@ -113,8 +113,8 @@ class Refused(Exception):
     """A server gave no usable answer.
 
     Args:
-        status: Of HTTP; 0 where there was no answer at all.
-        text: What the server said, or what went wrong.
+        status: HTTP status; 0 where there was no answer at all.
+        text: Words of the server, or what went wrong.
         retry_after: Seconds after which it asks to be asked again.
         unreachable: Whether nothing of the kind can be there: connection refused, unknown host, a certificate
             that is not trusted.
@@ -148,9 +148,9 @@ class Refused(Exception):
         """Return what an answer with another status than 200 means.
 
         Args:
-            status: Of HTTP.
+            status: HTTP status.
             headers: Names in lower case.
-            body: Of the answer.
+            body: Body of the answer.
         """
         text = message_of(body)
         if 300 <= status < 400:

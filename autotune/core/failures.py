@@ -18,8 +18,8 @@ class FailureGroup:
     """Trials that failed with one cause and one message.
 
     Args:
-        cause: Of each failure.
-        message: Of each failure.
+        cause: Cause of each failure.
+        message: Message of each failure.
         trials: Their numbers, in order.
     """
 

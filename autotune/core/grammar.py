@@ -75,9 +75,9 @@ def fold(
     Without recursion: derived values that build on each other nest deeper than the interpreter's stack.
 
     Args:
-        root: Of the tree.
+        root: Root of the tree.
         rule: Takes a node and what was found for its children, in their order.
-        done: What was found for other trees that share nodes with this one; it is added to. Without it what
+        done: Results for other trees that share nodes with this one; it is added to. Without it what
             was found for a node is dropped after its last use: it may be a large array.
     """
     found = {} if done is None else done

@@ -27,9 +27,9 @@ class HttpAnswer:
     """The head of a response, and its body as it comes.
 
     Args:
-        status: Of HTTP.
+        status: HTTP status.
         headers: Names in lower case.
-        pieces: Of the body; raises :class:`Refused` where it is cut off, late or too long.
+        pieces: Pieces of the body; raises :class:`Refused` where it is cut off, late or too long.
     """
 
     status: int
@@ -80,9 +80,9 @@ class HttpConnection:
         sent once more on a new one.
 
         Args:
-            path: With its leading slash.
+            path: Path with its leading slash.
             body: JSON.
-            headers: On top of the content type.
+            headers: Headers on top of the content type.
             deadline: ``time.monotonic()`` value by which the whole answer must have come.
             most_bytes: Longest body.
 

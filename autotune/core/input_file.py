@@ -15,7 +15,7 @@ def read_bytes(path: Path, most: int) -> bytes:
     A FIFO, a device or a folder is not opened for reading: it might never end.
 
     Args:
-        path: Of the file; links are followed.
+        path: Path of the file; links are followed.
         most: Bytes that it may have, packed and unpacked.
 
     Raises:

@@ -72,12 +72,12 @@ class MeasuredTable:
     """Measurements of one problem.
 
     Args:
-        name: Of the table.
-        task: Which of its problems.
-        space: What was varied.
-        objective: As in a study file: direction to metric, and limits.
-        rows: In the order of the file.
-        about: What holds for all rows: plain JSON data.
+        name: Name of the table.
+        task: Name of one of its problems.
+        space: Search space that was measured.
+        objective: Objective as in a study file: direction to metric, and limits.
+        rows: Rows in the order of the file.
+        about: Facts that hold for all rows: plain JSON data.
     """
 
     name: str
@@ -233,8 +233,8 @@ def read_table(path: str | Path, task: str = "") -> MeasuredTable:
     """Read one problem of a table.
 
     Args:
-        path: Of the file.
-        task: Which problem; may be left out where the table has one only.
+        path: Path of the file.
+        task: Name of the problem; may be left out where the table has one only.
 
     Raises:
         SpecError: As for :func:`read_tables`, or there is no such problem.

@@ -31,7 +31,7 @@ class Estimate:
             observations within a run are behind it, Student's factor is in it already: ``value +- 1.96
             * sem`` holds the truth in 95 % (:mod:`autotune.measure.estimate`).
         n: Count of the independent observations behind it.
-        unit: Of ``value`` and ``sem``. Any is accepted; a :class:`Measurement` holds base units (``s``,
+        unit: Unit of ``value`` and ``sem``. Any is accepted; a :class:`Measurement` holds base units (``s``,
             ``tokens/s``, ``requests/s``, ``B`` ...) and units of the user's own. ``1`` where none was
             given: the number is then in its metric's base unit.
         projected: Whether it is where a growing queue would be, not what was measured: to an engine a bound.
@@ -115,7 +115,7 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
     Args:
         raw: A number (of numpy or torch too), a list of samples (mean, standard error, count) or
             ``{value, sem, n, unit}``.
-        unit: Of a number or of samples.
+        unit: Unit of a number or of samples.
 
     Raises:
         SpecError: It is none of these, or a number is not finite or a sample beyond :data:`LARGEST`.
@@ -171,7 +171,7 @@ def finite_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     """Split metrics into those that may be read and those that are NaN, infinite or beyond :data:`LARGEST`.
 
     Args:
-        metrics: As whoever measured them gave them.
+        metrics: Metrics as whoever measured them gave them.
 
     Returns:
         The metrics without those that may not be read, and the text of each of these by name.
@@ -215,7 +215,7 @@ def as_estimates(metrics: Mapping[str, Any], units: Mapping[str, str] | None = N
     """Return ``metrics``, as :func:`read_estimate` reads them, in the base unit of each.
 
     Args:
-        metrics: By name.
+        metrics: Values by name.
         units: Unit by metric of numbers that come without one.
 
     Raises:

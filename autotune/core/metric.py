@@ -27,9 +27,9 @@ class MetricInfo:
     """Describe one metric.
 
     Args:
-        name: With its statistic where it has one: ``ttft.p99``.
+        name: Name with its statistic where it has one: ``ttft.p99``.
         unit: Base unit of its values.
-        direction: Which way is better.
+        direction: Better direction.
         description: One line for a person.
         statistics: Suffixes the metric can be asked with; empty when it is one number by itself.
         statistic: The suffix in ``name``; empty for the family and for metrics without statistics.

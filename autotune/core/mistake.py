@@ -49,7 +49,7 @@ def complete(measurement: Measurement, objective: Objective) -> Measurement:
     not finite are a warning among the facts.
 
     Args:
-        measurement: Of one attempt.
+        measurement: Measurement of one attempt.
         objective: Its goals and its limits name the metrics that are needed.
     """
     if measurement.failure is not None:
@@ -76,7 +76,7 @@ def comparable(
     """Return the measurement in the units that it is compared in, or a failure where it has other ones.
 
     Args:
-        measurement: Of one attempt.
+        measurement: Measurement of one attempt.
         in_units: Converts metrics; raises :class:`UnitError` for a unit of another dimension.
     """
     try:
@@ -95,7 +95,7 @@ def missing_metrics(goals: Sequence[str], limits: Sequence[str], measurement: Me
     Args:
         goals: Metrics to optimize.
         limits: Metrics that limits bound.
-        measurement: What was reported.
+        measurement: Measurement as reported.
     """
     odd: Mapping[str, str] = measurement.facts.get(NOT_FINITE) or {}
     needed = {name: f"limit on {name!r}" for name in limits} | {name: f"goal {name!r}" for name in goals}
@@ -116,7 +116,7 @@ def blamed(failure: Failure, *, is_default: bool, measured: bool) -> Failure:
     """Return a failure with the owner as its cause where no configuration can be to blame.
 
     Args:
-        failure: As whoever ran the attempt reported it.
+        failure: Failure as whoever ran the attempt reported it.
         is_default: Whether the default configuration failed.
         measured: Whether any trial of the study was measured.
     """
@@ -133,9 +133,9 @@ def repeated(trials: Sequence[Trial], number: int, failure: Failure) -> bool:
     """Return whether it is the study that fails: nothing was measured, and the message is always the same.
 
     Args:
-        trials: Of the study.
-        number: Of the trial that fails now, as the third distinct configuration or a later one.
-        failure: Of that trial.
+        trials: Trials of the study.
+        number: Number of the trial that fails now, as the third distinct configuration or a later one.
+        failure: Failure of that trial.
     """
     if failure.cause not in _BLAMED or any(trial.state is TrialState.COMPLETED for trial in trials):
         return False
@@ -159,7 +159,7 @@ def mistake_error(failure: Failure, where: str, *, alike: bool = False) -> Autot
 
     Args:
         failure: The owner's mistake.
-        where: Which trial it was.
+        where: Trial in which it showed.
         alike: Whether it is taken for one because every configuration failed with this message.
 
     Returns:

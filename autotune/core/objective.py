@@ -57,7 +57,7 @@ class Limit:
     Args:
         metric: Name with its statistic as suffix.
         upper: Whether ``bound`` is the largest allowed value rather than the smallest.
-        bound: In ``unit``; for a relative limit a multiple of what the default configuration measured.
+        bound: Bound in ``unit``; for a relative limit a multiple of what the default configuration measured.
         unit: Base unit of the bound.
         relative: Whether the bound is a multiple of the default's value. It bounds nothing until
             :meth:`Objective.anchored` has put that value in.
@@ -126,7 +126,7 @@ class Outcome:
 
     Args:
         values: Goal values with the sign such that more is better, one per goal; ``None`` where unmeasured.
-        violations: By how much each broken limit is broken, by its text.
+        violations: Amount by which each broken limit is broken, by its text.
         missing: Metrics the objective needs and the measurement lacks, or has in a unit of another
             dimension than their limit's.
     """
@@ -278,7 +278,7 @@ class Objective:
         """Return the objective with limits relative to the default made absolute.
 
         Args:
-            default: What the default configuration measured; empty while it has not been.
+            default: Metrics of the default configuration; empty while it has not been measured.
 
         Returns:
             Limits whose metric the default did not measure are left out: nothing says what they bound.

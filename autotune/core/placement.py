@@ -27,7 +27,7 @@ class Rules:
         exclusive: ``node`` keeps the nodes of every attempt to itself, ``none`` lets them be shared, ``auto``
             is ``node`` for attempts without accelerators.
         accelerator: Type that a node's label must name (``H100``); empty for any.
-        labels: That a node must carry.
+        labels: Labels that a node must carry.
     """
 
     exclusive: str = "auto"

@@ -27,7 +27,7 @@ class Contender:
         trials: Its completed trials in number order.
         metrics: Pooled over the launches that count.
         outcome: The objective applied to ``metrics``.
-        launches: How many trials ``metrics`` are pooled over.
+        launches: Number of trials that ``metrics`` are pooled over.
         confirmed: Whether those are fresh launches made to confirm it.
         failures: Trials of this configuration that failed through its own fault.
     """

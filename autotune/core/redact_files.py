@@ -46,9 +46,9 @@ def redact_folder(folder: Path, live: Collection[str] = (), deadline_s: float = 
     as many bytes as they had.
 
     Args:
-        folder: Of an attempt; it need not be there.
+        folder: Folder of an attempt; it need not be there.
         live: Names of files in it that somebody has open to append: they are rewritten in place.
-        deadline_s: For all of them together. The rest of a text is left out then, and says so.
+        deadline_s: Longest time for all of them together. The rest of a text is left out then, and says so.
 
     Returns:
         The files that could not be looked through, below ``folder``.
@@ -76,7 +76,7 @@ def redact_file(path: Path, *, in_place: bool = False) -> bool:
     JSON stays JSON, also line by line.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         in_place: Whoever has it open to append goes on behind the new end.
     """
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

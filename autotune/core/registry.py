@@ -21,7 +21,7 @@ class Registry:
     """Map names to lazily imported objects.
 
     Args:
-        kind: What the names are, for messages: ``"system"``.
+        kind: Kind of the names, for messages: ``"system"``.
         group: Entry-point group through which third parties add theirs: ``"autotune.systems"``.
         builtin: ``{name: "module:attribute"}``.
     """
@@ -65,7 +65,7 @@ class Registry:
         """Return what ``work`` gives; what a plug-in raises in it becomes an error that names the plug-in.
 
         Args:
-            name: Of the part that works.
+            name: Name of the part that works.
             work: Asks the part for something.
 
         Raises:

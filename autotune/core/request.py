@@ -60,19 +60,19 @@ class RequestRecord:
     """Record when the tokens of one request arrived.
 
     Args:
-        id: Of the request.
+        id: Id of the request.
         prompt_tokens: Prompt length in tokens, as the system counted it.
-        send_ns: When the request was to be sent, monotonic clock, nanoseconds. In an open loop that is the
+        send_ns: Planned time of sending, monotonic clock, nanoseconds. In an open loop that is the
             schedule's time: a generator that was late (``slip_ns``) makes latencies longer, never shorter.
         arrivals: ``(time_ns, tokens)`` for each arrival of output tokens, in order.
-        end_ns: When the response was complete.
-        error: What went wrong, or ``None``.
-        slip_ns: How much later than ``send_ns`` the first byte was really sent.
-        prefill_ns: When the engine began to work on it, where it says so; 0 where it does not.
-        counted_by: How the output tokens were counted, such as :data:`BY_USAGE`; empty where the system made
+        end_ns: Time at which the response was complete.
+        error: Reason of the failure, or ``None``.
+        slip_ns: Delay of the first byte really sent after ``send_ns``.
+        prefill_ns: Time at which the engine began to work on it, where it says so; 0 where it does not.
+        counted_by: Source of the token count, such as :data:`BY_USAGE`; empty where the system made
             them in a process of ours.
         wanted: Output tokens asked for; 0 where it is not known.
-        waits: How often the server asked to come back later (429 or 503 with ``Retry-After``); the latency
+        waits: Number of requests to come back later (429 or 503 with ``Retry-After``); the latency
             counts from the first time.
     """
 

@@ -21,7 +21,7 @@ def keep_room(path: Path, size: int) -> None:
     """Fill a file with zeros, to be given up by :func:`give_room`; on a disk with little room, do nothing.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         size: Bytes.
     """
     with contextlib.suppress(OSError):

@@ -29,9 +29,9 @@ class Span:
     """Place of a secret in a text.
 
     Args:
-        start: Of its first byte.
+        start: Offset of its first byte.
         end: Behind its last byte.
-        tail: What it may go on with, where it ends with the bytes at hand.
+        tail: Bytes it may go on with, where it ends with the bytes at hand.
     """
 
     start: int
@@ -145,7 +145,7 @@ def spans_of(data: bytes, known: KnownValues, forms: Sequence[_Form] = ALL_FORMS
     Args:
         data: Text in UTF-8, or anything else.
         known: Values that are secrets.
-        forms: That secrets have.
+        forms: Forms that secrets have.
     """
     found = list(known.spans(data))
     lowered = data.lower() if forms else b""

@@ -29,7 +29,7 @@ class Space:
     """A search space: parameters, conditions and constraints.
 
     Args:
-        parameters: In the order in which people read them; names are unique.
+        parameters: Parameters in the order in which people read them; names are unique.
         constraints: Expressions that every configuration meets, known before measuring.
         derived: Expressions by name for values that are computed, not searched: configurations carry them,
             constraints and conditions may mention them.

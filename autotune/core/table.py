@@ -27,7 +27,7 @@ class Table:
     """Configurations as level indices.
 
     Args:
-        parameters: Of the space, in its order.
+        parameters: Parameters of the space, in its order.
         indices: Shape ``n x d``: index into each parameter's ``levels``, or -1 where inactive.
         derived: Values that configurations carry beside their parameters, by name.
     """

@@ -126,11 +126,11 @@ class Trial:
 
     Args:
         number: Counted from 0 within the study.
-        suggestion: What was proposed and why.
-        state: Where the trial stands.
+        suggestion: Configuration with the reason of its proposal.
+        state: State of the trial.
         attempts: Executions so far, the one in flight included.
         measurement: Result of the attempt that decided the state; ``None`` while unfinished.
-        node: Where that attempt ran.
+        node: Node on which that attempt ran.
     """
 
     number: int

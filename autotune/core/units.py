@@ -116,7 +116,7 @@ def parse_quantity(
     """Read ``500 ms``, ``5%``, ``1e-3`` or a plain number.
 
     Args:
-        text: What was written; a YAML reader hands numbers over as text.
+        text: Text as written; a YAML reader hands numbers over as text.
         default_unit: Unit of a plain number. Without it a plain number is of dimension ``number``.
         dimension: The dimension wanted: its name (``"time"``) or any unit of it (``"s"``). ``None`` takes
             the dimension of ``default_unit``, or any dimension when there is neither.
@@ -194,7 +194,7 @@ def format_quantity(value: float, unit: str = "1") -> str:
     """Return ``value`` for people: three significant digits in the unit that reads best.
 
     Args:
-        value: In ``unit``.
+        value: Value in ``unit``.
         unit: A base unit; any other text is appended as it is (users' own metrics may have any unit).
 
     Returns:

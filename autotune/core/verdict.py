@@ -33,9 +33,9 @@ class Verdict:
             limit), ``no default`` (it was not measured), ``not confirmed`` (the confirmation was not
             completed), ``limits in doubt`` (nothing keeps the limits with the confidence asked for) or
             ``nothing feasible``.
-        text: For people.
+        text: Words for people.
         limits: One line for each limit: in how many launches it was kept, and the chance that it holds.
-        improvement: Of the best over the default where both have a goal value.
+        improvement: Improvement of the best over the default where both have a goal value.
     """
 
     kind: Kind

@@ -39,12 +39,12 @@ class Engine(Protocol):
         remain, fewer than ``n`` come back.
 
         Args:
-            space: What may vary.
-            objective: What is wanted.
+            space: Search space.
+            objective: Objective with its limits.
             history: Finished trials in number order: completed, infeasible, failed and abandoned ones.
             pending: Configurations asked for and not finished.
-            n: How many are wanted, at least 1.
-            seed: Of the study.
+            n: Number of configurations wanted, at least 1.
+            seed: Seed of the study.
         """
 
 
@@ -60,10 +60,10 @@ class ModelBased(Engine, Protocol):
         Equal arguments give equal answers. Nothing has converged while nothing feasible was measured.
 
         Args:
-            space: What may vary.
-            objective: What is wanted.
+            space: Search space.
+            objective: Objective with its limits.
             history: Finished trials in number order.
-            seed: Of the study.
+            seed: Seed of the study.
         """
 
     def quality(

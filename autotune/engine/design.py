@@ -22,10 +22,10 @@ def next_of_design(space: Space, tried: set[str], n: int, seed: int, engine: str
     """Return the next ``n`` points of the design that were not tried.
 
     Args:
-        space: What may vary.
+        space: Search space.
         tried: Keys of what was tried or is pending.
-        n: How many are wanted.
-        seed: Of the study; the sequence does not depend on what was tried.
+        n: Number of configurations wanted.
+        seed: Seed of the study; the sequence does not depend on what was tried.
         engine: Name that the suggestions carry.
     """
     seen = set(tried)

@@ -64,13 +64,13 @@ def suggestions(
 
     Args:
         use: Name under which the engine is known here.
-        engine: That is asked.
-        space: What may vary.
-        objective: What is wanted.
+        engine: Engine that is asked.
+        space: Search space.
+        objective: Objective with its limits.
         history: Finished trials.
         pending: Configurations asked for and not finished.
-        n: How many are wanted.
-        seed: Of the study.
+        n: Number of configurations wanted.
+        seed: Seed of the study.
 
     Raises:
         EnvironmentProblem: A plug-in failed, or what it gave are no configurations of the space.

@@ -31,7 +31,7 @@ class Guard:
 
     Args:
         path: The file.
-        connection: That writes it.
+        connection: Connection that writes it.
 
     Attributes:
         written: Names of the studies that were written since.

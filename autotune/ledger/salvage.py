@@ -43,9 +43,9 @@ class Salvaged:
 
     Args:
         kept: Trials by study in the new ledger.
-        lost: What is wrong with the old one, rows named.
+        lost: Damage of the old one, rows named.
         again: Trials by study, as numbered now, whose measurement is lost: they are measured again.
-        moved: By study, the new number of each trial that has another one now.
+        moved: New number, by study, of each trial that has another one now.
         strays: Good trials of studies whose own row is lost, as plain data.
     """
 

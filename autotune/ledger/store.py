@@ -105,11 +105,11 @@ class Ledger(LedgerFile):
         """Commit another search space for a study, with its trials as configurations of it.
 
         Args:
-            name: Of the study.
+            name: Name of the study.
             spec: Its study file with the new space.
-            fingerprint: Of the new space.
+            fingerprint: Fingerprint of the new space.
             adopted: Suggestions by trial that gained values for new parameters.
-            changes: What changed, kept as a note with the trial from which it holds.
+            changes: Changes, kept as a note with the trial from which they hold.
         """
         with self._transaction() as revision:
             row = self._get("study", name)
@@ -205,11 +205,11 @@ class Ledger(LedgerFile):
 
         Args:
             study: Name of the study.
-            number: Of the trial.
+            number: Number of the trial.
             attempt: Counted from 1.
-            measurement: What came of it.
-            state: What the trial becomes; WAITING puts it back to the queue for another attempt.
-            node: Where it ran.
+            measurement: Outcome of it.
+            state: State that the trial takes; WAITING puts it back to the queue for another attempt.
+            node: Node on which it ran.
 
         Returns:
             Whether it decided the trial now. A second result of the same attempt changes nothing; the

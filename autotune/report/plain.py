@@ -65,7 +65,7 @@ class PlainView:
     Failures are told by :meth:`message`, in the words of whoever noticed them.
 
     Args:
-        stream: Where to; standard output when not given.
+        stream: Stream to write to; standard output when not given.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -144,7 +144,7 @@ class JsonView:
     (with the keys of :func:`autotune.report.summary.summary_json`).
 
     Args:
-        stream: Where to; standard output when not given.
+        stream: Stream to write to; standard output when not given.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -190,7 +190,7 @@ class QuietView:
     """Tell only the end.
 
     Args:
-        stream: Where to; standard output when not given.
+        stream: Stream to write to; standard output when not given.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

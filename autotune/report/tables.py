@@ -90,7 +90,7 @@ def trial_table(view: StudyView, trials: Sequence[Trial] | None = None, *, width
     Args:
         view: The study.
         trials: Rows; all trials by default.
-        width: Of the terminal. Parameters that do not fit are named in a line below the table.
+        width: Width of the terminal. Parameters that do not fit are named in a line below the table.
     """
     rows = list(view.trials if trials is None else trials)
     if not rows:

@@ -47,8 +47,8 @@ def show_number(estimate: Estimate, scale: float, half: float | None = None) -> 
 
     Args:
         estimate: The number.
-        scale: Of what is shown.
-        half: As for :func:`show_estimate`.
+        scale: Scale of what is shown.
+        half: Half-width as for :func:`show_estimate`.
     """
     half = half if half is not None else estimate.half_width
     value, half = estimate.value * scale, (half or 0.0) * scale

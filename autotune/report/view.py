@@ -24,15 +24,15 @@ class StudyView:
     """A study at one moment.
 
     Args:
-        name: Of the study.
-        space: What may vary.
-        objective: What is wanted.
+        name: Name of the study.
+        space: Search space.
+        objective: Objective with its limits.
         trials: All of them, in number order.
         state: Such as ``running``, ``completed`` or ``interrupted``.
         budget_trials: Trials planned, confirmation not counted; ``None`` when unknown.
         budget_seconds: Time planned; ``None`` without a limit.
         confirm: Launches planned for each of the winner and the default at the end.
-        predictions: What a model expects of each measured configuration; ``None`` without one.
+        predictions: Expectation of a model for each measured configuration; ``None`` without one.
         started_ns: Wall clock when this run of the study began, nanoseconds since the epoch.
         now_ns: Wall clock of this view.
         running: ``(number, attempt, started_ns)`` of every attempt in flight.

@@ -50,11 +50,11 @@ class Parameter:
     Args:
         name: A letter or underscore, then letters, digits and underscores; at most 64.
         default: Value of the default configuration; the first value when it is not stated.
-        unit: Of the value, for people.
+        unit: Unit of the value, for people.
         description: One line for people.
         prior: Belief about the optimum; a mapping is read as in a study file.
         when: Condition on other parameters under which this one is active.
-        restart: What changing the value costs: ``engine``, ``reload`` or ``request``.
+        restart: Cost of changing the value: ``engine``, ``reload`` or ``request``.
         memory: Whether a higher value needs more (``up``) or less (``down``) memory.
     """
 

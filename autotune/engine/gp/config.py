@@ -103,7 +103,7 @@ class GPConfig:
         failures: Priors of the model of failures; none at all where it is empty.
         failure_threshold: Probability of a measurement below which a candidate is left alone while others
             remain, before the share of failures among the last trials is added.
-        failure_threshold_most: What that threshold is at most; 0 for no threshold.
+        failure_threshold_most: Upper bound of that threshold; 0 for no threshold.
         waste: Part of the goal that is given up to be spared a wasted trial. On replayed tables 0.005 wastes
             a fifth more trials and 0.02 finds the best configurations beside a border of memory later.
         limit_launches: Launches that a limit is shown to hold by: the search's, two or more fresh ones, and
@@ -111,8 +111,8 @@ class GPConfig:
             will not be recommended, so that it is not looked for either.
         limit_threshold: Probability to keep the limits below which a candidate is left alone while others
             remain, where no limit was broken of late.
-        limit_threshold_rise: What the share of broken limits among the last trials adds to it, times this.
-        limit_threshold_most: What that threshold is at most.
+        limit_threshold_rise: Factor on the share of broken limits of the last trials, added to it.
+        limit_threshold_most: Upper bound of that threshold.
         recent: Trials that count as the last ones.
         trials: Trials that the models of one goal are fitted to at most; of more, the better half of so many
             and an even part of the others. Matrices grow with the square of it, the time of an ask with the
@@ -149,7 +149,7 @@ class GPConfig:
         """Read the options of a section.
 
         Args:
-            name: Of the engine, for messages.
+            name: Name of the engine, for messages.
             data: The section without ``use`` and ``seed``.
 
         Raises:

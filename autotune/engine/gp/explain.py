@@ -33,9 +33,9 @@ class Explainer:
         """Return a choice with its account.
 
         Args:
-            config: What was chosen.
+            config: Configuration that was chosen.
             x: Its encoding, ``1 x k``.
-            reason: Where it is not one that the models tell.
+            reason: Reason where it is not one that the models tell.
         """
         chance = float(self.models.feasibility.log_probability(x) + self.models.log_limits(x, margin=0.0))
         predicted = self.predict(x)

@@ -30,8 +30,8 @@ def propose(problem: Problem, n: int, name: str, said: set[str]) -> list[Suggest
     """Return up to ``n`` suggestions of the first model whose numbers hold.
 
     Args:
-        problem: What is known and asked for; at least two trials gave a measurement.
-        n: How many are wanted.
+        problem: Problem to propose for, with at least two measured trials.
+        n: Number of configurations wanted.
         name: Name of the engine, for the suggestions.
         said: FittedModels whose failure was reported before; added to.
     """

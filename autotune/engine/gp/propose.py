@@ -27,7 +27,7 @@ class Proposer:
     """The choice of configurations at one moment of a study.
 
     Args:
-        problem: What is known and asked for; at least two trials gave a measurement.
+        problem: Problem to propose for, with at least two measured trials.
         name: Name of the engine, for the suggestions.
     """
 

@@ -38,7 +38,7 @@ class Acquisition(Protocol):
 
         Args:
             grid: The candidates.
-            rows: Which of them.
+            rows: Indices of the rows.
             X_pending: Points whose values are not known yet, ``m x d``.
         """
 
@@ -47,7 +47,7 @@ class Acquisition(Protocol):
 
         Args:
             shortlist: Promising candidates, ``n x d``: what the best one may be.
-            X_pending: As above.
+            X_pending: Pending points as above.
         """
 
 

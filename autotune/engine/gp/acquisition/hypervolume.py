@@ -47,7 +47,7 @@ class LogHypervolumeImprovement:
 
     Args:
         models: The models of at least two goals.
-        seed: Of directions and joint samples.
+        seed: Seed of directions and joint samples.
     """
 
     price = 0.0
@@ -136,7 +136,7 @@ def boxes(values: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """Return the corners of boxes that fill what no point dominates, each ``s x c x m``.
 
     Args:
-        values: Of the points, a set for each sample: ``s x n x m``.
+        values: Values of the points, a set for each sample: ``s x n x m``.
         reference: Lower end in each goal, shape ``m``.
     """
     if values.shape[2] == 2:

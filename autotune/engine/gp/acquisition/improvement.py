@@ -26,7 +26,7 @@ class LogImprovement:
 
     Args:
         models: The models.
-        seed: Of the joint samples.
+        seed: Seed of the joint samples.
     """
 
     def __init__(self, models: FittedModels, seed: int) -> None:

@@ -30,7 +30,7 @@ class NoisyImprovement:
 
     Args:
         samples: Joint samples at what is known.
-        eligible: Which points may be the incumbent, training points first, then pending ones: shape
+        eligible: Mask of points that may be the incumbent, training points first, then pending ones: shape
             ``n + m``. A pending point counts with what it may turn out to be.
         floor: Value to improve upon when no point is eligible.
     """

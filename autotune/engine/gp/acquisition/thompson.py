@@ -30,7 +30,7 @@ class Thompson:
 
     Args:
         models: The models.
-        seed: Of the samples.
+        seed: Seed of the samples.
     """
 
     price = 0.0
@@ -66,8 +66,8 @@ class Samples:
     Args:
         models: The models.
         shortlist: Candidates, ``m x d``.
-        n: How many samples.
-        seed: Of the draws.
+        n: Number of samples.
+        seed: Seed of the draws.
     """
 
     def __init__(self, models: FittedModels, shortlist: Tensor, n: int, seed: int) -> None:

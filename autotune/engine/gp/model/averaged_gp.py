@@ -135,7 +135,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
             X: Encoded configurations.
             output_indices: Not used: there is one output.
             observation_noise: Whether a measurement's noise is in it, or the noise.
-            posterior_transform: What is applied to it.
+            posterior_transform: Transform applied to it.
         """
         found = [model.posterior(X, observation_noise=observation_noise) for model in self.members]
         each = [cast("GPyTorchPosterior", posterior).distribution for posterior in found]

@@ -23,7 +23,7 @@ class CandidateTable:
     """The candidates of one ask, as rows of levels.
 
     Args:
-        encoder: Of the space.
+        encoder: Encoder of the space.
         table: The candidates.
 
     Attributes:

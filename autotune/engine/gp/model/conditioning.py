@@ -24,7 +24,7 @@ class Believed:
     L. Carraro, "Kriging is well-suited to parallelize optimization", 2010).
 
     Args:
-        surrogate: As it is now.
+        surrogate: Surrogate as it is now.
         X_pending: The pending points, ``m x d``; there may be none.
     """
 
@@ -58,10 +58,10 @@ class Sampled:
 
     Args:
         surrogate: Or a :class:`Believed` one.
-        points: Where it is sampled, ``m x d``.
-        log_weights: Of the members.
-        n: How many samples.
-        seed: Of the draws.
+        points: Points at which it is sampled, ``m x d``.
+        log_weights: Log weights of the members.
+        n: Number of samples.
+        seed: Seed of the draws.
 
     Attributes:
         member: Which member each sample is of, shape ``n``.

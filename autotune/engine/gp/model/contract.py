@@ -59,7 +59,7 @@ class Surrogate(ABC):
 
         Args:
             grid: The candidates.
-            rows: Which of them.
+            rows: Indices of the rows.
             X_pending: Points whose values will be known, ``m x d``: they lower the variance around them.
         """
 

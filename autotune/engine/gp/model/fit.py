@@ -85,7 +85,7 @@ def fit_hyper(squares: Array, y: Array, yvar: Array, structure: Structure = JOIN
         squares: Squared distances of the points in each parameter, ``d x n x n``.
         y: Standardized values, shape ``n``.
         yvar: Variances of their measuring errors; nan where unknown, shape ``n``.
-        structure: What is believed beforehand.
+        structure: Structure with its priors.
     """
     yvar = np.where(np.isfinite(yvar), yvar, 0.0)
     data = blake2b(repr(squares.shape).encode())

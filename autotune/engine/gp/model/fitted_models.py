@@ -49,7 +49,7 @@ class Modelled:
         """Return the highest noise-free value at which a limit is kept by a margin, standardized.
 
         Args:
-            margin: In standard deviations of one launch.
+            margin: Margin in standard deviations of one launch.
         """
         return self.series.standardize(0.0) - margin * self.spread
 
@@ -61,11 +61,11 @@ class Modelled:
         """Return what one more measurement is expected to give, in the metric's own unit.
 
         Args:
-            mean: Of the standardized value.
-            variance: Of the same; that of a measurement beside it is added.
+            mean: Mean of the standardized value.
+            variance: Variance of the same; that of a measurement beside it is added.
             sign: -1 where the series falls when the metric rises.
-            base: What the series is counted from: a limit's bound, or nothing for a goal.
-            unit: Of the metric.
+            base: Base that the series is counted from: a limit's bound, or nothing for a goal.
+            unit: Unit of the metric.
 
         Returns:
             ``None`` where a number has no finite value.
@@ -86,7 +86,7 @@ class FittedModels:
     """The models of one moment.
 
     Args:
-        problem: What is known and asked for; at least two trials gave a measurement.
+        problem: Problem to propose for, with at least two measured trials.
         rng: Draws the weights of several goals.
 
     Attributes:
@@ -165,7 +165,7 @@ class FittedModels:
 
         Args:
             X: Points, ``n x k``.
-            margin: As of :meth:`log_limits`.
+            margin: Margin as of :meth:`log_limits`.
         """
         margin = self.margin if margin is None else margin
         kept = self.feasibility.log_probability(X) > math.log(0.5)
@@ -182,7 +182,7 @@ class FittedModels:
         Args:
             X: Candidates.
             X_pending: Points taken to measure what is expected of them, ``m x k``; none by default.
-            margin: By how much, in standard deviations of one launch; by default as much as has to be shown.
+            margin: Margin in standard deviations of one launch; by default as much as has to be shown.
         """
         margin = self.margin if margin is None else margin
         total = torch.zeros(len(X), dtype=X.dtype)

@@ -35,7 +35,7 @@ class MaternSum(Kernel):
     """The covariance of fitted hyper-parameters as a kernel that any BoTorch model takes.
 
     Args:
-        hyper: Of ``d`` parameters.
+        hyper: Hyper-parameters of ``d`` parameters.
         groups: Columns of each of them.
     """
 

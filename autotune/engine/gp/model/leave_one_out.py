@@ -40,9 +40,9 @@ class LeftOut:
 
     Args:
         Y: Standardized values, shape ``n``.
-        means: By member, ``k x n``.
-        variances: Of a measurement, its noise included, ``k x n``.
-        log_weights: Of the members, from all the others, ``k x n``.
+        means: Means by member, ``k x n``.
+        variances: Variances of a measurement, its noise included, ``k x n``.
+        log_weights: Log weights of the members, from all the others, ``k x n``.
     """
 
     Y: Tensor

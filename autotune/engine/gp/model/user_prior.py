@@ -28,7 +28,7 @@ class UserPrior:
     Args:
         space: Whose parameters may have a prior each; values without one, and parameters that are inactive,
             count 1, which is also the mean over the levels of a parameter that has one.
-        measured: How many trials were measured.
+        measured: Number of measured trials.
     """
 
     def __init__(self, space: Space, measured: int) -> None:

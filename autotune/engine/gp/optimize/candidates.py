@@ -55,7 +55,7 @@ def candidates(
         tried: Keys of what was tried or is pending.
         leaders: Best configurations so far; candidates of a large space are dense around them.
         rng: Draws the random part of a large space.
-        region: What the candidates are restricted to, while any of it is left.
+        region: Region that candidates are restricted to, while any of it is left.
     """
     table = space.table()
     if table is not None:

@@ -54,8 +54,8 @@ class Found:
     Args:
         rows: Distinct allowed rows, none of them tried; ``n x d``.
         scores: Shape ``n``.
-        calls: How often the score was asked for.
-        scored: How many rows it was asked for in all.
+        calls: Number of times the score was asked for.
+        scored: Number of rows it was asked for in all.
     """
 
     rows: Indices
@@ -121,14 +121,14 @@ def climb(
         space: Too large to enumerate.
         starts: Allowed rows, all of them scored; the best of them that are apart begin a climb. Shape
             ``n x d``.
-        score: What is to be maximized; asked for few times.
+        score: Score to be maximized; asked for few times.
         tried: Keys of the configurations that are not to be found.
         rng: Draws the moves.
         leaders: Rows that begin a climb whatever their score, as the best ones tried; ``m x d``.
         within: Says which rows may be looked at; all by default. Leaders may lie outside.
-        climbers: How many climb.
-        rows: How many rows are scored beside the starts.
-        calls: How often the score is asked for beside that of the starts.
+        climbers: Number of climbers.
+        rows: Number of rows scored beside the starts.
+        calls: Number of times the score is asked for beside that of the starts.
         patience: Calls in a row that may find nothing better.
     """
     search = _Search(space, score, tried, rng, within)
@@ -274,7 +274,7 @@ class _Search:
 
         Args:
             k: The climber.
-            moved: What was looked at.
+            moved: Rows that were looked at.
             better: Positions there of what was better, the best first.
         """
         alone = better[moved.column[better] >= 0]

@@ -32,8 +32,8 @@ class Moved:
 
     Args:
         rows: Allowed rows, ``n x d``.
-        parent: Which of the given rows each came from, shape ``n``.
-        column: Which column was changed, -1 for more than one; shape ``n``.
+        parent: Index of the given row that each came from, shape ``n``.
+        column: Column that was changed, -1 for more than one; shape ``n``.
     """
 
     rows: Indices
@@ -125,7 +125,7 @@ class Moves:
 
         Args:
             rows: Shape ``n x d``.
-            each: How many per row.
+            each: Number per row.
             steps: Parameters changed.
         """
         parent = np.repeat(np.arange(len(rows)), each)
@@ -162,8 +162,8 @@ class Moves:
         """Return about ``n`` rows that differ from the given ones in a few parameters each.
 
         Args:
-            rows: What is changed, each as often; shape ``m x d``, at least one.
-            n: How many are tried.
+            rows: Rows to be changed, each as often; shape ``m x d``, at least one.
+            n: Number of tries.
             most: Largest share of the parameters that change; the share varies from one parameter to this.
         """
         d = len(self.parameters)

@@ -37,9 +37,9 @@ def refine(space: Space, config: Config, score_of_X: Score) -> Config:
     """Return a configuration whose continuous parameters have a better score, or ``config`` itself.
 
     Args:
-        space: What may vary.
+        space: Search space.
         config: Allowed.
-        score_of_X: What is to be maximized. Its gradient is taken where it has one, else differences.
+        score_of_X: Score to be maximized. Its gradient is taken where it has one, else differences.
     """
     encoder = Encoder(space)
     active = [

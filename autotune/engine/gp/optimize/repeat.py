@@ -47,8 +47,8 @@ class _Quantity:
 
     Args:
         truth: Samples of what it is, ``s x (m + 1)``.
-        measured: What it was measured to be, launches pooled, shape ``m``.
-        again: What one more launch would give, ``s x (m + 1)``.
+        measured: Measured values, launches pooled, shape ``m``.
+        again: Values that one more launch would give, ``s x (m + 1)``.
     """
 
     truth: Tensor
@@ -72,9 +72,9 @@ def to_repeat(models: FittedModels, problem: Problem, x: Tensor, seed: int) -> t
 
     Args:
         models: The models of one goal.
-        problem: What they were fitted to.
+        problem: Problem that they were fitted to.
         x: Encoding of the best new candidate, ``1 x d``.
-        seed: Of the samples.
+        seed: Seed of the samples.
     """
     if models.seeking_feasible or len(models.goals) > 1 or noise_of(models) < LEAST_NOISE:
         return None

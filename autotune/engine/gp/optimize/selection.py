@@ -36,7 +36,7 @@ class Scores:
     """One number per candidate of an acquisition function, failures, limits and the user's belief.
 
     Args:
-        problem: What is known and asked for.
+        problem: Problem to propose for.
         models: The models.
         seed: Seed of what the acquisition function draws.
     """
@@ -99,7 +99,7 @@ class Scores:
         """Return what scores rows of level indices (``n x d``) exactly, shape ``n``.
 
         Args:
-            scorer: Of the acquisition function.
+            scorer: Scorer of the acquisition function.
             X_pending: Points whose values are not known yet.
             least: Log probability of a measurement below which a row is excluded, by a score of -inf.
             least_kept: The same of keeping the limits.
@@ -126,7 +126,7 @@ class Selection:
     """The candidates of one ask, and what does not change between its picks.
 
     Args:
-        scores: What they are compared by.
+        scores: Scores that they are compared by.
         grid: The candidates.
     """
 
@@ -168,7 +168,7 @@ class Selection:
             tried: Keys of what is not to be found.
             leaders: Rows of levels of the best configurations tried.
             rng: Draws the moves.
-            region: What is searched; everything by default.
+            region: Region that is searched; everything by default.
         """
         shortlist = self.shortlist(X_pending)
         scorer = self.scores.acquisition.scorer(self.grid.encode(shortlist), X_pending)
@@ -315,8 +315,8 @@ def _first(bound: Tensor, k: int, score: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the places of the ``k`` highest scores, computing no more scores than it takes.
 
     Args:
-        bound: That each score lies at or below, shape ``n``.
-        k: How many.
+        bound: Bound that each score lies at or below, shape ``n``.
+        k: Number of them.
         score: Gives the scores of some places.
     """
     width = min(max(_FIRST, 2 * k), len(bound))

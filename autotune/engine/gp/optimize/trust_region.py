@@ -48,9 +48,9 @@ class Region:
     """A box of levels around a configuration.
 
     Args:
-        space: What may vary.
+        space: Search space.
         centre: A configuration.
-        length: Of the box in ranges of a parameter, so that it reaches half of it to each side; one level to
+        length: Length of the box in ranges of a parameter: it reaches half of it to each side; one level to
             each side at least.
     """
 
@@ -93,7 +93,7 @@ def trust_region(problem: Problem, centre: Config) -> Region | None:
     """Return the region to search in, or ``None`` for the whole space.
 
     Args:
-        problem: What is known and asked for.
+        problem: Problem to propose for.
         centre: The best configuration.
     """
     wanted = problem.config.trust_region

@@ -81,7 +81,7 @@ def dominated(values: Tensor, reference: Tensor, ideal: Tensor) -> Tensor:
     """Return the hypervolume that points dominate, shape ``s``.
 
     Args:
-        values: Of the points, a set for each sample: ``s x n x m``.
+        values: Values of the points, a set for each sample: ``s x n x m``.
         reference: Lower end in each goal, shape ``m``.
         ideal: At least as good as any point in each goal, shape ``m``.
     """

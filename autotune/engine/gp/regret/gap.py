@@ -30,10 +30,10 @@ class Gap:
     """Distribution of the simple regret, in per cent.
 
     Args:
-        gaps: Of each joint sample.
+        gaps: Gaps of each joint sample.
         improvement: Expected gain of one more trial.
         noise: Standard deviation of one measurement.
-        of: What the per cent are of, where that is not the goal: ``of the hypervolume``.
+        of: Quantity that the per cent are of, where that is not the goal: ``of the hypervolume``.
     """
 
     gaps: Tensor

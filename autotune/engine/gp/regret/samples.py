@@ -58,10 +58,10 @@ def promising(
     """Return untried configurations of which one may be the best, ``m x d``.
 
     Args:
-        problem: What is known and asked for.
+        problem: Problem to propose for.
         best: The best configurations found.
         models: The models.
-        criteria: By which candidates are promising.
+        criteria: Criteria by which candidates are promising.
         rng: Draws the random part of a large space.
     """
     leaders = list(best)

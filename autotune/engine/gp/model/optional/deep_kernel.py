@@ -94,7 +94,7 @@ class DeepMatern(EncodedKernel):
     """The covariance of a trained network as a kernel that any BoTorch model takes.
 
     Args:
-        shape: Of the hyper-parameters.
+        shape: Shape of the hyper-parameters.
         theta: Their values.
     """
 
@@ -148,11 +148,11 @@ def slice_samples(
     """Return draws from a posterior whose prior is normal, by elliptical slice sampling ([Murray2010]).
 
     Args:
-        log_likelihood: Of a point of shape ``p``; raises ``torch.linalg.LinAlgError`` where it has none.
-        mean: Of the prior, shape ``p``.
+        log_likelihood: Log likelihood of a point, shape ``p``; raises ``torch.linalg.LinAlgError``.
+        mean: Mean of the prior, shape ``p``.
         spread: Deviations of the prior, shape ``p``.
-        start: Where the chain begins, shape ``p``.
-        generator: Of the draws.
+        start: Point at which the chain begins, shape ``p``.
+        generator: Generator of the draws.
     """
 
     def uniform() -> float:

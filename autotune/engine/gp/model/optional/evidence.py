@@ -25,7 +25,7 @@ def log_marginal(covariance: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     The mean has a standard normal prior and is replaced by its most probable value.
 
     Args:
-        covariance: Of the values, noise included, ``n x n``.
+        covariance: Covariance of the values, noise included, ``n x n``.
         y: Standardized values, shape ``n``.
 
     Raises:
@@ -47,10 +47,10 @@ def maximize(
     """Return where a log density is highest, and its value there.
 
     Args:
-        log_posterior: Of hyper-parameters of shape ``p``.
-        start: Where to begin, shape ``p``.
+        log_posterior: Log posterior of hyper-parameters of shape ``p``.
+        start: Point to begin at, shape ``p``.
         bounds: Lowest and highest value of each, ``p x 2``.
-        steps: Of the optimizer at most.
+        steps: Largest number of steps of the optimizer.
     """
 
     def negative(theta: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:

@@ -87,9 +87,9 @@ class Prior:
         weights: Deviation of the first-layer weights of each column, shape ``k``.
         scale: Variance of the output where all inputs are in the middle.
         noise: Variance that was not measured.
-        mean: Of the output.
+        mean: Mean of the output.
         depth: Hidden layers.
-        log_posterior: Of all of these.
+        log_posterior: Log posterior of all of these.
     """
 
     weights: Tensor
@@ -154,7 +154,7 @@ class NetworkKernel(EncodedKernel):
 
     Args:
         prior: The hyper-parameters.
-        inputs: Of encoded configurations.
+        inputs: Number of inputs of encoded configurations.
     """
 
     def __init__(self, prior: Prior, inputs: Inputs) -> None:

@@ -32,7 +32,7 @@ class Ordinary:
 
     Args:
         groups: Columns of each parameter, the better of two ways to place numbers.
-        hypers: Of each of :data:`STRUCTURES`.
+        hypers: Hyper-parameters of each of :data:`STRUCTURES`.
     """
 
     groups: tuple[slice, ...]
