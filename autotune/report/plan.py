@@ -56,7 +56,7 @@ class Plan:
         excluded: Share of the configurations that each constraint alone excludes, in [0, 1].
         default: The first trial.
         samples: Random other ones.
-        restarts: What changing a parameter costs, by name: ``engine``, a launch, or ``request``; empty for a
+        restarts: What changing a parameter costs, by name: ``system``, a launch, or ``request``; empty for a
             system whose trials all start afresh.
         assumed_units: Unit that a number without one is taken in, by metric of the user's own: that of its
             limit, where nothing else says one.
@@ -172,7 +172,7 @@ def _restarts(spec: StudySpec, system: System | None, configs: Sequence[Config])
             {system.launch_key(launched_config(system, config, spec.space.derived)) for config in group}
             for group in groups
         ]
-        found[name] = "request" if all(len(group) == 1 for group in keys) else "engine"
+        found[name] = "request" if all(len(group) == 1 for group in keys) else "system"
     return found
 
 

@@ -323,7 +323,7 @@ def test_check_says_what_needs_no_launch_of_its_own(capsys, tmp_path, monkeypatc
     assert "requests  batch_size: no launch of their own; a server is shared with" in out
     code, out, _ = run(capsys, "check", "batches.yaml", "--json", "--set", "system.reuse=true")
     assert code == 0
-    assert json.loads(out)["restarts"] == {"batch_size": "request", "threads": "engine"}
+    assert json.loads(out)["restarts"] == {"batch_size": "request", "threads": "system"}
 
 
 def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ def fingerprint(data):
         changed(batch={"low": "1", "high": "64", "multiple_of": "8"}),
         changed(batch={"low": 8, "high": 71, "step": 8, "multiple_of": None}),
         changed(batch={"default": 8, "restart": "engine", "scale": "linear"}),
+        changed(batch={"restart": "system"}),
         changed(bits={"values": ["4", "8", "16"], "description": "of the weights", "unit": "bit"}),
         changed(model={"when": " 0 <  (draft) "}),
         changed(memory={"low": "5e-1", "high": 1, "prior": {"spread": "0.10", "around": "0.9"}}),

@@ -14,7 +14,12 @@ from autotune.core.expression import Expression
 from autotune.core.trial import Value
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 
-RESTARTS = ("engine", "reload", "request")
+RESTARTS = ("system", "reload", "request")
+
+OLD_RESTARTS = {"engine": "system"}
+"""Words of older files, with those that stand for them."""
+
+_OLD_WORD = {new: old for old, new in OLD_RESTARTS.items()}  # fingerprints in ledgers were made of these
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)([kmgtKMGT])")
@@ -54,7 +59,7 @@ class Parameter:
         description: One line for people.
         prior: Belief about the optimum; a mapping is read as in a study file.
         when: Condition on other parameters under which this one is active.
-        restart: Cost of changing the value: ``engine``, ``reload`` or ``request``.
+        restart: Cost of changing the value: a new launch of the ``system``, a ``reload``, or another ``request``.
         memory: Whether a higher value needs more (``up``) or less (``down``) memory.
     """
 
@@ -65,7 +70,7 @@ class Parameter:
     description: str = ""
     prior: Prior | None = None
     when: str | None = None
-    restart: str = "engine"
+    restart: str = "system"
     memory: str | None = None
 
     type_name: ClassVar[str] = ""
@@ -74,6 +79,7 @@ class Parameter:
 
     def __post_init__(self) -> None:
         check_name(self.name, "parameter")
+        object.__setattr__(self, "restart", OLD_RESTARTS.get(self.restart, self.restart))
         one_of("restart", self.restart, RESTARTS)
         if self.memory is not None:
             one_of("memory", self.memory, ("up", "down"))
@@ -113,7 +119,7 @@ class Parameter:
             "default": self.fallback,
             "prior": None if self.prior is None else self.prior.to_dict(),
             "when": None if self.condition is None else self.condition.meaning,
-            "restart": self.restart,
+            "restart": _OLD_WORD.get(self.restart, self.restart),
             "memory": self.memory,
         }
 
