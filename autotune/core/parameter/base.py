@@ -59,7 +59,7 @@ class Parameter:
         description: One line for people.
         prior: Belief about the optimum; a mapping is read as in a study file.
         when: Condition on other parameters under which this one is active.
-        restart: Cost of changing the value: a new launch of the ``system``, a ``reload``, or another ``request``.
+        restart: Cost of changing the value: a launch of the ``system``, a ``reload``, another ``request``.
         memory: Whether a higher value needs more (``up``) or less (``down``) memory.
     """
 
