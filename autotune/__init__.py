@@ -27,11 +27,11 @@ _PUBLIC = {
     "Ordinal": "autotune.core.parameter",
     "Space": "autotune.core.space",
     "SpecError": "autotune.errors",
-    "Study": "autotune.study",
+    "Study": "autotune.study.study",
     "Trial": "autotune.core.trial",
     "load_objective": "autotune.spec.load",
-    "load_space": "autotune.sections",
-    "tune": "autotune.tuning",
+    "load_space": "autotune.study.study_file",
+    "tune": "autotune.study.tune",
 }
 
 __all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604 - the names above are strings
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from autotune.core.space import Space
     from autotune.core.trial import Trial
     from autotune.errors import AutotuneError, SpecError
-    from autotune.sections import load_space
     from autotune.spec.load import load_objective
-    from autotune.study import Study
-    from autotune.tuning import tune
+    from autotune.study.study import Study
+    from autotune.study.study_file import load_space
+    from autotune.study.tune import tune
 
 
 def __getattr__(name: str) -> Any:

@@ -27,14 +27,14 @@ from typing import Any
 
 import numpy as np
 
-from autotune.confirm import next_confirmation
 from autotune.core.decision import Decision
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Limit
 from autotune.core.trial import Reason, Suggestion, Trial, config_key
 from autotune.engine.base import predictions
 from autotune.engine.registry import build_engine
-from autotune.watch import next_watch
+from autotune.study.confirm import next_confirmation
+from autotune.study.watch import next_watch
 from benchmarks.compare import append, read_results
 from benchmarks.methods.ours import trial_of
 from benchmarks.problems import builders

@@ -9,7 +9,7 @@ import pytest
 
 from autotune.errors import SpecError
 from autotune.measure.workload import Workload
-from autotune.sections import read_study
+from autotune.study.study_file import read_study
 from autotune.systems.registry import build_system
 
 ROOT = Path(__file__).resolve().parent.parent

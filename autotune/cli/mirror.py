@@ -34,7 +34,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
 
     STUDY, or every study of the store. What is already there is not written again.
     """
-    from autotune.study import find_study
+    from autotune.study.study import find_study
     from autotune.tracking.mlflow import sync as sync_study
 
     with open_ledger(store) as ledger:
@@ -73,7 +73,7 @@ def ui(study: str | None, port: int, print_only: bool, store: Path, as_json: boo
 
     On the tracking store of STUDY, or of the newest study.
     """
-    from autotune.study import find_study
+    from autotune.study.study import find_study
     from autotune.tracking.mlflow import prepare_store, ui_command
 
     uri = DEFAULT_URI
@@ -106,6 +106,6 @@ def _become(command: list[str]) -> NoReturn:
 
 
 def _has_ledger(store: Path) -> bool:
-    from autotune.study import LEDGER_NAME
+    from autotune.study.study import LEDGER_NAME
 
     return (store / LEDGER_NAME).exists()

@@ -37,9 +37,9 @@ def check(file: Path, overrides: tuple[str, ...], trust_space: bool, store: Path
     Shows what running it would do, and launches nothing. The exit code is that of a run that could not
     begin: 2 for a mistake in the file, 3 for what this machine lacks.
     """
-    from autotune.readiness import readiness
-    from autotune.report.plan import make_plan, plan_lines
-    from autotune.sections import read_study
+    from autotune.study.plan import make_plan, plan_lines
+    from autotune.study.readiness import readiness
+    from autotune.study.study_file import read_study
 
     spec = read_study(file, overrides, trust_space=trust_space)
     show_trusted(spec)
@@ -86,8 +86,8 @@ def measure(
 
     Nothing enters a study.
     """
-    from autotune.attempts import measure_once
-    from autotune.sections import read_study
+    from autotune.study.jobs import measure_once
+    from autotune.study.study_file import read_study
 
     spec = read_study(file, overrides, trust_space=trust_space)
     show_trusted(spec)

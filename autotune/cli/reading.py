@@ -27,7 +27,7 @@ def open_ledger(store: Path) -> Ledger:
         LedgerError: It is damaged.
     """
     from autotune.ledger import Ledger
-    from autotune.study import LEDGER_NAME
+    from autotune.study.study import LEDGER_NAME
 
     file = store if store.is_file() else store / LEDGER_NAME
     if not file.exists():

@@ -35,7 +35,7 @@ def status(study: str | None, store: Path, as_json: bool) -> None:
     Without a name, the only study of the store, or a list of them.
     """
     from autotune.report.summary import model_lines, summary, summary_json
-    from autotune.study import find_study
+    from autotune.study.study import find_study
 
     with open_ledger(store) as ledger:
         rows = ledger.studies()
@@ -78,7 +78,7 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
     With its metrics beside those of the default, and the command that deploys it.
     """
     from autotune.report.summary import best_lines, summary_json
-    from autotune.study import find_study
+    from autotune.study.study import find_study
 
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)

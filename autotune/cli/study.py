@@ -24,8 +24,8 @@ from autotune.errors import Interrupted, NothingFeasible
 
 if TYPE_CHECKING:
     from autotune.report.view import View
-    from autotune.runner import RunSummary
     from autotune.spec.study_file import StudySpec
+    from autotune.study.run import RunSummary
 
 
 def _run_options(command: Any) -> Any:
@@ -72,7 +72,7 @@ def run(
     Creates the study of that name, or goes on with it. Ctrl-C stops and keeps everything measured;
     the same command goes on.
     """
-    from autotune.sections import read_study
+    from autotune.study.study_file import read_study
 
     spec = read_study(file, (*overrides, *_budget(trials, parallel)), trust_space=trust_space)
     return _execute(spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen)
@@ -108,8 +108,8 @@ def resume(
 
     What --trust-space allowed when the study began is said again, and not asked.
     """
-    from autotune.sections import read_stored_study
-    from autotune.study import find_study
+    from autotune.study.study import find_study
+    from autotune.study.study_file import read_stored_study
 
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
@@ -146,7 +146,7 @@ def _execute(
     widen: bool = False,
     named: tuple[int, ...] = (),
 ) -> int:
-    from autotune.runner import run_study
+    from autotune.study.run import run_study
 
     show_trusted(spec)
     view = choose_view(as_json=as_json, quiet=quiet)

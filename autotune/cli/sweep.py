@@ -57,9 +57,9 @@ def sweep(
     """
     from autotune.cli.study import choose_view
     from autotune.report.summary import summary
-    from autotune.sections import read_study
-    from autotune.sweep import Plan
-    from autotune.sweep import sweep as measure
+    from autotune.study.study_file import read_study
+    from autotune.study.sweep import Plan
+    from autotune.study.sweep import sweep as measure
 
     spec = read_study(file, overrides, trust_space=trust_space)
     show_trusted(spec)

@@ -407,7 +407,9 @@ class Space:
         Raises:
             SpecError: The file is wrong; the message names file, line and column.
         """
-        from autotune.sections import load_space  # the reader lies layers above; this is its front door
+        from autotune.study.study_file import (
+            load_space,
+        )  # the reader lies layers above; this is its front door
 
         return load_space(path)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autotune.runner import run_study
-from autotune.sections import read_study
+from autotune.study.run import run_study
+from autotune.study.study_file import read_study
 from benchmarks.executor.simulated import Quiet, SimulatedExecutor
 
 STUDY = """

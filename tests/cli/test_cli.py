@@ -15,8 +15,8 @@ from autotune.cli import main
 from autotune.cli.options import passed_variables
 from autotune.cli.reading import open_ledger, read_view
 from autotune.cli.study import closing_text
-from autotune.runner import RunSummary
-from autotune.study import Study
+from autotune.study.run import RunSummary
+from autotune.study.study import Study
 
 SPACE = {"parameters": {"batch_size": {"type": "int", "low": 1, "high": 4, "default": 1}}}
 

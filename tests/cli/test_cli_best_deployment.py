@@ -11,9 +11,9 @@ import pytest
 
 from autotune.cli import main
 from autotune.errors import StudyError
-from autotune.runner import _open_study
-from autotune.sections import read_study
-from autotune.study import Study
+from autotune.study.run import _open_study
+from autotune.study.study import Study
+from autotune.study.study_file import read_study
 from autotune.systems.deployment import deployment
 from autotune.systems.registry import build_system
 from autotune.systems.served.launch import free_port

@@ -11,7 +11,7 @@ import pytest
 from autotune.convert.formats import FORMATS, convert
 from autotune.core.space import Space
 from autotune.errors import EnvironmentProblem, SpecError
-from autotune.sections import read_study
+from autotune.study.study_file import read_study
 from autotune.systems.registry import build_system
 
 FILES = Path(__file__).parent / "files"

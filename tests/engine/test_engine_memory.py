@@ -17,7 +17,7 @@ from autotune.core.space import Space
 from autotune.engine.gp.config import JOINT
 from autotune.engine.gp.model.fit import fit_hyper
 from autotune.engine.gp.model.kernels import squared_distances
-from autotune.study import Study
+from autotune.study.study import Study
 
 _TRIALS = 60
 

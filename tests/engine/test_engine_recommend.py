@@ -19,7 +19,7 @@ from autotune.engine.gp.config import GPConfig
 from autotune.engine.gp.model.fitted_models import FittedModels
 from autotune.engine.gp.problem import Problem
 from autotune.engine.random import RandomEngine
-from autotune.study import Study
+from autotune.study.study import Study
 
 SPACE = Space((Int("x", 1, 20),))
 OBJECTIVE = Objective.from_dict({"maximize": "speed", "limits": ["latency <= 10 ms"]})

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from autotune.attempts import make_job
 from autotune.core.measurement import Cause
 from autotune.core.trial import Reason
 from autotune.errors import SpecError
 from autotune.executor.local import LocalExecutor
-from autotune.sections import read_study
+from autotune.study.jobs import make_job
+from autotune.study.study_file import read_study
 from autotune.systems.registry import build_system, launch_key
 from tests_shared import is_alive, wait_until, works_in
 

@@ -89,7 +89,7 @@ def test_whose_fault_an_invalid_measurement_is(attempt, cause, stopped_by, expec
 
 
 def test_limits_travel_as_plain_data_and_relative_ones_only_once_the_default_is_known():
-    from autotune.attempts import limits_data
+    from autotune.study.jobs import limits_data
 
     limits = ["ttft.p99 <= 500 ms", "memory.peak >= 1 GB", "tpot.mean <= 1.1 x default"]
     objective = Objective.from_dict({"maximize": "max_rate", "limits": limits})

@@ -12,8 +12,8 @@ from autotune.errors import AutotuneError
 from autotune.executor.base import AttemptResult
 from autotune.ledger import Ledger
 from autotune.report.plain import PlainView
-from autotune.runner import run_study
-from autotune.sections import read_study
+from autotune.study.run import run_study
+from autotune.study.study_file import read_study
 
 STUDY = """
 name: crash

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from autotune import loop as loop_module
 from autotune.core.measurement import Estimate, Measurement
 from autotune.executor.base import AttemptResult
 from autotune.executor.retries import Retries
-from autotune.loop import Loop
-from autotune.sections import read_study
-from autotune.study import Study
+from autotune.study import driver as driver_module
+from autotune.study.driver import Loop
+from autotune.study.study import Study
+from autotune.study.study_file import read_study
 
 STUDY = """
 name: simulated
@@ -149,7 +149,7 @@ def simulate(spec, plan, monkeypatch, *, executor=None, places=4, seed=0, study=
     """Return the real loop over a simulated executor, its study open; ``run()`` runs it."""
     clock = executor.clock if executor is not None else Clock()
     clocks = SimpleNamespace(monotonic=clock.monotonic, time_ns=clock.time_ns)
-    monkeypatch.setattr(loop_module, "time", clocks)
+    monkeypatch.setattr(driver_module, "time", clocks)
     executor = executor or Messages(clock, plan, places, np.random.default_rng(seed))
     study = study or Study(
         spec.space, spec.objective, engine=spec.engine["use"], name=spec.name, budget=spec.budget.trials

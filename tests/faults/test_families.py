@@ -249,7 +249,7 @@ def test_room_that_never_comes_ends_the_study(tmp_path, monkeypatch, away, limit
     executor = Held(Clock(), lambda _job: [0.5], 1)
     executor.until, executor.away = float("inf"), away
     loop = simulate(study_file(tmp_path, 3), None, monkeypatch, executor=executor)
-    monkeypatch.setattr("autotune.loop.POLL_S", 50.0)
+    monkeypatch.setattr("autotune.study.driver.POLL_S", 50.0)
     began = executor.clock.now
     with loop.study, pytest.raises(EnvironmentProblem, match="of 1 nodes has had room"):
         loop.run()

@@ -20,8 +20,8 @@ from autotune.executor import worker
 from autotune.executor.base import Job
 from autotune.executor.local import LocalExecutor
 from autotune.ledger import Ledger
-from autotune.study import Study
-from autotune.tuning import tune
+from autotune.study.study import Study
+from autotune.study.tune import tune
 from tests_shared import small_disk
 
 pytestmark = pytest.mark.timeout(300)

@@ -26,7 +26,7 @@ from autotune.measure.load import trace
 from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import Workload
-from autotune.sections import read_study
+from autotune.study.study_file import read_study
 
 pytestmark = pytest.mark.timeout(120)  # what hangs on a FIFO hangs for ever
 

@@ -14,8 +14,8 @@ from autotune.core.trial import TrialState
 from autotune.errors import LedgerError, StudyError
 from autotune.ledger import Ledger
 from autotune.ledger.lock import study_lock
-from autotune.study import Study
-from autotune.tuning import tune
+from autotune.study.study import Study
+from autotune.study.tune import tune
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -17,8 +17,8 @@ from stores import Simulated
 from autotune.errors import EnvironmentProblem
 from autotune.ledger import Ledger
 from autotune.report.plain import QuietView
-from autotune.runner import run_study
-from autotune.sections import read_study
+from autotune.study.run import run_study
+from autotune.study.study_file import read_study
 from autotune.tracking.mlflow import sync
 from tests_proxy import Proxy
 from tests_shared import wait_until

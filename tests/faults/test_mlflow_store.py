@@ -11,8 +11,8 @@ import pytest
 import stores
 
 from autotune.report.plain import QuietView
-from autotune.runner import run_study
-from autotune.sections import read_study
+from autotune.study.run import run_study
+from autotune.study.study_file import read_study
 from autotune.tracking.mlflow import sync
 from tests_shared import small_disk, wait_until
 

@@ -10,7 +10,7 @@ from autotune.core.parameter import Int
 from autotune.core.space import Space
 from autotune.engine.registry import ENGINES, build_engine
 from autotune.errors import EnvironmentProblem, SpecError
-from autotune.study import Study
+from autotune.study.study import Study
 from autotune.systems.registry import SYSTEMS, build_system
 
 pytestmark = pytest.mark.timeout(300)

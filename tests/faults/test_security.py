@@ -29,7 +29,7 @@ from autotune.executor.process import server_environment
 from autotune.ledger import Ledger
 from autotune.report.live import LiveView
 from autotune.report.plain import JsonView, PlainView
-from autotune.sections import read_study
+from autotune.study.study_file import read_study
 from autotune.systems.registry import build_system
 from tests_shared import wait_until
 

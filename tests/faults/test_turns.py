@@ -2,7 +2,7 @@
 
 from simulated import Clock, Messages, simulate, study_file
 
-from autotune.loop import TOGETHER_S
+from autotune.study.driver import TOGETHER_S
 
 
 class Slow:

@@ -4,8 +4,8 @@ import pytest
 
 from autotune.core.trial import TrialState
 from autotune.report.plain import QuietView
-from autotune.runner import run_study
-from autotune.sections import read_study
+from autotune.study.run import run_study
+from autotune.study.study_file import read_study
 from autotune.systems.transformers.make_model import made_model
 
 pytestmark = pytest.mark.timeout(300)

@@ -8,9 +8,9 @@ from autotune import Study
 from autotune.core.space import Space
 from autotune.errors import StudyError
 from autotune.ledger import Ledger
-from autotune.runner import as_measured
-from autotune.sections import read_study
-from autotune.study import LEDGER_NAME
+from autotune.study.run import as_measured
+from autotune.study.study import LEDGER_NAME
+from autotune.study.study_file import read_study
 
 FILE = """name: old
 parameters:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import SpecError
-from autotune.sections import read_study
 from autotune.spec.catalogue import find
 from autotune.spec.yaml_text import MAX_BYTES
+from autotune.study.study_file import read_study
 from tests.spec.test_spec_load import GOOD
 
 RICH = """name: rich

@@ -7,10 +7,10 @@ import pytest
 import autotune
 from autotune.core.space import Space
 from autotune.errors import SpecError
-from autotune.sections import read_stored_study, read_study
 from autotune.spec.catalogue import entries, find, folder, names
 from autotune.spec.load import load_objective, load_space
 from autotune.spec.yaml_text import parse_text
+from autotune.study.study_file import read_stored_study, read_study
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -19,13 +19,13 @@ from autotune.core.units import base_unit, parse_quantity
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError
 from autotune.measure.workload import Workload
-from autotune.sections import read_study, review
 from autotune.spec.catalogue import find
 from autotune.spec.load import load_space
 from autotune.spec.study_file import study_from_dict
 from autotune.spec.trust import review_space
 from autotune.spec.yaml_text import MAX_BYTES, parse_text, read_text
-from autotune.study import Study
+from autotune.study.study import Study
+from autotune.study.study_file import read_study, review
 from autotune.systems.registry import build_system
 from tests.spec.test_spec_load import ERRORS, GOOD, SERVED
 
@@ -324,7 +324,7 @@ def readers():
         *(core / "parameter").glob("*.py"),
         *(core / f"{name}.py" for name in names),
         *(PACKAGE / "spec").glob("*.py"),
-        PACKAGE / "sections.py",
+        PACKAGE / "study" / "study_file.py",
         PACKAGE / "errors.py",
         PACKAGE / "engine" / "registry.py",
         PACKAGE / "systems" / "registry.py",

@@ -6,7 +6,7 @@ from autotune.core.measured_table import MeasuredRow, MeasuredTable, write_table
 from autotune.core.measurement import Estimate
 from autotune.core.space import Space
 from autotune.errors import SpecError
-from autotune.sections import read_study
+from autotune.study.study_file import read_study
 
 ONE = "parameters:\n  bits: {type: ordinal, values: [4, 8]}\n"
 

@@ -10,9 +10,9 @@ from autotune.cli import main
 from autotune.core.space import Space
 from autotune.errors import SpecError
 from autotune.ledger import Ledger
-from autotune.sections import read_stored_study, read_study
 from autotune.spec.catalogue import names
 from autotune.spec.load import load_space
+from autotune.study.study_file import read_stored_study, read_study
 
 STRANGER = """system:
   use: vllm

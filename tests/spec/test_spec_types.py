@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from autotune.sections import read_study
 from autotune.spec.study_file import study_from_dict
+from autotune.study.study_file import read_study
 from autotune.systems.registry import build_system
 
 FILES = Path(__file__).parent / "files"

@@ -1,7 +1,7 @@
 import pytest
 
 from autotune.errors import SpecError
-from autotune.sections import read_study
+from autotune.study.study_file import read_study
 
 STUDY = """
 parameters: {max_num_seqs: {type: int, low: 1, high: 8}}

@@ -9,7 +9,7 @@ import pytest
 
 from autotune.core.measurement import Cause, Estimate
 from autotune.errors import EnvironmentProblem, SpecError
-from autotune.sections import read_study
+from autotune.study.study_file import read_study
 from autotune.systems.command import CommandSystem
 from autotune.systems.own import launch
 from autotune.systems.own.diagnosis import diagnose

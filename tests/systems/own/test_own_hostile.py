@@ -12,7 +12,7 @@ from autotune.core.measurement import Cause, Estimate, as_estimates
 from autotune.core.parameter import Int
 from autotune.core.space import Space
 from autotune.errors import SpecError
-from autotune.study import Study
+from autotune.study.study import Study
 from autotune.systems.base import AttemptFailed
 from autotune.systems.own import driver
 from autotune.systems.own.driver import connect

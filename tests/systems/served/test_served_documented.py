@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from autotune.measure.load.body import fields
-from autotune.sections import read_study
+from autotune.study.study_file import read_study
 from autotune.systems.registry import build_system
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-from autotune.history import History
+from autotune.study.history import History
 
 
 def trial(number, state, reason=Reason.RANDOM):

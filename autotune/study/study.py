@@ -28,8 +28,8 @@ from autotune.core.units import show_unit
 from autotune.engine.base import Engine, assess, choices, model_quality, predictions
 from autotune.engine.registry import build_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
-from autotune.history import History
 from autotune.ledger import Ledger, StudyRow
+from autotune.study.history import History
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,8 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.report.summary import summary, summary_json
 from autotune.report.view import StudyView
-from autotune.study import Study
-from autotune.watch import next_watch
+from autotune.study.study import Study
+from autotune.study.watch import next_watch
 
 SPACE = Space((Int("x", 1, 99, default=1),))
 OBJECTIVE = Objective.from_dict({"maximize": "speed", "limits": ["heat <= 9"]})

@@ -7,7 +7,7 @@ from dataclasses import replace
 from autotune.core.measurement import INFEASIBLE, Cause, Failure
 from autotune.core.mistake import alike, blamed, repeated
 from autotune.core.trial import TrialState, config_key
-from autotune.study import Study
+from autotune.study.study import Study
 
 _NOTE = "mistakes"
 

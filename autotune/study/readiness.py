@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from autotune.attempts import any_fits, resources_of
 from autotune.core.space import Space
 from autotune.core.table import distinct
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 from autotune.executor.local import LocalExecutor
 from autotune.spec.study_file import StudySpec
+from autotune.study.jobs import any_fits, resources_of
 from autotune.systems.base import System, launched_config
 from autotune.systems.registry import SYSTEMS, build_system
 

@@ -1,9 +1,9 @@
 """What of the quality check travels with an attempt, and who waits for the default's answers."""
 
-from autotune.attempts import awaits_default, quality_wanted
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-from autotune.sections import read_study
+from autotune.study.jobs import awaits_default, quality_wanted
+from autotune.study.study_file import read_study
 
 STUDY = """
 parameters:

@@ -21,10 +21,10 @@ from autotune.core.trial import config_key
 from autotune.errors import SpecError, StudyError
 from autotune.ledger import Ledger
 from autotune.report.plain import QuietView
-from autotune.sections import read_study
 from autotune.spec.load import load_space
 from autotune.spec.yaml_text import parse_text, read_text
-from autotune.sweep import Plan, chosen, order, sweep
+from autotune.study.study_file import read_study
+from autotune.study.sweep import Plan, chosen, order, sweep
 from autotune.systems.registry import build_system
 from benchmarks.problems.tables import OWN, table_problems
 
@@ -140,7 +140,7 @@ def test_the_table_holds_every_measurement_and_can_be_tuned_on(study_file, tmp_p
         "space: {table: tables/grid.csv.gz}\nsystem: {use: replay, table: tables/grid.csv.gz}\n"
         "tracking: {mlflow: none}\nbudget: {trials: 6, confirm: 0}\nengine: sobol\n"
     )
-    from autotune.runner import run_study
+    from autotune.study.run import run_study
 
     again = run_study(read_study(replayed), store=tmp_path / "store", view=QuietView(), local=True)
     assert again.view.best is not None

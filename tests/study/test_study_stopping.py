@@ -4,7 +4,7 @@ import pytest
 
 import autotune
 from autotune.errors import SpecError
-from autotune.stopping import Stopping
+from autotune.study.stopping import Stopping
 
 SPACE = autotune.Space((autotune.Int("x", 0, 24),))
 GOAL = {"maximize": "speed"}

@@ -14,8 +14,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from autotune.attempts import any_fits, awaits_default, make_job, resources_of
-from autotune.confirm import next_confirmation
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
 from autotune.core.mistake import complete, mistake_error
@@ -24,15 +22,17 @@ from autotune.errors import EnvironmentProblem, LedgerError, SpecError
 from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import AttemptResult, Executor, Shared
 from autotune.executor.retries import Retries
-from autotune.mistakes import acquit, judge
-from autotune.remeasure import next_remeasure
 from autotune.report.view import StudyView, View
 from autotune.spec.study_file import StudySpec
-from autotune.stopping import Stopping
-from autotune.study import Study, state_of
+from autotune.study.confirm import next_confirmation
+from autotune.study.jobs import any_fits, awaits_default, make_job, resources_of
+from autotune.study.mistakes import acquit, judge
+from autotune.study.remeasure import next_remeasure
+from autotune.study.stopping import Stopping
+from autotune.study.study import Study, state_of
+from autotune.study.watch import next_watch
 from autotune.systems.base import System
 from autotune.tracking.base import Mirror
-from autotune.watch import next_watch
 
 TOGETHER_S = 0.03
 """Longest time in which trials are asked for before the first of them starts: a commit costs milliseconds."""
@@ -49,7 +49,7 @@ HELD_S = 86400.0
 AWAY_S = 600.0
 """Longest wait for room on a node, while nothing else can run: the reboot of one that left takes minutes."""
 
-_log = logging.getLogger("autotune.loop")
+_log = logging.getLogger("autotune.study")
 
 
 @dataclass

@@ -26,7 +26,7 @@ PLACED_SAMPLES = 256
 
 _POLL_S = 0.25
 _COMPARED = (Reason.REPEAT, Reason.CONFIRM, Reason.WATCH, Reason.REMEASURE)
-_log = logging.getLogger("autotune.attempts")
+_log = logging.getLogger("autotune.study")
 
 
 def resources_of(spec: StudySpec, system: System, config: Config) -> dict[str, float]:

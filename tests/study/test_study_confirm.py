@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from autotune.confirm import MOST, next_confirmation
 from autotune.core.decision import Decision
 from autotune.core.measurement import DOUBT, Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
@@ -14,6 +13,7 @@ from autotune.core.parameter import Int
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.core.verdict import verdict
+from autotune.study.confirm import MOST, next_confirmation
 
 SPACE = Space((Int("x", 1, 9, default=1),))
 FASTEST = Objective.from_dict({"maximize": "speed"})

@@ -29,9 +29,9 @@ from autotune.core.space import Space
 from autotune.core.trial import Config, Trial, TrialState
 from autotune.errors import SpecError, UnitError
 from autotune.ledger import study_lock
-from autotune.mistakes import acquit, judge
-from autotune.stopping import Stopping
-from autotune.study import Study, ledger_path, read_count, state_of
+from autotune.study.mistakes import acquit, judge
+from autotune.study.stopping import Stopping
+from autotune.study.study import Study, ledger_path, read_count, state_of
 from autotune.systems.shortfall import NO_MEMORY, shortfall
 
 _Result = tuple[Measurement, Exception | None]

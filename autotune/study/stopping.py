@@ -12,10 +12,10 @@ from autotune.core.assessment import STOP_WHEN
 from autotune.core.trial import Trial
 from autotune.engine.base import ModelBased
 from autotune.errors import SpecError, did_you_mean
-from autotune.study import Study
+from autotune.study.study import Study
 
 NOTE = "stopped"
-"""Key of the study's note; :attr:`autotune.study.Study.stopped` reads it."""
+"""Key of the study's note; :attr:`autotune.study.study.Study.stopped` reads it."""
 
 
 class Stopping:

@@ -6,9 +6,9 @@ import pytest
 
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.trial import Reason, Suggestion, TrialState
-from autotune.report.plan import make_plan, plan_lines
-from autotune.sections import read_study
-from autotune.study import Study
+from autotune.study.plan import make_plan, plan_lines
+from autotune.study.study import Study
+from autotune.study.study_file import read_study
 
 SECOND = 1_000_000_000
 FUNCTION = """

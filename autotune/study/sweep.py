@@ -26,9 +26,9 @@ from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
 from autotune.errors import SpecError, StudyError
 from autotune.ledger import Ledger
 from autotune.report.view import View
-from autotune.runner import RunSummary, as_measured, run_study
 from autotune.spec.study_file import StudySpec
-from autotune.study import LEDGER_NAME, Study
+from autotune.study.run import RunSummary, as_measured, run_study
+from autotune.study.study import LEDGER_NAME, Study
 
 _ENGINE = "sweep"
 _LOTS = 20_000  # measurements nobody waits for; more is a slip of the pen

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from autotune.attempts import build_executor
 from autotune.core.scalar import reads_as
 from autotune.core.space_change import as_stored
 from autotune.errors import EmptyLedgerError, StudyError
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
-from autotune.loop import Loop
-from autotune.readiness import announce
 from autotune.report.view import StudyView, View
 from autotune.spec.study_file import StudySpec
-from autotune.study import LEDGER_NAME, Study
+from autotune.study.driver import Loop
+from autotune.study.jobs import build_executor
+from autotune.study.readiness import announce
+from autotune.study.study import LEDGER_NAME, Study
 from autotune.systems.registry import build_system, locate_system
 from autotune.tracking.base import Mirror
 

@@ -14,15 +14,15 @@ from autotune.core.parameter import Int
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.executor.base import AttemptResult
-from autotune.remeasure import next_remeasure
 from autotune.report.plain import PlainView, QuietView, measured_line
 from autotune.report.summary import summary, summary_json
 from autotune.report.tables import note_of, state_word
 from autotune.report.view import StudyView
-from autotune.runner import run_study
-from autotune.sections import read_study
-from autotune.study import Study
-from autotune.watch import next_watch
+from autotune.study.remeasure import next_remeasure
+from autotune.study.run import run_study
+from autotune.study.study import Study
+from autotune.study.study_file import read_study
+from autotune.study.watch import next_watch
 
 SPACE = Space((Int("x", 1, 99, default=1),))
 OBJECTIVE = Objective.from_dict({"maximize": "speed", "limits": ["heat <= 9"]})

@@ -14,9 +14,10 @@ def next_remeasure(trials: Sequence[Trial], objective: Objective) -> Suggestion 
 
     A measurement is doubtful where its facts say why (:data:`autotune.core.measurement.DOUBT`). It is
     repeated once; where the repeat is doubtful again, a third would say the same of the machine or of the
-    configuration. Confirmations are repeats already, and have a rule of their own (:mod:`autotune.confirm`).
-    What surely breaks a limit, such as one of the memory of weights, is not repeated. The answer depends on
-    the trials alone, so that a resumed study repeats what the uninterrupted one would.
+    configuration. Confirmations are repeats already, and have a rule of their own
+    (:mod:`autotune.study.confirm`). What surely breaks a limit, such as one of the memory of weights, is not
+    repeated. The answer depends on the trials alone, so that a resumed study repeats what the uninterrupted
+    one would.
 
     Args:
         trials: All trials of the study.
