@@ -29,7 +29,7 @@ class Estimate:
         value: The estimate, in ``unit``. Must be finite.
         sem: Standard error of ``value``, same unit; ``None`` when it was not estimated. Where few
             observations within a run are behind it, Student's factor is in it already: ``value +- 1.96
-            * sem`` holds the truth in 95 % (:mod:`autotune.measure.estimate`).
+            * sem`` holds the truth in 95 % (:mod:`autotune.measure.statistics.estimate`).
         n: Count of the independent observations behind it.
         unit: Unit of ``value`` and ``sem``. Any is accepted; a :class:`Measurement` holds base units (``s``,
             ``tokens/s``, ``requests/s``, ``B`` ...) and units of the user's own. ``1`` where none was

@@ -43,13 +43,13 @@ from autotune.executor.priority import priority_facts
 from autotune.executor.process import SupervisedProcess, SupervisorLost, server_environment
 from autotune.executor.quality import quality_of
 from autotune.executor.supervisor import sweep_leftovers
-from autotune.measure.doubt import judged
-from autotune.measure.hardware import hardware_facts
-from autotune.measure.machine_watch import MachineWatch
+from autotune.measure.batches.session import Measured, measure
+from autotune.measure.endpoint.serving import build_generator, measure_endpoint, with_machine
+from autotune.measure.endpoint.token_counts import uncounted
 from autotune.measure.metrics.cost import cost
-from autotune.measure.serving import build_generator, measure_endpoint, with_machine
-from autotune.measure.session import Measured, measure
-from autotune.measure.token_counts import uncounted
+from autotune.measure.statistics.doubt import judged
+from autotune.measure.watch.hardware import hardware_facts
+from autotune.measure.watch.machine_watch import MachineWatch
 from autotune.measure.workload import Workload
 from autotune.systems.base import (
     CONFIG_NAME,

@@ -15,7 +15,7 @@ from autotune.core.allowed import Count
 from autotune.core.metric import UNITS
 from autotune.core.trial import Config
 from autotune.ledger import Ledger
-from autotune.measure.steady_state import MOST_TIME
+from autotune.measure.statistics.steady_state import MOST_TIME
 from autotune.measure.workload import Workload
 from autotune.report.text import show_config, show_seconds, wrap
 from autotune.spec.study_file import StudySpec

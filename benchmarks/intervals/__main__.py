@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from autotune.measure.flow import Requests, rate
+from autotune.measure.statistics.flow import Requests, rate
 from benchmarks.compare import append, read_results
 from benchmarks.intervals.loads import STATISTICS, UTILIZATIONS, Load
 from benchmarks.intervals.overloads import Overloaded

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotune.core.measurement import Estimate
-from autotune.measure.estimate import mean, percentiles
-from autotune.measure.flow import Requests, rate
+from autotune.measure.statistics.estimate import mean, percentiles
+from autotune.measure.statistics.flow import Requests, rate
 from benchmarks.intervals.searches import Floats, Server
 
 UTILIZATIONS = (0.5, 0.7, 0.8, 0.9, 0.95)

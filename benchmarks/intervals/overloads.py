@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotune.core.measurement import Estimate
-from autotune.measure.estimate import mean, percentiles
-from autotune.measure.overload import HORIZON_S, Level, overload, projected
+from autotune.measure.endpoint.overload import HORIZON_S, Level, overload, projected
+from autotune.measure.statistics.estimate import mean, percentiles
 from benchmarks.intervals.searches import Server
 
 _STEPS = 100

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autotune.measure.estimate import fixed_width
-from autotune.measure.flow import Requests, rate
-from autotune.measure.served import LOOK_REQUESTS, NARROW_LOOKS
-from autotune.measure.session import GROWTH
+from autotune.measure.batches.session import GROWTH
+from autotune.measure.endpoint.served import LOOK_REQUESTS, NARROW_LOOKS
+from autotune.measure.statistics.estimate import fixed_width
+from autotune.measure.statistics.flow import Requests, rate
 from benchmarks.intervals.streams import Run, Stream
 
 PRECISIONS = (0.05, 0.02)
@@ -41,7 +41,7 @@ def prefix(run: Run, seconds: float) -> Run:
 
 
 def stopped(run: Run, stream: Stream, precision: float) -> Stopped:
-    """Return a run as :mod:`autotune.measure.served` would end it: looks at lengths that grow by a factor."""
+    """Return a run as :mod:`autotune.measure.endpoint.served` ends it: looks at growing lengths."""
     seconds, narrow = _FIRST_S, 0
     while True:
         part = prefix(run, min(seconds, run.seconds))

@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.request import RequestRecord
-from autotune.measure.batch import CUT_OFF, cut_windows, is_answered
 from autotune.measure.load.aiperf import AIPerf
 from autotune.measure.load.base import Plan
 from autotune.measure.load.generator import OwnGenerator
@@ -29,6 +28,7 @@ from autotune.measure.load.prompts import Order, Orders
 from autotune.measure.load.ruler import Ruler
 from autotune.measure.load.tool import Task, Tool
 from autotune.measure.metrics import summarize
+from autotune.measure.statistics.samples import CUT_OFF, cut_windows, is_answered
 from autotune.measure.workload import Workload
 from benchmarks.load.observed import LATENCIES, METRICS, STATISTICS
 from benchmarks.load.servers import CLIENT_CORE, SERVER_CORE, Row, Server, on_cores, pin_tree_to

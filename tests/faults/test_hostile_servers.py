@@ -15,14 +15,14 @@ from autotune.core.endpoint import Endpoint, Refused
 from autotune.core.measurement import Cause
 from autotune.executor.base import Deadlines, Job
 from autotune.executor.worker import run_attempt
-from autotune.measure import engine_watch
-from autotune.measure.engine_watch import EngineWatch, counters_of
 from autotune.measure.load import token_counter
 from autotune.measure.load.base import Plan
 from autotune.measure.load.calibrate import Calibration, calibrate
 from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.load.token_counter import TokenCounter
 from autotune.measure.quality.answers import EndpointSource, NoAnswer
+from autotune.measure.watch import engine_watch
+from autotune.measure.watch.engine_watch import EngineWatch, counters_of
 from autotune.measure.workload import Workload
 from autotune.systems.base import AttemptFailed, NotReady
 from autotune.systems.registry import build_system

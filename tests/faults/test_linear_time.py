@@ -17,7 +17,7 @@ from autotune.core.measurement import Cause, Failure
 from autotune.core.redact import find_secret, redact, visible
 from autotune.core.secret_spans import known_values, spans_of
 from autotune.executor.attempt_files import last_lines
-from autotune.measure.prometheus import read_samples
+from autotune.measure.watch.prometheus import read_samples
 from autotune.systems import shortfall, vllm
 from autotune.systems.own import diagnosis as own
 from autotune.systems.own.last_object import last_object

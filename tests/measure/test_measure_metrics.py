@@ -4,13 +4,13 @@ import pytest
 from autotune.core.measurement import Estimate
 from autotune.core.metric import METRICS, known_metrics
 from autotune.core.request import Request, RequestRecord
-from autotune.measure.batch import Batch, cut_windows
-from autotune.measure.energy import EnergyMeter
 from autotune.measure.metrics import MEASURED, OUTPUT_THROUGHPUT, metric_of, summarize
 from autotune.measure.metrics.cost import cost
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.fluidity import deadlines
 from autotune.measure.metrics.itl import values as itl
+from autotune.measure.statistics.samples import Batch, cut_windows
+from autotune.measure.watch.energy import EnergyMeter
 from autotune.measure.workload import RequestLimits
 
 MS = 1_000_000

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.errors import SpecError
-from autotune.measure.corpus import fingerprint, passage, words
 from autotune.measure.workload import (
     Length,
     RateSearch,
@@ -22,6 +21,7 @@ from autotune.measure.workload import (
     read_lengths,
     served_key,
 )
+from autotune.measure.workload.corpus import fingerprint, passage, words
 
 GOLDEN = Path(__file__).parent / "golden" / "workload_errors.txt"
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.core.endpoint import BUSY, Endpoint, Refused, foreign_json
-from autotune.measure.corpus import passage, words
 from autotune.measure.load.answer import Answer
 from autotune.measure.load.ask import Line
 from autotune.measure.load.body import STREAM_OPTIONS, fields
 from autotune.measure.load.ruler import FIRST, SLICES, Ruler, slice_text
+from autotune.measure.workload.corpus import passage, words
 
 _FILLERS = 64
 _CANDIDATES = 160  # common words tried for fillers

@@ -15,10 +15,10 @@ from autotune.core.request import (
     BY_USAGE,
     RequestRecord,
 )
-from autotune.measure.batch import CUT_OFF
 from autotune.measure.load.answer import Answer
 from autotune.measure.load.prompts import Order
 from autotune.measure.load.sse import EventReader, HostileStream, looks_like_events
+from autotune.measure.statistics.samples import CUT_OFF
 
 _MOST_ERROR = 64 << 10  # bytes of an error's body that are kept
 _MOST_BYTES = 16 << 20  # of an answer, and as many more for each token asked for as an event with all of its

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autotune.measure.corpus import passage, words
+from autotune.measure.workload.corpus import passage, words
 
 SLICE_WORDS = 8
 SLICES = 512

@@ -1,11 +1,13 @@
-"""Metrics that follow from the records of requests; one module per metric or per tight family."""
+"""Metrics that follow from the records of requests; one module per metric or per tight family.
+
+Owns each metric's formula and unit. May import ``statistics`` and ``workload``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from autotune.core.measurement import Estimate
-from autotune.measure.batch import Sample
 from autotune.measure.metrics.base import Latency, Metric, Rate, Share
 from autotune.measure.metrics.e2e import E2E
 from autotune.measure.metrics.fluidity import fluidity
@@ -15,6 +17,8 @@ from autotune.measure.metrics.phase_rates import DECODE_THROUGHPUT, PREFILL_THRO
 from autotune.measure.metrics.throughput import OUTPUT_THROUGHPUT, REQUEST_THROUGHPUT, TOTAL_THROUGHPUT
 from autotune.measure.metrics.tpot import TPOT
 from autotune.measure.metrics.ttft import TTFT
+from autotune.measure.statistics.doubt import Halves
+from autotune.measure.statistics.samples import Sample
 from autotune.measure.workload import RequestLimits
 
 MEASURED: tuple[Metric, ...] = (
@@ -30,7 +34,17 @@ MEASURED: tuple[Metric, ...] = (
 )
 """Metrics that need no limits of the workload."""
 
-__all__ = ["MEASURED", "OUTPUT_THROUGHPUT", "Latency", "Metric", "Rate", "Share", "metric_of", "summarize"]
+__all__ = [
+    "MEASURED",
+    "OUTPUT_THROUGHPUT",
+    "Latency",
+    "Metric",
+    "Rate",
+    "Share",
+    "halves_of",
+    "metric_of",
+    "summarize",
+]
 
 
 def known(limits: RequestLimits | None = None) -> tuple[Metric, ...]:
@@ -58,3 +72,16 @@ def summarize(
     return {
         name: found for metric in known(limits) for name, found in metric.estimates(samples, seed).items()
     }
+
+
+def halves_of(samples: Sequence[Sample], seed: int, limits: RequestLimits | None) -> Halves:
+    """Return what each half of a run gave, for the metrics that both tell.
+
+    Args:
+        samples: Measured batches or windows in the order they ran.
+        seed: Of the bootstrap.
+        limits: What a request must keep to count for the goodput.
+    """
+    middle = len(samples) // 2
+    first, second = (summarize(part, seed, limits) for part in (samples[:middle], samples[middle:]))
+    return {name: (found, second[name]) for name, found in first.items() if name in second}

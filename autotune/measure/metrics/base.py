@@ -10,9 +10,9 @@ import numpy as np
 from autotune.core.measurement import Estimate
 from autotune.core.metric import METRICS
 from autotune.core.request import RequestRecord
-from autotune.measure import flow
-from autotune.measure.batch import CUT_OFF, Events, Sample, Window, is_answered
-from autotune.measure.estimate import mean, percentiles, ratio
+from autotune.measure.statistics import flow
+from autotune.measure.statistics.estimate import mean, percentiles, ratio
+from autotune.measure.statistics.samples import CUT_OFF, Events, Sample, Window, is_answered
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from autotune.core.measurement import Estimate
 from autotune.core.request import RequestRecord
-from autotune.measure.batch import CUT_OFF, is_answered
+from autotune.measure.statistics.samples import CUT_OFF, is_answered
 
 
 def error_rate(records: Sequence[RequestRecord]) -> dict[str, Estimate]:

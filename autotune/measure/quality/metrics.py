@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from autotune.core.answer import Answer
 from autotune.core.measurement import Estimate
-from autotune.measure.estimate import ratio
+from autotune.measure.statistics.estimate import ratio
 
 _MOST_LOSS = 700.0  # exp of more is no float
 

@@ -12,7 +12,7 @@ from autotune.core.endpoint import foreign_json
 from autotune.core.input_file import read_text, resolved, why
 from autotune.core.units import parse_quantity
 from autotune.errors import SpecError, refuse_unknown_keys
-from autotune.measure.corpus import passage, words
+from autotune.measure.workload.corpus import passage, words
 
 BUNDLED = "bundled"
 _TASKS = Path(__file__).with_name("tasks.jsonl")

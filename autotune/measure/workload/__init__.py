@@ -1,4 +1,7 @@
-"""What the system is asked to do: how requests arrive, how long they are, when measuring ends."""
+"""What the system is asked to do: how requests arrive, how long they are, when measuring ends.
+
+Owns the section ``workload`` of a study file and the text that prompts are made of. Imports no other room.
+"""
 
 from __future__ import annotations
 

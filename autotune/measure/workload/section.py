@@ -11,8 +11,8 @@ from typing import Any
 from autotune.core.input_file import resolved
 from autotune.core.request import Request
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
-from autotune.measure.corpus import passage, words
 from autotune.measure.workload.arrival import CLOSED, RateSearch, read_arrival, read_rate
+from autotune.measure.workload.corpus import passage, words
 from autotune.measure.workload.lengths import Length, Lengths, located_lengths, read_lengths
 from autotune.measure.workload.numbers import is_word, number, positive, share, whole
 from autotune.measure.workload.request_limits import RequestLimits

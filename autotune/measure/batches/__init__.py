@@ -1,0 +1,5 @@
+"""Batches of a system that runs in process: warm-up, timed batches, verdict.
+
+Owns the loop that calls a target and looks at its records. May import ``watch``, ``metrics``,
+``statistics`` and ``workload``.
+"""

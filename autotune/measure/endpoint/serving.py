@@ -1,0 +1,139 @@
+"""Measure an endpoint as a workload says: the right loop, and what is to be seen beside the records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from autotune.core.endpoint import Endpoint
+from autotune.core.measurement import Cause, Estimate
+from autotune.measure.batches.session import Measured
+from autotune.measure.endpoint.rate_search import Limit, measure_max_rate
+from autotune.measure.endpoint.served import Site, measure_served
+from autotune.measure.endpoint.token_counts import counting
+from autotune.measure.load import choose
+from autotune.measure.load.base import LoadGenerator
+from autotune.measure.watch.cpu_time import SpareCpus
+from autotune.measure.watch.energy import EnergyMeter
+from autotune.measure.watch.engine_watch import EngineWatch, counters_of
+from autotune.measure.watch.machine_watch import MachineWatch, warnings
+from autotune.measure.workload import RateSearch, Workload
+
+_AT_ONCE = 8  # requests under way in a closed loop whose workload does not say: some batching, no long queue
+
+
+def build_generator(workload: Workload, salt: str = "") -> LoadGenerator:
+    """Return the load generator that a workload names.
+
+    Args:
+        workload: Its ``generator`` says which.
+        salt: Makes prompts differ from those of other runs, for a server that has served some.
+
+    Raises:
+        EnvironmentProblem: It is a tool that is not installed.
+    """
+    return choose.build_generator(workload.generator, salt)
+
+
+def measure_endpoint(
+    generator: LoadGenerator,
+    endpoint: Endpoint,
+    workload: Workload,
+    *,
+    goal: str,
+    limits: Sequence[Limit] = (),
+    deadline: float,
+    own: Sequence[int] = (),
+    seed: int = 0,
+    clock: Callable[[], int] = time.monotonic_ns,
+) -> Measured:
+    """Measure a server.
+
+    Args:
+        generator: Sends the requests.
+        endpoint: Where to.
+        workload: What is sent; its ``rate`` is a number, a search for the highest one, or not there.
+        goal: Metric whose interval ends the run.
+        limits: Of the objective, for the search.
+        deadline: ``time.monotonic()`` value by which all must be over.
+        own: Roots of process trees that belong to the server, so that they are not taken for neighbours.
+        seed: Of the bootstrap.
+        clock: Monotonic nanoseconds.
+    """
+    machine = MachineWatch(own, clock)
+    fetch = counters_of(endpoint)
+    engine = None if fetch is None else EngineWatch(fetch, clock)
+    spare = SpareCpus()
+    site = Site(
+        generator=generator,
+        endpoint=endpoint,
+        workload=workload,
+        deadline=deadline,
+        clock=clock,
+        watches=(machine, spare) if engine is None else (machine, spare, engine),
+        spare=spare,
+        seed=seed,
+        max_error_rate=workload.max_error_rate,
+    )
+    meter = EnergyMeter()
+    began = clock()
+    found = _measure(site, goal, limits)
+    joules, took = meter.joules(), (clock() - began) / 1e9
+    counted, counting_notes = counting(found.records)
+    facts = {**found.facts, **counted, "load": generator.facts(endpoint)}
+    found = replace(found, facts={**facts, **({"warnings": counting_notes} if counting_notes else {})})
+    return _with_watches(found, machine, engine, None if joules is None or took <= 0 else joules / took)
+
+
+def _measure(site: Site, goal: str, limits: Sequence[Limit]) -> Measured:
+    rate = site.workload.rate
+    if isinstance(rate, RateSearch):
+        return measure_max_rate(site, goal=goal, limits=limits, low=rate.low, high=rate.high)
+    if site.workload.arrival == "concurrency":
+        return measure_served(site, goal=goal, concurrency=site.workload.concurrency or _AT_ONCE)
+    return measure_served(site, goal=goal, rate=rate)
+
+
+def _with_watches(
+    found: Measured, machine: MachineWatch, engine: EngineWatch | None, watts: float | None
+) -> Measured:
+    """Return what was measured with what the watches saw in the measured time."""
+    if "measured_ns" not in found.facts:
+        return found
+    start, end = found.facts["measured_ns"]
+    facts = dict(found.facts)
+    metrics = dict(found.metrics)
+    if engine is not None:
+        metrics |= engine.metrics(start, end, int(found.facts["requests"]))
+        facts["engine"] = engine.facts(start, end)
+    memory = machine.gpu_memory(start, end)
+    if memory is not None:
+        metrics["memory.gpu"] = Estimate(memory, None, 1, "B")
+    # The packages' counters are read before and after everything; the power is taken to be even.
+    seconds, tokens = (end - start) / 1e9, int(found.facts["output_tokens"])
+    parts = [part for part in (watts and watts * seconds, machine.gpu_joules(start, end)) if part]
+    if parts and tokens:
+        metrics["energy.per_token"] = Estimate(sum(parts) / tokens, None, 1, "J")
+    return with_machine(replace(found, metrics=metrics, facts=facts), machine, start, end)
+
+
+def with_machine(found: Measured, machine: MachineWatch, start_ns: int, end_ns: int) -> Measured:
+    """Return what was measured with what the machine did meanwhile; INVALID where heat slowed it down.
+
+    The machine is looked at a last time.
+
+    Args:
+        found: What was measured.
+        machine: Watched while it was.
+        start_ns: Begin of the measured time.
+        end_ns: Its end.
+    """
+    machine.look(last=True)
+    seen = machine.facts(start_ns, end_ns)
+    notes = [*found.facts.get("warnings", ()), *warnings(seen)]
+    facts = {**found.facts, "machine": seen, **({"warnings": notes} if notes else {})}
+    hot = machine.throttled(start_ns, end_ns)
+    if hot and not found.invalid:
+        return replace(found, facts=facts, invalid=(hot,), cause=Cause.THROTTLED)
+    return replace(found, facts=facts)

@@ -1,0 +1,111 @@
+"""Which valid measurements are not to be relied on by themselves, and why.
+
+* Precision: the half-width of the goal's 95 % interval is more than ``SEVERAL`` times what was asked for. It
+  falls with the square root of the time, so that three times too wide means a ninth of the time that would
+  have been needed: not a little short, but another kind of noise than the workload was planned for. Of the
+  tables in ``benchmarks/tables``, at 5 %, 4, 14 and 18 % of the measurements are beyond it on OpenVINO,
+  llama.cpp and transformers, and 77 % on vLLM on two CPUs that others used.
+* Steadiness: warm-up ended by its limit, and the two halves of what was measured differ by more than their
+  errors and by more than the precision asked for. A slow configuration has too few batches of warm-up to show
+  that it is steady; one whose halves agree is.
+
+Where warm-up never became steady the errors are widened by what the halves say: with :math:`d` their
+difference the standard error is at least :math:`|d| / 2`. The difference of two independent halves of one
+mean has a standard deviation of twice the standard error of the whole, so that little is widened by chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from autotune.core.measurement import DOUBT, SHORTFALL, Estimate
+from autotune.core.student import NORMAL
+
+SEVERAL = 3.0
+"""Half-widths in units of the precision asked for, from which a measurement is doubtful."""
+
+USUAL = 0.05
+"""Half-width up to which nothing is doubtful, whatever was asked for: launches differ by as much anyway."""
+
+_BUSY_SHARE = 0.25  # of the CPUs: from here on other programs may well be the reason
+
+
+Halves = Mapping[str, tuple[Estimate, Estimate]]
+"""By metric what the first and the second half of a run gave."""
+
+
+def widened(metrics: Mapping[str, Estimate], halves: Halves) -> dict[str, Estimate]:
+    """Return metrics of a run that never became steady: errors are at least half of what its halves differ.
+
+    Args:
+        metrics: Of the whole run.
+        halves: Of the same run.
+    """
+    result = dict(metrics)
+    for name, (first, second) in halves.items():
+        found = metrics[name]
+        if found.sem is not None:
+            result[name] = replace(found, sem=max(found.sem, abs(second.value - first.value) / 2))
+    return result
+
+
+def halves_differ(halves: Halves, metric: str, precision: float) -> bool:
+    """Return whether the halves of a run differ by more than by chance, and by more than is of no matter.
+
+    Args:
+        halves: Of the run.
+        metric: Which one.
+        precision: Asked for, relative: the whole run is off by half of the difference.
+    """
+    if metric not in halves:
+        return False
+    first, second = halves[metric]
+    apart, middle = abs(second.value - first.value), abs(first.value + second.value) / 2
+    return apart > NORMAL * math.hypot(first.sem or 0.0, second.sem or 0.0) and apart / 2 > precision * middle
+
+
+def half_width(estimate: Estimate | None) -> float | None:
+    """Return the relative half-width of a 95 % interval; ``None`` where it is not known or means nothing."""
+    if estimate is None or estimate.sem is None or estimate.value == 0:
+        return None
+    return NORMAL * estimate.sem / abs(estimate.value)
+
+
+def judged(
+    facts: Mapping[str, Any], metrics: Mapping[str, Estimate], goal: str, precision: float
+) -> dict[str, str]:
+    """Return the facts :data:`DOUBT` and :data:`SHORTFALL` of a valid measurement; none for a good one.
+
+    Args:
+        facts: Of the measurement. One that was overloaded says so with certainty: its queue grew.
+        metrics: What was measured.
+        goal: Metric that is optimized.
+        precision: Half-width asked for, relative.
+    """
+    own = half_width(metrics.get(goal))
+    reached = own if own is not None else half_width(metrics.get(str(facts.get("precision_of"))))
+    if "overload" in facts and (own is None or goal != "max_rate"):
+        return {}
+    short = []
+    if reached is not None and reached > precision:
+        short.append(f"half-width {_percent(reached)} where {_percent(precision)} was asked")
+    unsteady = bool(facts.get("halves_differ"))
+    if unsteady:
+        short.append(f"not steady after {float(facts.get('warmup_seconds') or 0.0):.0f} s of warm-up")
+    if not short:
+        return {}
+    text = "; ".join(short)
+    if not unsteady and (reached is None or reached <= max(SEVERAL * precision, USUAL)):
+        return {SHORTFALL: text}
+    cores = dict(facts.get("machine") or {}).get("cores") or {}
+    share = cores["others"] / cores["cpus"] if cores else 0.0
+    if share >= _BUSY_SHARE:
+        text += f"; other programs took {_percent(share)} of the CPUs"
+    return {SHORTFALL: text, DOUBT: text}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if share < 0.995 or not math.isfinite(share) else f"{100 * share:.0f} %"

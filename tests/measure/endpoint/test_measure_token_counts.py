@@ -1,0 +1,58 @@
+"""Which measurements may be judged: their tokens were counted, or the goal does not need them."""
+
+import pytest
+
+from autotune.core.request import RequestRecord
+from autotune.measure.endpoint.token_counts import counting, needs_tokens, uncounted
+from autotune.measure.workload import Workload
+
+
+def records(*how, **more):
+    return [RequestRecord(i, 5, 0, ((10, 4),), 20, counted_by=name, **more) for i, name in enumerate(how)]
+
+
+def refused(how, judged, parameters, **workload):
+    facts, _ = counting(records(*how))
+    return uncounted(facts, judged, parameters, Workload.from_dict(workload))
+
+
+@pytest.mark.parametrize(
+    "name", ["draft", "draft_length", "num_speculative_tokens", "spec_draft_n_max", "ngram_size"]
+)
+def test_chunks_do_not_count_tokens_where_drafting_is_a_parameter(name):
+    said = refused(["chunks"] * 3, ["output_throughput"], [name, "threads"])
+    assert f"and {name} decides how many tokens a chunk holds: output_throughput would be wrong" in said
+    assert not refused(["usage", "length", "tokenizer"], ["output_throughput"], [name])
+    assert not refused(["chunks"], ["ttft.p99", "e2e.mean", "request_throughput"], [name])
+    assert "tpot.p95" in refused(["usage", "chunks"], ["ttft.p99", "tpot.p95"], [name])
+
+
+def test_chunks_of_several_words_count_nothing_whatever_is_a_parameter():
+    said = refused(["chunks of several words"], ["e2e.mean", "itl.mean"], ["threads"])
+    assert "its chunks hold several tokens each: itl.mean would be wrong" in said
+    assert not refused(["chunks"], ["itl.mean"], ["threads", "special", "speed"])
+
+
+def test_a_goodput_needs_tokens_where_it_limits_the_time_of_each():
+    assert needs_tokens("goodput", Workload())
+    assert not needs_tokens("goodput", Workload.from_dict({"goodput": {"ttft": "1 s"}}))
+
+
+def test_what_a_measurement_notes_of_its_tokens():
+    assert counting(records("usage", "usage")) == ({"tokens_by": "usage"}, [])
+    facts, notes = counting(records("usage", "chunks", wanted=9, waits=2))
+    assert facts == {
+        "tokens_by": {"usage": 1, "chunks": 1},
+        "other_lengths": 2,
+        "told_to_wait": {"requests": 2, "times": 4},
+    }
+    assert notes == [
+        "tokens counted by chunks: 1 of 2 answers came without usage or a length to go by",
+        "2 of 2 answers had another length than asked for: they end where the model ends them",
+        "2 of 2 requests were told to come back later (HTTP 429 or 503); their latencies hold the wait",
+    ]
+    _, notes = counting(records("usage", "length, against the usage"))
+    assert notes == [
+        "the usage that the server sends is not believed: 1 of 2 answers ended by length with another usage, "
+        "and count as the tokens asked for"
+    ]

@@ -1,0 +1,43 @@
+"""Which valid measurements are marked as doubtful, from the halves and the half-widths of their goal."""
+
+import pytest
+
+from autotune.core.measurement import DOUBT, SHORTFALL, Estimate
+from autotune.measure.statistics.doubt import judged
+
+GOAL = "output_throughput"
+
+
+def marks(half_width, precision, **facts):
+    """Return the marks of a run of 100 tokens/s with a half-width in tokens/s."""
+    return judged(facts, {GOAL: Estimate(100.0, sem=half_width / 1.96)}, GOAL, precision)
+
+
+@pytest.mark.parametrize(
+    ("half_width", "precision", "expected"),
+    [
+        (1.0, 0.02, set()),
+        (4.0, 0.02, {SHORTFALL}),  # short, and below what launches differ by anyway
+        (4.0, 1e-6, {SHORTFALL}),
+        (7.0, 0.02, {SHORTFALL, DOUBT}),
+        (20.0, 0.10, {SHORTFALL}),  # twice what was asked for
+        (35.0, 0.10, {SHORTFALL, DOUBT}),
+    ],
+)
+def test_several_half_widths_make_a_measurement_doubtful(half_width, precision, expected):
+    assert set(marks(half_width, precision)) == expected
+
+
+def test_what_never_became_steady_is_doubtful_however_narrow():
+    found = marks(1.0, 0.02, halves_differ=True, warmup_seconds=30.0)
+    assert found[DOUBT] == found[SHORTFALL] == "not steady after 30 s of warm-up"
+
+
+def test_busy_processors_are_named_as_the_likely_reason():
+    cores = {"cpus": 4, "others": 2.0}
+    assert "other programs took 50 % of the CPUs" in marks(40.0, 0.1, machine={"cores": cores})[DOUBT]
+    assert "other programs" not in marks(40.0, 0.1, machine={"cores": {**cores, "others": 0.4}})[DOUBT]
+
+
+def test_a_server_that_was_overloaded_says_so_with_certainty():
+    assert marks(40.0, 0.1, overload={"queue": 9}) == {}
