@@ -1,4 +1,7 @@
-"""What happened, the source of truth: one SQLite file, safe against crashes."""
+"""What happened, the source of truth: one SQLite file, safe against crashes.
+
+Owns the tables, their upgrades, the lock of a study and what is saved of a damaged file. May import ``core``.
+"""
 
 from autotune.ledger.lock import study_lock
 from autotune.ledger.rows import AttemptRow, StudyRow
