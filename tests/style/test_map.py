@@ -53,3 +53,10 @@ def test_the_map_in_contributing_is_the_tree():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     shown = re.search(r"```\n(autotune/ .*?)\n```", text, re.DOTALL)[1].splitlines()
     assert shown == rooms(), "\n".join(rooms())
+
+
+def test_every_path_of_the_architecture_is_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(autotune/[\w/]+(?:\.py)?)`", text))
+    assert len(named) > 20
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
