@@ -191,11 +191,10 @@ def test_a_store_of_another_version_is_not_touched(tmp_path, study, empty_store,
     record(f"MLflow's database {what}, with data", "P6: not touched, told once with what to do", figure)
 
 
-@pytest.mark.slow
-def test_a_database_that_is_moved_away_within_a_run(tmp_path, study, record):
+def test_a_database_that_is_moved_away_within_a_run(tmp_path, study, empty_store, record):
     folder = tmp_path / "moved"
     folder.mkdir()
-
+    shutil.copy(empty_store, folder / "mlflow.db")
     pending = study(folder, each=midway(folder, lambda: (folder / "mlflow.db").rename(folder / "moved.db")))
     assert pending > 0, "what was written to the moved one is known"
     stores.settle(folder / "mlflow.db")  # what SQLite left at its name has no table
@@ -206,9 +205,7 @@ def test_a_database_that_is_moved_away_within_a_run(tmp_path, study, record):
 # -- the disk -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "begins", ["before the store is made", pytest.param("within a run", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("begins", ["before the store is made", "within a run"])
 def test_a_full_disk(tmp_path, study, disk, empty_store, record, told, begins):
     folder, _ = disk
     ballast = folder / "ballast"
@@ -234,7 +231,7 @@ def test_a_full_disk(tmp_path, study, disk, empty_store, record, told, begins):
     record(f"disk of MLflow's database full {begins}", "P6: told once, `sync` completes it", figure)
 
 
-@pytest.mark.parametrize("begins", ["from the start", pytest.param("within a run", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("begins", ["from the start", "within a run"])
 def test_a_read_only_disk(tmp_path, study, disk, empty_store, record, told, begins):
     folder, remount = disk
     shutil.copy(empty_store, folder / "mlflow.db")
