@@ -207,7 +207,7 @@ def many_kills(folder: Path, moments: list[float], *, making: bool) -> str:
         where = folder / f"kill-{making}-{number}"
         prepare(where)
         alive += kill_at(where, "s", moment, making=making)
-        store, draft = (where / "mlflow.db").exists(), (where / "mlflow.db.new").exists()
+        store, draft = (where / "mlflow.db").exists(), bool(list(where.glob("mlflow.db.new-*")))
         whole += store
         drafts += draft and not store
         if not (where / "autotune-runs" / "ledger.sqlite").exists():

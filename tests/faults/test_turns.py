@@ -50,7 +50,7 @@ def test_quick_asks_share_a_commit(tmp_path, monkeypatch):
 
 
 class Reader:
-    """A mirror that reads the ledger at the moment it is told, as one that sleeps with its eyes open would."""
+    """A mirror that reads the ledger at the moment it is told of something, and never again."""
 
     def __init__(self, path, name):
         self.path, self.name = path, name
