@@ -125,9 +125,9 @@ def test_many_studies_that_start_at_once_in_a_fresh_folder_share_a_store(tmp_pat
 @pytest.mark.parametrize("making", [False, True])
 def test_kills_at_random_moments_leave_a_store_that_opens(tmp_path, record, making):
     draw = random.Random(int(making))
-    figure = stores.many_kills(tmp_path, [draw.uniform(0.0, 10.0) for _ in range(50)], making=making)
-    since = "of making the database" if making else "of a run"
-    record(f"SIGKILL at 50 random moments of the first 10 s {since}", "P6: the store opens", figure)
+    window_s, figure = stores.many_kills(tmp_path, [draw.random() for _ in range(50)], making=making)
+    when = f"the {window_s:.1f} s in which the database is made" if making else "the first 10 s of a run"
+    record(f"SIGKILL at 50 random moments of {when}", "P6: the store opens", figure)
 
 
 @pytest.mark.parametrize("point", ["mirror.made", pytest.param("mirror.linked", marks=pytest.mark.slow)])
