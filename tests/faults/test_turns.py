@@ -6,8 +6,8 @@ import pytest
 from simulated import Clock, Messages, simulate, study_file
 
 from autotune.ledger import Ledger
-from autotune.study.study import Study
 from autotune.study.driver import TOGETHER_S
+from autotune.study.study import Study
 
 
 class Slow:
