@@ -40,8 +40,8 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return ``text`` with secrets masked, in time that grows with its length whatever it holds.
 
     Masked are the values of environment variables whose name sounds like a secret (plain, percent-encoded,
-    with JSON escapes, in base64 or over a line's end), and what has the form of a known token, of
-    ``Bearer ...``, of a password inside a URL or of ``token=...``.
+    with JSON escapes, in base64, over a line's end or with colour codes in it), and what has the form of a
+    known token, of ``Bearer ...``, of a password inside a URL or of ``token=...``.
     """
     data = text.encode("utf-8", "surrogatepass")
     spans = spans_of(data, known_values(tuple(secrets_of(environment))))
@@ -71,7 +71,7 @@ def redacted(data: Any) -> Any:
         return redact(data)
     if isinstance(data, Mapping):
         return {
-            key: MASK
+            redact(key) if isinstance(key, str) else key: MASK
             if isinstance(value, str) and _SECRET_ENDING.search(str(key)) and _is_literal(value)
             else redacted(value)
             for key, value in data.items()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import stat
 import threading
 import time
@@ -28,7 +30,7 @@ _BLOCK = 1 << 20  # read at once: some 20 ms of work between two looks at the cl
 _KEPT = 1 << 16  # bytes that are looked at again with the next block: a secret may lie across
 _CONTEXT = 64  # bytes before those, which decide whether a secret begins
 _DEEPEST = 40  # folders in folders
-_DRAFT = ".masking"
+_DRAFT = re.compile(r"\..{0,60}\.\d+-\d+\.masking", re.DOTALL)  # its name; its maker holds its lock
 _WHOLE_JSON = 1 << 25  # bytes up to which JSON is read as such
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -62,7 +64,8 @@ def redact_folder(folder: Path, live: Collection[str] = (), deadline_s: float = 
     try:
         for names, directory, name in _files(root):
             try:
-                _redact_at(directory, name, limit, in_place=not names and name in live)
+                if not (_DRAFT.fullmatch(name) and _is_live_or_gone(directory, name)):
+                    _redact_at(directory, name, limit, in_place=not names and name in live)
             except (OSError, _TooLate):  # unreadable, gone, or too much of it
                 left.append("/".join([*names, name]))
     finally:
@@ -103,7 +106,7 @@ def _files(root: int) -> Iterator[tuple[tuple[str, ...], int, str]]:
             for name, status in sorted(found.items()):
                 if stat.S_ISDIR(status.st_mode) and status.st_dev == device and len(names) < _DEEPEST:
                     waiting.append((*names, name))
-                elif stat.S_ISREG(status.st_mode) and not name.endswith(_DRAFT):
+                elif stat.S_ISREG(status.st_mode):
                     yield names, directory, name
 
 
@@ -126,7 +129,7 @@ def _redact_at(directory: int, name: str, limit: float, *, in_place: bool) -> bo
             parts = _parts(file, known, limit, is_text=is_text)
         if not any(changed for _, changed in parts()):
             return False
-        draft = _write_draft(directory, name, parts)
+        draft, held = _write_draft(directory, name, parts)
         try:
             if in_place and status.st_nlink == 1:
                 _overwrite(file, directory, draft)
@@ -137,6 +140,28 @@ def _redact_at(directory: int, name: str, limit: float, *, in_place: bool) -> bo
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(draft, dir_fd=directory)
+            os.close(held)
+    finally:
+        os.close(file)
+    return True
+
+
+def _is_live_or_gone(directory: int, name: str) -> bool:
+    """Return whether a draft is being written; one whose maker was killed is removed.
+
+    What cannot be told is no draft: it is masked like any file.
+    """
+    try:
+        file = os.open(name, _FILE | os.O_RDONLY, dir_fd=directory)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(name, dir_fd=directory)
+    except BlockingIOError:
+        pass
+    except OSError:
+        return False
     finally:
         os.close(file)
     return True
@@ -146,19 +171,23 @@ _Parts = Callable[[], Iterator[tuple[bytes, bool]]]
 """Gives what a file becomes, piece by piece, each with whether it is other than it was."""
 
 
-def _write_draft(directory: int, name: str, parts: _Parts) -> str:
+def _write_draft(directory: int, name: str, parts: _Parts) -> tuple[str, int]:
+    """Return the name of a file with what another one becomes, and the descriptor that holds its lock."""
     # of this thread alone: a supervisor may mask what a driver does
-    draft = f".{name[:60]}.{os.getpid()}-{threading.get_ident()}{_DRAFT}"
+    draft = f".{name[:60]}.{os.getpid()}-{threading.get_ident()}.masking"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(draft, dir_fd=directory)
     target = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE, 0o600, dir_fd=directory)
     try:
-        with open(target, "wb") as out:
+        with contextlib.suppress(OSError):  # a filesystem without locks
+            fcntl.flock(target, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(target, "wb", closefd=False) as out:
             out.writelines(data for data, _ in parts())
     except BaseException:
         os.unlink(draft, dir_fd=directory)
+        os.close(target)
         raise
-    return draft
+    return draft, target
 
 
 def _overwrite(file: int, directory: int, draft: str) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 from pathlib import Path
 
+from autotune.core.own_files import kind_of, taken_names
 from autotune.errors import EmptyLedgerError, LedgerError
 from autotune.ledger.damage import damaged_rows
 from autotune.ledger.head import head_path, read_head
@@ -47,6 +48,7 @@ def connect(path: Path | None, *, create: bool, read_only: bool) -> tuple[sqlite
     else:
         if not path.exists() and (read_only or not create):
             raise LedgerError(f"no ledger at {path}")
+        _refuse_no_file(path)
         if not read_only:
             journal = _journal(path)
         try:
@@ -62,6 +64,21 @@ def connect(path: Path | None, *, create: bool, read_only: bool) -> tuple[sqlite
         connection.close()
         raise
     return connection, version
+
+
+def _refuse_no_file(path: Path) -> None:
+    """Refuse what has the name of a ledger, or of what SQLite makes beside one, and is no file.
+
+    Raises:
+        LedgerError: SQLite would follow it, wait for it or write through it.
+    """
+    kind = kind_of(path, follow=True)
+    if kind:
+        raise LedgerError(f"the ledger {path} is {kind}, not a file", hint="--store names another folder")
+    file = path.resolve()
+    taken = taken_names(file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm", "-journal"))
+    if taken:
+        raise LedgerError(f"cannot open the ledger {path}: {taken}")
 
 
 def _mode(path: Path, read_only: bool) -> str:

@@ -13,6 +13,9 @@ import logging
 import os
 from pathlib import Path
 
+from autotune.core.input_file import read_bytes
+from autotune.core.own_files import open_own
+
 _LENGTH = (
     32 + 1 + 20 + 1 + 16 + 1
 )  # ledger, revision, checksum: one length, so that a write replaces the last
@@ -37,11 +40,11 @@ class Head:
         """Note a commit. It is durable already: a witness that cannot be written costs a warning only."""
         try:
             if self._file < 0:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._file = open_own(self._path, os.O_RDWR | os.O_CREAT)
             os.pwrite(self._file, _line(ledger, revision), 0)
         except OSError as error:
             if not self._failed:
-                _log.warning("lost commits would not be noticed: %s: %s", self._path, error)
+                _log.warning("lost commits would not be noticed: %s: %s", self._path, error.strerror)
             self._failed = True
 
     def close(self) -> None:
@@ -59,8 +62,8 @@ def read_head(path: Path, ledger: str) -> int:
         ledger: Its identity.
     """
     text = b""
-    with contextlib.suppress(OSError):  # no witness, no complaint
-        text = head_path(path).read_bytes()
+    with contextlib.suppress(OSError, ValueError):  # no witness, no complaint
+        text = read_bytes(head_path(path), 4096)
     fields = text.split()
     if len(fields) != 3 or fields[0].decode("ascii", "replace") != ledger or not fields[1].isdigit():
         return 0

@@ -21,8 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from autotune.core.input_file import read_text
+from autotune.core.own_files import open_own
 from autotune.errors import LedgerError, StudyError
 
+_LONGEST = 1 << 16  # bytes of what a holder writes
 _USUAL = "autotune-runs"  # folder that commands look in by themselves
 
 _log = logging.getLogger("autotune.ledger")
@@ -74,7 +77,7 @@ class _HeldError(Exception):
 def _locked(path: Path) -> Iterator[TextIO]:
     """Hold the lock of a file, with this process's name in it."""
     while True:
-        with path.open("a+", encoding="utf-8") as file:
+        with os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT), "a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -107,7 +110,7 @@ def _name_taken(path: Path) -> Iterator[None]:
             if error.errno != errno.EADDRINUSE:  # such sockets are forbidden here: the file alone must do
                 yield
                 return
-            named = path.read_text(encoding="utf-8") if path.exists() else ""
+            named = _read(path)
             raise _HeldError(_holder(named) if named else _listener(digest)) from None
         server.listen(64)
         yield
@@ -159,9 +162,9 @@ def study_is_held(ledger: Path, study: str) -> bool:
     The lock itself is not tried: for that moment it would refuse a study that is just starting.
     """
     try:
-        data = json.loads(_path(ledger, study).read_text(encoding="utf-8"))
+        data = json.loads(_read(_path(ledger, study)))
         pid, host = int(data["pid"]), data["host"]
-    except (OSError, ValueError, KeyError):  # nobody does, or nobody ever did
+    except (ValueError, KeyError, TypeError, RecursionError):  # nobody does, or nobody ever did
         return False
     return host != socket.gethostname() or Path(f"/proc/{pid}").exists()
 
@@ -171,6 +174,14 @@ def _path(ledger: Path, study: str) -> Path:
     if safe != study:  # two names must not share a lock
         safe += f"-{hashlib.blake2b(study.encode(), digest_size=4).hexdigest()}"
     return ledger.with_name(f"{ledger.name}.{safe}.lock")
+
+
+def _read(path: Path) -> str:
+    """Return what a holder has written; empty where nobody has, or what is there is no file."""
+    try:
+        return read_text(path, _LONGEST)
+    except (OSError, ValueError):
+        return ""
 
 
 def _holder(text: str) -> str:

@@ -83,6 +83,7 @@ class Loop:
         self._ask_s = TOGETHER_S  # that the last ask took: not known yet
         self._starting: list[tuple[Trial, int, Path, dict[str, float]]] = []  # not submitted yet
         self._mistake: tuple[int, Failure] | None = None  # of the owner's: trial and failure
+        self._mirror_outdated = False  # something was entered of which the mirror was not told
         self._usual = resources_of(self.spec, self.system, self.study.space.default_config)
         for trial in self.study.trials:
             if trial.state is TrialState.RUNNING:  # in flight when an earlier run was killed
@@ -187,6 +188,7 @@ class Loop:
                         trial.number, executor=self.executor.name, scratch=str(scratch)
                     )
                     self._starting.append((trial, attempt, scratch, self._resources(trial)))
+            self._tell_mirror()
             starting, self._starting = self._starting, []
             for trial, attempt, scratch, resources in starting:
                 self._submit(trial, attempt, scratch, resources)
@@ -334,6 +336,7 @@ class Loop:
                 for result in results:
                     self._take(result)
                 self._keep_time()
+            self._tell_mirror()
         except LedgerError:
             if self.study.ledger.make_room():  # kept for what was measured when the disk is full
                 with self.study.ledger.together():
@@ -438,12 +441,20 @@ class Loop:
         self, number: int, attempt: int, measurement: Measurement, state: TrialState, node: str
     ) -> None:
         self.study.finish_attempt(number, attempt, measurement, state=state, node=node)
-        if self.mirror is not None:
-            self.mirror.notify()
+        self._mirror_outdated = True
         failure = measurement.failure
         if failure is not None:
             again = ", will be tried again" if state is TrialState.WAITING else ""
             self.screen.message(f"trial {number}: {failure.cause.value}: {failure.message}{again}")
+
+    def _tell_mirror(self) -> None:
+        """Wake the mirror for what was entered.
+
+        Outside the commit: a mirror that looks before its end would find nothing, and sleep until the next.
+        """
+        if self._mirror_outdated and self.mirror is not None:
+            self.mirror.notify()
+        self._mirror_outdated = False
 
     def _keep_time(self) -> None:
         self.study.ledger.set_study_note(self.study.name, "spent_s", self.spent_s)

@@ -3,15 +3,19 @@
 MLflow makes its tables in some seventy steps that are committed one by one, in the database itself and
 without a lock: two processes at once, or a kill between two steps, leave one that neither MLflow nor its
 upgrade can open again. So a database file is made under another name, under a lock beside it, and linked to
-its place when it is whole. What is there already is opened only if its schema is that of this library.
+its place when it is whole. What is there already is opened only if its schema is that of this library, and
+never renamed, written or removed unless MLflow or we have made it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
+import sqlite3
+import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autotune.core.failpoint import failpoint
+from autotune.core.own_files import kind_of, open_own, taken_names
 from autotune.core.redact import redact
 from autotune.errors import EnvironmentProblem
 from autotune.tracking.base import StoppedError
@@ -32,10 +37,21 @@ _MAKING_S = 100.0  # longest wait for one that makes it, below what `sync` waits
 _IN_USE_S = 30.0  # longest wait for another program to finish or to let go of it
 _POLL_S = 0.2
 _ROOM = 4 * 2**20  # bytes; a new database has one, its journal another
-_MAGIC = b"SQLite format 3\0"
+_MARK = (
+    "a database of MLflow is made by process {} of autotune; the file may be removed when that has ended\n"
+)
+_MARKED = _MARK.partition("{}")[0]
 _SIDE_FILES = ("-journal", "-wal", "-shm")
 _DEFAULTS = {"experiments": "experiment_id = 0", "workspaces": "name = 'default'"}  # rows of an empty store
 _AGAIN = "`autotune sync` writes every study of the ledger into a new one"
+_ELSEWHERE = (
+    "name another store: `tracking: {mlflow: 'sqlite:///other.db'}` in the study file, or "
+    "`autotune sync --mlflow sqlite:///other.db`"
+)
+_CORE = {"experiments", "runs"}
+"""Tables that every MLflow has had from its first step on."""
+
+_NAMED_TABLES = 5  # of another program, in a message
 _SQL = re.compile(r"(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?")
 
 
@@ -47,15 +63,17 @@ class Schema:
         revisions: Of its schema, as Alembic notes them; one, save in a database that was left half made.
         whole: Whether its schema is the library's, with every table.
         newer: Whether a revision is unknown to the library.
+        ours: Whether all its tables are of MLflow's making, as one that it began to make has.
         empty: Whether it has no row that MLflow does not make itself.
-        tables: How many there are.
+        tables: Their names.
     """
 
     revisions: tuple[str, ...]
     whole: bool
     newer: bool
+    ours: bool
     empty: bool
-    tables: int
+    tables: tuple[str, ...]
 
 
 def prepare_database(uri: str, give_up: Callable[[], bool], say: Callable[[str], None]) -> None:
@@ -67,7 +85,8 @@ def prepare_database(uri: str, give_up: Callable[[], bool], say: Callable[[str],
         say: Told, in a line, what was done to a file that was there.
 
     Raises:
-        EnvironmentProblem: It is another version's, damaged, in use, or cannot be written; with what to do.
+        EnvironmentProblem: It is another version's or another program's, damaged, in use, or cannot be
+            written; with what to do.
         StoppedError: ``give_up`` said so.
     """
     if not _SQL.fullmatch(urlsplit(uri).scheme):
@@ -76,9 +95,10 @@ def prepare_database(uri: str, give_up: Callable[[], bool], say: Callable[[str],
     if path is None:  # a database server; MLflow makes its tables where there are none
         schema = _schema_at(uri)
         if schema.tables and not schema.whole:
-            raise _another_version(uri, schema)
+            raise _not_touched(uri, schema)
         return
     path = Path(os.path.realpath(path))  # a link's target is what is made and replaced
+    _refuse_no_file(path)
     try:
         if _is_ready(path):
             _tidy(path)
@@ -87,7 +107,7 @@ def prepare_database(uri: str, give_up: Callable[[], bool], say: Callable[[str],
         with _alone(path, give_up):
             while not _is_ready(path):
                 _clear(path, uri, give_up, say)
-                _create(path, say)
+                _create(path)
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot make {path}: {error.strerror or error}",
@@ -111,34 +131,76 @@ def _is_ready(path: Path) -> bool:
     return True
 
 
+def _refuse_no_file(path: Path) -> None:
+    """Refuse what has the name of the database, or of what SQLite makes beside it, and is no file.
+
+    Raises:
+        EnvironmentProblem: There is something else, which SQLite would follow, wait for or write through.
+    """
+    if kind := kind_of(path):
+        raise EnvironmentProblem(f"{path} is {kind}, not a database file", hint=_ELSEWHERE)
+    if taken := taken_names(path.with_name(path.name + side) for side in _SIDE_FILES):
+        raise EnvironmentProblem(f"cannot use {path}: {taken}", hint=f"or {_ELSEWHERE}")
+
+
 def _tidy(path: Path) -> None:
     """Remove what a maker left that was killed once the database had its name."""
-    lock = _lock(path)
-    if _is_draft(_draft(path)) or (lock.exists() and not _size(lock)):
+    if _drafts(path) or _is_marked(_lock(path)):
         with suppress(StoppedError), _alone(path, lambda: True):
-            if _is_draft(_draft(path)):
-                _remove(_draft(path))
+            _remove_drafts(path)
 
 
-def _draft(path: Path) -> Path:
-    return path.with_name(f"{path.name}.new")
+def _drafts(path: Path) -> list[Path]:
+    """Return the drafts of a database that makers left, with what SQLite made beside them.
+
+    Their names are long and random, so that nothing else has them by chance; all are files of this user.
+    """
+    name = re.compile(rf"{re.escape(path.name)}\.new-[0-9a-f]{{16}}(?:-journal|-wal|-shm)?")
+    found = []
+    for entry in path.parent.iterdir() if path.parent.is_dir() else ():
+        if name.fullmatch(entry.name):
+            with suppress(FileNotFoundError):
+                status = entry.lstat()
+                if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+                    found.append(entry)
+    return found
+
+
+def _remove_drafts(path: Path) -> None:
+    for draft in _drafts(path):
+        draft.unlink(missing_ok=True)
 
 
 def _lock(path: Path) -> Path:
     return path.with_name(f"{path.name}.lock")
 
 
+def _is_marked(lock: Path) -> bool:
+    """Return whether a lock's file is of a maker's own making."""
+    if kind_of(lock):
+        return False
+    try:
+        with os.fdopen(os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            return file.read(len(_MARKED)) == _MARKED.encode()
+    except OSError:
+        return False
+
+
 @contextmanager
 def _alone(path: Path, give_up: Callable[[], bool]) -> Iterator[None]:
     """Hold the lock beside a database; it goes with its holder, and its file with the last of them.
 
+    A file of somebody else's that has its name is locked all the same, and left as it is.
+
     Raises:
         EnvironmentProblem: Another process has held it too long.
+        OSError: What has its name is no file.
         StoppedError: ``give_up`` said so.
     """
     lock = _lock(path)
     deadline = time.monotonic() + _MAKING_S
-    with locked(lock, lambda: give_up() or time.monotonic() > deadline) as file:
+    until = lambda: give_up() or time.monotonic() > deadline  # noqa: E731 - one question of two parts
+    with locked(lock, until, _MARK.format(os.getpid())) as file:
         if file is None and give_up():
             raise StoppedError
         if file is None:
@@ -149,7 +211,7 @@ def _alone(path: Path, give_up: Callable[[], bool]) -> Iterator[None]:
         try:
             yield
         finally:
-            if not _size(lock):  # one that holds something is the user's
+            if _is_marked(lock):
                 lock.unlink(missing_ok=True)  # whoever waits for it looks whether it is there still
 
 
@@ -165,8 +227,8 @@ def _clear(path: Path, uri: str, give_up: Callable[[], bool], say: Callable[[str
         schema = _schema(path) if _size(path) else None
         if schema is not None and schema.whole:  # another program has finished it
             return
-        if schema is not None and (schema.newer or not schema.empty):
-            raise _another_version(uri, schema)
+        if schema is not None and (schema.newer or not (schema.ours and schema.empty)):
+            raise _not_touched(uri, schema)
         holder = _opened_by(path)
         if not holder and _is_settled(path):
             aside = _free_name(path)
@@ -188,21 +250,20 @@ def _clear(path: Path, uri: str, give_up: Callable[[], bool], say: Callable[[str
             left.rename(_free_name(left))
 
 
-def _create(path: Path, say: Callable[[str], None]) -> None:
+def _create(path: Path) -> None:
     """Make the database under another name and link it to its place, unless there is one by then."""
     from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     if path.exists():
         return
-    draft = _draft(path)
-    if _is_draft(draft):  # of one who was killed
-        _remove(draft)
-    _set_aside(draft, say)
+    _remove_drafts(path)  # of makers who were killed
+    draft = path.with_name(f"{path.name}.new-{secrets.token_hex(8)}")
     try:
-        with draft.open("wb") as file:  # a full disk is noticed now, not after seconds of work
+        # a full disk is noticed now, not after seconds of work
+        with os.fdopen(open_own(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL), "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, _ROOM)
-        _remove(draft)
+            file.truncate(0)
         store = SqlAlchemyStore(_address(draft), DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
         store.engine.dispose()
         failpoint("mirror.made")
@@ -219,7 +280,7 @@ def _create(path: Path, say: Callable[[str], None]) -> None:
         ) from error
     finally:
         with suppress(OSError):
-            _remove(draft)
+            _remove_drafts(path)
 
 
 def _link(draft: Path, path: Path) -> None:
@@ -238,32 +299,64 @@ def _link(draft: Path, path: Path) -> None:
         os.close(folder)
 
 
-def _is_draft(draft: Path) -> bool:
-    """Return whether what has the name of a draft may be one: a database, or the room made for it."""
-    if draft.is_symlink() or not draft.is_file():
-        return False
-    with draft.open("rb") as file:
-        start = file.read(len(_MAGIC))
-    return start == _MAGIC or not start.strip(b"\0")
-
-
-def _set_aside(draft: Path, say: Callable[[str], None]) -> None:
-    """Give another name to the user's own files that have the names of a draft."""
-    for side in ("", *_SIDE_FILES):
-        found = draft.with_name(draft.name + side)
-        if os.path.lexists(found):
-            aside = _free_name(found, "set-aside")
-            found.rename(aside)
-            say(f"{found.name} is not of MLflow's making: set aside as {aside.name}")
-
-
-def _remove(draft: Path) -> None:
-    for side in (*_SIDE_FILES, ""):  # the draft last: without one its side files are not known as ours
-        draft.with_name(draft.name + side).unlink(missing_ok=True)
-
-
 def _schema(path: Path) -> Schema:
+    """Return what a database file holds.
+
+    Raises:
+        EnvironmentProblem: It cannot be read, or is another program's.
+    """
+    tables = _peek(path)
+    if tables and not _of_mlflow(tables):
+        raise _of_another(str(path), [name for name in tables if name])
     return _schema_at(_address(path))
+
+
+def _peek(path: Path) -> dict[str, list[str]] | None:
+    """Return the columns of each table of a database file, not writing to it or beside it.
+
+    A file whose header another program has marked as its own has the table ``""`` besides. ``None`` where it
+    cannot be read in this way: a write was cut short, or it is no database.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    mode = "mode=ro" if _size(log) else "mode=ro&immutable=1"
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True)
+    except sqlite3.Error:
+        return None
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
+        names = [name for (name,) in connection.execute(tables) if not name.startswith("sqlite_")]
+        query = "SELECT name FROM pragma_table_info(?)"
+        found = {name: [column for (column,) in connection.execute(query, (name,))] for name in names}
+    except (sqlite3.Error, UnicodeError):
+        return None
+    finally:
+        connection.close()
+    return found | {"": []} if application or version else found
+
+
+def _of_mlflow(tables: dict[str, list[str]]) -> bool:
+    """Return whether a database is MLflow's, of whichever version, or was begun by it."""
+    from mlflow.store.db.base_sql_model import Base
+
+    known = Base.metadata.tables
+    if "" in tables:
+        return False
+    for name, columns in tables.items():
+        if name in known:
+            if 2 * len({*columns} & {*known[name].columns.keys()}) <= len(columns):
+                return False  # another program's table of the same name
+        elif _final_name(name) in known:
+            continue
+        elif name != "alembic_version" and not tables.keys() >= _CORE:
+            return False  # what a newer MLflow has besides stands beside its first tables
+    return True
+
+
+def _final_name(table: str) -> str:
+    return table.removeprefix("_alembic_tmp_")  # a copy that a migration was making
 
 
 def _address(path: Path) -> str:
@@ -288,8 +381,10 @@ def _schema_at(uri: str) -> Schema:
         with engine.connect() as connection:
             tables = inspect(connection).get_table_names()
             revisions = MigrationContext.configure(connection).get_current_heads() if tables else ()
-            head, known = _revisions()
-            whole = revisions == (head,) and set(Base.metadata.tables) <= set(tables)
+            head, steps = _revisions()
+            known = set(Base.metadata.tables)
+            whole = revisions == (head,) and known <= set(tables)
+            ours = all(name == "alembic_version" or _final_name(name) in known for name in tables)
             empty = not whole and not any(_holds_rows(connection, table) for table in tables)
     except SQLAlchemyError as error:
         said = redact(str(getattr(error, "orig", None) or error).splitlines()[0])
@@ -301,7 +396,7 @@ def _schema_at(uri: str) -> Schema:
         ) from error
     finally:
         engine.dispose()
-    return Schema(tuple(revisions), whole, not set(revisions) <= known, empty, len(tables))
+    return Schema(tuple(revisions), whole, not set(revisions) <= steps, ours, empty, tuple(tables))
 
 
 def _revisions() -> tuple[str, frozenset[str]]:
@@ -316,7 +411,7 @@ def _revisions() -> tuple[str, frozenset[str]]:
 def _holds_rows(connection: Any, table: str) -> bool:
     from sqlalchemy import text
 
-    name = table.removeprefix("_alembic_tmp_")  # a copy that a migration was making
+    name = _final_name(table)
     if name == "alembic_version":
         return False
     quoted = connection.dialect.identifier_preparer.quote(table)
@@ -325,10 +420,25 @@ def _holds_rows(connection: Any, table: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _another_version(uri: str, schema: Schema) -> EnvironmentProblem:
+def _of_another(where: str, tables: Sequence[str]) -> EnvironmentProblem:
+    """Return what to say of another program's database."""
+    shown = ", ".join(redact(name) for name in sorted(tables)[:_NAMED_TABLES])
+    more = len(tables) - _NAMED_TABLES
+    holds = (
+        f"its tables: {shown}{f' and {more} more' if more > 0 else ''}" if tables else "it has no table yet"
+    )
+    return EnvironmentProblem(
+        f"{where} is a database of another program, not a store of MLflow ({holds}); it is not touched",
+        hint=_ELSEWHERE,
+    )
+
+
+def _not_touched(uri: str, schema: Schema) -> EnvironmentProblem:
     """Return what to say of a database that is not touched."""
     from mlflow.version import VERSION
 
+    if not set(schema.tables) >= _CORE:
+        return _of_another(redact(uri), schema.tables)
     found = ", ".join(schema.revisions) or "none"
     shown = redact(uri)
     if schema.newer:
@@ -364,9 +474,9 @@ def _opened_by(path: Path) -> int:
     return 0
 
 
-def _free_name(path: Path, mark: str = "half-made") -> Path:
+def _free_name(path: Path) -> Path:
     number = 1
-    while (found := path.with_name(f"{path.name}.{mark}-{number}")).exists():
+    while os.path.lexists(found := path.with_name(f"{path.name}.half-made-{number}")):
         number += 1
     return found
 

@@ -12,22 +12,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from autotune.core.own_files import open_own
+
 _POLL_S = 0.1
 
 
 @contextmanager
-def locked(path: Path, give_up: Callable[[], bool]) -> Iterator[TextIO | None]:
+def locked(path: Path, give_up: Callable[[], bool], mark: str = "") -> Iterator[TextIO | None]:
     """Wait for the lock of a file, made if it is not there, and hold it; it dies with its holder.
 
     Args:
         path: The file; a holder may remove it.
         give_up: Asked while waiting.
+        mark: Text of a file that is made here; one that was there already is not written to.
 
     Yields:
         The file, or ``None`` after giving up.
+
+    Raises:
+        OSError: It cannot be made or opened, or what has its name is no file of ours.
     """
     while True:
-        with path.open("a+", encoding="utf-8") as file:
+        with _open(path, mark) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -43,6 +49,20 @@ def locked(path: Path, give_up: Callable[[], bool]) -> Iterator[TextIO | None]:
             finally:
                 fcntl.flock(file, fcntl.LOCK_UN)
             return
+
+
+def _open(path: Path, mark: str) -> TextIO:
+    while True:
+        try:
+            file = os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), "a+", encoding="utf-8")
+        except FileExistsError:
+            try:
+                return os.fdopen(open_own(path, os.O_RDWR), "a+", encoding="utf-8")
+            except FileNotFoundError:  # its last holder removed it
+                continue
+        file.write(mark)
+        file.flush()
+        return file
 
 
 def _is_at(file: TextIO, path: Path) -> bool:

@@ -6,12 +6,14 @@ import os
 import random
 import socket
 import stat
+import subprocess
+import sys
 import urllib.parse
 
 import pytest
 
 from autotune.core import redact_files
-from autotune.core.redact import MASK, redact
+from autotune.core.redact import MASK, redact, redacted, visible
 from autotune.core.redact_files import redact_file, redact_folder
 
 SECRET = "canary-5ecret/value+123"
@@ -74,6 +76,65 @@ def test_secrets_of_any_characters_are_masked_plain_and_escaped(value):
 )  # fmt: skip
 def test_what_is_no_secret_stays(innocent):
     assert redact(innocent, ENVIRONMENT) == innocent
+
+
+UNSEEN = {
+    "a colour": "\x1b[1;31m",
+    "a colour in eight bits": "\x9b31m",
+    "a movement": "\x1b[2K",
+    "a title": "\x1b]0;title\x07",
+    "a link": "\x1b]8;;https://x.y/z\x1b\\",
+    "a character set": "\x1b(B",
+    "a colour in JSON": "\\u001b[31m",
+    "a colour in JSON in JSON": "\\\\u001B[31m",
+    "a colour as Python writes it": "\\x1b[0m",
+    "a colour as C writes it": "\\033[0m",
+    "a colour as a shell writes it": "\\e[0m",
+    "a colour as cat writes it": "^[[0m",
+    "a colour in a URL": "%1B%5B0m",
+    "a NUL": "\x00",
+    "a backspace": "\x08",
+    "a bell": "\x07",
+    "no width": "\u200b",
+    "no break": "\u2060",
+    "the other direction": "\u202e",
+    "a soft hyphen": "\xad",
+    "a byte order mark": "\ufeff",
+}
+TOKENS = (
+    SECRET,
+    "hf_0123456789abcdefghij",
+    "sk-0123456789abcdefgh",
+    "Bearer abcdefghijkl",
+    "token=abcdefghijkl",
+)
+
+
+@pytest.mark.parametrize("token", TOKENS)
+@pytest.mark.parametrize("unseen", UNSEEN)
+def test_what_no_reader_sees_hides_no_secret(unseen, token):
+    mark = UNSEEN[unseen]
+    ways = {
+        "around": f"{mark}{token}{mark} after",
+        "inside": f"{token[:9]}{mark}{token[9:]} after",
+        "twice": f"{token[:3]}{mark}{token[3:12]}{mark * 3}{token[12:]} after",
+        "between all": f"{mark.join(token)} after",
+    }
+    for how, text in ways.items():
+        for said in (redact(f"before {text}", ENVIRONMENT), redact(text, ENVIRONMENT)):
+            shown = visible(said).replace(mark, "")
+            assert token[-9:] not in shown, how
+            assert MASK in said, how
+            assert shown.endswith(" after"), how
+
+
+def test_colours_stay_where_there_is_no_secret():
+    text = "\x1b[1;36m(EngineCore pid=12)\x1b[0m INFO \x1b]0;t\x07 50 \xb5s \u200b ^[[0m %1b[1m"
+    assert redact(text, ENVIRONMENT) == text
+
+
+def test_a_name_that_is_a_secret_is_masked():
+    assert redacted({f"x {SECRET}": {SECRET: 1}}) == {f"x {MASK}": {MASK: 1}}
 
 
 def test_tokens_are_found_behind_escapes():
@@ -148,6 +209,37 @@ def test_every_file_below_is_masked_whatever_its_name(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".masking")]
 
 
+def test_what_a_killed_masker_left_is_removed_and_what_only_has_such_a_name_is_masked(tmp_path):
+    """A masker is killed in the middle of its draft, another is at work."""
+    (tmp_path / "server.log").write_text(f"x {SECRET}\n" * 1000)
+    code = (
+        "import os, sys; from autotune.core import redact_files\n"
+        "def parts(*_, **__):\n"
+        "    def give():\n"
+        "        yield b'half of it', True\n"
+        "        print('at work', flush=True); sys.stdin.read(); yield b'!', True\n"
+        "    return give\n"
+        "redact_files._parts = parts; redact_files.any = lambda _: True\n"
+        "redact_files.redact_folder(sys.argv[1])\n"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "at work\n"
+        (draft,) = tmp_path.glob(".server.log.*.masking")
+        redact_folder(tmp_path)
+        assert draft.exists(), "its maker lives, and will rename it"
+        other.kill()
+    others = {"notes.masking": f"my {SECRET}", "x.masking": "mine", ".y.masking": SECRET}
+    for name, text in others.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / ".a.log.1-2.masking").write_text(SECRET)
+    assert redact_folder(tmp_path) == []
+    left = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*masking")}
+    assert left == {"notes.masking": f"my {MASK}", "x.masking": "mine", ".y.masking": MASK}
+    assert SECRET not in (tmp_path / "server.log").read_text()
+
+
 def test_what_is_no_text_keeps_its_length_and_its_chance_likenesses(tmp_path):
     path = tmp_path / "weights.bin"
     body = b"\0\1\2" + SECRET.encode() + b"\0token=abcdefgh\0sk-0123456789abcdefghijk\0"
@@ -172,6 +264,7 @@ def test_blocks_of_any_size_give_what_the_whole_gives(tmp_path, monkeypatch, see
     rng = random.Random(seed)
     pieces = [SECRET, f"token={'a' * 500}", "api_key='abcdefgh'", "hf_" + "b" * 40, "plain words ", "\n",
               "x" * 30, "://ann:planted-pass@host ", "Bearer abcdefghijkl",
+              f"{SECRET[:5]}\x1b[31m{SECRET[5:]}", "hf_\x1b[1m" + "b" * 30, "\x1b[0m",
               *list(FORMS.values())[:8]]  # fmt: skip
     text = "".join(rng.choice(pieces) + rng.choice(["  ", " ", "\n"]) for _ in range(400))
     monkeypatch.setattr(redact_files, "_BLOCK", rng.choice([300, 700, 2_000]))

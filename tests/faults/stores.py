@@ -142,7 +142,7 @@ def kill_at(folder: Path, name: str, seconds: float, *, making: bool = False) ->
         making: Count them from when it begins to make the database: a busy machine is slow.
     """
     process = begin(folder, name)
-    while making and process.poll() is None and not list(folder.glob("mlflow.db*")):
+    while making and process.poll() is None and not list(folder.glob("mlflow.db.new-*")):
         time.sleep(0.01)
     try:
         process.wait(seconds)
@@ -151,6 +151,22 @@ def kill_at(folder: Path, name: str, seconds: float, *, making: bool = False) ->
         alive = True
     kill(process)
     return alive
+
+
+def making_s(folder: Path) -> float:
+    """Return the seconds from when a study begins to make its database until that has its name."""
+    prepare(folder)
+    process = begin(folder, "s")
+    try:
+        began = 0.0
+        while not (folder / "mlflow.db").exists():
+            assert process.poll() is None
+            if not began and list(folder.glob("mlflow.db.new-*")):
+                began = time.monotonic()
+            time.sleep(0.01)
+        return time.monotonic() - began
+    finally:
+        kill(process)
 
 
 def sync(folder: Path, *more: str) -> subprocess.CompletedProcess:
@@ -200,14 +216,26 @@ def many_at_once(folder: Path, count: int) -> str:
     )
 
 
-def many_kills(folder: Path, moments: list[float], *, making: bool) -> str:
-    """Kill a study at each of the moments, each in a fresh folder, then ``sync``; the figures."""
+def many_kills(folder: Path, shares: list[float], *, making: bool) -> tuple[float, str]:
+    """Kill a study at many moments, each in a fresh folder, then ``sync``.
+
+    Args:
+        folder: Of all of them.
+        shares: Moments, as parts of the time in which kills fall.
+        making: That time is the one, measured now, in which the database is made; else the first 10 s of a
+            run.
+
+    Returns:
+        The seconds in which kills fall, and the figures.
+    """
+    window_s = making_s(folder / "measured") if making else 10.0
+    moments = [share * window_s for share in shares]
     alive = whole = drafts = 0
     for number, moment in enumerate(moments):
         where = folder / f"kill-{making}-{number}"
         prepare(where)
         alive += kill_at(where, "s", moment, making=making)
-        store, draft = (where / "mlflow.db").exists(), (where / "mlflow.db.new").exists()
+        store, draft = (where / "mlflow.db").exists(), bool(list(where.glob("mlflow.db.new-*")))
         whole += store
         drafts += draft and not store
         if not (where / "autotune-runs" / "ledger.sqlite").exists():
@@ -218,7 +246,7 @@ def many_kills(folder: Path, moments: list[float], *, making: bool) -> str:
             assert done.returncode == 0, f"killed after {moment:.2f} s: {done.stderr}"
             assert runs(where) == trials(where), f"killed after {moment:.2f} s"
             assert [path.name for path in where.glob("mlflow.db*")] == ["mlflow.db"]
-    return (
+    return window_s, (
         f"{alive} of {len(moments)} died alive: {whole} with a whole database, {drafts} with one in the "
         f"making, none half made under its name; `sync` completed {len(moments)} of {len(moments)}"
     )
@@ -230,6 +258,4 @@ if __name__ == "__main__":
     if at_once:
         print(many_at_once(target / "many", at_once), flush=True)
     for while_made in (False, True):
-        print(
-            many_kills(target, [draw.uniform(0.0, 10.0) for _ in range(kills)], making=while_made), flush=True
-        )
+        print(many_kills(target, [draw.random() for _ in range(kills)], making=while_made), flush=True)

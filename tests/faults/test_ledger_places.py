@@ -1,8 +1,10 @@
 """Where a ledger lies: full disks, read-only folders, network filesystems, many readers."""
 
 import contextlib
+import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -14,6 +16,8 @@ from autotune.core.measurement import Estimate, Measurement
 from autotune.core.trial import Reason, Suggestion, TrialState
 from autotune.errors import LedgerError
 from autotune.ledger import Ledger, connection, place
+from autotune.ledger.lock import study_is_held
+from autotune.tracking.turn import Turn, turn_file
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -288,3 +292,58 @@ def test_ten_thousand_trials_open_soon(tmp_path, record):
         f"opened and every row verified in {found.open_s:.1f} s, a study in {found.study_s:.1f} s; "
         f"then {1000 * found.commit_s:.1f} ms per commit",
     )
+
+
+# -- what others have at the names of a ledger ---------------------------------------------------------
+
+OTHERS = {
+    "a folder": Path.mkdir,
+    "a FIFO": os.mkfifo,
+    "a symbolic link": lambda path: path.symlink_to(path.with_name("users.txt")),
+    "a link to nothing": lambda path: path.symlink_to(path.with_name("nowhere")),
+    "a socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+}
+NAMES = ("", "-wal", "-shm", "-journal", ".head", ".s.lock", ".room", ".turn")
+
+
+def kinds_and_contents(folder):
+    return {
+        path.name: (
+            path.lstat().st_ino,
+            stat.S_IFMT(path.lstat().st_mode),
+            path.is_file() and path.read_text(),
+        )
+        for path in folder.iterdir()
+        if not path.name.startswith("ledger.sqlite") or not path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_others_have_at_the_names_of_a_ledger(tmp_path, what, name, caplog):
+    if not name and "link" in what:
+        pytest.skip("the owner's way to keep a ledger elsewhere")
+    path = tmp_path / "ledger.sqlite"
+    (tmp_path / "users.txt").write_text("the user's\n" * 200)
+    odd = turn_file(path, "s", "mlflow/1") if name == ".turn" else tmp_path / f"{path.name}{name}"
+    OTHERS[what](odd)
+    before = kinds_and_contents(tmp_path)
+    kind = what.replace("a link to nothing", "a symbolic link")
+    said = ""
+    try:
+        study_is_held(path, "s")
+        with start_study(path) as ledger, ledger.lock_study("s"):
+            ledger.add_measured("s", 0, SUGGESTION, MEASURED, TrialState.COMPLETED)
+        with Ledger.open(path, read_only=True, guarded=False) as ledger:
+            assert len(ledger.trials("s")) == 1
+        with Turn(path, "s", "mlflow/1", "token").taken(lambda: True):
+            pass
+    except (LedgerError, OSError) as error:
+        said = str(error)
+    assert kinds_and_contents(tmp_path) == before, "it is as it was"
+    if name == ".room":
+        assert said == "", "nothing is kept, then"
+    elif name == ".head":
+        assert kind in caplog.text
+    else:
+        assert f"{odd.name} is {kind}" in said

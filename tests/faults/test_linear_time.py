@@ -33,6 +33,8 @@ UNITS = [
     "(", "\x1b[", "\x1b[0", "\x1b", "\x9d", "\x1b]a", "\r", "_", "::", "é",
     "token", "token=", "token    ", "api_key=", "password: ", "passwd\"'", "secret_", "hf_", "sk-", "task-sk-", "ghp_",
     "AKIA", "bearer ", "bearer" + " " * 60, "://", "://a:", "://a:b@", "Bearer a", "canary-5ecret-value-12",
+    "canary-\x1b[0m5ecret-value-12", "\x1b[31m", "\x1b[31mcanary-5ecret-value-123", "\x1b]8;;", "\x00", "\\u001b[", "\\u001b[0m",
+    "%1b[3", "^[[", "\u200b", "\x9b0", "c\x00", "\\", "\\e[0", "token\x1b[1m=", "hf_\x1b[1m0", "\xc2",
     "canary-\n ", "canary-5ecret-value-123 ", "%63anary-5ecret-value-123 ", "Y2FuYXJ5LTVlY3JldC12YWx1ZS0xMjM",
     "{'loss': 0.5, 'epoch': 0.33}\n", '{"a": [1,\n', '{"a": "x\n', '\n{"a": 1},', '{"a":\n', "{\n", '{"a": 1}\n', '"\\"',
     '{"a":[{},', "\n   \n", "[", '{"k"\n', "{1\n", '{"a": {"b": 1}, x\n',

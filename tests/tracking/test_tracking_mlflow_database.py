@@ -1,16 +1,21 @@
 """The database of an MLflow store: made whole or not at all, never replaced where it holds something."""
 
 import os
+import re
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from autotune.errors import EnvironmentProblem
+from autotune.ledger import Ledger
 from autotune.tracking.base import StoppedError
 from autotune.tracking.mlflow_database import SETTLED_S, prepare_database
 from autotune.tracking.mlflow_items import database_file
@@ -25,6 +30,7 @@ pytestmark = [
 ]
 
 OLD = "728d730b5ebd"  # a revision of 2019
+DRAFT = "mlflow.db.new-0123456789abcdef"
 
 
 @pytest.fixture
@@ -85,10 +91,9 @@ def names(path):
 
 
 def test_a_store_that_is_not_there_is_made_whole(path, prepare, said):
-    draft = path.with_name("mlflow.db.new")
     path.parent.mkdir()
-    draft.write_bytes(b"SQLite format 3\0 of one who was killed")
-    draft.with_name("mlflow.db.new-journal").write_bytes(b"its journal")
+    path.with_name(DRAFT).write_bytes(b"SQLite format 3\0 of one who was killed")
+    path.with_name(f"{DRAFT}-journal").write_bytes(b"its journal")
     path.with_name("mlflow.db-journal").write_bytes(b"of a database that is gone")
     prepare(path)
     assert names(path) == ["mlflow.db", "mlflow.db-journal.half-made-1"]
@@ -99,24 +104,85 @@ def test_a_store_that_is_not_there_is_made_whole(path, prepare, said):
     assert said == []
 
 
-def test_files_of_the_user_that_have_the_names_of_a_draft_and_its_lock_are_kept(path, prepare, said):
+OTHERS = {
+    "a text": lambda path: path.write_text("my own backup\n"),
+    "an empty file": Path.touch,
+    "a database": lambda path: change(path, "CREATE TABLE mine (x)", "INSERT INTO mine VALUES (1)"),
+    "a folder": lambda path: (path.mkdir(), (path / "kept").touch()),
+    "a FIFO": os.mkfifo,
+    "a link": lambda path: path.symlink_to(path.with_name("users.txt")),
+    "a dangling link": lambda path: path.symlink_to(path.with_name("nowhere")),
+    "a second name": lambda path: os.link(path.with_name("users.txt"), path),
+    "a socket": lambda path: os.mknod(path, stat.S_IFSOCK | 0o600),
+}
+
+
+def seen(folder):
+    """What a folder holds: names, kinds and contents, links and FIFOs not followed."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = path.read_bytes() if stat.S_ISREG(status.st_mode) else ""
+        link = path.readlink() if path.is_symlink() else ""
+        found[path.name] = (stat.S_IFMT(status.st_mode), status.st_ino, link, content)
+    return found
+
+
+FILES = ("a text", "an empty file", "a database", "a second name")
+REFUSED = "is (a folder|a FIFO|a symbolic link|a socket|a database of another program)|cannot be read"
+PLACES = [
+    *((name, what) for name in ("mlflow.db.new", "mlflow.db.lock") for what in OTHERS),
+    # of these names a file is a draft, is set aside, or is a database
+    *((name, what) for name in (DRAFT, "mlflow.db-journal") for what in OTHERS if what not in FILES),
+    *(("mlflow.db", what) for what in OTHERS if what not in ("an empty file", "a link", "a dangling link")),
+]
+
+
+@pytest.mark.parametrize(("name", "what"), PLACES)
+def test_what_others_have_at_our_names_is_neither_followed_nor_touched(
+    path, prepare, said, empty_store, monkeypatch, what, name
+):
+    monkeypatch.setattr(
+        "mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore",
+        lambda uri, _: (
+            shutil.copy(empty_store, uri.removeprefix("sqlite:///")),
+            SimpleNamespace(engine=Engine()),
+        )[1],
+    )
     path.parent.mkdir()
-    draft, lock = path.with_name("mlflow.db.new"), path.with_name("mlflow.db.lock")
-    draft.write_text("my own backup\n")
-    lock.write_text("mine\n")
-    prepare(path)
-    assert names(path) == ["mlflow.db", "mlflow.db.lock", "mlflow.db.new.set-aside-1"]
-    assert path.with_name("mlflow.db.new.set-aside-1").read_text() == "my own backup\n"
-    assert said == ["mlflow.db.new is not of MLflow's making: set aside as mlflow.db.new.set-aside-1"]
-    draft.write_text("another\n")
-    prepare(path)
-    assert (draft.read_text(), lock.read_text()) == ("another\n", "mine\n")
+    path.with_name("users.txt").write_text("the user's\n" * 200)
+    OTHERS[what](path.with_name(name))
+    before = seen(path.parent)
+    refused = ""
+    try:
+        prepare(path)
+    except EnvironmentProblem as error:
+        refused = f"{error.message} {error.hint}"
+    after = seen(path.parent)
+    if name in ("mlflow.db", "mlflow.db-journal") or (name == "mlflow.db.lock" and what not in FILES):
+        assert re.search(REFUSED, refused)
+        assert name in refused
+        assert re.search("move it away|name another store", refused)
+    else:
+        assert refused == ""
+        assert after.pop("mlflow.db")
+    assert after == before, "nothing is there that was not, and all is as it was"
+    assert said == []
+
+
+class Engine:
+    def dispose(self):
+        pass
 
 
 HALF_MADE = {
     "no byte": None,
-    "no table": ["PRAGMA user_version = 1"],
-    "first tables": ["CREATE TABLE experiments (experiment_id INTEGER)", "CREATE TABLE runs (x INTEGER)"],
+    "no table": ["VACUUM"],
+    "first tables": [
+        "CREATE TABLE experiments (experiment_id INTEGER, name TEXT)",
+        "CREATE TABLE runs (run_uuid TEXT, name TEXT)",
+    ],
+    "first table": ["CREATE TABLE experiments (experiment_id INTEGER, name TEXT)"],
 }
 LEFT_BY_STEPS = {
     "between two steps": [f"UPDATE alembic_version SET version_num = '{OLD}'"],
@@ -135,7 +201,7 @@ def test_a_half_made_store_that_holds_nothing_is_set_aside_and_made_again(
     made = path.with_name("other.db")
     shutil.copy(empty_store, made)
     monkeypatch.setattr(
-        "autotune.tracking.mlflow_database._create", lambda path, _: path.exists() or shutil.copy(made, path)
+        "autotune.tracking.mlflow_database._create", lambda path: path.exists() or shutil.copy(made, path)
     )
     if how in LEFT_BY_STEPS:
         shutil.copy(empty_store, path)
@@ -197,6 +263,7 @@ def test_who_waits_for_a_maker_can_give_up_and_the_lock_goes_with_its_holder(pat
     lock = path.with_name("mlflow.db.lock")
     code = (
         "import fcntl, sys, time; f = open(sys.argv[1], 'a+'); fcntl.flock(f, fcntl.LOCK_EX)\n"
+        "print('a database of MLflow is made by process 1', file=f, flush=True)\n"
         "print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE) as other:
@@ -229,8 +296,10 @@ def test_a_link_and_a_question_mark_lead_to_the_file(tmp_path, prepare, empty_st
 
 
 def test_what_a_maker_left_that_was_killed_after_the_last_step_is_removed(copied, prepare):
-    os.link(copied, copied.with_name("mlflow.db.new"))
-    copied.with_name("mlflow.db.lock").touch()
+    os.link(copied, copied.with_name(DRAFT))
+    copied.with_name("mlflow.db.lock").write_text(
+        "a database of MLflow is made by process 1 of autotune; ..."
+    )
     content = copied.read_bytes()
     prepare(copied)
     assert names(copied) == ["mlflow.db"]
@@ -272,6 +341,71 @@ def test_a_store_with_data_is_never_touched(copied, prepare, said, statements, f
     assert advice in caught.value.hint
     assert copied.read_bytes() == content
     assert names(copied) == ["mlflow.db"]
+    assert said == []
+
+
+FOREIGN = {
+    "tables with rows": ["CREATE TABLE songs (title TEXT)", "INSERT INTO songs VALUES ('a')"],
+    "empty tables": ["CREATE TABLE songs (title TEXT)", "CREATE TABLE albums (title TEXT)"],
+    "no table, but a mark of its own": ["PRAGMA application_id = 7"],
+    "a version of its own": ["PRAGMA user_version = 3"],
+    "names of MLflow's": ["CREATE TABLE experiments (id, what)", "CREATE TABLE runs (id INTEGER)"],
+    "one name of MLflow's": ["CREATE TABLE experiments (experiment_id, name)", "CREATE TABLE x (y)"],
+    "revisions of Alembic": ["CREATE TABLE alembic_version (version_num TEXT)", "CREATE TABLE studies (x)",
+                             "INSERT INTO alembic_version VALUES ('v3.2.0.a')"],
+    "a view": ["CREATE VIEW v AS SELECT 1"],
+    "a log of its own": ["PRAGMA journal_mode = WAL", "CREATE TABLE songs (title TEXT)"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", FOREIGN)
+def test_another_programs_database_is_refused_and_not_touched(path, prepare, said, how):
+    path.parent.mkdir()
+    change(path, *FOREIGN[how])
+    before = seen(path.parent)
+    with pytest.raises(
+        EnvironmentProblem, match="a database of another program, not a store of MLflow"
+    ) as caught:
+        prepare(path)
+    assert str(path) in caught.value.message
+    assert "name another store" in caught.value.hint
+    assert caught.value.exit_code == 3
+    assert seen(path.parent) == before
+    assert said == []
+
+
+def test_another_programs_database_that_is_open_and_in_its_log_is_not_touched(path, prepare):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("PRAGMA journal_mode = WAL")
+        theirs.execute("CREATE TABLE songs (title TEXT)")
+        theirs.commit()
+        content = path.read_bytes()
+        with pytest.raises(EnvironmentProblem, match="its tables: songs"):
+            prepare(path)
+        assert path.read_bytes() == content
+        theirs.execute("INSERT INTO songs VALUES ('a')")
+        theirs.commit()
+
+
+def test_our_own_ledger_is_no_store_of_mlflow(path, prepare):
+    with Ledger.open(path.parent.parent / "ledger.sqlite"):
+        pass
+    ledger = path.parent.parent / "ledger.sqlite"
+    content = ledger.read_bytes()
+    with pytest.raises(EnvironmentProblem, match="another program"):
+        prepare(ledger)
+    assert ledger.read_bytes() == content
+
+
+def test_a_store_of_mlflow_with_another_programs_empty_tables_is_not_set_aside(copied, prepare, said):
+    change(copied, "CREATE TABLE songs (title TEXT)")
+    prepare(copied)  # whole, and good
+    change(copied, f"UPDATE alembic_version SET version_num = '{OLD}'")
+    content = copied.read_bytes()
+    with pytest.raises(EnvironmentProblem, match="not touched"):
+        prepare(copied)
+    assert copied.read_bytes() == content
     assert said == []
 
 
