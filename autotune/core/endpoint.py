@@ -119,6 +119,7 @@ class Refused(Exception):
         unreachable: Whether nothing of the kind can be there: connection refused, unknown host, a certificate
             that is not trusted.
         malformed: Whether what came is no answer at all: no HTTP, or more bytes than any has.
+        location: Where a redirect leads, as the server says it; empty for any other answer.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Refused(Exception):
         *,
         unreachable: bool = False,
         malformed: bool = False,
+        location: str = "",
     ) -> None:
         super().__init__(": ".join(filter(None, (f"HTTP {status}" if status else "", text))))
         self.status = status
@@ -136,6 +138,12 @@ class Refused(Exception):
         self.retry_after = retry_after
         self.unreachable = unreachable
         self.malformed = malformed
+        self.location = location
+
+    @property
+    def redirected(self) -> bool:
+        """Whether the server answers elsewhere: nothing is followed, and no retry changes that."""
+        return 300 <= self.status < 400
 
     @classmethod
     def of_error(cls, error: Exception) -> Refused:
@@ -152,8 +160,9 @@ class Refused(Exception):
             headers: Names in lower case.
             body: Body of the answer.
         """
-        text = message_of(body)
+        text, place = message_of(body), ""
         if 300 <= status < 400:
-            place = headers.get("location", "nowhere")[:_LONGEST_TEXT]
-            text = f"redirects to {place!r}, which is not followed"
-        return cls(status, text, seconds_to_wait(headers.get("retry-after")))
+            place = headers.get("location", "")[:_LONGEST_TEXT]
+            shown = repr(place) if place else "nowhere (no Location)"
+            text = f"redirected to {shown}, which is not followed"
+        return cls(status, text, seconds_to_wait(headers.get("retry-after")), location=place)

@@ -38,7 +38,8 @@ _NO_METRICS = re.compile(
 _ABSENT = re.compile(
     r"ModuleNotFoundError|No module named|^cannot start|the engine cannot be run here|"
     r"the model cannot be read|needs [\d.]+ GPUs|[Nn]o such file or folder|no program|no such folder|needs '|"
-    r"^not ready after|^https?://\S+(?:: | refuses requests)"  # a server that is not there, or lets nobody in
+    r"^not ready after|^no request was answered: HTTP|"  # a server that is not there, or lets nobody in
+    r"^(?:quality check: )?https?://\S+(?:: | refuses requests)"
 )
 
 

@@ -56,6 +56,8 @@ def quality_of(
         return check_quality(wanted, source, deadline, score)
     except NoAnswer as error:
         cause = Cause.WRONG_OUTPUT if error.malformed else Cause.CRASHED_UNDER_LOAD
+        if error.redirected:
+            cause = Cause.OWNER_MISTAKE
         raise AttemptFailed(Failure(cause, f"quality check: {error}")) from None
 
 

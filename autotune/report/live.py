@@ -149,9 +149,10 @@ def _labelled(label: str, text: str, width: int) -> RenderableType:
 
 
 def progress_text(view: StudyView) -> str:
-    """Return ``7/12 trials, 2.1 min, about 1.4 min left``."""
+    """Return ``7/12 trials + 1 measured again, 2.1 min, about 1.4 min left``."""
     total = f"/{view.total}" if view.total is not None else ""
-    text = f"{view.finished}{total} trials, {show_seconds(view.elapsed_s)}"
+    beside = f" + {view.beside}" if view.beside else ""
+    text = f"{view.finished}{total} trials{beside}, {show_seconds(view.elapsed_s)}"
     left = time_left_s(view)
     return text if left is None else f"{text}, about {show_seconds(left)} left"
 

@@ -130,7 +130,8 @@ def measured_line(trial: Trial, view: StudyView) -> str:
         shown.append("best so far")
     if view.best is None and view.binding and view.finished > 1:
         shown.append(view.binding)
-    progress = f" [{view.finished}/{view.total}]" if view.total is not None else ""
+    beside = f" + {view.beside}" if view.beside else ""
+    progress = f" [{view.finished}/{view.total}{beside}]" if view.total is not None else ""
     left = time_left_s(view)
     if left and view.state == "running":
         progress += f" about {show_seconds(left)} left"

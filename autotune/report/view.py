@@ -18,6 +18,13 @@ from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
 from autotune.core.verdict import Verdict, verdict
 
+_BESIDE = {
+    Reason.WATCH: ("look at the default", "looks at the default"),
+    Reason.REMEASURE: ("measured again", "measured again"),
+    Reason.CONFIRM: ("confirmation", "confirmations"),
+}
+"""What is measured on top of a search, one and several."""
+
 
 @dataclass(frozen=True, eq=False)
 class StudyView:
@@ -136,23 +143,46 @@ class StudyView:
 
     @property
     def finished(self) -> int:
-        """Trials to which nothing more will happen."""
-        return sum(t.state.finished for t in self.trials)
+        """Trials of the search to which nothing more will happen."""
+        return sum(t.state.finished and t.suggestion.reason.of_search for t in self.trials)
 
     @property
     def total(self) -> int | None:
-        """Trials planned, confirmations included; ``None`` when unknown."""
+        """Trials of the search; ``None`` when unknown. It stays the same until the search ends early."""
         if self.budget_trials is None:
             return None
+        searched = sum(t.suggestion.reason.of_search for t in self.trials)
+        return searched if self.stopped else max(self.budget_trials, searched)
+
+    @property
+    def beside(self) -> str:
+        """What was measured on top of the search, in words; empty without anything.
+
+        How much there will be follows from what is measured: a doubtful trial is measured again, a winner
+        that fails its confirmation gives way to another. It is no part of a total.
+        """
+        found = Counter(t.suggestion.reason for t in self.trials if t.state.finished)
+        return ", ".join(
+            f"{found[reason]} {one if found[reason] == 1 else several}"
+            for reason, (one, several) in _BESIDE.items()
+            if found[reason]
+        )
+
+    @property
+    def left(self) -> int | None:
+        """Trials expected to be measured yet, confirmations included; ``None`` when unknown."""
+        if self.total is None:
+            return None
+        waiting = sum(not t.state.finished and not t.suggestion.reason.of_search for t in self.trials)
         there = sum(t.suggestion.reason is Reason.CONFIRM for t in self.trials)
-        beside = sum(not t.suggestion.reason.of_search for t in self.trials) - there
-        planned = len(self.trials) - there if self.stopped else self.budget_trials + beside
-        return max(planned + max(there, self._planned_confirmations(planned)), len(self.trials))
+        more = max(0, self._planned_confirmations(self.total) - there)
+        return self.total - self.finished + waiting + more
 
     def _planned_confirmations(self, planned: int) -> int:
         if len(self.objective.goals) > 1 or self.state != "running":
             return 0
-        known = self.best is not None and len(self.trials) >= planned
+        searched = sum(t.suggestion.reason.of_search for t in self.trials)
+        known = self.best is not None and searched >= planned
         wins = (
             known
             and self.best is not None
@@ -195,11 +225,11 @@ def time_left_s(view: StudyView) -> float | None:
     bound = None if view.budget_seconds is None else max(0.0, view.budget_seconds - view.elapsed_s)
     times = [t.measurement.seconds for t in view.trials if t.state.finished and t.measurement is not None]
     times = [seconds for seconds in times if seconds > 0]
-    if view.total is None or not times:
+    if view.left is None or not times:
         return bound
     each = statistics.median(times)
     behind = sum(min(each, max(0.0, (view.now_ns - start) / 1e9)) for _, _, start in view.running)
-    left = max(0.0, (view.total - view.finished) * each - behind) / max(1, len(view.running))
+    left = max(0.0, view.left * each - behind) / max(1, len(view.running))
     return left if bound is None else min(left, bound)
 
 

@@ -24,6 +24,7 @@ from autotune.systems.own.system import OwnSystem
 from autotune.systems.registry import REUSE, SYSTEMS, build_system, declared_units, reuses
 
 SAMPLES = 3
+_MORE_SAMPLES = 256  # for a parameter that is active in none of the first
 _STARTUP_S = (10.0, 120.0)  # seconds to come up: a small model on a laptop, a large one on GPUs
 _SCRATCH = Path("SCRATCH")  # stands for the attempt's folder, which is made when it starts
 _WIDTH = 80
@@ -56,8 +57,8 @@ class Plan:
         excluded: Share of the configurations that each constraint alone excludes, in [0, 1].
         default: The first trial.
         samples: Random other ones.
-        restarts: What changing a parameter costs, by name: ``system``, a launch, or ``request``; empty for a
-            system whose trials all start afresh.
+        restarts: Cost of changing a parameter, by name: ``system``, a launch, or ``request``; ``fixed`` for
+            one of a single value. Empty for a system whose trials all start afresh.
         assumed_units: Unit that a number without one is taken in, by metric of the user's own: that of its
             limit, where nothing else says one.
         measured: Whether the system can be launched and measured, not only planned.
@@ -160,14 +161,27 @@ def _assumed_units(spec: StudySpec) -> dict[str, str]:
 
 
 def _restarts(spec: StudySpec, system: System | None, configs: Sequence[Config]) -> dict[str, str]:
-    """Return what changing each parameter costs, seen at the ends and the middle of its values."""
+    """Return what changing each parameter costs, seen at the ends and the middle of its values.
+
+    A parameter that is active in none of the configurations is looked for in more of them, and left out where
+    it is active in none of these either.
+    """
     if not isinstance(system, Reusable):
         return {}
     found = {}
     for parameter in spec.space.parameters:
         name, levels = parameter.name, parameter.levels
+        if len(levels) == 1:
+            found[name] = "fixed"
+            continue
+        having = [config for config in configs if name in config]
+        if not having:
+            sampled = spec.space.sample(_MORE_SAMPLES, np.random.default_rng(0))
+            having = [config for config in sampled if name in config][:SAMPLES]
+        if not having:
+            continue
         tried = (levels[0], levels[len(levels) // 2], levels[-1])
-        groups = ([{**config, name: value} for value in tried] for config in configs if name in config)
+        groups = ([{**config, name: value} for value in tried] for config in having)
         keys = [
             {system.launch_key(launched_config(system, config, spec.space.derived)) for config in group}
             for group in groups
@@ -277,6 +291,9 @@ def plan_lines(plan: Plan) -> list[str]:
     if requests:
         how = "shared" if reuses(spec.system) else f"shared with `{REUSE}: true`"
         rows.append(("requests", f"{', '.join(requests)}: no launch of their own; a server is {how}"))
+    fixed = [name for name, cost in plan.restarts.items() if cost == "fixed"]
+    if fixed:
+        rows.append(("fixed", f"{', '.join(fixed)}: one value only"))
     for metric, unit in plan.assumed_units.items():
         text = f"a {metric} without a unit is taken in {unit}, which its limit has"
         rows.append(("units", f"{text}; `units` of the system may say otherwise"))

@@ -326,6 +326,26 @@ def test_check_says_what_needs_no_launch_of_its_own(capsys, tmp_path, monkeypatc
     assert json.loads(out)["restarts"] == {"batch_size": "request", "threads": "system"}
 
 
+def test_check_says_of_a_single_value_and_of_a_rare_parameter_what_is_true(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("fixed.yaml").write_text(
+        "parameters:\n"
+        "  max_num_seqs: {type: ordinal, values: [8]}\n"
+        "  draft: {type: categorical, values: [ngram, eagle], when: length == 1}\n"
+        "  length: {type: int, low: 1, high: 32, default: 4}\n"
+        "system:\n"
+        "  use: openai_server\n"
+        "  command: [env, serve, '{port}', --seqs, '{max_num_seqs}', --draft, '{draft}', --length, '{length}']\n"
+        "objective: {maximize: output_throughput}\n"
+    )
+    code, out, err = run(capsys, "check", "fixed.yaml")
+    assert code == 0, err
+    assert "fixed     max_num_seqs: one value only" in out
+    assert "no launch of their own" not in out
+    restarts = json.loads(run(capsys, "check", "fixed.yaml", "--json")[1])["restarts"]
+    assert restarts == {"max_num_seqs": "fixed", "draft": "engine", "length": "engine"}
+
+
 def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("chat.yaml").write_text(VLLM)

@@ -13,6 +13,7 @@ import pytest
 import hostile_server
 from autotune.core.endpoint import Endpoint, Refused
 from autotune.core.measurement import Cause
+from autotune.core.mistake import mistake_error
 from autotune.executor.base import Deadlines, Job
 from autotune.executor.worker import run_attempt
 from autotune.measure.load import token_counter
@@ -79,8 +80,8 @@ def test_whatever_comes_is_one_answer_or_refused(servers, manner):
     if manner in LATE:
         assert str(found) == "no complete answer within 0.3 s"
     elif manner.startswith("redirect"):
-        assert found.status in (302, 307)
-        assert "which is not followed" in str(found)
+        assert found.redirected
+        assert re.match(r"HTTP 30[1278]: redirected to .+, which is not followed", str(found))
     elif isinstance(found, Refused):
         assert found.malformed is (manner not in BROKEN)
     else:
@@ -90,20 +91,61 @@ def test_whatever_comes_is_one_answer_or_refused(servers, manner):
 @pytest.mark.parametrize("manner", MANNERS)
 def test_a_launched_server_is_not_ready_or_gives_wrong_output(servers, tmp_path, manner):
     Launch(servers.url(manner, "all"), ready="").write(tmp_path)
-    assert cause_of(outcome(lambda: wait_ready(tmp_path, time.monotonic() + LIMIT_S))) is NotReady
+    redirect = manner.startswith("redirect")
+    never = Cause.OWNER_MISTAKE if redirect else NotReady
+    assert cause_of(outcome(lambda: wait_ready(tmp_path, time.monotonic() + LIMIT_S))) is never
     Launch(servers.url(manner, "first"), ready="").write(tmp_path)
     first = outcome(lambda: wait_ready(tmp_path, time.monotonic() + LIMIT_S))
     if manner in TAKEN:
         assert first[1]["first_answer_tokens"] is None
+    elif redirect:
+        assert cause_of(first) is Cause.OWNER_MISTAKE
     else:
         assert cause_of(first) is (NotReady if manner in LATE | BROKEN else Cause.WRONG_OUTPUT)
+
+
+REDIRECTS = {
+    "redirect_loop": "redirected to '/v1/models', which is not followed",
+    "redirect_away": "redirected to 'http://127.0.0.1:",
+    "redirect_to_tls": "which is not followed; the server wants TLS: the url is https://",
+    "redirect_to_slash": "which is not followed; the path ends with a slash",
+    "redirect_nowhere": "redirected to 'http://[::1', which is not followed",
+    "redirect_unsaid": "redirected to nowhere (no Location), which is not followed",
+}
+CONTROL = {"list": "/v1/models", "first": "/v1/completions", "facts": "/metrics", "tokenize": "/tokenize"}
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["launched", "running"])
+@pytest.mark.parametrize("stage", CONTROL)
+@pytest.mark.parametrize("manner", REDIRECTS)
+def test_a_redirect_is_the_owners_to_mend_at_once(servers, tmp_path, manner, stage, ours):
+    """Whatever is asked before a load: a long start-up deadline is not waited for."""
+    url = servers.url(manner, stage)
+    Launch(url, ready="", ours=ours, tokenize="/tokenize", prometheus="/metrics").write(tmp_path)
+    asked = len(servers.asked)
+    found = outcome(lambda: wait_ready(tmp_path, time.monotonic() + 3600.0))
+    assert cause_of(found) is Cause.OWNER_MISTAKE
+    assert found.failure.message.startswith(f"{url}{CONTROL[stage]}: HTTP 30")
+    assert REDIRECTS[manner].replace("/v1/models", CONTROL[stage]) in found.failure.message
+    assert mistake_error(found.failure, "trial 0").exit_code == 3
+    assert servers.asked[asked:].count(CONTROL[stage]) == 1
+
+
+def test_every_redirect_has_a_row():
+    assert set(REDIRECTS) == {manner for manner in MANNERS if manner.startswith("redirect")}
 
 
 @pytest.mark.parametrize("manner", MANNERS)
 def test_what_engines_tell_of_themselves_is_facts_or_nothing(servers, tmp_path, manner):
     url = servers.url(manner, "facts")
     for use in ("vllm", "sglang", "llama_cpp", "ollama"):
-        facts = build_system({"use": use, "model": "m"}).engine_facts(url, tmp_path)
+        system = build_system({"use": use, "model": "m"})
+        if manner.startswith("redirect"):
+            told = outcome(lambda system=system: system.engine_facts(url, tmp_path))
+            assert cause_of(told) is Cause.OWNER_MISTAKE
+            assert re.match(f"{url}/.+: HTTP 30[1278]: redirected to", told.failure.message)
+            continue
+        facts = system.engine_facts(url, tmp_path)
         assert not {"parallel", "slots"} & (facts.keys() | facts.get("effective", {}).keys())
         assert all(isinstance(value, str | dict | bool) for value in facts.values())
     watch = EngineWatch(counters_of(Endpoint(url, "m", prometheus="/metrics")))
@@ -132,8 +174,10 @@ def test_questions_before_a_load_end_within_their_patience(servers, manner):
 def test_a_quality_check_has_an_answer_or_none(servers, manner):
     source = EndpointSource(Endpoint(servers.url(manner, "first"), "m"))
     found = outcome(lambda: source.answers(["a"], 4, time.monotonic() + LIMIT_S))
-    if manner in LATE | BROKEN or manner.startswith("redirect"):
+    if manner in LATE | BROKEN:
         assert not found.malformed
+    elif manner.startswith("redirect"):
+        assert (found.redirected, found.malformed) == (True, False)
     else:
         assert isinstance(found, NoAnswer)
         assert found.malformed
@@ -157,7 +201,7 @@ def test_a_quality_check_has_an_answer_or_none(servers, manner):
         ("negative_chunk", "no HTTP: a chunk's size is b'-5'"),
         ("huge_length", "no HTTP: content-length is '9999"),
         ("gzip_bomb", "an answer came packed as gzip, which was not asked for"),
-        ("redirect_away", "HTTP 307: redirects to 'http://127.0.0.1:.*/v1/models', which is not followed"),
+        ("redirect_away", "HTTP 307: redirected to 'http://127.0.0.1:.*/v1/models', which is not followed"),
         ("nested", "an event is no JSON"),
         ("huge_numbers", "usage.prompt_tokens is 10000"),
         ("not_a_number", "usage.prompt_tokens is nan"),
@@ -194,6 +238,8 @@ SERVER = Path(hostile_server.__file__)
         ("huge_numbers", "stream", {Cause.WRONG_OUTPUT}),
         ("drip_events", "stream", {Cause.TIME_LIMIT}),
         ("endless_events", "stream", {Cause.WRONG_OUTPUT, Cause.TIME_LIMIT}),
+        ("redirect_away", "list", {Cause.OWNER_MISTAKE}),
+        ("redirect_to_tls", "stream", {Cause.OWNER_MISTAKE}),
     ],
 )
 def test_an_attempt_blames_the_configuration_and_not_the_machine(tmp_path, manner, stage, causes):

@@ -68,7 +68,7 @@ def test_the_drawing_keeps_to_the_width(make_view, width):
 def test_the_drawing_says_what_matters(make_view):
     text = "\n".join(drawn(make_view()))
     assert len(text.splitlines()) <= 23
-    assert "8/14 trials, 60 s, about 68 s left" in text
+    assert "6/12 trials + 2 confirmations, 60 s, about 68 s left" in text
     assert "best    trial 4: 398 ± 17 tokens/s, vs default 12.5 times better" in text
     assert "running trial 8 for 10 s: batch_size=1" in text
     assert "failed  1 crashed under load, 1 worker lost" in text
@@ -96,7 +96,7 @@ def test_nothing_feasible_is_said(make_view, trials):
 def test_why_the_search_ended_early_is_said(make_view):
     view = make_view(stopped="converged: at most 1 % is left (90 %)", running=())
     assert ("stopped", "converged: at most 1 % is left (90 %)") in status_lines(view)
-    assert view.total == 9  # what was searched and confirmed; the rest of the budget is not spent
+    assert view.total == 7  # what was searched; the rest of the budget is not spent
 
 
 @pytest.mark.usefixtures("colours")

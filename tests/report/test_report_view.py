@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from autotune.core.failures import failure_counts
-from autotune.core.trial import TrialState
+from autotune.core.trial import Reason, TrialState
+from autotune.report.plain import measured_line
 from autotune.report.view import counts, time_left_s, varying_parameters
 
 SECOND = 1_000_000_000
@@ -28,11 +29,36 @@ def test_a_failed_attempt_that_is_tried_again_is_not_a_failed_trial(trials):
     assert failure_counts([again]) == {}
 
 
-def test_total_has_room_for_the_confirmations(make_view):
-    view = make_view()
-    assert (view.finished, view.total) == (8, 14)
+def test_the_total_is_that_of_the_search_whatever_is_measured_beside_it(make_view, trials):
+    searched = [t for t in trials if t.suggestion.reason.of_search]
+    seen = []
+    for reason in (Reason.WATCH, Reason.REMEASURE, Reason.REMEASURE, Reason.CONFIRM, Reason.CONFIRM):
+        number = len(searched) + len(seen)
+        beside = replace(trials[0], number=number, suggestion=replace(trials[0].suggestion, reason=reason))
+        seen.append(beside)
+        view = make_view((*searched, *seen))
+        assert (view.finished, view.total) == (6, 12)
+    assert view.beside == "1 look at the default, 2 measured again, 2 confirmations"
+    assert make_view(searched).beside == ""
     assert make_view(budget_trials=None).total is None
-    assert make_view(budget_trials=3).total == 9
+    assert make_view(budget_trials=3).total == 7
+
+
+def test_what_is_left_has_room_for_the_confirmations(make_view, trials):
+    assert make_view().left == 6
+    assert make_view(confirm=2, budget_trials=7).left == 1 + 4 - 2  # one runs; two of four are confirmed
+    assert make_view(budget_trials=None).left is None
+
+
+def test_progress_lines_show_a_total_that_stands_still(make_view, trials):
+    again = replace(
+        trials[4], number=9, suggestion=replace(trials[4].suggestion, reason=Reason.REMEASURE)
+    )
+    lines = [
+        measured_line(trials[4], make_view(trials[:6], state="done")),
+        measured_line(again, make_view((*trials[:6], again), state="done")),
+    ]
+    assert [line.rpartition(" [")[2] for line in lines] == ["6/12]", "6/12 + 1 measured again]"]
 
 
 def test_best_default_and_front(make_view):

@@ -82,6 +82,7 @@ class Handler(socketserver.StreamRequestHandler):
                 length = int(field.partition(b":")[2])
         body = json.loads(self.rfile.read(length) or b"{}")
         self.server.asked.append(path)
+        self.asked = line[1].decode()
         stream = bool(body.get("stream"))
         kind = (
             "stream" if stream else "facts" if path in FACTS else "tokenize" if "tokenize" in path else "list"
@@ -163,6 +164,25 @@ class Handler(socketserver.StreamRequestHandler):
 
     def redirect_away(self, path, stream):
         self.wfile.write(head("307 Temporary Redirect", Location=self.server.away, Content_Length=0))
+        return True
+
+    def redirect_to_tls(self, path, stream):
+        host, port = self.server.server_address
+        self.wfile.write(
+            head("301 Moved Permanently", Location=f"https://{host}:{port}{path}", Content_Length=0)
+        )
+        return True
+
+    def redirect_to_slash(self, path, stream):
+        self.wfile.write(head("308 Permanent Redirect", Location=f"{self.asked}/", Content_Length=0))
+        return True
+
+    def redirect_nowhere(self, path, stream):
+        self.wfile.write(head("302 Found", Location="http://[::1", Content_Length=0))
+        return True
+
+    def redirect_unsaid(self, path, stream):
+        self.wfile.write(head("302 Found", Content_Length=0))
         return True
 
     def nested(self, path, stream):

@@ -38,11 +38,13 @@ class NoAnswer(Exception):
     Args:
         text: What happened.
         malformed: Whether something came that is no answer.
+        redirected: Whether the server answers elsewhere, which only the study's owner can mend.
     """
 
-    def __init__(self, text: str, *, malformed: bool = False) -> None:
+    def __init__(self, text: str, *, malformed: bool = False, redirected: bool = False) -> None:
         super().__init__(text)
         self.malformed = malformed
+        self.redirected = redirected
 
 
 class Source(Protocol):
@@ -192,6 +194,9 @@ class EndpointSource:
             raise NoAnswer(str(refusal), malformed=refusal.malformed) from None
         finally:
             connection.close()
+        refusal = Refused.of_answer(answer.status, answer.headers, text)
+        if refusal.redirected:
+            raise NoAnswer(f"{self.endpoint.url}{path}: {refusal}", redirected=True)
         wait = seconds_to_wait(answer.headers.get("retry-after"))
         try:
             return answer.status, foreign_json(text), wait

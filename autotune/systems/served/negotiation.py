@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
+from urllib.parse import urljoin, urlsplit
 
 from autotune.core.endpoint import BUSY, Endpoint, Refused
 from autotune.core.measurement import Cause, Failure
@@ -167,11 +168,27 @@ def hint_of(endpoint_url: str, path: str, refusal: Refused) -> str:
         return "; the url ends with /v1 and the path begins with it: leave /v1 out of the url"
     if refusal.status in _FORBIDDEN:
         return "; `key_variable: NAME` names the environment variable that holds the server's key"
+    if refusal.redirected:
+        return _hint_of_redirect(endpoint_url, path, refusal.location)
     if "CERTIFICATE_VERIFY_FAILED" in refusal.text:
         return "; a certificate of your own is trusted if SSL_CERT_FILE names its file"
     if "WRONG_VERSION_NUMBER" in refusal.text:
         return "; the server does not speak TLS: the url is http://"
     return ""
+
+
+def _hint_of_redirect(endpoint_url: str, path: str, location: str) -> str:
+    """Return which part of the address a redirect mends; empty where that is not plain."""
+    asked = endpoint_url.rstrip("/") + path
+    try:
+        old, new = urlsplit(asked), urlsplit(urljoin(asked, location))
+    except ValueError:  # what a server sends need not be an address
+        return ""
+    if (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname:
+        return "; the server wants TLS: the url is https://"
+    if old.netloc == new.netloc and new.path == f"{old.path}/":
+        return "; the path ends with a slash"
+    return "; the study must name the address that answers itself"
 
 
 def _ask_few(endpoint: Endpoint, deadline: float) -> Any:
@@ -227,7 +244,9 @@ def _names(text: str, name: str) -> bool:
 def _fail(endpoint: Endpoint, refusal: Refused, deadline: float, asking: Asking) -> NoReturn:
     """Raise what a refusal means."""
     where = f"{endpoint.url}{endpoint.path}"
-    if refusal.malformed or 300 <= refusal.status < 400:
+    if refusal.redirected:
+        raise mistake(f"{where}: {refusal}{hint_of(endpoint.url, endpoint.path, refusal)}") from None
+    if refusal.malformed:
         raise _no_answer(f"{where}: {refusal}", asking) from None
     if refusal.status in (0, 502, 503, 504):
         if refusal.unreachable and not asking.launched:

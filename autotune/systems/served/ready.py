@@ -47,11 +47,10 @@ def wait_ready(
     except Refused as refusal:
         # Not every server lists its models, and nobody asked for it where the model is named.
         if launch.ready or not launch.model or refusal.status not in (404, 405):
+            if refusal.status:
+                _check_listener(launch, folder)
             _not_ready(launch, path, refusal, headers, deadline)
-    root = root_process(folder)
-    if launch.ours and root is not None and not listens(root, launch.port):
-        text = f"another process answers on port {launch.port}"
-        raise AttemptFailed(Failure(Cause.PORT_TAKEN, text))
+    _check_listener(launch, folder)
     endpoint = Endpoint(
         url=launch.url,
         model=launch.model or served_model(launch, deadline, headers),
@@ -64,7 +63,41 @@ def wait_ready(
         exact=not set(launch.optional) & set(launch.body),
         tokenizer=launch.tokenizer,
     )
-    return first_answer(endpoint, deadline, asking_of(launch))
+    found = first_answer(endpoint, deadline, asking_of(launch))
+    _check_beside(found[0], deadline)
+    return found
+
+
+def _check_listener(launch: Launch, folder: Path) -> None:
+    """Check that it is the launched server that answers, before anything it says is believed.
+
+    Raises:
+        AttemptFailed: ``port_taken``: another process has its port.
+    """
+    root = root_process(folder)
+    if launch.ours and root is not None and not listens(root, launch.port):
+        text = f"another process answers on port {launch.port}"
+        raise AttemptFailed(Failure(Cause.PORT_TAKEN, text))
+
+
+def _check_beside(endpoint: Endpoint, deadline: float) -> None:
+    """Check that the paths beside the completions answer themselves: tokenizer and counters.
+
+    What they answer is read where it is needed, and they may be missing.
+
+    Raises:
+        AttemptFailed: One of them is redirected, which the study's owner has to mend.
+    """
+    text = {"model": endpoint.model, "prompt": "a", "content": "a", "input": "a"}
+    for path, body in ((endpoint.tokenize, text), (endpoint.prometheus, None)):
+        if not path:
+            continue
+        try:
+            ask(endpoint.url, path, body, headers=endpoint.headers, timeout=_look_s(deadline))
+        except Refused as refusal:
+            if refusal.redirected:
+                hint = hint_of(endpoint.url, path, refusal)
+                raise mistake(f"{endpoint.url}{path}: {refusal}{hint}") from None
 
 
 def _look_s(deadline: float) -> float:
@@ -107,7 +140,7 @@ def _not_ready(
     if refusal.status in BUSY:
         wait = min(refusal.retry_after or 0.0, _LONGEST_WAIT_S, deadline - time.monotonic())
         time.sleep(max(0.0, wait))
-    elif refusal.status in (401, 403, 407):
+    elif refusal.redirected or refusal.status in (401, 403, 407):
         raise mistake(text) from None
     elif 400 <= refusal.status < 500:
         if not launch.ours or _others_answer(launch, path, headers):
@@ -119,7 +152,7 @@ def _not_ready(
         raise mistake(text) from None
     elif not launch.ours and refusal.status == 0 and _speaks_tls(launch.url):
         raise mistake(f"{text}; the server speaks TLS: the url is https://") from None
-    elif not launch.ours and (refusal.malformed or 300 <= refusal.status < 400):
+    elif not launch.ours and refusal.malformed:
         raise mistake(text) from None
     raise NotReady(text) from None
 

@@ -32,7 +32,7 @@ from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.effective import asked_config, replaced
 from autotune.systems.served.flagged import FlaggedEngine
 from autotune.systems.served.launch import Launch, free_port, root_process
-from autotune.systems.served.negotiation import PATHS
+from autotune.systems.served.negotiation import PATHS, hint_of, mistake
 from autotune.systems.served.ready import asking_of, wait_ready
 from autotune.systems.served.section import absolute
 from autotune.systems.served.tiny import TINY, ensure_tiny, tiny_files
@@ -254,10 +254,15 @@ def told(url: str, path: str) -> Any:
     """Return what a server answers to a GET, ``None`` where it has no such path.
 
     Numbers and texts without end are no settings: they are left out of an object.
+
+    Raises:
+        AttemptFailed: It is redirected, which the study's owner has to mend.
     """
     try:
         found = ask(url, path, timeout=_TOLD_S, most_bytes=_MOST_TOLD)
-    except Refused:
+    except Refused as refusal:
+        if refusal.redirected:
+            raise mistake(f"{url}{path}: {refusal}{hint_of(url, path, refusal)}") from None
         return None
     if not isinstance(found, Mapping):
         return found
