@@ -20,19 +20,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-TOY_STUDY = """
-name: toy
-parameters:
-  batch_size: {type: int, low: 1, high: 16, powers_of: 2, scale: log2, default: 1}
-  speed:      {type: ordinal, values: [1, 2, 3], default: 1}
-system: {use: toy}
-workload: {prompt_tokens: 4, output_tokens: 4, precision: 50 %, time: 1 s, warmup: 1}
-objective: {maximize: output_throughput, limits: [tpot.p95 <= 1 s]}
-budget: {trials: 5, confirm: 1}
-engine: {use: sobol, seed: 0}
-tracking: {mlflow: none}
-deadlines: {startup: 20 s, measure: 20 s, stop: 1 s}
-"""
+from tests_study_files import TOY_STUDY  # noqa: E402 - found through the path above
 
 
 @pytest.fixture
