@@ -17,6 +17,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     dict.fromkeys([str(ROOT), str(TOY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
 )
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# Matrices are small and tests run side by side: several threads each are slower, far slower when busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
@@ -71,6 +73,12 @@ def ray_cluster():
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Put the tests of the session's Ray cluster side by side: with several workers, one has them all."""
+    items.sort(key=lambda item: "ray_cluster" not in item.fixturenames)
 
 
 def pytest_addoption(parser):

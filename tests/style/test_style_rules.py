@@ -108,7 +108,7 @@ def test_no_test_imports_another_test_module():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
-        if name.rpartition(".")[2].startswith("test_")
+        if re.match(r"test_|tests\..*\btest_", name)
     ]
     assert found == []
 
