@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 STUDY ?= examples/quickstart.yaml
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: run test slow test-faults test-engines audit bench lint clean
 
@@ -16,13 +18,13 @@ test: $(STAMP)  ## ruff, the type checker, the import layers, pytest
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 slow: $(STAMP)  ## tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 test-faults: $(STAMP)  ## break everything on purpose and write docs/reliability.md: half an hour
-	AUTOTUNE_RELIABILITY=docs/reliability.md $(BIN)/python -m pytest -m faults tests/faults
+	AUTOTUNE_RELIABILITY=docs/reliability.md $(PYTEST) -m faults tests/faults
 
 test-engines: $(STAMP)  ## install serving engines (cached; AUTOTUNE_ENGINES names the folder) and drive them
 	$(BIN)/python tests/engines/install.py $(ENGINES)

@@ -17,22 +17,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     dict.fromkeys([str(ROOT), str(TOY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
 )
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# Matrices are small and tests run side by side: several threads each are slower, far slower when busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-TOY_STUDY = """
-name: toy
-parameters:
-  batch_size: {type: int, low: 1, high: 16, powers_of: 2, scale: log2, default: 1}
-  speed:      {type: ordinal, values: [1, 2, 3], default: 1}
-system: {use: toy}
-workload: {prompt_tokens: 4, output_tokens: 4, precision: 50 %, time: 1 s, warmup: 1}
-objective: {maximize: output_throughput, limits: [tpot.p95 <= 1 s]}
-budget: {trials: 5, confirm: 1}
-engine: {use: sobol, seed: 0}
-tracking: {mlflow: none}
-deadlines: {startup: 20 s, measure: 20 s, stop: 1 s}
-"""
+from tests_study_files import TOY_STUDY  # noqa: E402 - found through the path above
 
 
 @pytest.fixture
@@ -83,6 +73,12 @@ def ray_cluster():
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Put the tests of the session's Ray cluster side by side: with several workers, one has them all."""
+    items.sort(key=lambda item: "ray_cluster" not in item.fixturenames)
 
 
 def pytest_addoption(parser):

@@ -5,9 +5,8 @@ import signal
 
 from autotune.core.measurement import Cause
 from autotune.executor.local import LocalExecutor
+from tests_jobs import job_of, results_of
 from tests_shared import is_alive, wait_until, works_in
-
-from tests.executor.test_executor_processes import job_of, results_of  # isort: skip
 
 
 def test_room_counts_what_runs_and_what_is_about_to():

@@ -18,6 +18,7 @@ from autotune.executor.local import LocalExecutor
 from autotune.executor.process import SupervisedProcess, server_environment
 from autotune.executor.supervisor import sweep_leftovers
 from autotune.executor.worker import mark_prefix, run_attempt
+from tests_jobs import job_of, results_of
 from tests_shared import is_alive, wait_until, works_in
 from toy_system import ToySystem
 
@@ -55,19 +56,6 @@ def pids_of(tmp_path):
     wait_until(lambda: (tmp_path / "started").exists() and (tmp_path / "grandchild").exists(), 20)
     wait_until((tmp_path / "grandchild").read_text, 5)
     return [int((tmp_path / name).read_text()) for name in ("started", "grandchild")]
-
-
-def job_of(tmp_path, config=None, **changes):
-    settings = {
-        "study": "s", "trial": 0, "attempt": 1, "config": config or {"batch_size": 2},
-        "system": {"use": "toy"}, "goal": "output_throughput",
-        "workload": {
-            "prompt_tokens": "4", "output_tokens": "4", "time": "1 s", "precision": "50 %", "warmup": "1",
-        },
-        "scratch": str(tmp_path / "store" / "s" / "trial-0000" / "attempt-1"),
-        "deadlines": Deadlines(startup_s=3, measure_s=4, stop_s=0.5),
-    }  # fmt: skip
-    return Job(**{**settings, **changes})
 
 
 def test_exit_codes_and_output_are_kept(tmp_path):
@@ -244,14 +232,6 @@ def test_jobs_and_marks_are_plain_data(tmp_path):
     assert mark_prefix(job).endswith("/s/")
     elsewhere = job_of(tmp_path, scratch=str(tmp_path / "other" / "s" / "trial-0000" / "attempt-1"))
     assert mark_prefix(job) != mark_prefix(elsewhere)
-
-
-def results_of(executor, seconds=60):
-    found = []
-    deadline = time.monotonic() + seconds
-    while not found and time.monotonic() < deadline:
-        found = executor.wait(0.5)
-    return found
 
 
 def test_the_local_executor_runs_workers_and_reports_lost_ones(tmp_path):

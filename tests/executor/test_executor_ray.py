@@ -10,9 +10,8 @@ from autotune.core.measurement import Cause
 from autotune.core.placement import Rules
 from autotune.errors import EnvironmentProblem
 from autotune.executor.ray import RayExecutor, function_calls
+from tests_jobs import job_of, results_of
 from tests_shared import name_of, wait_until, works_in
-
-from tests.executor.test_executor_processes import job_of, results_of  # isort: skip
 
 pytestmark = pytest.mark.timeout(180)
 

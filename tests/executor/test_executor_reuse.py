@@ -14,9 +14,8 @@ from autotune.executor.local import LocalExecutor
 from autotune.study.jobs import make_job
 from autotune.study.study_file import read_study
 from autotune.systems.registry import build_system, launch_key
+from tests_jobs import results_of
 from tests_shared import is_alive, wait_until, works_in
-
-from tests.executor.test_executor_processes import results_of  # isort: skip
 
 UNIQUE = re.compile("[0-9a-f]{8} ")  # what a prompt of the load begins with, so that no other does
 pytestmark = pytest.mark.timeout(180)

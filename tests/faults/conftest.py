@@ -17,6 +17,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 import reliability  # noqa: E402 - found through the path above
 
+RECORDED = "reliability"
 _ROWS = []
 
 
@@ -42,13 +43,21 @@ def record(request):
     group = reliability.heading(request.module.__doc__, request.module.__name__)
 
     def add(injection: str, promise: str, figure: str) -> None:
-        _ROWS.append(reliability.Row(group, injection, promise, figure))
+        # with the test's report it also leaves a worker of pytest-xdist
+        request.node.user_properties.append((RECORDED, (group, injection, promise, figure)))
 
     return add
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "teardown":
+        rows = [reliability.Row(*value) for name, value in report.user_properties if name == RECORDED]
+        _ROWS.extend((report.location[:2], row) for row in rows)
 
 
 def pytest_sessionfinish(session, exitstatus):
     """Write the table where ``AUTOTUNE_RELIABILITY`` says; only a run without failures may."""
     target = os.environ.get("AUTOTUNE_RELIABILITY")
-    if target and _ROWS and exitstatus == 0:
-        reliability.write(_ROWS, session.config.rootpath / target)
+    if target and _ROWS and exitstatus == 0 and not hasattr(session.config, "workerinput"):
+        rows = [row for _, row in sorted(_ROWS, key=lambda found: found[0])]
+        reliability.write(rows, session.config.rootpath / target)

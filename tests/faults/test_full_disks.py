@@ -1,8 +1,6 @@
 """Full disks: of the ledger, of an attempt, of shared memory; nothing measured is lost, the place is said."""
 
-import contextlib
 import json
-import os
 import subprocess
 import sys
 
@@ -22,7 +20,7 @@ from autotune.executor.local import LocalExecutor
 from autotune.ledger import Ledger
 from autotune.study.study import Study
 from autotune.study.tune import tune
-from tests_shared import small_disk
+from tests_shared import fill_disk, small_disk
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -38,23 +36,12 @@ def disk(tmp_path):
         yield tmp_path / "disk"
 
 
-def fill(folder):
-    """Write until nothing more fits; return the file."""
-    path = folder / "filler"
-    number = os.open(path, os.O_WRONLY | os.O_CREAT)
-    with contextlib.suppress(OSError):
-        while True:
-            os.write(number, bytes(4096))
-    os.close(number)
-    return path
-
-
 def test_what_was_measured_before_the_disk_was_full_is_committed(disk, record):
     path = disk / "ledger.sqlite"
     study = Study(SPACE, OBJECTIVE, engine="random", path=path)
     trial = study.ask()
     attempt = study.start_attempt(trial.number, executor="local")
-    filler = fill(disk)
+    filler = fill_disk(disk)
     with pytest.raises(LedgerError, match="full") as caught:
         study.finish_attempt(trial.number, attempt, MEASURED, state=TrialState.COMPLETED)
     assert str(path) in caught.value.message
@@ -77,7 +64,7 @@ def test_what_was_measured_before_the_disk_was_full_is_committed(disk, record):
 
 def test_tune_keeps_what_its_function_measured(disk):
     def measure(config):
-        fill(disk)
+        fill_disk(disk)
         return {"x": 7.0}
 
     with pytest.raises(LedgerError, match="full"):
@@ -90,14 +77,14 @@ FILLS = """
 import sys
 from pathlib import Path
 import driver
-from test_full_disks import fill
+from tests_shared import fill_disk
 folder, taken = Path(sys.argv[1]), []
 class Fills(driver.Moments):
     def wait(self, timeout):
         found = super().wait(timeout)
         taken.extend(found)
         if len(taken) == 4 and found:
-            fill(folder)
+            fill_disk(folder)
             print("measured", found[0].key[1], flush=True)
         return found
 driver.Moments = Fills
@@ -121,7 +108,7 @@ def test_a_run_keeps_the_result_that_came_when_its_disk_was_full_and_goes_on(dis
     assert [row for row in after if row[0] in finished] == [row for row in before if row[0] in finished]
 
 
-ANSWER = "import sys; sys.path[:0] = {path!r}; from test_full_disks import fill; from pathlib import Path; "
+ANSWER = "import sys; sys.path[:0] = {path!r}; from tests_shared import fill_disk; from pathlib import Path; "
 
 
 def job(scratch, then):
@@ -135,7 +122,7 @@ def job(scratch, then):
 def test_a_result_is_reported_from_a_full_disk(disk, tmp_path, record):
     scratch = disk / "attempt-1"
     scratch.mkdir()
-    filled = f"import json; print(json.dumps(dict(x=7))); sys.stdout.flush(); fill(Path({str(disk)!r}))"
+    filled = f"import json; print(json.dumps(dict(x=7))); sys.stdout.flush(); fill_disk(Path({str(disk)!r}))"
     order = tmp_path / "job.json"
     order.write_text(json.dumps(job(scratch, filled).to_dict()))
     worker._run_file(order, scratch / "result.json")
@@ -150,7 +137,7 @@ def test_an_attempt_without_room_says_which_place_is_full(disk, tmp_path, monkey
     memory.mkdir()
     monkeypatch.setattr(room, "_MEMORY", memory)
     said = "import os; raise OSError(28, os.strerror(28))"
-    filler = fill(disk)
+    filler = fill_disk(disk)
     result = worker.run_attempt(job(tmp_path / "attempt-1", said))
     assert result.measurement.failure.cause is Cause.DISK_FULL
     assert f"(full: {memory})" in result.measurement.failure.message
@@ -166,7 +153,7 @@ def test_an_attempt_without_room_says_which_place_is_full(disk, tmp_path, monkey
 
 
 def test_a_job_that_cannot_be_written_ends_the_run_with_its_path(disk):
-    fill(disk)
+    fill_disk(disk)
     executor = LocalExecutor(1)
     with pytest.raises(EnvironmentProblem, match=r"cannot write .*job\.json: No space left on device"):
         executor.submit(job(disk, "print(1)"))
@@ -179,7 +166,7 @@ def test_room_is_a_small_part_of_what_is_free(disk):
     assert give_room(disk / "room")
     assert not give_room(disk / "room")
     assert str(disk) not in full_places([disk])
-    fill(disk)
+    fill_disk(disk)
     keep_room(disk / "room", 1 << 20)
     assert not (disk / "room").exists()
     assert full_places([disk])[0] == str(disk)

@@ -20,10 +20,9 @@ from autotune.executor.process import SupervisedProcess, server_environment
 from autotune.executor.shared_memory import SharedMemory, remove_unheld
 from autotune.executor.supervisor import MARK, OWNER, sweep_leftovers
 from autotune.executor.worker import mark_prefix, run_attempt
+from tests_jobs import job_of
 from tests_shared import is_alive, name_of, wait_until
 from toy_system import ToySystem
-
-from tests.executor.test_executor_processes import job_of  # isort: skip
 
 pytestmark = pytest.mark.timeout(200)
 

@@ -10,9 +10,8 @@ import time
 import pytest
 
 from autotune.executor.worker import mark_prefix
+from tests_jobs import job_of
 from tests_shared import descendants, is_alive, name_of, wait_until, works_in
-
-from tests.executor.test_executor_processes import job_of  # isort: skip
 
 pytestmark = [pytest.mark.timeout(280), pytest.mark.slow]
 

@@ -25,7 +25,7 @@ def test_rows_become_tables_and_odd_text_stays_in_its_cell():
     assert "3 injections" in text
 
 
-def run(tmp_path, body):
+def run(tmp_path, body, *options):
     """Run one recording test in a session of its own; return the page it wrote, or ``None``."""
     (tmp_path / "conftest.py").write_text((HERE / "conftest.py").read_text())
     (tmp_path / "reliability.py").write_text((HERE / "reliability.py").read_text())
@@ -35,8 +35,9 @@ def run(tmp_path, body):
     ini = "[pytest]\nmarkers =\n  faults: x\n"
     (tmp_path / "pytest.ini").write_text(ini)
     page = tmp_path / "page.md"
+    argv = [sys.executable, "-m", "pytest", "-q", "-m", "faults", "-p", "no:cacheprovider", *options]
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "faults", "-p", "no:cacheprovider", str(tmp_path)],
+        [*argv, str(tmp_path)],
         cwd=tmp_path, env={**os.environ, "AUTOTUNE_RELIABILITY": str(page)}, check=False, capture_output=True,
     )  # fmt: skip
     return page.read_text() if page.exists() else None
@@ -47,6 +48,10 @@ def test_a_run_without_failures_writes_the_page_and_one_with_leaves_it(tmp_path)
     assert "## One group\n" in page
     assert "| a cut | P7 | noticed |" in page
     assert run(tmp_path, 'record("a lie", "P7", "silent"); raise ValueError') == page
+
+
+def test_rows_of_parallel_workers_reach_the_page(tmp_path):
+    assert "| a cut | P7 | noticed |" in run(tmp_path, 'record("a cut", "P7", "noticed")', "-n2")
 
 
 def test_the_page_is_there_and_the_readme_links_it():

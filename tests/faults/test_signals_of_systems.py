@@ -16,8 +16,7 @@ from autotune.core.trial import Reason, TrialState
 from autotune.errors import LedgerError
 from autotune.ledger import Ledger
 from tests_shared import descendants, is_alive, name_of, wait_until, works_in
-
-from tests.conftest import TOY_STUDY  # isort: skip
+from tests_study_files import TOY_STUDY
 
 pytestmark = pytest.mark.timeout(400)
 

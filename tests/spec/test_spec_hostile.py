@@ -11,7 +11,7 @@ from autotune.errors import SpecError
 from autotune.spec.catalogue import find
 from autotune.spec.yaml_text import MAX_BYTES
 from autotune.study.study_file import read_study
-from tests.spec.test_spec_load import GOOD
+from tests_study_files import GOOD
 
 RICH = """name: rich
 description: every kind of section

@@ -11,29 +11,9 @@ from autotune.spec.catalogue import entries, find, folder, names
 from autotune.spec.load import load_objective, load_space
 from autotune.spec.yaml_text import parse_text
 from autotune.study.study_file import read_stored_study, read_study
+from tests_study_files import ERRORS, GOOD, SERVED
 
 GOLDEN = Path(__file__).parent / "golden"
-
-GOOD = """name: demo
-parameters:
-  batch_size: {type: int, low: 1, high: 8, default: 2}
-  draft_length: {type: int, low: 0, high: 4}
-constraints:
-  - draft_length == 0 or batch_size == 1
-system: {use: transformers, model: tiny}
-workload: {prompt_tokens: 16, output_tokens: 8}
-objective:
-  maximize: output_throughput
-  limits: [ttft.p99 <= 500 ms]
-budget: {trials: 5, time: 2 h, parallel: 2, confirm: 1}
-resources: {cpus: batch_size * 2}
-engine: {use: gp, seed: 7}
-tracking: {mlflow: none}
-deadlines: {startup: 1 min, measure: 30 s, stop: 500 ms}
-"""
-SERVED = (
-    "name: served\nparameters: {max_num_seqs: {type: int, low: 1, high: 8}}\nsystem: {use: vllm, model: m}\n"
-)
 
 
 def write(tmp_path, text, name="study.yaml"):
@@ -109,43 +89,6 @@ def test_files_that_start_from_each_other_in_a_circle_are_refused(tmp_path):
     write(tmp_path, "space: ./a.yaml\n", "b.yaml")
     with pytest.raises(SpecError, match="circle"):
         read_study(tmp_path / "a.yaml")
-
-
-ERRORS = {
-    "unknown_key": ("budget:", "budgit:"),
-    "unknown_parameter_key": ("high: 8,", "hihg: 8,"),
-    "unknown_type": ("type: int, low: 1", "type: integer, low: 1"),
-    "low_above_high": ("low: 1, high: 8", "low: 9, high: 8"),
-    "default_outside": ("default: 2}", "default: 99}"),
-    "constraint_name": ("batch_size == 1", "batchsize == 1"),
-    "constraint_syntax": ("== 0 or", "== 0 orr"),
-    "constraint_power": ("batch_size == 1", "batch_size ** 2 == 1"),
-    "unknown_system": ("use: transformers", "use: transfomers"),
-    "unknown_system_key": ("model: tiny", "modle: tiny"),
-    "workload_value": ("output_tokens: 8", "output_tokens: many"),
-    "workload_open_loop": ("{prompt_tokens: 16,", "{rate: 4, prompt_tokens: 16,"),
-    "unknown_metric": ("ttft.p99 <=", "ttft.p98 <="),
-    "near_miss_of_a_metric": ("output_throughput", "ouput_throughput"),
-    "metric_of_our_name_space": ("maximize: output_throughput", "maximize: quality.bleu"),
-    "metric_without_statistic": ("ttft.p99 <=", "ttft <="),
-    "limit_unit": ("500 ms]", "500 MB]"),
-    "limit_without_unit": ("500 ms]", "500]"),
-    "budget_trials": ("trials: 5", "trials: 0"),
-    "budget_time": ("time: 2 h", "time: 2"),
-    "parallel": ("parallel: 2", "parallel: many"),
-    "resources": ("batch_size * 2", "batch_size > 2"),
-    "unknown_engine": ("use: gp", "use: gpp"),
-    "engine_option": ("seed: 7", "sed: 7"),
-    "deadline": ("stop: 500 ms", "stop: 0 s"),
-    "name": ("name: demo", "name: ../demo"),
-    "duplicate_key": ("budget:", "name: again\nbudget:"),
-    "no_parameters": (
-        "parameters:\n  batch_size: {type: int, low: 1, high: 8, default: 2}\n"
-        "  draft_length: {type: int, low: 0, high: 4}\n",
-        "",
-    ),
-    "impossible": ("  - draft_length == 0 or batch_size == 1", "  - batch_size > 100"),
-}
 
 
 @pytest.mark.parametrize("case", ERRORS)

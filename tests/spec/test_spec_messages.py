@@ -27,7 +27,7 @@ from autotune.spec.yaml_text import MAX_BYTES, parse_text, read_text
 from autotune.study.study import Study
 from autotune.study.study_file import read_study, review
 from autotune.systems.registry import build_system
-from tests.spec.test_spec_load import ERRORS, GOOD, SERVED
+from tests_study_files import ERRORS, GOOD, SERVED
 
 GOLDEN = Path(__file__).parent / "golden"
 PACKAGE = Path(autotune.__file__).parent

@@ -101,6 +101,18 @@ def test_broad_handlers_say_why():
                 assert "noqa: BLE001 - " in line, f"{path}:{number}"
 
 
+def test_no_test_imports_another_test_module():
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+        if re.match(r"test_|tests\..*\btest_", name)
+    ]
+    assert found == []
+
+
 def test_every_package_says_what_it_is():
     for path in MODULES:
         assert ast.get_docstring(ast.parse(path.read_text())), path

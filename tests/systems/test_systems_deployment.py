@@ -17,8 +17,7 @@ from autotune.systems.base import launched_config
 from autotune.systems.deployment import PORT, Deployment, deployment
 from autotune.systems.registry import SYSTEMS, build_system, locate_system
 from autotune.systems.served.negotiation import as_measured
-from autotune.testing.system_contract import NOWHERE
-from tests.systems.test_systems_contract import SystemContract
+from autotune.testing.system_contract import NOWHERE, SystemContract
 from tests_shared import anywhere
 
 GOLDEN = Path(__file__).parent / "golden"

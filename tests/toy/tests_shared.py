@@ -1,6 +1,7 @@
 """What tests of processes share."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -37,6 +38,17 @@ def small_disk(folder, size):
         yield mount
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill_disk(folder):
+    """Write into a folder until nothing more fits on its disk; return the file."""
+    path = folder / "filler"
+    number = os.open(path, os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while True:
+            os.write(number, bytes(4096))
+    os.close(number)
+    return path
 
 
 @contextlib.contextmanager

@@ -6,24 +6,15 @@ import numpy as np
 import pytest
 
 from autotune.spec.catalogue import entries, find, names
-from autotune.spec.load import load_objective, load_space
-from autotune.spec.yaml_text import parse_text
+from autotune.spec.load import load_objective
 from autotune.systems.base import launched_config
 from autotune.systems.deployment import deployment
-from autotune.systems.registry import build_system
 from autotune.systems.served.system import ServedSystem
+from tests_catalogue import read_space
 from tests_shared import anywhere
 
 GOLDEN = Path(__file__).parent / "golden"
 SPACES = names("search_spaces")
-
-
-def read(name):
-    """Return a shipped space, and its system or ``None``."""
-    file = find("search_spaces", name)
-    section = parse_text(file.read_text(), str(file)).data.get("system")
-    model = {} if section and section["use"] == "transformers" else {"model": "MODEL"}
-    return load_space(file), build_system({**model, **section}) if section else None
 
 
 def test_the_catalogue_has_what_people_come_for():
@@ -46,7 +37,7 @@ def test_a_space_is_counted_sampled_and_turned_into_commands(name, request, monk
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")  # where the small model would lie: part of its command
     monkeypatch.setenv("PATH", "/nowhere")  # programs that are here are named by their paths
     monkeypatch.delenv("PYTHONPATH")
-    space, system = read(name)
+    space, system = read_space(name)
     assert space.count().value > 100
     sample = space.sample(50, np.random.default_rng(0))
     assert len(sample) == 50
@@ -74,7 +65,7 @@ def test_a_space_is_counted_sampled_and_turned_into_commands(name, request, monk
 
 @pytest.mark.parametrize("name", SPACES)
 def test_defaults_are_the_engines_own_or_say_why_not(name):
-    space, system = read(name)
+    space, system = read_space(name)
     if not isinstance(system, ServedSystem):
         return
     flags = system.table.flags
@@ -86,9 +77,9 @@ def test_defaults_are_the_engines_own_or_say_why_not(name):
 
 
 def test_configurations_of_parallel_systems_say_how_many_gpus_they_need():
-    _, vllm = read("vllm")
+    _, vllm = read_space("vllm")
     assert vllm.resources({"tensor_parallel": 4, "pipeline_parallel": 2})["gpus"] == 8
-    _, llama = read("cpu_inference")
+    _, llama = read_space("cpu_inference")
     assert llama.resources({"threads": 16}) == {"cpus": 16.0}
 
 

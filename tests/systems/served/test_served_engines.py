@@ -18,7 +18,7 @@ from autotune.systems.base import launched_config
 from autotune.systems.served.drift import drift, installed
 from autotune.systems.served.flags import table
 from autotune.systems.served.system import ServedSystem
-from tests.systems.served.test_served_catalogue import read
+from tests_catalogue import read_space
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(600)]
 PARSERS = Path(__file__).with_name("engine_parsers.py")
@@ -43,7 +43,7 @@ def launches(engine):
     """Return the default and fifty random launches of every shipped space of an engine."""
     cases = []
     for name in names("search_spaces"):
-        space, system = read(name)
+        space, system = read_space(name)
         if not isinstance(system, ServedSystem) or system.name != engine:
             continue
         for config in [space.default_config, *space.sample(50, np.random.default_rng(1))]:
