@@ -15,7 +15,7 @@ from autotune.convert.base import (
     typed_as_yaml11,
     with_default,
 )
-from autotune.convert.vllm_flags import canonical, no_flag, turned, unset
+from autotune.convert.vllm_flags import canonical, turned, unset, why_not
 from autotune.core.parameter.base import read_number
 from autotune.core.scalar import PlainText
 from autotune.errors import SpecError
@@ -135,8 +135,8 @@ def _parameter(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry |
     elif data.get("type") == "environment":
         out.note(path, f"the variable {name!r} cannot be searched; fix it under `system: {{env: ...}}`")
         return None
-    if flag is None:
-        out.note(path, f"{name!r} {no_flag(name)}; it is left out")
+    if flag is None or why_not(own):
+        out.note(path, f"{name!r} {why_not(own)}; it is left out")
         return None
     if not positive:
         out.note(path, f"{name!r} is the switch {own!r} turned round")
@@ -236,8 +236,8 @@ def _static_flags(out: Conversion, data: Mapping[str, Any]) -> dict[str, Any]:
         flag = table("vllm").flags.get(own)
         if own in out.study.get("parameters", {}):
             out.note((section, name), f"{name!r} is searched; it is left out here")
-        elif flag is None:
-            flags[name] = value
+        elif flag is None or why_not(own):
+            out.note((section, name), f"{name!r} is left out: it {why_not(own)}")
         elif value is None:
             out.note((section, name), f"{name!r} is null; it is left out: the engine decides")
         else:

@@ -15,6 +15,7 @@ _SHORT = {
     "ep": "enable_expert_parallel",
     "q": "quantization",
 }
+_OURS = ("host", "port", "uds", "api_key")  # where the load finds the server is for the measurement to say
 _OPPOSITES = (("no_", ""), ("no_", "enable_"), ("disable_", "enable_"), ("enable_", "disable_"))
 """What a switch that is turned round begins with, and what the flag itself begins with then."""
 
@@ -62,8 +63,12 @@ def unset(flag: Flag) -> Any:
     return AUTO if flag.is_left_out(AUTO) or flag.default is None else flag.default
 
 
-def no_flag(name: str) -> str:
-    """Return why a name is not one of the flags, with the nearest one."""
+def why_not(name: str) -> str:
+    """Return why a study cannot set what ``name`` means, with the nearest flag; empty if it can."""
     known = table("vllm")
+    if name in _OURS:
+        return "is set by the measurement itself"
+    if name in known.flags:
+        return ""
     near = did_you_mean(name, known.flags)
     return f"is no flag of vLLM {known.version}" + (f" ({near})" if near else "")

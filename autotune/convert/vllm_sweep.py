@@ -14,11 +14,10 @@ from typing import Any
 
 from autotune.convert.base import Conversion, listed
 from autotune.convert.json_text import LIST
-from autotune.convert.vllm_flags import canonical, no_flag, turned, unset
+from autotune.convert.vllm_flags import canonical, turned, unset, why_not
 from autotune.core.trial import config_key
 from autotune.errors import SpecError
 from autotune.spec.yaml_text import Document, Path_
-from autotune.systems.registry import build_system
 from autotune.systems.served.flags import table
 
 NAME = "vllm-sweep"
@@ -117,9 +116,8 @@ def _read_flag(out: Conversion, config: Config, written: str, value: Any, path: 
         return ""
     flag = table("vllm").flags.get(name)
     where = f"entry {path[-2]!r}: {written!r}"
-    if flag is None or name not in (build_system({"use": "vllm", "model": "m"}).parameters() or {name}):
-        why = no_flag(name) if flag is None else "is set by the measurement itself"
-        why = "belongs to the benchmark: see `workload`" if name in _BENCH else why
+    why = "belongs to the benchmark: see `workload`" if name in _BENCH else why_not(name)
+    if flag is None or why:
         out.note(path, f"{where} {why}; it is left out")
         return ""
     if name in config and not (inner and isinstance(config[name], dict)):

@@ -258,7 +258,7 @@ def test_environment_baseline_and_static_values_of_auto_tune_vllm():
         "constraint 'lambda p: p <= 0' is left out",
         "'MY_TOKEN' is left out: MY_TOKEN sounds like a secret",
         "'OTHER' is left out",
-        "'no_such_flag' is left out",
+        "'no_such_flag' is left out: it is no flag of vLLM",
         "'VLLM_CPU_X' cannot be searched",
         "'samples' has no equivalent",
         "'prefix' has no equivalent",

@@ -435,6 +435,16 @@ def test_a_switch_that_is_there_twice_is_one_parameter(tmp_path, monkeypatch):
     assert "'no_enable_prefix_caching' is searched" in "\n".join(found.notes)
 
 
+def test_where_the_server_listens_is_not_for_the_file_to_say(tmp_path, monkeypatch):
+    static = "static_parameters: {port: 80, api-key: x}\n"
+    searched = "parameters: {host: {options: [a]}, max_num_seqs: {min: 1, max: 4}}\n"
+    found = converted(tmp_path, monkeypatch, TUNE + static + searched)
+    assert list(found.study["parameters"]) == ["max_num_seqs"]
+    assert found.study["system"] == {"use": "vllm", "model": "m"}
+    for name in ("host", "port", "api-key"):
+        assert any(f"'{name}'" in line and "set by the measurement" in line for line in found.notes)
+
+
 def test_variables_of_the_environment_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     text = (
