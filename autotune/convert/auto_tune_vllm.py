@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,16 +12,19 @@ from autotune.convert.base import (
     listed,
     mapping_at,
     number_at,
-    ranged,
+    typed_as_yaml11,
     with_default,
 )
+from autotune.convert.vllm_flags import canonical, turned, unset, why_not
 from autotune.core.parameter.base import read_number
-from autotune.errors import SpecError, did_you_mean
+from autotune.core.scalar import PlainText
+from autotune.errors import SpecError
+from autotune.measure.workload import Workload
 from autotune.spec.catalogue import find
 from autotune.spec.load import load_space
 from autotune.spec.yaml_text import Document, Path_
 from autotune.systems.registry import build_system
-from autotune.systems.served.flags import table
+from autotune.systems.served.flags import Flag, table
 
 NAME = "auto-tune-vllm"
 _METRICS = {
@@ -58,6 +62,8 @@ _OPTIMIZATION = (
 _VARIABLES = {"VLLM_ATTENTION_BACKEND": "attention_backend"}
 """Variables that vLLM has a flag for."""
 
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-(.*?))?\}")
+
 
 def recognizes(document: Document) -> bool:
     """Return whether a document has the sections of such a study."""
@@ -69,45 +75,72 @@ def recognizes(document: Document) -> bool:
 def convert(document: Document) -> Conversion:
     """Return the study of such a file."""
     out = Conversion(document)
-    data = document.data
+    data = _expanded(out, document.data, ())
     study = data.get("study")
     if isinstance(study, Mapping):
-        if isinstance(study.get("name"), str):
-            out.study["name"] = study["name"]
+        if "name" in study:
+            out.set_name(study["name"], ("study", "name"))
         for key in study:
             if key != "name":
                 out.note(("study", key), f"'{key}' has no equivalent; the ledger is a file of its own")
-    _system_and_workload(out, data)
-    for name, entry in mapping_at(out, data["parameters"], ("parameters",)).items():
+    elif study is not None:
+        out.note(("study",), f"a study that is no mapping is left out, found {study!r}")
+    for name, entry in mapping_at(out, data.get("parameters"), ("parameters",)).items():
         path = ("parameters", name)
-        found = _parameter(out, mapping_at(out, entry or {}, path), path)
-        if found is not None:
-            out.add(path, _VARIABLES.get(name, name), found)
+        own = _own_name(name)[0]
+        with out.at(path):
+            found = _parameter(out, mapping_at(out, {} if entry is None else entry, path), path)
+            if found is None:
+                continue
+            if own in out.study.get("parameters", {}):
+                out.note(path, f"{name!r} is the parameter {own!r} a second time; it is left out")
+            else:
+                out.add(path, own, found)
+    _system_and_workload(out, data)
     _constraints(out, data.get("constraints"))
-    _optimization(out, mapping_at(out, data["optimization"], ("optimization",)))
+    _optimization(out, mapping_at(out, data.get("optimization"), ("optimization",)))
     _baseline(out, data.get("baseline"))
     out.note_rest(data, _SECTIONS)
     return out.finish()
+
+
+def _expanded(out: Conversion, value: Any, path: Path_) -> Any:
+    """Return data with ``${NAME:-default}`` as the default; the environment is not read."""
+    if isinstance(value, Mapping):
+        return {key: _expanded(out, item, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expanded(out, item, (*path, i)) for i, item in enumerate(value)]
+    if not isinstance(value, str) or not (found := list(_VARIABLE.finditer(value))):
+        return value
+    for match in found:
+        said = f"taken as {match[2]!r}" if match[2] else "left as it is: write its value"
+        out.note(path, f"the variable {match[1]} of the environment is {said}")
+    text = _VARIABLE.sub(lambda match: match[2] or match[0], value)
+    return typed_as_yaml11(PlainText(text)) if found[0][0] == value else text
+
+
+def _own_name(name: str) -> tuple[str, bool]:
+    """Return what a parameter is called here, and whether a true value switches it on."""
+    return (_VARIABLES[name], True) if name in _VARIABLES else canonical(name)
 
 
 def _parameter(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | None:
     name = str(path[-1])
     if data.get("enabled", True) is False:
         return None
-    own = _VARIABLES.get(name, name)
+    own, positive = _own_name(name)
     flag = table("vllm").flags.get(own)
     if name in _VARIABLES:
         out.note(path, f"the variable {name} is the flag {own} here")
     elif data.get("type") == "environment":
         out.note(path, f"the variable {name!r} cannot be searched; fix it under `system: {{env: ...}}`")
         return None
-    if flag is None:
-        near = did_you_mean(name, table("vllm").flags)
-        out.note(
-            path, f"{name!r} is no flag of vLLM {table('vllm').version}; it is left out; {near}".rstrip("; ")
-        )
+    if flag is None or why_not(own):
+        out.note(path, f"{name!r} {why_not(own)}; it is left out")
         return None
-    entry = _values(out, data, path)
+    if not positive:
+        out.note(path, f"{name!r} is the switch {own!r} turned round")
+    entry = _values(out, data, path, flag, positive)
     ours = load_space(find("search_spaces", "vllm"))
     if entry is None:
         if own not in ours.names:
@@ -124,17 +157,32 @@ def _parameter(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry |
     return entry
 
 
-def _values(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | None:
-    if isinstance(data.get("options"), list) and data["options"]:
-        return listed(data["options"])
+def _values(
+    out: Conversion, data: Mapping[str, Any], path: Path_, flag: Flag, positive: bool
+) -> Entry | None:
+    options = data.get("options")
+    if isinstance(options, list) and options:
+        kept = []
+        for i, option in enumerate(options):
+            value = unset(flag) if option is None else turned(flag, option, positive)
+            why = "is a list" if isinstance(value, list) and flag.kind != "json" else flag.refuses(value)
+            if why:
+                out.note((*path, "options", i), f"the option {option!r} is left out: {flag.name} {why}")
+            else:
+                kept.append(value)
+            if option is None:
+                out.note((*path, "options", i), "the option null leaves the flag out: the engine decides")
+        return listed(kept) if kept else None
+    if "options" in data:
+        out.note((*path, "options"), f"options must be a list of values, found {options!r}")
     if not {"min", "max"} <= data.keys():
         return None
     low, high = (number_at(out, data, (*path, key)) for key in ("min", "max"))
-    step = read_number(data.get("step"))
+    step = None if data.get("step") is None else number_at(out, data, (*path, "step"))
     whole = all(type(data[key]) is int for key in ("min", "max")) and (
         step is None or float(step).is_integer()
     )
-    return ranged(low, high, whole=whole, step=step)
+    return out.ranged(path, low, high, whole=whole, step=step)
 
 
 def _system_and_workload(out: Conversion, data: Mapping[str, Any]) -> None:
@@ -144,7 +192,7 @@ def _system_and_workload(out: Conversion, data: Mapping[str, Any]) -> None:
         system["model"] = bench["model"]
     else:
         out.note(("benchmark",), "the model is not in this file: write its name in the place of MODEL")
-    flags = _kept(out, data, "static_parameters", lambda name, value: {"flags": {name: value}})
+    flags = _kept(out, _static_flags(out, data), "static_parameters", lambda n, v: {"flags": {n: v}})
     variables = _kept(out, data, "static_environment_variables", lambda name, value: {"env": {name: value}})
     out.study["system"] = {
         **system,
@@ -163,6 +211,8 @@ def _system_and_workload(out: Conversion, data: Mapping[str, Any]) -> None:
     if "max_seconds" in bench:
         workload["time"] = f"{number_at(out, bench, ('benchmark', 'max_seconds')):g} s"
     if workload:
+        with out.at(("benchmark",)):
+            Workload.from_dict(workload)
         out.study["workload"] = workload
     if bench.get("benchmark_type", "guidellm") != "guidellm":
         out.note(
@@ -175,6 +225,26 @@ def _system_and_workload(out: Conversion, data: Mapping[str, Any]) -> None:
             "'dataset' has no equivalent: prompts are made; see `workload: {prompts: FILE}`",
         )
     out.note_rest({k: v for k, v in bench.items() if v is not None}, _WORKLOAD, ("benchmark",))
+
+
+def _static_flags(out: Conversion, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section of static parameters under our names, as the flags take them."""
+    flags: dict[str, Any] = {}
+    section = "static_parameters"
+    for name, value in mapping_at(out, data.get(section) or {}, (section,)).items():
+        own, positive = canonical(name)
+        flag = table("vllm").flags.get(own)
+        if own in out.study.get("parameters", {}):
+            out.note((section, name), f"{name!r} is searched; it is left out here")
+        elif flag is None or why_not(own):
+            out.note((section, name), f"{name!r} is left out: it {why_not(own)}")
+        elif value is None:
+            out.note((section, name), f"{name!r} is null; it is left out: the engine decides")
+        else:
+            if not positive:
+                out.note((section, name), f"{name!r} is the switch {own!r} turned round")
+            flags[own] = turned(flag, value, positive)
+    return {section: flags}
 
 
 def _kept(
@@ -225,10 +295,10 @@ def _baseline(out: Conversion, data: Any) -> None:
 
 def _optimization(out: Conversion, data: Mapping[str, Any]) -> None:
     if "n_trials" in data:
-        out.study["budget"] = {"trials": int(number_at(out, data, ("optimization", "n_trials")))}
+        out.study["budget"] = {"trials": out.trials(data, ("optimization", "n_trials"))}
     preset = data.get("preset")
-    if preset in _PRESETS:
-        out.study["objective"] = dict(_PRESETS[str(preset)])
+    if isinstance(preset, str) and preset in _PRESETS:
+        out.study["objective"] = dict(_PRESETS[preset])
     else:
         _goals(out, data)
     for key in data:
@@ -242,7 +312,11 @@ def _goals(out: Conversion, data: Mapping[str, Any]) -> None:
     found: list[tuple[Path_, Any]] = [(("optimization", "objective"), single)]
     if isinstance(several, list):
         found = [(("optimization", "objectives", i), entry) for i, entry in enumerate(several)]
-    goals: dict[str, list[str]] = {}
+    elif isinstance(single, list):  # the tool reads no more of it than that there are several
+        found = [(("optimization", "objective"), key) for key in _OLD_FORM]
+    elif single is None:
+        found = [(("optimization",), "maximize")]
+    goals = []
     for path, given in found:
         entry = _OLD_FORM.get(given, given) if isinstance(given, str) else given
         if not isinstance(entry, Mapping) or str(entry.get("metric")) not in _METRICS:
@@ -257,5 +331,5 @@ def _goals(out: Conversion, data: Mapping[str, Any]) -> None:
             name = f"{name}.{_STATISTICS.get(asked, 'p95')}"
         elif str(entry.get("percentile", "mean")) != "mean":
             out.note(path, f"{name} is one number here, over the whole load; it has no {entry['percentile']}")
-        goals.setdefault(str(entry.get("direction", "maximize")), []).append(name)
-    out.study["objective"] = {key: names[0] if len(names) == 1 else names for key, names in goals.items()}
+        goals.append((path, str(entry.get("direction", "maximize")), name))
+    out.set_goals(goals)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from autotune.convert import auto_tune_vllm, optuna, vllm_sweep, wandb
 from autotune.convert.base import Conversion, typed_as_yaml11
-from autotune.core.endpoint import foreign_json
-from autotune.core.input_file import why
+from autotune.convert.json_text import parse_json
 from autotune.errors import SpecError, did_you_mean
 from autotune.spec.yaml_text import Document, parse_text, read_text
 
@@ -64,14 +62,12 @@ def convert(source: str, *, format_name: str | None = None, study: str | None = 
 def read_document(source: str) -> Document:
     """Return a YAML or JSON file; a JSON list stands under one key."""
     text = read_text(Path(source))
-    if text.lstrip()[:1] not in ("[", "{"):
-        return parse_text(text, source)
+    opening = text.lstrip()[:1]
+    if opening not in ("[", "{"):
+        return parse_text(text, source, core_tags=True)
     try:
-        data = foreign_json(text)
-    except json.JSONDecodeError as error:
-        if text.lstrip()[:1] == "{":
-            return parse_text(text, source)  # YAML may begin with a brace as well
-        raise SpecError(f"{source}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
-    except ValueError as error:
-        raise SpecError(f"{source}: {why(error)}") from None
-    return Document(data if isinstance(data, dict) else {vllm_sweep.LIST: data}, source)
+        return parse_json(text, source)
+    except SpecError as error:
+        if opening == "{" and "not valid JSON" in error.message:
+            return parse_text(text, source, core_tags=True)  # YAML may begin with a brace as well
+        raise

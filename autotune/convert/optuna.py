@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune.convert.base import Conversion, Entry, listed, mapping_at, ranged
+from autotune.convert.base import Conversion, Entry, mapping_at
 from autotune.core.parameter.base import read_number
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.spec.yaml_text import Document
@@ -28,11 +28,8 @@ _LEGACY = {
 
 
 def recognizes(document: Document) -> bool:
-    """Return whether every entry of a document is a distribution."""
-    entries = list(document.data.values())
-    return bool(entries) and all(
-        isinstance(e, Mapping) and {"name", "attributes"} <= e.keys() for e in entries
-    )
+    """Return whether an entry of a document is a distribution; what is wrong with others is said then."""
+    return any(isinstance(e, Mapping) and {"name", "attributes"} <= e.keys() for e in document.data.values())
 
 
 def convert(document: Document) -> Conversion:
@@ -79,10 +76,11 @@ def read_storage(url: str, study: str | None) -> Document:
             entries[name] = json.loads(optuna.distributions.distribution_to_json(distribution))
     document = Document(entries, f"{url} ({chosen})")
     metrics = found.metric_names or [f"value{i or ''}" for i in range(len(found.directions))]
-    goals: dict[str, list[str]] = {}
-    for metric, direction in zip(metrics, found.directions, strict=True):
-        goals.setdefault("maximize" if direction.name == "MAXIMIZE" else "minimize", []).append(metric)
-    document.data["\0study"] = {"name": chosen, "goals": goals}
+    goals = [
+        ("maximize" if direction.name == "MAXIMIZE" else "minimize", metric)
+        for metric, direction in zip(metrics, found.directions, strict=True)
+    ]
+    document.data["\0study"] = {"name": chosen, "goals": goals, "named": bool(found.metric_names)}
     return document
 
 
@@ -90,12 +88,12 @@ def convert_storage(document: Document) -> Conversion:
     """Return the study that :func:`read_storage` read."""
     about = document.data.pop("\0study")
     out = Conversion(document)
-    out.study["name"] = "".join(c if c.isalnum() or c in "._-" else "-" for c in about["name"])[:64]
+    out.set_name(about["name"], ())
     for name, entry in document.data.items():
         _add(out, name, entry)
-    out.study["objective"] = {
-        key: names[0] if len(names) == 1 else names for key, names in about["goals"].items()
-    }
+    out.set_goals(((), direction, metric) for direction, metric in about["goals"])
+    if not about["named"]:
+        out.note((), "its objectives have no names: report what they return under those of `objective`")
     return out.finish()
 
 
@@ -114,22 +112,27 @@ def _add(out: Conversion, name: str, entry: Any) -> None:
     data = mapping_at(out, entry, (name,))
     kind = str(data.get("name"))
     attributes = mapping_at(out, data.get("attributes"), (name, "attributes"))
-    found = _parameter(out, name, kind, attributes)
-    if found is not None:
-        out.add((name,), name, found)
+    with out.at((name,)):
+        found = _parameter(out, name, kind, attributes)
+        if found is not None:
+            out.add((name,), name, found)
 
 
 def _parameter(out: Conversion, name: str, kind: str, attributes: Mapping[str, Any]) -> Entry | None:
     if kind == "CategoricalDistribution":
-        choices = attributes.get("choices", [])
-        if None in choices:
-            out.note((name,), f"the choice None of {name!r} has no equivalent; it is called 'none'")
-        return listed(list(choices))
+        choices = attributes.get("choices")
+        if not isinstance(choices, list | tuple) or not choices:
+            out.note((name,), f"the choices of {name!r} are {choices!r}; it is left out")
+            return None
+        return out.listed((name,), list(choices))
     known = {"FloatDistribution": {}, "IntDistribution": {}, **_LEGACY}.get(kind)
     low, high = (read_number(attributes.get(key)) for key in ("low", "high"))
+    if known is not None and (low is None or high is None):
+        out.note((name,), f"low and high of {name!r} are no numbers; it is left out")
+        return None
     if known is None or low is None or high is None:
         out.note((name,), f"distribution {kind!r} of {name!r} has no equivalent; it is left out")
         return None
     log = str(attributes.get("log", known.get("log", False))).lower() == "true"
     step = read_number(attributes.get("step", attributes.get("q")))
-    return ranged(low, high, whole=kind.startswith("Int"), step=step, log=log)
+    return out.ranged((name,), low, high, whole=kind.startswith("Int"), step=step, log=log)

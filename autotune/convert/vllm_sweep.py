@@ -1,7 +1,8 @@
 """Parameter files of ``vllm bench sweep serve --serve-params``: a JSON list of configurations.
 
 Either a list of mappings or a mapping of benchmark names to mappings
-(https://docs.vllm.ai/en/v0.32.0/benchmarking/sweeps/).
+(https://docs.vllm.ai/en/v0.32.0/benchmarking/sweeps/). What the tool makes of a value is in
+``vllm/benchmarks/sweep/param_sweep.py``: a truth value is a switch, a mapping JSON, all else a word.
 """
 
 from __future__ import annotations
@@ -12,27 +13,39 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.convert.base import Conversion, listed
+from autotune.convert.json_text import LIST
+from autotune.convert.vllm_flags import canonical, turned, unset, why_not
 from autotune.core.trial import config_key
-from autotune.spec.yaml_text import Document
-from autotune.systems.served.flags import AUTO, table
+from autotune.errors import SpecError
+from autotune.spec.yaml_text import Document, Path_
+from autotune.systems.served.flags import table
 
 NAME = "vllm-sweep"
-LIST = "entries"
-"""Key under which a document holds a file whose top is a list."""
 
 _BENCH = (
     "num_prompts", "request_rate", "max_concurrency", "random_input_len", "random_output_len", "burstiness",
-    "dataset_name", "dataset_path", "num_warmups",
+    "dataset_name", "dataset_path", "num_warmups", "input_len", "output_len",
 )  # fmt: skip
+_LABEL = "_benchmark_name"
+_MODEL = "model"
+
+Config = dict[str, Any]
 
 
 def recognizes(document: Document) -> bool:
-    """Return whether a document is a list of configurations, or one by name."""
+    """Return whether a document is a list of configurations, or one by name.
+
+    One whose entries are partly wrong is of the format too: what is wrong with it is said then.
+    """
     entries = _entries(document)
-    return bool(entries) and all(
-        isinstance(entry, Mapping) and entry and not any(isinstance(v, list) for v in entry.values())
-        for entry in entries.values()
-    )
+    if LIST in document.data:
+        return True
+    mappings = [entry for entry in entries.values() if isinstance(entry, Mapping)]
+    if any(canonical(str(key))[0] in table("vllm").flags for entry in mappings for key in entry):
+        return True
+    return bool(mappings) and len(mappings) == len(entries) and all(
+        entry and not any(isinstance(v, list) for v in entry.values()) for entry in mappings
+    )  # fmt: skip
 
 
 def _entries(document: Document) -> dict[Any, Any]:
@@ -43,61 +56,148 @@ def _entries(document: Document) -> dict[Any, Any]:
 
 
 def convert(document: Document) -> Conversion:
-    """Return the space of the configurations of a sweep; its first entry is the default."""
+    """Return the space of the configurations of a sweep; its first entry is the default.
+
+    Raises:
+        SpecError: An entry is no mapping, or nothing could be converted.
+    """
     out = Conversion(document)
-    entries = _entries(document)
-    root = (LIST,) if LIST in document.data else ()
-    configs = [_flags(entry) for entry in entries.values()]
+    root: Path_ = (LIST,) if LIST in document.data else ()
+    configs = _read_entries(out, _entries(document), root)
+    model = _common_model(out, configs, root)
+    fixed = _lists_apart(out, configs, root)
     known = table("vllm").flags
-    names = list(dict.fromkeys(name for config in configs for name in config))
-    for name in list(names):
-        at = next(key for key, config in zip(entries, configs, strict=True) if name in config)
-        if name not in known:
-            why = "belongs to the benchmark: see `workload`" if name in _BENCH else "is no flag of vLLM"
-            out.note((*root, at), f"entry {at}: '{name}' {why}; it is left out")
-            names.remove(name)
-        elif any(name not in config for config in configs):
-            out.note((*root, at), f"'{name}' is not in every entry; where it is not, the engine decides")
-    for name in names:
-        values = [config.get(name, AUTO) for config in configs]
-        out.add((*root, next(iter(entries))), name, listed(values, default=values[0]))
-    _as_list(out, configs, names)
-    out.study["system"] = {"use": "vllm", "model": "MODEL"}
-    out.note(root, "the model is not in this file: write its name in the place of MODEL")
-    out.note(root, "the benchmark's parameters are not in this file: add a `workload`")
+    for name in dict.fromkeys(name for config in configs.values() for name in config):
+        without = [key for key, config in configs.items() if name not in config]
+        if without:
+            at = next(key for key, config in configs.items() if name in config)
+            out.note((*root, at), f"{name!r} is not in every entry; where it is not, the engine decides")
+            for key in without:
+                configs[key][name] = unset(known[name])
+        values = [config[name] for config in configs.values()]
+        out.add((*root, next(iter(configs))), name, listed(values, default=values[0]))
+    _as_list(out, list(configs.values()))
+    out.study["system"] = {"use": "vllm", "model": model or "MODEL", **({"flags": fixed} if fixed else {})}
+    if not model:
+        out.note((), "the model is not in this file: write its name in the place of MODEL")
+    out.note((), "the benchmark's parameters are not in this file: add a `workload`")
     return out.finish()
 
 
-def _flags(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry as values of flags: ``no_x`` is ``x: false``, ``x.y`` a part of the structure ``x``."""
+def _read_entries(out: Conversion, entries: Mapping[Any, Any], root: Path_) -> dict[Any, Config]:
+    """Return the entries that vLLM's parser would take; each other one is noted with its reason."""
+    for key, entry in entries.items():
+        if not isinstance(entry, Mapping):
+            found = "null" if entry is None else repr(entry)
+            text = f"entry {key!r} must be a mapping of flags to values, found {found[:60]}"
+            raise out.source.locate(SpecError(text, path=(*root, key)))
+    if not entries:
+        raise SpecError(f"{out.source.source}: it has no entries; allowed: a list of mappings of flags")
+    configs = {}
+    for key, entry in entries.items():
+        config: Config = {}
+        problem = ""
+        if not entry:
+            out.note((*root, key), f"entry {key!r} is empty: the engine decides on everything")
+        for written, value in entry.items():
+            problem = problem or _read_flag(out, config, str(written), value, (*root, key, written))
+        if problem:
+            out.note((*root, key), f"entry {key!r} is left out, vLLM refuses it: {problem}")
+        else:
+            configs[key] = {name: _plain(value) for name, value in config.items()}
+    return configs
+
+
+def _read_flag(out: Conversion, config: Config, written: str, value: Any, path: Path_) -> str:
+    """Add one setting of an entry to its configuration; return why vLLM refuses it, empty if it does not."""
+    outer, *inner = written.split(".")
+    name, positive = canonical(outer)
+    if written == _LABEL:
+        return ""
+    flag = table("vllm").flags.get(name)
+    where = f"entry {path[-2]!r}: {written!r}"
+    why = "belongs to the benchmark: see `workload`" if name in _BENCH else why_not(name)
+    if flag is None or why:
+        out.note(path, f"{where} {why}; it is left out")
+        return ""
+    if name in config and not (inner and isinstance(config[name], dict)):
+        out.note(path, f"{where}: {name!r} is there twice; the last one counts")
+    if value is None:
+        out.note(path, f"{where} is null: the engine decides")
+        config[name] = unset(flag)
+        return ""
+    if not positive:
+        out.note(path, f"{where} is the switch {name!r} turned round")
+    value = turned(flag, value, positive)
+    if inner:
+        value, problem = _merged(config.get(name), inner, value)
+    else:
+        problem = flag.refuses(value)
+        problem = f"{name} {problem}" if problem else ""
+    config[name] = value
+    return problem
+
+
+def _merged(structure: Any, keys: list[str], value: Any) -> tuple[Any, str]:
+    """Return a structure with one more part, and what stands where the part is to be, if anything does."""
+    top = place = json.loads(json.dumps(structure)) if isinstance(structure, Mapping) else {}
+    if structure is not None and not isinstance(structure, Mapping):
+        return structure, f"it has a part {'.'.join(keys)!r} and is {structure!r} too"
+    for key in keys[:-1]:
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
+            return structure, f"its part {key!r} has parts and is {place!r} too"
+    place[keys[-1]] = value
+    return top, ""
+
+
+def _plain(value: Any) -> Any:
+    """Return a structure as the JSON that the flag takes; other values and lists stay."""
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, Mapping) else value
+
+
+def _common_model(out: Conversion, configs: dict[Any, Config], root: Path_) -> str:
+    """Take the model out of the configurations; those of another model than the first are left out."""
+    first = next((config[_MODEL] for config in configs.values() if _MODEL in config), "")
+    for key in list(configs):
+        model = configs[key].pop(_MODEL, first)
+        if model != first:
+            out.note((*root, key), f"entry {key!r} is left out: it serves {model!r}, the others {first!r}; "
+                                   "a study tunes one model")  # fmt: skip
+            del configs[key]
+    return str(first)
+
+
+def _lists_apart(out: Conversion, configs: dict[Any, Config], root: Path_) -> Config:
+    """Take lists that are several words of a command out of the configurations; return those fixed to one."""
+    fixed: Config = {}
     known = table("vllm").flags
-    result: dict[str, Any] = {}
-    for key, given in entry.items():
-        name, *inner = str(key).lstrip("-").split(".")
-        name = name.replace("-", "_")
-        if name.startswith("_"):
+    for name in dict.fromkeys(name for config in configs.values() for name in config):
+        found = [config.get(name) for config in configs.values()]
+        if not any(isinstance(value, list) for value in found):
             continue
-        value, positive = given, name.removeprefix("no_")
-        if positive != name and isinstance(value, bool) and positive in known:
-            name, value = positive, not value
-        if not inner:
-            result[name] = value
-            continue
-        place = result[name] = dict(result[name]) if isinstance(result.get(name), Mapping) else {}
-        for part in inner[:-1]:
-            place = place.setdefault(part, {})
-        place[inner[-1]] = value
-    return {
-        n: json.dumps(v, separators=(",", ":")) if isinstance(v, Mapping) else v for n, v in result.items()
-    }
+        if known[name].kind == "json":
+            for config in configs.values():
+                if isinstance(config.get(name), list):
+                    config[name] = json.dumps(config[name], separators=(",", ":"))
+        else:
+            at = next(key for key, config in configs.items() if isinstance(config.get(name), list))
+            if all(value == found[0] for value in found):
+                fixed[name] = found[0]
+            else:
+                out.note((*root, at), f"{name!r} takes several words, and no parameter has lists as values; "
+                                      "it is left out")  # fmt: skip
+            for config in configs.values():
+                config.pop(name, None)
+    return fixed
 
 
-def _as_list(out: Conversion, configs: list[dict[str, Any]], names: list[str]) -> None:
+def _as_list(out: Conversion, configs: list[Config]) -> None:
     """Keep the list itself where it is not all combinations of its values."""
-    rows = {config_key({name: config.get(name, AUTO) for name in names}): config for config in configs}
-    columns = [{json.dumps(config.get(name, AUTO)) for config in configs} for name in names]
+    rows = {config_key(config): config for config in configs}
+    names = list(configs[0]) if configs else []
+    columns = [{json.dumps(config[name]) for config in configs} for name in names]
     if names and len(rows) < math.prod(len(column) for column in columns):
-        chosen = [{name: config.get(name, AUTO) for name in names} for config in rows.values()]
-        out.study["configurations"] = chosen
+        out.study["configurations"] = [{name: config[name] for name in names} for config in rows.values()]
         out.note((), "not every combination is listed: only the listed ones are allowed; "
                      "delete `configurations` to search all of them")  # fmt: skip

@@ -6,45 +6,51 @@ Format: https://docs.wandb.ai/guides/sweeps/sweep-config-keys (parameters, distr
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autotune.convert.base import NONE, Conversion, Entry, listed, mapping_at, number_at, ranged
-from autotune.core.objective import Objective
+from autotune.convert.base import NONE, Conversion, Entry, mapping_at, metric_name, number_at, snapped
+from autotune.core.objective import Limit
 from autotune.core.parameter.base import read_number, show
 from autotune.errors import SpecError
+from autotune.spec.study_file import read_objective
 from autotune.spec.yaml_text import Document, Path_
 
 NAME = "wandb"
 _ENGINES = {"bayes": "gp", "random": "random"}
 _SPREADS = 3.0  # standard deviations on either side that a normal distribution is cut to
-_READ = ("name", "description", "parameters", "metric", "run_cap", "method", "program", "command")
+_READ = ("name", "description", "parameters", "metric", "metrics", "metric_constraints", "run_cap", "method",
+         "program", "command", "job", "image_uri")  # fmt: skip
+_LAUNCHED = ("program", "command", "job", "image_uri")
 
 
 def recognizes(document: Document) -> bool:
     """Return whether a document looks like a sweep."""
     data = document.data
-    return isinstance(data.get("parameters"), Mapping) and ("method" in data or "program" in data)
+    signs = ("method", "metric", "metrics", "run_cap", "early_terminate", *_LAUNCHED)
+    return isinstance(data.get("parameters"), Mapping) and any(sign in data for sign in signs)
 
 
 def convert(document: Document) -> Conversion:
     """Return the study of a sweep file."""
     out = Conversion(document)
     data = document.data
-    for key in ("name", "description"):
-        if isinstance(data.get(key), str):
-            out.study[key] = data[key]
-    _parameters(out, mapping_at(out, data["parameters"], ("parameters",)), ("parameters",))
+    if "name" in data:
+        out.set_name(data["name"])
+    if isinstance(data.get("description"), str):
+        out.study["description"] = data["description"]
+    _parameters(out, mapping_at(out, data.get("parameters"), ("parameters",)), ("parameters",))
     _objective(out, data)
-    if "run_cap" in data:
-        out.study["budget"] = {"trials": int(number_at(out, data, ("run_cap",)))}
+    if data.get("run_cap") is not None:
+        out.study["budget"] = {"trials": out.trials(data, ("run_cap",))}
     method = str(data.get("method", "bayes"))
     if method in _ENGINES:
         out.study["engine"] = _ENGINES[method]
     else:
         out.note(("method",), f"'method: {method}' has no equivalent; the default engine searches")
-    out.ignore(data, ("program", "command"), "has no equivalent: name what to launch under `system`")
-    if "program" not in data and "command" not in data:
+    out.ignore(data, _LAUNCHED, "has no equivalent: name what to launch under `system`")
+    if not any(key in data for key in _LAUNCHED):
         out.note((), "no program is in this file: name what to launch under `system`")
     out.note_rest(data, _READ)
     return out.finish()
@@ -59,31 +65,44 @@ def _parameters(out: Conversion, entries: Mapping[str, Any], path: Path_, outer:
             out.note(at, f"{name!r} nests parameters: they have its name in front here")
             _parameters(out, data["parameters"], (*at, "parameters"), f"{outer}{name}_")
             continue
-        found = _parameter(out, data, at)
-        if found is not None:
-            out.add(at, f"{outer}{name}", found)
+        with out.at(at):
+            found = _parameter(out, data, at)
+            if found is not None:
+                out.add(at, f"{outer}{name}", found)
 
 
 def _objective(out: Conversion, data: Mapping[str, Any]) -> None:
-    if "metric" not in data:
-        return
-    metric = mapping_at(out, data["metric"], ("metric",))
-    goal = str(metric.get("goal", "minimize"))
-    name = str(metric.get("name", ""))
-    try:
-        out.study["objective"] = Objective.from_dict({goal: name}).to_dict()
-    except SpecError as error:
-        out.note(("metric",), f"'{goal} {name}' cannot be a goal: {error.message}")
-    out_keys = [key for key in metric if key not in ("name", "goal")]
-    for key in out_keys:
-        out.note(("metric", key), f"'{key}' has no equivalent; a limit may say it")
+    """Add the goals: one metric, or the list of several that Ax optimizes, with its bounds as limits."""
+    listed_metrics = data.get("metrics")
+    found: list[tuple[Path_, Any]] = [(("metric",), data["metric"])] if "metric" in data else []
+    if isinstance(listed_metrics, list):
+        found += [(("metrics", i), entry) for i, entry in enumerate(listed_metrics)]
+    goals = []
+    for path, entry in found:
+        metric = mapping_at(out, entry, path)
+        goals.append((path, str(metric.get("goal", "minimize")), metric.get("name")))
+        for key in metric:
+            if key not in ("name", "goal"):
+                out.note((*path, key), f"'{key}' has no equivalent; a limit may say it")
+    out.set_goals(goals, "no metric is in this file: name the goal under `objective`")
+    bounds = data.get("metric_constraints")
+    for i, text in enumerate(bounds if isinstance(bounds, list) else []):
+        path = ("metric_constraints", i)
+        match = re.fullmatch(r"\s*(.+?)\s*([<>]=.*)", text) if isinstance(text, str) else None
+        try:
+            limit = Limit.parse(f"{metric_name(match[1])[0]} {match[2]}" if match else text)
+            read_objective({"maximize": "x", "limits": [limit.to_text()]})
+        except SpecError as error:
+            out.note(path, f"the limit {text!r} is left out: {error.message}")
+            continue
+        out.study.setdefault("objective", {}).setdefault("limits", []).append(limit.to_text())
+        if match and limit.metric != match[1]:
+            out.note(path, f"metric {match[1]!r} is called {limit.metric!r} here: report it by that name")
 
 
 def _parameter(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | None:
     if "value" in data:
-        if data["value"] is None:
-            out.note(path, f"the value null of {path[-1]!r} has no equivalent; it is called {NONE!r}")
-        return listed([data["value"]])
+        return out.listed((*path, "value"), [data["value"]])
     if "values" in data:
         return _values(out, data, path)
     kind = data.get("distribution")
@@ -104,26 +123,33 @@ def _values(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | No
     if not isinstance(values, list) or not values:
         out.note((*path, "values"), f"values of {path[-1]!r} are no list; it is left out")
         return None
-    if None in values:
-        out.note(
-            (*path, "values"), f"the value null of {path[-1]!r} has no equivalent; it is called {NONE!r}"
-        )
-    if any(isinstance(value, list | Mapping) for value in values):
-        out.note((*path, "values"), f"structures among the values of {path[-1]!r} are JSON texts here")
     weights = data.get("probabilities")
+    if weights is None:
+        return out.listed((*path, "values"), values)
     if not isinstance(weights, list) or len(weights) != len(values):
-        return listed(values)
+        out.note(
+            (*path, "probabilities"), f"probabilities that are not one per value are left out: {weights!r}"
+        )
+        return out.listed((*path, "values"), values)
     read = [read_number(weight) or 0 for weight in weights]
     if min(read) <= 0:
         out.note((*path, "probabilities"), "probabilities that are no numbers above 0 are left out")
-        return listed(values)
-    entry = listed(values, default=values[read.index(max(read))])
+        return out.listed((*path, "values"), values)
+    entry = out.listed((*path, "values"), values, default=values[read.index(max(read))])
     return {**entry, "prior": {"weights": dict(zip(map(show_value, values), read, strict=True))}}
 
 
 def show_value(value: Any) -> str:
     """Return a listed value as the key of its weight."""
     return NONE if value is None else show(value) if isinstance(value, bool) else str(value)
+
+
+def _step(out: Conversion, data: Mapping[str, Any], path: Path_) -> float:
+    """Return the step of a quantized distribution; 1 where the file has none."""
+    step = number_at(out, {"q": 1, **data}, (*path, "q"))
+    if step <= 0:
+        raise out.source.locate(SpecError(f"q must be above 0, found {step!r}", path=(*path, "q")))
+    return float(step)
 
 
 def _uniform(
@@ -135,12 +161,10 @@ def _uniform(
             low, high = math.exp(low), math.exp(high)
         step = None
         if quantized:  # the tool rounds what it draws to a multiple of q
-            step = float(read_number(data.get("q", 1)) or 1)
-            low, high = (round(round(bound / step) * step, 12) for bound in (low, high))
+            step = _step(out, data, path)
+            low, high = snapped(low, high, step)
         integral = all(float(v).is_integer() for v in (low, high, step or 1))
-        if log and low <= 0:
-            out.note(path, f"{path[-1]!r} starts at 0, which no logarithm has: searched on a linear scale")
-        return ranged(low, high, whole=whole or (quantized and integral), step=step, log=log)
+        return out.ranged(path, low, high, whole=whole or (quantized and integral), step=step, log=log)
 
     return read
 
@@ -154,7 +178,8 @@ def _beta(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry:
     out.note(
         (*path, "distribution"), f"a beta distribution has no equivalent; {path[-1]!r} is even in 0 .. 1"
     )
-    return ranged(0.0, 1.0, whole=False, step=read_number(data.get("q")))
+    step = _step(out, data, path) if "q" in data else None
+    return out.ranged(path, 0.0, 1.0, whole=False, step=step)
 
 
 def _normal(log: bool = False, quantized: bool = False) -> _Reader:
@@ -164,9 +189,9 @@ def _normal(log: bool = False, quantized: bool = False) -> _Reader:
             out.note(path, f"mu and sigma of {path[-1]!r} are no numbers; taken as 0 and 1")
             mu, sigma = 0.0, 1.0
         low, high = mu - _SPREADS * sigma, mu + _SPREADS * sigma
-        step = float(read_number(data.get("q", 1)) or 1) if quantized else None
+        step = _step(out, data, path) if quantized else None
         if step is not None and not log:
-            low, high = (round(round(bound / step) * step, 12) for bound in (low, high))
+            low, high = snapped(low, high, step)
         said = "exp of " if log else ""
         out.note(path, f"{path[-1]!r} has no bounds; cut to {said}{low:g} .. {high:g}, the rest is its prior")
         if log:
@@ -174,8 +199,8 @@ def _normal(log: bool = False, quantized: bool = False) -> _Reader:
                 out.note(
                     path, f"steps of {step:g} on a logarithmic scale have no equivalent: any value is allowed"
                 )
-            return ranged(math.exp(low), math.exp(high), whole=False, log=True)
-        entry = ranged(low, high, whole=False, step=step)
+            return out.ranged(path, math.exp(low), math.exp(high), whole=False, log=True)
+        entry = out.ranged(path, low, high, whole=False, step=step)
         return {**entry, "prior": {"around": float(mu), "spread": float(sigma)}}
 
     return read

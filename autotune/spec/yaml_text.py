@@ -56,7 +56,8 @@ class Document:
         """Return where ``path`` was written, or the nearest thing around it that was."""
         for length in range(len(path), -1, -1):
             marks = self.keys if at_key and length == len(path) else self.values
-            found = marks.get(path[:length]) or self.keys.get(path[:length])
+            here = path[:length]
+            found = marks.get(here) or self.keys.get(here) or self.values.get(here)
             if found is not None:
                 return found
         return Mark(self.source)
@@ -89,23 +90,29 @@ def read_text(path: Path) -> str:
         raise SpecError(f"{path}:{line}: not UTF-8: byte {raw[error.start]:#04x}") from None
 
 
-def parse_text(text: str, source: str) -> Document:
+def parse_text(text: str, source: str, *, core_tags: bool = False) -> Document:
     """Parse the text of a file whose top is a mapping.
+
+    Args:
+        text: Of the file.
+        source: Its name.
+        core_tags: Whether scalars may say what they are (``!!float 1``), as files of other tools do.
 
     Raises:
         SpecError: It is not YAML, or uses what is refused; the message starts with ``file:line:column``.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError(f"{source}: a file has at most {MAX_BYTES // 1024} KiB")
-    return _Reader(text, source).read()
+    return _Reader(text, source, core_tags).read()
 
 
 class _Reader:
     """Builder of values with their places from the events of one document."""
 
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, text: str, source: str, core_tags: bool = False) -> None:
         self.text = text
         self.source = source
+        self.core_tags = core_tags
         self.document = Document({}, source)
         self.events: Iterator[yaml.Event] = iter(())
 
@@ -156,13 +163,17 @@ class _Reader:
             raise self.refuse(
                 event, f"anchors are not allowed, found '&{event.anchor}'", "write the value out"
             )
-        if getattr(event, "tag", None) is not None:
+        tag = getattr(event, "tag", None)
+        plain = self.core_tags and isinstance(event, yaml.ScalarEvent) and tag in _CORE_TAGS
+        if tag is not None and not plain:
             raise self.refuse(event, f"tags are not allowed, found {event.tag!r}", "write the plain value")
 
     def value(self, event: yaml.Event, path: Path_) -> Any:
         self.refuse_special(event)
         self.document.values[path] = self.place(event)
         if isinstance(event, yaml.ScalarEvent):
+            if event.tag is not None:
+                return _tagged(event.tag, event.value)
             return PlainText(event.value) if event.style is None else event.value
         if len(path) >= MAX_DEPTH:
             raise self.refuse(event, f"nested more than {MAX_DEPTH} deep")
@@ -187,3 +198,14 @@ class _Reader:
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             result.append(self.value(event, (*path, len(result))))
         return result
+
+
+def _tagged(tag: str, text: str) -> str:
+    """Return the text of a scalar that says what it is, such that it is read as that."""
+    if tag == _STR_TAG:
+        return text
+    return PlainText(f"{text}.0" if tag == _FLOAT_TAG and text.lstrip("+-").isdigit() else text)
+
+
+_STR_TAG, _FLOAT_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:float"
+_CORE_TAGS = (_STR_TAG, _FLOAT_TAG, *(f"tag:yaml.org,2002:{name}" for name in ("int", "bool", "null")))

@@ -102,7 +102,9 @@ def test_distributions_of_optuna_in_a_file(tmp_path):
     path.write_text(json.dumps({name: json.loads(text) for name, text in texts.items()}))
     found = convert(str(path))
     check_distributions(found.study)
-    assert found.notes == [f"{path}: the choice None of 'dtype' has no equivalent; it is called 'none'"]
+    assert [line.partition(": ")[2] for line in found.notes] == [
+        "the value null of 'dtype' has no equivalent; it is called 'none'"
+    ]
 
 
 def test_a_study_in_an_optuna_storage(tmp_path):
@@ -256,7 +258,7 @@ def test_environment_baseline_and_static_values_of_auto_tune_vllm():
         "constraint 'lambda p: p <= 0' is left out",
         "'MY_TOKEN' is left out: MY_TOKEN sounds like a secret",
         "'OTHER' is left out",
-        "'no_such_flag' is left out",
+        "'no_such_flag' is left out: it is no flag of vLLM",
         "'VLLM_CPU_X' cannot be searched",
         "'samples' has no equivalent",
         "'prefix' has no equivalent",

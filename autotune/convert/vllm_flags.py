@@ -1,0 +1,74 @@
+"""vLLM's flags by the names and values that files of other tools give them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotune.errors import did_you_mean
+from autotune.systems.served.flags import AUTO, Flag, table
+
+_SHORT = {
+    "tp": "tensor_parallel_size",
+    "pp": "pipeline_parallel_size",
+    "dp": "data_parallel_size",
+    "dcp": "decode_context_parallel_size",
+    "ep": "enable_expert_parallel",
+    "q": "quantization",
+}
+_OURS = ("host", "port", "uds", "api_key")  # where the load finds the server is for the measurement to say
+_OPPOSITES = (("no_", ""), ("no_", "enable_"), ("disable_", "enable_"), ("enable_", "disable_"))
+"""What a switch that is turned round begins with, and what the flag itself begins with then."""
+
+
+def canonical(written: str) -> tuple[str, bool]:
+    """Return the flag that a name means, and whether a true value switches it on.
+
+    ``no_enable_prefix_caching``, ``--no-enable-prefix-caching`` and ``disable_prefix_caching`` are the flag
+    ``enable_prefix_caching`` turned round. A name that is no flag is returned with underscores.
+    """
+    flags = table("vllm").flags
+    name = written.strip().lstrip("-").replace("-", "_")
+    name = _SHORT.get(name, name)
+    if name in flags:
+        return name, True
+    for prefix, instead in _OPPOSITES:
+        opposite = instead + name.removeprefix(prefix)
+        if name.startswith(prefix) and is_switch(opposite):
+            return opposite, False
+    return name, True
+
+
+def is_switch(name: str) -> bool:
+    """Return whether a flag is on or off."""
+    flag = table("vllm").flags.get(name)
+    return flag is not None and flag.kind in ("toggle", "switch")
+
+
+def turned(flag: Flag, value: Any, positive: bool) -> Any:
+    """Return a value as the flag takes it: of its type, and turned round where its name is.
+
+    Args:
+        flag: That the name means.
+        value: As the file has it.
+        positive: Whether a true value switches the flag on.
+    """
+    found = flag.typed(value)
+    return not found if isinstance(found, bool) and not positive else found
+
+
+def unset(flag: Flag) -> Any:
+    """Return the value that leaves a flag out of the command, or that the engine takes without it."""
+    if flag.kind == "switch":
+        return False
+    return AUTO if flag.is_left_out(AUTO) or flag.default is None else flag.default
+
+
+def why_not(name: str) -> str:
+    """Return why a study cannot set what ``name`` means, with the nearest flag; empty if it can."""
+    known = table("vllm")
+    if name in _OURS:
+        return "is set by the measurement itself"
+    if name in known.flags:
+        return ""
+    near = did_you_mean(name, known.flags)
+    return f"is no flag of vLLM {known.version}" + (f" ({near})" if near else "")
