@@ -65,8 +65,8 @@ from autotune.systems.base import (
     ServedDriver,
     System,
 )
+from autotune.systems.diagnosis import is_out_of_memory
 from autotune.systems.registry import build_system
-from autotune.systems.served.diagnosis import is_out_of_memory
 from autotune.systems.shortfall import shortfall
 
 PROCESS_NAME = "process.json"

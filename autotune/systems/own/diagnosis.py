@@ -6,16 +6,16 @@ import re
 import signal
 from collections.abc import Mapping
 
+from autotune.core.diagnosis import LIBRARIES, matcher
 from autotune.core.measurement import INFEASIBLE, Cause, Failure
 from autotune.errors import SpecError, did_you_mean
-from autotune.systems.own.protocol import CANNOT_LOAD, OOM_KILLED
-from autotune.systems.shortfall import NO_MEMORY, shortfall
+from autotune.systems.own.protocol import CANNOT_LOAD
+from autotune.systems.shortfall import shortfall
 
-_OUT_OF_MEMORY = re.compile(
-    rf"{NO_MEMORY}|CUDA_ERROR_OUT_OF_MEMORY|RESOURCE_EXHAUSTED: Out of memory|" + re.escape(OOM_KILLED),
-    re.MULTILINE,
+_OUT_OF_MEMORY, _DISK_FULL = (
+    matcher(rule for rule in LIBRARIES if rule.cause is cause)
+    for cause in (Cause.OUT_OF_MEMORY, Cause.DISK_FULL)
 )
-_DISK_FULL = re.compile(r"No space left on device")
 _NO_PROGRAM = re.compile(r"^cannot start .*$", re.MULTILINE)
 _INFEASIBLE = re.compile(
     rf"^{re.escape(INFEASIBLE)} ({'|'.join(c for c in Cause if c.configuration_at_fault)}): (.*)$",

@@ -103,7 +103,7 @@ def _converse(operations: Any, stream: Any) -> bool:
 
 
 def _cause(error: Exception) -> str:
-    from autotune.systems.transformers.diagnosis import is_out_of_memory
+    from autotune.systems.diagnosis import is_out_of_memory
 
     text = f"{type(error).__name__}: {error}"
     return "out_of_memory" if is_out_of_memory(text) else "crashed_under_load"

@@ -21,10 +21,10 @@ from autotune.core.units import parse_quantity
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import PROMPT, Deployment, python_path
+from autotune.systems.diagnosis import diagnose
 from autotune.systems.made_apart import make_apart
 from autotune.systems.served.section import locate
 from autotune.systems.served.tiny import TINY
-from autotune.systems.transformers.diagnosis import diagnose
 from autotune.systems.transformers.driver import SocketDriver, connect
 from autotune.systems.transformers.make_model import HELD_OUT, ModelPaths, made_model
 from autotune.systems.transformers.options import BITS, DEVICES, DTYPES, KV_BITS, Options
