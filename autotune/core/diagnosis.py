@@ -71,6 +71,9 @@ LIBRARIES: tuple[Rule, ...] = (
 )
 """Messages of libraries that most programs are built on."""
 
+NO_MEMORY = matcher(rule for rule in LIBRARIES if rule.cause is Cause.OUT_OF_MEMORY)
+"""What any program says when memory ran out."""
+
 SERVERS: tuple[Rule, ...] = (
     Rule(_PORT, r"[Aa]ddress already in use|\[?[Ee]rrno 98\]?",
          "OSError: [Errno 98] error while attempting to bind on address: address already in use"),

@@ -11,10 +11,11 @@ from typing import Any
 
 from autotune.core.answer import Answer
 from autotune.core.endpoint import foreign_json
+from autotune.core.environment import server_environment
 from autotune.core.measurement import Cause, Estimate, Failure, as_estimates
 from autotune.errors import SpecError, UnitError
 from autotune.executor.attempt_files import log_tail
-from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.executor.process import SupervisedProcess
 from autotune.measure.quality.answers import BatchSource, EndpointSource, NoAnswer
 from autotune.measure.quality.check import check_quality
 from autotune.systems.base import Answering, AttemptFailed, Driver, ServedDriver

@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autotune.core.environment import server_environment
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, in_unit_of
 from autotune.core.mistake import NOT_FINITE, missing_metrics
@@ -40,7 +41,7 @@ from autotune.executor.attempt_files import (
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.kept import Kept, Shelf
 from autotune.executor.priority import priority_facts
-from autotune.executor.process import SupervisedProcess, SupervisorLost, server_environment
+from autotune.executor.process import SupervisedProcess, SupervisorLost
 from autotune.executor.quality import quality_of
 from autotune.executor.supervisor import sweep_leftovers
 from autotune.measure.batches.session import Measured, measure

@@ -11,6 +11,7 @@ from autotune.core.diagnosis import (
     CODE_SIGNS,
     LIBRARIES,
     METRIC_SIGNS,
+    NO_MEMORY,
     OWNER_SIGNS,
     SERVERS,
     USAGE_SIGNS,
@@ -67,6 +68,11 @@ def test_every_system_that_launches_a_server_reads_the_same_table():
         system = build_system({"use": use, **section})
         found = [system.diagnose(1, rule.example).cause for rule in (*LIBRARIES, *SERVERS)]
         assert found == [rule.cause for rule in (*LIBRARIES, *SERVERS)], use
+
+
+@pytest.mark.parametrize("rule", LIBRARIES, ids=lambda rule: rule.pattern)
+def test_memory_of_any_program_is_told_from_the_rest(rule):
+    assert (NO_MEMORY.search(rule.example) is not None) == (rule.cause is Cause.OUT_OF_MEMORY)
 
 
 def test_the_line_about_the_kernel_is_known():

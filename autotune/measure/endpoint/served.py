@@ -126,12 +126,7 @@ class Alone:
 
     def metrics(self) -> dict[str, Estimate]:
         """Return the mean as ``idealized_runtime``; empty without at least two."""
-        n = len(self.seconds)
-        if n < 2:
-            return {}
-        mean = math.fsum(self.seconds) / n
-        variance = math.fsum((s - mean) ** 2 for s in self.seconds) / (n - 1)
-        return {"idealized_runtime": Estimate(mean, math.sqrt(variance / n), n, "s")}
+        return {} if len(self.seconds) < 2 else {"idealized_runtime": Estimate.mean_of(self.seconds, "s")}
 
 
 def measure_served(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.endpoint import foreign_json
-from autotune.core.measurement import Cause, Estimate, Failure, as_estimates, finite_metrics, mean_of
+from autotune.core.measurement import Cause, Estimate, Failure, as_estimates, finite_metrics
 from autotune.core.mistake import NOT_FINITE
 from autotune.core.units import show_unit
 from autotune.errors import SpecError, UnitError
@@ -215,6 +215,5 @@ def pooled(runs: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
             shown = " and ".join(show_unit(unit) for unit in found)
             text = f"metric {name!r} is {shown} in runs of one configuration: they cannot be compared"
             raise AttemptFailed(Failure(Cause.OWNER_MISTAKE, text))
-        mean, sem = mean_of([run[name].value for run in runs])
-        result[name] = Estimate(mean, sem, len(runs), runs[0][name].unit)
+        result[name] = Estimate.mean_of([run[name].value for run in runs], runs[0][name].unit)
     return result

@@ -19,6 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from autotune.core.environment import own_environment
 from autotune.systems.transformers.options import Options
 from autotune.systems.transformers.protocol import SOCKET
 
@@ -57,7 +58,7 @@ def start_ranks(options: Options, program: str) -> None:
     for rank in range(1, options.tensor_parallel):
         subprocess.Popen(
             [sys.executable, "-m", program, *sys.argv[1:]],
-            env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=own_environment({"RANK": str(rank), "LOCAL_RANK": str(rank)}),
         )
 
 
