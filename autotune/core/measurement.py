@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from autotune.core.metric import UNITS
-from autotune.core.student import NORMAL, student_quantile
+from autotune.core.quantiles import NORMAL, student_quantile
 from autotune.core.units import SCALED, known_base, misspelt_unit, to_base, units_of
 from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys
 
@@ -92,7 +92,7 @@ class Estimate:
         value = math.exp(min(self.value, _MOST_EXPONENT))
         return replace(self, value=value, sem=None if self.sem is None else value * self.sem)
 
-    def interval(self, z: float = 1.96) -> tuple[float, float]:
+    def interval(self, z: float = NORMAL) -> tuple[float, float]:
         """Return the normal interval ``value +- z * sem`` (95 % by default)."""
         half = z * (self.sem or 0.0)
         return self.value - half, self.value + half

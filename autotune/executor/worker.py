@@ -44,11 +44,12 @@ from autotune.executor.priority import priority_facts
 from autotune.executor.process import SupervisedProcess, SupervisorLost
 from autotune.executor.quality import quality_of
 from autotune.executor.supervisor import sweep_leftovers
-from autotune.measure.batches.session import Measured, measure
+from autotune.measure.batches.session import measure
 from autotune.measure.endpoint.serving import build_generator, measure_endpoint, with_machine
 from autotune.measure.endpoint.token_counts import uncounted
 from autotune.measure.metrics.cost import cost
 from autotune.measure.statistics.doubt import judged
+from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.hardware import hardware_facts
 from autotune.measure.watch.machine_watch import MachineWatch
 from autotune.measure.workload import Workload
