@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.core.environment import own_environment
+from autotune.core.file_names import JOB_NAME, RESULT_NAME, WORKER_LOG
 from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.redact import redact
 from autotune.errors import EnvironmentProblem
-from autotune.executor.attempt_files import WORKER_LOG, log_tail, mask_later, wait_for_masks, write_json
+from autotune.executor.attempt_files import log_tail, mask_later, wait_for_masks, write_json
 from autotune.executor.base import AttemptResult, Job
 
 _POLL_S = 0.02
@@ -202,7 +203,7 @@ class LocalExecutor:
 
 def _files(job: Job) -> tuple[Path, Path]:
     """Return the files of a job and of its result; whoever sees one sees all of it."""
-    return Path(job.scratch) / "job.json", Path(job.scratch) / "result.json"
+    return Path(job.scratch) / JOB_NAME, Path(job.scratch) / RESULT_NAME
 
 
 def _start(scratch: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -42,7 +42,7 @@ def test_what_is_given_comes_last(monkeypatch):
     assert server_environment({"PATH": "/other"}, {"PATH": "/bin", "SECRET": "x"}) == {"PATH": "/other"}
 
 
-@pytest.mark.parametrize("pattern", [r"\*\*os\.environ", r'"PYTHONPATH": '])
+@pytest.mark.parametrize("pattern", [r"\*\*os\.environ", r'"PYTHONPATH"'])
 def test_no_other_module_puts_an_environment_together(pattern):
     found = {
         str(path.relative_to(ROOT)) for path in ROOT.rglob("*.py") if re.search(pattern, path.read_text())

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.environment import own_environment
+from autotune.core.file_names import SOCKET_NAME
 from autotune.systems.transformers.options import Options
-from autotune.systems.transformers.protocol import SOCKET
 
 _PROGRAM = "autotune.systems.transformers.server"
 _PR_SET_PDEATHSIG = 1
@@ -72,14 +72,14 @@ def serve(options: Options, rank: int) -> None:
             continue
         return
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(SOCKET)
+        os.unlink(SOCKET_NAME)
     with socket.socket(socket.AF_UNIX) as listener:
-        draft = f"{SOCKET}.starting"
+        draft = f"{SOCKET_NAME}.starting"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)
         listener.bind(draft)
         listener.listen(1)
-        os.rename(draft, SOCKET)  # whoever sees the socket can connect to it
+        os.rename(draft, SOCKET_NAME)  # whoever sees the socket can connect to it
         while True:
             client, _ = listener.accept()
             with client, client.makefile("rwb") as stream:

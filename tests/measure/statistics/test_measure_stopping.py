@@ -9,8 +9,10 @@ import pytest
 
 import autotune
 from autotune.core.measurement import Cause, Estimate
-from autotune.core.request import RequestRecord
+from autotune.core.request import Request, RequestRecord
+from autotune.measure.batches import validity as batches
 from autotune.measure.endpoint import validity as endpoint
+from autotune.measure.statistics.samples import Batch
 from autotune.measure.statistics.stopping import GROWTH, Looks, StoppingRule, half_width
 from autotune.measure.statistics.verdict import Finding, Verdict, errors, is_backwards
 
