@@ -106,6 +106,6 @@ def _become(command: list[str]) -> NoReturn:
 
 
 def _has_ledger(store: Path) -> bool:
-    from autotune.study.study import LEDGER_NAME
+    from autotune.core.file_names import LEDGER_NAME
 
     return (store / LEDGER_NAME).exists()

@@ -26,8 +26,8 @@ def open_ledger(store: Path) -> Ledger:
         StudyError: There is none.
         LedgerError: It is damaged.
     """
+    from autotune.core.file_names import LEDGER_NAME
     from autotune.ledger import Ledger
-    from autotune.study.study import LEDGER_NAME
 
     file = store if store.is_file() else store / LEDGER_NAME
     if not file.exists():

@@ -31,8 +31,8 @@ def salvage(target: Path, store: Path, as_json: bool) -> None:
 
     The damaged ledger is only read. `autotune resume STUDY --store FOLDER` goes on with the new one.
     """
+    from autotune.core.file_names import LEDGER_NAME
     from autotune.ledger.salvage import salvage as rescue
-    from autotune.study.study import LEDGER_NAME
 
     done = rescue(store / LEDGER_NAME, target / LEDGER_NAME)
     if as_json:

@@ -104,8 +104,8 @@ def _deployment(row: StudyRow, view: StudyView) -> Deployment | None:
     """Return what deploys the best configuration; ``None`` for a study without a system."""
     if not row.spec.get("system") or view.best is None:
         return None
+    from autotune.core.environment import inherited
     from autotune.core.redact import redacted
-    from autotune.executor.process import inherited
     from autotune.systems.deployment import deployment
     from autotune.systems.registry import build_system
     from autotune.systems.served.negotiation import as_measured

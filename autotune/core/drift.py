@@ -21,12 +21,12 @@ from typing import Any
 
 from autotune.core.measurement import LARGEST, Estimate
 from autotune.core.objective import Objective
+from autotune.core.quantiles import chi_squared_quantile
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
 
 _BELIEVED = 2  # launches without extra variance that are believed beforehand
-# 99 % quantiles of chi squared for 1 to 10 degrees of freedom; Wilson and Hilferty's formula beyond.
-_CHI_SQUARED = (6.635, 9.210, 11.345, 13.277, 15.086, 16.812, 18.475, 20.090, 21.666, 23.209)
+_CERTAIN = 0.99
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def find_drift(trials: Sequence[Trial], metric: str, default: Config) -> Drift |
         tuple(t.number for t in launches),
         math.sqrt(extra),
         values[-1] / values[0] - 1,
-        within > 0 and squares / within > _quantile(freedom),
+        within > 0 and squares / within > chi_squared_quantile(freedom, _CERTAIN),
     )
 
 
@@ -143,11 +143,3 @@ def _wider(estimate: Estimate, extra: float) -> Estimate:
     if estimate.sem is None:  # unknown stays unknown: the engine estimates such noise itself
         return estimate
     return replace(estimate, sem=math.hypot(estimate.sem, extra * estimate.value))
-
-
-def _quantile(freedom: int) -> float:
-    """Return the 99 % quantile of chi squared."""
-    if freedom <= len(_CHI_SQUARED):
-        return _CHI_SQUARED[freedom - 1]
-    part = 2 / (9 * freedom)
-    return freedom * (1 - part + 2.326 * math.sqrt(part)) ** 3

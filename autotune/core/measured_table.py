@@ -129,10 +129,7 @@ class MeasuredTable:
 def _average(estimates: Sequence[Estimate]) -> Estimate:
     if len(estimates) == 1:
         return estimates[0]
-    values = [estimate.value for estimate in estimates]
-    mean = sum(values) / len(values)
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return Estimate(mean, (variance / len(values)) ** 0.5, len(values), estimates[0].unit)
+    return Estimate.mean_of([estimate.value for estimate in estimates], estimates[0].unit)
 
 
 def table_specs(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from autotune.core.metric import UNITS
-from autotune.core.student import NORMAL, student_quantile
+from autotune.core.quantiles import NORMAL, student_quantile
 from autotune.core.units import SCALED, known_base, misspelt_unit, to_base, units_of
 from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys
 
@@ -18,6 +18,7 @@ LARGEST = 1e150
 """Bound on the size of what is reported: squares and sums of many such numbers are numbers still."""
 
 _SHOWN = 200  # characters of a value that is no number
+_MOST_EXPONENT = 700.0  # exp of more is no float
 _STUDENT_WITHIN = 5  # pieces of a measurement from which its standard errors hold Student's factor
 
 
@@ -69,7 +70,29 @@ class Estimate:
         if self.sem is not None:
             object.__setattr__(self, "sem", float(self.sem))
 
-    def interval(self, z: float = 1.96) -> tuple[float, float]:
+    @classmethod
+    def mean_of(cls, samples: Sequence[float], unit: str = "1") -> Estimate:
+        """Return the mean of independent samples; without an error for a single one.
+
+        Formula: sem = standard deviation / sqrt(samples).
+
+        Args:
+            samples: At least one, within :data:`LARGEST`.
+            unit: Unit of the samples.
+        """
+        n = len(samples)
+        mean = math.fsum(samples) / n
+        if n < 2:
+            return cls(mean, None, 1, unit)
+        variance = math.fsum((sample - mean) ** 2 for sample in samples) / (n - 1)
+        return cls(mean, math.sqrt(variance / n), n, unit)
+
+    def exp(self) -> Estimate:
+        """Return the exponential of an estimate without unit; the error by the delta method."""
+        value = math.exp(min(self.value, _MOST_EXPONENT))
+        return replace(self, value=value, sem=None if self.sem is None else value * self.sem)
+
+    def interval(self, z: float = NORMAL) -> tuple[float, float]:
         """Return the normal interval ``value +- z * sem`` (95 % by default)."""
         half = z * (self.sem or 0.0)
         return self.value - half, self.value + half
@@ -140,7 +163,7 @@ def read_estimate(raw: Any, unit: str = "1") -> Estimate:
             raise SpecError("an empty list of samples has no mean")
         if beyond := next(filter(_beyond, samples), None):
             raise _too_large(beyond)
-        return Estimate(*mean_of(samples), len(samples), unit)
+        return Estimate.mean_of(samples, unit)
     number: Any = raw
     if hasattr(number, "item"):  # a scalar of numpy or torch
         number = number.item()
@@ -153,18 +176,6 @@ def _beyond(number: float) -> bool:
 
 def _too_large(number: float) -> SpecError:
     return SpecError(f"a metric must be within {LARGEST:g}, found {number:g}")
-
-
-def mean_of(samples: Sequence[float]) -> tuple[float, float | None]:
-    """Return mean and standard error of samples within :data:`LARGEST`, no error of a single one.
-
-    Formula: sem = standard deviation / sqrt(samples).
-    """
-    mean = math.fsum(samples) / len(samples)
-    if len(samples) < 2:
-        return mean, None
-    variance = math.fsum((sample - mean) ** 2 for sample in samples) / (len(samples) - 1)
-    return mean, math.sqrt(variance / len(samples))
 
 
 def finite_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

@@ -6,10 +6,10 @@ It shows on the default configuration, before anything was measured.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from autotune.core.diagnosis import ABSENT_SIGNS, CODE_SIGNS, METRIC_SIGNS, USAGE_SIGNS, matcher
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Trial, TrialState
@@ -23,24 +23,8 @@ NOT_FINITE = "not_finite"
 
 _TAIL_LINES = 8
 _BLAMED = (Cause.CRASHED_UNDER_LOAD, Cause.WRONG_OUTPUT, Cause.REJECTED_FLAGS)
-_CODE = re.compile(  # mistakes in a program's text, as Python reports them; values raise other errors
-    r"(?:^|: )(?:Name|UnboundLocal|Attribute|Key|Type|Import|ModuleNotFound|Syntax|Indentation|Tab)Error\b"
-)
-_USAGE = re.compile(
-    r"unrecognized arguments|the following arguments are required|can't open file|cannot open |"
-    r"[Nn]o such option|[Uu]nknown (?:flag|argument|option)|is no flag|unknown command"
-)
-_NO_METRICS = re.compile(
-    r"no JSON object of metrics|the object of metrics is empty|wrote no metrics|the result lacks|"
-    r"must be a number, found|metric's name must be|the metrics cannot be read|an estimate needs|"
-    r"is not two samples"
-)
-_ABSENT = re.compile(
-    r"ModuleNotFoundError|No module named|^cannot start|the engine cannot be run here|"
-    r"the model cannot be read|needs [\d.]+ GPUs|[Nn]o such file or folder|no program|no such folder|needs '|"
-    r"^not ready after|^no request was answered: HTTP|"  # a server that is not there, or lets nobody in
-    r"^(?:quality check: )?https?://\S+(?:: | refuses requests)"
-)
+_CODE, _USAGE = matcher(CODE_SIGNS), matcher(USAGE_SIGNS)
+_NO_METRICS, _ABSENT = matcher(METRIC_SIGNS), matcher(ABSENT_SIGNS)
 
 
 def complete(measurement: Measurement, objective: Objective) -> Measurement:

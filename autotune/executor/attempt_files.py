@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.failpoint import failpoint, tear
+from autotune.core.file_names import COMMAND_NAME, LOG_NAME, REQUESTS_NAME, WORKER_LOG
 from autotune.core.redact_files import DEADLINE_S, redact_folder
 
-LOG_NAME = "server.log"
-WORKER_LOG = "worker.log"
 _TAIL_LINES = 40  # kept with a failure
 _TAIL_BYTES = 256 * 1024
 
@@ -40,7 +39,7 @@ def log_tail(path: Path, lines: int = _TAIL_LINES) -> str:
 
 def artifacts_of(scratch: Path) -> dict[str, str]:
     """Return the files of an attempt that stay, by name."""
-    names = ("command.txt", "requests.jsonl", LOG_NAME)
+    names = (COMMAND_NAME, REQUESTS_NAME, LOG_NAME)
     return {name: str(scratch / name) for name in names if (scratch / name).exists()}
 
 

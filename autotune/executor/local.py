@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import os
 import platform
 import signal
 import subprocess
@@ -15,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotune.core.environment import own_environment
+from autotune.core.file_names import JOB_NAME, RESULT_NAME, WORKER_LOG
 from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.redact import redact
 from autotune.errors import EnvironmentProblem
-from autotune.executor.attempt_files import WORKER_LOG, log_tail, mask_later, wait_for_masks, write_json
+from autotune.executor.attempt_files import log_tail, mask_later, wait_for_masks, write_json
 from autotune.executor.base import AttemptResult, Job
 
 _POLL_S = 0.02
@@ -202,7 +203,7 @@ class LocalExecutor:
 
 def _files(job: Job) -> tuple[Path, Path]:
     """Return the files of a job and of its result; whoever sees one sees all of it."""
-    return Path(job.scratch) / "job.json", Path(job.scratch) / "result.json"
+    return Path(job.scratch) / JOB_NAME, Path(job.scratch) / RESULT_NAME
 
 
 def _start(scratch: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -212,15 +213,13 @@ def _start(scratch: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
     def die_with_parent() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
-    package = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
     with (scratch / WORKER_LOG).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "autotune.executor.worker", *words],
             stdin=subprocess.DEVNULL if words else subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": path},
+            env=own_environment(),
             start_new_session=True,  # Ctrl-C reaches the study alone, which then decides
             preexec_fn=die_with_parent,  # noqa: PLW1509 - the kernel's own parent-death signal needs it
         )

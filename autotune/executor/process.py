@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from autotune.core.redact import names_passed, secret_variables
+from autotune.core.environment import import_path, server_environment
+from autotune.core.redact import secret_variables
 from autotune.errors import EnvironmentProblem
 from autotune.executor.proc import owner_tag, start_time
 from autotune.executor.supervisor import BEAT, LEASE_S, LIVING, MARK, OWNER
@@ -28,15 +29,6 @@ _BEATS = 15  # in the time of a lease: it is lost only when that many in a row a
 
 _PARENT_THREAD = "parent"
 _PARENT_S = 1.0  # between two looks at whether the parent lives
-
-_PASSED = {
-    "HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONPATH", "SHELL", "SSL_CERT_DIR",
-    "SSL_CERT_FILE", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV",
-}  # fmt: skip
-_PASSED_PREFIXES = ("CUDA_", "HF_", "HIP_", "LC_", "NCCL_", "NVIDIA_", "ROCR_", "TRANSFORMERS_", "XDG_")
-_SESSION = _PASSED - {"LD_LIBRARY_PATH", "PYTHONPATH"}
-_OF_SESSION = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "LC_", "ROCR_VISIBLE_DEVICES", "XDG_")
-_NEVER = {"HF_TOKEN", "HF_HUB_TOKEN"}  # a secret is passed by name only
 
 
 def depend_on_parent() -> None:
@@ -58,38 +50,8 @@ def depend_on_parent() -> None:
     threading.Thread(target=watch, name=_PARENT_THREAD, daemon=True).start()
 
 
-def server_environment(extra: Mapping[str, str], source: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment of a launched server: an allow-list of ``source`` plus ``extra``.
-
-    ``AUTOTUNE_PASS_ENV`` names others that are passed, which is how a server gets a key. Thread counts such
-    as ``OMP_NUM_THREADS`` are not passed: Ray sets them for its tasks, and they are the configuration's to
-    choose.
-    """
-    env = {
-        key: value
-        for key, value in source.items()
-        if (key in _PASSED or key.startswith(_PASSED_PREFIXES)) and key not in _NEVER
-    }
-    env |= {key: source[key] for key in names_passed(source) if key in source}
-    return {**env, **extra}
-
-
 class SupervisorLost(EnvironmentProblem):
     """Report that a process was lost, or could not be started, through no fault of its own."""
-
-
-def inherited(source: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what :func:`server_environment` passes on that says how an engine runs; secrets are left out.
-
-    Without what every session has, such as PATH, and the devices, which are given out anew for each trial.
-    """
-    passed = {**server_environment({}, source)}
-    secrets = {*names_passed(source), *secret_variables(source)}
-    return {
-        name: value
-        for name, value in passed.items()
-        if name not in secrets and not name.startswith(_OF_SESSION) and name not in _SESSION
-    }
 
 
 class SupervisedProcess:
@@ -156,7 +118,7 @@ class SupervisedProcess:
 
     @staticmethod
     def _spawn(life: int, status: int, mark: str) -> subprocess.Popen[bytes]:
-        env = {**server_environment({}), "PYTHONPATH": _import_path(), MARK: mark, OWNER: owner_tag()}
+        env = {**server_environment({}), **import_path(), MARK: mark, OWNER: owner_tag()}
         try:
             return subprocess.Popen(
                 [sys.executable, "-m", "autotune.executor.supervisor", str(life), str(status)],
@@ -250,11 +212,3 @@ class SupervisedProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def _import_path() -> str:
-    """Return a PYTHONPATH under which this package is importable even from a bare checkout."""
-    package = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(
-        dict.fromkeys([package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    ).rstrip(os.pathsep)

@@ -11,19 +11,20 @@ from typing import Any
 
 from autotune.core.answer import Answer
 from autotune.core.endpoint import foreign_json
+from autotune.core.environment import import_path, server_environment
+from autotune.core.file_names import ANSWERS_NAME, SCORE_NAME, SCORER_LOG
 from autotune.core.measurement import Cause, Estimate, Failure, as_estimates
 from autotune.errors import SpecError, UnitError
 from autotune.executor.attempt_files import log_tail
-from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.executor.process import SupervisedProcess
 from autotune.measure.quality.answers import BatchSource, EndpointSource, NoAnswer
 from autotune.measure.quality.check import check_quality
 from autotune.systems.base import Answering, AttemptFailed, Driver, ServedDriver
 
 _POLL_S = 0.02
 _MOST_SAID = 500  # characters of a line that are a message
-_MOST_SCORE = 16 << 20  # bytes of a score: one estimate, or a list of samples
+_MOSTSCORE_NAME = 16 << 20  # bytes of a score: one estimate, or a list of samples
 _METRIC = "quality.score"
-_ANSWERS, _SCORE, _LOG = "answers.jsonl", "score.json", "scorer.log"
 
 
 def quality_of(
@@ -80,28 +81,28 @@ def run_scorer(
         json.dumps({"prompt": prompt, "answer": answer.text})
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
-    (folder / _ANSWERS).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    result = folder / _SCORE
+    (folder / ANSWERS_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    result = folder / SCORE_NAME
     result.unlink(missing_ok=True)
     order = json.dumps(scorer if isinstance(scorer, str) else list(scorer))
-    argv = [sys.executable, "-m", "autotune.executor.scorer", order, str(folder / _ANSWERS), str(result)]
-    package = str(Path(__file__).resolve().parents[2])
-    env = server_environment({})
-    env["PYTHONPATH"] = ":".join(filter(None, [package, env.get("PYTHONPATH", "")]))
-    with SupervisedProcess(argv, env=env, log=folder / _LOG, cwd=Path(home), mark=mark, grace_s=1.0) as run:
+    argv = [sys.executable, "-m", "autotune.executor.scorer", order, str(folder / ANSWERS_NAME), str(result)]
+    env = server_environment(import_path())
+    with SupervisedProcess(
+        argv, env=env, log=folder / SCORER_LOG, cwd=Path(home), mark=mark, grace_s=1.0
+    ) as run:
         while run.poll() is None:
             if time.monotonic() > deadline:
                 raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, "the scorer did not end in time"))
             time.sleep(_POLL_S)
         code = run.poll()
     if code != 0:
-        said = log_tail(folder / _LOG)
+        said = log_tail(folder / SCORER_LOG)
         last = (said.strip().splitlines() or ["no output"])[-1][:_MOST_SAID]
         text = f"the scorer ended with {code}: {last}"
         raise AttemptFailed(Failure(Cause.INVALID_MEASUREMENT, text, said))
     try:
-        if result.stat().st_size > _MOST_SCORE:
-            raise ValueError(f"it wrote more than {_MOST_SCORE >> 20} MiB")
+        if result.stat().st_size > _MOSTSCORE_NAME:
+            raise ValueError(f"it wrote more than {_MOSTSCORE_NAME >> 20} MiB")
         score = foreign_json(result.read_text(encoding="utf-8"))
         return as_estimates({_METRIC: score})[_METRIC]
     except UnitError as error:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from autotune.core.environment import own_environment
 from autotune.errors import EnvironmentProblem
 from autotune.executor.placement import Node
 from autotune.executor.ray_address import check_address
@@ -84,7 +85,7 @@ def connect(address: str | None) -> Connection:
         with handlers_kept(), ended_by_signals():
             _init(settings | {"address": address}, f"connect to the Ray cluster at {address}")
         return Connection(ours=True)
-    guard = Guard()
+    guard = Guard(own_environment())
     settings |= {"address": "local", "include_dashboard": False}
     try:
         with handlers_kept(), ended_by_signals(), of_this_machine(guard):

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Mapping
 
 from autotune.executor.proc import (
     command_line,
@@ -42,16 +42,16 @@ _EMPTY_LOOKS = 3  # in a row: one that was starting another may have been missed
 class Guard:
     """The driver's side of the guard of one cluster.
 
+    Args:
+        environment: Environment of the guard.
+
     Attributes:
         mark: Value of :data:`MARK` in the environment of the cluster's processes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self.mark = f"{owner_tag()}:{time.monotonic_ns()}"
         life, self._life = os.pipe()
-        path = os.pathsep.join(
-            filter(None, [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
-        )
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "autotune.executor.ray_guard", str(life), self.mark, owner_tag()],
@@ -60,7 +60,7 @@ class Guard:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": path},
+                env=environment,
             )
         finally:
             os.close(life)

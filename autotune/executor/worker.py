@@ -22,15 +22,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autotune.core.environment import server_environment
 from autotune.core.failpoint import failpoint
+from autotune.core.file_names import (
+    COMMAND_NAME,
+    CONFIG_NAME,
+    FIRST_LOG,
+    LOG_NAME,
+    PROCESS_NAME,
+    REQUESTS_NAME,
+    WORKER_LOG,
+)
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, in_unit_of
 from autotune.core.mistake import NOT_FINITE, missing_metrics
 from autotune.core.redact import redact, redact_words, redacted
 from autotune.core.room import FULL, full_places, give_room, keep_room
 from autotune.errors import EnvironmentProblem, SpecError, UnitError
 from autotune.executor.attempt_files import (
-    LOG_NAME,
-    WORKER_LOG,
     artifacts_of,
     last_lines,
     log_tail,
@@ -40,19 +48,19 @@ from autotune.executor.attempt_files import (
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.kept import Kept, Shelf
 from autotune.executor.priority import priority_facts
-from autotune.executor.process import SupervisedProcess, SupervisorLost, server_environment
+from autotune.executor.process import SupervisedProcess, SupervisorLost
 from autotune.executor.quality import quality_of
 from autotune.executor.supervisor import sweep_leftovers
-from autotune.measure.batches.session import Measured, measure
+from autotune.measure.batches.session import measure
 from autotune.measure.endpoint.serving import build_generator, measure_endpoint, with_machine
 from autotune.measure.endpoint.token_counts import uncounted
 from autotune.measure.metrics.cost import cost
 from autotune.measure.statistics.doubt import judged
+from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.hardware import hardware_facts
 from autotune.measure.watch.machine_watch import MachineWatch
 from autotune.measure.workload import Workload
 from autotune.systems.base import (
-    CONFIG_NAME,
     MOST_WRITTEN,
     SOLE,
     AttemptFailed,
@@ -65,14 +73,12 @@ from autotune.systems.base import (
     ServedDriver,
     System,
 )
+from autotune.systems.diagnosis import is_out_of_memory
 from autotune.systems.registry import build_system
-from autotune.systems.served.diagnosis import is_out_of_memory
 from autotune.systems.shortfall import shortfall
 
-PROCESS_NAME = "process.json"
 _ROOM = 1 << 18  # bytes kept for the result
 _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks
-FIRST_LOG = "first-launch.log"
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
 _BY_SIGNAL = re.compile(r"ended by SIG")
 _READY_POLL_S = 0.1
@@ -259,7 +265,7 @@ class _Attempt:
 
     def launch(self, command: Command, mark: str) -> SupervisedProcess:
         """Start the configuration's process under the supervisor."""
-        (self.scratch / "command.txt").write_text(
+        (self.scratch / COMMAND_NAME).write_text(
             shlex.join(redact_words(list(command.argv))) + "\n", encoding="utf-8"
         )
         self.facts["argv"] = list(command.argv)
@@ -398,7 +404,7 @@ class _Attempt:
 
     def keep(self, measured: Measured) -> None:
         """Write the per-request table; raise for a measurement that must not be believed."""
-        table = self.scratch / "requests.jsonl"
+        table = self.scratch / REQUESTS_NAME
         try:
             with table.open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(record.to_dict()) + "\n" for record in measured.records)

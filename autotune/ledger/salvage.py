@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autotune.core.file_names import LEDGER_NAME
 from autotune.core.trial import TrialState
 from autotune.errors import LedgerError
 from autotune.ledger.connection import lost_commits
@@ -85,7 +86,7 @@ def salvage(source: Path, target: Path) -> Salvaged:
 
 def _copy(source: Path, folder: Path) -> Path:
     """Return a copy with its log; opening a file may change it, and what is damaged must stay as it is."""
-    copy = folder / "ledger.sqlite"
+    copy = folder / LEDGER_NAME
     shutil.copyfile(source, copy)
     log = source.with_name(f"{source.name}-wal")
     if log.exists():

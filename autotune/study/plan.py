@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from autotune.core.allowed import Count
+from autotune.core.file_names import LEDGER_NAME
 from autotune.core.metric import UNITS
 from autotune.core.trial import Config
 from autotune.ledger import Ledger
@@ -253,7 +254,7 @@ def _earlier_measurements(spec: StudySpec, store: Path) -> tuple[list[float], li
 
     Trials that failed count as well: those to come will fail as often.
     """
-    path = store / "ledger.sqlite"
+    path = store / LEDGER_NAME
     if not path.exists():
         return [], []
     own: list[float] = []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+from autotune.core.file_names import LEDGER_NAME
 from autotune.core.scalar import reads_as
 from autotune.core.space_change import as_stored
 from autotune.errors import EmptyLedgerError, StudyError
@@ -20,7 +21,7 @@ from autotune.spec.study_file import StudySpec
 from autotune.study.driver import Loop
 from autotune.study.jobs import build_executor
 from autotune.study.readiness import announce
-from autotune.study.study import LEDGER_NAME, Study
+from autotune.study.study import Study
 from autotune.systems.registry import build_system, locate_system
 from autotune.tracking.base import Mirror
 

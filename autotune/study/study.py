@@ -16,6 +16,7 @@ from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import PREDICTIONS, Decision, Predictions, stored
 from autotune.core.drift import with_drift
 from autotune.core.failures import FailureGroup, failure_groups
+from autotune.core.file_names import LEDGER_NAME
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates, finite_metrics
 from autotune.core.metric import UNITS
 from autotune.core.mistake import NOT_FINITE, comparable, complete
@@ -34,7 +35,6 @@ from autotune.study.history import History
 if TYPE_CHECKING:
     import pandas as pd
 
-LEDGER_NAME = "ledger.sqlite"
 
 CHOICES = "engine choices"
 """Key of the study's note in the ledger that holds the design choices of its engine."""

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from autotune.core.file_names import LEDGER_NAME
 from autotune.core.measured_table import MeasuredRow, MeasuredTable, table_name, write_table
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
@@ -28,7 +29,7 @@ from autotune.ledger import Ledger
 from autotune.report.view import View
 from autotune.spec.study_file import StudySpec
 from autotune.study.run import RunSummary, as_measured, run_study
-from autotune.study.study import LEDGER_NAME, Study
+from autotune.study.study import Study
 
 _ENGINE = "sweep"
 _LOTS = 20_000  # measurements nobody waits for; more is a slip of the pen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
+from autotune.core.diagnosis import NO_MEMORY
 from autotune.core.measurement import (
     Cause,
     Estimate,
@@ -32,7 +32,7 @@ from autotune.ledger import study_lock
 from autotune.study.mistakes import acquit, judge
 from autotune.study.stopping import Stopping
 from autotune.study.study import Study, ledger_path, read_count, state_of
-from autotune.systems.shortfall import NO_MEMORY, shortfall
+from autotune.systems.shortfall import shortfall
 
 _Result = tuple[Measurement, Exception | None]
 _ASYNC = "function is async, and tune calls it from threads"
@@ -223,7 +223,7 @@ def _call(
         failure = error.failure
     except Exception as error:  # noqa: BLE001 - the user's function: whatever it raises is its answer
         said = f"{type(error).__name__}: {error}"
-        if isinstance(error, MemoryError) or re.search(NO_MEMORY, said):
+        if isinstance(error, MemoryError) or NO_MEMORY.search(said):
             text = str(error) if isinstance(error, MemoryError) else said
             failure = Failure(Cause.OUT_OF_MEMORY, text, traceback.format_exc(), shortfall(said))
         else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from autotune.core.answer import Answer
 from autotune.core.endpoint import Endpoint
+from autotune.core.file_names import CONFIG_NAME  # noqa: F401 - plug-ins look for it here
 from autotune.core.measurement import Estimate, Failure
 from autotune.core.request import Request, RequestRecord
 from autotune.core.trial import Config
@@ -44,14 +45,8 @@ class Command:
 SOLE = "*"
 """Name under which an :class:`OwnDriver` gives a single number: it stands for the study's first goal."""
 
-LOG = "server.log"
-"""File of the attempt's folder with what the launched process prints."""
-
 MOST_WRITTEN = 1 << 30
 """Bytes that a launched process may print into one file: the disk is not its own."""
-
-CONFIG_NAME = "config.json"
-"""File of the attempt's folder with ``{"config", "trial", "attempt"}``."""
 
 
 class Driver(Protocol):

@@ -10,7 +10,6 @@ import json
 import os
 import shlex
 import shutil
-import sysconfig
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,12 +139,3 @@ def absolute_program(name: str, folder: str = "") -> str:
         return os.path.abspath(Path(folder, name).expanduser())
     found = shutil.which(name)
     return name if found is None else os.path.abspath(found)
-
-
-def python_path() -> dict[str, str]:
-    """Return the variables under which our interpreter finds this package, from a bare checkout too."""
-    package = str(Path(__file__).resolve().parents[2])
-    own = [] if package == sysconfig.get_path("purelib") else [package]
-    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    path = os.pathsep.join(dict.fromkeys([*own, *given]))
-    return {"PYTHONPATH": path} if path else {}

@@ -12,11 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+from autotune.core.environment import import_path
 from autotune.core.measurement import Failure
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
-from autotune.systems.deployment import Deployment, python_path
+from autotune.systems.deployment import Deployment
 from autotune.systems.own.driver import connect
 from autotune.systems.own.protocol import FILE
 from autotune.systems.own.system import SHARED_KEYS, OwnSystem, read_shared
@@ -123,7 +124,7 @@ class FunctionSystem(OwnSystem):
 
     def deploy(self, config: Config) -> Deployment:
         """Return the call of the function with this configuration; its metrics are printed."""
-        env = {**python_path(), **_variables(config)}
+        env = {**import_path(), **_variables(config)}
         return Deployment(tuple(self._words("/dev/stdout")), env, os.path.abspath(self.folder))
 
 

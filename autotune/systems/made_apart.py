@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 
+from autotune.core.environment import own_environment
 from autotune.errors import EnvironmentProblem, Interrupted
 
 _SHOWN = ("training", "target:", "draft:", "model made")
@@ -27,7 +27,7 @@ def make_apart(module: str, log: Callable[[str], None]) -> None:
     argv = [sys.executable, "-u", "-m", module]
     # Threads that spin while they wait take the core from those they wait for where other work has another:
     # a fifth of the steps took ten minutes, where all of them take one.
-    env = {"OMP_WAIT_POLICY": "passive", **os.environ}
+    env = {"OMP_WAIT_POLICY": "passive", **own_environment()}
     lines: list[str] = []
     with subprocess.Popen(
         argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -33,8 +33,8 @@ from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import HOST, PORT, Deployment, absolute_program
+from autotune.systems.diagnosis import diagnose
 from autotune.systems.interpreters import check_script
-from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.flags import AUTO, plain
 from autotune.systems.served.launch import Launch, free_port, root_process

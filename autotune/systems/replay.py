@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from autotune.core.file_names import CONFIG_NAME
 from autotune.core.input_file import resolved
 from autotune.core.measured_table import MeasuredRow, MeasuredTable, read_table
 from autotune.core.measurement import Cause, Estimate, Failure
 from autotune.core.trial import Config, config_key
 from autotune.core.units import parse_quantity
 from autotune.errors import EnvironmentProblem, SpecError, refuse_unknown_keys
-from autotune.systems.base import CONFIG_NAME, AttemptFailed, Driver
+from autotune.systems.base import AttemptFailed, Driver
 from autotune.systems.deployment import Deployment
 
 _MEASURED, _NONE = "measured", "none"

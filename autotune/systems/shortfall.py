@@ -9,14 +9,6 @@ from __future__ import annotations
 
 import re
 
-NO_MEMORY = (
-    r"\bMemoryError\b|OutOfMemoryError|CUDA out of memory|std::bad_alloc|[Cc]annot allocate memory|"
-    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|CUBLAS_STATUS_ALLOC_FAILED|"
-    # a thread's stack, or the memory of generated code, under a limit: libgomp, OpenBLAS, oneDNN
-    r"libgomp: Thread creation failed|blas_thread_init: pthread_create failed|could not create a primitive$"
-)
-"""What libraries say that most engines are built on, as a pattern."""
-
 # Between what a message says first and last: without a bound a log full of its first words would be read
 # to its end for each of them.
 _GAP = r"[\s\S]{0,1000}?"

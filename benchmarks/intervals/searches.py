@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Estimate
 from autotune.core.request import RequestRecord
-from autotune.measure.batches.session import Measured
 from autotune.measure.endpoint.rate_search import Limit, Probe, highest_rate, measure_max_rate
 from autotune.measure.endpoint.served import Site
 from autotune.measure.load.base import Plan
+from autotune.measure.statistics.verdict import Measured
 from autotune.measure.workload import Workload
 
 Floats = NDArray[np.float64]

@@ -2,13 +2,16 @@
 
 import math
 import random
+import re
+from pathlib import Path
 
 import pytest
 
+import autotune
 from autotune.core import ranking
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
-from autotune.core.student import student_quantile
+from autotune.core.quantiles import chi_squared_quantile, student_quantile
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from tests.core.ranked import FASTEST, LIMITED, failed, measured
 
@@ -112,6 +115,23 @@ def test_pareto_front_of_two_goals():
 )
 def test_quantiles(freedom, quantile):
     assert student_quantile(freedom) == pytest.approx(quantile, rel=1e-3)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(1, 12.7062047364), (2, 4.3026527297), (11, 2.2009851601)])
+def test_quantiles_of_student_are_exact(freedom, quantile):
+    assert student_quantile(freedom) == pytest.approx(quantile, rel=1e-10)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(1, 6.6348966010), (10, 23.209251159), (11, 24.7249703)])
+def test_quantiles_of_chi_squared_are_exact(freedom, quantile):
+    assert chi_squared_quantile(freedom, 0.99) == pytest.approx(quantile, rel=1e-8)
+
+
+def test_no_module_keeps_a_table_of_quantiles():
+    root = Path(autotune.__file__).parent
+    tables = (r"12\.706", r"4\.303", r"6\.635", r"2\.326\b", r"1\.645\b")
+    found = [str(p) for p in root.rglob("*.py") for table in tables if re.search(table, p.read_text())]
+    assert found == []
 
 
 @pytest.mark.parametrize("seed", range(40))

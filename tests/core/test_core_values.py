@@ -100,3 +100,19 @@ def test_secrets_are_redacted(secret):
         assert part not in hidden
     assert hidden.startswith("before ")
     assert hidden.endswith(" after")
+
+
+def test_the_mean_of_samples_has_their_error():
+    found = Estimate.mean_of([1.0, 2.0, 4.0, 5.0], "s")
+    assert (found.value, found.n, found.unit) == (3.0, 4, "s")
+    assert found.sem == pytest.approx(math.sqrt((4 + 1 + 1 + 4) / 3 / 4))
+    assert Estimate.mean_of([7.0]) == Estimate(7.0, None, 1)
+    large = Estimate.mean_of([1e150, 1e150, -1e150])
+    assert math.isfinite(large.value)
+    assert math.isfinite(large.sem)
+
+
+def test_the_exponential_carries_its_error_and_stays_a_number():
+    assert Estimate(0.0, 0.1, 5).exp() == Estimate(1.0, 0.1, 5)
+    assert Estimate(2.0).exp() == Estimate(math.exp(2.0))
+    assert math.isfinite(Estimate(1e9, 1.0, 2).exp().sem)

@@ -11,10 +11,11 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from autotune.core.deadlines import Deadlines
-from autotune.executor.attempt_files import LOG_NAME, log_tail, write_json
+from autotune.core.environment import server_environment
+from autotune.core.file_names import LOG_NAME, PROCESS_NAME
+from autotune.executor.attempt_files import log_tail, write_json
 from autotune.executor.base import Job
-from autotune.executor.process import SupervisedProcess, server_environment
-from autotune.executor.worker import PROCESS_NAME
+from autotune.executor.process import SupervisedProcess
 from autotune.systems.base import NotReady
 from autotune.systems.gguf import write_gguf
 from autotune.systems.registry import build_system

@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from autotune.core.file_names import LOG_NAME
 from autotune.core.measurement import Cause
-from autotune.executor.attempt_files import LOG_NAME
 from autotune.executor.worker import run_attempt
 from autotune.systems.base import ServedDriver
 from autotune.systems.registry import build_system

@@ -17,7 +17,8 @@ from pathlib import Path
 os.nice(15)
 Path("/proc/self/oom_score_adj").write_text("1000")
 from autotune.executor.priority import priorities_of, priority_facts, reset_priorities
-from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.core.environment import server_environment
+from autotune.executor.process import SupervisedProcess
 if {reset}:
     reset_priorities()
 process = SupervisedProcess(["sleep", "60"], env=server_environment({{}}), log=Path("log"), cwd=Path("."),

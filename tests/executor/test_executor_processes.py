@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from autotune.core.deadlines import Deadlines
+from autotune.core.environment import server_environment
 from autotune.core.measurement import SHORTFALL, Cause
 from autotune.errors import EnvironmentProblem
 from autotune.executor.base import Job
 from autotune.executor.local import LocalExecutor
-from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.executor.process import SupervisedProcess
 from autotune.executor.supervisor import sweep_leftovers
 from autotune.executor.worker import mark_prefix, run_attempt
 from tests_jobs import job_of, results_of
@@ -87,7 +88,8 @@ def test_killing_any_one_process_leaves_none(tmp_path, victim):
     code = f"""
 import os, sys, time
 from pathlib import Path
-from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.core.environment import server_environment
+from autotune.executor.process import SupervisedProcess
 p = SupervisedProcess([sys.executable, "-c", {STUBBORN!r}], env=server_environment({{}}), log=Path("log"),
                       cwd=Path("."), mark="store/s/0/1", grace_s=0.3)
 print(p.guard_pid, p.supervisor_pid, p.pid, flush=True)

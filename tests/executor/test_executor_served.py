@@ -10,7 +10,7 @@ from autotune.core.objective import Objective
 from autotune.core.request import RequestRecord
 from autotune.executor import worker
 from autotune.executor.base import Job
-from autotune.measure.batches.session import Measured
+from autotune.measure.statistics.verdict import Measured
 from autotune.measure.workload import Workload
 from autotune.systems.base import AttemptFailed
 

@@ -5,9 +5,10 @@ import sys
 import pytest
 
 import field_server
+from autotune.core.file_names import FIRST_LOG
 from autotune.core.measurement import Cause
 from autotune.executor.base import Deadlines, Job
-from autotune.executor.worker import FIRST_LOG, run_attempt
+from autotune.executor.worker import run_attempt
 
 DIES = """
 import pathlib, sys

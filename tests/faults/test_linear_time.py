@@ -18,12 +18,10 @@ from autotune.core.redact import find_secret, redact, visible
 from autotune.core.secret_spans import known_values, spans_of
 from autotune.executor.attempt_files import last_lines
 from autotune.measure.watch.prometheus import read_samples
-from autotune.systems import shortfall, vllm
+from autotune.systems import diagnosis, shortfall, vllm
 from autotune.systems.own import diagnosis as own
 from autotune.systems.own.last_object import last_object
-from autotune.systems.served import diagnosis as served
 from autotune.systems.served import drift
-from autotune.systems.transformers import diagnosis as transformers
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]  # five minutes
 
@@ -54,8 +52,7 @@ READERS = {
     "last_lines": last_lines,
     "last_object": last_object,
     "own diagnosis": lambda text: own.diagnose(1, text, {"needle": Cause.OUT_OF_MEMORY}),
-    "served diagnosis": lambda text: served.diagnose(1, text),
-    "transformers diagnosis": lambda text: transformers.diagnose(1, text),
+    "diagnosis of servers": lambda text: diagnosis.diagnose(1, text),
     "shortfall": shortfall.shortfall,
     "mistakes": lambda text: mistake.blamed(
         Failure(Cause.CRASHED_UNDER_LOAD, text), is_default=True, measured=False

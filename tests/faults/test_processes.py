@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from family import ROLES
 
+from autotune.core.environment import server_environment
 from autotune.core.measurement import Cause
 from autotune.errors import EnvironmentProblem
 from autotune.executor.proc import descendants, owner_tag, send, start_time
-from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.executor.process import SupervisedProcess
 from autotune.executor.shared_memory import SharedMemory, remove_unheld
 from autotune.executor.supervisor import MARK, OWNER, sweep_leftovers
 from autotune.executor.worker import mark_prefix, run_attempt
@@ -34,7 +35,8 @@ WORKER = """
 import os, sys
 from pathlib import Path
 from autotune.errors import EnvironmentProblem
-from autotune.executor.process import SupervisedProcess, depend_on_parent, server_environment
+from autotune.core.environment import server_environment
+from autotune.executor.process import SupervisedProcess, depend_on_parent
 argv, lease_s, options = [sys.executable, *sys.argv[3:]], float(sys.argv[1]), sys.argv[2]
 if "parent" in options:
     depend_on_parent()

@@ -20,12 +20,12 @@ import pytest
 
 from autotune.cli.app import _log_to_stderr
 from autotune.cli.output import echo, echo_json
+from autotune.core.environment import server_environment
 from autotune.core.expression import Expression
 from autotune.core.redact import MASK, find_secret, redact, redacted, visible
 from autotune.core.redact_files import redact_file
 from autotune.errors import SpecError
 from autotune.executor.attempt_files import mask_files
-from autotune.executor.process import server_environment
 from autotune.ledger import Ledger
 from autotune.report.live import LiveView
 from autotune.report.plain import JsonView, PlainView
@@ -666,7 +666,8 @@ WORKER = """
 import os, sys, time
 from pathlib import Path
 from autotune.executor.attempt_files import mask_files
-from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.core.environment import server_environment
+from autotune.executor.process import SupervisedProcess
 with SupervisedProcess([sys.executable, "-c", sys.argv[1]], env=server_environment({}), log=Path("server.log"),
                        cwd=Path("."), mark="store/s/0/1", grace_s=5.0, lease_s=float(sys.argv[2])) as process:
     print(os.getpid(), process.supervisor_pid, process.pid, flush=True)

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from autotune import Study
+from autotune.core.file_names import LEDGER_NAME
 from autotune.core.space import Space
 from autotune.errors import StudyError
 from autotune.ledger import Ledger
 from autotune.study.run import as_measured
-from autotune.study.study import LEDGER_NAME
 from autotune.study.study_file import read_study
 
 FILE = """name: old

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from autotune.core.environment import inherited
 from autotune.errors import SpecError
-from autotune.executor.process import inherited
 from autotune.systems.base import launched_config
 from autotune.systems.deployment import PORT, Deployment, deployment
 from autotune.systems.registry import SYSTEMS, build_system, locate_system

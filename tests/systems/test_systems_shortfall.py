@@ -4,8 +4,8 @@ import pytest
 
 from autotune.core.measurement import Cause, Failure
 from autotune.errors import SpecError
+from autotune.systems.diagnosis import diagnose
 from autotune.systems.shortfall import shortfall
-from autotune.systems.transformers.diagnosis import diagnose
 
 TORCH = (
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of "

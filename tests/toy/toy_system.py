@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autotune.core.measurement import Cause, Failure
 from autotune.systems.base import Command
-from autotune.systems.transformers.diagnosis import diagnose
+from autotune.systems.diagnosis import diagnose
 from autotune.systems.transformers.driver import connect
 
 

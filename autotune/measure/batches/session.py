@@ -1,45 +1,32 @@
 """Measure one launched system: warm-up, timed batches until the goal is known well enough, verdict.
 
-When to stop is decided by looking at the width of the goal's interval, never at its value, and only at
-batch counts fixed beforehand (``min_batches``, then each time a quarter more). Looking often and stopping
-at the first lucky look makes intervals too narrow ([CR65]_, [GW92]_): with looks this far apart 93.6 to
-95.4 % of the 95 % intervals of independent batches still hold the truth (800 runs each with 5, 10 and 20 %
-of noise), and 88 % where successive batches correlate with 0.3. Time is checked between
-batches, so the batch in which it runs out counts in full; rates are ratios of sums, in which a long last
-batch brings its tokens along.
-
-.. [CR65] Chow, Robbins, On the asymptotic theory of fixed-width sequential confidence intervals, 1965.
-.. [GW92] Glynn, Whitt, The asymptotic validity of sequential stopping rules, Ann. Appl. Prob. 2, 1992.
+When to stop is said by :mod:`autotune.measure.statistics.stopping`, from ``min_batches`` on. Time is checked
+between batches, so the batch in which it runs out counts in full; rates are ratios of sums, in which a long
+last batch brings its tokens along.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from autotune.core.measurement import Cause, Estimate
+from autotune.core.measurement import Estimate
 from autotune.core.request import Request, RequestRecord
-from autotune.measure.batches.validity import rate_of, reasons
-from autotune.measure.metrics import OUTPUT_THROUGHPUT, halves_of, metric_of, summarize
+from autotune.measure.batches.validity import rate_of, verdict
+from autotune.measure.metrics import halves_of, stopping_estimate, summarize
 from autotune.measure.statistics.doubt import halves_differ, widened
 from autotune.measure.statistics.samples import Batch
 from autotune.measure.statistics.steady_state import MOST_BATCHES, MOST_TIME, is_steady
+from autotune.measure.statistics.stopping import StoppingRule, half_width
+from autotune.measure.statistics.verdict import Measured
+from autotune.measure.watch.base import Watch
 from autotune.measure.watch.energy import EnergyMeter
 from autotune.measure.workload import Workload
 from autotune.measure.workload.corpus import fingerprint
 
-GROWTH = 1.25  # between looks at the interval: a run is at most a quarter longer than needed
 _SLOWER = 1.25  # the next batch may take this much longer than any before it
-
-
-class Watch(Protocol):
-    """Look at something beside the records while a system is measured: memory, clocks, other programs."""
-
-    def look(self) -> None:
-        """Take a look; called often, so it must cost little. Never raises."""
 
 
 class Target(Protocol):
@@ -52,25 +39,6 @@ class Target(Protocol):
             requests: One batch.
             deadline: ``time.monotonic()`` value by which the answer must be there.
         """
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Result of a run of batches.
-
-    Args:
-        metrics: Estimates by name; empty when nothing was answered.
-        records: Of the measured requests, in the order they ran; warm-up is not among them.
-        facts: Counts, warm-up, why the run ended: plain JSON data.
-        invalid: Reasons not to believe the metrics; empty for a valid measurement.
-        cause: Of the first reason: who is to blame, and so whether to measure again.
-    """
-
-    metrics: Mapping[str, Estimate]
-    records: list[RequestRecord]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    invalid: tuple[str, ...] = ()
-    cause: Cause = Cause.INVALID_MEASUREMENT
 
 
 def measure(
@@ -105,7 +73,7 @@ def measure(
     batches = run.measured
     ended_ns = clock()
     metrics = summarize(batches, seed, workload.goodput)
-    judged = run.judged_by(goal)
+    judged, decisive = stopping_estimate(goal, batches, seed, workload.goodput)
     differ = False
     if steady is False:
         halves = halves_of(batches, seed, workload.goodput)
@@ -113,7 +81,7 @@ def measure(
     tokens = sum(r.output_tokens for batch in batches for r in batch.answered)
     if joules is not None and tokens:
         metrics["energy.per_token"] = Estimate(joules / tokens, None, len(batches), "J")
-    reached = run.half_width(goal, seed)
+    reached = half_width(decisive)
     facts = {
         "batches": len(batches),
         "batch_size": batch_size,
@@ -135,7 +103,8 @@ def measure(
         "corpus": fingerprint(),
     }
     records = [record for batch in batches for record in batch.records]
-    return Measured(metrics, records, facts, reasons(batches, workload.min_batches))
+    found = verdict(batches, workload.min_batches)
+    return Measured(metrics, records, facts, found.reasons, found.cause)
 
 
 class _Run:
@@ -176,37 +145,20 @@ class _Run:
     def run_until_known(self, goal: str, seed: int) -> str:
         """Run timed batches; return what ended them: precision, requests, time or deadline."""
         workload, start = self.workload, self.clock()
-        look = workload.min_batches
+        rule = StoppingRule(workload.precision, workload.time, workload.requests)
+
+        def width() -> float:
+            return half_width(stopping_estimate(goal, self.measured, seed, workload.goodput)[1])
+
         while True:
             done = len(self.measured)
             if done >= workload.min_batches:
-                if done >= look:
-                    if self.half_width(goal, seed) <= workload.precision:
-                        return "precision"
-                    look = math.ceil(done * GROWTH)
-                if workload.requests is not None and done * self.batch_size >= workload.requests:
-                    return "requests"
-                if self.clock() - start >= workload.time * 1e9:
-                    return "time"
+                seconds = (self.clock() - start) / 1e9
+                if reason := rule.reason(done, done * self.batch_size, seconds, width):
+                    return reason
             if not self._another_fits():
                 return "deadline"
             self._one_batch(self.measured, warmup=False)
-
-    def judged_by(self, goal: str) -> str:
-        """Return the metric whose interval is looked at."""
-        return goal if self._goal(goal, 0) is not None else OUTPUT_THROUGHPUT.name
-
-    def half_width(self, goal: str, seed: int) -> float:
-        """Return the relative half-width of the goal's 95 % interval, infinite while it is unknown."""
-        found = self._goal(goal, seed) or self._goal(OUTPUT_THROUGHPUT.name, seed)
-        if found is None or found.sem is None or found.value == 0:
-            return math.inf
-        low, high = found.interval()
-        return (high - low) / 2 / abs(found.value)
-
-    def _goal(self, name: str, seed: int) -> Estimate | None:
-        metric = metric_of(name, self.workload.goodput)
-        return None if metric is None else metric.estimates(self.measured, seed).get(name)
 
     def _is_steady(self) -> bool:
         answered = [batch for batch in self.warm if batch.answered]

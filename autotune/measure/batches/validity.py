@@ -13,25 +13,22 @@ The rules are written here so that a number we report was VALID by something one
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autotune.core.request import Request, RequestRecord
-from autotune.measure.statistics.samples import Batch
+from autotune.measure.statistics.samples import Batch, is_answered
+from autotune.measure.statistics.verdict import Finding, Verdict, is_backwards, trend
+from autotune.measure.statistics.verdict import errors as found_errors
 
 MOST_ERRORS = 0.001
 MOST_DRIFT = 0.10  # twice the usual precision: less does not change which configuration is best
-_ACCIDENT = 0.001  # an invalid run is repeated, so false alarms must be rare; needs 8 batches to be reached
 _SHORTEST_PROMPTS = 0.9
-_MOST_PAIRS = 400  # batches the drift test looks at: it compares all pairs
 
 
-def reasons(batches: Sequence[Batch], min_batches: int) -> tuple[str, ...]:
-    """Return why the run is INVALID; empty for a valid one.
+def verdict(batches: Sequence[Batch], min_batches: int) -> Verdict:
+    """Return why the run is INVALID; no reasons for a valid one.
 
     Args:
         batches: Measured batches in the order they ran.
@@ -45,7 +42,7 @@ def reasons(batches: Sequence[Batch], min_batches: int) -> tuple[str, ...]:
         clock(batches),
         drift(batches),
     ]
-    return tuple(reason for reason in found if reason)
+    return Verdict(tuple(Finding(reason) for reason in found if reason))
 
 
 def too_little(batches: Sequence[Batch], min_batches: int) -> str:
@@ -59,11 +56,9 @@ def too_little(batches: Sequence[Batch], min_batches: int) -> str:
 def errors(batches: Sequence[Batch]) -> str:
     """Return a reason if more than 0.1 % of the requests failed or got no answer."""
     total = sum(len(batch.requests) for batch in batches)
-    failed = total - sum(len(batch.answered) for batch in batches)
-    if failed <= MOST_ERRORS * total:
-        return ""
-    named = next((r.error for batch in batches for r in batch.records if r.error), "no output tokens")
-    return f"{failed} of {total} requests failed, at most {MOST_ERRORS:.1%} may; first: {named}"
+    failed = [r.error for batch in batches for r in batch.records if not is_answered(r)]
+    absent = sum(max(len(batch.requests) - len(batch.records), 0) for batch in batches)
+    return found_errors([*failed, *[None] * absent], total, MOST_ERRORS)
 
 
 def token_counts(batches: Sequence[Batch]) -> str:
@@ -93,8 +88,7 @@ def clock(batches: Sequence[Batch]) -> str:
     """Return a reason if times run backwards or lie outside the call that produced them."""
     for number, batch in enumerate(batches):
         for record in batch.records:
-            times = [record.send_ns, *(time for time, _ in record.arrivals), record.end_ns]
-            if any(later < earlier for earlier, later in pairwise(times)):
+            if is_backwards(record):
                 return f"the clock ran backwards in batch {number}, request {record.id}"
             if record.send_ns < batch.called_ns or record.end_ns > batch.returned_ns:
                 return (
@@ -111,30 +105,6 @@ def drift(batches: Sequence[Batch]) -> str:
     if change is None:
         return ""
     return f"the output rate drifted by {change:+.0%} during the run, at most {MOST_DRIFT:.0%} may"
-
-
-def trend(values: NDArray[np.float64], most: float) -> float | None:
-    """Return by which share of its median a series changed from start to end (Theil-Sen).
-
-    Args:
-        values: In the order they were measured.
-        most: Share that is allowed.
-
-    Returns:
-        ``None`` for a change that is allowed or, by a Mann-Kendall test, an accident.
-    """
-    if len(values) > _MOST_PAIRS:
-        values = np.array([part.mean() for part in np.array_split(values, _MOST_PAIRS)])
-    n = len(values)
-    if n < 3:
-        return None
-    first, second = np.triu_indices(n, 1)
-    steps = values[second] - values[first]
-    change = float(np.median(steps / (second - first))) * (n - 1) / float(np.median(values))
-    size = abs(float(np.sign(steps).sum()))
-    # Kendall's normal approximation with continuity correction; two-sided.
-    z = max(size - 1, 0) / math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    return change if abs(change) > most and math.erfc(z / math.sqrt(2)) < _ACCIDENT else None
 
 
 def rate_of(batch: Batch) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from autotune.core.request import RequestRecord
 from autotune.measure.endpoint.overload import Level
@@ -13,6 +12,7 @@ from autotune.measure.load.base import Load
 from autotune.measure.metrics import OUTPUT_THROUGHPUT
 from autotune.measure.statistics.samples import CUT_OFF, Window, cut_windows, is_answered
 from autotune.measure.statistics.steady_state import KEPT, truncation_point
+from autotune.measure.watch.base import Watch
 
 STEPS = 100
 """Looks at the load per ``workload.time``: counts of what is under way are taken then."""
@@ -24,13 +24,6 @@ _WARM_WINDOWS = 20
 _WARM_REQUESTS = 2 * _WARM_WINDOWS  # the rate of a window of one request is noise
 _DEAD = 20  # requests in a row that failed: nobody answers any more
 _SETTLING_STEPS = 25  # least time for what is under way to end: a quarter of the workload's
-
-
-class Watch(Protocol):
-    """Look at something beside the records while a load runs: the engine's counters, memory, clocks."""
-
-    def look(self) -> None:
-        """Take a look; called some hundred times, so it must cost little. Never raises."""
 
 
 @dataclass

@@ -34,22 +34,29 @@ from typing import Any
 
 from autotune.core.measurement import Estimate
 from autotune.core.request import RequestRecord
-from autotune.measure.batches.session import GROWTH, Measured
 from autotune.measure.endpoint.knee import Point, crossing, lowest
 from autotune.measure.endpoint.load_run import LoadRun
 from autotune.measure.endpoint.overload import overload
-from autotune.measure.endpoint.served import Alone, Site, measure_alone, measure_load, unanswered
+from autotune.measure.endpoint.served import (
+    LOOK_REQUESTS,
+    Alone,
+    Site,
+    measure_alone,
+    measure_load,
+    unanswered,
+)
 from autotune.measure.endpoint.validity import latency_trend
 from autotune.measure.metrics import metric_of
 from autotune.measure.metrics.e2e import values as e2e_values
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.ttft import values as ttft_values
 from autotune.measure.statistics.samples import CUT_OFF, is_answered
+from autotune.measure.statistics.stopping import GROWTH, Looks
+from autotune.measure.statistics.verdict import Measured
 
 TOLERANCE = 0.05  # width of the last bracket; the noise beside it is usually no smaller
 _STEP = 2.0
 _MOST_PROBES = 24
-_LOOK_REQUESTS = 40
 _WARM_SHARE = 0.2  # of a probe, before which nothing is judged
 _EXPECTED_PROBES = 10
 _MOST_SPAN = 512.0  # from the first rate down: what fails there fails alone
@@ -298,9 +305,9 @@ class _Search:
     def _judge(self, run: LoadRun, rate: float, near: bool) -> tuple[bool, str, dict[str, Estimate]]:
         site, start = self.site, run.start_ns
         warm_ns = start + round(_WARM_SHARE * self.probe_s * 1e9)
-        look = _WARM_SHARE * self.probe_s * GROWTH
+        looks = Looks(_WARM_SHARE * self.probe_s * GROWTH)
         # A slow system needs a while until enough has ended to judge it by.
-        longest = max(self.probe_s, (_LOOK_REQUESTS + 10) / rate)
+        longest = max(self.probe_s, (LOOK_REQUESTS + 10) / rate)
         while True:
             run.step()
             elapsed = (site.clock() - start) / 1e9
@@ -314,8 +321,7 @@ class _Search:
                 return False, late, self._found(run, warm_ns, self._ended_by_now(run, warm_ns))
             if elapsed >= longest or run.load.ended:
                 break
-            if elapsed >= look and run.count_answered(warm_ns) >= _LOOK_REQUESTS:
-                look = elapsed * GROWTH
+            if run.count_answered(warm_ns) >= LOOK_REQUESTS and looks.due(elapsed):
                 decided = self._certain(self._found(run, warm_ns, self._ended_by_now(run, warm_ns)))
                 if decided is not None and not (near and decided[0]):
                     return decided

@@ -28,18 +28,20 @@ from typing import Any
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Estimate
 from autotune.core.request import RequestRecord, is_malformed
-from autotune.measure.batches.session import GROWTH, Measured
-from autotune.measure.endpoint.load_run import LONGEST_STEP_S, STEPS, LoadRun, Watch
+from autotune.measure.endpoint.load_run import LONGEST_STEP_S, STEPS, LoadRun
 from autotune.measure.endpoint.overload import HORIZON_S, Overload, between, is_projected, overload, projected
 from autotune.measure.endpoint.validity import LEAST_REQUESTS, verdict
 from autotune.measure.load.base import NICE, REALTIME, LoadGenerator, Plan
-from autotune.measure.metrics import OUTPUT_THROUGHPUT, halves_of, metric_of, summarize
+from autotune.measure.metrics import OUTPUT_THROUGHPUT, halves_of, stopping_estimate, summarize
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.goodput import goodput
 from autotune.measure.statistics.doubt import halves_differ, widened
 from autotune.measure.statistics.estimate import fixed_width
 from autotune.measure.statistics.samples import CUT_OFF, Window, is_answered
 from autotune.measure.statistics.steady_state import MOST_TIME
+from autotune.measure.statistics.stopping import Looks, StoppingRule, half_width
+from autotune.measure.statistics.verdict import Measured
+from autotune.measure.watch.base import Watch
 from autotune.measure.watch.cpu_time import SpareCpus
 from autotune.measure.workload import Workload
 
@@ -126,12 +128,7 @@ class Alone:
 
     def metrics(self) -> dict[str, Estimate]:
         """Return the mean as ``idealized_runtime``; empty without at least two."""
-        n = len(self.seconds)
-        if n < 2:
-            return {}
-        mean = math.fsum(self.seconds) / n
-        variance = math.fsum((s - mean) ** 2 for s in self.seconds) / (n - 1)
-        return {"idealized_runtime": Estimate(mean, math.sqrt(variance / n), n, "s")}
+        return {} if len(self.seconds) < 2 else {"idealized_runtime": Estimate.mean_of(self.seconds, "s")}
 
 
 def measure_served(
@@ -226,7 +223,7 @@ class _Measuring:
     def warm_up(self) -> None:
         """Run until the system is steady, or for as long as warm-up may take."""
         run, workload = self.run, self.site.workload
-        look = 0.0
+        looks = Looks()
         while self._goes_on():
             run.step()
             elapsed = (self.site.clock() - run.start_ns) / 1e9
@@ -235,8 +232,7 @@ class _Measuring:
                     self.steady, self.start_ns = None, self.site.clock()
                     return
                 continue
-            if elapsed >= look:
-                look = elapsed * GROWTH
+            if looks.due(elapsed):
                 since = run.steady_since()
                 if since is not None:
                     self.steady, self.start_ns = True, since
@@ -253,32 +249,27 @@ class _Measuring:
     def until_known(self) -> None:
         """Run until something ends the measurement, then until what was sent in it has ended."""
         run, workload, clock = self.run, self.site.workload, self.site.clock
-        precision = workload.precision
-        look = (clock() - self.start_ns) / 1e9
-        narrow = 0
+        looks = Looks((clock() - self.start_ns) / 1e9)
+        rule = StoppingRule(workload.precision, workload.time, workload.requests, looks, NARROW_LOOKS)
+
+        def width() -> float:
+            return self.half_width(self.windows(clock(), unfinished=True))
+
         while self._goes_on():
             run.step()
             elapsed = (clock() - self.start_ns) / 1e9
             count = run.count_answered(self.start_ns)
             if count < LEAST_REQUESTS:
                 continue
-            if elapsed >= look and count >= LOOK_REQUESTS:
-                look = elapsed * GROWTH
-                known = self.half_width(self.windows(clock(), unfinished=True)) <= precision
-                narrow = narrow + 1 if known else 0
-                if narrow == NARROW_LOOKS:
-                    self.stopped_by = "precision"
-            if workload.requests is not None and count >= workload.requests:
-                self.stopped_by = "requests"
-            if elapsed >= workload.time:
-                self.stopped_by = "time"
-            if self.stopped_by:
-                self._settle()
-                if self.stopped_by == "precision" and self.half_width(self.windows(self.end_ns)) > precision:
-                    self.stopped_by = ""  # the slow ones among the last have ended now, and count
-                    narrow = 0
-                    continue
-                return
+            self.stopped_by = rule.reason(elapsed, count, elapsed, width if count >= LOOK_REQUESTS else None)
+            if not self.stopped_by:
+                continue
+            self._settle()
+            if self.stopped_by == "precision" and self.half_width(self.windows(self.end_ns)) > rule.precision:
+                self.stopped_by = ""  # the slow ones among the last have ended now, and count
+                rule.narrow = 0
+                continue
+            return
         self._settle()
 
     def _settle(self) -> None:
@@ -321,14 +312,10 @@ class _Measuring:
 
     def half_width(self, windows: Sequence[Window]) -> float:
         """Return the relative half-width of the goal's 95 % interval, infinite while it is unknown."""
-        found = self._estimate(self.goal, windows) or self._estimate(OUTPUT_THROUGHPUT.name, windows)
-        if found is None or found.sem is None or found.value == 0:
-            return math.inf
-        return 1.96 * found.sem / abs(found.value)
+        return half_width(self._decisive(windows)[1])
 
-    def _estimate(self, name: str, windows: Sequence[Window]) -> Estimate | None:
-        metric = metric_of(name, self.site.workload.goodput)
-        return None if metric is None else metric.estimates(windows, self.site.seed).get(name)
+    def _decisive(self, windows: Sequence[Window]) -> tuple[str, Estimate | None]:
+        return stopping_estimate(self.goal, windows, self.site.seed, self.site.workload.goodput)
 
     def result(self, alone: Alone) -> Measured:
         """Return what was measured, and whether it is to be believed."""
@@ -353,8 +340,9 @@ class _Measuring:
             late = goodput(workload.goodput).estimates(windows[len(windows) // 2 :], site.seed)
             last_ns = max((r.send_ns for r in sent if is_answered(r)), default=run.start_ns)
             metrics = projected(metrics, self.overload, (last_ns - run.start_ns) / 1e9) | late
-        invalid = judged.reasons if self.overload is None else judged.but_for_the_queue
-        reached = self.half_width(windows)
+        invalid = judged.reasons if self.overload is None else judged.reasons_excluding_overload
+        precision_of, decisive = self._decisive(windows)
+        reached = half_width(decisive)
         metrics |= {**error_rate(sent), **alone.metrics()}
         facts: dict[str, Any] = {
             "windows": len(windows),
@@ -370,7 +358,7 @@ class _Measuring:
             "in_flight_at_end": run.levels[-1].in_flight if run.levels else 0,
             "slip_p99_s": judged.slip_p99_s,
             "stopped_by": self.stopped_by,
-            "precision_of": self.goal if self._estimate(self.goal, windows) else OUTPUT_THROUGHPUT.name,
+            "precision_of": precision_of,
             "precision": None if math.isinf(reached) else reached,
             "precision_reached": reached <= workload.precision,
             "warmup_seconds": (self.start_ns - run.start_ns) / 1e9,

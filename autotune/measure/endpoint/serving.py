@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Estimate
-from autotune.measure.batches.session import Measured
 from autotune.measure.endpoint.rate_search import Limit, measure_max_rate
 from autotune.measure.endpoint.served import Site, measure_served
 from autotune.measure.endpoint.token_counts import counting
 from autotune.measure.load import choose
 from autotune.measure.load.base import LoadGenerator
+from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.cpu_time import SpareCpus
 from autotune.measure.watch.energy import EnergyMeter
 from autotune.measure.watch.engine_watch import EngineWatch, counters_of

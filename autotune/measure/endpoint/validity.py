@@ -20,14 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
 from autotune.core.measurement import Cause
 from autotune.core.request import RequestRecord, is_malformed
-from autotune.measure.batches.validity import trend
 from autotune.measure.statistics.samples import CUT_OFF, Window, is_answered
+from autotune.measure.statistics.verdict import Finding, Verdict, is_backwards, trend
+from autotune.measure.statistics.verdict import errors as found_errors
 
 LEAST_REQUESTS = 10
 MOST_SLIP_S = 0.01
@@ -37,22 +37,16 @@ _PARTS = 10
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Reasons that make a measurement invalid.
+class LoadVerdict(Verdict):
+    """Verdict of a load.
 
     Args:
-        reasons: One line each; empty for a valid one.
-        but_for_the_queue: The same without what a growing queue explains.
-        cause: Of the first reason.
-        rising: Whether the latency rose all the time.
+        rising: Whether the latency of an open loop rose all the time.
         slip_p99_s: How late requests were sent.
     """
 
-    reasons: tuple[str, ...]
-    but_for_the_queue: tuple[str, ...]
-    cause: Cause
-    rising: bool
-    slip_p99_s: float
+    rising: bool = False
+    slip_p99_s: float = 0.0
 
 
 def verdict(
@@ -62,7 +56,7 @@ def verdict(
     stopped_by: str,
     *,
     open_loop: bool,
-) -> Verdict:
+) -> LoadVerdict:
     """Judge what was measured.
 
     Args:
@@ -72,44 +66,32 @@ def verdict(
         stopped_by: What ended the run.
         open_loop: Whether requests were sent at a rate rather than one for each that ended.
     """
-    found: list[tuple[Cause, str]] = []
-    whose = Cause.INVALID_MEASUREMENT
+    found: list[Finding] = []
+    late = Cause.TIME_LIMIT if stopped_by == "deadline" else Cause.INVALID_MEASUREMENT
     if problem := errors(sent, max_error_rate):
         failed = [r.error for r in sent if r.error not in (None, CUT_OFF)]
         odd = all(is_malformed(error or "") for error in failed) and failed
-        found.append((Cause.WRONG_OUTPUT if odd else Cause.CRASHED_UNDER_LOAD, problem))
+        found.append(Finding(problem, Cause.WRONG_OUTPUT if odd else Cause.CRASHED_UNDER_LOAD))
     if problem := behind(sent):
-        found.append((Cause.LOAD_GENERATOR_BEHIND, problem))
+        found.append(Finding(problem, Cause.LOAD_GENERATOR_BEHIND))
     if problem := too_few(sent):
-        found.append((Cause.TIME_LIMIT if stopped_by == "deadline" else whose, problem))
+        found.append(Finding(problem, late))
     if problem := clock(sent):
-        found.append((whose, problem))
-    queue: list[tuple[Cause, str]] = []
+        found.append(Finding(problem))
     if problem := cut_off(sent):
-        queue.append((Cause.TIME_LIMIT if stopped_by == "deadline" else whose, problem))
+        found.append(Finding(problem, late, by_queue=True))
     change = latency_trend(windows)
     if change is not None:
-        queue.append(
-            (whose, f"the latency drifted by {change:+.0%} during the run, at most {MOST_CHANGE:.0%} may")
-        )
-    every = [*found, *queue]
-    return Verdict(
-        tuple(text for _, text in every),
-        tuple(text for _, text in found),
-        every[0][0] if every else whose,
-        open_loop and change is not None and change > 0,
-        slip_p99(sent),
-    )
+        text = f"the latency drifted by {change:+.0%} during the run, at most {MOST_CHANGE:.0%} may"
+        found.append(Finding(text, by_queue=True))
+    rising = open_loop and change is not None and change > 0
+    return LoadVerdict(tuple(found), rising, slip_p99(sent))
 
 
 def errors(sent: Sequence[RequestRecord], most: float) -> str:
     """Return a reason if too large a share of the requests failed."""
     counted = [r for r in sent if r.error != CUT_OFF]
-    failed = [r for r in counted if not is_answered(r)]
-    if len(failed) <= most * len(counted):
-        return ""
-    first = failed[0].error or "no output tokens"
-    return f"{len(failed)} of {len(counted)} requests failed, at most {most:.1%} may; first: {first}"
+    return found_errors([r.error for r in counted if not is_answered(r)], len(counted), most)
 
 
 def too_few(sent: Sequence[RequestRecord]) -> str:
@@ -143,8 +125,7 @@ def cut_off(sent: Sequence[RequestRecord]) -> str:
 def clock(sent: Sequence[RequestRecord]) -> str:
     """Return a reason if the times of a request run backwards."""
     for record in sent:
-        times = [record.send_ns, *(time for time, _ in record.arrivals), record.end_ns]
-        if any(later < earlier for earlier, later in pairwise(times)):
+        if is_backwards(record):
             return f"the clock ran backwards in request {record.id}"
     return ""
 

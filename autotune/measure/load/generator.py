@@ -11,10 +11,10 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from autotune.core.endpoint import Endpoint
+from autotune.core.environment import own_environment
 from autotune.core.redact import redact
 from autotune.core.request import RequestRecord
 from autotune.errors import AutotuneError
@@ -104,7 +104,7 @@ class OwnLoad:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": import_path()},
+            env=own_environment(),
         )
         try:
             self._begin(plan, calibration, timeout_s, salt)
@@ -262,10 +262,3 @@ class OwnLoad:
         self._errors.close()
         if self._counter is not None:
             self._counter.close()
-
-
-def import_path() -> str:
-    """Return a PYTHONPATH under which this package is importable even from a bare checkout."""
-    package = str(Path(__file__).resolve().parents[3])
-    paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    return os.pathsep.join(path for path in dict.fromkeys(paths) if path)

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autotune.core.endpoint import Endpoint
+from autotune.core.environment import own_environment
 from autotune.core.redact import redact
 from autotune.core.request import RequestRecord
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.measure.load.base import Load, Plan
-from autotune.measure.load.generator import OwnGenerator, import_path
+from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.load.prompts import Order, Orders
 
 _RUN_SHARE = 1.5  # of the workload's time: warm-up is cut from it
@@ -143,7 +144,7 @@ class ToolLoad:
             stdout=self._log,
             stderr=subprocess.STDOUT,
             cwd=task.folder,
-            env={**os.environ, "PYTHONPATH": import_path(), "NO_COLOR": "1", **tool.environment(task.plan)},
+            env=own_environment({"NO_COLOR": "1", **tool.environment(task.plan)}),
         )
 
     @property

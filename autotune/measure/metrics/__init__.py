@@ -43,6 +43,7 @@ __all__ = [
     "Share",
     "halves_of",
     "metric_of",
+    "stopping_estimate",
     "summarize",
 ]
 
@@ -57,6 +58,25 @@ def known(limits: RequestLimits | None = None) -> tuple[Metric, ...]:
 def metric_of(name: str, limits: RequestLimits | None = None) -> Metric | None:
     """Return the metric that yields ``name`` (``ttft.p99``), or ``None`` if records do not tell it."""
     return next((m for m in known(limits) if name == m.name or name.startswith(f"{m.name}.")), None)
+
+
+def stopping_estimate(
+    goal: str, samples: Sequence[Sample], seed: int = 0, limits: RequestLimits | None = None
+) -> tuple[str, Estimate | None]:
+    """Return the metric whose interval ends a run, and its estimate: the goal, or the output throughput.
+
+    Args:
+        goal: Metric that is optimized; the output throughput stands in for one that records do not tell.
+        samples: Measured batches or windows in the order they ran.
+        seed: Seed of the bootstrap.
+        limits: Bounds that a request must keep to count for the goodput.
+    """
+    for name in (goal, OUTPUT_THROUGHPUT.name):
+        metric = metric_of(name, limits)
+        found = None if metric is None else metric.estimates(samples, seed).get(name)
+        if found is not None:
+            return name, found
+    return OUTPUT_THROUGHPUT.name, None
 
 
 def summarize(

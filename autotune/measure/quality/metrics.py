@@ -20,8 +20,6 @@ from autotune.core.answer import Answer
 from autotune.core.measurement import Estimate
 from autotune.measure.statistics.estimate import ratio
 
-_MOST_LOSS = 700.0  # exp of more is no float
-
 
 def token_agreement(answers: Sequence[Answer], reference: Sequence[Answer]) -> Estimate:
     """Return the share of positions at which answers agree with those of the reference.
@@ -62,11 +60,4 @@ def plain(text: str) -> str:
 
 def perplexity(losses: Sequence[float]) -> Estimate | None:
     """Return the perplexity from the losses of windows, or ``None`` from none."""
-    if not losses:
-        return None
-    mean = sum(losses) / len(losses)
-    value = math.exp(min(mean, _MOST_LOSS))
-    if len(losses) < 2:
-        return Estimate(value, None, 1)
-    variance = sum((loss - mean) ** 2 for loss in losses) / (len(losses) - 1)
-    return Estimate(value, value * math.sqrt(variance / len(losses)), len(losses))
+    return Estimate.mean_of(losses).exp() if losses else None

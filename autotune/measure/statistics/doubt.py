@@ -22,7 +22,8 @@ from dataclasses import replace
 from typing import Any
 
 from autotune.core.measurement import DOUBT, SHORTFALL, Estimate
-from autotune.core.student import NORMAL
+from autotune.core.quantiles import NORMAL
+from autotune.measure.statistics.stopping import half_width
 
 SEVERAL = 3.0
 """Half-widths in units of the precision asked for, from which a measurement is doubtful."""
@@ -67,13 +68,6 @@ def halves_differ(halves: Halves, metric: str, precision: float) -> bool:
     return apart > NORMAL * math.hypot(first.sem or 0.0, second.sem or 0.0) and apart / 2 > precision * middle
 
 
-def half_width(estimate: Estimate | None) -> float | None:
-    """Return the relative half-width of a 95 % interval; ``None`` where it is not known or means nothing."""
-    if estimate is None or estimate.sem is None or estimate.value == 0:
-        return None
-    return NORMAL * estimate.sem / abs(estimate.value)
-
-
 def judged(
     facts: Mapping[str, Any], metrics: Mapping[str, Estimate], goal: str, precision: float
 ) -> dict[str, str]:
@@ -86,11 +80,11 @@ def judged(
         precision: Half-width asked for, relative.
     """
     own = half_width(metrics.get(goal))
-    reached = own if own is not None else half_width(metrics.get(str(facts.get("precision_of"))))
-    if "overload" in facts and (own is None or goal != "max_rate"):
+    reached = own if math.isfinite(own) else half_width(metrics.get(str(facts.get("precision_of"))))
+    if "overload" in facts and (math.isinf(own) or goal != "max_rate"):
         return {}
     short = []
-    if reached is not None and reached > precision:
+    if math.isfinite(reached) and reached > precision:
         short.append(f"half-width {_percent(reached)} where {_percent(precision)} was asked")
     unsteady = bool(facts.get("halves_differ"))
     if unsteady:
@@ -98,7 +92,7 @@ def judged(
     if not short:
         return {}
     text = "; ".join(short)
-    if not unsteady and (reached is None or reached <= max(SEVERAL * precision, USUAL)):
+    if not unsteady and (math.isinf(reached) or reached <= max(SEVERAL * precision, USUAL)):
         return {SHORTFALL: text}
     cores = dict(facts.get("machine") or {}).get("cores") or {}
     share = cores["others"] / cores["cpus"] if cores else 0.0

@@ -6,16 +6,13 @@ import re
 import signal
 from collections.abc import Mapping
 
+from autotune.core.diagnosis import LIBRARIES, NO_MEMORY, matcher
 from autotune.core.measurement import INFEASIBLE, Cause, Failure
 from autotune.errors import SpecError, did_you_mean
-from autotune.systems.own.protocol import CANNOT_LOAD, OOM_KILLED
-from autotune.systems.shortfall import NO_MEMORY, shortfall
+from autotune.systems.own.protocol import CANNOT_LOAD
+from autotune.systems.shortfall import shortfall
 
-_OUT_OF_MEMORY = re.compile(
-    rf"{NO_MEMORY}|CUDA_ERROR_OUT_OF_MEMORY|RESOURCE_EXHAUSTED: Out of memory|" + re.escape(OOM_KILLED),
-    re.MULTILINE,
-)
-_DISK_FULL = re.compile(r"No space left on device")
+_DISK_FULL = matcher(rule for rule in LIBRARIES if rule.cause is Cause.DISK_FULL)
 _NO_PROGRAM = re.compile(r"^cannot start .*$", re.MULTILINE)
 _INFEASIBLE = re.compile(
     rf"^{re.escape(INFEASIBLE)} ({'|'.join(c for c in Cause if c.configuration_at_fault)}): (.*)$",
@@ -65,7 +62,7 @@ def diagnose(exit_code: int | None, log: str, failures: Mapping[str, Cause]) -> 
             return Failure(cause, said, log, shortfall(log) if cause is Cause.OUT_OF_MEMORY else None)
     if str(code) in failures:
         return Failure(failures[str(code)], said, log)
-    if _OUT_OF_MEMORY.search(log):
+    if NO_MEMORY.search(log):
         return Failure(Cause.OUT_OF_MEMORY, said, log, shortfall(log))
     if _DISK_FULL.search(log):
         return Failure(Cause.DISK_FULL, said, log)
@@ -84,7 +81,7 @@ def diagnose(exit_code: int | None, log: str, failures: Mapping[str, Cause]) -> 
 def _said(code: int | None, log: str) -> str:
     errors = _LAST_ERROR.findall(log)
     lines = log.strip().splitlines()
-    memory = [line for line in lines if _OUT_OF_MEMORY.search(line)]
+    memory = [line for line in lines if NO_MEMORY.search(line)]
     last = (memory or errors or lines or ["no output"])[-1].strip()[:_MOST_SAID]
     if code is None or (code == 1 and (memory or errors)):  # Python's own way to end: the error says it all
         return last

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.endpoint import foreign_json
-from autotune.core.measurement import Cause, Estimate, Failure, as_estimates, finite_metrics, mean_of
+from autotune.core.file_names import LOG_NAME, METRICS, OUTCOME, STARTED, STDOUT
+from autotune.core.measurement import Cause, Estimate, Failure, as_estimates, finite_metrics
 from autotune.core.mistake import NOT_FINITE
 from autotune.core.units import show_unit
 from autotune.errors import SpecError, UnitError
-from autotune.systems.base import LOG, MOST_WRITTEN, AttemptFailed, NotReady
+from autotune.systems.base import MOST_WRITTEN, AttemptFailed, NotReady
 from autotune.systems.own.last_object import last_object
-from autotune.systems.own.protocol import METRICS, OUTCOME, STARTED, STDOUT
 
 _POLL_S = 0.02
 _LOOK_S = 1.0  # between looks at how much the program has written
@@ -98,7 +98,7 @@ class OwnMetricsDriver:
 
     def _check_sizes(self) -> None:
         """Raise where the program fills the disk with what it prints."""
-        for pattern in (STDOUT, METRICS, LOG):
+        for pattern in (STDOUT, METRICS, LOG_NAME):
             for path in self.folder.glob(pattern.format(run="*")):
                 if path.stat().st_size > MOST_WRITTEN:
                     raise _wrong(f"the program wrote more than {MOST_WRITTEN >> 30} GiB to {path.name}")
@@ -215,6 +215,5 @@ def pooled(runs: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
             shown = " and ".join(show_unit(unit) for unit in found)
             text = f"metric {name!r} is {shown} in runs of one configuration: they cannot be compared"
             raise AttemptFailed(Failure(Cause.OWNER_MISTAKE, text))
-        mean, sem = mean_of([run[name].value for run in runs])
-        result[name] = Estimate(mean, sem, len(runs), runs[0][name].unit)
+        result[name] = Estimate.mean_of([run[name].value for run in runs], runs[0][name].unit)
     return result

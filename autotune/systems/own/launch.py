@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from autotune.core.file_names import METRICS, OUTCOME, STARTED, STDOUT
 from autotune.core.room import give_room, keep_room
-from autotune.systems.own.protocol import FILE, METRICS, OOM_KILLED, OUTCOME, RUN, STARTED, STDOUT
+from autotune.systems.own.protocol import FILE, OOM_KILLED, RUN
 
 _ROOM_NAME, _ROOM = ".room-outcome", 1 << 16  # bytes kept for the outcome
 _NO_PROGRAM = 127  # what a shell returns for a command that it cannot find

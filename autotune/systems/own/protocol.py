@@ -1,16 +1,4 @@
-"""Names of the files that :mod:`autotune.systems.own.launch` leaves and the driver reads."""
-
-STARTED = "own-started.json"
-"""``{"pid"}``: the program has been launched."""
-
-OUTCOME = "own-outcome.json"
-"""``{"exit", "runs": [{"stdout", "metrics", "seconds"}]}``: it has ended."""
-
-METRICS = "metrics-{run}.json"
-"""Name of the metrics file of a run, where the program writes one."""
-
-STDOUT = "stdout-{run}.txt"
-"""Standard output of a run, apart from the log, which has standard error."""
+"""Words that :mod:`autotune.systems.own.launch` and its readers agree on."""
 
 RUN, FILE = "{run}", "{metrics_file}"
 """Words that :mod:`~autotune.systems.own.launch` fills in for each run."""

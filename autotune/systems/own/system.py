@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autotune.core.environment import import_path
 from autotune.core.input_file import resolved
 from autotune.core.measurement import Cause, Estimate, Failure, in_unit_of
 from autotune.core.trial import Config
 from autotune.core.units import parse_quantity
 from autotune.errors import EnvironmentProblem, SpecError, UnitError
 from autotune.systems.base import Command
-from autotune.systems.deployment import python_path
 from autotune.systems.own.diagnosis import diagnose, read_failures
 
 SHARED_KEYS = ("folder", "repeats", "failures", "units")
@@ -76,7 +76,7 @@ class OwnSystem:
     def launched(self, words: list[str], env: Mapping[str, str]) -> Command:
         """Return the process that runs a program and watches it."""
         argv = (sys.executable, "-m", "autotune.systems.own.launch", "--repeats", str(self.repeats), "--")
-        own = {**python_path(), "PYTHONUNBUFFERED": "1", "AUTOTUNE_FOLDER": self.folder}
+        own = {**import_path(), "PYTHONUNBUFFERED": "1", "AUTOTUNE_FOLDER": self.folder}
         return Command((*argv, *words), {**own, **env})
 
     def diagnose(self, exit_code: int | None, log: str) -> Failure:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autotune.core.file_names import CONFIG_NAME
 from autotune.core.parameter.base import read_number
 from autotune.core.trial import Config
-from autotune.systems.base import CONFIG_NAME
 from autotune.systems.served.flags import AUTO, plain
 
 _CLOSE = 1e-6  # relative; engines print fractions with few digits

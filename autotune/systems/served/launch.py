@@ -11,12 +11,8 @@ from typing import Any
 
 import psutil
 
-from autotune.systems.base import LOG
+from autotune.core.file_names import LAUNCH_NAME, LOG_NAME, PROCESS_NAME
 from autotune.systems.deployment import HOST
-
-LAUNCH = "launch.json"
-PROCESS = "process.json"
-"""Written by the worker once the process runs: ``pid`` and ``supervisor``."""
 
 _MOST_LOG = 8 << 20  # bytes: a server has told its settings by then
 
@@ -54,12 +50,12 @@ class Launch:
 
     def write(self, folder: Path) -> None:
         """Keep it in the attempt's folder."""
-        (folder / LAUNCH).write_text(json.dumps(asdict(self)), encoding="utf-8")
+        (folder / LAUNCH_NAME).write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Launch:
         """Read what :meth:`write` kept."""
-        return cls(**json.loads((folder / LAUNCH).read_text(encoding="utf-8")))
+        return cls(**json.loads((folder / LAUNCH_NAME).read_text(encoding="utf-8")))
 
     @property
     def port(self) -> int:
@@ -81,7 +77,7 @@ def free_port() -> int:
 def startup_log(folder: Path) -> str:
     """Return what a server has written to its log, the beginning where that is long; empty without one."""
     try:
-        with (folder / LOG).open("rb") as file:
+        with (folder / LOG_NAME).open("rb") as file:
             return file.read(_MOST_LOG).decode("utf-8", errors="replace")
     except FileNotFoundError:
         return ""
@@ -89,7 +85,7 @@ def startup_log(folder: Path) -> str:
 
 def root_process(folder: Path) -> int | None:
     """Return the process id that the worker noted, or ``None`` where nothing was launched."""
-    path = folder / PROCESS
+    path = folder / PROCESS_NAME
     return int(json.loads(path.read_text(encoding="utf-8"))["pid"]) if path.exists() else None
 
 

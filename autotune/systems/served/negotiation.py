@@ -18,8 +18,8 @@ from urllib.parse import urljoin, urlsplit
 from autotune.core.endpoint import BUSY, Endpoint, Refused
 from autotune.core.measurement import Cause, Failure
 from autotune.systems.base import AttemptFailed, NotReady
+from autotune.systems.diagnosis import is_out_of_memory
 from autotune.systems.served.client import ask
-from autotune.systems.served.diagnosis import is_out_of_memory
 from autotune.systems.shortfall import shortfall
 
 PATHS = ("/v1/completions", "/v1/chat/completions")

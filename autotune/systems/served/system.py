@@ -25,9 +25,9 @@ from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import HOST, PORT, Deployment, absolute_program
+from autotune.systems.diagnosis import diagnose
 from autotune.systems.programs import run_program
 from autotune.systems.served.client import ask
-from autotune.systems.served.diagnosis import diagnose
 from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.effective import asked_config, replaced
 from autotune.systems.served.flagged import FlaggedEngine

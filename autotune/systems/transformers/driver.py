@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.answer import Answer
+from autotune.core.file_names import SOCKET_NAME
 from autotune.core.measurement import Cause, Estimate, Failure
 from autotune.core.request import Request, RequestRecord
 from autotune.systems.base import AttemptFailed, NotReady
-from autotune.systems.transformers.protocol import SOCKET
 
 _LEAST_S = 0.01
 _MOST_BYTES = 1 << 30  # of one answer: the records of a batch of thousands have some MiB
@@ -28,13 +28,13 @@ def connect(folder: Path) -> SocketDriver:
     Raises:
         NotReady: It is not listening yet.
     """
-    if not (folder / SOCKET).exists():
+    if not (folder / SOCKET_NAME).exists():
         raise NotReady
     # The name of a socket has at most 107 bytes, and scratch folders may lie deep: go by the open folder.
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     connection = socket.socket(socket.AF_UNIX)
     try:
-        connection.connect(f"/proc/self/fd/{number}/{SOCKET}")
+        connection.connect(f"/proc/self/fd/{number}/{SOCKET_NAME}")
     except (ConnectionRefusedError, FileNotFoundError):
         connection.close()
         raise NotReady from None

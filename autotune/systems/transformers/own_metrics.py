@@ -40,12 +40,10 @@ def acceptance(drafting: Drafting) -> dict[str, Estimate]:
     steps = drafting.steps
     if len(steps) < 2 or not drafting.drafted:
         return {}
-    mean = sum(steps) / len(steps)
-    variance = sum((gain - mean) ** 2 for gain in steps) / (len(steps) - 1)
     rate = drafting.accepted / drafting.drafted
     rate_error = math.sqrt(max(rate * (1 - rate), 0.0) / drafting.drafted)
     return {
-        "acceptance_length": Estimate(mean, math.sqrt(variance / len(steps)), len(steps), "1"),
+        "acceptance_length": Estimate.mean_of(steps),
         "acceptance_rate": Estimate(rate, rate_error, drafting.drafted, "1"),
     }
 
@@ -70,9 +68,4 @@ def perplexity(losses: Sequence[float]) -> Estimate | None:
 
     Formula: exp(mean of the windows' mean negative log likelihoods); the error by the delta method.
     """
-    if len(losses) < 2:
-        return None
-    mean = sum(losses) / len(losses)
-    variance = sum((loss - mean) ** 2 for loss in losses) / (len(losses) - 1)
-    value = math.exp(min(mean, 700.0))
-    return Estimate(value, value * math.sqrt(variance / len(losses)), len(losses), "1")
+    return None if len(losses) < 2 else Estimate.mean_of(losses).exp()

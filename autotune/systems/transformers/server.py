@@ -19,8 +19,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from autotune.core.environment import own_environment
+from autotune.core.file_names import SOCKET_NAME
 from autotune.systems.transformers.options import Options
-from autotune.systems.transformers.protocol import SOCKET
 
 _PROGRAM = "autotune.systems.transformers.server"
 _PR_SET_PDEATHSIG = 1
@@ -57,7 +58,7 @@ def start_ranks(options: Options, program: str) -> None:
     for rank in range(1, options.tensor_parallel):
         subprocess.Popen(
             [sys.executable, "-m", program, *sys.argv[1:]],
-            env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            env=own_environment({"RANK": str(rank), "LOCAL_RANK": str(rank)}),
         )
 
 
@@ -71,14 +72,14 @@ def serve(options: Options, rank: int) -> None:
             continue
         return
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(SOCKET)
+        os.unlink(SOCKET_NAME)
     with socket.socket(socket.AF_UNIX) as listener:
-        draft = f"{SOCKET}.starting"
+        draft = f"{SOCKET_NAME}.starting"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)
         listener.bind(draft)
         listener.listen(1)
-        os.rename(draft, SOCKET)  # whoever sees the socket can connect to it
+        os.rename(draft, SOCKET_NAME)  # whoever sees the socket can connect to it
         while True:
             client, _ = listener.accept()
             with client, client.makefile("rwb") as stream:
@@ -103,7 +104,7 @@ def _converse(operations: Any, stream: Any) -> bool:
 
 
 def _cause(error: Exception) -> str:
-    from autotune.systems.transformers.diagnosis import is_out_of_memory
+    from autotune.systems.diagnosis import is_out_of_memory
 
     text = f"{type(error).__name__}: {error}"
     return "out_of_memory" if is_out_of_memory(text) else "crashed_under_load"

@@ -15,16 +15,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+from autotune.core.environment import import_path
 from autotune.core.measurement import Cause, Failure
 from autotune.core.trial import Config
 from autotune.core.units import parse_quantity
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
 from autotune.systems.base import Command, Driver
-from autotune.systems.deployment import PROMPT, Deployment, python_path
+from autotune.systems.deployment import PROMPT, Deployment
+from autotune.systems.diagnosis import diagnose
 from autotune.systems.made_apart import make_apart
 from autotune.systems.served.section import locate
 from autotune.systems.served.tiny import TINY
-from autotune.systems.transformers.diagnosis import diagnose
 from autotune.systems.transformers.driver import SocketDriver, connect
 from autotune.systems.transformers.make_model import HELD_OUT, ModelPaths, made_model
 from autotune.systems.transformers.options import BITS, DEVICES, DTYPES, KV_BITS, Options
@@ -214,7 +215,7 @@ class TransformersSystem:
     def _process(self, module: str, options: Options) -> Command:
         """Return the process that runs a program of this package with a configuration."""
         threads = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
-        env = {**threads, **python_path(), "TOKENIZERS_PARALLELISM": "false"}
+        env = {**threads, **import_path(), "TOKENIZERS_PARALLELISM": "false"}
         argv = (sys.executable, "-m", f"autotune.systems.transformers.{module}", *options.argv())
         return Command(argv, env, processes=options.tensor_parallel)
 

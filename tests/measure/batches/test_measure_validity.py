@@ -32,20 +32,22 @@ def altered(batches, number, **changes):
     return [*batches[:number], replace(batch, records=records), *batches[number + 1 :]]
 
 
+def reasons(batches, least):
+    return validity.verdict(batches, least).reasons
+
+
 def test_a_good_run_has_no_reasons():
-    assert validity.reasons(run([0.1, 0.12, 0.09, 0.1, 0.11]), 5) == ()
+    assert reasons(run([0.1, 0.12, 0.09, 0.1, 0.11]), 5) == ()
 
 
 def test_too_few_batches():
-    assert validity.reasons(run([0.1] * 4), 5) == ("too few batches: 4 with answers, at least 5 are needed",)
+    assert reasons(run([0.1] * 4), 5) == ("too few batches: 4 with answers, at least 5 are needed",)
     assert validity.too_little([], 2) == "too few batches: 0 with answers, at least 2 are needed"
 
 
 def test_errors():
     batches = altered(run([0.1] * 5), 2, error="connection reset")
-    assert validity.reasons(batches, 5) == (
-        "1 of 10 requests failed, at most 0.1% may; first: connection reset",
-    )
+    assert reasons(batches, 5) == ("1 of 10 requests failed, at most 0.1% may; first: connection reset",)
     few = altered(run([0.1] * 1000), 2, error="connection reset")  # 1 of 2,000
     assert validity.errors(few) == ""
     silent = altered(run([0.1] * 5), 2, arrivals=())
@@ -61,7 +63,7 @@ def test_a_missing_record_is_an_error():
 def test_truncated_streams():
     batches = run([0.1] * 5)
     batches = altered(batches, 1, arrivals=batches[1].records[0].arrivals[:3])
-    assert validity.reasons(batches, 5) == (
+    assert reasons(batches, 5) == (
         "1 of 10 answers have another length than asked for; first: request 2, 3 of 4 tokens",
     )
 
@@ -70,7 +72,7 @@ def test_cut_prompts():
     batches = run([0.1] * 5)
     for number in range(5):
         batches = altered(batches, number, prompt_tokens=6)
-    assert validity.reasons(batches, 5) == ("prompts were cut: 8.0 tokens on average instead of 10.0",)
+    assert reasons(batches, 5) == ("prompts were cut: 8.0 tokens on average instead of 10.0",)
 
 
 def test_the_clock():

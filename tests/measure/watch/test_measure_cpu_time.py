@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from autotune.core.measurement import Estimate
-from autotune.measure.batches.session import Measured
 from autotune.measure.endpoint.served import Site
 from autotune.measure.endpoint.serving import with_machine
+from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.cpu_time import CpuTime, SpareCpus, cores_used, cpu_time, own_seconds
 from autotune.measure.watch.machine_watch import MachineWatch, warnings
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from autotune.core.file_names import METRICS, OUTCOME, STARTED, STDOUT
 from autotune.core.measured_table import read_tables
 from autotune.core.measurement import Cause, Estimate, as_estimates
 from autotune.core.parameter import Int
@@ -16,7 +17,6 @@ from autotune.study.study import Study
 from autotune.systems.base import AttemptFailed
 from autotune.systems.own import driver
 from autotune.systems.own.driver import connect
-from autotune.systems.own.protocol import METRICS, OUTCOME, STARTED, STDOUT
 
 pytestmark = pytest.mark.timeout(120)
 HUGE = "1" + "0" * 400

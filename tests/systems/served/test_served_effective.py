@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from autotune.core.file_names import CONFIG_NAME
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.report.summary import notes
-from autotune.systems.base import CONFIG_NAME
 from autotune.systems.registry import build_system
 from autotune.systems.served.effective import replaced
 from autotune.systems.served.launch import Launch

@@ -12,9 +12,9 @@ import pytest
 from autotune.core.measurement import Cause
 from autotune.errors import SpecError
 from autotune.systems.base import AttemptFailed, ServedDriver
+from autotune.systems.diagnosis import diagnose
 from autotune.systems.gguf import _q8
 from autotune.systems.registry import build_system
-from autotune.systems.served.diagnosis import diagnose
 
 VLLM_MEMORY = (
     "(Worker pid=13547) ERROR 11-25 01:37:17 [multiproc_executor.py:1063] ValueError: Available memory on "

@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from autotune.core.file_names import LAUNCH_NAME
 from autotune.core.measurement import Cause
 from autotune.measure.load.body import fields
 from autotune.systems.base import AttemptFailed, NotReady
 from autotune.systems.registry import build_system
 from autotune.systems.served import negotiation
-from autotune.systems.served.launch import LAUNCH
 
 FIELD = Path(__file__).resolve().parents[2] / "toy" / "field_server.py"
 SPEC = importlib.util.spec_from_file_location("field_server", FIELD)
@@ -92,8 +92,8 @@ def test_nothing_that_listens_is_a_mistake_only_where_nothing_was_launched(tmp_p
         failure = refused(tmp_path, url)
         assert failure.cause is Cause.OWNER_MISTAKE
         assert f"{url}/v1/models: ConnectionRefusedError: [Errno 111] Connection refused" == failure.message
-        launch = json.loads((tmp_path / LAUNCH).read_text())
-        (tmp_path / LAUNCH).write_text(json.dumps({**launch, "ours": True}))
+        launch = json.loads((tmp_path / LAUNCH_NAME).read_text())
+        (tmp_path / LAUNCH_NAME).write_text(json.dumps({**launch, "ours": True}))
         system = build_system({"use": "openai_server", "url": url})
         with pytest.raises(NotReady, match="Connection refused"):
             system.connect(tmp_path, time.monotonic() + 60)
@@ -103,8 +103,8 @@ def launched(tmp_path, url, **section):
     """Connect as to a server that was launched."""
     system = build_system({"use": "openai_server", "url": url, **section})
     system.command({}, tmp_path)
-    launch = json.loads((tmp_path / LAUNCH).read_text())
-    (tmp_path / LAUNCH).write_text(json.dumps({**launch, "ours": True}))
+    launch = json.loads((tmp_path / LAUNCH_NAME).read_text())
+    (tmp_path / LAUNCH_NAME).write_text(json.dumps({**launch, "ours": True}))
     return system.connect(tmp_path, time.monotonic() + 60)
 
 

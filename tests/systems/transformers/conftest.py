@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autotune.executor.process import SupervisedProcess, server_environment
+from autotune.core.environment import server_environment
+from autotune.executor.process import SupervisedProcess
 from autotune.measure.workload import Workload
 from autotune.systems.base import NotReady
 from autotune.systems.transformers.make_model import HELD_OUT, Shape, make_model

@@ -10,7 +10,7 @@ import pytest
 
 from autotune.core.measurement import Cause
 from autotune.errors import EnvironmentProblem, SpecError
-from autotune.systems.transformers.diagnosis import diagnose
+from autotune.systems.diagnosis import diagnose
 from autotune.systems.transformers.generation import Drafting
 from autotune.systems.transformers.make_model import HELD_OUT, corpus, made_model, make_model
 from autotune.systems.transformers.options import Options

@@ -10,8 +10,9 @@ import re
 import signal
 from collections.abc import Sequence
 
+from autotune.core.diagnosis import LIBRARIES, SERVERS, matcher
 from autotune.core.measurement import Cause, Failure
-from autotune.systems.shortfall import NO_MEMORY, shortfall
+from autotune.systems.shortfall import shortfall
 
 # Runs are bounded where what they follow may come again and again: a line is then read in time that grows
 # with its length alone.
@@ -30,47 +31,18 @@ _USELESS = re.compile(  # says that there is an error, not which
     r"Failed to create llama_context"
 )
 
-PORT = re.compile(
-    r"[Aa]ddress already in use|\[?[Ee]rrno 98\]?|couldn't bind (?:HTTP )?(?:server )?socket|"
-    r"port \d+ is (?:already )?(?:in use|not available|occupied)",
-)
-MEMORY = re.compile(
-    rf"{NO_MEMORY}|out of memory|ErrorOut[oO]f\w{0, 40}Memory|"
-    r"No available memory for the cache blocks|larger than the (?:maximum number of tokens|available KV)|"
-    r"KV cache is needed, which is larger|[Mm]emory on (?:device|node) .{0,400} is less than|"
-    r"failed to allocate (?:\w{1,40} )?(?:buffer|memory|compute|CPU|KV)|"
-    r"unable to allocate|insufficient memory|"
-    r"[Nn]ot enough memory|(?:exceeds|larger than) (?:the )?available (?:system )?memory|"
-    r"requires more system memory|"
-    r"Failed to allocate|Can not allocate|alloc_tensor_range: failed"
-)
-MISSING_MODEL = re.compile(
-    r"is not a local folder and is not a valid model identifier|Repository Not Found|RepositoryNotFound|"
-    r"couldn't connect to .{0,400}huggingface|"
-    r"Cannot find (?:an appropriate cached snapshot|the requested files)|"
-    r"failed to open GGUF file|\[load_gguf\] Failed to open|No such file or directory.{0,400}\.gguf|"
-    r"Model path does not exist|"
-    r"Invalid repository ID or local directory|HFValidationError|model '[^']{0,400}' not found|"
-    r"does not appear to have a file named config\.json|Could not find a model in the directory"
-)
-MISSING_ENGINE = re.compile(
-    r"No module named '?(?!autotune)\w|ModuleNotFoundError|command not found|"
-    r"error while loading shared libraries|cannot open shared object file|"
-    r"Missing dependencies for|You can install it with|CUDA driver version is insufficient|libcuda\.so"
-)
-REFUSED = re.compile(
-    r"error: (?:unrecognized arguments|argument |ambiguous option|the following arguments)|"
-    r"error: invalid argument|error while handling argument|No such option|Invalid value for|"
-    r"Unknown option|unknown (?:flag|argument)|Input should be|Value error, |not supported|unsupported|"
-    r"does not support|must be divisible|is incompatible|[Ii]nvalid value|[Ww]rong value|"
-    r"\b(?:ValueError|NotImplementedError|ValidationError)\b|"
-    r"llama_\w{1,60}: .{0,400}(?:requires|failed to|invalid|must)"
+_RULES = (*LIBRARIES, *SERVERS)
+_MEANINGS = list(dict.fromkeys(rule.meaning for rule in SERVERS if rule.meaning))
+_MEANT = {meaning: matcher(rule for rule in SERVERS if rule.meaning == meaning) for meaning in _MEANINGS}
+_PORT, _DISK_FULL, _MEMORY, _REFUSED = (
+    matcher(rule for rule in _RULES if rule.cause is cause)
+    for cause in (Cause.PORT_TAKEN, Cause.DISK_FULL, Cause.OUT_OF_MEMORY, Cause.REJECTED_FLAGS)
 )
 
 
 def is_out_of_memory(text: str) -> bool:
     """Return whether a message or a log says that memory ran out."""
-    return MEMORY.search(text) is not None
+    return _MEMORY.search(text) is not None
 
 
 def diagnose(exit_code: int | None, log: str) -> Failure:
@@ -85,24 +57,23 @@ def diagnose(exit_code: int | None, log: str) -> Failure:
     told = [line for line in log.splitlines() if not _HARMLESS.search(line)]
     lines = _joined([_PREFIX.sub("", line).strip() for line in told])
     said = _said(lines)
-    for pattern, cause in ((PORT, Cause.PORT_TAKEN), (re.compile("No space left on"), Cause.DISK_FULL)):
+    for pattern, cause in ((_PORT, Cause.PORT_TAKEN), (_DISK_FULL, Cause.DISK_FULL)):
         if line := _first(lines, pattern):
             return Failure(cause, line, log)
-    if line := _first(lines, MEMORY):
+    if line := _first(lines, _MEMORY):
         return Failure(Cause.OUT_OF_MEMORY, line, log, shortfall("\n".join(lines)))
     if exit_code == -signal.SIGKILL:
         text = "killed by SIGKILL, as the kernel does when the machine runs out of memory"
         return Failure(Cause.OUT_OF_MEMORY, text, log)
-    if line := _first(lines, MISSING_MODEL):
-        return Failure(Cause.OWNER_MISTAKE, f"the model cannot be read: {line}", log)
-    if line := _first(lines, MISSING_ENGINE):
-        return Failure(Cause.OWNER_MISTAKE, f"the engine cannot be run here: {line}", log)
+    for meaning, pattern in _MEANT.items():
+        if line := _first(lines, pattern):
+            return Failure(Cause.OWNER_MISTAKE, f"{meaning}: {line}", log)
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
         return Failure(Cause.CRASHED_UNDER_LOAD, f"ended by {name}: {said}", log)
-    if any(REFUSED.search(line) for line in lines):
+    if any(_REFUSED.search(line) for line in lines):
         telling = [line for line in lines if not _USELESS.search(line)]
-        return Failure(Cause.REJECTED_FLAGS, _first(telling, REFUSED) or said, log)
+        return Failure(Cause.REJECTED_FLAGS, _first(telling, _REFUSED) or said, log)
     return Failure(Cause.CRASHED_UNDER_LOAD, said, log)
 
 
