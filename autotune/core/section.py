@@ -207,27 +207,23 @@ class Flag(Kind):
 
 @dataclass(frozen=True)
 class Texts(Kind):
-    """Texts by name, or a list of texts.
+    """Texts by name.
 
     Args:
-        what: What they are, for messages: ``"a mapping of metrics to units"``, ``"a list of words"``.
-        listed: Whether it is a list.
+        what: What they are, for messages: ``"a mapping of metrics to units"``.
     """
 
     what: str
-    listed: bool = False
 
-    def read(self, value: Any, name: str) -> Any:
-        """Return a mapping or a tuple of texts."""
-        if isinstance(value, list | tuple if self.listed else Mapping):
-            items = value if self.listed else value.values()
-            if all(isinstance(item, str) for item in items):
-                return tuple(value) if self.listed else dict(value)
-        raise SpecError(f"{name} must be {self.what}, found {value!r}")
+    def read(self, value: Any, name: str) -> dict[str, str]:
+        """Return a mapping of texts."""
+        if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
+            raise SpecError(f"{name} must be {self.what}, found {value!r}")
+        return dict(value)
 
-    def write(self, value: Any) -> Any:
-        """Return a mapping or a list."""
-        return list(value) if self.listed else dict(value)
+    def write(self, value: Mapping[str, str]) -> dict[str, str]:
+        """Return a mapping."""
+        return dict(value)
 
 
 @dataclass(frozen=True)
@@ -270,6 +266,13 @@ class Declared:
         """Whether the section must have it."""
         return self.field.default is MISSING and self.field.default_factory is MISSING
 
+    def left_out(self, value: Any) -> bool:
+        """Return whether a value is nothing, and what a section without the key has."""
+        made = self.field.default_factory
+        default = self.field.default if made is MISSING else made()
+        word = isinstance(self.kind, Whole) and self.kind.word
+        return bool(value in (None, "", (), {}) and value == default and not word)
+
 
 class Section:
     """Base of the frozen dataclasses that sections of a study file are read into."""
@@ -307,14 +310,8 @@ class Section:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data, which :meth:`from_dict` reads back; what is left out is at its default."""
-        result = {}
-        for item in declared_fields(type(self)):
-            value = getattr(self, item.field.name)
-            if value not in (None, "", (), {}) or value != item.field.default:
-                result[item.key] = item.kind.write(value)
-            elif isinstance(item.kind, Whole) and item.kind.word:
-                result[item.key] = item.kind.word
-        return result
+        pairs = ((item, getattr(self, item.field.name)) for item in declared_fields(type(self)))
+        return {item.key: item.kind.write(value) for item, value in pairs if not item.left_out(value)}
 
 
 def mapping(data: Any, what: str, hint: str = "") -> Mapping[str, Any]:
