@@ -51,6 +51,13 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """A key that a section must have; ``what`` says what for: ``"a model: a folder or a hub name"``."""
+
+    what: str
+
+
+@dataclass(frozen=True)
 class Number(Kind):
     """A number within bounds.
 
@@ -247,6 +254,16 @@ class By(Kind):
         return super().write(value) if self.writer is None else self.writer(value)
 
 
+def _size(value: Any, name: str) -> int:
+    if value in (0, "0"):
+        return 0
+    return int(parse_quantity(value, dimension="size").value)
+
+
+SIZE = By(_size, lambda count: f"{count} B")
+"""A number of bytes, such as ``2 GiB``; 0 needs no unit."""
+
+
 @dataclass(frozen=True)
 class Declared:
     """A field of a section.
@@ -255,11 +272,13 @@ class Declared:
         key: Name in the file.
         kind: How its value is read.
         field: The dataclass's field.
+        needs: What the section says that it needs where the key is not there.
     """
 
     key: str
     kind: Kind
     field: Field[Any]
+    needs: str = ""
 
     @property
     def needed(self) -> bool:
@@ -301,6 +320,9 @@ class Section:
         refuse_unknown_keys(data, (*names, *cls.more_keys), cls.title)
         found = {}
         for item in declared:
+            if item.needs and not data.get(item.key):
+                shown = f", found {data[item.key]!r}" if item.key in data else ""
+                raise SpecError(f"{cls.title} needs {item.needs}{shown}", path=(item.key,))
             if item.key in data:
                 with under(item.key):
                     found[item.field.name] = item.kind.read(data[item.key], item.key)
@@ -334,15 +356,16 @@ _DECLARED: dict[type[Any], tuple[Declared, ...]] = {}
 
 
 def declared_fields(section: type[Any]) -> tuple[Declared, ...]:
-    """Return the fields of a section that are read from a file, in order."""
+    """Return the fields of a section that are read from a file, in order; those of its bases come last."""
     if section not in _DECLARED:
-        hints = get_type_hints(section, include_extras=True)
-        found = []
-        for field in fields(section):
+        hints, found = get_type_hints(section, include_extras=True), []
+        own = [name for base in section.__mro__ for name in vars(base).get("__annotations__", ())]
+        for field in sorted(fields(section), key=lambda field: own.index(field.name)):
             marks = get_args(hints[field.name])[1:] if get_origin(hints[field.name]) is Annotated else ()
             kind = next((mark for mark in marks if isinstance(mark, Kind)), None)
             if kind is not None:
                 key = next((mark.name for mark in marks if isinstance(mark, Key)), field.name)
-                found.append(Declared(key, kind, field))
+                needs = next((mark.what for mark in marks if isinstance(mark, Needs)), "")
+                found.append(Declared(key, kind, field, needs))
         _DECLARED[section] = tuple(found)
     return _DECLARED[section]
