@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import ClassVar
 
@@ -89,6 +90,16 @@ class Interrupted(AutotuneError):
     """Report that the user stopped a study that can be resumed."""
 
     exit_code: ClassVar[int] = 5
+
+
+@contextmanager
+def under(*path: str | int) -> Iterator[None]:
+    """Put keys in front of the path of a :class:`SpecError` that is raised inside."""
+    try:
+        yield
+    except SpecError as error:
+        error.path = (*path, *error.path)
+        raise
 
 
 def did_you_mean(found: str, allowed: Iterable[str]) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from autotune.core.section import Key, Number, Section
+
+_SECONDS = Number("s", above=0.0, bare=False)
 
 
 @dataclass(frozen=True)
-class Deadlines:
-    """Bound every phase of an attempt, in seconds; each phase has its own clock.
+class Deadlines(Section):
+    """Bounds on every phase of an attempt, in seconds; each phase has its own clock.
 
     Args:
         startup_s: Longest time from the launch to the first answer.
@@ -15,6 +20,8 @@ class Deadlines:
         stop_s: Between asking a process to end and killing it.
     """
 
-    startup_s: float = 600.0
-    measure_s: float = 600.0
-    stop_s: float = 10.0
+    title: ClassVar[str] = "deadlines"
+
+    startup_s: Annotated[float, _SECONDS, Key("startup")] = 600.0
+    measure_s: Annotated[float, _SECONDS, Key("measure")] = 600.0
+    stop_s: Annotated[float, _SECONDS, Key("stop")] = 10.0

@@ -14,11 +14,11 @@ from autotune.core.objective import Objective
 from autotune.core.scalar import PlainText
 from autotune.core.space import Space
 from autotune.core.space_data import KEYS
-from autotune.errors import SpecError, refuse_unknown_keys
+from autotune.errors import SpecError, refuse_unknown_keys, under
 from autotune.spec.catalogue import find
-from autotune.spec.fields import Tracking
 from autotune.spec.overrides import apply_overrides
-from autotune.spec.study_file import StudySpec, read_objective, study_from_dict, within
+from autotune.spec.sections import Tracking, read_objective
+from autotune.spec.study_file import StudySpec, study_from_dict
 from autotune.spec.trust import review_space, trusted_lines
 from autotune.spec.yaml_text import Document, Path_, parse_text, read_text
 
@@ -109,7 +109,8 @@ def _build(
         for section, check in checks.items():
             found = getattr(spec, section)
             if found:
-                within(section, lambda check=check, found=found: check(found))
+                with under(section):
+                    check(found)
         if check_whole is not None:
             check_whole(spec)
         _ = spec.space.default_config  # an impossible space is the file's mistake, not the first trial's
@@ -331,6 +332,7 @@ def load_objective(name: str | Path) -> Objective:
     inside = "objective" in document.data
     data = document.data["objective"] if inside else {k: v for k, v in document.data.items() if k != "name"}
     try:
-        return within("objective", lambda: read_objective(data)) if inside else read_objective(data)
+        with under(*(("objective",) if inside else ())):
+            return read_objective(data)
     except SpecError as error:
         raise document.locate(error) from None

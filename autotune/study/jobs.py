@@ -31,7 +31,7 @@ _log = logging.getLogger("autotune.study")
 
 def resources_of(spec: StudySpec, system: System, config: Config) -> dict[str, float]:
     """Return what a configuration needs: what the file says, else what the system says."""
-    return {**system.resources(config), **spec.resources_for(config)}
+    return {**system.resources(config), **spec.resources.needed(config)}
 
 
 def any_fits(spec: StudySpec, system: System, executor: Executor) -> bool:
@@ -71,7 +71,7 @@ def make_job(
         scratch=str(scratch),
         deadlines=spec.deadlines,
         resources=resources,
-        price=spec.price_for(config),
+        price=spec.resources.price_of(config),
         limits=limits_data(objective or spec.objective),
         judged=judged_metrics(objective or spec.objective),
         quality=quality_wanted(spec, config, history),
@@ -136,7 +136,7 @@ def build_executor(spec: StudySpec, local: bool) -> Executor:
         return LocalExecutor(parallel=parallel or 1)
     from autotune.executor.ray import RayExecutor
 
-    return RayExecutor(rules=spec.placement if parallel is None else spec.placement.shared())
+    return RayExecutor(rules=spec.resources if parallel is None else spec.resources.shared())
 
 
 def _judged(result: AttemptResult, objective: Objective) -> AttemptResult:

@@ -6,26 +6,47 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from autotune.core.measurement import Cause, Failure
+from autotune.core.section import By, Choice, Needs, Texts
 from autotune.core.trial import Config
-from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
+from autotune.errors import EnvironmentProblem, SpecError, under
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import Deployment, absolute_program
 from autotune.systems.interpreters import check_script
 from autotune.systems.own.driver import connect
 from autotune.systems.own.protocol import FILE, RUN
-from autotune.systems.own.system import SHARED_KEYS, OwnSystem, read_shared
+from autotune.systems.own.system import OwnSystem
 from autotune.systems.own.words import REST, command_words, fill, placeholders, text_of
 
 _SOURCES = ("stdout", "file")
+_PROGRAM = "argv, a list of program and arguments"
 BUILTIN = {"metrics_file": FILE, "run": RUN, "python": sys.executable}
 """Words in braces that are no parameters."""
 
 
+def _argv(raw: Any, name: str) -> list[str]:
+    if not isinstance(raw, list) or not all(isinstance(word, str) for word in raw):
+        raise SpecError(f"{name} must be {_PROGRAM}, found {raw!r}", hint="it is never given to a shell")
+    for place, word in enumerate(raw):
+        with under(place):
+            placeholders(word)
+    return list(raw)
+
+
+def _env(raw: Any, name: str) -> dict[str, str]:
+    env = Texts("a mapping of variables to texts").read(raw, name)
+    for variable, text in env.items():
+        with under(variable):
+            placeholders(text)
+    return env
+
+
+@dataclass(frozen=True)
 class CommandSystem(OwnSystem):
     """A program that takes a configuration in its arguments or its environment.
 
@@ -36,54 +57,16 @@ class CommandSystem(OwnSystem):
         env: Environment variables, with the same placeholders.
         metrics: ``stdout``: the last JSON object printed; ``file``: what it writes to ``{metrics_file}``,
             which is appended as ``--metrics-file`` where nothing names it.
-        shared: What :func:`autotune.systems.own.system.read_shared` read.
     """
 
     name: ClassVar[str] = "command"
     parameter_hint: ClassVar[str] = "name it in argv or env, as {name}, or add {parameters} for all"
 
-    def __init__(
-        self, argv: Sequence[str], env: Mapping[str, str], metrics: str, shared: tuple[Any, ...]
-    ) -> None:
-        super().__init__(*shared)
-        self.argv = list(argv)
-        self.env = dict(env)
-        self.metrics = metrics
+    title: ClassVar[str] = "a command system"
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> CommandSystem:
-        """Build from the ``system`` section (without ``use``).
-
-        Raises:
-            SpecError: A key is unknown or a value is wrong; its ``path`` is relative to the section.
-        """
-        refuse_unknown_keys(data, ("argv", "env", "metrics", *SHARED_KEYS), "a command system")
-        argv = data.get("argv")
-        if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
-            text = f"a command system needs argv, a list of program and arguments, found {argv!r}"
-            raise SpecError(text, path=("argv",), hint="it is never given to a shell")
-        env = data.get("env", {})
-        if not isinstance(env, Mapping) or not all(isinstance(text, str) for text in env.values()):
-            raise SpecError(f"env must be a mapping of variables to texts, found {env!r}", path=("env",))
-        metrics = data.get("metrics", "stdout")
-        if metrics not in _SOURCES:
-            raise SpecError(
-                f"unknown metrics {metrics!r}; allowed: {', '.join(_SOURCES)}",
-                path=("metrics",),
-                hint=did_you_mean(str(metrics), _SOURCES),
-            )
-        for key, words in (("argv", dict(enumerate(argv))), ("env", dict(env))):
-            for place, word in words.items():
-                try:
-                    placeholders(word)
-                except SpecError as error:
-                    raise SpecError(error.message, path=(key, place), hint=error.hint) from None
-        return cls(argv, env, metrics, read_shared(data))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the section that :meth:`from_dict` reads back."""
-        env = {"env": self.env} if self.env else {}
-        return {"argv": self.argv, **env, "metrics": self.metrics, **self.shared_dict()}
+    argv: Annotated[list[str], By(_argv), Needs(_PROGRAM)]
+    env: Annotated[Mapping[str, str], By(_env, dict)] = field(default_factory=dict)
+    metrics: Annotated[str, Choice(_SOURCES)] = "stdout"
 
     @property
     def words(self) -> list[str]:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import ast
 import json
 import os
-import re
 import sys
-from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
 from autotune.core.environment import import_path
 from autotune.core.measurement import Failure
+from autotune.core.section import Needs, Text
 from autotune.core.trial import Config
-from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
+from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import Deployment
 from autotune.systems.own.driver import connect
 from autotune.systems.own.protocol import FILE
-from autotune.systems.own.system import SHARED_KEYS, OwnSystem, read_shared
+from autotune.systems.own.system import OwnSystem
 
-_TARGET = re.compile(r"(?P<where>[^:\n]+):(?P<name>[A-Za-z_][A-Za-z0-9_.]*)")
+_TARGET = r"[^:\n]+:[A-Za-z_][A-Za-z0-9_.]*"
+_CALL = "call, module:function or file.py:function"
 
 
 def check_defines(file: Path, name: str) -> None:
@@ -49,37 +50,19 @@ def check_defines(file: Path, name: str) -> None:
         raise SpecError(f"{file} has no function {name!r}", path=("call",), hint=did_you_mean(name, names))
 
 
+@dataclass(frozen=True)
 class FunctionSystem(OwnSystem):
     """Call a function with a configuration; it returns metrics.
 
     Args:
         call: ``module:function`` or ``file.py:function``. The study file's folder is on the module path.
-        shared: What :func:`autotune.systems.own.system.read_shared` read.
     """
 
     name: ClassVar[str] = "function"
 
-    def __init__(self, call: str, shared: tuple[Any, ...]) -> None:
-        super().__init__(*shared)
-        self.call = call
+    title: ClassVar[str] = "a function system"
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> FunctionSystem:
-        """Build from the ``system`` section (without ``use``).
-
-        Raises:
-            SpecError: A key is unknown or a value is wrong; its ``path`` is relative to the section.
-        """
-        refuse_unknown_keys(data, ("call", *SHARED_KEYS), "a function system")
-        call = data.get("call")
-        if not isinstance(call, str) or not _TARGET.fullmatch(call):
-            text = f"a function system needs call, module:function or file.py:function, found {call!r}"
-            raise SpecError(text, path=("call",))
-        return cls(call, read_shared(data))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the section that :meth:`from_dict` reads back."""
-        return {"call": self.call, **self.shared_dict()}
+    call: Annotated[str, Text("module:function or file.py:function", pattern=_TARGET), Needs(_CALL)]
 
     def check_machine(self) -> None:
         """Check that the folder, the file or module and its function are there, without running any of it.

@@ -21,16 +21,17 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Failure
 from autotune.core.scalar import typed
+from autotune.core.section import By, Key, Section, Text
 from autotune.core.trial import Config
-from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
+from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import HOST, PORT, Deployment, absolute_program
 from autotune.systems.diagnosis import diagnose
@@ -40,7 +41,7 @@ from autotune.systems.served.flags import AUTO, plain
 from autotune.systems.served.launch import Launch, free_port, root_process
 from autotune.systems.served.negotiation import PATHS
 from autotune.systems.served.ready import asking_of, wait_ready
-from autotune.systems.served.section import locate, read_env, read_program
+from autotune.systems.served.section import PROGRAM, locate, read_env
 
 _HOLE = re.compile(r"\{([A-Za-z_]\w*)\}")
 _OURS = ("host", "port", "model", "python")
@@ -51,8 +52,25 @@ _LENGTH = (*_EXACT, "min_tokens")
 """Fields that say nothing but how long an answer must be."""
 
 
+def _url(raw: Any, name: str) -> str:
+    url = Text().read(raw, name)
+    if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+        raise SpecError(f"url must be like http://127.0.0.1:8000, found {url!r}")
+    return url
+
+
+def _body(raw: Any, name: str) -> Mapping[str, Any] | None:
+    if not isinstance(raw or {}, Mapping):
+        raise SpecError(f"body must be a mapping of fields, found {raw!r}")
+    return None if raw is None else typed(raw)
+
+
+def _variables(raw: Any, name: str) -> dict[str, str]:
+    return read_env(raw, "openai_server", ("*",))
+
+
 @dataclass(frozen=True)
-class OpenAIServerSystem:
+class OpenAIServerSystem(Section):
     """A server that is measured by its endpoint.
 
     Args:
@@ -76,54 +94,39 @@ class OpenAIServerSystem:
     name: ClassVar[str] = "openai_server"
     served: ClassVar[bool] = True  # load comes over a network: workloads may be open loops
 
-    command_words: tuple[str, ...] = ()
-    url: str = ""
-    model: str = ""
-    path: str = ""
-    ready: str = ""
-    request: tuple[str, ...] = ()
-    body: Mapping[str, Any] | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    tokenize: str = ""
-    prometheus: str = ""
-    key_variable: str = ""
-    tokenizer: str = ""
+    title: ClassVar[str] = "an openai_server system"
+
+    command_words: Annotated[tuple[str, ...], PROGRAM, Key("command")] = ()
+    url: Annotated[str, By(_url)] = ""
+    model: Annotated[str, Text()] = ""
+    path: Annotated[str, Text()] = ""
+    ready: Annotated[str, Text()] = ""
+    request: Annotated[tuple[str, ...], PROGRAM] = ()
+    body: Annotated[Mapping[str, Any] | None, By(_body)] = None
+    env: Annotated[Mapping[str, str], By(_variables, dict)] = field(default_factory=dict)
+    tokenize: Annotated[str, Text()] = ""
+    prometheus: Annotated[str, Text()] = ""
+    key_variable: Annotated[str, Text("the name of a variable", pattern=r"(?:[A-Za-z_]\w*)?")] = ""
+    tokenizer: Annotated[str, Text()] = ""
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> OpenAIServerSystem:
+    def from_dict(cls, data: Any) -> Self:
         """Build from the ``system`` section (without ``use``).
 
         Raises:
             SpecError: A key is unknown or wrong, or there is not exactly one of ``command`` and ``url``.
         """
-        names = ["command", *(item.name for item in fields(cls) if item.name != "command_words")]
-        refuse_unknown_keys(data, names, "an openai_server system")
-        items = dict(data)
-        words = read_program(items.pop("command", ()), "command")
-        url = items.get("url", "")
-        if bool(words) == bool(url):
+        server = super().from_dict(data)
+        words = server.command_words
+        if bool(words) == bool(server.url):
             raise SpecError("an openai_server system needs either a command or a url", path=("command",))
-        for key in ("url", "model", "path", "ready", "tokenize", "prometheus", "key_variable", "tokenizer"):
-            if not isinstance(items.get(key, ""), str):
-                raise SpecError(f"{key} must be text, found {items[key]!r}", path=(key,))
-        if not re.fullmatch(r"(?:[A-Za-z_]\w*)?", items.get("key_variable", ""), re.ASCII):
-            text = f"key_variable must be the name of a variable, found {items['key_variable']!r}"
-            raise SpecError(text, path=("key_variable",))
-        if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-            raise SpecError(f"url must be like http://127.0.0.1:8000, found {url!r}", path=("url",))
         if words and not any("{port}" in word for word in words):
             raise SpecError("the command must say where to listen: {port} in a word", path=("command",))
         odd = [w for w in words if set(_HOLE.findall(w)) - set(_OURS) and not _HOLE.fullmatch(w)]
         if odd:
             text = f"a parameter must be a word of its own, found {odd[0]!r}"
             raise SpecError(text, path=("command", words.index(odd[0])))
-        if not isinstance(items.get("body") or {}, Mapping):
-            raise SpecError(f"body must be a mapping of fields, found {items['body']!r}", path=("body",))
-        if items.get("body") is not None:
-            items["body"] = typed(items["body"])
-        items["request"] = read_program(items.get("request", ()), "request")
-        items["env"] = read_env(items.get("env", {}), cls.name, ("*",))
-        return cls(command_words=words, **items)
+        return server
 
     @staticmethod
     def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -136,16 +139,6 @@ class OpenAIServerSystem:
         if isinstance(words, list):  # the server starts in the attempt's folder
             found["command"] = [_beside(word, folder) for word in words]
         return found
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the section that :meth:`from_dict` reads back."""
-        section: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
-        section["command"] = list(section.pop("command_words"))
-        section["request"] = list(self.request)
-        section["env"], section["body"] = dict(self.env), None if self.body is None else dict(self.body)
-        return {
-            key: value for key, value in section.items() if value or (key == "body" and value is not None)
-        }
 
     @property
     def holes(self) -> tuple[str, ...]:

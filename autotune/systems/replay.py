@@ -7,9 +7,10 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -17,20 +18,39 @@ from autotune.core.file_names import CONFIG_NAME
 from autotune.core.input_file import resolved
 from autotune.core.measured_table import MeasuredRow, MeasuredTable, read_table
 from autotune.core.measurement import Cause, Estimate, Failure
+from autotune.core.section import By, Key, Needs, Section, Text
 from autotune.core.trial import Config, config_key
 from autotune.core.units import parse_quantity
-from autotune.errors import EnvironmentProblem, SpecError, refuse_unknown_keys
+from autotune.errors import EnvironmentProblem, SpecError
 from autotune.systems.base import AttemptFailed, Driver
 from autotune.systems.deployment import Deployment
 
 _MEASURED, _NONE = "measured", "none"
 
 
-class ReplaySystem:
+def _share(noise: str) -> float | None:
+    if noise in (_MEASURED, _NONE):
+        return None if noise == _MEASURED else 0.0
+    try:
+        share = parse_quantity(noise, dimension="number").value
+    except SpecError:
+        share = math.nan
+    if not 0 <= share < 1:
+        raise SpecError(f"noise must be {_MEASURED}, {_NONE} or a share such as 2 %, found {noise!r}")
+    return share
+
+
+def _noise(raw: Any, name: str) -> str:
+    _share(str(raw))
+    return str(raw)
+
+
+@dataclass(frozen=True)
+class ReplaySystem(Section):
     """Look configurations up in a table.
 
     Args:
-        table: Path of the table; a relative one is taken from the study file's folder.
+        path: Path of the table; a relative one is taken from the study file's folder.
         task: Which of its problems, where it has several.
         noise: ``measured``: one of the replicates, or the row's value with its own error; ``none``: the mean
             of the replicates; or a relative standard deviation such as ``2 %`` around that mean.
@@ -38,53 +58,24 @@ class ReplaySystem:
 
     name: ClassVar[str] = "replay"
 
-    def __init__(self, table: str, task: str = "", noise: str = _MEASURED) -> None:
-        self.path = table
-        self.task = task
-        self.noise = noise
+    title: ClassVar[str] = "a replay system"
+
+    path: Annotated[str, Text(), Key("table"), Needs("a table: the path of a .csv.gz file")]
+    task: Annotated[str, Text()] = ""
+    noise: Annotated[str, By(_noise)] = _MEASURED
 
     @classmethod
     def located(cls, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return the section with its path made absolute, starting from the study file's folder."""
-        return {**data, "table": str(resolved((folder / str(data.get("table", ""))).expanduser()))}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ReplaySystem:
-        """Build from the ``system`` section (without ``use``).
-
-        Raises:
-            SpecError: A key is unknown or a value is wrong; its ``path`` is relative to the section.
-        """
-        refuse_unknown_keys(data, ("table", "task", "noise"), "a replay system")
-        for key in ("table", "task"):
-            if not isinstance(data.get(key, ""), str):
-                raise SpecError(f"{key} must be text, found {data[key]!r}", path=(key,))
-        if not data.get("table"):
-            raise SpecError("a replay system needs a table: the path of a .csv.gz file", path=("table",))
-        system = cls(data["table"], data.get("task", ""), str(data.get("noise", _MEASURED)))
-        _ = system.share
-        return system
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the section that :meth:`from_dict` reads back."""
-        task = {"task": self.task} if self.task else {}
-        return {"table": self.path, **task, "noise": self.noise}
+        table = data.get("table")
+        if not isinstance(table, str) or not table:
+            return dict(data)  # what is wrong with it is said by whoever reads it
+        return {**data, "table": str(resolved((folder / table).expanduser()))}
 
     @property
     def share(self) -> float | None:
         """The relative noise that is added, ``None`` for that of the measurements."""
-        if self.noise in (_MEASURED, _NONE):
-            return None if self.noise == _MEASURED else 0.0
-        try:
-            share = parse_quantity(self.noise, dimension="number").value
-        except SpecError:
-            share = math.nan
-        if not 0 <= share < 1:
-            raise SpecError(
-                f"noise must be {_MEASURED}, {_NONE} or a share such as 2 %, found {self.noise!r}",
-                path=("noise",),
-            )
-        return share
+        return _share(self.noise)
 
     @property
     def measured_table(self) -> MeasuredTable:

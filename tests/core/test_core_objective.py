@@ -8,7 +8,7 @@ import autotune
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.errors import SpecError
-from autotune.spec.study_file import read_objective
+from autotune.spec.sections import read_objective
 
 OBJECTIVE = Objective.from_dict(
     {"maximize": "throughput", "limits": ["ttft.p99 <= 500 ms", "quality >= 0.9", "memory <= 2 GiB"]}

@@ -29,7 +29,7 @@ def test_a_study_file_becomes_values(tmp_path):
     assert spec.budget.trials == 5
     assert spec.budget.time_s == 7200
     assert spec.budget.parallel == "2"
-    assert spec.resources_for({"batch_size": 4, "draft_length": 0}) == {"cpus": 8.0}
+    assert spec.resources.needed({"batch_size": 4, "draft_length": 0}) == {"cpus": 8.0}
     assert spec.engine == {"use": "gp", "seed": 7}
     assert spec.tracking.mlflow is None
     assert (spec.deadlines.startup_s, spec.deadlines.measure_s, spec.deadlines.stop_s) == (60, 30, 0.5)

@@ -7,10 +7,11 @@ A study file reads the first group (:data:`OPTIONS`). The others are ours: each 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any, Self
 
+from autotune.core.section import By, Choice, Flag, Section, Whole
 from autotune.errors import SpecError, did_you_mean
 
 BOTORCH = "botorch:"
@@ -84,8 +85,32 @@ EVERYWHERE = Structure(length=(math.log(0.5), 0.7), noise=(-4.0, 0.5), parts=(-2
 """A value may fail wherever it is taken."""
 
 
+def _named(value: Any, key: str) -> str:
+    """Return the name of ours, or of BoTorch's, once it is known that there is such a thing."""
+    allowed = list(SURROGATES if key == "surrogate" else ACQUISITIONS)
+    if isinstance(value, str) and value.startswith(BOTORCH):
+        from autotune.engine.gp.botorch_names import acquisition_class, model_class  # loads torch
+
+        try:
+            (model_class if key == "surrogate" else acquisition_class)(value.removeprefix(BOTORCH))
+        except LookupError as error:
+            raise SpecError(f"unknown {key} {value!r}: {error}") from None
+        return value
+    if value in _WITHDRAWN and value not in allowed:
+        raise SpecError(
+            f"{key} {value!r} was withdrawn: {_WITHDRAWN[value]}",
+            hint=f"allowed: {', '.join(allowed)}, botorch:NAME",
+        )
+    return Choice([*allowed, f"{BOTORCH}NAME"]).read(value, key)
+
+
+def _region(value: Any, key: str) -> str:
+    word = {"true": "on", "false": "off"}.get(str(value).lower())  # YAML may have made a truth value of it
+    return Choice(REGIONS).read(word or value, key)
+
+
 @dataclass(frozen=True)
-class GPConfig:
+class GPConfig(Section):
     """The design choices of the engine.
 
     Args:
@@ -121,11 +146,11 @@ class GPConfig:
         predicted_from: Configurations measured from which the models predict for the recommendation.
     """
 
-    initial: int = 3
-    surrogate: str = "auto"
-    acquisition: str = "auto"
-    repeat: bool = False
-    trust_region: str = "auto"
+    initial: Annotated[int, Whole(1)] = 3
+    surrogate: Annotated[str, By(_named)] = "auto"
+    acquisition: Annotated[str, By(_named)] = "auto"
+    repeat: Annotated[bool, Flag()] = False
+    trust_region: Annotated[str, By(_region)] = "auto"
 
     structures: tuple[Structure, ...] = field(default=(JOINT, ADDITIVE, RUGGED), repr=False)
     structures_of_many: tuple[Structure, ...] = field(default=(JOINT, ADDITIVE), repr=False)
@@ -145,12 +170,12 @@ class GPConfig:
     predicted_from: int = 4
 
     @classmethod
-    def from_dict(cls, name: str, data: Mapping[str, Any]) -> GPConfig:
+    def from_dict(cls, data: Mapping[str, Any], name: str = "gp") -> Self:
         """Read the options of a section.
 
         Args:
-            name: Name of the engine, for messages.
             data: The section without ``use`` and ``seed``.
+            name: Of the engine, for messages.
 
         Raises:
             SpecError: An option is unknown or wrong.
@@ -163,64 +188,10 @@ class GPConfig:
                     at_key=True,
                     hint=did_you_mean(str(key), ("seed", *OPTIONS)),
                 )
-        values: dict[str, Any] = dict(data)
-        if "initial" in values:
-            values["initial"] = _whole("initial", values["initial"])
-        for key, allowed in (("surrogate", SURROGATES), ("acquisition", ACQUISITIONS)):
-            if key in values:
-                values[key] = _named(key, values[key], list(allowed))
-        if "trust_region" in values:  # a YAML reader may have made a truth value of the word
-            word = {"true": "on", "false": "off"}.get(str(values["trust_region"]).lower())
-            values["trust_region"] = _one_of("trust_region", word or values["trust_region"], REGIONS)
-        if "repeat" in values:
-            values["repeat"] = _flag("repeat", values["repeat"])
-        return cls(**values)
+        return super().from_dict(data)
 
 
 def described(config: GPConfig) -> str:
     """Return every choice as ``name=value``, for a log; those by default as well."""
     shown = ((f.name, getattr(config, f.name)) for f in fields(config) if f.repr)
     return " ".join(f"{name}={value}" for name, value in shown)
-
-
-def _whole(key: str, value: Any) -> int:
-    text = str(value)
-    if not text.isdecimal() or int(text) < 1:
-        raise SpecError(f"{key} must be a whole number of at least 1, found {value!r}", path=(key,))
-    return int(text)
-
-
-def _flag(key: str, value: Any) -> bool:
-    text = str(value).lower()
-    if text not in ("true", "false"):
-        raise SpecError(f"{key} must be true or false, found {value!r}", path=(key,))
-    return text == "true"
-
-
-def _named(key: str, value: Any, allowed: Sequence[str]) -> str:
-    """Return the name of ours, or of BoTorch's, once it is known that there is such a thing."""
-    if isinstance(value, str) and value.startswith(BOTORCH):
-        from autotune.engine.gp.botorch_names import acquisition_class, model_class  # loads torch
-
-        try:
-            (model_class if key == "surrogate" else acquisition_class)(value.removeprefix(BOTORCH))
-        except LookupError as error:
-            raise SpecError(f"unknown {key} {value!r}: {error}", path=(key,)) from None
-        return value
-    if value in _WITHDRAWN and value not in allowed:
-        raise SpecError(
-            f"{key} {value!r} was withdrawn: {_WITHDRAWN[value]}",
-            path=(key,),
-            hint=f"allowed: {', '.join(allowed)}, botorch:NAME",
-        )
-    return _one_of(key, value, [*allowed, f"{BOTORCH}NAME"])
-
-
-def _one_of(key: str, value: Any, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise SpecError(
-            f"unknown {key} {value!r}; allowed: {', '.join(allowed)}",
-            path=(key,),
-            hint=did_you_mean(str(value), allowed),
-        )
-    return str(value)

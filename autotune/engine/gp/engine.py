@@ -45,7 +45,7 @@ class GPEngine:
         Raises:
             SpecError: An option is unknown or wrong.
         """
-        return cls(budget=budget, config=GPConfig.from_dict("gp", data))
+        return cls(budget=budget, config=GPConfig.from_dict(data))
 
     def ask(
         self,

@@ -16,12 +16,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from autotune.core.section import Whole
 from autotune.errors import SpecError
 from autotune.measure.load.body import Message
 from autotune.measure.load.ruler import Ruler
 from autotune.measure.load.trace import BLOCK_TOKENS, Entry, Trace, json_rows, read_lines_of, read_trace
 from autotune.measure.workload import Workload
-from autotune.measure.workload.numbers import whole
 
 _LENGTHS = ("output_tokens", "max_tokens", "max_completion_tokens")
 
@@ -210,7 +210,7 @@ def _prompt(row: Mapping[str, Any]) -> OwnPrompt | None:
     body = row.get("body")
     row = body if isinstance(body, Mapping) and "custom_id" in row else row
     length = next((row[key] for key in _LENGTHS if row.get(key) is not None), None)
-    tokens = None if length is None else whole(length, ("output_tokens",), 1)
+    tokens = None if length is None else Whole(1).read(length, "output_tokens")
     text, messages = row.get("prompt"), row.get("messages")
     if isinstance(text, str) and text:
         return OwnPrompt((("user", text),), tokens)

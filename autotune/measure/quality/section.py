@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from autotune.core.endpoint import foreign_json
 from autotune.core.input_file import read_text, resolved, why
-from autotune.core.units import parse_quantity
-from autotune.errors import SpecError, refuse_unknown_keys
+from autotune.core.section import By, Flag, Section, Text, Whole
+from autotune.errors import SpecError
 from autotune.measure.workload.corpus import passage, words
 
 BUNDLED = "bundled"
 _TASKS = Path(__file__).with_name("tasks.jsonl")
-_CALL = re.compile(r"[^:\n]+:[A-Za-z_][A-Za-z0-9_.]*")
+_CALL = r"[^:\n]+:[A-Za-z_][A-Za-z0-9_.]*"
+_SCORER = "module:function, file.py:function or a command as a list"
 _CHARACTERS = 200  # of a prompt from the corpus: some 50 tokens
 _MOST_BYTES = 1 << 26  # of a file
 _MOST = 1024  # prompts or tasks; their answers are kept in the ledger
 
 
+def _prompts(raw: Any, name: str) -> int | str:
+    if isinstance(raw, int) or (isinstance(raw, str) and re.fullmatch(r"[\d.+-]+", raw)):
+        return Whole(1, _MOST).read(raw, name) or 0
+    return Text("a number or a file", needed=True).read(raw, name)
+
+
+def _scorer(raw: Any, name: str) -> str | list[str]:
+    if isinstance(raw, list) and raw and all(isinstance(word, str) for word in raw):
+        return raw
+    return Text(_SCORER, pattern=rf"(?:{_CALL})?").read(raw, name)
+
+
 @dataclass(frozen=True)
-class Quality:
+class Quality(Section):
     """How the quality of answers is checked.
 
     Args:
@@ -38,45 +51,15 @@ class Quality:
         folder: Where relative paths start.
     """
 
-    prompts: int | str = 16
-    tasks: str = ""
-    text: str = ""
-    scorer: str | list[str] = ""
-    max_tokens: int = 32
-    agreement: bool = True
-    folder: str = "."
+    title: ClassVar[str] = "a quality section"
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Quality:
-        """Build from the section.
-
-        Raises:
-            SpecError: A key is unknown or a value is wrong; ``path`` is relative to the section.
-        """
-        refuse_unknown_keys(data, [item.name for item in fields(cls)], "a quality section")
-        items = dict(data)
-        for key in ("tasks", "text", "folder"):
-            if not isinstance(items.get(key, ""), str):
-                raise SpecError(f"{key} must be a file, found {items[key]!r}", path=(key,))
-        if "max_tokens" in items:
-            items["max_tokens"] = _whole(items["max_tokens"], "max_tokens")
-        prompts = items.get("prompts", 16)
-        if isinstance(prompts, int) or (isinstance(prompts, str) and re.fullmatch(r"[\d.+-]+", prompts)):
-            items["prompts"] = _whole(prompts, "prompts")
-        elif not isinstance(prompts, str) or not prompts:
-            raise SpecError(f"prompts must be a number or a file, found {prompts!r}", path=("prompts",))
-        agreement = {"true": True, "false": False}.get(str(items.get("agreement", "true")).lower())
-        if agreement is None:
-            text = f"agreement must be true or false, found {items['agreement']!r}"
-            raise SpecError(text, path=("agreement",))
-        scorer = items.get("scorer", "")
-        listed = isinstance(scorer, list) and scorer and all(isinstance(word, str) for word in scorer)
-        if not (listed or scorer == "" or (isinstance(scorer, str) and _CALL.fullmatch(scorer))):
-            raise SpecError(
-                f"scorer must be module:function, file.py:function or a command as a list, found {scorer!r}",
-                path=("scorer",),
-            )
-        return cls(**{**items, "agreement": agreement})
+    prompts: Annotated[int | str, By(_prompts)] = 16
+    tasks: Annotated[str, Text("a file")] = ""
+    text: Annotated[str, Text("a file")] = ""
+    scorer: Annotated[str | list[str], By(_scorer)] = ""
+    max_tokens: Annotated[int, Whole(1, _MOST)] = 32
+    agreement: Annotated[bool, Flag()] = True
+    folder: Annotated[str, Text("a file")] = "."
 
     @classmethod
     def located(cls, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -123,24 +106,13 @@ class Quality:
         try:
             return read_text(file, _MOST_BYTES)
         except (OSError, ValueError) as error:
-            raise SpecError(f"{key}: cannot read {file}: {why(error)}", path=("quality", key)) from None
-
-
-def _whole(raw: Any, key: str) -> int:
-    try:
-        number = parse_quantity(raw, dimension="number").value
-    except SpecError:
-        number = 0.0
-    if not number.is_integer() or not 1 <= number <= _MOST:
-        text = f"{key} must be a whole number from 1 to {_MOST}, found {raw!r}"
-        raise SpecError(text, path=(key,))
-    return int(number)
+            raise SpecError(f"{key}: cannot read {file}: {why(error)}", path=(key,)) from None
 
 
 def _some(key: str, found: list[Any]) -> list[Any]:
     if not 1 <= len(found) <= _MOST:
         text = f"{key}: a file must hold from 1 to {_MOST}, found {len(found)}"
-        raise SpecError(text, path=("quality", key))
+        raise SpecError(text, path=(key,))
     return found
 
 
@@ -156,7 +128,7 @@ def _lines(key: str, text: str, needed: tuple[str, ...]) -> list[dict[str, Any]]
         if not isinstance(item, dict) or any(name not in item for name in needed):
             raise SpecError(
                 f"{key}: line {number} must be an object with {' and '.join(needed)}, found {line[:80]!r}",
-                path=("quality", key),
+                path=(key,),
             )
         found.append(item)
     return _some(key, found)

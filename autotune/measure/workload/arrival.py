@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
 
-from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
-from autotune.measure.workload.numbers import is_word, positive
+from autotune.core.section import Choice, Number, Section
+from autotune.errors import SpecError, under
 
 CLOSED = "concurrency"
 OPEN = ("constant", "poisson", "gamma", "trace")
@@ -23,10 +23,11 @@ _NEEDS = {
 }
 _TRACED = ("prompt_tokens", "prompts", "shared_prefix", "turns")
 _FROM_FILE = ("prompt_tokens", "shared_prefix", "turns")
+_RATE = Number("requests/s", above=0.0, example="4")
 
 
-@dataclass(frozen=True, slots=True)
-class RateSearch:
+@dataclass(frozen=True)
+class RateSearch(Section):
     """Ask for the highest rate that keeps the limits.
 
     Args:
@@ -34,13 +35,28 @@ class RateSearch:
         high: Highest rate to consider.
     """
 
-    low: float | None = None
-    high: float | None = None
+    title: ClassVar[str] = "a rate"
+    more_keys: ClassVar[tuple[str, ...]] = ("search",)
+
+    low: Annotated[float | None, _RATE] = None
+    high: Annotated[float | None, _RATE] = None
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self:
+        """Read ``{search: max, low: 1, high: 64}``."""
+        search = super().from_dict(data)
+        if not _is_max(data.get("search")):
+            raise SpecError(
+                f"a rate is searched for by 'search: max', found {data.get('search')!r}",
+                hint="for example `rate: {search: max, low: 1, high: 64}`",
+            )
+        if search.low is not None and search.high is not None and search.low >= search.high:
+            raise SpecError(f"low must be below high, found {data['low']!r} and {data['high']!r}")
+        return search
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :func:`read_rate` reads it back."""
-        ends = {"low": self.low, "high": self.high}
-        return {"search": "max", **{name: end for name, end in ends.items() if end is not None}}
+        return {"search": "max", **super().to_dict()}
 
 
 def read_arrival(data: Mapping[str, Any]) -> str:
@@ -52,13 +68,8 @@ def read_arrival(data: Mapping[str, Any]) -> str:
     implied = "trace" if "trace" in data else "poisson" if "rate" in data or "search" in data else CLOSED
     if "arrival" not in data and "burstiness" in data:
         implied = "gamma"
-    arrival = str(data.get("arrival", implied))
-    if arrival not in ARRIVALS:
-        raise SpecError(
-            f"unknown arrival {arrival!r}; allowed: {', '.join(ARRIVALS)}",
-            path=("arrival",),
-            hint=did_you_mean(arrival, ARRIVALS),
-        )
+    with under("arrival"):
+        arrival = Choice(ARRIVALS).read(data.get("arrival", implied), "arrival")
     for key, kinds in _NEEDS.items():
         if key in data and arrival not in kinds:
             raise SpecError(
@@ -96,35 +107,18 @@ def _check_needs(data: Mapping[str, Any], arrival: str) -> None:
         raise SpecError("'turns' and 'shared_prefix' do not go together", path=("turns",), at_key=True)
 
 
-def read_rate(data: Mapping[str, Any]) -> float | RateSearch | None:
-    """Return the rate of a section: requests/s, a search for the highest, or ``None`` without one.
+def read_rate(raw: Any, name: str) -> float | RateSearch | None:
+    """Return requests/s, a search for the highest, or ``None`` without a rate.
 
     Raises:
         SpecError: It is neither.
     """
-    if "search" in data:
-        return _read_search({"search": data["search"]}, ("search",))
-    raw = data.get("rate")
     if raw is None:
         return None
     if isinstance(raw, Mapping):
-        return _read_search(raw, ("rate",))
-    if is_word(raw, "max"):
-        return RateSearch()
-    return positive(raw, ("rate",), "requests/s", "4")
+        return RateSearch.from_dict(raw)
+    return RateSearch() if _is_max(raw) else _RATE.read(raw, name)
 
 
-def _read_search(data: Mapping[str, Any], path: tuple[str, ...]) -> RateSearch:
-    refuse_unknown_keys(data, ("search", "low", "high"), path=path)
-    if not is_word(data.get("search", ""), "max"):
-        raise SpecError(
-            f"a rate is searched for by 'search: max', found {data.get('search')!r}", path=path,
-            hint="for example `rate: {search: max, low: 1, high: 64}`",
-        )  # fmt: skip
-    ends = {
-        key: positive(data[key], (*path, key), "requests/s", "4") for key in ("low", "high") if key in data
-    }
-    search = RateSearch(ends.get("low"), ends.get("high"))
-    if search.low is not None and search.high is not None and search.low >= search.high:
-        raise SpecError(f"low must be below high, found {data['low']!r} and {data['high']!r}", path=path)
-    return search
+def _is_max(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower() == "max"

@@ -16,8 +16,8 @@ from statistics import NormalDist
 from typing import Any, Protocol
 
 from autotune.core.input_file import read_text, resolved, why
-from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
-from autotune.measure.workload.numbers import number, positive, whole
+from autotune.core.section import FILE, Choice, Kind, Number, Whole
+from autotune.errors import SpecError, refuse_unknown_keys, under
 
 SHAPES = ("normal", "lognormal")
 _REACH = 4.0  # lengths end this many spreads above the mean, so that a system can reserve for the longest
@@ -197,67 +197,72 @@ def read_lengths(data: Any, key: str) -> Lengths:
         key: For errors.
 
     Raises:
-        SpecError: It is none of these.
+        SpecError: It is none of these; ``path`` is relative to the value.
     """
-    return _read(data, (key,))
-
-
-def _read(data: Any, path: tuple[str | int, ...]) -> Lengths:
-    name = str(path[0])
     if not isinstance(data, Mapping):
-        return Length(float(whole(data, path, 1)))
-    kind = next((kind for kind in _KINDS if kind in data), None)
-    if kind == "mixture":
-        return _mixture(data, path)
+        return Length(float(Whole(1).read(data, key) or 0))
+    kind = next((kind for kind in _KINDS if kind in data), "mean")
+    if kind == "mean":
+        return _moments(data, key)
+    refuse_unknown_keys(data, (kind, "shares") if kind == "values" else (kind,), key)
     if kind == "values":
-        return _observed(data, path)
-    if kind == "file":
-        refuse_unknown_keys(data, ("file",), path=path)
-        return _counted(_file_lengths(data["file"], path), None)
-    refuse_unknown_keys(data, ("mean", "spread", "shape", *_KINDS[1:]), path=path)
-    if kind is None:
-        raise SpecError(
-            f"{name} needs 'mean'; allowed: mean, spread, shape, {', '.join(_KINDS[1:])}", path=path
-        )
-    shape = str(data.get("shape", SHAPES[0]))
-    if shape not in SHAPES:
-        raise SpecError(f"unknown shape {shape!r}; allowed: {', '.join(SHAPES)}", path=(*path, "shape"),
-                        hint=did_you_mean(shape, SHAPES))  # fmt: skip
-    mean = number(data["mean"], (*path, "mean"), 1.0)
+        return _observed(data)
+    with under(kind):
+        return _mixture(data[kind], key) if kind == "mixture" else _counted(_file_lengths(data[kind]), None)
+
+
+def _item(data: Mapping[str, Any], name: str, kind: Kind, default: float = 0.0) -> Any:
+    with under(name):
+        return kind.read(data.get(name, default), name)
+
+
+def _moments(data: Mapping[str, Any], key: str) -> Lengths:
+    allowed = ("mean", "spread", "shape", *_KINDS[1:])
+    refuse_unknown_keys(data, allowed, key)
+    if "mean" not in data:
+        raise SpecError(f"{key} needs 'mean'; allowed: {', '.join(allowed)}")
+    with under("shape"):
+        shape = Choice(SHAPES).read(data.get("shape", SHAPES[0]), "shape")
+    mean = _item(data, "mean", Number(least=1.0))
     if shape == SHAPES[0]:
-        return Length(mean, number(data.get("spread", 0.0), (*path, "spread"), 0.0))
-    return LogNormalLength(mean, positive(data.get("spread", 0.0), (*path, "spread"), None, "256"))
+        return Length(mean, _item(data, "spread", Number()))
+    return LogNormalLength(mean, _item(data, "spread", Number(above=0.0, example="256")))
 
 
-def _mixture(data: Mapping[str, Any], path: tuple[str | int, ...]) -> Lengths:
-    refuse_unknown_keys(data, ("mixture",), path=path)
-    parts = data["mixture"]
+def _mixture(parts: Any, key: str) -> Lengths:
     if not isinstance(parts, list) or len(parts) < 2 or not all(isinstance(part, Mapping) for part in parts):
         raise SpecError(
-            f"a mixture is a list of at least two distributions, found {parts!r}", path=(*path, "mixture"),
+            f"a mixture is a list of at least two distributions, found {parts!r}",
             hint="for example [{mean: 64, spread: 16, share: 80 %}, {mean: 2048, spread: 512, share: 20 %}]",
-        )  # fmt: skip
+        )
     found, shares = [], []
     for place, part in enumerate(parts):
-        where = (*path, "mixture", place)
-        shares.append(positive(part.get("share", 1.0), (*where, "share"), None, "80 %"))
-        found.append(_read({key: value for key, value in part.items() if key != "share"}, where))
+        with under(place):
+            shares.append(_item(part, "share", Number(above=0.0, example="80 %"), 1.0))
+            found.append(read_lengths({name: value for name, value in part.items() if name != "share"}, key))
     return MixedLength(tuple(found), tuple(shares))
 
 
-def _observed(data: Mapping[str, Any], path: tuple[str | int, ...]) -> Lengths:
-    refuse_unknown_keys(data, ("values", "shares"), path=path)
+def _observed(data: Mapping[str, Any]) -> Lengths:
     values = data["values"]
     if not isinstance(values, list) or not values:
-        raise SpecError(f"values must be a list of lengths, found {values!r}", path=(*path, "values"))
-    found = [whole(value, (*path, "values", i), 1) for i, value in enumerate(values)]
+        raise SpecError(f"values must be a list of lengths, found {values!r}", path=("values",))
+    found = _each("values", values, Whole(1))
     if "shares" not in data:
         return _counted(found, None)
     shares = data["shares"]
     if not isinstance(shares, list) or len(shares) != len(values):
         raise SpecError(f"shares must be a list of {len(values)} numbers, one per value, found {shares!r}",
-                        path=(*path, "shares"))  # fmt: skip
-    return _counted(found, [positive(s, (*path, "shares", i), None, "1") for i, s in enumerate(shares)])
+                        path=("shares",))  # fmt: skip
+    return _counted(found, _each("shares", shares, Number(above=0.0, example="1")))
+
+
+def _each(name: str, values: list[Any], kind: Kind) -> list[Any]:
+    found = []
+    for i, value in enumerate(values):
+        with under(name, i):
+            found.append(kind.read(value, name))
+    return found
 
 
 def _counted(values: Sequence[int], shares: Sequence[float] | None) -> ObservedLength:
@@ -268,15 +273,13 @@ def _counted(values: Sequence[int], shares: Sequence[float] | None) -> ObservedL
     return ObservedLength(tuple(value for value, _ in pairs), tuple(share for _, share in pairs))
 
 
-def _file_lengths(file: Any, path: tuple[str | int, ...]) -> list[int]:
+def _file_lengths(raw: Any) -> list[int]:
     """Return the lengths of a file, one on each line; a first line that is no number is a title."""
-    where = (*path, "file")
-    if not isinstance(file, str) or not file.strip():
-        raise SpecError(f"file must be the path of a file, found {file!r}", path=where)
+    file = FILE.read(raw, "file")
     try:
         lines = read_text(Path(file), _MOST_BYTES).splitlines()
     except (OSError, ValueError) as error:
-        raise SpecError(f"cannot read the lengths {file!r}: {why(error)}", path=where) from None
+        raise SpecError(f"cannot read the lengths {file!r}: {why(error)}") from None
     found = []
     for line, text in enumerate(lines, 1):
         word = text.strip().strip('"')
@@ -284,8 +287,8 @@ def _file_lengths(file: Any, path: tuple[str | int, ...]) -> list[int]:
             continue
         if not word.isascii() or not word.isdigit() or int(word) < 1:
             said = f"{file}:{line}: a length must be a whole number of at least 1, found {word[:40]!r}"
-            raise SpecError(said, path=where)
+            raise SpecError(said)
         found.append(int(word))
     if not found:
-        raise SpecError(f"{file} has no lengths", path=where)
+        raise SpecError(f"{file} has no lengths")
     return found

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Self
 
-from autotune.errors import SpecError, refuse_unknown_keys
-from autotune.measure.workload.numbers import number
+from autotune.core.section import Number, Section
+from autotune.errors import SpecError
+
+_SECONDS = Number("s")
 
 
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
+@dataclass(frozen=True)
+class RequestLimits(Section):
     """Limits that a single request must keep to count for the goodput; ``None`` leaves one out.
 
     Args:
@@ -20,23 +21,23 @@ class RequestLimits:
         e2e: Longest time to its end in seconds.
     """
 
-    ttft: float | None = 1.0
-    tpot: float | None = 0.1
-    e2e: float | None = None
+    title: ClassVar[str] = "goodput"
+    example: ClassVar[str] = "{ttft: 500 ms, tpot: 50 ms}"
 
-    def to_dict(self) -> dict[str, str]:
-        """Return plain JSON data; :meth:`from_dict` reads it back."""
-        pairs = ((item.name, getattr(self, item.name)) for item in fields(self))
-        return {name: f"{bound!r} s" for name, bound in pairs if bound is not None}
+    ttft: Annotated[float | None, _SECONDS] = 1.0
+    tpot: Annotated[float | None, _SECONDS] = 0.1
+    e2e: Annotated[float | None, _SECONDS] = None
 
     @classmethod
-    def from_dict(cls, data: Any) -> RequestLimits:
+    def from_dict(cls, data: Any) -> Self:
         """Read ``{ttft: 500 ms, tpot: 50 ms}``; what is not named is not looked at."""
-        names = [item.name for item in fields(cls)]
-        if not isinstance(data, Mapping) or not data:
+        found = super().from_dict(data)
+        if not data:
             raise SpecError(
-                f"goodput must be a mapping of {', '.join(names)} to times, found {data!r}", path=("goodput",)
+                "goodput needs at least one of ttft, tpot, e2e", hint=f"for example {cls.example}"
             )
-        refuse_unknown_keys(data, names, "goodput", ("goodput",))
-        bounds = {name: number(data[name], ("goodput", name), 0.0, "s") for name in names if name in data}
-        return cls(**{name: bounds.get(name) for name in names})
+        return replace(found, **{name: None for name in ("ttft", "tpot", "e2e") if name not in data})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :meth:`from_dict` reads it back."""
+        return {name: f"{bound!r} s" for name, bound in super().to_dict().items() if bound is not None}

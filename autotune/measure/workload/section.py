@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
 
 from autotune.core.input_file import resolved
 from autotune.core.request import Request
-from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
+from autotune.core.section import FILE, By, Choice, Number, Section, Share, Text, Whole, mapping, one
+from autotune.errors import SpecError, under
 from autotune.measure.workload.arrival import CLOSED, RateSearch, read_arrival, read_rate
 from autotune.measure.workload.corpus import passage, words
 from autotune.measure.workload.lengths import Length, Lengths, located_lengths, read_lengths
-from autotune.measure.workload.numbers import is_word, number, positive, share, whole
 from autotune.measure.workload.request_limits import RequestLimits
 from autotune.measure.workload.sharing import SharedPrefix, Turns
 
@@ -26,11 +26,12 @@ _SERVED_KEYS = ("rate", "search", "burstiness", "concurrency", *_FILES, "shared_
                 "max_error_rate")  # fmt: skip
 _PROMPT_TOKENS, _OUTPUT_TOKENS = Length(128.0, 32.0), Length(64.0, 16.0)
 _REQUEST_LIMITS = RequestLimits()
+_LENGTHS = By(read_lengths)
 _CHARACTERS_PER_TOKEN = 6  # English prose has 4 to 5 with large vocabularies; the system cuts what is over
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
+@dataclass(frozen=True)
+class Workload(Section):
     """Describe the load and the end of a measurement.
 
     Args:
@@ -57,85 +58,51 @@ class Workload:
         max_error_rate: Share of the requests that may fail in a valid measurement.
     """
 
-    arrival: str = CLOSED
-    prompt_tokens: Lengths = _PROMPT_TOKENS
-    output_tokens: Lengths = _OUTPUT_TOKENS
-    requests: int | None = None
-    precision: float = 0.05
+    title: ClassVar[str] = "a workload"
+    more_keys: ClassVar[tuple[str, ...]] = ("search",)
+
+    arrival: Annotated[str, Text()] = CLOSED
+    prompt_tokens: Annotated[Lengths, _LENGTHS] = _PROMPT_TOKENS
+    output_tokens: Annotated[Lengths, _LENGTHS] = _OUTPUT_TOKENS
+    requests: Annotated[int | None, Whole(1, word="none")] = None
+    precision: Annotated[float, Share(whole=False)] = 0.05
     # Student's factor is 1.42 with 5 batches and 2.2 with 3: fewer give an interval too wide to be of use.
-    min_batches: int = 5
-    time: float = 60.0
-    warmup: int | None = None
-    seed: int = 0
-    goodput: RequestLimits = _REQUEST_LIMITS
-    rate: float | RateSearch | None = None
-    burstiness: float | None = None
-    concurrency: int | None = None
-    trace: str = ""
-    prompts: str = ""
-    shared_prefix: SharedPrefix | None = None
-    turns: Turns | None = None
-    generator: str = "own"
-    max_error_rate: float = MOST_ERRORS
+    min_batches: Annotated[int, Whole(2)] = 5
+    time: Annotated[float, Number("s", above=0.0, example="60 s")] = 60.0
+    warmup: Annotated[int | None, Whole(0, word="auto")] = None
+    seed: Annotated[int, Whole(0)] = 0
+    goodput: Annotated[RequestLimits, one(RequestLimits)] = _REQUEST_LIMITS
+    rate: Annotated[float | RateSearch | None, By(read_rate)] = None
+    burstiness: Annotated[float | None, Number(above=0.0, example="0.5")] = None
+    concurrency: Annotated[int | None, Whole(1)] = None
+    trace: Annotated[str, FILE] = ""
+    prompts: Annotated[str, FILE] = ""
+    shared_prefix: Annotated[SharedPrefix | None, one(SharedPrefix)] = None
+    turns: Annotated[Turns | None, one(Turns)] = None
+    generator: Annotated[str, Choice(GENERATORS)] = "own"
+    max_error_rate: Annotated[float, Share()] = MOST_ERRORS
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Workload:
+    def from_dict(cls, data: Any) -> Self:
         """Read the ``workload`` section of a study file; numbers may be text with units.
 
         Raises:
             SpecError: A key or a value is wrong; ``path`` is relative to the section.
         """
-        if not isinstance(data, Mapping):
-            raise SpecError(f"a workload is a mapping of keys to values, found {data!r}")
-        names = tuple(field.name for field in fields(cls))
-        refuse_unknown_keys(data, (*names, "search"))
-        arrival = read_arrival(data)
-        rate = read_rate(data)
-        readers: dict[str, Callable[[Any], Any]] = {
-            "prompt_tokens": lambda value: read_lengths(value, "prompt_tokens"),
-            "output_tokens": lambda value: read_lengths(value, "output_tokens"),
-            "requests": lambda value: None if is_word(value, "none") else whole(value, ("requests",), 1),
-            "precision": _precision,
-            "min_batches": lambda value: whole(value, ("min_batches",), 2),
-            "time": lambda value: positive(value, ("time",), "s", "60 s"),
-            "warmup": lambda value: None if is_word(value, "auto") else _warmup(value),
-            "seed": lambda value: whole(value, ("seed",), 0),
-            "goodput": RequestLimits.from_dict,
-            "burstiness": lambda value: positive(value, ("burstiness",), None, "0.5"),
-            "concurrency": lambda value: whole(value, ("concurrency",), 1),
-            "trace": lambda value: _file(value, "trace"),
-            "prompts": lambda value: _file(value, "prompts"),
-            "shared_prefix": SharedPrefix.from_dict,
-            "turns": Turns.from_dict,
-            "generator": _generator,
-            "max_error_rate": lambda value: share(value, ("max_error_rate",)),
-        }
-        found = {name: read(data[name]) for name, read in readers.items() if name in data}
-        _check_generator(data, found.get("generator", "own"), rate)
-        return cls(arrival=arrival, rate=rate, **found)
+        mapping(data, cls.title)
+        items = {**data, "arrival": read_arrival(data)}
+        if "search" in data:  # short for a rate
+            with under("search"):
+                items["rate"] = RateSearch.from_dict({"search": data["search"]}).to_dict()
+        workload = super().from_dict(items)
+        _check_generator(data, workload)
+        return workload
 
     def to_dict(self) -> dict[str, Any]:
         """Return the section that :meth:`from_dict` reads back, as plain JSON data."""
-        data: dict[str, Any] = {
-            "arrival": self.arrival,
-            "prompt_tokens": self.prompt_tokens.to_dict(),
-            "output_tokens": self.output_tokens.to_dict(),
-            "requests": self.requests,
-            "precision": self.precision,
-            "min_batches": self.min_batches,
-            "time": self.time,
-            "warmup": "auto" if self.warmup is None else self.warmup,
-            "seed": self.seed,
-            "goodput": self.goodput.to_dict(),
-        }
+        data = super().to_dict()
         if self.trace or self.prompts:  # their lengths come from the file
             del data["prompt_tokens"]
-        defaults = Workload()
-        for name in ("rate", "burstiness", "concurrency", "trace", "prompts", "shared_prefix", "turns",
-                     "generator", "max_error_rate"):  # fmt: skip
-            value = getattr(self, name)
-            if value != getattr(defaults, name):
-                data[name] = value.to_dict() if hasattr(value, "to_dict") else value
         return data
 
     @staticmethod
@@ -185,42 +152,9 @@ def served_key(data: Mapping[str, Any]) -> str | None:
     return next((key for key in _SERVED_KEYS if key in data), None)
 
 
-def _precision(value: Any) -> float:
-    found = number(value, ("precision",), 0.0)
-    if not 0 < found < 1:
-        raise SpecError(
-            f"precision must be above 0 % and below 100 %, found {value!r}",
-            path=("precision",),
-            hint="for example '5 %'",
-        )
-    return found
-
-
-def _warmup(value: Any) -> int:
-    try:
-        return whole(value, ("warmup",), 0)
-    except SpecError:
-        raise SpecError(
-            f"warmup must be 'auto' or a count of batches, found {value!r}", path=("warmup",)
-        ) from None
-
-
-def _file(value: Any, key: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise SpecError(f"{key} must be the path of a file, found {value!r}", path=(key,))
-    return value
-
-
-def _generator(value: Any) -> str:
-    name = str(value)
-    if name not in GENERATORS:
-        raise SpecError(f"unknown generator {name!r}; allowed: {', '.join(GENERATORS)}",
-                        path=("generator",), hint=did_you_mean(name, GENERATORS))  # fmt: skip
-    return name
-
-
-def _check_generator(data: Mapping[str, Any], generator: str, rate: float | RateSearch | None) -> None:
+def _check_generator(data: Mapping[str, Any], workload: Workload) -> None:
     """Refuse what another load generator cannot be told."""
+    generator = workload.generator
     if generator == "own":
         return
     for key in ("trace", "prompts", "shared_prefix", "turns"):
@@ -229,7 +163,7 @@ def _check_generator(data: Mapping[str, Any], generator: str, rate: float | Rate
     if generator == "guidellm" and "burstiness" in data:
         raise SpecError("generator guidellm has no gamma arrivals", path=("burstiness",), at_key=True,
                         hint="generators own and aiperf have")  # fmt: skip
-    if isinstance(rate, RateSearch):
+    if isinstance(workload.rate, RateSearch):
         raise SpecError(
             f"the highest rate is searched for with generator own, found {generator}", path=("generator",),
             hint="the search ends a probe as soon as its answer is known; these tools run to their end",

@@ -24,23 +24,27 @@ _MOST_SAID = 500  # characters of a line that are a message
 _AT_FAULT = [cause.value for cause in Cause]
 
 
-def read_failures(data: object) -> dict[str, Cause]:
+def read_failures(data: object, name: str = "failures") -> dict[str, Cause]:
     """Read the ``failures`` of a section: causes by exit code or by text of the log.
+
+    Args:
+        data: The mapping.
+        name: Its key.
 
     Raises:
         SpecError: A cause is unknown; ``path`` is relative to the mapping.
     """
     if not isinstance(data, Mapping):
-        raise SpecError(f"failures must be a mapping of exit codes or texts to causes, found {data!r}")
+        raise SpecError(f"{name} must be a mapping of exit codes or texts to causes, found {data!r}")
     result = {}
-    for key, name in data.items():
-        if name not in _AT_FAULT:
+    for key, cause in data.items():
+        if cause not in _AT_FAULT:
             raise SpecError(
-                f"unknown cause {name!r}; allowed: {', '.join(_AT_FAULT)}",
+                f"unknown cause {cause!r}; allowed: {', '.join(_AT_FAULT)}",
                 path=(str(key),),
-                hint=did_you_mean(str(name), _AT_FAULT),
+                hint=did_you_mean(str(cause), _AT_FAULT),
             )
-        result[str(key)] = Cause(name)
+        result[str(key)] = Cause(cause)
     return result
 
 

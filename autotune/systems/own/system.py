@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from autotune.core.environment import import_path
 from autotune.core.input_file import resolved
 from autotune.core.measurement import Cause, Estimate, Failure, in_unit_of
+from autotune.core.section import By, Section, Text, Texts, Whole
 from autotune.core.trial import Config
-from autotune.core.units import parse_quantity
-from autotune.errors import EnvironmentProblem, SpecError, UnitError
+from autotune.errors import EnvironmentProblem, UnitError
 from autotune.systems.base import Command
 from autotune.systems.own.diagnosis import diagnose, read_failures
 
-SHARED_KEYS = ("folder", "repeats", "failures", "units")
+
+def _units(raw: Any, name: str) -> dict[str, str]:
+    units = Texts("a mapping of metrics to units").read(raw, name)
+    for metric, unit in units.items():
+        try:
+            in_unit_of(metric, Estimate(1.0, unit=unit or "1"))
+        except UnitError as error:
+            text = error.message.replace("found 1 ", "found the unit ")
+            raise UnitError(text, path=(metric,), hint=error.hint) from None
+    return units
 
 
-class OwnSystem:
+def _causes(failures: Mapping[str, Cause]) -> dict[str, str]:
+    return {key: cause.value for key, cause in failures.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSystem(Section):
     """Launch a program that measures itself.
 
     Args:
@@ -29,25 +44,18 @@ class OwnSystem:
         units: Unit by metric, where the program gives none; what is measured is converted from it.
     """
 
-    def __init__(
-        self, folder: str, repeats: int, failures: Mapping[str, Cause], units: Mapping[str, str]
-    ) -> None:
-        self.folder = folder
-        self.repeats = repeats
-        self.failures = dict(failures)
-        self.units = dict(units)
+    folder: Annotated[str, Text("a path", needed=True)] = "."
+    repeats: Annotated[int, Whole(1)] = 1
+    failures: Annotated[Mapping[str, Cause], By(read_failures, _causes)] = field(default_factory=dict)
+    units: Annotated[Mapping[str, str], By(_units, dict)] = field(default_factory=dict)
 
     @classmethod
     def located(cls, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return the section with its folder made absolute, starting from that of the study file."""
-        return {**data, "folder": str(resolved((folder / str(data.get("folder", "."))).expanduser()))}
-
-    def shared_dict(self) -> dict[str, Any]:
-        """Return the keys that :func:`read_shared` reads back."""
-        result: dict[str, Any] = {"folder": self.folder, "repeats": self.repeats}
-        if self.failures:
-            result["failures"] = {key: cause.value for key, cause in self.failures.items()}
-        return result | ({"units": self.units} if self.units else {})
+        own = data.get("folder", ".")
+        if not isinstance(own, str) or not own:
+            return dict(data)  # what is wrong with it is said by whoever reads it
+        return {**data, "folder": str(resolved((folder / own).expanduser()))}
 
     def prepare(self, log: Callable[[str], None]) -> None:
         """Check that what is launched is there; see :meth:`check_machine`."""
@@ -82,36 +90,3 @@ class OwnSystem:
     def diagnose(self, exit_code: int | None, log: str) -> Failure:
         """Return why the program failed."""
         return diagnose(exit_code, log, self.failures)
-
-
-def read_shared(data: Mapping[str, Any]) -> tuple[str, int, dict[str, Cause], dict[str, str]]:
-    """Read the keys that both kinds have: folder, repeats, failures and units.
-
-    Raises:
-        SpecError: One is wrong; ``path`` leads to it.
-    """
-    folder = data.get("folder", ".")
-    if not isinstance(folder, str) or not folder:
-        raise SpecError(f"folder must be a path, found {folder!r}", path=("folder",))
-    try:
-        repeats = parse_quantity(data.get("repeats", 1), dimension="number").value
-    except SpecError as error:
-        raise SpecError(f"repeats: {error.message}", path=("repeats",), hint=error.hint) from None
-    if repeats < 1 or not repeats.is_integer():
-        text = f"repeats must be a whole number of at least 1, found {data['repeats']!r}"
-        raise SpecError(text, path=("repeats",))
-    try:
-        failures = read_failures(data.get("failures", {}))
-    except SpecError as error:
-        raise SpecError(error.message, path=("failures", *error.path), hint=error.hint) from None
-    units = data.get("units", {})
-    if not isinstance(units, Mapping) or not all(isinstance(unit, str) for unit in units.values()):
-        raise SpecError(f"units must be a mapping of metrics to units, found {units!r}", path=("units",))
-    for metric, unit in units.items():
-        try:
-            in_unit_of(metric, Estimate(1.0, unit=unit or "1"))
-        except UnitError as error:
-            raise UnitError(
-                error.message.replace("found 1 ", "found the unit "), path=("units", metric), hint=error.hint
-            ) from None
-    return folder, int(repeats), failures, dict(units)

@@ -6,17 +6,18 @@ How the command is launched, found ready and diagnosed is in :mod:`autotune.syst
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from autotune.core.measurement import Cause, Failure
 from autotune.core.parameter.base import read_number
+from autotune.core.section import SIZE, By, Needs, Section, Text
 from autotune.core.space import Space
 from autotune.core.trial import Config
-from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
+from autotune.errors import SpecError, did_you_mean, under
 from autotune.systems.served.flags import AUTO, Flag, FlagTable, plain, table
-from autotune.systems.served.section import locate, read_env, read_program, read_size
+from autotune.systems.served.section import PROGRAM, locate, read_env
 
 Settings = dict[str, Any]
 """Values by name of a flag, after the parameters of ours were translated."""
@@ -26,8 +27,18 @@ NUMBERS = ("draft_length", "quantization_bits", "prompt_lookup_min", "prompt_loo
 """Parameters of ours that are whole numbers."""
 
 
+def _flags(raw: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise SpecError(f"flags must be a mapping of names to values, found {raw!r}")
+    return raw
+
+
+def _as_written(raw: Any, name: str) -> Any:
+    return raw  # which variables are allowed depends on the system
+
+
 @dataclass(frozen=True)
-class FlaggedEngine:
+class FlaggedEngine(Section):
     """Command line of one server from a configuration.
 
     A parameter is a flag of the engine by its own name (``max_num_seqs`` for ``--max-num-seqs``), or one of
@@ -56,12 +67,16 @@ class FlaggedEngine:
     env_names: ClassVar[tuple[str, ...]] = ()  # variables that a study may set; one may end in *
     lists: ClassVar[str] = ","  # between the values of a list; a space makes each a word of its own
 
-    model: str
-    draft_model: str = ""
-    flags: Mapping[str, Any] = field(default_factory=dict)
-    program: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
-    memory_limit: int = 0
+    model: Annotated[str, Text(), Needs("a model")]
+    draft_model: Annotated[str, Text()] = ""
+    flags: Annotated[Mapping[str, Any], By(_flags, dict)] = field(default_factory=dict)
+    program: Annotated[tuple[str, ...], PROGRAM] = ()
+    env: Annotated[Mapping[str, str], By(_as_written, dict)] = field(default_factory=dict)
+    memory_limit: Annotated[int, SIZE] = 0
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.title = f"a {getattr(cls, 'name', '')} system"
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -70,40 +85,16 @@ class FlaggedEngine:
         Raises:
             SpecError: A key is unknown, the model is missing or a fixed flag is not one of the engine.
         """
-        refuse_unknown_keys(data, [item.name for item in fields(cls)], f"a {cls.name} system")
-        model = data.get("model")
-        if not isinstance(model, str) or not model:
-            raise SpecError(f"a {cls.name} system needs a model, found {model!r}", path=("model",))
-        flags = data.get("flags", {})
-        if not isinstance(flags, Mapping):
-            raise SpecError(f"flags must be a mapping of names to values, found {flags!r}", path=("flags",))
-        items = {
-            **data,
-            "program": read_program(data.get("program", ())),
-            "env": read_env(data.get("env", {}), cls.name, cls.env_names),
-            "memory_limit": read_size(data.get("memory_limit", 0), "memory_limit"),
-        }
-        system = cls(**{**items, "flags": {}})
-        typed = {name: system.read_fixed(name, value) for name, value in flags.items()}
-        return cls(**{**items, "flags": typed})
+        system = super().from_dict(data)
+        with under("env"):
+            env = read_env(system.env, cls.name, cls.env_names)
+        flags = {name: system.read_fixed(name, value) for name, value in system.flags.items()}
+        return replace(system, env=env, flags=flags)
 
     @staticmethod
     def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return a study file's section with paths that start at the file's folder made absolute."""
         return locate(section, folder)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the section that :meth:`from_dict` reads back."""
-        section: dict[str, Any] = {"model": self.model}
-        if self.draft_model:
-            section["draft_model"] = self.draft_model
-        more: dict[str, Any] = {
-            "flags": dict(self.flags),
-            "program": list(self.program),
-            "env": dict(self.env),
-            "memory_limit": f"{self.memory_limit} B" if self.memory_limit else "",
-        }
-        return section | {key: value for key, value in more.items() if value}
 
     @property
     def runs_python(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.scalar import PlainText, typed
-from autotune.core.units import parse_quantity
+from autotune.core.section import By
 from autotune.errors import SpecError
 from autotune.systems.served.tiny import TINY
 
@@ -31,13 +31,16 @@ def read_program(value: Any, key: str = "program") -> tuple[str, ...]:
     """Return a program with its first arguments, from a text or a list of texts.
 
     Raises:
-        SpecError: It is neither.
+        SpecError: It is neither; ``path`` is relative to the value.
     """
     words = [value] if isinstance(value, str) else value
     listed = isinstance(words, Sequence) and all(isinstance(word, str) and word for word in words)
     if not listed or any("\0" in word or "\n" in word for word in words):
-        raise SpecError(f"{key} must be a program or a list of words, found {value!r}", path=(key,))
+        raise SpecError(f"{key} must be a program or a list of words, found {value!r}")
     return tuple(words)
+
+
+PROGRAM = By(read_program, list)
 
 
 def read_env(value: Any, system: str, allowed: Sequence[str]) -> dict[str, str]:
@@ -49,17 +52,18 @@ def read_env(value: Any, system: str, allowed: Sequence[str]) -> dict[str, str]:
         allowed: Names it may set beside those of every engine; one may end in ``*``.
 
     Raises:
-        SpecError: A name is not allowed, sounds like a secret, or a value is no plain text.
+        SpecError: A name is not allowed, sounds like a secret, or a value is no plain text; ``path`` is
+            relative to the mapping.
     """
     if not isinstance(value, Mapping):
-        raise SpecError(f"env must be a mapping of names to values, found {value!r}", path=("env",))
+        raise SpecError(f"env must be a mapping of names to values, found {value!r}")
     known = (*allowed, *_EVERYWHERE)
     found = {}
     for name, text in value.items():
         if _SECRET.search(str(name)):
             raise SpecError(
                 f"{name} sounds like a secret, and a study file is shown and stored",
-                path=("env", str(name)),
+                path=(str(name),),
                 at_key=True,
                 hint="log in on the machine itself instead",
             )
@@ -68,11 +72,11 @@ def read_env(value: Any, system: str, allowed: Sequence[str]) -> dict[str, str]:
         ):
             raise SpecError(
                 f"{system} may not be given {name!r}; allowed: {', '.join(known)}",
-                path=("env", str(name)),
+                path=(str(name),),
                 at_key=True,
             )
         if isinstance(text, Mapping | list) or re.search(r"[\0\n]", str(text)):
-            raise SpecError(f"{name} must be text on one line, found {text!r}", path=("env", str(name)))
+            raise SpecError(f"{name} must be text on one line, found {text!r}", path=(str(name),))
         found[str(name)] = str(text)
     return found
 
@@ -130,17 +134,3 @@ def _is_path(text: str, least: str = "") -> bool:
     if not text or text == TINY or least not in text or Path(text).is_absolute():
         return False
     return "{" in text or Path(text).exists()  # a name to be filled in is that of a file
-
-
-def read_size(value: Any, key: str) -> int:
-    """Return a number of bytes from ``2 GiB``; 0 stays 0.
-
-    Raises:
-        SpecError: It is no size.
-    """
-    if value in (0, "0"):
-        return 0
-    try:
-        return int(parse_quantity(value, dimension="size").value)
-    except SpecError as error:
-        raise SpecError(error.message, path=(key,), hint=error.hint) from None

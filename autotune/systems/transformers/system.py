@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from autotune.core.environment import import_path
 from autotune.core.measurement import Cause, Failure
+from autotune.core.section import SIZE, Choice, Needs, Section, Text
 from autotune.core.trial import Config
-from autotune.core.units import parse_quantity
-from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, refuse_unknown_keys
+from autotune.errors import EnvironmentProblem, did_you_mean
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import PROMPT, Deployment
 from autotune.systems.diagnosis import diagnose
@@ -37,7 +37,7 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate",
 
 
 @dataclass(frozen=True)
-class TransformersSystem:
+class TransformersSystem(Section):
     """Launch transformers with a configuration.
 
     Args:
@@ -51,54 +51,19 @@ class TransformersSystem:
 
     name: ClassVar[str] = "transformers"
 
-    model: str
-    draft_model: str = ""
-    device: str = "auto"
-    dtype: str = "bfloat16"
-    memory_limit: int = 0
-    perplexity_text: str = ""
+    title: ClassVar[str] = "a transformers system"
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TransformersSystem:
-        """Build from the ``system`` section (without ``use``).
-
-        Raises:
-            SpecError: A key is unknown or a value is wrong.
-        """
-        names = [item.name for item in fields(cls)]
-        refuse_unknown_keys(data, names, "a transformers system")
-        if not data.get("model"):
-            raise SpecError(
-                "a transformers system needs a model: a folder, a hub name, or tiny", path=("model",)
-            )
-        items = dict(data)
-        if "memory_limit" in items:
-            try:
-                items["memory_limit"] = int(parse_quantity(items["memory_limit"], dimension="size").value)
-            except SpecError as error:
-                raise SpecError(error.message, path=("memory_limit",), hint=error.hint) from None
-        for key, allowed in (("device", DEVICES), ("dtype", DTYPES)):
-            if key in items and items[key] not in allowed:
-                raise SpecError(
-                    f"unknown {key} {items[key]!r}; allowed: {', '.join(allowed)}",
-                    path=(key,),
-                    hint=did_you_mean(str(items[key]), allowed),
-                )
-        for key in ("model", "draft_model", "perplexity_text"):
-            if key in items and not isinstance(items[key], str):
-                raise SpecError(f"{key} must be text, found {items[key]!r}", path=(key,))
-        return cls(**items)
+    model: Annotated[str, Text(), Needs("a model: a folder, a hub name, or tiny")]
+    draft_model: Annotated[str, Text()] = ""
+    device: Annotated[str, Choice(DEVICES)] = "auto"
+    dtype: Annotated[str, Choice(DTYPES)] = "bfloat16"
+    memory_limit: Annotated[int, SIZE] = 0
+    perplexity_text: Annotated[str, Text()] = ""
 
     @staticmethod
     def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return a study file's section with paths that start at the file's folder made absolute."""
         return locate(section, folder, ("model", "draft_model", "perplexity_text"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the section that :meth:`from_dict` reads back."""
-        result = {item.name: getattr(self, item.name) for item in fields(self)}
-        result["memory_limit"] = f"{self.memory_limit} B"
-        return {key: value for key, value in result.items() if value not in ("", "0 B")}
 
     def prepare(self, log: Callable[[str], None]) -> None:
         """Check that the packages and the model are there; train ``tiny`` if it is not cached."""

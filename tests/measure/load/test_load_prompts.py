@@ -128,7 +128,10 @@ def test_blocks_of_a_trace_with_equal_numbers_are_equal_text():
         ('{"prompt": ""}', "p.jsonl:1: a line needs 'prompt'"),
         ('{"prompt": "a"}\n{"messages": [{"role": "user"}]}', "p.jsonl:2: a message needs the texts"),
         ('{"messages": ["a"]}', "p.jsonl:1: a message needs the texts"),
-        ('{"prompt": "a", "output_tokens": 0}', "p.jsonl:1: output_tokens must be at least 1"),
+        (
+            '{"prompt": "a", "output_tokens": 0}',
+            "p.jsonl:1: output_tokens must be a whole number of at least 1",
+        ),
     ],
 )
 def test_a_wrong_line_of_prompts_is_named(tmp_path, text, wanted):
