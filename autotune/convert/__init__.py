@@ -1,5 +1,5 @@
 """From files that people already have to study files of ours: one module per format.
 
-Owns what of another tool has which equivalent here, and what has none. May import ``systems``, ``spec`` and
-``core``.
+Owns what of another tool has which equivalent here, and what has none. May import ``systems``,
+``measure``, ``spec`` and ``core``.
 """

@@ -22,8 +22,7 @@ from autotune.core.scalar import PlainText, typed_scalar
 from autotune.core.space import Space
 from autotune.core.units import SCALED, known_base
 from autotune.errors import SpecError, did_you_mean
-from autotune.spec.fields import read_name
-from autotune.spec.study_file import read_objective
+from autotune.spec.sections import read_name, read_objective
 from autotune.spec.yaml_text import Document, Path_
 
 _LONGEST_NAME = 64
@@ -399,7 +398,7 @@ def typed_as_yaml11(value: Any) -> Any:
     """
     if isinstance(value, PlainText):
         if _OLD_INTS.fullmatch(value):
-            return yaml.safe_load(value)
+            return yaml.constructor.SafeConstructor().construct_yaml_int(yaml.ScalarNode("", value))
         return _OLD_BOOLS.get(value.lower(), typed_scalar(value))
     if isinstance(value, Mapping):
         return {str(key): typed_as_yaml11(item) for key, item in value.items()}

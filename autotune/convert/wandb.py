@@ -14,7 +14,7 @@ from autotune.convert.base import NONE, Conversion, Entry, mapping_at, metric_na
 from autotune.core.objective import Limit
 from autotune.core.parameter.base import read_number, show
 from autotune.errors import SpecError
-from autotune.spec.study_file import read_objective
+from autotune.spec.sections import read_objective
 from autotune.spec.yaml_text import Document, Path_
 
 NAME = "wandb"

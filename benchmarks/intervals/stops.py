@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autotune.measure.batches.session import GROWTH
+from autotune.measure.statistics.stopping import GROWTH
 from autotune.measure.endpoint.served import LOOK_REQUESTS, NARROW_LOOKS
 from autotune.measure.statistics.estimate import fixed_width
 from autotune.measure.statistics.flow import Requests, rate

@@ -335,7 +335,8 @@ def test_check_says_of_a_single_value_and_of_a_rare_parameter_what_is_true(capsy
         "  length: {type: int, low: 1, high: 32, default: 4}\n"
         "system:\n"
         "  use: openai_server\n"
-        "  command: [env, serve, '{port}', --seqs, '{max_num_seqs}', --draft, '{draft}', --length, '{length}']\n"
+        "  command: [env, serve, '{port}', --seqs, '{max_num_seqs}',\n"
+        "    --draft, '{draft}', --length, '{length}']\n"
         "objective: {maximize: output_throughput}\n"
     )
     code, out, err = run(capsys, "check", "fixed.yaml")

@@ -12,7 +12,7 @@ import pytest
 from autotune.convert.base import metric_name
 from autotune.convert.formats import convert
 from autotune.errors import SpecError
-from autotune.sections import read_study
+from autotune.study.study_file import read_study
 from autotune.systems.registry import build_system
 
 
@@ -183,7 +183,7 @@ TUNE = "optimization: {preset: high_throughput}\nbenchmark: {model: m}\n"
         (TUNE.replace("preset: high_throughput", "objectives: [null]") + SEQS,
          r"x\.yaml:1:29: unknown metric in None"),
         (TUNE.replace("model: m", "model: m, prompt_tokens: -3") + SEQS,
-         r"x\.yaml:2:12: prompt_tokens must be at least 1"),
+         r"x\.yaml:2:12: prompt_tokens must be a whole number of at least 1"),
         ('{"a": null, "b": {"name": "IntDistribution", "attributes": {"low": 1, "high": 2}}}',
          r"x\.yaml:1:7: a must be a mapping, found None"),
         ('{"a": {"name": "IntDistribution", "attributes": null}}',

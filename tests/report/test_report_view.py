@@ -51,9 +51,7 @@ def test_what_is_left_has_room_for_the_confirmations(make_view, trials):
 
 
 def test_progress_lines_show_a_total_that_stands_still(make_view, trials):
-    again = replace(
-        trials[4], number=9, suggestion=replace(trials[4].suggestion, reason=Reason.REMEASURE)
-    )
+    again = replace(trials[4], number=9, suggestion=replace(trials[4].suggestion, reason=Reason.REMEASURE))
     lines = [
         measured_line(trials[4], make_view(trials[:6], state="done")),
         measured_line(again, make_view((*trials[:6], again), state="done")),

@@ -194,9 +194,9 @@ class EndpointSource:
             raise NoAnswer(str(refusal), malformed=refusal.malformed) from None
         finally:
             connection.close()
-        refusal = Refused.of_answer(answer.status, answer.headers, text)
-        if refusal.redirected:
-            raise NoAnswer(f"{self.endpoint.url}{path}: {refusal}", redirected=True)
+        refused = Refused.of_answer(answer.status, answer.headers, text)
+        if refused.redirected:
+            raise NoAnswer(f"{self.endpoint.url}{path}: {refused}", redirected=True)
         wait = seconds_to_wait(answer.headers.get("retry-after"))
         try:
             return answer.status, foreign_json(text), wait

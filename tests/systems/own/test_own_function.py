@@ -88,5 +88,5 @@ def test_what_is_not_there_is_said_before_anything_runs(tmp_path):
 
 @pytest.mark.parametrize("call", [None, "mine", "mine.py:", ":serve", "a:b()"])
 def test_a_call_names_a_function(call):
-    with pytest.raises(SpecError, match="needs call|call must be module:function"):
+    with pytest.raises(SpecError, match=r"needs call|call must be module:function"):
         FunctionSystem.from_dict({"call": call})
