@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from autotune.measure.statistics.stopping import GROWTH
 from autotune.measure.endpoint.served import LOOK_REQUESTS, NARROW_LOOKS
 from autotune.measure.statistics.estimate import fixed_width
 from autotune.measure.statistics.flow import Requests, rate
+from autotune.measure.statistics.stopping import GROWTH
 from benchmarks.intervals.streams import Run, Stream
 
 PRECISIONS = (0.05, 0.02)
