@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import ClassVar
+
+_LONGEST_QUOTE = 300  # characters of one text in a message; a path may have up to 4,096
+_QUOTE_SHOWN = 200
+_LONGEST_MESSAGE = 3000
+_LONGEST_NAME = 200  # longer ones are compared with no others: that takes minutes
+_QUOTED = re.compile(
+    rf"""(?<!\w)'(?:[^'\\\n]|\\.){{{_LONGEST_QUOTE},}}'|(?<!\w)"(?:[^"\\\n]|\\.){{{_LONGEST_QUOTE},}}\""""
+    rf"""|[^\s'"/]{{{_LONGEST_QUOTE},}}|[^\s'"]{{4097,}}"""
+)
+_BREAK = re.compile(r"[\s=:,;&?/(\[{]")  # where a text is cut, if anywhere: half a secret is not known as one
+
+
+def shortened(text: str) -> str:
+    """Return a message whose texts from files and programs have a length that a person reads.
+
+    A quoted text, and one without a space, shows at most its first 200 characters and how many it has; a
+    message that is still longer than 3,000 likewise.
+    """
+    if len(text) < _LONGEST_QUOTE:
+        return text
+    return _cut(
+        _QUOTED.sub(lambda match: _cut(match[0], _LONGEST_QUOTE, _QUOTE_SHOWN), text), _LONGEST_MESSAGE
+    )
+
+
+def _cut(text: str, longest: int, shown: int = _LONGEST_MESSAGE) -> str:
+    if len(text) < longest:
+        return text
+    quote = text[0] if text[0] == text[-1] and text[0] in "'\"" else ""
+    end = max((match.end() for match in _BREAK.finditer(text, 1, shown)), default=shown)
+    return f"{text[:end]}...{quote} ({len(text) - 2 * len(quote):,} characters)"
 
 
 class AutotuneError(Exception):
     """Base of every error this package raises on purpose.
 
     Args:
-        message: Where, what was found, what is allowed.
+        message: Where, what was found, what is allowed; what it quotes is cut to a sensible length.
         hint: What to do about it; printed on a line of its own.
     """
 
     exit_code: ClassVar[int] = 6
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = shortened(message)
+        self.hint = shortened(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
@@ -109,7 +141,9 @@ def did_you_mean(found: str, allowed: Iterable[str]) -> str:
         found: The name that was written.
         allowed: The names that exist.
     """
-    names = list(allowed)
+    names = [name for name in allowed if len(name) <= _LONGEST_NAME]
+    if len(found) > _LONGEST_NAME:
+        return ""
     near = get_close_matches(found, names, n=1, cutoff=0.6)
     if not near:  # case and separators are the usual slips, and they can fool the ratio on short names
         folded = {name.lower().replace("-", "_"): name for name in names}

@@ -23,7 +23,7 @@ import click
 from autotune import __version__
 from autotune.cli.output import echo, echo_error, echo_json
 from autotune.core.redact import redact, visible
-from autotune.errors import AutotuneError, Interrupted, did_you_mean
+from autotune.errors import AutotuneError, Interrupted, did_you_mean, shortened
 
 USAGE, INTERNAL = 2, 6
 
@@ -99,7 +99,7 @@ class _Printable(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record."""
-        return visible(redact(super().format(record)))
+        return visible(redact(shortened(super().format(record))))
 
 
 def _log_to_stderr(verbose: bool) -> None:
@@ -182,6 +182,7 @@ def _invoke(args: list[str]) -> int:
 
 
 def _fail(message: str, hint: str, code: int, as_json: bool) -> int:
+    message, hint = redact(shortened(message)), redact(shortened(hint))
     echo_error(message, hint)
     if as_json:
         echo_json({"error": {"message": message, "hint": hint, "exit_code": code}})

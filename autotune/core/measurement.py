@@ -12,7 +12,7 @@ from typing import Any
 from autotune.core.metric import UNITS
 from autotune.core.quantiles import NORMAL, student_quantile
 from autotune.core.units import SCALED, known_base, misspelt_unit, to_base, units_of
-from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys
+from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys, shortened
 
 LARGEST = 1e150
 """Bound on the size of what is reported: squares and sums of many such numbers are numbers still."""
@@ -347,6 +347,7 @@ class Failure:
     def __post_init__(self) -> None:
         if self.shortfall is not None and not 1.0 < self.shortfall < math.inf:
             raise SpecError(f"a shortfall must be a finite number above 1, found {self.shortfall!r}")
+        object.__setattr__(self, "message", shortened(self.message))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""

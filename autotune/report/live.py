@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from autotune.core.failures import failure_counts
-from autotune.core.redact import visible
+from autotune.core.redact import redact, visible
 from autotune.core.trial import config_key
 from autotune.core.verdict import show_improvement
+from autotune.errors import shortened
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
 from autotune.report.text import cut, show_config, show_estimate, show_seconds
@@ -73,6 +74,7 @@ class LiveView:
         """Show one line above the drawing."""
         if self._out.closed:
             return
+        text = redact(shortened(text))
         if self._live is None:
             self._out.line(text)
             return

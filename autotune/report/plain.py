@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from autotune.core.redact import escaped, visible
+from autotune.core.redact import escaped, redact, visible
 from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Reason, Trial, TrialState
+from autotune.errors import shortened
 from autotune.report.summary import heading, summary_json, trial_json
 from autotune.report.tables import note_of, state_word
 from autotune.report.text import INTERVAL, show_config, show_estimate, show_seconds
@@ -96,7 +97,7 @@ class PlainView:
 
     def message(self, text: str) -> None:
         """Show one line."""
-        self._out.line(text)
+        self._out.line(redact(shortened(text)))
 
     def finish(self, view: StudyView, closing_text: str) -> None:
         """Show the closing text."""
@@ -173,7 +174,7 @@ class JsonView:
 
     def message(self, text: str) -> None:
         """Write a message."""
-        self._event("message", text=text)
+        self._event("message", text=redact(shortened(text)))
 
     def finish(self, view: StudyView, closing_text: str) -> None:
         """Write the summary; the closing text is for people and left out."""

@@ -1,6 +1,7 @@
 """Studies beside MLflow stores: of a cheap function, each in a process of its own, and of simulated trials.
 
-``python tests/faults/stores.py 20 50 FOLDER`` starts twenty studies at once, then kills fifty one by one.
+``python tests/faults/stores.py 20 50 FOLDER`` kills fifty that make a database, starts twenty studies at
+once, then kills fifty one by one.
 """
 
 import contextlib
@@ -132,18 +133,9 @@ def settle(path: Path) -> None:
         os.utime(path, (time.time() - 60, time.time() - 60))
 
 
-def kill_at(folder: Path, name: str, seconds: float, *, making: bool = False) -> bool:
-    """Start a study and kill it after so many seconds; whether it was alive still.
-
-    Args:
-        folder: Of the study and the store.
-        name: Of the study.
-        seconds: From its start to the kill.
-        making: Count them from when it begins to make the database: a busy machine is slow.
-    """
+def kill_at(folder: Path, name: str, seconds: float) -> bool:
+    """Start a study and kill it after so many seconds; whether it was alive still."""
     process = begin(folder, name)
-    while making and process.poll() is None and not list(folder.glob("mlflow.db.new-*")):
-        time.sleep(0.01)
     try:
         process.wait(seconds)
         alive = False
@@ -151,22 +143,6 @@ def kill_at(folder: Path, name: str, seconds: float, *, making: bool = False) ->
         alive = True
     kill(process)
     return alive
-
-
-def making_s(folder: Path) -> float:
-    """Return the seconds from when a study begins to make its database until that has its name."""
-    prepare(folder)
-    process = begin(folder, "s")
-    try:
-        began = 0.0
-        while not (folder / "mlflow.db").exists():
-            assert process.poll() is None
-            if not began and list(folder.glob("mlflow.db.new-*")):
-                began = time.monotonic()
-            time.sleep(0.01)
-        return time.monotonic() - began
-    finally:
-        kill(process)
 
 
 def sync(folder: Path, *more: str) -> subprocess.CompletedProcess:
@@ -216,25 +192,73 @@ def many_at_once(folder: Path, count: int) -> str:
     )
 
 
-def many_kills(folder: Path, shares: list[float], *, making: bool) -> tuple[float, str]:
-    """Kill a study at many moments, each in a fresh folder, then ``sync``.
+def kills_in_the_making(folder: Path, shares: list[float], completed: int) -> str:
+    """Kill processes that make a database, at parts of the time that making one takes, measured first.
+
+    They are forked from this process, which has loaded MLflow: a kill then falls into the making and nowhere
+    else. The first ones of those that were killed before their database had its name are made again.
 
     Args:
         folder: Of all of them.
-        shares: Moments, as parts of the time in which kills fall.
-        making: That time is the one, measured now, in which the database is made; else the first 10 s of a
-            run.
+        shares: Moments, from 0 to 1.
+        completed: How many are made again.
 
     Returns:
-        The seconds in which kills fall, and the figures.
+        The figures.
     """
-    window_s = making_s(folder / "measured") if making else 10.0
-    moments = [share * window_s for share in shares]
+    from autotune.tracking.mlflow_database import _schema, prepare_database
+    from autotune.tracking.mlflow_session import load_quietly
+
+    def make(where: Path) -> int:
+        where.mkdir(exist_ok=True)
+        uri = f"sqlite:///{where}/mlflow.db"
+        load_quietly(uri)
+        pid = os.fork()
+        if not pid:
+            prepare_database(uri, lambda: False, print)
+            os._exit(0)
+        return pid
+
+    def make_whole(where: Path) -> float:
+        began = time.monotonic()
+        assert os.waitpid(make(where), 0)[1] == 0
+        assert [path.name for path in where.iterdir()] == ["mlflow.db"]
+        assert _schema(where / "mlflow.db").whole
+        return time.monotonic() - began
+
+    folder.mkdir(parents=True, exist_ok=True)
+    make_whole(folder / "first")  # modules that are loaded late
+    window_s = make_whole(folder / "measured")
+    whole = drafts = again = 0
+    for number, share in enumerate(shares):
+        where = folder / f"making-{number}"
+        pid = make(where)
+        time.sleep(share * window_s)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        there = [path.name for path in where.iterdir()]
+        if "mlflow.db" in there:
+            assert _schema(where / "mlflow.db").whole, f"half made under its name after {share:.2f}"
+            whole += 1
+            continue
+        drafts += any(name.startswith("mlflow.db.new-") for name in there)
+        if again < completed:
+            make_whole(where)
+            again += 1
+    return (
+        f"{len(shares)} kills: {drafts} with a draft, {whole} with a whole database, "
+        f"{len(shares) - drafts - whole} with nothing yet; {again} of {again} made whole again, nothing left "
+        f"beside; making takes {window_s:.1f} s"
+    )
+
+
+def many_kills(folder: Path, moments: list[float]) -> str:
+    """Kill a study at each of the moments, in seconds, each in a fresh folder, then ``sync``; the figures."""
     alive = whole = drafts = 0
     for number, moment in enumerate(moments):
-        where = folder / f"kill-{making}-{number}"
+        where = folder / f"kill-{number}"
         prepare(where)
-        alive += kill_at(where, "s", moment, making=making)
+        alive += kill_at(where, "s", moment)
         store, draft = (where / "mlflow.db").exists(), bool(list(where.glob("mlflow.db.new-*")))
         whole += store
         drafts += draft and not store
@@ -246,7 +270,7 @@ def many_kills(folder: Path, shares: list[float], *, making: bool) -> tuple[floa
             assert done.returncode == 0, f"killed after {moment:.2f} s: {done.stderr}"
             assert runs(where) == trials(where), f"killed after {moment:.2f} s"
             assert [path.name for path in where.glob("mlflow.db*")] == ["mlflow.db"]
-    return window_s, (
+    return (
         f"{alive} of {len(moments)} died alive: {whole} with a whole database, {drafts} with one in the "
         f"making, none half made under its name; `sync` completed {len(moments)} of {len(moments)}"
     )
@@ -255,7 +279,8 @@ def many_kills(folder: Path, shares: list[float], *, making: bool) -> tuple[floa
 if __name__ == "__main__":
     at_once, kills, target = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     draw = random.Random(0)
+    moments = [draw.random() for _ in range(kills)]
+    print(kills_in_the_making(target / "making", moments, max(1, kills // 5)), flush=True)
     if at_once:
         print(many_at_once(target / "many", at_once), flush=True)
-    for while_made in (False, True):
-        print(many_kills(target, [draw.random() for _ in range(kills)], making=while_made), flush=True)
+        print(many_kills(target, [10.0 * share for share in moments]), flush=True)
