@@ -41,12 +41,8 @@ def find(kind: str, name: str, *, beside: Path | None = None, inside: bool = Fal
     """
     if "/" in name or name.endswith((".yaml", ".yml")):
         path = (beside or Path()) / name
-        if inside and _leads_out(name, beside or Path()):
-            raise SpecError(
-                f"a search space may not name the file {name!r}: only a shipped name or a file below its own "
-                "folder",
-                hint="write it in the study file",
-            )
+        if inside:
+            refuse_outside(name, beside or Path())
         if not path.is_file():
             raise SpecError(f"no such file: {path}")
         return path
@@ -59,9 +55,23 @@ def find(kind: str, name: str, *, beside: Path | None = None, inside: bool = Fal
     return folder(kind) / f"{name}.yaml"
 
 
+def refuse_outside(name: str, beside: Path) -> None:
+    """Refuse a path that a search space names where it leaves the space's folder.
+
+    Raises:
+        SpecError: It does, by its words or by a link.
+    """
+    if _leads_out(name, beside):
+        raise SpecError(
+            f"a search space may not name the file {name!r}: only a shipped name or a file below its own "
+            "folder",
+            hint="write it in the study file; in Python, load_space(path, trust_space=True)",
+        )
+
+
 def _leads_out(name: str, beside: Path) -> bool:
     """Return whether a path leaves the folder that it starts from, by its words or by a link."""
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    if Path(name).is_absolute() or ".." in Path(name).parts or name.startswith("~"):
         return True
     try:
         return not (beside / name).resolve().is_relative_to(beside.resolve())

@@ -15,7 +15,7 @@ from autotune.core.scalar import PlainText
 from autotune.core.space import Space
 from autotune.core.space_data import KEYS
 from autotune.errors import SpecError, refuse_unknown_keys, under
-from autotune.spec.catalogue import find
+from autotune.spec.catalogue import find, refuse_outside
 from autotune.spec.overrides import apply_overrides
 from autotune.spec.sections import Tracking, read_objective
 from autotune.spec.study_file import StudySpec, study_from_dict
@@ -136,7 +136,7 @@ def resolve(
     data = dict(document.data)
     keys, values = dict(document.keys), dict(document.values)
     if isinstance(data.get("space"), Mapping) and "table" in data["space"]:
-        data = _with_table(document, data, folder, lenders)
+        data = _with_table(document, data, folder, lenders, theirs=depth > 0)
     if isinstance(data.get("objective"), str):
         named = _named_objective(document, folder, theirs=depth > 0)
         data["objective"] = {k: v for k, v in named.data.items() if k not in ("name", "description")}
@@ -220,12 +220,19 @@ def _names_file(value: Any) -> bool:
 
 
 def _with_table(
-    document: Document, data: Mapping[str, Any], folder: Path, lenders: list[Document] | None
+    document: Document,
+    data: Mapping[str, Any],
+    folder: Path,
+    lenders: list[Document] | None,
+    *,
+    theirs: bool,
 ) -> dict[str, Any]:
     """Return the study with the space and, where it has none, the objective of the table that it names."""
     section = data["space"]
     try:
         refuse_unknown_keys(section, ("table", "task"), "a space from a table")
+        if theirs:
+            refuse_outside(str(section["table"]), folder)
         found = read_table((folder / str(section["table"])).expanduser(), str(section.get("task", "")))
     except SpecError as error:
         path = ("space", *(error.path or ("table",)))
@@ -293,24 +300,35 @@ def _named_objective(document: Document, folder: Path, *, theirs: bool) -> Docum
     return found
 
 
+_FROM_A_STRANGER = 1
+"""Depth of a file that Python reads: it may be a stranger's, like a space that a study file names."""
+
+
 def _catalogued(kind: str, name: str | Path) -> Path:
     if not isinstance(name, str | Path):
         raise SpecError(f"name must be a name or a path, found {name!r}")
     return find(kind, name) if isinstance(name, str) else name
 
 
-def load_space(name: str | Path, value_kind: Callable[[Mapping[str, Any]], ValueKind] | None = None) -> Space:
+def load_space(
+    name: str | Path,
+    value_kind: Callable[[Mapping[str, Any]], ValueKind] | None = None,
+    *,
+    trust_space: bool = False,
+) -> Space:
     """Read the search space of a shipped name, a space file or a study file.
 
     Args:
         name: A name or a path.
         value_kind: As for :func:`load_study_file`; without it every listed value is typed as YAML types it.
+        trust_space: Whether the file may name others outside its own folder.
 
     Raises:
         SpecError: The file is wrong; the message names file, line and column.
     """
     file = _catalogued("search_spaces", name)
-    document = resolve(parse_text(read_text(file), str(file)), file.parent)
+    depth = 0 if trust_space else _FROM_A_STRANGER
+    document = resolve(parse_text(read_text(file), str(file)), file.parent, depth)
     system = document.data.get("system")
     if value_kind is not None and isinstance(system, Mapping):
         _keep_text(document.data, value_kind(system))
@@ -321,14 +339,19 @@ def load_space(name: str | Path, value_kind: Callable[[Mapping[str, Any]], Value
         raise document.locate(error) from None
 
 
-def load_objective(name: str | Path) -> Objective:
+def load_objective(name: str | Path, *, trust_space: bool = False) -> Objective:
     """Read the objective of a shipped name, an objective file or a study file.
+
+    Args:
+        name: A name or a path.
+        trust_space: Whether the file may name others outside its own folder.
 
     Raises:
         SpecError: The file is wrong; the message names file, line and column.
     """
     file = _catalogued("objectives", name)
-    document = resolve(parse_text(read_text(file), str(file)), file.parent)
+    depth = 0 if trust_space else _FROM_A_STRANGER
+    document = resolve(parse_text(read_text(file), str(file)), file.parent, depth)
     inside = "objective" in document.data
     data = document.data["objective"] if inside else {k: v for k, v in document.data.items() if k != "name"}
     try:

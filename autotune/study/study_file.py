@@ -67,13 +67,17 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: 
     return replace(spec, system=locate_system(spec.system, folder), workload=workload, quality=quality)
 
 
-def load_space(name: str | Path) -> Space:
+def load_space(name: str | Path, *, trust_space: bool = False) -> Space:
     """Read the search space of a shipped name, a space file or a study file, as `autotune run` reads it.
+
+    Args:
+        name: A name or a path.
+        trust_space: Whether the file may name others outside its own folder, as your own may.
 
     Raises:
         SpecError: The file is wrong; the message names file, line and column.
     """
-    return load.load_space(name, _value_kind)
+    return load.load_space(name, _value_kind, trust_space=trust_space)
 
 
 def _value_kind(section: Mapping[str, Any]) -> ValueKind:

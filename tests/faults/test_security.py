@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+import autotune
 from autotune.cli.app import _log_to_stderr
 from autotune.cli.output import echo, echo_json
 from autotune.core.environment import server_environment
@@ -245,6 +246,77 @@ def test_a_space_of_a_stranger_opens_no_file_outside_its_folder_and_quotes_none(
     for objective in ("./good.yaml", "throughput"):
         space.write_text(f"space: ./base.yaml\nobjective: {objective}\n")
         assert read_study(alone / "study.yaml").space.names == ("x",)
+
+
+DOORS = {
+    "load_space": (autotune.load_space, "s.yaml"),
+    "Space.from_yaml": (autotune.Space.from_yaml, "s.yaml"),
+    "load_objective": (autotune.load_objective, "s.yaml"),
+    "Objective.from_yaml": (autotune.Objective.from_yaml, "s.yaml"),
+    "a path": (lambda name: autotune.load_space(Path(name)), "s.yaml"),
+    "an absolute path": (lambda name: autotune.load_space(Path(name).resolve()), "s.yaml"),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_file_that_python_reads_opens_none_outside_its_folder_and_quotes_none(alone, monkeypatch, door):
+    read, name = DOORS[door]
+    theirs = alone / "theirs"
+    theirs.mkdir()
+    monkeypatch.chdir(theirs)
+    monkeypatch.setenv("HOME", str(alone))
+    table = "planted0123,y\n1,2\n"
+    for folder in (alone, theirs):
+        (folder / "secret.yaml").write_text("planted: planted0123\n")
+        (folder / "secret.csv").write_text(table)
+    (theirs / "link.yaml").symlink_to(alone / "secret.yaml")
+    (theirs / "link.csv").symlink_to(alone / "secret.csv")
+    (theirs / "out").symlink_to(alone)
+    outside = [
+        alone / "secret.yaml",
+        "/etc/shadow",
+        "../secret.yaml",
+        "./link.yaml",
+        "out/secret.yaml",
+        "~/secret.yaml",
+    ]
+    tables = [
+        "../secret.csv",
+        "link.csv",
+        "out/secret.csv",
+        "~/secret.csv",
+        "/etc/shadow",
+        str(alone / "secret.csv"),
+    ]
+    texts = [f"{key}: {quoted(str(path))}" for key in ("objective", "space") for path in outside]
+    texts += [f"space: {{table: {quoted(path)}}}" for path in tables]
+    for text in texts:
+        Path(name).write_text(f"{text}\nparameters: {{x: {{type: bool}}}}\n")
+        with pytest.raises(SpecError, match=r"s.yaml:1:\d+: a search space may not name the file") as caught:
+            read(name)
+        assert "planted" not in str(caught.value)
+        assert "trust_space=True" in str(caught.value)
+    for text in ("objective: ./secret.yaml", "space: ./secret.yaml"):
+        Path(name).write_text(f"{text}\nparameters: {{x: {{type: bool}}}}\n")
+        with pytest.raises(SpecError) as caught:
+            read(name)
+        assert "planted" not in str(caught.value)
+    (theirs / "base.yaml").write_text("parameters: {x: {type: bool}}\nobjective: throughput\n")
+    Path(name).write_text("space: ./base.yaml\n")
+    assert read(name)
+
+
+def test_the_owner_says_that_a_file_may_name_others(alone):
+    (alone / "base.yaml").write_text("parameters: {x: {type: bool}}\nobjective: throughput\n")
+    (alone / "mine").mkdir()
+    (alone / "mine" / "study.yaml").write_text(
+        "space: ../base.yaml\nsystem: {use: command, argv: [echo, '{x}']}\n"
+    )
+    path = alone / "mine" / "study.yaml"
+    assert autotune.load_space(path, trust_space=True).names == read_study(path).space.names == ("x",)
+    assert autotune.load_objective(path, trust_space=True).goals
+    with pytest.raises(SpecError, match=r"may not name the file '\.\./base\.yaml'"):
+        autotune.load_space(path)
 
 
 def test_a_space_of_a_stranger_passes_no_text_through_derived_values(alone):
