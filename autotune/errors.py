@@ -14,7 +14,7 @@ _LONGEST_MESSAGE = 3000
 _LONGEST_NAME = 200  # longer ones are compared with no others: that takes minutes
 _QUOTED = re.compile(
     rf"""(?<!\w)'(?:[^'\\\n]|\\.){{{_LONGEST_QUOTE},}}'|(?<!\w)"(?:[^"\\\n]|\\.){{{_LONGEST_QUOTE},}}\""""
-    rf"""|[^\s'"/]{{{_LONGEST_QUOTE},}}|[^\s'"]{{4097,}}"""
+    rf"""|[^\s'"/]{{{_LONGEST_QUOTE - 1},}}[^\s'"/:;,.]|[^\s'"]{{4096,}}[^\s'":;,.]"""
 )
 _BREAK = re.compile(r"[\s=:,;&?/(\[{]")  # where a text is cut, if anywhere: half a secret is not known as one
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,7 +20,13 @@ from autotune.ledger.damage import damaged_rows
 from autotune.ledger.guard import Change, Guard
 from autotune.ledger.head import Head
 from autotune.ledger.lock import renew_locks
+from autotune.ledger.place import holder
 from autotune.ledger.schema import COLUMNS, KEYS, added, checksum, intact, named, reported
+
+HELD_S = 60.0
+"""Longest wait of a guarded ledger for another process that holds its file: a backup takes seconds."""
+
+_log = logging.getLogger("autotune.ledger")
 
 _ROOM = 1 << 20  # bytes kept for results that come when the disk is full
 
@@ -164,7 +172,7 @@ class LedgerFile:
         """Run a transaction of its own."""
         lost = self._rescue_lost()
         with reported(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
+            lost = self._begin() or lost
             self._changed = []
             try:
                 counter = self._counter()
@@ -190,6 +198,35 @@ class LedgerFile:
             self._guard.keep(self._changed)
         if lost is not None:
             raise lost
+
+    def _begin(self) -> LedgerError | None:
+        """Begin to write, once no other process holds the file.
+
+        Returns:
+            The error that says where everything is where one has held a guarded ledger too long: what is to
+            be committed now must not be lost. Others raise, after SQLite's own wait.
+        """
+        limit = time.monotonic() + HELD_S
+        said = False
+        while True:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                return None
+            except sqlite3.OperationalError as error:
+                if self._guard is None or "locked" not in str(error):
+                    raise
+            who = holder(self._guard.path)
+            if time.monotonic() > limit:
+                break
+            if not said:
+                _log.warning(
+                    "%s holds the ledger %s: waiting for at most %g s; what is measured is kept",
+                    who, self.path, HELD_S,
+                )  # fmt: skip
+                said = True
+        lost = self._rescue(f"was held by {who} for {HELD_S:g} s", still_there=True)
+        self._db.execute("BEGIN IMMEDIATE")
+        return lost
 
     @contextmanager
     def _part(self) -> Iterator[int]:
@@ -235,13 +272,30 @@ class LedgerFile:
         if not happened:
             renew_locks(guard.path)
             return None
+        return self._rescue(happened)
+
+    def _rescue(self, happened: str, *, still_there: bool = False) -> LedgerError:
+        """Write a guarded ledger anew and go on with the new one.
+
+        Args:
+            happened: To the file.
+            still_there: Whether the file is ours still, and can be read.
+
+        Returns:
+            As :meth:`_rescue_lost`.
+
+        Raises:
+            LedgerError: It can be written nowhere.
+        """
+        guard = self._guard
+        assert guard is not None  # noqa: S101 - only those are rescued
         failures = []
         for folder in guard.places():
             try:
                 folder.mkdir(parents=True)
                 rescued = type(self).open(folder / guard.path.name, guarded=True)
                 with rescued.rows() as put:
-                    for table, row in guard.rows():
+                    for table, row in guard.rows(still_there):
                         put(table, {**row, "revision": 1} if "revision" in row else row)
             except (OSError, LedgerError) as error:
                 failures.append(f"{folder}: {error.strerror if isinstance(error, OSError) else error}")
@@ -252,7 +306,8 @@ class LedgerFile:
                 f"the ledger {guard.path} {happened} while it was written; no other place can be written: "
                 + "; ".join(failures)
             )
-        guard.let_go()
+        if not still_there:
+            guard.let_go()
         self.close()
         for name in ("_db", "_head", "_guard", "_version", "path"):
             setattr(self, name, getattr(rescued, name))

@@ -89,13 +89,13 @@ class Guard:
         self._seen = (size, changed)
         return ""
 
-    def rows(self) -> Iterator[Change]:
+    def rows(self, still_there: bool = False) -> Iterator[Change]:
         """Yield every row, studies first.
 
-        Rows of other studies are read from a file that is whole although it has no name any more: other
-        processes may have written them.
+        Rows of other studies are read from a file that is whole although it has no name any more, or that is
+        still there: other processes may have written them.
         """
-        whole = _inode(self.path) != self._file
+        whole = still_there or _inode(self.path) != self._file
         for table in CONTENT:
             known = dict(self._rows[table])
             if whole:

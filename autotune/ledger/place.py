@@ -9,6 +9,8 @@ References:
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 NETWORK = frozenset(
@@ -24,6 +26,7 @@ UNSURE = frozenset({"9p", "virtiofs", "fuse", "fuseblk", "prl_fs", "vboxsf", "vm
 """Kinds that a virtual machine shares with its host: safe as long as only one side uses the file."""
 
 MOUNTS = Path("/proc/self/mountinfo")
+LOCKS = Path("/proc/locks")
 
 
 def filesystem_of(path: Path) -> str:
@@ -33,6 +36,24 @@ def filesystem_of(path: Path) -> str:
     except OSError:  # no /proc: nothing is known, and nothing is refused for it
         return ""
     return kind_at(path.resolve(), text)
+
+
+def holder(path: Path | None) -> str:
+    """Return which other process has locked an SQLite file to write it, as far as the system tells."""
+    inodes = set()
+    for suffix in ("", "-shm"):
+        with contextlib.suppress(OSError):  # there is none
+            inodes.add(f":{os.stat(f'{path}{suffix}').st_ino}")
+    with contextlib.suppress(OSError):  # no /proc, or the process has ended
+        for line in LOCKS.read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if len(fields) < 6 or "WRITE" not in fields or not fields[5].endswith(tuple(inodes)):
+                continue
+            pid = int(fields[4])
+            if pid > 0 and pid != os.getpid():
+                name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+                return f"process {pid} ({name})"
+    return "another process"
 
 
 def kind_at(path: Path, mounts: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.errors import LedgerError
+from autotune.ledger.place import holder
 
 APPLICATION_ID = 0x4175_746F  # "Auto": tells a ledger from any other SQLite file
 SCHEMA_VERSION = 2
@@ -127,7 +128,10 @@ def reported(path: Path | None) -> Iterator[None]:
         elif "malformed" in text or "not a database" in text:
             hint = "the file is damaged; `autotune salvage` writes what is good to another"
         elif "locked" in text:
-            hint = "another process holds the ledger"
+            hint = (
+                f"{holder(path)} holds the ledger: wait for it or end it, then run the same command again; "
+                "nothing committed is lost"
+            )
         elif "unable to open" in text:
             hint = "the folder is missing or cannot be written; a copy of it elsewhere can be read"
         raise LedgerError(f"the ledger {path}: {text}", hint=hint) from None
