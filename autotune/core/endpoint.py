@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import socket
 import ssl
 import time
@@ -69,6 +70,22 @@ def foreign_json(text: str | bytes) -> Any:
 def _loaded(text: str | bytes, frames: int) -> Any:
     """Parse with frames on the stack, so that whoever walks through the result later has these to spare."""
     return json.loads(text) if not frames else _loaded(text, frames - 1)
+
+
+_COUNT = re.compile(r"[0-9]{1,10}", re.ASCII)
+_MOST_COUNTED = 10**9  # tokens: more is no count
+
+
+def count_of(found: Any) -> int | None:
+    """Return a count as a server writes it: a whole number, also as ``24.0`` or ``"24"``; ``None`` for none.
+
+    Truth values, fractions, negative numbers and what no answer has are no counts.
+    """
+    if (isinstance(found, str) and _COUNT.fullmatch(found)) or (
+        isinstance(found, float) and found.is_integer()
+    ):
+        found = int(found)
+    return found if type(found) is int and 0 <= found <= _MOST_COUNTED else None
 
 
 def message_of(found: Any) -> str:

@@ -202,6 +202,10 @@ class Handler(socketserver.StreamRequestHandler):
         self.wfile.write(numbers("NaN", stream))
         return True
 
+    def odd_counts(self, path, stream):
+        self.wfile.write(numbers("true", stream))
+        return True
+
     def no_http(self, path, stream):
         self.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
         self.server.over.wait()
