@@ -57,8 +57,8 @@ def test_what_is_noted_of_a_usage_that_is_not_believed():
     odd = {"doubted": "usage.completion_tokens is True"}
     _, notes = counting([*records("usage"), *records("length, against the usage", **odd)])
     assert notes == [
-        "the usage that the server sends is not believed: usage.completion_tokens is True, in 1 of 2 answers, "
-        "which are counted as the tokens asked for"
+        "the usage that the server sends is not believed: usage.completion_tokens is True, in 1 of 2 "
+        "answers, which are counted as the tokens asked for"
     ]
     _, notes = counting(records("usage", doubted="usage.prompt_tokens is -1"))
     assert notes == [
