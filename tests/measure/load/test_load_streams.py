@@ -54,6 +54,18 @@ def test_an_event_without_end_is_refused():
         reader.feed(b"x")
 
 
+def test_bytes_of_an_event_are_looked_at_once():
+    """Copies of what came before would take minutes for an event that drips in."""
+
+    reader = EventReader()
+    for piece in (b"data: ", *[b"x"] * 2000, b"\n", *[b"y\n"] * 2000):
+        assert reader.feed(piece) == []
+    kept = [len(part) for part in reader._parts]
+    assert max(kept) <= 6  # nothing was put together before the event is complete
+    (event,) = reader.feed(b"\n")
+    assert event == b"x" * 2000
+
+
 def response_of(pieces, end=False):
     reader = ResponseReader()
     body = b"".join(part for piece in pieces for part in reader.feed(piece))
