@@ -41,8 +41,8 @@ import numpy.typing as npt
 
 from autotune.core.measurement import LARGEST, Estimate
 from autotune.core.objective import Goal, Limit, Objective
+from autotune.core.quantiles import NORMAL
 from autotune.core.ranking import Contender, Improvement, contenders, undominated
-from autotune.core.student import NORMAL
 from autotune.core.trial import Reason, Trial, TrialState
 
 Array = npt.NDArray[np.float64]
