@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import socket
 import ssl
 import time
@@ -55,20 +56,58 @@ _LONGEST_TEXT = 400  # of a server's error, in ours
 
 
 def foreign_json(text: str | bytes) -> Any:
-    """Return the JSON that a server or a program wrote.
+    r"""Return the JSON that a server or a program wrote.
+
+    A byte order mark before it is passed over; halves of characters (``"\ud83d"``), which no file and no
+    database takes, become question marks.
 
     Raises:
         ValueError: It is none, or nothing that Python reads: nested too deep, numbers of thousands of digits.
     """
+    if isinstance(text, str):
+        text = text.removeprefix("\ufeff")
+        halves = "\\ud" in text or "\\uD" in text
+    else:
+        halves = b"\\ud" in text or b"\\uD" in text
     try:
-        return _loaded(text, _SPARE_FRAMES)
+        found = _loaded(text, _SPARE_FRAMES)
+        return _mended(found) if halves else found
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def whole_characters(text: str) -> str:
+    """Return a text with a question mark for each half of a character."""
+    return text.encode("utf-8", errors="replace").decode()
+
+
+def _mended(found: Any) -> Any:
+    if isinstance(found, str):
+        return whole_characters(found)
+    if isinstance(found, dict):
+        return {whole_characters(name): _mended(value) for name, value in found.items()}
+    return [_mended(value) for value in found] if isinstance(found, list) else found
 
 
 def _loaded(text: str | bytes, frames: int) -> Any:
     """Parse with frames on the stack, so that whoever walks through the result later has these to spare."""
     return json.loads(text) if not frames else _loaded(text, frames - 1)
+
+
+_COUNT = re.compile(r"[0-9]{1,10}", re.ASCII)
+_MOST_COUNTED = 10**9  # tokens: more is no count
+
+
+def count_of(found: Any) -> int | None:
+    """Return a count as a server writes it: a whole number, also as ``24.0`` or ``"24"``; ``None`` for none.
+
+    Truth values, fractions, negative numbers and what no answer has are no counts.
+    """
+    if (isinstance(found, str) and _COUNT.fullmatch(found)) or (
+        isinstance(found, float) and found.is_integer()
+    ):
+        found = int(found)
+    return found if type(found) is int and 0 <= found <= _MOST_COUNTED else None
 
 
 def message_of(found: Any) -> str:
@@ -85,7 +124,7 @@ def message_of(found: Any) -> str:
     for key in ("error", "message", "detail"):
         if isinstance(found, Mapping) and key in found:
             found = found[key]
-    return " ".join(str(found).split())[:_LONGEST_TEXT]
+    return whole_characters(" ".join(str(found).split())[:_LONGEST_TEXT])
 
 
 _LEAST_WAIT_S = 0.02  # a server that says "at once" again and again is not asked in a tight loop

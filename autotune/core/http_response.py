@@ -12,7 +12,7 @@ _MOST_HEAD = 64 << 10  # bytes of all heads (interim ones too) and trailers of o
 _MOST_LINE = 4 << 10
 _SIZE = re.compile(rb"[0-9a-fA-F]{1,12}")
 _LENGTH = re.compile(r"[0-9]{1,15}")
-_STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: [^\r\n]*)?")
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n]*)?")
 
 _HEAD, _SIZED, _CHUNK_SIZE, _CHUNK, _CHUNK_END, _TRAILER, _TO_THE_END, _DONE = range(8)
 
@@ -27,9 +27,11 @@ def packed_as(headers: Mapping[str, str]) -> str:
     Args:
         headers: Names in lower case.
     """
-    packed = headers.get("content-encoding", "identity").lower()
-    plain = packed in ("", "identity")
-    return "" if plain else f"an answer came packed as {packed[:20]}, which was not asked for"
+    coded = headers.get("transfer-encoding", "").lower().removesuffix("chunked").strip(" ,\t")
+    for packed in (headers.get("content-encoding", "").lower(), coded):
+        if packed not in ("", "identity"):
+            return f"an answer came packed as {packed[:20]}, which was not asked for"
+    return ""
 
 
 class ResponseReader:
@@ -151,7 +153,10 @@ class ResponseReader:
             name, colon, value = line.partition(b":")
             if not colon:
                 raise BadResponse(f"no HTTP: {line[:60]!r}")
-            self.headers[name.strip().lower().decode("latin-1")] = value.strip().decode("latin-1")
+            key, said = name.strip().lower().decode("latin-1"), value.strip().decode("latin-1")
+            if key == "content-length" and self.headers.get(key, said) != said:
+                raise BadResponse("no HTTP: two content-lengths that differ")
+            self.headers[key] = said
         connection = self.headers.get("connection", "").lower()
         self.keep_alive = connection != "close" and (found[1] == b"1" or connection == "keep-alive")
         length = self.headers.get("content-length", "")

@@ -15,7 +15,10 @@ BY_LENGTH_NOT_USAGE = "length, against the usage"
 BY_CHUNKS, BY_SEVERAL_WORDS = "chunks", "chunks of several words"
 """The same where only chunks of the stream could be counted, one token each."""
 
-_MALFORMED = ("no HTTP: ", "an event ", "an answer ", "usage.", "no stream")
+HIDDEN_UNCOUNTED = -1
+"""Of :attr:`RequestRecord.hidden`: tokens were made that no chunk shows, and how many is not known."""
+
+_MALFORMED = ("no HTTP: ", "an event ", "an answer ", "no stream")
 
 
 def is_malformed(error: str) -> bool:
@@ -74,6 +77,9 @@ class RequestRecord:
         wanted: Output tokens asked for; 0 where it is not known.
         waits: Number of requests to come back later (429 or 503 with ``Retry-After``); the latency
             counts from the first time.
+        hidden: Output tokens that were made before the first one that was shown, such as reasoning that is
+            not streamed: a part of the first arrival. :data:`HIDDEN_UNCOUNTED` where their number is unknown.
+        doubted: What the server said of the tokens that cannot be, in words; empty where it was believed.
     """
 
     id: int
@@ -87,6 +93,19 @@ class RequestRecord:
     counted_by: str = ""
     wanted: int = 0
     waits: int = 0
+    hidden: int = 0
+    doubted: str = ""
+
+    @property
+    def shown_after_first(self) -> int | None:
+        """Count of the output tokens that are shown one after the other after the first; ``None`` if unknown.
+
+        All but one, whatever the first arrival holds; where tokens were made before anything was shown, those
+        of the later arrivals.
+        """
+        if self.hidden == HIDDEN_UNCOUNTED or not self.arrivals:
+            return None
+        return self.output_tokens - (self.arrivals[0][1] if self.hidden else 1)
 
     @property
     def output_tokens(self) -> int:
@@ -107,6 +126,8 @@ class RequestRecord:
             "counted_by": self.counted_by,
             "wanted": self.wanted,
             "waits": self.waits,
+            "hidden": self.hidden,
+            "doubted": self.doubted,
         }
 
     @classmethod
@@ -124,4 +145,6 @@ class RequestRecord:
             counted_by=data.get("counted_by", ""),
             wanted=data.get("wanted", 0),
             waits=data.get("waits", 0),
+            hidden=data.get("hidden", 0),
+            doubted=data.get("doubted", ""),
         )

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from autotune.core.endpoint import count_of
 from autotune.core.trial import Config
 from autotune.systems.deployment import HOST
 from autotune.systems.served.flagged import Settings
@@ -141,8 +142,8 @@ class LlamaCppSystem(GGUFSystem):
         found = told(url, "/props") if not self.runs_python else None
         if not isinstance(found, Mapping):
             return {}
-        facts = {"version": found.get("build_info"), "slots": found.get("total_slots")}
-        known = {name: value for name, value in facts.items() if isinstance(value, str | int)}
+        facts = {"version": found.get("build_info"), "slots": count_of(found.get("total_slots"))}
+        known = {name: value for name, value in facts.items() if type(value) in (str, int)}
         log = startup_log(scratch)
         effective = effective_settings(log)
         if known.get("slots"):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from autotune.core.endpoint import count_of
 from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Config
 from autotune.systems.served.flagged import Settings
@@ -21,7 +22,6 @@ from autotune.systems.served.launch import startup_log
 from autotune.systems.served.system import Asked, ServedSystem, told
 
 NEEDS_MODEL = ("draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "dflash", "dspark")
-_MOST_LENGTH = 10**9  # tokens: a model's length beyond is none
 ONLINE = {8: "fp8_per_tensor", 4: "nvfp4_per_token"}
 """Quantization methods that need no prepared checkpoint, by bits."""
 
@@ -128,8 +128,8 @@ class VLLMSystem(ServedSystem):
         models = told(url, "/v1/models")
         listed = models.get("data") if isinstance(models, Mapping) else None
         if isinstance(listed, list) and listed and isinstance(listed[0], Mapping):
-            length = listed[0].get("max_model_len")
-            effective |= {"max_model_len": length} if type(length) is int and length < _MOST_LENGTH else {}
+            length = count_of(listed[0].get("max_model_len"))
+            effective |= {"max_model_len": length} if length is not None else {}
         return {**found, **({"effective": effective} if effective else {})}
 
     def translate(self, settings: Settings) -> Settings:

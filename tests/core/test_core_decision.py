@@ -215,6 +215,49 @@ def test_values_of_one_configuration_alone_are_not_certain():
     assert 0.0 < found.probability_kept()[0] < 0.2
 
 
+TPOT = Objective.from_dict({"maximize": "speed", "limits": ["delay <= 60 ms"]})
+
+
+def slow(number, x, value, half, n, reason=Reason.EXPLORE):
+    """A launch with a delay in ms, shown with the half-width ``half`` of ``n`` observations."""
+    sem = half / Estimate(value, 1.0, n).half_width
+    metrics = {"speed": Estimate(100.0, 1.0, 30, "tokens/s"), "delay": Estimate(value, sem, n, "ms")}
+    return Trial(number, Suggestion({"x": x}, reason), TrialState.COMPLETED, 1, Measurement(metrics))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 30])
+def test_a_chance_is_no_surer_than_the_interval_beside_it(n):
+    """One launch of 19 +- 14 ms: 60 ms are 3.06 errors of its logarithm away, however few observations."""
+    (alone,) = decide([slow(0, 1, 19.0, 14.0, n)], TPOT).candidates
+    direct = 0.5 * math.erfc(-math.log(60 / 19) / (14 / 1.96 / 19) / math.sqrt(2))
+    assert direct == pytest.approx(0.9989, abs=2e-4)
+    assert alone.chance <= direct
+    chances = [c.chance for c in decide([slow(i, i, 19.0, 14.0, n) for i in range(8)], TPOT).candidates]
+    assert chances == pytest.approx([chances[0]] * 8)
+
+
+@pytest.mark.parametrize("n", [2, 3, 30])
+def test_single_launches_with_wide_errors_keep_a_limit_as_often_as_they_are_sure(n):
+    """Errors of 37 %, as of 19 +- 14, from few observations and from many."""
+    rng = np.random.default_rng(5)
+    said, held = [], []
+    for _ in range(60):
+        truths = rng.normal(math.log(19.0), 0.5, 8)
+        trials = []
+        for x, truth in enumerate(truths):
+            seen = truth + rng.normal(0, 0.04) + rng.normal(0, 0.37 * math.sqrt(n), n)
+            sem = float(seen.std(ddof=1)) / math.sqrt(n)
+            value = math.exp(float(seen.mean()))
+            trials.append(slow(x, x, value, value * sem * Estimate(1.0, 1.0, n).half_width, n))
+        for candidate, truth in zip(decide(trials, TPOT).candidates, truths, strict=True):
+            said.append(candidate.chance)
+            held.append(truth <= math.log(60.0))
+    sure = [h for chance, h in zip(said, held, strict=True) if chance >= 0.99]
+    assert len(sure) > 100
+    assert np.mean(sure) >= 0.99
+    assert np.mean(said) <= np.mean(held) + 0.01
+
+
 SIZES = (0.0, 1.0, 5e-324, 1e160, -1e200, 1.7e308)
 
 

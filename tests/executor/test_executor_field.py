@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from autotune.core.measurement import Cause
+from autotune.core.request import RequestRecord
 from autotune.executor.base import Deadlines, Job
 from autotune.executor.worker import run_attempt
 
@@ -67,6 +68,45 @@ def test_tokens_are_right(attempt, tmp_path, manners, config, how, tokens):
     assert ("other_lengths" in found.facts["measured"]) is (tokens != 24)
 
 
+@pytest.mark.parametrize(
+    ("manners", "how", "warned"),
+    [
+        ("textcounts-multi-stop", "usage", ()),
+        (
+            "oddcounts-multi",
+            "length, against the usage",
+            ("is not believed: usage.prompt_tokens is True", "counted as the tokens asked for"),
+        ),
+        ("oddcounts-x-stop", "chunks", ("usage.prompt_tokens is True", "counted by chunks")),
+    ],
+)
+def test_a_server_that_lies_about_types_is_measured_by_what_is_true(attempt, tmp_path, manners, how, warned):
+    found = attempt(manners)
+    assert found.failure is None, found.failure
+    assert found.facts["measured"]["tokens_by"] == how
+    assert tokens_of(found, tmp_path) == {24}
+    notes = "\n".join(found.facts["measured"].get("warnings", ()))
+    assert all(said in notes for said in warned)
+    assert bool(warned) is ("is not believed" in notes)
+
+
+@pytest.mark.parametrize("manners", ["hides", "hides-multi", "hides-onlychat-multi"])
+def test_hidden_reasoning_is_throughput_and_no_part_of_the_time_per_token(attempt, tmp_path, manners):
+    found = attempt(manners, judged=("tpot.mean", "itl.mean", "output_throughput"))
+    assert found.failure is None, found.failure
+    assert tokens_of(found, tmp_path) == {24 + field_server.HIDDEN}
+    first = 4 if "multi" in manners else 1
+    for line in (tmp_path / "t0" / "requests.jsonl").read_text().splitlines():
+        record = RequestRecord.from_dict(json.loads(line))
+        assert record.hidden == field_server.HIDDEN
+        assert record.shown_after_first == 24 - first
+        assert record.arrivals[0][1] == field_server.HIDDEN + first
+    notes = found.facts["measured"]["warnings"]
+    (note,) = [note for note in notes if "tokens" in note]
+    assert "answers begin with tokens that are not shown, 500 each: ttft is the time to the first" in note
+    assert "prefill_throughput" not in found.metrics
+
+
 def test_tokens_are_counted_by_the_models_own_tokenizer(attempt, tmp_path):
     tokenizers = pytest.importorskip("tokenizers")
     vocabulary = {"w": 0, "00": 1, "[UNK]": 2}
@@ -92,6 +132,15 @@ def test_tokens_are_counted_by_the_models_own_tokenizer(attempt, tmp_path):
             "hold several tokens each",
         ),
         ("stop-nousage", {"draft": 0}, ["output_throughput"], Cause.OWNER_MISTAKE, "draft decides how many"),
+        (
+            "hidesuntold-stop",
+            {},
+            ["tpot.mean"],
+            Cause.OWNER_MISTAKE,
+            "tpot.mean cannot be known; it must show",
+        ),
+        ("hides", {}, ["prefill_throughput"], Cause.OWNER_MISTAKE, "prefill_throughput cannot be known"),
+        ("allhidden", {}, ["e2e.mean"], Cause.OWNER_MISTAKE, "no output tokens but 24 of reasoning that is"),
         ("whole", {}, ["e2e.mean"], Cause.OWNER_MISTAKE, "the whole answer came as one application/json"),
         ("oom", {}, ["e2e.mean"], Cause.OUT_OF_MEMORY, "CUDA out of memory"),
     ],

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from autotune.core.measurement import Estimate
 from autotune.core.metric import METRICS, known_metrics
-from autotune.core.request import Request, RequestRecord
+from autotune.core.request import HIDDEN_UNCOUNTED, Request, RequestRecord
 from autotune.measure.metrics import MEASURED, OUTPUT_THROUGHPUT, metric_of, summarize
 from autotune.measure.metrics.cost import cost
 from autotune.measure.metrics.errors import error_rate
@@ -63,6 +65,33 @@ def test_gaps_are_shared_among_the_tokens_that_came_together():
     assert itl(DRAFTED) == pytest.approx([0.006] * 3 + [0.009] * 2)
     assert sum(itl(DRAFTED)) == pytest.approx(0.036)  # the time that passed between first and last arrival
     assert itl(SINGLE) == []
+
+
+def reasoning(hidden, arrivals):
+    return replace(record(0, 0, arrivals, 44), hidden=hidden)
+
+
+def test_tokens_that_are_not_shown_are_no_part_of_what_is_per_shown_token():
+    """One token at 10, 20 and 40 ms, with and without 500 before the first that are counted with it."""
+    limits = RequestLimits(ttft=1.0, tpot=0.02)
+    plain = summarize([batch(PLAIN)], limits=limits)
+    found = summarize([batch(reasoning(500, [(10, 501), (20, 1), (40, 1)]))], limits=limits)
+    same = ("ttft.mean", "tpot.mean", "itl.mean", "itl.p99", "e2e.mean", "decode_throughput", "goodput",
+            "fluidity_index", "request_throughput")  # fmt: skip
+    assert {name: found[name].value for name in same} == {name: plain[name].value for name in same}
+    assert found["output_throughput"].value == pytest.approx(503 / 0.044)
+    assert "prefill_throughput" not in found
+
+
+def test_where_nobody_counts_what_is_not_shown_nothing_is_per_token():
+    limits = RequestLimits(ttft=1.0, tpot=0.02)
+    untold = reasoning(HIDDEN_UNCOUNTED, [(10, 168), (20, 168), (40, 167)])
+    found = summarize([batch(untold)], limits=limits)
+    families = {name.partition(".")[0] for name in found}
+    assert not families & {"tpot", "itl", "decode_throughput", "prefill_throughput", "fluidity_index"}
+    assert found["goodput"].value == 0.0  # not known to be fast enough
+    assert found["output_throughput"].value == pytest.approx(503 / 0.044)
+    assert summarize([batch(untold)], limits=RequestLimits(ttft=1.0, tpot=None))["goodput"].value > 0
 
 
 def test_failed_requests_cost_time_and_give_no_tokens():

@@ -16,6 +16,7 @@ KNOWN = {"model", "prompt", "messages", "max_tokens", "stream", "stream_options"
 BUSY_TIMES = 3
 STREAM_S = 0.004  # a server that takes no time is asked thousands of times
 WORD = " w00"
+HIDDEN = 500  # tokens of reasoning
 KEY = "Bearer the-key"
 
 
@@ -102,13 +103,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, manners, chat, body):
         wanted = int(body.get("max_tokens") or body.get("max_completion_tokens") or 16)
         total = max(1, wanted // 2) if "short" in manners else wanted
-        usage = {"prompt_tokens": 7, "completion_tokens": total}
+        usage = self.usage(manners, total)
         if not body.get("stream") or "whole" in manners:
             text = WORD * total
             choice = {"message": {"content": text}} if chat else {"text": text}
             return self.plain(
                 200, {"choices": [{"index": 0, "finish_reason": "length", **choice}], "usage": usage}
             )
+        if "allhidden" in manners:
+            total = 0
+        elif "hidesuntold" in manners:
+            total = 2
         per = 4 if "multi" in manners else int(body.get("draft", 0)) + 1
         sizes = [min(per, total - at) for at in range(0, total, per)]
         events = [self.chunk(chat, WORD * size) for size in sizes]
@@ -122,6 +127,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         data = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
         kind = "text/plain" if "plain" in manners else "text/event-stream"
         return self.send(200, kind, (": ping\n\nevent: ping\ndata:\n\n" + data).encode())
+
+    def usage(self, manners, total):
+        """Return what it says of its tokens: all of them, with those of reasoning that it does not stream."""
+        if "allhidden" in manners:
+            details = {"completion_tokens_details": {"reasoning_tokens": total}}
+            return {"prompt_tokens": 7, "completion_tokens": total, **details}
+        made = total + HIDDEN if "hides" in manners else total
+        said = {"prompt_tokens": 7, "completion_tokens": made}
+        if "hides" in manners:
+            said["completion_tokens_details"] = {"reasoning_tokens": HIDDEN}
+        if "textcounts" in manners:
+            return {name: str(value) for name, value in said.items()}
+        if "oddcounts" in manners:
+            return dict.fromkeys(said, True)
+        return said
 
     def chunk(self, chat, text, reason=None):
         choice = {"delta": {"content": text}} if chat else {"text": text}

@@ -52,8 +52,8 @@ NARROW_LOOKS = 2  # in a row; a third would make runs another quarter longer
 LOOK_REQUESTS = 40  # before them a spread may be small for want of the slow ones
 _ALONE_MOST = 9  # requests: the first wakes the system and does not count
 _ALONE_LEAST = 3
-_REFUSED = re.compile(r"^HTTP (?:3\d\d|40[1345])\b|^no stream")
-"""What no configuration mends: no key, no such path, another address, no streams."""
+_REFUSED = re.compile(r"^HTTP (?:3\d\d|40[1345])\b|^no stream|^no output tokens but")
+"""What no configuration mends: no key, no such path, another address, no streams, reasoning without end."""
 
 _NONE_ENDED = "none ended in time"
 _RESERVE = 1.25  # what is under way at the end may take this much longer than any before it

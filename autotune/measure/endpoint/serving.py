@@ -82,7 +82,9 @@ def measure_endpoint(
     joules, took = meter.joules(), (clock() - began) / 1e9
     counted, counting_notes = counting(found.records)
     facts = {**found.facts, **counted, "load": generator.facts(endpoint)}
-    found = replace(found, facts={**facts, **({"warnings": counting_notes} if counting_notes else {})})
+    if counting_notes:
+        facts["warnings"] = [*found.facts.get("warnings", ()), *counting_notes]
+    found = replace(found, facts=facts)
     return _with_watches(found, machine, engine, None if joules is None or took <= 0 else joules / took)
 
 

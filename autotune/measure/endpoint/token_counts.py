@@ -2,7 +2,8 @@
 
 A stream without usage shows chunks only. While drafting, and on a busy server, a chunk holds several tokens,
 and how many is what a draft length changes: counted by chunks, the best draft length comes out worst. Such a
-number is refused for a goal or a limit, never reported as if it were exact.
+number is refused for a goal or a limit, never reported as if it were exact. So are times per token where
+tokens were made that no chunk shows and nobody counts, and a rate of the prefill where these hide its end.
 """
 
 from __future__ import annotations
@@ -12,11 +13,20 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from autotune.core.request import BY_CHUNKS, BY_LENGTH_NOT_USAGE, BY_SEVERAL_WORDS, RequestRecord
+from autotune.core.request import (
+    BY_CHUNKS,
+    BY_LENGTH_NOT_USAGE,
+    BY_SEVERAL_WORDS,
+    HIDDEN_UNCOUNTED,
+    RequestRecord,
+)
 from autotune.measure.workload import Workload
 
 _OF_TOKENS = ("output_throughput", "total_throughput", "decode_throughput", "itl", "tpot", "fluidity_index",
               "cost.per_million_tokens", "energy.per_token")  # fmt: skip
+_PER_SHOWN = ("decode_throughput", "itl", "tpot", "fluidity_index")
+_PREFILL = "prefill_throughput"
+_BY = {BY_LENGTH_NOT_USAGE: "as the tokens asked for", BY_CHUNKS: "by chunks", BY_SEVERAL_WORDS: "by chunks"}
 _DRAFTING = re.compile(
     r"draft|spec(?:ulative|ulation)?(?:_|$)|eagle|medusa|ngram|lookup|lookahead|mtp|stream_interval"
 )
@@ -38,12 +48,21 @@ def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, Any], list[str
         several = ", which hold several words each" if found[BY_SEVERAL_WORDS] else ""
         notes.append(f"tokens counted by chunks{several}: {by_chunks} of {sum(found.values())} answers came "
                      "without usage or a length to go by")  # fmt: skip
-    if against := found[BY_LENGTH_NOT_USAGE]:
-        notes.append(
-            f"the usage that the server sends is not believed: {against} of {sum(found.values())} answers "
-            "ended by length with another usage, and count as the tokens asked for"
-        )
-    other = [r for r in records if r.error is None and r.wanted and r.output_tokens != r.wanted]
+    good = [record for record in records if record.error is None]
+    if doubted := [record for record in good if record.doubted]:
+        ways = dict.fromkeys(_BY[r.counted_by] for r in doubted if r.counted_by in _BY)
+        how = f", which are counted {' or '.join(ways)}" if ways else ""
+        notes.append(f"the usage that the server sends is not believed: {doubted[0].doubted}, in "
+                     f"{len(doubted)} of {len(good)} answers{how}")  # fmt: skip
+    if hidden := [record for record in good if record.hidden]:
+        counted = [record.hidden for record in hidden if record.hidden != HIDDEN_UNCOUNTED]
+        facts["hidden_tokens"] = {"answers": len(hidden), "tokens": sum(counted),
+                                  "uncounted": len(hidden) - len(counted)}  # fmt: skip
+        notes.append(_about_hidden(len(good), len(hidden), counted))
+    # Some servers count what is shown against the tokens asked for, others all.
+    other = [
+        r for r in good if r.wanted and r.wanted not in (r.output_tokens, r.output_tokens - max(0, r.hidden))
+    ]
     if other:
         facts["other_lengths"] = len(other)
         notes.append(f"{len(other)} of {len(records)} answers had another length than asked for: they end "
@@ -53,6 +72,19 @@ def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, Any], list[str
         notes.append(f"{len(waits)} of {len(records)} requests were told to come back later (HTTP 429 or "
                      "503); their latencies hold the wait")  # fmt: skip
     return facts, notes
+
+
+def _about_hidden(answers: int, hidden: int, counted: Sequence[int]) -> str:
+    """Return what to warn of where tokens are made that no chunk shows."""
+    if not counted:
+        return (f"{hidden} of {answers} answers have tokens that are not shown, and that nobody counts: they "
+                "have no tpot, itl, decode_throughput and fluidity_index")  # fmt: skip
+    some = f"; in {hidden - len(counted)} others nobody counts them" if len(counted) < hidden else ""
+    return (
+        f"{len(counted)} of {answers} answers begin with tokens that are not shown, "
+        f"{sum(counted) / len(counted):.4g} each: ttft is the time to the first one that is shown, tpot and "
+        f"itl are of those after it{some}"
+    )
 
 
 def needs_tokens(metric: str, workload: Workload) -> bool:
@@ -76,6 +108,8 @@ def uncounted(
     Returns:
         What was found and what the owner may do; empty where the measurement may be judged.
     """
+    if hidden := _unknown_for_hidden(facts.get("hidden_tokens") or {}, judged, workload):
+        return hidden
     how = facts.get("tokens_by", "")
     kinds = set(how) if isinstance(how, Mapping) else {how}
     wanting = sorted(name for name in judged if needs_tokens(name, workload))
@@ -93,3 +127,22 @@ def uncounted(
         "it must send usage (stream_options), or end by length, or have /tokenize, or `tokenizer` must name "
         "the model's tokenizer.json"
     )
+
+
+def _unknown_for_hidden(hidden: Mapping[str, Any], judged: Collection[str], workload: Workload) -> str:
+    """Return what cannot be known where tokens are made that no chunk shows; empty if all can."""
+    families = {name: name.partition(".")[0] for name in sorted(judged)}
+    if hidden.get("uncounted"):
+        per_token = workload.goodput.tpot is not None
+        unknown = [n for n, f in families.items() if f in _PER_SHOWN or (f == "goodput" and per_token)]
+        if unknown:
+            return (
+                "the server makes tokens that it does not show, and no reasoning_tokens of its usage say how "
+                f"many: {', '.join(unknown)} cannot be known; it must show them or count them"
+            )
+    if hidden and _PREFILL in families:
+        return (
+            f"the server makes tokens before the first one that it shows: {_PREFILL} cannot be known; "
+            "ttft is the time to the first token shown"
+        )
+    return ""

@@ -15,6 +15,14 @@ the total); else all tokens are shared among the chunks with text by their chara
 several tokens (drafting, a busy server), and tokens may come without text of their own (parts of a
 character). Reasoning and tool calls are text. The first arrival is the first chunk with text: tokens before
 it count for it.
+
+Reasoning that is counted and not streamed (:attr:`Answer.hidden`) is told by ``reasoning_tokens`` of the
+usage, at its top or in ``completion_tokens_details``, or by a running count that begins high. It lies before
+the first chunk with text, and is no part of the others. Where only a summary of it is streamed, or where an
+answer has more tokens than its text has bytes and nobody says why, tokens are hidden that cannot be counted.
+
+A usage need not be one. ``24.0`` and ``"24"`` are counts; a truth value, a fraction, a negative number or one
+that the text contradicts is not believed, and :attr:`Answer.doubted` says so.
 """
 
 from __future__ import annotations
@@ -24,19 +32,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from autotune.core.endpoint import message_of
-from autotune.core.request import BY_CHUNKS, BY_LENGTH, BY_LENGTH_NOT_USAGE, BY_SEVERAL_WORDS, BY_USAGE
+from autotune.core.endpoint import count_of, message_of
+from autotune.core.request import (
+    BY_CHUNKS,
+    BY_LENGTH,
+    BY_LENGTH_NOT_USAGE,
+    BY_SEVERAL_WORDS,
+    BY_USAGE,
+    HIDDEN_UNCOUNTED,
+)
 from autotune.measure.load.sse import ErrorEvent
 
 DONE = b"[DONE]"
 _decode = json.JSONDecoder().raw_decode
-_MOST_TOKENS = 10**9
 _SHOWN = 60  # characters of what is odd
-_TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
+_REASONING = ("reasoning_content", "reasoning")
+_TEXTS = ("content", *_REASONING, "refusal")
+_MOST_CHOICES = 128
 _ERROR_KEYS = ("message", "detail")
 _SEVERAL_WORDS_SHARE = 0.02  # of the chunks: a single token of some vocabularies holds two words
 _DISTRUSTED = (8, 3)  # a usage of less than a third of at least eight chunks is no count of the answer
 _LONGEST_TOKEN = 16  # characters, on average over an answer
+_HELD_BACK = 3  # tokens that wait for the last byte of a character, which has four
+_SUMMARY = (8, 3)  # of at least eight tokens of reasoning less than a third of the text that others have
 
 
 class Answer:
@@ -52,6 +70,7 @@ class Answer:
         done: Whether the server said that the stream is over.
         finished: The reason that the server gave for the end.
         prompt_tokens: As the server counted them, ``None`` where it does not say.
+        reasoning: Tokens of reasoning as the server counted them, streamed or not.
     """
 
     def __init__(self, wanted: int | None = None, most: int | None = None) -> None:
@@ -59,9 +78,14 @@ class Answer:
         self.done = False
         self.finished = ""
         self.prompt_tokens: int | None = None
+        self.reasoning = 0
         self._wanted, self._most = wanted, most
-        self._choices = 1
+        self._choices: set[int] = set()
+        self._odd = ""  # what the usage says that is no count
+        self._untold = False  # whether the last count of output tokens was none
         self._final: int | None = None
+        self._reasoned = 0  # characters of reasoning that were streamed
+        self._unshown = 0  # events without text after the first with text: tokens without text of their own
         self._chunks: list[tuple[int, str, int]] = []  # time, text, tokens so far or -1
 
     def add(self, time_ns: int, data: bytes) -> None:
@@ -82,7 +106,7 @@ class Answer:
             self.error = f"an event is no JSON: {data[:_SHOWN]!r}"
             return
         if not isinstance(event, dict):
-            self.error = f"an event is no object: {data[:60]!r}"
+            self.error = f"an event is no object: {data[:_SHOWN]!r}"
             return
         if _is_error(event):
             self.error = f"the server said: {message_of(event)}"
@@ -95,21 +119,39 @@ class Answer:
             self._final = count
         if text or count >= 0:
             self._chunks.append((time_ns, text, count))
+        self._unshown += bool(choices and not text and self._chunks)
 
     def _usage(self, usage: Mapping[str, Any]) -> int:
         """Return the output tokens so far, -1 where it does not say."""
-        found: dict[str, int | None] = {}
-        for name in ("prompt_tokens", "completion_tokens"):
-            count = usage.get(name)
-            if type(count) is float and count.is_integer():
-                count = int(count)
-            if count is not None and (type(count) is not int or not 0 <= count <= _MOST_TOKENS):
-                self.error = f"usage.{name} is {repr(count)[:_SHOWN]}"
-                return -1
-            found[name] = count
-        if found["prompt_tokens"] is not None:
-            self.prompt_tokens = found["prompt_tokens"]
-        return -1 if found["completion_tokens"] is None else found["completion_tokens"]
+        prompt = self._count("prompt_tokens", usage.get("prompt_tokens"))
+        if prompt is not None:
+            self.prompt_tokens = prompt
+        said = usage.get("completion_tokens")
+        tokens = self._count("completion_tokens", said)
+        if said is not None:
+            self._untold = tokens is None
+        if tokens is None:
+            return -1
+        details = usage.get("completion_tokens_details")
+        found = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
+        found = usage.get("reasoning_tokens") if found is None else found
+        reasoning = self._count("reasoning_tokens", found) or 0
+        # Some servers count what is shown alone, and only their total has the reasoning.
+        beside = reasoning and prompt is not None and count_of(usage.get("total_tokens"))
+        if beside and beside == (prompt or 0) + tokens + reasoning:
+            tokens += reasoning
+        elif reasoning > tokens:
+            self._odd = self._odd or f"usage.reasoning_tokens is {reasoning} of {tokens}"
+            reasoning = 0
+        self.reasoning = reasoning
+        return tokens
+
+    def _count(self, name: str, said: Any) -> int | None:
+        """Return a count of the usage; ``None`` where there is none, with a note of what is there instead."""
+        count = count_of(said)
+        if count is None and said is not None:
+            self._odd = self._odd or f"usage.{name} is {repr(said)[:_SHOWN]}"
+        return count
 
     def _text(self, choices: Any) -> str:
         """Return the text that an event adds, and take note of an end."""
@@ -118,15 +160,19 @@ class Answer:
             if not isinstance(choice, dict):
                 continue
             index = choice.get("index")
-            if type(index) is int and index >= self._choices:
-                self._choices = index + 1
+            if type(index) is int and len(self._choices) < _MOST_CHOICES:
+                self._choices.add(index)
             reason = choice.get("finish_reason")
             if isinstance(reason, str) and reason:
                 self.finished = reason
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 content = delta.get("content")
-                found += [content] if len(delta) == 1 and isinstance(content, str) else _delta_texts(delta)
+                if len(delta) == 1 and isinstance(content, str):
+                    found.append(content)
+                    continue
+                found += _delta_texts(delta)
+                self._reasoned += max(len(_plain(delta.get(name))) for name in _REASONING)
             elif isinstance(choice.get("text"), str):
                 found.append(choice["text"])
         return "".join(found)
@@ -153,7 +199,7 @@ class Answer:
         A context that is full ends by ``length`` too, with fewer tokens than were asked for: such a usage is
         no smaller than what came.
         """
-        if self._most is not None and told > self._most * self._choices:
+        if self._most is not None and told - self.reasoning > self._most * max(1, len(self._choices)):
             return True
         texts, (least, share) = self.texts, _DISTRUSTED
         if len(texts) >= least and told * share < len(texts):
@@ -167,6 +213,8 @@ class Answer:
 
     def _told(self) -> int | None:
         """Return the server's count, ``None`` where there is none of the whole answer."""
+        if self._untold:
+            return None
         if self._final is not None:
             told = self._final
         else:
@@ -202,9 +250,51 @@ class Answer:
                 return wanted, BY_LENGTH
             return told, BY_USAGE
         if wanted is not None and 0 < len(texts) <= wanted:
-            return wanted, BY_LENGTH if self._told() is None else BY_LENGTH_NOT_USAGE
+            return wanted, BY_LENGTH_NOT_USAGE if self.doubted else BY_LENGTH
         several = sum(len(text.split()) > 1 for text in texts)
         return len(texts), BY_SEVERAL_WORDS if several > _SEVERAL_WORDS_SHARE * len(texts) else BY_CHUNKS
+
+    @property
+    def doubted(self) -> str:
+        """What the usage says that cannot be, in words; empty where it was believed, or there is none."""
+        told = self._told()
+        if self._odd or told is None or not self._contradicted(told):
+            return self._odd
+        return f"usage.completion_tokens is {told} for {len(self.texts)} chunks of text"
+
+    @property
+    def hidden(self) -> int:
+        """Tokens that were made before the first one that was shown, and that no chunk shows.
+
+        :data:`HIDDEN_UNCOUNTED` where there are some, and how many is not known.
+        """
+        texts, told = self.texts, self.output_tokens
+        if not texts or told is None:
+            return 0
+        whole, shown = sum(map(len, texts)), told - self.reasoning
+        fits = len(texts) <= shown and whole <= _LONGEST_TOKEN * shown  # else reasoning is among the text
+        if self.reasoning and not self._reasoned and fits:
+            return self.reasoning
+        if self._runs(told):
+            before, first, text = self._first_count()
+            late = first - before > len(text.encode("utf-8", "replace")) + _HELD_BACK
+            return first - 1 if late else before if before > _HELD_BACK else 0
+        if self.reasoning and self._reasoned:
+            least, share = _SUMMARY
+            per_token = (whole - self._reasoned) / shown / share if shown >= least else 0.0
+            summary = self._reasoned < self.reasoning * max(1.0, per_token)
+            return HIDDEN_UNCOUNTED if self.reasoning >= least and summary else 0
+        most = sum(len(text.encode("utf-8", "replace")) for text in texts) + _HELD_BACK + self._unshown
+        return HIDDEN_UNCOUNTED if told > most else 0
+
+    def _first_count(self) -> tuple[int, int, str]:
+        """Return the running count before the first chunk with text, at it, and its text."""
+        before = 0
+        for _, text, count in self._chunks:
+            if text:
+                return before, count, text
+            before = max(before, count)
+        return before, before, ""
 
     @property
     def counted_by(self) -> str:
@@ -226,7 +316,11 @@ class Answer:
             return self._running(texts[0][0])
         if not self.ended and how != BY_USAGE and per_character is not None:
             total = max(1, round(per_character * sum(len(text) for _, text, _ in texts)))
-        return shared_over([time_ns for time_ns, _, _ in texts], [len(text) for _, text, _ in texts], total)
+        hidden = max(0, self.hidden)
+        shown = shared_over(
+            [time_ns for time_ns, _, _ in texts], [len(text) for _, text, _ in texts], total - hidden
+        )
+        return ((shown[0][0], shown[0][1] + hidden), *shown[1:]) if hidden else shown
 
     def _running(self, first_ns: int) -> tuple[tuple[int, int], ...]:
         found, before, begun = [], 0, False
@@ -261,6 +355,10 @@ def _is_error(event: Mapping[str, Any]) -> bool:
     if "error" in (event.get("object"), event.get("type")):
         return True
     return "usage" not in event and any(key in event for key in _ERROR_KEYS)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _delta_texts(delta: Mapping[str, Any]) -> Iterator[str]:

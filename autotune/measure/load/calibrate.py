@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotune.core.endpoint import BUSY, Endpoint, Refused, foreign_json
+from autotune.core.endpoint import BUSY, Endpoint, Refused, count_of, foreign_json
 from autotune.measure.load.answer import Answer
 from autotune.measure.load.ask import Line
 from autotune.measure.load.body import STREAM_OPTIONS, fields
@@ -135,7 +135,7 @@ def _without_usage(endpoint: Endpoint, line: Line) -> tuple[bool, str]:
         found = foreign_json(line.post(endpoint.path, body))
         reason = found["choices"][0].get("finish_reason")
         count = (found.get("usage") or {}).get("completion_tokens")
-        told = reason != "length" or count in (None, _WHOLE_TOKENS)
+        told = reason != "length" or count_of(count) in (None, _WHOLE_TOKENS)
     except (Refused, ValueError, KeyError, IndexError, TypeError, AttributeError):
         told = True  # nothing speaks against it
     for path in (endpoint.tokenize, *_TOKENIZERS):
@@ -229,6 +229,7 @@ def count_tokens(endpoint: Endpoint, line: Line, text: str, path: str = "") -> i
         count = found.get("count", found.get("tokens"))
         if isinstance(count, list):
             return len(count)
-        if type(count) is int and 0 <= count <= 4 * len(text) + _MOST_EXTRA:
-            return count
+        number = count_of(count)
+        if number is not None and number <= 4 * len(text) + _MOST_EXTRA:
+            return number
     raise Refused(0, f"the tokenizer's answer has no tokens: {str(found)[:100]}")

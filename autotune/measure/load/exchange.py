@@ -25,6 +25,7 @@ _MOST_BYTES = 16 << 20  # of an answer, and as many more for each token asked fo
 _MOST_BYTES_PER_TOKEN = 64 << 10  # alternatives has
 _MOST_BYTES_AT_ALL = 1 << 30
 _OK = 200
+_NO_ROOM = " but {} of reasoning that is not shown: `output_tokens` leaves no room for an answer"
 
 
 class Exchange:
@@ -210,6 +211,8 @@ class Exchange:
             counted_by=answer.counted_by if arrivals else "",
             wanted=self.order.max_tokens,
             waits=self.waits,
+            hidden=answer.hidden,
+            doubted=answer.doubted,
         )
 
     def _judge(self, tokens: int) -> str:
@@ -224,7 +227,8 @@ class Exchange:
         if not answer.ended:
             return f"truncated: the stream ended after {tokens} tokens without saying so"
         if not tokens:
-            return "no output tokens"
+            made = answer.reasoning
+            return f"no output tokens{_NO_ROOM.format(made) if made else ''}"
         if answer.finished in ("abort", "error"):
             return f"the server ended it: {answer.finished}"
         wanted, how = self.order.max_tokens, answer.counted_by
@@ -232,7 +236,7 @@ class Exchange:
         known = how in (BY_USAGE, BY_LENGTH, BY_LENGTH_NOT_USAGE) or (
             how == BY_CHUNKS and not self._length_told
         )
-        if self._exact and known and tokens != wanted:
+        if self._exact and known and wanted not in (tokens, tokens - max(0, answer.hidden)):
             return f"{tokens} of {wanted} tokens came"
         if self._exact and how in (BY_CHUNKS, BY_SEVERAL_WORDS) and tokens > wanted:
             return f"{tokens} chunks of text came for {wanted} tokens"

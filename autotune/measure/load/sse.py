@@ -26,35 +26,43 @@ class EventReader:
     """Take bytes, give the data of complete events."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._parts: list[bytes] = []  # of the event that is not complete, line ends being LF
+        self._size = 0
+        self._held = b""  # a CR whose LF may be on the way, or the beginning of a byte order mark
         self._fresh = True
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Return the data of the events that are complete now.
+        """Return the data of the events that are complete now, in time that grows with the piece alone.
 
         Raises:
             HostileStream: An event grows without end.
         """
-        text = self._rest + piece if self._rest else piece
+        text, self._held = self._held + piece, b""
         if self._fresh:
             if len(text) < len(_BOM) and _BOM.startswith(text):
-                self._rest = text
+                self._held = text
                 return []
             text, self._fresh = text.removeprefix(_BOM), False
-        held = b""
         if b"\r" in text:
-            if text.endswith(b"\r"):  # its LF may be on the way
-                text, held = text[:-1], b"\r"
+            if text.endswith(b"\r"):
+                text, self._held = text[:-1], b"\r"
             text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *events, rest = text.split(b"\n\n")
-        self._rest = rest + held
-        if len(self._rest) > MOST_BYTES:
+        events: list[bytes] = []
+        ends_here = text.startswith(b"\n") and bool(self._parts) and self._parts[-1].endswith(b"\n")
+        if ends_here or b"\n\n" in text:
+            *events, text = b"".join((*self._parts, text)).split(b"\n\n")
+            self._parts, self._size = [], 0
+        if text:
+            self._parts.append(text)
+            self._size += len(text)
+        if self._size > MOST_BYTES:
             raise HostileStream(f"an event of more than {MOST_BYTES >> 20} MiB")
         return [data for event in events if (data := _data(event)) is not None]
 
     def end(self) -> list[bytes]:
         """Return the data of what is left once the stream has ended: servers forget the last empty line."""
-        rest, self._rest = self._rest.replace(b"\r", b"\n"), b""
+        rest = b"".join((*self._parts, self._held.replace(b"\r", b"\n")))
+        self._parts, self._size, self._held = [], 0, b""
         data = _data(rest)
         return [] if data is None else [data]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autotune.core.endpoint import Endpoint, Refused
+from autotune.core.endpoint import Endpoint, Refused, whole_characters
 from autotune.core.request import BY_TOKENIZER, RequestRecord
 from autotune.errors import EnvironmentProblem
 from autotune.measure.load.answer import shared_over
@@ -60,7 +60,7 @@ class TokenCounter:
             record: With one arrival per chunk.
             texts: Of the chunks.
         """
-        text = "".join(texts)
+        text = whole_characters("".join(texts))
         now = time.monotonic()
         if self._spent > _FREE_S + _SHARE * (now - self._began):
             if not self._characters:  # the tokenizer does not answer

@@ -15,7 +15,7 @@ of the next request, whose tokens are to be counted; one request; all has ended;
 process is scheduled (in words)."""
 
 _FRAME = struct.Struct("<Ic")
-_RECORD = struct.Struct("<qqqqqIIIII")
+_RECORD = struct.Struct("<qqqqqqIIIIII")
 
 
 def frame(letter: bytes, data: bytes = b"") -> bytes:
@@ -35,26 +35,31 @@ def number_of(data: bytes) -> int:
 
 def record_frame(record: RequestRecord) -> bytes:
     """Return the frame of a record; arrays rather than text, since a run has millions of arrivals."""
-    error, counted_by = (record.error or "").encode(), record.counted_by.encode()
+    texts = [_bytes_of(text) for text in (record.error or "", record.counted_by, record.doubted)]
     head = _RECORD.pack(
-        record.id, record.prompt_tokens, record.send_ns, record.end_ns, record.slip_ns,
-        len(record.arrivals), len(error), len(counted_by), record.wanted, record.waits,
+        record.id, record.prompt_tokens, record.send_ns, record.end_ns, record.slip_ns, record.hidden,
+        len(record.arrivals), *map(len, texts), record.wanted, record.waits,
     )  # fmt: skip
     times = array("q", [time_ns for time_ns, _ in record.arrivals])
     counts = array("q", [tokens for _, tokens in record.arrivals])
-    return frame(RECORD, b"".join((head, error, counted_by, times.tobytes(), counts.tobytes())))
+    return frame(RECORD, b"".join((head, *texts, times.tobytes(), counts.tobytes())))
+
+
+def _bytes_of(text: str) -> bytes:
+    """Return a text's bytes; what a server says may hold halves of characters, which no file takes."""
+    return text.encode("utf-8", errors="replace")
 
 
 def record_of(data: bytes) -> RequestRecord:
     """Return the record of a frame."""
-    number, prompt_tokens, send_ns, end_ns, slip_ns, arrivals, length, named, wanted, waits = (
+    number, prompt_tokens, send_ns, end_ns, slip_ns, hidden, arrivals, *lengths, wanted, waits = (
         _RECORD.unpack_from(data)
     )
-    place = _RECORD.size
-    error = data[place : place + length].decode()
-    place += length
-    counted_by = data[place : place + named].decode()
-    place += named
+    place, texts = _RECORD.size, []
+    for length in lengths:
+        texts.append(data[place : place + length].decode())
+        place += length
+    error, counted_by, doubted = texts
     times, counts = array("q"), array("q")
     times.frombytes(data[place : place + 8 * arrivals])
     counts.frombytes(data[place + 8 * arrivals :])
@@ -69,6 +74,8 @@ def record_of(data: bytes) -> RequestRecord:
         counted_by=counted_by,
         wanted=wanted,
         waits=waits,
+        hidden=hidden,
+        doubted=doubted,
     )
 
 

@@ -28,7 +28,7 @@ def deadlines(record: RequestRecord, first_s: float, next_s: float) -> tuple[int
     missed = total = 0
     slack, before = 0.0, record.send_ns
     for i, (time_ns, count) in enumerate(record.arrivals):
-        for j in range(count):
+        for j in range(1 if i == 0 and record.hidden else count):  # a reader waits for what is shown
             due = first_s if i == 0 and j == 0 else next_s
             gap = (time_ns - before) / 1e9 if j == 0 else 0.0  # tokens that come together are free
             if gap <= due + slack:
@@ -47,7 +47,9 @@ def fluidity(limits: RequestLimits) -> Share | None:
     if first_s is None or next_s is None or next_s <= 0:
         return None
 
-    def parts(record: RequestRecord) -> tuple[float, float]:
+    def parts(record: RequestRecord) -> tuple[float, float] | None:
+        if record.shown_after_first is None:
+            return None
         met, total = deadlines(record, first_s, next_s)
         return float(met), float(total)
 

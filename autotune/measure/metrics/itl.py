@@ -9,7 +9,8 @@ drop to 0 and hide the wait; counting it once per arrival, as vLLM ``vllm bench 
 drafts invisible, since fewer and longer gaps are counted. Sharing keeps the sum of all gaps equal to the
 time that passed, so that the mean is the time per token. GuideLLM's "inter token latency" is one value per
 request, (last arrival - first arrival) / (output tokens - 1), which is ``tpot`` here. Tokens that came with
-the first arrival have no gap.
+the first arrival, or were made before it and not shown (reasoning), have no gap. Where it is not known how
+many were not shown, a request has no values.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from autotune.measure.metrics.base import Latency
 
 def values(record: RequestRecord) -> list[float]:
     """Return one value per token after the first arrival, in seconds."""
+    if record.shown_after_first is None:
+        return []
     gaps: list[float] = []
     for (before, _), (now, tokens) in pairwise(record.arrivals):
         gaps += [(now - before) / tokens / 1e9] * tokens if tokens else []

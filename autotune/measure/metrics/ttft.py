@@ -3,7 +3,8 @@
 Formula: ttft = time of the first arrival - time of sending
 Unit: s, lower is better; one value per request.
 Source: MLPerf Inference, LLM benchmarks (TTFT); vLLM ``vllm bench serve``. In an open loop, sending means
-the scheduled time, so that a slow system cannot postpone its own load.
+the scheduled time, so that a slow system cannot postpone its own load. Reasoning that is streamed
+has arrived; what is not streamed is waited for, as a person waits.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class EndpointSource:
                 told = [_own_logprob(entry) for entry in choice.get("prompt_logprobs") or []]
             elif told:
                 told = told[:-1]  # the last one is of the token that it was made to add
-            known = [float(value) for value in told or [] if value is not None]
+            known = [_number(value) for value in told or [] if value is not None]
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError):
             text = f"the answer's log probabilities are none: {_shown(data)}"
             raise NoAnswer(text, malformed=True) from None
@@ -237,4 +237,16 @@ def _own_logprob(entry: Mapping[str, Mapping[str, Any]] | None) -> float | None:
     """Return the log probability of the prompt's own token, which vLLM lists first."""
     if not entry:
         return None
-    return float(next(iter(entry.values()))["logprob"])
+    return _number(next(iter(entry.values()))["logprob"])
+
+
+def _number(found: Any) -> float:
+    """Return a number of an answer.
+
+    Raises:
+        TypeError: It is none.
+        OverflowError: It has no float.
+    """
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise TypeError(f"no number: {found!r}"[:_SHOWN])
+    return float(found)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 from urllib.parse import urljoin, urlsplit
 
-from autotune.core.endpoint import BUSY, Endpoint, Refused
+from autotune.core.endpoint import BUSY, Endpoint, Refused, count_of
 from autotune.core.measurement import Cause, Failure
 from autotune.systems.base import AttemptFailed, NotReady
 from autotune.systems.diagnosis import is_out_of_memory
@@ -26,7 +26,6 @@ PATHS = ("/v1/completions", "/v1/chat/completions")
 """Interfaces that are tried, where a study names none."""
 
 _TOKENS = 2  # the least that shows that a second step works too
-_MOST_TOKENS = 10**9  # a count of more is none
 _SHOWN = 200  # characters of an answer that are quoted
 _PROMPT = "The quick brown fox"
 _BUSY_S = 1.0  # between requests to a server that does not say when to come back
@@ -108,10 +107,10 @@ def first_answer(
     if not choices or not isinstance(choices, list):
         raise _no_answer(f"the first answer has no choices: {_shown(answer)}", asking)
     usage = answer.get("usage")
-    tokens = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
+    tokens = count_of(usage.get("completion_tokens")) if isinstance(usage, Mapping) else None
     return endpoint, {
         "first_answer_s": round(time.monotonic() - began - noted.waited_s, 3),
-        "first_answer_tokens": tokens if isinstance(tokens, int | float) and tokens < _MOST_TOKENS else None,
+        "first_answer_tokens": tokens,
         "path": endpoint.path,
         **({"omitted": list(endpoint.omit)} if endpoint.omit else {}),
         **noted.facts(),

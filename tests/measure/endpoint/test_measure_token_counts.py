@@ -51,8 +51,60 @@ def test_what_a_measurement_notes_of_its_tokens():
         "2 of 2 answers had another length than asked for: they end where the model ends them",
         "2 of 2 requests were told to come back later (HTTP 429 or 503); their latencies hold the wait",
     ]
-    _, notes = counting(records("usage", "length, against the usage"))
+
+
+def test_what_is_noted_of_a_usage_that_is_not_believed():
+    odd = {"doubted": "usage.completion_tokens is True"}
+    _, notes = counting([*records("usage"), *records("length, against the usage", **odd)])
     assert notes == [
-        "the usage that the server sends is not believed: 1 of 2 answers ended by length with another usage, "
-        "and count as the tokens asked for"
+        "the usage that the server sends is not believed: usage.completion_tokens is True, in 1 of 2 "
+        "answers, which are counted as the tokens asked for"
     ]
+    _, notes = counting(records("usage", doubted="usage.prompt_tokens is -1"))
+    assert notes == [
+        "the usage that the server sends is not believed: usage.prompt_tokens is -1, in 1 of 1 answers"
+    ]
+
+
+def test_what_is_noted_of_tokens_that_are_not_shown():
+    some = [*records("usage"), *records("usage", "usage", hidden=500)]
+    facts, notes = counting(some)
+    assert facts["hidden_tokens"] == {"answers": 2, "tokens": 1000, "uncounted": 0}
+    assert notes == [
+        "2 of 3 answers begin with tokens that are not shown, 500 each: ttft is the time to the first one "
+        "that is shown, tpot and itl are of those after it"
+    ]
+    _, notes = counting([*some, *records("usage", hidden=-1)])
+    assert notes[0].endswith("are of those after it; in 1 others nobody counts them")
+    _, notes = counting(records("usage", hidden=-1))
+    assert notes[0].startswith("1 of 1 answers have tokens that are not shown, and that nobody counts")
+
+
+@pytest.mark.parametrize(
+    ("hidden", "judged", "limits", "refused"),
+    [
+        (-1, ["tpot.p95"], {}, "tpot.p95 cannot be known"),
+        (
+            -1,
+            ["output_throughput", "itl.mean", "decode_throughput"],
+            {},
+            "decode_throughput, itl.mean cannot",
+        ),
+        (-1, ["goodput"], {}, "goodput cannot be known"),
+        (-1, ["goodput"], {"goodput": {"ttft": "1 s"}}, ""),
+        (-1, ["output_throughput", "ttft.p99", "e2e.mean", "cost.per_million_tokens"], {}, ""),
+        (500, ["tpot.p95", "itl.mean", "goodput", "fluidity_index", "decode_throughput"], {}, ""),
+        (
+            500,
+            ["prefill_throughput"],
+            {},
+            "prefill_throughput cannot be known; ttft is the time to the first",
+        ),
+        (0, ["prefill_throughput", "tpot.p95"], {}, ""),
+    ],
+)
+def test_what_hidden_tokens_leave_unknown_is_refused(hidden, judged, limits, refused):
+    facts, _ = counting(records("usage", hidden=hidden))
+    said = uncounted(facts, judged, ["threads"], Workload.from_dict(limits))
+    assert refused in said
+    assert bool(refused) is bool(said)

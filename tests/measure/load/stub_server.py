@@ -156,6 +156,7 @@ class Reply:
     def mode_bad_usage(self):
         self.begin()
         self.event({"choices": [{"text": "a"}], "usage": {"prompt_tokens": 3, "completion_tokens": -7}})
+        self.end(done=True)
 
     def mode_error_event(self):
         self.begin()

@@ -136,7 +136,6 @@ FAULTS = {
     "list": "an event is no object: b'[1, 2]'",
     "deep": f"an event is no JSON: {b'[' * 60!r}",
     "endless_event": "an event of more than 4 MiB",
-    "bad_usage": "usage.completion_tokens is -7",
     "error_event": "the server said: out of memory",
     "no_done": "truncated: the stream ended after 1 tokens without saying so",
     "empty": "no output tokens",
@@ -172,6 +171,12 @@ def test_oddities_that_are_no_fault(stub, mode, loading, collect):
         records = collect(load, 6)
     assert len(records) >= 6
     assert {r.error for r in records} == {None}
+
+
+def test_a_usage_that_is_none_is_no_fault_and_is_said(stub, loading, collect):
+    with loading(stub.endpoint(mode="bad_usage"), CLOSED, concurrency=2) as load:
+        records = collect(load, 3)
+    assert {(r.error, r.doubted) for r in records} == {(None, "usage.completion_tokens is -7")}
 
 
 def test_an_answer_in_single_bytes(stub, loading, collect):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.core.http_response import BadResponse, ResponseReader
-from autotune.core.request import RequestRecord
+from autotune.core.request import HIDDEN_UNCOUNTED, RequestRecord
 from autotune.measure.load.answer import Answer, shared
 from autotune.measure.load.sse import MOST_BYTES, EventReader, HostileStream, looks_like_events
 from autotune.measure.load.wire import FrameReader, frame, record_frame, record_of
@@ -52,6 +52,18 @@ def test_an_event_without_end_is_refused():
         assert reader.feed(b"x" * (MOST_BYTES // 4)) == []
     with pytest.raises(HostileStream, match="more than 4 MiB"):
         reader.feed(b"x")
+
+
+def test_bytes_of_an_event_are_looked_at_once():
+    """Copies of what came before would take minutes for an event that drips in."""
+
+    reader = EventReader()
+    for piece in (b"data: ", *[b"x"] * 2000, b"\n", *[b"y\n"] * 2000):
+        assert reader.feed(piece) == []
+    kept = [len(part) for part in reader._parts]
+    assert max(kept) <= 6  # nothing was put together before the event is complete
+    (event,) = reader.feed(b"\n")
+    assert event == b"x" * 2000
 
 
 def response_of(pieces, end=False):
@@ -213,10 +225,6 @@ def test_chats_count_reasoning_as_content():
         (b"[" * 200_000, "an event is no JSON"),
         (b"[1]", "an event is no object"),
         ({"error": {"message": "out of\nmemory"}}, "the server said: out of memory"),
-        (text("a", usage=usage(-1)), "usage.completion_tokens is -1"),
-        (text("a", usage=usage(True)), "usage.completion_tokens is True"),
-        (text("a", usage=usage(1, "7")), "usage.prompt_tokens is '7'"),
-        (text("a", usage=usage(10**12)), "usage.completion_tokens is 1000000000000"),
     ],
 )
 def test_hostile_events_are_errors(event, wanted):
@@ -290,6 +298,130 @@ def test_a_usage_that_cannot_be_is_not_believed(per_chunk, told):
         how = "chunks" if per_chunk == 1 else "chunks of several words"
         found = counted(*words(24, per_chunk), stop, {"choices": [], "usage": usage(told)})
         assert found[:2] == (24 // per_chunk, how)
+
+
+@pytest.mark.parametrize("said", ["24", 24.0])
+def test_a_count_is_read_in_any_type_that_is_exact(said):
+    last = {"choices": [], "usage": {"prompt_tokens": said, "completion_tokens": said}}
+    stop = {"choices": [{"text": "", "finish_reason": "stop"}]}
+    assert counted(*words(24, 4), stop, last)[:2] == (24, "usage")
+    answer = answer_of(*words(24, 4), stop, last)
+    assert (answer.prompt_tokens, answer.doubted) == (24, "")
+
+
+ODD = [True, False, -1, 24.5, float("nan"), float("inf"), 10**400, "24 tokens", "-3", "", [24], {"n": 24}]
+
+
+@pytest.mark.parametrize("said", ODD, ids=repr)
+def test_a_usage_that_is_no_count_is_doubted_and_no_error(said):
+    last = {"choices": [], "usage": {"prompt_tokens": said, "completion_tokens": said}}
+    assert counted(*words(24, 4), END, last)[:2] == (24, "length, against the usage")
+    stop = {"choices": [{"text": "", "finish_reason": "stop"}]}
+    assert counted(*words(24, 1), stop, last)[:2] == (24, "chunks")
+    running = [{**chunk, "usage": usage(said, None)} for chunk in words(24, 1)]
+    assert counted(*running, END)[:2] == (24, "length, against the usage")
+    assert counted(*running, END, {"choices": [], "usage": usage(24)})[:2] == (24, "usage")
+    answer = answer_of(*words(24, 4), END, last)
+    assert answer.prompt_tokens is None
+    assert answer.doubted.startswith("usage.prompt_tokens is " + repr(said)[:20])
+
+
+def test_a_count_that_is_null_is_none_and_not_doubted():
+    last = {"choices": [], "usage": {"prompt_tokens": None, "completion_tokens": None}}
+    assert counted(*words(24, 4), END, last)[:2] == (24, "length")
+    assert answer_of(*words(24, 4), END, last).doubted == ""
+
+
+def test_choices_without_end_do_not_make_a_usage_possible():
+    chunks = [{"choices": [{"text": " w", "index": 10**9 + i, "finish_reason": "stop"}]} for i in range(24)]
+    assert counted(*chunks, {"choices": [], "usage": usage(10**9)})[1] == "chunks"
+
+
+# -- reasoning that is counted and not streamed --------------------------------------------------------------
+
+HIDDEN = 500
+STOP = {"choices": [{"text": "", "finish_reason": "stop"}]}
+
+
+def reasoned(total, reasoning, **more):
+    details = {"completion_tokens_details": {"reasoning_tokens": reasoning}}
+    return {"choices": [], "usage": {**usage(total), **details, **more}}
+
+
+def hidden_in(*events):
+    answer = Answer(None, 10_000)
+    for i, event in enumerate((*events, b"[DONE]")):
+        answer.add(100 + i, event if isinstance(event, bytes) else json.dumps(event).encode())
+    assert not answer.error
+    return answer.hidden, answer.arrivals(), answer.doubted
+
+
+@pytest.mark.parametrize("end", [STOP, END], ids=["stop", "length"])
+@pytest.mark.parametrize(
+    "last",
+    [
+        reasoned(520, HIDDEN),
+        reasoned(520.0, "500"),
+        {"choices": [], "usage": {**usage(520), "reasoning_tokens": HIDDEN}},  # SGLang
+        reasoned(20, HIDDEN, total_tokens=527),  # only the total has them
+    ],
+)
+def test_hidden_reasoning_comes_with_the_first_token_and_leaves_the_others_as_they_are(last, end):
+    hidden, arrivals, doubted = hidden_in(*words(20, 1), end, last)
+    assert (hidden, doubted) == (HIDDEN, "")
+    assert arrivals == ((100, 501), *((100 + i, 1) for i in range(1, 20)))
+    hidden, arrivals, _ = hidden_in(*words(20, 4), end, last)
+    assert hidden == HIDDEN
+    assert arrivals == ((100, 504), (101, 4), (102, 4), (103, 4), (104, 4))
+
+
+def chat(**delta):
+    return {"choices": [{"delta": delta}]}
+
+
+def test_reasoning_that_is_streamed_is_not_hidden():
+    thought = [chat(reasoning_content=" w00") for _ in range(HIDDEN)]
+    said = [chat(content=" w00") for _ in range(20)]
+    hidden, arrivals, _ = hidden_in(*thought, *said, STOP, reasoned(520, HIDDEN))
+    assert (hidden, len(arrivals), {tokens for _, tokens in arrivals}) == (0, 520, {1})
+    inline = words(520, 4)  # between <think> and </think>
+    hidden, arrivals, _ = hidden_in(*inline, STOP, reasoned(520, HIDDEN))
+    assert (hidden, {tokens for _, tokens in arrivals}) == (0, {4})
+    assert hidden_in(*words(20, 1), STOP, reasoned(20, 0))[0] == 0
+
+
+@pytest.mark.parametrize("characters", [40, 600])
+def test_a_summary_of_reasoning_hides_tokens_that_cannot_be_counted(characters):
+    summary = [chat(reasoning_content="x" * (characters // 20)) for _ in range(20)]
+    said = [chat(content=" w00") for _ in range(20)]
+    assert hidden_in(*summary, *said, STOP, reasoned(520, HIDDEN))[0] == HIDDEN_UNCOUNTED
+
+
+def test_a_running_count_tells_what_came_before_the_first_text():
+    events = [text(value, usage=usage(500 + i)) for i, value in enumerate(("", " a", " b", " c"))]
+    hidden, arrivals, _ = hidden_in(*events, STOP)
+    assert (hidden, arrivals) == (500, ((101, 501), (102, 1), (103, 1)))
+    hidden, arrivals, _ = hidden_in(*events[1:], STOP)  # nothing is sent while it reasons
+    assert (hidden, arrivals) == (500, ((100, 501), (101, 1), (102, 1)))
+    burst = [text(" w00" * 4, usage=usage(4 * i)) for i in (1, 2, 3)]  # accepted drafts are shown
+    assert hidden_in(*burst, STOP)[0] == 0
+
+
+def test_more_tokens_than_bytes_are_hidden_and_nobody_counts_them():
+    last = {"choices": [], "usage": usage(520)}
+    assert hidden_in(*words(20, 1), STOP, last)[0] == HIDDEN_UNCOUNTED
+    # a token without text of its own has an event, as after the end that `ignore_eos` passes over
+    assert hidden_in(*words(20, 1), *[text("")] * 500, STOP, last)[0] == 0
+    assert hidden_in(*words(20, 1), STOP, {"choices": [], "usage": usage(60)})[0] == 0
+
+
+@pytest.mark.parametrize("said", [-1, True, "many", 521, 10**12])
+def test_reasoning_that_cannot_be_is_doubted(said):
+    hidden, _, doubted = hidden_in(*words(20, 1), STOP, reasoned(520, said))
+    assert hidden == HIDDEN_UNCOUNTED
+    assert doubted.startswith("usage.reasoning_tokens is ")
+    hidden, arrivals, doubted = hidden_in(*words(20, 1), STOP, reasoned(20, said))
+    assert (hidden, sum(tokens for _, tokens in arrivals), bool(doubted)) == (0, 20, True)
 
 
 def test_the_usage_of_several_choices_is_that_of_all():
@@ -392,6 +524,8 @@ records = st.builds(
     counted_by=st.sampled_from(["", "usage", "chunks"]),
     wanted=st.integers(0, 2**31),
     waits=st.integers(0, 9),
+    hidden=st.integers(-1, 2**31),
+    doubted=st.text(),
 )
 
 
