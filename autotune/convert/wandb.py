@@ -19,7 +19,6 @@ from autotune.spec.yaml_text import Document, Path_
 
 NAME = "wandb"
 _ENGINES = {"bayes": "gp", "random": "random"}
-_SPREADS = 3.0  # standard deviations on either side that a normal distribution is cut to
 _READ = ("name", "description", "parameters", "metric", "metrics", "metric_constraints", "run_cap", "method",
          "program", "command", "job", "image_uri")  # fmt: skip
 _LAUNCHED = ("program", "command", "job", "image_uri")
@@ -188,20 +187,8 @@ def _normal(log: bool = False, quantized: bool = False) -> _Reader:
         if mu is None or sigma is None or sigma <= 0:
             out.note(path, f"mu and sigma of {path[-1]!r} are no numbers; taken as 0 and 1")
             mu, sigma = 0.0, 1.0
-        low, high = mu - _SPREADS * sigma, mu + _SPREADS * sigma
         step = _step(out, data, path) if quantized else None
-        if step is not None and not log:
-            low, high = snapped(low, high, step)
-        said = "exp of " if log else ""
-        out.note(path, f"{path[-1]!r} has no bounds; cut to {said}{low:g} .. {high:g}, the rest is its prior")
-        if log:
-            if step is not None:
-                out.note(
-                    path, f"steps of {step:g} on a logarithmic scale have no equivalent: any value is allowed"
-                )
-            return out.ranged(path, math.exp(low), math.exp(high), whole=False, log=True)
-        entry = out.ranged(path, low, high, whole=False, step=step)
-        return {**entry, "prior": {"around": float(mu), "spread": float(sigma)}}
+        return out.normal(path, mu, sigma, step=step, log=log)
 
     return read
 
