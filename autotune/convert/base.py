@@ -224,7 +224,7 @@ class Conversion:
         return listed(values, default=default)
 
     def add(self, path: Path_, name: str, entry: Entry) -> str:
-        """Add a parameter and return its name; one that expressions cannot mention is rewritten, with a note."""
+        """Add a parameter and return its name, rewritten where expressions could not mention it."""
         plain = re.sub(r"\W", "_", name.strip().lstrip("-"), flags=re.ASCII)[:62] or "_"
         plain = f"_{plain}" if plain[0].isdigit() else plain
         taken = self.study.setdefault("parameters", {})
