@@ -16,9 +16,9 @@ any of these names:
   after the answer to the one before it, and a trace here is replayed at its own times.
 
 Rows may be in any order, lines end as on any system, spaces around names and cells do not count, and an empty
-cell is one that is not there; a length of 0 is 1. A cell too few or too many, a column that is there twice, a
-quote that is not closed, times of two kinds, a number that is not finite and a negative length are errors with
-their line. ``hash_ids`` beyond the prompt are not used; what none covers is a text of its own.
+cell is one that is not there; a length of 0 is 1. Errors with their line are: a cell too few or too many, a
+column that is there twice, a quote that is not closed, times of two kinds, a number that is not finite, a
+negative length. ``hash_ids`` beyond the prompt are not used; what none covers is a text of its own.
 
 Traces: Azure/AzurePublicDataset ``AzureLLMInferenceTrace`` of 2023 and 2024; Mooncake (Qin et al. 2024),
 ``FAST25-release``; aiperf's of the same form; BurstGPT (Wang et al. 2024), whose rows without an answer are
