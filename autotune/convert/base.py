@@ -180,7 +180,14 @@ class Conversion:
             return ranged(low, high, whole=whole, step=step, log=log)
 
     def normal(
-        self, path: Path_, mean: float, spread: float, *, step: float | None = None, log: bool = False
+        self,
+        path: Path_,
+        mean: float,
+        spread: float,
+        *,
+        step: float | None = None,
+        log: bool = False,
+        whole: bool = False,
     ) -> Entry:
         """Return the parameter of a normal distribution, cut where it has no bounds, which is noted.
 
@@ -190,29 +197,25 @@ class Conversion:
             spread: One standard deviation, above 0.
             step: Between values that are drawn.
             log: Whether the logarithms of the values are normal.
+            whole: Whether values are whole numbers where the step is one.
 
         Raises:
             SpecError: It is no distribution; located.
         """
         low, high = mean - _SPREADS * spread, mean + _SPREADS * spread
-        if step is not None and not log:
-            low, high = snapped(low, high, step)
-        said = "exp of " if log else ""
-        self.note(
-            path, f"{path[-1]!r} has no bounds; cut to {said}{low:g} .. {high:g}, the rest is its prior"
-        )
         with self.at(path):
             if spread <= 0:
                 raise SpecError(f"a standard deviation must be above 0, found {spread!r}")
             if log:
-                if step is not None:
-                    text = (
-                        f"steps of {step:g} on a logarithmic scale have no equivalent: any value is allowed"
-                    )
-                    self.note(path, text)
-                return self.ranged(path, math.exp(low), math.exp(high), whole=False, log=True)
-            entry = self.ranged(path, low, high, whole=False, step=step)
-            return {**entry, "prior": {"around": float(mean), "spread": float(spread)}}
+                low, high = math.exp(low), math.exp(high)
+            if step is not None:
+                low, high = snapped(low, high, step)
+                low = max(low, step) if log else low
+            whole = whole and step is not None and float(step).is_integer()
+            rest = "" if log else ", the rest is its prior"
+            self.note(path, f"{path[-1]!r} has no bounds; cut to {low:g} .. {high:g}{rest}")
+            entry = self.ranged(path, low, high, whole=whole, step=step, log=log)
+        return entry if log else {**entry, "prior": {"around": float(mean), "spread": float(spread)}}
 
     def listed(self, path: Path_, values: list[Any], *, default: Any = None) -> Entry:
         """Return the parameter of listed values, with notes on those that change; see :func:`listed`."""

@@ -196,7 +196,7 @@ def test_nested_parameters_lists_and_quantized_distributions_of_wandb():
     assert study["objective"] == {"minimize": "val/loss"}
     for said in (
         "'optimizer' nests parameters",
-        "steps of 1 on a logarithmic scale",
+        "has no bounds; cut to 1 .. 20",
         "'early_terminate'",
         "'program'",
         "structures among the values of 'layers'",

@@ -9,7 +9,7 @@ import pytest
 from autotune.convert.formats import convert
 from autotune.core.space import Space
 from autotune.errors import SpecError
-from autotune.sections import read_study
+from autotune.study.study_file import read_study
 
 DRAWN = """
 from ray import tune
