@@ -13,14 +13,17 @@ from autotune.cli.output import echo
 
 @click.command()
 @click.argument("source")
-@click.option("--from", "format_name", metavar="FORMAT", help="wandb, auto-tune-vllm, optuna or vllm-sweep.")
+@click.option(
+    "--from", "format_name", metavar="FORMAT", help="wandb, auto-tune-vllm, optuna, ray-tune or vllm-sweep."
+)
 @click.option("--study", help="Name of the study within an Optuna storage.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")
 def convert(source: str, format_name: str | None, study: str | None, output: Path | None) -> None:
     """Turn SOURCE, a file of another tool, into a study file.
 
-    Reads W&B sweep files, auto-tune-vllm studies, parameter files of `vllm bench sweep`, and Optuna studies
-    (a storage, or distributions as JSON). What has no equivalent is said line by line.
+    Reads W&B sweep files, auto-tune-vllm studies, parameter files of `vllm bench sweep`, Optuna studies
+    (a storage, or distributions as JSON), and search spaces of Ray Tune (`train.py:space`, which is read and
+    never run, or the folder of an experiment). What has no equivalent is said line by line.
     """
     from autotune.convert.formats import convert as read
 

@@ -27,6 +27,7 @@ from autotune.spec.yaml_text import Document, Path_
 
 _LONGEST_NAME = 64
 _LONGEST_METRIC = 120
+_SPREADS = 3.0  # standard deviations on either side that a normal distribution is cut to
 _WORDS = {"min", "h", "d", "%"}  # `loss_min` is a minimum
 _SPARSE_LEVELS = 10_000  # of a range with more values than a search can list
 _BRACKETED = re.compile(
@@ -178,6 +179,44 @@ class Conversion:
                 step = wide
             return ranged(low, high, whole=whole, step=step, log=log)
 
+    def normal(
+        self,
+        path: Path_,
+        mean: float,
+        spread: float,
+        *,
+        step: float | None = None,
+        log: bool = False,
+        whole: bool = False,
+    ) -> Entry:
+        """Return the parameter of a normal distribution, cut where it has no bounds, which is noted.
+
+        Args:
+            path: Where it stands.
+            mean: Of the values; with ``log``, of their logarithms.
+            spread: One standard deviation, above 0.
+            step: Between values that are drawn.
+            log: Whether the logarithms of the values are normal.
+            whole: Whether values are whole numbers where the step is one.
+
+        Raises:
+            SpecError: It is no distribution; located.
+        """
+        low, high = mean - _SPREADS * spread, mean + _SPREADS * spread
+        with self.at(path):
+            if spread <= 0:
+                raise SpecError(f"a standard deviation must be above 0, found {spread!r}")
+            if log:
+                low, high = math.exp(low), math.exp(high)
+            if step is not None:
+                low, high = snapped(low, high, step)
+                low = max(low, step) if log else low
+            whole = whole and step is not None and float(step).is_integer()
+            rest = "" if log else ", the rest is its prior"
+            self.note(path, f"{path[-1]!r} has no bounds; cut to {low:g} .. {high:g}{rest}")
+            entry = self.ranged(path, low, high, whole=whole, step=step, log=log)
+        return entry if log else {**entry, "prior": {"around": float(mean), "spread": float(spread)}}
+
     def listed(self, path: Path_, values: list[Any], *, default: Any = None) -> Entry:
         """Return the parameter of listed values, with notes on those that change; see :func:`listed`."""
         name = next((key for key in reversed(path) if key not in ("value", "values")), "")
@@ -187,8 +226,8 @@ class Conversion:
             self.note(path, f"structures among the values of {name!r} are JSON texts here")
         return listed(values, default=default)
 
-    def add(self, path: Path_, name: str, entry: Entry) -> None:
-        """Add a parameter; a name that expressions cannot mention is rewritten, with a note."""
+    def add(self, path: Path_, name: str, entry: Entry) -> str:
+        """Add a parameter and return its name, rewritten where expressions could not mention it."""
         plain = re.sub(r"\W", "_", name.strip().lstrip("-"), flags=re.ASCII)[:62] or "_"
         plain = f"_{plain}" if plain[0].isdigit() else plain
         taken = self.study.setdefault("parameters", {})
@@ -197,6 +236,7 @@ class Conversion:
         if plain != name:
             self.note(path, f"parameter {name!r} is called {plain!r} here")
         taken[plain] = entry
+        return plain
 
     def finish(self) -> Conversion:
         """Check that the study file is one of ours.

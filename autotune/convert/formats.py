@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from autotune.convert import auto_tune_vllm, optuna, vllm_sweep, wandb
+from autotune.convert import auto_tune_vllm, optuna, ray_tune, vllm_sweep, wandb
 from autotune.convert.base import Conversion, typed_as_yaml11
 from autotune.convert.json_text import parse_json
 from autotune.errors import SpecError, did_you_mean
@@ -25,7 +25,7 @@ class Format(Protocol):
         """Return the study of a document."""
 
 
-_MODULES: tuple[Format, ...] = (wandb, auto_tune_vllm, optuna, vllm_sweep)
+_MODULES: tuple[Format, ...] = (wandb, auto_tune_vllm, optuna, ray_tune, vllm_sweep)
 FORMATS: dict[str, Format] = {module.NAME: module for module in _MODULES}
 _DATABASES = (".db", ".sqlite", ".sqlite3", ".log", ".journal")
 
@@ -34,7 +34,8 @@ def convert(source: str, *, format_name: str | None = None, study: str | None = 
     """Return a foreign file as a study of ours.
 
     Args:
-        source: Its path, or the address of an Optuna storage.
+        source: Its path, the address of an Optuna storage, ``FILE.py:NAME`` of a search space of Ray Tune,
+            or the folder of one of its experiments.
         format_name: One of :data:`FORMATS`; found out from the content when it is not given.
         study: Name of the study within an Optuna storage.
 
@@ -47,6 +48,12 @@ def convert(source: str, *, format_name: str | None = None, study: str | None = 
         raise SpecError(f"unknown format {format_name!r}; allowed: {', '.join(FORMATS)}", hint=hint)
     if "://" in source or Path(source).suffix in _DATABASES:
         return optuna.convert_storage(optuna.read_storage(source, study))
+    of_tune = format_name in (None, ray_tune.NAME)
+    python = ray_tune.split_source(source)
+    if of_tune and python is not None:
+        return ray_tune.convert_python(*python)
+    if of_tune and Path(source).is_dir():
+        return ray_tune.convert_results(source)
     document = read_document(source)
     document = replace(document, data=typed_as_yaml11(document.data))
     if format_name is not None:

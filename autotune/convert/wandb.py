@@ -19,7 +19,6 @@ from autotune.spec.yaml_text import Document, Path_
 
 NAME = "wandb"
 _ENGINES = {"bayes": "gp", "random": "random"}
-_SPREADS = 3.0  # standard deviations on either side that a normal distribution is cut to
 _READ = ("name", "description", "parameters", "metric", "metrics", "metric_constraints", "run_cap", "method",
          "program", "command", "job", "image_uri")  # fmt: skip
 _LAUNCHED = ("program", "command", "job", "image_uri")
@@ -169,17 +168,29 @@ def _uniform(
     return read
 
 
-def _inverse(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry:
-    out.note((*path, "distribution"), "an inverse logarithm is searched on a logarithmic scale")
-    return _uniform(log=True)(out, data, path)
+def _inverse(values: bool) -> _Reader:
+    """Return the reader of an inverse logarithm: of ``min`` and ``max`` of the values, or of -log of them."""
+
+    def read(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry:
+        out.note((*path, "distribution"), "an inverse logarithm is searched on a logarithmic scale")
+        low, high = (number_at(out, data, (*path, key)) for key in ("min", "max"))
+        if not values:
+            low, high = math.exp(-high), math.exp(-low)
+        return out.ranged(path, low, high, whole=False, log=True)
+
+    return read
 
 
-def _beta(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry:
-    out.note(
-        (*path, "distribution"), f"a beta distribution has no equivalent; {path[-1]!r} is even in 0 .. 1"
-    )
-    step = _step(out, data, path) if "q" in data else None
-    return out.ranged(path, 0.0, 1.0, whole=False, step=step)
+def _beta(quantized: bool = False) -> _Reader:
+    def read(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry:
+        text = f"a beta distribution has no equivalent; {path[-1]!r} is even in 0 .. 1"
+        out.note((*path, "distribution"), text)
+        step = _step(out, data, path) if quantized else None
+        low, high = (0.0, 1.0) if step is None else snapped(0.0, 1.0, step)
+        whole = step is not None and step.is_integer()
+        return out.ranged(path, low, high, whole=whole, step=step)
+
+    return read
 
 
 def _normal(log: bool = False, quantized: bool = False) -> _Reader:
@@ -188,20 +199,8 @@ def _normal(log: bool = False, quantized: bool = False) -> _Reader:
         if mu is None or sigma is None or sigma <= 0:
             out.note(path, f"mu and sigma of {path[-1]!r} are no numbers; taken as 0 and 1")
             mu, sigma = 0.0, 1.0
-        low, high = mu - _SPREADS * sigma, mu + _SPREADS * sigma
         step = _step(out, data, path) if quantized else None
-        if step is not None and not log:
-            low, high = snapped(low, high, step)
-        said = "exp of " if log else ""
-        out.note(path, f"{path[-1]!r} has no bounds; cut to {said}{low:g} .. {high:g}, the rest is its prior")
-        if log:
-            if step is not None:
-                out.note(
-                    path, f"steps of {step:g} on a logarithmic scale have no equivalent: any value is allowed"
-                )
-            return out.ranged(path, math.exp(low), math.exp(high), whole=False, log=True)
-        entry = out.ranged(path, low, high, whole=False, step=step)
-        return {**entry, "prior": {"around": float(mu), "spread": float(sigma)}}
+        return out.normal(path, mu, sigma, step=step, log=log, whole=True)
 
     return read
 
@@ -215,11 +214,12 @@ _DISTRIBUTIONS: dict[str, _Reader] = {
     "log_uniform_values": _uniform(log=True),
     "q_log_uniform": _uniform(log=True, exponent=True, quantized=True),
     "q_log_uniform_values": _uniform(log=True, quantized=True),
-    "inv_log_uniform_values": _inverse,
+    "inv_log_uniform": _inverse(values=False),
+    "inv_log_uniform_values": _inverse(values=True),
     "normal": _normal(),
     "q_normal": _normal(quantized=True),
     "log_normal": _normal(log=True),
     "q_log_normal": _normal(log=True, quantized=True),
-    "beta": _beta,
-    "q_beta": _beta,
+    "beta": _beta(),
+    "q_beta": _beta(quantized=True),
 }

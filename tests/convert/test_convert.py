@@ -138,7 +138,7 @@ def test_a_study_in_an_optuna_storage(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\n", r"x\.yaml: of no known format; allowed: wandb, auto-tune-vllm, optuna, vllm-sweep"),
+        ("a: 1\n", r"x\.yaml: of no known format; allowed: wandb, auto-tune-vllm, optuna, ray-tune, v"),
         ("[1, 2", r"x\.yaml:1:6: not valid JSON"),
         ("method: grid\nparameters: {lr: {distribution: uniform, min: low, max: 1}}\n",
          r"x\.yaml:2:47: min must be a number, found 'low'"),
@@ -158,7 +158,7 @@ def test_what_cannot_be_read_is_one_clear_error(text, message, tmp_path, monkeyp
 def test_an_unknown_format_is_named():
     with pytest.raises(SpecError, match="did you mean 'wandb'"):
         convert("x.yaml", format_name="wanb")
-    assert list(FORMATS) == ["wandb", "auto-tune-vllm", "optuna", "vllm-sweep"]
+    assert list(FORMATS) == ["wandb", "auto-tune-vllm", "optuna", "ray-tune", "vllm-sweep"]
 
 
 def converted(name):
@@ -196,7 +196,7 @@ def test_nested_parameters_lists_and_quantized_distributions_of_wandb():
     assert study["objective"] == {"minimize": "val/loss"}
     for said in (
         "'optimizer' nests parameters",
-        "steps of 1 on a logarithmic scale",
+        "has no bounds; cut to 1 .. 20",
         "'early_terminate'",
         "'program'",
         "structures among the values of 'layers'",

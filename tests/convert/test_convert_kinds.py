@@ -1,9 +1,11 @@
 """Kinds of fault, each over all converters: what is there is converted, or one line says why it is not."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import optuna
@@ -466,3 +468,87 @@ def test_the_command_says_the_notes(tmp_path):
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "note: w.yaml:4:1: the study is called 'my-first-sweep' here" in done.stderr
+
+
+# -- what a source draws is what is allowed ---------------------------------------------------------------
+
+
+def quantized(draw, step):
+    """Return draws rounded to multiples of a step, as W&B rounds them."""
+    return lambda u: np.round(draw(u) / step) * step
+
+
+def even(low, high):
+    return lambda u: low + u * (high - low)
+
+
+def exp(draw):
+    return lambda u: np.exp(draw(u))
+
+
+def normal(mean, spread):
+    """Return draws within three standard deviations; the rest is cut, and said."""
+    inverse = np.vectorize(NormalDist(mean, spread).inv_cdf)
+    return lambda u: inverse(NormalDist().cdf(-3) + u * (NormalDist().cdf(3) - NormalDist().cdf(-3)))
+
+
+LOGS = (math.log(32), math.log(256))
+DISTRIBUTIONS = {
+    "min: 1, max: 9": lambda u: np.floor(1 + u * 9),
+    "min: 0.0, max: 2.5": even(0.0, 2.5),
+    "distribution: q_uniform, min: 0.3, max: 0.6, q: 0.1": quantized(even(0.3, 0.6), 0.1),
+    "distribution: q_uniform, min: 1, max: 10, q: 3": quantized(even(1, 10), 3),
+    "distribution: log_uniform, min: -5, max: -1": exp(even(-5, -1)),
+    "distribution: log_uniform_values, min: 32, max: 256": exp(even(*LOGS)),
+    "distribution: q_log_uniform, min: 0, max: 4, q: 1": quantized(exp(even(0, 4)), 1),
+    "distribution: q_log_uniform_values, min: 32, max: 256, q: 8": quantized(exp(even(*LOGS)), 8),
+    "distribution: inv_log_uniform, min: 1, max: 3": exp(even(-3, -1)),
+    "distribution: inv_log_uniform_values, min: 32, max: 256": exp(even(*LOGS)),
+    "distribution: normal, mu: 5, sigma: 2": normal(5, 2),
+    "distribution: q_normal, mu: 100, sigma: 10, q: 5": quantized(normal(100, 10), 5),
+    "distribution: log_normal, mu: 0, sigma: 0.5": exp(normal(0, 0.5)),
+    "distribution: q_log_normal, mu: 3, sigma: 0.3, q: 1": quantized(exp(normal(3, 0.3)), 1),
+    "distribution: beta, a: 2, b: 5": even(0, 1),
+    "distribution: q_beta, a: 2, b: 5, q: 0.1": quantized(even(0, 1), 0.1),
+    "distribution: q_beta, a: 2, b: 5": quantized(even(0, 1), 1),
+}
+
+
+def check_draws(parameter, drawn):
+    """Check that a parameter allows what its source draws and, where it lists levels, nothing else."""
+    if parameter.type_name == "float" and parameter.step is None:
+        assert parameter.low == pytest.approx(min(drawn), rel=0.01, abs=0.01)
+        assert parameter.high == pytest.approx(max(drawn), rel=0.01, abs=0.01)
+        assert parameter.low <= min(drawn) + 1e-9
+        assert max(drawn) <= parameter.high + 1e-9
+        return
+    levels = np.array([float(level) for level in parameter.levels])
+    assert {round(value, 9) for value in drawn} == {round(level, 9) for level in levels.tolist()}
+    assert all(type(level) is int for level in parameter.levels) == np.all(levels == levels.astype(int))
+
+
+@pytest.mark.parametrize("written", DISTRIBUTIONS)
+def test_a_distribution_of_wandb_allows_what_it_draws(tmp_path, monkeypatch, written):
+    found = converted(tmp_path, monkeypatch, WANDB + f"parameters: {{p: {{{written}}}}}\n")
+    drawn = DISTRIBUTIONS[written]((np.arange(40_000) + 0.5) / 40_000)
+    check_draws(read_study("study.yaml").space["p"], [float(value) for value in drawn])
+    unbounded = "normal" in written
+    assert ("has no bounds" in "\n".join(found.notes)) == unbounded
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        optuna.distributions.IntDistribution(1, 9),
+        optuna.distributions.IntDistribution(8, 64, step=8),
+        optuna.distributions.IntDistribution(1, 64, log=True),
+        optuna.distributions.FloatDistribution(0.7, 0.95, step=0.05),
+    ],
+)
+def test_a_distribution_of_optuna_allows_what_it_draws(tmp_path, monkeypatch, distribution):
+    text = json.dumps({"p": json.loads(optuna.distributions.distribution_to_json(distribution))})
+    converted(tmp_path, monkeypatch, text, "d.json")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = {study.ask({"p": distribution}).params["p"] for _ in range(1500)}
+    check_draws(read_study("study.yaml").space["p"], [float(value) for value in drawn])

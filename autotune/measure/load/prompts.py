@@ -20,7 +20,17 @@ from autotune.core.section import Whole
 from autotune.errors import SpecError
 from autotune.measure.load.body import Message
 from autotune.measure.load.ruler import Ruler
-from autotune.measure.load.trace import BLOCK_TOKENS, Entry, Trace, json_rows, read_lines_of, read_trace
+from autotune.measure.load.trace import (
+    BLOCK_TOKENS,
+    MOST_TOKENS,
+    Entry,
+    Trace,
+    check_text,
+    json_rows,
+    located,
+    read_lines_of,
+    read_trace,
+)
 from autotune.measure.workload import Workload
 
 _LENGTHS = ("output_tokens", "max_tokens", "max_completion_tokens")
@@ -170,15 +180,21 @@ def read_prompts(path: str | Path) -> tuple[OwnPrompt, ...]:
     """
     text, _ = read_lines_of(Path(path), "prompts")
     found = []
-    for number, row in json_rows(text, path, "prompts"):
+    unanswered = 0
+    for label, row in json_rows(text, path, "prompts"):
         try:
             prompt = _prompt(row)
+            for _, said in prompt.messages if prompt is not None else ():
+                check_text(said, "a prompt")
         except (ValueError, TypeError, SpecError) as error:
-            raise SpecError(f"{path}:{number}: {error}", path=("prompts",)) from None
+            raise SpecError(f"{located(path, label)}: {error}", path=("prompts",)) from None
         if prompt is not None:
             found.append(prompt)
+        else:
+            unanswered += 1
     if not found:
-        raise SpecError(f"{path} has no prompts", path=("prompts",))
+        but = f" but {unanswered} conversations that nobody answered" if unanswered else ""
+        raise SpecError(f"{path} has no prompts{but}", path=("prompts",))
     return tuple(found)
 
 
@@ -209,8 +225,8 @@ def _prompt(row: Mapping[str, Any]) -> OwnPrompt | None:
         return _conversation(row.get("conversations", row.get("conversation")))
     body = row.get("body")
     row = body if isinstance(body, Mapping) and "custom_id" in row else row
-    length = next((row[key] for key in _LENGTHS if row.get(key) is not None), None)
-    tokens = None if length is None else Whole(1).read(length, "output_tokens")
+    key = next((key for key in _LENGTHS if row.get(key) is not None), "")
+    tokens = Whole(1, MOST_TOKENS).read(row[key], key) if key else None
     text, messages = row.get("prompt"), row.get("messages")
     if isinstance(text, str) and text:
         return OwnPrompt((("user", text),), tokens)
@@ -244,6 +260,9 @@ def _conversation(turns: Any) -> OwnPrompt | None:
         raise ValueError("conversations must be a list of turns, each with 'from' and 'value'")
     said = [(turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))) for turn in turns]
     said = [(who, text) for who, text in said if who != "system"]
+    for who, text in said[:2]:
+        if not isinstance(text, str | None):
+            raise ValueError(f"a turn of a conversation must be text, found {text!r:.60} from {who!r:.60}")
     if len(said) < 2 or not all(isinstance(text, str) and text for _, text in said[:2]):
         return None
     return OwnPrompt((("user", said[0][1]),), None, said[1][1])

@@ -15,6 +15,11 @@ any of these names:
 * ``delay`` and a ``session_id`` that several rows share (aiperf) are refused: such a turn is sent some time
   after the answer to the one before it, and a trace here is replayed at its own times.
 
+Rows may be in any order, lines end as on any system, spaces around names and cells do not count, and an empty
+cell is one that is not there; a length of 0 is 1. Errors with their line are: a cell too few or too many, a
+column that is there twice, a quote that is not closed, times of two kinds, a number that is not finite, a
+negative length. ``hash_ids`` beyond the prompt are not used; what none covers is a text of its own.
+
 Traces: Azure/AzurePublicDataset ``AzureLLMInferenceTrace`` of 2023 and 2024; Mooncake (Qin et al. 2024),
 ``FAST25-release``; aiperf's of the same form; BurstGPT (Wang et al. 2024), whose rows without an answer are
 requests that failed there, and are left out.
@@ -25,6 +30,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,9 +56,16 @@ _DELAY, _SESSION = "delay", "session_id"
 _WAITS = "a turn that waits for the answer to the one before it has no time of its own to be replayed at"
 _WAITS_HINT = "give every row a timestamp and no session, or `prompts: FILE` with conversations"
 _FAILED = "Response tokens"  # 0 in BurstGPT for a request that failed
+_PROMPTS_HINT = "`prompts: FILE` takes files of prompts"
+_OF_PROMPTS = ("prompt", "messages", "body", "conversations")
+_A_DATE = "a date and time such as 2024-05-10 00:00:00.009930+00:00"
+_UTC = re.compile(r"\s*(UTC|GMT)$")
+_SEPARATORS = re.compile(r"[\s,]+")
+_LONGEST_S = 1e11  # of a time: 3,000 years
+_MOST_SHOWN = 10**60
 _DATE = re.compile(r"\s*\d{4}-\d{2}-\d{2}")
 _MOST_BYTES = 1 << 30
-_MOST_TOKENS = 10_000_000
+MOST_TOKENS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +113,33 @@ def read_trace(path: str | Path) -> Trace:
         SpecError: The file is not there or a row is wrong; the message names file and line.
     """
     text, fingerprint = read_lines_of(Path(path), "trace")
-    rows = json_rows(text, path, "trace") if is_json(text) else _csv_rows(text, path)
+    rows = _rows(text, path)
     raw: list[tuple[float, Entry]] = []
-    lines: dict[str, int] = {}  # by session
-    for line, row in rows:
+    seen: dict[str, str] = {}  # the line of each session
+    failed = 0
+    clock: tuple[str, str] | None = None  # what the first time is, and where
+    for label, row in rows:
         try:
-            if _field(row, (_FAILED,)) in (0, "0"):
+            if _FAILED in row and _number(row[_FAILED]) == 0:
+                failed += 1
                 continue
-            if waits := _waits(row, line, lines):
-                raise SpecError(f"{path}:{line}: {waits}", path=("trace",), hint=_WAITS_HINT)
-            at, entry = _time(row), _entry(row)
+            if waits := _waits(row, label, seen):
+                raise SpecError(f"{located(path, label)}: {waits}", path=("trace",), hint=_WAITS_HINT)
+            kind, at = _time(row)
+            clock = clock or (kind, label)
+            if kind != clock[0]:
+                raise ValueError(f"the time is {kind}, that of {clock[1]} {clock[0]}")
+            entry = _entry(row)
         except (ValueError, TypeError, OverflowError) as error:
-            raise SpecError(f"{path}:{line}: {error}", path=("trace",)) from None
+            hint = _PROMPTS_HINT if any(name in row for name in _OF_PROMPTS) else ""
+            raise SpecError(f"{located(path, label)}: {error}", path=("trace",), hint=hint) from None
         raw.append((at, entry))
     if not raw:
-        raise SpecError(f"{path} has no rows", path=("trace",))
+        but = f" but {failed} of requests that failed there ({_FAILED} 0)" if failed else ""
+        raise SpecError(f"{path} has no rows{but}", path=("trace",))
     if not any(entry.output_tokens for _, entry in raw):
-        line = next(iter(json_rows(text, path, "trace") if is_json(text) else _csv_rows(text, path)))[0]
-        raise SpecError(f"{path}:{line}: a row needs a length, one of: {', '.join(_OUTPUT)}", path=("trace",))
+        place = located(path, next(iter(_rows(text, path)))[0])
+        raise SpecError(f"{place}: a row needs a length, one of: {', '.join(_OUTPUT)}", path=("trace",))
     raw.sort(key=lambda pair: pair[0])
     first = raw[0][0]
     entries = tuple(replace(entry, at_s=at - first) for at, entry in raw)
@@ -146,8 +168,18 @@ def is_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[")
 
 
-def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield line and object of JSONL, or number and object of one JSON list.
+def located(path: str | Path, label: str) -> str:
+    """Return the place of a row: ``t.csv:3`` of ``line 3``, ``t.json: entry 3`` of ``entry 3``."""
+    kind, _, number = label.partition(" ")
+    return f"{path}:{number}" if kind == "line" else f"{path}: {label}"
+
+
+def _rows(text: str, path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return json_rows(text, path, "trace") if is_json(text) else _csv_rows(text, path)
+
+
+def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield ``line N`` and object of JSONL, or ``entry N`` and object of one JSON list.
 
     Args:
         text: Of the file.
@@ -160,23 +192,27 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapp
     if text.lstrip()[:1] == "[" and not text.lstrip().partition("\n")[0].rstrip().endswith("]"):
         yield from _listed(text, path, key)
         return
-    for number, line in enumerate(text.split("\n"), 1):
+    lines = text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+    for number, line in enumerate(lines.split("\n"), 1):
         if not line.strip():
             continue
         try:
             row = foreign_json(line)
+        except json.JSONDecodeError as error:
+            said = f"{path}:{number}: a line must be a JSON object: {error.msg} (column {error.colno})"
+            raise SpecError(said, path=(key,)) from None
         except ValueError as error:
-            text = f"{path}:{number}: a line must be a JSON object: {why(error)}"
-            raise SpecError(text, path=(key,)) from None
+            said = f"{path}:{number}: a line must be a JSON object: {why(error)}"
+            raise SpecError(said, path=(key,)) from None
         if number == 1 and isinstance(row, list):
             yield from _listed(text, path, key)
             return
         if not isinstance(row, Mapping):
             raise SpecError(f"{path}:{number}: a line must be a JSON object", path=(key,))
-        yield number, row
+        yield f"line {number}", row
 
 
-def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         rows = foreign_json(text)
     except ValueError as error:
@@ -184,16 +220,31 @@ def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[int, Mappin
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):
             raise SpecError(f"{path}: entry {number} must be a JSON object", path=(key,))
-        yield number, row
+        yield f"entry {number}", row
 
 
-def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text))
+def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    reader = csv.reader(io.StringIO(text, newline=None), strict=True, skipinitialspace=True)
+    header: list[str] = []
+    last = 0
     try:
-        for row in reader:
-            yield reader.line_num, row
+        for cells in reader:
+            last = reader.line_num
+            if not cells:
+                continue
+            if not header:
+                header = [cell.strip() for cell in cells]
+                twice = next((name for name in header if name and header.count(name) > 1), "")
+                if twice:
+                    raise SpecError(f"{path}:{last}: the column {twice!r} is there twice", path=("trace",))
+                continue
+            if len(cells) != len(header):
+                said = f"{path}:{last}: a row has {len(cells)} cells, the header {len(header)}"
+                raise SpecError(said, path=("trace",))
+            yield f"line {last}", dict(zip(header, map(str.strip, cells), strict=True))
     except csv.Error as error:
-        raise SpecError(f"{path}:{reader.line_num + 1}: no CSV: {error}", path=("trace",)) from None
+        what = "a quote is not closed" if "end of data" in str(error) else str(error)
+        raise SpecError(f"{path}:{last + 1}: no CSV: {what}", path=("trace",)) from None
 
 
 def _field(row: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -203,59 +254,112 @@ def _field(row: Mapping[str, Any], names: Sequence[str]) -> Any:
     return None
 
 
-def _waits(row: Mapping[str, Any], line: int, lines: dict[str, int]) -> str:
+def _waits(row: Mapping[str, Any], label: str, seen: dict[str, str]) -> str:
     """Return why a row cannot be replayed at a time of its own; empty if it can.
 
     Args:
         row: Of the trace.
-        line: Of the row.
-        lines: Line by session, of the rows before it; this one is added.
+        label: Of the row.
+        seen: Label by session, of the rows before it; this one is added.
     """
+    if _SESSION not in row and _DELAY not in row:
+        return ""
     session = _field(row, (_SESSION,))
-    first = line if session is None else lines.setdefault(str(session), line)
-    if first != line:
-        return f"{_SESSION} {session!r} is that of line {first} too; {_WAITS}"
-    return f"{_DELAY}: {_WAITS}" if _field(row, (_DELAY,)) not in (None, 0, "0") else ""
+    first = label if session is None else seen.setdefault(str(session), label)
+    if first != label:
+        return f"{_SESSION} {session!r} is that of {first} too; {_WAITS}"
+    delay = _field(row, (_DELAY,))
+    return "" if delay is None or _number(delay) == 0 else f"{_DELAY}: {_WAITS}"
 
 
-def _time(row: Mapping[str, Any]) -> float:
+def _number(value: Any) -> float | None:
+    """Return a finite number, ``None`` for anything else; ``1_000`` and truth values are none."""
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _time(row: Mapping[str, Any]) -> tuple[str, float]:
+    """Return what kind of time a row has, and its seconds."""
     for names, unit in ((_SECONDS, 1.0), (_MILLISECONDS, 1e-3), (_DATES, 1.0)):
-        value = _field(row, names)
-        if value is None:
+        name = next((name for name in names if row.get(name) not in (None, "")), "")
+        if not name:
             continue
+        value = row[name]
         if isinstance(value, str) and (names is _DATES or _DATE.match(value)):
-            return _date_seconds(value)
-        seconds = float(value) * unit
-        if not math.isfinite(seconds):
-            raise ValueError(f"the time {value!r} is not finite")
-        return seconds
+            return "a date", _date_seconds(value)
+        number = _number(value)
+        if number is None:
+            raise ValueError(f"a time must be a number or {_A_DATE}, found {_short(value)}")
+        if abs(number * unit) > _LONGEST_S:
+            seconds = "ms" if names is _MILLISECONDS else "s"
+            raise ValueError(f"{name} is in {seconds}, and {_short(value)} is thousands of years")
+        return f"a number in {name}", number * unit
     every = ", ".join((*_SECONDS, *_MILLISECONDS, *_DATES))
     raise ValueError(f"a row needs a time, one of: {every}; found {', '.join(map(str, row)) or 'nothing'}")
 
 
 def _date_seconds(text: str) -> float:
     """Return the seconds since 1970 of a date and time; without a time zone it is UTC."""
-    found = datetime.fromisoformat(text.strip())
+    try:
+        found = datetime.fromisoformat(_UTC.sub("+00:00", text.strip()))
+    except ValueError:
+        raise ValueError(f"a time must be {_A_DATE}, found {_short(text)}") from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
     """Return the entry of a row, its time left at 0."""
-    blocks = row.get("hash_ids") or ()
-    numbers = blocks.split() if isinstance(blocks, str) else blocks
     text = _field(row, _TEXT)
-    if text is not None and not isinstance(text, str):
-        raise ValueError(f"{_TEXT[0]} must be text, found {text!r}")
+    if text is not None:
+        if not isinstance(text, str):
+            raise ValueError(f"{_TEXT[0]} must be text, found {_short(text)}")
+        check_text(text, _TEXT[0])
     prompt = 0 if text else _count(row, _PROMPT)
     output = 0 if _field(row, _OUTPUT) is None else _count(row, _OUTPUT)
-    return Entry(0.0, prompt, output, tuple(int(n) for n in numbers), text or "")
+    return Entry(0.0, prompt, output, _blocks(row.get("hash_ids")), text or "")
+
+
+def check_text(text: str, what: str) -> None:
+    """Raise ValueError if a text cannot be sent: JSON may hold half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        said = f"{what} has half of a surrogate pair, {text[error.start]!r}, at character {error.start + 1}"
+        raise ValueError(said) from None
+
+
+def _blocks(given: Any) -> tuple[int, ...]:
+    """Return the numbers of a row's blocks: a list, or text with spaces or commas between them."""
+    if given is None or given == "":
+        return ()
+    numbers = _SEPARATORS.split(given.strip("[] \t")) if isinstance(given, str) else given
+    if numbers == [""]:
+        return ()
+    if isinstance(numbers, list):
+        found = [number if type(number) is int else _number(number) for number in numbers]
+        whole = [int(number) for number in found if number is not None and float(number).is_integer()]
+        if len(whole) == len(numbers):
+            return tuple(whole)
+    raise ValueError(f"hash_ids must be a list of whole numbers, found {_short(given)}")
+
+
+def _short(value: Any) -> str:
+    text = (
+        repr(value) if not isinstance(value, int) or abs(value) < _MOST_SHOWN else "a number of many digits"
+    )
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _count(row: Mapping[str, Any], names: Sequence[str]) -> int:
     value = _field(row, names)
     if value is None:
         raise ValueError(f"a row needs a length, one of: {', '.join(names)}")
-    number = float(value)
-    if not 0 <= number <= _MOST_TOKENS or number != int(number):
-        raise ValueError(f"a length must be a whole number of tokens, found {value!r}")
+    number = _number(value)
+    if number is None or not 0 <= number <= MOST_TOKENS or number != int(number):
+        raise ValueError(f"a length must be a whole number of tokens, found {_short(value)}")
     return max(1, int(number))

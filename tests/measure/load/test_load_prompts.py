@@ -130,8 +130,30 @@ def test_blocks_of_a_trace_with_equal_numbers_are_equal_text():
         ('{"messages": ["a"]}', "p.jsonl:1: a message needs the texts"),
         (
             '{"prompt": "a", "output_tokens": 0}',
-            "p.jsonl:1: output_tokens must be a whole number of at least 1",
+            "p.jsonl:1: output_tokens must be a whole number from 1 to 10000000",
         ),
+        ('{"prompt": "a", "max_tokens": -3}', "p.jsonl:1: max_tokens must be a whole number"),
+        ('{"prompt": "a", "max_tokens": NaN}', "p.jsonl:1: max_tokens must be a whole number"),
+        ('{"prompt": "a", "max_tokens": true}', "p.jsonl:1: max_tokens must be a whole number"),
+        (
+            '{"prompt": "a", "max_tokens": 1' + "0" * 40 + "}",
+            "p.jsonl:1: max_tokens must be a whole number from 1",
+        ),
+        ('{"prompt": "a"}\r{"prompt": 3}\r', "p.jsonl:2: a line needs 'prompt'"),
+        ('\ufeff{"prompt": "a"}\r\n{"prompt": "b', "p.jsonl:2: a line must be a JSON object: Unterminated"),
+        (
+            '{"prompt": "a\\ud800"}',
+            "p.jsonl:1: a prompt has half of a surrogate pair, '\\ud800', at character 2",
+        ),
+        ('{"custom_id": "a", "body": null}', "p.jsonl:1: a line needs 'prompt'"),
+        ('{"custom_id": "a", "url": "/v1/embeddings", "body": {"input": "x"}}', "p.jsonl:1: a line needs"),
+        ('[{"conversations": null}]', "p.jsonl: entry 1: conversations must be a list of turns"),
+        ('[{"conversations": ["a"]}]', "p.jsonl: entry 1: conversations must be a list of turns"),
+        (
+            '[{"conversations": [{"value": 3}, {"value": "x"}]}]',
+            "entry 1: a turn of a conversation must be text",
+        ),
+        ('[{"conversations": []}]', "has no prompts but 1 conversations that nobody answered"),
     ],
 )
 def test_a_wrong_line_of_prompts_is_named(tmp_path, text, wanted):
