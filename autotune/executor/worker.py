@@ -378,7 +378,9 @@ class _Attempt:
         else:
             raise TypeError(f"{type(driver).__name__} is no driver that can be measured")
         self.keep(measured)
-        self.facts |= judged(measured.facts, measured.metrics, self.job.goal, workload.precision)
+        self.facts |= judged(
+            measured.facts, measured.metrics, self.job.goal, workload.precision, self.job.judged
+        )
         return dict(measured.metrics)
 
     def own_metrics(self, found: Mapping[str, Estimate]) -> dict[str, Estimate]:

@@ -10,12 +10,15 @@ import numpy as np
 from autotune.core.measurement import Estimate
 from autotune.measure.statistics.estimate import mean, percentiles
 from autotune.measure.statistics.flow import Requests, rate
+from autotune.measure.statistics.queue_memory import relaxations
 from benchmarks.intervals.searches import Floats, Server
 
 UTILIZATIONS = (0.5, 0.7, 0.8, 0.9, 0.95)
 STATISTICS = ("request_throughput", "e2e.mean", "e2e.p50", "e2e.p95")
+RELAXATIONS = "relaxations"
 _RELAXATIONS = 4.0  # thrown away before a run, of a queue's relaxation time at that load
 _MOST_WINDOWS = 64
+_FORGOTTEN = 1e3  # stands for no queue at all
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Load:
         return dict(zip(STATISTICS, (self.rate, float(latency.mean()), middle, high), strict=True))
 
     def runs(self, seed: int, seconds: float, runs: int) -> Iterator[dict[str, Estimate]]:
-        """Yield what each of the runs says, from a queue in steady state on."""
+        """Yield what each of the runs says, from a steady queue on, and its length in relaxations."""
         before = _RELAXATIONS * 4 / (self.server.capacity * (1 - self.utilization) ** 2) + 10
         for run in range(runs):
             rng = np.random.default_rng([13, seed, run])
@@ -63,6 +66,8 @@ def _measured(sent: Floats, latency: Floats, seconds: float) -> dict[str, Estima
     windows = max(8, min(_MOST_WINDOWS, int(seen.sum()) // 2))
     cuts = np.searchsorted(sent[seen], np.linspace(0, seconds, windows + 1)[1:-1])
     groups = [group for group in np.split(latency[seen], cuts) if len(group)]
-    middle, high = percentiles(groups, (0.5, 0.95), "s")
+    memory = relaxations(sent[ended > 0], latency[ended > 0], seconds)
+    middle, high = percentiles(groups, (0.5, 0.95), "s", relaxations=memory)
     flow = rate(ended[done], one, seconds, requests, "requests/s", windows)
-    return dict(zip(STATISTICS, (flow, mean(groups, "s"), middle, high), strict=True))
+    found = dict(zip(STATISTICS, (flow, mean(groups, "s", memory), middle, high), strict=True))
+    return found | {RELAXATIONS: Estimate(min(memory, _FORGOTTEN), None, 1, "1")}

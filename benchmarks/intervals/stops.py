@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotune.measure.endpoint.served import LOOK_REQUESTS, NARROW_LOOKS
-from autotune.measure.statistics.estimate import fixed_width
+from autotune.measure.statistics.estimate import fixed_width, usual_width
 from autotune.measure.statistics.flow import Requests, rate
 from autotune.measure.statistics.stopping import GROWTH
 from benchmarks.intervals.streams import Run, Stream
 
 PRECISIONS = (0.05, 0.02)
 _FIRST_S = 1.0  # after which the first look is taken
+_ROUNDED = 1 + 1e-9
 _MOST_S = 60.0  # the workload's time, the default
 
 
@@ -43,18 +44,23 @@ def prefix(run: Run, seconds: float) -> Run:
 def stopped(run: Run, stream: Stream, precision: float) -> Stopped:
     """Return a run as :mod:`autotune.measure.endpoint.served` ends it: looks at growing lengths."""
     seconds, narrow = _FIRST_S, 0
+    looks: list[tuple[float, float]] = []
     while True:
         part = prefix(run, min(seconds, run.seconds))
         requests = Requests(part.ended, part.took, part.tokens, stream.concurrency)
         found = rate(part.times, part.amounts, part.seconds, requests, "tokens/s", 64)
         half = 1.96 * (found.sem or 0.0)
+        if len(part.ended) >= LOOK_REQUESTS:
+            looks.append((part.seconds, half / found.value))
         known = len(part.ended) >= LOOK_REQUESTS and half <= precision * found.value
         narrow = narrow + 1 if known else 0
         if narrow == NARROW_LOOKS:
-            stated = fixed_width(found, precision).sem or 0.0
-            return Stopped(part.seconds, found.value, 1.96 * stated, reached=True)
+            stated = 1.96 * (fixed_width(found, precision, usual_width(looks, run.seconds)).sem or 0.0)
+            return Stopped(part.seconds, found.value, stated, stated <= _ROUNDED * precision * found.value)
         if part.seconds >= run.seconds:
-            return Stopped(part.seconds, found.value, half, reached=half <= precision * found.value)
+            usual = usual_width(looks, run.seconds)
+            stated = usual * found.value if half <= precision * found.value < usual * found.value else half
+            return Stopped(part.seconds, found.value, stated, stated <= precision * found.value)
         seconds *= GROWTH
 
 

@@ -198,7 +198,10 @@ class _Search:
             chosen = self.passing
             rate = chosen.rate if chosen is not None else self._lowest()
             idle_s = self._until_idle()
-            found = measure_load(self.site, self.alone, goal=judged, rate=rate, stream=f"measured/{number}")
+            # Errors as those of the probes: the curve through all has its own for what a queue remembers.
+            found = measure_load(
+                self.site, self.alone, goal=judged, rate=rate, stream=f"measured/{number}", queue_memory=False
+            )
             why = "overload" if "overload" in found.facts else self._broken(found.metrics)
             if not found.invalid:
                 self.probes.append(self._in_full(rate, why, found, idle_s))

@@ -8,7 +8,8 @@
    the interval of the goal are taken at times fixed beforehand, each a quarter later than the one before, for
    the reasons in :mod:`.session`. ``precision``, ``requests``, ``time`` or the deadline end it. The error of
    a rate comes from few frequencies and scatters, so that precision ends a run only when ``NARROW_LOOKS``
-   looks in a row find the interval narrow; it is then of the width asked for (:func:`.estimate.fixed_width`).
+   looks in a row find the interval narrow; it is then of the width asked for (:func:`.estimate.fixed_width`),
+   and in the second half of the time at least of that which the last looks let one expect.
 4. The load goes on until what was sent in the measured time has ended, so that slow requests are in the
    measurement and nothing is served at a lighter load than the one measured.
 
@@ -22,8 +23,10 @@ import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import Cause, Estimate
@@ -36,7 +39,8 @@ from autotune.measure.metrics import OUTPUT_THROUGHPUT, halves_of, stopping_esti
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.goodput import goodput
 from autotune.measure.statistics.doubt import halves_differ, widened
-from autotune.measure.statistics.estimate import fixed_width
+from autotune.measure.statistics.estimate import fixed_width, usual_width
+from autotune.measure.statistics.queue_memory import relaxations
 from autotune.measure.statistics.samples import CUT_OFF, Window, is_answered
 from autotune.measure.statistics.steady_state import MOST_TIME
 from autotune.measure.statistics.stopping import Looks, StoppingRule, half_width
@@ -186,6 +190,7 @@ def measure_load(
     rate: float | None = None,
     concurrency: int | None = None,
     stream: str = "measured",
+    queue_memory: bool = True,
 ) -> Measured:
     """Measure under one load; what :func:`measure_served` does once the system is awake.
 
@@ -196,8 +201,10 @@ def measure_load(
         rate: The same.
         concurrency: The same.
         stream: Of the random numbers of arrivals and requests.
+        queue_memory: Whether the errors of an open loop's latencies take in how long its queue remembers.
     """
     measuring = _Measuring(site, site.start(stream, rate, concurrency), goal, rate, concurrency)
+    measuring.remembers = queue_memory and concurrency is None
     try:
         measuring.warm_up()
         measuring.until_known()
@@ -214,11 +221,13 @@ class _Measuring:
     ) -> None:
         self.site, self.run, self.goal, self.rate, self.concurrency = site, run, goal, rate, concurrency
         self.open_loop = concurrency is None
+        self.remembers = self.open_loop
         self.steady: bool | None = False
         self.start_ns = run.start_ns
         self.end_ns = run.start_ns
         self.stopped_by = ""
         self.overload: Overload | None = None
+        self.looks: list[tuple[float, float]] = []  # seconds and relative half-width of the goal
 
     def warm_up(self) -> None:
         """Run until the system is steady, or for as long as warm-up may take."""
@@ -253,7 +262,9 @@ class _Measuring:
         rule = StoppingRule(workload.precision, workload.time, workload.requests, looks, NARROW_LOOKS)
 
         def width() -> float:
-            return self.half_width(self.windows(clock(), unfinished=True))
+            half = self.half_width(self.windows(clock(), unfinished=True))
+            self.looks.append(((clock() - self.start_ns) / 1e9, half))
+            return half
 
         while self._goes_on():
             run.step()
@@ -308,7 +319,15 @@ class _Measuring:
         start, last = self.start_ns, end_ns
         if unfinished:  # the quick ones among those sent last would stand for all
             last -= min(round(self.run.longest_s * 1e9), (end_ns - start) // 2)
-        return self.run.windows(start, max(last, start + 1), self.site.workload.min_batches)
+        last = max(last, start + 1)
+        windows = self.run.windows(start, last, self.site.workload.min_batches)
+        if not self.remembers:
+            return windows
+        answered = [r for r in self.run.records if is_answered(r) and r.send_ns < last and r.end_ns > start]
+        sent = np.array([r.send_ns - start for r in answered], np.float64)
+        took = np.array([r.end_ns - r.send_ns for r in answered], np.float64)
+        memory = relaxations(sent / 1e9, took / 1e9, (last - start) / 1e9)
+        return [replace(window, relaxations=memory) for window in windows]
 
     def half_width(self, windows: Sequence[Window]) -> float:
         """Return the relative half-width of the goal's 95 % interval, infinite while it is unknown."""
@@ -334,15 +353,18 @@ class _Measuring:
         if self.steady is False and self.overload is None:
             halves = halves_of(windows, site.seed, workload.goodput)
             differ, metrics = halves_differ(halves, name, workload.precision), widened(metrics, halves)
-        if self.stopped_by == "precision":
-            metrics = {**metrics, name: fixed_width(metrics[name], workload.precision)}
+        precision_of, decisive = self._decisive(windows)
+        reached, usual = half_width(decisive), usual_width(self.looks, workload.time)
+        lucky = self.stopped_by in ("precision", "time") and reached <= workload.precision < usual < math.inf
+        if self.stopped_by == "precision" or lucky:
+            metrics = {**metrics, name: fixed_width(metrics[name], workload.precision, usual)}
+        reached = usual if lucky else reached
         if self.overload is not None:
             late = goodput(workload.goodput).estimates(windows[len(windows) // 2 :], site.seed)
             last_ns = max((r.send_ns for r in sent if is_answered(r)), default=run.start_ns)
             metrics = projected(metrics, self.overload, (last_ns - run.start_ns) / 1e9) | late
         invalid = judged.reasons if self.overload is None else judged.reasons_excluding_overload
-        precision_of, decisive = self._decisive(windows)
-        reached = half_width(decisive)
+        memory = windows[0].relaxations if self.overload is None else None
         metrics |= {**error_rate(sent), **alone.metrics()}
         facts: dict[str, Any] = {
             "windows": len(windows),
@@ -364,6 +386,7 @@ class _Measuring:
             "warmup_seconds": (self.start_ns - run.start_ns) / 1e9,
             "warmup_steady": self.steady,
             "halves_differ": differ,
+            "relaxations": None if memory is None or math.isinf(memory) else memory,
             "alone_requests": alone.asked,
         }
         if self.overload is not None:

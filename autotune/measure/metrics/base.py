@@ -36,10 +36,11 @@ class Latency:
         ]
         if not any(len(x) for x in groups):
             return {}
+        memory = next((s.relaxations for s in samples if isinstance(s, Window)), None)
         ranks = [statistic for statistic in info.statistics if statistic.startswith("p")]
         fractions = [int(statistic[1:]) / 100 for statistic in ranks]
-        found = dict(zip(ranks, percentiles(groups, fractions, info.unit, seed), strict=True))
-        found["mean"] = mean(groups, info.unit)
+        found = dict(zip(ranks, percentiles(groups, fractions, info.unit, seed, memory), strict=True))
+        found["mean"] = mean(groups, info.unit, memory)
         return {f"{self.name}.{statistic}": found[statistic] for statistic in info.statistics}
 
 

@@ -9,6 +9,10 @@
   errors and by more than the precision asked for. A slow configuration has too few batches of warm-up to show
   that it is steady; one whose halves agree is.
 
+* Memory: in an open loop the run spans fewer relaxation times of its queue than tell a stationary queue from
+  one that grows (:mod:`.queue_memory`), and a goal or a limit is on a latency whose half-width is more than
+  ``USUAL``. Of such intervals fewer hold the truth than say so, however wide they are.
+
 Where warm-up never became steady the errors are widened by what the halves say: with :math:`d` their
 difference the standard error is at least :math:`|d| / 2`. The difference of two independent halves of one
 mean has a standard deviation of twice the standard error of the whole, so that little is widened by chance.
@@ -17,12 +21,13 @@ mean has a standard deviation of twice the standard error of the whole, so that 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from autotune.core.measurement import DOUBT, SHORTFALL, Estimate
 from autotune.core.quantiles import NORMAL
+from autotune.measure.statistics.queue_memory import LEAST_RELAXATIONS
 from autotune.measure.statistics.stopping import half_width
 
 SEVERAL = 3.0
@@ -31,6 +36,7 @@ SEVERAL = 3.0
 USUAL = 0.05
 """Half-width up to which nothing is doubtful, whatever was asked for: launches differ by as much anyway."""
 
+_WAITED = ("ttft.", "e2e.")  # metrics in which the time in a queue is
 _BUSY_SHARE = 0.25  # of the CPUs: from here on other programs may well be the reason
 
 
@@ -69,7 +75,11 @@ def halves_differ(halves: Halves, metric: str, precision: float) -> bool:
 
 
 def judged(
-    facts: Mapping[str, Any], metrics: Mapping[str, Estimate], goal: str, precision: float
+    facts: Mapping[str, Any],
+    metrics: Mapping[str, Estimate],
+    goal: str,
+    precision: float,
+    also: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return the facts :data:`DOUBT` and :data:`SHORTFALL` of a valid measurement; none for a good one.
 
@@ -78,6 +88,7 @@ def judged(
         metrics: What was measured.
         goal: Metric that is optimized.
         precision: Half-width asked for, relative.
+        also: Further metrics of the objective, those that are limited among them.
     """
     own = half_width(metrics.get(goal))
     reached = own if math.isfinite(own) else half_width(metrics.get(str(facts.get("precision_of"))))
@@ -89,16 +100,37 @@ def judged(
     unsteady = bool(facts.get("halves_differ"))
     if unsteady:
         short.append(f"not steady after {float(facts.get('warmup_seconds') or 0.0):.0f} s of warm-up")
+    if remembered := _beyond_memory(facts, metrics, (goal, *also)):
+        short.append(remembered)
     if not short:
         return {}
     text = "; ".join(short)
-    if not unsteady and (math.isinf(reached) or reached <= max(SEVERAL * precision, USUAL)):
+    within = math.isinf(reached) or reached <= max(SEVERAL * precision, USUAL)
+    if within and not unsteady and not remembered:
         return {SHORTFALL: text}
     cores = dict(facts.get("machine") or {}).get("cores") or {}
     share = cores["others"] / cores["cpus"] if cores else 0.0
     if share >= _BUSY_SHARE:
         text += f"; other programs took {_percent(share)} of the CPUs"
     return {SHORTFALL: text, DOUBT: text}
+
+
+def _beyond_memory(facts: Mapping[str, Any], metrics: Mapping[str, Estimate], names: Sequence[str]) -> str:
+    """Return a reason if latencies rest on a run that is short beside what its queue remembers.
+
+    Args:
+        facts: Of the measurement.
+        metrics: What was measured.
+        names: Metrics of the objective.
+    """
+    spans = facts.get("relaxations")
+    if spans is None or spans >= LEAST_RELAXATIONS:
+        return ""
+    for name in names:
+        if name.startswith(_WAITED) and USUAL < half_width(metrics.get(name)) < math.inf:
+            seconds = float(facts.get("seconds") or 0.0)
+            return f"{seconds:.0f} s are too short for {name}: the queue still remembers how the run began"
+    return ""
 
 
 def _percent(share: float) -> str:

@@ -15,6 +15,10 @@ is. All errors here are therefore computed between batches, never between reques
   after one standard error of the coefficient was taken off. More than ``MAX_CLUSTERS`` batches are first
   merged with their neighbours, which is the method of batch means. Rates over a served load: :mod:`.flow`.
 
+* Behind a queue of an open loop latencies remember for longer than a few batches show. How long is told by
+  the requests under way (:mod:`.queue_memory`): where the run spans few relaxation times, the error is that
+  of as few of the lowest frequencies, and grows with the square of the wait.
+
 ``Estimate.sem`` is scaled so that ``value +- 1.96 * sem`` is the 95 % interval of Student's distribution:
 with n batches the standard error is multiplied by :math:`t_{0.975, n - 1} / 1.96` (1.42 for 5 batches, 1.07
 for 20). That is within 2 % of the standard deviation of the Student posterior, so that it is also the right
@@ -47,6 +51,7 @@ less often: p50 0.95, p95 0.93, p99 0.92, the mean 0.90.
 .. [K54] Kendall, Note on bias in the estimation of autocorrelation, Biometrika 41, 1954.
 .. [K65] Kish, Survey Sampling, 1965, 8.2.
 .. [R18] Ren et al., Nonparametric bootstrapping for hierarchical data, J. Applied Statistics 37, 2010.
+.. [W89] Whitt, Planning queueing simulations, Management Science 35, 1989.
 """
 
 from __future__ import annotations
@@ -61,6 +66,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from autotune.core.measurement import Estimate
+from autotune.measure.statistics.flow import projections
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -78,17 +84,27 @@ _CLUMPED = 2.0  # design effect from which values beyond a percentile come in bo
 _HIGH = 0.9  # percentiles beyond which few bouts may reach; half of the values lie beyond the median
 _LEAST_REACH = 4.0  # degrees of freedom; fewer make intervals of no use
 _BY_CHANCE = 0.516  # square root of the 10 % point of chi-square over its 4 degrees of freedom
+_LAST_LOOKS = 5  # over which a run has grown by 2.4
 _TAIL = 0.2  # share of the values that the tail is fitted to
+_UNLOADED = 0.05  # share of the requests of an open loop that a queue does not hold up
+_FORGETS = 45.0  # relaxation times of a run, from which on a queue is no matter; one without any shows 64
+_REMEMBERS = 25.0  # below which the error of a mean grows with its square
+_UNBOUNDED = 3.0  # growth of the error where nothing bounds the mean
+_LEAST_WINDOWS = 8  # that have low frequencies
+_FEWEST = 2  # frequencies: Student's factor is 4.3
 _BLOCKS = 512  # coarse steps of the resampled quantile search; about sqrt(values) for usual runs
 
 
-def ratio(numerators: Sequence[float], denominators: Sequence[float], unit: str) -> Estimate:
+def ratio(
+    numerators: Sequence[float], denominators: Sequence[float], unit: str, relaxations: float | None = None
+) -> Estimate:
     """Return the sum of ``numerators`` over the sum of ``denominators``, one pair per batch.
 
     Args:
         numerators: For example output tokens of each batch.
         denominators: For example seconds of each batch; their sum must be positive.
         unit: Of the result.
+        relaxations: Relaxation times of an open loop's queue that all batches span; ``None`` without one.
     """
     top, bottom = (
         _merge(np.asarray(numerators, np.float64)),
@@ -102,21 +118,29 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], unit: str)
         return Estimate(value, None, 1, unit)
     z = top - value * bottom
     sem = float(np.sqrt((z @ z) / ((n - 1) * n))) / float(bottom.mean())
-    return Estimate(value, sem * _widening(z), n, unit)
+    return Estimate(value, sem * _widening(z, relaxations), n, unit)
 
 
-def mean(samples: Sequence[Floats], unit: str) -> Estimate:
+def mean(samples: Sequence[Floats], unit: str, relaxations: float | None = None) -> Estimate:
     """Return the mean of all values, with the error between batches.
 
     Args:
         samples: The values of each batch, at least one in all.
         unit: Of the values.
+        relaxations: As for :func:`ratio`.
     """
-    return _skewed(ratio([float(x.sum()) for x in samples], [len(x) for x in samples], unit))
+    found = ratio([float(x.sum()) for x in samples], [len(x) for x in samples], unit, relaxations)
+    if relaxations is None:
+        return _skewed(found)
+    return _behind_queue(found, float(np.quantile(np.concatenate(samples), _UNLOADED)), relaxations)
 
 
 def percentiles(
-    samples: Sequence[Floats], fractions: Sequence[float], unit: str, seed: int = 0
+    samples: Sequence[Floats],
+    fractions: Sequence[float],
+    unit: str,
+    seed: int = 0,
+    relaxations: float | None = None,
 ) -> list[Estimate]:
     """Return percentiles of all values pooled, with errors from resampling whole batches.
 
@@ -125,6 +149,7 @@ def percentiles(
         fractions: Such as 0.99.
         unit: Of the values.
         seed: Of the resampling.
+        relaxations: As for :func:`ratio`.
     """
     groups = _merge_samples(samples)
     n = len(groups)
@@ -134,6 +159,7 @@ def percentiles(
         return [Estimate(float(value), None, 1, unit) for value in values]
     ordered = np.sort(pooled)
     middle = float(np.median(pooled))
+    unloaded = float(np.quantile(pooled, _UNLOADED))
     clumping = max(1.0, _design_effect(groups, middle, 0.5))
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
     resampled = _Resampled(groups, weights)
@@ -141,19 +167,34 @@ def percentiles(
     for fraction, value in zip(fractions, values, strict=True):
         drawn = resampled.quantile(fraction)
         sem = float(np.sqrt(np.mean((drawn - value) ** 2) * n / (n - 1)))
-        widening = _widening(_beyond(groups, value, fraction))
+        widening = _widening(_beyond(groups, value, fraction), relaxations)
         effect = max(clumping, _design_effect(groups, float(value), fraction))
         if effect > _CLUMPED and fraction > _HIGH:
             sem *= _few_reach(groups, float(value))
         if len(pooled) * (1 - fraction) < _SPARSE * effect:
             sem = max(sem, _tail_error(ordered, fraction, effect))
             # Too few batches reach the tail to show a correlation there; the middle shows it better.
-            widening = max(widening, _widening(_beyond(groups, middle, 0.5)))
-        result.append(_skewed(Estimate(float(value), sem * widening, n, unit)))
+            widening = max(widening, _widening(_beyond(groups, middle, 0.5), relaxations))
+        found = Estimate(float(value), sem * widening, n, unit)
+        result.append(_skewed(found) if relaxations is None else _behind_queue(found, unloaded, relaxations))
     return result
 
 
-def fixed_width(estimate: Estimate, precision: float) -> Estimate:
+def usual_width(looks: Sequence[tuple[float, float]], seconds: float) -> float:
+    """Return the half-width that the last looks at a run let one expect of it: their root mean square.
+
+    Args:
+        looks: Seconds and relative half-width of each, oldest first; the last one is of the whole run.
+        seconds: Length that the run may have. In its first half nearly every run of a load that ends there
+            is narrow; of one that ends later those are that are so by chance. 0 in the first half.
+    """
+    if not looks or looks[-1][0] < seconds / 2:
+        return 0.0
+    last = looks[-1][0]
+    return math.sqrt(float(np.mean([half**2 * at / last for at, half in looks[-_LAST_LOOKS:]])))
+
+
+def fixed_width(estimate: Estimate, precision: float, usual: float = 0.0) -> Estimate:
     """Return the estimate of a run that ended because its interval was narrow: with the width asked for.
 
     Such a run ends when its error happens to be small, so that its own interval is too narrow; the one that
@@ -163,13 +204,16 @@ def fixed_width(estimate: Estimate, precision: float) -> Estimate:
     Args:
         estimate: Of the whole run.
         precision: Half-width asked for, relative.
+        usual: What earlier looks let one expect (:func:`usual_width`), which counts where it is wider.
     """
     if estimate.sem is None:
         return estimate
     own, asked = 1.96 * estimate.sem, precision * abs(estimate.value)
-    if own > asked or own <= _BY_CHANCE * asked:
+    if own > asked:
         return estimate
-    return replace(estimate, sem=asked / 1.96)
+    if usual > precision and math.isfinite(usual):
+        return replace(estimate, sem=usual * abs(estimate.value) / 1.96)
+    return estimate if own <= _BY_CHANCE * asked else replace(estimate, sem=asked / 1.96)
 
 
 def _skewed(estimate: Estimate) -> Estimate:
@@ -179,6 +223,31 @@ def _skewed(estimate: Estimate) -> Estimate:
     half = 1.96 * estimate.sem / estimate.value
     wider = float(np.expm1(half)) if half < 1 else half * float(np.expm1(1.0))
     return replace(estimate, sem=estimate.value * wider / 1.96)
+
+
+def _behind_queue(estimate: Estimate, unloaded: float, relaxations: float) -> Estimate:
+    r"""Return the estimate of a latency behind a queue, with an error that holds upwards.
+
+    What errs by a factor is the time beyond that of a request that did not wait, and the error of a mean wait
+    :math:`m` grows with its square where the queue remembers long: that of a reflected Brownian motion over a
+    time :math:`T` is :math:`m^2 \sqrt{8 / (\sigma^2 T)}` ([W89]_). The highest mean :math:`m (1 + u)` that
+    agrees with what was found solves :math:`u = h (1 + u)^2` for a relative half-width :math:`h`; above 1/4
+    nothing bounds it, and the error goes on in proportion to what ``h`` is beyond that.
+
+    Args:
+        estimate: With a symmetric error.
+        unloaded: Latency of a request that did not wait.
+        relaxations: Relaxation times that the run spans; from ``_FORGETS`` on the error grows by a factor.
+    """
+    excess = estimate.value - unloaded
+    if not estimate.sem or unloaded < 0 or excess <= 0:
+        return _skewed(estimate)
+    half = 1.96 * estimate.sem / excess
+    factor = float(np.expm1(half)) if half < 1 else half * float(np.expm1(1.0))
+    square = (1 - math.sqrt(1 - 4 * half)) / (2 * half) - 1 if half < 0.25 else 1 + _UNBOUNDED * (half - 0.25)
+    weight = min(max((_FORGETS - relaxations) / (_FORGETS - _REMEMBERS), 0.0), 1.0)
+    wider = math.pow(factor, 1 - weight) * math.pow(max(square, factor), weight)
+    return replace(estimate, sem=max(excess * wider / 1.96, _skewed(estimate).sem or 0.0))
 
 
 def _few_reach(groups: Sequence[Floats], value: float) -> float:
@@ -262,12 +331,26 @@ class _Resampled:
         return np.asarray(self._sorted[inside[rows, place]], np.float64)
 
 
-def _widening(z: Floats) -> float:
+def _widening(z: Floats, relaxations: float | None = None) -> float:
     """Return the factor of the error of independent batches: for correlation, and Student's.
 
     Args:
         z: What each batch contributes to the estimate, in the order they ran.
+        relaxations: As for :func:`ratio`. A queue that forgets slowly makes the lowest frequencies differ
+            from the others: as many of them are averaged as its spectrum is flat over.
     """
+    widening = _of_first_order(z)
+    centred = z - z.mean()
+    power = float(centred @ centred)
+    if relaxations is None or relaxations >= _FORGETS or len(z) < _LEAST_WINDOWS or power <= 0:
+        return widening
+    count = min(max(round(relaxations / (2 * math.pi)), _FEWEST), len(z) // 2)
+    lowest = float(projections(z, count).mean()) / power
+    return max(widening, math.sqrt(lowest) * float(stdtrit(count, 0.975)) / 1.96)
+
+
+def _of_first_order(z: Floats) -> float:
+    """Return the factor of the error by a first-order model of successive batches, and Student's."""
     n = len(z)
     r = _autocorrelation(z)
     rising = max(r, 0.0)

@@ -86,6 +86,8 @@ class Window:
         sent: Records of the requests sent in it, in the order they were sent.
         present: Records of all requests that were under way at some time in it.
         concurrency: Requests under way at all times in a closed loop; ``None`` in an open one.
+        relaxations: Relaxation times of the queue that the whole run spans, in an open loop
+            (:mod:`.queue_memory`); ``None`` where they are not known.
     """
 
     start_ns: int
@@ -93,6 +95,7 @@ class Window:
     sent: tuple[RequestRecord, ...] = ()
     present: tuple[RequestRecord, ...] = field(default=(), repr=False)
     concurrency: int | None = None
+    relaxations: float | None = None
 
     @property
     def answered(self) -> list[RequestRecord]:

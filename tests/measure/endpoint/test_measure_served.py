@@ -3,9 +3,11 @@ import json
 import pytest
 
 from autotune.core.endpoint import Endpoint
-from autotune.core.measurement import Cause
+from autotune.core.measurement import DOUBT, Cause
 from autotune.measure.endpoint.overload import HORIZON_S
 from autotune.measure.endpoint.served import Site, measure_served
+from autotune.measure.statistics.doubt import judged
+from autotune.measure.statistics.queue_memory import LEAST_RELAXATIONS
 from autotune.measure.workload import RequestLimits, Workload
 
 ENDPOINT = Endpoint("http://127.0.0.1:1", "toy")
@@ -70,6 +72,21 @@ def test_a_queue_shows_the_latencies_of_theory(fake_generator):
     assert found.metrics["idealized_runtime"].value < 0.25
     low, high = found.metrics["e2e.mean"].interval()
     assert (high - low) / 2 <= 0.031 * found.metrics["e2e.mean"].value
+
+
+def test_an_open_loop_says_how_long_it_is_beside_the_memory_of_its_queue(fake_generator):
+    work = Workload(time=30, precision=0.03)
+    near = run(fake_generator(exponential(0.1)), work, rate=9.2)
+    assert near.facts["relaxations"] < LEAST_RELAXATIONS
+    assert near.metrics["e2e.mean"].sem * 1.96 > 0.25 * near.metrics["e2e.mean"].value
+    doubt = judged(near.facts, near.metrics, "request_throughput", 0.05, ["e2e.p95"]).get(DOUBT, "")
+    assert "too short for e2e.p95" in doubt
+    assert json.loads(json.dumps(near.facts)) == near.facts
+    quiet = run(fake_generator(lambda rng, i, t: 0.1 + 0.01 * rng.random(), slots=16), work, rate=9.2)
+    assert quiet.facts["relaxations"] is None
+    assert judged(quiet.facts, quiet.metrics, "e2e.mean", 0.05, ["e2e.p95"]) == {}
+    closed = run(fake_generator(exponential(0.1), slots=4), work, concurrency=4)
+    assert closed.facts["relaxations"] is None
 
 
 def test_the_slow_requests_of_the_end_are_measured_too(fake_generator):

@@ -41,3 +41,25 @@ def test_busy_processors_are_named_as_the_likely_reason():
 
 def test_a_server_that_was_overloaded_says_so_with_certainty():
     assert marks(40.0, 0.1, overload={"queue": 9}) == {}
+
+
+def memory(relaxations, name="e2e.p95", half_width=0.2, goal=GOAL):
+    """Return the marks of an open loop whose goal is narrow and whose limited latency is 1 s."""
+    metrics = {GOAL: Estimate(100.0, sem=0.1), name: Estimate(1.0, sem=half_width / 1.96)}
+    facts = {"relaxations": relaxations, "seconds": 30.0}
+    return judged(facts, metrics, goal, 0.05, [GOAL, name])
+
+
+@pytest.mark.parametrize("name", ["e2e.p95", "e2e.mean", "ttft.p99"])
+def test_latencies_of_a_run_that_is_short_beside_its_queue_are_doubtful(name):
+    found = memory(5.0, name)
+    assert found[DOUBT] == f"30 s are too short for {name}: the queue still remembers how the run began"
+    assert memory(5.0, name, goal=name)[DOUBT].endswith("how the run began")
+
+
+@pytest.mark.parametrize(
+    ("relaxations", "name", "half_width"),
+    [(40.0, "e2e.p95", 0.2), (None, "e2e.p95", 0.2), (5.0, "e2e.p95", 0.03), (5.0, "goodput", 0.2)],
+)
+def test_long_runs_narrow_latencies_and_rates_are_not_doubtful_for_memory(relaxations, name, half_width):
+    assert memory(relaxations, name, half_width) == {}

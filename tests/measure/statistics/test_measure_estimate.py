@@ -1,8 +1,19 @@
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from autotune.measure.statistics.estimate import MAX_CLUSTERS, _Resampled, mean, percentiles, ratio
+from autotune.core.measurement import Estimate
+from autotune.measure.statistics.estimate import (
+    MAX_CLUSTERS,
+    _Resampled,
+    fixed_width,
+    mean,
+    percentiles,
+    ratio,
+    usual_width,
+)
 
 
 def test_a_ratio_by_hand():
@@ -133,3 +144,18 @@ def test_intervals_of_percentiles_hold_the_truth():
     # The tail is widened on purpose where few values lie beyond (module docstring); it may hold more often.
     assert np.all(inside / runs >= 0.92), inside / runs
     assert inside[0] / runs <= 0.98, inside / runs
+
+
+def test_a_run_that_was_narrow_by_chance_late_has_the_width_that_its_looks_let_expect():
+    looks = [(16.0, 0.12), (20.0, 0.11), (25.0, 0.10), (32.0, 0.04), (40.0, 0.04)]
+    usual = usual_width(looks, 60.0)
+    assert usual == pytest.approx(0.0647, abs=1e-4)  # 0.12 at 16 s is 0.076 at 40 s
+    assert usual_width(looks, 600.0) == 0.0  # early, nearly every run of the load is as narrow
+    assert usual_width([], 60.0) == 0.0
+    own = Estimate(100.0, sem=4.0 / 1.96)
+    assert 1.96 * fixed_width(own, 0.05, usual).sem == pytest.approx(100 * usual)
+    assert 1.96 * fixed_width(own, 0.05).sem == pytest.approx(5.0)
+    assert fixed_width(own, 0.03, usual) is own  # wider than asked for as it is
+    steady = [(at, 0.04 * math.sqrt(40.0 / at)) for at, _ in looks]
+    assert usual_width(steady, 60.0) == pytest.approx(0.04)
+    assert 1.96 * fixed_width(own, 0.05, usual_width(steady, 60.0)).sem == pytest.approx(5.0)

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from autotune.core.request import RequestRecord
 from autotune.measure.metrics import OUTPUT_THROUGHPUT, REQUEST_THROUGHPUT
 from autotune.measure.statistics.estimate import ratio
-from autotune.measure.statistics.flow import Requests, frequencies, rate
+from autotune.measure.statistics.flow import Requests, _of_both_sides, frequencies, rate
 from autotune.measure.statistics.samples import cut_windows
 from benchmarks.intervals.__main__ import rate_of, streams
 from benchmarks.intervals.streams import STREAMS
@@ -160,3 +161,26 @@ def test_what_a_client_needs_between_requests_is_not_in_the_error(gap_ns):
     found = REQUEST_THROUGHPUT.estimates(windows)["request_throughput"]
     # 600 requests in 4 slots, each with a coefficient of variation of 0.25.
     assert found.sem == pytest.approx(0.25 / np.sqrt(600) * found.value, rel=0.8)
+
+
+def test_skewed_requests_lengthen_the_half_width_by_what_both_sides_miss():
+    # Of heavy tails a few windows show no skewness; the requests do.
+    stream = BY_NAME["slots, heavy tails"]
+    runs = list(stream.simulate(np.random.default_rng(6), 5.0, 100))
+    values, errors = np.array([rate_of(run, stream) for run in runs]).T
+    assert np.median(errors) > 1.35 * np.std(values)
+    even = BY_NAME["slots, gamma"]
+    values, errors = np.array(
+        [rate_of(run, even) for run in even.simulate(np.random.default_rng(6), 15.0, 60)]
+    ).T
+    assert np.median(errors) < 1.6 * np.std(values)
+
+
+@pytest.mark.parametrize("freedom", [4.0, 12.0])
+def test_the_half_width_of_a_skewed_sum_is_missed_in_a_twentieth(freedom):
+    assert _of_both_sides(freedom, 1e-9) == pytest.approx(stdtrit(freedom, 0.975), rel=1e-4)
+    rng = np.random.default_rng(7)
+    b = 0.05
+    drawn = rng.standard_t(freedom, 200_000)
+    skewed = (np.cbrt(1 + 6 * b * (drawn - b)) - 1) / (2 * b)  # the inverse of Hall's transformation
+    assert np.mean(np.abs(skewed) > _of_both_sides(freedom, b)) == pytest.approx(0.05, abs=0.004)
