@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 
+from autotune.executor.proc import reap
+
 _HANDED_ON = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 _OF_KERNEL = 128  # si_code of a signal that no process sent: of the terminal, which has told the child too
 
@@ -27,20 +29,6 @@ def begin_child() -> int | None:
             if found.si_code != _OF_KERNEL:
                 os.kill(child, found.si_signo)
             continue
-        code = _reap(child)
+        _, code = reap(child)
         if code is not None:
             return code if code >= 0 else 128 - code
-
-
-def _reap(child: int) -> int | None:
-    """Collect what has ended; return the child's exit code if it is among it."""
-    code = None
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return code
-        if pid == 0:
-            return code
-        if pid == child:
-            code = os.waitstatus_to_exitcode(status)

@@ -20,6 +20,7 @@ from autotune.cli.options import (
     trust_option,
 )
 from autotune.cli.reading import open_ledger
+from autotune.core.redact import redact
 from autotune.errors import Interrupted, NothingFeasible
 
 if TYPE_CHECKING:
@@ -178,9 +179,11 @@ def closing_text(done: RunSummary, store: Path, going_on: Sequence[str] = ()) ->
     lines = ["", summary(done.view), f"ledger: {done.view.ledger}"]
     if done.view.tracking:
         lines.append(f"mlflow: {done.view.tracking} (`{next_command('ui', name, store=store)}`)")
-    if done.mirror_pending:
+    if done.mirror_pending or done.mirror_errors:
         command = next_command("sync", name, store=store)
-        lines.append(f"{done.mirror_pending} items are not in MLflow yet; `{command}` completes them")
+        why = f" ({redact('; '.join(done.mirror_errors))})" if done.mirror_errors else ""
+        count = done.mirror_pending or "some"
+        lines.append(f"{count} items are not in MLflow yet{why}; `{command}` completes them")
     if done.state == "interrupted":
         lines.append(f"stopped; `{next_command('resume', name, *going_on, store=store)}` goes on")
     elif done.view.best is not None:

@@ -9,10 +9,59 @@ import stat
 from pathlib import Path
 
 
+class NotRegular(ValueError):
+    """A folder, a FIFO, a device: reading it might never end."""
+
+
+class NotText(ValueError):
+    """Bytes that are not UTF-8.
+
+    Args:
+        line: Line of the first such byte, from 1.
+        byte: That byte.
+    """
+
+    def __init__(self, line: int, byte: int) -> None:
+        super().__init__(f"line {line} is not UTF-8: byte {byte:#04x}")
+        self.line, self.byte = line, byte
+
+
+class TooLarge(ValueError):
+    """A file of more bytes than are read."""
+
+
+def read_raw(path: Path, most: int) -> bytes:
+    """Return the bytes of a regular file as they are.
+
+    A FIFO, a device or a folder is not opened for reading.
+
+    Args:
+        path: Path of the file; links are followed.
+        most: Bytes that it may have.
+
+    Raises:
+        OSError: It is not there or cannot be read; ``strerror`` says why.
+        NotRegular: It is no regular file.
+        TooLarge: It has more bytes.
+    """
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(number)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotRegular("it is no regular file")
+        if found.st_size > most:  # a sparse file of gigabytes takes no room on the disk
+            raise TooLarge(f"more than {most >> 20} MiB")
+        with os.fdopen(number, "rb", closefd=False) as file:
+            data = file.read(most + 1)
+    finally:
+        os.close(number)
+    if len(data) > most:
+        raise TooLarge(f"more than {most >> 20} MiB")
+    return data
+
+
 def read_bytes(path: Path, most: int) -> bytes:
     """Return the bytes of a regular file, unpacked where it is gzip.
-
-    A FIFO, a device or a folder is not opened for reading: it might never end.
 
     Args:
         path: Path of the file; links are followed.
@@ -22,22 +71,15 @@ def read_bytes(path: Path, most: int) -> bytes:
         OSError: It is not there or cannot be read; ``strerror`` says why.
         ValueError: It is no regular file, too large, or no gzip though it begins so.
     """
-    number = os.open(path.expanduser(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(number, "rb") as file:
-        found = os.fstat(number)
-        if not stat.S_ISREG(found.st_mode):
-            raise ValueError("it is no regular file")
-        if found.st_size > most:  # a sparse file of gigabytes takes no room on the disk
-            raise ValueError(f"more than {most >> 20} MiB")
-        data = file.read(most + 1)
-    if data[:2] == b"\x1f\x8b" and len(data) <= most:
+    data = read_raw(path.expanduser(), most)
+    if data[:2] == b"\x1f\x8b":
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
                 data = packed.read(most + 1)
         except (OSError, EOFError, ValueError) as error:
             raise ValueError(f"it cannot be unpacked: {error}") from None
     if len(data) > most:
-        raise ValueError(f"more than {most >> 20} MiB")
+        raise TooLarge(f"more than {most >> 20} MiB")
     return data
 
 
@@ -55,13 +97,12 @@ def decoded(data: bytes) -> str:
     """Return bytes as text.
 
     Raises:
-        ValueError: They are not UTF-8; line and byte are named.
+        NotText: They are not UTF-8.
     """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"line {line} is not UTF-8: byte {data[error.start]:#04x}") from None
+        raise NotText(data[: error.start].count(b"\n") + 1, data[error.start]) from None
 
 
 def why(error: OSError | ValueError) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import Predictions
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Suggestion, Trial
+from autotune.engine.question import Question
+from autotune.errors import SpecError
 
 
 class Engine(Protocol):
@@ -46,6 +49,40 @@ class Engine(Protocol):
             n: Number of configurations wanted, at least 1.
             seed: Seed of the study.
         """
+
+
+class QuestionEngine(ABC):
+    """An engine of this package: one method answers a :class:`Question`; without options of its own."""
+
+    name: str
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, budget: int | None = None) -> Self:
+        """Build from an ``engine`` section.
+
+        Raises:
+            SpecError: An option is unknown or wrong.
+        """
+        for key in data:
+            text = f"engine {cls.name.partition('/')[0]!r} has no option {key!r}"
+            raise SpecError(text, path=(key,), at_key=True)
+        return cls()
+
+    def ask(
+        self,
+        space: Space,
+        objective: Objective,
+        history: Sequence[Trial],
+        pending: Sequence[Config],
+        n: int,
+        seed: int,
+    ) -> list[Suggestion]:
+        """Return up to ``n`` configurations; see :meth:`Engine.ask`."""
+        return self.answer(Question(space, objective, history, tuple(pending), seed), n)
+
+    @abstractmethod
+    def answer(self, question: Question, n: int) -> list[Suggestion]:
+        """Return up to ``n`` configurations."""
 
 
 @runtime_checkable

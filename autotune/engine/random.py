@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 
-from autotune.core.objective import Objective
-from autotune.core.space import Space
-from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
-from autotune.engine.registry import no_options
-from autotune.engine.untried import random_untried, tried_keys
+from autotune.core.trial import Reason, Suggestion
+from autotune.engine.base import QuestionEngine
+from autotune.engine.question import Question
+from autotune.engine.untried import random_untried
 
 
-class RandomEngine:
+class RandomEngine(QuestionEngine):
     """Propose the default configuration, then untried ones uniformly at random."""
 
     name = "random/2"
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, budget: int | None = None) -> RandomEngine:
-        """Build from an ``engine`` section; there are no options."""
-        no_options("random", data)
-        return cls()
-
-    def ask(
-        self,
-        space: Space,
-        objective: Objective,
-        history: Sequence[Trial],
-        pending: Sequence[Config],
-        n: int,
-        seed: int,
-    ) -> list[Suggestion]:
-        """Return up to ``n`` configurations; see :meth:`autotune.engine.base.Engine.ask`."""
-        tried = tried_keys(history, pending)
+    def answer(self, question: Question, n: int) -> list[Suggestion]:
+        """Return up to ``n`` configurations."""
+        rng = np.random.default_rng([question.seed, len(question.history) + len(question.pending)])
         result: list[Suggestion] = []
-        default = space.default_config
-        if n > 0 and config_key(default) not in tried:
+        default = question.space.default_config
+        if n > 0 and question.is_new(default):
             result.append(Suggestion(default, Reason.DEFAULT, self.name))
-            tried.add(config_key(default))
-        rng = np.random.default_rng([seed, len(history) + len(pending)])
-        drawn = random_untried(space, tried, n - len(result), rng) if n > len(result) else []
+            question = question.waiting_for(default)
+        drawn = random_untried(question.space, question.tried, n - len(result), rng)
         return result + [Suggestion(config, Reason.RANDOM, self.name) for config in drawn]

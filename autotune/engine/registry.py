@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from autotune.core.objective import Objective
 from autotune.core.registry import Registry, shown
-from autotune.core.space import Space
-from autotune.core.trial import Config, Suggestion, Trial
+from autotune.core.trial import Suggestion
 from autotune.engine.base import Engine
+from autotune.engine.question import Question
 from autotune.errors import AutotuneError, SpecError
 
 ENGINES = Registry(
@@ -50,32 +49,20 @@ def build_engine(section: str | Mapping[str, Any], *, budget: int | None = None)
     return engine
 
 
-def suggestions(
-    use: str,
-    engine: Engine,
-    space: Space,
-    objective: Objective,
-    history: Sequence[Trial],
-    pending: Sequence[Config],
-    n: int,
-    seed: int,
-) -> list[Suggestion]:
+def suggestions(use: str, engine: Engine, question: Question, n: int) -> list[Suggestion]:
     """Return what an engine proposes; see :meth:`autotune.engine.base.Engine.ask`.
 
     Args:
         use: Name under which the engine is known here.
         engine: Engine that is asked.
-        space: Search space.
-        objective: Objective with its limits.
-        history: Finished trials.
-        pending: Configurations asked for and not finished.
+        question: What is known so far.
         n: Number of configurations wanted.
-        seed: Seed of the study.
 
     Raises:
         EnvironmentProblem: A plug-in failed, or what it gave are no configurations of the space.
     """
-    found = ENGINES.call(use, lambda: engine.ask(space, objective, history, pending, n, seed))
+    space, past, pending = question.space, question.history, list(question.pending)
+    found = ENGINES.call(use, lambda: engine.ask(space, question.objective, past, pending, n, question.seed))
     if use in ENGINES.builtin:
         return list(found)
     if not isinstance(found, list | tuple) or not all(isinstance(each, Suggestion) for each in found):
@@ -88,9 +75,3 @@ def suggestions(
                 use, f"proposed {shown(each.config)}, which is not of the space: {error}"
             ) from None
     return list(found)
-
-
-def no_options(name: str, data: Mapping[str, Any]) -> None:
-    """Raise :class:`SpecError` for any option of an engine that has none."""
-    for key in data:
-        raise SpecError(f"engine {name!r} has no option {key!r}", path=(key,), at_key=True)

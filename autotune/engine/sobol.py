@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-from autotune.core.objective import Objective
-from autotune.core.space import Space
-from autotune.core.trial import Config, Suggestion, Trial
+from autotune.core.trial import Suggestion
+from autotune.engine.base import QuestionEngine
 from autotune.engine.design import next_of_design
-from autotune.engine.registry import no_options
-from autotune.engine.untried import tried_keys
+from autotune.engine.question import Question
 
 
-class SobolEngine:
+class SobolEngine(QuestionEngine):
     """Propose the default configuration, then a scrambled Sobol sequence, then random ones."""
 
     name = "sobol/1"
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, budget: int | None = None) -> SobolEngine:
-        """Build from an ``engine`` section; there are no options."""
-        no_options("sobol", data)
-        return cls()
-
-    def ask(
-        self,
-        space: Space,
-        objective: Objective,
-        history: Sequence[Trial],
-        pending: Sequence[Config],
-        n: int,
-        seed: int,
-    ) -> list[Suggestion]:
-        """Return up to ``n`` configurations; see :meth:`autotune.engine.base.Engine.ask`."""
-        return next_of_design(space, tried_keys(history, pending), n, seed, self.name)
+    def answer(self, question: Question, n: int) -> list[Suggestion]:
+        """Return up to ``n`` configurations."""
+        return next_of_design(question.space, question.tried, n, question.seed, self.name)

@@ -141,3 +141,21 @@ def _mapped(pid: int, folder: str) -> set[str]:
     except OSError:
         return set()
     return {path for line in lines if (path := line[line.find("/") :]).startswith(folder)}
+
+
+def reap(child: int = 0) -> tuple[bool, int | None]:
+    """Collect the children that have ended; return whether a live one is left, and the exit code of one.
+
+    Args:
+        child: Process whose exit code is wanted, negative for a signal; ``None`` while it runs.
+    """
+    code = None
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False, code
+        if pid == 0:
+            return True, code
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from autotune.core.environment import import_path, server_environment
 from autotune.core.redact import secret_variables
@@ -205,10 +204,5 @@ class SupervisedProcess:
     def __enter__(self) -> SupervisedProcess:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.stop()

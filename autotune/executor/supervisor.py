@@ -36,6 +36,7 @@ from autotune.executor.proc import (
     owner_lives,
     owner_tag,
     pids,
+    reap,
     send,
     start_time,
 )
@@ -191,16 +192,10 @@ class _Watch:
 
     def _child_runs(self) -> bool:
         """Reap orphans; return whether the child is still there."""
-        while True:
-            try:
-                pid, code = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return False
-            if pid == 0:
-                return True
-            if pid == self.child.pid:
-                _tell(self.status, {"exit": os.waitstatus_to_exitcode(code)})
-                return False
+        left, code = reap(self.child.pid)
+        if code is not None:
+            _tell(self.status, {"exit": code})
+        return left and code is None
 
     def _look(self) -> None:
         """Note new shared memory of the server, and tell the guard of it."""
@@ -218,7 +213,7 @@ def _end_all(grace_s: float, memory: SharedMemory) -> None:
     told: set[tuple[int, int]] = set()
     below = descendants(os.getpid())
     memory.look(lambda: below)
-    while _reap() and time.monotonic() < last:
+    while reap()[0] and time.monotonic() < last:
         if time.monotonic() >= deadline and number is not signal.SIGKILL:
             memory.look(lambda: descendants(os.getpid()))
             number, told = signal.SIGKILL, set()
@@ -228,17 +223,6 @@ def _end_all(grace_s: float, memory: SharedMemory) -> None:
                 send(*process, number)
         time.sleep(_TICK_S)
     remove_unheld(memory.inodes)
-
-
-def _reap() -> bool:
-    """Collect ended children; return whether any live one is left."""
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return False
-        if pid == 0:
-            return True
 
 
 def _mask(order: dict[str, Any], *, silent: bool) -> None:

@@ -50,12 +50,6 @@ JSON_KEYS = {
 }
 """What the keys of :func:`summary_json` mean."""
 
-STATUS_KEYS = {
-    "assessment": "what is left to gain, see Assessment; null without a model",
-    "model": "by metric how well the model explains it, see ModelQuality; null without a model",
-}
-"""Keys that ``autotune status --json`` adds."""
-
 
 def summary(view: StudyView, *, width: int = WIDTH) -> str:
     """Return the table of trials, the best configuration and the verdict as text."""

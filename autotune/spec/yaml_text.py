@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from autotune.core.input_file import NotRegular, NotText, TooLarge, decoded, read_raw
 from autotune.core.scalar import PlainText
 from autotune.errors import SpecError
 
@@ -75,19 +76,17 @@ def read_text(path: Path) -> str:
         SpecError: It is not there, not a regular file, too large, or not UTF-8.
     """
     try:
-        if not path.is_file():
-            raise SpecError(f"{path}: {'is no regular file' if path.exists() else 'no such file'}")
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        return decoded(read_raw(path, MAX_BYTES))
+    except NotRegular:
+        raise SpecError(f"{path}: is no regular file") from None
+    except TooLarge:
+        raise SpecError(f"{path}: a file has at most {MAX_BYTES // 1024} KiB") from None
+    except NotText as error:
+        raise SpecError(f"{path}:{error.line}: not UTF-8: byte {error.byte:#04x}") from None
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a path may have a byte that none has
+        raise SpecError(f"{path}: no such file") from None
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(raw) > MAX_BYTES:
-        raise SpecError(f"{path}: a file has at most {MAX_BYTES // 1024} KiB")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise SpecError(f"{path}:{line}: not UTF-8: byte {raw[error.start]:#04x}") from None
 
 
 def parse_text(text: str, source: str, *, core_tags: bool = False) -> Document:

@@ -23,7 +23,7 @@ from autotune.study.jobs import build_executor
 from autotune.study.readiness import announce
 from autotune.study.study import Study
 from autotune.systems.registry import build_system, locate_system
-from autotune.tracking.base import Mirror
+from autotune.tracking.base import Mirror, MirrorReport
 
 MIRROR_START_S = 20.0
 """Longest wait for the tracking library to finish loading, which would disturb the first measurement."""
@@ -53,11 +53,13 @@ class RunSummary:
         view: Last state of the study.
         state: ``completed``, ``converged``, ``exhausted``, ``interrupted`` or ``out of time``.
         mirror_pending: Items that the tracking store does not have yet.
+        mirror_errors: Reasons why it does not have them, where they are known.
     """
 
     view: StudyView
     state: str
     mirror_pending: int = 0
+    mirror_errors: tuple[str, ...] = ()
 
 
 def run_study(
@@ -123,9 +125,9 @@ def run_study(
         executor.close()
         study.keep_predictions()
         flush_s = MIRROR_STOPPED_S if state == "interrupted" else MIRROR_FLUSH_S
-        pending = 0 if mirror is None else mirror.close(flush_s).pending
+        left = MirrorReport(0) if mirror is None else mirror.close(flush_s)
         study.ledger.ensure_kept()
-        return RunSummary(loop.view(state), state, pending)
+        return RunSummary(loop.view(state), state, left.pending, left.errors)
 
 
 def _keys(study: Study, numbers: Collection[int]) -> frozenset[str]:

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
 from autotune.core import ranking
@@ -27,6 +26,7 @@ from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.core.units import show_unit
 from autotune.engine.base import Engine, assess, choices, model_quality, predictions
+from autotune.engine.question import Question
 from autotune.engine.registry import build_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
@@ -236,9 +236,8 @@ class Study:
             past = known.finished
             history = with_drift(past, anchored, self.space) if known.watched else list(past)
             most = 1 if n is None else n
-            found = suggestions(
-                self._use, self.engine, self.space, anchored, history, known.pending(), most, self.seed
-            )
+            question = Question(self.space, anchored, history, tuple(known.pending()), self.seed)
+            found = suggestions(self._use, self.engine, question, most)
             trials = [self.suggest(suggestion) for suggestion in found[:most]]
         if n is not None:
             return trials
@@ -521,12 +520,7 @@ class Study:
     def __enter__(self) -> Study:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
 

@@ -259,7 +259,7 @@ class _ThreadCalls(ThreadPoolExecutor):
         super().__enter__()
         return self.submit
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self.shutdown(wait=kind is None, cancel_futures=True)
 
 

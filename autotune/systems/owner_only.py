@@ -36,7 +36,6 @@ _FREE = "takes free-form settings"
 
 # No separators of paths, "..", schemes, "@", leading dash or dotted module: a dot stands before a digit only.
 _WORD = re.compile(r"[A-Za-z0-9_+](?:[A-Za-z0-9_+,|-]|\.(?=[0-9])){0,63}")
-_LEAF = "value"
 _NAMES = ("device", "dtype", "memory_limit")  # keys of a section whose values the system reads strictly
 _MOST_LISTED = 1000
 

@@ -235,6 +235,14 @@ def test_printed_commands_keep_what_the_study_was_started_with(capsys, store, tm
         "--store",
         folder,
     ] in printed
+    assert "3 items are not in MLflow yet; `" in text
+    told = closing_text(
+        replace(done, mirror_errors=("the disk is full at sql://a:planted-0123@b",)), Path(folder)
+    )
+    assert "3 items are not in MLflow yet (the disk is full at sql://" in told
+    assert "planted-0123" not in told
+    unread = closing_text(replace(done, mirror_pending=0, mirror_errors=("no ledger",)), Path(folder))
+    assert "some items are not in MLflow yet (no ledger); `" in unread
     best = re.search(r"`autotune (best .*?)`", closing_text(replace(done, state="completed"), Path(folder)))[
         1
     ]

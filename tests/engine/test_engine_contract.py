@@ -1,13 +1,18 @@
 """Every engine keeps the contract; the simple ones have nothing else to test."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import autotune
 from autotune.engine.gp import GPEngine
+from autotune.engine.question import Question
 from autotune.engine.random import RandomEngine
 from autotune.engine.registry import build_engine
 from autotune.engine.sobol import SobolEngine
 from autotune.errors import SpecError
-from autotune.testing.engine_contract import SPACE, EngineContract
+from autotune.testing.engine_contract import OBJECTIVE, SPACE, EngineContract
 
 
 class TestRandom(EngineContract):
@@ -41,3 +46,23 @@ def test_engines_are_built_by_name():
     for wrong in ("bogus", {"use": "gp", "initial": "0"}, {"use": "sobol", "x": 1}, {"use": 3}):
         with pytest.raises(SpecError):
             build_engine(wrong)
+
+
+def test_the_signature_of_an_ask_stands_once():
+    """The contract says it, and one class of ours reads it; every engine answers a question."""
+    root = Path(autotune.__file__).parent / "engine"
+    asks = [p.name for p in root.rglob("*.py") for _ in re.findall(r"def ask\(", p.read_text())]
+    assert asks == ["base.py", "base.py"]
+
+
+@pytest.mark.parametrize(
+    "engine", [RandomEngine(), SobolEngine(), GPEngine()], ids=lambda engine: engine.name
+)
+def test_an_engine_answers_the_question_that_it_is_asked(engine):
+    asked = engine.ask(SPACE, OBJECTIVE, [], [], 3, 5)
+    assert asked == engine.answer(Question(SPACE, OBJECTIVE, [], (), 5), 3)
+    later = Question(SPACE, OBJECTIVE, [], (), 5).waiting_for(*(each.config for each in asked))
+    assert not any(later.is_new(each.config) for each in asked)
+    assert {str(each.config) for each in engine.answer(later, 3)}.isdisjoint(
+        str(each.config) for each in asked
+    )

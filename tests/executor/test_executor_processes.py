@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from autotune.core.deadlines import Deadlines
-from autotune.core.environment import server_environment
+from autotune.core.environment import own_environment, server_environment
 from autotune.core.measurement import SHORTFALL, Cause
 from autotune.errors import EnvironmentProblem
 from autotune.executor.base import Job
@@ -88,7 +88,7 @@ def test_killing_any_one_process_leaves_none(tmp_path, victim):
     code = f"""
 import os, sys, time
 from pathlib import Path
-from autotune.core.environment import server_environment
+from autotune.core.environment import own_environment, server_environment
 from autotune.executor.process import SupervisedProcess
 p = SupervisedProcess([sys.executable, "-c", {STUBBORN!r}], env=server_environment({{}}), log=Path("log"),
                       cwd=Path("."), mark="store/s/0/1", grace_s=0.3)
@@ -260,3 +260,24 @@ def test_the_local_executor_runs_workers_and_reports_lost_ones(tmp_path):
         assert executor.wait(0.1) == []
     finally:
         executor.close()
+
+
+def test_ended_children_are_reaped_and_the_wanted_ones_exit_code_is_told():
+    code = (
+        "import os, time\n"
+        "from autotune.executor.proc import reap\n"
+        "other, wanted = os.fork(), 0\n"
+        "if other == 0: os._exit(3)\n"
+        "wanted = os.fork()\n"
+        "if wanted == 0: time.sleep(600)\n"
+        "while True:\n"
+        "    left, found = reap(other)\n"
+        "    if found is not None: break\n"
+        "assert (left, found) == (True, 3), (left, found)\n"
+        "assert reap(wanted) == (True, None)\n"
+        "os.kill(wanted, 9)\n"
+        "while (found := reap(wanted)) == (True, None): pass\n"
+        "assert found == (False, -9), found\n"
+        "assert reap() == (False, None)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=own_environment(), timeout=60)

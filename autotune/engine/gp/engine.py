@@ -11,18 +11,19 @@ from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import Predictions
 from autotune.core.objective import Objective
 from autotune.core.space import Space
-from autotune.core.trial import Config, Suggestion, Trial, TrialState
+from autotune.core.trial import Suggestion, Trial
+from autotune.engine.base import QuestionEngine
 from autotune.engine.design import next_of_design
 from autotune.engine.gp.config import GPConfig, described
 from autotune.engine.gp.problem import Problem
-from autotune.engine.untried import tried_keys
+from autotune.engine.question import Question
 
 _log = logging.getLogger("autotune.engine.gp")
 
 _LEAST_MEASURED = 2  # fewer measurements make no surrogate
 
 
-class GPEngine:
+class GPEngine(QuestionEngine):
     """Bayesian optimization by exact Gaussian processes: one per goal and per limit, one for failures.
 
     Args:
@@ -47,30 +48,25 @@ class GPEngine:
         """
         return cls(budget=budget, config=GPConfig.from_dict(data))
 
-    def ask(
-        self,
-        space: Space,
-        objective: Objective,
-        history: Sequence[Trial],
-        pending: Sequence[Config],
-        n: int,
-        seed: int,
-    ) -> list[Suggestion]:
-        """Return up to ``n`` configurations; see :meth:`autotune.engine.base.Engine.ask`."""
+    def answer(self, question: Question, n: int) -> list[Suggestion]:
+        """Return up to ``n`` configurations."""
         if not self._said:
             self._said.add("")
             _log.info("%s: %s", self.name, described(self.config))
-        tried = tried_keys(history, pending)
-        measured = sum(t.state is TrialState.COMPLETED for t in history)
-        missing = self.config.initial - len(history) - len(pending)
+        measured = len(question.completed)
+        missing = self.config.initial - len(question.history) - len(question.pending)
         if measured < _LEAST_MEASURED:
             missing = max(missing, n)
-        result = next_of_design(space, tried, min(n, missing), seed, self.name) if missing > 0 else []
+        result = []
+        if missing > 0:
+            result = next_of_design(question.space, question.tried, min(n, missing), question.seed, self.name)
         if len(result) < n and measured >= _LEAST_MEASURED:
             from autotune.engine.gp.fallback import propose  # loads torch
 
-            waiting = (*pending, *(suggestion.config for suggestion in result))
-            problem = Problem(space, objective, history, waiting, seed, self.config)
+            waiting = question.waiting_for(*(suggestion.config for suggestion in result))
+            problem = Problem(
+                waiting.space, waiting.objective, waiting.history, waiting.pending, waiting.seed, self.config
+            )
             result += propose(problem, n - len(result), self.name, self._said)
         return result
 

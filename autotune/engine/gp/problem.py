@@ -1,56 +1,19 @@
-"""The question that one ask, or one assessment, answers."""
+"""The question that the ``gp`` engine answers, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 
-from autotune.core.objective import Objective
-from autotune.core.space import Space
-from autotune.core.trial import Config, Trial, TrialState, config_key
 from autotune.engine.gp.config import GPConfig
-from autotune.engine.untried import tried_keys
+from autotune.engine.question import Question
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What is known at one moment of a study, and what is asked for.
+class Problem(Question):
+    """What is known at one moment of a study, and by which design choices it is answered.
 
     Args:
-        space: The search space.
-        objective: Goals and limits.
-        history: Finished trials in number order.
-        pending: Configurations asked for and not finished.
-        seed: Seed of the study.
         config: Design choices of the engine.
     """
 
-    space: Space
-    objective: Objective
-    history: Sequence[Trial]
-    pending: tuple[Config, ...] = ()
-    seed: int = 0
     config: GPConfig = field(default_factory=GPConfig)
-
-    @cached_property
-    def tried(self) -> set[str]:
-        """Keys of the configurations that were tried or are pending."""
-        return tried_keys(self.history, self.pending)
-
-    @cached_property
-    def completed(self) -> list[Trial]:
-        """Trials that gave a measurement."""
-        return [trial for trial in self.history if trial.state is TrialState.COMPLETED]
-
-    def before(self, trials: int) -> Problem:
-        """Return the same question before the last so many trials."""
-        return replace(self, history=self.history[: len(self.history) - trials])
-
-    def waiting_for(self, config: Config) -> Problem:
-        """Return the same question with one more configuration pending."""
-        return replace(self, pending=(*self.pending, config))
-
-    def is_new(self, config: Config) -> bool:
-        """Return whether a configuration was neither tried nor is pending."""
-        return config_key(config) not in self.tried

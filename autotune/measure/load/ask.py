@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from types import TracebackType
 from typing import Any
 
 from autotune.core.endpoint import BUSY, Endpoint, Refused
@@ -89,7 +88,5 @@ class Line:
     def __enter__(self) -> Line:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()

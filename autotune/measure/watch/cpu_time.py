@@ -22,7 +22,6 @@ from autotune.measure.watch.hardware import usable_cpus
 _STAT = Path("/proc/stat")
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _BUSY = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal; guest time is in user
-_IDLE = (3, 4)  # idle, iowait
 _STEAL = 7
 _LEAST_S = 0.2  # between two looks: 20 ticks of a processor, so that a share is right within 5 %
 

@@ -12,7 +12,7 @@ from string import Formatter
 
 from autotune.core.parameter.base import show
 from autotune.core.trial import Config, Value
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError
 
 _VALUE = re.compile(r"[A-Za-z0-9_.,:=+@%/][A-Za-z0-9_.,:=+@%/ -]*|-[0-9][0-9.e+-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -97,20 +97,3 @@ def command_words(argv: Iterable[str], config: Config, builtin: Mapping[str, str
         words.append(filled)
         last_was_flag = word.startswith("--") and "=" not in word
     return words
-
-
-def check_words(words: Iterable[str], known: Iterable[str], path: tuple[str | int, ...]) -> None:
-    """Refuse placeholders that are no parameters.
-
-    Raises:
-        SpecError: One is not known; ``path`` leads to it.
-    """
-    names = list(known)
-    for i, word in enumerate(words):
-        for name in placeholders(word):
-            if name not in names:
-                raise SpecError(
-                    f"{word!r} names {name!r}, which is no parameter; allowed: {', '.join(names)}",
-                    path=(*path, i),
-                    hint=did_you_mean(name, names),
-                )
