@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import SpecError
-from autotune.measure.workload import Workload
 from autotune.study.study_file import read_study
-from autotune.systems.registry import build_system
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,7 +53,7 @@ def test_the_readmes_study_files_are_right(tmp_path):
     assert study_of(tmp_path, written).budget.trials == 12
     study = study_of(tmp_path, started)
     assert study.space["max_num_seqs"].high == 512
-    assert build_system(study.system).check(study.space.default_config) is None
+    assert study.system.built.check(study.space.default_config) is None
 
 
 def test_the_catalogues_readmes_study_files_are_right(tmp_path):
@@ -65,16 +63,16 @@ def test_the_catalogues_readmes_study_files_are_right(tmp_path):
     assert study.space["max_num_seqs"].high == 512
     assert len(study.space["block_size"].levels) == 1
     assert "stream_interval" in study.space.names
-    assert build_system(study.system).check(study.space.default_config) is None
+    assert study.system.built.check(study.space.default_config) is None
     one = "parameters:\n  {}: {{type: int, low: 1, high: 4}}\n".format
     served = study_of(tmp_path, one("threads") + "system: {use: llama_cpp, model: m.gguf}\n" + load)
-    assert Workload.from_dict(served.workload).rate == 4
+    assert served.workload.rate == 4
     command = study_of(tmp_path, one("batch_size") + "  threads: {type: bool}\n" + program)
-    assert build_system(command.system).repeats == 3
+    assert command.system.built.repeats == 3
     checked = study_of(tmp_path, one("draft_length") + "system: {use: transformers, model: tiny}\n" + quality)
     assert checked.objective.limits[1].relative
     with pytest.raises(SpecError, match="no such table"):
         study_of(tmp_path, replayed)
     derived = study_of(tmp_path, part + "system: {use: vllm, model: m}\n")
     assert derived.space.default_config["max_num_batched_tokens"] == 2048
-    assert build_system(derived.system).check(derived.space.default_config) is None
+    assert derived.system.built.check(derived.space.default_config) is None

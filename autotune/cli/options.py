@@ -15,7 +15,7 @@ from autotune.cli.output import echo
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
-    from autotune.spec.study_file import StudySpec
+    from autotune.study.study_file import StudyFile
 
 STORE = "autotune-runs"
 """Folder of the ledger and of what the trials leave, unless ``--store`` or ``AUTOTUNE_STORE`` names one."""
@@ -103,7 +103,7 @@ def trust_option(command: F) -> F:
     )(command)
 
 
-def show_trusted(spec: StudySpec) -> None:
+def show_trusted(spec: StudyFile) -> None:
     """Print what the owner took a search space's word for, to standard error, a line each."""
     for line in spec.trusted:
         echo(f"trusted: {line}", sys.stderr)

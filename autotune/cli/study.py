@@ -25,8 +25,8 @@ from autotune.errors import Interrupted, NothingFeasible
 
 if TYPE_CHECKING:
     from autotune.report.view import View
-    from autotune.spec.study_file import StudySpec
     from autotune.study.run import RunSummary
+    from autotune.study.study_file import StudyFile
 
 
 def _run_options(command: Any) -> Any:
@@ -136,7 +136,7 @@ def choose_view(*, as_json: bool, quiet: bool) -> View:
 
 
 def _execute(
-    spec: StudySpec,
+    spec: StudyFile,
     store: Path,
     local: bool,
     tracking: bool,

@@ -23,7 +23,7 @@ from autotune.measure.workload import Workload
 from autotune.spec.catalogue import find
 from autotune.spec.load import load_space
 from autotune.spec.yaml_text import Document, Path_
-from autotune.systems.registry import build_system
+from autotune.systems.registry import build_system, value_kind
 from autotune.systems.served.flags import Flag, table
 
 NAME = "auto-tune-vllm"
@@ -141,7 +141,7 @@ def _parameter(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry |
     if not positive:
         out.note(path, f"{name!r} is the switch {own!r} turned round")
     entry = _values(out, data, path, flag, positive)
-    ours = load_space(find("search_spaces", "vllm"))
+    ours = load_space(find("search_spaces", "vllm"), value_kind)
     if entry is None:
         if own not in ours.names:
             out.note(

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune.core.borrowed import Review
 from autotune.core.measured_table import read_table
 from autotune.core.objective import Objective
 from autotune.core.scalar import PlainText
@@ -17,13 +14,8 @@ from autotune.core.space_data import KEYS
 from autotune.errors import SpecError, refuse_unknown_keys, under
 from autotune.spec.catalogue import find, refuse_outside
 from autotune.spec.overrides import apply_overrides
-from autotune.spec.sections import Tracking, read_objective
-from autotune.spec.study_file import StudySpec, study_from_dict
-from autotune.spec.trust import review_space, trusted_lines
+from autotune.spec.sections import DEFAULT_GOAL, read_objective
 from autotune.spec.yaml_text import Document, Path_, parse_text, read_text
-
-Check = Callable[[Mapping[str, Any]], Any]
-"""Reads a section and raises SpecError, its path relative to the section, for what is wrong in it."""
 
 ValueKind = Callable[[str], str]
 """Says of a parameter's listed values ``text`` where its system takes them as they are written."""
@@ -36,48 +28,30 @@ _WORKLOAD_CODE = ("trace", "prompts", "generator")
 _MAX_BASES = 8  # files that start from each other; more is a circle
 
 
-def load_study_file(
-    path: str | Path,
-    overrides: Sequence[str] = (),
-    checks: Mapping[str, Check] | None = None,
-    check_whole: Callable[[StudySpec], None] | None = None,
-    value_kind: Callable[[Mapping[str, Any]], ValueKind] | None = None,
-    review: Review | None = None,
-    trust_space: bool = False,
-) -> StudySpec:
-    """Read a study file.
+def read_file(
+    path: str | Path, overrides: Sequence[str] = (), *, depth: int = 0
+) -> tuple[Document, Document, list[Document]]:
+    """Read a study file and the files that it starts from.
 
     Args:
         path: The file.
         overrides: ``KEY=VALUE`` texts as if written in the file.
-        checks: Readers of the sections that belong to other parts (``system``, ``workload``, ``engine``).
-        value_kind: Says how the listed values of parameters are read, by the ``system`` section.
-        check_whole: Raises SpecError, its path from the top, for sections that do not fit together.
-        review: Finds what a search space says that only the study's owner may say.
-        trust_space: Whether the owner takes the space's word for it; the study then lists it.
+        depth: Files that led to this one.
+
+    Returns:
+        What the file itself says, the same with what it names merged in, and the spaces that it starts from.
 
     Raises:
-        SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
+        SpecError: A file is missing, is no YAML or says what it may not: ``file:line:column: ...``.
     """
-    file = Path(path)
-    document = parse_text(read_text(file), str(path))
-    apply_overrides(document, overrides)
-    document.data.setdefault("name", file.stem)
+    own = parse_text(read_text(Path(path)), str(path))
+    apply_overrides(own, overrides)
+    own.data.setdefault("name", Path(path).stem)
     lenders: list[Document] = []
-    whole = resolve(document, file.parent, lenders=lenders)
-    trusted = [
-        line
-        for base in lenders
-        if review is not None
-        for line in review_space(document.data, base, review, trust=trust_space)
-    ]
-    system = whole.data.get("system")
-    if value_kind is not None and isinstance(system, Mapping):
-        _keep_text(whole.data, value_kind(system))
-    return replace(_build(whole, checks or {}, check_whole), trusted=tuple(trusted))
+    return own, resolve(own, Path(path).parent, depth, lenders), lenders
 
 
-def _keep_text(data: dict[str, Any], kind: ValueKind) -> None:
+def keep_text(data: dict[str, Any], kind: ValueKind) -> None:
     """Keep listed values as they are written where the system takes them so; elsewhere YAML types them."""
     entries = data.get("parameters")
     for name, entry in entries.items() if isinstance(entries, Mapping) else ():
@@ -85,38 +59,6 @@ def _keep_text(data: dict[str, Any], kind: ValueKind) -> None:
         if isinstance(listed, list) and kind(name) == "text":
             plain = [str(value) if isinstance(value, PlainText) else value for value in listed]
             data["parameters"] = {**data["parameters"], name: {**entry, "values": plain}}
-
-
-def study_spec_from_dict(
-    data: Mapping[str, Any], overrides: Sequence[str] = (), checks: Mapping[str, Check] | None = None
-) -> StudySpec:
-    """Build the study that a ledger holds, with overrides."""
-    rest = dict(data)
-    trusted = trusted_lines(rest.pop("trusted", ()))
-    document = Document(rest, "the ledger")
-    apply_overrides(document, overrides)
-    return replace(_build(document, checks or {}), trusted=trusted)
-
-
-def _build(
-    document: Document,
-    checks: Mapping[str, Check],
-    check_whole: Callable[[StudySpec], None] | None = None,
-) -> StudySpec:
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or Tracking().mlflow or ""
-    try:
-        spec = study_from_dict(document.data, default_uri=uri)
-        for section, check in checks.items():
-            found = getattr(spec, section)
-            if found:
-                with under(section):
-                    check(found)
-        if check_whole is not None:
-            check_whole(spec)
-        _ = spec.space.default_config  # an impossible space is the file's mistake, not the first trial's
-        return spec
-    except SpecError as error:
-        raise document.locate(error) from None
 
 
 def resolve(
@@ -311,32 +253,23 @@ def _catalogued(kind: str, name: str | Path) -> Path:
 
 
 def load_space(
-    name: str | Path,
-    value_kind: Callable[[Mapping[str, Any]], ValueKind] | None = None,
-    *,
-    trust_space: bool = False,
+    name: str | Path, value_kind: Callable[[Any], ValueKind], *, trust_space: bool = False
 ) -> Space:
     """Read the search space of a shipped name, a space file or a study file.
 
     Args:
         name: A name or a path.
-        value_kind: As for :func:`load_study_file`; without it every listed value is typed as YAML types it.
+        value_kind: Says by the ``system`` section how listed values of parameters are read.
         trust_space: Whether the file may name others outside its own folder.
 
     Raises:
         SpecError: The file is wrong; the message names file, line and column.
     """
-    file = _catalogued("search_spaces", name)
     depth = 0 if trust_space else _FROM_A_STRANGER
-    document = resolve(parse_text(read_text(file), str(file)), file.parent, depth)
-    system = document.data.get("system")
-    if value_kind is not None and isinstance(system, Mapping):
-        _keep_text(document.data, value_kind(system))
-    parts: dict[str, Any] = {key: document.data[key] for key in KEYS if key in document.data}
-    try:
-        return Space.from_dict(parts)
-    except SpecError as error:
-        raise document.locate(error) from None
+    _, document, _ = read_file(_catalogued("search_spaces", name), depth=depth)
+    keep_text(document.data, value_kind(document.data.get("system")))
+    with document.located():
+        return Space.from_dict({key: document.data[key] for key in KEYS if key in document.data})
 
 
 def load_objective(name: str | Path, *, trust_space: bool = False) -> Objective:
@@ -349,13 +282,13 @@ def load_objective(name: str | Path, *, trust_space: bool = False) -> Objective:
     Raises:
         SpecError: The file is wrong; the message names file, line and column.
     """
-    file = _catalogued("objectives", name)
     depth = 0 if trust_space else _FROM_A_STRANGER
-    document = resolve(parse_text(read_text(file), str(file)), file.parent, depth)
-    inside = "objective" in document.data
-    data = document.data["objective"] if inside else {k: v for k, v in document.data.items() if k != "name"}
-    try:
-        with under(*(("objective",) if inside else ())):
-            return read_objective(data)
-    except SpecError as error:
-        raise document.locate(error) from None
+    _, document, _ = read_file(_catalogued("objectives", name), depth=depth)
+    if "objective" in document.data:
+        data = document.data["objective"]
+    elif {"parameters", "system"} & document.data.keys():  # a study that leaves its objective out
+        data = DEFAULT_GOAL
+    else:
+        data = {key: found for key, found in document.data.items() if key != "name"}
+    with document.located(), under(*(key for key in ("objective",) if key in document.data)):
+        return read_objective(data)

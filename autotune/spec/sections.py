@@ -19,6 +19,9 @@ from autotune.core.section import By, Choice, Key, Number, Section, Text, Whole,
 from autotune.core.trial import Config
 from autotune.errors import SpecError, did_you_mean, under
 
+DEFAULT_GOAL = {"maximize": "output_throughput"}
+"""What is wanted of a system under a load where a file does not say."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OFF = ("", "none", "off", "no", "false")
 _SCHEMES = ("databricks", "databricks-uc", "file", "http", "https", "mssql", "mysql", "postgresql", "sqlite")

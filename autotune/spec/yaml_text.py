@@ -9,6 +9,7 @@ told from text with them (:class:`autotune.core.scalar.PlainText`), for places t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,14 @@ class Document:
         """Return ``error`` with its place in front of the message."""
         place = self.mark(error.path, error.at_key)
         return SpecError(f"{place}: {error.message}", path=error.path, at_key=error.at_key, hint=error.hint)
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Put its place in front of the message of a :class:`SpecError` that is raised inside."""
+        try:
+            yield
+        except SpecError as error:
+            raise self.locate(error) from None
 
 
 def read_text(path: Path) -> str:

@@ -23,13 +23,13 @@ from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import AttemptResult, Executor, Shared
 from autotune.executor.retries import Retries
 from autotune.report.view import StudyView, View
-from autotune.spec.study_file import StudySpec
 from autotune.study.confirm import next_confirmation
 from autotune.study.jobs import any_fits, awaits_default, make_job, resources_of
 from autotune.study.mistakes import acquit, judge
 from autotune.study.remeasure import next_remeasure
 from autotune.study.stopping import Stopping
 from autotune.study.study import Study, state_of
+from autotune.study.study_file import StudyFile
 from autotune.study.watch import next_watch
 from autotune.systems.base import System
 from autotune.tracking.base import Mirror
@@ -56,7 +56,7 @@ _log = logging.getLogger("autotune.study")
 class Loop:
     """State of the loop from one turn to the next."""
 
-    spec: StudySpec
+    spec: StudyFile
     study: Study
     system: System
     executor: Executor

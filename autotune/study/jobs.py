@@ -14,12 +14,11 @@ import numpy as np
 from autotune.core.mistake import blamed, comparable, complete
 from autotune.core.objective import Objective
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, SpecError
 from autotune.executor.base import AttemptResult, Executor, Job
-from autotune.measure.quality.section import Quality
-from autotune.spec.study_file import StudySpec
+from autotune.study.study_file import StudyFile
 from autotune.systems.base import System, launched_config
-from autotune.systems.registry import build_system, launch_key
+from autotune.systems.registry import SYSTEMS, SystemConfig
 
 PLACED_SAMPLES = 256
 """Configurations that are tried in thought before a machine is said to have no room for any of them."""
@@ -29,12 +28,24 @@ _COMPARED = (Reason.REPEAT, Reason.CONFIRM, Reason.WATCH, Reason.REMEASURE)
 _log = logging.getLogger("autotune.study")
 
 
-def resources_of(spec: StudySpec, system: System, config: Config) -> dict[str, float]:
+def system_of(spec: StudyFile) -> SystemConfig:
+    """Return the system of a study.
+
+    Raises:
+        SpecError: It has none: there is nothing to launch.
+    """
+    if spec.system is None:
+        text = f"a study needs a system to run; allowed: {', '.join(SYSTEMS.names())}"
+        raise SpecError(text, path=("system",), hint="`system: {use: NAME, ...}`")
+    return spec.system
+
+
+def resources_of(spec: StudyFile, system: System, config: Config) -> dict[str, float]:
     """Return what a configuration needs: what the file says, else what the system says."""
     return {**system.resources(config), **spec.resources.needed(config)}
 
 
-def any_fits(spec: StudySpec, system: System, executor: Executor) -> bool:
+def any_fits(spec: StudyFile, system: System, executor: Executor) -> bool:
     """Return whether an executor could ever place some configuration: the default or one of a sample."""
     sampled = spec.space.sample(PLACED_SAMPLES, np.random.default_rng(0))
     configs = (spec.space.default_config, *sampled)
@@ -42,7 +53,7 @@ def any_fits(spec: StudySpec, system: System, executor: Executor) -> bool:
 
 
 def make_job(
-    spec: StudySpec,
+    spec: StudyFile,
     study: str,
     config: Config,
     resources: Mapping[str, float],
@@ -59,14 +70,15 @@ def make_job(
     What is measured to be compared, and whatever failed once, starts afresh: a process that others have used
     is warm, and the spread between starts is part of the noise.
     """
-    given = launched_config(build_system(spec.system), config, spec.space.derived)
+    system = system_of(spec)
+    given = launched_config(system.built, config, spec.space.derived)
     return Job(
         study=study,
         trial=trial,
         attempt=attempt,
         config=given,
-        system=spec.system,
-        workload=spec.workload,
+        system=system.to_dict(),
+        workload=spec.workload.to_dict(),
         goal=spec.objective.goals[0].metric,
         scratch=str(scratch),
         deadlines=spec.deadlines,
@@ -75,7 +87,7 @@ def make_job(
         limits=limits_data(objective or spec.objective),
         judged=judged_metrics(objective or spec.objective),
         quality=quality_wanted(spec, config, history),
-        launch_key=launch_key(spec.system, given),
+        launch_key=system.launch_key(given),
         fresh=attempt > 1 or reason in _COMPARED,
     )
 
@@ -95,21 +107,20 @@ def judged_metrics(objective: Objective) -> list[str]:
     return list(dict.fromkeys(every))
 
 
-def quality_wanted(spec: StudySpec, config: Config, history: Sequence[Trial]) -> dict[str, Any]:
+def quality_wanted(spec: StudyFile, config: Config, history: Sequence[Trial]) -> dict[str, Any]:
     """Return what of the answers' quality an attempt checks; empty where the file has no such section.
 
     The answers of the default configuration travel with it: they are in the ledger with the trial that
     measured them first.
     """
-    if not spec.quality:
+    if spec.quality is None:
         return {}
     default = config_key(config) == config_key(spec.space.default_config)
     answers = (found for trial in history if (found := _default_answers(spec, trial)))
-    loaded = Quality.from_dict(spec.quality).loaded()
-    return {**loaded, "is_default": default, "reference": next(answers, None)}
+    return {**spec.quality.loaded(), "is_default": default, "reference": next(answers, None)}
 
 
-def _default_answers(spec: StudySpec, trial: Trial) -> list[Any] | None:
+def _default_answers(spec: StudyFile, trial: Trial) -> list[Any] | None:
     """Return the answers that a trial of the default configuration gave; ``None`` from any other."""
     measured = trial.measurement if trial.state is TrialState.COMPLETED else None
     if measured is None or trial.key != config_key(spec.space.default_config):
@@ -118,16 +129,16 @@ def _default_answers(spec: StudySpec, trial: Trial) -> list[Any] | None:
     return answers
 
 
-def awaits_default(spec: StudySpec, config: Config, trials: Sequence[Trial]) -> bool:
+def awaits_default(spec: StudyFile, config: Config, trials: Sequence[Trial]) -> bool:
     """Return whether a trial must wait for the default's, whose answers it is compared with."""
     default = config_key(spec.space.default_config)
-    if not spec.quality or not Quality.from_dict(spec.quality).agreement or config_key(config) == default:
+    if spec.quality is None or not spec.quality.agreement or config_key(config) == default:
         return False
     own = [trial for trial in trials if trial.key == default]
     return any(t.state is TrialState.RUNNING for t in own) and not any(_default_answers(spec, t) for t in own)
 
 
-def build_executor(spec: StudySpec, local: bool) -> Executor:
+def build_executor(spec: StudyFile, local: bool) -> Executor:
     """Return the executor that a study runs on: Ray, or child processes of this one."""
     parallel = None if spec.budget.parallel == "auto" else int(spec.budget.parallel)
     if local:
@@ -149,7 +160,7 @@ def _judged(result: AttemptResult, objective: Objective) -> AttemptResult:
 
 
 def measure_once(
-    spec: StudySpec, config: Mapping[str, Any], *, store: Path, local: bool = True
+    spec: StudyFile, config: Mapping[str, Any], *, store: Path, local: bool = True
 ) -> AttemptResult:
     """Measure one configuration of a study file; nothing enters a ledger.
 
@@ -159,7 +170,7 @@ def measure_once(
     """
     from autotune.executor.local import LocalExecutor
 
-    system = build_system(spec.system)
+    system = system_of(spec).built
     values = spec.space.validate(config)
     system.prepare(log=_log.info)
     executor = LocalExecutor(parallel=1) if local else build_executor(spec, local=False)

@@ -17,12 +17,11 @@ from autotune.core.metric import UNITS
 from autotune.core.trial import Config
 from autotune.ledger import Ledger
 from autotune.measure.statistics.steady_state import MOST_TIME
-from autotune.measure.workload import Workload
 from autotune.report.text import show_config, show_seconds, wrap
-from autotune.spec.study_file import StudySpec
+from autotune.study.study_file import StudyFile
 from autotune.systems.base import Reusable, System, launched_config
 from autotune.systems.own.system import OwnSystem
-from autotune.systems.registry import REUSE, SYSTEMS, build_system, declared_units, reuses
+from autotune.systems.registry import REUSE
 
 SAMPLES = 3
 _MORE_SAMPLES = 256  # for a parameter that is active in none of the first
@@ -69,7 +68,7 @@ class Plan:
         problems: What a run would end with before or at its first trial.
     """
 
-    spec: StudySpec
+    spec: StudyFile
     count: Count
     excluded: tuple[float, ...]
     default: Launch
@@ -101,8 +100,8 @@ class Plan:
             "objective": spec.objective.to_dict(),
             "budget": {"trials": spec.budget.trials, "seconds": spec.budget.time_s},
             "expected_seconds": {"low": self.seconds[0], "high": self.seconds[1], "from": self.seconds_from},
-            "engine": dict(spec.engine),
-            "system": spec.system.get("use"),
+            "engine": spec.engine.to_dict(),
+            "system": spec.system.use if spec.system else None,
             "restarts": dict(self.restarts),
             "assumed_units": dict(self.assumed_units),
             "measured": self.measured,
@@ -121,7 +120,7 @@ class Plan:
 
 
 def make_plan(
-    spec: StudySpec, store: Path, warnings: Sequence[str] = (), problems: Sequence[str] = ()
+    spec: StudyFile, store: Path, warnings: Sequence[str] = (), problems: Sequence[str] = ()
 ) -> Plan:
     """Return the plan of a study file.
 
@@ -131,8 +130,8 @@ def make_plan(
         warnings: What may waste trials.
         problems: What would keep it from running here.
     """
-    system = build_system(spec.system) if spec.system else None
-    rng = np.random.default_rng(int(spec.engine.get("seed", 0)))
+    system = None if spec.system is None else spec.system.built
+    rng = np.random.default_rng(spec.engine.seed)
     default = spec.space.default_config
     others = [config for config in spec.space.sample(SAMPLES + 1, rng) if config != default][:SAMPLES]
     seconds, rests_on = _expected_seconds(spec, store)
@@ -152,8 +151,8 @@ def make_plan(
     )
 
 
-def _assumed_units(spec: StudySpec) -> dict[str, str]:
-    declared = declared_units(spec.system) if spec.system else {}
+def _assumed_units(spec: StudyFile) -> dict[str, str]:
+    declared = spec.system.units if spec.system else {}
     return {
         limit.metric: limit.unit
         for limit in spec.objective.limits
@@ -161,7 +160,7 @@ def _assumed_units(spec: StudySpec) -> dict[str, str]:
     }
 
 
-def _restarts(spec: StudySpec, system: System | None, configs: Sequence[Config]) -> dict[str, str]:
+def _restarts(spec: StudyFile, system: System | None, configs: Sequence[Config]) -> dict[str, str]:
     """Return what changing each parameter costs, seen at the ends and the middle of its values.
 
     A parameter that is active in none of the configurations is looked for in more of them, and left out where
@@ -191,7 +190,7 @@ def _restarts(spec: StudySpec, system: System | None, configs: Sequence[Config])
     return found
 
 
-def _launch(spec: StudySpec, system: System | None, config: Config) -> Launch:
+def _launch(spec: StudyFile, system: System | None, config: Config) -> Launch:
     if system is None:
         return Launch(config)
     values = launched_config(system, config, spec.space.derived)
@@ -204,7 +203,7 @@ def _launch(spec: StudySpec, system: System | None, config: Config) -> Launch:
     return Launch(config, tuple(argv), files(values) if files is not None else None)
 
 
-def _expected_seconds(spec: StudySpec, store: Path) -> tuple[tuple[float, float], str]:
+def _expected_seconds(spec: StudyFile, store: Path) -> tuple[tuple[float, float], str]:
     """Return the shortest and the longest time expected for the trials that are left, and what says so.
 
     What was measured says most: trials of the study itself, else those of the ledger on the same system. A
@@ -225,14 +224,14 @@ def _expected_seconds(spec: StudySpec, store: Path) -> tuple[tuple[float, float]
         low = high = mean(seen)
         if own:
             rests_on += f"; {trials} left"
-    elif spec.system and issubclass(SYSTEMS.load(spec.system["use"]), OwnSystem):
+    elif spec.system and isinstance(spec.system.built, OwnSystem):
         low, high = 0.0, spec.deadlines.startup_s + spec.deadlines.measure_s
         rests_on = (
-            f"not known before the first trial: only `{spec.system['use']}` itself knows; "
+            f"not known before the first trial: only `{spec.system.use}` itself knows; "
             f"deadlines end a trial after {show_seconds(high)}"
         )
     else:
-        time = Workload.from_dict(spec.workload).time
+        time = spec.workload.time
         low, high = _STARTUP_S[0] + 0.1 * time, _STARTUP_S[1] + (1 + MOST_TIME) * time
         rests_on = (
             f"{_range(low, high)} a trial: start-up of {_STARTUP_S[0]:g} s to {_STARTUP_S[1]:g} s guessed, "
@@ -249,7 +248,7 @@ def _range(low: float, high: float) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def _earlier_measurements(spec: StudySpec, store: Path) -> tuple[list[float], list[float]]:
+def _earlier_measurements(spec: StudyFile, store: Path) -> tuple[list[float], list[float]]:
     """Return the seconds of finished trials of this study, and of others on the same system and workload.
 
     Trials that failed count as well: those to come will fail as often.
@@ -259,12 +258,10 @@ def _earlier_measurements(spec: StudySpec, store: Path) -> tuple[list[float], li
         return [], []
     own: list[float] = []
     others: list[float] = []
-    wanted = spec.to_dict()
-    alike = (dict(wanted.get("system") or {}), dict(wanted.get("workload") or {}))
     with Ledger.open(path, create=False, read_only=True) as ledger:
         for row in ledger.studies():
             into = own if row.name == spec.name else others
-            if (dict(row.spec.get("system") or {}), dict(row.spec.get("workload") or {})) != alike:
+            if spec.differs_from(row.spec, ("system", "workload")):
                 continue
             finished = (t.measurement for t in ledger.trials(row.name) if t.state.finished)
             into += [m.seconds for m in finished if m is not None and m.seconds > 0]
@@ -285,12 +282,12 @@ def plan_lines(plan: Plan) -> list[str]:
         ("objective", str(spec.objective)),
         ("budget", budget),
         ("time", f"{_expected(plan)} ({plan.seconds_from})"),
-        ("engine", str(spec.engine.get("use", ""))),
-        ("system", str(spec.system.get("use", "none")) + ("" if plan.measured else _unmeasured(spec))),
+        ("engine", spec.engine.use),
+        ("system", _system(plan)),
     ]
     requests = [name for name, cost in plan.restarts.items() if cost == "request"]
     if requests:
-        how = "shared" if reuses(spec.system) else f"shared with `{REUSE}: true`"
+        how = "shared" if spec.system and spec.system.reuses else f"shared with `{REUSE}: true`"
         rows.append(("requests", f"{', '.join(requests)}: no launch of their own; a server is {how}"))
     fixed = [name for name, cost in plan.restarts.items() if cost == "fixed"]
     if fixed:
@@ -324,8 +321,11 @@ def _expected(plan: Plan) -> str:
     return f"at most {show_seconds(high)}" if low == 0 < high else _range(low, high)
 
 
-def _unmeasured(spec: StudySpec) -> str:
-    return "; it is planned only, not measured" if spec.system else ""
+def _system(plan: Plan) -> str:
+    """Return the name of the system, and whether it is measured at all."""
+    if plan.spec.system is None:
+        return "none"
+    return plan.spec.system.use + ("" if plan.measured else "; it is planned only, not measured")
 
 
 def _table(rows: list[tuple[str, str]]) -> list[str]:

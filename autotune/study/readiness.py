@@ -14,10 +14,9 @@ from autotune.core.space import Space
 from autotune.core.table import distinct
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 from autotune.executor.local import LocalExecutor
-from autotune.spec.study_file import StudySpec
-from autotune.study.jobs import any_fits, resources_of
+from autotune.study.jobs import any_fits, resources_of, system_of
+from autotune.study.study_file import StudyFile
 from autotune.systems.base import System, launched_config
-from autotune.systems.registry import SYSTEMS, build_system
 
 SAMPLED = 256
 """Random configurations that a system is asked about, beside the default."""
@@ -41,12 +40,12 @@ class Readiness:
     warnings: tuple[str, ...] = ()
 
 
-def readiness(spec: StudySpec) -> Readiness:
+def readiness(spec: StudyFile) -> Readiness:
     """Return what would end a study before or at its first trial, and what would waste trials."""
-    if not spec.system:
-        text = f"a study needs a system to run; allowed: {', '.join(SYSTEMS.names())}"
-        return Readiness((SpecError(text, path=("system",), hint="`system: {use: NAME, ...}`"),))
-    system = build_system(spec.system)
+    try:
+        system = system_of(spec).built
+    except SpecError as error:
+        return Readiness((error,))
     errors: list[AutotuneError] = []
     warnings: list[str] = []
     refused = refusals(spec, system)
@@ -118,7 +117,7 @@ class Refusals:
         return self.share >= 1.0
 
 
-def refusals(spec: StudySpec, system: System) -> Refusals:
+def refusals(spec: StudyFile, system: System) -> Refusals:
     """Return which share of the space a system would refuse, and why."""
     space = spec.space
     sampled = distinct((space.default_config, *space.sample(SAMPLED, np.random.default_rng(0))))
@@ -130,7 +129,7 @@ def refusals(spec: StudySpec, system: System) -> Refusals:
     return Refusals(count / len(failures), "; ".join(told) + (f"; and {more} other reasons" if more else ""))
 
 
-def announce(spec: StudySpec, system: System) -> list[str]:
+def announce(spec: StudyFile, system: System) -> list[str]:
     """Return the warnings that a run begins with; raise what would end it at its first trial.
 
     Raises:

@@ -17,12 +17,12 @@ from autotune.errors import EmptyLedgerError, StudyError
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
 from autotune.report.view import StudyView, View
-from autotune.spec.study_file import StudySpec
 from autotune.study.driver import Loop
-from autotune.study.jobs import build_executor
+from autotune.study.jobs import build_executor, system_of
 from autotune.study.readiness import announce
 from autotune.study.study import Study
-from autotune.systems.registry import build_system, locate_system
+from autotune.study.study_file import StudyFile
+from autotune.systems.registry import SystemConfig
 from autotune.tracking.base import Mirror, MirrorReport
 
 MIRROR_START_S = 20.0
@@ -63,7 +63,7 @@ class RunSummary:
 
 
 def run_study(
-    spec: StudySpec,
+    spec: StudyFile,
     *,
     store: Path,
     view: View,
@@ -72,7 +72,7 @@ def run_study(
     local: bool = False,
     tracking: bool = True,
     named: Collection[int] = (),
-    make_executor: Callable[[StudySpec, bool], Executor] | None = None,
+    make_executor: Callable[[StudyFile, bool], Executor] | None = None,
 ) -> RunSummary:
     """Create or resume the study of a file and run it to the end of its budget.
 
@@ -97,7 +97,7 @@ def run_study(
         # before the study is opened: whoever comes second must not have changed anything
         stack.enter_context(study_lock(store / LEDGER_NAME, name))
         spec = as_measured(spec, store / LEDGER_NAME, name)
-        system = build_system(spec.system)
+        system = system_of(spec).built
         study, resumed = _open_study(spec, store, name, widen)
         stack.callback(study.close)
         keys = _keys(study, named)
@@ -146,7 +146,7 @@ def _keys(study: Study, numbers: Collection[int]) -> frozenset[str]:
     return frozenset(trials[number].key for number in numbers)
 
 
-def _name(spec: StudySpec, store: Path, new: bool) -> str:
+def _name(spec: StudyFile, store: Path, new: bool) -> str:
     """Return the name under which the study runs."""
     path = store / LEDGER_NAME
     if not new or not path.exists():
@@ -158,7 +158,7 @@ def _name(spec: StudySpec, store: Path, new: bool) -> str:
         return spec.name
 
 
-def as_measured(spec: StudySpec, path: Path, name: str) -> StudySpec:
+def as_measured(spec: StudyFile, path: Path, name: str) -> StudyFile:
     """Return a study file as the trials that a ledger has of it were measured.
 
     Before values had types, those of a study were text, in its space and in what it sent to a server: it goes
@@ -179,19 +179,19 @@ def as_measured(spec: StudySpec, path: Path, name: str) -> StudySpec:
     if row is None:
         return spec
     stored = dict(row.spec.get("system") or {})
-    space = as_stored(spec.space, row.spec["space"])
-    return replace(spec, space=space, system=stored if reads_as(stored, spec.system) else spec.system)
+    system = spec.system
+    if system is not None and stored != system.section and reads_as(stored, system.section):
+        system = SystemConfig.from_dict(stored)
+    return replace(spec, space=as_stored(spec.space, row.spec["space"]), system=system)
 
 
-def _open_study(spec: StudySpec, store: Path, name: str, widen: bool) -> tuple[Study, bool]:
+def _open_study(spec: StudyFile, store: Path, name: str, widen: bool) -> tuple[Study, bool]:
     path = store / LEDGER_NAME
-    engine = dict(spec.engine)
-    seed = int(engine.pop("seed", 0))
     study = Study(
         spec.space,
         spec.objective,
-        engine=engine,
-        seed=seed,
+        engine=spec.engine.section,
+        seed=spec.engine.seed,
         name=name,
         path=path,
         budget=spec.budget.trials,
@@ -200,23 +200,20 @@ def _open_study(spec: StudySpec, store: Path, name: str, widen: bool) -> tuple[S
     )
     row = study.ledger.study(name)
     assert row is not None  # noqa: S101 - Study created it
-    stored, now = row.spec, spec.to_dict()
-    if stored.get("system") != now["system"]:  # an earlier version kept paths relative to this folder
-        stored = {**stored, "system": locate_system(stored.get("system") or {}, Path())}
-    for section in ("system", "workload", "quality"):
-        if (stored.get(section) or {}) != (now.get(section) or {}):
-            study.close()
-            raise StudyError(
-                f"study {name!r} was measured with another {section}: "
-                f"{stored.get(section)} -> {now.get(section)}",
-                hint="use another name, or --new to start another study beside it",
-            )
+    now, differing = spec.to_dict(), spec.differs_from(row.spec)
+    if differing:
+        study.close()
+        raise StudyError(
+            f"study {name!r} was measured with another {differing}: "
+            f"{row.spec.get(differing)} -> {now.get(differing)}",
+            hint="use another name, or --new to start another study beside it",
+        )
     if row.spec != now:  # another budget, objective or engine over the same measurements
         study.ledger.set_study_spec(name, now)
     return study, bool(study.trials)
 
 
-def _start_mirror(spec: StudySpec, study: Study) -> Mirror:
+def _start_mirror(spec: StudyFile, study: Study) -> Mirror:
     from autotune.tracking.mlflow import MlflowMirror
 
     assert study.path is not None and spec.tracking.mlflow is not None  # noqa: S101, PT018 - as called

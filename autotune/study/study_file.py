@@ -1,49 +1,142 @@
-"""Read study files with every section checked by the part that it belongs to."""
+"""A study file as one typed value, and the reader that every command and the Python API share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from autotune.core.borrowed import Borrowed, Objection
+from autotune.core.deadlines import Deadlines
 from autotune.core.metric import named_number
+from autotune.core.objective import Objective
 from autotune.core.redact import find_secret
+from autotune.core.section import mapping
 from autotune.core.space import Space
+from autotune.core.space_data import KEYS as SPACE_KEYS
 from autotune.core.units import known_base
 from autotune.engine.base import ModelBased
 from autotune.engine.registry import ENGINES, build_engine
-from autotune.errors import SpecError, UnitError, did_you_mean
+from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys, under
 from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import RateSearch, Workload, served_key
 from autotune.spec import load
-from autotune.spec.load import Check, ValueKind, load_study_file, study_spec_from_dict
-from autotune.spec.study_file import StudySpec
+from autotune.spec.overrides import apply_overrides
+from autotune.spec.sections import (
+    DEFAULT_GOAL,
+    Budget,
+    EngineConfig,
+    Resources,
+    Tracking,
+    read_name,
+    read_objective,
+)
+from autotune.spec.trust import review_space, trusted_lines
+from autotune.spec.yaml_text import Document
 from autotune.systems.effect import find_ineffective
 from autotune.systems.own.system import OwnSystem
 from autotune.systems.owner_only import objections
-from autotune.systems.registry import build_system, declared_units, locate_system
+from autotune.systems.registry import SystemConfig, locate_system, value_kind
 
-CHECKS: dict[str, Check] = {
-    "system": build_system,
-    "workload": Workload.from_dict,
-    "quality": Quality.from_dict,
-    "engine": build_engine,
-}
-
-
-def review(found: Borrowed) -> list[Objection]:
-    """Return what a search space says that only the study's owner may say."""
-    use = found.engine.get("use", "gp")
-    foreign = [] if use in ENGINES.builtin else [Objection(("engine",), f"engine {use!r}", "loads code")]
-    return [*objections(found), *foreign]
+KEYS = (
+    "name", "description", "space", "parameters", "constraints", "derived", "configurations", "system",
+    "workload", "quality", "objective", "budget", "resources", "engine", "tracking", "deadlines",
+)  # fmt: skip
+"""Every key a study file may have."""
 
 
-def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: bool = False) -> StudySpec:
+MEASURED_WITH = ("system", "workload", "quality")
+"""Sections that the measurements of a study depend on."""
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A whole study file.
+
+    Args:
+        name: Name of the study: of its folder and its experiment.
+        space: What may vary.
+        objective: What is wanted.
+        system: What is tuned; ``None`` without one.
+        workload: The load that it is measured under.
+        quality: How answers are checked; ``None`` for no check.
+        budget: What may be spent.
+        resources: What configurations need, and what is asked of the nodes.
+        engine: What searches.
+        tracking: The mirror.
+        deadlines: Bounds on the phases of an attempt.
+        objective_stated: Whether the file says what is wanted; the default is for systems under a load.
+        trusted: What the owner took a search space's word for, a line each (``--trust-space``).
+    """
+
+    name: str
+    space: Space
+    objective: Objective
+    system: SystemConfig | None = None
+    workload: Workload = field(default_factory=Workload)
+    quality: Quality | None = None
+    budget: Budget = field(default_factory=Budget)
+    resources: Resources = field(default_factory=Resources)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    tracking: Tracking = field(default_factory=Tracking)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    objective_stated: bool = True
+    trusted: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON data; :func:`study_from_dict` reads it back."""
+        return {
+            "name": self.name,
+            "space": self.space.to_dict(),
+            "objective": self.objective.to_dict(),
+            "system": {} if self.system is None else self.system.to_dict(),
+            "workload": self.workload.to_dict(),
+            **({} if self.quality is None else {"quality": self.quality.to_dict()}),
+            "budget": self.budget.to_dict(),
+            "resources": self.resources.to_dict(),
+            "engine": self.engine.to_dict(),
+            "tracking": self.tracking.to_dict(),
+            "deadlines": self.deadlines.to_dict(),
+            **({"trusted": list(self.trusted)} if self.trusted else {}),
+        }
+
+    def differs_from(self, stored: Mapping[str, Any], sections: Sequence[str] = MEASURED_WITH) -> str:
+        """Return the first section that a stored study measured with otherwise; empty where it is the same.
+
+        Sections are compared as values: what is written otherwise and means the same does not differ.
+
+        Args:
+            stored: Data of a study, as a ledger holds it.
+            sections: Names of the sections to compare.
+        """
+        readers: dict[str, Callable[[Any], Any]] = {
+            "system": lambda data: None if not data else dict(data),
+            "workload": Workload.from_dict,
+            "quality": _read_quality,
+        }
+        for key in sections:
+            mine = self.system.section if key == "system" and self.system else getattr(self, key)
+            found: Any = ...
+            with suppress(SpecError):
+                found = readers[key](stored.get(key) or {})
+            if key == "system" and found != mine and found:
+                with suppress(SpecError):  # an earlier version kept paths relative to the working folder
+                    found = locate_system(found, Path())
+            if found != mine:
+                return key
+        return ""
+
+
+def _read_quality(data: Any) -> Quality | None:
+    return Quality.from_dict(data) if data or not isinstance(data, Mapping) else None
+
+
+def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: bool = False) -> StudyFile:
     """Read a study file completely.
 
     Args:
@@ -55,16 +148,37 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: 
     Raises:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
     """
-    together = partial(_check_together, file=Path(path))
-    spec = load_study_file(path, overrides, CHECKS, together, _value_kind, review, trust_space=trust_space)
+    own, document, lenders = load.read_file(path, overrides)
     folder = Path(path).resolve().parent
-    quality = Quality.located(spec.quality, folder)
-    if quality:
-        Quality.from_dict(quality).loaded()  # files that are not there are the file's mistake, not a trial's
-    workload = Workload.located(spec.workload, folder)
-    if workload:
-        check_files(Workload.from_dict(workload))  # the same of a trace and of prompts
-    return replace(spec, system=locate_system(spec.system, folder), workload=workload, quality=quality)
+    system = cache(partial(SystemConfig.from_dict, document.data.get("system"), folder))
+    look = partial(review, build=system)
+    trusted = [line for base in lenders for line in review_space(own.data, base, look, trust=trust_space)]
+    with document.located():
+        study = study_from_dict(document.data, folder, build=system)
+        _check_together(study, document.data)
+        if study.quality is not None:
+            with under("quality"):
+                study.quality.loaded()  # files that are not there are the file's mistake, not a trial's
+        with under("workload"):
+            check_files(study.workload)
+        _ = study.space.default_config  # an impossible space is the file's mistake, not the first trial's
+    return replace(study, trusted=tuple(trusted))
+
+
+def read_stored_study(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> StudyFile:
+    """Read the study that a ledger holds, with overrides.
+
+    Raises:
+        SpecError: Something is wrong.
+    """
+    rest = dict(data)
+    trusted = trusted_lines(rest.pop("trusted", ()))
+    document = Document(rest, "the ledger")
+    apply_overrides(document, overrides)
+    with document.located():
+        study = study_from_dict(document.data)
+        _ = study.space.default_config
+    return replace(study, trusted=trusted)
 
 
 def load_space(name: str | Path, *, trust_space: bool = False) -> Space:
@@ -77,45 +191,120 @@ def load_space(name: str | Path, *, trust_space: bool = False) -> Space:
     Raises:
         SpecError: The file is wrong; the message names file, line and column.
     """
-    return load.load_space(name, _value_kind, trust_space=trust_space)
+    return load.load_space(name, value_kind, trust_space=trust_space)
 
 
-def _value_kind(section: Mapping[str, Any]) -> ValueKind:
-    """Return how a system reads listed values of parameters; what is wrong with the section is said later."""
-    for whole in (section, {**section, "model": "any"}):  # a space file leaves the model to its study
-        with suppress(SpecError):
-            kind: ValueKind | None = getattr(build_system(whole), "value_kind", None)
-            return kind or (lambda name: "")
-    return lambda name: ""
+def study_from_dict(
+    data: Mapping[str, Any], folder: Path | None = None, build: Callable[[], SystemConfig] | None = None
+) -> StudyFile:
+    """Build from the keys of a study file whose ``space`` and ``objective`` are written out.
+
+    Args:
+        data: Mappings, lists and text (numbers may be numbers).
+        folder: Folder of the file, where relative paths start; ``None`` where there are none.
+        build: Gives the system where the section may be read already.
+
+    Raises:
+        SpecError: Something is wrong; ``path`` leads to it from the top.
+    """
+    refuse_unknown_keys(data, KEYS, "a study file")
+    data = dict(data)
+    build = build or partial(SystemConfig.from_dict, data.get("system"), folder)
+    if data.get("system"):
+        load.keep_text(data, value_kind(data["system"], lambda: build().built))
+    space = _space_of(data)
+
+    def read(key: str, reader: Callable[[Any], Any], default: Any) -> Any:
+        with under(key):
+            return reader(data.get(key, default))
+
+    def located(kind: type[Workload] | type[Quality]) -> Callable[[Any], Any]:
+        def located_section(section: Any) -> Any:
+            kept = mapping(section, kind.title)
+            return kind.from_dict(kept if folder is None else kind.located(kept, folder))
+
+        return located_section
+
+    def read_tracking(section: Any) -> Tracking:
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or Tracking.mlflow
+        return Tracking.from_dict({"mlflow": uri, **mapping(section, Tracking.title)})
+
+    objective = read("objective", read_objective, DEFAULT_GOAL)
+    if "name" not in data:
+        raise SpecError("a study needs a name", path=("name",))
+    study = StudyFile(
+        name=read("name", read_name, ""),
+        space=space,
+        objective=objective,
+        system=read("system", lambda found: build() if found or not isinstance(found, Mapping) else None, {}),
+        workload=read("workload", located(Workload), {}),
+        quality=read("quality", lambda found: located(Quality)(found) if found != {} else None, {}),
+        budget=read("budget", Budget.from_dict, {}),
+        resources=read("resources", Resources.from_dict, {}),
+        engine=read("engine", EngineConfig.from_dict, "gp"),
+        tracking=read("tracking", read_tracking, {}),
+        deadlines=read("deadlines", Deadlines.from_dict, {}),
+        objective_stated="objective" in data,
+    )
+    with under("resources"):
+        study.resources.check(space.kinds)
+    with under("engine"):
+        build_engine(study.engine.section)
+    return study
 
 
-def _check_together(spec: StudySpec, file: Path) -> None:
-    """Refuse what only shows when sections of ``file`` are seen together."""
-    _check_units(spec, file.resolve().parent)
-    _check_secrets(spec)
-    _check_names(spec)
-    _check_effects(spec)
-    _check_load(spec)
-    _check_measured(spec)
-    _check_objective(spec)
-    if spec.budget.stop_when == "converged" and not isinstance(build_engine(spec.engine), ModelBased):
+def _space_of(data: Mapping[str, Any]) -> Space:
+    """Return the space of a study: its keys stand at the top of a file, and under ``space`` in a ledger."""
+    with under("space"):
+        inner = dict(mapping(data.get("space", {}), "a space"))
+    inner |= {key: data[key] for key in SPACE_KEYS if key in data}
+    if "parameters" not in inner:
+        raise SpecError("a study needs parameters, or a space to start from", path=("parameters",))
+    with under(*(("space",) if "space" in data else ())):
+        return Space.from_dict(inner)
+
+
+def review(found: Borrowed, build: Callable[[], SystemConfig] | None = None) -> list[Objection]:
+    """Return what a search space says that only the study's owner may say.
+
+    Args:
+        found: What the study takes from the space.
+        build: Gives the study's system, once that is needed.
+    """
+    use = found.engine.get("use", "gp")
+    foreign = [] if use in ENGINES.builtin else [Objection(("engine",), f"engine {use!r}", "loads code")]
+    return [*objections(found, None if build is None else lambda: build().built), *foreign]
+
+
+def _check_together(study: StudyFile, written: Mapping[str, Any]) -> None:
+    """Refuse what only shows when sections are seen together.
+
+    Args:
+        study: What was read.
+        written: Keys of the file, as it has them.
+    """
+    _check_secrets(written)
+    if study.system is not None:
+        _check_units(study.objective, study.system)
+        _check_names(study.space, study.system)
+        _check_effects(study.space, study.system)
+        _check_load(written.get("workload", {}), study.system)
+        _check_measured(study, study.system)
+    else:
+        _check_units(study.objective, None)
+    stops = study.budget.stop_when == "converged"
+    if stops and not isinstance(build_engine(study.engine.section), ModelBased):
         raise SpecError(
-            f"engine {spec.engine['use']!r} has no model that could tell when the search has converged",
+            f"engine {study.engine.use!r} has no model that could tell when the search has converged",
             path=("budget", "stop_when"),
             hint="use the engine gp, or leave stop_when out",
         )
 
 
-def _check_secrets(spec: StudySpec) -> None:
+def _check_secrets(written: Mapping[str, Any]) -> None:
     """Refuse secrets: the file is stored in the ledger and shown, and a command's words are seen by all."""
-    sections = {
-        "system": spec.system,
-        "workload": spec.workload,
-        "quality": spec.quality,
-        "engine": spec.engine,
-        "tracking": spec.tracking.to_dict(),
-    }
-    path = find_secret({key: dict(section) for key, section in sections.items()})
+    keys = ("system", "workload", "quality", "engine", "tracking")
+    path = find_secret({key: written[key] for key in keys if key in written})
     if path is not None:
         raise SpecError(
             "this is a secret, and a study file is stored and shown",
@@ -125,10 +314,10 @@ def _check_secrets(spec: StudySpec) -> None:
         )
 
 
-def _check_units(spec: StudySpec, folder: Path) -> None:
+def _check_units(objective: Objective, system: SystemConfig | None) -> None:
     """Refuse limits in another unit than the system says that their metric is measured in."""
-    units = declared_units(locate_system(spec.system, folder)) if spec.system else {}
-    for i, limit in enumerate(spec.objective.limits):
+    units = {} if system is None else system.units
+    for i, limit in enumerate(objective.limits):
         declared = units.get(limit.metric)
         if declared is None and named_number(limit.metric) and limit.unit != "1":
             raise UnitError(
@@ -150,40 +339,25 @@ def _check_units(spec: StudySpec, folder: Path) -> None:
             )
 
 
-def _check_names(spec: StudySpec) -> None:
+def _check_names(space: Space, system: SystemConfig) -> None:
     """Refuse parameters that the system does not have: each would fail every trial."""
-    if not spec.system:
-        return
-    system = build_system(spec.system)
-    known = system.parameters()
-    for name in spec.space.names:
+    known = system.built.parameters()
+    for name in space.names:
         if known is not None and name not in known:
-            use = spec.system["use"]
             raise SpecError(
-                f"unknown parameter {name!r} for {use}",
+                f"unknown parameter {name!r} for {system.use}",
                 path=("parameters", name),
                 at_key=True,
                 hint=did_you_mean(name, known)
-                or getattr(system, "parameter_hint", f"`autotune flags {use}` lists those there are"),
+                or getattr(
+                    system.built, "parameter_hint", f"`autotune flags {system.use}` lists those there are"
+                ),
             )
 
 
-def _check_objective(spec: StudySpec) -> None:
-    """Refuse a program or function without an objective: it measures itself, and nothing says what counts."""
-    if spec.objective_stated or not spec.system or not isinstance(build_system(spec.system), OwnSystem):
-        return
-    raise SpecError(
-        f"a {spec.system['use']} system needs an objective: nothing says which of its metrics is the goal",
-        path=("system",),
-        hint="`objective: {maximize: METRIC}`, or minimize",
-    )
-
-
-def _check_effects(spec: StudySpec) -> None:
+def _check_effects(space: Space, system: SystemConfig) -> None:
     """Refuse a parameter none of whose values changes anything: it would be searched for nothing."""
-    if not spec.system:
-        return
-    found = find_ineffective(build_system(spec.system), spec.space)
+    found = find_ineffective(system.built, space)
     if found is not None:
         name, why = found
         raise SpecError(
@@ -194,52 +368,47 @@ def _check_effects(spec: StudySpec) -> None:
         )
 
 
-def _is_served(spec: StudySpec) -> bool:
-    """Return whether the study's system has an endpoint that a load is put on."""
-    return bool(spec.system) and getattr(build_system(spec.system), "served", False)
-
-
-def _check_load(spec: StudySpec) -> None:
+def _check_load(workload: Mapping[str, Any], system: SystemConfig) -> None:
     """Refuse a load over the network for a system that is given batches, or measures itself."""
-    key = served_key(spec.workload)
-    if key is None or not spec.system or _is_served(spec):
+    key = None if system.served else served_key(workload)
+    if key is None:
         return
-    use = spec.system["use"]
     hint = "leave it out: the next batch is sent when the last one is complete"
     if key == "arrival":
         raise SpecError(
-            f"arrival {spec.workload[key]!r} is open-loop, for systems with an endpoint; {use} has none",
+            f"arrival {workload[key]!r} is open-loop, for systems with an endpoint; {system.use} has none",
             path=("workload", key),
             hint=hint,
         )
     raise SpecError(
-        f"{key!r} is for systems with an endpoint; {use} has none",
+        f"{key!r} is for systems with an endpoint; {system.use} has none",
         path=("workload", key),
         at_key=True,
         hint=hint,
     )
 
 
-def _check_measured(spec: StudySpec) -> None:
+def _check_measured(study: StudyFile, system: SystemConfig) -> None:
     """Refuse an objective whose metrics this load on a server does not give: every trial would fail."""
-    if not _is_served(spec):
+    if isinstance(system.built, OwnSystem) and not study.objective_stated:
+        raise SpecError(
+            f"a {system.use} system needs an objective: nothing says which of its metrics is the goal",
+            path=("system",),
+            hint="`objective: {maximize: METRIC}`, or minimize",
+        )
+    if not system.served:
         return
-    goals, limits = spec.objective.goals, spec.objective.limits
+    goals, limits = study.objective.goals, study.objective.limits
     for name in (*(goal.metric for goal in goals), *(limit.metric for limit in limits)):
-        if name == "max_rate" and not isinstance(Workload.from_dict(spec.workload).rate, RateSearch):
+        if name == "max_rate" and not isinstance(study.workload.rate, RateSearch):
             raise SpecError(
                 "max_rate is what a search finds, and the workload has none",
                 path=("objective",),
                 hint="`workload: {arrival: poisson, rate: {search: max}}`",
             )
-        if name.startswith("quality.") and not spec.quality:
+        if name.startswith("quality.") and study.quality is None:
             raise SpecError(
                 f"{name} is measured where the study has a quality section",
                 path=("objective",),
                 hint="`quality: {prompts: 16}`; `text: FILE` adds perplexity, `tasks: bundled` exact match",
             )
-
-
-def read_stored_study(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> StudySpec:
-    """Read the study that a ledger holds, with overrides."""
-    return study_spec_from_dict(data, overrides, CHECKS)

@@ -27,9 +27,10 @@ from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
 from autotune.errors import SpecError, StudyError
 from autotune.ledger import Ledger
 from autotune.report.view import View
-from autotune.spec.study_file import StudySpec
+from autotune.spec.sections import EngineConfig
 from autotune.study.run import RunSummary, as_measured, run_study
 from autotune.study.study import Study
+from autotune.study.study_file import StudyFile
 
 _ENGINE = "sweep"
 _LOTS = 20_000  # measurements nobody waits for; more is a slip of the pen
@@ -101,7 +102,7 @@ def order(configs: Sequence[Config], plan: Plan, default: Config) -> list[Config
 
 
 def sweep(
-    spec: StudySpec,
+    spec: StudyFile,
     plan: Plan,
     *,
     store: Path,
@@ -138,7 +139,7 @@ def sweep(
     spec = as_measured(spec, store / LEDGER_NAME, name)
     places = order(chosen(spec.space, plan), plan, spec.space.default_config)
     budget = replace(spec.budget, trials=len(places), time_s=None, confirm=0, stop_when="budget", watch=0)
-    engine = {"use": "random", "seed": plan.seed}
+    engine = EngineConfig("random", plan.seed)
     swept = replace(spec, name=name, budget=budget, engine=engine)
     store.mkdir(parents=True, exist_ok=True)
     with Study(swept.space, swept.objective, engine="random", seed=plan.seed, name=name,
@@ -183,7 +184,7 @@ def _others_busy(facts: Mapping[str, Any]) -> float:
     return float(sum(program["cores"] for program in machine.get("busy_processes") or ()))
 
 
-def table_of(spec: StudySpec, plan: Plan, trials: Sequence[Trial], name: str) -> MeasuredTable:
+def table_of(spec: StudyFile, plan: Plan, trials: Sequence[Trial], name: str) -> MeasuredTable:
     """Return the table of what a sweep has measured so far, one row per finished trial."""
     rows = []
     replicates: Counter[str] = Counter()
@@ -208,8 +209,9 @@ def table_of(spec: StudySpec, plan: Plan, trials: Sequence[Trial], name: str) ->
         rows.append(MeasuredRow(config, measurement.metrics, cause, replicates[key], facts))
         if cause is None and not about:
             about = _about(measurement.facts)
-    about |= {"workload": dict(spec.workload), "plan": plan.to_dict()}
-    about["system"] = {key: value for key, value in spec.system.items() if not _is_path(value)}
+    about |= {"workload": spec.workload.to_dict(), "plan": plan.to_dict()}
+    section = {} if spec.system is None else spec.system.section
+    about["system"] = {key: value for key, value in section.items() if not _is_path(value)}
     return MeasuredTable(name, name, spec.space, spec.objective.to_dict(), tuple(rows), about)
 
 

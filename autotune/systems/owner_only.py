@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -22,6 +22,7 @@ from autotune.core.borrowed import Borrowed, Objection
 from autotune.core.expression import Expression
 from autotune.core.parameter.base import read_number
 from autotune.errors import SpecError
+from autotune.systems.base import System
 from autotune.systems.command import BUILTIN
 from autotune.systems.own.words import REST, placeholders
 from autotune.systems.registry import SYSTEMS, build_system
@@ -74,15 +75,20 @@ def flag_classes(use: str) -> FlagClasses | None:
     return FlagClasses(frozenset(data["tunable"]), data.get("values"), data.get("inner"), reasons)
 
 
-def objections(found: Borrowed) -> list[Objection]:
-    """Return what a search space says of a system that only the study's owner may say."""
+def objections(found: Borrowed, build: Callable[[], System] | None = None) -> list[Objection]:
+    """Return what a search space says of a system that only the study's owner may say.
+
+    Args:
+        found: What the study takes from the space.
+        build: Gives the study's system, once it is needed; built from the section without it.
+    """
     use = found.section.get("use")
     result = list(_of_section(found.system))
     if not isinstance(use, str) or (use not in SYSTEMS.builtin and use not in SYSTEMS.names()):
         return result  # that is an error of its own
     if use == "replay":
         return result  # a table is looked up, nothing is launched
-    names = _Names(found.section, theirs="use" in found.system)
+    names = _Names(found.section, build, theirs="use" in found.system)
     flags = found.system.get("flags")
     path: tuple[str | int, ...]
     for name, value in flags.items() if isinstance(flags, Mapping) else ():
@@ -159,7 +165,9 @@ def _of_section(section: Mapping[str, Any]) -> Iterator[Objection]:
 class _Names:
     """The allow-list that holds for one ``system`` section."""
 
-    def __init__(self, section: Mapping[str, Any], *, theirs: bool) -> None:
+    def __init__(
+        self, section: Mapping[str, Any], build: Callable[[], System] | None, *, theirs: bool
+    ) -> None:
         use = str(section["use"])
         self.classes = flag_classes(use) or FlagClasses()
         self.known: frozenset[str] | None = None  # names that the system has; None: it takes any
@@ -175,14 +183,14 @@ class _Names:
         elif use == "transformers":
             self.known = self.allowed = self.classes.tunable
         elif use in ("command", "openai_server"):
-            self._read_words(section)
+            self._read_words(section, build or (lambda: build_system(section)))
         else:
             self.allowed = None  # the owner's own function names what it takes
 
-    def _read_words(self, section: Mapping[str, Any]) -> None:
+    def _read_words(self, section: Mapping[str, Any], build: Callable[[], System]) -> None:
         """Allow what the owner's words name and, where they pass on anything, what is tunable anywhere."""
         try:
-            named = build_system(section).parameters()
+            named = build().parameters()
         except SpecError:  # it is raised again once the section is checked
             self.allowed = None
             return

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from autotune.core.registry import Registry, shown
+from autotune.core.section import mapping
 from autotune.core.trial import Config
 from autotune.errors import SpecError
 from autotune.systems.base import Reusable, System
@@ -86,25 +89,87 @@ def build_system(section: Mapping[str, Any]) -> System:
     return system
 
 
-def declared_units(section: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the unit of each metric that a section, or the table that it names, says one of."""
-    units: Mapping[str, str] = getattr(build_system(section), "units", {})
-    return units
-
-
 def reuses(section: Mapping[str, Any]) -> bool:
     """Return whether a section lets trials share a launched process."""
     return section.get(REUSE) in _TRUE
 
 
-def launch_key(section: Mapping[str, Any], config: Config) -> str:
-    """Return what tells launches apart where a section has ``reuse: true``; empty where it has not.
+@dataclass(frozen=True)
+class SystemConfig:
+    """A system as a study file describes it, built once.
 
     Args:
-        section: With ``use``.
-        config: As the system is given it.
+        section: What any node builds it from: with ``use``, paths absolute.
+        built: What that gives.
     """
-    if not reuses(section):
-        return ""
-    system = build_system(section)
-    return system.launch_key(config) if isinstance(system, Reusable) else ""
+
+    section: Mapping[str, Any]
+    built: System = field(compare=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: Any, folder: Path | None = None) -> Self:
+        """Read a ``system`` section.
+
+        Args:
+            data: The section.
+            folder: Folder of the study file, where relative paths start; ``None`` where there are none.
+
+        Raises:
+            SpecError: The name or a key is wrong; ``path`` is relative to the section.
+            EnvironmentProblem: A plug-in is broken.
+        """
+        section = dict(mapping(data, "a system"))
+        if folder is not None:
+            with suppress(SpecError):  # building it says what is wrong
+                section = locate_system(section, folder)
+        return cls(section, build_system(section))
+
+    @property
+    def use(self) -> str:
+        """Name of the system."""
+        return str(self.section["use"])
+
+    @property
+    def served(self) -> bool:
+        """Whether it has an endpoint that a load is put on."""
+        return bool(getattr(self.built, "served", False))
+
+    @property
+    def units(self) -> Mapping[str, str]:
+        """Unit of each metric that the section, or the table that it names, says one of."""
+        units: Mapping[str, str] = getattr(self.built, "units", {})
+        return units
+
+    @property
+    def reuses(self) -> bool:
+        """Whether trials that differ in their requests only share a launched process."""
+        return reuses(self.section)
+
+    def launch_key(self, config: Config) -> str:
+        """Return what tells launches apart where they are shared; empty where they are not.
+
+        Args:
+            config: As the system is given it.
+        """
+        shared = self.reuses and isinstance(self.built, Reusable)
+        return self.built.launch_key(config) if shared else ""  # type: ignore[attr-defined]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the section that :meth:`from_dict` reads back."""
+        return dict(self.section)
+
+
+def value_kind(section: Any, build: Callable[[], System] | None = None) -> Callable[[str], str]:
+    """Return how a system reads listed values of parameters; what is wrong with the section is said later.
+
+    Args:
+        section: With ``use``; a space file leaves the model to its study.
+        build: Gives the system where it is built already.
+    """
+    if not isinstance(section, Mapping):
+        return lambda name: ""
+    for make in (build or (lambda: build_system(section)), lambda: build_system({**section, "model": "any"})):
+        with suppress(SpecError):
+            kind: Callable[[str], str] | None = getattr(make(), "value_kind", None)
+            return kind or (lambda name: "")
+    return lambda name: ""

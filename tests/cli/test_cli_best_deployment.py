@@ -15,7 +15,7 @@ from autotune.study.run import _open_study
 from autotune.study.study import Study
 from autotune.study.study_file import read_study
 from autotune.systems.deployment import deployment
-from autotune.systems.registry import build_system
+from autotune.systems.registry import SystemConfig
 from autotune.systems.served.launch import free_port
 from tests_shared import wait_until
 
@@ -47,7 +47,7 @@ def test_the_served_example_is_deployed_as_it_was_measured_from_any_folder(tmp_p
     monkeypatch.chdir(elsewhere)
     assert main(["best", "--store", str(store), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    found = deployment(build_system(spec.system), best, spec.space.derived)
+    found = deployment(spec.system.built, best, spec.space.derived)
     assert data["deploy"] == ["env", *data["deploy"][1 : -len(found.argv)], *found.argv]
     assert found.argv[0] == str(started / "engine" / "bin" / "python")
     assert found.argv[3].startswith("/cache/autotune/models/tiny-")
@@ -72,15 +72,15 @@ def test_a_ledger_whose_model_is_a_relative_path_goes_on_and_is_deployed_from_an
         "system: {use: vllm, model: models/m}\nobjective: throughput\n"
     )
     spec = read_study("s.yaml")
-    assert spec.system["model"] == str(tmp_path / "models" / "m")
+    assert spec.system.section["model"] == str(tmp_path / "models" / "m")
     earlier = {**spec.to_dict(), "system": {"use": "vllm", "model": "models/m"}}
     path = tmp_path / "store" / "ledger.sqlite"
     with Study(spec.space, spec.objective, name="s", path=path, spec=earlier):
         pass
     study, _ = _open_study(spec, tmp_path / "store", "s", False)
     with study:
-        assert study.ledger.study("s").spec["system"] == spec.system
-    other = replace(spec, system={"use": "vllm", "model": "models/other"})
+        assert study.ledger.study("s").spec["system"] == spec.system.section
+    other = replace(spec, system=SystemConfig.from_dict({"use": "vllm", "model": "models/other"}))
     with pytest.raises(StudyError, match="was measured with another system"):
         _open_study(other, tmp_path / "store", "s", False)
 

@@ -33,7 +33,7 @@ def test_a_file_becomes_exactly_this_study(name, request, monkeypatch, tmp_path)
                             if k in ("parameters", "constraints", "configurations")})  # fmt: skip
     assert spec.space == made  # writing and reading changes no type
     assert spec.space.default_config
-    system = build_system(spec.system) if spec.system else None
+    system = spec.system.built if spec.system else None
     for config in spec.space.sample(8, np.random.default_rng(0)):
         assert system is None or system.check(config) is None
 
@@ -54,7 +54,7 @@ def test_what_the_sweep_said_is_what_is_searched():
 def test_a_study_of_auto_tune_vllm_can_be_checked(tmp_path):
     (tmp_path / "study.yaml").write_text(convert(str(FILES / "auto_tune_vllm.yaml")).to_yaml())
     spec = read_study(tmp_path / "study.yaml")
-    assert spec.system["model"] == "Qwen/Qwen3-30B-A3B-FP8"
+    assert spec.system.section["model"] == "Qwen/Qwen3-30B-A3B-FP8"
     assert str(spec.objective) == "maximize output_throughput and minimize ttft.p95"
     assert spec.budget.trials == 100
     assert spec.space["long_prefill_token_threshold"].levels[1] == 512

@@ -12,7 +12,7 @@ from autotune.engine.design import next_of_design
 from autotune.engine.registry import build_engine
 from autotune.engine.untried import random_untried
 from autotune.ledger import Ledger
-from autotune.spec.load import load_study_file
+from autotune.study.study_file import read_study
 
 ORDER = Path(__file__).parents[1] / "spec" / "files" / "order7.yaml"
 
@@ -52,7 +52,7 @@ def test_a_budget_of_three_is_three_trials_of_a_long_chain(tmp_path, autotune_co
     file = tmp_path / "order7.yaml"
     file.write_text(ORDER.read_text())
     (tmp_path / "g.py").write_text("def f(config):\n    return {'y': float(sum(config.values()))}\n")
-    assert load_study_file(file).budget.trials == 3
+    assert read_study(file).budget.trials == 3
     autotune_command("run", "order7.yaml", "--local", "--no-mlflow", "-q")
     with Ledger.open(tmp_path / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
         assert len(ledger.trials("order7")) == 3

@@ -150,7 +150,7 @@ def test_ending_the_executor_ends_what_waits(run, tmp_path):
 
 
 def test_reuse_is_asked_for(spec):
-    section = dict(spec.system)
+    section = dict(spec.system.section)
     assert launch_key(section, {"top_k": 1, "flag": 1}) == launch_key(section, {"top_k": 2, "flag": 1})
     assert launch_key(section, {"top_k": 1, "flag": 1}) != launch_key(section, {"top_k": 1, "flag": 2})
     assert launch_key({**section, "reuse": "false"}, {"top_k": 1, "flag": 1}) == ""

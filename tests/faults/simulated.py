@@ -152,7 +152,7 @@ def simulate(spec, plan, monkeypatch, *, executor=None, places=4, seed=0, study=
     monkeypatch.setattr(driver_module, "time", clocks)
     executor = executor or Messages(clock, plan, places, np.random.default_rng(seed))
     study = study or Study(
-        spec.space, spec.objective, engine=spec.engine["use"], name=spec.name, budget=spec.budget.trials
+        spec.space, spec.objective, engine=spec.engine.use, name=spec.name, budget=spec.budget.trials
     )
     return Loop(
         spec, study, Toy(), executor, None, Silent(), Path("unused"), threading.Event(), False,

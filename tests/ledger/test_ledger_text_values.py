@@ -90,15 +90,15 @@ def test_requests_go_on_as_they_were_sent(tmp_path):
         "objective: {maximize: output_throughput}\n"
     )
     spec = read_study(file)
-    assert spec.system["body"] == {"temperature": 0.7, "n": 1}
+    assert spec.system.section["body"] == {"temperature": 0.7, "n": 1}
     stored = spec.to_dict()
     stored["system"] = {**stored["system"], "body": {"temperature": "0.70", "n": "1"}}
     path = tmp_path / LEDGER_NAME
     with Study(spec.space, spec.objective, name="s", path=path, spec=stored):
         pass
-    assert as_measured(spec, path, "s").system["body"] == {"temperature": "0.70", "n": "1"}
+    assert as_measured(spec, path, "s").system.section["body"] == {"temperature": "0.70", "n": "1"}
     other = read_study(file, ["system.body.n=2"])
-    assert as_measured(other, path, "s").system["body"] == {"temperature": 0.7, "n": 2}
+    assert as_measured(other, path, "s").system.section["body"] == {"temperature": 0.7, "n": 2}
     assert as_measured(spec, path, "another").system == spec.system
 
 

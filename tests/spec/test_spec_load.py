@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 import autotune
+from autotune import load_objective, load_space
 from autotune.core.space import Space
 from autotune.errors import SpecError
+from autotune.measure.workload import Length, Workload
 from autotune.spec.catalogue import entries, find, folder, names
-from autotune.spec.load import load_objective, load_space
 from autotune.spec.yaml_text import parse_text
 from autotune.study.study_file import read_stored_study, read_study
 from tests_study_files import ERRORS, GOOD, SERVED
@@ -30,7 +31,7 @@ def test_a_study_file_becomes_values(tmp_path):
     assert spec.budget.time_s == 7200
     assert spec.budget.parallel == "2"
     assert spec.resources.needed({"batch_size": 4, "draft_length": 0}) == {"cpus": 8.0}
-    assert spec.engine == {"use": "gp", "seed": 7}
+    assert (spec.engine.use, spec.engine.seed, spec.engine.options) == ("gp", 7, {})
     assert spec.tracking.mlflow is None
     assert (spec.deadlines.startup_s, spec.deadlines.measure_s, spec.deadlines.stop_s) == (60, 30, 0.5)
     assert read_stored_study(spec.to_dict()).to_dict() == spec.to_dict()
@@ -78,7 +79,7 @@ workload: {output_tokens: 8}
     assert spec.space["threads"].levels == (2,)
     assert "draft_length == 0 or batch_size == 1" in spec.space.constraints
     assert "batch_size * quantization_bits <= 128" in spec.space.constraints
-    assert spec.workload == {"prompt_tokens": "64", "output_tokens": "8"}
+    assert spec.workload == Workload(prompt_tokens=Length(64), output_tokens=Length(8))
     wrong = text.replace("batch_size * quantization_bits <= 128", "batch_sise <= 1")
     with pytest.raises(SpecError, match=r"study.yaml:6:5: unknown parameter 'batch_sise'"):
         read_study(write(tmp_path, wrong))
@@ -111,7 +112,7 @@ def test_metrics_that_a_server_is_asked_for_are_accepted(tmp_path):
         f"{SERVED}objective: {{maximize: max_rate, limits: [quality.token_agreement >= 0.9]}}\n"
         "workload: {arrival: poisson, rate: {search: max}}\nquality: {prompts: 2}\n"
     )
-    assert read_study(write(tmp_path, text)).system["use"] == "vllm"
+    assert read_study(write(tmp_path, text)).system.use == "vllm"
 
 
 def test_the_catalogue_is_found_loaded_and_described():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import autotune
+from autotune import load_space
 from autotune.core.expression import Expression
 from autotune.core.grammar import MAX_LENGTH
 from autotune.core.measurement import Estimate
@@ -20,12 +21,10 @@ from autotune.engine.registry import build_engine
 from autotune.errors import SpecError
 from autotune.measure.workload import Workload
 from autotune.spec.catalogue import find
-from autotune.spec.load import load_space
-from autotune.spec.study_file import study_from_dict
 from autotune.spec.trust import review_space
 from autotune.spec.yaml_text import MAX_BYTES, parse_text, read_text
 from autotune.study.study import Study
-from autotune.study.study_file import read_study, review
+from autotune.study.study_file import read_study, review, study_from_dict
 from autotune.systems.registry import build_system
 from tests_study_files import ERRORS, GOOD, SERVED
 

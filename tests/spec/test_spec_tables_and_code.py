@@ -55,7 +55,7 @@ def test_space_and_objective_come_from_a_table(table):
     spec = read_study(path)
     assert spec.space.count().value == 3
     assert str(spec.objective.limits[0]) == "speed <= 100"
-    assert spec.system["table"] == str(table / "t.csv.gz")
+    assert spec.system.section["table"] == str(table / "t.csv.gz")
     path.write_text("space: {table: t.csv.gz}\nobjective: {minimize: speed}\n")
     assert not read_study(path).objective.goals[0].maximize
 

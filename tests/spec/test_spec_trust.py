@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
+from autotune import load_space
 from autotune.cli import main
 from autotune.core.space import Space
 from autotune.errors import SpecError
 from autotune.ledger import Ledger
 from autotune.spec.catalogue import names
-from autotune.spec.load import load_space
 from autotune.study.study_file import read_stored_study, read_study
 
 STRANGER = """system:
@@ -87,7 +87,7 @@ def test_a_study_file_cannot_say_itself_that_it_is_trusted(files):
 
 def test_a_file_that_is_run_itself_is_its_owners(files):
     spec = read_study(files(study=STRANGER) / "study.yaml")
-    assert spec.system["model"] == "evil/model"
+    assert spec.system.section["model"] == "evil/model"
     assert spec.trusted == ()
 
 
@@ -126,7 +126,7 @@ def test_a_space_of_a_space_is_a_strangers_too(files):
     assert "deep.yaml:3:3: model: evil/model" in message
     for text in ("uds: /x", "'worker_extension_cls'", "'middleware'"):
         assert text in message
-    assert read_study(folder / "own.yaml").system["flags"] == {}
+    assert read_study(folder / "own.yaml").system.section["flags"] == {}
 
 
 def test_what_the_owner_repeats_is_the_owners(files):

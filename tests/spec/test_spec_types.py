@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.spec.study_file import study_from_dict
-from autotune.study.study_file import read_study
+from autotune.study.study_file import read_study, study_from_dict
 from autotune.systems.registry import build_system
 
 FILES = Path(__file__).parent / "files"
@@ -14,7 +13,7 @@ FILES = Path(__file__).parent / "files"
 
 def system_of(name, overrides=()):
     spec = read_study(FILES / name, overrides)
-    return spec, build_system(spec.system)
+    return spec, spec.system.built
 
 
 def launched(system, config):
@@ -41,7 +40,7 @@ def test_the_fields_of_requests_have_the_types_of_yaml(tmp_path):
     left_out = sent(system, {"top_p": 0.5, "top_k": "auto", "seed": 7, "logprobs": False}, tmp_path)
     assert "top_k" not in left_out
     stored = study_from_dict(json.loads(json.dumps(spec.to_dict())))  # as a ledger keeps it
-    assert sent(build_system(stored.system), {}, tmp_path) == {
+    assert sent(stored.system.built, {}, tmp_path) == {
         key: value for key, value in body.items() if key not in spec.space.names
     }
     quoted = system_of("body-types.yaml", ['system.body={temperature: "0.7", n: 2}'])[1]
@@ -51,7 +50,7 @@ def test_the_fields_of_requests_have_the_types_of_yaml(tmp_path):
 
 def test_json_inside_flags_has_the_types_of_yaml_and_json_text_stays():
     spec, system = system_of("vllm-json-flags.yaml")
-    stored = build_system(study_from_dict(json.loads(json.dumps(spec.to_dict()))).system)
+    stored = study_from_dict(json.loads(json.dumps(spec.to_dict()))).system.built
     for one in (system, stored):
         words = launched(one, {"max_num_seqs": 8, "compilation_config": '{"mode":0}'})
         assert '{"rope_scaling":{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":32768},' \
@@ -103,9 +102,7 @@ def test_a_command_and_flags_of_text_get_what_is_written(tmp_path):
         "system: {use: vllm, model: m}\n"
     )
     spec = read_study(file)
-    assert "--tokenizer-revision 0.10" in " ".join(
-        build_system(spec.system).deploy(spec.space.default_config).words
-    )
+    assert "--tokenizer-revision 0.10" in " ".join(spec.system.built.deploy(spec.space.default_config).words)
 
 
 def test_sizes_and_lists_are_read_as_the_engine_reads_them(tmp_path):

@@ -14,6 +14,7 @@ from collections import Counter
 
 import pytest
 
+from autotune import load_space
 from autotune.core.measured_table import read_table
 from autotune.core.measurement import Cause
 from autotune.core.space import Space
@@ -21,7 +22,6 @@ from autotune.core.trial import config_key
 from autotune.errors import SpecError, StudyError
 from autotune.ledger import Ledger
 from autotune.report.plain import QuietView
-from autotune.spec.load import load_space
 from autotune.spec.yaml_text import parse_text, read_text
 from autotune.study.study_file import read_study
 from autotune.study.sweep import Plan, chosen, order, sweep

@@ -2,10 +2,10 @@
 
 import pytest
 
+from autotune import load_space
 from autotune.core.space import Space
 from autotune.errors import SpecError
 from autotune.spec.catalogue import find, names
-from autotune.spec.load import load_space
 from autotune.spec.yaml_text import parse_text
 from autotune.study.study_file import read_study
 from autotune.systems.effect import find_ineffective

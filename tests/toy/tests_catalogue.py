@@ -1,7 +1,7 @@
 """Shipped search spaces for the tests of several modules."""
 
+from autotune import load_space
 from autotune.spec.catalogue import find
-from autotune.spec.load import load_space
 from autotune.spec.yaml_text import parse_text
 from autotune.systems.registry import build_system
 

@@ -64,7 +64,8 @@ class Quality(Section):
     @classmethod
     def located(cls, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return the section with its folder made absolute, starting from that of the study file."""
-        return {**data, "folder": str(resolved(folder / str(data.get("folder", "."))))} if data else {}
+        own = data.get("folder", ".")
+        return {**data, "folder": str(resolved(folder / own))} if isinstance(own, str) else dict(data)
 
     def loaded(self) -> dict[str, Any]:
         """Return the section with its files read: plain data that travels to any node.

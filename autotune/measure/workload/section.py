@@ -108,8 +108,9 @@ class Workload(Section):
     @staticmethod
     def located(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """Return the section with the paths in it made absolute, starting from the study file's folder."""
+        named = {key: data[key] for key in _FILES if isinstance(data.get(key), str) and data[key]}
         paths: dict[str, Any] = {
-            key: str(resolved((folder / str(data[key])).expanduser())) for key in _FILES if data.get(key)
+            key: str(resolved((folder / file).expanduser())) for key, file in named.items()
         }
         for key in ("prompt_tokens", "output_tokens"):
             if key in data:

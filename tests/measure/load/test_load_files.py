@@ -18,7 +18,7 @@ def test_files_of_a_workload_are_found_beside_the_study_and_read_beforehand(tmp_
         read_study(study)
     (tmp_path / "traces").mkdir()
     (tmp_path / "traces" / "t.csv").write_text("arrival_s,input_tokens,output_tokens\n0,10,5\n")
-    assert read_study(study).workload["trace"] == str(tmp_path / "traces" / "t.csv")
+    assert read_study(study).workload.trace == str(tmp_path / "traces" / "t.csv")
 
 
 @pytest.mark.parametrize("key", ["trace", "prompts"])

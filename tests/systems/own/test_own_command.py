@@ -243,7 +243,7 @@ def test_relative_folders_start_from_the_study_file(tmp_path):
         "system: {use: command, argv: [prog], folder: sub}\nobjective: {maximize: speed}\n"
     )
     spec = read_study(os.path.relpath(tmp_path / "s.yaml"))
-    assert spec.system["folder"] == str(tmp_path / "sub")
+    assert spec.system.section["folder"] == str(tmp_path / "sub")
     assert json.dumps(spec.to_dict())
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autotune import load_objective
 from autotune.spec.catalogue import entries, find, names
-from autotune.spec.load import load_objective
 from autotune.systems.base import launched_config
 from autotune.systems.deployment import deployment
 from autotune.systems.served.system import ServedSystem

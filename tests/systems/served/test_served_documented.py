@@ -38,7 +38,7 @@ def test_the_example_of_a_server_that_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("MY_SERVER_KEY", "the-key")
     with field_server.serving() as server:
         spec = study_of(tmp_path, RUNNING.replace("http://127.0.0.1:8000", server.url("auth-onlychat")))
-        system = build_system(spec.system)
+        system = spec.system.built
         system.command({"temperature": 0.5}, tmp_path)
         driver = system.connect(tmp_path, time.monotonic() + 60)
         path, body, headers = server.asked[-1]
