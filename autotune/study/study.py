@@ -416,6 +416,16 @@ class Study:
         return self._history.all()
 
     @property
+    def unfinished(self) -> list[Trial]:
+        """The trials that are not over, in number order."""
+        return self._history.unfinished()
+
+    @property
+    def searched(self) -> int:
+        """Number of trials of the search: confirmations, control measurements and repeats come on top."""
+        return self._history.searched
+
+    @property
     def failures(self) -> list[FailureGroup]:
         """The failed trials by cause and message, the most frequent first."""
         return failure_groups(self.trials)
