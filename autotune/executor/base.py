@@ -1,4 +1,4 @@
-"""The contract between the study's loop and what runs its attempts: jobs out, results back."""
+"""The contract between a study's driver and what runs its attempts: jobs out, results back."""
 
 from __future__ import annotations
 

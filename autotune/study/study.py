@@ -470,7 +470,7 @@ class Study:
             confirm = int(((row.spec if row else {}).get("budget") or {}).get("confirm", 0))
         trials = self.trials
         key = (confirm, tuple((t.number, t.state) for t in trials))
-        if key not in self._decisions:  # the last one only: a loop asks at every turn while launches run
+        if key not in self._decisions:  # the last one only: a driver asks at every turn while launches run
             default = config_key(self.space.default_config)
             found = Decision(trials, self.anchored, default, confirm=confirm, predictions=self.predictions)
             self._decisions = {key: found}
