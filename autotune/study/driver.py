@@ -183,7 +183,7 @@ class Driver:
             if self.stop.is_set() and isinstance(error, EnvironmentProblem):
                 return "interrupted"  # the same signal ended what we run on
             raise
-        except KeyboardInterrupt:  # asked a second time: what runs is not waited for
+        except (KeyboardInterrupt, SystemExit):  # asked a second time: what runs is not waited for
             self._put_back()
             raise
 
