@@ -86,7 +86,7 @@ def measure(
 
     Nothing enters a study.
     """
-    from autotune.study.jobs import measure_once
+    from autotune.study.measure_once import measure_once
     from autotune.study.study_file import read_study
 
     spec = read_study(file, overrides, trust_space=trust_space)

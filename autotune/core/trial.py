@@ -155,7 +155,7 @@ class Trial:
         """Measured estimates by name; empty without a valid measurement."""
         return self.measurement.metrics if self.measurement is not None else {}
 
-    @property
+    @cached_property
     def doubt(self) -> str:
         """Why a valid measurement is not to be relied on by itself; empty if it is."""
         return self._fact(DOUBT)

@@ -1,4 +1,4 @@
-"""The contract between the study's loop and what runs its attempts: jobs out, results back."""
+"""The contract between a study's driver and what runs its attempts: jobs out, results back."""
 
 from __future__ import annotations
 
@@ -88,11 +88,13 @@ class AttemptResult:
         key: Of the job.
         measurement: Metrics, or the failure with its cause.
         node: Name of the node that ran it.
+        error: Exception that a function raised in this process or near it; ``None`` for anything else.
     """
 
     key: tuple[str, int, int]
     measurement: Measurement
     node: str = ""
+    error: Exception | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""

@@ -1,8 +1,9 @@
-"""The loop of a study: ask, place, measure, commit, until the budget is spent.
+"""The driver of a study: carries out what the scheduler decides, and commits what comes of it.
 
-Whatever is waited for has a deadline: an attempt by the limits of its phases, a node that went away, and
-the study itself by its time budget. Results may come twice, late, in any order or not at all; each attempt
-enters the history once.
+It alone talks to the ledger, the executor, the clock and the screen: `autotune run`, a sweep and `tune`
+differ in their executor and in the jobs they give it. Whatever is waited for has a deadline: an attempt by
+the limits of its phases, a node that went away, and the study itself by its time budget. Results may come
+twice, late, in any order or not at all; each attempt enters the history once.
 """
 
 from __future__ import annotations
@@ -10,28 +11,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import Protocol
 
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
-from autotune.core.mistake import complete, mistake_error
-from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
+from autotune.core.mistake import complete
+from autotune.core.trial import Config, Trial, TrialState
 from autotune.errors import EnvironmentProblem, LedgerError, SpecError
-from autotune.executor.attempt_files import mask_later
-from autotune.executor.base import AttemptResult, Executor, Shared
-from autotune.executor.retries import Retries
+from autotune.executor.base import AttemptResult, Executor, Job, Shared
 from autotune.report.view import StudyView, View
-from autotune.study.confirm import next_confirmation
-from autotune.study.jobs import any_fits, awaits_default, make_job, resources_of
-from autotune.study.mistakes import acquit, judge
-from autotune.study.remeasure import next_remeasure
+from autotune.study import scheduler
+from autotune.study.mistakes import Mistake, acquit, judge
+from autotune.study.retries import Retries
+from autotune.study.scheduler import Running, Settings, State
 from autotune.study.stopping import Stopping
 from autotune.study.study import Study, state_of
-from autotune.study.study_file import StudyFile
-from autotune.study.watch import next_watch
-from autotune.systems.base import System
 from autotune.tracking.base import Mirror
 
 TOGETHER_S = 0.03
@@ -40,68 +36,107 @@ TOGETHER_S = 0.03
 POLL_S = 0.25
 """Longest time between two looks at signals, deadlines and the screen."""
 
-SAID_S = 3.0
-"""Wait for room after which it is said what is waited for."""
-
-HELD_S = 86400.0
-"""Longest wait for room on nodes that other jobs hold: a queue of a day is an ordinary one."""
-
-AWAY_S = 600.0
-"""Longest wait for room on a node, while nothing else can run: the reboot of one that left takes minutes."""
-
 _log = logging.getLogger("autotune.study")
 
 
-@dataclass
-class Loop:
-    """State of the loop from one turn to the next."""
+class Jobs(Protocol):
+    """What the trials of a study measure, as jobs: a system of a study file, or a Python function."""
 
-    spec: StudyFile
-    study: Study
-    system: System
+    def resources(self, config: Config) -> dict[str, float]:
+        """Return the resources that a configuration needs."""
+
+    def any_fits(self, executor: Executor) -> bool:
+        """Return whether an executor could ever place some configuration."""
+
+    def scratch(self, trial: int, attempt: int) -> str:
+        """Return the folder of an attempt; empty where it needs none."""
+
+    def job(self, trial: Trial, attempt: int, resources: Mapping[str, float], study: Study) -> Job:
+        """Return the job of an attempt."""
+
+    def error(self, mistake: Mistake) -> Exception:
+        """Return the error that ends a study whose owner made a mistake."""
+
+
+@dataclass(frozen=True)
+class _Room:
+    """The room that an executor has now, for what the scheduler asks."""
+
+    jobs: Jobs
     executor: Executor
-    mirror: Mirror | None
-    screen: View
-    store: Path
-    stop: threading.Event
-    resumed: bool
-    named: Collection[str] = ()
-    running: dict[tuple[int, int], int] = field(default_factory=dict)
-    retries: Retries = field(default_factory=Retries)
-    exhausted: bool = False
+    starting: Sequence[Mapping[str, float]]
+
+    def needs(self, config: Config) -> Mapping[str, float]:
+        return self.jobs.resources(config)
+
+    def shortage(self, config: Config) -> str:
+        return self.executor.shortage(self.needs(config))
+
+    def places(self, config: Config) -> int:
+        return self.executor.capacity(self.needs(config))
+
+    def free(self, config: Config, beside: Sequence[Config]) -> bool:
+        others = [*self.starting, *(self.needs(other) for other in beside)]
+        return self.executor.has_room(self.needs(config), others)
+
+    def held(self, config: Config) -> str:
+        return self.executor.held(self.needs(config)) if isinstance(self.executor, Shared) else ""
+
+    def nodes(self) -> int:
+        return len(self.executor.nodes())
+
+
+@dataclass
+class Driver:
+    """The driver of one run of a study.
+
+    Args:
+        study: Study, which nobody else drives.
+        settings: What is asked of it.
+        jobs: Its trials as jobs.
+        executor: Where they run.
+        stop_when: When the search may end before its budget.
+        mirror: Tracking store that is told of results; ``None`` without.
+        screen: Where progress is shown; ``None`` for nowhere.
+        stop: Set by whoever wants the study to end.
+        resumed: Whether earlier runs left trials.
+        tracking: Address of the tracking store, for the screen.
+    """
+
+    study: Study
+    settings: Settings
+    jobs: Jobs
+    executor: Executor
+    stop_when: str = "budget"
+    mirror: Mirror | None = None
+    screen: View | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    resumed: bool = False
+    tracking: str = ""
 
     def __post_init__(self) -> None:
-        budget = self.spec.budget
-        self.stopping = Stopping(self.study, budget.stop_when, budget.trials)
+        self.stopping = Stopping(self.study, self.stop_when, self.settings.trials)
         self.started_ns = time.time_ns()
         notes = self.study.ledger.study_notes(self.study.name)
         self.spent_before_s = float(notes.get("spent_s", 0.0))
-        self.began = self._idle_since = time.monotonic()
-        self._said_waiting = False
-        self._limits: dict[tuple[int, int], float] = {}
-        self._first_open = self._counted = self._planned = 0
+        self.began = time.monotonic()
+        self._running: dict[tuple[int, int], tuple[int, float]] = {}  # when it began (ns), when it ends (s)
+        self._starting: list[tuple[Trial, int, Mapping[str, float]]] = []  # committed, not submitted yet
+        self._retries = Retries()
+        self._nodes: tuple[str, ...] = ()
+        self._exhausted = False
+        self._idle_since: float | None = None
+        self._said = False
         self._ask_s = TOGETHER_S  # that the last ask took: not known yet
-        self._starting: list[tuple[Trial, int, Path, dict[str, float]]] = []  # not submitted yet
-        self._mistake: tuple[int, Failure] | None = None  # of the owner's: trial and failure
+        self._mistake: Mistake | None = None
         self._mirror_outdated = False  # something was entered of which the mirror was not told
-        self._usual = resources_of(self.spec, self.system, self.study.space.default_config)
-        for trial in self.study.trials:
-            if trial.state is TrialState.RUNNING:  # in flight when an earlier run was killed
-                self.study.requeue(trial.number)
-                for folder in self._folder(trial).glob("attempt-*"):
-                    mask_later(folder)  # its worker was killed before it could
+        self.study.put_back()  # what was in flight when an earlier run was killed
         self.study.reopen_mistakes()
 
     @property
     def spent_s(self) -> float:
         """Seconds spent on the study, earlier runs included."""
         return self.spent_before_s + time.monotonic() - self.began
-
-    @property
-    def out_of_time(self) -> bool:
-        """Whether the study's time budget is spent."""
-        limit = self.spec.budget.time_s
-        return limit is not None and self.spent_s >= limit
 
     def view(self, state: str = "running") -> StudyView:
         """Return what is known of the study now."""
@@ -111,15 +146,15 @@ class Loop:
             objective=self.study.anchored,
             trials=tuple(self.study.trials),
             state=state,
-            budget_trials=self.spec.budget.trials,
-            budget_seconds=self.spec.budget.time_s,
-            confirm=self.spec.budget.confirm,
+            budget_trials=self.settings.trials,
+            budget_seconds=self.settings.time_s,
+            confirm=self.settings.confirm,
             predictions=None if state == "running" else self.study.predictions,
             started_ns=self.started_ns,
             now_ns=time.time_ns(),
-            running=tuple((number, attempt, start) for (number, attempt), start in self.running.items()),
+            running=tuple((number, attempt, ns) for (number, attempt), (ns, _) in self._running.items()),
             ledger=str(self.study.path),
-            tracking=self.spec.tracking.mlflow or "" if self.mirror is not None else "",
+            tracking=self.tracking,
             resumed=self.resumed,
             stopped=self.stopping.reason,
         )
@@ -138,164 +173,118 @@ class Loop:
         """
         self.study.ledger.set_study_state(self.study.name, "RUNNING")
         try:
-            return self._run()
+            while (end := self._carry_out()) is None:
+                self._commit(self.executor.wait(POLL_S))
+                self._show()
+            return self._finish(end)
         except (EnvironmentProblem, SpecError) as error:
             self._put_back()
             self.executor.cancel()
             if self.stop.is_set() and isinstance(error, EnvironmentProblem):
                 return "interrupted"  # the same signal ended what we run on
             raise
-        except KeyboardInterrupt:  # asked a second time: what runs is not waited for
+        except (KeyboardInterrupt, SystemExit):  # asked a second time: what runs is not waited for
             self._put_back()
             raise
 
-    def _run(self) -> str:
-        while not self.stop.is_set():
-            if self.out_of_time:
-                self._give_up()
-                return "out of time"
-            self._fill()
-            self._stop_at_mistake()
-            if not self.running and not self._waiting():
-                if self.stopping.reason:
-                    return "converged"
-                return "exhausted" if self.exhausted else "completed"
-            self._look_for_idleness()
-            self._commit(self.executor.wait(POLL_S))
-            self._expire()
-            self.screen.update(self.view())
-        self._put_back()
-        self.executor.cancel()
-        return "interrupted"
+    # -- what the scheduler sees -----------------------------------------------------------------------
 
-    # -- starting --------------------------------------------------------------------------------------
+    def _state(self) -> State:
+        now = time.monotonic()
+        starting = [Running(trial.number, attempt, float("inf")) for trial, attempt, _ in self._starting]
+        running = [Running(*key, ends) for key, (_, ends) in self._running.items()]
+        return State(
+            trials=self.study.trials,
+            unfinished=self.study.unfinished,
+            searched=self.study.searched,
+            room=_Room(self.jobs, self.executor, [needed for *_, needed in self._starting]),
+            decide=lambda: self.study.decide(self.settings.confirm),
+            now=now,
+            spent_s=self.spent_s,
+            running=(*running, *starting),
+            retries=self._retries,
+            nodes=self._nodes,
+            converged=bool(self.stopping.reason),
+            exhausted=self._exhausted,
+            interrupted=self.stop.is_set(),
+            idle_s=0.0 if self._idle_since is None else now - self._idle_since,
+            said=self._said,
+        )
 
-    def _waiting(self) -> list[Trial]:
-        trials = self.study.trials
-        while self._first_open < len(trials) and trials[self._first_open].state.finished:
-            self._first_open += 1  # what is finished stays so: a long study is not read again every turn
-        return [trial for trial in trials[self._first_open :] if trial.state is TrialState.WAITING]
+    # -- what it decides -------------------------------------------------------------------------------
 
-    def _fill(self) -> None:
-        """Start trials while there is room, budget and time; each is committed before it is submitted."""
-        while not self.stop.is_set() and not self.out_of_time:
+    def _carry_out(self) -> scheduler.End | None:
+        """Carry out actions until nothing but waiting, which gives ``None``, or the end is left."""
+        while True:
             # a slow ask stands alone: the transaction that another has begun keeps other writers out
             until = time.monotonic() + (TOGETHER_S if self._ask_s < TOGETHER_S else 0.0)
             with self.study.ledger.together():
-                while (not self._starting or time.monotonic() < until) and (trial := self._next()):
-                    scratch = self._folder(trial) / f"attempt-{trial.attempts + 1}"
-                    attempt = self.study.start_attempt(
-                        trial.number, executor=self.executor.name, scratch=str(scratch)
-                    )
-                    self._starting.append((trial, attempt, scratch, self._resources(trial)))
+                last = self._decide(until)
             self._tell_mirror()
+            self._stop_at_mistake()
             starting, self._starting = self._starting, []
-            for trial, attempt, scratch, resources in starting:
-                self._submit(trial, attempt, scratch, resources)
-            if not starting:
-                return
-            self.screen.update(self.view())
-
-    def _next(self) -> Trial | None:
-        """Return a trial that can start now, asking for one when a place is free; ``None`` without any.
-
-        A trial that lacks room keeps later ones back, or a wide one would never find its nodes free. Those
-        that rest after a failure of the world, or whose nodes are away, keep only their own place.
-        """
-        if self._mistake is not None:
-            return None
-        waiting = self._waiting()
-        for trial in list(waiting):
-            resources = self._resources(trial)
-            short = self.executor.shortage(resources)
-            if short:
-                self._refuse(trial, short)
-                waiting.remove(trial)
-            elif self.retries.resting(trial.number) or not self.executor.capacity(resources):
+            for trial, attempt, resources in starting:
+                self._submit(trial, attempt, resources)
+            if starting:
+                self._show()
                 continue
-            elif self._may_start(trial):
-                return trial
-            else:
-                return None
-        if not self._place_is_free(len(waiting)):
-            return None
-        asked = self._ask()
-        if asked is None:
-            return None
-        short = self.executor.shortage(self._resources(asked))
-        if short:
-            self._refuse(asked, short)
-            return self._next()
-        return asked if self._may_start(asked) else None
+            match last:
+                case scheduler.End():
+                    return last
+                case scheduler.GiveUp(late):
+                    self._give_up(late)
+                case scheduler.Wait(for_room):
+                    self._note_idleness(for_room)
+                    return None
 
-    def _folder(self, trial: Trial) -> Path:
-        return self.store / self.study.name / f"trial-{trial.number:04d}"
+    def _decide(self, until: float) -> scheduler.Action | None:
+        """Carry out what is committed together; return the action that comes after the commit, if any."""
+        while True:
+            for action in scheduler.schedule(self._state(), self.settings):
+                if isinstance(action, scheduler.GiveUp | scheduler.Wait | scheduler.End):
+                    return action
+                if self._starting and time.monotonic() >= until:
+                    return None
+                self._do(action)
+                if self._mistake is not None:
+                    return None
 
-    def _resources(self, trial: Trial) -> dict[str, float]:
-        return resources_of(self.spec, self.system, trial.config)
+    def _do(self, action: scheduler.Action) -> None:
+        match action:
+            case scheduler.Start(trial):
+                self._start(trial)
+            case scheduler.Ask():
+                self._ask()
+            case scheduler.Launch(suggestion):
+                self.study.suggest(suggestion)
+            case scheduler.Refuse(trial, shortage):
+                self._refuse(trial, shortage)
+            case scheduler.Say(text):
+                self._said = True
+                self._tell(text)
 
-    def _may_start(self, trial: Trial) -> bool:
-        """Return whether a trial may start now; one whose pause is over included."""
-        parallel = self.spec.budget.parallel
-        if parallel != "auto" and self._busy >= int(parallel):
-            return False
-        if awaits_default(self.spec, trial.config, self.study.trials):
-            return False
-        return self._has_room(self._resources(trial))
+    def _start(self, trial: Trial) -> None:
+        """Commit that the next attempt of a trial begins; it is submitted once that is durable."""
+        scratch = self.jobs.scratch(trial.number, trial.attempts + 1)
+        attempt = self.study.start_attempt(trial.number, executor=self.executor.name, scratch=scratch)
+        self._starting.append((trial, attempt, self.jobs.resources(trial.config)))
 
-    @property
-    def _busy(self) -> int:
-        """Number of attempts that run or are about to."""
-        return len(self.running) + len(self._starting)
+    def _submit(self, trial: Trial, attempt: int, resources: Mapping[str, float]) -> None:
+        failpoint("runner.submit")
+        job = self.jobs.job(trial, attempt, resources, self.study)
+        job = replace(job, avoid=self._retries.avoid(trial.number))
+        self._running[trial.number, attempt] = time.time_ns(), time.monotonic() + job.limit_s
+        self.executor.submit(job)
+        failpoint("runner.submitted")
 
-    def _has_room(self, resources: dict[str, float]) -> bool:
-        return self.executor.has_room(resources, [wanted for *_, wanted in self._starting])
-
-    def _place_is_free(self, waiting: int) -> bool:
-        """Return whether another trial is worth asking for: the default's resources say what is usual."""
-        room = self.executor.capacity(self._usual)
-        parallel = self.spec.budget.parallel
-        places = max(room, 1) if parallel == "auto" else min(max(room, 1), int(parallel))
-        if self._busy + waiting >= places:
-            return False
-        return not self._busy or self._has_room(self._usual)
-
-    def _ask(self) -> Trial | None:
-        """Return the next trial of the search, a repeat, a look at the default or a confirmation."""
-        budget, trials = self.spec.budget, self.study.trials
-        again = next_remeasure(trials, self.study.anchored)
-        if again is None and not self.stopping.reason:
-            again = next_watch(trials, self.study.space, budget.watch, budget.trials)
-        if again is not None:
-            return self.study.suggest(again)
-        self._planned += sum(trial.suggestion.reason.of_search for trial in trials[self._counted :])
-        self._counted = len(trials)
-        if self._planned < budget.trials and not self.exhausted and not self._converged():
-            began = time.monotonic()
-            asked = self.study.ask(1)
-            self._ask_s = time.monotonic() - began
-            if asked:
-                return asked[0]
-            self.exhausted = True
-        confirmation = self._confirmation()
-        return None if confirmation is None else self.study.suggest(confirmation)
-
-    def _confirmation(self) -> Suggestion | None:
-        """Return the next launch that confirms, once the search is over."""
-        confirm = self.spec.budget.confirm
-        waits = any(
-            not t.state.finished and t.suggestion.reason is not Reason.CONFIRM for t in self.study.trials
-        )
-        if not confirm or waits:
-            return None
-        return next_confirmation(self.study.decide(confirm), self.study.space, self.study.seed, self.named)
-
-    def _converged(self) -> bool:
-        """Return whether the search is over before its budget; say so once."""
-        known, now = self.stopping.reason, self.stopping()
-        if now and not known:
-            self.screen.message(f"no more trials: {self.stopping.reason}")
-        return now
+    def _ask(self) -> None:
+        """Ask the engine for the next trial of the search, unless it finds that the search is over."""
+        if self.stopping():
+            self._tell(f"no more trials: {self.stopping.reason}")
+            return
+        began = time.monotonic()
+        self._exhausted = not self.study.ask(1)
+        self._ask_s = time.monotonic() - began
 
     def _refuse(self, trial: Trial, shortage: str) -> None:
         """Close a trial that no node can ever hold, with the numbers.
@@ -304,30 +293,27 @@ class Loop:
         """
         attempt = self.study.start_attempt(trial.number, executor=self.executor.name)
         now = time.time_ns()
-        fits = any_fits(self.spec, self.system, self.executor)
+        fits = self.jobs.any_fits(self.executor)
         failure = Failure(Cause.REJECTED_FLAGS if fits else Cause.OWNER_MISTAKE, shortage)
         if failure.cause is Cause.OWNER_MISTAKE:
-            self._mistake = (trial.number, failure)
+            self._mistake = Mistake(trial, failure)
         measurement = Measurement(failure=failure, started_ns=now, ended_ns=now)
         self._enter(trial.number, attempt, measurement, state_of(measurement), "")
 
-    def _submit(self, trial: Trial, attempt: int, scratch: Path, resources: dict[str, float]) -> None:
-        failpoint("runner.submit")
-        job = make_job(
-            self.spec, self.study.name, trial.config, resources, scratch, trial=trial.number,
-            attempt=attempt, reason=trial.suggestion.reason, history=self.study.trials,
-            objective=self.study.anchored,
-        )  # fmt: skip
-        job = replace(job, avoid=self.retries.avoid(trial.number))
-        self.running[trial.number, attempt] = time.time_ns()
-        self._limits[trial.number, attempt] = time.monotonic() + job.limit_s
-        self.executor.submit(job)
-        failpoint("runner.submitted")
+    def _give_up(self, late: Running) -> None:
+        """Give up an attempt whose result has not come in time; a late one is kept, not told."""
+        key = (self.study.name, late.trial, late.attempt)
+        began, _ = self._running[late.trial, late.attempt]
+        node = self.executor.drop(key)
+        now = time.time_ns()
+        failure = Failure(Cause.WORKER_LOST, f"no result within {(now - began) / 1e9:.0f} s")
+        measurement = Measurement(failure=failure, facts={EXPIRED: True}, started_ns=began, ended_ns=now)
+        self._commit([AttemptResult(key, measurement, node)])
 
     # -- results ---------------------------------------------------------------------------------------
 
     def _commit(self, results: list[AttemptResult]) -> None:
-        """Commit what arrived, all of one turn together; then see whether the machines are ill."""
+        """Commit what arrived, all of one turn together; then look which machines there are."""
         if not results:
             return
         failpoint("runner.commit")
@@ -344,44 +330,40 @@ class Loop:
                         self._take_stray(result)
             raise
         self._stop_at_mistake()
-        why = self.retries.open(self.executor.nodes())
-        if why:
-            raise EnvironmentProblem(
-                why,
-                hint=f"see the logs under {self.store / self.study.name}; running the same command goes on",
-            )
+        self._nodes = tuple(self.executor.nodes())
 
     def _take(self, result: AttemptResult) -> None:
         """Enter one result; a trial whose attempt the world failed goes back to the queue a few times."""
         study, number, attempt = result.key
-        if self.running.pop((number, attempt), None) is None or study != self.study.name:
+        if self._running.pop((number, attempt), None) is None or study != self.study.name:
             self._take_stray(result)
             return
-        self._limits.pop((number, attempt))
         measurement = complete(self.study.checked(result.measurement), self.study.objective)
         failure = measurement.failure
         if failure is not None:
-            failure = self._judged(number, failure, result.node)
+            failure = self._judged(result, failure)
             measurement = replace(measurement, failure=failure)
         state = state_of(measurement)
         if failure is not None and failure.cause is Cause.OWNER_MISTAKE:
-            self._mistake = self._mistake or (number, failure)
-        elif state is not TrialState.FAILED or failure is None:
-            self.retries.answered(number)
-        elif self.retries.failed(number, result.node, failure):
-            state = TrialState.WAITING
+            self._mistake = self._mistake or Mistake(self.study.trials[number], failure, result.error)
+        else:
+            state, self._retries = scheduler.settle(
+                self._retries, number, state, failure, result.node, time.monotonic()
+            )
         self._enter(number, attempt, measurement, state, result.node)
 
-    def _judged(self, number: int, failure: Failure, node: str) -> Failure:
+    def _judged(self, result: AttemptResult, failure: Failure) -> Failure:
         """Return a failure with its true cause.
 
         What one of several nodes lacks is that node's illness until another one lacks it too.
         """
         if self._mistake is not None:  # the run ends; those that failed alike are acquitted
             return failure
-        judged = judge(self.study, number, failure)
+        number = result.key[1]
+        raised = result.error is not None and failure.cause is Cause.CRASHED_UNDER_LOAD
+        judged = judge(self.study, number, failure, raised=raised)
         nodes = self.executor.nodes()
-        elsewhere = [name for name in self.retries.avoid(number) if name != node]
+        elsewhere = [name for name in self._retries.avoid(number) if name != result.node]
         if failure.cause is Cause.OWNER_MISTAKE and len(nodes) > 1 and not elsewhere:
             return replace(failure, cause=Cause.WORKER_LOST)
         return judged
@@ -395,15 +377,10 @@ class Loop:
         """
         if self._mistake is None:
             return
-        number, failure = self._mistake
         with self.study.ledger.together():
-            others = acquit(self.study, failure)
-        self.screen.update(self.view())
-        default = self.study.trials[number].key == config_key(self.study.space.default_config)
-        where = f"trial {number}, the default configuration" if default else f"trial {number}"
-        if others and not default:
-            where = f"{others + 1} configurations fail alike, and none was measured; {where}"
-        raise mistake_error(failure, where, alike=bool(others) and not default)
+            others = acquit(self.study, self._mistake.failure)
+        self._show()
+        raise self.jobs.error(replace(self._mistake, others=others))
 
     def _take_stray(self, result: AttemptResult) -> None:
         """Keep the result of an attempt that was given up; a second copy of a result changes nothing."""
@@ -421,22 +398,6 @@ class Loop:
         self.study.finish_attempt(number, attempt, measurement, state=state_of(measurement), node=result.node)
         _log.info("trial %s: another result of attempt %s is not told", number, attempt)
 
-    def _expire(self) -> None:
-        """Give up attempts whose result has not come in time; a late one is kept, not told."""
-        now = time.monotonic()
-        expired = [key for key, limit in self._limits.items() if now > limit]
-        for number, attempt in expired:
-            node = self.executor.drop((self.study.name, number, attempt))
-            waited = (time.time_ns() - self.running[number, attempt]) / 1e9
-            failure = Failure(Cause.WORKER_LOST, f"no result within {waited:.0f} s")
-            measurement = Measurement(
-                failure=failure,
-                facts={EXPIRED: True},
-                started_ns=self.running[number, attempt],
-                ended_ns=time.time_ns(),
-            )
-            self._commit([AttemptResult((self.study.name, number, attempt), measurement, node)])
-
     def _enter(
         self, number: int, attempt: int, measurement: Measurement, state: TrialState, node: str
     ) -> None:
@@ -445,7 +406,7 @@ class Loop:
         failure = measurement.failure
         if failure is not None:
             again = ", will be tried again" if state is TrialState.WAITING else ""
-            self.screen.message(f"trial {number}: {failure.cause.value}: {failure.message}{again}")
+            self._tell(f"trial {number}: {failure.cause.value}: {failure.message}{again}")
 
     def _tell_mirror(self) -> None:
         """Wake the mirror for what was entered.
@@ -459,27 +420,39 @@ class Loop:
     def _keep_time(self) -> None:
         self.study.ledger.set_study_note(self.study.name, "spent_s", self.spent_s)
 
-    # -- stopping --------------------------------------------------------------------------------------
+    def _note_idleness(self, for_room: bool) -> None:
+        """Note since when nothing has run for want of room."""
+        if not for_room:
+            self._idle_since, self._said = None, False
+        elif self._idle_since is None:
+            self._idle_since = time.monotonic()
 
-    def _look_for_idleness(self) -> None:
-        """Say what is waited for when nothing runs; stop the study when room does not come."""
-        now = time.monotonic()
-        waiting = [] if self.running else self._waiting()
-        if not waiting or any(self.retries.resting(trial.number) for trial in waiting):
-            self._idle_since, self._said_waiting = now, False
-            return
-        waited, needed = now - self._idle_since, self._resources(waiting[0])
-        held = self.executor.held(needed) if isinstance(self.executor, Shared) else ""
-        wanted = f"trial {waiting[0].number} needs {' and '.join(f'{n:g} {k}' for k, n in needed.items())}"
-        if waited > SAID_S and not self._said_waiting:
-            self._said_waiting = True
-            self.screen.message(f"waiting for room: {wanted}; {held or 'no node that lives can hold it'}")
-        if waited > (HELD_S if held else AWAY_S):
-            raise EnvironmentProblem(
-                f"{wanted}; for {waited:.0f} s none of {len(self.executor.nodes())} nodes has had room for "
-                f"it, and nothing else runs{': ' if held else ''}{held}",
-                hint="free or bring back nodes; running the same command goes on",
-            )
+    # -- showing ---------------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        if self.screen is not None:
+            self.screen.update(self.view())
+
+    def _tell(self, text: str) -> None:
+        if self.screen is not None:
+            self.screen.message(text)
+
+    # -- ending ----------------------------------------------------------------------------------------
+
+    def _finish(self, end: scheduler.End) -> str:
+        """Leave executor and ledger as the end demands; return its state.
+
+        Raises:
+            EnvironmentProblem: The machines cannot go on.
+        """
+        if end.error:
+            raise EnvironmentProblem(end.error, hint=end.hint)
+        if end.state == "interrupted":
+            self._put_back()
+            self.executor.cancel()
+        elif end.state == "out of time":
+            self._abandon()
+        return end.state
 
     def _put_back(self) -> None:
         """Put what runs back to the queue, for whoever resumes the study.
@@ -490,15 +463,12 @@ class Loop:
             self.study.put_back()
             self._keep_time()
             self.study.ledger.set_study_state(self.study.name, "INTERRUPTED")
-        self.running.clear()
-        self._limits.clear()
+        self._running.clear()
 
-    def _give_up(self) -> None:
+    def _abandon(self) -> None:
         """Stop what runs: the study's time is over."""
         self.executor.cancel()
-        for trial in self.study.trials:
-            if not trial.state.finished:
-                self.study.abandon(trial.number)
-        self.running.clear()
-        self._limits.clear()
+        for trial in self.study.unfinished:
+            self.study.abandon(trial.number)
+        self._running.clear()
         self._keep_time()

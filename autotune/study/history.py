@@ -18,6 +18,7 @@ class History:
         finished: Those that are over, in the order of their numbers. Not to be changed by who reads it.
         watched: Whether a look at the default is among the finished ones.
         units: Unit of each metric, and the number of the trial that gave it first.
+        searched: Number of trials of the search.
     """
 
     def __init__(self, trials: Iterable[Trial]) -> None:
@@ -25,6 +26,7 @@ class History:
         self._unfinished: dict[int, Trial] = {}
         self.finished: list[Trial] = []
         self.watched = False
+        self.searched = 0
         self.units: dict[str, tuple[str, int]] = {}
         for trial in trials:
             self.put(trial)
@@ -34,6 +36,7 @@ class History:
         number = trial.number
         if number == len(self._all):
             self._all.append(trial)
+            self.searched += trial.suggestion.reason.of_search
         else:
             self._all[number] = trial
         place = bisect_left(self.finished, number, key=lambda other: other.number)
@@ -59,6 +62,10 @@ class History:
         """Return every trial in number order."""
         return list(self._all)
 
+    def unfinished(self) -> list[Trial]:
+        """Return the trials that are not over, in number order."""
+        return [self._unfinished[number] for number in sorted(self._unfinished)]
+
     def pending(self) -> list[Config]:
         """Return the configurations that are not measured yet, in the order of their trials."""
-        return [self._unfinished[number].config for number in sorted(self._unfinished)]
+        return [trial.config for trial in self.unfinished()]

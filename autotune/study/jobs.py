@@ -1,21 +1,21 @@
-"""Attempts as a study file describes them: jobs, resources, what they run on; and a single one."""
+"""Attempts as a study file describes them: jobs, resources, what they run on."""
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from autotune.core.mistake import blamed, comparable, complete
 from autotune.core.objective import Objective
-from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
-from autotune.errors import AutotuneError, SpecError
-from autotune.executor.base import AttemptResult, Executor, Job
+from autotune.core.trial import Config, Reason, Trial, config_key
+from autotune.errors import SpecError
+from autotune.executor.base import Executor, Job
+from autotune.study.mistakes import Mistake
+from autotune.study.scheduler import answers_of
+from autotune.study.study import Study
 from autotune.study.study_file import StudyFile
 from autotune.systems.base import System, launched_config
 from autotune.systems.registry import SYSTEMS, SystemConfig
@@ -23,9 +23,55 @@ from autotune.systems.registry import SYSTEMS, SystemConfig
 PLACED_SAMPLES = 256
 """Configurations that are tried in thought before a machine is said to have no room for any of them."""
 
-_POLL_S = 0.25
 _COMPARED = (Reason.REPEAT, Reason.CONFIRM, Reason.WATCH, Reason.REMEASURE)
-_log = logging.getLogger("autotune.study")
+
+
+@dataclass(frozen=True)
+class StudyJobs:
+    """The trials of a study file as jobs.
+
+    Args:
+        spec: Study file.
+        system: System that it names.
+        folder: Folder of what the attempts leave.
+    """
+
+    spec: StudyFile
+    system: System
+    folder: Path
+
+    @property
+    def logs(self) -> str:
+        """Place of the attempts' logs."""
+        return str(self.folder)
+
+    def resources(self, config: Config) -> dict[str, float]:
+        """Return the resources that a configuration needs."""
+        return resources_of(self.spec, self.system, config)
+
+    def any_fits(self, executor: Executor) -> bool:
+        """Return whether an executor could ever place some configuration."""
+        return any_fits(self.spec, self.system, executor)
+
+    def scratch(self, trial: int, attempt: int) -> str:
+        """Return the folder of an attempt."""
+        return str(self.folder_of(trial) / f"attempt-{attempt}")
+
+    def folder_of(self, trial: int) -> Path:
+        """Return the folder of a trial's attempts."""
+        return self.folder / f"trial-{trial:04d}"
+
+    def job(self, trial: Trial, attempt: int, resources: Mapping[str, float], study: Study) -> Job:
+        """Return the job of an attempt."""
+        return make_job(
+            self.spec, study.name, trial.config, resources, Path(self.scratch(trial.number, attempt)),
+            trial=trial.number, attempt=attempt, reason=trial.suggestion.reason, history=study.trials,
+            objective=study.anchored,
+        )  # fmt: skip
+
+    def error(self, mistake: Mistake) -> Exception:
+        """Return the error that ends a study whose owner made a mistake."""
+        return mistake.told(self.spec.space.default_config)
 
 
 def system_of(spec: StudyFile) -> SystemConfig:
@@ -115,27 +161,15 @@ def quality_wanted(spec: StudyFile, config: Config, history: Sequence[Trial]) ->
     """
     if spec.quality is None:
         return {}
-    default = config_key(config) == config_key(spec.space.default_config)
-    answers = (found for trial in history if (found := _default_answers(spec, trial)))
-    return {**spec.quality.loaded(), "is_default": default, "reference": next(answers, None)}
-
-
-def _default_answers(spec: StudyFile, trial: Trial) -> list[Any] | None:
-    """Return the answers that a trial of the default configuration gave; ``None`` from any other."""
-    measured = trial.measurement if trial.state is TrialState.COMPLETED else None
-    if measured is None or trial.key != config_key(spec.space.default_config):
-        return None
-    answers: list[Any] | None = dict(measured.facts.get("quality") or {}).get("answers")
-    return answers
-
-
-def awaits_default(spec: StudyFile, config: Config, trials: Sequence[Trial]) -> bool:
-    """Return whether a trial must wait for the default's, whose answers it is compared with."""
     default = config_key(spec.space.default_config)
-    if spec.quality is None or not spec.quality.agreement or config_key(config) == default:
-        return False
-    own = [trial for trial in trials if trial.key == default]
-    return any(t.state is TrialState.RUNNING for t in own) and not any(_default_answers(spec, t) for t in own)
+    answers = (found for trial in history if trial.key == default and (found := answers_of(trial)))
+    is_default = config_key(config) == default
+    return {**spec.quality.loaded(), "is_default": is_default, "reference": next(answers, None)}
+
+
+def compares_answers(spec: StudyFile) -> bool:
+    """Return whether answers are compared with those of the default configuration."""
+    return spec.quality is not None and spec.quality.agreement
 
 
 def build_executor(spec: StudyFile, local: bool) -> Executor:
@@ -148,42 +182,3 @@ def build_executor(spec: StudyFile, local: bool) -> Executor:
     from autotune.executor.ray import RayExecutor
 
     return RayExecutor(rules=spec.resources if parallel is None else spec.resources.shared())
-
-
-def _judged(result: AttemptResult, objective: Objective) -> AttemptResult:
-    """Return the result of a single attempt as a study would take that of its first trial."""
-    measurement = complete(comparable(result.measurement, objective.in_units), objective)
-    if measurement.failure is not None:
-        failure = blamed(measurement.failure, is_default=True, measured=False)
-        measurement = replace(measurement, failure=failure)
-    return replace(result, measurement=measurement)
-
-
-def measure_once(
-    spec: StudyFile, config: Mapping[str, Any], *, store: Path, local: bool = True
-) -> AttemptResult:
-    """Measure one configuration of a study file; nothing enters a ledger.
-
-    Raises:
-        SpecError: The configuration is not in the space.
-        UnitError: A metric came in a unit of another dimension.
-    """
-    from autotune.executor.local import LocalExecutor
-
-    system = system_of(spec).built
-    values = spec.space.validate(config)
-    system.prepare(log=_log.info)
-    executor = LocalExecutor(parallel=1) if local else build_executor(spec, local=False)
-    executor.start()
-    scratch = store.resolve() / spec.name / "measure" / time.strftime("%Y%m%d-%H%M%S")
-    job = make_job(spec, spec.name, values, resources_of(spec, system, values), scratch, trial=0, attempt=1)
-    try:
-        executor.submit(job)
-        deadlines = spec.deadlines
-        limit = time.monotonic() + deadlines.startup_s + deadlines.measure_s + 10 * deadlines.stop_s
-        while time.monotonic() < limit:
-            for result in executor.wait(_POLL_S):
-                return _judged(result, spec.objective)
-        raise AutotuneError("the attempt outlived its deadlines", hint=f"see {scratch}")
-    finally:
-        executor.close()

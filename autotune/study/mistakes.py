@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from autotune.core.measurement import INFEASIBLE, Cause, Failure
-from autotune.core.mistake import alike, blamed, repeated
-from autotune.core.trial import TrialState, config_key
+from autotune.core.mistake import alike, blamed, mistake_error, repeated
+from autotune.core.trial import Config, Trial, TrialState, config_key
+from autotune.errors import AutotuneError
 from autotune.study.study import Study
 
 _NOTE = "mistakes"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake of the owner's that ends a run.
+
+    Args:
+        trial: Trial in which it showed.
+        failure: Failure of that trial.
+        error: Exception that a function raised; ``None`` for anything else.
+        others: Number of other trials that failed alike.
+    """
+
+    trial: Trial
+    failure: Failure
+    error: Exception | None = None
+    others: int = 0
+
+    def told(self, default: Config) -> AutotuneError:
+        """Return the error that ends the run of a study file, whose default configuration is given."""
+        is_default = self.trial.key == config_key(default)
+        number = self.trial.number
+        where = f"trial {number}, the default configuration" if is_default else f"trial {number}"
+        if self.others and not is_default:
+            where = f"{self.others + 1} configurations fail alike, and none was measured; {where}"
+        return mistake_error(self.failure, where, alike=bool(self.others) and not is_default)
 
 
 def judge(study: Study, number: int, failure: Failure, *, raised: bool = False) -> Failure:
@@ -50,4 +77,4 @@ def acquit(study: Study, mistake: Failure) -> int:
     return len(numbers)
 
 
-__all__ = ["acquit", "judge"]
+__all__ = ["Mistake", "acquit", "judge"]

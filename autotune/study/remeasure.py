@@ -24,9 +24,12 @@ def next_remeasure(trials: Sequence[Trial], objective: Objective) -> Suggestion 
         objective: With limits relative to the default bound.
     """
     own = (Reason.REMEASURE, Reason.CONFIRM)
+    doubted = [trial for trial in trials if trial.doubt and trial.suggestion.reason not in own]
+    if not doubted:  # as a rule, and this is asked at every turn of a long study
+        return None
     again = Counter(t.key for t in trials if t.suggestion.reason is Reason.REMEASURE)
-    for trial in trials:
-        if not trial.doubt or trial.suggestion.reason in own or objective.surely_broken(trial.metrics):
+    for trial in doubted:
+        if objective.surely_broken(trial.metrics):
             continue
         if not again[trial.key]:
             return Suggestion(trial.config, Reason.REMEASURE, engine="remeasure")

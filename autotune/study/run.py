@@ -1,4 +1,4 @@
-"""What ``autotune run`` does around its loop: open the study, start what it needs, end it in order."""
+"""What ``autotune run`` does around its driver: open the study, start what it needs, end it in order."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from types import FrameType
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.scalar import reads_as
 from autotune.core.space_change import as_stored
+from autotune.core.trial import TrialState
 from autotune.errors import EmptyLedgerError, StudyError
+from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
 from autotune.report.view import StudyView, View
-from autotune.study.driver import Loop
-from autotune.study.jobs import build_executor, system_of
+from autotune.study.driver import Driver
+from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.readiness import announce
+from autotune.study.scheduler import Settings
 from autotune.study.study import Study
 from autotune.study.study_file import StudyFile
 from autotune.systems.registry import SystemConfig
@@ -111,23 +114,62 @@ def run_study(
         executor = (make_executor or build_executor)(spec, local)
         stack.callback(executor.close)
         executor.start()
-        loop = Loop(spec, study, system, executor, mirror, view, store, stop, resumed, keys)
+        jobs = StudyJobs(spec, system, store / study.name)
+        _mask_leftovers(study, jobs)
+        driver = Driver(
+            study, settings_of(spec, study, keys, jobs.logs), jobs, executor, stop_when=spec.budget.stop_when,
+            mirror=mirror, screen=view, stop=stop, resumed=resumed,
+            tracking=spec.tracking.mlflow or "" if mirror is not None else "",
+        )  # fmt: skip
         if mirror is not None:
             mirror.ready.wait(MIRROR_START_S)
         if study.rescored:
             view.message(study.rescored)
-        view.start(loop.view())
+        view.start(driver.view())
         stop.at_once = False
-        state = loop.run()
+        state = driver.run()
         stop.at_once = True
-        if state != "interrupted":  # that the loop has said itself
+        if state != "interrupted":  # that the driver has said itself
             study.ledger.set_study_state(study.name, "COMPLETED")
         executor.close()
         study.keep_predictions()
         flush_s = MIRROR_STOPPED_S if state == "interrupted" else MIRROR_FLUSH_S
         left = MirrorReport(0) if mirror is None else mirror.close(flush_s)
         study.ledger.ensure_kept()
-        return RunSummary(loop.view(state), state, left.pending, left.errors)
+        return RunSummary(driver.view(state), state, left.pending, left.errors)
+
+
+def settings_of(spec: StudyFile, study: Study, named: Collection[str] = (), logs: str = "") -> Settings:
+    """Return what a study file asks of its study.
+
+    Args:
+        spec: Study file.
+        study: Study, open.
+        named: Keys of configurations to confirm in place of the best.
+        logs: Place of the attempts' logs.
+    """
+    budget = spec.budget
+    return Settings(
+        space=study.space,
+        objective=study.objective,
+        trials=budget.trials,
+        time_s=budget.time_s,
+        parallel=None if budget.parallel == "auto" else int(budget.parallel),
+        confirm=budget.confirm,
+        watch=budget.watch,
+        seed=study.seed,
+        named=frozenset(named),
+        compares_answers=compares_answers(spec),
+        logs=logs,
+    )
+
+
+def _mask_leftovers(study: Study, jobs: StudyJobs) -> None:
+    """Mask the files of attempts whose workers were killed before they could."""
+    for trial in study.unfinished:
+        if trial.state is TrialState.RUNNING:
+            for folder in jobs.folder_of(trial.number).glob("attempt-*"):
+                mask_later(folder)
 
 
 def _keys(study: Study, numbers: Collection[int]) -> frozenset[str]:

@@ -415,6 +415,16 @@ class Study:
         return self._history.all()
 
     @property
+    def unfinished(self) -> list[Trial]:
+        """The trials that are not over, in number order."""
+        return self._history.unfinished()
+
+    @property
+    def searched(self) -> int:
+        """Number of trials of the search: confirmations, control measurements and repeats come on top."""
+        return self._history.searched
+
+    @property
     def failures(self) -> list[FailureGroup]:
         """The failed trials by cause and message, the most frequent first."""
         return failure_groups(self.trials)
@@ -459,7 +469,7 @@ class Study:
             confirm = int(((row.spec if row else {}).get("budget") or {}).get("confirm", 0))
         trials = self.trials
         key = (confirm, tuple((t.number, t.state) for t in trials))
-        if key not in self._decisions:  # the last one only: a loop asks at every turn while launches run
+        if key not in self._decisions:  # the last one only: a driver asks at every turn while launches run
             default = config_key(self.space.default_config)
             found = Decision(trials, self.anchored, default, confirm=confirm, predictions=self.predictions)
             self._decisions = {key: found}

@@ -1,6 +1,6 @@
 """Measure a whole grid, or a sample of it, in random order, and write what was found as a table.
 
-Every measurement is a trial of a study in the ledger, run by the loop that ``autotune run`` uses: nothing is
+Every measurement is a trial of a study in the ledger, run by the driver of ``autotune run``: nothing is
 lost when the sweep is stopped, and the same trials go on later. Replicates are blocks: each block holds every
 configuration once in an order of its own, so that a drift of the machine meets all configurations alike, and
 a sweep that is stopped early has whole replicates ([M12]_, chapter 4).

@@ -1,8 +1,7 @@
-"""A loop without machines: a clock of its own, messages that a plan loses, delays and doubles."""
+"""A driver without machines: a clock of its own, messages that a plan loses, delays and doubles."""
 
 import heapq
 import itertools
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +10,10 @@ import numpy as np
 
 from autotune.core.measurement import Estimate, Measurement
 from autotune.executor.base import AttemptResult
-from autotune.executor.retries import Retries
 from autotune.study import driver as driver_module
-from autotune.study.driver import Loop
+from autotune.study.driver import Driver
+from autotune.study.jobs import StudyJobs
+from autotune.study.run import settings_of
 from autotune.study.study import Study
 from autotune.study.study_file import read_study
 
@@ -133,7 +133,7 @@ class Messages:
 
 
 class Toy:
-    """As much of a system as the loop asks for."""
+    """As much of a system as the driver asks for."""
 
     def resources(self, config):
         return {"cpus": 1.0}
@@ -146,7 +146,7 @@ def study_file(folder, trials=6, parallel="auto"):
 
 
 def simulate(spec, plan, monkeypatch, *, executor=None, places=4, seed=0, study=None):
-    """Return the real loop over a simulated executor, its study open; ``run()`` runs it."""
+    """Return the real driver over a simulated executor, its study open; ``run()`` runs it."""
     clock = executor.clock if executor is not None else Clock()
     clocks = SimpleNamespace(monotonic=clock.monotonic, time_ns=clock.time_ns)
     monkeypatch.setattr(driver_module, "time", clocks)
@@ -154,7 +154,7 @@ def simulate(spec, plan, monkeypatch, *, executor=None, places=4, seed=0, study=
     study = study or Study(
         spec.space, spec.objective, engine=spec.engine.use, name=spec.name, budget=spec.budget.trials
     )
-    return Loop(
-        spec, study, Toy(), executor, None, Silent(), Path("unused"), threading.Event(), False,
-        retries=Retries(clock.monotonic),
+    return Driver(
+        study, settings_of(spec, study), StudyJobs(spec, Toy(), Path("unused") / study.name), executor,
+        screen=Silent(),
     )  # fmt: skip

@@ -10,8 +10,8 @@ from autotune.core.trial import TrialState
 from autotune.errors import EnvironmentProblem
 from autotune.executor.base import AttemptResult
 from autotune.executor.health import QUARANTINE_AFTER, QUARANTINE_S, NodeHealth
-from autotune.executor.retries import BREAKER, MAX_ATTEMPTS, Retries
 from autotune.ledger import Ledger
+from autotune.study.retries import BREAKER, MAX_ATTEMPTS, Retries
 from tests_shared import works_in
 
 WORLD = [c for c in Cause if not c.configuration_at_fault and c is not Cause.OWNER_MISTAKE]
@@ -118,15 +118,14 @@ def test_machines_that_fail_everything_stop_the_study_with_counts_and_it_can_go_
 
 
 def test_one_bad_node_among_good_ones_does_not_stop_the_study():
-    retries = Retries(clock=lambda: 0.0)
+    retries = Retries()
     failure = Failure(Cause.WORKER_LOST, "gone")
     for trial in range(3 * BREAKER):
-        retries.failed(trial, "bad", failure)
+        retries = retries.failed(trial, "bad", failure, 0.0)
         if trial < 3 * BREAKER - 1:
             assert retries.open(["bad", "good", "fine"]) == ""
     assert "bad 15" in retries.open(["bad", "good", "fine"])  # nothing has come from the others for too long
-    retries.answered(99)
-    assert retries.open(["bad"]) == ""
+    assert retries.answered(99).open(["bad"]) == ""
 
 
 def test_a_node_that_keeps_failing_is_left_alone_longer_each_time():

@@ -9,7 +9,7 @@ from simulated import Clock, Messages, simulate, study_file
 from autotune.core.measurement import LATE, Cause, Failure, Measurement
 from autotune.core.trial import TrialState
 from autotune.executor.base import AttemptResult
-from autotune.executor.retries import MAX_ATTEMPTS
+from autotune.study.retries import MAX_ATTEMPTS
 
 LIMIT_S = 20 + 20 + 2 + 60  # of an attempt of the simulated study
 

@@ -2,7 +2,8 @@
 
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-from autotune.study.jobs import awaits_default, quality_wanted
+from autotune.study.jobs import compares_answers, quality_wanted
+from autotune.study.scheduler import awaits_default
 from autotune.study.study_file import read_study
 
 STUDY = """
@@ -43,11 +44,13 @@ def test_the_first_answers_of_the_default_travel_with_every_attempt(tmp_path):
 
 
 def test_others_wait_only_while_the_default_is_being_measured(tmp_path):
-    spec = spec_of(tmp_path)
+    other, default = trial(1, 4, TrialState.WAITING), trial(1, 16, TrialState.WAITING)
     running, done = trial(0, 16, TrialState.RUNNING), trial(0, 16, quality={"answers": ANSWERS})
-    assert awaits_default(spec, {"bits": 4}, [running])
-    assert not awaits_default(spec, {"bits": 16}, [running])
-    assert not awaits_default(spec, {"bits": 4}, [done])
-    assert not awaits_default(spec, {"bits": 4}, [done, trial(1, 16, TrialState.RUNNING)])
-    assert not awaits_default(spec, {"bits": 4}, [trial(0, 16, TrialState.INFEASIBLE)])
-    assert not awaits_default(spec_of(tmp_path, "false"), {"bits": 4}, [running])
+    assert awaits_default(other, default.key, [running])
+    assert awaits_default(other, default.key, [default], [default])
+    assert not awaits_default(default, default.key, [running])
+    assert not awaits_default(other, default.key, [done])
+    assert not awaits_default(other, default.key, [done, trial(1, 16, TrialState.RUNNING)])
+    assert not awaits_default(other, default.key, [trial(0, 16, TrialState.INFEASIBLE)])
+    assert compares_answers(spec_of(tmp_path))
+    assert not compares_answers(spec_of(tmp_path, "false"))

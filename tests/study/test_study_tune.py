@@ -145,10 +145,12 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path, raised):
     with caught.value.study as kept:
         assert [trial.state for trial in kept.trials] == [TrialState.COMPLETED] * 2 + [TrialState.WAITING]
         assert kept.best is not None
+        assert kept.ledger.study("study").state == "INTERRUPTED"
     assert "2 measured trials are in the `study`" in caught.value.__notes__[0]
     study = autotune.tune(SPACE, function, GOAL, trials=6, path=path, engine="sobol")
     assert len(calls) == 3 + 4
     assert len(study.trials) == 6
+    assert study.ledger.study("study").state == "COMPLETED"
 
 
 async def coroutine(config):
