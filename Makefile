@@ -8,17 +8,23 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-.PHONY: run test slow test-faults test-engines audit bench lint clean
+.PHONY: run test check coverage slow test-faults test-engines audit bench lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
 
-test: $(STAMP)  ## ruff, the type checker, the import layers, pytest
+test: check  ## ruff, the type checker, the import layers, pytest
+	$(PYTEST)
+
+check: $(STAMP)  ## all of `make test` that runs no code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(PYTEST)
+
+coverage: check  ## `make test` with the lines counted that run, in each package against its floor
+	$(PYTEST) --cov --cov-report=
+	$(BIN)/python .ci/coverage_floors.py
 
 slow: $(STAMP)  ## tests that take minutes
 	$(PYTEST) -m slow

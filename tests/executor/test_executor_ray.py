@@ -2,16 +2,14 @@
 
 import os
 import signal
-import time
 
 import pytest
 
 from autotune.core.measurement import Cause
 from autotune.core.placement import Rules
-from autotune.errors import EnvironmentProblem
 from autotune.executor.ray import RayExecutor, function_calls
 from tests_jobs import job_of, results_of
-from tests_shared import name_of, wait_until, works_in
+from tests_shared import descendants, name_of, wait_until, works_in
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -62,7 +60,7 @@ def test_nodes_are_shared_where_the_study_says_so(ray_cluster, tmp_path):
 def test_a_killed_worker_is_a_result_and_its_server_ends(executor, tmp_path):
     executor.submit(job_of(tmp_path, {"mode": "hangs"}, resources={"cpus": 1.0}))
     wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
-    workers = [int(p) for p in os.listdir("/proc") if p.isdigit() and name_of(p).startswith("ray::trial 0")]
+    workers = [pid for pid in descendants(os.getpid()) if name_of(pid).startswith("ray::trial 0")]
     assert len(workers) == 1
     os.kill(workers[0], signal.SIGKILL)
     (result,) = results_of(executor)
@@ -94,17 +92,6 @@ def test_an_attempt_without_room_is_a_result_at_once(executor, tmp_path):
     executor.submit(job_of(tmp_path, resources={"cpus": 1000.0}))
     (result,) = executor.wait(5)
     assert result.measurement.failure.cause is Cause.NODE_LOST
-
-
-def test_a_cluster_that_does_not_answer_is_named_at_once():
-    import ray
-
-    if ray.is_initialized():
-        ray.shutdown()
-    started = time.monotonic()
-    with pytest.raises(EnvironmentProblem, match=r"no Ray cluster answers at 127\.0\.0\.1:1:"):
-        RayExecutor("127.0.0.1:1").start()
-    assert time.monotonic() - started < 30
 
 
 def test_a_function_is_measured_at_ordinary_priority(ray_cluster):
