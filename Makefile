@@ -2,11 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 STUDY ?= examples/quickstart.yaml
-WORKERS ?= 2
+# of pytest: one more than two cores, since tests also wait
+WORKERS ?= 3
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# side by side: single tests, so that none is waited for; whole files where a cluster is shared in each
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+PYTEST_FILES := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: run test check coverage slow test-faults test-engines audit bench lint clean
 
@@ -27,10 +30,10 @@ coverage: check  ## `make test` with the lines counted that run, in each package
 	$(BIN)/python .ci/coverage_floors.py
 
 slow: $(STAMP)  ## tests that take minutes
-	$(PYTEST) -m slow
+	$(PYTEST_FILES) -m slow
 
 test-faults: $(STAMP)  ## break everything on purpose and write docs/reliability.md: half an hour
-	AUTOTUNE_RELIABILITY=docs/reliability.md $(PYTEST) -m faults tests/faults
+	AUTOTUNE_RELIABILITY=docs/reliability.md $(PYTEST_FILES) -m faults tests/faults
 
 test-engines: $(STAMP)  ## install serving engines (cached; AUTOTUNE_ENGINES names the folder) and drive them
 	$(BIN)/python tests/engines/install.py $(ENGINES)
