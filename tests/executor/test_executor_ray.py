@@ -11,7 +11,7 @@ from autotune.executor.ray import RayExecutor, function_calls
 from tests_jobs import job_of, results_of
 from tests_shared import descendants, name_of, wait_until, works_in
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
