@@ -30,15 +30,6 @@ TRIALS = 4
 OLD = "728d730b5ebd"  # a revision of 2019
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    from autotune.tracking.mlflow import prepare_store
-
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    prepare_store(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def study(tmp_path, toy_study):
     """Run a study of simulated trials beside the database of a folder; how many items the mirror lacks."""
