@@ -197,7 +197,9 @@ def test_a_database_that_is_moved_away_within_a_run(tmp_path, study, empty_store
 
 
 @pytest.mark.parametrize("begins", ["before the store is made", "within a run"])
-def test_a_full_disk_of_the_store_costs_the_study_nothing(tmp_path, study, disk, empty_store, record, told, begins):
+def test_a_full_disk_of_the_store_costs_the_study_nothing(
+    tmp_path, study, disk, empty_store, record, told, begins
+):
     folder, _ = disk
     ballast = folder / "ballast"
 
