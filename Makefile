@@ -2,29 +2,38 @@
 PYTHON ?= python3
 VENV ?= .venv
 STUDY ?= examples/quickstart.yaml
-WORKERS ?= 2
+# of pytest: one more than two cores, since tests also wait
+WORKERS ?= 3
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# side by side: single tests, so that none is waited for; whole files where a cluster is shared in each
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+PYTEST_FILES := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: run test slow test-faults test-engines audit bench lint clean
+.PHONY: run test check coverage slow test-faults test-engines audit bench lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
 
-test: $(STAMP)  ## ruff, the type checker, the import layers, pytest
+test: check  ## ruff, the type checker, the import layers, pytest
+	$(PYTEST)
+
+check: $(STAMP)  ## all of `make test` that runs no code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(PYTEST)
+
+coverage: check  ## `make test` with the lines counted that run, in each package against its floor
+	$(PYTEST) --cov --cov-report=
+	$(BIN)/python .ci/coverage_floors.py
 
 slow: $(STAMP)  ## tests that take minutes
-	$(PYTEST) -m slow
+	$(PYTEST_FILES) -m slow
 
 test-faults: $(STAMP)  ## break everything on purpose and write docs/reliability.md: half an hour
-	AUTOTUNE_RELIABILITY=docs/reliability.md $(PYTEST) -m faults tests/faults
+	AUTOTUNE_RELIABILITY=docs/reliability.md $(PYTEST_FILES) -m faults tests/faults
 
 test-engines: $(STAMP)  ## install serving engines (cached; AUTOTUNE_ENGINES names the folder) and drive them
 	$(BIN)/python tests/engines/install.py $(ENGINES)

@@ -19,6 +19,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # Matrices are small and tests run side by side: several threads each are slower, far slower when busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray's workers are at nice 15 where nothing is said, and take minutes to start on a busy machine.
+NICENESS = {"RAY_worker_niceness": "5"}
+os.environ.update(NICENESS)
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
@@ -65,14 +68,24 @@ def autotune_command(tmp_path):
 
 @pytest.fixture(scope="session")
 def ray_cluster():
-    """A local Ray cluster for the whole session."""
+    """A local Ray cluster for the whole session; gives the niceness of its workers."""
     import ray
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
+    yield int(NICENESS["RAY_worker_niceness"])
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """Path of an MLflow database without experiments, to be copied: making its tables takes seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
 
 
 @pytest.hookimpl(trylast=True)

@@ -53,7 +53,7 @@ def test_metrics_of_even_requests():
     assert steady_part(rows(20)) == (48 * MS, 950 * MS)
 
 
-def test_what_is_false():
+def test_a_client_that_misreports_requests_or_latencies_is_named():
     server = observe(rows(20), 0, 1000 * MS, (20.0, 10.0))
     late = observe(rows(20, ttft=26), 0, 1000 * MS, (20.0, 10.0))
     wide = observe(rows(20, itl=11), 0, 1000 * MS, (20.0, 10.0))
@@ -84,7 +84,7 @@ def test_the_search_brackets_the_limit(monkeypatch, tmp_path, first, limit):
     assert all(tried.count(level) == (2 if limit < level <= 1.2 * limit else 1) for level in tried)
 
 
-def test_summaries_of_others(tmp_path):
+def test_summaries_of_other_clients_become_our_metrics(tmp_path):
     told = {f"{s}_{m}_ms": i for i, (s, m) in enumerate(
         (s, m) for m in ("ttft", "tpot", "itl", "e2el") for s in ("mean", "p50", "p99"))}  # fmt: skip
     told |= {"request_throughput": 20, "output_throughput": 21, "request_goodput": 22,
@@ -130,7 +130,7 @@ def test_our_client_and_the_stub_agree_on_what_was_asked_and_given(tmp_path, mon
     assert set(said.metrics) == set(METRICS)
 
 
-def test_tables(tmp_path):
+def test_the_benchmarks_tables_say_what_was_seen_and_what_failed(tmp_path):
     server = observe(rows(20), 0, 1000 * MS, (20.0, 10.0))
     run = {"part": "stub", "scene": "closed, 4", "asked_rate": None, "seen_rate": 16.0, "variation": 1.0,
            "requests": 9, "failed": 1, "failure": "lost", "server": server, "server_core": 0.25,

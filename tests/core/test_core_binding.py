@@ -64,5 +64,5 @@ def test_differences_where_there_is_no_ratio():
         ),
     ],
 )
-def test_other_ends(trials, text):
+def test_without_a_binding_limit_the_reason_is_said(trials, text):
     assert binding_limit(trials, OBJECTIVE) == text

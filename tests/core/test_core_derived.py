@@ -71,7 +71,7 @@ def test_a_value_derived_from_an_inactive_parameter_is_inactive():
         ({"total": "prompt + 'x'"}, "needs a number", ("derived", "total")),
     ],
 )
-def test_mistakes_are_named(derived, message, path):
+def test_a_wrong_derived_value_is_refused_where_it_stands(derived, message, path):
     with pytest.raises(SpecError, match=message) as caught:
         space_of(derived)
     assert caught.value.path == path

@@ -33,7 +33,7 @@ from autotune.errors import SpecError
         ("a > 1 and b == 2", {"b": 2}, None),
     ],
 )
-def test_meaning(text, config, wanted):
+def test_an_expression_holds_where_its_arithmetic_does(text, config, wanted):
     assert Expression.parse(text).holds(config) is wanted
 
 
@@ -75,7 +75,7 @@ def test_what_is_not_in_the_grammar_is_refused(text):
         Expression.parse(text).check_types({"a": "number", "b": "number", "c": "number"})
 
 
-def test_types_are_checked():
+def test_operands_of_the_wrong_type_are_refused():
     kinds = {"n": "number", "t": "text", "f": "bool"}
     assert Expression.parse("n > 1 and f").check_types(kinds) == "bool"
     assert Expression.parse("n + 1").check_types(kinds) == "number"

@@ -17,7 +17,7 @@ def test_names_with_a_statistic():
     )
 
 
-def test_names_without_statistics():
+def test_a_metric_without_a_statistic_is_found_by_its_name():
     assert metric_info("output_throughput") is METRICS["output_throughput"]
     found = metric_info("memory.peak")
     assert found is not None

@@ -67,7 +67,7 @@ def test_round_trip_is_exact():
         {"maximize": "a", "limits": [3]},
     ],
 )
-def test_mistakes_are_refused(wrong):
+def test_a_wrong_objective_is_refused(wrong):
     with pytest.raises(SpecError):
         Objective.from_dict(wrong)
 

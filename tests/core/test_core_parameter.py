@@ -11,7 +11,7 @@ from autotune.core.space import Space
 from autotune.errors import SpecError
 
 
-def test_levels():
+def test_levels_follow_bounds_steps_and_scales():
     assert Int("n", 1, 8, powers_of=2).levels == (1, 2, 4, 8)
     assert Int("n", 3, 20, multiple_of=8).levels == (8, 16)
     assert Int("n", 1, 10, step=4).levels == (1, 5, 9)
@@ -75,13 +75,13 @@ def test_what_is_no_whole_number_is_refused(raw):
         "int",
     ],
 )
-def test_mistakes_are_refused(wrong):
+def test_a_wrong_parameter_is_refused(wrong):
     with pytest.raises(SpecError):
         parameter_from_dict("n", wrong)
 
 
 @pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "and", "log2", "x" * 65, None])
-def test_names_are_plain(name):
+def test_a_parameters_name_that_is_no_identifier_is_refused(name):
     with pytest.raises(SpecError):
         Int(name, 1, 2)
 

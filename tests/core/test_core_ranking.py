@@ -113,7 +113,7 @@ def test_pareto_front_of_two_goals():
 @pytest.mark.parametrize(
     ("freedom", "quantile"), [(0, 1.960), (1, 12.706), (10, 2.228), (11, 2.201), (30, 2.042), (1000, 1.962)]
 )
-def test_quantiles(freedom, quantile):
+def test_students_quantiles_agree_with_tables(freedom, quantile):
     assert student_quantile(freedom) == pytest.approx(quantile, rel=1e-3)
 
 

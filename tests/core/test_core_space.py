@@ -66,7 +66,7 @@ def test_samples_are_allowed_distinct_and_reach_everything():
     assert len(keys) == len(SERVING.table())
 
 
-def test_the_default_configuration():
+def test_the_default_configuration_keeps_the_constraints_or_says_why_not():
     assert SERVING.default_config == {"batch": 2, "draft_length": 0}
     moved = Space((Int("a", 1, 4), Int("b", 1, 4)), ("a * b >= 6",)).default_config
     assert moved["a"] * moved["b"] >= 6
@@ -114,7 +114,7 @@ def test_the_fingerprint_is_of_the_meaning():
         ((Int("a", 1, 2),), ("a > 'x'",), "needs a number"),
     ],
 )
-def test_mistakes_are_refused(parameters, constraints, message):
+def test_a_wrong_space_is_refused_with_its_reason(parameters, constraints, message):
     with pytest.raises(SpecError, match=message):
         Space(parameters, constraints)
 

@@ -44,7 +44,7 @@ from autotune.errors import SpecError
         ("3 USD", 3.0, "USD"),
     ],
 )
-def test_parse(text, value, unit):
+def test_a_quantity_is_read_in_its_base_unit(text, value, unit):
     found = parse_quantity(text)
     assert found.unit == unit
     assert found.value == pytest.approx(value, rel=1e-12)
@@ -112,7 +112,7 @@ def test_a_default_unit_of_another_dimension_is_a_mistake_of_the_caller():
         ("", {"dimension": "energy"}, "expected an energy, found ''", "for example '1 J'"),
     ],
 )
-def test_refusals(text, options, message, hint):
+def test_a_wrong_quantity_is_refused_with_a_hint(text, options, message, hint):
     with pytest.raises(SpecError) as caught:
         parse_quantity(text, **options)
     assert caught.value.message == message
@@ -152,7 +152,7 @@ def test_an_unknown_unit_lists_every_unit():
         (math.nan, "1", "nan"),
     ],
 )
-def test_format(value, unit, text):
+def test_a_quantity_is_shown_in_a_unit_for_people(value, unit, text):
     assert format_quantity(value, unit) == text
 
 
@@ -183,7 +183,7 @@ def test_any_text_is_read_or_refused_with_a_spec_error(text):
     assert math.isfinite(found.value)
 
 
-def test_base_unit():
+def test_units_and_dimensions_have_one_base_unit():
     assert base_unit("ms") == "s"
     assert base_unit("token rate") == "tokens/s"
     assert str(Quantity(0.5, "s")) == "500 ms"

@@ -94,7 +94,7 @@ def test_failpoints_are_off_unless_named():
         "api_key=sk-abcdefghijklmnopqrstuvwx",
     ],
 )
-def test_secrets_are_redacted(secret):
+def test_secrets_are_masked_and_the_text_around_them_stays(secret):
     hidden = redact(f"before {secret} after")
     for part in ("hunter2", "abcdefghijklmnop", "wJalrXUtnFEMIK7", "sk-abc"):
         assert part not in hidden

@@ -118,7 +118,7 @@ def test_values_that_are_not_positive_differ():
         ),
     ],
 )
-def test_verdict_in_words(trials, kind, text):
+def test_a_verdict_says_in_words_how_the_winner_compares(trials, kind, text):
     found = judged(trials, Objective.from_dict({**LIMITED.to_dict(), "confidence": 0.6}))
     assert (found.kind, found.text) == (kind, text)
 

@@ -304,7 +304,7 @@ def test_limits_are_modelled_and_nothing_feasible_is_searched_for():
     assert any(t.metrics and strict.score(t.metrics).feasible for t in history)
 
 
-def test_suggestions_explain_themselves():
+def test_suggestions_carry_reason_prediction_and_feasibility():
     history = search(GPEngine(budget=16), 12, 1)
     modelled = [t for t in history if t.suggestion.predicted]
     assert modelled

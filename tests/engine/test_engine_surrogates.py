@@ -234,7 +234,7 @@ def test_what_is_not_eligible_is_not_improved_upon(fitted):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_spreads(name):
+def test_a_batch_of_any_surrogate_spreads_over_the_space(name):
     encoder = Encoder(SPACE)
     configs = [{"a": a, "b": b, "c": c} for a in (3, 15, 27) for b in (3, 15, 27) for c in ("x", "y")]
     X = torch.from_numpy(encoder.configs(configs))

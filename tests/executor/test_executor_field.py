@@ -59,7 +59,7 @@ def tokens_of(measurement, tmp_path):
         ("busy-multi", {}, "usage", 24),
     ],
 )
-def test_tokens_are_right(attempt, tmp_path, manners, config, how, tokens):
+def test_tokens_of_a_servers_answer_are_counted_right(attempt, tmp_path, manners, config, how, tokens):
     found = attempt(manners, config)
     assert found.failure is None
     assert found.facts["measured"]["tokens_by"] == how

@@ -23,7 +23,7 @@ from tests_jobs import job_of, results_of
 from tests_shared import is_alive, wait_until, works_in
 from toy_system import ToySystem
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 STUBBORN = """
 import os, signal, sys, time

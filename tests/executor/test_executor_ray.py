@@ -2,18 +2,16 @@
 
 import os
 import signal
-import time
 
 import pytest
 
 from autotune.core.measurement import Cause
 from autotune.core.placement import Rules
-from autotune.errors import EnvironmentProblem
 from autotune.executor.ray import RayExecutor, function_calls
 from tests_jobs import job_of, results_of
-from tests_shared import name_of, wait_until, works_in
+from tests_shared import descendants, name_of, wait_until, works_in
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -24,7 +22,7 @@ def executor(ray_cluster):
     executor.close()
 
 
-def test_results_come_back_and_capacity_follows_resources(executor, tmp_path):
+def test_results_come_back_and_capacity_follows_resources(executor, ray_cluster, tmp_path):
     assert executor.capacity({"cpus": 1}) == 1  # a node without accelerators has one measurement at a time
     assert executor.capacity({"cpus": 1000}) == 0
     assert executor.capacity({"cpus": 1, "gpus": 1}) == 0
@@ -35,11 +33,15 @@ def test_results_come_back_and_capacity_follows_resources(executor, tmp_path):
     (result,) = results_of(executor)
     assert result.measurement.failure is None
     assert result.key == ("s", 0, 1)
-    found = dict(result.measurement.facts["priority"])  # not Ray's nice 15, as far as rights go
+    found = dict(result.measurement.facts["priority"])  # not that of Ray's workers, as far as rights go
     if os.geteuid() == 0:
-        assert found == {"nice": 0, "oom_score_adj": 0, "inherited": {"nice": 15, "oom_score_adj": 1000}}
+        assert found == {
+            "nice": 0,
+            "oom_score_adj": 0,
+            "inherited": {"nice": ray_cluster, "oom_score_adj": 1000},
+        }
     else:
-        assert found["nice"] == 15
+        assert found["nice"] == ray_cluster
     assert [result.node] == executor.nodes()
     wait_until(lambda: executor.has_room({"cpus": 1}), 20)
 
@@ -62,7 +64,7 @@ def test_nodes_are_shared_where_the_study_says_so(ray_cluster, tmp_path):
 def test_a_killed_worker_is_a_result_and_its_server_ends(executor, tmp_path):
     executor.submit(job_of(tmp_path, {"mode": "hangs"}, resources={"cpus": 1.0}))
     wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
-    workers = [int(p) for p in os.listdir("/proc") if p.isdigit() and name_of(p).startswith("ray::trial 0")]
+    workers = [pid for pid in descendants(os.getpid()) if name_of(pid).startswith("ray::trial 0")]
     assert len(workers) == 1
     os.kill(workers[0], signal.SIGKILL)
     (result,) = results_of(executor)
@@ -96,17 +98,6 @@ def test_an_attempt_without_room_is_a_result_at_once(executor, tmp_path):
     assert result.measurement.failure.cause is Cause.NODE_LOST
 
 
-def test_a_cluster_that_does_not_answer_is_named_at_once():
-    import ray
-
-    if ray.is_initialized():
-        ray.shutdown()
-    started = time.monotonic()
-    with pytest.raises(EnvironmentProblem, match=r"no Ray cluster answers at 127\.0\.0\.1:1:"):
-        RayExecutor("127.0.0.1:1").start()
-    assert time.monotonic() - started < 30
-
-
 def test_a_function_is_measured_at_ordinary_priority(ray_cluster):
     with function_calls() as submit:
-        assert submit(os.nice, 0).result() == (0 if os.geteuid() == 0 else 15)
+        assert submit(os.nice, 0).result() == (0 if os.geteuid() == 0 else ray_cluster)

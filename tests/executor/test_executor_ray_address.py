@@ -2,6 +2,8 @@
 
 import http.server
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -39,9 +41,18 @@ def test_an_address_of_ray_client_names_the_one_to_give():
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:1", "[::1]:1", "no-such-host.invalid:6379", f"{'a' * 64}.x:6379"]
 )
-def test_nobody_answers(host):
+def test_an_address_where_no_cluster_answers_is_named(host):
     with pytest.raises(EnvironmentProblem, match="no Ray cluster answers at"):
         check_address(host)
+
+
+def test_an_executor_names_a_cluster_that_does_not_answer():
+    # in a process of its own: this one may be connected to the cluster that tests share
+    script = "from autotune.executor.ray import RayExecutor; RayExecutor('127.0.0.1:1').start()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "EnvironmentProblem: no Ray cluster answers at 127.0.0.1:1:" in done.stderr
 
 
 def test_a_web_server_is_told_from_a_head_node():

@@ -18,7 +18,7 @@ from tests_jobs import results_of
 from tests_shared import is_alive, wait_until, works_in
 
 UNIQUE = re.compile("[0-9a-f]{8} ")  # what a prompt of the load begins with, so that no other does
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 SERVER = """
 import json, os

@@ -90,7 +90,7 @@ def test_each_measurement_enters_once_whatever_happens_to_its_message(tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_thousand_shuffles(tmp_path, monkeypatch, record):
+def test_each_measurement_enters_once_in_a_thousand_shuffles_of_messages(tmp_path, monkeypatch, record):
     seen = shuffles(range(1000, 2000), tmp_path, monkeypatch)
     record(
         "1,000 such studies",

@@ -32,15 +32,6 @@ TRIALS = 4
 OLD = "728d730b5ebd"  # a revision of 2019
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    from autotune.tracking.mlflow import prepare_store
-
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    prepare_store(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def study(tmp_path, toy_study):
     """Run a study of simulated trials beside the database of a folder; how many items the mirror lacks."""
@@ -216,7 +207,9 @@ def test_a_database_that_is_moved_away_within_a_run(tmp_path, study, empty_store
 
 
 @pytest.mark.parametrize("begins", ["before the store is made", "within a run"])
-def test_a_full_disk(tmp_path, study, disk, empty_store, record, told, begins):
+def test_a_full_disk_of_the_store_costs_the_study_nothing(
+    tmp_path, study, disk, empty_store, record, told, begins
+):
     folder, _ = disk
     ballast = folder / "ballast"
 

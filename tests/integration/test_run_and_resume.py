@@ -122,7 +122,12 @@ def test_kill_9_at_random_moments_loses_nothing_and_measures_nothing_twice(
 
 @pytest.mark.parametrize(
     "place",
-    ["ledger.commit:kill@4", "ledger.committed:kill@6", "runner.submit:kill@2", "runner.commit:kill@2"],
+    [
+        "ledger.commit:kill@4",
+        pytest.param("ledger.committed:kill@6", marks=pytest.mark.slow),
+        "runner.submit:kill@2",
+        pytest.param("runner.commit:kill@2", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_at_a_step_the_same_command_goes_on(tmp_path, toy_study, autotune_command, place):
     toy_study(budget="{trials: 3, confirm: 0}")

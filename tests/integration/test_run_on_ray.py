@@ -139,7 +139,7 @@ def test_the_cluster_that_ray_address_names_is_used(tmp_path, toy_study, autotun
     assert f"127.0.0.1:{port}" in gone.stderr
 
 
-def test_measure_on_ray(toy_study, autotune_command):
+def test_measure_on_ray_gives_one_measured_configuration(toy_study, autotune_command):
     toy_study()
     done = json.loads(
         autotune_command("measure", "toy.yaml", "--config", "speed=3", "--ray", "--json").stdout

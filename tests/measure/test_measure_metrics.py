@@ -175,7 +175,7 @@ def test_energy_is_read_from_the_counters_of_the_packages(tmp_path):
     assert meter.joules() is None
 
 
-def test_fluidity_by_hand():
+def test_the_fluidity_index_agrees_with_one_computed_by_hand():
     # Due after 100 ms, then every 50 ms. 60: in time, 40 left. 150 (gap 90 = 50 + 40): in time, 0 left.
     # 270 (gap 120): late by 70, which is 2 deadlines. 280: in time, 40 left; two at once are free.
     stream = record(0, 0, [(60, 1), (150, 1), (270, 1), (280, 3)], 300)

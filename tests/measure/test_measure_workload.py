@@ -197,7 +197,7 @@ workloads = st.one_of(
 
 
 @given(workloads)
-def test_round_trip(workload):
+def test_a_workload_is_read_back_from_its_dictionary(workload):
     assert Workload.from_dict(workload.to_dict()) == workload
 
 

@@ -206,30 +206,39 @@ def test_simple_engines_take_any_space_and_history(name, data):
     check(build_engine(name), space, Objective.from_dict(OBJECTIVES["one goal"]), trials, pending, n, seed)
 
 
+@pytest.mark.parametrize("examples", [3, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("wanted", OBJECTIVES)
-@settings(quick, max_examples=8)
-@given(data=st.data())
-def test_the_models_take_any_space_and_history(wanted, data):
-    space = data.draw(spaces())
-    trials, pending = data.draw(histories(space))
+def test_the_models_take_any_space_and_history(wanted, examples):
     objective = Objective.from_dict(OBJECTIVES[wanted])
-    check(build_engine("gp"), space, objective, trials, pending, data.draw(st.integers(1, 3)), 0)
+
+    @settings(quick, max_examples=examples)
+    @given(data=st.data())
+    def holds(data):
+        space = data.draw(spaces())
+        trials, pending = data.draw(histories(space))
+        check(build_engine("gp"), space, objective, trials, pending, data.draw(st.integers(1, 3)), 0)
+
+    holds()
 
 
-@quick
-@given(data=st.data())
-def test_every_model_and_acquisition_takes_any_space_and_history(data):
-    space = data.draw(spaces())
-    trials, pending = data.draw(histories(space))
-    section = {
-        "use": "gp",
-        "surrogate": data.draw(st.sampled_from(sorted(SURROGATES))),
-        "acquisition": data.draw(st.sampled_from(sorted(ACQUISITIONS))),
-        "initial": data.draw(st.integers(1, 4)),
-    }
-    objective = Objective.from_dict(OBJECTIVES[data.draw(st.sampled_from(sorted(OBJECTIVES)))])
-    n = data.draw(st.sampled_from([1, 2, 12]))
-    check(build_engine(section), space, objective, trials, pending, n, data.draw(st.integers(0, 99)))
+@pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.slow)])
+def test_every_model_and_acquisition_takes_any_space_and_history(examples):
+    @settings(quick, max_examples=examples)
+    @given(data=st.data())
+    def holds(data):
+        space = data.draw(spaces())
+        trials, pending = data.draw(histories(space))
+        section = {
+            "use": "gp",
+            "surrogate": data.draw(st.sampled_from(sorted(SURROGATES))),
+            "acquisition": data.draw(st.sampled_from(sorted(ACQUISITIONS))),
+            "initial": data.draw(st.integers(1, 4)),
+        }
+        objective = Objective.from_dict(OBJECTIVES[data.draw(st.sampled_from(sorted(OBJECTIVES)))])
+        n = data.draw(st.sampled_from([1, 2, 12]))
+        check(build_engine(section), space, objective, trials, pending, n, data.draw(st.integers(0, 99)))
+
+    holds()
 
 
 @quick

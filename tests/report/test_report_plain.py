@@ -27,7 +27,7 @@ def play(view, make_view, trials):
     view.finish(make_view(trials, state="completed"), "the end")
 
 
-def test_plain_lines(make_view, trials):
+def test_plain_output_reads_as_agreed(make_view, trials):
     stream = io.StringIO()
     play(PlainView(stream), make_view, trials[:4])
     assert stream.getvalue() == (GOLDEN / "plain.txt").read_text("utf-8")
@@ -51,7 +51,7 @@ def test_a_second_attempt_is_told(make_view, trials):
     assert "trial 8 started (attempt 2): " in stream.getvalue()
 
 
-def test_json_lines(make_view, trials):
+def test_json_output_has_an_event_per_line(make_view, trials):
     stream = io.StringIO()
     play(JsonView(stream), make_view, trials)
     events = [json.loads(line) for line in stream.getvalue().splitlines()]

@@ -14,7 +14,7 @@ from autotune.report.summary import JSON_KEYS, measurement_lines, model_lines, n
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def test_golden_summary(make_view):
+def test_a_summary_reads_as_agreed(make_view):
     view = make_view(state="completed", confirm=1)
     assert summary(view) + "\n" == (GOLDEN / "summary-80.txt").read_text("utf-8")
 
@@ -24,7 +24,7 @@ def test_the_summary_keeps_to_the_width(make_view, width):
     assert max(len(line) for line in summary(make_view(), width=width).split("\n")) <= width
 
 
-def test_summary_of_nothing(make_view):
+def test_a_summary_without_trials_says_so(make_view):
     text = summary(make_view((), running=()))
     assert "no trials yet" in text
     assert "nothing measured yet" in text
@@ -124,7 +124,7 @@ def test_json_is_plain_and_its_keys_are_stable(make_view):
     assert data["counts"]["COMPLETED"] == 6
 
 
-def test_json_of_nothing(make_view):
+def test_a_summary_in_json_without_trials_has_nothing_best(make_view):
     data = summary_json(make_view((), running=()))
     assert data["best"] is None
     assert data["default"] is None

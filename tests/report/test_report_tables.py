@@ -44,7 +44,7 @@ def test_a_surprise_is_noted(make_view, trials):
     assert "exploit" in trial_table(make_view(trials[:5]))[-1]
 
 
-def test_no_trials_yet(make_view):
+def test_a_table_without_trials_says_so(make_view):
     assert trial_table(make_view(())) == ["no trials yet"]
 
 

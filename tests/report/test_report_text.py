@@ -10,7 +10,7 @@ from autotune.report.text import cut, fold, show_config, show_estimate, show_sec
     ("seconds", "text"),
     [(0.04, "0.0 s"), (7.25, "7.2 s"), (42.4, "42 s"), (99.6, "1.66 min"), (5400, "1.5 h")],
 )
-def test_seconds(seconds, text):
+def test_seconds_are_shown_in_a_unit_for_people(seconds, text):
     assert show_seconds(seconds) == text
 
 
@@ -35,7 +35,7 @@ def test_seconds(seconds, text):
         (Estimate(3e-9, 1e-9, 5), "3e-09 ± 2e-09"),
     ],
 )
-def test_estimates(estimate, text):
+def test_estimates_are_shown_to_their_error(estimate, text):
     assert show_estimate(estimate) == text
 
 
@@ -51,11 +51,11 @@ def test_estimates(estimate, text):
         ("a_b_c_d", 4, ("a_b", "c_d")),
     ],
 )
-def test_fold(name, limit, lines):
+def test_long_names_are_folded_at_their_joints(name, limit, lines):
     assert fold(name, limit) == lines
 
 
-def test_cut_and_wrap():
+def test_text_is_cut_or_wrapped_to_a_width():
     assert cut("abcdef", 6) == "abcdef"
     assert cut("abcdef", 4) == "abc~"
     assert wrap("one two three", 9) == ["one two", "  three"]

@@ -86,7 +86,7 @@ def test_time_left_is_bounded_by_the_time_budget(make_view):
     assert time_left_s(make_view(budget_trials=None)) is None
 
 
-def test_parameters_that_vary(make_view, trials):
+def test_parameters_that_vary_among_trials_are_found(make_view, trials):
     assert varying_parameters(make_view()) == list(make_view().space.names)
     assert varying_parameters(make_view((trials[0], trials[8]))) == ["draft_length"]
     assert varying_parameters(make_view(trials[:1])) == list(make_view().space.names)

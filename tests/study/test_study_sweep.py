@@ -28,8 +28,6 @@ from autotune.study.sweep import Plan, chosen, order, sweep
 from autotune.systems.registry import build_system
 from benchmarks.problems.tables import OWN, table_problems
 
-pytestmark = pytest.mark.timeout(200)
-
 GRID = Space.from_dict(
     {
         "parameters": {
@@ -154,11 +152,11 @@ def test_a_stopped_sweep_goes_on_where_it_was(study_file, tmp_path):
             str(tmp_path / "store"), "--out", str(out)]  # fmt: skip
     with (tmp_path / "printed").open("w") as printed:
         process = subprocess.Popen(argv, stdout=printed, stderr=printed, env=dict(os.environ))
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while (tmp_path / "printed").read_text().count("measured:") < 3 and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 5
+        assert process.wait(120) == 5
     text = (tmp_path / "printed").read_text()
     (printed,) = re.findall(r"stopped; `(.*)` goes on", text)
     assert all(len(line) <= 200 for line in text.splitlines() if printed not in line)

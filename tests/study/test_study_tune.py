@@ -201,7 +201,7 @@ def test_a_second_call_goes_on_with_the_same_ledger(tmp_path):
     assert len(calls) == 2
 
 
-def test_on_ray(ray_cluster):
+def test_a_function_is_tuned_on_ray(ray_cluster):
     study = autotune.tune(SPACE, throughput, GOAL, trials=4, parallel=2, engine="sobol", ray=True)
     assert all(t.state in (TrialState.COMPLETED, TrialState.INFEASIBLE) for t in study.trials)
     assert len(study.trials) == 4

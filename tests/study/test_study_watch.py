@@ -56,7 +56,7 @@ def looks(*speeds, sem=0.1):
     return [*first, trial(1, 5, 20.0), *rest]
 
 
-def test_drift_by_hand():
+def test_a_drift_agrees_with_one_computed_by_hand():
     found = find_drift(looks(10.0, 9.0, 8.0), "speed", {"x": 1})
     logs = np.log([10.0, 9.0, 8.0])
     within = np.mean((0.1 / np.array([10.0, 9.0, 8.0])) ** 2)

@@ -20,7 +20,7 @@ def job_of(tmp_path, config=None, **changes):
     return Job(**{**settings, **changes})
 
 
-def results_of(executor, seconds=60):
+def results_of(executor, seconds=150):
     """Wait for the next results of an executor; none when ``seconds`` have passed."""
     found = []
     deadline = time.monotonic() + seconds

@@ -95,15 +95,6 @@ def store_uri(tmp_path, empty_store):
     return f"sqlite:///{folder}/mlflow.db"
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

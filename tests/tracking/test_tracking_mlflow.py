@@ -466,7 +466,7 @@ def test_sync_stops_between_items_and_goes_on(ledger, make, store_uri, tmp_path)
     assert len(read_back(store_uri)[1]) == 7
 
 
-def test_close_never_raises(make, tmp_path):
+def test_closing_a_mirror_never_raises(make, tmp_path):
     mirror = MlflowMirror(tmp_path / "absent.db", "x", tracking_uri="sqlite:///y.db", experiment="e")
     assert mirror.close(0.1).errors
     (tmp_path / "text.db").write_text("this is no ledger, but it is long enough to look like a file", "utf-8")

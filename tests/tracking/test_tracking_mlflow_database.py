@@ -312,7 +312,7 @@ def test_a_database_elsewhere_that_does_not_open_is_not_called_damaged(said):
     assert "see that the database server answers" in caught.value.hint
 
 
-def test_addresses_of_files():
+def test_addresses_of_sqlite_files_become_paths():
     assert database_file("sqlite:////a/b#c/mlflow.db?timeout=3") == Path("/a/b#c/mlflow.db")
     assert database_file("sqlite+pysqlite:///mlflow.db") == Path.cwd() / "mlflow.db"
     for uri in ("http://h:5000", "postgresql://h/db", "sqlite:///:memory:", "sqlite://", "mlruns"):

@@ -40,12 +40,12 @@ def test_a_good_run_has_no_reasons():
     assert reasons(run([0.1, 0.12, 0.09, 0.1, 0.11]), 5) == ()
 
 
-def test_too_few_batches():
+def test_too_few_batches_are_no_measurement():
     assert reasons(run([0.1] * 4), 5) == ("too few batches: 4 with answers, at least 5 are needed",)
     assert validity.too_little([], 2) == "too few batches: 0 with answers, at least 2 are needed"
 
 
-def test_errors():
+def test_more_failed_requests_than_allowed_make_a_measurement_invalid():
     batches = altered(run([0.1] * 5), 2, error="connection reset")
     assert reasons(batches, 5) == ("1 of 10 requests failed, at most 0.1% may; first: connection reset",)
     few = altered(run([0.1] * 1000), 2, error="connection reset")  # 1 of 2,000
@@ -60,7 +60,7 @@ def test_a_missing_record_is_an_error():
     assert validity.errors(batches).startswith("1 of 10 requests failed")
 
 
-def test_truncated_streams():
+def test_answers_of_another_length_make_a_measurement_invalid():
     batches = run([0.1] * 5)
     batches = altered(batches, 1, arrivals=batches[1].records[0].arrivals[:3])
     assert reasons(batches, 5) == (
@@ -68,14 +68,14 @@ def test_truncated_streams():
     )
 
 
-def test_cut_prompts():
+def test_prompts_that_were_cut_make_a_measurement_invalid():
     batches = run([0.1] * 5)
     for number in range(5):
         batches = altered(batches, number, prompt_tokens=6)
     assert reasons(batches, 5) == ("prompts were cut: 8.0 tokens on average instead of 10.0",)
 
 
-def test_the_clock():
+def test_a_clock_that_ran_backwards_makes_a_measurement_invalid():
     batches = run([0.1] * 5)
     swapped = tuple(reversed(batches[3].records[0].arrivals))
     assert (
@@ -93,7 +93,7 @@ def test_the_clock():
 
 
 @pytest.mark.parametrize(("factor", "found"), [(1.5, "-41%"), (0.7, "+36%"), (1.05, "")])
-def test_drift(factor, found):
+def test_a_drifting_output_rate_makes_a_measurement_invalid(factor, found):
     reason = validity.drift(run(np.linspace(0.1, 0.1 * factor, 30)))
     assert bool(reason) is bool(found)
     if found:

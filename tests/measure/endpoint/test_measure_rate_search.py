@@ -90,7 +90,7 @@ def test_equal_seeds_find_the_same(fake_generator):
     assert first.metrics == second.metrics
 
 
-def test_the_deadline_holds(fake_generator):
+def test_a_search_for_the_highest_rate_ends_at_its_deadline(fake_generator):
     generator = mm1(fake_generator)
     search(generator, [("e2e.mean", "<=", 0.4)], Workload(time=60), deadline=400.0)
     assert generator.world.now < 405e9

@@ -117,7 +117,9 @@ def test_one_at_a_time(stub, loading, collect):
     ],
 )
 @pytest.mark.parametrize("chat", [False, True])
-def test_tokens_are_counted(stub, usage, per_chunk, arrivals, chat, loading, collect):
+def test_tokens_are_counted_with_and_without_usage_records(
+    stub, usage, per_chunk, arrivals, chat, loading, collect
+):
     endpoint = stub.endpoint(chat=chat, usage=usage, per_chunk=per_chunk)
     with loading(endpoint, CLOSED, concurrency=2) as load:
         records = collect(load, 4)

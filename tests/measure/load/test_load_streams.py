@@ -197,7 +197,7 @@ def test_a_usage_at_the_end_is_shared_by_characters():
 
 
 @given(st.integers(0, 5000), st.lists(st.integers(1, 50), min_size=1, max_size=60))
-def test_shares_sum_up(tokens, characters):
+def test_tokens_shared_over_characters_sum_up(tokens, characters):
     found = shared(tokens, characters)
     assert sum(found) == tokens
     assert min(found) >= 0

@@ -16,7 +16,7 @@ def write(tmp_path, text, name="t.csv"):
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
-def test_csv_in_seconds(tmp_path, name):
+def test_a_trace_in_csv_with_seconds_is_read(tmp_path, name):
     text = "arrival_s,input_tokens,output_tokens,n_hash_blocks\n2.5,4808,10,10\n2.0,1,0,1\n"
     found = read_trace(write(tmp_path, text, name))
     assert found.entries == (Entry(0.0, 1, 1), Entry(0.5, 4808, 10))
@@ -32,7 +32,7 @@ def test_mooncake_jsonl_with_prefix_hashes(tmp_path):
     assert found == (Entry(0.0, 600, 52, (46, 47)), Entry(3.0, 700, 3, (46, 48)))
 
 
-def test_azure_dates(tmp_path):
+def test_a_trace_with_the_dates_of_azure_is_read(tmp_path):
     text = (
         "TIMESTAMP,ContextTokens,GeneratedTokens\n"
         "2023-11-16 18:17:03.9799600,4808,10\n2023-11-16 18:17:04.0319600,3180,8\n"

@@ -26,7 +26,7 @@ def test_the_cut_by_hand():
         ([9, 9, 9, 9, 9, 1, 1, 1, 1], False),  # a step in the second half
     ],
 )
-def test_steady(series, steady):
+def test_a_series_is_steady_or_not(series, steady):
     assert is_steady(series) is steady
 
 

@@ -71,7 +71,7 @@ def test_estimates_arrays_and_scalars_are_metrics(function):
         ("text", Cause.CRASHED_UNDER_LOAD, "a metric must be a number"),
     ],
 )
-def test_exceptions_have_causes(function, kind, cause, said):
+def test_what_a_function_raises_becomes_a_failure_with_a_cause(function, kind, cause, said):
     failure = function(kind=kind).failure
     assert failure.cause is cause
     assert said in failure.message

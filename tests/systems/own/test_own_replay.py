@@ -156,6 +156,6 @@ def test_a_single_row_is_drawn_within_its_own_error(table, tmp_path):
         ({"table": "t", "x": 1}, "unknown key"),
     ],
 )
-def test_mistakes_are_said(section, said):
+def test_a_wrong_replay_section_is_refused_with_its_reason(section, said):
     with pytest.raises(SpecError, match=said):
         ReplaySystem.from_dict(section)

@@ -86,7 +86,7 @@ def connect(section, config, log, answers, server, tmp_path):
     return build_system({"model": "m", **section}).connect(tmp_path, time.monotonic() + 30).facts()
 
 
-def test_vllm(server, tmp_path):
+def test_settings_that_vllm_changed_are_found_in_what_it_says(server, tmp_path):
     section = {"use": "vllm", "flags": {"enforce_eager": False, "max_model_len": "32k"}}
     config = {"attention_backend": "FLASHINFER", "max_num_batched_tokens": 2048,
               "enable_prefix_caching": True,
@@ -120,7 +120,7 @@ def test_kernels_of_older_and_newer_logs_of_vllm(line, backend):
     assert effective_settings(line).get("attention_backend") == backend
 
 
-def test_sglang(server, tmp_path):
+def test_settings_that_sglang_changed_are_found_in_what_it_says(server, tmp_path):
     told = {"version": "0.5.23", "tp_size": 2, "attention_backend": "triton", "page_size": 64,
             "mem_fraction_static": 0.8799999999, "disable_radix_cache": False,
             "internal_states": [{}]}  # fmt: skip
@@ -137,7 +137,7 @@ def test_sglang(server, tmp_path):
     assert "warnings" not in again
 
 
-def test_llama_cpp(server, tmp_path):
+def test_settings_that_llama_cpp_changed_are_found_in_what_it_says(server, tmp_path):
     config = {"parallel": 8, "ctx_size": 8192, "flash_attn": "on", "ubatch_size": 512, "gpu_layers": 32}
     props = {"/props": {"build_info": "b6000", "total_slots": 4}}
     facts = connect({"use": "llama_cpp", "model": "m.gguf"}, config, LLAMA_LOG, props, server, tmp_path)

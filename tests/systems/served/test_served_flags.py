@@ -67,7 +67,7 @@ def test_each_engine_has_a_table_that_reads_back(engine):
         (Flag("dtype", "--dtype", "text", "auto", ("auto", "fp8")), "auto", ["--dtype", "auto"]),
     ],
 )
-def test_values_become_words(flag, value, words):
+def test_values_of_a_flag_become_words_of_a_command_line(flag, value, words):
     assert flag.refuses(value) == ""
     assert flag.words(value) == words
 
@@ -156,7 +156,7 @@ def test_unknown_and_wrong_flags_are_named():
         build_system({"use": "sglang"})
 
 
-def test_sections_read_back():
+def test_a_section_with_flags_is_read_back():
     section = {"use": "vllm", "model": "m", "draft_model": "d", "flags": {"max_num_seqs": "8", "seed": 0}}
     system = build_system(section)
     assert system.flags == {"max_num_seqs": 8, "seed": 0}
