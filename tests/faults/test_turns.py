@@ -1,5 +1,6 @@
 """A turn of the loop: what is committed together, and what keeps other writers out while it thinks."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -74,8 +75,9 @@ def test_the_mirror_finds_what_it_is_told_of(tmp_path, monkeypatch, executor):
     study = Study(spec.space, spec.objective, engine="random", name="s", budget=6, path=tmp_path / "l.sqlite")
     machines = executor(Clock(), lambda _job: [1.0])
     loop = simulate(spec, None, monkeypatch, executor=machines, study=study)
-    loop.system = SimpleNamespace(resources=lambda config: {"cpus": float(config["width"])})
-    monkeypatch.setattr("autotune.study.driver.any_fits", lambda *_: True)
+    wide = SimpleNamespace(resources=lambda config: {"cpus": float(config["width"])})
+    loop.jobs = replace(loop.jobs, system=wide)
+    monkeypatch.setattr("autotune.study.jobs.any_fits", lambda *_: True)
     loop.mirror = reader = Reader(study.path, study.name)
     assert loop.run() == "completed"
     finished = sum(trial.state.finished for trial in study.trials)

@@ -76,7 +76,7 @@ def test_a_failure_or_a_confirmation_is_not_repeated_here():
 def test_repeats_come_on_top_of_the_budget_and_of_the_looks_at_the_default():
     trials = [trial(0, 1), *(trial(i, i + 1, doubt=WHY) for i in (1, 2)), again(3, 2), again(4, 3)]
     assert [t.suggestion.reason.of_search for t in trials] == [True] * 3 + [False] * 2
-    assert StudyView("s", SPACE, OBJECTIVE, trials, budget_trials=20).total == 22
+    assert StudyView("s", SPACE, OBJECTIVE, trials, budget_trials=20).total == 20
     assert next_watch(trials, SPACE, 4, 20) is None  # three of the search, not five
 
 
