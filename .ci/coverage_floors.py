@@ -32,7 +32,8 @@ def main() -> int:
         print(f"{name:10} {share:5.1f} %  (floor {floors.get(name, 'missing')})")
     wrong = [f"{name} is under its floor" for name, share in found.items() if share < floors.get(name, 101)]
     wrong += [f"{name} is no package" for name in sorted(set(floors) - set(found))]
-    print("\n".join(wrong))
+    for line in wrong:
+        print(line)
     return 1 if wrong else 0
 
 
