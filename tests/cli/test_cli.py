@@ -352,7 +352,7 @@ def test_check_says_of_a_single_value_and_of_a_rare_parameter_what_is_true(capsy
     assert "fixed     max_num_seqs: one value only" in out
     assert "no launch of their own" not in out
     restarts = json.loads(run(capsys, "check", "fixed.yaml", "--json")[1])["restarts"]
-    assert restarts == {"max_num_seqs": "fixed", "draft": "engine", "length": "engine"}
+    assert restarts == {"max_num_seqs": "fixed", "draft": "system", "length": "system"}
 
 
 def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):

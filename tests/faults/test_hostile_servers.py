@@ -315,7 +315,7 @@ SERVER = Path(hostile_server.__file__)
 )
 def test_an_attempt_blames_the_configuration_and_not_the_machine(tmp_path, manner, stage, causes):
     command = [sys.executable, str(SERVER), "{port}", f"{manner}.{stage}"]
-    startup_s = 2.0 if Cause.STARTUP_TIMEOUT in causes else 60.0  # a busy machine starts a program late
+    startup_s = 5.0 if Cause.STARTUP_TIMEOUT in causes else 60.0  # a busy machine starts a program late
     job = Job(
         study="hostile", trial=0, attempt=1, config={}, goal="output_throughput",
         system={"use": "openai_server", "command": command, "model": "m", "ready": "/v1/models"},

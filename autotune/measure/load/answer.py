@@ -273,12 +273,14 @@ class Answer:
             return 0
         whole, shown = sum(map(len, texts)), told - self.reasoning
         fits = len(texts) <= shown and whole <= _LONGEST_TOKEN * shown  # else reasoning is among the text
-        if self.reasoning and not self._reasoned and fits:
-            return self.reasoning
+        counted = self.reasoning if not self._reasoned and fits else 0
         if self._runs(told):
             before, first, text = self._first_count()
-            late = first - before > len(text.encode("utf-8", "replace")) + _HELD_BACK
-            return first - 1 if late else before if before > _HELD_BACK else 0
+            if first - before > len(text.encode("utf-8", "replace")) + _HELD_BACK:
+                return first - 1
+            return min(counted or (before if before > _HELD_BACK else 0), first - 1)
+        if counted:
+            return counted
         if self.reasoning and self._reasoned:
             least, share = _SUMMARY
             per_token = (whole - self._reasoned) / shown / share if shown >= least else 0.0

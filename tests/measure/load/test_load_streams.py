@@ -512,6 +512,36 @@ def test_any_json_is_an_answer_or_an_error(found):
     assert all(count > 0 for _, count in answer.arrivals())
 
 
+COUNTS = st.none() | st.booleans() | st.integers(-3, 700) | st.sampled_from(["24", 24.0, 0.5, "x", 10**12])
+USAGES = st.none() | st.fixed_dictionaries(
+    {"completion_tokens": COUNTS},
+    optional={
+        "prompt_tokens": COUNTS,
+        "total_tokens": COUNTS,
+        "reasoning_tokens": COUNTS,
+        "completion_tokens_details": st.none()
+        | st.just([])
+        | st.fixed_dictionaries({"reasoning_tokens": COUNTS}),
+    },
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["", " w", " w00 x", "é" * 9]), st.booleans(), USAGES), max_size=9),
+    USAGES,
+    st.sampled_from([STOP, END]),
+)
+def test_whatever_a_usage_says_tokens_are_whole_and_hidden_ones_come_first(chunks, last, end):
+    events = [
+        {"choices": [{"delta": {"reasoning_content" if thought else "content": text}}], "usage": usage}
+        for text, thought, usage in chunks
+    ]
+    hidden, arrivals, _ = hidden_in(*events, end, {"choices": [], "usage": last})
+    assert all(count > 0 for _, count in arrivals)
+    assert arrivals or not any(text for text, _, _ in chunks)
+    assert hidden in (0, HIDDEN_UNCOUNTED) or 0 < hidden < arrivals[0][1]
+
+
 records = st.builds(
     RequestRecord,
     id=st.integers(0, 2**40),
