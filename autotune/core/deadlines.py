@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from autotune.core.section import Key, Number, Section
+from autotune.core.kinds import Key, Number
+from autotune.core.section import Section
 
 _SECONDS = Number("s", above=0.0, bare=False)
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
-from autotune.core.section import By, Choice, Section
+from autotune.core.kinds import By, Choice
+from autotune.core.section import Section
 from autotune.errors import SpecError, under
 
 ACCELERATOR_LABEL = "ray.io/accelerator-type"

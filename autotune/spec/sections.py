@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 from autotune.core.assessment import STOP_WHEN
 from autotune.core.expression import Expression
+from autotune.core.kinds import By, Choice, Key, Number, Text, Whole
 from autotune.core.metric import check_metric
 from autotune.core.objective import Objective
 from autotune.core.placement import Rules
 from autotune.core.redact import redact
-from autotune.core.section import By, Choice, Key, Number, Section, Text, Whole, mapping
+from autotune.core.section import Section, mapping
 from autotune.core.trial import Config
 from autotune.errors import SpecError, did_you_mean, under
 

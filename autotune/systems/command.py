@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from autotune.core.kinds import By, Choice, Needs, Texts
 from autotune.core.measurement import Cause, Failure
-from autotune.core.section import By, Choice, Needs, Texts
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, under
 from autotune.systems.base import Command, Driver

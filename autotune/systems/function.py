@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from autotune.core.environment import import_path
+from autotune.core.kinds import Needs, Text
 from autotune.core.measurement import Failure
-from autotune.core.section import Needs, Text
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.systems.base import Command, Driver

@@ -27,9 +27,10 @@ from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from autotune.core.endpoint import Endpoint
+from autotune.core.kinds import By, Key, Text
 from autotune.core.measurement import Cause, Failure
 from autotune.core.scalar import typed
-from autotune.core.section import By, Key, Section, Text
+from autotune.core.section import Section
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.systems.base import Command, Driver

@@ -16,9 +16,10 @@ import numpy as np
 
 from autotune.core.file_names import CONFIG_NAME
 from autotune.core.input_file import resolved
+from autotune.core.kinds import By, Key, Needs, Text
 from autotune.core.measured_table import MeasuredRow, MeasuredTable, read_table
 from autotune.core.measurement import Cause, Estimate, Failure
-from autotune.core.section import By, Key, Needs, Section, Text
+from autotune.core.section import Section
 from autotune.core.trial import Config, config_key
 from autotune.core.units import parse_quantity
 from autotune.errors import EnvironmentProblem, SpecError

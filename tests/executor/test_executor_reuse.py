@@ -13,7 +13,7 @@ from autotune.errors import SpecError
 from autotune.executor.local import LocalExecutor
 from autotune.study.jobs import make_job
 from autotune.study.study_file import read_study
-from autotune.systems.registry import build_system, launch_key
+from autotune.systems.registry import SystemConfig, build_system
 from tests_jobs import results_of
 from tests_shared import is_alive, wait_until, works_in
 
@@ -79,6 +79,10 @@ def run(spec, tmp_path):
     yield measure
     executor.close()
     assert works_in(tmp_path) == []
+
+
+def launch_key(section, config):
+    return SystemConfig.from_dict(section).launch_key(config)
 
 
 def prompts_of(tmp_path):

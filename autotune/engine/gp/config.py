@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Self
 
-from autotune.core.section import By, Choice, Flag, Section, Whole
+from autotune.core.kinds import By, Choice, Flag, Whole
+from autotune.core.section import Section
 from autotune.errors import SpecError, did_you_mean
 
 BOTORCH = "botorch:"

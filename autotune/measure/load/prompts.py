@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from autotune.core.section import Whole
+from autotune.core.kinds import Whole
 from autotune.errors import SpecError
 from autotune.measure.load.body import Message
 from autotune.measure.load.ruler import Ruler

@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar
 
 from autotune.core.endpoint import foreign_json
 from autotune.core.input_file import read_text, resolved, why
-from autotune.core.section import By, Flag, Section, Text, Whole
+from autotune.core.kinds import By, Flag, Text, Whole
+from autotune.core.section import Section
 from autotune.errors import SpecError
 from autotune.measure.workload.corpus import passage, words
 

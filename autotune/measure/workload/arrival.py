@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
-from autotune.core.section import Choice, Number, Section
+from autotune.core.kinds import Choice, Number
+from autotune.core.section import Section
 from autotune.errors import SpecError, under
 
 CLOSED = "concurrency"

@@ -16,7 +16,7 @@ from statistics import NormalDist
 from typing import Any, Protocol
 
 from autotune.core.input_file import read_text, resolved, why
-from autotune.core.section import FILE, Choice, Kind, Number, Whole
+from autotune.core.kinds import FILE, Choice, Kind, Number, Whole
 from autotune.errors import SpecError, refuse_unknown_keys, under
 
 SHAPES = ("normal", "lognormal")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Self
 
-from autotune.core.section import Number, Section
+from autotune.core.kinds import Number
+from autotune.core.section import Section
 from autotune.errors import SpecError
 
 _SECONDS = Number("s")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from autotune.core.input_file import resolved
+from autotune.core.kinds import FILE, By, Choice, Number, Share, Text, Whole
 from autotune.core.request import Request
-from autotune.core.section import FILE, By, Choice, Number, Section, Share, Text, Whole, mapping, one
+from autotune.core.section import Section, mapping, one
 from autotune.errors import SpecError, under
 from autotune.measure.workload.arrival import CLOSED, RateSearch, read_arrival, read_rate
 from autotune.measure.workload.corpus import passage, words

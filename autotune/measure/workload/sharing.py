@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
 
-from autotune.core.section import Section, Share, Whole
+from autotune.core.kinds import Share, Whole
+from autotune.core.section import Section
 
 _CONVERSATIONS = 16
 

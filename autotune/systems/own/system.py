@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from autotune.core.environment import import_path
 from autotune.core.input_file import resolved
+from autotune.core.kinds import By, Text, Texts, Whole
 from autotune.core.measurement import Cause, Estimate, Failure, in_unit_of
-from autotune.core.section import By, Section, Text, Texts, Whole
+from autotune.core.section import Section
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, UnitError
 from autotune.systems.base import Command

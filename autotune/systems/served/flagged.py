@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
+from autotune.core.kinds import SIZE, By, Needs, Text
 from autotune.core.measurement import Cause, Failure
 from autotune.core.parameter.base import read_number
-from autotune.core.section import SIZE, By, Needs, Section, Text
+from autotune.core.section import Section
 from autotune.core.space import Space
 from autotune.core.trial import Config
 from autotune.errors import SpecError, did_you_mean, under

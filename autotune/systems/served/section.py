@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune.core.kinds import By
 from autotune.core.scalar import PlainText, typed
-from autotune.core.section import By
 from autotune.errors import SpecError
 from autotune.systems.served.tiny import TINY
 

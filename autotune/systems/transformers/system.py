@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from autotune.core.environment import import_path
+from autotune.core.kinds import SIZE, Choice, Needs, Text
 from autotune.core.measurement import Cause, Failure
-from autotune.core.section import SIZE, Choice, Needs, Section, Text
+from autotune.core.section import Section
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, did_you_mean
 from autotune.systems.base import Command, Driver

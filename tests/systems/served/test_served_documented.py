@@ -10,7 +10,6 @@ from pathlib import Path
 
 from autotune.measure.load.body import fields
 from autotune.study.study_file import read_study
-from autotune.systems.registry import build_system
 
 ROOT = Path(__file__).resolve().parents[3]
 FIELD = ROOT / "tests" / "toy" / "field_server.py"
@@ -52,7 +51,7 @@ def test_the_example_of_a_server_that_runs(tmp_path, monkeypatch):
 def test_the_example_of_a_server_that_a_command_starts(tmp_path):
     (tmp_path / "server.py").symlink_to(FIELD)  # Python looks for its neighbours beside the file itself
     text = STARTED.replace("python, server.py", '"{python}", server.py')
-    system = build_system(study_of(tmp_path, text).system)
+    system = study_of(tmp_path, text).system.built
     assert system.parameters() == ("slots", "temperature")
     command = system.command({"slots": 3, "temperature": 0.5}, tmp_path)
     assert command.argv[:2] == (sys.executable, str(FIELD))
