@@ -55,7 +55,8 @@ class Conversion:
     def note(self, path: Path_, text: str) -> None:
         """Add a line about what stands at ``path``, or about the whole file."""
         place = self.source.mark(path, at_key=True) if path else self.source.source
-        self.notes.append(f"{place}: {text}")
+        shown = "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in text)
+        self.notes.append(f"{place}: {shown}")
 
     def ignore(self, data: Mapping[str, Any], keys: Iterable[str], why: str = "has no equivalent") -> None:
         """Note each of ``keys`` that the top of the file has."""
@@ -358,9 +359,9 @@ def listed(values: list[Any], *, default: Any = None) -> Entry:
         values: With the types of their file; a structure becomes the JSON text that a flag takes.
         default: One of them, where the file says which; else the middle one of numbers, the first of labels.
     """
-    found = [_scalar(value) for value in values]
+    found = [plain_value(value) for value in values]
     found = [value for i, value in enumerate(found) if _place(value, found) == i]
-    start = found[0] if default is None else _scalar(default)
+    start = found[0] if default is None else plain_value(default)
     if all(isinstance(value, bool) for value in found) and len(found) == 2:
         return {"type": "bool", **({"default": start} if start else {})}
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in found):
@@ -376,7 +377,8 @@ def _place(value: Any, among: list[Any]) -> int:
     )
 
 
-def _scalar(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """Return a value as a parameter has it: structures as JSON text, the missing one as :data:`NONE`."""
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, separators=(",", ":"))
     return NONE if value is None else value

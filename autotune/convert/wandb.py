@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autotune.convert.base import NONE, Conversion, Entry, mapping_at, metric_name, number_at, snapped
+from autotune.convert.base import Conversion, Entry, mapping_at, metric_name, number_at, plain_value, snapped
 from autotune.core.objective import Limit
 from autotune.core.parameter.base import read_number, show
 from autotune.errors import SpecError
@@ -140,7 +140,8 @@ def _values(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | No
 
 def show_value(value: Any) -> str:
     """Return a listed value as the key of its weight."""
-    return NONE if value is None else show(value) if isinstance(value, bool) else str(value)
+    found = plain_value(value)
+    return show(found) if isinstance(found, bool) else str(found)
 
 
 def _step(out: Conversion, data: Mapping[str, Any], path: Path_) -> float:
