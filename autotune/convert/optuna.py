@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune.convert.base import Conversion, Entry, mapping_at
+from autotune.convert.base import Conversion, mapping_at
+from autotune.convert.entries import Entry
 from autotune.core.parameter.base import read_number
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.spec.yaml_text import Document

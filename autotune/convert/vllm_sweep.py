@@ -12,7 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from autotune.convert.base import Conversion, listed
+from autotune.convert.base import Conversion
+from autotune.convert.entries import listed
 from autotune.convert.json_text import LIST
 from autotune.convert.vllm_flags import canonical, turned, unset, why_not
 from autotune.core.trial import config_key

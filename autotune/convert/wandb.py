@@ -10,7 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autotune.convert.base import Conversion, Entry, mapping_at, metric_name, number_at, plain_value, snapped
+from autotune.convert.base import Conversion, mapping_at, number_at
+from autotune.convert.entries import Entry, plain_value, snapped
+from autotune.convert.names import metric_name
 from autotune.core.objective import Limit
 from autotune.core.parameter.base import read_number, show
 from autotune.errors import SpecError
@@ -48,7 +50,8 @@ def convert(document: Document) -> Conversion:
         out.study["engine"] = _ENGINES[method]
     else:
         out.note(("method",), f"'method: {method}' has no equivalent; the default engine searches")
-    out.ignore(data, _LAUNCHED, "has no equivalent: name what to launch under `system`")
+    for key in (key for key in _LAUNCHED if key in data):
+        out.note((key,), f"'{key}' has no equivalent: name what to launch under `system`")
     if not any(key in data for key in _LAUNCHED):
         out.note((), "no program is in this file: name what to launch under `system`")
     out.note_rest(data, _READ)

@@ -11,11 +11,10 @@ import numpy as np
 import optuna
 import pytest
 
-from autotune.convert.base import metric_name
 from autotune.convert.formats import convert
+from autotune.convert.names import metric_name
 from autotune.errors import SpecError
 from autotune.study.study_file import read_study
-from autotune.systems.registry import build_system
 
 
 def converted(tmp_path, monkeypatch, text, name="x.yaml"):
@@ -26,7 +25,7 @@ def converted(tmp_path, monkeypatch, text, name="x.yaml"):
     Path("study.yaml").write_text(found.to_yaml())
     spec = read_study("study.yaml")
     assert spec.space.default_config
-    system = build_system(spec.system) if spec.system else None
+    system = spec.system.built if spec.system else None
     for config in spec.space.sample(6, np.random.default_rng(0)):
         assert system is None or system.check(config) is None
     return found
@@ -102,7 +101,7 @@ def as_flags(words):
 def test_a_configuration_of_a_sweep_launches_what_its_entry_would(tmp_path, monkeypatch, given):
     found = converted(tmp_path, monkeypatch, given, "p.json")
     spec = read_study("study.yaml")
-    system = build_system(spec.system)
+    system = spec.system.built
     entries = list(given.values()) if isinstance(given, dict) else given
     ours = [as_flags(system.flag_words(system.settings(dict(config)))) for config in spec.space.configurations
             or spec.space.sample(64, np.random.default_rng(0))]  # fmt: skip
@@ -439,7 +438,7 @@ def test_a_switch_of_vllm_has_its_polarity_in_every_converter(tmp_path, monkeypa
     def words(text, name):
         found = converted(tmp_path, monkeypatch, text, name)
         spec = read_study("study.yaml")
-        system = build_system(spec.system)
+        system = spec.system.built
         every = system.flag_words(system.settings(dict(spec.space.default_config)))
         turned = written.strip("-").replace("-", "_") != "enable_prefix_caching"
         assert ("turned round" in "\n".join(found.notes)) == turned
