@@ -38,6 +38,7 @@ def convert(document: Document) -> Conversion:
     out = Conversion(document)
     for name, entry in document.data.items():
         _add(out, name, entry)
+    out.note((), "what is launched is not in it: name it under `system`")
     return out.finish()
 
 
@@ -95,6 +96,7 @@ def convert_storage(document: Document) -> Conversion:
     out.set_goals(((), direction, metric) for direction, metric in about["goals"])
     if not about["named"]:
         out.note((), "its objectives have no names: report what they return under those of `objective`")
+    out.note((), "what is launched is not in it: name it under `system`")
     return out.finish()
 
 
