@@ -6,15 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autotune.convert.base import (
-    Conversion,
-    Entry,
-    listed,
-    mapping_at,
-    number_at,
-    typed_as_yaml11,
-    with_default,
-)
+from autotune.convert.base import Conversion, mapping_at, number_at
+from autotune.convert.entries import Entry, listed, typed_as_yaml11, with_default
 from autotune.convert.vllm_flags import canonical, turned, unset, why_not
 from autotune.core.parameter.base import read_number
 from autotune.core.scalar import PlainText

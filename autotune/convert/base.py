@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from autotune.convert.entries import NONE, Entry, listed, ranged, snapped, study_text
+from autotune.convert.names import is_parameter_name, metric_name, shown, study_name
 from autotune.core.expression import Expression
-from autotune.core.parameter import parameter_from_dict
-from autotune.core.parameter.base import check_name, read_number
+from autotune.core.parameter.base import read_number
 from autotune.core.parameter.numeric import MAX_LEVELS
-from autotune.core.scalar import PlainText, typed_scalar
 from autotune.core.space import Space
-from autotune.core.units import SCALED, known_base
 from autotune.errors import SpecError, did_you_mean
 from autotune.spec.sections import read_name, read_objective
 from autotune.spec.yaml_text import Document, Path_
 
-_LONGEST_NAME = 64
-_LONGEST_METRIC = 120
 _SPREADS = 3.0  # standard deviations on either side that a normal distribution is cut to
-_WORDS = {"min", "h", "d", "%"}  # `loss_min` is a minimum
 _SPARSE_LEVELS = 10_000  # of a range with more values than a search can list
-_BRACKETED = re.compile(
-    r"(?P<name>.*?\S)\s*(?:[(\[](?:in )?(?P<bracketed>[^()\[\]]+)[)\]]|,\s*(?P<after>[^,]+))", re.DOTALL
-)
-
-Entry = dict[str, Any]
-"""A parameter as a study file has it."""
 
 
 @dataclass
@@ -55,13 +40,8 @@ class Conversion:
     def note(self, path: Path_, text: str) -> None:
         """Add a line about what stands at ``path``, or about the whole file."""
         place = self.source.mark(path, at_key=True) if path else self.source.source
-        self.notes.append(f"{place}: {text}")
-
-    def ignore(self, data: Mapping[str, Any], keys: Iterable[str], why: str = "has no equivalent") -> None:
-        """Note each of ``keys`` that the top of the file has."""
-        for key in keys:
-            if key in data:
-                self.note((key,), f"'{key}' {why}")
+        printable = "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in text)
+        self.notes.append(f"{place}: {printable}")
 
     def note_rest(self, data: Mapping[str, Any], known: Iterable[str], path: Path_ = ()) -> None:
         """Note each key of a section that nothing reads."""
@@ -79,14 +59,9 @@ class Conversion:
             self.note(path, f"a study cannot be named {found[:60]}; the file's name is taken")
             return
         written = str(given)
-        letters = unicodedata.normalize("NFKD", written).encode("ascii", "ignore").decode()
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", letters).strip("-._")
-        lost = any(c.isalnum() and not unicodedata.normalize("NFKD", c)[0].isascii() for c in written)
-        if lost or not name or len(name) > _LONGEST_NAME:
-            digest = hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-            name = f"{name[: _LONGEST_NAME - 9].rstrip('-._') or 'study'}-{digest}"
+        name = study_name(written)
         if name != written:
-            self.note(path, f"the study is called {name!r} here; {_shown(written)} is no name of one")
+            self.note(path, f"the study is called {name!r} here; {shown(written)} is no name of one")
         self.study["name"] = read_name(name)
 
     def trials(self, data: Mapping[str, Any], path: Path_) -> int:
@@ -123,7 +98,7 @@ class Conversion:
                 name += "_"
             taken.add(name)
             if name != written:
-                self.note(path, f"metric {_shown(written)} is called {name!r} here: report it by that name")
+                self.note(path, f"metric {shown(written)} is called {name!r} here: report it by that name")
             if unit:
                 self.note(path, f"its unit is {unit}: say so with `units: {{{name}: {unit}}}` under `system`")
             goals.setdefault(direction, []).append(name)
@@ -231,7 +206,7 @@ class Conversion:
         plain = re.sub(r"\W", "_", name.strip().lstrip("-"), flags=re.ASCII)[:62] or "_"
         plain = f"_{plain}" if plain[0].isdigit() else plain
         taken = self.study.setdefault("parameters", {})
-        while plain in taken or not _is_name(plain):
+        while plain in taken or not is_parameter_name(plain):
             plain += "_"
         if plain != name:
             self.note(path, f"parameter {name!r} is called {plain!r} here")
@@ -291,158 +266,7 @@ class Conversion:
     def to_yaml(self) -> str:
         """Return the text of the study file, the notes as comments at its head."""
         head = "".join(f"# {line}\n" for note in self.notes for line in note.splitlines())
-        body = yaml.dump(
-            self.study, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100,
-            default_flow_style=None,
-        )  # fmt: skip
-        return head + body
-
-
-class _Dumper(yaml.SafeDumper):
-    """Write text so that it is read as text, by the rules of our own reader."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Return that nothing is written as an alias, which our reader refuses."""
-        return True
-
-
-def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    quoted = not isinstance(typed_scalar(text), str)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'" if quoted else None)
-
-
-_Dumper.add_representer(str, _text_node)
-
-
-def metric_name(written: Any) -> tuple[str, str]:
-    """Return the name and the unit of a metric that another tool calls ``written``.
-
-    ``Latency (ms)`` is ``Latency`` in ms: a unit in brackets at the end, after a comma or after the last
-    underscore is one where this package knows it. The unit after an underscore stays in the name.
-    """
-    text = str(written).strip()
-    unit = ""
-    match = _BRACKETED.fullmatch(text)
-    if match is not None and known_base(found := match["bracketed"] or match["after"]):
-        text, unit = match["name"], found
-    elif (last := text.rpartition("_")[2]) in SCALED - _WORDS:
-        unit = last
-    name = re.sub(r"[^\w./:@#%+-]+", "_", text)[:_LONGEST_METRIC]
-    name = name if name == text else name.strip("_")
-    if not name or not (name[0].isalpha() or name[0] == "_"):
-        name = f"metric_{name}".rstrip("_")
-    try:
-        read_objective({"maximize": name})
-    except SpecError:  # a name of ours for something else, or nearly one
-        name = f"reported_{re.sub(r'[^A-Za-z0-9]', '_', name)}"
-    return name, unit
-
-
-def _shown(text: Any) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= 80 else f"{shown[:60]}... ({len(str(text))} characters)"
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_name(name, "parameter")
-    except SpecError:
-        return False
-    return True
-
-
-def listed(values: list[Any], *, default: Any = None) -> Entry:
-    """Return the parameter that takes the values of a list: numbers in order, truth values, or labels.
-
-    Args:
-        values: With the types of their file; a structure becomes the JSON text that a flag takes.
-        default: One of them, where the file says which; else the middle one of numbers, the first of labels.
-    """
-    found = [_scalar(value) for value in values]
-    found = [value for i, value in enumerate(found) if _place(value, found) == i]
-    start = found[0] if default is None else _scalar(default)
-    if all(isinstance(value, bool) for value in found) and len(found) == 2:
-        return {"type": "bool", **({"default": start} if start else {})}
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in found):
-        ordered = sorted(found)
-        middle = ordered[(len(ordered) - 1) // 2] if default is None else start
-        return {"type": "ordinal", "values": ordered, **({"default": middle} if len(ordered) > 1 else {})}
-    return {"type": "categorical", "values": found, **({"default": start} if start != found[0] else {})}
-
-
-def _place(value: Any, among: list[Any]) -> int:
-    return next(
-        i for i, v in enumerate(among) if v == value and isinstance(v, bool) == isinstance(value, bool)
-    )
-
-
-def _scalar(value: Any) -> Any:
-    if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, separators=(",", ":"))
-    return NONE if value is None else value
-
-
-NONE = "none"
-"""What the missing value of another tool is called here."""
-
-
-def ranged(low: float, high: float, *, whole: bool, step: float | None = None, log: bool = False) -> Entry:
-    """Return the parameter that takes the numbers of a range, the middle of it as its default.
-
-    ``high`` need not be a whole number of steps above ``low``.
-    """
-    kind: type = int if whole else float
-    entry: Entry = {"type": "int" if whole else "float", "low": kind(low), "high": kind(high)}
-    if log and low > 0:
-        entry["scale"] = "log2" if whole else "log10"
-    if step is not None and not (whole and step == 1):
-        entry["step"] = kind(step)
-    levels = parameter_from_dict("x", entry)
-    wished = math.sqrt(low * high) if "scale" in entry else (low + high) / 2
-    if low < high:
-        entry["default"] = _rounded(min(levels.levels, key=lambda value: abs(float(value) - wished)))
-    return entry
-
-
-def snapped(low: float, high: float, step: float) -> tuple[float, float]:
-    """Return the ends of a range of which only multiples of a step are drawn, by rounding."""
-    first, last = (round(round(bound / step) * step, 12) for bound in (low, high))
-    return first, last
-
-
-def with_default(entry: Entry, wanted: Any) -> Entry:
-    """Return a parameter whose default is the allowed value nearest to a wanted one, where that is one."""
-    if wanted is None or "default" not in entry or isinstance(wanted, bool) != (entry["type"] == "bool"):
-        return entry
-    parameter = parameter_from_dict("x", entry)
-    number = read_number(wanted)
-    if parameter.kind == "number" and number is not None:
-        near = min(parameter.levels, key=lambda value: abs(float(value) - number))
-        return {**entry, "default": _rounded(near)}
-    return {**entry, "default": wanted} if wanted in parameter.levels else entry
-
-
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.12g}") if isinstance(value, float) else value
-
-
-_OLD_BOOLS = {**dict.fromkeys(("yes", "on"), True), **dict.fromkeys(("no", "off"), False)}
-
-_OLD_INTS = re.compile(r"[-+]?(0b[01_]{1,64}|0[0-7_]{1,64}|[1-9][0-9_]{0,64}(:[0-5]?[0-9]){0,4})")
-
-
-def typed_as_yaml11(value: Any) -> Any:
-    """Return data of a foreign YAML file as PyYAML, which these tools read it with, types it.
-
-    That is YAML 1.1: ``yes`` and ``off`` are truth values too, ``017`` is 15 and ``1_000`` is 1000.
-    """
-    if isinstance(value, PlainText):
-        if _OLD_INTS.fullmatch(value):
-            return yaml.constructor.SafeConstructor().construct_yaml_int(yaml.ScalarNode("", value))
-        return _OLD_BOOLS.get(value.lower(), typed_scalar(value))
-    if isinstance(value, Mapping):
-        return {str(key): typed_as_yaml11(item) for key, item in value.items()}
-    return [typed_as_yaml11(item) for item in value] if isinstance(value, list) else value
+        return head + study_text(self.study)
 
 
 def number_at(conversion: Conversion, data: Mapping[str, Any], path: Path_) -> float:

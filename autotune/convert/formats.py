@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from autotune.convert import auto_tune_vllm, optuna, ray_tune, vllm_sweep, wandb
-from autotune.convert.base import Conversion, typed_as_yaml11
+from autotune.convert import auto_tune_vllm, optuna, ray_results, ray_tune, vllm_sweep, wandb
+from autotune.convert.base import Conversion
+from autotune.convert.entries import typed_as_yaml11
 from autotune.convert.json_text import parse_json
 from autotune.errors import SpecError, did_you_mean
 from autotune.spec.yaml_text import Document, parse_text, read_text
@@ -25,7 +26,7 @@ class Format(Protocol):
         """Return the study of a document."""
 
 
-_MODULES: tuple[Format, ...] = (wandb, auto_tune_vllm, optuna, ray_tune, vllm_sweep)
+_MODULES: tuple[Format, ...] = (wandb, auto_tune_vllm, optuna, ray_results, vllm_sweep)
 FORMATS: dict[str, Format] = {module.NAME: module for module in _MODULES}
 _DATABASES = (".db", ".sqlite", ".sqlite3", ".log", ".journal")
 
@@ -48,12 +49,12 @@ def convert(source: str, *, format_name: str | None = None, study: str | None = 
         raise SpecError(f"unknown format {format_name!r}; allowed: {', '.join(FORMATS)}", hint=hint)
     if "://" in source or Path(source).suffix in _DATABASES:
         return optuna.convert_storage(optuna.read_storage(source, study))
-    of_tune = format_name in (None, ray_tune.NAME)
+    of_tune = format_name in (None, ray_results.NAME)
     python = ray_tune.split_source(source)
     if of_tune and python is not None:
         return ray_tune.convert_python(*python)
     if of_tune and Path(source).is_dir():
-        return ray_tune.convert_results(source)
+        return ray_results.convert_results(source)
     document = read_document(source)
     document = replace(document, data=typed_as_yaml11(document.data))
     if format_name is not None:

@@ -60,7 +60,7 @@ class _Places:
         """Return the text whose quotes open at ``at``, and where it ends."""
         match = _STRING.match(self.text, at)
         assert match is not None  # noqa: S101 - the text was parsed before
-        return str(json.loads(match[0])), match.end()
+        return str(foreign_json(match[0])), match.end()
 
     def value(self, at: int, path: Path_) -> int:
         """Record the value that begins at or after ``at``; return where it ends."""

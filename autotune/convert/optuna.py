@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune.convert.base import Conversion, Entry, mapping_at
+from autotune.convert.base import Conversion, mapping_at
+from autotune.convert.entries import Entry
 from autotune.core.parameter.base import read_number
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.spec.yaml_text import Document
@@ -37,6 +38,7 @@ def convert(document: Document) -> Conversion:
     out = Conversion(document)
     for name, entry in document.data.items():
         _add(out, name, entry)
+    out.note((), "what is launched is not in it: name it under `system`")
     return out.finish()
 
 
@@ -94,6 +96,7 @@ def convert_storage(document: Document) -> Conversion:
     out.set_goals(((), direction, metric) for direction, metric in about["goals"])
     if not about["named"]:
         out.note((), "its objectives have no names: report what they return under those of `objective`")
+    out.note((), "what is launched is not in it: name it under `system`")
     return out.finish()
 
 

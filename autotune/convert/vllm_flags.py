@@ -14,7 +14,11 @@ _SHORT = {
     "dcp": "decode_context_parallel_size",
     "ep": "enable_expert_parallel",
     "q": "quantization",
+    "cc": "compilation_config",
+    "sc": "speculative_config",
+    "ac": "attention_config",
 }
+_LEAST_PREFIX = 8  # letters of a flag's beginning that are taken for it, as its parser does
 _OURS = ("host", "port", "uds", "api_key")  # where the load finds the server is for the measurement to say
 _OPPOSITES = (("no_", ""), ("no_", "enable_"), ("disable_", "enable_"), ("enable_", "disable_"))
 """What a switch that is turned round begins with, and what the flag itself begins with then."""
@@ -24,7 +28,8 @@ def canonical(written: str) -> tuple[str, bool]:
     """Return the flag that a name means, and whether a true value switches it on.
 
     ``no_enable_prefix_caching``, ``--no-enable-prefix-caching`` and ``disable_prefix_caching`` are the flag
-    ``enable_prefix_caching`` turned round. A name that is no flag is returned with underscores.
+    ``enable_prefix_caching`` turned round; ``tensor_parallel`` is the only flag that begins so. A name that
+    is no flag is returned with underscores.
     """
     flags = table("vllm").flags
     name = written.strip().lstrip("-").replace("-", "_")
@@ -35,7 +40,8 @@ def canonical(written: str) -> tuple[str, bool]:
         opposite = instead + name.removeprefix(prefix)
         if name.startswith(prefix) and is_switch(opposite):
             return opposite, False
-    return name, True
+    longer = [flag for flag in flags if flag.startswith(name)] if len(name) >= _LEAST_PREFIX else []
+    return (longer[0] if len(longer) == 1 else name), True
 
 
 def is_switch(name: str) -> bool:

@@ -12,7 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from autotune.convert.base import Conversion, listed
+from autotune.convert.base import Conversion
+from autotune.convert.entries import listed
 from autotune.convert.json_text import LIST
 from autotune.convert.vllm_flags import canonical, turned, unset, why_not
 from autotune.core.trial import config_key
@@ -26,8 +27,14 @@ _BENCH = (
     "num_prompts", "request_rate", "max_concurrency", "random_input_len", "random_output_len", "burstiness",
     "dataset_name", "dataset_path", "num_warmups", "input_len", "output_len",
 )  # fmt: skip
+_OF_SCRIPT = ("num_seqs_list", "num_batched_tokens_list")  # of vLLM's benchmarks/auto_tune
 _LABEL = "_benchmark_name"
 _MODEL = "model"
+
+_SCRIPT_HINT = (
+    "write a study for each: `space: vllm`, its lists as max_num_seqs and max_num_batched_tokens, "
+    "`rate: {search: max}` and its latency as a limit of e2e.p99"
+)
 
 Config = dict[str, Any]
 
@@ -87,6 +94,11 @@ def convert(document: Document) -> Conversion:
 def _read_entries(out: Conversion, entries: Mapping[Any, Any], root: Path_) -> dict[Any, Config]:
     """Return the entries that vLLM's parser would take; each other one is noted with its reason."""
     for key, entry in entries.items():
+        for name in entry if isinstance(entry, Mapping) else ():
+            if name in _OF_SCRIPT:
+                text = f"entry {key!r} with {name!r} is a run of vLLM's auto_tune script, not a configuration"
+                error = SpecError(text, path=(*root, key, name), at_key=True, hint=_SCRIPT_HINT)
+                raise out.source.locate(error)
         if not isinstance(entry, Mapping):
             found = "null" if entry is None else repr(entry)
             text = f"entry {key!r} must be a mapping of flags to values, found {found[:60]}"
@@ -116,6 +128,8 @@ def _read_flag(out: Conversion, config: Config, written: str, value: Any, path: 
         return ""
     flag = table("vllm").flags.get(name)
     where = f"entry {path[-2]!r}: {written!r}"
+    if flag is not None and name.startswith(outer.lstrip("-").replace("-", "_")) and len(outer) < len(name):
+        out.note(path, f"{where} is short for {name!r}")
     why = "belongs to the benchmark: see `workload`" if name in _BENCH else why_not(name)
     if flag is None or why:
         out.note(path, f"{where} {why}; it is left out")

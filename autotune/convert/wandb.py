@@ -10,7 +10,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autotune.convert.base import NONE, Conversion, Entry, mapping_at, metric_name, number_at, snapped
+from autotune.convert.base import Conversion, mapping_at, number_at
+from autotune.convert.entries import Entry, plain_value, snapped
+from autotune.convert.names import metric_name
 from autotune.core.objective import Limit
 from autotune.core.parameter.base import read_number, show
 from autotune.errors import SpecError
@@ -48,7 +50,8 @@ def convert(document: Document) -> Conversion:
         out.study["engine"] = _ENGINES[method]
     else:
         out.note(("method",), f"'method: {method}' has no equivalent; the default engine searches")
-    out.ignore(data, _LAUNCHED, "has no equivalent: name what to launch under `system`")
+    for key in (key for key in _LAUNCHED if key in data):
+        out.note((key,), f"'{key}' has no equivalent: name what to launch under `system`")
     if not any(key in data for key in _LAUNCHED):
         out.note((), "no program is in this file: name what to launch under `system`")
     out.note_rest(data, _READ)
@@ -140,7 +143,8 @@ def _values(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | No
 
 def show_value(value: Any) -> str:
     """Return a listed value as the key of its weight."""
-    return NONE if value is None else show(value) if isinstance(value, bool) else str(value)
+    found = plain_value(value)
+    return show(found) if isinstance(found, bool) else str(found)
 
 
 def _step(out: Conversion, data: Mapping[str, Any], path: Path_) -> float:

@@ -103,7 +103,8 @@ def test_distributions_of_optuna_in_a_file(tmp_path):
     found = convert(str(path))
     check_distributions(found.study)
     assert [line.partition(": ")[2] for line in found.notes] == [
-        "the value null of 'dtype' has no equivalent; it is called 'none'"
+        "the value null of 'dtype' has no equivalent; it is called 'none'",
+        "what is launched is not in it: name it under `system`",
     ]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import optuna
 import pytest
 
-from autotune.convert.base import metric_name
 from autotune.convert.formats import convert
+from autotune.convert.names import metric_name
 from autotune.errors import SpecError
 from autotune.study.study_file import read_study
 
@@ -47,7 +47,20 @@ FLAGS = [
         {"no-enable-prefix-caching": True},
     ],
     [{"tp": 2}, {"tensor_parallel_size": 1}],
+    [
+        {"tensor_parallel": 2, "max-num-batched-token": 64},
+        {"tensor-parallel": 1, "max_num_batched_tokens": 8},
+    ],
+    [{"cc.pass_config.fuse": False}, {"cc.pass_config.fuse": True}],
 ]
+
+
+LONG = {
+    "tp": "tensor-parallel-size",
+    "tensor-parallel": "tensor-parallel-size",
+    "max-num-batched-token": "max-num-batched-tokens",
+    "cc": "compilation-config",
+}
 
 
 def words_of(entry):
@@ -56,7 +69,7 @@ def words_of(entry):
     nested = {}
     for key, value in entry.items():
         name, *inner = key.lstrip("-").replace("_", "-").split(".")
-        name = {"tp": "tensor-parallel-size"}.get(name, name)
+        name = LONG.get(name, name)
         if key == "_benchmark_name" or value is None:
             continue
         if inner:
@@ -114,6 +127,8 @@ def test_a_configuration_of_a_sweep_launches_what_its_entry_would(tmp_path, monk
         ('[{"max_num_seqs": 1e999}]', r"p\.json:1:19: 1e999 is no finite number"),
         ([{"max_num_seqs": "many"}],
          r"entry 0 is left out, vLLM refuses it: max_num_seqs takes a whole number"),
+        ([{"model": "m", "tp": 8, "num_seqs_list": "128 256"}],
+         r"p\.json:1:26: entry 0 with 'num_seqs_list' is a run of vLLM's auto_tune script"),
         ([{"random_input_len": 3}], r"p\.json:1:3: entry 0: 'random_input_len' belongs to the benchmark"),
         ([{"compilation_config.mode": 1, "compilation_config.mode.x": 2}],
          r"its part 'mode' has parts and is 1"),
@@ -218,6 +233,19 @@ def test_values_that_are_null_or_nested_are_kept_and_said(tmp_path, monkeypatch,
     found = converted(tmp_path, monkeypatch, text)
     assert next(iter(found.study["parameters"].values()))["values"] == values
     assert said in "\n".join(found.notes)
+
+
+def test_weights_of_structures_are_those_of_their_texts(tmp_path, monkeypatch):
+    text = WANDB + "parameters: {a: {values: [[64, 32], null, true], probabilities: [0.5, 0.25, 0.25]}}"
+    found = converted(tmp_path, monkeypatch, text)
+    assert found.study["parameters"]["a"]["prior"]["weights"] == {"[64,32]": 0.5, "none": 0.25, "true": 0.25}
+
+
+def test_notes_are_printable_lines(tmp_path, monkeypatch):
+    text = {"method": "a\0b\n- c\x1b[31m", "program": "t.py", "parameters": {"a": {"values": [1, 2]}}}
+    found = converted(tmp_path, monkeypatch, text)
+    (line,) = [line for line in found.notes if "method:" in line]
+    assert "a\\x00b - c\\x1b[31m" in line
 
 
 def test_ranges_with_more_values_than_a_search_lists_are_thinned(tmp_path, monkeypatch):

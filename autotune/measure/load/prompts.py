@@ -25,7 +25,6 @@ from autotune.measure.load.trace import (
     MOST_TOKENS,
     Entry,
     Trace,
-    check_text,
     json_rows,
     located,
     read_lines_of,
@@ -184,8 +183,6 @@ def read_prompts(path: str | Path) -> tuple[OwnPrompt, ...]:
     for label, row in json_rows(text, path, "prompts"):
         try:
             prompt = _prompt(row)
-            for _, said in prompt.messages if prompt is not None else ():
-                check_text(said, "a prompt")
         except (ValueError, TypeError, SpecError) as error:
             raise SpecError(f"{located(path, label)}: {error}", path=("prompts",)) from None
         if prompt is not None:

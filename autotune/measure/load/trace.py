@@ -315,22 +315,11 @@ def _date_seconds(text: str) -> float:
 def _entry(row: Mapping[str, Any]) -> Entry:
     """Return the entry of a row, its time left at 0."""
     text = _field(row, _TEXT)
-    if text is not None:
-        if not isinstance(text, str):
-            raise ValueError(f"{_TEXT[0]} must be text, found {_short(text)}")
-        check_text(text, _TEXT[0])
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"{_TEXT[0]} must be text, found {_short(text)}")
     prompt = 0 if text else _count(row, _PROMPT)
     output = 0 if _field(row, _OUTPUT) is None else _count(row, _OUTPUT)
     return Entry(0.0, prompt, output, _blocks(row.get("hash_ids")), text or "")
-
-
-def check_text(text: str, what: str) -> None:
-    """Raise ValueError if a text cannot be sent: JSON may hold half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        said = f"{what} has half of a surrogate pair, {text[error.start]!r}, at character {error.start + 1}"
-        raise ValueError(said) from None
 
 
 def _blocks(given: Any) -> tuple[int, ...]:
