@@ -32,8 +32,8 @@ _log = logging.getLogger("autotune.executor")
 def find_address() -> str:
     """Return the address that ``auto`` stands for, where there is no doubt, and say which it is.
 
-    It is that of the cluster that `ray start` has made, or of the only one that runs on this machine. One that
-    a study has started for itself is no cluster to join: it ends with the study.
+    It is that of the cluster that `ray start` has made, or of the only one that runs on this machine. One
+    that a study has started for itself is no cluster to join: it ends with the study.
 
     Raises:
         EnvironmentProblem: There is none, or several; they are named.
@@ -54,8 +54,8 @@ def find_address() -> str:
     if started not in here and not others:
         raise EnvironmentProblem(
             f"the Ray address is 'auto', and no Ray cluster runs on this machine{besides}",
-            hint="start one with `ray start --head`, or unset RAY_ADDRESS to run on a cluster of this machine's "
-            "own",
+            hint="start one with `ray start --head`, or unset RAY_ADDRESS to run on a cluster of this "
+            "machine's own",
         )
     address, how = (
         (started, "that `ray start` has made") if started in here else (others[0], "the only one here")
@@ -65,7 +65,7 @@ def find_address() -> str:
 
 
 def _clusters_here() -> dict[str, bool]:
-    """Return the clusters that have a node on this machine, and whether a study has started each for itself."""
+    """Return the clusters with a node on this machine, and whether a study has started each for itself."""
     found: dict[str, bool] = {}
     for pid in pids():
         line = command_line(pid)
