@@ -170,7 +170,9 @@ def _run(args: list[str]) -> int:
         # The reader has all it wanted (`| head`). Without this the interpreter complains when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001 - the outermost door: whatever broke inside becomes exit code 6
+    # the outermost door: whatever broke inside becomes exit code 6, also where a plug-in raises what is no
+    # Exception or exits: nobody else may end a study as if it were done
+    except BaseException as error:  # noqa: BLE001
         return _internal(error, args)
 
 
@@ -189,15 +191,22 @@ def _fail(message: str, hint: str, code: int, as_json: bool) -> int:
     return code
 
 
-def _internal(error: Exception, args: Sequence[str]) -> int:
+def _internal(error: BaseException, args: Sequence[str]) -> int:
     text = redact("".join(traceback.format_exception(error)))
-    said = redact(f"{type(error).__name__}: {error}".splitlines()[0])
+    said = redact(f"{type(error).__name__}: {_words_of(error)}".splitlines()[0])
     if "--debug" in args:
         echo(text.rstrip(), sys.stderr)
         hint = ""
     else:
         hint = _save_traceback(text)
     return _fail(f"internal: {said}", hint, INTERNAL, "--json" in args)
+
+
+def _words_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a plug-in's error may not know how to say itself
+        return "it cannot be shown"
 
 
 def _save_traceback(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -53,7 +54,7 @@ def convert(source: str, *, format_name: str | None = None, study: str | None = 
     python = ray_tune.split_source(source)
     if of_tune and python is not None:
         return ray_tune.convert_python(*python)
-    if of_tune and Path(source).is_dir():
+    if of_tune and os.path.isdir(source):  # a name too long is none
         return ray_results.convert_results(source)
     document = read_document(source)
     document = replace(document, data=typed_as_yaml11(document.data))

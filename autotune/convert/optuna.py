@@ -6,18 +6,25 @@ The JSON is what ``optuna.distributions.distribution_to_json`` writes for each p
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from autotune.convert.base import Conversion, mapping_at
 from autotune.convert.entries import Entry
+from autotune.core.input_file import active_part
 from autotune.core.parameter.base import read_number
+from autotune.core.redact import redact
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.spec.yaml_text import Document
 
 NAME = "optuna"
-_MOST_BYTES = 1 << 28  # of a journal
+_MOST_BYTES = 1 << 28  # of a journal or a SQLite file
+_TABLES = {"studies", "trials", "trial_params", "study_directions"}
 _LEGACY = {
     "UniformDistribution": {},
     "LogUniformDistribution": {"log": True},
@@ -56,8 +63,15 @@ def read_storage(url: str, study: str | None) -> Document:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with TemporaryDirectory(prefix="autotune-") as folder:
+        return _read_storage(url, study, Path(folder))
+
+
+def _read_storage(url: str, study: str | None, folder: Path) -> Document:
+    import optuna
+
     try:
-        storage = _storage(url)
+        storage = _storage(url, folder)
         names = optuna.get_all_study_names(storage)
         chosen = study or (names[0] if len(names) == 1 else None)
         if chosen is None or chosen not in names:
@@ -68,10 +82,11 @@ def read_storage(url: str, study: str | None) -> Document:
             )
         found = optuna.load_study(study_name=chosen, storage=storage)
         trials = found.get_trials(deepcopy=False)
-    except SpecError:
+    except (SpecError, EnvironmentProblem):
         raise
     except Exception as error:  # noqa: BLE001 - a storage fails in as many ways as there are databases
-        raise EnvironmentProblem(f"cannot read the Optuna storage {url}: {error}") from None
+        said = redact(f"{error}".splitlines()[0]) if str(error) else type(error).__name__
+        raise EnvironmentProblem(f"cannot read the Optuna storage {redact(url)}: {said}") from None
     entries: dict[str, Any] = {}
     for trial in trials:
         for name, distribution in trial.distributions.items():
@@ -100,15 +115,31 @@ def convert_storage(document: Document) -> Conversion:
     return out.finish()
 
 
-def _storage(url: str) -> Any:
+def _storage(url: str, folder: Path) -> Any:
+    """Return a storage, a SQLite file as a copy: Optuna makes its tables in whatever it opens."""
     import optuna
 
-    path = Path(url)
-    if path.is_file() and path.suffix in (".log", ".jsonl", ".journal"):
-        if path.stat().st_size > _MOST_BYTES:  # it is read whole, line by line
-            raise SpecError(f"{url}: a journal has at most {_MOST_BYTES >> 20} MiB")
+    path = Path(url.removeprefix("sqlite:///"))
+    if not path.is_file():
+        return url
+    if path.stat().st_size > _MOST_BYTES:  # it is read whole
+        raise SpecError(f"{url}: a storage has at most {_MOST_BYTES >> 20} MiB")
+    if path.suffix in (".log", ".jsonl", ".journal"):
         return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(url))
-    return f"sqlite:///{path.resolve()}" if path.is_file() else url
+    copy = folder / "storage.db"
+    for suffix in ("", "-wal"):
+        if (part := path.with_name(path.name + suffix)).is_file():
+            shutil.copyfile(part, copy.with_name(copy.name + suffix))
+    try:
+        with closing(sqlite3.connect(copy)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            active = active_part(connection)
+    except sqlite3.Error as error:
+        raise EnvironmentProblem(f"cannot read the Optuna storage {url}: {error}") from None
+    if active or not tables >= _TABLES:
+        what = f"it has {active}" if active else f"it lacks {', '.join(sorted(_TABLES - tables))}"
+        raise SpecError(f"{url} is no Optuna storage: {what}")
+    return f"sqlite:///{copy}"
 
 
 def _add(out: Conversion, name: str, entry: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -103,6 +104,19 @@ def decoded(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise NotText(data[: error.start].count(b"\n") + 1, data[error.start]) from None
+
+
+def active_part(connection: sqlite3.Connection) -> str:
+    """Return the first part of a database that runs when it is read or written; empty where all is data.
+
+    A view may have endless rows, and a trigger changes what others write.
+    """
+    query = (
+        "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+        " OR sql LIKE 'CREATE VIRTUAL%' LIMIT 1"
+    )
+    found = connection.execute(query).fetchone()
+    return "" if found is None else f"the {found[0].replace('table', 'virtual table')} {found[1]!r}"
 
 
 def why(error: OSError | ValueError) -> str:

@@ -12,18 +12,66 @@ import re
 import socket
 
 from autotune.errors import EnvironmentProblem
+from autotune.executor.proc import command_line, environment, pids
+from autotune.executor.ray_guard import MARK
 
 NAMES = ("auto", "local")
 """Words that are no address: the cluster that runs on this machine, or one that is started."""
 
 _REACH_S = 10.0  # for a connection to the head node, and its first bytes; it answers in milliseconds
 _KEY, _SPACE = b"CLUSTER_METADATA", b"cluster"  # where the head node says its versions
+_RAYLET, _HEAD = re.compile(r"(?:^|/)raylet "), re.compile(r" --gcs-address=([^ ]+:[0-9]+)")
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)  # preface and empty SETTINGS
 _SETTINGS = 4  # type of the frame with which each side of HTTP/2, on which gRPC stands, begins
 _HINT = "start it, correct RAY_ADDRESS, or unset it to run on a cluster of this machine's own"
 
 _log = logging.getLogger("autotune.executor")
+
+
+def find_address() -> str:
+    """Return the address that ``auto`` stands for, where there is no doubt, and say which it is.
+
+    It is that of the cluster that `ray start` has made, or of the only one that runs on this machine. One
+    that a study has started for itself is no cluster to join: it ends with the study.
+
+    Raises:
+        EnvironmentProblem: There is none, or several; they are named.
+    """
+    from ray._private.services import find_bootstrap_address
+
+    here = _clusters_here()
+    started = find_bootstrap_address(None)
+    others = sorted(address for address, of_study in here.items() if not of_study)
+    own = len(here) - len(others)
+    besides = f" but {own} that studies have started for themselves" if own else ""
+    if started not in here and len(others) > 1:
+        raise EnvironmentProblem(
+            f"{len(others)} Ray clusters run on this machine, and 'auto' does not say which: "
+            f"{', '.join(others)}",
+            hint="set RAY_ADDRESS to one of them, or unset it to run on a cluster of this machine's own",
+        )
+    if started not in here and not others:
+        raise EnvironmentProblem(
+            f"the Ray address is 'auto', and no Ray cluster runs on this machine{besides}",
+            hint="start one with `ray start --head`, or unset RAY_ADDRESS to run on a cluster of this "
+            "machine's own",
+        )
+    address, how = (
+        (started, "that `ray start` has made") if started in here else (others[0], "the only one here")
+    )
+    _log.warning("RAY_ADDRESS is 'auto': joined the Ray cluster at %s, %s", address, how)
+    return str(address)
+
+
+def _clusters_here() -> dict[str, bool]:
+    """Return the clusters with a node on this machine, and whether a study has started each for itself."""
+    found: dict[str, bool] = {}
+    for pid in pids():
+        line = command_line(pid)
+        if (head := _HEAD.search(line)) and _RAYLET.search(line):
+            found[head[1]] = found.get(head[1], False) or MARK in environment(pid)
+    return found
 
 
 def check_address(address: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from autotune.core.environment import own_environment
 from autotune.errors import EnvironmentProblem
 from autotune.executor.placement import Node
-from autotune.executor.ray_address import check_address
+from autotune.executor.ray_address import check_address, find_address
 from autotune.executor.ray_guard import Guard
 from autotune.executor.ray_local import ended_by_signals, ended_parts, handlers_kept, of_this_machine
 
@@ -81,6 +81,7 @@ def connect(address: str | None) -> Connection:
         return Connection(ours=False)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address and address != "local":
+        address = find_address() if address == "auto" else address
         check_address(address)
         with handlers_kept(), ended_by_signals():
             _init(settings | {"address": address}, f"connect to the Ray cluster at {address}")

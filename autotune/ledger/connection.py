@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 from pathlib import Path
 
+from autotune.core.input_file import active_part
 from autotune.core.own_files import kind_of, taken_names
 from autotune.errors import EmptyLedgerError, LedgerError
 from autotune.ledger.damage import damaged_rows
@@ -126,6 +127,11 @@ def _set_up(connection: sqlite3.Connection, path: Path | None, read_only: bool, 
         raise LedgerError(f"{path} is an SQLite file of another program, not a ledger")
     if application == APPLICATION_ID:
         _check_version(path, version)
+        if active := active_part(connection):
+            raise LedgerError(
+                f"{path} has {active}, which no ledger has: it would run when it is read or written",
+                hint="nothing of it is used; it may have been made to do harm",
+            )
     if read_only:
         if application != APPLICATION_ID:
             raise EmptyLedgerError(f"{path} is empty: no study was started in it yet")

@@ -1,6 +1,9 @@
 """Addresses of Ray clusters: what is no address, and what answers there but is no head node."""
 
+import contextlib
 import http.server
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,7 +15,9 @@ import pytest
 from autotune.cli import main
 from autotune.errors import EnvironmentProblem
 from autotune.executor import ray_address
-from autotune.executor.ray_address import check_address, split_address
+from autotune.executor.proc import command_line
+from autotune.executor.ray_address import check_address, find_address, split_address
+from tests_shared import wait_until
 
 
 @pytest.mark.parametrize(
@@ -85,3 +90,76 @@ def test_a_study_ends_with_exit_code_3_before_ray_is_asked(toy_study, monkeypatc
     assert main(["run", str(path)]) == 3
     assert time.monotonic() - began < 60  # Ray itself takes minutes
     assert address in capsys.readouterr().err
+
+
+# -- auto ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def raylets(monkeypatch):
+    """Run processes that look like nodes of clusters; only they are seen."""
+    with contextlib.ExitStack() as stack:
+        running = []
+
+        def run(*addresses, started=None, of_study=()):
+            for address in addresses:
+                marked = {"AUTOTUNE_RAY": "1:2"} if address in of_study else {}
+                argv = [
+                    "/opt/a b/raylet",
+                    "-c",
+                    "import time; time.sleep(60)",
+                    f"--gcs-address={address}",
+                    "--x",
+                ]
+                process = subprocess.Popen(argv, executable=sys.executable, env={**os.environ, **marked})
+                stack.callback(process.wait)
+                stack.callback(process.kill)
+                running.append(process.pid)
+            wait_until(lambda: all("raylet" in command_line(pid) for pid in running), 10)
+            monkeypatch.setattr(ray_address, "pids", lambda: running)
+            monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda _folder: started)
+
+        yield run
+
+
+A, B, C = "10.0.0.1:6379", "10.0.0.1:6400", "127.0.0.1:51234"
+
+
+@pytest.mark.parametrize(
+    ("here", "chosen", "how"),
+    [
+        ({"addresses": (A,)}, A, "the only one here"),
+        ({"addresses": (A, B), "started": B}, B, "that `ray start` has made"),
+        ({"addresses": (A, C), "of_study": (C,)}, A, "the only one here"),
+        ({"addresses": (A, C), "of_study": (C,), "started": "10.0.0.9:6379"}, A, "the only one here"),
+    ],
+)
+def test_auto_is_the_cluster_of_which_there_is_no_doubt_and_is_named(raylets, caplog, here, chosen, how):
+    raylets(*here.pop("addresses"), **here)
+    assert find_address() == chosen
+    assert [r.getMessage() for r in caplog.records] == [
+        f"RAY_ADDRESS is 'auto': joined the Ray cluster at {chosen}, {how}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("here", "said"),
+    [
+        (
+            {"addresses": (A, B)},
+            f"2 Ray clusters run on this machine, and 'auto' does not say which: {A}, {B}",
+        ),
+        ({"addresses": ()}, "the Ray address is 'auto', and no Ray cluster runs on this machine"),
+        ({"addresses": (C,), "of_study": (C,)}, "no Ray cluster runs .* but 1 that studies have started"),
+        ({"addresses": (), "started": A}, "no Ray cluster runs on this machine"),  # its head has ended
+    ],
+)
+def test_auto_that_means_none_or_several_joins_none(raylets, here, said, toy_study, monkeypatch, capsys):
+    raylets(*here.pop("addresses"), **here)
+    with pytest.raises(EnvironmentProblem, match=said) as caught:
+        find_address()
+    assert "RAY_ADDRESS" in caught.value.hint
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr("ray.init", lambda **_: pytest.fail("Ray was asked"))
+    assert main(["run", str(toy_study())]) == 3
+    assert re.search(said, capsys.readouterr().err)

@@ -5,6 +5,8 @@ import gzip
 import io
 import json
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,8 @@ from autotune.core.measured_table import (
 )
 from autotune.core.measurement import Estimate
 from autotune.core.space import Space
-from autotune.errors import EnvironmentProblem, SpecError
+from autotune.errors import EnvironmentProblem, LedgerError, SpecError
+from autotune.ledger import Ledger
 from autotune.measure.load import trace
 from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
@@ -248,3 +251,68 @@ def test_a_file_of_prompts_is_bounded_as_well(tmp_path):
             check_files(Workload.from_dict({"prompts": str(path), "output_tokens": 4}))
         with pytest.raises(SpecError, match="prompts: cannot read"):
             Quality.from_dict({"prompts": str(path)}).loaded()
+
+
+# -- databases that run ----------------------------------------------------------------------------------
+
+ENDLESS = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT x FROM r"
+ACTIVE = {
+    "an endless view": f"CREATE VIEW studies_2 AS {ENDLESS}",
+    "a trigger": "CREATE TRIGGER t AFTER INSERT ON other BEGIN DELETE FROM other; END",
+    "a virtual table": "CREATE VIRTUAL TABLE v USING fts5(x)",
+}
+
+
+@pytest.mark.parametrize("what", ACTIVE)
+def test_a_database_that_runs_something_is_refused(tmp_path, what, record):
+    optuna_file, ledger = tmp_path / "o.db", tmp_path / "l.sqlite"
+    kind = what.split()[-1]
+    with closing(sqlite3.connect(optuna_file)) as database:
+        for table in ("studies", "trials", "trial_params", "study_directions", "other"):
+            database.execute(f"CREATE TABLE {table} (x)")
+        database.execute(ACTIVE[what])
+        database.commit()
+    for source in (str(optuna_file), f"sqlite:///{optuna_file}"):
+        with pytest.raises(SpecError, match=f"is no Optuna storage: it has the .*{kind}"):
+            formats.convert(source)
+    with Ledger.open(ledger):
+        pass
+    with closing(sqlite3.connect(ledger)) as database:
+        database.execute("CREATE TABLE other (x)")
+        database.execute(ACTIVE[what])
+        database.commit()
+    for read_only in (True, False):
+        with pytest.raises(LedgerError, match=f"has the .*{kind}.*, which no ledger has"):
+            Ledger.open(ledger, read_only=read_only)
+    record(f"{what} in a ledger and in an Optuna storage", "P9 P10: refused before it runs", "4 of 4 refused")
+
+
+def test_a_storage_that_is_converted_is_not_written_to(tmp_path, record):
+    """Optuna itself makes its tables in whatever database it opens."""
+    path = tmp_path / "o.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE studies (study_id INTEGER, study_name TEXT)")
+        database.execute("CREATE TABLE songs (title TEXT)")
+        database.commit()
+    content = path.read_bytes()
+    for source in (str(path), f"sqlite:///{path}"):
+        with pytest.raises(
+            SpecError, match=r"is no Optuna storage: it lacks study_dir.*, trial_params, trials"
+        ):
+            formats.convert(source)
+    assert path.read_bytes() == content
+    assert [entry.name for entry in tmp_path.iterdir()] == ["o.db"]
+    record(
+        "another program's database given to `convert`",
+        "refused; read from a copy",
+        "as it was, byte for byte",
+    )
+
+
+def test_a_journal_of_nonsense_is_one_error(tmp_path):
+    (tmp_path / "o.log").write_text(
+        '{"op_code": 0, "study_name": "x", "directions": [99], "worker_id": "w"}\n'
+    )
+    with pytest.raises(EnvironmentProblem, match="cannot read the Optuna storage") as caught:
+        formats.convert(str(tmp_path / "o.log"))
+    assert "\n" not in caught.value.message

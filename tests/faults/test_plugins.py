@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 
 import pytest
 
+from autotune.cli import main
 from autotune.core import registry
 from autotune.core.parameter import Int
 from autotune.core.space import Space
@@ -178,3 +180,43 @@ def test_others_do_not_notice_it_and_the_command_line_names_it(install, tmp_path
         "P9",
         "one error that names package, version and object; exit code 3; nobody else notices",
     )
+
+
+class Odd(BaseException):
+    """What a plug-in raises that knows little of Python."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (SystemExit(0), "internal: SystemExit: 0"),
+        (Odd(), "internal: Odd: it cannot be shown"),
+        (GeneratorExit("planted-5ecret-value-1"), r"internal: GeneratorExit: \[redacted\]"),
+        (RecursionError("too deep"), "internal: RecursionError: too deep"),
+    ],
+)
+def test_what_a_plugin_raises_while_a_study_runs_is_one_error(
+    toy_study, tmp_path, monkeypatch, capsys, raised, said
+):
+    monkeypatch.setenv("A_TOKEN", "planted-5ecret-value-1")
+    monkeypatch.chdir(tmp_path)
+
+    def ask(*_):
+        raise raised
+
+    monkeypatch.setattr("autotune.study.study.Study.ask", ask)
+    assert main(["run", str(toy_study()), "--local", "--json"]) == 6
+    shown = capsys.readouterr()
+    assert re.search(said, shown.err)
+    assert "planted-5ecret" not in shown.out + shown.err
+
+
+def test_an_error_as_json_holds_no_secret(monkeypatch, capsys):
+    monkeypatch.setenv("A_TOKEN", "planted-5ecret-value-1")
+    assert main(["check", "planted-5ecret-value-1.yaml", "--json"]) == 2
+    shown = capsys.readouterr()
+    assert "[redacted]" in shown.out
+    assert "planted-5ecret" not in shown.out + shown.err

@@ -259,7 +259,9 @@ DOORS = {
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_a_file_that_python_reads_opens_none_outside_its_folder_and_quotes_none(alone, monkeypatch, door):
+def test_a_file_that_python_reads_opens_none_outside_its_folder_and_quotes_none(
+    alone, monkeypatch, door, record
+):
     read, name = DOORS[door]
     theirs = alone / "theirs"
     theirs.mkdir()
@@ -304,6 +306,8 @@ def test_a_file_that_python_reads_opens_none_outside_its_folder_and_quotes_none(
     (theirs / "base.yaml").write_text("parameters: {x: {type: bool}}\nobjective: throughput\n")
     Path(name).write_text("space: ./base.yaml\n")
     assert read(name)
+    record(f"a stranger's file read in Python by {door}, naming files outside its folder",
+           "P10: refused by line and column, nothing quoted", f"{len(texts)} of {len(texts)} refused")  # fmt: skip
 
 
 def test_the_owner_says_that_a_file_may_name_others(alone):

@@ -70,7 +70,7 @@ class Impossible(Messages):
 
 
 @pytest.mark.parametrize("executor", [Messages, Impossible])
-def test_the_mirror_finds_what_it_is_told_of(tmp_path, monkeypatch, executor):
+def test_the_mirror_finds_what_it_is_told_of(tmp_path, monkeypatch, executor, record):
     spec = study_file(tmp_path, trials=6, parallel=1)
     study = Study(spec.space, spec.objective, engine="random", name="s", budget=6, path=tmp_path / "l.sqlite")
     machines = executor(Clock(), lambda _job: [1.0])
@@ -87,3 +87,6 @@ def test_the_mirror_finds_what_it_is_told_of(tmp_path, monkeypatch, executor):
     if executor is Messages:
         assert reader.seen == [1, 2, 3, 4, 5, 6]
     study.close()
+    kind = "measured" if executor is Messages else "measured or refused"
+    record(f"a mirror that sleeps until it is told of trials {kind}", "P6: what it is told of is committed",
+           f"{reader.seen[-1]} of {finished} trials found")  # fmt: skip
