@@ -116,13 +116,10 @@ def _supervise(order: dict[str, Any], libc: ctypes.CDLL, life: int, status: int,
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: stopping.append(received))
-    memory = SharedMemory()
+    memory, silent = SharedMemory(), False
     child = _launch(order, libc, status)
-    silent = False
     if child is not None:
-        watch = _Watch(child, life, float(order["lease_s"]), status, memory, found)
-        watch.run(stopping)
-        silent = watch.silence_left < 0
+        silent = _Watch(child, life, float(order["lease_s"]), status, memory, found).run(stopping)
     _end_all(float(order["grace_s"]), memory)
     _mask(order, silent=silent)
     _tell(status, {"done": True})
@@ -171,13 +168,14 @@ class _Watch:
         # counted in ticks: while a whole machine is suspended, this process with it, nobody is silent
         self.lease = self.silence_left = round(lease_s / _TICK_S)
 
-    def run(self, stopping: list[int]) -> None:
-        """Return when the child ended, the pipe closed, the lease ran out or a signal came."""
+    def run(self, stopping: list[int]) -> bool:
+        """Return when the child ended, the pipe closed, a signal came, or the lease ran out: then true."""
         ticks = 0
         while not stopping and self._worker_is_there() and self._child_runs():
             ticks += 1
             if ticks % _LOOK_TICKS == 0:
                 self._look()
+        return self.silence_left < 0
 
     def _worker_is_there(self) -> bool:
         readable, _, _ = select.select([self.life], [], [], _TICK_S)

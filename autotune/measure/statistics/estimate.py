@@ -63,9 +63,9 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from autotune.core.measurement import Estimate
+from autotune.core.quantiles import NORMAL, student_quantile
 from autotune.measure.statistics.flow import projections
 
 Floats = NDArray[np.float64]
@@ -208,21 +208,21 @@ def fixed_width(estimate: Estimate, precision: float, usual: float = 0.0) -> Est
     """
     if estimate.sem is None:
         return estimate
-    own, asked = 1.96 * estimate.sem, precision * abs(estimate.value)
+    own, asked = NORMAL * estimate.sem, precision * abs(estimate.value)
     if own > asked:
         return estimate
     if usual > precision and math.isfinite(usual):
-        return replace(estimate, sem=usual * abs(estimate.value) / 1.96)
-    return estimate if own <= _BY_CHANCE * asked else replace(estimate, sem=asked / 1.96)
+        return replace(estimate, sem=usual * abs(estimate.value) / NORMAL)
+    return estimate if own <= _BY_CHANCE * asked else replace(estimate, sem=asked / NORMAL)
 
 
 def _skewed(estimate: Estimate) -> Estimate:
     """Return the estimate with an error that also holds upwards: latencies err by a factor, not by a sum."""
     if not estimate.sem or estimate.value <= 0:
         return estimate
-    half = 1.96 * estimate.sem / estimate.value
+    half = NORMAL * estimate.sem / estimate.value
     wider = float(np.expm1(half)) if half < 1 else half * float(np.expm1(1.0))
-    return replace(estimate, sem=estimate.value * wider / 1.96)
+    return replace(estimate, sem=estimate.value * wider / NORMAL)
 
 
 def _behind_queue(estimate: Estimate, unloaded: float, relaxations: float) -> Estimate:
@@ -242,12 +242,12 @@ def _behind_queue(estimate: Estimate, unloaded: float, relaxations: float) -> Es
     excess = estimate.value - unloaded
     if not estimate.sem or unloaded < 0 or excess <= 0:
         return _skewed(estimate)
-    half = 1.96 * estimate.sem / excess
+    half = NORMAL * estimate.sem / excess
     factor = float(np.expm1(half)) if half < 1 else half * float(np.expm1(1.0))
     square = (1 - math.sqrt(1 - 4 * half)) / (2 * half) - 1 if half < 0.25 else 1 + _UNBOUNDED * (half - 0.25)
     weight = min(max((_FORGETS - relaxations) / (_FORGETS - _REMEMBERS), 0.0), 1.0)
     wider = math.pow(factor, 1 - weight) * math.pow(max(square, factor), weight)
-    return replace(estimate, sem=max(excess * wider / 1.96, _skewed(estimate).sem or 0.0))
+    return replace(estimate, sem=max(excess * wider / NORMAL, _skewed(estimate).sem or 0.0))
 
 
 def _few_reach(groups: Sequence[Floats], value: float) -> float:
@@ -258,7 +258,7 @@ def _few_reach(groups: Sequence[Floats], value: float) -> float:
     """
     beyond = np.array([np.count_nonzero(x > value) for x in groups], np.float64)
     reach = max(1.0, float(beyond.sum() ** 2 / max(float(beyond @ beyond), 1.0)))  # 1 if all lie in one batch
-    student = stdtrit(max(reach - 1, _LEAST_REACH), 0.975) / stdtrit(len(groups) - 1, 0.975)
+    student = student_quantile(max(reach - 1, _LEAST_REACH)) / student_quantile(len(groups) - 1)
     return max(1.0, float(student)) * (1 + 1 / math.sqrt(2 * reach))
 
 
@@ -346,7 +346,7 @@ def _widening(z: Floats, relaxations: float | None = None) -> float:
         return widening
     count = min(max(round(relaxations / (2 * math.pi)), _FEWEST), len(z) // 2)
     lowest = float(projections(z, count).mean()) / power
-    return max(widening, math.sqrt(lowest) * float(stdtrit(count, 0.975)) / 1.96)
+    return max(widening, math.sqrt(lowest) * student_quantile(count) / NORMAL)
 
 
 def _of_first_order(z: Floats) -> float:
@@ -355,7 +355,7 @@ def _of_first_order(z: Floats) -> float:
     r = _autocorrelation(z)
     rising = max(r, 0.0)
     freedom = max(n * (1 - rising) / (1 + rising) - 1, min(_LEAST_FREEDOM, n - 1))
-    return float(np.sqrt((1 + r) / (1 - r)) * stdtrit(freedom, 0.975) / 1.96)
+    return float(np.sqrt((1 + r) / (1 - r)) * student_quantile(freedom) / NORMAL)
 
 
 def _autocorrelation(z: Floats) -> float:

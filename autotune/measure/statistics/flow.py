@@ -53,9 +53,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
 
 from autotune.core.measurement import Estimate
+from autotune.core.quantiles import NORMAL, student_quantile
 
 Floats = NDArray[np.float64]
 
@@ -134,7 +135,7 @@ def rate(times: Floats, amounts: Floats, seconds: float, requests: Requests, uni
         power = projections(np.diff(work), count) / averaged
         parts = [_at_zero(power, series, least), _of_ends(deviation - work, cycles)]
     factor = _student(_together(parts), series, single)
-    error = math.sqrt(math.fsum(part.variance for part in parts)) * factor / 1.96
+    error = math.sqrt(math.fsum(part.variance for part in parts)) * factor / NORMAL
     lump = float((amounts @ amounts) / total)
     return Estimate(value, max(error, lump / math.sqrt(12)) / seconds, n, unit)
 
@@ -234,7 +235,7 @@ def _student(freedom: float, series: Floats, single: Floats) -> float:
         series: Whose skewness the sum has.
         single: The same of single requests; empty where they do not tell.
     """
-    factor = float(stdtrit(freedom, 0.975))
+    factor = student_quantile(freedom)
     b, finer = _skewness(series), _skewness(single)
     longer = (1 - float(np.cbrt(1 - 6 * b * (factor + b)))) / (2 * b) if b > 0 else factor
     return max(factor, longer, _of_both_sides(freedom, finer) if finer > 0 else factor)
@@ -262,7 +263,7 @@ def _of_both_sides(freedom: float, b: float) -> float:
     def missed(half: float) -> float:
         return float(stdtr(freedom, _hall(-half, b)) + stdtr(freedom, -_hall(half, b)))
 
-    low, high = 0.0, float(stdtrit(freedom, 0.975))
+    low, high = 0.0, student_quantile(freedom)
     while missed(high) > _MISSED:
         low, high = high, 1.5 * high
     for _ in range(_HALVINGS):

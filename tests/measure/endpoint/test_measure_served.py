@@ -4,6 +4,7 @@ import pytest
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.measurement import DOUBT, Cause
+from autotune.core.quantiles import NORMAL
 from autotune.measure.endpoint.overload import HORIZON_S
 from autotune.measure.endpoint.served import Site, measure_served
 from autotune.measure.statistics.doubt import judged
@@ -53,7 +54,7 @@ def test_a_rate_that_precision_ends_is_of_the_width_asked_for_or_far_below(fake_
         generator = fake_generator(lambda rng, i, t: rng.gamma(4.0, 0.1), slots=4)
         assert found.facts["stopped_by"] == "precision"
         rate = found.metrics["request_throughput"]
-        widths.append(1.96 * rate.sem / rate.value)
+        widths.append(NORMAL * rate.sem / rate.value)
     assert max(widths) <= 0.05 + 1e-9
     # What was stopped at by chance is as wide as was asked for; nothing lies between that and half of it.
     assert sum(abs(width - 0.05) < 1e-9 for width in widths) >= 6

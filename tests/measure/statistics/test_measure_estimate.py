@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from autotune.core.measurement import Estimate
+from autotune.core.quantiles import NORMAL
 from autotune.measure.statistics.estimate import (
     MAX_CLUSTERS,
     _Resampled,
@@ -152,10 +153,10 @@ def test_a_run_that_was_narrow_by_chance_late_has_the_width_that_its_looks_let_e
     assert usual == pytest.approx(0.0647, abs=1e-4)  # 0.12 at 16 s is 0.076 at 40 s
     assert usual_width(looks, 600.0) == 0.0  # early, nearly every run of the load is as narrow
     assert usual_width([], 60.0) == 0.0
-    own = Estimate(100.0, sem=4.0 / 1.96)
-    assert 1.96 * fixed_width(own, 0.05, usual).sem == pytest.approx(100 * usual)
-    assert 1.96 * fixed_width(own, 0.05).sem == pytest.approx(5.0)
+    own = Estimate(100.0, sem=4.0 / NORMAL)
+    assert NORMAL * fixed_width(own, 0.05, usual).sem == pytest.approx(100 * usual)
+    assert NORMAL * fixed_width(own, 0.05).sem == pytest.approx(5.0)
     assert fixed_width(own, 0.03, usual) is own  # wider than asked for as it is
     steady = [(at, 0.04 * math.sqrt(40.0 / at)) for at, _ in looks]
     assert usual_width(steady, 60.0) == pytest.approx(0.04)
-    assert 1.96 * fixed_width(own, 0.05, usual_width(steady, 60.0)).sem == pytest.approx(5.0)
+    assert NORMAL * fixed_width(own, 0.05, usual_width(steady, 60.0)).sem == pytest.approx(5.0)
