@@ -12,9 +12,7 @@ grid:
 * A probe observes the left side with its relative error; residuals are Student's with ``_FREEDOM`` degrees of
   freedom, because a short look at a queue may be far off and know nothing of it. For the same reason a
   probe's error is at least the root mean square of those near the knee, scaled to its length: a look that
-  missed the bouts has too low a latency and too low an error, and only the mean of many is unbiased. A probe
-  far off its neighbours, such as a percentile that rests on the last few requests, counts in that mean as
-  ``_MOST_OF_MEDIAN`` times their median variance, or it would make all others several times too wide.
+  missed the bouts has too low a latency and too low an error, and only the mean of many is unbiased.
 * The errors of a latency behind a queue are known to a factor only. One factor of all probes is a parameter
   too: residuals say whether the stated errors are too wide or too narrow (the Birge ratio, [B32]_).
 * A latency is unbiased in value, not in its logarithm: with a relative error :math:`e` of a log-normal
@@ -46,7 +44,6 @@ Floats = NDArray[np.float64]
 _FREEDOM = 5.0
 _MISFIT = 0.15
 _LEAST_ERROR = 0.05  # of a probe: arrivals differ from probe to probe, even where its own requests are alike
-_MOST_OF_MEDIAN = 6.25  # times the median variance of the probes near the knee, of one of them
 _NEAR = 0.3  # log distance from the knee, within which probes share their error
 _SATURATION = 0.03  # relative: how sharply an overload tells on which side of it a rate is
 _BRACKET = 0.15  # log distance from the bracket's middle at which the crossing usually is
@@ -125,8 +122,7 @@ def _with_shared_errors(points: Sequence[Point], near: float) -> list[Point]:
     close = [p for p in points if p.measured and abs(math.log(p.rate / near)) < _NEAR]
     if not close:
         return list(points)
-    variances = np.array([p.error**2 * p.seconds for p in close])
-    usual = float(np.mean(np.minimum(variances, _MOST_OF_MEDIAN * np.median(variances))))
+    usual = float(np.mean([p.error**2 * p.seconds for p in close]))
     return [
         replace(p, error=math.sqrt(max(p.error**2, usual / max(p.seconds, 1e-9)))) if p in close else p
         for p in points

@@ -178,12 +178,3 @@ def test_recorded_searches_hold_the_truth(server):
     assert len(found) >= 100
     assert held >= 0.93 - 2 * math.sqrt(0.95 * 0.05 / len(found)), held
     assert np.median(errors) < 0.12 * truth
-
-
-def test_one_probe_that_knows_little_does_not_widen_the_others():
-    rng = np.random.default_rng(3)
-    points = [replace(p, error=0.1) for p in probes(rng, [4, 6, 6.8, 7.2, 7.6, 8.2, 8.6], 0.05)]
-    clear = lowest([crossing(points, 7.4)], 0)
-    vague = lowest([crossing([*points, replace(points[3], rate=7.3, error=1.0)], 7.4)], 0)
-    assert vague[0] == pytest.approx(clear[0], rel=0.03)
-    assert vague[1] < 1.5 * clear[1]
