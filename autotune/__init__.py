@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from autotune.study.tune import tune
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'autotune' has no attribute {name!r}")
     value = getattr(import_module(_PUBLIC[name]), name)

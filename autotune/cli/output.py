@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, TextIO
+from typing import TextIO
 
 from autotune.core.redact import escaped, redact, visible
 
@@ -28,7 +28,7 @@ def echo(text: str, stream: TextIO | None = None) -> None:
     out.flush()
 
 
-def echo_json(data: Any) -> None:
+def echo_json(data: object) -> None:
     """Write one JSON document on one line."""
     echo(escaped(json.dumps(data, allow_nan=False, ensure_ascii=False)))
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from autotune.study.study_file import StudyFile
 
 
-def _run_options(command: Any) -> Any:
+def _run_options(command: object) -> Any:
     options = (
         click.option("--local", is_flag=True, help="Run trials in child processes instead of on Ray."),
         click.option("--trials", type=click.IntRange(1), help="Trials in all (budget.trials)."),

@@ -97,7 +97,7 @@ def convert(document: Document) -> Conversion:
     return out.finish()
 
 
-def _expanded(out: Conversion, value: Any, path: Path_) -> Any:
+def _expanded(out: Conversion, value: object, path: Path_) -> Any:
     """Return data with ``${NAME:-default}`` as the default; the environment is not read."""
     if isinstance(value, Mapping):
         return {key: _expanded(out, item, (*path, key)) for key, item in value.items()}
@@ -117,7 +117,7 @@ def _own_name(name: str) -> tuple[str, bool]:
     return (_VARIABLES[name], True) if name in _VARIABLES else canonical(name)
 
 
-def _parameter(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | None:
+def _parameter(out: Conversion, data: Mapping[str, object], path: Path_) -> Entry | None:
     name = str(path[-1])
     if data.get("enabled", True) is False:
         return None
@@ -151,7 +151,7 @@ def _parameter(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry |
 
 
 def _values(
-    out: Conversion, data: Mapping[str, Any], path: Path_, flag: Flag, positive: bool
+    out: Conversion, data: Mapping[str, object], path: Path_, flag: Flag, positive: bool
 ) -> Entry | None:
     options = data.get("options")
     if isinstance(options, list) and options:
@@ -178,9 +178,9 @@ def _values(
     return out.ranged(path, low, high, whole=whole, step=step)
 
 
-def _system_and_workload(out: Conversion, data: Mapping[str, Any]) -> None:
+def _system_and_workload(out: Conversion, data: Mapping[str, object]) -> None:
     bench = mapping_at(out, data.get("benchmark", {}), ("benchmark",))
-    system: dict[str, Any] = {"use": "vllm", "model": "MODEL"}
+    system: dict[str, object] = {"use": "vllm", "model": "MODEL"}
     if isinstance(bench.get("model"), str):
         system["model"] = bench["model"]
     else:
@@ -192,7 +192,7 @@ def _system_and_workload(out: Conversion, data: Mapping[str, Any]) -> None:
         **({"flags": flags} if flags else {}),
         **({"env": {name: _text(value) for name, value in variables.items()}} if variables else {}),
     }
-    workload: dict[str, Any] = {}
+    workload: dict[str, object] = {}
     if bench.get("rate") is not None:  # the tool runs `guidellm --rate-type concurrent --rate N`
         count = int(number_at(out, bench, ("benchmark", "rate")))
         workload |= {"arrival": "concurrency", "concurrency": count}
@@ -220,9 +220,9 @@ def _system_and_workload(out: Conversion, data: Mapping[str, Any]) -> None:
     out.note_rest({k: v for k, v in bench.items() if v is not None}, _WORKLOAD, ("benchmark",))
 
 
-def _static_flags(out: Conversion, data: Mapping[str, Any]) -> dict[str, Any]:
+def _static_flags(out: Conversion, data: Mapping[str, object]) -> dict[str, object]:
     """Return the section of static parameters under our names, as the flags take them."""
-    flags: dict[str, Any] = {}
+    flags: dict[str, object] = {}
     section = "static_parameters"
     for name, value in mapping_at(out, data.get(section) or {}, (section,)).items():
         own, positive = canonical(name)
@@ -241,8 +241,11 @@ def _static_flags(out: Conversion, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kept(
-    out: Conversion, data: Mapping[str, Any], section: str, form: Callable[[str, Any], dict[str, Any]]
-) -> dict[str, Any]:
+    out: Conversion,
+    data: Mapping[str, object],
+    section: str,
+    form: Callable[[str, object], dict[str, object]],
+) -> dict[str, object]:
     """Return what of a section our vLLM system takes; the rest is noted with its reason."""
     kept = {}
     for name, value in mapping_at(out, data.get(section) or {}, (section,)).items():
@@ -256,11 +259,11 @@ def _kept(
     return kept
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _constraints(out: Conversion, listed_constraints: Any) -> None:
+def _constraints(out: Conversion, listed_constraints: object) -> None:
     """Add the constraints: of an expression without a comparison, 0 and less is allowed there."""
     if listed_constraints is None:
         return
@@ -276,7 +279,7 @@ def _constraints(out: Conversion, listed_constraints: Any) -> None:
         out.study.setdefault("constraints", []).append(text if compared else f"{text} <= 0")
 
 
-def _baseline(out: Conversion, data: Any) -> None:
+def _baseline(out: Conversion, data: object) -> None:
     if data is None:
         return
     out.note(("baseline",), "'baseline' is always measured: the default configuration is the first trial")
@@ -286,7 +289,7 @@ def _baseline(out: Conversion, data: Any) -> None:
         out.note(("baseline", "concurrency_levels"), text)
 
 
-def _optimization(out: Conversion, data: Mapping[str, Any]) -> None:
+def _optimization(out: Conversion, data: Mapping[str, object]) -> None:
     if "n_trials" in data:
         out.study["budget"] = {"trials": out.trials(data, ("optimization", "n_trials"))}
     preset = data.get("preset")
@@ -300,9 +303,9 @@ def _optimization(out: Conversion, data: Mapping[str, Any]) -> None:
     out.note_rest(data, _OPTIMIZATION, ("optimization",))
 
 
-def _goals(out: Conversion, data: Mapping[str, Any]) -> None:
+def _goals(out: Conversion, data: Mapping[str, object]) -> None:
     several, single = data.get("objectives"), data.get("objective")
-    found: list[tuple[Path_, Any]] = [(("optimization", "objective"), single)]
+    found: list[tuple[Path_, object]] = [(("optimization", "objective"), single)]
     if isinstance(several, list):
         found = [(("optimization", "objectives", i), entry) for i, entry in enumerate(several)]
     elif isinstance(single, list):  # the tool reads no more of it than that there are several

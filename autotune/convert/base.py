@@ -43,13 +43,13 @@ class Conversion:
         printable = "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in text)
         self.notes.append(f"{place}: {printable}")
 
-    def note_rest(self, data: Mapping[str, Any], known: Iterable[str], path: Path_ = ()) -> None:
+    def note_rest(self, data: Mapping[str, object], known: Iterable[str], path: Path_ = ()) -> None:
         """Note each key of a section that nothing reads."""
         for key in data:
             if key not in known:
                 self.note((*path, key), f"'{key}' has no equivalent")
 
-    def set_name(self, given: Any, path: Path_ = ("name",)) -> None:
+    def set_name(self, given: object, path: Path_ = ("name",)) -> None:
         """Name the study as the source is named; what no study's name may have is rewritten, with a note.
 
         A name that is cut, or of which nothing is left, gets a digest of the whole, so that two stay two.
@@ -64,7 +64,7 @@ class Conversion:
             self.note(path, f"the study is called {name!r} here; {shown(written)} is no name of one")
         self.study["name"] = read_name(name)
 
-    def trials(self, data: Mapping[str, Any], path: Path_) -> int:
+    def trials(self, data: Mapping[str, object], path: Path_) -> int:
         """Return the number of trials under the last key of ``path``.
 
         Raises:
@@ -76,7 +76,7 @@ class Conversion:
             raise self.source.locate(SpecError(text, path=path))
         return int(count)
 
-    def set_goals(self, given: Iterable[tuple[Path_, str, Any]], unmeasured: str = "") -> None:
+    def set_goals(self, given: Iterable[tuple[Path_, str, object]], unmeasured: str = "") -> None:
         """State the goals of the source; a metric whose name none here can have is renamed, with a note.
 
         Args:
@@ -192,7 +192,7 @@ class Conversion:
             entry = self.ranged(path, low, high, whole=whole, step=step, log=log)
         return entry if log else {**entry, "prior": {"around": float(mean), "spread": float(spread)}}
 
-    def listed(self, path: Path_, values: list[Any], *, default: Any = None) -> Entry:
+    def listed(self, path: Path_, values: list[object], *, default: object = None) -> Entry:
         """Return the parameter of listed values, with notes on those that change; see :func:`listed`."""
         name = next((key for key in reversed(path) if key not in ("value", "values")), "")
         if None in values:
@@ -269,7 +269,7 @@ class Conversion:
         return head + study_text(self.study)
 
 
-def number_at(conversion: Conversion, data: Mapping[str, Any], path: Path_) -> float:
+def number_at(conversion: Conversion, data: Mapping[str, object], path: Path_) -> float:
     """Return the number under the last key of ``path``.
 
     Raises:
@@ -282,7 +282,7 @@ def number_at(conversion: Conversion, data: Mapping[str, Any], path: Path_) -> f
     return found
 
 
-def mapping_at(conversion: Conversion, data: Any, path: Path_) -> Mapping[str, Any]:
+def mapping_at(conversion: Conversion, data: object, path: Path_) -> Mapping[str, Any]:
     """Return ``data`` if it is a mapping.
 
     Raises:

@@ -18,7 +18,7 @@ Entry = dict[str, Any]
 """A parameter as a study file has it."""
 
 
-def listed(values: list[Any], *, default: Any = None) -> Entry:
+def listed(values: list[object], *, default: object = None) -> Entry:
     """Return the parameter that takes the values of a list: numbers in order, truth values, or labels.
 
     Args:
@@ -37,13 +37,13 @@ def listed(values: list[Any], *, default: Any = None) -> Entry:
     return {"type": "categorical", "values": found, **({"default": start} if start != found[0] else {})}
 
 
-def _place(value: Any, among: list[Any]) -> int:
+def _place(value: object, among: list[object]) -> int:
     return next(
         i for i, v in enumerate(among) if v == value and isinstance(v, bool) == isinstance(value, bool)
     )
 
 
-def plain_value(value: Any) -> Any:
+def plain_value(value: object) -> Any:
     """Return a value as a parameter has it: structures as JSON text, the missing one as :data:`NONE`."""
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(value, separators=(",", ":"))
@@ -78,7 +78,7 @@ def snapped(low: float, high: float, step: float) -> tuple[float, float]:
     return first, last
 
 
-def with_default(entry: Entry, wanted: Any) -> Entry:
+def with_default(entry: Entry, wanted: object) -> Entry:
     """Return a parameter whose default is the allowed value nearest to a wanted one, where that is one."""
     if wanted is None or "default" not in entry or isinstance(wanted, bool) != (entry["type"] == "bool"):
         return entry
@@ -90,7 +90,7 @@ def with_default(entry: Entry, wanted: Any) -> Entry:
     return {**entry, "default": wanted} if wanted in parameter.levels else entry
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: object) -> object:
     return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
@@ -99,7 +99,7 @@ _OLD_BOOLS = {**dict.fromkeys(("yes", "on"), True), **dict.fromkeys(("no", "off"
 _OLD_INTS = re.compile(r"[-+]?(0b[01_]{1,64}|0[0-7_]{1,64}|[1-9][0-9_]{0,64}(:[0-5]?[0-9]){0,4})")
 
 
-def typed_as_yaml11(value: Any) -> Any:
+def typed_as_yaml11(value: object) -> Any:
     """Return data of a foreign YAML file as PyYAML, which these tools read it with, types it.
 
     That is YAML 1.1: ``yes`` and ``off`` are truth values too, ``017`` is 15 and ``1_000`` is 1000.
@@ -113,7 +113,7 @@ def typed_as_yaml11(value: Any) -> Any:
     return [typed_as_yaml11(item) for item in value] if isinstance(value, list) else value
 
 
-def study_text(study: Mapping[str, Any]) -> str:
+def study_text(study: Mapping[str, object]) -> str:
     """Return the text of a study file, such that our reader gives every value the type that it has."""
     return yaml.dump(
         dict(study), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
@@ -123,7 +123,7 @@ def study_text(study: Mapping[str, Any]) -> str:
 class _Dumper(yaml.SafeDumper):
     """Write text so that it is read as text, by the rules of our own reader."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         """Return that nothing is written as an alias, which our reader refuses."""
         return True
 

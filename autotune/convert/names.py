@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from typing import Any
 
 from autotune.core.parameter.base import check_name
 from autotune.core.units import SCALED, known_base
@@ -34,7 +33,7 @@ def study_name(written: str) -> str:
     return name
 
 
-def metric_name(written: Any) -> tuple[str, str]:
+def metric_name(written: object) -> tuple[str, str]:
     """Return the name and the unit of a metric that another tool calls ``written``.
 
     ``Latency (ms)`` is ``Latency`` in ms: a unit in brackets at the end, after a comma or after the last
@@ -58,7 +57,7 @@ def metric_name(written: Any) -> tuple[str, str]:
     return name, unit
 
 
-def shown(text: Any) -> str:
+def shown(text: object) -> str:
     """Return a name for a note, cut where it is long."""
     found = repr(text)
     return found if len(found) <= 80 else f"{found[:60]}... ({len(str(text))} characters)"

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from autotune.convert.base import Conversion, mapping_at
 from autotune.convert.entries import Entry
@@ -87,7 +86,7 @@ def _read_storage(url: str, study: str | None, folder: Path) -> Document:
     except Exception as error:  # noqa: BLE001 - a storage fails in as many ways as there are databases
         said = redact(f"{error}".splitlines()[0]) if str(error) else type(error).__name__
         raise EnvironmentProblem(f"cannot read the Optuna storage {redact(url)}: {said}") from None
-    entries: dict[str, Any] = {}
+    entries: dict[str, object] = {}
     for trial in trials:
         for name, distribution in trial.distributions.items():
             entries[name] = json.loads(optuna.distributions.distribution_to_json(distribution))
@@ -115,7 +114,7 @@ def convert_storage(document: Document) -> Conversion:
     return out.finish()
 
 
-def _storage(url: str, folder: Path) -> Any:
+def _storage(url: str, folder: Path) -> object:
     """Return a storage, a SQLite file as a copy: Optuna makes its tables in whatever it opens."""
     import optuna
 
@@ -142,7 +141,7 @@ def _storage(url: str, folder: Path) -> Any:
     return f"sqlite:///{copy}"
 
 
-def _add(out: Conversion, name: str, entry: Any) -> None:
+def _add(out: Conversion, name: str, entry: object) -> None:
     data = mapping_at(out, entry, (name,))
     kind = str(data.get("name"))
     attributes = mapping_at(out, data.get("attributes"), (name, "attributes"))
@@ -152,7 +151,7 @@ def _add(out: Conversion, name: str, entry: Any) -> None:
             out.add((name,), name, found)
 
 
-def _parameter(out: Conversion, name: str, kind: str, attributes: Mapping[str, Any]) -> Entry | None:
+def _parameter(out: Conversion, name: str, kind: str, attributes: Mapping[str, object]) -> Entry | None:
     if kind == "CategoricalDistribution":
         choices = attributes.get("choices")
         if not isinstance(choices, list | tuple) or not choices:

@@ -145,7 +145,7 @@ class Source:
         known = package == self.package or package.startswith(f"{self.package}.")
         return Call(name, node) if known else None
 
-    def value(self, node: ast.AST, names: Mapping[str, Any] | None = None, depth: int = 0) -> Any:
+    def value(self, node: ast.AST, names: Mapping[str, object] | None = None, depth: int = 0) -> Any:
         """Return the value of an expression.
 
         Args:
@@ -180,7 +180,7 @@ class Source:
             return self._called(node, names, deeper)
         raise Unreadable(node, f"{self.text_of(node)} is computed when the file runs")
 
-    def _named(self, node: ast.Name, depth: int) -> Any:
+    def _named(self, node: ast.Name, depth: int) -> object:
         found = self.only(node)
         if found is None:
             known = self.assigned(node.id) or node.id in self.changing
@@ -188,7 +188,7 @@ class Source:
                              f"{node.id} is not assigned in this file")  # fmt: skip
         return self.value(found, depth=depth + 1)
 
-    def _computed(self, node: ast.UnaryOp | ast.BinOp, names: Mapping[str, Any], depth: int) -> Any:
+    def _computed(self, node: ast.UnaryOp | ast.BinOp, names: Mapping[str, object], depth: int) -> Any:
         if isinstance(node, ast.UnaryOp):
             value = self.value(node.operand, names, depth)
             if isinstance(node.op, ast.Not) and isinstance(value, bool):
@@ -213,8 +213,8 @@ class Source:
         return result
 
     def _comprehended(
-        self, node: ast.ListComp | ast.GeneratorExp, names: Mapping[str, Any], depth: int
-    ) -> list[Any]:
+        self, node: ast.ListComp | ast.GeneratorExp, names: Mapping[str, object], depth: int
+    ) -> list[object]:
         (over, *more) = node.generators
         if more or over.ifs or not isinstance(over.target, ast.Name):
             raise Unreadable(node, f"{self.text_of(node)} is computed when the file runs")
@@ -224,7 +224,7 @@ class Source:
             raise Unreadable(over.iter, f"{self.text_of(over.iter)} is no list")
         return [self.value(node.elt, {**names, name: item}, depth) for item in items]
 
-    def _called(self, node: ast.Call, names: Mapping[str, Any], depth: int) -> Any:
+    def _called(self, node: ast.Call, names: Mapping[str, object], depth: int) -> Any:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if node.keywords or name in self.aliases or name not in (*_COLLECTIONS, *_NUMBERS, "range"):
             raise Unreadable(node, f"{self.text_of(node)} is computed when the file runs")

@@ -63,7 +63,7 @@ def convert_results(folder: str) -> Conversion:
 
 def _add_tried(out: Conversion, documents: list[Document]) -> None:
     """Add the values that trials tried: a few as a list, many numbers as their range."""
-    tried: dict[str, list[Any]] = {}
+    tried: dict[str, list[object]] = {}
     for document in documents:
         mapping_at(Conversion(document), None if LIST in document.data else document.data, ())
         for name, value in _flat(document.data):
@@ -86,7 +86,7 @@ def _add_tried(out: Conversion, documents: list[Document]) -> None:
     out.note((), "no metric is in it: name the goal under `objective`, and what to launch under `system`")
 
 
-def _flat(data: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(data: Any, before: str = "") -> Iterator[tuple[str, object]]:
     """Return the values of nested mappings, with the outer names in front."""
     for key, value in data.items():
         if isinstance(value, dict) and value:

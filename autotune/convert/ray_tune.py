@@ -307,7 +307,7 @@ class _SpaceReader:
             return self.out.normal(path, given["mean"], given["sd"], step=given.get("q"))
         return self.range(call, given, path)
 
-    def choices(self, call: Call, given: dict[str, Any], path: Path_) -> Entry:
+    def choices(self, call: Call, given: dict[str, object], path: Path_) -> Entry:
         (values,) = given.values()
         if not isinstance(values, list) or not values:
             raise Unreadable(call.node, f"tune.{call.name} needs a list of values, found {values!r}")
@@ -344,7 +344,7 @@ def _inwards(low: float, high: float, step: float) -> tuple[float, float]:
     return first, last
 
 
-def _finite(node: ast.AST, value: Any) -> Any:
+def _finite(node: ast.AST, value: object) -> object:
     """Return a value without infinite numbers and NaN in it."""
     for item in value if isinstance(value, list) else [value]:
         if isinstance(item, float) and not math.isfinite(item):
@@ -378,7 +378,7 @@ def _read_run(out: Conversion, source: Source, reader: _SpaceReader) -> None:
                 found[keyword.arg] = keyword.value
     if "metric" not in found:
         found |= fallback
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for key, node in found.items():
         out.source.keys[(key,)] = out.source.values[(key,)] = source.mark(node)
         try:
@@ -395,7 +395,7 @@ def _read_run(out: Conversion, source: Source, reader: _SpaceReader) -> None:
         out.note(("num_samples",), f"num_samples {samples!r} is no number of trials; see `budget`")
 
 
-def _goals(out: Conversion, values: dict[str, Any]) -> None:
+def _goals(out: Conversion, values: dict[str, object]) -> None:
     metrics, modes = (values.get(key) for key in ("metric", "mode"))
     metrics = metrics if isinstance(metrics, list) else [] if metrics is None else [metrics]
     if not isinstance(modes, list):

@@ -50,7 +50,7 @@ def is_switch(name: str) -> bool:
     return flag is not None and flag.kind in ("toggle", "switch")
 
 
-def turned(flag: Flag, value: Any, positive: bool) -> Any:
+def turned(flag: Flag, value: object, positive: bool) -> object:
     """Return a value as the flag takes it: of its type, and turned round where its name is.
 
     Args:

@@ -120,7 +120,7 @@ def _read_entries(out: Conversion, entries: Mapping[Any, Any], root: Path_) -> d
     return configs
 
 
-def _read_flag(out: Conversion, config: Config, written: str, value: Any, path: Path_) -> str:
+def _read_flag(out: Conversion, config: Config, written: str, value: object, path: Path_) -> str:
     """Add one setting of an entry to its configuration; return why vLLM refuses it, empty if it does not."""
     outer, *inner = written.split(".")
     name, positive = canonical(outer)
@@ -152,7 +152,7 @@ def _read_flag(out: Conversion, config: Config, written: str, value: Any, path: 
     return problem
 
 
-def _merged(structure: Any, keys: list[str], value: Any) -> tuple[Any, str]:
+def _merged(structure: object, keys: list[str], value: object) -> tuple[object, str]:
     """Return a structure with one more part, and what stands where the part is to be, if anything does."""
     top = place = json.loads(json.dumps(structure)) if isinstance(structure, Mapping) else {}
     if structure is not None and not isinstance(structure, Mapping):
@@ -165,7 +165,7 @@ def _merged(structure: Any, keys: list[str], value: Any) -> tuple[Any, str]:
     return top, ""
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Return a structure as the JSON that the flag takes; other values and lists stay."""
     return json.dumps(value, separators=(",", ":")) if isinstance(value, Mapping) else value
 

@@ -58,7 +58,7 @@ def convert(document: Document) -> Conversion:
     return out.finish()
 
 
-def _parameters(out: Conversion, entries: Mapping[str, Any], path: Path_, outer: str = "") -> None:
+def _parameters(out: Conversion, entries: Mapping[str, object], path: Path_, outer: str = "") -> None:
     """Add the parameters of a section; those of one that nests get its name in front."""
     for name, entry in entries.items():
         at = (*path, name)
@@ -73,10 +73,10 @@ def _parameters(out: Conversion, entries: Mapping[str, Any], path: Path_, outer:
                 out.add(at, f"{outer}{name}", found)
 
 
-def _objective(out: Conversion, data: Mapping[str, Any]) -> None:
+def _objective(out: Conversion, data: Mapping[str, object]) -> None:
     """Add the goals: one metric, or the list of several that Ax optimizes, with its bounds as limits."""
     listed_metrics = data.get("metrics")
-    found: list[tuple[Path_, Any]] = [(("metric",), data["metric"])] if "metric" in data else []
+    found: list[tuple[Path_, object]] = [(("metric",), data["metric"])] if "metric" in data else []
     if isinstance(listed_metrics, list):
         found += [(("metrics", i), entry) for i, entry in enumerate(listed_metrics)]
     goals = []
@@ -102,7 +102,7 @@ def _objective(out: Conversion, data: Mapping[str, Any]) -> None:
             out.note(path, f"metric {match[1]!r} is called {limit.metric!r} here: report it by that name")
 
 
-def _parameter(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | None:
+def _parameter(out: Conversion, data: Mapping[str, object], path: Path_) -> Entry | None:
     if "value" in data:
         return out.listed((*path, "value"), [data["value"]])
     if "values" in data:
@@ -120,7 +120,7 @@ def _parameter(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry |
     return reader(out, data, path)
 
 
-def _values(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | None:
+def _values(out: Conversion, data: Mapping[str, object], path: Path_) -> Entry | None:
     values = data["values"]
     if not isinstance(values, list) or not values:
         out.note((*path, "values"), f"values of {path[-1]!r} are no list; it is left out")
@@ -141,13 +141,13 @@ def _values(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry | No
     return {**entry, "prior": {"weights": dict(zip(map(show_value, values), read, strict=True))}}
 
 
-def show_value(value: Any) -> str:
+def show_value(value: object) -> str:
     """Return a listed value as the key of its weight."""
     found = plain_value(value)
     return show(found) if isinstance(found, bool) else str(found)
 
 
-def _step(out: Conversion, data: Mapping[str, Any], path: Path_) -> float:
+def _step(out: Conversion, data: Mapping[str, object], path: Path_) -> float:
     """Return the step of a quantized distribution; 1 where the file has none."""
     step = number_at(out, {"q": 1, **data}, (*path, "q"))
     if step <= 0:
@@ -158,7 +158,7 @@ def _step(out: Conversion, data: Mapping[str, Any], path: Path_) -> float:
 def _uniform(
     whole: bool = False, log: bool = False, exponent: bool = False, quantized: bool = False
 ) -> _Reader:
-    def read(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry:
+    def read(out: Conversion, data: Mapping[str, object], path: Path_) -> Entry:
         low, high = (number_at(out, data, (*path, key)) for key in ("min", "max"))
         if exponent:
             low, high = math.exp(low), math.exp(high)
@@ -175,7 +175,7 @@ def _uniform(
 def _inverse(values: bool) -> _Reader:
     """Return the reader of an inverse logarithm: of ``min`` and ``max`` of the values, or of -log of them."""
 
-    def read(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry:
+    def read(out: Conversion, data: Mapping[str, object], path: Path_) -> Entry:
         out.note((*path, "distribution"), "an inverse logarithm is searched on a logarithmic scale")
         low, high = (number_at(out, data, (*path, key)) for key in ("min", "max"))
         if not values:
@@ -186,7 +186,7 @@ def _inverse(values: bool) -> _Reader:
 
 
 def _beta(quantized: bool = False) -> _Reader:
-    def read(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry:
+    def read(out: Conversion, data: Mapping[str, object], path: Path_) -> Entry:
         text = f"a beta distribution has no equivalent; {path[-1]!r} is even in 0 .. 1"
         out.note((*path, "distribution"), text)
         step = _step(out, data, path) if quantized else None
@@ -198,7 +198,7 @@ def _beta(quantized: bool = False) -> _Reader:
 
 
 def _normal(log: bool = False, quantized: bool = False) -> _Reader:
-    def read(out: Conversion, data: Mapping[str, Any], path: Path_) -> Entry:
+    def read(out: Conversion, data: Mapping[str, object], path: Path_) -> Entry:
         mu, sigma = (read_number(data.get(key, default)) for key, default in (("mu", 0), ("sigma", 1)))
         if mu is None or sigma is None or sigma <= 0:
             out.note(path, f"mu and sigma of {path[-1]!r} are no numbers; taken as 0 and 1")

@@ -623,7 +623,7 @@ def _normal_cdf(z: Array) -> Array:
     return found.reshape(z.shape)
 
 
-def stored(found: Predictions | None, trials: Sequence[Trial], objective: Objective) -> dict[str, Any]:
+def stored(found: Predictions | None, trials: Sequence[Trial], objective: Objective) -> dict[str, object]:
     """Return predictions as plain JSON data, with what they are of; :func:`restored` reads them back."""
     kept = None if found is None else {key: _plain(pairs) for key, pairs in found.items()}
     return {"of": _of(trials, objective), "found": kept}

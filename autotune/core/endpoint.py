@@ -81,7 +81,7 @@ def whole_characters(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode()
 
 
-def _mended(found: Any) -> Any:
+def _mended(found: object) -> object:
     if isinstance(found, str):
         return whole_characters(found)
     if isinstance(found, dict):
@@ -89,7 +89,7 @@ def _mended(found: Any) -> Any:
     return [_mended(value) for value in found] if isinstance(found, list) else found
 
 
-def _loaded(text: str | bytes, frames: int) -> Any:
+def _loaded(text: str | bytes, frames: int) -> object:
     """Parse with frames on the stack, so that whoever walks through the result later has these to spare."""
     return json.loads(text) if not frames else _loaded(text, frames - 1)
 
@@ -98,7 +98,7 @@ _COUNT = re.compile(r"[0-9]{1,10}", re.ASCII)
 _MOST_COUNTED = 10**9  # tokens: more is no count
 
 
-def count_of(found: Any) -> int | None:
+def count_of(found: object) -> int | None:
     """Return a count as a server writes it: a whole number, also as ``24.0`` or ``"24"``; ``None`` for none.
 
     Truth values, fractions, negative numbers and what no answer has are no counts.
@@ -110,7 +110,7 @@ def count_of(found: Any) -> int | None:
     return found if type(found) is int and 0 <= found <= _MOST_COUNTED else None
 
 
-def message_of(found: Any) -> str:
+def message_of(found: object) -> str:
     """Return the message of a server's error, on one short line.
 
     Args:

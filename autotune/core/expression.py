@@ -81,12 +81,12 @@ class Expression:
             found: Column = fold(self.root, partial(_evaluate, columns=columns, n=n))
         return found
 
-    def holds(self, config: Mapping[str, Any]) -> bool | None:
+    def holds(self, config: Mapping[str, object]) -> bool | None:
         """Return the truth for one configuration, ``None`` where it depends on an inactive parameter."""
         value = self.value(config)
         return None if value is None else bool(value)
 
-    def value(self, config: Mapping[str, Any]) -> int | float | str | bool | None:
+    def value(self, config: Mapping[str, object]) -> int | float | str | bool | None:
         """Return the value for one configuration, ``None`` where it depends on an inactive parameter."""
         return values_of({"": self}, config)[""]
 
@@ -126,7 +126,9 @@ _TRUE = np.ones(1, dtype=bool)
 Scalar = int | float | str | bool
 
 
-def values_of(expressions: Mapping[str, Expression], config: Mapping[str, Any]) -> dict[str, Scalar | None]:
+def values_of(
+    expressions: Mapping[str, Expression], config: Mapping[str, object]
+) -> dict[str, Scalar | None]:
     """Return the values for one configuration, ``None`` where one depends on an inactive parameter.
 
     What several expressions share is evaluated once.

@@ -14,7 +14,7 @@ from autotune.errors import SpecError, did_you_mean
 class Kind:
     """How the value of a key is read, and written back as plain JSON data."""
 
-    def read(self, value: Any, name: str) -> Any:
+    def read(self, value: object, name: str) -> Any:
         """Return the typed value.
 
         Args:
@@ -63,7 +63,7 @@ class Number(Kind):
     example: str = ""
     bare: bool = True
 
-    def read(self, value: Any, name: str) -> float:
+    def read(self, value: object, name: str) -> float:
         """Return the number in the base unit."""
         found = _quantity(value, name, self.unit, self.bare)
         if found < self.least:
@@ -90,7 +90,7 @@ class Share(Kind):
 
     whole: bool = True
 
-    def read(self, value: Any, name: str) -> float:
+    def read(self, value: object, name: str) -> float:
         """Return a number from 0 to 1."""
         found = _quantity(value, name)
         if self.whole and not 0 <= found <= 1:
@@ -178,7 +178,7 @@ class Choice(Kind):
     allowed: Sequence[str]
     hint: str = ""
 
-    def read(self, value: Any, name: str) -> str:
+    def read(self, value: object, name: str) -> str:
         """Return the word."""
         if value not in self.allowed:
             raise SpecError(
@@ -192,7 +192,7 @@ class Choice(Kind):
 class Flag(Kind):
     """True or false."""
 
-    def read(self, value: Any, name: str) -> bool:
+    def read(self, value: object, name: str) -> bool:
         """Return the truth value, of a text too."""
         text = str(value).lower()
         if text not in ("true", "false"):
@@ -210,7 +210,7 @@ class Texts(Kind):
 
     what: str
 
-    def read(self, value: Any, name: str) -> dict[str, str]:
+    def read(self, value: object, name: str) -> dict[str, str]:
         """Return a mapping of texts."""
         if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
             raise SpecError(f"{name} must be {self.what}, found {value!r}")
@@ -233,7 +233,7 @@ class By(Kind):
     reader: Callable[[Any, str], Any]
     writer: Callable[[Any], Any] | None = None
 
-    def read(self, value: Any, name: str) -> Any:
+    def read(self, value: object, name: str) -> Any:
         """Return what the function returns."""
         return self.reader(value, name)
 

@@ -342,9 +342,9 @@ def write_table(path: str | Path, table: MeasuredTable) -> None:
     errors = [f"{name}.{part}" for name in metrics for part in ("sem", "n")]
     columns = ["task", *names, "replicate", "status", *metrics, *errors, *facts]
     out = io.StringIO(newline="")
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, object]] = []
     for row in table.rows:
-        cells: dict[str, Any] = {"task": table.task, "replicate": row.replicate}
+        cells: dict[str, object] = {"task": table.task, "replicate": row.replicate}
         cells |= {name: _cell(row.config[name]) for name in names if name in row.config}
         cells["status"] = OK if row.cause is None else row.cause.value
         for name, given in row.metrics.items():
@@ -394,7 +394,7 @@ def _units(table: MeasuredTable) -> dict[str, str]:
     return units
 
 
-def safe_cell(cell: Any) -> Any:
+def safe_cell(cell: object) -> object:
     """Return a cell as it is written: a spreadsheet must not take a text such as ``=cmd|...`` for a formula.
 
     An apostrophe before it says that it is text; :func:`plain_cell` takes it away. Numbers stay.
@@ -407,7 +407,7 @@ def plain_cell(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

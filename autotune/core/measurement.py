@@ -132,7 +132,7 @@ class Estimate:
         return cls(data["value"], data.get("sem"), data.get("n", 1), data.get("unit", "1"), projected)
 
 
-def read_estimate(raw: Any, unit: str = "1") -> Estimate:
+def read_estimate(raw: object, unit: str = "1") -> Estimate:
     """Return the estimate that a number, a list of samples or a mapping stands for.
 
     Args:
@@ -178,7 +178,7 @@ def _too_large(number: float) -> SpecError:
     return SpecError(f"a metric must be within {LARGEST:g}, found {number:g}")
 
 
-def finite_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def finite_metrics(metrics: Mapping[str, object]) -> tuple[dict[str, object], dict[str, str]]:
     """Split metrics into those that may be read and those that are NaN, infinite or beyond :data:`LARGEST`.
 
     Args:
@@ -191,7 +191,7 @@ def finite_metrics(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     return {name: value for name, value in metrics.items() if name not in odd}, odd
 
 
-def _not_finite(raw: Any) -> str:
+def _not_finite(raw: object) -> str:
     """Return ``nan``, ``inf`` or a number too large where a metric is or holds it; empty otherwise."""
     values = [raw.get("value"), raw.get("sem")] if isinstance(raw, Mapping) else raw
     values = [raw.value, raw.sem] if isinstance(raw, Estimate) else values
@@ -205,7 +205,7 @@ def _not_finite(raw: Any) -> str:
     return ""
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Return the beginning of how a value reads; of what is nested deep its type."""
     try:
         return repr(value)[:_SHOWN]
@@ -222,7 +222,9 @@ def _odd_number(number: float) -> str:
         return f"{sign}1e{math.floor(math.log10(abs(number)))}, which is too large"
 
 
-def as_estimates(metrics: Mapping[str, Any], units: Mapping[str, str] | None = None) -> dict[str, Estimate]:
+def as_estimates(
+    metrics: Mapping[str, object], units: Mapping[str, str] | None = None
+) -> dict[str, Estimate]:
     """Return ``metrics``, as :func:`read_estimate` reads them, in the base unit of each.
 
     Args:
@@ -351,7 +353,7 @@ class Failure:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
-        plain: dict[str, Any] = {
+        plain: dict[str, object] = {
             "cause": self.cause.value,
             "message": self.message,
             "log_tail": self.log_tail,
@@ -389,7 +391,7 @@ class Infeasible(Exception):
         self.message = message
         self.cause = Cause(cause)
 
-    def __reduce__(self) -> tuple[Any, ...]:  # crosses processes with its cause
+    def __reduce__(self) -> tuple[object, ...]:  # crosses processes with its cause
         return Infeasible, (self.message, self.cause.value)
 
     @property
@@ -450,7 +452,7 @@ class Measurement:
         for name in ("metrics", "facts", "artifacts"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # mapping proxies do not pickle, and Ray pickles results
+    def __reduce__(self) -> tuple[object, ...]:  # mapping proxies do not pickle, and Ray pickles results
         return Measurement.from_dict, (self.to_dict(),)
 
     @property

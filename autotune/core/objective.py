@@ -311,7 +311,7 @@ class Objective:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data; :meth:`from_dict` reads it back exactly."""
-        result: dict[str, Any] = {}
+        result: dict[str, object] = {}
         if self.description:
             result["description"] = self.description
         for key, wanted in (("maximize", True), ("minimize", False)):
@@ -325,7 +325,7 @@ class Objective:
         return result
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Objective:
+    def from_dict(cls, data: Mapping[str, object]) -> Objective:
         """Build from ``{"maximize": metric or list, "minimize": ..., "limits": [text, ...]}``.
 
         Raises:

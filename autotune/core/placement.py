@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from autotune.core.kinds import By, Choice
 from autotune.core.section import Section
@@ -18,17 +18,17 @@ _EXCLUSIVE = ("auto", "node", "none")
 _WORD = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")  # what Ray takes as a label
 
 
-def _word(raw: Any, name: str) -> str:
+def _word(raw: object, name: str) -> str:
     if isinstance(raw, Mapping | list) or not _WORD.fullmatch(str(raw)):
         raise SpecError(f"a label is letters, digits and . _ / - between them, found {raw!r}")
     return str(raw)
 
 
-def _accelerator(raw: Any, name: str) -> str:
+def _accelerator(raw: object, name: str) -> str:
     return _word(raw, name) if raw else ""
 
 
-def _labels(raw: Any, name: str) -> dict[str, str]:
+def _labels(raw: object, name: str) -> dict[str, str]:
     if not isinstance(raw, Mapping):
         raise SpecError(f"labels must be a mapping of names to values, found {raw!r}")
     found = {}

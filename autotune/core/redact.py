@@ -65,7 +65,7 @@ def names_passed(environment: Mapping[str, str]) -> list[str]:
     return environment.get(PASS_ENV, "").replace(",", " ").split()
 
 
-def redacted(data: Any) -> Any:
+def redacted(data: object) -> Any:
     """Return plain data (mappings, lists, scalars) with all its texts redacted."""
     if isinstance(data, str):
         return redact(data)
@@ -81,7 +81,7 @@ def redacted(data: Any) -> Any:
     return data
 
 
-def redact_words(words: list[Any]) -> list[Any]:
+def redact_words(words: list[object]) -> list[Any]:
     """Return a command's words with what follows an option such as ``--api-key`` masked."""
     return [MASK if i and _follows_secret_flag(words[i - 1], word) else word for i, word in enumerate(words)]
 
@@ -98,7 +98,7 @@ def redact_json(line: str) -> str:
     return json.dumps(hidden) + ("\n" if line.endswith("\n") else "")
 
 
-def find_secret(data: Any, environment: Mapping[str, str] = os.environ) -> tuple[Any, ...] | None:
+def find_secret(data: object, environment: Mapping[str, str] = os.environ) -> tuple[Any, ...] | None:
     """Return the path to the first text in plain data that is a secret, or ``None``.
 
     Only what is one beyond doubt: a token of a known form, a password or key inside a URL, the value of a
@@ -107,7 +107,7 @@ def find_secret(data: Any, environment: Mapping[str, str] = os.environ) -> tuple
     return _find(data, (), secrets_of(environment))
 
 
-def _find(data: Any, path: tuple[Any, ...], secrets: list[str]) -> tuple[Any, ...] | None:
+def _find(data: object, path: tuple[object, ...], secrets: list[str]) -> tuple[object, ...] | None:
     items = data.items() if isinstance(data, Mapping) else enumerate(data) if isinstance(data, list) else ()
     for key, value in items:
         before = data[key - 1] if isinstance(data, list) and key else ""
@@ -126,7 +126,7 @@ def _is_known_form(text: str) -> bool:
     return bool(spans_of(text.encode("utf-8", "surrogatepass"), known_values(()), KNOWN_FORMS))
 
 
-def _follows_secret_flag(before: Any, word: Any) -> bool:
+def _follows_secret_flag(before: object, word: object) -> bool:
     flag = isinstance(before, str) and before.startswith("-") and _SECRET_ENDING.search(before)
     return bool(flag) and isinstance(word, str) and _is_literal(word)
 

@@ -61,7 +61,7 @@ class Registry:
             f"unknown {self.kind} {name!r}; allowed: {', '.join(names)}", hint=did_you_mean(name, names)
         )
 
-    def call(self, name: str, work: Callable[[], Any]) -> Any:
+    def call(self, name: str, work: Callable[[], object]) -> Any:
         """Return what ``work`` gives; what a plug-in raises in it becomes an error that names the plug-in.
 
         Args:
@@ -89,7 +89,7 @@ class Registry:
             hint="ask whoever made it, or uninstall it: nothing else needs it",
         )
 
-    def _load(self, entry: EntryPoint) -> Any:
+    def _load(self, entry: EntryPoint) -> object:
         """Import a plug-in: in a thread, because an import that hangs cannot be ended."""
         outcome: dict[str, Any] = {}
 
@@ -118,7 +118,7 @@ class Registry:
         return found
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value as text that is not too long, whatever its own text does."""
     try:
         text = repr(value)

@@ -44,7 +44,7 @@ def typed_scalar(text: str) -> int | float | bool | str | None:
     return str(text)
 
 
-def typed(value: Any) -> Any:
+def typed(value: object) -> Any:
     """Return data of a file with the types that YAML gives it; text in quotes and other values stay."""
     if isinstance(value, PlainText):
         return typed_scalar(value)
@@ -55,7 +55,7 @@ def typed(value: Any) -> Any:
     return value
 
 
-def reads_as(text: Any, value: Any) -> bool:
+def reads_as(text: object, value: object) -> bool:
     """Return whether data whose scalars are all text is ``value`` but for the types that YAML gives them."""
     if isinstance(text, Mapping) and isinstance(value, Mapping):
         return text.keys() == value.keys() and all(reads_as(text[key], value[key]) for key in text)
@@ -76,7 +76,7 @@ class Comparable:
 
     __slots__ = ("value",)
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
@@ -89,7 +89,7 @@ class Comparable:
         return hash(self.value)
 
 
-def same_kind(one: Any, other: Any) -> bool:
+def same_kind(one: object, other: object) -> bool:
     """Return whether neither value or both are truth values: `True` equals 1 in Python."""
     return (type(one).__name__ in _BOOLS) == (type(other).__name__ in _BOOLS)
 

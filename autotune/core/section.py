@@ -43,7 +43,7 @@ class Declared:
         """Whether the section must have it."""
         return self.field.default is MISSING and self.field.default_factory is MISSING
 
-    def left_out(self, value: Any) -> bool:
+    def left_out(self, value: object) -> bool:
         """Return whether a value is nothing, and what a section without the key has."""
         made = self.field.default_factory
         default = self.field.default if made is MISSING else made()
@@ -94,7 +94,7 @@ class Section:
         return {item.key: item.kind.write(value) for item, value in pairs if not item.left_out(value)}
 
 
-def mapping(data: Any, what: str, hint: str = "") -> Mapping[str, Any]:
+def mapping(data: object, what: str, hint: str = "") -> Mapping[str, Any]:
     """Return ``data`` if it is a mapping.
 
     Raises:

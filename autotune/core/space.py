@@ -111,7 +111,7 @@ class Space:
         values = {c[parameter.name] for c in self.configurations or () if parameter.name in c}
         return parameter if values <= set(parameter.levels) else parameter.with_levels(values)
 
-    def _read_configurations(self, listed: Sequence[Mapping[str, Any]]) -> tuple[Config, ...]:
+    def _read_configurations(self, listed: Sequence[Mapping[str, object]]) -> tuple[Config, ...]:
         result = []
         for i, config in enumerate(listed):
             try:
@@ -184,7 +184,7 @@ class Space:
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 
-    def _canonical(self, config: Mapping[str, Any]) -> Config:
+    def _canonical(self, config: Mapping[str, object]) -> Config:
         """Return ``config`` with typed values in the space's order, inactive parameters left out.
 
         Derived values are computed, whatever ``config`` says of them.
@@ -215,7 +215,7 @@ class Space:
         ordered = {name: values[name] for name in self.names if name in values}
         return with_derived(ordered, self.derived_expressions)
 
-    def validate(self, config: Mapping[str, Any]) -> Config:
+    def validate(self, config: Mapping[str, object]) -> Config:
         """Return the canonical form of ``config``; values of inactive parameters are dropped.
 
         Raises:
@@ -344,7 +344,7 @@ class Space:
             raise SpecError(allowed.why_empty(self.elimination, self.constraints), path=("constraints",))
         return self.as_table(chosen).configs(np.resize(np.arange(len(chosen)), n))
 
-    def neighbours(self, config: Mapping[str, Any]) -> list[Config]:
+    def neighbours(self, config: Mapping[str, object]) -> list[Config]:
         """Return the allowed configurations next to an allowed one.
 
         They differ in one parameter; one that cannot change alone changes with the fewest others that its
@@ -376,7 +376,7 @@ class Space:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data with the keys of a study file; :meth:`from_dict` reads it back."""
-        result: dict[str, Any] = {"parameters": {p.name: p.to_dict() for p in self.parameters}}
+        result: dict[str, object] = {"parameters": {p.name: p.to_dict() for p in self.parameters}}
         if self.constraints:
             result["constraints"] = list(self.constraints)
         if self.derived:
@@ -387,7 +387,7 @@ class Space:
 
     @classmethod
     def from_dict(
-        cls, data: Mapping[str, Any], *, configurations: Sequence[Mapping[str, Any]] | None = None
+        cls, data: Mapping[str, object], *, configurations: Sequence[Mapping[str, object]] | None = None
     ) -> Space:
         """Build from the ``parameters`` and ``constraints`` of a study file.
 

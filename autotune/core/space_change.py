@@ -53,7 +53,7 @@ def as_stored(new: Space, stored: Mapping[str, Any]) -> Space:
     return old if same else new
 
 
-def _retyped(entry: Mapping[str, Any], new: Space, name: str) -> Mapping[str, Any]:
+def _retyped(entry: Mapping[str, Any], new: Space, name: str) -> Mapping[str, object]:
     """Return a stored parameter with its listed values as those of ``new`` that they name."""
     if "values" not in entry or name not in new.names:
         return entry
@@ -63,7 +63,7 @@ def _retyped(entry: Mapping[str, Any], new: Space, name: str) -> Mapping[str, An
         return entry
 
 
-def adopt(space: Space, config: Mapping[str, Any]) -> Config:
+def adopt(space: Space, config: Mapping[str, object]) -> Config:
     """Return a configuration that was measured under another space as one of ``space``.
 
     A parameter that the other space did not have takes its stated default: what was measured ran with it.
@@ -87,12 +87,12 @@ def adopt(space: Space, config: Mapping[str, Any]) -> Config:
     return adopted
 
 
-def _change(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _change(key: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
     sides = [_words(side[key]) if key in side else "not stated" for side in (old, new)]
     return f"{key}: {sides[0]} -> {sides[1]}"
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     """Return plain data as a study file would write it in one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_words(item)}" for key, item in value.items()) + "}"

@@ -20,7 +20,7 @@ SpaceParts = tuple[tuple[Parameter, ...], tuple[str, ...], tuple[Config, ...] | 
 
 
 def read_space(
-    data: Mapping[str, Any], configurations: Sequence[Mapping[str, Any]] | None = None
+    data: Mapping[str, object], configurations: Sequence[Mapping[str, object]] | None = None
 ) -> SpaceParts:
     """Return parameters, constraints, listed configurations and derived values.
 
@@ -64,7 +64,7 @@ def _parameter(name: str, entry: Any) -> Parameter:
         ) from None
 
 
-def _configs(listed: Any) -> tuple[Config, ...]:
+def _configs(listed: object) -> tuple[Config, ...]:
     if isinstance(listed, str | Mapping) or not isinstance(listed, Sequence):
         raise SpecError(
             f"configurations must be a list of mappings, found {listed!r}", path=("configurations",)

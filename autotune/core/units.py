@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from autotune.errors import SpecError, did_you_mean
 
@@ -243,7 +242,7 @@ def _split(text: str | int | float, wanted: str | None) -> tuple[float, str]:
     return number, unit
 
 
-def _unit_error(text: Any, number: float, unit: str, base: str | None, wanted: str | None) -> SpecError:
+def _unit_error(text: object, number: float, unit: str, base: str | None, wanted: str | None) -> SpecError:
     allowed = list(_UNITS[wanted]) if wanted else _all_symbols()
     found = f"unknown unit {unit!r} in {text!r}" if base is None else f"{text!r} is {_article(base)}"
     want = f"{_article(wanted)} is wanted, in one of" if wanted else "allowed"
@@ -268,7 +267,7 @@ def _example(wanted: str | None) -> str:
     return "" if wanted in (None, "1") else f"for example '1 {wanted}'"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return repr(value) if not isinstance(value, bool) else f"{value!r} (true or false is not a number)"
 
 

@@ -57,7 +57,7 @@ class QuestionEngine(ABC):
     name: str
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, budget: int | None = None) -> Self:
+    def from_dict(cls, data: Mapping[str, object], *, budget: int | None = None) -> Self:
         """Build from an ``engine`` section.
 
         Raises:

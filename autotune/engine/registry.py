@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from autotune.core.registry import Registry, shown
 from autotune.core.trial import Suggestion
@@ -22,7 +21,7 @@ ENGINES = Registry(
 )
 
 
-def build_engine(section: str | Mapping[str, Any], *, budget: int | None = None) -> Engine:
+def build_engine(section: str | Mapping[str, object], *, budget: int | None = None) -> Engine:
     """Build the engine that a name or an ``engine`` section describes.
 
     Args:

@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from autotune.core.failpoint import failpoint, tear
 from autotune.core.file_names import COMMAND_NAME, LOG_NAME, REQUESTS_NAME, WORKER_LOG
@@ -101,7 +100,7 @@ def wait_for_masks(timeout: float = DEADLINE_S) -> None:
     _MASKER.join(timeout)
 
 
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
+def write_json(path: Path, data: Mapping[str, object]) -> None:
     """Write a file so that whoever reads it sees all of it or none."""
     draft = path.with_suffix(".part")
     with draft.open("w", encoding="utf-8") as file:

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from copy import deepcopy
 from inspect import isawaitable, iscoroutine
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from autotune.core.diagnosis import NO_MEMORY
 from autotune.core.measurement import (
@@ -149,7 +149,7 @@ def call(
     odd: dict[str, str] = {}
     failure, raised = None, None
     try:
-        found: Any = function(config)
+        found: object = function(config)
         if isawaitable(found):
             if iscoroutine(found):
                 found.close()

@@ -29,7 +29,7 @@ _METRIC = "quality.score"
 
 def quality_of(
     driver: Driver, wanted: Mapping[str, Any], *, batch_size: int, folder: Path, mark: str, deadline: float
-) -> tuple[dict[str, Estimate], dict[str, Any]]:
+) -> tuple[dict[str, Estimate], dict[str, object]]:
     """Return the metrics of quality of a loaded system, and what they rest on.
 
     Args:

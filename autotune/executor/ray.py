@@ -276,7 +276,7 @@ class RayExecutor:
         self._connection.end(silent=silent)
 
 
-def _attempt(job: dict[str, Any]) -> dict[str, Any]:
+def _attempt(job: dict[str, Any]) -> dict[str, object]:
     depend_on_parent()  # the raylet: what a worker launched ends with it, even where the worker hangs
     reset_priorities()
     return run_attempt(Job.from_dict(job)).to_dict()

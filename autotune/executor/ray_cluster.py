@@ -79,7 +79,7 @@ def connect(address: str | None) -> Connection:
 
     if ray.is_initialized():
         return Connection(ours=False)
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    settings: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address and address != "local":
         address = find_address() if address == "auto" else address
         check_address(address)
@@ -97,7 +97,7 @@ def connect(address: str | None) -> Connection:
     return Connection(ours=True, guard=guard)
 
 
-def _init(settings: Mapping[str, Any], what: str, tries: int = 1) -> None:
+def _init(settings: Mapping[str, object], what: str, tries: int = 1) -> None:
     import ray
 
     for attempt in range(1, tries + 1):

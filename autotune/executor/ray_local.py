@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from autotune.errors import Interrupted
 from autotune.executor.ray_guard import MARK, Guard
@@ -90,7 +89,7 @@ def of_this_machine(guard: Guard) -> Iterator[None]:
 
 
 @contextmanager
-def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+def _replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
     theirs = getattr(module, name)
     setattr(module, name, value)
     try:

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from autotune.systems.own.call import load, plain
 from autotune.systems.own.last_object import last_object
@@ -40,7 +39,7 @@ def main() -> None:
     result.write_text(json.dumps(found, default=plain), encoding="utf-8")
 
 
-def number_of(text: str) -> Any:
+def number_of(text: str) -> object:
     """Return the last number or JSON object that a command printed."""
     lines = text.strip().splitlines()
     try:

@@ -94,7 +94,7 @@ def _read_line(pipe: int) -> bytes:
     return line
 
 
-def _guard(supervisor: int, found: int, status: int, order: dict[str, Any]) -> None:
+def _guard(supervisor: int, found: int, status: int, order: dict[str, object]) -> None:
     """Wait for the supervisor; should it have been killed, end what it leaves, which is ours by now."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor hears them
@@ -234,7 +234,7 @@ def _mask(order: dict[str, Any], *, silent: bool) -> None:
         mask_files(Path(order["log"]).parent)
 
 
-def _tell(status: int, message: dict[str, Any]) -> None:
+def _tell(status: int, message: dict[str, object]) -> None:
     try:
         os.write(status, json.dumps(message).encode() + b"\n")
     except BrokenPipeError:

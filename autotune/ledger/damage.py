@@ -84,7 +84,7 @@ def read_table(connection: sqlite3.Connection, table: str) -> tuple[list[Row], l
     A broken page ends a scan; the rows behind it are reached from the other end, and single ones by key.
     """
     keys = KEYS[table]
-    rows: dict[tuple[Any, ...], Row] = {}
+    rows: dict[tuple[object, ...], Row] = {}
     problems: list[str] = []
     for direction in ("ASC", "DESC"):
         order = ", ".join(f"{key} {direction}" for key in keys)
@@ -102,7 +102,7 @@ def read_table(connection: sqlite3.Connection, table: str) -> tuple[list[Row], l
     return list(rows.values()), list(dict.fromkeys(problems))
 
 
-def _probe(connection: sqlite3.Connection, table: str, rows: dict[tuple[Any, ...], Row]) -> None:
+def _probe(connection: sqlite3.Connection, table: str, rows: dict[tuple[object, ...], Row]) -> None:
     """Read rows between those that two broken scans reached, number by number."""
     numbers: dict[str, list[int]] = defaultdict(list)
     for key in rows:

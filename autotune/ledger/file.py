@@ -148,7 +148,7 @@ class LedgerFile:
                 self._joint = None
 
     @contextmanager
-    def rows(self) -> Iterator[Callable[[str, dict[str, Any]], None]]:
+    def rows(self) -> Iterator[Callable[[str, dict[str, object]], None]]:
         """Give a function that writes whole rows as they are, all in one commit: for :mod:`.salvage`."""
         with self._transaction():
             yield self._put
@@ -324,7 +324,7 @@ class LedgerFile:
         log = None if self.path is None else self.path.with_name(f"{self.path.name}-wal")
         return log.stat().st_size if log is not None and log.exists() else 0
 
-    def _put(self, table: str, row: dict[str, Any]) -> None:
+    def _put(self, table: str, row: dict[str, object]) -> None:
         columns, keys = COLUMNS[table], KEYS[table]
         proof = checksum(table, row)
         if table != "counter":

@@ -43,7 +43,7 @@ class Guard:
         self._connection = connection
         self.room = self._with(".room")
         self.written: set[str] = set()
-        self._rows: dict[str, dict[tuple[Any, ...], Row]] = {}
+        self._rows: dict[str, dict[tuple[object, ...], Row]] = {}
         for table in CONTENT:
             rows, _ = read_table(connection, table)
             self._rows[table] = {_key(table, row): row for row in rows if intact(table, row)}
@@ -170,7 +170,7 @@ class Guard:
         return None
 
 
-def _key(table: str, row: Row) -> tuple[Any, ...]:
+def _key(table: str, row: Row) -> tuple[object, ...]:
     return tuple(row[key] for key in KEYS[table])
 
 

@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from autotune.errors import LedgerError
 from autotune.ledger.place import holder
@@ -84,13 +83,13 @@ def columns_of(table: str, version: int) -> tuple[str, ...]:
     return ("one", "revision") if table == "counter" and version == 1 else COLUMNS[table]
 
 
-def checksum(table: str, row: Mapping[str, Any], version: int = SCHEMA_VERSION) -> str:
+def checksum(table: str, row: Mapping[str, object], version: int = SCHEMA_VERSION) -> str:
     """Return the digest of a row's content; SQLite's own check misses flipped payload bits."""
     content = json.dumps([table, *(row[c] for c in columns_of(table, version))], separators=(",", ":"))
     return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def intact(table: str, row: Mapping[str, Any], version: int = SCHEMA_VERSION) -> bool:
+def intact(table: str, row: Mapping[str, object], version: int = SCHEMA_VERSION) -> bool:
     """Return whether a row is what was written."""
     try:
         return bool(checksum(table, row, version) == row["checksum"])
@@ -103,12 +102,12 @@ def added(digest: str, checksum: str, *, sign: int = 1) -> str:
     return f"{(int(digest, 16) + sign * int(checksum, 16)) % _MODULUS:032x}"
 
 
-def named(table: str, row: Mapping[str, Any]) -> str:
+def named(table: str, row: Mapping[str, object]) -> str:
     """Return how a row is named in messages: ``trial(study='s', number=3)``."""
     return f"{table}({', '.join(f'{k}={row.get(k)!r}' for k in KEYS[table])})"
 
 
-def canonical(data: Any) -> str:
+def canonical(data: object) -> str:
     """Return the JSON text of ``data``; refuses NaN and infinity."""
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

@@ -32,7 +32,7 @@ class Ledger(LedgerFile):
     # -- studies -----------------------------------------------------------------------------------
 
     def create_study(
-        self, name: str, *, spec: Mapping[str, Any], fingerprint: str, seed: int, engine: str
+        self, name: str, *, spec: Mapping[str, object], fingerprint: str, seed: int, engine: str
     ) -> StudyRow:
         """Commit a new study.
 
@@ -79,7 +79,7 @@ class Ledger(LedgerFile):
             candidate = f"{name}-{count}"
         return candidate
 
-    def _change_study(self, name: str, **changes: Any) -> None:
+    def _change_study(self, name: str, **changes: object) -> None:
         with self._transaction() as revision:
             row = self._get("study", name)
             if row is None:
@@ -90,14 +90,14 @@ class Ledger(LedgerFile):
         """Commit the state of a study: RUNNING, COMPLETED or INTERRUPTED."""
         self._change_study(name, state=state)
 
-    def set_study_spec(self, name: str, spec: Mapping[str, Any]) -> None:
+    def set_study_spec(self, name: str, spec: Mapping[str, object]) -> None:
         """Commit a changed study file (another budget or objective over the same space)."""
         self._change_study(name, spec=canonical(spec))
 
     def widen_study(
         self,
         name: str,
-        spec: Mapping[str, Any],
+        spec: Mapping[str, object],
         fingerprint: str,
         adopted: Mapping[int, Suggestion],
         changes: Sequence[str],
@@ -125,7 +125,7 @@ class Ledger(LedgerFile):
                 text = canonical(suggestion.to_dict())
                 self._put("trial", {**trial, "suggestion": text, "revision": revision})
 
-    def set_study_note(self, name: str, key: str, value: Any) -> None:
+    def set_study_note(self, name: str, key: str, value: object) -> None:
         """Commit one note (plain JSON data) beside the study."""
         notes = self.study_notes(name)
         notes[key] = value

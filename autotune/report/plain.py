@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import TextIO
 
 from autotune.core.redact import escaped, redact, visible
 from autotune.core.surprise import largest, show_surprise
@@ -184,7 +184,7 @@ class JsonView:
     def close(self) -> None:
         """Do nothing: every line was written at once."""
 
-    def _event(self, event: str, **data: Any) -> None:
+    def _event(self, event: str, **data: object) -> None:
         self._out.line(escaped(json.dumps({"event": event, **data}, allow_nan=False, ensure_ascii=False)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from autotune.core.assessment import Assessment, ModelQuality, describe
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
@@ -212,7 +211,7 @@ def warnings_of(measurement: Measurement) -> list[str]:
     return result
 
 
-def summary_json(view: StudyView) -> dict[str, Any]:
+def summary_json(view: StudyView) -> dict[str, object]:
     """Return the study as plain JSON data; :data:`JSON_KEYS` says what the keys mean."""
     gain = view.verdict.improvement if view.settled else view.lead
     return {
@@ -252,7 +251,7 @@ def summary_json(view: StudyView) -> dict[str, Any]:
     }
 
 
-def trial_json(trial: Trial, view: StudyView) -> dict[str, Any]:
+def trial_json(trial: Trial, view: StudyView) -> dict[str, object]:
     """Return one trial as plain JSON data; ``seconds`` is null while it is unfinished."""
     outcome = view.objective.score(trial.metrics) if trial.metrics else None
     failure = trial.failure
@@ -287,12 +286,12 @@ def model_lines(
     return lines + (wrap(f"model: {describe(quality)}", width) if quality else [])
 
 
-def metrics_json(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, Any]]:
+def metrics_json(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, object]]:
     """Return estimates as ``{name: {value, sem, n, unit}}``."""
     return {name: estimate.to_dict() for name, estimate in metrics.items()}
 
 
-def _contender_json(contender: Contender | None) -> dict[str, Any] | None:
+def _contender_json(contender: Contender | None) -> dict[str, object] | None:
     if contender is None:
         return None
     return {
@@ -305,7 +304,7 @@ def _contender_json(contender: Contender | None) -> dict[str, Any] | None:
     }
 
 
-def _decision_json(view: StudyView) -> dict[str, Any] | None:
+def _decision_json(view: StudyView) -> dict[str, object] | None:
     if not view.settled:
         return None
     decision = view.decision

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from autotune.core.measurement import Estimate
 from autotune.core.parameter.base import show
@@ -20,7 +19,7 @@ def show_seconds(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 99.5 else format_quantity(seconds, "s")
 
 
-def show_config(config: Mapping[str, Any]) -> str:
+def show_config(config: Mapping[str, object]) -> str:
     """Return a configuration on one line: ``batch_size=8 quantization_bits=16``."""
     return " ".join(f"{name}={show(value)}" for name, value in config.items())
 

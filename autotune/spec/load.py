@@ -154,7 +154,7 @@ def _names_code(part: str, key: str) -> bool:
     return part == "space" or key in _WORKLOAD_CODE
 
 
-def _names_file(value: Any) -> bool:
+def _names_file(value: object) -> bool:
     """Return whether a value of a workload holds the name of a file of lengths."""
     if isinstance(value, Mapping):
         return "file" in value or any(map(_names_file, value.values()))
@@ -168,7 +168,7 @@ def _with_table(
     lenders: list[Document] | None,
     *,
     theirs: bool,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return the study with the space and, where it has none, the objective of the table that it names."""
     section = data["space"]
     try:
@@ -189,7 +189,7 @@ def _with_table(
     return result
 
 
-def _merge(key: str, base: Any, own: Any) -> Any:
+def _merge(key: str, base: object, own: object) -> object:
     if own is None:
         return base
     if key == "constraints" and isinstance(base, list) and isinstance(own, list):
@@ -253,7 +253,7 @@ def _catalogued(kind: str, name: str | Path) -> Path:
 
 
 def load_space(
-    name: str | Path, value_kind: Callable[[Any], ValueKind], *, trust_space: bool = False
+    name: str | Path, value_kind: Callable[[object], ValueKind], *, trust_space: bool = False
 ) -> Space:
     """Read the search space of a shipped name, a space file or a study file.
 

@@ -30,7 +30,7 @@ _SCHEMES = ("databricks", "databricks-uc", "file", "http", "https", "mssql", "my
 _UNSPENT = "left out, a study ends when its trials or its time are spent"
 
 
-def read_name(raw: Any) -> str:
+def read_name(raw: object) -> str:
     """Return a study's name: it names a folder and an experiment, so only plain characters.
 
     Raises:
@@ -44,7 +44,7 @@ def read_name(raw: Any) -> str:
     return raw
 
 
-def _parallel(raw: Any, name: str) -> str:
+def _parallel(raw: object, name: str) -> str:
     found = Whole(1, word="auto").read(raw, name)
     return "auto" if found is None else str(found)
 
@@ -73,7 +73,7 @@ class Budget(Section):
     stop_when: Annotated[str, Choice(STOP_WHEN, _UNSPENT)] = "budget"
 
 
-def _expression(raw: Any, name: str) -> str:
+def _expression(raw: object, name: str) -> str:
     return Expression.parse(str(raw)).text
 
 
@@ -127,7 +127,7 @@ class Resources(Rules):
         return None if value is None else float(value)
 
 
-def _address(raw: Any, name: str) -> str | None:
+def _address(raw: object, name: str) -> str | None:
     """Return the address of a tracking store; ``None`` for a word that switches it off."""
     uri = Text().read(raw, name)
     if uri.strip().lower() in _OFF:
@@ -180,7 +180,7 @@ class EngineConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_dict(cls, data: Any) -> Self:
+    def from_dict(cls, data: object) -> Self:
         """Read a name, or a mapping with ``use``, ``seed`` and the engine's own options.
 
         Raises:
@@ -195,7 +195,7 @@ class EngineConfig:
         return cls(use, seed or 0, items)
 
     @property
-    def section(self) -> dict[str, Any]:
+    def section(self) -> dict[str, object]:
         """What the engine is built from: name and options."""
         return {"use": self.use, **self.options}
 

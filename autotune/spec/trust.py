@@ -18,7 +18,7 @@ from autotune.spec.yaml_text import Document
 _SHOWN = 8  # further objections that an error names
 
 
-def borrowed(own: Mapping[str, Any], base: Mapping[str, Any]) -> Borrowed:
+def borrowed(own: Mapping[str, object], base: Mapping[str, object]) -> Borrowed:
     """Return what a study takes from a space.
 
     Args:
@@ -47,7 +47,7 @@ def borrowed(own: Mapping[str, Any], base: Mapping[str, Any]) -> Borrowed:
 
 
 def review_space(
-    own: Mapping[str, Any], base: Document, review: Review, *, trust: bool = False
+    own: Mapping[str, object], base: Document, review: Review, *, trust: bool = False
 ) -> tuple[str, ...]:
     """Refuse, or list, what a space says that only the study's owner may say.
 
@@ -85,16 +85,16 @@ def _place(document: Document, item: Objection) -> str:
     return str(document.mark(item.path, item.at_key))
 
 
-def _section(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _section(data: Mapping[str, object], key: str) -> Mapping[str, Any]:
     found = data.get(key)
     return found if isinstance(found, Mapping) else {}
 
 
-def _missing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+def _missing(theirs: Mapping[str, object], ours: Mapping[str, object]) -> dict[str, Any]:
     return {key: value for key, value in theirs.items() if key not in ours}
 
 
-def _engine(base: Mapping[str, Any], own: Mapping[str, Any]) -> Mapping[str, Any]:
+def _engine(base: Mapping[str, object], own: Mapping[str, object]) -> Mapping[str, object]:
     theirs, ours = base.get("engine", {}), own.get("engine", {})
     if isinstance(theirs, str):
         theirs = {"use": theirs}

@@ -188,7 +188,7 @@ class _Reader:
         return self.mapping(path) if isinstance(event, yaml.MappingStartEvent) else self.sequence(path)
 
     def mapping(self, path: Path_) -> dict[str, Any]:
-        result: dict[str, Any] = {}
+        result: dict[str, object] = {}
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             self.refuse_special(event)
             if not isinstance(event, yaml.ScalarEvent):
@@ -201,8 +201,8 @@ class _Reader:
             result[key] = self.value(next(self.events), (*path, key))
         return result
 
-    def sequence(self, path: Path_) -> list[Any]:
-        result: list[Any] = []
+    def sequence(self, path: Path_) -> list[object]:
+        result: list[object] = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             result.append(self.value(event, (*path, len(result))))
         return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -138,7 +137,7 @@ def make_job(
     )
 
 
-def limits_data(objective: Objective) -> list[list[Any]]:
+def limits_data(objective: Objective) -> list[list[object]]:
     """Return the limits as plain data; those relative to a default that was not measured bound nothing."""
     return [
         [limit.metric, "<=" if limit.upper else ">=", limit.bound]
@@ -153,7 +152,7 @@ def judged_metrics(objective: Objective) -> list[str]:
     return list(dict.fromkeys(every))
 
 
-def quality_wanted(spec: StudyFile, config: Config, history: Sequence[Trial]) -> dict[str, Any]:
+def quality_wanted(spec: StudyFile, config: Config, history: Sequence[Trial]) -> dict[str, object]:
     """Return what of the answers' quality an attempt checks; empty where the file has no such section.
 
     The answers of the default configuration travel with it: they are in the ledger with the trial that

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from autotune.core.mistake import blamed, comparable, complete
 from autotune.core.objective import Objective
@@ -30,7 +29,7 @@ def _judged(result: AttemptResult, objective: Objective) -> AttemptResult:
 
 
 def measure_once(
-    spec: StudyFile, config: Mapping[str, Any], *, store: Path, local: bool = True
+    spec: StudyFile, config: Mapping[str, object], *, store: Path, local: bool = True
 ) -> AttemptResult:
     """Measure one configuration of a study file; nothing enters a ledger.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from autotune.core import ranking
 from autotune.core.decision import Decision
@@ -273,7 +273,7 @@ def settle(
     return (state if after.used_up(trial) else TrialState.WAITING), after
 
 
-def answers_of(trial: Trial) -> list[Any] | None:
+def answers_of(trial: Trial) -> list[object] | None:
     """Return the answers that a measured trial gave, for others to be compared with; ``None`` without."""
     measured = trial.measurement if trial.state is TrialState.COMPLETED else None
     return None if measured is None else dict(measured.facts.get("quality") or {}).get("answers")

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from autotune.core import ranking
 from autotune.core.assessment import Assessment, ModelQuality
@@ -73,14 +73,14 @@ class Study:
     def __init__(
         self,
         space: Space,
-        objective: Objective | Mapping[str, Any],
+        objective: Objective | Mapping[str, object],
         *,
-        engine: str | Mapping[str, Any] = "gp",
+        engine: str | Mapping[str, object] = "gp",
         seed: int = 0,
         name: str = "study",
         path: str | Path | None = None,
         budget: int | None = None,
-        spec: Mapping[str, Any] | None = None,
+        spec: Mapping[str, object] | None = None,
         widen: bool = False,
     ) -> None:
         self.space = _space(space)
@@ -290,7 +290,7 @@ class Study:
 
     def add(
         self,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         metrics: Metrics | None = None,
         *,
         failure: str | Failure | None = None,
@@ -512,7 +512,7 @@ class Study:
 
         rows = []
         for trial in self.trials:
-            row: dict[str, Any] = {"number": trial.number, "state": trial.state.value}
+            row: dict[str, object] = {"number": trial.number, "state": trial.state.value}
             row |= {f"params.{name}": value for name, value in trial.config.items()}
             for name, estimate in trial.metrics.items():
                 row |= {f"metrics.{name}": estimate.value, f"metrics.{name}.sem": estimate.sem}
@@ -534,7 +534,7 @@ class Study:
         self.close()
 
 
-def read_objective(objective: Objective | Mapping[str, Any]) -> Objective:
+def read_objective(objective: Objective | Mapping[str, object]) -> Objective:
     """Return the objective that an argument gives.
 
     Raises:
@@ -561,7 +561,7 @@ def _space(space: Space) -> Space:
     )
 
 
-def read_count(value: Any, name: str, least: int) -> int:
+def read_count(value: object, name: str, least: int) -> int:
     """Return the whole number that an argument gives.
 
     Raises:

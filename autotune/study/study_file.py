@@ -132,7 +132,7 @@ class StudyFile:
         return ""
 
 
-def _read_quality(data: Any) -> Quality | None:
+def _read_quality(data: object) -> Quality | None:
     return Quality.from_dict(data) if data or not isinstance(data, Mapping) else None
 
 
@@ -165,7 +165,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: 
     return replace(study, trusted=tuple(trusted))
 
 
-def read_stored_study(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> StudyFile:
+def read_stored_study(data: Mapping[str, object], overrides: Sequence[str] = ()) -> StudyFile:
     """Read the study that a ledger holds, with overrides.
 
     Raises:
@@ -195,7 +195,7 @@ def load_space(name: str | Path, *, trust_space: bool = False) -> Space:
 
 
 def study_from_dict(
-    data: Mapping[str, Any], folder: Path | None = None, build: Callable[[], SystemConfig] | None = None
+    data: Mapping[str, object], folder: Path | None = None, build: Callable[[], SystemConfig] | None = None
 ) -> StudyFile:
     """Build from the keys of a study file whose ``space`` and ``objective`` are written out.
 
@@ -214,18 +214,18 @@ def study_from_dict(
         load.keep_text(data, value_kind(data["system"], lambda: build().built))
     space = _space_of(data)
 
-    def read(key: str, reader: Callable[[Any], Any], default: Any) -> Any:
+    def read(key: str, reader: Callable[[object], object], default: object) -> Any:
         with under(key):
             return reader(data.get(key, default))
 
     def located(kind: type[Workload] | type[Quality]) -> Callable[[Any], Any]:
-        def located_section(section: Any) -> Any:
+        def located_section(section: object) -> object:
             kept = mapping(section, kind.title)
             return kind.from_dict(kept if folder is None else kind.located(kept, folder))
 
         return located_section
 
-    def read_tracking(section: Any) -> Tracking:
+    def read_tracking(section: object) -> Tracking:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or Tracking.mlflow
         return Tracking.from_dict({"mlflow": uri, **mapping(section, Tracking.title)})
 
@@ -253,7 +253,7 @@ def study_from_dict(
     return study
 
 
-def _space_of(data: Mapping[str, Any]) -> Space:
+def _space_of(data: Mapping[str, object]) -> Space:
     """Return the space of a study: its keys stand at the top of a file, and under ``space`` in a ledger."""
     with under("space"):
         inner = dict(mapping(data.get("space", {}), "a space"))
@@ -301,7 +301,7 @@ def _check_together(study: StudyFile, written: Mapping[str, Any]) -> None:
         )
 
 
-def _check_secrets(written: Mapping[str, Any]) -> None:
+def _check_secrets(written: Mapping[str, object]) -> None:
     """Refuse secrets: the file is stored in the ledger and shown, and a command's words are seen by all."""
     keys = ("system", "workload", "quality", "engine", "tracking")
     path = find_secret({key: written[key] for key in keys if key in written})
@@ -368,7 +368,7 @@ def _check_effects(space: Space, system: SystemConfig) -> None:
         )
 
 
-def _check_load(workload: Mapping[str, Any], system: SystemConfig) -> None:
+def _check_load(workload: Mapping[str, object], system: SystemConfig) -> None:
     """Refuse a load over the network for a system that is given batches, or measures itself."""
     key = None if system.served else served_key(workload)
     if key is None:

@@ -188,7 +188,7 @@ def table_of(spec: StudyFile, plan: Plan, trials: Sequence[Trial], name: str) ->
     """Return the table of what a sweep has measured so far, one row per finished trial."""
     rows = []
     replicates: Counter[str] = Counter()
-    about: dict[str, Any] = {}
+    about: dict[str, object] = {}
     for trial in trials:
         measurement = trial.measurement
         if not trial.state.finished or measurement is None:
@@ -215,7 +215,7 @@ def table_of(spec: StudyFile, plan: Plan, trials: Sequence[Trial], name: str) ->
     return MeasuredTable(name, name, spec.space, spec.objective.to_dict(), tuple(rows), about)
 
 
-def _about(facts: Mapping[str, Any]) -> dict[str, Any]:
+def _about(facts: Mapping[str, Any]) -> dict[str, object]:
     """Return what the first measurement says of the machine and of what ran on it."""
     versions = {k: v for k, v in dict(facts.get("system", {})).items() if "version" in k}
     return {"hardware": facts.get("hardware", {}), "versions": versions}

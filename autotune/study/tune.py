@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any
 
 from autotune.core.deadlines import Deadlines
 from autotune.core.objective import Objective
@@ -26,12 +25,12 @@ from autotune.study.study import Study, ledger_path, read_count
 def tune(
     space: Space,
     function: Function,
-    objective: Objective | Mapping[str, Any],
+    objective: Objective | Mapping[str, object],
     *,
     trials: int = 40,
     parallel: int = 1,
     stop_when: str = "budget",
-    engine: str | Mapping[str, Any] = "gp",
+    engine: str | Mapping[str, object] = "gp",
     seed: int = 0,
     name: str = "study",
     path: str | Path | None = None,

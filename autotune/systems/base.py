@@ -127,7 +127,7 @@ class System(Protocol):
     name: ClassVar[str]
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> System:
+    def from_dict(cls, data: Mapping[str, object]) -> System:
         """Build from the ``system`` section (without ``use``).
 
         Raises:

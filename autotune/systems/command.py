@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from autotune.core.kinds import By, Choice, Needs, Texts
 from autotune.core.measurement import Cause, Failure
@@ -29,7 +29,7 @@ BUILTIN = {"metrics_file": FILE, "run": RUN, "python": sys.executable}
 """Words in braces that are no parameters."""
 
 
-def _argv(raw: Any, name: str) -> list[str]:
+def _argv(raw: object, name: str) -> list[str]:
     if not isinstance(raw, list) or not all(isinstance(word, str) for word in raw):
         raise SpecError(f"{name} must be {_PROGRAM}, found {raw!r}", hint="it is never given to a shell")
     for place, word in enumerate(raw):
@@ -38,7 +38,7 @@ def _argv(raw: Any, name: str) -> list[str]:
     return list(raw)
 
 
-def _env(raw: Any, name: str) -> dict[str, str]:
+def _env(raw: object, name: str) -> dict[str, str]:
     env = Texts("a mapping of variables to texts").read(raw, name)
     for variable, text in env.items():
         with under(variable):

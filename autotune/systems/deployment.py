@@ -69,7 +69,7 @@ class Deployment:
         return f"echo {shlex.quote(self.stdin)} | {command}" if self.stdin else command
 
     @property
-    def request(self) -> dict[str, Any]:
+    def request(self) -> dict[str, object]:
         """Fields that every request must carry for it to be this configuration."""
         body = {} if self.endpoint is None else self.endpoint.body
         return {name: value for name, value in body.items() if value != "{max_tokens}"}

@@ -72,7 +72,7 @@ def write_gguf(model: Path, file: Path, kind: str = "F16") -> None:
     draft.replace(file)
 
 
-def _architecture(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
+def _architecture(config: Mapping[str, Any], kind: str) -> dict[str, object]:
     heads = int(config["num_attention_heads"])
     width = int(config.get("head_dim") or config["hidden_size"] // heads)
     rope = config.get("rope_parameters") or {}
@@ -95,7 +95,7 @@ def _architecture(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
     }
 
 
-def _tokenizer(model: Path, size: int, config: Mapping[str, Any]) -> dict[str, Any]:
+def _tokenizer(model: Path, size: int, config: Mapping[str, Any]) -> dict[str, object]:
     """Return the vocabulary, filled up to the rows of the embedding with unused tokens."""
     data = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
     words = {int(number): word for word, number in data["model"]["vocab"].items()}

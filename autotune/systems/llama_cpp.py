@@ -158,9 +158,9 @@ class LlamaCppSystem(GGUFSystem):
         return {"cpus": float(max(1, threads)), **gpus}
 
 
-def effective_settings(log: str) -> dict[str, Any]:
+def effective_settings(log: str) -> dict[str, object]:
     """Return the settings that the log of ``llama-server`` says hold, by the names of its flags."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, field in (("ctx_size", "n_ctx"), ("batch_size", "n_batch"), ("ubatch_size", "n_ubatch")):
         if match := re.search(rf"llama_context: {field}\s*= (\d+)", log):
             found[name] = int(match.group(1))

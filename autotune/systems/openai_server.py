@@ -53,20 +53,20 @@ _LENGTH = (*_EXACT, "min_tokens")
 """Fields that say nothing but how long an answer must be."""
 
 
-def _url(raw: Any, name: str) -> str:
+def _url(raw: object, name: str) -> str:
     url = Text().read(raw, name)
     if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
         raise SpecError(f"url must be like http://127.0.0.1:8000, found {url!r}")
     return url
 
 
-def _body(raw: Any, name: str) -> Mapping[str, Any] | None:
+def _body(raw: object, name: str) -> Mapping[str, object] | None:
     if not isinstance(raw or {}, Mapping):
         raise SpecError(f"body must be a mapping of fields, found {raw!r}")
     return None if raw is None else typed(raw)
 
 
-def _variables(raw: Any, name: str) -> dict[str, str]:
+def _variables(raw: object, name: str) -> dict[str, str]:
     return read_env(raw, "openai_server", ("*",))
 
 
@@ -111,7 +111,7 @@ class OpenAIServerSystem(Section):
     tokenizer: Annotated[str, Text()] = ""
 
     @classmethod
-    def from_dict(cls, data: Any) -> Self:
+    def from_dict(cls, data: object) -> Self:
         """Build from the ``system`` section (without ``use``).
 
         Raises:
@@ -130,7 +130,7 @@ class OpenAIServerSystem(Section):
         return server
 
     @staticmethod
-    def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def located(section: Mapping[str, object], folder: Path) -> dict[str, Any]:
         """Return a study file's section with paths that start at the file's folder made absolute."""
         words = section.get("command", ())
         opened = isinstance(words, list) and any("{model}" in str(word) for word in words)
@@ -253,7 +253,7 @@ class OpenAIServerSystem(Section):
         """Return the parameters that are fields of the requests: those not in the command, nor ``auto``."""
         return tuple(name for name, value in config.items() if name not in self.holes and value != AUTO)
 
-    def _body(self, config: Config) -> dict[str, Any]:
+    def _body(self, config: Config) -> dict[str, object]:
         """Return the fields of every request: those of the file, and the parameters not in the command."""
         fixed = _EXACT if self.body is None else self.body
         return {**fixed, **{name: config[name] for name in self._varied(config)}}
@@ -291,7 +291,7 @@ class OpenAIServerSystem(Section):
         return Deployment(argv, self.env, endpoint=endpoint, key_variable=self.key_variable)
 
 
-def _beside(word: Any, folder: Path) -> Any:
+def _beside(word: object, folder: Path) -> object:
     """Return a word of a command as an absolute path where it is a file in the study's folder."""
     if not isinstance(word, str) or not word or word.startswith(("-", "/", "{")):
         return word

@@ -79,7 +79,7 @@ class OpenVINOSystem(GGUFSystem):
             return found
         return replace(found, ready="/v2/health/ready", path="/v3/completions", tokenize="", model=self.model)
 
-    def request_fields(self, config: Config) -> dict[str, Any]:
+    def request_fields(self, config: Config) -> dict[str, object]:
         """Return the draft length."""
         length = self._draft_length(config)
         return {"num_assistant_tokens": length} if length else {}

@@ -65,7 +65,7 @@ class Engine:
             self._work.notify()
         return answers
 
-    def _config(self, body: Mapping[str, Any]) -> Any:
+    def _config(self, body: Mapping[str, Any]) -> object:
         config = self.genai.GenerationConfig()
         config.max_new_tokens = _wanted(body)
         config.ignore_eos = bool(body.get("ignore_eos", False))
@@ -216,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
             yield json.dumps({**answer, "choices": [], "usage": self._usage(prompt, len(tokens))})
         yield "[DONE]"
 
-    def _choice(self, text: str, chat: bool, key: str, finish: str | None) -> dict[str, Any]:
+    def _choice(self, text: str, chat: bool, key: str, finish: str | None) -> dict[str, object]:
         said = {key: {"role": "assistant", "content": text}} if chat else {"text": text}
         kind = "chat.completion" if chat else "text_completion"
         choice = {"index": 0, **said, "finish_reason": finish}

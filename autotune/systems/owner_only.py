@@ -151,7 +151,7 @@ def _texts(found: Borrowed, name: str) -> Iterator[tuple[tuple[Any, ...], Any]]:
             yield path, value
 
 
-def _of_section(section: Mapping[str, Any]) -> Iterator[Objection]:
+def _of_section(section: Mapping[str, object]) -> Iterator[Objection]:
     """Yield the objections to keys of a ``system`` section other than ``flags``."""
     for key, value in section.items():
         if key == "use" and value not in SYSTEMS.builtin:
@@ -166,7 +166,7 @@ class _Names:
     """The allow-list that holds for one ``system`` section."""
 
     def __init__(
-        self, section: Mapping[str, Any], build: Callable[[], System] | None, *, theirs: bool
+        self, section: Mapping[str, object], build: Callable[[], System] | None, *, theirs: bool
     ) -> None:
         use = str(section["use"])
         self.classes = flag_classes(use) or FlagClasses()
@@ -212,7 +212,7 @@ class _Names:
             return []  # a derived value of constraints, or no parameter at all, which is an error of its own
         return [Objection(path, what, self.classes.reason(name) or UNCLASSED)]
 
-    def check_value(self, path: tuple[str | int, ...], name: str, value: Any) -> list[Objection]:
+    def check_value(self, path: tuple[str | int, ...], name: str, value: object) -> list[Objection]:
         """Return the objections to a value of an allowed name."""
         listed = (self.classes.values or {}).get(name)
         inner = (self.classes.inner or {}).get(name)
@@ -224,7 +224,7 @@ class _Names:
 
 
 def _inside(
-    path: tuple[str | int, ...], rules: Mapping[str, Any], value: Mapping[str, Any]
+    path: tuple[str | int, ...], rules: Mapping[str, object], value: Mapping[str, object]
 ) -> Iterator[Objection]:
     """Yield the objections to the keys and values of a structure."""
     for key, item in value.items():
@@ -243,7 +243,7 @@ def _inside(
 
 
 def _plain_only(
-    path: tuple[str | int, ...], name: str, value: Any, listed: Sequence[str] | None
+    path: tuple[str | int, ...], name: str, value: object, listed: Sequence[str] | None
 ) -> Iterator[Objection]:
     """Yield objections to what is no number, truth value, plain word or list of these."""
     items = value if isinstance(value, list) else [value]
@@ -267,8 +267,8 @@ def _odd(text: str) -> bool:
 
 
 def _values(
-    path: tuple[str | int, ...], entry: Mapping[str, Any]
-) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    path: tuple[str | int, ...], entry: Mapping[str, object]
+) -> Iterator[tuple[tuple[str | int, ...], object]]:
     """Yield the values that a parameter's entry allows, each with its path."""
     listed = entry.get("values")
     for i, value in enumerate(listed if isinstance(listed, list) else ()):
@@ -277,7 +277,7 @@ def _values(
         yield (*path, "default"), entry["default"]
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = plain(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -44,7 +44,7 @@ _METHODS = ("to_dict", "prepare", "parameters", "check", "batch_size", "resource
 _TRUE, _FALSE = (True, "true"), (False, "false")
 
 
-def locate_system(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def locate_system(section: Mapping[str, object], folder: Path) -> dict[str, object]:
     """Return a study file's ``system`` section with the paths in it made absolute.
 
     Args:
@@ -60,7 +60,7 @@ def locate_system(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return data if located is None else dict(located(data, folder))
 
 
-def build_system(section: Mapping[str, Any]) -> System:
+def build_system(section: Mapping[str, object]) -> System:
     """Build the system that a study file's ``system`` section describes.
 
     Raises:
@@ -89,7 +89,7 @@ def build_system(section: Mapping[str, Any]) -> System:
     return system
 
 
-def reuses(section: Mapping[str, Any]) -> bool:
+def reuses(section: Mapping[str, object]) -> bool:
     """Return whether a section lets trials share a launched process."""
     return section.get(REUSE) in _TRUE
 
@@ -107,7 +107,7 @@ class SystemConfig:
     built: System = field(compare=False, repr=False)
 
     @classmethod
-    def from_dict(cls, data: Any, folder: Path | None = None) -> Self:
+    def from_dict(cls, data: object, folder: Path | None = None) -> Self:
         """Read a ``system`` section.
 
         Args:
@@ -159,7 +159,7 @@ class SystemConfig:
         return dict(self.section)
 
 
-def value_kind(section: Any, build: Callable[[], System] | None = None) -> Callable[[str], str]:
+def value_kind(section: object, build: Callable[[], System] | None = None) -> Callable[[str], str]:
     """Return how a system reads listed values of parameters; what is wrong with the section is said later.
 
     Args:

@@ -41,7 +41,7 @@ def _share(noise: str) -> float | None:
     return share
 
 
-def _noise(raw: Any, name: str) -> str:
+def _noise(raw: object, name: str) -> str:
     _share(str(raw))
     return str(raw)
 
@@ -66,7 +66,7 @@ class ReplaySystem(Section):
     noise: Annotated[str, By(_noise)] = _MEASURED
 
     @classmethod
-    def located(cls, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def located(cls, data: Mapping[str, object], folder: Path) -> dict[str, Any]:
         """Return the section with its path made absolute, starting from the study file's folder."""
         table = data.get("table")
         if not isinstance(table, str) or not table:

@@ -55,7 +55,7 @@ class TritonSystem(ServedSystem):
         return {"config.pbtxt": "\n".join(_protocol_text(tree)) + "\n"}
 
 
-def _protocol_text(tree: dict[str, Any], indent: str = "") -> list[str]:
+def _protocol_text(tree: dict[str, object], indent: str = "") -> list[str]:
     lines = []
     for name, value in tree.items():
         if isinstance(value, dict):

@@ -140,7 +140,7 @@ class VLLMSystem(ServedSystem):
             rest.pop("speculative_config", None)  # 0 is off, whatever is fixed
         if length:
             method = str(settings.get("draft_method", "draft_model" if self.draft_model else "ngram"))
-            config: dict[str, Any] = {"method": method, "num_speculative_tokens": length}
+            config: dict[str, object] = {"method": method, "num_speculative_tokens": length}
             if method in NEEDS_MODEL:
                 config["model"] = self.draft_model
             lookup = ("prompt_lookup_min", "prompt_lookup_max")
@@ -167,9 +167,9 @@ class VLLMSystem(ServedSystem):
         return ""
 
 
-def effective_settings(log: str) -> dict[str, Any]:
+def effective_settings(log: str) -> dict[str, object]:
     """Return the settings that vLLM's log says hold, by the names of its flags."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     if engine := _ENGINE.search(log):
         for name, text in _SETTING.findall(engine.group(1)):
             value = typed_scalar(text.strip().strip("'"))

@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
@@ -259,7 +258,7 @@ def _param(value: Value) -> str:
     return text[: _LONGEST_PARAM - len(mark)] + mark
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -92,7 +92,7 @@ class Parameter:
             if getattr(self, key) is not None and not isinstance(getattr(self, key), str):
                 raise SpecError(f"{key} must be text, found {getattr(self, key)!r}", path=(key,))
         if self.prior is not None:
-            given: Any = self.prior
+            given: object = self.prior
             prior = given if isinstance(given, Prior) else read_prior(given)
             object.__setattr__(self, "prior", self._read_prior(prior))
 
@@ -110,7 +110,7 @@ class Parameter:
         """Return the relative weight of each level under ``prior``."""
         raise NotImplementedError
 
-    def meaning(self) -> dict[str, Any]:
+    def meaning(self) -> dict[str, object]:
         """Return what decides how the parameter is searched, equal for two entries that mean the same."""
         levels = "\n".join(repr(value) for value in self.grid)
         return {
@@ -152,7 +152,7 @@ class Parameter:
         """The stated default, or the first value."""
         return self.levels[0] if self.default is None else self.default
 
-    def coerce(self, raw: Any) -> Value:
+    def coerce(self, raw: object) -> Value:
         """Return ``raw`` (a value or its text) as an allowed value.
 
         Raises:
@@ -190,7 +190,7 @@ class Parameter:
         return result
 
 
-def check_name(name: Any, what: str) -> None:
+def check_name(name: object, what: str) -> None:
     """Raise SpecError unless ``name`` can be mentioned in an expression."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED:
         raise SpecError(
@@ -210,7 +210,7 @@ def one_of(key: str, found: Any, allowed: Iterable[str]) -> None:
         )
 
 
-def read_number(raw: Any, *, whole: bool = False) -> int | float | None:
+def read_number(raw: object, *, whole: bool = False) -> int | float | None:
     """Return ``raw`` as a finite number, or ``None``. Text is read strictly: no underscores, no hex."""
     if isinstance(raw, bool):
         return None
@@ -227,13 +227,13 @@ def read_number(raw: Any, *, whole: bool = False) -> int | float | None:
     return raw
 
 
-def read_whole(raw: Any) -> int | float | None:
+def read_whole(raw: object) -> int | float | None:
     """Return ``raw`` as a whole number, written out or as a size such as ``8k``; ``None`` if it is none."""
     number = read_number(raw, whole=True)
     return read_size(raw) if number is None else number
 
 
-def read_size(text: Any) -> int | None:
+def read_size(text: object) -> int | None:
     """Return the number that a size stands for, as vLLM reads it: ``8k`` is 8,000 and ``8K`` is 8,192.
 
     Small letters are decimal and may follow a fraction (``25.6k``), capitals are binary.
@@ -249,7 +249,7 @@ def read_size(text: Any) -> int | None:
     return int(amount) * factor if amount.isdigit() else None
 
 
-def is_finite(raw: Any) -> TypeGuard[int | float]:
+def is_finite(raw: object) -> TypeGuard[int | float]:
     """Return whether ``raw`` is a number that is neither infinite nor larger than any float."""
     try:
         return isinstance(raw, int | float) and math.isfinite(raw)
@@ -262,7 +262,7 @@ def same_number(text: str, value: Value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and read_number(text) == value
 
 
-def show(value: Any) -> str:
+def show(value: object) -> str:
     """Return a value as a study file would write it."""
     return (
         f"{value:g}"
@@ -273,7 +273,7 @@ def show(value: Any) -> str:
     )
 
 
-def read_prior(data: Any) -> Prior:
+def read_prior(data: object) -> Prior:
     """Return the prior that a mapping gives: ``{around, spread}`` or ``{weights}``.
 
     Raises:
@@ -297,7 +297,7 @@ def read_prior(data: Any) -> Prior:
     return Prior(around=float(around), spread=_above_zero(data.get("spread"), "spread"))
 
 
-def _pairs(data: Any) -> list[tuple[Any, Any]]:
+def _pairs(data: object) -> list[tuple[Any, Any]]:
     """Return the weights by value; stored studies have them as a list of pairs, which keeps their types."""
     if isinstance(data, Mapping) and data:
         return list(data.items())
@@ -307,7 +307,7 @@ def _pairs(data: Any) -> list[tuple[Any, Any]]:
                     path=("prior", "weights"))  # fmt: skip
 
 
-def _above_zero(raw: Any, key: str, value: Any = None) -> float:
+def _above_zero(raw: object, key: str, value: object = None) -> float:
     number = read_number(raw)
     if number is None or number <= 0:
         at = () if value is None else (str(value),)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from autotune.core.parameter.base import Parameter, Prior, read_number, same_number, show
 from autotune.core.scalar import PlainText, typed_scalar
@@ -57,7 +56,7 @@ class Bool(_Weighed):
         """``(False, True)``."""
         return (False, True)
 
-    def coerce(self, raw: Any) -> Value:
+    def coerce(self, raw: object) -> Value:
         """Return ``raw`` as a truth value; only ``true`` and ``false`` are read from text."""
         text = raw.lower() if isinstance(raw, str) else raw
         if isinstance(raw, bool) or text in ("true", "false"):
@@ -98,7 +97,7 @@ class Listed(_Weighed):
         }
         return kinds.pop() if len(kinds) == 1 else "mixed"
 
-    def _read(self, values: list[Any]) -> list[Value]:
+    def _read(self, values: list[object]) -> list[Value]:
         result: list[Value] = []
         for i, raw in enumerate(values):
             value = typed_scalar(raw) if isinstance(raw, PlainText) else raw
@@ -127,7 +126,7 @@ class Listed(_Weighed):
         index = self._by_identity.get(_identity(value))
         return self.values.index(self.coerce(value)) if index is None else index
 
-    def coerce(self, raw: Any) -> Value:
+    def coerce(self, raw: object) -> Value:
         """Return the listed value that ``raw`` is, or else the first one that it names."""
         exact = [raw, typed_scalar(raw)] if isinstance(raw, PlainText) else [raw]
         for value in exact:
@@ -148,7 +147,7 @@ class Ordinal(Listed):
 
     type_name = "ordinal"
 
-    def _read(self, values: list[Any]) -> list[Value]:
+    def _read(self, values: list[object]) -> list[Value]:
         numbers = [read_number(value) for value in values]
         if all(number is not None for number in numbers):
             return [int(n) if float(n).is_integer() and "." not in str(v) else float(n)

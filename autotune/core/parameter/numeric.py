@@ -6,7 +6,6 @@ import math
 from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from autotune.core.parameter.base import Parameter, Prior, one_of, read_number, read_whole, show
 from autotune.core.trial import Value
@@ -47,7 +46,7 @@ class Numeric(Parameter):
             raise SpecError(f"more than {MAX_LEVELS} values between low and high", path=("step",))
         super().__post_init__()
 
-    def _number(self, raw: Any, name: str) -> Any:
+    def _number(self, raw: object, name: str) -> object:
         raise NotImplementedError
 
     def _read_prior(self, prior: Prior) -> Prior:
@@ -71,7 +70,7 @@ class Numeric(Parameter):
         top = max(exponents)  # far from every level the nearest still counts most
         return [math.exp(e - top) for e in exponents]
 
-    def meaning(self) -> dict[str, Any]:
+    def meaning(self) -> dict[str, object]:
         """Return what decides how the parameter is searched."""
         shared = super().meaning()
         span = {} if self.discrete else {"low": self.low, "high": self.high}
@@ -124,7 +123,7 @@ class Int(Numeric):
         if not self.levels:
             raise SpecError(f"no value is allowed: {self.allowed()}", path=("low",))
 
-    def _number(self, raw: Any, name: str) -> int:
+    def _number(self, raw: object, name: str) -> int:
         number = read_whole(raw)
         if number is None:
             raise SpecError(f"{name} must be a whole number, found {raw!r}", path=(name,))
@@ -148,7 +147,7 @@ class Int(Numeric):
         multiple = self.multiple_of or 1
         return tuple(v for v in values if self.low <= v <= self.high and v % multiple == 0)
 
-    def coerce(self, raw: Any) -> Value:
+    def coerce(self, raw: object) -> Value:
         """Return ``raw`` as an allowed whole number."""
         number = read_whole(raw)
         if number is None or int(number) not in self._positions:
@@ -169,7 +168,7 @@ class Float(Numeric):
 
     type_name = "float"
 
-    def _number(self, raw: Any, name: str) -> float:
+    def _number(self, raw: object, name: str) -> float:
         number = read_number(raw)
         if number is None:
             raise SpecError(f"{name} must be a finite number, found {raw!r}", path=(name,))
@@ -206,7 +205,7 @@ class Float(Numeric):
         vars(copy).update(known, levels=tuple(sorted({*self.levels, *values}, key=float)))
         return copy
 
-    def coerce(self, raw: Any) -> Value:
+    def coerce(self, raw: object) -> Value:
         """Return ``raw`` as an allowed real number, snapped to the nearest step."""
         number = read_number(raw)
         if number is not None and self.low <= number <= self.high:

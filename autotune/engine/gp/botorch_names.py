@@ -82,14 +82,14 @@ def acquisition_class(name: str) -> type[acquisitions.AcquisitionFunction]:
     return _found(name, _ACQUISITIONS, kind, ACQUISITION_ARGUMENTS, "acquisition function")
 
 
-def accepted(kind: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+def accepted(kind: type[object], values: dict[str, object]) -> dict[str, Any]:
     """Return those of some arguments that a class takes."""
     taken = _parameters(kind)
     return {name: value for name, value in values.items() if name in taken}
 
 
 def _found(
-    name: str, modules: tuple[str, ...], base: type[Any], known: frozenset[str], noun: str
+    name: str, modules: tuple[str, ...], base: type[object], known: frozenset[str], noun: str
 ) -> type[Any]:
     loaded = [import_module(module) for module in modules]
     public = {each: getattr(module, each) for module in loaded for each in dir(module) if each[0] != "_"}
@@ -105,7 +105,7 @@ def _found(
     raise LookupError(f"BoTorch has no {noun} {name!r}{f'; {hint}' if hint else ''}; it has {allowed}")
 
 
-def _missing(kind: type[Any], known: frozenset[str]) -> set[str]:
+def _missing(kind: type[object], known: frozenset[str]) -> set[str]:
     """Return the arguments that a class needs and a study cannot give."""
     if inspect.isabstract(kind) or issubclass(kind, PosteriorTransform):
         return {"it is abstract"}
@@ -120,6 +120,6 @@ def _missing(kind: type[Any], known: frozenset[str]) -> set[str]:
     return {f"it needs {name!r}" for name in needed - known}
 
 
-def _parameters(kind: type[Any]) -> dict[str, inspect.Parameter]:
+def _parameters(kind: type[object]) -> dict[str, inspect.Parameter]:
     """Return the parameters of a class's own ``__init__``; its metaclass hides them from its signature."""
     return dict(list(inspect.signature(kind.__init__).parameters.items())[1:])

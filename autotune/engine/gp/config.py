@@ -86,7 +86,7 @@ EVERYWHERE = Structure(length=(math.log(0.5), 0.7), noise=(-4.0, 0.5), parts=(-2
 """A value may fail wherever it is taken."""
 
 
-def _named(value: Any, key: str) -> str:
+def _named(value: object, key: str) -> str:
     """Return the name of ours, or of BoTorch's, once it is known that there is such a thing."""
     allowed = list(SURROGATES if key == "surrogate" else ACQUISITIONS)
     if isinstance(value, str) and value.startswith(BOTORCH):
@@ -105,7 +105,7 @@ def _named(value: Any, key: str) -> str:
     return Choice([*allowed, f"{BOTORCH}NAME"]).read(value, key)
 
 
-def _region(value: Any, key: str) -> str:
+def _region(value: object, key: str) -> str:
     word = {"true": "on", "false": "off"}.get(str(value).lower())  # YAML may have made a truth value of it
     return Choice(REGIONS).read(word or value, key)
 

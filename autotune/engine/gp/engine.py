@@ -40,7 +40,7 @@ class GPEngine(QuestionEngine):
         self._said: set[str] = set()  # what was reported; no suggestion depends on it
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], *, budget: int | None = None) -> GPEngine:
+    def from_dict(cls, data: Mapping[str, object], *, budget: int | None = None) -> GPEngine:
         """Build from an ``engine`` section.
 
         Raises:

@@ -24,7 +24,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -366,7 +365,7 @@ class _Measuring:
         invalid = judged.reasons if self.overload is None else judged.reasons_excluding_overload
         memory = windows[0].relaxations if self.overload is None else None
         metrics |= {**error_rate(sent), **alone.metrics()}
-        facts: dict[str, Any] = {
+        facts: dict[str, object] = {
             "windows": len(windows),
             "window_s": windows[0].seconds,
             "requests": len(sent),

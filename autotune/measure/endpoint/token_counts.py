@@ -32,7 +32,7 @@ _DRAFTING = re.compile(
 )
 
 
-def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, Any], list[str]]:
+def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, object], list[str]]:
     """Return what a measurement notes of how its tokens were counted, and what to warn of.
 
     Args:
@@ -40,7 +40,7 @@ def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, Any], list[str
     """
     found = Counter(record.counted_by for record in records if record.counted_by and record.error is None)
     waits = [record.waits for record in records if record.waits]
-    facts: dict[str, Any] = {}
+    facts: dict[str, object] = {}
     notes = []
     if found:
         facts["tokens_by"] = next(iter(found)) if len(found) == 1 else dict(found)
@@ -129,7 +129,7 @@ def uncounted(
     )
 
 
-def _unknown_for_hidden(hidden: Mapping[str, Any], judged: Collection[str], workload: Workload) -> str:
+def _unknown_for_hidden(hidden: Mapping[str, object], judged: Collection[str], workload: Workload) -> str:
     """Return what cannot be known where tokens are made that no chunk shows; empty if all can."""
     families = {name: name.partition(".")[0] for name in sorted(judged)}
     if hidden.get("uncounted"):

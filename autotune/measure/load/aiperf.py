@@ -112,6 +112,6 @@ def record(row: Mapping[str, Any], number: int, to_monotonic_ns: int) -> Request
     )
 
 
-def _value(metrics: Mapping[str, Any], name: str) -> Any:
+def _value(metrics: Mapping[str, object], name: str) -> Any:
     found = metrics.get(name)
     return found.get("value") if isinstance(found, Mapping) else None

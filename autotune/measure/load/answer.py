@@ -30,7 +30,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 from autotune.core.endpoint import count_of, message_of
 from autotune.core.request import (
@@ -121,7 +120,7 @@ class Answer:
             self._chunks.append((time_ns, text, count))
         self._unshown += bool(choices and not text and self._chunks)
 
-    def _usage(self, usage: Mapping[str, Any]) -> int:
+    def _usage(self, usage: Mapping[str, object]) -> int:
         """Return the output tokens so far, -1 where it does not say."""
         prompt = self._count("prompt_tokens", usage.get("prompt_tokens"))
         if prompt is not None:
@@ -146,14 +145,14 @@ class Answer:
         self.reasoning = reasoning
         return tokens
 
-    def _count(self, name: str, said: Any) -> int | None:
+    def _count(self, name: str, said: object) -> int | None:
         """Return a count of the usage; ``None`` where there is none, with a note of what is there instead."""
         count = count_of(said)
         if count is None and said is not None:
             self._odd = self._odd or f"usage.{name} is {repr(said)[:_SHOWN]}"
         return count
 
-    def _text(self, choices: Any) -> str:
+    def _text(self, choices: object) -> str:
         """Return the text that an event adds, and take note of an end."""
         found: list[str] = []
         for choice in choices if isinstance(choices, list) else ():  # one, but for a body with `n`
@@ -335,7 +334,7 @@ class Answer:
         return tuple(found)
 
 
-def _parsed(data: bytes) -> Any:
+def _parsed(data: bytes) -> object:
     """Return an event's JSON.
 
     What ``json.loads`` does beside (guess an encoding, look for space twice) is a tenth of an event's cost.
@@ -350,7 +349,7 @@ def _parsed(data: bytes) -> Any:
     return found
 
 
-def _is_error(event: Mapping[str, Any]) -> bool:
+def _is_error(event: Mapping[str, object]) -> bool:
     """Return whether an event tells of an error: in OpenAI's form, in vLLM's, or as a bare message."""
     if "choices" in event or event.get("error"):
         return bool(event.get("error"))
@@ -359,11 +358,11 @@ def _is_error(event: Mapping[str, Any]) -> bool:
     return "usage" not in event and any(key in event for key in _ERROR_KEYS)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _delta_texts(delta: Mapping[str, Any]) -> Iterator[str]:
+def _delta_texts(delta: Mapping[str, object]) -> Iterator[str]:
     """Yield the texts that a chat's chunk adds: content, reasoning, arguments of tool calls."""
     seen = set()
     for name in _TEXTS:

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
-from typing import Any
 
 from autotune.core.endpoint import BUSY, Endpoint, Refused
 from autotune.core.http_client import HttpConnection
@@ -31,7 +30,7 @@ class Line:
         self._timeout, self._deadline = timeout, deadline
         self._connection = HttpConnection(endpoint.url)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> bytes:
+    def post(self, path: str, body: Mapping[str, object]) -> bytes:
         """Return the body of the answer.
 
         Raises:
@@ -39,7 +38,7 @@ class Line:
         """
         return b"".join(self._pieces(path, body))
 
-    def _pieces(self, path: str, body: Mapping[str, Any]) -> Generator[bytes]:
+    def _pieces(self, path: str, body: Mapping[str, object]) -> Generator[bytes]:
         """Yield the body of the answer as it comes; a server that is busy is waited for as it asks."""
         until = min(time.monotonic() + self._timeout, self._deadline)
         data = json.dumps(body).encode()
@@ -56,7 +55,7 @@ class Line:
                 raise refusal
             time.sleep(wait)
 
-    def completion(self, body: Mapping[str, Any]) -> Answer:
+    def completion(self, body: Mapping[str, object]) -> Answer:
         """Return a streamed answer, read until it says that it has ended.
 
         Raises:

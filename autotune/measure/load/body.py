@@ -34,7 +34,7 @@ def fields(
         max_tokens: Of the answer.
         options: One of :data:`STREAM_OPTIONS`.
     """
-    prompt: dict[str, Any] = {"prompt": joined}
+    prompt: dict[str, object] = {"prompt": joined}
     if endpoint.is_chat:
         prompt = {"messages": [{"role": role, "content": text} for role, text in messages]}
     body = {"model": endpoint.model, **prompt, "max_tokens": max_tokens, "temperature": 0.0, "stream": True}
@@ -46,7 +46,7 @@ def fields(
     return {key: value for key, value in body.items() if key not in endpoint.omit}
 
 
-def _filled(value: Any, max_tokens: int) -> Any:
+def _filled(value: object, max_tokens: int) -> object:
     if value == _TOKENS:
         return max_tokens
     if isinstance(value, Mapping):
@@ -85,7 +85,7 @@ class Head:
         lines += [f"{name}: {value}" for name, value in own.items()]
         self._text = ("\r\n".join(lines) + "\r\nContent-Length: ").encode("latin-1")
 
-    def request(self, body: Mapping[str, Any]) -> bytes:
+    def request(self, body: Mapping[str, object]) -> bytes:
         """Return the whole request."""
         data = json.dumps(body).encode()
         return b"%b%d\r\n\r\n%b" % (self._text, len(data), data)

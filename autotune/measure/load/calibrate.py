@@ -115,11 +115,11 @@ def calibrate(endpoint: Endpoint, *, seconds: float = 60.0, patience_s: float = 
         return Calibration(replace(ruler, overhead=overhead), number, "", told, tokenize)
 
 
-def _answer(line: Line, text: str, options: Any) -> Answer:
+def _answer(line: Line, text: str, options: object) -> Answer:
     return line.completion(fields(line.endpoint, [("user", text)], text, _PROBE_TOKENS, options))
 
 
-def _prompt_tokens(line: Line, text: str, options: Any) -> int | None:
+def _prompt_tokens(line: Line, text: str, options: object) -> int | None:
     return _answer(line, text, options).prompt_tokens
 
 
@@ -218,7 +218,7 @@ def count_tokens(endpoint: Endpoint, line: Line, text: str, path: str = "") -> i
     Raises:
         Refused: The server does not say.
     """
-    body: dict[str, Any] = {"model": endpoint.model, "prompt": text, "content": text, "input": text}
+    body: dict[str, object] = {"model": endpoint.model, "prompt": text, "content": text, "input": text}
     if path:
         body["add_special_tokens"] = False
     try:

@@ -44,7 +44,7 @@ class GuideLLM:
             "http2": False,
             "extras": {"body": extra_fields(endpoint)},
         }
-        profile: dict[str, Any] = {"kind": plan.workload.arrival, "rate": plan.rate}
+        profile: dict[str, object] = {"kind": plan.workload.arrival, "rate": plan.rate}
         if plan.concurrency is not None:
             profile = {"kind": "concurrent", "streams": plan.concurrency}
         return [

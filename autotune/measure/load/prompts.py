@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from autotune.core.kinds import Whole
 from autotune.errors import SpecError
@@ -216,7 +215,7 @@ def check_files(workload: Workload) -> None:
         read_prompts(workload.prompts)
 
 
-def _prompt(row: Mapping[str, Any]) -> OwnPrompt | None:
+def _prompt(row: Mapping[str, object]) -> OwnPrompt | None:
     """Return the prompt of a line; ``None`` for a conversation that nobody answered."""
     if "conversations" in row or "conversation" in row:
         return _conversation(row.get("conversations", row.get("conversation")))
@@ -241,7 +240,7 @@ def _prompt(row: Mapping[str, Any]) -> OwnPrompt | None:
     return OwnPrompt(tuple(pairs), tokens)
 
 
-def _joined(content: Any) -> str | None:
+def _joined(content: object) -> str | None:
     """Return the text of a message: as it is, or the parts of it; ``None`` where it has others than text."""
     if isinstance(content, str):
         return content
@@ -251,7 +250,7 @@ def _joined(content: Any) -> str | None:
     return "".join(found) if len(found) == len(parts) else None
 
 
-def _conversation(turns: Any) -> OwnPrompt | None:
+def _conversation(turns: object) -> OwnPrompt | None:
     """Return the first question of a conversation of ShareGPT, with its answer."""
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
         raise ValueError("conversations must be a list of turns, each with 'from' and 'value'")

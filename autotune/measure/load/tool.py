@@ -212,7 +212,7 @@ class ToolLoad:
         return f"\n{redact(text)}"
 
 
-def extra_fields(endpoint: Endpoint) -> dict[str, Any]:
+def extra_fields(endpoint: Endpoint) -> dict[str, object]:
     """Return the endpoint's own fields for every request of a tool, which says how many tokens by itself."""
     left = ("min_tokens", "max_completion_tokens", *endpoint.omit)
     return {key: value for key, value in endpoint.body.items() if key not in left}
@@ -229,7 +229,7 @@ def read_output(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_lines(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write JSONL."""
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)

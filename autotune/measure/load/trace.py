@@ -178,7 +178,7 @@ def _rows(text: str, path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]
     return json_rows(text, path, "trace") if is_json(text) else _csv_rows(text, path)
 
 
-def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Yield ``line N`` and object of JSONL, or ``entry N`` and object of one JSON list.
 
     Args:
@@ -223,7 +223,7 @@ def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mappin
         yield f"entry {number}", row
 
 
-def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[str, Mapping[str, object]]]:
     reader = csv.reader(io.StringIO(text, newline=None), strict=True, skipinitialspace=True)
     header: list[str] = []
     last = 0
@@ -247,14 +247,14 @@ def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[str, Mapping[str, A
         raise SpecError(f"{path}:{last + 1}: no CSV: {what}", path=("trace",)) from None
 
 
-def _field(row: Mapping[str, Any], names: Sequence[str]) -> Any:
+def _field(row: Mapping[str, object], names: Sequence[str]) -> object:
     for name in names:
         if name in row and row[name] not in (None, ""):
             return row[name]
     return None
 
 
-def _waits(row: Mapping[str, Any], label: str, seen: dict[str, str]) -> str:
+def _waits(row: Mapping[str, object], label: str, seen: dict[str, str]) -> str:
     """Return why a row cannot be replayed at a time of its own; empty if it can.
 
     Args:
@@ -283,7 +283,7 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _time(row: Mapping[str, Any]) -> tuple[str, float]:
+def _time(row: Mapping[str, object]) -> tuple[str, float]:
     """Return what kind of time a row has, and its seconds."""
     for names, unit in ((_SECONDS, 1.0), (_MILLISECONDS, 1e-3), (_DATES, 1.0)):
         name = next((name for name in names if row.get(name) not in (None, "")), "")
@@ -312,7 +312,7 @@ def _date_seconds(text: str) -> float:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
+def _entry(row: Mapping[str, object]) -> Entry:
     """Return the entry of a row, its time left at 0."""
     text = _field(row, _TEXT)
     if text is not None and not isinstance(text, str):
@@ -322,7 +322,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
     return Entry(0.0, prompt, output, _blocks(row.get("hash_ids")), text or "")
 
 
-def _blocks(given: Any) -> tuple[int, ...]:
+def _blocks(given: object) -> tuple[int, ...]:
     """Return the numbers of a row's blocks: a list, or text with spaces or commas between them."""
     if given is None or given == "":
         return ()
@@ -337,14 +337,14 @@ def _blocks(given: Any) -> tuple[int, ...]:
     raise ValueError(f"hash_ids must be a list of whole numbers, found {_short(given)}")
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = (
         repr(value) if not isinstance(value, int) or abs(value) < _MOST_SHOWN else "a number of many digits"
     )
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _count(row: Mapping[str, Any], names: Sequence[str]) -> int:
+def _count(row: Mapping[str, object], names: Sequence[str]) -> int:
     value = _field(row, names)
     if value is None:
         raise ValueError(f"a row needs a length, one of: {', '.join(names)}")

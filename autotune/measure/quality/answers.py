@@ -117,7 +117,7 @@ class EndpointSource:
         endpoint = self.endpoint
         own = {key: value for key, value in endpoint.body.items() if key not in _OF_THE_LOAD}
         own = {key: value for key, value in own.items() if value != "{max_tokens}"}
-        asked: dict[str, Any] = {"prompt": prompt}
+        asked: dict[str, object] = {"prompt": prompt}
         if endpoint.is_chat:
             asked = {"messages": [{"role": "user", "content": prompt}]}
         length = _NEW_NAME if _NEW_NAME in endpoint.body else "max_tokens"
@@ -148,7 +148,7 @@ class EndpointSource:
                 return [loss for loss in found if loss is not None]
         return []
 
-    def _loss(self, text: str, extra: Mapping[str, Any], deadline: float) -> float | None:
+    def _loss(self, text: str, extra: Mapping[str, object], deadline: float) -> float | None:
         body = {"model": self.endpoint.model, "prompt": text, "max_tokens": 1, "temperature": 0, **extra}
         status, data = self._post("/v1/completions", body, deadline)
         if status != 200:
@@ -170,7 +170,7 @@ class EndpointSource:
         # An engine that does not echo gives the one new token's only: that is no loss of the text.
         return -sum(known) / len(known) if len(known) > 1 else None
 
-    def _post(self, path: str, body: Mapping[str, Any], deadline: float) -> tuple[int, Any]:
+    def _post(self, path: str, body: Mapping[str, object], deadline: float) -> tuple[int, Any]:
         """Return status and answer; a server that is busy is waited for as it asks."""
         while True:
             status, data, wait = self._post_once(path, body, deadline)
@@ -179,8 +179,8 @@ class EndpointSource:
             time.sleep(wait)
 
     def _post_once(
-        self, path: str, body: Mapping[str, Any], deadline: float
-    ) -> tuple[int, Any, float | None]:
+        self, path: str, body: Mapping[str, object], deadline: float
+    ) -> tuple[int, object, float | None]:
         if time.monotonic() >= deadline:
             raise NoAnswer("the time for the quality check is over")
         connection = HttpConnection(self.endpoint.url)
@@ -220,7 +220,7 @@ def _read_answer(data: Any) -> Answer:
     return Answer(text or "", tuple(tokens) if tokens else None)
 
 
-def _are_tokens(found: Any) -> bool:
+def _are_tokens(found: object) -> bool:
     """Return whether tokens are told as texts or numbers, or not at all."""
     if found is not None and not isinstance(found, list):
         return False
@@ -229,18 +229,18 @@ def _are_tokens(found: Any) -> bool:
     )
 
 
-def _shown(data: Any) -> str:
+def _shown(data: object) -> str:
     return json.dumps(data)[:_SHOWN]
 
 
-def _own_logprob(entry: Mapping[str, Mapping[str, Any]] | None) -> float | None:
+def _own_logprob(entry: Mapping[str, Mapping[str, object]] | None) -> float | None:
     """Return the log probability of the prompt's own token, which vLLM lists first."""
     if not entry:
         return None
     return _number(next(iter(entry.values()))["logprob"])
 
 
-def _number(found: Any) -> float:
+def _number(found: object) -> float:
     """Return a number of an answer.
 
     Raises:

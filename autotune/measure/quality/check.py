@@ -15,7 +15,7 @@ Scorer = Callable[[Sequence[str], Sequence[Answer]], Estimate]
 
 def check_quality(
     wanted: Mapping[str, Any], source: Source, deadline: float, score: Scorer
-) -> tuple[dict[str, Estimate], dict[str, Any]]:
+) -> tuple[dict[str, Estimate], dict[str, object]]:
     """Return the metrics of quality and what they rest on.
 
     Args:

@@ -24,13 +24,13 @@ _MOST_BYTES = 1 << 26  # of a file
 _MOST = 1024  # prompts or tasks; their answers are kept in the ledger
 
 
-def _prompts(raw: Any, name: str) -> int | str:
+def _prompts(raw: object, name: str) -> int | str:
     if isinstance(raw, int) or (isinstance(raw, str) and re.fullmatch(r"[\d.+-]+", raw)):
         return Whole(1, _MOST).read(raw, name) or 0
     return Text("a number or a file", needed=True).read(raw, name)
 
 
-def _scorer(raw: Any, name: str) -> str | list[str]:
+def _scorer(raw: object, name: str) -> str | list[str]:
     if isinstance(raw, list) and raw and all(isinstance(word, str) for word in raw):
         return raw
     return Text(_SCORER, pattern=rf"(?:{_CALL})?").read(raw, name)
@@ -63,12 +63,12 @@ class Quality(Section):
     folder: Annotated[str, Text("a file")] = "."
 
     @classmethod
-    def located(cls, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def located(cls, data: Mapping[str, object], folder: Path) -> dict[str, Any]:
         """Return the section with its folder made absolute, starting from that of the study file."""
         own = data.get("folder", ".")
         return {**data, "folder": str(resolved(folder / own))} if isinstance(own, str) else dict(data)
 
-    def loaded(self) -> dict[str, Any]:
+    def loaded(self) -> dict[str, object]:
         """Return the section with its files read: plain data that travels to any node.
 
         Raises:
@@ -118,7 +118,7 @@ def _some(key: str, found: list[Any]) -> list[Any]:
     return found
 
 
-def _lines(key: str, text: str, needed: tuple[str, ...]) -> list[dict[str, Any]]:
+def _lines(key: str, text: str, needed: tuple[str, ...]) -> list[dict[str, object]]:
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -36,7 +35,7 @@ _STATE_FIELDS = {
 }
 
 
-def hardware_facts(sample_s: float = 0.2) -> dict[str, Any]:
+def hardware_facts(sample_s: float = 0.2) -> dict[str, object]:
     """Return facts of this machine as plain JSON data.
 
     Args:
@@ -80,7 +79,7 @@ def usable_cpus() -> float:
     return count
 
 
-def busy_processes(sample_s: float) -> list[dict[str, Any]]:
+def busy_processes(sample_s: float) -> list[dict[str, object]]:
     """Return the busiest other processes: name, id and share of one core. No arguments: they hold secrets.
 
     Args:
@@ -146,12 +145,12 @@ def read_number(path: Path) -> float | None:
         return None
 
 
-def gpus() -> list[dict[str, Any]]:
+def gpus() -> list[dict[str, object]]:
     """Return what ``nvidia-smi`` says about each GPU; empty where there is none or it does not answer."""
     return parse_gpus(_ask_gpus(_GPU_FIELDS))
 
 
-def gpu_states() -> list[dict[str, Any]]:
+def gpu_states() -> list[dict[str, object]]:
     """Return clock, memory in use, power and the reasons for a lower clock (a bit mask) of each GPU."""
     states = parse_gpus(_ask_gpus(_STATE_FIELDS), _STATE_FIELDS)
     for state in states:
@@ -172,7 +171,7 @@ def _ask_gpus(fields: dict[str, str]) -> str:
     return done.stdout
 
 
-def parse_gpus(text: str, fields: dict[str, str] = _GPU_FIELDS) -> list[dict[str, Any]]:
+def parse_gpus(text: str, fields: dict[str, str] = _GPU_FIELDS) -> list[dict[str, object]]:
     """Return one mapping per line of ``nvidia-smi``'s answer; what it does not know is ``None``."""
     rows = [row for row in csv.reader(text.splitlines(), skipinitialspace=True) if len(row) == len(fields)]
     return [

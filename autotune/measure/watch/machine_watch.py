@@ -147,7 +147,7 @@ class MachineWatch:
         )
         return area * (end_ns - start_ns) / (used[-1].time_ns - used[0].time_ns)
 
-    def busy(self) -> list[dict[str, Any]]:
+    def busy(self) -> list[dict[str, object]]:
         """Return the programs that used a processor since the watch was made, without our own."""
         now = spent_by_others(self.own)
         before = self._others

@@ -60,7 +60,7 @@ class RateSearch(Section):
         return {"search": "max", **super().to_dict()}
 
 
-def read_arrival(data: Mapping[str, Any]) -> str:
+def read_arrival(data: Mapping[str, object]) -> str:
     """Return the kind of arrival of a section; what goes with one kind only stands for it.
 
     Raises:
@@ -80,7 +80,7 @@ def read_arrival(data: Mapping[str, Any]) -> str:
     return arrival
 
 
-def _check_needs(data: Mapping[str, Any], arrival: str) -> None:
+def _check_needs(data: Mapping[str, object], arrival: str) -> None:
     """Refuse keys that lack another one, or that say the same as another one."""
     if "rate" in data and "search" in data:
         raise SpecError(
@@ -108,7 +108,7 @@ def _check_needs(data: Mapping[str, Any], arrival: str) -> None:
         raise SpecError("'turns' and 'shared_prefix' do not go together", path=("turns",), at_key=True)
 
 
-def read_rate(raw: Any, name: str) -> float | RateSearch | None:
+def read_rate(raw: object, name: str) -> float | RateSearch | None:
     """Return requests/s, a search for the highest, or ``None`` without a rate.
 
     Raises:
@@ -121,5 +121,5 @@ def read_rate(raw: Any, name: str) -> float | RateSearch | None:
     return RateSearch() if _is_max(raw) else _RATE.read(raw, name)
 
 
-def _is_max(value: Any) -> bool:
+def _is_max(value: object) -> bool:
     return isinstance(value, str) and value.strip().lower() == "max"

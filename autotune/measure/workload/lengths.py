@@ -175,7 +175,7 @@ def _chosen(shares: Sequence[float], u: float) -> tuple[int, float]:
     return place, min(max((aim - edges[place]) / shares[place], 0.0), math.nextafter(1.0, 0.0))
 
 
-def located_lengths(data: Any, folder: Path) -> Any:
+def located_lengths(data: object, folder: Path) -> object:
     """Return lengths as written, with the files in them as absolute paths that start at a folder."""
     if not isinstance(data, Mapping):
         return data
@@ -187,7 +187,7 @@ def located_lengths(data: Any, folder: Path) -> Any:
     return found
 
 
-def read_lengths(data: Any, key: str) -> Lengths:
+def read_lengths(data: object, key: str) -> Lengths:
     """Read the lengths found under ``key``.
 
     Args:
@@ -211,12 +211,12 @@ def read_lengths(data: Any, key: str) -> Lengths:
         return _mixture(data[kind], key) if kind == "mixture" else _counted(_file_lengths(data[kind]), None)
 
 
-def _item(data: Mapping[str, Any], name: str, kind: Kind, default: float = 0.0) -> Any:
+def _item(data: Mapping[str, object], name: str, kind: Kind, default: float = 0.0) -> Any:
     with under(name):
         return kind.read(data.get(name, default), name)
 
 
-def _moments(data: Mapping[str, Any], key: str) -> Lengths:
+def _moments(data: Mapping[str, object], key: str) -> Lengths:
     allowed = ("mean", "spread", "shape", *_KINDS[1:])
     refuse_unknown_keys(data, allowed, key)
     if "mean" not in data:
@@ -229,7 +229,7 @@ def _moments(data: Mapping[str, Any], key: str) -> Lengths:
     return LogNormalLength(mean, _item(data, "spread", Number(above=0.0, example="256")))
 
 
-def _mixture(parts: Any, key: str) -> Lengths:
+def _mixture(parts: object, key: str) -> Lengths:
     if not isinstance(parts, list) or len(parts) < 2 or not all(isinstance(part, Mapping) for part in parts):
         raise SpecError(
             f"a mixture is a list of at least two distributions, found {parts!r}",
@@ -243,7 +243,7 @@ def _mixture(parts: Any, key: str) -> Lengths:
     return MixedLength(tuple(found), tuple(shares))
 
 
-def _observed(data: Mapping[str, Any]) -> Lengths:
+def _observed(data: Mapping[str, object]) -> Lengths:
     values = data["values"]
     if not isinstance(values, list) or not values:
         raise SpecError(f"values must be a list of lengths, found {values!r}", path=("values",))
@@ -257,7 +257,7 @@ def _observed(data: Mapping[str, Any]) -> Lengths:
     return _counted(found, _each("shares", shares, Number(above=0.0, example="1")))
 
 
-def _each(name: str, values: list[Any], kind: Kind) -> list[Any]:
+def _each(name: str, values: list[object], kind: Kind) -> list[Any]:
     found = []
     for i, value in enumerate(values):
         with under(name, i):
@@ -273,7 +273,7 @@ def _counted(values: Sequence[int], shares: Sequence[float] | None) -> ObservedL
     return ObservedLength(tuple(value for value, _ in pairs), tuple(share for _, share in pairs))
 
 
-def _file_lengths(raw: Any) -> list[int]:
+def _file_lengths(raw: object) -> list[int]:
     """Return the lengths of a file, one on each line; a first line that is no number is a title."""
     file = FILE.read(raw, "file")
     try:

@@ -147,14 +147,14 @@ class Workload(Section):
         return tuple(self.request(number * size + i, warmup=warmup) for i in range(size))
 
 
-def served_key(data: Mapping[str, Any]) -> str | None:
+def served_key(data: Mapping[str, object]) -> str | None:
     """Return the first key of a section that only means something for a system with an endpoint."""
     if str(data.get("arrival", CLOSED)) != CLOSED:
         return "arrival"
     return next((key for key in _SERVED_KEYS if key in data), None)
 
 
-def _check_generator(data: Mapping[str, Any], workload: Workload) -> None:
+def _check_generator(data: Mapping[str, object], workload: Workload) -> None:
     """Refuse what another load generator cannot be told."""
     generator = workload.generator
     if generator == "own":

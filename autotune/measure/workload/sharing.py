@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from autotune.core.kinds import Share, Whole
 from autotune.core.section import Section
@@ -58,7 +58,7 @@ class Turns(Section):
         return block * self.conversations + conversation, turn
 
     @classmethod
-    def from_dict(cls, data: Any) -> Self:
+    def from_dict(cls, data: object) -> Self:
         """Read ``4`` or ``{count: 4, conversations: 16}``."""
         return (
             super().from_dict(data) if isinstance(data, Mapping) else cls(Whole(2).read(data, "turns") or 0)

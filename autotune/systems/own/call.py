@@ -75,7 +75,7 @@ def load(target: str) -> Callable[..., Any]:
     return function
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Return an estimate, an array or a scalar of a library as plain data."""
     if isinstance(value, Estimate):
         return value.to_dict()

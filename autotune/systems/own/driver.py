@@ -128,7 +128,7 @@ class OwnMetricsDriver:
         return read_metrics(finite, self.units)
 
 
-def _document(path: Path) -> dict[str, Any] | None:
+def _document(path: Path) -> dict[str, object] | None:
     """Return the object that a file of metrics is, ``None`` where it is more or less than one."""
     text, whole = end_of(path, _MOST_DOCUMENT)
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 _BEGINS = re.compile(r"^[ \t]*+\{", re.MULTILINE)
 _ENDS = re.compile(r"[ \t\r]*+(?:\n|\Z)")
@@ -29,7 +28,7 @@ _NEXT = {  # what may follow in an object or a list, by what stood last
 Place = tuple[int, int]
 
 
-def last_object(text: str) -> dict[str, Any] | None:
+def last_object(text: str) -> dict[str, object] | None:
     """Return the last JSON object of a text that may hold anything else, or ``None``.
 
     It must begin its line and be followed by nothing else on the line where it ends; ``NaN`` and
@@ -48,7 +47,7 @@ def last_object(text: str) -> dict[str, Any] | None:
     if not found:
         return None
     try:
-        value: dict[str, Any] = json.loads(text[slice(*found[-1])])
+        value: dict[str, object] = json.loads(text[slice(*found[-1])])
     except (ValueError, RecursionError):  # digits or depth beyond what Python reads
         return None
     return value

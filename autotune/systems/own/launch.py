@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from autotune.core.file_names import METRICS, OUTCOME, STARTED, STDOUT
 from autotune.core.room import give_room, keep_room
@@ -31,7 +30,7 @@ def main() -> None:
     options, program = _read(sys.argv[1:])
     write(Path(STARTED), {"pid": os.getpid()})
     keep_room(Path(_ROOM_NAME), _ROOM)
-    runs: list[dict[str, Any]] = []
+    runs: list[dict[str, object]] = []
     code = 0
     for run in range(1, options + 1):
         words = [word.replace(RUN, str(run)).replace(FILE, str(metrics_file(run))) for word in program]
@@ -104,7 +103,7 @@ def _counter(file: Path) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
 
 
-def write(path: Path, data: dict[str, Any]) -> None:
+def write(path: Path, data: dict[str, object]) -> None:
     """Write a file so that whoever reads it sees all of it or none."""
     draft = path.with_suffix(".part")
     draft.write_text(json.dumps(data), encoding="utf-8")

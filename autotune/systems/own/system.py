@@ -19,7 +19,7 @@ from autotune.systems.base import Command
 from autotune.systems.own.diagnosis import diagnose, read_failures
 
 
-def _units(raw: Any, name: str) -> dict[str, str]:
+def _units(raw: object, name: str) -> dict[str, str]:
     units = Texts("a mapping of metrics to units").read(raw, name)
     for metric, unit in units.items():
         try:
@@ -51,7 +51,7 @@ class OwnSystem(Section):
     units: Annotated[Mapping[str, str], By(_units, dict)] = field(default_factory=dict)
 
     @classmethod
-    def located(cls, data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def located(cls, data: Mapping[str, object], folder: Path) -> dict[str, Any]:
         """Return the section with its folder made absolute, starting from that of the study file."""
         own = data.get("folder", ".")
         if not isinstance(own, str) or not own:

@@ -16,7 +16,7 @@ _LONGEST = 8 << 20  # bytes of an answer: a server's facts and one short complet
 def ask(
     url: str,
     path: str,
-    body: Mapping[str, Any] | None = None,
+    body: Mapping[str, object] | None = None,
     *,
     headers: Mapping[str, str] | None = None,
     timeout: float = 5.0,

@@ -47,7 +47,7 @@ class EndpointDriver:
 
 
 def reconnected(
-    driver: Driver, body: Mapping[str, Any], deadline: float, varied: Sequence[str] = ()
+    driver: Driver, body: Mapping[str, object], deadline: float, varied: Sequence[str] = ()
 ) -> EndpointDriver:
     """Return the driver of a running server for requests with other fields, after a first one.
 

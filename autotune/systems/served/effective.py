@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from autotune.core.file_names import CONFIG_NAME
 from autotune.core.parameter.base import read_number
@@ -25,7 +24,7 @@ def asked_config(scratch: Path) -> Config:
     return dict(json.loads(path.read_text(encoding="utf-8"))["config"]) if path.exists() else {}
 
 
-def replaced(asked: Mapping[str, Any], effective: Mapping[str, Any]) -> list[str]:
+def replaced(asked: Mapping[str, object], effective: Mapping[str, object]) -> list[str]:
     """Return a line for each setting that holds with another value than was asked for.
 
     Args:
@@ -42,7 +41,7 @@ def replaced(asked: Mapping[str, Any], effective: Mapping[str, Any]) -> list[str
     return lines
 
 
-def _same(wanted: Any, found: Any) -> bool:
+def _same(wanted: object, found: object) -> bool:
     one, other = (str(v).lower() if isinstance(v, bool) else v for v in (wanted, found))
     numbers = [read_number(value) for value in (one, other)]
     if numbers[0] is not None and numbers[1] is not None:
@@ -50,6 +49,6 @@ def _same(wanted: Any, found: Any) -> bool:
     return _word(one) == _word(other)
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     """Return a name without what engines write in different ways: ``FLASH_ATTN``, ``flash-attn``."""
     return "".join(letter for letter in str(value).lower() if letter.isalnum())

@@ -28,13 +28,13 @@ NUMBERS = ("draft_length", "quantization_bits", "prompt_lookup_min", "prompt_loo
 """Parameters of ours that are whole numbers."""
 
 
-def _flags(raw: Any, name: str) -> Mapping[str, Any]:
+def _flags(raw: object, name: str) -> Mapping[str, object]:
     if not isinstance(raw, Mapping):
         raise SpecError(f"flags must be a mapping of names to values, found {raw!r}")
     return raw
 
 
-def _as_written(raw: Any, name: str) -> Any:
+def _as_written(raw: object, name: str) -> object:
     return raw  # which variables are allowed depends on the system
 
 
@@ -75,7 +75,7 @@ class FlaggedEngine(Section):
     env: Annotated[Mapping[str, str], By(_as_written, dict)] = field(default_factory=dict)
     memory_limit: Annotated[int, SIZE] = 0
 
-    def __init_subclass__(cls, **more: Any) -> None:
+    def __init_subclass__(cls, **more: object) -> None:
         super().__init_subclass__(**more)
         cls.title = f"a {getattr(cls, 'name', '')} system"
 
@@ -93,7 +93,7 @@ class FlaggedEngine(Section):
         return replace(system, env=env, flags=flags)
 
     @staticmethod
-    def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def located(section: Mapping[str, object], folder: Path) -> dict[str, Any]:
         """Return a study file's section with paths that start at the file's folder made absolute."""
         return locate(section, folder)
 
@@ -107,7 +107,7 @@ class FlaggedEngine(Section):
         """The engine's flags."""
         return table(self.name)
 
-    def read_fixed(self, name: str, value: Any) -> Any:
+    def read_fixed(self, name: str, value: object) -> object:
         """Return the value of a flag that is the same in every configuration, read as its kind says."""
         flag = self.table.flags.get(name)
         if flag is None:
@@ -143,7 +143,7 @@ class FlaggedEngine(Section):
         """Return why the engine would refuse this combination of valid values; empty if it would not."""
         return ""
 
-    def settings(self, config: Mapping[str, Any]) -> Settings:
+    def settings(self, config: Mapping[str, object]) -> Settings:
         """Return the engine's settings of a configuration, fixed flags included."""
         settings: Settings = dict(self.flags)
         for name, value in config.items():
@@ -161,7 +161,7 @@ class FlaggedEngine(Section):
         read = {n: value if (flag := flags[n]) is None else flag.typed(value) for n, value in config.items()}
         return {name: value for name, value in read.items() if not (isinstance(value, str) and value == AUTO)}
 
-    def whole(self, config: Mapping[str, Any], name: str, default: int) -> int:
+    def whole(self, config: Mapping[str, object], name: str, default: int) -> int:
         """Return a whole number that a configuration or a fixed flag sets, ``default`` where neither does."""
         found = self._read({**self.flags, **config})
         value = found.get(name, found.get(self.aliases.get(name, name), default))

@@ -52,7 +52,7 @@ class Flag:
         """Whether the engine reads ``8k`` (8,000) and ``8K`` (8,192) here."""
         return self.help.startswith(_SIZES)
 
-    def typed(self, value: Any) -> Any:
+    def typed(self, value: object) -> Any:
         """Return a value as the type that the flag has, where its text writes one."""
         if isinstance(value, Mapping):
             return typed(value)
@@ -90,13 +90,13 @@ class Flag:
             return f"cannot be {value!r}; allowed: {', '.join(self.choices)}" + (f"; {near}" if near else "")
         return ""
 
-    def is_left_out(self, value: Any) -> bool:
+    def is_left_out(self, value: object) -> bool:
         """Return whether ``value`` leaves the choice to the engine: ``auto``, unless it has its own one."""
         free_text = self.kind == "text" and self.choices is None and self.default is not None
         own = free_text or AUTO in (self.choices or ())
         return isinstance(value, str) and value == AUTO and not own
 
-    def words(self, value: Any, *, separator: str = ",") -> list[str]:
+    def words(self, value: object, *, separator: str = ",") -> list[str]:
         """Return the command-line words that set the flag.
 
         Args:
@@ -160,7 +160,7 @@ def table(engine: str) -> FlagTable:
     return FlagTable.from_dict(json.loads(text))
 
 
-def plain(value: Any) -> str:
+def plain(value: object) -> str:
     """Return a value as an engine reads it: ``true``, ``0.9``, compact JSON for a mapping."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from autotune.core.space import Space
 from autotune.systems.served.system import ServedSystem
@@ -25,7 +24,7 @@ class GGUFSystem(ServedSystem):
         file = tiny_files().gguf(_TINY_KIND, draft=draft)
         return str(file) if draft else str(file).replace(f"-{_TINY_KIND}", f"-{HOLE}")
 
-    def model_file(self, values: Mapping[str, Any]) -> str:
+    def model_file(self, values: Mapping[str, object]) -> str:
         """Return the file that a configuration or its settings pick."""
         return self.model.replace(HOLE, str(values.get(CHOICE, _TINY_KIND)))
 
@@ -40,11 +39,11 @@ class GGUFSystem(ServedSystem):
             f"{CHOICE} {value}": file.expanduser() for value, file in files.items() if file.name not in made
         }
 
-    def served_name(self, config: Mapping[str, Any]) -> str:
+    def served_name(self, config: Mapping[str, object]) -> str:
         """Return the file's name: a server of one file takes any."""
         return Path(self.model_file({**self.flags, **config})).name
 
-    def hole_rule(self, config: Mapping[str, Any]) -> str:
+    def hole_rule(self, config: Mapping[str, object]) -> str:
         """Return what is wrong with the hole and the parameter; empty if they go together."""
         if self.model != TINY and (HOLE in self.model) != (CHOICE in config):
             return f"{CHOICE} and {HOLE} in the system's model go together"

@@ -66,7 +66,7 @@ class _Noted:
     waited_s: float = 0.0
 
     def facts(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"request_changes": self.changes} if self.changes else {}
+        found: dict[str, object] = {"request_changes": self.changes} if self.changes else {}
         if self.waits:
             found["told_to_wait"] = {"times": self.waits, "seconds": round(self.waited_s, 3)}
         return found
@@ -122,7 +122,7 @@ def _no_answer(text: str, asking: Asking) -> AttemptFailed:
     return AttemptFailed(Failure(Cause.WRONG_OUTPUT, text)) if asking.launched else mistake(text)
 
 
-def _shown(answer: Any) -> str:
+def _shown(answer: object) -> str:
     """Return the beginning of what came; what is nested deep is shown by its text."""
     return repr(answer)[:_SHOWN] if isinstance(answer, str) else json.dumps(answer)[:_SHOWN]
 
@@ -152,7 +152,7 @@ def mistake(text: str) -> AttemptFailed:
 def request_body(endpoint: Endpoint, prompt: str, max_tokens: int) -> dict[str, Any]:
     """Return one request that is not streamed, deterministic, with the fields of the endpoint."""
     own = {key: max_tokens if value == "{max_tokens}" else value for key, value in endpoint.body.items()}
-    asked: dict[str, Any] = {"messages": [{"role": "user", "content": prompt}]}
+    asked: dict[str, object] = {"messages": [{"role": "user", "content": prompt}]}
     if not endpoint.is_chat:
         asked = {"prompt": prompt}
     body = {"model": endpoint.model, **asked, "max_tokens": max_tokens, "temperature": 0.0, **own}

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from typing import Any
 
 
-def vllm() -> dict[str, Any]:
+def vllm() -> dict[str, object]:
     """Ask the parser of ``vllm serve``."""
     for name in ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args"):
         try:
@@ -41,7 +41,7 @@ def vllm() -> dict[str, Any]:
     }
 
 
-def sglang() -> dict[str, Any]:
+def sglang() -> dict[str, object]:
     """Ask the parser of ``sglang.launch_server``."""
     server_args = importlib.import_module("sglang.srt.server_args")
     parser = argparse.ArgumentParser()
@@ -49,7 +49,7 @@ def sglang() -> dict[str, Any]:
     return {"version": _version("sglang"), "source": "ServerArgs.add_cli_args", "flags": _argparse(parser)}
 
 
-def tensorrt_llm() -> dict[str, Any]:
+def tensorrt_llm() -> dict[str, object]:
     """Ask the click command behind ``trtllm-serve``."""
     serve = importlib.import_module("tensorrt_llm.commands.serve")
     flags = {}
@@ -67,7 +67,7 @@ def tensorrt_llm() -> dict[str, Any]:
     }
 
 
-def transformers_serve() -> dict[str, Any]:
+def transformers_serve() -> dict[str, object]:
     """Ask the signature that the command ``transformers serve`` is made from."""
     serve = importlib.import_module("transformers.cli.serve").Serve
     flags = {}
@@ -84,7 +84,7 @@ def transformers_serve() -> dict[str, Any]:
     return {"version": _version("transformers"), "source": "`transformers serve`", "flags": flags}
 
 
-def openvino() -> dict[str, Any]:
+def openvino() -> dict[str, object]:
     """Ask openvino_genai's scheduler configuration and the CPU plugin's writable properties."""
     genai, runtime = importlib.import_module("openvino_genai"), importlib.import_module("openvino")
     flags = {}
@@ -98,7 +98,7 @@ def openvino() -> dict[str, Any]:
     for name, access in core.get_property("CPU", "SUPPORTED_PROPERTIES").items():
         if access == "RW":
             value = core.get_property("CPU", name)
-            plain: Any = value
+            plain: object = value
             if not isinstance(value, bool | int | float | str):
                 plain = str(value).rsplit(".", 1)[-1]
             if isinstance(plain, str) and not plain.isidentifier():
@@ -109,7 +109,7 @@ def openvino() -> dict[str, Any]:
     return {"version": found, "source": "SchedulerConfig and the CPU plugin's properties", "flags": flags}
 
 
-def onnxruntime() -> dict[str, Any]:
+def onnxruntime() -> dict[str, object]:
     """Ask the session options."""
     module = importlib.import_module("onnxruntime")
     options, flags = module.SessionOptions(), {}
@@ -124,15 +124,15 @@ def onnxruntime() -> dict[str, Any]:
     return {"version": _version("onnxruntime"), "source": "SessionOptions", "flags": flags}
 
 
-def triton() -> dict[str, Any]:
+def triton() -> dict[str, object]:
     """Ask the message that describes ``config.pbtxt``, as tritonclient ships it."""
     message = importlib.import_module("tritonclient.grpc.model_config_pb2").ModelConfig.DESCRIPTOR
-    flags: dict[str, Any] = {}
+    flags: dict[str, object] = {}
     _protobuf(message, "", flags, 4)
     return {"version": _version("tritonclient"), "source": "model_config.proto", "flags": flags}
 
 
-def _protobuf(message: Any, prefix: str, flags: dict[str, Any], depth: int) -> None:
+def _protobuf(message: Any, prefix: str, flags: dict[str, object], depth: int) -> None:
     for field in message.fields:
         name = f"{prefix}{field.name}"
         if field.message_type is None:
@@ -169,7 +169,7 @@ def _argparse(parser: argparse.ArgumentParser) -> dict[str, Any]:
     return flags
 
 
-def _kind(reader: Any) -> str:
+def _kind(reader: object) -> str:
     """Return what a value is read as; readers of optional values are closures over the plain reader."""
     if isinstance(reader, enum.EnumType):
         return "text"
@@ -195,7 +195,7 @@ def _kind_of_name(name: str) -> str:
     return known.get(name, "text")
 
 
-def _flag(spelling: str, kind: str, default: Any, choices: Any, text: str | None) -> dict[str, Any]:
+def _flag(spelling: str, kind: str, default: object, choices: Any, text: str | None) -> dict[str, object]:
     if not isinstance(default, bool | int | float | str | None):
         default = None  # a structure: what it means stands in the engine's documentation
     if isinstance(default, float) and not math.isfinite(default):

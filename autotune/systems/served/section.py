@@ -43,7 +43,7 @@ def read_program(value: Any, key: str = "program") -> tuple[str, ...]:
 PROGRAM = By(read_program, list)
 
 
-def read_env(value: Any, system: str, allowed: Sequence[str]) -> dict[str, str]:
+def read_env(value: object, system: str, allowed: Sequence[str]) -> dict[str, str]:
     """Return variables of the environment.
 
     Args:
@@ -91,7 +91,7 @@ def absolute(path: str, folder: Path) -> str:
 
 def locate(
     section: Mapping[str, Any], folder: Path, files: Sequence[str] = ("model", "draft_model", "tokenizer")
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return a section whose models and program are absolute: what it names is looked up from any folder.
 
     Args:

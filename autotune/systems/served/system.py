@@ -182,7 +182,7 @@ class ServedSystem(FlaggedEngine):
             varied=tuple(self.request_fields(config)),
         )
 
-    def request_fields(self, config: Config) -> dict[str, Any]:
+    def request_fields(self, config: Config) -> dict[str, object]:
         """Return the parameters that are no flags but fields of every request."""
         return {}
 
@@ -250,7 +250,7 @@ class ServedSystem(FlaggedEngine):
         return diagnose(exit_code, log)
 
 
-def told(url: str, path: str) -> Any:
+def told(url: str, path: str) -> object:
     """Return what a server answers to a GET, ``None`` where it has no such path.
 
     Numbers and texts without end are no settings: they are left out of an object.
@@ -269,7 +269,7 @@ def told(url: str, path: str) -> Any:
     return {name: value for name, value in found.items() if not _endless(value)}
 
 
-def _endless(value: Any) -> bool:
+def _endless(value: object) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)
     if isinstance(value, int):

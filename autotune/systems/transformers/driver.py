@@ -52,7 +52,7 @@ class SocketDriver:
 
     def facts(self) -> Mapping[str, Any]:
         """Return what really runs."""
-        found: dict[str, Any] = self._ask({"op": "facts"}, time.monotonic() + 60)["facts"]
+        found: dict[str, object] = self._ask({"op": "facts"}, time.monotonic() + 60)["facts"]
         return found
 
     def generate(self, requests: Sequence[Request], deadline: float) -> list[RequestRecord]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from transformers import QuantizedCache
@@ -133,7 +132,7 @@ class Generator:
         wanted = max(request.max_tokens for request in requests)
         drafted = self.loaded.draft is not None or bool(self.draft_layers)
         clock = AssistedClock() if drafted else Clock()
-        settings: dict[str, Any] = {}
+        settings: dict[str, object] = {}
         if self.draft_layers:
             settings["assistant_early_exit"] = self.draft_layers
         elif self.loaded.draft is not None:

@@ -85,8 +85,8 @@ def load(options: Options) -> Loaded:
     return loaded
 
 
-def _model(name: str, options: Options, device: torch.device, *, parallel: bool) -> Any:
-    settings: dict[str, Any] = {"dtype": getattr(torch, options.dtype)}
+def _model(name: str, options: Options, device: torch.device, *, parallel: bool) -> object:
+    settings: dict[str, object] = {"dtype": getattr(torch, options.dtype)}
     if options.quantization_bits != 16:
         settings["quantization_config"] = transformers.QuantoConfig(weights=f"int{options.quantization_bits}")
     if parallel:
@@ -121,7 +121,7 @@ def weights(model: Any) -> dict[str, int]:
     return sizes
 
 
-def _facts(options: Options, loaded: Loaded) -> dict[str, Any]:
+def _facts(options: Options, loaded: Loaded) -> dict[str, object]:
     parts = {"target": loaded.model} | ({} if loaded.draft is None else {"draft": loaded.draft})
     kinds = sorted(
         {type(module).__name__ for module in loaded.model.modules() if "Linear" in type(module).__name__}

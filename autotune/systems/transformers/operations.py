@@ -28,7 +28,7 @@ class Operations:
         )
         self.parallel = options.tensor_parallel > 1
 
-    def lead(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def lead(self, order: Mapping[str, object]) -> dict[str, Any]:
         """Run an operation on all ranks and return rank 0's answer."""
         if self.parallel:
             distributed.broadcast_object_list([dict(order)], src=0)
@@ -41,7 +41,7 @@ class Operations:
         self.run(box[0])
         return bool(box[0]["op"] != "stop")
 
-    def run(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, order: Mapping[str, Any]) -> dict[str, object]:
         """Run one operation: ``generate``, ``losses``, ``metrics``, ``facts``, ``reset`` or ``stop``."""
         name = order["op"]
         if name == "generate":
@@ -83,7 +83,7 @@ class Operations:
         mine = self.loaded.facts
         if not self.parallel:
             return {**mine, "ranks": [mine]}
-        ranks: list[Any] = [None] * self.options.tensor_parallel
+        ranks: list[object] = [None] * self.options.tensor_parallel
         distributed.all_gather_object(ranks, mine)
         return {**mine, "ranks": ranks}
 

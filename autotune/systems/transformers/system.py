@@ -62,7 +62,7 @@ class TransformersSystem(Section):
     perplexity_text: Annotated[str, Text()] = ""
 
     @staticmethod
-    def located(section: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def located(section: Mapping[str, object], folder: Path) -> dict[str, Any]:
         """Return a study file's section with paths that start at the file's folder made absolute."""
         return locate(section, folder, ("model", "draft_model", "perplexity_text"))
 

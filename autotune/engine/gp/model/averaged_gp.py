@@ -8,7 +8,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from botorch.acquisition.objective import PosteriorTransform
@@ -153,7 +153,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
         return result if posterior_transform is None else posterior_transform(result)
 
     def condition_on_observations(
-        self, X: Tensor, Y: Tensor, noise: Tensor | None = None, **kwargs: Any
+        self, X: Tensor, Y: Tensor, noise: Tensor | None = None, **kwargs: object
     ) -> AveragedGP:
         """Return the mixture after more measurements; the members keep their probabilities.
 

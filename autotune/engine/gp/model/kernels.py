@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +52,7 @@ class MaternSum(Kernel):
         """Prior variance, the same everywhere."""
         return self.hyper.scale + float(self.hyper.parts.sum())
 
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: object) -> Tensor:
         """Return the covariance of ``x1`` (``... x n x k``) and ``x2``, or its diagonal."""
         if diag:
             return torch.full(x1.shape[:-1], self.variance, dtype=x1.dtype)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -103,7 +102,7 @@ class DeepMatern(EncodedKernel):
         self.shape = shape
         self.register_buffer("theta", theta)
 
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: object) -> Tensor:
         """Return the covariance of ``x1`` (``... x n x k``) and ``x2``, or its diagonal."""
         theta = self.theta.to(x1)
         if diag:

@@ -163,7 +163,7 @@ class NetworkKernel(EncodedKernel):
         self.register_buffer("weights", prior.weights)
         self.inputs = inputs
 
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: object) -> Tensor:
         """Return the covariance of ``x1`` (``... x n x k``) and ``x2``, or its diagonal."""
         a, b = (self.inputs(x) * self.weights.to(x) for x in (x1, x2))
         if diag:
