@@ -45,7 +45,7 @@ class AutotuneError(Exception):
 
     Args:
         message: Where, what was found, what is allowed; what it quotes is cut to a sensible length.
-        hint: What to do about it; printed on a line of its own.
+        hint: Advice; printed on a line of its own.
     """
 
     exit_code: ClassVar[int] = 6
@@ -63,12 +63,12 @@ class SpecError(AutotuneError):
     """Report a mistake in what the user wrote: a file, an option or a value.
 
     Args:
-        message: What was found and what is allowed.
+        message: Finding, and what is allowed.
         path: Keys from the top of the document to the offending value, such as
             ``("parameters", "batch_size", "low")``; a reader that knows the text turns it into
             ``file:line:column``.
         at_key: Whether the key itself is at fault rather than its value.
-        hint: What to do about it, such as the nearest valid name.
+        hint: Advice, such as the nearest valid name.
     """
 
     exit_code: ClassVar[int] = 2
@@ -160,8 +160,8 @@ def refuse_unknown_keys(
     Args:
         data: The mapping, or its keys.
         allowed: The keys that exist.
-        what: What they are keys of, for the message: ``a budget``.
-        path: Of the mapping.
+        what: Owner of the keys, for the message: ``a budget``.
+        path: Path of the mapping.
     """
     names = list(allowed)
     for key in data:

@@ -81,7 +81,7 @@ class Conversion:
 
         Args:
             given: Place, direction (``maximize`` or ``minimize``) and metric of each.
-            unmeasured: What to say where there is none.
+            unmeasured: Words where there is none.
         """
         goals: dict[str, list[str]] = {}
         taken: set[str] = set()
@@ -167,8 +167,8 @@ class Conversion:
         """Return the parameter of a normal distribution, cut where it has no bounds, which is noted.
 
         Args:
-            path: Where it stands.
-            mean: Of the values; with ``log``, of their logarithms.
+            path: Place of the entry.
+            mean: Mean of the values; with ``log``, of their logarithms.
             spread: One standard deviation, above 0.
             step: Between values that are drawn.
             log: Whether the logarithms of the values are normal.

@@ -22,7 +22,7 @@ def listed(values: list[object], *, default: object = None) -> Entry:
     """Return the parameter that takes the values of a list: numbers in order, truth values, or labels.
 
     Args:
-        values: With the types of their file; a structure becomes the JSON text that a flag takes.
+        values: Values with the types of their file; a structure becomes the JSON text that a flag takes.
         default: One of them, where the file says which; else the middle one of numbers, the first of labels.
     """
     found = [plain_value(value) for value in values]

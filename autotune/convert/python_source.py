@@ -42,8 +42,8 @@ class Unreadable(Exception):
     """A value that only running the file would give.
 
     Args:
-        node: Where it stands.
-        why: What it is.
+        node: Node that cannot be read.
+        why: Name of what it is.
     """
 
     def __init__(self, node: ast.AST, why: str) -> None:
@@ -64,13 +64,13 @@ class Source:
     """A Python file that is read, never run.
 
     Args:
-        path: Of the file.
-        tree: Of its text.
+        path: Path of the file.
+        tree: Tree of its text.
         package: Whose functions are known: ``ray.tune``.
         aliases: Full name by the name that an import gives.
-        values: What is assigned to each name, in order.
+        values: Expressions assigned to each name, in order.
         changing: Names that get values in other ways too: arguments, loops, ``+=``.
-        left: How many more expressions are read, so that a small file cannot ask for a large value.
+        left: Number of further expressions that are read, so that a small file cannot ask for a large value.
     """
 
     path: str
@@ -149,9 +149,9 @@ class Source:
         """Return the value of an expression.
 
         Args:
-            node: Of the expression.
+            node: Node of the expression.
             names: Values of names that a comprehension gives.
-            depth: How many names and brackets deep this is.
+            depth: Number of names and brackets around it.
 
         Raises:
             Unreadable: Only running the file would give it.

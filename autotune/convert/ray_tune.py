@@ -53,8 +53,8 @@ def convert_python(path: str, name: str) -> Conversion:
     """Return the study of the search space that a Python file writes down.
 
     Args:
-        path: Of the file.
-        name: Of the mapping, or of a function that returns it; empty where the file has one only.
+        path: Path of the file.
+        name: Name of the mapping, or of a function that returns it; empty where the file has one only.
 
     Raises:
         SpecError: The file is no Python, or has no such space.

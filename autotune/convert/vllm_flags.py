@@ -54,8 +54,8 @@ def turned(flag: Flag, value: object, positive: bool) -> object:
     """Return a value as the flag takes it: of its type, and turned round where its name is.
 
     Args:
-        flag: That the name means.
-        value: As the file has it.
+        flag: Flag that the name means.
+        value: Value as the file has it.
         positive: Whether a true value switches the flag on.
     """
     found = flag.typed(value)

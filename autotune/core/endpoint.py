@@ -158,7 +158,7 @@ class Refused(Exception):
         unreachable: Whether nothing of the kind can be there: connection refused, unknown host, a certificate
             that is not trusted.
         malformed: Whether what came is no answer at all: no HTTP, or more bytes than any has.
-        location: Where a redirect leads, as the server says it; empty for any other answer.
+        location: Target of a redirect, as the server says it; empty for any other answer.
     """
 
     def __init__(

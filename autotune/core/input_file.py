@@ -19,7 +19,7 @@ class NotText(ValueError):
 
     Args:
         line: Line of the first such byte, from 1.
-        byte: That byte.
+        byte: Byte that is no text.
     """
 
     def __init__(self, line: int, byte: int) -> None:

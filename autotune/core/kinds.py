@@ -18,7 +18,7 @@ class Kind:
         """Return the typed value.
 
         Args:
-            value: As the file has it.
+            value: Value as the file has it.
             name: Key, for messages.
 
         Raises:
@@ -146,7 +146,7 @@ class Text(Kind):
     """A text.
 
     Args:
-        what: What it is, for messages.
+        what: Name of it for messages.
         needed: Whether it may not be blank.
         pattern: Regular expression that it must match as a whole.
     """
@@ -172,7 +172,7 @@ class Choice(Kind):
 
     Args:
         allowed: The words.
-        hint: What to do where none of them is near.
+        hint: Advice where none of them is near.
     """
 
     allowed: Sequence[str]
@@ -205,7 +205,7 @@ class Texts(Kind):
     """Texts by name.
 
     Args:
-        what: What they are, for messages: ``"a mapping of metrics to units"``.
+        what: Name of them for messages: ``"a mapping of metrics to units"``.
     """
 
     what: str

@@ -36,7 +36,7 @@ def open_own(path: Path, flags: int) -> int:
     """Open a file of ours to write; return its descriptor.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         flags: ``os.O_RDWR | os.O_CREAT`` for instance.
 
     Raises:

@@ -79,7 +79,7 @@ class RequestRecord:
             counts from the first time.
         hidden: Output tokens that were made before the first one that was shown, such as reasoning that is
             not streamed: a part of the first arrival. :data:`HIDDEN_UNCOUNTED` where their number is unknown.
-        doubted: What the server said of the tokens that cannot be, in words; empty where it was believed.
+        doubted: Claim of the server on tokens that cannot be, in words; empty where it was believed.
     """
 
     id: int

@@ -28,9 +28,9 @@ class Declared:
 
     Args:
         key: Name in the file.
-        kind: How its value is read.
+        kind: Kind that its value is read by.
         field: The dataclass's field.
-        needs: What the section says that it needs where the key is not there.
+        needs: Words of the section where the key is missing.
     """
 
     key: str

@@ -54,7 +54,7 @@ def suggestions(use: str, engine: Engine, question: Question, n: int) -> list[Su
     Args:
         use: Name under which the engine is known here.
         engine: Engine that is asked.
-        question: What is known so far.
+        question: Question with all that is known.
         n: Number of configurations wanted.
 
     Raises:

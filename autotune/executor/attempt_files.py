@@ -46,7 +46,7 @@ def mask_files(folder: Path, live: Collection[str] = ()) -> None:
     """Mask the secrets in the files of an attempt that stay.
 
     Args:
-        folder: Of the attempt.
+        folder: Folder of the attempt.
         live: Names of files that are still written to.
     """
     left = redact_folder(folder, live)

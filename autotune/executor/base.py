@@ -29,11 +29,11 @@ class Job:
         scratch: Absolute path of this attempt's folder on the node; its files stay as artifacts.
         deadlines: Per phase.
         resources: ``{"cpus": float, "gpus": float}`` that this configuration needs.
-        price: Of these resources per hour, in the user's currency; ``None`` if it is not known.
+        price: Price of these resources per hour, in the user's currency; ``None`` if it is not known.
         limits: ``[metric, "<=" or ">=", bound]`` of the objective in base units, those relative to the
             default resolved: a search for the highest rate needs them.
         judged: Every metric of the objective, goals and limits.
-        quality: What of the answers' quality is checked, with the default's answers; empty for nothing.
+        quality: Checks of the answers' quality, with the default's answers; empty for none.
         launch_key: Equal for attempts that one launched process can serve, one after the other; empty where
             every attempt launches its own.
         fresh: Whether this one must launch its own all the same.
@@ -85,7 +85,7 @@ class AttemptResult:
     """The end of an attempt. Always one per submitted job, whatever broke.
 
     Args:
-        key: Of the job.
+        key: Key of the job.
         measurement: Metrics, or the failure with its cause.
         node: Name of the node that ran it.
         error: Exception that a function raised in this process or near it; ``None`` for anything else.

@@ -44,7 +44,7 @@ class FunctionExecutor:
     :meth:`wait`, after every result that has come.
 
     Args:
-        function: What is measured.
+        function: Function that is measured.
         units: Unit by metric of numbers that come without one.
         parallel: Calls at once.
         on_ray: Whether calls run as Ray tasks instead of threads of this process.
@@ -138,7 +138,7 @@ def call(
     """Return what a call measured, and the exception that it raised.
 
     Args:
-        function: What is tuned.
+        function: Function that is tuned.
         config: Its argument.
         goal: Metric that a single number stands for.
         units: Unit by metric of numbers that come without one.

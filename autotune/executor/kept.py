@@ -19,7 +19,7 @@ class Kept:
     """A ready process, and what the next attempt must know of it.
 
     Args:
-        key: What :meth:`autotune.systems.base.Reusable.launch_key` said of its configuration.
+        key: Key by :meth:`autotune.systems.base.Reusable.launch_key` of its configuration.
         process: Under its supervisor; ``None`` where nothing was launched.
         driver: Connected to it.
         log: Its output.

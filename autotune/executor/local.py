@@ -33,9 +33,9 @@ class _Worker:
 
     Args:
         process: It.
-        job: What it runs now.
+        job: Job that it runs now.
         stays: Whether it takes jobs one after the other, and keeps what they launched.
-        killed_at: When it is killed, having been told to end; ``None`` while it has not.
+        killed_at: Time of its kill, having been told to end; ``None`` while it has not.
     """
 
     process: subprocess.Popen[bytes]

@@ -23,12 +23,12 @@ class Node:
 
     Args:
         id: Unique for the life of the node.
-        name: For people; unique among the nodes of a cluster.
-        cpus: Of the whole node.
-        gpus: Of the whole node.
-        labels: By name.
-        others_cpus: What other users of the cluster hold of ``cpus``.
-        others_gpus: What other users of the cluster hold of ``gpus``.
+        name: Name for people; unique among the nodes of a cluster.
+        cpus: CPUs of the whole node.
+        gpus: GPUs of the whole node.
+        labels: Labels by name.
+        others_cpus: Part of ``cpus`` that other users of the cluster hold.
+        others_gpus: Part of ``gpus`` that other users of the cluster hold.
     """
 
     id: str
@@ -45,8 +45,8 @@ class Need:
     """Resources that one attempt needs.
 
     Args:
-        cpus: Of each bundle.
-        gpus: Of each bundle.
+        cpus: CPUs of each bundle.
+        gpus: GPUs of each bundle.
         bundles: One per pipeline stage; each lies on one node.
         exclusive: Whether its nodes are its own.
     """
@@ -92,10 +92,10 @@ def place(
     Attempts with accelerators are packed, which keeps whole nodes free for wider ones; others are spread.
 
     Args:
-        need: Of the attempt.
+        need: Need of the attempt.
         nodes: Alive, and not in quarantine.
         running: Our attempts that are in flight.
-        rules: Of the study file.
+        rules: Rules of the study file.
         avoid: Names of nodes to be used only when no other has room: the world failed this trial there.
     """
     free = {node.id: [node.cpus - node.others_cpus, node.gpus - node.others_gpus] for node in nodes}
@@ -165,9 +165,9 @@ def held(need: Need, nodes: Sequence[Node], rules: Rules) -> str:
     """Return what others hold of the nodes that could hold an attempt; empty if no such node is there.
 
     Args:
-        need: Of the attempt.
+        need: Need of the attempt.
         nodes: Alive, and not in quarantine.
-        rules: Of the study file.
+        rules: Rules of the study file.
     """
     able = [node for node in nodes if admits(rules, node) and _bundles(need, node)]
     said = []

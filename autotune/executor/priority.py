@@ -49,7 +49,7 @@ def priority_facts(pid: int) -> dict[str, object]:
     """Return how a launched process really runs, and what this process was started with where it differs.
 
     Args:
-        pid: Of the launched process.
+        pid: Process id of what was launched.
     """
     found = priorities_of(pid)
     inherited = {**priorities_of(os.getpid()), **_inherited}

@@ -33,10 +33,10 @@ def quality_of(
     """Return the metrics of quality of a loaded system, and what they rest on.
 
     Args:
-        driver: Of the system.
-        wanted: What :func:`autotune.measure.quality.check.check_quality` is told.
+        driver: Driver of the system.
+        wanted: Argument of :func:`autotune.measure.quality.check.check_quality`.
         batch_size: Most requests at once of a system that runs batches.
-        folder: Of the attempt; answers, score and the scorer's log are left there.
+        folder: Folder of the attempt; answers, score and the scorer's log are left there.
         mark: Environment mark of what is launched.
         deadline: ``time.monotonic()`` value.
 

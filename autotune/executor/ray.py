@@ -42,8 +42,8 @@ class RayExecutor:
     for, and a node on which the world keeps failing is left alone for a while.
 
     Args:
-        address: Of a running cluster; ``None`` takes ``RAY_ADDRESS``, or starts one on this machine.
-        rules: What the study file asks of every node.
+        address: Address of a running cluster; ``None`` takes ``RAY_ADDRESS``, or starts one on this machine.
+        rules: Demands of the study file on every node.
     """
 
     name = "ray"

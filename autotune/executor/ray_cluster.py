@@ -39,7 +39,7 @@ class Connection:
 
     Args:
         ours: Whether it is ours to end.
-        guard: Of a cluster that was started here.
+        guard: Guard of a cluster that was started here.
     """
 
     def __init__(self, ours: bool, guard: Guard | None = None) -> None:
@@ -123,7 +123,7 @@ class ClusterWatch:
     """Nodes of the cluster that this process is connected to.
 
     Args:
-        connection: To the cluster.
+        connection: Connection to the cluster.
         silent_s: Longest silence of the head node, in seconds.
     """
 

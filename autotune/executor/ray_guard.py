@@ -94,7 +94,7 @@ def members(mark: str, session: str) -> dict[int, int]:
     """Return the processes of a cluster, pids with their starts.
 
     Args:
-        mark: In the environment of its processes.
+        mark: Mark in the environment of its processes.
         session: Folder of its logs and sockets; empty if it is not known.
     """
     found: dict[int, int] = {}

@@ -93,7 +93,7 @@ def run_attempt(
     """Measure one configuration.
 
     Args:
-        job: What to run; its scratch folder is created.
+        job: Job to run; its scratch folder is created.
         build: Builds the system from its section.
         shelf: Keeps launched processes for later attempts; ``None`` to stop them.
     """

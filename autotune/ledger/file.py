@@ -272,7 +272,7 @@ class LedgerFile:
         """Write a guarded ledger anew and go on with the new one.
 
         Args:
-            happened: To the file.
+            happened: Fate of the file.
             still_there: Whether the file is ours still, and can be read.
 
         Returns:

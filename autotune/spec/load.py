@@ -70,8 +70,8 @@ def resolve(
     it names; constraints are added; other sections of the file win key by key.
 
     Args:
-        document: What was read.
-        folder: That relative paths start from.
+        document: Document that was read.
+        folder: Folder that relative paths start from.
         depth: Files that led to this one.
         lenders: The space that the document starts from is added here, as it was merged in.
     """

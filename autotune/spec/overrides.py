@@ -14,7 +14,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> None:
     """Set keys of ``document`` in place.
 
     Args:
-        document: What was read.
+        document: Document that was read.
         overrides: Such as ``budget.trials=30`` or ``parameters.threads={type: ordinal, values: [1, 2]}``.
 
     Raises:

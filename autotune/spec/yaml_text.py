@@ -45,8 +45,8 @@ class Document:
     Args:
         data: Mappings, lists and text.
         source: Name of the file, for messages.
-        keys: Where each key stands, by its path from the top.
-        values: Where each value stands.
+        keys: Place of each key, by its path from the top.
+        values: Place of each value.
     """
 
     data: dict[str, Any]
@@ -102,7 +102,7 @@ def parse_text(text: str, source: str, *, core_tags: bool = False) -> Document:
     """Parse the text of a file whose top is a mapping.
 
     Args:
-        text: Of the file.
+        text: Text of the file.
         source: Its name.
         core_tags: Whether scalars may say what they are (``!!float 1``), as files of other tools do.
 

@@ -33,9 +33,9 @@ def next_confirmation(
     A function of the trials alone, so that an interrupted confirmation goes on where it was.
 
     Args:
-        decision: By all finished trials; it knows how many launches confirm a configuration.
+        decision: Decision by all finished trials; it knows how many launches confirm a configuration.
         space: Gives the default configuration.
-        seed: Of the study: draws which side comes first.
+        seed: Seed of the study: draws which side comes first.
         named: Keys of configurations that somebody asked to confirm, in place of what the decision would.
     """
     searched = [t for t in decision.trials if t.suggestion.reason is not Reason.CONFIRM]

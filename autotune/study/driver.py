@@ -92,13 +92,13 @@ class Driver:
 
     Args:
         study: Study, which nobody else drives.
-        settings: What is asked of it.
+        settings: Settings of the study.
         jobs: Its trials as jobs.
-        executor: Where they run.
-        stop_when: When the search may end before its budget.
+        executor: Executor of the jobs.
+        stop_when: Condition that may end the search before its budget.
         mirror: Tracking store that is told of results; ``None`` without.
-        screen: Where progress is shown; ``None`` for nowhere.
-        stop: Set by whoever wants the study to end.
+        screen: View on which progress is shown; ``None`` for none.
+        stop: Event, set by whoever wants the study to end.
         resumed: Whether earlier runs left trials.
         tracking: Address of the tracking store, for the screen.
     """

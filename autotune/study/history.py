@@ -12,7 +12,7 @@ class History:
     """The newest state of every trial.
 
     Args:
-        trials: In the order of their numbers, which begin with 0.
+        trials: Trials in the order of their numbers, which begin with 0.
 
     Attributes:
         finished: Those that are over, in the order of their numbers. Not to be changed by who reads it.

@@ -47,9 +47,9 @@ def judge(study: Study, number: int, failure: Failure, *, raised: bool = False) 
     the configurations are to blame.
 
     Args:
-        study: Of the trial.
-        number: Of the trial.
-        failure: As whoever ran the attempt reported it.
+        study: Study of the trial.
+        number: Number of the trial.
+        failure: Failure as whoever ran the attempt reported it.
         raised: Whether it is an exception of a function that says what is infeasible in another way.
     """
     if INFEASIBLE in failure.log_tail:

@@ -35,7 +35,7 @@ class Launch:
     """Preview of what one configuration would launch.
 
     Args:
-        config: Of the trial.
+        config: Config of the trial.
         argv: The process, as a list of arguments; empty without a system.
         files: Configuration files beside it, by name.
         problem: Why it would be refused before launching; empty if it would not.
@@ -53,7 +53,7 @@ class Plan:
 
     Args:
         spec: The study file.
-        count: Of the allowed configurations.
+        count: Count of the allowed configurations.
         excluded: Share of the configurations that each constraint alone excludes, in [0, 1].
         default: The first trial.
         samples: Random other ones.
@@ -63,9 +63,9 @@ class Plan:
             limit, where nothing else says one.
         measured: Whether the system can be launched and measured, not only planned.
         seconds: Shortest and longest time expected for the trials that are left of the budget.
-        seconds_from: What that expectation rests on.
-        warnings: What may waste trials.
-        problems: What a run would end with before or at its first trial.
+        seconds_from: Basis of that expectation.
+        warnings: Reasons why trials may be wasted.
+        problems: Reasons why a run would end before or at its first trial.
     """
 
     spec: StudyFile
@@ -127,8 +127,8 @@ def make_plan(
     Args:
         spec: The study file.
         store: Folder of the ledger, whose earlier trials of the study tell how long one takes.
-        warnings: What may waste trials.
-        problems: What would keep it from running here.
+        warnings: Reasons why trials may be wasted.
+        problems: Reasons why it would not run here.
     """
     system = None if spec.system is None else spec.system.built
     rng = np.random.default_rng(spec.engine.seed)

@@ -32,8 +32,8 @@ class Readiness:
     """What keeps a study from running on this machine.
 
     Args:
-        errors: What ``autotune run`` would end with, the file's own mistakes first.
-        warnings: What may waste trials.
+        errors: Reasons why ``autotune run`` would end, the file's own mistakes first.
+        warnings: Reasons why trials may be wasted.
     """
 
     errors: tuple[AutotuneError, ...] = ()
@@ -104,7 +104,7 @@ class Refusals:
     """What a system would refuse before launching it.
 
     Args:
-        share: Of the sampled configurations, in [0, 1].
+        share: Share of the sampled configurations, in [0, 1].
         text: The most frequent reasons, with their shares.
     """
 

@@ -21,7 +21,7 @@ def next_remeasure(trials: Sequence[Trial], objective: Objective) -> Suggestion 
 
     Args:
         trials: All trials of the study.
-        objective: With limits relative to the default bound.
+        objective: Objective with limits relative to the default bound.
     """
     own = (Reason.REMEASURE, Reason.CONFIRM)
     doubted = [trial for trial in trials if trial.doubt and trial.suggestion.reason not in own]

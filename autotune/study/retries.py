@@ -49,7 +49,7 @@ class Retries:
     What an earlier run counted is not taken over: whoever runs the study again has looked at the machines.
 
     Args:
-        faults: By trial that has no answer yet.
+        faults: Faults by trial that has no answer yet.
         row: Node and failure of each fault since the last answer.
     """
 

@@ -82,7 +82,7 @@ def run_study(
     Args:
         spec: The study file.
         store: Folder of the ledger and of what the trials leave.
-        view: Where progress is shown.
+        view: View on which progress is shown.
         new: Start another study beside one of the same name.
         widen: Go on with a study over another space if all it measured belongs to this one too.
         local: Run attempts in child processes instead of on Ray.
@@ -208,8 +208,8 @@ def as_measured(spec: StudyFile, path: Path, name: str) -> StudyFile:
 
     Args:
         spec: The study file.
-        path: Of the ledger; it may not be there.
-        name: Of the study.
+        path: Path of the ledger; it may not be there.
+        name: Name of the study.
     """
     if not path.exists():
         return spec

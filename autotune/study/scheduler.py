@@ -181,7 +181,7 @@ class Refuse:
 
     Args:
         trial: It.
-        shortage: What is lacking, with the numbers.
+        shortage: Resources that are lacking, with the numbers.
     """
 
     trial: Trial
@@ -220,7 +220,7 @@ class End:
     Args:
         state: ``completed``, ``converged``, ``exhausted``, ``interrupted``, ``out of time`` or ``failed``.
         error: Why the machines cannot go on, for ``failed``.
-        hint: What to do about it.
+        hint: Advice.
     """
 
     state: str
@@ -260,7 +260,7 @@ def settle(
     """Return the state that a trial takes after an attempt, and what is known of environment faults then.
 
     Args:
-        retries: What was known before.
+        retries: Retries known before.
         trial: Number of the trial.
         state: State that the measurement gives it.
         failure: Why there is no measurement, with its true cause; ``None`` where there is one.

@@ -49,12 +49,12 @@ class Study:
     threads may use one study.
 
     Args:
-        space: What may vary.
-        objective: What is wanted; a mapping is read by :meth:`Objective.from_dict`. Another one than the
+        space: Search space.
+        objective: Objective; a mapping is read by :meth:`Objective.from_dict`. Another one than the
             ledger has is applied to everything measured, and stored.
         engine: Name of the engine or its section of a study file.
-        seed: Of the engine; equal histories and seeds give equal suggestions.
-        name: Of the study within its ledger.
+        seed: Seed of the engine; equal histories and seeds give equal suggestions.
+        name: Name of the study within its ledger.
         path: Ledger file; created if it is not there, with its folder.
         budget: Number of trials planned, which sizes the initial design.
         spec: Whole study file as plain data, kept in the ledger for whoever resumes the study.
@@ -127,7 +127,7 @@ class Study:
 
         Args:
             path: The ledger file, or the store folder that holds it.
-            name: Of the study; may be left out when the ledger has one only.
+            name: Name of the study; may be left out when the ledger has one only.
 
         Raises:
             StudyError: There is no such ledger or study.

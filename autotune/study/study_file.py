@@ -60,18 +60,18 @@ class StudyFile:
 
     Args:
         name: Name of the study: of its folder and its experiment.
-        space: What may vary.
-        objective: What is wanted.
-        system: What is tuned; ``None`` without one.
+        space: Search space.
+        objective: Objective with its limits.
+        system: System that is tuned; ``None`` without one.
         workload: The load that it is measured under.
-        quality: How answers are checked; ``None`` for no check.
-        budget: What may be spent.
-        resources: What configurations need, and what is asked of the nodes.
-        engine: What searches.
+        quality: Check of the answers; ``None`` for no check.
+        budget: Trials, time and confirmations that may be spent.
+        resources: Resources that configurations need, and demands on the nodes.
+        engine: Engine that searches.
         tracking: The mirror.
         deadlines: Bounds on the phases of an attempt.
         objective_stated: Whether the file says what is wanted; the default is for systems under a load.
-        trusted: What the owner took a search space's word for, a line each (``--trust-space``).
+        trusted: Claims of a search space that the owner trusts, a line each (``--trust-space``).
     """
 
     name: str
@@ -268,7 +268,7 @@ def review(found: Borrowed, build: Callable[[], SystemConfig] | None = None) -> 
     """Return what a search space says that only the study's owner may say.
 
     Args:
-        found: What the study takes from the space.
+        found: Parts that the study takes from the space.
         build: Gives the study's system, once that is needed.
     """
     use = found.engine.get("use", "gp")
@@ -280,7 +280,7 @@ def _check_together(study: StudyFile, written: Mapping[str, Any]) -> None:
     """Refuse what only shows when sections are seen together.
 
     Args:
-        study: What was read.
+        study: Study as read.
         written: Keys of the file, as it has them.
     """
     _check_secrets(written)

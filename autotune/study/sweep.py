@@ -43,7 +43,7 @@ class Plan:
     Args:
         sample: Configurations measured; ``None`` for all.
         replicates: Measurements of each.
-        seed: Of the sample and of the order.
+        seed: Seed of the sample and of the order.
     """
 
     sample: int | None = None
@@ -115,9 +115,9 @@ def sweep(
 
     Args:
         spec: The study file.
-        plan: What is measured; a sweep that goes on keeps its own.
+        plan: Plan of what is measured; a sweep that goes on keeps its own.
         store: Folder of the ledger.
-        view: Where progress is shown.
+        view: View on which progress is shown.
         out: Table file; its specification goes beside it.
         resume: Go on with the sweep that the store holds.
         local: Run attempts in child processes instead of on Ray.

@@ -50,16 +50,16 @@ def tune(
     carries the study with all that was measured as its attribute ``study``.
 
     Args:
-        space: What may vary.
+        space: Search space.
         function: Takes a configuration, returns its metrics; a single number stands for the first goal.
-        objective: What is wanted; a mapping is read by :meth:`Objective.from_dict`.
+        objective: Objective; a mapping is read by :meth:`Objective.from_dict`.
         trials: Budget; trials that ``path`` already holds count.
         parallel: Calls at once: threads of this process, or tasks on a Ray cluster.
         stop_when: ``budget``, or ``converged``: as soon as one more trial is not worth it;
             :attr:`Study.stopped` then says why. A larger budget, or ``budget``, goes on.
         engine: Name of the engine or its section of a study file.
-        seed: Of the engine.
-        name: Of the study within its ledger.
+        seed: Seed of the engine.
+        name: Name of the study within its ledger.
         path: Ledger that makes the study durable; calling again with the same one goes on.
         ray: Run the calls on Ray: the cluster of ``RAY_ADDRESS``, or a local one.
 

@@ -168,7 +168,7 @@ class System(Protocol):
         Called once per launch, just before it, so that a port that is free may be chosen here.
 
         Args:
-            config: Of the attempt.
+            config: Config of the attempt.
             scratch: The folder of the attempt and of the process, empty but for :data:`CONFIG_NAME`; what
                 :meth:`connect` must know may be left in it. It is not there where the command is only shown.
         """
@@ -202,8 +202,8 @@ class Reusable(Protocol):
         """Return a driver for another configuration of the process's key.
 
         Args:
-            config: To be measured next.
-            driver: Of the process, which the configuration before had.
+            config: Configuration to be measured next.
+            driver: Driver of the process, which the configuration before had.
             deadline: ``time.monotonic()`` value by which the process must have answered.
 
         Raises:
@@ -217,7 +217,7 @@ def launched_config(system: System, config: Config, derived: Collection[str]) ->
 
     Args:
         system: It names the parameters that it understands.
-        config: Of a trial.
+        config: Config of a trial.
         derived: Names of computed values; one that the system does not know was for constraints only.
     """
     known = system.parameters()

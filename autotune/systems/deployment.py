@@ -37,12 +37,12 @@ class Deployment:
         argv: Program and arguments, usable from any folder; empty where nothing is started.
         env: Variables on top of those of the shell.
         folder: Working folder; empty for any.
-        endpoint: Where the started server is asked, with the fields that every request of this configuration
+        endpoint: Endpoint of the started server, with the fields that every request of this configuration
             carries as its ``body``; ``None`` for what is no server.
         key_variable: Environment variable with the key that requests carry; empty without one.
         stdin: Line that the command reads; empty for none.
         files: Texts by name of a configuration file, to be added to the engine's own.
-        notes: What else somebody must know, a line each.
+        notes: Facts that somebody must know besides, a line each.
     """
 
     argv: tuple[str, ...] = ()
@@ -118,8 +118,8 @@ def deployment(system: System, config: Config, derived: Collection[str]) -> Depl
     """Return what deploys a configuration of a trial, given to the system as when it was measured.
 
     Args:
-        system: Of the study.
-        config: Of a trial.
+        system: System of the study.
+        config: Config of a trial.
         derived: Names of computed values; one that the system does not know was for constraints only.
     """
     found = system.deploy(launched_config(system, config, derived))
@@ -133,7 +133,7 @@ def absolute_program(name: str, folder: str = "") -> str:
 
     Args:
         name: Path, or name that is looked for on the PATH.
-        folder: Where a relative path starts; empty for the working folder.
+        folder: Folder where a relative path starts; empty for the working folder.
     """
     if "/" in name:
         return os.path.abspath(Path(folder, name).expanduser())

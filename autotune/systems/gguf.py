@@ -43,7 +43,7 @@ def write_gguf(model: Path, file: Path, kind: str = "F16") -> None:
 
     Args:
         model: Folder with ``config.json``, ``model.safetensors`` and ``tokenizer.json``.
-        file: What is written; whoever sees it sees all of it.
+        file: File that is written; whoever sees it sees all of it.
         kind: One of :data:`TYPES`.
 
     Raises:

@@ -24,7 +24,7 @@ def check_script(argv: Sequence[str], folder: Path | None) -> None:
 
     Args:
         argv: Words of the command; ``{python}`` is an interpreter, and other braces may be anything.
-        folder: Where the command is started; ``None`` for an empty one, with files of the study's folder as
+        folder: Folder where the command starts; ``None`` for an empty one, with the study folder's files as
             absolute paths.
 
     Raises:

@@ -76,10 +76,10 @@ class OpenAIServerSystem(Section):
 
     Args:
         command: Words that start it; empty with ``url``.
-        url: Of an endpoint that runs already; empty with ``command``.
+        url: Url of an endpoint that runs already; empty with ``command``.
         model: Name that requests give; empty to take what the server lists first.
-        path: Of the interface: ``/v1/completions`` or ``/v1/chat/completions``; without it the server's first
-            answers say which of the two it has.
+        path: Path of the interface: ``/v1/completions`` or ``/v1/chat/completions``; else the first
+            answers of the server say which of the two it has.
         ready: Path that answers 200 once it takes requests; without it the list of models.
         request: Parameters that are fields of the requests.
         body: Fields that all requests have; without it they ask to go on after the end of the text, where the

@@ -46,7 +46,7 @@ class FlagClasses:
     """The parameters of a system by who may set them.
 
     Args:
-        tunable: That a search space may set.
+        tunable: Flags that a search space may set.
         values: Allowed texts of those whose values choose more than speed and quality.
         inner: Allowed keys of those that are structures: ``"value"``, a list of texts, or keys again.
         owner_only: Reasons of the others.
@@ -79,7 +79,7 @@ def objections(found: Borrowed, build: Callable[[], System] | None = None) -> li
     """Return what a search space says of a system that only the study's owner may say.
 
     Args:
-        found: What the study takes from the space.
+        found: Parts that the study takes from the space.
         build: Gives the study's system, once it is needed; built from the section without it.
     """
     use = found.section.get("use")

@@ -48,8 +48,8 @@ def locate_system(section: Mapping[str, object], folder: Path) -> dict[str, obje
     """Return a study file's ``system`` section with the paths in it made absolute.
 
     Args:
-        section: With ``use``.
-        folder: Of the study file, where relative paths start.
+        section: Section with ``use``.
+        folder: Folder of the study file, where relative paths start.
 
     Raises:
         SpecError: There is no system of that name.
@@ -99,8 +99,8 @@ class SystemConfig:
     """A system as a study file describes it, built once.
 
     Args:
-        section: What any node builds it from: with ``use``, paths absolute.
-        built: What that gives.
+        section: Section that any node builds it from: with ``use``, paths absolute.
+        built: System built from it.
     """
 
     section: Mapping[str, Any]
@@ -149,7 +149,7 @@ class SystemConfig:
         """Return what tells launches apart where they are shared; empty where they are not.
 
         Args:
-            config: As the system is given it.
+            config: Configuration as the system is given it.
         """
         shared = self.reuses and isinstance(self.built, Reusable)
         return self.built.launch_key(config) if shared else ""  # type: ignore[attr-defined]
@@ -163,7 +163,7 @@ def value_kind(section: object, build: Callable[[], System] | None = None) -> Ca
     """Return how a system reads listed values of parameters; what is wrong with the section is said later.
 
     Args:
-        section: With ``use``; a space file leaves the model to its study.
+        section: Section with ``use``; a space file leaves the model to its study.
         build: Gives the system where it is built already.
     """
     if not isinstance(section, Mapping):

@@ -52,7 +52,7 @@ class ReplaySystem(Section):
 
     Args:
         path: Path of the table; a relative one is taken from the study file's folder.
-        task: Which of its problems, where it has several.
+        task: Name of one of its problems, where it has several.
         noise: ``measured``: one of the replicates, or the row's value with its own error; ``none``: the mean
             of the replicates; or a relative standard deviation such as ``2 %`` around that mean.
     """
@@ -166,7 +166,7 @@ class ReplayDriver:
     """Give what a table has of one configuration.
 
     Args:
-        system: With the table.
+        system: System with the table.
         config: Looked up.
         trial, attempt: Seed of the noise: equal trials give equal numbers.
     """

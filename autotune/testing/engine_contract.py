@@ -75,7 +75,7 @@ def space_of(size: int, kind: str) -> Space:
     """Return a space of exactly so many configurations.
 
     Args:
-        size: How many.
+        size: Number of configurations.
         kind: ``declared`` by its parameters, ``listed`` one by one, or ``listed between levels``: with values
             of a continuous parameter that its grid does not have.
     """

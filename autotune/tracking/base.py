@@ -17,7 +17,7 @@ class MirrorReport:
 
     Args:
         pending: Items of the ledger that the mirror does not have yet.
-        errors: What went wrong last, for people; empty when nothing did.
+        errors: Last errors, for people; empty when there was none.
     """
 
     pending: int

@@ -42,8 +42,8 @@ class Item:
 
     Args:
         key: ``study`` or ``trial/3``.
-        name: Of the run.
-        params: Set once.
+        name: Name of the run.
+        params: Parameters, set once.
         metrics: Values by name.
         tags: May change later.
         status: ``RUNNING``, ``SCHEDULED``, ``FINISHED``, ``FAILED`` or ``KILLED``.
@@ -168,11 +168,11 @@ def study_item(
 
     Args:
         row: The study.
-        trials: How many finished.
+        trials: Number of finished trials.
         best: The best configuration with its metrics pooled over launches, or ``None``.
-        objective: What is wanted.
-        version: Of this package.
-        failures: Of its trials, see :func:`autotune.core.failures.failure_lines`.
+        objective: Objective with its limits.
+        version: Version of this package.
+        failures: Failures of its trials, see :func:`autotune.core.failures.failure_lines`.
     """
     lines = [str(objective), f"{trials} trials finished, {row.state.lower()}."]
     texts = {"study.json": json.dumps(redacted(row.spec), indent=2, sort_keys=True)}

@@ -60,7 +60,7 @@ class Schema:
     """What a database holds.
 
     Args:
-        revisions: Of its schema, as Alembic notes them; one, save in a database that was left half made.
+        revisions: Revisions of its schema, as Alembic notes them; one, save in a half made database.
         whole: Whether its schema is the library's, with every table.
         newer: Whether a revision is unknown to the library.
         ours: Whether all its tables are of MLflow's making, as one that it began to make has.
@@ -81,7 +81,7 @@ def prepare_database(uri: str, give_up: Callable[[], bool], say: Callable[[str],
 
     Args:
         uri: Address of the store; nothing is done where it is no database.
-        give_up: Asked while waiting for another process.
+        give_up: Callable, asked while waiting for another process.
         say: Told, in a line, what was done to a file that was there.
 
     Raises:

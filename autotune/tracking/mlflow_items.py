@@ -51,10 +51,10 @@ class BestStep:
     """Best so far after a finished trial.
 
     Args:
-        name: Of the metric: ``best.throughput``.
-        value: Of the best configuration, over the trials up to this one.
+        name: Name of the metric: ``best.throughput``.
+        value: Value of the best configuration, over the trials up to this one.
         step: Number of the trial.
-        moment_ms: When the last of those trials ended. MLflow shows the latest of two values of a step, which
+        moment_ms: End of the last of those trials. MLflow shows the latest of two values of a step, which
             two are when a trial of a lower number ends later.
     """
 
@@ -148,8 +148,8 @@ def best_steps(trials: Sequence[Trial], objective: Objective, start: int = 0) ->
     """Yield the best so far of each goal, as :mod:`autotune.core.ranking` judges it.
 
     Args:
-        trials: Of the study, in number order.
-        objective: What is wanted; each goal is followed on its own.
+        trials: Trials of the study, in number order.
+        objective: Objective; each goal is followed on its own.
         start: Number of the first trial whose step is wanted.
     """
     alone = [

@@ -77,9 +77,9 @@ class Session:
         study: Name of the study.
         uri: Address of the store.
         experiment: Name of the experiment.
-        stop: Asked between two items.
-        moved: Called after each step that the store took.
-        ready: Set once the library is loaded.
+        stop: Callable, asked between two items.
+        moved: Callable, called after each step that the store took.
+        ready: Event, set once the library is loaded.
 
     Attributes:
         runs: Ids of the study's runs by item.

@@ -23,7 +23,7 @@ def locked(path: Path, give_up: Callable[[], bool], mark: str = "") -> Iterator[
 
     Args:
         path: The file; a holder may remove it.
-        give_up: Asked while waiting.
+        give_up: Callable, asked while waiting.
         mark: Text of a file that is made here; one that was there already is not written to.
 
     Yields:
@@ -86,7 +86,7 @@ class Turn:
         ledger: File of the ledger; the lock lies beside it and dies with its holder.
         study: Name of the study.
         mirror: Name of the store.
-        token: Of this writer; tells it from others.
+        token: Token of this writer; tells it from others.
     """
 
     def __init__(self, ledger: Path, study: str, mirror: str, token: str) -> None:
@@ -98,7 +98,7 @@ class Turn:
         """Wait for the turn and hold it.
 
         Args:
-            give_up: Asked while waiting.
+            give_up: Callable, asked while waiting.
 
         Yields:
             Whether the last turn was this writer's too, so that what it knows of the store still holds;

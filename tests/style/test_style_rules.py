@@ -59,6 +59,25 @@ def test_a_class_is_introduced_by_a_noun_phrase():
     assert imperative == []
 
 
+def documented_arguments():
+    """Yield the place, the name and the first word of each entry of an ``Args`` section."""
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                section = re.search(r"^Args:\n((?: .*\n?|\n)+)", ast.get_docstring(node) or "", re.MULTILINE)
+                for name, text in re.findall(
+                    r"^    (\S+): (\S+)", section[1] if section else "", re.MULTILINE
+                ):
+                    yield f"{path}:{node.lineno} {node.name}", name, text
+
+
+def test_an_argument_is_introduced_by_a_noun():
+    fragments = set("As Asked By Called For From How In Of On Set That To What When Where Which With".split())
+    entries = list(documented_arguments())
+    assert len(entries) > 1000
+    assert [entry for entry in entries if entry[2] in fragments] == []
+
+
 def test_modules_are_short_and_as_long_as_their_idea():
     sizes = sorted(len(p.read_text().splitlines()) for p in MODULES if p.name != "__init__.py")
     assert sizes[len(sizes) // 2] <= 160

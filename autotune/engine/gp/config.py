@@ -176,7 +176,7 @@ class GPConfig(Section):
 
         Args:
             data: The section without ``use`` and ``seed``.
-            name: Of the engine, for messages.
+            name: Name of the engine, for messages.
 
         Raises:
             SpecError: An option is unknown or wrong.

@@ -57,11 +57,11 @@ def measure(
     Args:
         target: A ready system.
         batch_size: Requests in flight at once.
-        workload: What is sent and when to stop.
+        workload: Requests to send, and when to stop.
         goal: Metric whose interval ends the run. If records do not tell it (memory, quality), the output
             throughput stands in for it.
         deadline: ``time.monotonic()`` value; no batch is begun that is not likely to end before it.
-        seed: Of the bootstrap. Requests follow from the workload's own seed.
+        seed: Seed of the bootstrap. Requests follow from the workload's own seed.
         clock: Monotonic nanoseconds, the clock of ``deadline`` and of the records.
         watches: Looked at between batches.
     """

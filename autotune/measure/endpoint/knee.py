@@ -87,7 +87,7 @@ def crossing(points: Sequence[Point], near: float) -> Floats | None:
     """Return quantiles of the posterior of the rate at which the limit is just kept.
 
     Args:
-        points: Of all probes.
+        points: Points of all probes.
         near: Middle of the search's last bracket.
 
     Returns:
@@ -133,8 +133,8 @@ def lowest(quantiles: Sequence[Floats], seed: int) -> tuple[float, float]:
     """Return the lowest of several crossings and its standard error: of the 95 % interval, over 3.92.
 
     Args:
-        quantiles: Of each limit, as :func:`crossing` returns them.
-        seed: Of the pairing.
+        quantiles: Quantiles of each limit, as :func:`crossing` returns them.
+        seed: Seed of the pairing.
     """
     rng = np.random.default_rng(seed)
     drawn = np.min([rng.permutation(q) if len(quantiles) > 1 else q for q in quantiles], axis=0)

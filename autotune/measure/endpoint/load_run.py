@@ -34,7 +34,7 @@ class LoadRun:
         load: It runs.
         clock: Monotonic nanoseconds.
         step_s: Seconds between two looks.
-        watches: Called at every look.
+        watches: Callables, called at every look.
         concurrency: Requests under way at all times in a closed loop; ``None`` in an open one.
     """
 
@@ -84,7 +84,7 @@ class LoadRun:
         """Return how many answered requests sent since a time are beyond a bound; cheap when asked again.
 
         Args:
-            name: Of the bound: what was counted before is kept under it.
+            name: Name of the bound: what was counted before is kept under it.
             since_ns: Monotonic time.
             beyond: Whether a record is.
         """

@@ -129,7 +129,7 @@ def projected(metrics: Mapping[str, Estimate], found: Overload, seconds: float) 
     Args:
         metrics: Measured.
         found: The overload.
-        seconds: From the begin of the load to when the last of the measured requests was sent.
+        seconds: Time from the begin of the load to when the last of the measured requests was sent.
     """
     return {
         name: _at_horizon(name.rpartition(".")[2], e, found, seconds) if is_projected(name) else e

@@ -77,10 +77,10 @@ class Probe:
     Args:
         rate: Requests per second.
         passed: Whether all limits hold.
-        why: What decided it.
+        why: Reason of the decision.
         seconds: It took.
         requests: Answered.
-        found: Of the limited metrics, where the queue was stationary.
+        found: Estimates of the limited metrics, where the queue was stationary.
         idle_s: Seconds that were waited before it until the server was idle; ``None`` if it did not become
             so.
         overloaded: Whether the queue grew without bound.
@@ -102,7 +102,7 @@ def measure_max_rate(
     """Find the highest rate that keeps ``limits`` and measure there.
 
     Args:
-        site: What is measured and how.
+        site: System that is measured, and how.
         goal: Metric whose interval ends the measurement at that rate.
         limits: Those that do not depend on another configuration.
         low: Lowest rate to consider in requests/s.
@@ -287,7 +287,7 @@ class _Search:
         """Put one load on the server and return its answer.
 
         Args:
-            rate: In requests/s.
+            rate: Rate in requests/s.
             near: Whether the knee is near. Then no probe passes early: the one that does had few bouts of
                 lateness by chance, and its estimates are the ones that the rate is computed from.
         """
@@ -402,8 +402,8 @@ def highest_rate(probes: Sequence[Probe], limits: Sequence[Limit], seed: int) ->
 
     Args:
         probes: All of a search, at least one.
-        limits: That they were judged by.
-        seed: Of the pairing of several limits.
+        limits: Limits that they were judged by.
+        seed: Seed of the pairing of several limits.
     """
     n = len(probes)
     passed, failed = [p.rate for p in probes if p.passed], [p.rate for p in probes if not p.passed]

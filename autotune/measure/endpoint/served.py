@@ -68,12 +68,12 @@ class Site:
 
     Args:
         generator: Sends the requests.
-        endpoint: Where to.
-        workload: What is sent and when to stop.
+        endpoint: Endpoint of the server.
+        workload: Requests to send, and when to stop.
         deadline: Value of ``clock`` in seconds by which all must be over.
         clock: Monotonic nanoseconds, the clock of the records.
         watches: Looked at while a load runs.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         max_error_rate: Share of the requests that may fail in a valid measurement.
         spare: Knows how few CPUs the system left idle so far; ``None`` if nobody looked.
     """
@@ -118,9 +118,9 @@ class Alone:
     """Latency of requests sent one at a time.
 
     Args:
-        seconds: Of each but the first.
-        asked: How many were sent.
-        error: What the last one failed with, if all failed.
+        seconds: Duration of each but the first.
+        asked: Number of requests sent.
+        error: Reason of the last failure, if all failed.
         records: Records of those that were answered, but for the first.
     """
 
@@ -140,7 +140,7 @@ def measure_served(
     """Measure an endpoint under one load until ``goal`` is known to the workload's precision.
 
     Args:
-        site: What is measured and how.
+        site: System that is measured, and how.
         goal: Metric whose interval ends the run; the output throughput stands in for one that records do
             not tell.
         rate: Requests per second of an open loop; ``None`` for a trace, which has its own.
@@ -194,12 +194,12 @@ def measure_load(
     """Measure under one load; what :func:`measure_served` does once the system is awake.
 
     Args:
-        site: What is measured and how.
-        alone: What requests took without contention.
-        goal: As for :func:`measure_served`.
+        site: System that is measured, and how.
+        alone: Time that requests took without contention.
+        goal: Goal as for :func:`measure_served`.
         rate: The same.
         concurrency: The same.
-        stream: Of the random numbers of arrivals and requests.
+        stream: Stream of the random numbers of arrivals and requests.
         queue_memory: Whether the errors of an open loop's latencies take in how long its queue remembers.
     """
     measuring = _Measuring(site, site.start(stream, rate, concurrency), goal, rate, concurrency)

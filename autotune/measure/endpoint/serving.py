@@ -52,13 +52,13 @@ def measure_endpoint(
 
     Args:
         generator: Sends the requests.
-        endpoint: Where to.
-        workload: What is sent; its ``rate`` is a number, a search for the highest one, or not there.
+        endpoint: Endpoint of the server.
+        workload: Requests to send; ``rate`` is a number, a search for the highest one, or not there.
         goal: Metric whose interval ends the run.
-        limits: Of the objective, for the search.
+        limits: Limits of the objective, for the search.
         deadline: ``time.monotonic()`` value by which all must be over.
         own: Roots of process trees that belong to the server, so that they are not taken for neighbours.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         clock: Monotonic nanoseconds.
     """
     machine = MachineWatch(own, clock)
@@ -126,7 +126,7 @@ def with_machine(found: Measured, machine: MachineWatch, start_ns: int, end_ns: 
     The machine is looked at a last time.
 
     Args:
-        found: What was measured.
+        found: Measurement so far.
         machine: Watched while it was.
         start_ns: Begin of the measured time.
         end_ns: Its end.

@@ -36,7 +36,7 @@ def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, object], list[
     """Return what a measurement notes of how its tokens were counted, and what to warn of.
 
     Args:
-        records: Of the measured requests.
+        records: Records of the measured requests.
     """
     found = Counter(record.counted_by for record in records if record.counted_by and record.error is None)
     waits = [record.waits for record in records if record.waits]
@@ -100,10 +100,10 @@ def uncounted(
     """Return why a measurement must not be judged: what is wanted needs tokens that were not counted.
 
     Args:
-        facts: Of the measurement, :func:`counting` included.
+        facts: Facts of the measurement, :func:`counting` included.
         judged: Metrics of the objective, goals and limits.
         parameters: Names of the study's parameters.
-        workload: What was sent.
+        workload: Workload that was sent.
 
     Returns:
         What was found and what the owner may do; empty where the measurement may be judged.

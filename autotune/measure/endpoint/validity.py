@@ -42,7 +42,7 @@ class LoadVerdict(Verdict):
 
     Args:
         rising: Whether the latency of an open loop rose all the time.
-        slip_p99_s: How late requests were sent.
+        slip_p99_s: Lateness of sending, 99th percentile.
     """
 
     rising: bool = False
@@ -63,7 +63,7 @@ def verdict(
         windows: Measured ones.
         sent: Records of what was sent in them.
         max_error_rate: Share of the requests that may fail.
-        stopped_by: What ended the run.
+        stopped_by: Reason why the run ended.
         open_loop: Whether requests were sent at a rate rather than one for each that ended.
     """
     found: list[Finding] = []

@@ -394,7 +394,7 @@ def shared(tokens: int, characters: Sequence[int]) -> list[int]:
 
     Args:
         tokens: All of them.
-        characters: Of each chunk, at least 1.
+        characters: Length of each chunk, at least 1.
     """
     if tokens == len(characters):
         return [1] * tokens

@@ -20,7 +20,7 @@ class Line:
     """One HTTP connection to an endpoint, for one request after the other.
 
     Args:
-        endpoint: Where to.
+        endpoint: Endpoint of the server.
         timeout: Seconds for each answer, waits that a busy server asks for included.
         deadline: ``time.monotonic()`` value after which nothing is waited for.
     """

@@ -20,7 +20,7 @@ class Plan:
     """Load to put on an endpoint.
 
     Args:
-        endpoint: Where to.
+        endpoint: Endpoint of the server.
         workload: Lengths, texts and the kind of arrivals.
         rate: Requests per second of an open loop; ``None`` for a closed one.
         concurrency: Requests under way at once in a closed loop; ``None`` for an open one.

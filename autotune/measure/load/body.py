@@ -29,9 +29,9 @@ def fields(
 
     Args:
         endpoint: Its own fields win.
-        messages: For a chat.
+        messages: Messages of a chat.
         joined: Their texts as one, for a completion.
-        max_tokens: Of the answer.
+        max_tokens: Output tokens of the answer at most.
         options: One of :data:`STREAM_OPTIONS`.
     """
     prompt: dict[str, object] = {"prompt": joined}

@@ -44,7 +44,7 @@ class Calibration:
 
     Args:
         ruler: Makes texts of a length.
-        options: Which of :data:`STREAM_OPTIONS` the server takes.
+        options: Names of :data:`STREAM_OPTIONS` that the server takes.
         length_told: Whether an end by ``length`` means that all tokens asked for came; asked only where
             streams have no usage.
         tokenize: Path that counts the tokens of a text, where streams have no usage and there is one.
@@ -81,7 +81,7 @@ def calibrate(endpoint: Endpoint, *, seconds: float = 60.0, patience_s: float = 
     """Ask the server.
 
     Args:
-        endpoint: Where to.
+        endpoint: Endpoint of the server.
         seconds: Most time for each answer, and for the tokens of single texts.
         patience_s: Most time for all of it.
     """
@@ -172,7 +172,7 @@ def by_tokenizer(endpoint: Endpoint, line: Line, deadline: float) -> Ruler | Non
 
     Args:
         endpoint: Names the path.
-        line: To the server.
+        line: Line to the server.
         deadline: ``time.monotonic()`` value.
     """
     try:
@@ -211,9 +211,9 @@ def count_tokens(endpoint: Endpoint, line: Line, text: str, path: str = "") -> i
 
     Args:
         endpoint: Names the model, and the path where none is given.
-        line: To the server.
-        text: To be counted.
-        path: Of the tokenizer; given for a text that stands alone, without a first token of the model.
+        line: Line to the server.
+        text: Text to be counted.
+        path: Path of the tokenizer; given for a text that stands alone, without a first token of the model.
 
     Raises:
         Refused: The server does not say.

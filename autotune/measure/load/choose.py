@@ -14,7 +14,7 @@ def build_generator(name: str, salt: str = "") -> LoadGenerator:
 
     Args:
         name: One of :data:`autotune.measure.workload.GENERATORS`.
-        salt: Of our own, see :class:`OwnGenerator`.
+        salt: Salt of our own generator, see :class:`OwnGenerator`.
 
     Raises:
         EnvironmentProblem: It is a tool that is not installed.

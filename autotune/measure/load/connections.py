@@ -83,7 +83,7 @@ class Connections:
     Args:
         url: Scheme, host and port.
         loop: Its event loop.
-        selector: Of the loop.
+        selector: Selector of the loop.
         spare: Idle connections to keep ready.
     """
 

@@ -32,10 +32,10 @@ class Exchange:
     """One request and its answer.
 
     Args:
-        order: What is asked.
+        order: Request to be made.
         payload: Its bytes.
-        due_ns: When it was to be sent; 0 in a closed loop: when it is.
-        ended: Called once it is over.
+        due_ns: Planned time of sending; 0 in a closed loop: when it is sent.
+        ended: Callable for its end.
         exact: Whether fewer or more tokens than asked for are an error.
         length_told: Whether an end by ``length`` means that all tokens asked for came.
     """
@@ -141,7 +141,7 @@ class Exchange:
 
         Args:
             time_ns: When.
-            problem: What broke it off; empty where the connection just ended.
+            problem: Reason of the break; empty where the connection just ended.
         """
         if self.over:
             return

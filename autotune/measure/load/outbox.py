@@ -10,7 +10,7 @@ class Outbox:
     """Collect frames and write them.
 
     Args:
-        descriptor: Of the pipe.
+        descriptor: Descriptor of the pipe.
         loop: Tells when it takes more.
     """
 

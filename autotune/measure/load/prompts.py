@@ -42,7 +42,7 @@ class Order:
         id: Its number in the stream.
         messages: Role and text of each.
         joined: The texts as one.
-        max_tokens: Of the answer.
+        max_tokens: Output tokens of the answer at most.
         prompt_tokens: Expected, overhead included; 0 where it is not known.
     """
 
@@ -66,10 +66,10 @@ class Orders:
     """Give the requests of one stream.
 
     Args:
-        workload: What they are like.
+        workload: Workload that they follow.
         stream: Its name.
         ruler: Makes texts.
-        trace: Of the workload.
+        trace: Trace of the workload.
         own: Prompts of the workload's file.
         salt: Makes beginnings of texts differ from those of other runs with the same seed, for a server that
             keeps the cache of an earlier run; lengths stay the same.

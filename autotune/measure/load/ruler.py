@@ -36,7 +36,7 @@ class Ruler:
     """Builder of prompts with a given number of tokens.
 
     Args:
-        kind: How it was found: ``tokenizer``, ``usage`` or ``assumed``.
+        kind: Source of the count: ``tokenizer``, ``usage`` or ``assumed``.
         characters: Per token.
         overhead: Tokens that the system adds to a prompt: a first token, a chat template.
         exact: Whether texts that were tried had exactly the tokens wanted.
@@ -75,7 +75,7 @@ class Ruler:
 
         Args:
             tokens: Wanted, at least 1.
-            place: In [0, 1): where in the corpus it begins.
+            place: Position in [0, 1) at which it begins in the corpus.
             key: Texts of different keys begin with different words.
         """
         if not self.by_slices:

@@ -26,7 +26,7 @@ def offsets(workload: Workload, rate: float | None, stream: str, trace: Trace | 
         workload: Kind of arrival and seed.
         rate: Requests per second; ``None`` keeps the times of a trace.
         stream: Names the random stream.
-        trace: Of the workload.
+        trace: Trace of the workload.
     """
     if trace is not None:
         stretch = 1.0 if rate is None else trace.rate / rate

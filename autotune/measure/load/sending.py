@@ -27,9 +27,9 @@ class Sending:
     """Send the requests of one load.
 
     Args:
-        connections: To the server.
+        connections: Connections to the server.
         make: Makes requests.
-        ended: Called with the record of each, and the text of each chunk of its answer.
+        ended: Callable for the record of each, and the text of each chunk of its answer.
         timeout_s: Longest time of a request.
         exact: Whether answers must have the length asked for.
         length_told: Whether an end by ``length`` means that all tokens asked for came.

@@ -33,7 +33,7 @@ class TokenCounter:
     tokens per character as those that were counted.
 
     Args:
-        endpoint: Of the server; its ``tokenizer`` names the model's own files.
+        endpoint: Endpoint of the server; its ``tokenizer`` names the model's own files.
         calibration: Names the server's tokenizer, where it has one.
     """
 
@@ -57,8 +57,8 @@ class TokenCounter:
         """Return a record with the tokens of its whole text, shared among the chunks by their characters.
 
         Args:
-            record: With one arrival per chunk.
-            texts: Of the chunks.
+            record: Record with one arrival per chunk.
+            texts: Texts of the chunks.
         """
         text = whole_characters("".join(texts))
         now = time.monotonic()

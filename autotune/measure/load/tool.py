@@ -59,8 +59,8 @@ class Tool(Protocol):
         """Read what it wrote.
 
         Args:
-            folder: Of the run.
-            to_monotonic_ns: What to add to times since 1970.
+            folder: Folder of the run.
+            to_monotonic_ns: Offset to be added to times since 1970.
         """
 
 
@@ -70,10 +70,10 @@ class Task:
 
     Args:
         plan: Endpoint, arrivals, rate or concurrency.
-        folder: For its files.
+        folder: Folder for its files.
         prompts: File of the prompts.
-        seconds: How long to send.
-        requests: How many at most.
+        seconds: Time to send for.
+        requests: Number of requests at most.
     """
 
     plan: Plan

@@ -150,8 +150,8 @@ def read_lines_of(path: Path, key: str) -> tuple[str, str]:
     """Return the text of a file, unpacked where it is gzip, and 12 hex digits of its contents.
 
     Args:
-        path: Of the file.
-        key: Of the workload that named it, for errors.
+        path: Path of the file.
+        key: Key of the workload that named it, for errors.
 
     Raises:
         SpecError: It is not there, too large or no text.
@@ -182,9 +182,9 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapp
     """Yield ``line N`` and object of JSONL, or ``entry N`` and object of one JSON list.
 
     Args:
-        text: Of the file.
-        path: Of the file, for errors.
-        key: Of the workload that named it, for errors.
+        text: Text of the file.
+        path: Path of the file, for errors.
+        key: Key of the workload that named it, for errors.
 
     Raises:
         SpecError: Something in it is no object.
@@ -258,8 +258,8 @@ def _waits(row: Mapping[str, object], label: str, seen: dict[str, str]) -> str:
     """Return why a row cannot be replayed at a time of its own; empty if it can.
 
     Args:
-        row: Of the trace.
-        label: Of the row.
+        row: Row of the trace.
+        label: Label of the row.
         seen: Label by session, of the rows before it; this one is added.
     """
     if _SESSION not in row and _DELAY not in row:

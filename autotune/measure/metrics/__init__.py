@@ -86,8 +86,8 @@ def summarize(
 
     Args:
         samples: Measured batches or windows in the order they ran.
-        seed: Of the bootstrap.
-        limits: What a request must keep to count for the goodput; the workload's default when not given.
+        seed: Seed of the bootstrap.
+        limits: Limits that a request must keep to count for the goodput; by default the workload's.
     """
     return {
         name: found for metric in known(limits) for name, found in metric.estimates(samples, seed).items()
@@ -99,8 +99,8 @@ def halves_of(samples: Sequence[Sample], seed: int, limits: RequestLimits | None
 
     Args:
         samples: Measured batches or windows in the order they ran.
-        seed: Of the bootstrap.
-        limits: What a request must keep to count for the goodput.
+        seed: Seed of the bootstrap.
+        limits: Limits that a request must keep to count for the goodput.
     """
     middle = len(samples) // 2
     first, second = (summarize(part, seed, limits) for part in (samples[:middle], samples[middle:]))

@@ -20,8 +20,8 @@ class Latency:
     """Define a metric with one or more values per request, reported by its statistics.
 
     Args:
-        name: Of the family, a key of :data:`autotune.core.metric.METRICS`.
-        values: What one answered request contributes; may be empty.
+        name: Name of the family, a key of :data:`autotune.core.metric.METRICS`.
+        values: Values that one answered request contributes; may be empty.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Rate:
 
     Args:
         name: A key of :data:`autotune.core.metric.METRICS`.
-        events: What one request contributes, and when.
+        events: Contribution of one request, and when.
         partial: Whether requests count that were under way when the run ended.
     """
 

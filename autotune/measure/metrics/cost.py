@@ -15,7 +15,7 @@ def cost(price: float | None, metrics: Mapping[str, Estimate]) -> dict[str, Esti
     """Return the metric by its name; empty without a price or a throughput.
 
     Args:
-        price: Of everything that the configuration occupies, per hour.
+        price: Price of everything that the configuration occupies, per hour.
         metrics: Measured ones; the standard error follows from the throughput's (delta method).
     """
     throughput = metrics.get("output_throughput")

@@ -21,7 +21,7 @@ def deadlines(record: RequestRecord, first_s: float, next_s: float) -> tuple[int
     """Return how many deadlines of one request were met and how many there were.
 
     Args:
-        record: With at least one arrival.
+        record: Record with at least one arrival.
         first_s: Time allowed to the first token in seconds.
         next_s: Time allowed to each later token in seconds, above 0.
     """

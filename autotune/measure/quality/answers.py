@@ -36,7 +36,7 @@ class NoAnswer(Exception):
     """The system did not answer: it died, refused, or took too long.
 
     Args:
-        text: What happened.
+        text: Words on what happened.
         malformed: Whether something came that is no answer.
         redirected: Whether the server answers elsewhere, which only the study's owner can mend.
     """
@@ -102,7 +102,7 @@ class EndpointSource:
     """Ask an OpenAI-compatible server, one request at a time and without streaming.
 
     Args:
-        endpoint: Of the server.
+        endpoint: Endpoint of the server.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:

@@ -19,7 +19,7 @@ def check_quality(
     """Return the metrics of quality and what they rest on.
 
     Args:
-        wanted: What :meth:`autotune.measure.quality.section.Quality.loaded` returned, with ``reference``: the
+        wanted: Result of :meth:`autotune.measure.quality.section.Quality.loaded`, with ``reference``: the
             answers of the default configuration, or ``None``; and ``is_default``: whether this is it.
         source: Answers.
         deadline: ``time.monotonic()`` value.

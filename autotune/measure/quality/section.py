@@ -41,7 +41,7 @@ class Quality(Section):
     """How the quality of answers is checked.
 
     Args:
-        prompts: How many passages of the corpus are continued, or a file: a prompt per line, or JSONL with
+        prompts: Number of passages of the corpus to continue, or a file: a prompt per line, or JSONL with
             ``prompt``.
         tasks: JSONL of ``{"prompt", "answer"}``, or ``bundled``; empty without exact match.
         text: File for the perplexity; empty without.
@@ -49,7 +49,7 @@ class Quality(Section):
             command as a list that reads the same as JSONL from its standard input; empty without.
         max_tokens: Length of the answers.
         agreement: Whether answers are compared with those of the default configuration.
-        folder: Where relative paths start.
+        folder: Folder where relative paths start.
     """
 
     title: ClassVar[str] = "a quality section"

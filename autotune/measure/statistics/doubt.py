@@ -48,8 +48,8 @@ def widened(metrics: Mapping[str, Estimate], halves: Halves) -> dict[str, Estima
     """Return metrics of a run that never became steady: errors are at least half of what its halves differ.
 
     Args:
-        metrics: Of the whole run.
-        halves: Of the same run.
+        metrics: Metrics of the whole run.
+        halves: Halves of the same run.
     """
     result = dict(metrics)
     for name, (first, second) in halves.items():
@@ -63,9 +63,9 @@ def halves_differ(halves: Halves, metric: str, precision: float) -> bool:
     """Return whether the halves of a run differ by more than by chance, and by more than is of no matter.
 
     Args:
-        halves: Of the run.
-        metric: Which one.
-        precision: Asked for, relative: the whole run is off by half of the difference.
+        halves: Halves of the run.
+        metric: Metric to compare.
+        precision: Relative precision asked for: the whole run is off by half of the difference.
     """
     if metric not in halves:
         return False
@@ -84,8 +84,8 @@ def judged(
     """Return the facts :data:`DOUBT` and :data:`SHORTFALL` of a valid measurement; none for a good one.
 
     Args:
-        facts: Of the measurement. One that was overloaded says so with certainty: its queue grew.
-        metrics: What was measured.
+        facts: Facts of the measurement. One that was overloaded says so with certainty: its queue grew.
+        metrics: Measured metrics.
         goal: Metric that is optimized.
         precision: Half-width asked for, relative.
         also: Further metrics of the objective, those that are limited among them.
@@ -119,8 +119,8 @@ def _beyond_memory(facts: Mapping[str, Any], metrics: Mapping[str, Estimate], na
     """Return a reason if latencies rest on a run that is short beside what its queue remembers.
 
     Args:
-        facts: Of the measurement.
-        metrics: What was measured.
+        facts: Facts of the measurement.
+        metrics: Measured metrics.
         names: Metrics of the objective.
     """
     spans = facts.get("relaxations")

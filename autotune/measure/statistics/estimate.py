@@ -101,9 +101,9 @@ def ratio(
     """Return the sum of ``numerators`` over the sum of ``denominators``, one pair per batch.
 
     Args:
-        numerators: For example output tokens of each batch.
-        denominators: For example seconds of each batch; their sum must be positive.
-        unit: Of the result.
+        numerators: Numerators, for example output tokens of each batch.
+        denominators: Denominators, for example seconds of each batch; their sum must be positive.
+        unit: Unit of the result.
         relaxations: Relaxation times of an open loop's queue that all batches span; ``None`` without one.
     """
     top, bottom = (
@@ -126,8 +126,8 @@ def mean(samples: Sequence[Floats], unit: str, relaxations: float | None = None)
 
     Args:
         samples: The values of each batch, at least one in all.
-        unit: Of the values.
-        relaxations: As for :func:`ratio`.
+        unit: Unit of the values.
+        relaxations: Relaxation times as for :func:`ratio`.
     """
     found = ratio([float(x.sum()) for x in samples], [len(x) for x in samples], unit, relaxations)
     if relaxations is None:
@@ -147,9 +147,9 @@ def percentiles(
     Args:
         samples: The values of each batch, at least one in all.
         fractions: Such as 0.99.
-        unit: Of the values.
-        seed: Of the resampling.
-        relaxations: As for :func:`ratio`.
+        unit: Unit of the values.
+        seed: Seed of the resampling.
+        relaxations: Relaxation times as for :func:`ratio`.
     """
     groups = _merge_samples(samples)
     n = len(groups)
@@ -202,9 +202,9 @@ def fixed_width(estimate: Estimate, precision: float, usual: float = 0.0) -> Est
     that its upper 90 % limit (of few degrees of freedom) is within the width did not depend on chance.
 
     Args:
-        estimate: Of the whole run.
+        estimate: Estimate of the whole run.
         precision: Half-width asked for, relative.
-        usual: What earlier looks let one expect (:func:`usual_width`), which counts where it is wider.
+        usual: Half-width that earlier looks let one expect (:func:`usual_width`), which counts if wider.
     """
     if estimate.sem is None:
         return estimate
@@ -235,7 +235,7 @@ def _behind_queue(estimate: Estimate, unloaded: float, relaxations: float) -> Es
     nothing bounds it, and the error goes on in proportion to what ``h`` is beyond that.
 
     Args:
-        estimate: With a symmetric error.
+        estimate: Estimate with a symmetric error.
         unloaded: Latency of a request that did not wait.
         relaxations: Relaxation times that the run spans; from ``_FORGETS`` on the error grows by a factor.
     """
@@ -292,7 +292,7 @@ class _Resampled:
 
     Args:
         groups: The values of each batch.
-        weights: How often each batch occurs in each resample, ``resamples x batches``.
+        weights: Count of each batch in each resample, ``resamples x batches``.
     """
 
     def __init__(self, groups: Sequence[Floats], weights: Counts) -> None:
@@ -335,9 +335,9 @@ def _widening(z: Floats, relaxations: float | None = None) -> float:
     """Return the factor of the error of independent batches: for correlation, and Student's.
 
     Args:
-        z: What each batch contributes to the estimate, in the order they ran.
-        relaxations: As for :func:`ratio`. A queue that forgets slowly makes the lowest frequencies differ
-            from the others: as many of them are averaged as its spectrum is flat over.
+        z: Contribution of each batch to the estimate, in the order they ran.
+        relaxations: Relaxation times as for :func:`ratio`. A queue that forgets slowly makes the lowest
+            frequencies differ from the others: as many of them are averaged as its spectrum is flat over.
     """
     widening = _of_first_order(z)
     centred = z - z.mean()

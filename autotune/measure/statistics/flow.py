@@ -105,11 +105,11 @@ def rate(times: Floats, amounts: Floats, seconds: float, requests: Requests, uni
     """Return events per second with the standard error of the long run.
 
     Args:
-        times: Of the events in seconds since the begin, ascending, from 0 to ``seconds``.
-        amounts: Of each event.
+        times: Times of the events in seconds since the begin, ascending, from 0 to ``seconds``.
+        amounts: Amounts of each event.
         seconds: Length of the time.
-        requests: That ended in it.
-        unit: Of the result.
+        requests: Requests that ended in it.
+        unit: Unit of the result.
         n: Count of the observations to report.
     """
     total = float(amounts.sum())

@@ -37,7 +37,7 @@ class Sample(Protocol):
         """Return the amount that passed in it.
 
         Args:
-            events: What each request contributes.
+            events: Contribution of each request.
             partial: Whether requests count that were still under way when the run ended.
         """
 
@@ -47,8 +47,8 @@ class Batch:
     """Requests that ran together, and their records.
 
     Args:
-        requests: As they were sent.
-        records: As they came back; one per request, in the same order, when all went well.
+        requests: Requests as they were sent.
+        records: Records as they came back; one per request, in the same order, when all went well.
         called_ns: Just before the batch was handed over, monotonic clock, nanoseconds.
         returned_ns: Just after all answers were there.
     """
@@ -133,10 +133,10 @@ def cut_windows(
     """Return ``count`` windows of equal length between two times.
 
     Args:
-        records: Of everything that was sent, in any order.
+        records: Records of everything that was sent, in any order.
         start_ns: Begin of the first window.
         end_ns: End of the last one, after ``start_ns``.
-        count: How many, at least 1.
+        count: Number of windows, at least 1.
         concurrency: Requests under way at all times in a closed loop.
     """
     edges = [start_ns + (end_ns - start_ns) * i // count for i in range(count + 1)]

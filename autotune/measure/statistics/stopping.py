@@ -55,7 +55,7 @@ class StoppingRule:
         precision: Relative half-width of the goal's interval that is asked for.
         time: Seconds after which the run ends.
         requests: Answered requests after which it ends; ``None`` for no such end.
-        looks: When its interval is looked at.
+        looks: Times at which its interval is looked at.
         in_a_row: Number of successive looks that must find the interval narrow.
     """
 

@@ -102,7 +102,7 @@ def trend(values: NDArray[np.float64], most: float) -> float | None:
     """Return by which share of its median a series changed from start to end (Theil-Sen).
 
     Args:
-        values: In the order they were measured.
+        values: Values in the order they were measured.
         most: Share that is allowed.
 
     Returns:

@@ -32,9 +32,9 @@ class CpuTime:
 
     Args:
         time_s: When, monotonic clock.
-        cpus: How many CPUs there are to be used.
+        cpus: Number of CPUs that may be used.
         busy: Seconds in which they worked or were kept from working.
-        steal: Of these, seconds that a hypervisor gave to others.
+        steal: Seconds of these that a hypervisor gave to others.
         own: Seconds that our process trees used; 0 where they were not asked.
     """
 

@@ -18,7 +18,7 @@ class EnergyMeter:
     """Energy counters of the packages, read at the start and at the end of a measurement.
 
     Args:
-        folder: Where the kernel shows them.
+        folder: Folder where the kernel shows them.
     """
 
     def __init__(self, folder: Path = POWERCAP) -> None:

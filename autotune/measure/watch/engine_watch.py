@@ -90,7 +90,7 @@ class EngineWatch:
         Args:
             start_ns: Begin of the measured time.
             end_ns: Its end.
-            requests: That ended in it, for engines that do not count them.
+            requests: Requests that ended in it, for engines that do not count them.
         """
         used = [samples for time_ns, samples in self.taken if start_ns <= time_ns <= end_ns]
         if len(used) < 2:

@@ -39,7 +39,7 @@ def hardware_facts(sample_s: float = 0.2) -> dict[str, object]:
     """Return facts of this machine as plain JSON data.
 
     Args:
-        sample_s: For how long to watch which processes use the processor; 0 leaves that out.
+        sample_s: Time to watch which processes use the processor; 0 leaves that out.
     """
     memory = psutil.virtual_memory()
     return {
@@ -83,7 +83,7 @@ def busy_processes(sample_s: float) -> list[dict[str, object]]:
     """Return the busiest other processes: name, id and share of one core. No arguments: they hold secrets.
 
     Args:
-        sample_s: For how long to watch.
+        sample_s: Time to watch for.
     """
     me = psutil.Process()
     own = {me.pid, *(p.pid for p in me.children(recursive=True))}

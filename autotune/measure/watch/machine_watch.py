@@ -43,7 +43,7 @@ class Look:
         clock_mhz: Mean of the processors' clocks, ``None`` if unknown.
         throttled_ms: Milliseconds throttled since boot, ``None`` if the kernel does not count.
         gpus: ``clock_mhz``, ``memory_mib``, ``power_w`` and ``reasons`` of each.
-        cpu: What the processors have done and for whom, ``None`` if the kernel does not tell.
+        cpu: Processor time so far and for whom, ``None`` if the kernel does not tell.
     """
 
     time_ns: int
@@ -60,7 +60,7 @@ class MachineWatch:
     Args:
         own: Process ids whose trees belong to the measurement, beside this process.
         clock: Monotonic nanoseconds.
-        cpus: Where the kernel tells about processors.
+        cpus: File where the kernel tells about processors.
         states: Returns what the GPUs do; empty without any.
         cpu_time: Returns what the processors have done; takes the roots of our process trees.
     """
@@ -187,7 +187,7 @@ def warnings(facts: dict[str, Any]) -> list[str]:
     """Return what a person should know of the machine, one line each.
 
     Args:
-        facts: Of :meth:`MachineWatch.facts`.
+        facts: Facts by :meth:`MachineWatch.facts`.
     """
     cores = facts.get("cores")
     shown = [f"{p['name']} ({p['cores']:g} cores)" for p in facts.get("busy_processes") or []]

@@ -17,8 +17,8 @@ def read_samples(text: str, names: Collection[str]) -> dict[str, list[float]]:
     """Return the values of the named samples, one per set of labels; what is not a number is left out.
 
     Args:
-        text: As a server answers.
-        names: Of samples: a histogram's are ``NAME_sum`` and ``NAME_count``.
+        text: Text as a server answers.
+        names: Names of samples: a histogram's are ``NAME_sum`` and ``NAME_count``.
     """
     found: dict[str, list[float]] = {}
     for line in text.splitlines():

@@ -45,7 +45,7 @@ class Length:
     """A length in tokens from a normal distribution cut to [1, mean + 4 spread] and rounded.
 
     Args:
-        mean: Of the uncut distribution, at least 1.
+        mean: Mean of the uncut distribution, at least 1.
         spread: Its standard deviation; 0 means always ``mean``.
     """
 
@@ -78,7 +78,7 @@ class LogNormalLength:
     above its mean.
 
     Args:
-        mean: Of the length itself, at least 1.
+        mean: Mean of the length itself, at least 1.
         spread: Standard deviation of the length itself, above 0.
     """
 
@@ -113,7 +113,7 @@ class MixedLength:
 
     Args:
         parts: The distributions.
-        shares: Of each, positive; they need not sum to 1.
+        shares: Shares of each, positive; they need not sum to 1.
     """
 
     parts: tuple[Lengths, ...]
@@ -141,7 +141,7 @@ class ObservedLength:
 
     Args:
         values: Different ones in rising order, each at least 1.
-        shares: How often each was observed, positive; they need not sum to 1.
+        shares: Frequency of each, positive; they need not sum to 1.
     """
 
     values: tuple[int, ...]
@@ -194,7 +194,7 @@ def read_lengths(data: object, key: str) -> Lengths:
         data: ``128``, ``{mean: 128, spread: 32}``, the same with ``shape: lognormal``, ``{mixture: [...]}``
             of these with a ``share`` each, ``{values: [16, 16, 512]}``, or ``{file: lengths.txt}`` with one
             number a line.
-        key: For errors.
+        key: Key for errors.
 
     Raises:
         SpecError: It is none of these; ``path`` is relative to the value.

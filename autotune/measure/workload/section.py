@@ -45,8 +45,8 @@ class Workload(Section):
         min_batches: Fewest measured batches; fewer are no valid measurement.
         time: Stop when this many seconds of measuring have passed and ``min_batches`` are done.
         warmup: Batches before measuring; ``None``: until the system is steady (:mod:`.steady_state`).
-        seed: Of the requests' lengths and texts: equal for every configuration of a study.
-        goodput: What a request must keep to count for the goodput.
+        seed: Seed of the requests' lengths and texts: equal for every configuration of a study.
+        goodput: Limits that a request must keep to count for the goodput.
         rate: Requests per second of an open loop, or a search for the highest; a trace is rescaled to it,
             or keeps its own times without.
         burstiness: Shape of gamma gaps: their coefficient of variation is ``1 / sqrt(burstiness)``.
@@ -55,7 +55,7 @@ class Workload(Section):
         prompts: JSONL file of prompts, taken in turn (:mod:`autotune.measure.load.prompts`).
         shared_prefix: Prefixes that requests have in common.
         turns: Conversations.
-        generator: What sends the requests: our own, or ``guidellm`` or ``aiperf`` where it is installed.
+        generator: Sender of the requests: our own, or ``guidellm`` or ``aiperf`` where it is installed.
         max_error_rate: Share of the requests that may fail in a valid measurement.
     """
 

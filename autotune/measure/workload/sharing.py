@@ -21,8 +21,8 @@ class SharedPrefix(Section):
 
     Args:
         tokens: Length of a prefix; it comes before the ``prompt_tokens`` that a request has for itself.
-        share: Of the requests that begin with one.
-        groups: How many prefixes there are; each is as likely.
+        share: Share of the requests that begin with one.
+        groups: Number of prefixes; each is as likely.
     """
 
     title: ClassVar[str] = "shared_prefix"
@@ -42,8 +42,8 @@ class Turns(Section):
 
     Args:
         count: Requests of a conversation.
-        conversations: That go on at the same time; more than are under way at once, or a turn is sent
-            before the one before it was answered.
+        conversations: Conversations that go on at the same time; more than are under way at once, or a turn
+            is sent before the one before it was answered.
     """
 
     title: ClassVar[str] = "turns"

@@ -43,8 +43,8 @@ class OwnMetricsDriver:
     """Metrics of a program: the last JSON object of its output, or a file that it writes.
 
     Args:
-        folder: Of the attempt.
-        pid: Of the process that watches the program.
+        folder: Folder of the attempt.
+        pid: Process id of what watches the program.
         from_file: Whether the program writes a metrics file.
         units: Unit by metric, where the program gives none.
     """
@@ -142,7 +142,7 @@ def end_of(path: Path, most: int) -> tuple[str, bool]:
     """Return the end of a text, from the beginning of a line, and whether it is all of it.
 
     Args:
-        path: Of the file; what is no plain file is read as an empty one.
+        path: Path of the file; what is no plain file is read as an empty one.
         most: Bytes of it.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe that nobody writes to is not waited for
@@ -173,7 +173,7 @@ def read_metrics(found: Mapping[str, Any], units: Mapping[str, str]) -> dict[str
     """Return the metrics that a program gave as estimates.
 
     Args:
-        found: By name: numbers, lists of samples or ``{value, sem, n, unit}``.
+        found: Values by name: numbers, lists of samples or ``{value, sem, n, unit}``.
         units: Unit by metric that the program does not name.
 
     Raises:

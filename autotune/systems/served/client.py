@@ -26,9 +26,9 @@ def ask(
 
     Args:
         url: Scheme, host and port; a path in it comes before ``path``.
-        path: With its leading slash.
+        path: Path with its leading slash.
         body: Sent as JSON.
-        headers: On top of the content type.
+        headers: Headers on top of the content type.
         timeout: Seconds for all of it.
         most_bytes: Longest answer.
 

@@ -18,10 +18,10 @@ class EndpointDriver:
     """A server that is ready.
 
     Args:
-        where: Where and how it is asked.
-        found: What it is: versions, model, flags that hold.
+        where: Endpoint and how it is asked.
+        found: Facts of it: versions, model, flags that hold.
         root: Process that was launched; ``None`` for one that ran before.
-        asking: What may be tried until it takes requests with other fields.
+        asking: Changes that may be tried until it takes requests with other fields.
     """
 
     where: Endpoint
@@ -52,7 +52,7 @@ def reconnected(
     """Return the driver of a running server for requests with other fields, after a first one.
 
     Args:
-        driver: Of the server.
+        driver: Driver of the server.
         body: Fields that every request carries from now on.
         deadline: ``time.monotonic()`` value by which the first one must be answered.
         varied: The fields that are parameters of the configuration.

@@ -29,7 +29,7 @@ def replaced(asked: Mapping[str, object], effective: Mapping[str, object]) -> li
 
     Args:
         asked: Values by name of a flag.
-        effective: What the engine tells, by the same names; what it does not tell cannot be compared.
+        effective: Settings that the engine tells, by the same names; others cannot be compared.
     """
     lines = []
     for name, wanted in asked.items():

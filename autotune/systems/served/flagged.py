@@ -51,7 +51,7 @@ class FlaggedEngine(Section):
         model: Folder, file or hub name, as the engine takes it.
         draft_model: The same for the model that drafts.
         flags: Flags that every configuration has, by name.
-        program: What is run instead of the engine's own program: another path to it, or the Python that has
+        program: Program to run instead of the engine's own: another path to it, or the Python that has
             the engine. With its first arguments where it needs any.
         env: Variables of the server's environment, of those in ``env_names``.
         memory_limit: Most bytes of data memory per process, 0 without a limit.

@@ -33,9 +33,9 @@ class Flag:
 
     Args:
         name: Its name as a parameter: no leading dashes, underscores.
-        flag: As it is written on the command line, in the environment or in a configuration file.
+        flag: Flag as written on the command line, in the environment or in a configuration file.
         kind: One of :data:`KINDS`.
-        default: Of the engine; ``None`` where the engine decides at start-up.
+        default: Default of the engine; ``None`` where the engine decides at start-up.
         choices: Allowed texts; ``None`` where any value of the kind is.
         help: First sentence of the engine's own help.
     """
@@ -100,7 +100,7 @@ class Flag:
         """Return the command-line words that set the flag.
 
         Args:
-            value: Of the flag's type.
+            value: Value of the flag's type.
             separator: Between the values of a list; a space makes each a word of its own.
         """
         if self.is_left_out(value):
@@ -121,9 +121,9 @@ class FlagTable:
 
     Args:
         engine: Its name.
-        version: That the table was made from.
-        source: What was asked.
-        flags: By name.
+        version: Version that the table was made from.
+        source: Command that was asked.
+        flags: Flags by name.
     """
 
     engine: str

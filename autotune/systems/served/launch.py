@@ -26,14 +26,14 @@ class Launch:
         model: Name that requests give; empty to take what the server lists first.
         ready: Path that answers 200 once the server takes requests; empty for the list of models, where it
             has one.
-        path: Of the streaming interface; empty to find out whether completions or chats are served.
+        path: Path of the streaming interface; empty to find out whether completions or chats are served.
         body: Fields of every request.
         tokenize: Path that turns text into tokens; empty where there is none.
         prometheus: Path of the server's counters; empty where there are none.
         ours: Whether the process that listens must be one that we launched.
         optional: Fields of ``body`` that a server may be spared which does not take them.
         varied: Fields of ``body`` that are parameters of the configuration.
-        tokenizer: Of the model, see :class:`Endpoint`.
+        tokenizer: Tokenizer of the model, see :class:`Endpoint`.
     """
 
     url: str

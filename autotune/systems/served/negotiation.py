@@ -78,9 +78,9 @@ def first_answer(
     """Ask for a few tokens, so that no server is measured that cannot answer.
 
     Args:
-        endpoint: Where and how to ask first.
+        endpoint: Endpoint to ask first.
         deadline: ``time.monotonic()`` value by which the answer must be there.
-        asking: What may be changed until the server takes the request; nothing where not given.
+        asking: Changes that may be tried until the server takes the request; none where not given.
 
     Returns:
         The endpoint as this server wants to be asked, and what was found out.
@@ -131,8 +131,8 @@ def as_measured(endpoint: Endpoint, facts: Mapping[str, Any]) -> Endpoint:
     """Return an endpoint asked as the server wanted it when it was measured.
 
     Args:
-        endpoint: As the study describes it.
-        facts: Of the measurement's system, with what :func:`first_answer` found out.
+        endpoint: Endpoint as the study describes it.
+        facts: Facts of the measurement's system, with what :func:`first_answer` found out.
     """
     renamed = any(str(change).startswith(_NEW_NAME) for change in facts.get("request_changes") or ())
     return replace(

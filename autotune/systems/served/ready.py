@@ -31,9 +31,9 @@ def wait_ready(
     """Return the endpoint of the server that was launched in ``folder``, and what the first answer told.
 
     Args:
-        folder: Of the attempt.
+        folder: Folder of the attempt.
         deadline: ``time.monotonic()`` value by which it must be ready.
-        headers: Of every request.
+        headers: Headers of every request.
 
     Raises:
         NotReady: It does not answer yet.

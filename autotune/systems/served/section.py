@@ -95,8 +95,8 @@ def locate(
     """Return a section whose models and program are absolute: what it names is looked up from any folder.
 
     Args:
-        section: With ``use``.
-        folder: Of the study file, where paths that begin with ``./`` start. Others, which may be the name of
+        section: Section with ``use``.
+        folder: Folder of the study file, where paths with ``./`` start. Others, which may be the name of
             a model too, are paths where they exist in the working folder.
         files: Keys of the files and folders that the engine opens.
 
@@ -126,8 +126,8 @@ def _is_path(text: str, least: str = "") -> bool:
     """Return whether a text is a path that may begin anywhere.
 
     Args:
-        text: Of a section.
-        least: What it must contain unless it begins like a path.
+        text: Text of a section.
+        least: Text that it must contain unless it begins like a path.
     """
     if text.startswith(_PATHS):
         return True

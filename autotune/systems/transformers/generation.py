@@ -56,7 +56,7 @@ class Drafting:
     Args:
         steps: Tokens that each step of the target gave: accepted ones and its own.
         drafted: Tokens drafted.
-        accepted: Of those, the ones that the target agreed with.
+        accepted: Number of those that the target agreed with.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Generator:
         loaded: The model.
         draft_length: Tokens drafted per step; 0 without drafting.
         draft_layers: First layers of the model that draft where there is no draft model.
-        kv_cache_bits: Of cached keys and values; 16 leaves them as they are.
+        kv_cache_bits: Bits of cached keys and values; 16 leaves them as they are.
     """
 
     def __init__(

@@ -27,10 +27,10 @@ class Loaded:
     Args:
         model: The target.
         draft: The model that drafts, or ``None``.
-        tokenizer: Of the target.
-        device: Where this process computes.
-        rank: Of this process among the tensor-parallel ones.
-        facts: What was loaded: dtypes, bytes, versions.
+        tokenizer: Tokenizer of the target.
+        device: Device that this process computes on.
+        rank: Rank of this process among the tensor-parallel ones.
+        facts: Facts of the load: dtypes, bytes, versions.
     """
 
     model: Any

@@ -84,8 +84,8 @@ def make_model(
     """Return the trained pair, made now if it is not cached.
 
     Args:
-        folder: Where models are kept; the user's cache by default.
-        seed: Of the weights and of the order of the text.
+        folder: Folder where models are kept; the user's cache by default.
+        seed: Seed of the weights and of the order of the text.
         target: Size of the model that is served.
         draft: Size of the model that drafts for it.
         log: Shows progress, a line at a time.

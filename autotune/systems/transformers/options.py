@@ -20,12 +20,12 @@ class Options:
         model: Folder or hub name.
         draft_model: Folder or hub name of the model that drafts; empty without one.
         device: ``cpu``, ``cuda``, or ``auto``: CUDA where there is one.
-        dtype: Of the weights at 16 bits, and of the arithmetic.
+        dtype: Dtype of the weights at 16 bits, and of the arithmetic.
         batch_size: Sequences at once.
-        quantization_bits: Of the linear layers' weights: 16, 8 or 4.
+        quantization_bits: Bits of the linear layers' weights: 16, 8 or 4.
         draft_length: Tokens drafted per step; 0 switches drafting off.
         draft_layers: Layers of the model itself that draft (the others are skipped); 0 for a draft model.
-        kv_cache_bits: Of cached keys and values: 16, 4 or 2.
+        kv_cache_bits: Bits of cached keys and values: 16, 4 or 2.
         tensor_parallel: Processes that the layers are split over.
         threads: Processor threads of each process; 0 leaves it to the library.
         memory_limit: Most bytes of data memory per process; 0 without a limit.

@@ -45,7 +45,7 @@ class TransformersSystem(Section):
         model: Folder or hub name, or ``tiny``.
         draft_model: The same for the model that drafts; ``tiny`` brings its own.
         device: ``cpu``, ``cuda`` or ``auto``.
-        dtype: Of weights at 16 bits and of the arithmetic: ``bfloat16`` or ``float16``.
+        dtype: Dtype of weights at 16 bits and of the arithmetic: ``bfloat16`` or ``float16``.
         memory_limit: Most bytes of data memory per process, 0 without a limit.
         perplexity_text: File for ``quality.perplexity``; ``tiny`` brings its own.
     """
