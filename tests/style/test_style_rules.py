@@ -72,10 +72,10 @@ def documented_arguments():
 
 
 def test_an_argument_is_introduced_by_a_noun():
-    fragments = set("As Asked By Called For From How In Of On Set That To What When Where Which With".split())
+    fragment = re.compile("As|Asked|By|Called|For|From|How|In|Of|On|Set|That|To|What|When|Where|Which|With")
     entries = list(documented_arguments())
     assert len(entries) > 1000
-    assert [entry for entry in entries if entry[2] in fragments] == []
+    assert [entry for entry in entries if fragment.fullmatch(entry[2])] == []
 
 
 def test_modules_are_short_and_as_long_as_their_idea():
