@@ -95,7 +95,7 @@ def measure(
     config = spec.space.validate(config)
     result = measure_once(spec, config, store=store, local=not ray)
     if as_json:
-        echo_json({"config": config, **result.to_dict()["measurement"], "node": result.node})
+        echo_json({"config": config, **result.measurement.to_dict(), "node": result.node})
     else:
         echo("\n".join(result_lines(config, result, spec.objective)))
     _raise_failure(result)

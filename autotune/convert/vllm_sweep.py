@@ -55,11 +55,11 @@ def recognizes(document: Document) -> bool:
     )  # fmt: skip
 
 
-def _entries(document: Document) -> dict[Any, Any]:
+def _entries(document: Document) -> dict[str | int, Any]:
     listed_entries = document.data.get(LIST)
     if isinstance(listed_entries, list) and len(document.data) == 1:
         return dict(enumerate(listed_entries))
-    return dict(document.data)
+    return dict(document.data.items())
 
 
 def convert(document: Document) -> Conversion:
@@ -91,7 +91,7 @@ def convert(document: Document) -> Conversion:
     return out.finish()
 
 
-def _read_entries(out: Conversion, entries: Mapping[Any, Any], root: Path_) -> dict[Any, Config]:
+def _read_entries(out: Conversion, entries: Mapping[str | int, Any], root: Path_) -> dict[str | int, Config]:
     """Return the entries that vLLM's parser would take; each other one is noted with its reason."""
     for key, entry in entries.items():
         for name in entry if isinstance(entry, Mapping) else ():
@@ -170,7 +170,7 @@ def _plain(value: object) -> object:
     return json.dumps(value, separators=(",", ":")) if isinstance(value, Mapping) else value
 
 
-def _common_model(out: Conversion, configs: dict[Any, Config], root: Path_) -> str:
+def _common_model(out: Conversion, configs: dict[str | int, Config], root: Path_) -> str:
     """Take the model out of the configurations; those of another model than the first are left out."""
     first = next((config[_MODEL] for config in configs.values() if _MODEL in config), "")
     for key in list(configs):
@@ -182,7 +182,7 @@ def _common_model(out: Conversion, configs: dict[Any, Config], root: Path_) -> s
     return str(first)
 
 
-def _lists_apart(out: Conversion, configs: dict[Any, Config], root: Path_) -> Config:
+def _lists_apart(out: Conversion, configs: dict[str | int, Config], root: Path_) -> Config:
     """Take lists that are several words of a command out of the configurations; return those fixed to one."""
     fixed: Config = {}
     known = table("vllm").flags

@@ -28,7 +28,7 @@ class Answer:
             self.tokens if by_token and self.tokens is not None else tuple(_WORD.findall(self.text.rstrip()))
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return {"text": self.text, "tokens": None if self.tokens is None else list(self.tokens)}
 

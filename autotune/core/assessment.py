@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 STOP_WHEN = ("budget", "converged")
 """When a study may end: at the end of its budget, or earlier, once nothing worth a trial is left."""
@@ -34,7 +33,7 @@ class Assessment:
     converged: bool = False
     reason: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data."""
         return asdict(self)
 
@@ -57,7 +56,7 @@ class ModelQuality:
     log_density: float
     n: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data."""
         return asdict(self)
 

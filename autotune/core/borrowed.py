@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+Keys = Mapping[str, Any]
+"""Keys of a section with what stands there: plain data of YAML."""
+
 
 @dataclass(frozen=True)
 class Borrowed:
@@ -22,14 +25,14 @@ class Borrowed:
         all_derived: Expressions of every derived value of the study, by name.
     """
 
-    section: Mapping[str, Any] = field(default_factory=dict)
-    system: Mapping[str, Any] = field(default_factory=dict)
-    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    section: Keys = field(default_factory=dict)
+    system: Keys = field(default_factory=dict)
+    parameters: Mapping[str, Keys] = field(default_factory=dict)
     confirmed: frozenset[str] = frozenset()
-    derived: Mapping[str, Any] = field(default_factory=dict)
-    engine: Mapping[str, Any] = field(default_factory=dict)
-    all_parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    all_derived: Mapping[str, Any] = field(default_factory=dict)
+    derived: Keys = field(default_factory=dict)
+    engine: Keys = field(default_factory=dict)
+    all_parameters: Mapping[str, Keys] = field(default_factory=dict)
+    all_derived: Keys = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from autotune.core.measurement import LARGEST, Estimate
 from autotune.core.objective import Objective
@@ -57,7 +56,7 @@ class Drift:
             f"{100 * self.extra:.1f} % are counted as noise of every measurement"
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data."""
         return {
             "metric": self.metric,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from autotune.core.measurement import Cause
 from autotune.core.trial import Trial
@@ -32,7 +31,7 @@ class FailureGroup:
         """Number of the trials."""
         return len(self.trials)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data."""
         return {**asdict(self), "cause": self.cause.value, "trials": list(self.trials), "count": self.count}
 

@@ -120,9 +120,9 @@ class Estimate:
         sem = None if self.sem is None else to_base(self.sem, unit)
         return replace(self, value=to_base(self.value, unit), sem=sem, unit=known_base(unit) or unit)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
-        plain = {"value": self.value, "sem": self.sem, "n": self.n, "unit": self.unit}
+        plain: dict[str, object] = {"value": self.value, "sem": self.sem, "n": self.n, "unit": self.unit}
         return plain | ({"projected": True} if self.projected else {})
 
     @classmethod
@@ -351,7 +351,7 @@ class Failure:
             raise SpecError(f"a shortfall must be a finite number above 1, found {self.shortfall!r}")
         object.__setattr__(self, "message", shortened(self.message))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         plain: dict[str, object] = {
             "cause": self.cause.value,
@@ -460,7 +460,7 @@ class Measurement:
         """Wall-clock duration of the attempt in seconds."""
         return (self.ended_ns - self.started_ns) / 1e9
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return {
             "metrics": {name: estimate.to_dict() for name, estimate in self.metrics.items()},

@@ -309,7 +309,7 @@ class Objective:
         text = " and ".join(str(goal) for goal in self.goals)
         return text + (" with " + ", ".join(str(limit) for limit in self.limits) if self.limits else "")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back exactly."""
         result: dict[str, object] = {}
         if self.description:

@@ -43,7 +43,7 @@ class Request:
     max_tokens: int
     prompt_tokens: int | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return {
             "id": self.id,
@@ -112,7 +112,7 @@ class RequestRecord:
         """Count of the output tokens that arrived."""
         return sum(count for _, count in self.arrivals)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return {
             "id": self.id,

@@ -88,7 +88,7 @@ class Section:
                 raise SpecError(f"{cls.title} needs {item.key!r}; allowed: {', '.join(names)}")
         return cls(**found)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data, which :meth:`from_dict` reads back; what is left out is at its default."""
         pairs = ((item, getattr(self, item.field.name)) for item in declared_fields(type(self)))
         return {item.key: item.kind.write(value) for item, value in pairs if not item.left_out(value)}

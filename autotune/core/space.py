@@ -374,7 +374,7 @@ class Space:
         text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data with the keys of a study file; :meth:`from_dict` reads it back."""
         result: dict[str, object] = {"parameters": {p.name: p.to_dict() for p in self.parameters}}
         if self.constraints:

@@ -13,10 +13,10 @@ from autotune.errors import SpecError
 
 def differences(old: Space, new: Space) -> list[str]:
     """Return what changed from ``old`` to ``new``, a line each, in the words of a study file."""
-    before, after = old.to_dict(), new.to_dict()
+    before, after = ({p.name: p.to_dict() for p in space.parameters} for space in (old, new))
     lines = []
     for name in dict.fromkeys([*old.names, *new.names]):
-        entry, other = before["parameters"].get(name), after["parameters"].get(name)
+        entry, other = before.get(name), after.get(name)
         if entry is None or other is None:
             said = "added" if entry is None else "removed"
             lines.append(f"parameter {name} {said}: {_words(other if entry is None else entry)}")

@@ -98,7 +98,7 @@ class Suggestion:
         """Canonical text of the configuration, written once: every ask looks at it."""
         return config_key(self.config)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return {
             "config": dict(self.config),

@@ -70,7 +70,7 @@ class Job:
         """``(study, trial, attempt)``: identifies the attempt in the ledger and in messages."""
         return self.study, self.trial, self.attempt
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return {**asdict(self), "config": dict(self.config), "resources": dict(self.resources)}
 
@@ -96,7 +96,7 @@ class AttemptResult:
     node: str = ""
     error: Exception | None = field(default=None, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return {"key": list(self.key), "measurement": self.measurement.to_dict(), "node": self.node}
 

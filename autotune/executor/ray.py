@@ -301,13 +301,13 @@ def function_calls() -> Iterator[Callable[..., Future[Any]]]:
     connection = connect(os.environ.get("RAY_ADDRESS") or None)
     import ray
 
-    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    def call(function: Callable[..., Any], *arguments: object) -> Any:
         reset_priorities()
         return function(*arguments)
 
     remote = ray.remote(num_cpus=1, max_retries=0)(call)
 
-    def submit(function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    def submit(function: Callable[..., Any], *arguments: object) -> Future[Any]:
         future: Future[Any] = remote.remote(function, *arguments).future()
         return future
 

@@ -12,6 +12,9 @@ from autotune.core.measurement import EXPIRED, LATE, Measurement
 from autotune.core.trial import Suggestion, Trial, TrialState
 from autotune.ledger.schema import canonical
 
+Row = Mapping[str, Any]
+"""Row of SQLite, by column."""
+
 
 @dataclass(frozen=True)
 class StudyRow:
@@ -67,7 +70,7 @@ def attempt_row(
     }
 
 
-def late_measurement(row: Mapping[str, Any], late: Measurement) -> str | None:
+def late_measurement(row: Row, late: Measurement) -> str | None:
     """Return the measurement of an expired attempt with the result that came after all among its facts.
 
     Returns:
@@ -80,7 +83,7 @@ def late_measurement(row: Mapping[str, Any], late: Measurement) -> str | None:
     return canonical(kept)
 
 
-def read_study(row: Mapping[str, Any]) -> StudyRow:
+def read_study(row: Row) -> StudyRow:
     """Build a study from its row."""
     return StudyRow(
         name=row["name"],
@@ -95,7 +98,7 @@ def read_study(row: Mapping[str, Any]) -> StudyRow:
     )
 
 
-def read_trial(row: Mapping[str, Any], attempt: Mapping[str, Any] | None) -> Trial:
+def read_trial(row: Row, attempt: Row | None) -> Trial:
     """Build a trial from its row and the row of the attempt that decided it."""
     text = None if attempt is None else attempt["measurement"]
     return Trial(
@@ -108,7 +111,7 @@ def read_trial(row: Mapping[str, Any], attempt: Mapping[str, Any] | None) -> Tri
     )
 
 
-def read_attempt(row: Mapping[str, Any]) -> AttemptRow:
+def read_attempt(row: Row) -> AttemptRow:
     """Build an attempt from its row."""
     text = row["measurement"]
     return AttemptRow(

@@ -56,7 +56,7 @@ class Salvaged:
     moved: Mapping[str, dict[int, int]] = field(default_factory=dict)
     strays: tuple[Row, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data."""
         return {
             "kept": dict(self.kept),

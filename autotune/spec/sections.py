@@ -199,7 +199,7 @@ class EngineConfig:
         """What the engine is built from: name and options."""
         return {"use": self.use, **self.options}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the section that :meth:`from_dict` reads back."""
         return {**self.section, "seed": self.seed}
 

@@ -88,7 +88,7 @@ class StudyFile:
     objective_stated: bool = True
     trusted: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :func:`study_from_dict` reads it back."""
         return {
             "name": self.name,

@@ -50,7 +50,7 @@ class Plan:
     replicates: int = 1
     seed: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data."""
         return {"sample": self.sample, "replicates": self.replicates, "seed": self.seed}
 

@@ -134,7 +134,7 @@ class System(Protocol):
             SpecError: A key is unknown or a value is wrong; its ``path`` is relative to the section.
         """
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the section that :meth:`from_dict` reads back."""
 
     def prepare(self, log: Callable[[str], None]) -> None:

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.trial import Config
@@ -88,7 +87,7 @@ class Deployment:
         key = f' -H "Authorization: Bearer ${self.key_variable}"' if self.key_variable else ""
         return f"{shlex.join(words)}{key} -d {shlex.quote(json.dumps(body))}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return it as plain JSON data."""
         return {
             "line": self.line,

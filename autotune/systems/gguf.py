@@ -27,7 +27,11 @@ TYPES = {"F32": 0, "F16": 1, "Q8_0": 8}
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7}
 _ALIGNMENT = 32  # GGUF's default
 _BLOCK = 32  # weights that share a scale in Q8_0
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_DTYPES: dict[str, np.dtype[np.generic]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 _LAYER = {
     "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
@@ -35,7 +39,7 @@ _LAYER = {
 }  # fmt: skip
 _WHOLE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 
-Array = npt.NDArray[Any]
+Array = npt.NDArray[np.generic]
 
 
 def write_gguf(model: Path, file: Path, kind: str = "F16") -> None:

@@ -26,6 +26,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+Body = Mapping[str, Any]
+"""Body of a request, plain JSON data."""
+
+Answers = queue.Queue[Any]
+"""Outputs of one request as the pipeline makes them."""
+
 _IDLE_S = 0.5  # the engine's thread looks this often whether it should end
 _MODEL_ID = "openvino"
 
@@ -43,7 +49,7 @@ class Engine:
         self.tokenizer = pipeline.get_tokenizer()
         self.steps = 0
         self._work = threading.Condition()
-        self._waiting: list[tuple[Any, Any, queue.Queue[Any]]] = []
+        self._waiting: list[tuple[Any, Any, Answers]] = []
         self._count = 0
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -51,7 +57,7 @@ class Engine:
         """Return the tokens of a text as a tensor, ``1 x n``."""
         return self.tokenizer.encode(text).input_ids
 
-    def submit(self, prompt: Any, body: Mapping[str, Any]) -> queue.Queue[Any]:
+    def submit(self, prompt: Any, body: Body) -> Answers:
         """Hand a request to the engine; its tokens come through the queue, then ``None`` or an error.
 
         Raises:
@@ -59,13 +65,13 @@ class Engine:
         """
         if not prompt.shape[1]:
             raise ValueError("the prompt has no tokens")
-        answers: queue.Queue[Any] = queue.Queue()
+        answers: Answers = queue.Queue()
         with self._work:
             self._waiting.append((prompt, self._config(body), answers))
             self._work.notify()
         return answers
 
-    def _config(self, body: Mapping[str, Any]) -> object:
+    def _config(self, body: Body) -> object:
         config = self.genai.GenerationConfig()
         config.max_new_tokens = _wanted(body)
         config.ignore_eos = bool(body.get("ignore_eos", False))
@@ -80,7 +86,7 @@ class Engine:
         return config
 
     def _run(self) -> None:
-        running: dict[int, tuple[Any, queue.Queue[Any]]] = {}
+        running: dict[int, tuple[Any, Answers]] = {}
         while True:
             with self._work:
                 while not self._waiting and not running:
@@ -160,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._whole(prompt.shape[1], answers, body, chat)
 
-    def _prompt(self, body: Mapping[str, Any], chat: bool) -> str:
+    def _prompt(self, body: Body, chat: bool) -> str:
         if not chat:
             return str(body["prompt"])
         tokenizer = self.engine.tokenizer
@@ -168,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
             return str(tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True))
         return "\n".join(str(message["content"]) for message in body["messages"])
 
-    def _whole(self, prompt: int, answers: queue.Queue[Any], body: Mapping[str, Any], chat: bool) -> None:
+    def _whole(self, prompt: int, answers: Answers, body: Body, chat: bool) -> None:
         tokens: list[int] = []
         while (piece := answers.get()) is not None:
             if isinstance(piece, Exception):
@@ -178,7 +184,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = self._choice(self.engine.tokenizer.decode(tokens), chat, "message", _finish(tokens, body))
         self._json({**answer, "usage": self._usage(prompt, len(tokens))})
 
-    def _stream(self, prompt: int, answers: queue.Queue[Any], body: Mapping[str, Any], chat: bool) -> None:
+    def _stream(self, prompt: int, answers: Answers, body: Body, chat: bool) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-cache")
@@ -192,9 +198,7 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # who asked is gone; the request runs to its end
 
-    def _events(
-        self, prompt: int, answers: queue.Queue[Any], body: Mapping[str, Any], chat: bool
-    ) -> Iterator[str]:
+    def _events(self, prompt: int, answers: Answers, body: Body, chat: bool) -> Iterator[str]:
         decode, tokens = self.engine.tokenizer.decode, []
         start, known = 0, 0  # text is decoded from `start` on, and was sent up to the token `known`
         while (piece := answers.get()) is not None:
@@ -246,7 +250,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         """Keep the log for errors: a line per request would cost time in the load."""
 
 
@@ -257,11 +261,11 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 1024
 
 
-def _wanted(body: Mapping[str, Any]) -> int:
+def _wanted(body: Body) -> int:
     return int(body.get("max_tokens") or body.get("max_completion_tokens") or 16)  # OpenAI's own default
 
 
-def _finish(tokens: list[int], body: Mapping[str, Any]) -> str:
+def _finish(tokens: list[int], body: Body) -> str:
     return "length" if len(tokens) >= _wanted(body) else "stop"
 
 

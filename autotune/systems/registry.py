@@ -154,7 +154,7 @@ class SystemConfig:
         shared = self.reuses and isinstance(self.built, Reusable)
         return self.built.launch_key(config) if shared else ""  # type: ignore[attr-defined]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the section that :meth:`from_dict` reads back."""
         return dict(self.section)
 

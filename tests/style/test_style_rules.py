@@ -78,6 +78,17 @@ def test_an_argument_is_introduced_by_a_noun():
     assert [entry for entry in entries if fragment.fullmatch(entry[2])] == []
 
 
+def test_types_say_what_a_value_is():
+    sources = [path.read_text() for path in MODULES]
+    anything = sum(
+        len(re.findall(r"\bAny\b", line))
+        for source in sources
+        for line in source.splitlines()
+        if not line.startswith(("from ", "import "))
+    )
+    assert 1000 * anything / sum(source.count("\n") for source in sources) < 6
+
+
 def test_modules_are_short_and_as_long_as_their_idea():
     sizes = sorted(len(p.read_text().splitlines()) for p in MODULES if p.name != "__init__.py")
     assert sizes[len(sizes) // 2] <= 160

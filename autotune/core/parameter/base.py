@@ -41,7 +41,7 @@ class Prior:
     spread: float | None = None
     weights: tuple[tuple[Value, float], ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data."""
         if self.weights:
             return {"weights": [list(pair) for pair in self.weights]}
@@ -177,7 +177,7 @@ class Parameter:
         shown = ", ".join(show(value) for value in self.levels[:12])
         return shown + (f", ... ({len(self.levels)} values)" if len(self.levels) > 12 else "")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data with the keys of a study file, defaults left out."""
         result: dict[str, Any] = {"type": self.type_name}
         for item in fields(self):

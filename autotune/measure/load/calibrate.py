@@ -57,7 +57,7 @@ class Calibration:
     length_told: bool = True
     tokenize: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return {
             "ruler": self.ruler.to_dict(),

@@ -51,7 +51,7 @@ class Ruler:
     counts: Sequence[int] = ()
     fillers: Sequence[str] = field(default=())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return asdict(self) | {"counts": list(self.counts), "fillers": list(self.fillers)}
 

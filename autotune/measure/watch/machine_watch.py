@@ -14,7 +14,7 @@ Source: Linux, Documentation/arch/x86 (thermal_throttle); NVML API reference, cl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,9 @@ import psutil
 
 from autotune.measure.watch.cpu_time import CpuTime, cores_used, cpu_time
 from autotune.measure.watch.hardware import Spent, gpu_states, read_number, spent_by_others
+
+GpuState = Mapping[str, Any]
+"""Clock, memory, power and throttling of one GPU at a moment, see :func:`.hardware.gpu_states`."""
 
 EVERY_S = 2.0  # nvidia-smi takes some 30 ms of a processor
 MOST_THROTTLED = 0.01
@@ -49,7 +52,7 @@ class Look:
     time_ns: int
     clock_mhz: float | None
     throttled_ms: float | None
-    gpus: list[dict[str, Any]]
+    gpus: Sequence[GpuState]
     cpu: CpuTime | None = None
 
 
@@ -68,7 +71,7 @@ class MachineWatch:
     own: Sequence[int] = ()
     clock: Callable[[], int] = time.monotonic_ns
     cpus: Path = CPUS
-    states: Callable[[], list[dict[str, Any]]] = gpu_states
+    states: Callable[[], Sequence[GpuState]] = gpu_states
     cpu_time: Callable[[Sequence[int]], CpuTime | None] = cpu_time
     looks: list[Look] = field(default_factory=list)
     _others: Spent | None = None

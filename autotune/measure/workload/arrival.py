@@ -55,7 +55,7 @@ class RateSearch(Section):
             raise SpecError(f"low must be below high, found {data['low']!r} and {data['high']!r}")
         return search
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :func:`read_rate` reads it back."""
         return {"search": "max", **super().to_dict()}
 

@@ -36,7 +36,7 @@ class Lengths(Protocol):
     def at(self, u: float) -> int:
         """Return the length at the quantile ``u`` in [0, 1)."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :func:`read_lengths` reads it back."""
 
 
@@ -65,7 +65,7 @@ class Length:
         length = math.floor(self.mean + self.spread * _inverse(u, bottom) + 0.5)
         return min(max(length, 1), self.longest)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :func:`read_lengths` reads it back."""
         return {"mean": self.mean, "spread": self.spread}
 
@@ -102,7 +102,7 @@ class LogNormalLength:
         length = math.floor(math.exp(mean + deviation * _inverse(u, 0.0)) + 0.5)
         return min(max(length, 1), self.longest)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :func:`read_lengths` reads it back."""
         return {"shape": "lognormal", "mean": self.mean, "spread": self.spread}
 
@@ -129,7 +129,7 @@ class MixedLength:
         place, rest = _chosen(self.shares, u)
         return self.parts[place].at(rest)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :func:`read_lengths` reads it back."""
         pairs = zip(self.parts, self.shares, strict=True)
         return {"mixture": [{**part.to_dict(), "share": share} for part, share in pairs]}
@@ -156,7 +156,7 @@ class ObservedLength:
         """Return the length at the quantile ``u`` of those observed."""
         return self.values[_chosen(self.shares, u)[0]]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :func:`read_lengths` reads it back."""
         return {"values": list(self.values), "shares": list(self.shares)}
 

@@ -39,6 +39,6 @@ class RequestLimits(Section):
             )
         return replace(found, **{name: None for name in ("ttft", "tpot", "e2e") if name not in data})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         return {name: f"{bound!r} s" for name, bound in super().to_dict().items() if bound is not None}

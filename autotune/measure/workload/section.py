@@ -99,7 +99,7 @@ class Workload(Section):
         _check_generator(data, workload)
         return workload
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the section that :meth:`from_dict` reads back, as plain JSON data."""
         data = super().to_dict()
         if self.trace or self.prompts:  # their lengths come from the file
