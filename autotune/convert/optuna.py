@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from autotune.convert.base import Conversion, mapping_at
 from autotune.convert.entries import Entry
@@ -20,6 +21,9 @@ from autotune.core.parameter.base import read_number
 from autotune.core.redact import redact
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.spec.yaml_text import Document
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 NAME = "optuna"
 _MOST_BYTES = 1 << 28  # of a journal or a SQLite file
@@ -114,9 +118,10 @@ def convert_storage(document: Document) -> Conversion:
     return out.finish()
 
 
-def _storage(url: str, folder: Path) -> object:
+def _storage(url: str, folder: Path) -> str | BaseStorage:
     """Return a storage, a SQLite file as a copy: Optuna makes its tables in whatever it opens."""
-    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
 
     path = Path(url.removeprefix("sqlite:///"))
     if not path.is_file():
@@ -124,7 +129,7 @@ def _storage(url: str, folder: Path) -> object:
     if path.stat().st_size > _MOST_BYTES:  # it is read whole
         raise SpecError(f"{url}: a storage has at most {_MOST_BYTES >> 20} MiB")
     if path.suffix in (".log", ".jsonl", ".journal"):
-        return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(url))
+        return JournalStorage(JournalFileBackend(url))
     copy = folder / "storage.db"
     for suffix in ("", "-wal"):
         if (part := path.with_name(path.name + suffix)).is_file():

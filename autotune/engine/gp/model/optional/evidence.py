@@ -64,7 +64,8 @@ def maximize(
         return float(value.detach()), gradient.numpy()
 
     found = minimize(
-        negative, start.numpy(), jac=True, method="L-BFGS-B", bounds=bounds.numpy(),
+        negative, start.numpy(), jac=True, method="L-BFGS-B",
+        bounds=[(low, high) for low, high in bounds.tolist()],
         options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-6},
     )  # fmt: skip
     return torch.from_numpy(np.asarray(found.x)), -float(found.fun)
