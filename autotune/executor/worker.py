@@ -82,7 +82,7 @@ _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes
 _NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
 _BY_SIGNAL = re.compile(r"ended by SIG")
 _READY_POLL_S = 0.1
-_DEATH_POLL_S = 5.0  # an engine that stopped answering gets this long to be seen dead
+_DEATH_POLL_S = 5.0  # a server that stopped answering gets this long to be seen dead
 
 
 def run_attempt(

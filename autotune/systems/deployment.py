@@ -40,7 +40,7 @@ class Deployment:
             carries as its ``body``; ``None`` for what is no server.
         key_variable: Environment variable with the key that requests carry; empty without one.
         stdin: Line that the command reads; empty for none.
-        files: Texts by name of a configuration file, to be added to the engine's own.
+        files: Texts by name of a configuration file, to be added to the server's own.
         notes: Facts that somebody must know besides, a line each.
     """
 

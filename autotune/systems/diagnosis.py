@@ -1,6 +1,6 @@
 """Why a server died, read from its exit code and its log.
 
-The first line that explains is looked for, not the last line of the log: engines die in one process and
+The first line that explains is looked for, not the last line of the log: servers die in one process and
 report it in another ("Engine core initialization failed. See root cause above").
 """
 

@@ -2,7 +2,7 @@
 
 Only what a plain Llama with a byte-level tokenizer needs: weights as ``F32``, ``F16`` or ``Q8_0``, the
 vocabulary and merges of ``tokenizer.json``. numpy is all it takes, so that a model made here is served by
-engines whose own converters would pull torch. Query and key rows are reordered: checkpoints rotate halves of
+servers whose own converters would pull torch. Query and key rows are reordered: checkpoints rotate halves of
 a head, GGUF's ``llama`` rotates neighbours.
 
 .. [GGUF] https://github.com/ggml-org/ggml/blob/master/docs/gguf.md

@@ -133,7 +133,7 @@ class LlamaCppSystem(GGUFSystem):
         found = super().launch(config, port)
         if not self.runs_python:
             return found
-        # it penalizes repetition unless told otherwise, which no other engine does
+        # it penalizes repetition unless told otherwise, which no other server does
         body = {"min_tokens": "{max_tokens}", "repeat_penalty": 1.0}
         return replace(found, ready="/v1/models", tokenize="/extras/tokenize", body=body)
 

@@ -32,7 +32,7 @@ Body = Mapping[str, Any]
 Answers = queue.Queue[Any]
 """Outputs of one request as the pipeline makes them."""
 
-_IDLE_S = 0.5  # the engine's thread looks this often whether it should end
+_IDLE_S = 0.5  # the server's thread looks this often whether it should end
 _MODEL_ID = "openvino"
 
 
@@ -58,7 +58,7 @@ class Engine:
         return self.tokenizer.encode(text).input_ids
 
     def submit(self, prompt: Any, body: Body) -> Answers:
-        """Hand a request to the engine; its tokens come through the queue, then ``None`` or an error.
+        """Hand a request to the server; its tokens come through the queue, then ``None`` or an error.
 
         Raises:
             ValueError: There are no tokens: the pipeline would fail for everybody.

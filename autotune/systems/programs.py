@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import IO
 
 MOST_BYTES = 8 << 20
-"""Bytes of an output that are read: the flags of any engine are a tenth of it."""
+"""Bytes of an output that are read: the flags of any server are a tenth of it."""
 
 
 def run_program(argv: Sequence[str], timeout: float) -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""How much memory was missing, read from what an engine says when it runs out.
+"""How much memory was missing, read from what a server says when it runs out.
 
 Knowing that a configuration needed 1.02 times what was there, or 3 times, teaches more than that it failed.
 The patterns are the messages of PyTorch 2 (``torch.OutOfMemoryError``), of vLLM (0.8 to 0.32, both of its
@@ -38,7 +38,7 @@ _NODE = re.compile(
 def shortfall(text: str) -> float | None:
     """Return memory needed over memory there, above 1; ``None`` where the text does not say.
 
-    Needs are lower bounds: an engine stops at the first allocation that does not fit.
+    Needs are lower bounds: a server stops at the first allocation that does not fit.
     """
     ratio = None
     if found := _TORCH.search(text):

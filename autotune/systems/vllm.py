@@ -43,7 +43,7 @@ _CONFIG = {
         )
     },
 }  # fmt: skip
-"""What the line of the engine's start calls the flags (``VllmConfig.__str__``)."""
+"""What the line of the server's start calls the flags (``VllmConfig.__str__``)."""
 
 _BACKENDS = {"flashattention": "FLASH_ATTN", "flashinfer": "FLASHINFER", "triton": "TRITON_ATTN"}
 """Names of attention kernels in older logs, and as the flag writes them."""

@@ -92,7 +92,7 @@ class Site:
     def precedence(self) -> str:
         """How the generator is scheduled: at real-time priority only where that takes no CPU from the system.
 
-        A real-time process is woken for every token and interrupts the engine each time: on two cores that an
+        A real-time process is woken for every token and interrupts the server each time: on two cores that an
         OpenVINO server filled (16 streams, 28 rounds in random order), its throughput was 16 % [11, 26] lower
         than with an ordinary generator and 20 % [11, 25] lower than with one of nice -10, which cost nothing
         (+3 % [-2, 9]); the generator itself used 0.18 in place of 0.08 cores.

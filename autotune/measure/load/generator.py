@@ -26,7 +26,7 @@ from autotune.measure.load.token_counter import TokenCounter, model_tokenizer
 TIMEOUT_S = 600.0
 """A request that takes longer is recorded as failed: no answer is of use after ten minutes."""
 
-CALIBRATE_S = 60.0  # a first answer compiles kernels on some engines
+CALIBRATE_S = 60.0  # a first answer compiles kernels on some servers
 _START_S = 60.0
 _STOP_S = 10.0  # beyond the drain, until the process is killed
 _READ = 1 << 20

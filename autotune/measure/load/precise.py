@@ -78,7 +78,7 @@ def prepare_process() -> None:
 def take_precedence(how: str) -> str:
     """Be scheduled before ordinary processes, as far as wanted and allowed; return what was got.
 
-    A load generator computes little and must be on time: on a machine that is busy, as one with a CPU engine
+    A load generator computes little and must be on time: on a machine that is busy, as one with a CPU server
     is, a process waits for its turn for the rest of a scheduler's tick, some 4 ms. Should it ever compute
     without a wait, the kernel says so (SIGXCPU) and it becomes an ordinary process again.
 

@@ -2,7 +2,7 @@
 
 Formula: prefill_throughput = sum of prompt tokens / sum of (first arrival - start of the work)
 Formula: decode_throughput = sum of output tokens after the first arrival / sum of (last arrival - first)
-Unit: tokens/s per request, higher is better. The work starts when the engine says so (``prefill_ns``), where
+Unit: tokens/s per request, higher is better. The work starts when the server says so (``prefill_ns``), where
 it does not, when the request is sent: then waiting in the queue counts. A request that made tokens before the
 first one shown (reasoning that is not streamed) does not tell when its prompt was done.
 Source: NVIDIA GenAI-Perf and ``llama-bench`` (pp and tg) report both phases apart.

@@ -16,7 +16,7 @@ from autotune.core.request import Request
 WINDOW = 1000  # characters of a text scored at once over HTTP: each window is one observation
 WINDOWS = 16
 _LONGEST = 16 << 20  # bytes of an answer
-_MOST_LOSS = 700.0  # nats: a token that can't be, which some engines give as infinity
+_MOST_LOSS = 700.0  # nats: a token that can't be, which some servers give as infinity
 _LARGEST = 2**63 - 1  # number of a token
 _SHOWN = 200  # characters of one that are quoted
 # The load makes every request do the same work; answers that are judged end where the model ends them.
@@ -60,7 +60,7 @@ class Source(Protocol):
     def losses(self, text: str, deadline: float) -> list[float]:
         """Return the mean negative log likelihood per token of each window of a text, in nats.
 
-        Empty where the engine does not tell it.
+        Empty where the server does not tell it.
         """
 
 
@@ -167,7 +167,7 @@ class EndpointSource:
         if any(map(math.isnan, known)):
             raise NoAnswer("a log probability of the text is no number", malformed=True)
         known = [max(-_MOST_LOSS, min(_MOST_LOSS, value)) for value in known]
-        # An engine that does not echo gives the one new token's only: that is no loss of the text.
+        # A server that does not echo gives the one new token's only: that is no loss of the text.
         return -sum(known) / len(known) if len(known) > 1 else None
 
     def _post(self, path: str, body: Mapping[str, object], deadline: float) -> tuple[int, Any]:

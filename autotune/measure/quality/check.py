@@ -41,7 +41,7 @@ def check_quality(
             stored = wanted.get("reference")
             reference = [Answer.from_dict(data) for data in stored] if stored else None
             if reference is None and wanted.get("is_default"):
-                # Against itself: an engine whose answers change from run to run shows here.
+                # Against itself: a server whose answers change from run to run shows here.
                 reference = source.answers(prompts, wanted["max_tokens"], deadline)
                 facts["answers"] = [answer.to_dict() for answer in answers]
             if reference is None:

@@ -1,6 +1,6 @@
-"""What an engine counts itself while it is under load: phases, drafts, cache use.
+"""What a server counts itself while it is under load: phases, drafts, cache use.
 
-Formula: phase.queue = seconds requests waited in the engine's queue / requests, between two looks; the same
+Formula: phase.queue = seconds requests waited in the server's queue / requests, between two looks; the same
 for phase.prefill and phase.decode
 Formula: acceptance_length = 1 + accepted draft tokens / drafts; acceptance_rate = accepted / drafted tokens
 Unit: s; 1.
@@ -55,7 +55,7 @@ _NAMES = frozenset(
 
 @dataclass
 class EngineWatch:
-    """Ask an engine for its counters now and then.
+    """Ask a server for its counters now and then.
 
     Args:
         fetch: Returns the text of its counters; raises :class:`Refused` or ``OSError`` where
@@ -90,7 +90,7 @@ class EngineWatch:
         Args:
             start_ns: Begin of the measured time.
             end_ns: Its end.
-            requests: Requests that ended in it, for engines that do not count them.
+            requests: Requests that ended in it, for servers that do not count them.
         """
         used = [samples for time_ns, samples in self.taken if start_ns <= time_ns <= end_ns]
         if len(used) < 2:

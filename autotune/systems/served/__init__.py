@@ -1,1 +1,1 @@
-"""Systems that are served: how a configuration becomes the command line of each engine."""
+"""Systems that are served: how a configuration becomes the command line of each server."""

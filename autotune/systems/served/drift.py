@@ -1,4 +1,4 @@
-"""Ask an installed engine for its flags and say what changed against the table that ships."""
+"""Ask an installed server for its flags and say what changed against the table that ships."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ PROBED = ("vllm", "sglang", "tensorrt_llm", "openvino", "onnxruntime", "triton",
 HELP = {"llama_cpp": (("--help",), ("--version",)), "ollama": (("serve", "--help"), ("--version",))}
 """Arguments that make a program print its flags, and its version."""
 
-_TIMEOUT_S = 300.0  # importing an engine takes a minute on a busy machine
+_TIMEOUT_S = 300.0  # importing a server takes a minute on a busy machine
 _MARGIN = 40  # column at which llama-server's help texts start
 _PROBE = Path(__file__).with_name("probe.py")
 
 
 def installed(engine: str, program: str) -> FlagTable:
-    """Return the flags of an installed engine.
+    """Return the flags of an installed server.
 
     Args:
         engine: One of :data:`PROBED` or :data:`HELP`.
-        program: The Python interpreter that has the engine, or the engine's own program.
+        program: The Python interpreter that has the server, or the server's own program.
 
     Raises:
-        EnvironmentProblem: It cannot be run, or the engine is not there.
+        EnvironmentProblem: It cannot be run, or the server is not there.
     """
     if engine in PROBED:
-        # the last line: engines greet on standard output while they are imported
+        # the last line: servers greet on standard output while they are imported
         answer = _run([program, str(_PROBE), engine]).strip().rpartition("\n")[2]
         try:
             return FlagTable.from_dict(foreign_json(answer))
@@ -87,7 +87,7 @@ def _llama_cpp_flag(head: str, text: str) -> Flag | None:
     positive = [s for s in spellings if not s.startswith("--no-")]
     if not positive:
         return None
-    # names are kept by the newer, first long spelling; aliases stay findable through the engine
+    # names are kept by the newer, first long spelling; aliases stay findable through the server
     flag, negative = positive[0], len(positive) < len(spellings)
     default = _llama_cpp_default(text)
     choices = _listed(value)
@@ -149,7 +149,7 @@ def _sentence(text: str) -> str:
 
 
 def drift(shipped: FlagTable, found: FlagTable) -> list[str]:
-    """Return what changed from the shipped table to an installed engine, a line each."""
+    """Return what changed from the shipped table to an installed server, a line each."""
     lines = []
     for name in sorted(shipped.flags.keys() | found.flags.keys()):
         old, new = shipped.flags.get(name), found.flags.get(name)
@@ -161,7 +161,7 @@ def drift(shipped: FlagTable, found: FlagTable) -> list[str]:
             for key in ("flag", "kind", "default", "choices"):
                 before, after = getattr(old, key), getattr(new, key)
                 if key == "choices" and sorted(before or ()) == sorted(after or ()):
-                    continue  # some engines keep them in a set, in another order each time
+                    continue  # some servers keep them in a set, in another order each time
                 if before != after:
                     lines.append(f"{name}: {_changed(key, before, after)}")
     return lines

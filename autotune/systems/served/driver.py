@@ -43,7 +43,7 @@ class EndpointDriver:
         return {"memory.peak": Estimate(float(peak), None, 1, "B")} if peak else {}
 
     def close(self) -> None:
-        """Do nothing: the supervisor sends TERM, which every engine takes as an order to end."""
+        """Do nothing: the supervisor sends TERM, which every server takes as an order to end."""
 
 
 def reconnected(

@@ -1,6 +1,6 @@
-"""Compare what was asked of an engine with the settings that it says hold.
+"""Compare what was asked of a server with the settings that it says hold.
 
-Engines replace settings without failing: a kernel that does not fit the card, a context that does not fit the
+Servers replace settings without failing: a kernel that does not fit the card, a context that does not fit the
 memory, a page size that a backend does not have. Such a trial measured something else than it is named after.
 """
 
@@ -15,7 +15,7 @@ from autotune.core.parameter.base import read_number
 from autotune.core.trial import Config
 from autotune.systems.served.flags import AUTO, plain
 
-_CLOSE = 1e-6  # relative; engines print fractions with few digits
+_CLOSE = 1e-6  # relative; servers print fractions with few digits
 
 
 def asked_config(scratch: Path) -> Config:
@@ -29,7 +29,7 @@ def replaced(asked: Mapping[str, object], effective: Mapping[str, object]) -> li
 
     Args:
         asked: Values by name of a flag.
-        effective: Settings that the engine tells, by the same names; others cannot be compared.
+        effective: Settings that the server tells, by the same names; others cannot be compared.
     """
     lines = []
     for name, wanted in asked.items():
@@ -50,5 +50,5 @@ def _same(wanted: object, found: object) -> bool:
 
 
 def _word(value: object) -> str:
-    """Return a name without what engines write in different ways: ``FLASH_ATTN``, ``flash-attn``."""
+    """Return a name without what servers write in different ways: ``FLASH_ATTN``, ``flash-attn``."""
     return "".join(letter for letter in str(value).lower() if letter.isalnum())

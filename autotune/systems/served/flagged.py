@@ -1,4 +1,4 @@
-"""What all served engines share: a configuration becomes a command line by way of the engine's flag table.
+"""What all served servers share: a configuration becomes a command line by way of the server's flag table.
 
 How the command is launched, found ready and diagnosed is in :mod:`autotune.systems.served.system`.
 """
@@ -42,17 +42,17 @@ def _as_written(raw: object, name: str) -> object:
 class FlaggedEngine(Section):
     """Command line of one server from a configuration.
 
-    A parameter is a flag of the engine by its own name (``max_num_seqs`` for ``--max-num-seqs``), or one of
-    the names that mean the same for every engine (``tensor_parallel``, ``draft_length`` ...), which
-    ``aliases`` and :meth:`translate` map to flags. The value ``auto`` leaves a flag out where the engine
+    A parameter is a flag of the server by its own name (``max_num_seqs`` for ``--max-num-seqs``), or one of
+    the names that mean the same for every server (``tensor_parallel``, ``draft_length`` ...), which
+    ``aliases`` and :meth:`translate` map to flags. The value ``auto`` leaves a flag out where the server
     decides by itself.
 
     Args:
-        model: Folder, file or hub name, as the engine takes it.
+        model: Folder, file or hub name, as the server takes it.
         draft_model: The same for the model that drafts.
         flags: Flags that every configuration has, by name.
-        program: Program to run instead of the engine's own: another path to it, or the Python that has
-            the engine. With its first arguments where it needs any.
+        program: Program to run instead of the server's own: another path to it, or the Python that has
+            the server. With its first arguments where it needs any.
         env: Variables of the server's environment, of those in ``env_names``.
         memory_limit: Most bytes of data memory per process, 0 without a limit.
     """
@@ -84,7 +84,7 @@ class FlaggedEngine(Section):
         """Build from the ``system`` section (without ``use``).
 
         Raises:
-            SpecError: A key is unknown, the model is missing or a fixed flag is not one of the engine.
+            SpecError: A key is unknown, the model is missing or a fixed flag is not one of the server.
         """
         system = super().from_dict(data)
         with under("env"):
@@ -99,12 +99,12 @@ class FlaggedEngine(Section):
 
     @property
     def runs_python(self) -> bool:
-        """Whether the program given is a Python interpreter that has the engine."""
+        """Whether the program given is a Python interpreter that has the server."""
         return bool(self.program) and Path(self.program[0]).name.startswith("python")
 
     @property
     def table(self) -> FlagTable:
-        """The engine's flags."""
+        """The server's flags."""
         return table(self.name)
 
     def read_fixed(self, name: str, value: object) -> object:
@@ -136,15 +136,15 @@ class FlaggedEngine(Section):
         return text, hint
 
     def translate(self, settings: Settings) -> Settings:
-        """Return the settings with the parameters of :attr:`translated` as flags of the engine."""
+        """Return the settings with the parameters of :attr:`translated` as flags of the server."""
         return settings
 
     def rules(self, config: Config) -> str:
-        """Return why the engine would refuse this combination of valid values; empty if it would not."""
+        """Return why the server would refuse this combination of valid values; empty if it would not."""
         return ""
 
     def settings(self, config: Mapping[str, object]) -> Settings:
-        """Return the engine's settings of a configuration, fixed flags included."""
+        """Return the server's settings of a configuration, fixed flags included."""
         settings: Settings = dict(self.flags)
         for name, value in config.items():
             own = self.aliases.get(name, name)
@@ -210,11 +210,11 @@ class FlaggedEngine(Section):
         return [word for name, value in pairs for word in self.flag(name).words(value, separator=self.lists)]
 
     def flag(self, name: str) -> Flag:
-        """Return one of the engine's flags."""
+        """Return one of the server's flags."""
         return self.table.flags[name]
 
     def files(self, config: Config) -> dict[str, str]:
-        """Return configuration files that the command reads, by name; most engines need none."""
+        """Return configuration files that the command reads, by name; most servers need none."""
         return {}
 
     def batch_size(self, config: Config) -> int:

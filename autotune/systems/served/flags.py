@@ -1,7 +1,7 @@
-"""What an engine's flags are: spelling, kind, default and choices, from a table made by asking the engine.
+"""What a server's flags are: spelling, kind, default and choices, from a table made by asking the server.
 
-The tables in ``tables/`` are data: one JSON file per engine, of one version. ``autotune flags ENGINE
---installed PROGRAM`` says how an installed engine differs from it; with ``--write FILE`` it makes a new one.
+The tables in ``tables/`` are data: one JSON file per server, of one version. ``autotune flags ENGINE
+--installed PROGRAM`` says how an installed server differs from it; with ``--write FILE`` it makes a new one.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Flag:
         name: Its name as a parameter: no leading dashes, underscores.
         flag: Flag as written on the command line, in the environment or in a configuration file.
         kind: One of :data:`KINDS`.
-        default: Default of the engine; ``None`` where the engine decides at start-up.
+        default: Default of the server; ``None`` where the server decides at start-up.
         choices: Allowed texts; ``None`` where any value of the kind is.
-        help: First sentence of the engine's own help.
+        help: First sentence of the server's own help.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Flag:
 
     @property
     def takes_sizes(self) -> bool:
-        """Whether the engine reads ``8k`` (8,000) and ``8K`` (8,192) here."""
+        """Whether the server reads ``8k`` (8,000) and ``8K`` (8,192) here."""
         return self.help.startswith(_SIZES)
 
     def typed(self, value: object) -> Any:
@@ -71,7 +71,7 @@ class Flag:
         return text if number is None else number
 
     def refuses(self, value: Any) -> str:
-        """Return why the engine's own parser would refuse ``value``; empty if it would not."""
+        """Return why the server's own parser would refuse ``value``; empty if it would not."""
         if self.is_left_out(value):
             return ""
         if isinstance(value, list | tuple) and self.kind not in ("json", "toggle", "switch"):
@@ -133,7 +133,7 @@ class FlagTable:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FlagTable:
-        """Read what :meth:`to_json` or an engine's probe wrote."""
+        """Read what :meth:`to_json` or a server's probe wrote."""
         flags = {
             name: Flag(name, **{**entry, "choices": tuple(entry["choices"]) if entry["choices"] else None})
             for name, entry in data["flags"].items()
@@ -155,13 +155,13 @@ class FlagTable:
 
 @cache
 def table(engine: str) -> FlagTable:
-    """Return the table of an engine that ships one."""
+    """Return the table of a server that ships one."""
     text = (files("autotune.systems.served") / "tables" / f"{engine}.json").read_text(encoding="utf-8")
     return FlagTable.from_dict(json.loads(text))
 
 
 def plain(value: object) -> str:
-    """Return a value as an engine reads it: ``true``, ``0.9``, compact JSON for a mapping."""
+    """Return a value as a server reads it: ``true``, ``0.9``, compact JSON for a mapping."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping | list | tuple):

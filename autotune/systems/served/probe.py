@@ -1,6 +1,6 @@
-"""Print the flags of an installed engine as JSON, in the engine's own interpreter: standard library only.
+"""Print the flags of an installed server as JSON, in the server's own interpreter: standard library only.
 
-``python probe.py ENGINE``: the engine's package is imported and its own argument parser asked. Engines that
+``python probe.py ENGINE``: the server's package is imported and its own argument parser asked. Servers that
 are no Python packages print their flags themselves (``--help``), which the ``drift`` module reads.
 """
 
@@ -197,7 +197,7 @@ def _kind_of_name(name: str) -> str:
 
 def _flag(spelling: str, kind: str, default: object, choices: Any, text: str | None) -> dict[str, object]:
     if not isinstance(default, bool | int | float | str | None):
-        default = None  # a structure: what it means stands in the engine's documentation
+        default = None  # a structure: what it means stands in the server's documentation
     if isinstance(default, float) and not math.isfinite(default):
         default = None
     listed = [str(getattr(c, "value", c)) for c in choices if c is not None] if choices else None

@@ -1,4 +1,4 @@
-"""Read the keys of a ``system`` section that say how an engine is launched."""
+"""Read the keys of a ``system`` section that say how a server is launched."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EVERYWHERE = (
     "OMP_*",
     "TOKENIZERS_*",
 )
-"""Variables that any engine may be given beside its own."""
+"""Variables that any server may be given beside its own."""
 
 
 def read_program(value: Any, key: str = "program") -> tuple[str, ...]:
@@ -49,7 +49,7 @@ def read_env(value: object, system: str, allowed: Sequence[str]) -> dict[str, st
     Args:
         value: Mapping of names to texts.
         system: Its name, for errors.
-        allowed: Names it may set beside those of every engine; one may end in ``*``.
+        allowed: Names it may set beside those of every server; one may end in ``*``.
 
     Raises:
         SpecError: A name is not allowed, sounds like a secret, or a value is no plain text; ``path`` is
@@ -98,7 +98,7 @@ def locate(
         section: Section with ``use``.
         folder: Folder of the study file, where paths with ``./`` start. Others, which may be the name of
             a model too, are paths where they exist in the working folder.
-        files: Keys of the files and folders that the engine opens.
+        files: Keys of the files and folders that the server opens.
 
     What no field types, inside a flag or a request's body, gets the types of YAML, so that it can be stored.
     """

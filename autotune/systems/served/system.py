@@ -1,6 +1,6 @@
 """Launch a served engine: what is run, where it will listen, when it is ready, why it died.
 
-An engine overrides little: which words say host and port (:attr:`ServedSystem.port_words`), which path is
+A server overrides little: which words say host and port (:attr:`ServedSystem.port_words`), which path is
 ready (:attr:`ServedSystem.asked`), the fields that make a request ask for exactly its tokens, and what it
 tells about itself (:meth:`ServedSystem.engine_facts`).
 """
@@ -55,19 +55,19 @@ class Asked:
 
 
 class ServedSystem(FlaggedEngine):
-    """Launch one engine with the words that its half :class:`FlaggedEngine` makes of a configuration."""
+    """Launch one server with the words that its half :class:`FlaggedEngine` makes of a configuration."""
 
-    package: ClassVar[str] = ""  # distribution whose version is the engine's
+    package: ClassVar[str] = ""  # distribution whose version is the server's
     port_words: ClassVar[tuple[str, ...]] = ("--host", "{host}", "--port", "{port}")
     asked: ClassVar[Asked] = Asked()
     exact: ClassVar[Mapping[str, Any]] = {"ignore_eos": True}  # makes a request produce all its tokens
-    not_launched: ClassVar[str] = ""  # why an engine is planned only
+    not_launched: ClassVar[str] = ""  # why a server is planned only
 
     def prepare(self, log: Callable[[str], None]) -> None:
-        """Check that the engine and its model are there, and make the model ``tiny``.
+        """Check that the server and its model are there, and make the model ``tiny``.
 
         Raises:
-            EnvironmentProblem: The engine cannot be launched here, or a file is missing.
+            EnvironmentProblem: The server cannot be launched here, or a file is missing.
         """
         if self.not_launched:
             raise EnvironmentProblem(
@@ -79,7 +79,7 @@ class ServedSystem(FlaggedEngine):
             ensure_tiny(log)
 
     def check_machine(self) -> None:
-        """Check that the engine and its model are there; an engine that is planned only needs neither.
+        """Check that the server and its model are there; a server that is planned only needs neither.
 
         Raises:
             EnvironmentProblem: One is not.
@@ -108,7 +108,7 @@ class ServedSystem(FlaggedEngine):
             ensure_tiny(lambda _: None)
 
     def tiny(self, *, draft: bool = False) -> str:
-        """Return the model ``tiny`` in the form that the engine loads: a folder of safetensors."""
+        """Return the model ``tiny`` in the form that the server loads: a folder of safetensors."""
         pair = tiny_files().pair
         return str(pair.draft if draft else pair.target)
 
@@ -221,14 +221,14 @@ class ServedSystem(FlaggedEngine):
         return reconnected(driver, launch.body, deadline, launch.varied)
 
     def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
-        """Return what the engine itself tells: its build, and the settings that hold.
+        """Return what the server itself tells: its build, and the settings that hold.
 
         Those under ``effective`` have the names of flags: they are compared with what was asked for.
         """
         return {}
 
     def version(self) -> str:
-        """Return the version of the engine's package in the interpreter given; empty if it is not known."""
+        """Return the version of the server's package in the interpreter given; empty if it is not known."""
         if not self.package:
             return ""
         if not self.runs_python:

@@ -93,7 +93,7 @@ def _converse(operations: Any, stream: Any) -> bool:
         order = json.loads(line)
         try:
             answer = operations.lead(order)
-        except Exception as error:  # noqa: BLE001 - whatever the engine raises is an answer: the worker names the cause
+        except Exception as error:  # noqa: BLE001 - whatever the system raises is an answer: the worker names the cause
             traceback.print_exc()
             answer = {"error": {"cause": _cause(error), "message": f"{type(error).__name__}: {error}"}}
         stream.write(json.dumps(answer).encode() + b"\n")
