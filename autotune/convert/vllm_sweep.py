@@ -47,6 +47,8 @@ def recognizes(document: Document) -> bool:
     entries = _entries(document)
     if LIST in document.data:
         return True
+    if {"parameters", "system"} & document.data.keys():  # a study file of ours
+        return False
     mappings = [entry for entry in entries.values() if isinstance(entry, Mapping)]
     if any(canonical(str(key))[0] in table("vllm").flags for entry in mappings for key in entry):
         return True

@@ -123,7 +123,7 @@ def make_job(
         attempt=attempt,
         config=given,
         system=system.to_dict(),
-        workload=spec.workload.to_dict(),
+        workload=spec.stated_load,
         goal=spec.objective.goals[0].metric,
         scratch=str(scratch),
         deadlines=spec.deadlines,

@@ -88,6 +88,11 @@ class StudyFile:
     objective_stated: bool = True
     trusted: tuple[str, ...] = ()
 
+    @property
+    def stated_load(self) -> dict[str, object]:
+        """Workload as plain data; empty where the file states none, as for a program that makes its own."""
+        return {} if self.workload == Workload() else self.workload.to_dict()
+
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :func:`study_from_dict` reads it back."""
         return {
@@ -95,7 +100,7 @@ class StudyFile:
             "space": self.space.to_dict(),
             "objective": self.objective.to_dict(),
             "system": {} if self.system is None else self.system.to_dict(),
-            "workload": self.workload.to_dict(),
+            "workload": self.stated_load,
             **({} if self.quality is None else {"quality": self.quality.to_dict()}),
             "budget": self.budget.to_dict(),
             "resources": self.resources.to_dict(),

@@ -209,7 +209,7 @@ def table_of(spec: StudyFile, plan: Plan, trials: Sequence[Trial], name: str) ->
         rows.append(MeasuredRow(config, measurement.metrics, cause, replicates[key], facts))
         if cause is None and not about:
             about = _about(measurement.facts)
-    about |= {"workload": spec.workload.to_dict(), "plan": plan.to_dict()}
+    about |= {"workload": spec.stated_load, "plan": plan.to_dict()}
     section = {} if spec.system is None else spec.system.section
     about["system"] = {key: value for key, value in section.items() if not _is_path(value)}
     return MeasuredTable(name, name, spec.space, spec.objective.to_dict(), tuple(rows), about)

@@ -24,7 +24,7 @@ from autotune.systems.own.system import OwnSystem
 from autotune.systems.own.words import REST, command_words, fill, placeholders, text_of
 
 _SOURCES = ("stdout", "file")
-_PROGRAM = "argv, a list of program and arguments"
+_PROGRAM = "a list of program and arguments"
 BUILTIN = {"metrics_file": FILE, "run": RUN, "python": sys.executable}
 """Words in braces that are no parameters."""
 
@@ -64,7 +64,7 @@ class CommandSystem(OwnSystem):
 
     title: ClassVar[str] = "a command system"
 
-    argv: Annotated[list[str], By(_argv), Needs(_PROGRAM)]
+    argv: Annotated[list[str], By(_argv), Needs(f"argv, {_PROGRAM}")]
     env: Annotated[Mapping[str, str], By(_env, dict)] = field(default_factory=dict)
     metrics: Annotated[str, Choice(_SOURCES)] = "stdout"
 

@@ -267,3 +267,12 @@ def test_environment_baseline_and_static_values_of_auto_tune_vllm():
     ):
         assert said in notes
     assert "not at" not in notes
+
+
+def test_a_study_file_of_ours_is_no_sweep_of_vllm(tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "name: echo\nparameters: {max_num_seqs: {type: int, low: 1, high: 4}}\nsystem: {use: vllm}\n"
+    )
+    with pytest.raises(SpecError, match="of no known format"):
+        convert(str(file))

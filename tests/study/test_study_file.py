@@ -376,3 +376,15 @@ def test_a_plugin_of_a_space_is_not_imported_before_its_owner_is_asked(tmp_path,
     with pytest.raises(SpecError, match="may not say this"):
         read_study(file)
     assert not loaded
+
+
+def test_a_program_that_makes_its_own_load_is_recorded_with_none(tmp_path):
+    (tmp_path / "study.yaml").write_text(
+        "parameters: {x: {type: int, low: 1, high: 4}}\n"
+        "system: {use: command, argv: [echo, '{x}']}\n"
+        "objective: {minimize: y}\n"
+    )
+    study = read_study(tmp_path / "study.yaml")
+    assert study.to_dict()["workload"] == {}
+    job = make_job(study, "s", {"x": 1}, {}, tmp_path, trial=0, attempt=1)
+    assert job.workload == {}

@@ -215,7 +215,7 @@ def test_an_absent_program_is_an_error_of_the_environment(tmp_path):
     ("section", "said", "path"),
     [
         ({}, "needs argv", ("argv",)),
-        ({"argv": "prog -x"}, "a list of program and arguments", ("argv",)),
+        ({"argv": "prog -x"}, "argv must be a list of program and arguments, found", ("argv",)),
         ({"argv": ["prog", "{a.b}"]}, "plain parameter name", ("argv", 1)),
         ({"argv": ["prog", "{a"]}, "cannot read the braces", ("argv", 1)),
         ({"argv": ["prog"], "env": {"A": "{b!r}"}}, "plain parameter name", ("env", "A")),
