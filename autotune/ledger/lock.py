@@ -77,7 +77,7 @@ class _HeldError(Exception):
 def _locked(path: Path) -> Iterator[TextIO]:
     """Hold the lock of a file, with this process's name in it."""
     while True:
-        with os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT), "a+", encoding="utf-8") as file:
+        with os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,6 +69,14 @@ class KeepsNothingError(Exception):
         return "what answers there does not keep what it is sent: is it MLflow?"
 
 
+def _forget_artifact_places() -> None:
+    """Forget where runs keep their artifacts: MLflow asks once a process, and believes a server that fails."""
+    with suppress(ImportError, AttributeError):  # a private name: without it a new process asks anew
+        from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+
+        _artifact_repos_cache.clear()
+
+
 class Session:
     """A connection to the store, and what is known to be there.
 
@@ -112,6 +120,7 @@ class Session:
         self.row = study_row(ledger, study)
         prepare_database(uri, stop, _log.warning)
         self.client: Any = MlflowClient(tracking_uri=uri)
+        _forget_artifact_places()
         if ready is not None:
             ready.set()
         self.runs: dict[str, str] = {}

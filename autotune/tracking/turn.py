@@ -54,15 +54,19 @@ def locked(path: Path, give_up: Callable[[], bool], mark: str = "") -> Iterator[
 def _open(path: Path, mark: str) -> TextIO:
     while True:
         try:
-            file = os.fdopen(open_own(path, os.O_RDWR | os.O_CREAT | os.O_EXCL), "a+", encoding="utf-8")
+            descriptor = open_own(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         except FileExistsError:
             try:
-                return os.fdopen(open_own(path, os.O_RDWR), "a+", encoding="utf-8")
+                return os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND), "a+", encoding="utf-8")
             except FileNotFoundError:  # its last holder removed it
                 continue
-        file.write(mark)
-        file.flush()
-        return file
+        try:
+            os.write(descriptor, mark.encode())
+        except OSError:  # a full disk: without its mark nobody would know it for ours
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
+        return os.fdopen(descriptor, "a+", encoding="utf-8")
 
 
 def _is_at(file: TextIO, path: Path) -> bool:

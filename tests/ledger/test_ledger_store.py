@@ -1,9 +1,11 @@
 """The ledger: the life of a trial, nothing lost or entered twice, damage noticed, several processes."""
 
+import json
 import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.trial import Reason, Suggestion, TrialState
 from autotune.errors import LedgerError, StudyError
 from autotune.ledger import Ledger
+from autotune.ledger.lock import study_is_held
 
 SUGGESTION = Suggestion({"a": 1}, Reason.INITIAL, "gp/1", {"x": Estimate(1.0, 0.1)}, 0.9)
 MEASURED = Measurement(metrics={"x": Estimate(2.0, 0.1, 5, "s")}, facts={"k": [1]}, started_ns=1, ended_ns=9)
@@ -275,3 +278,15 @@ def test_the_second_process_is_refused_and_the_first_is_named(tmp_path):
             holder.wait()
             with ledger.lock_study("s"):
                 pass
+
+
+def test_a_lock_over_the_words_of_a_dead_holder_names_the_living_one(tmp_path):
+    with Ledger.open(tmp_path / "ledger.db") as ledger:
+        with ledger.lock_study("s"):
+            pass
+        lock = next(tmp_path.glob("*.lock"))
+        lock.write_text(json.dumps({"pid": 2**22 + 1, "host": socket.gethostname(), "since": "then"}))
+        assert not study_is_held(ledger.path, "s")
+        with ledger.lock_study("s"):
+            assert json.loads(lock.read_text())["pid"] == os.getpid()
+            assert study_is_held(ledger.path, "s")

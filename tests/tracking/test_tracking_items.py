@@ -207,5 +207,5 @@ def test_tags_and_params_hold_no_control_characters_and_fit():
     failure = Measurement(failure=Failure(Cause.OUT_OF_MEMORY, "\x1b[2J" + "long " * 4000))
     item = trial_item(Trial(4, suggestion, TrialState.INFEASIBLE, 1, failure), row(), OBJECTIVE)
     assert item.params == {"x": '"\\u001b[31mred"', "y": '"a\\u202eb"'}
-    assert len(item.tags["autotune.failure_message"]) == 5000
+    assert 2000 < len(item.tags["autotune.failure_message"]) <= 5000
     assert item.tags["autotune.failure_message"].startswith("long long")
