@@ -70,7 +70,7 @@ class KeepsNothingError(Exception):
 
 
 def _forget_artifact_places() -> None:
-    """Forget where runs keep their artifacts: MLflow asks once a process, and believes a server that fails."""
+    """Forget where runs keep their artifacts: MLflow asks once a process, and believes a failing server."""
     with suppress(ImportError, AttributeError):  # a private name: without it a new process asks anew
         from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
