@@ -27,6 +27,7 @@ from autotune.engine.gp.model.shapes import check_shapes
 from autotune.engine.gp.model.surrogates import fit_averaged
 from autotune.engine.gp.optimize.candidates import candidates
 from autotune.engine.gp.optimize.local_search import climb
+from autotune.engine.gp.optimize.selection import Scores, Selection
 from autotune.engine.gp.problem import Problem
 from autotune.engine.random import RandomEngine
 from autotune.testing.engine_contract import OBJECTIVE, SPACE, finished
@@ -50,12 +51,17 @@ def of_botorch():
 
 
 @pytest.fixture(scope="module")
-def models():
+def problem():
     history = []
     for i in range(6):
         (asked,) = RandomEngine().ask(SPACE, OBJECTIVE, history, [], 1, 0)
         history.append(finished(i, asked))
-    return FittedModels(Problem(SPACE, OBJECTIVE, history, config=GPConfig()), np.random.default_rng(0))
+    return Problem(SPACE, OBJECTIVE, history, config=GPConfig())
+
+
+@pytest.fixture(scope="module")
+def models(problem):
+    return FittedModels(problem, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -199,6 +205,16 @@ def test_the_hypervolume_refuses_a_transposed_matrix(averaged):
 def test_a_scorer_gives_one_value_for_each_row():
     with pytest.raises(ValueError, match="scorer: score is 8 x 1, expected n with n = 8"):
         checked(lambda X: X[:, :1], D)(X)
+
+
+def test_criteria_of_candidates_are_rows(problem, models):
+    scores = Scores(problem, models, 0)
+    table = SPACE.table()
+    selection = Selection(scores, CandidateTable(models.encoder, table))
+    rough = scores.acquisition.rough
+    scores.acquisition.rough = lambda *given: rough(*given).mT
+    with pytest.raises(ValueError, match=rf"rough: criteria is {len(table)} x 1, expected c x n"):
+        selection.best(models.X[:0])
 
 
 def test_local_search_refuses_transposed_rows_and_scores_of_another_shape():
