@@ -22,7 +22,7 @@ from botorch.utils.multi_objective.box_decompositions.non_dominated import FastN
 from botorch.utils.sampling import manual_seed
 from torch import Tensor
 
-from autotune.engine.gp.acquisition.contract import Scorer, price_of_waste
+from autotune.engine.gp.acquisition.contract import Scorer, checked, price_of_waste
 from autotune.engine.gp.acquisition.hypervolume import LogHypervolumeImprovement
 from autotune.engine.gp.acquisition.improvement import automatic
 from autotune.engine.gp.acquisition.noisy_improvement import log_excess
@@ -33,6 +33,7 @@ from autotune.engine.gp.model.botorch import BotorchSurrogate, without_advice
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.contract import Surrogate
 from autotune.engine.gp.model.fitted_models import FittedModels
+from autotune.engine.gp.model.shapes import check_shapes
 from autotune.errors import SpecError
 
 _SAMPLES, _FANTASIES = 64, 16
@@ -73,6 +74,12 @@ class BotorchAcquisition:
 
     def scorer(self, shortlist: Tensor, X_pending: Tensor) -> Scorer:
         """Return the logarithm of the function's value."""
+        check_shapes(
+            "BotorchAcquisition.scorer",
+            ("shortlist", shortlist, "n d"),
+            ("X_pending", X_pending, "m d"),
+            d=self.models.measured.shape[1],
+        )
         with torch.no_grad(), manual_seed(self.seed), without_advice():
             function = self._made(shortlist, X_pending)
             if isinstance(function, OneShotAcquisitionFunction):
@@ -84,7 +91,7 @@ class BotorchAcquisition:
                 found = torch.cat([function(x.unsqueeze(1)) for x in X.split(_CHUNK)])
                 return found if getattr(function, "_log", False) else log_excess(found - base)
 
-        return score
+        return checked(score, shortlist.shape[1])
 
     def _one_shot(self, function: OneShotAcquisitionFunction, shortlist: Tensor, X_pending: Tensor) -> Scorer:
         """Return the values of the candidates with the highest noisy improvement, and no value of the others.
@@ -107,7 +114,7 @@ class BotorchAcquisition:
                 result[rows] = log_excess(function(torch.cat([points, chosen], 1)) - float(self._best()))
                 return result
 
-        return score
+        return checked(score, shortlist.shape[1])
 
     def _made(self, shortlist: Tensor, X_pending: Tensor) -> AcquisitionFunction:
         models = self.models

@@ -16,6 +16,7 @@ from torch import Tensor
 from autotune.engine.gp.config import ACQUISITIONS, BOTORCH
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.fitted_models import FittedModels
+from autotune.engine.gp.model.shapes import check_shapes
 
 Scorer: TypeAlias = Callable[[Tensor], Tensor]
 """Gives the logarithm of the value of candidates: from ``n x d`` to ``n``."""
@@ -49,6 +50,23 @@ class Acquisition(Protocol):
             shortlist: Promising candidates, ``n x d``: what the best one may be.
             X_pending: Pending points as above.
         """
+
+
+def checked(score: Scorer, d: int) -> Scorer:
+    """Return a scorer that refuses what is not ``n x d`` and gives nothing but a value for each row.
+
+    Args:
+        score: Scorer of an acquisition function, of ours or not.
+        d: Number of columns of an encoded configuration.
+    """
+
+    def score_of_rows(X: Tensor) -> Tensor:
+        check_shapes("scorer", ("X", X, "n d"), d=d)
+        found = score(X)
+        check_shapes("scorer", ("score", found, "n"), n=len(X))
+        return found
+
+    return score_of_rows
 
 
 def price_of_waste(models: FittedModels) -> float:

@@ -28,11 +28,12 @@ from botorch.utils.multi_objective.pareto import is_non_dominated
 from botorch.utils.safe_math import log1mexp
 from torch import Tensor
 
-from autotune.engine.gp.acquisition.contract import Scorer
+from autotune.engine.gp.acquisition.contract import Scorer, checked
 from autotune.engine.gp.acquisition.noisy_improvement import log_excess, log_expected_improvement
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.conditioning import Sampled
 from autotune.engine.gp.model.fitted_models import AUGMENT, FittedModels
+from autotune.engine.gp.model.shapes import check_shapes
 
 SAMPLES = 32
 """Joint samples of what is known, as for one goal."""
@@ -88,6 +89,12 @@ class LogHypervolumeImprovement:
 
     def scorer(self, shortlist: Tensor, X_pending: Tensor) -> Scorer:
         """Return the exact gain; the shortlist does not matter to it."""
+        check_shapes(
+            "LogHypervolumeImprovement.scorer",
+            ("shortlist", shortlist, "n d"),
+            ("X_pending", X_pending, "m d"),
+            d=self.models.measured.shape[1],
+        )
         models = self.models
         points = torch.cat([models.measured, X_pending])
         eligible = torch.cat([models.observed, models.kept(X_pending)])
@@ -101,7 +108,7 @@ class LogHypervolumeImprovement:
         def score(X: Tensor) -> Tensor:
             return torch.cat([_log_gain(known, chunk, lower, upper) for chunk in X.split(_CHUNK)])
 
-        return score
+        return checked(score, models.measured.shape[1])
 
 
 def _log_gain(known: list[Sampled], X: Tensor, lower: Tensor, upper: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autotune.engine.gp.acquisition.contract import Acquisition, Scorer, price_of_waste
+from autotune.engine.gp.acquisition.contract import Acquisition, Scorer, checked, price_of_waste
 from autotune.engine.gp.acquisition.hypervolume import LogHypervolumeImprovement
 from autotune.engine.gp.acquisition.noisy_improvement import (
     NoisyImprovement,
@@ -14,6 +14,7 @@ from autotune.engine.gp.acquisition.noisy_improvement import (
 )
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.fitted_models import FittedModels
+from autotune.engine.gp.model.shapes import check_shapes
 
 
 def automatic(models: FittedModels, seed: int) -> Acquisition:
@@ -44,6 +45,12 @@ class LogImprovement:
 
     def scorer(self, shortlist: Tensor, X_pending: Tensor) -> Scorer:
         """Return the exact noisy improvement; the shortlist does not matter to it."""
+        check_shapes(
+            "LogImprovement.scorer",
+            ("shortlist", shortlist, "n d"),
+            ("X_pending", X_pending, "m d"),
+            d=self.models.measured.shape[1],
+        )
         models = self.models
         goal = models.goal
         eligible = torch.cat([models.observed, models.kept(X_pending)])
@@ -54,4 +61,4 @@ class LogImprovement:
         def score(X: Tensor) -> Tensor:
             return goal.surrogate.mix(torch.stack([improvement(X) for improvement in each]))
 
-        return score
+        return checked(score, models.measured.shape[1])

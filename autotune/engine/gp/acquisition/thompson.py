@@ -15,11 +15,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from autotune.engine.gp.acquisition.contract import Scorer
+from autotune.engine.gp.acquisition.contract import Scorer, checked
 from autotune.engine.gp.acquisition.noisy_improvement import log_excess
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.conditioning import Sampled
 from autotune.engine.gp.model.fitted_models import FittedModels
+from autotune.engine.gp.model.shapes import check_shapes
 
 _OPTIMISM = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 """Standard deviations above the mean: a sample's maximum is among the first by one of them."""
@@ -56,8 +57,14 @@ class Thompson:
 
     def scorer(self, shortlist: Tensor, X_pending: Tensor) -> Scorer:
         """Return what scores by a sample over the shortlist, and by its expectation elsewhere."""
+        check_shapes(
+            "Thompson.scorer",
+            ("shortlist", shortlist, "n d"),
+            ("X_pending", X_pending, "m d"),
+            d=self.models.measured.shape[1],
+        )
         joint = Samples(self.models, shortlist, 1, self.seed + len(X_pending))
-        return lambda X: joint(X)[0]
+        return checked(lambda X: joint(X)[0], shortlist.shape[1])
 
 
 class Samples:

@@ -26,6 +26,7 @@ from autotune.engine.gp.model.contract import JointSamples, Moments, Surrogate
 from autotune.engine.gp.model.fit import LEAST_NOISE
 from autotune.engine.gp.model.joint_samples import SamplesOfProcess
 from autotune.engine.gp.model.posterior import covariance, grid_moments, predict
+from autotune.engine.gp.model.shapes import check_shapes
 
 _LEAST_WEIGHT = 0.03  # a member that explains the data this much worse changes no choice
 
@@ -60,10 +61,12 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
 
     def each(self, X: Tensor) -> Moments:
         """Return the moments at ``X`` (``n x d``) by process, each of shape ``k x n``."""
+        check_shapes("AveragedGP.each", ("X", X, "n d"), d=self.dimension)
         return _stack([predict(model, X) for model in self.members])
 
     def covariance(self, X: Tensor, A: Tensor) -> Tensor:
         """Return the posterior covariance of ``X`` (``n x d``) with ``A`` (``m x d``), ``k x n x m``."""
+        check_shapes("AveragedGP.covariance", ("X", X, "n d"), ("A", A, "m d"), d=self.dimension)
         return torch.stack([covariance(model, X, A) for model in self.members])
 
     def noise(self) -> Tensor:
@@ -72,6 +75,9 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
 
     def on_grid(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Moments:
         """Return the moments of some candidates by process, as the contract of a surrogate says."""
+        check_shapes(
+            "AveragedGP.on_grid", ("rows", rows, "n"), ("X_pending", X_pending, "m d"), d=self.dimension
+        )
         if grid.coarse:
             mean, variance = grid_moments(self.leading, grid, rows, X_pending)
             return mean.expand(len(self.models), -1), variance.expand(len(self.models), -1)
@@ -79,6 +85,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
 
     def joint_samples(self, X_pending: Tensor, seed: int) -> list[JointSamples]:
         """Return joint samples at the training points and at ``X_pending`` (``m x d``), by process."""
+        check_shapes("AveragedGP.joint_samples", ("X_pending", X_pending, "m d"), d=self.dimension)
         return [SamplesOfProcess(model, X_pending, seed) for model in self.members]
 
     # -- as a model of BoTorch's -----------------------------------------------------------------------
@@ -117,6 +124,11 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
         return found
 
     @property
+    def dimension(self) -> int:
+        """Number of columns of an encoded configuration."""
+        return self.train_inputs[0].shape[-1]
+
+    @property
     def train_targets(self) -> Tensor:
         """Standardized values, shape ``n``."""
         found: Tensor = self.members[0].train_targets
@@ -137,6 +149,7 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
             observation_noise: Whether a measurement's noise is in it, or the noise.
             posterior_transform: Transform applied to it.
         """
+        check_shapes("AveragedGP.posterior", ("X", X, "... q d"), d=self.dimension)
         found = [model.posterior(X, observation_noise=observation_noise) for model in self.members]
         each = [cast("GPyTorchPosterior", posterior).distribution for posterior in found]
         if len(each) == 1:
@@ -163,6 +176,9 @@ class AveragedGP(Surrogate, Model, FantasizeMixin):
             noise: Variances of their noise, shape of ``Y``; that of an average training point by default.
             kwargs: Passed on to each member.
         """
+        check_shapes(
+            "AveragedGP.condition_on_observations", ("X", X, "... q d"), ("Y", Y, "... q 1"), d=self.dimension
+        )
         if noise is None:
             noise = self.likelihood.noise.mean().expand(Y.shape)
         found = AveragedGP.__new__(AveragedGP)

@@ -27,6 +27,7 @@ from autotune.engine.gp.model.contract import JointSamples, Moments, Surrogate
 from autotune.engine.gp.model.fit import LEAST_NOISE
 from autotune.engine.gp.model.joint_samples import SamplesOfMoments
 from autotune.engine.gp.model.kernels import Groups
+from autotune.engine.gp.model.shapes import check_shapes
 from autotune.errors import SpecError
 
 _CHUNK = 512  # points whose joint posterior is taken at once
@@ -51,6 +52,7 @@ class BotorchSurrogate(Surrogate):
     """
 
     def __init__(self, name: str, X: Tensor, Y: Tensor, Yvar: Tensor, groups: Groups | None = None) -> None:
+        check_shapes("BotorchSurrogate", ("X", X, "n d"), ("Y", Y, "n 1"), ("Yvar", Yvar, "n 1"))
         self.X = X
         kind = model_class(name)
         categories = [i for g in groups or () if g.stop - g.start > 1 for i in range(g.start, g.stop)]
@@ -68,6 +70,7 @@ class BotorchSurrogate(Surrogate):
 
     def each(self, X: Tensor) -> Moments:
         """Return the moments at ``X`` (``n x d``) by member, each of shape ``k x n``."""
+        check_shapes("BotorchSurrogate.each", ("X", X, "n d"), d=self.X.shape[1])
         with torch.set_grad_enabled(X.requires_grad), without_advice():
             found = [self._moments(chunk) for chunk in X.split(_CHUNK)]
         return torch.cat([mean for mean, _ in found], 1), torch.cat([variance for _, variance in found], 1)
@@ -82,6 +85,7 @@ class BotorchSurrogate(Surrogate):
 
     def covariance(self, X: Tensor, A: Tensor) -> Tensor:
         """Return the posterior covariance of ``X`` (``n x d``) with ``A`` (``m x d``), ``k x n x m``."""
+        check_shapes("BotorchSurrogate.covariance", ("X", X, "n d"), ("A", A, "m d"), d=self.X.shape[1])
         if not (len(X) and len(A)):
             return torch.zeros(len(self.log_weights), len(X), len(A), dtype=torch.float64)
         parts = []
@@ -101,6 +105,12 @@ class BotorchSurrogate(Surrogate):
 
     def on_grid(self, grid: CandidateTable, rows: Tensor, X_pending: Tensor) -> Moments:
         """Return the moments of some candidates by member, as the contract of a surrogate says."""
+        check_shapes(
+            "BotorchSurrogate.on_grid",
+            ("rows", rows, "n"),
+            ("X_pending", X_pending, "m d"),
+            d=self.X.shape[1],
+        )
         with torch.no_grad():
             posterior = Believed(self, X_pending)
             found = [posterior.each(grid.encode(chunk)) for chunk in rows.split(_CHUNK)]
@@ -108,6 +118,7 @@ class BotorchSurrogate(Surrogate):
 
     def joint_samples(self, X_pending: Tensor, seed: int) -> list[JointSamples]:
         """Return joint samples at the training points and at ``X_pending`` (``m x d``), by member."""
+        check_shapes("BotorchSurrogate.joint_samples", ("X_pending", X_pending, "m d"), d=self.X.shape[1])
         points = torch.cat([self.X, X_pending])
         means, _ = self.each(points)
         covariances = self.covariance(points, points)

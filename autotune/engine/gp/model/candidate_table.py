@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autotune.core.table import INACTIVE, Table
 from autotune.engine.gp.model.encode import Encoder
+from autotune.engine.gp.model.shapes import check_shapes
 
 FINE_ROWS = 20_000
 """Candidates up to which everything is computed in double precision."""
@@ -112,6 +113,7 @@ class CandidateTable:
 
     def encode(self, rows: Tensor) -> Tensor:
         """Return the encoding of some candidates, ``len(rows) x columns``."""
+        check_shapes("CandidateTable.encode", ("rows", rows, "n"))
         return torch.nn.functional.embedding_bag(self.rows(rows), self.columns, mode="sum")
 
 

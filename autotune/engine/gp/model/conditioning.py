@@ -12,6 +12,7 @@ from torch import Tensor
 from autotune.engine.gp.model.contract import Surrogate
 from autotune.engine.gp.model.normal_samples import normal_samples
 from autotune.engine.gp.model.posterior import Moments, cholesky
+from autotune.engine.gp.model.shapes import check_shapes
 
 LEAST_VARIANCE = 1e-12
 """Of a standardized value: below it rounding decides."""
@@ -71,6 +72,7 @@ class Sampled:
     def __init__(
         self, surrogate: Surrogate | Believed, points: Tensor, log_weights: Tensor, n: int, seed: int
     ) -> None:
+        check_shapes("Sampled", ("points", points, "m d"), ("log_weights", log_weights, "k"))
         self.surrogate, self.points = surrogate, points
         self.member = shares(log_weights, n, seed)
         self.normal = normal_samples(n, len(points), seed)
@@ -81,6 +83,7 @@ class Sampled:
 
     def moments(self, X: Tensor) -> Moments:
         """Return means (``s x n``) and variances (``k x n``) at ``X`` (``n x d``) given each sample."""
+        check_shapes("Sampled.moments", ("X", X, "n d"), d=self.points.shape[1])
         means, variances = self.surrogate.each(X)
         cross = self.surrogate.covariance(self.points, X)
         half = torch.linalg.solve_triangular(self.factors, cross, upper=False)  # k x m x n

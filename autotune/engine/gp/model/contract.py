@@ -14,6 +14,7 @@ from botorch.utils.probability.utils import log_ndtr
 from torch import Tensor
 
 from autotune.engine.gp.model.candidate_table import CandidateTable
+from autotune.engine.gp.model.shapes import check_shapes
 
 Moments = tuple[Tensor, Tensor]
 """Means and variances."""
@@ -75,6 +76,10 @@ class Surrogate(ABC):
     def predict(self, X: Tensor) -> Moments:
         """Return mean and variance of the noise-free value at ``X`` (``n x d``), each of shape ``n``."""
         means, variances = self.each(X)
+        check_shapes(
+            "Surrogate.predict", ("X", X, "n d"), ("means", means, "k n"), ("variances", variances, "k n"),
+            k=len(self.log_weights),
+        )  # fmt: skip
         w = self.log_weights.exp().unsqueeze(-1)
         mean = (w * means).sum(0)
         return mean, (w * (variances + (means - mean).square())).sum(0)

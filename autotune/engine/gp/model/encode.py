@@ -22,6 +22,7 @@ from autotune.core.parameter import Parameter
 from autotune.core.space import Space
 from autotune.core.table import INACTIVE
 from autotune.core.trial import Config, Value
+from autotune.engine.gp.model.shapes import check_shapes
 
 Points = npt.NDArray[np.float64]
 
@@ -95,6 +96,7 @@ class Encoder:
 
     def table(self, indices: npt.NDArray[np.int32]) -> Points:
         """Encode rows of level indices, shape ``n x d``; return shape ``n x dimension``."""
+        check_shapes("Encoder.table", ("indices", indices, "n d"), d=len(self.parameters))
         parts = [levels[indices[:, i]] for i, levels in enumerate(self.levels)]  # -1 takes the last row
         parts += [places[indices[:, i]][:, None] for i, places in self.logarithms.items()]
         return np.concatenate(parts, axis=1) if parts else np.empty((len(indices), 0))

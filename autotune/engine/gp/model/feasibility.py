@@ -17,6 +17,7 @@ from autotune.engine.gp.model.averaged_gp import AveragedGP
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.contract import Moments
 from autotune.engine.gp.model.kernels import Groups
+from autotune.engine.gp.model.shapes import check_shapes
 from autotune.engine.gp.model.surrogates import fit_averaged
 
 _LABEL_VARIANCE = 0.01  # the same configuration nearly always fails the same way
@@ -39,6 +40,7 @@ class Feasibility:
     def __init__(
         self, X: Tensor, labels: Tensor, groups: Groups | None = None, config: GPConfig | None = None
     ) -> None:
+        check_shapes("Feasibility", ("X", X, "n k"), ("labels", labels, "n"))
         config = config or GPConfig()
         self.model: AveragedGP | None = None
         failed = labels <= 0

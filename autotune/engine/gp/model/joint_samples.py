@@ -22,6 +22,7 @@ from torch import Tensor
 from autotune.engine.gp.model.contract import Moments
 from autotune.engine.gp.model.normal_samples import normal_samples
 from autotune.engine.gp.model.posterior import cholesky, covariance_of, solved
+from autotune.engine.gp.model.shapes import check_shapes
 
 SAMPLES = 32
 """Joint samples: more change no choice."""
@@ -56,6 +57,7 @@ class SamplesOfProcess:
 
     def moments(self, X: Tensor) -> Moments:
         """Return the mean at ``X`` (``q x d``) given each sample, ``q x s``, and the deviation, ``q x 1``."""
+        check_shapes("SamplesOfProcess.moments", ("X", X, "n d"), d=self.points.shape[1])
         cross = self.model.covar_module(X, self.points).to_dense()
         half = torch.linalg.solve_triangular(self.factor, cross.mT, upper=False)
         prior = self.model.covar_module(X, diag=True)

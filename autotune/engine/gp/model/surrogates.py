@@ -24,6 +24,7 @@ from autotune.engine.gp.model.encode import Columns
 from autotune.engine.gp.model.fit import fit_hyper
 from autotune.engine.gp.model.kernels import Groups, MaternSum, squared_distances
 from autotune.engine.gp.model.posterior import leading
+from autotune.engine.gp.model.shapes import check_shapes
 
 Fitted: TypeAlias = Callable[[Tensor, Tensor, Tensor, Groups | None], Surrogate]
 """Fits a surrogate to ``X`` (``n x d``), ``Y`` and ``Yvar`` (``n x 1``) and the columns of each parameter."""
@@ -90,6 +91,7 @@ def fit_averaged(
         structures: Priors.
         logarithms: Whether a number may act by its logarithm.
     """
+    check_shapes("fit_averaged", ("X", X, "n d"), ("Y", Y, "n 1"), ("Yvar", Yvar, "n 1"))
     groups = groups or [slice(i, i + 1) for i in range(X.shape[-1])]
     rows = leading(Y.squeeze(-1), _FIT_MOST)
     squares = squared_distances(X[rows], groups)

@@ -22,6 +22,7 @@ import numpy as np
 from autotune.core.space import Space
 from autotune.core.table import Indices, Table
 from autotune.core.trial import Config
+from autotune.engine.gp.model.shapes import check_shapes
 from autotune.engine.gp.optimize.local_search import SeenRows, tried_rows
 from autotune.engine.gp.optimize.moves import Moves, joined
 from autotune.engine.gp.optimize.trust_region import PERTURBED, Region
@@ -65,6 +66,7 @@ def candidates(
     rows = _spread(space, leaders, rng, region)
     seen = SeenRows(len(space))
     seen.fresh(tried_rows(space, tried))
+    check_shapes("candidates", ("rows", rows, "n d"), d=len(space))
     rows = rows[seen.fresh(rows)]
     if region is not None:
         inside = rows[region(rows)]

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from autotune.core.space import Space
 from autotune.core.table import Indices
 from autotune.core.trial import config_key
+from autotune.engine.gp.model.shapes import check_shapes
 from autotune.engine.gp.optimize.moves import Mask, Moved, Moves, joined
 
 Scores = npt.NDArray[np.float64]
@@ -131,6 +132,9 @@ def climb(
         calls: Number of times the score is asked for beside that of the starts.
         patience: Calls in a row that may find nothing better.
     """
+    check_shapes("climb", ("starts", starts, "n d"), d=len(space))
+    if leaders is not None:
+        check_shapes("climb", ("leaders", leaders, "m d"), d=len(space))
     search = _Search(space, score, tried, rng, within)
     search.visit(starts)
     if leaders is None:
@@ -180,6 +184,7 @@ class _Search:
         if not len(new):
             return new, np.empty(0)
         scores = np.asarray(self.score(rows[new]), dtype=np.float64)
+        check_shapes("climb", ("score", scores, "n"), n=len(new))
         self.calls, self.scored = self.calls + 1, self.scored + len(new)
         self.rows, self.scores = np.concatenate([self.rows, rows[new]]), np.concatenate([self.scores, scores])
         return new, scores

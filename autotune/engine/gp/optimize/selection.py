@@ -17,6 +17,7 @@ from autotune.engine.gp.acquisition.thompson import Samples, Thompson
 from autotune.engine.gp.model.candidate_table import CandidateTable
 from autotune.engine.gp.model.fitted_models import FittedModels
 from autotune.engine.gp.model.memory import known_out_of_memory, known_to_fit
+from autotune.engine.gp.model.shapes import check_shapes
 from autotune.engine.gp.model.user_prior import UserPrior
 from autotune.engine.gp.optimize.local_search import ROWS, climb
 from autotune.engine.gp.optimize.trust_region import Region
@@ -259,6 +260,7 @@ class Selection:
             best = self._rough_best(found, rows, _RANKED)
             rows = best[self.left[best]] if bool(self.left[best].any()) else best
         found = rough(self.grid, rows, X_pending)
+        check_shapes("rough", ("criteria", found, "c n"), n=len(rows))
         self.bounds = torch.full((len(found), len(self.grid)), -math.inf, dtype=torch.float64)
         self.bounds[:, rows] = self._total(found, rows)
         self.fresh = len(X_pending)
