@@ -12,11 +12,15 @@ BY_USAGE, BY_LENGTH, BY_TOKENIZER = "usage", "length", "tokenizer"
 BY_LENGTH_NOT_USAGE = "length, against the usage"
 """The length asked for that was reached, where the server's own count says something else."""
 
+BY_USAGE_AGAINST_ITSELF = "usage, against itself"
+"""By the server, which tells of more tokens of reasoning than of all."""
+
 BY_CHUNKS, BY_SEVERAL_WORDS = "chunks", "chunks of several words"
-"""The same where only chunks of the stream could be counted, one token each."""
+"""As above, where only chunks of the stream could be counted, one token each."""
 
 HIDDEN_UNCOUNTED = -1
-"""Of :attr:`RequestRecord.hidden`: tokens were made that no chunk shows, and how many is not known."""
+"""Of :attr:`RequestRecord.hidden`: tokens were made that no chunk shows, or may have been; nobody says how
+many."""
 
 _MALFORMED = ("no HTTP: ", "an event ", "an answer ", "no stream")
 

@@ -2,8 +2,9 @@
 
 A stream without usage shows chunks only. While drafting, and on a busy server, a chunk holds several tokens,
 and how many is what a draft length changes: counted by chunks, the best draft length comes out worst. Such a
-number is refused for a goal or a limit, never reported as if it were exact. So are times per token where
-tokens were made that no chunk shows and nobody counts, and a rate of the prefill where these hide its end.
+number is refused for a goal or a limit, never reported as if it were exact. So are times per token where no
+chunk shows some tokens and nobody says how many, anything per token where a usage contradicts itself, and a
+rate of the prefill where hidden tokens hide its end.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from autotune.core.request import (
     BY_CHUNKS,
     BY_LENGTH_NOT_USAGE,
     BY_SEVERAL_WORDS,
+    BY_USAGE_AGAINST_ITSELF,
     HIDDEN_UNCOUNTED,
     RequestRecord,
 )
@@ -60,9 +62,8 @@ def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, object], list[
                                   "uncounted": len(hidden) - len(counted)}  # fmt: skip
         notes.append(_about_hidden(len(good), len(hidden), counted))
     # Some servers count what is shown against the tokens asked for, others all.
-    other = [
-        r for r in good if r.wanted and r.wanted not in (r.output_tokens, r.output_tokens - max(0, r.hidden))
-    ]
+    told = [r for r in good if r.wanted and r.counted_by != BY_USAGE_AGAINST_ITSELF]
+    other = [r for r in told if r.wanted not in (r.output_tokens, r.output_tokens - max(0, r.hidden))]
     if other:
         facts["other_lengths"] = len(other)
         notes.append(f"{len(other)} of {len(records)} answers had another length than asked for: they end "
@@ -77,9 +78,9 @@ def counting(records: Sequence[RequestRecord]) -> tuple[dict[str, object], list[
 def _about_hidden(answers: int, hidden: int, counted: Sequence[int]) -> str:
     """Return what to warn of where tokens are made that no chunk shows."""
     if not counted:
-        return (f"{hidden} of {answers} answers have tokens that are not shown, and that nobody counts: they "
-                "have no tpot, itl, decode_throughput and fluidity_index")  # fmt: skip
-    some = f"; in {hidden - len(counted)} others nobody counts them" if len(counted) < hidden else ""
+        return (f"{hidden} of {answers} answers may have tokens that are not shown, and nobody says for "
+                "certain how many: they have no tpot, itl, decode_throughput and fluidity_index")  # fmt: skip
+    some = f"; in {hidden - len(counted)} others nobody says how many" if len(counted) < hidden else ""
     return (
         f"{len(counted)} of {answers} answers begin with tokens that are not shown, "
         f"{sum(counted) / len(counted):.4g} each: ttft is the time to the first one that is shown, tpot and "
@@ -113,6 +114,11 @@ def uncounted(
     how = facts.get("tokens_by", "")
     kinds = set(how) if isinstance(how, Mapping) else {how}
     wanting = sorted(name for name in judged if needs_tokens(name, workload))
+    if wanting and BY_USAGE_AGAINST_ITSELF in kinds:
+        return (
+            "the usage that the server sends contradicts itself, with more tokens of reasoning than of all: "
+            f"{', '.join(wanting)} cannot be known; its completion_tokens or total_tokens must hold both"
+        )
     if not wanting or not kinds & {BY_CHUNKS, BY_SEVERAL_WORDS}:
         return ""
     drafting = sorted(name for name in parameters if _DRAFTING.search(name))
@@ -137,8 +143,9 @@ def _unknown_for_hidden(hidden: Mapping[str, object], judged: Collection[str], w
         unknown = [n for n, f in families.items() if f in _PER_SHOWN or (f == "goodput" and per_token)]
         if unknown:
             return (
-                "the server makes tokens that it does not show, and no reasoning_tokens of its usage say how "
-                f"many: {', '.join(unknown)} cannot be known; it must show them or count them"
+                "the server may make tokens that it does not show, and no reasoning_tokens of its usage say "
+                f"for certain how many: {', '.join(unknown)} cannot be known; it must show them, or count "
+                "them as each chunk comes (stream_options.continuous_usage_stats)"
             )
     if hidden and _PREFILL in families:
         return (

@@ -18,17 +18,21 @@ it count for it.
 
 Reasoning that is counted and not streamed (:attr:`Answer.hidden`) is told by ``reasoning_tokens`` of the
 usage, at its top or in ``completion_tokens_details``, or by a running count that begins high. It lies before
-the first chunk with text, and is no part of the others. Where only a summary of it is streamed, or where an
-answer has more tokens than its text has bytes and nobody says why, tokens are hidden that cannot be counted.
+the first chunk with text, and is no part of the others. Reasoning may be counted and streamed as content too:
+without a running count the text decides, by its chunks, words and bytes, whether it has the tokens with the
+reasoning or those without. Where both fit, where only a summary is streamed, where the count of reasoning
+cannot be, or where an answer has more tokens than its text has bytes and nobody says why, tokens may be
+hidden that cannot be counted. Without a count of reasoning, fewer hidden tokens than that are not noticed.
 
 A usage need not be one. ``24.0`` and ``"24"`` are counts; a truth value, a fraction, a negative number or one
-that the text contradicts is not believed, and :attr:`Answer.doubted` says so.
+that the text contradicts is not believed, and :attr:`Answer.doubted` says so. With more reasoning than tokens
+it contradicts itself, unless an end by ``length`` or the total says that it counts them apart.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from autotune.core.endpoint import count_of, message_of
@@ -38,20 +42,21 @@ from autotune.core.request import (
     BY_LENGTH_NOT_USAGE,
     BY_SEVERAL_WORDS,
     BY_USAGE,
+    BY_USAGE_AGAINST_ITSELF,
     HIDDEN_UNCOUNTED,
 )
 from autotune.measure.load.sse import ErrorEvent
+from autotune.measure.load.texts import delta_texts, least_tokens, likely_tokens, most_tokens
 
 DONE = b"[DONE]"
 _decode = json.JSONDecoder().raw_decode
 _SHOWN = 60  # characters of what is odd
-_REASONING = ("reasoning_content", "reasoning")
-_TEXTS = ("content", *_REASONING, "refusal")
 _MOST_CHOICES = 128
 _ERROR_KEYS = ("message", "detail")
 _SEVERAL_WORDS_SHARE = 0.02  # of the chunks: a single token of some vocabularies holds two words
 _DISTRUSTED = (8, 3)  # a usage of less than a third of at least eight chunks is no count of the answer
 _LONGEST_TOKEN = 16  # characters, on average over an answer
+_ONE_EACH = 0.9  # chunks for each token, at least, where the chunks hold one each
 _HELD_BACK = 3  # tokens that wait for the last byte of a character, which has four
 _SUMMARY = (8, 3)  # of at least eight tokens of reasoning less than a third of the text that others have
 
@@ -81,6 +86,8 @@ class Answer:
         self._wanted, self._most = wanted, most
         self._choices: set[int] = set()
         self._odd = ""  # what the usage says that is no count
+        self._misreasoned = False  # whether the last count of reasoning cannot be
+        self._beyond = False  # whether it was above that of all tokens
         self._untold = False  # whether the last count of output tokens was none
         self._final: int | None = None
         self._reasoned = 0  # characters of reasoning that were streamed
@@ -135,13 +142,18 @@ class Answer:
         found = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
         found = usage.get("reasoning_tokens") if found is None else found
         reasoning = self._count("reasoning_tokens", found) or 0
-        # Some servers count what is shown alone, and only their total has the reasoning.
+        self._misreasoned = found is not None and count_of(found) is None
+        # Some servers count what is shown alone; their total has the reasoning, or the end by length tells.
         beside = reasoning and prompt is not None and count_of(usage.get("total_tokens"))
-        if beside and beside == (prompt or 0) + tokens + reasoning:
+        asked = self._most if self._wanted is None else self._wanted
+        full = reasoning and self.finished == "length" and tokens + reasoning == asked
+        self._beyond = False
+        if full or (beside and beside == (prompt or 0) + tokens + reasoning):
             tokens += reasoning
         elif reasoning > tokens:
+            self._beyond = True
             self._odd = self._odd or f"usage.reasoning_tokens is {reasoning} of {tokens}"
-            reasoning = 0
+            self._misreasoned, reasoning = True, 0
         self.reasoning = reasoning
         return tokens
 
@@ -170,8 +182,9 @@ class Answer:
                 if len(delta) == 1 and isinstance(content, str):
                     found.append(content)
                     continue
-                found += _delta_texts(delta)
-                self._reasoned += max(len(_plain(delta.get(name))) for name in _REASONING)
+                texts, reasoned = delta_texts(delta)
+                found += texts
+                self._reasoned += reasoned
             elif isinstance(choice.get("text"), str):
                 found.append(choice["text"])
         return "".join(found)
@@ -247,7 +260,7 @@ class Answer:
             most = max([len(texts), *(count for _, _, count in self._chunks)])
             if wanted is not None and told < wanted == most:
                 return wanted, BY_LENGTH
-            return told, BY_USAGE
+            return told, BY_USAGE_AGAINST_ITSELF if self._beyond and told != wanted else BY_USAGE
         if wanted is not None and 0 < len(texts) <= wanted:
             return wanted, BY_LENGTH_NOT_USAGE if self.doubted else BY_LENGTH
         several = sum(len(text.split()) > 1 for text in texts)
@@ -270,23 +283,50 @@ class Answer:
         texts, told = self.texts, self.output_tokens
         if not texts or told is None:
             return 0
-        whole, shown = sum(map(len, texts)), told - self.reasoning
-        fits = len(texts) <= shown and whole <= _LONGEST_TOKEN * shown  # else reasoning is among the text
-        counted = self.reasoning if not self._reasoned and fits else 0
         if self._runs(told):
-            before, first, text = self._first_count()
-            if first - before > len(text.encode("utf-8", "replace")) + _HELD_BACK:
-                return first - 1
-            return min(counted or (before if before > _HELD_BACK else 0), first - 1)
-        if counted:
-            return counted
+            return self._hidden_before_running()
+        whole, spare = "".join(texts), _HELD_BACK + self._unshown
+        shown = told - self.reasoning
+        if self._misreasoned or (self.reasoning and not self._reasoned and not shown):
+            return 0 if len(texts) + self._unshown >= told else HIDDEN_UNCOUNTED
         if self.reasoning and self._reasoned:
             least, share = _SUMMARY
-            per_token = (whole - self._reasoned) / shown / share if shown >= least else 0.0
+            per_token = (len(whole) - self._reasoned) / shown / share if shown >= least else 0.0
             summary = self._reasoned < self.reasoning * max(1.0, per_token)
             return HIDDEN_UNCOUNTED if self.reasoning >= least and summary else 0
-        most = sum(len(text.encode("utf-8", "replace")) for text in texts) + _HELD_BACK + self._unshown
-        return HIDDEN_UNCOUNTED if told > most else 0
+        among = told <= most_tokens(whole) + spare
+        if not self.reasoning:
+            return 0 if among else HIDDEN_UNCOUNTED
+        before = (
+            max(len(texts), least_tokens(whole), len(whole) // _LONGEST_TOKEN)
+            <= shown
+            <= most_tokens(whole) + spare
+        )
+        if among and before:  # the text may have the tokens with reasoning, and those without
+            among = told <= likely_tokens(whole) + spare and not self._one_each(shown)
+        if among == before:
+            return HIDDEN_UNCOUNTED
+        return self.reasoning if before else 0
+
+    def _one_each(self, tokens: int) -> bool:
+        """Return whether so many tokens came in a chunk each, as without drafting."""
+        texts = self.texts
+        several = sum(len(text.split()) > 1 for text in texts)
+        return len(texts) >= _ONE_EACH * tokens and several <= _SEVERAL_WORDS_SHARE * len(texts)
+
+    def _hidden_before_running(self) -> int:
+        """Return the tokens before the first chunk with text, where the counts of the chunks are running."""
+        before, first, text = self._first_count()
+        most, counted = most_tokens(text) + _HELD_BACK, 0 if self._reasoned else self.reasoning
+        if counted and least_tokens(text) <= first - counted <= most and first > counted:
+            return counted
+        if first - before > most:
+            return first - 1
+        if before > _HELD_BACK:
+            return min(before, first - 1)
+        counts = [count for _, text, count in self._chunks if text]
+        step = max((b - a for a, b in pairwise(counts)), default=first)
+        return HIDDEN_UNCOUNTED if self._misreasoned and first > step + _HELD_BACK else 0
 
     def _first_count(self) -> tuple[int, int, str]:
         """Return the running count before the first chunk with text, at it, and its text."""
@@ -315,7 +355,7 @@ class Answer:
         total, how = self.total()
         if self._runs(total):
             return self._running(texts[0][0])
-        if not self.ended and how != BY_USAGE and per_character is not None:
+        if not self.ended and how not in (BY_USAGE, BY_USAGE_AGAINST_ITSELF) and per_character is not None:
             total = max(1, round(per_character * sum(len(text) for _, text, _ in texts)))
         hidden = max(0, self.hidden)
         shown = shared_over(
@@ -356,31 +396,6 @@ def _is_error(event: Mapping[str, object]) -> bool:
     if "error" in (event.get("object"), event.get("type")):
         return True
     return "usage" not in event and any(key in event for key in _ERROR_KEYS)
-
-
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _delta_texts(delta: Mapping[str, object]) -> Iterator[str]:
-    """Yield the texts that a chat's chunk adds: content, reasoning, arguments of tool calls."""
-    seen = set()
-    for name in _TEXTS:
-        value = delta.get(name)
-        parts = value if isinstance(value, list) else [value]
-        for part in parts:
-            text = part.get("text") if isinstance(part, Mapping) else part
-            if isinstance(text, str) and text not in seen:  # some send reasoning under both of its names
-                seen.add(text)
-                yield text
-    calls = delta.get("tool_calls")
-    listed = calls if isinstance(calls, list) else []
-    for function in (
-        *(c.get("function") for c in listed if isinstance(c, Mapping)),
-        delta.get("function_call"),
-    ):
-        if isinstance(function, Mapping):
-            yield from (text for key in ("name", "arguments") if isinstance(text := function.get(key), str))
 
 
 def shared_over(times: Sequence[int], characters: Sequence[int], tokens: int) -> tuple[tuple[int, int], ...]:

@@ -75,9 +75,9 @@ def test_what_is_noted_of_tokens_that_are_not_shown():
         "that is shown, tpot and itl are of those after it"
     ]
     _, notes = counting([*some, *records("usage", hidden=-1)])
-    assert notes[0].endswith("are of those after it; in 1 others nobody counts them")
+    assert notes[0].endswith("are of those after it; in 1 others nobody says how many")
     _, notes = counting(records("usage", hidden=-1))
-    assert notes[0].startswith("1 of 1 answers have tokens that are not shown, and that nobody counts")
+    assert notes[0].startswith("1 of 1 answers may have tokens that are not shown, and nobody says")
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,14 @@ def test_what_hidden_tokens_leave_unknown_is_refused(hidden, judged, limits, ref
     said = uncounted(facts, judged, ["threads"], Workload.from_dict(limits))
     assert refused in said
     assert bool(refused) is bool(said)
+
+
+def test_a_usage_that_contradicts_itself_is_no_throughput_and_no_other_length():
+    found = records("usage, against itself", wanted=40, doubted="usage.reasoning_tokens is 24 of 16")
+    facts, notes = counting(found)
+    assert "other_lengths" not in facts
+    assert not any("another length" in note for note in notes)
+    said = uncounted(facts, ["output_throughput", "ttft.p99"], ["threads"], Workload.from_dict({}))
+    assert "output_throughput cannot be known" in said
+    assert "ttft" not in said
+    assert uncounted(facts, ["ttft.p99"], ["threads"], Workload.from_dict({})) == ""

@@ -424,6 +424,76 @@ def test_reasoning_that_cannot_be_is_doubted(said):
     assert (hidden, sum(tokens for _, tokens in arrivals), bool(doubted)) == (0, 20, True)
 
 
+def pieces(tokens, per_chunk, word=" word", field="content"):
+    """Return chunks of a chat, each with so many words of one token."""
+    return [chat(**{field: word * min(per_chunk, tokens - at)}) for at in range(0, tokens, per_chunk)]
+
+
+@pytest.mark.parametrize("per_chunk", [1, 2, 4, 8])
+@pytest.mark.parametrize("word", [" word", " a", "\u65e5\u672c"])
+def test_reasoning_that_is_counted_and_streamed_as_content_is_not_hidden(per_chunk, word):
+    assert hidden_in(*pieces(40, per_chunk, word), STOP, reasoned(40, 24))[0] == 0
+    running = [
+        {**chunk, "usage": reasoned(min(40, per_chunk * (i + 1)), 24)["usage"]}
+        for i, chunk in enumerate(pieces(40, per_chunk, word))
+    ]
+    assert hidden_in(*running, STOP)[0] == 0
+    if word != "\u65e5\u672c" or per_chunk == 1:
+        assert hidden_in(*pieces(16, per_chunk, word), STOP, reasoned(40, 24))[0] == 24
+
+
+def test_reasoning_whose_place_the_text_does_not_tell_is_not_counted():
+    said = [chat(content=" word some code = {}") for _ in range(20)]  # 80 to 180 tokens
+    assert hidden_in(*said, STOP, reasoned(150, 50))[0] == HIDDEN_UNCOUNTED
+
+
+@pytest.mark.parametrize("said", [True, 2.5, 41, 40])
+def test_reasoning_that_cannot_be_leaves_the_time_per_token_unknown(said):
+    assert hidden_in(*pieces(16, 4), STOP, reasoned(40, said))[0] == HIDDEN_UNCOUNTED
+    assert hidden_in(*pieces(40, 1), STOP, reasoned(40, said))[0] == 0  # all of them are shown
+    running = [
+        {**chunk, "usage": reasoned(24 + 4 * (i + 1), said)["usage"]}
+        for i, chunk in enumerate(pieces(16, 4, " w"))
+    ]
+    assert hidden_in(*running, STOP)[0] != 0
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        lambda text: {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]},
+        lambda text: {"thinking": text},
+        lambda text: {"reasoning_details": [{"type": "reasoning.text", "text": text}]},
+        lambda text: {
+            "content": "",
+            "reasoning": text,
+            "reasoning_details": [{"type": "reasoning.text", "text": text}],
+        },
+    ],
+)
+def test_reasoning_is_streamed_under_any_of_its_names(delta):
+    thought = [chat(**delta(" word" * 4)) for _ in range(6)]
+    said = [chat(content=[{"type": "text", "text": " word" * 4}]) for _ in range(4)]
+    hidden, arrivals, _ = hidden_in(*thought, *said, STOP, reasoned(40, 24))
+    assert (hidden, arrivals) == (0, tuple((100 + i, 4) for i in range(10)))
+
+
+@pytest.mark.parametrize("wanted", [40, None])
+def test_a_usage_that_leaves_reasoning_out_is_added_up_or_contradicts_itself(wanted):
+    last = reasoned(16, 24, total_tokens=23)
+    for most, end, found in (
+        (40, END, (40, "usage")),
+        (40, STOP, (16, "usage, against itself")),
+        (50, END, (16, "usage, against itself")),
+    ):
+        answer = Answer(wanted and most, most)
+        for i, event in enumerate((*pieces(16, 4), end, last)):
+            answer.add(100 + i, json.dumps(event).encode())
+        assert answer.total() == found
+        assert bool(answer.doubted) is (found[0] == 16)
+        assert answer.hidden == (24 if found[0] == 40 else HIDDEN_UNCOUNTED)
+
+
 def test_the_usage_of_several_choices_is_that_of_all():
     chunks = [
         {"choices": [{"text": f" w{at}", "index": i, "finish_reason": "stop"}]}
