@@ -367,6 +367,26 @@ def test_a_trial_that_cannot_be_read_is_one_clear_error(tmp_path, text, said):
         convert(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1, 2]", "must be a mapping, found [1, 2]"),
+        ('{"a": NaN}', "NaN is no finite number"),
+        ("{", "not valid"),
+    ],
+)
+def test_a_trial_that_cannot_be_read_leaves_the_others(tmp_path, text, said):
+    for name, content in (("t1", '{"a": 1, "entries": 3}'), ("t2", text), ("t3", '{"a": 2, "entries": 3}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "params.json").write_text(content)
+    found = convert(str(tmp_path))
+    assert found.study["parameters"]["a"]["values"] == [1, 2]
+    assert found.study["parameters"]["entries"]["values"] == [3]
+    (line,) = [line for line in found.notes if "this trial is left out" in line]
+    assert line.startswith(str(tmp_path / "t2" / "params.json"))
+    assert said in line
+
+
 def test_a_folder_without_trials_is_said(tmp_path):
     with pytest.raises(SpecError, match=r"no trial with a params\.json is in this folder"):
         convert(str(tmp_path))
