@@ -78,7 +78,7 @@ class _SpaceReader:
                 path, f"{(path[-1] if path else self.source.text_of(node))!r} {what}; it is left out"
             )
             return
-        self.source.left -= 1
+        self.source.left -= 10
         if self.source.left < 0:
             raise SpecError(f"{self.source.mark(node)}: the space is too large")
         self.open.append(node)

@@ -149,6 +149,8 @@ EIGHTFOLD = "k0 = {'x': 1}\n" + "".join(
     f"k{i} = {{{', '.join(f'{name!r}: k{i - 1}' for name in 'abcdefgh')}}}\n" for i in range(1, 9)
 )
 
+EMPTY = "k0 = {}\n" + "".join(f"k{i} = {{{', '.join([f'**k{i - 1}'] * 8)}}}\n" for i in range(1, 9))
+
 
 @pytest.mark.parametrize(
     ("text", "source", "said"),
@@ -165,6 +167,7 @@ EIGHTFOLD = "k0 = {'x': 1}\n" + "".join(
         ("a = " + "-" * 200_000 + "1", "s.py", "not valid Python|no search space"),
         ("a\0b", "s.py", "not valid Python"),
         (EIGHTFOLD, "s.py:k8", "more than 1000 parameters"),
+        (EMPTY, "s.py:k8", "the space is too large"),
     ],
 )  # fmt: skip
 def test_files_that_have_no_space_are_one_clear_error(tmp_path, monkeypatch, text, source, said):
