@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.convert.entries import NONE, Entry, listed, ranged, snapped, study_text
-from autotune.convert.names import is_parameter_name, metric_name, shown, study_name
+from autotune.convert.names import is_parameter_name, metric_name, printable, shown, study_name
 from autotune.core.expression import Expression
 from autotune.core.parameter.base import read_number
 from autotune.core.parameter.numeric import MAX_LEVELS
@@ -40,8 +40,7 @@ class Conversion:
     def note(self, path: Path_, text: str) -> None:
         """Add a line about what stands at ``path``, or about the whole file."""
         place = self.source.mark(path, at_key=True) if path else self.source.source
-        printable = "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in text)
-        self.notes.append(f"{place}: {printable}")
+        self.notes.append(printable(f"{place}: {text}"))
 
     def note_rest(self, data: Mapping[str, object], known: Iterable[str], path: Path_ = ()) -> None:
         """Note each key of a section that nothing reads."""
@@ -265,7 +264,7 @@ class Conversion:
 
     def to_yaml(self) -> str:
         """Return the text of the study file, the notes as comments at its head."""
-        head = "".join(f"# {line}\n" for note in self.notes for line in note.splitlines())
+        head = "".join(f"# {printable(line)}\n" for note in self.notes for line in note.splitlines())
         return head + study_text(self.study)
 
 

@@ -63,6 +63,11 @@ def shown(text: object) -> str:
     return found if len(found) <= 80 else f"{found[:60]}... ({len(str(text))} characters)"
 
 
+def printable(text: str) -> str:
+    """Return a text in one line, without what a terminal or YAML would not show as it is."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else repr(c)[1:-1] for c in text)
+
+
 def is_parameter_name(name: str) -> bool:
     """Return whether expressions can mention a parameter of this name."""
     try:

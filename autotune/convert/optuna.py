@@ -6,6 +6,7 @@ The JSON is what ``optuna.distributions.distribution_to_json`` writes for each p
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from autotune.convert.base import Conversion, mapping_at
 from autotune.convert.entries import Entry
+from autotune.convert.names import printable, shown
 from autotune.core.input_file import active_part
 from autotune.core.parameter.base import read_number
 from autotune.core.redact import redact
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 NAME = "optuna"
 _MOST_BYTES = 1 << 28  # of a journal or a SQLite file
+_MOST_SHOWN = 20  # names of studies
+_OPERATIONS = 11  # kinds of entries of a journal
+_JOURNALS = (".log", ".jsonl", ".journal")
+_SQLITE = re.compile(r"sqlite(\+\w+)?:///?")
 _TABLES = {"studies", "trials", "trial_params", "study_directions"}
 _LEGACY = {
     "UniformDistribution": {},
@@ -60,8 +66,8 @@ def read_storage(url: str, study: str | None) -> Document:
         study: Its name; may be left out when the storage has one only.
 
     Raises:
-        EnvironmentProblem: The storage cannot be read.
-        SpecError: There is no such study.
+        EnvironmentProblem: A database cannot be reached.
+        SpecError: There is no such file or study, or the file is malformed.
     """
     import optuna
 
@@ -73,35 +79,106 @@ def read_storage(url: str, study: str | None) -> Document:
 def _read_storage(url: str, study: str | None, folder: Path) -> Document:
     import optuna
 
+    path = _file_of(url)
     try:
-        storage = _storage(url, folder)
+        storage = _storage(url, path, folder)
         names = optuna.get_all_study_names(storage)
         chosen = study or (names[0] if len(names) == 1 else None)
         if chosen is None or chosen not in names:
-            what = f"no study {study!r}" if study else "which study?"
-            raise SpecError(
-                f"{url}: {what}; it has: {', '.join(names)}",
-                hint=did_you_mean(study, names) if study else "name it with --study",
-            )
+            raise _no_study(url, study, names)
         found = optuna.load_study(study_name=chosen, storage=storage)
         trials = found.get_trials(deepcopy=False)
     except (SpecError, EnvironmentProblem):
         raise
     except Exception as error:  # noqa: BLE001 - a storage fails in as many ways as there are databases
-        said = redact(f"{error}".splitlines()[0]) if str(error) else type(error).__name__
-        raise EnvironmentProblem(f"cannot read the Optuna storage {redact(url)}: {said}") from None
+        if path is not None:
+            raise SpecError(f"{url}: no readable Optuna storage: {_fault(path, folder, error)}") from None
+        raise EnvironmentProblem(f"cannot read the Optuna storage {redact(url)}: {_said(error)}") from None
     entries: dict[str, object] = {}
+    changed: set[str] = set()
     for trial in trials:
         for name, distribution in trial.distributions.items():
-            entries[name] = json.loads(optuna.distributions.distribution_to_json(distribution))
-    document = Document(entries, f"{url} ({chosen})")
+            entry = json.loads(optuna.distributions.distribution_to_json(distribution))
+            changed |= {name} if entries.get(name, entry) != entry else set()
+            entries[name] = entry
+    complete = [t.distributions for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
+    notes = {name: "is not in every trial, and is searched in all here: its condition is not in the storage"
+             for name in entries if any(name not in of for of in complete)}  # fmt: skip
+    notes |= dict.fromkeys(changed, "has different distributions in its trials; the last one counts")
+    document = Document(entries, f"{url} ({printable(chosen)[:80]})")
     metrics = found.metric_names or [f"value{i or ''}" for i in range(len(found.directions))]
     goals = [
         ("maximize" if direction.name == "MAXIMIZE" else "minimize", metric)
         for metric, direction in zip(metrics, found.directions, strict=True)
     ]
-    document.data["\0study"] = {"name": chosen, "goals": goals, "named": bool(found.metric_names)}
+    named = bool(found.metric_names)
+    document.data["\0study"] = {"name": chosen, "goals": goals, "named": named, "notes": notes}
     return document
+
+
+def _no_study(url: str, study: str | None, names: list[str]) -> SpecError:
+    """Return the error of a study that is not in the storage, or of several without a choice."""
+    if not names:
+        return SpecError(f"{url}: it has no study")
+    listed = ", ".join(printable(name)[:80] for name in names[:_MOST_SHOWN])
+    more = f" and {len(names) - _MOST_SHOWN} more" if len(names) > _MOST_SHOWN else ""
+    what = f"no study {study!r}" if study else "which study?"
+    hint = did_you_mean(study, names) if study else "name it with --study"
+    return SpecError(f"{url}: {what}; it has: {listed}{more}", hint=hint)
+
+
+def _file_of(url: str) -> Path | None:
+    """Return the file of a storage, ``None`` of a database elsewhere.
+
+    Raises:
+        SpecError: There is no such file; Optuna would make it.
+    """
+    match = _SQLITE.match(url)
+    if match is None and "://" in url:
+        return None
+    path = Path(url[match.end() :] if match else url)
+    if not path.is_file():
+        raise SpecError(f"{url}: {'it is no file' if path.exists() else 'no such file'}")
+    return path
+
+
+def _said(error: Exception) -> str:
+    """Return the first line of an error, for people."""
+    if isinstance(error, RecursionError):
+        return "nested too deep"
+    lines = printable(str(error)).splitlines()
+    return redact(lines[0])[:200] if lines else type(error).__name__
+
+
+def _fault(path: Path, folder: Path, error: Exception) -> str:
+    """Return what is wrong with the file of a storage that Optuna could not read, and where."""
+    if isinstance(error, OSError):
+        return _said(error)
+    if path.suffix in _JOURNALS:
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
+            try:
+                entry = json.loads(line) if line.strip() else {"op_code": 0}
+            except (ValueError, RecursionError) as wrong:
+                return f"line {number}: no JSON: {_said(wrong)}"
+            code = entry.get("op_code") if isinstance(entry, dict) else None
+            if type(code) is not int or not 0 <= code < _OPERATIONS:
+                return f"line {number}: no entry of a journal"
+        return f"an entry is malformed ({type(error).__name__}: {_said(error)})"
+    from optuna.distributions import json_to_distribution
+
+    try:
+        with closing(sqlite3.connect(folder / "storage.db")) as connection:
+            query = (
+                "SELECT number, param_name, distribution_json FROM trial_params JOIN trials USING (trial_id)"
+            )
+            for number, name, text in connection.execute(query):
+                try:
+                    json_to_distribution(text)
+                except Exception as wrong:  # noqa: BLE001 - as many kinds as there are mistakes
+                    return f"parameter {shown(name)} of trial {number}: {_said(wrong)}"
+    except sqlite3.Error:
+        pass
+    return _said(error)
 
 
 def convert_storage(document: Document) -> Conversion:
@@ -111,6 +188,8 @@ def convert_storage(document: Document) -> Conversion:
     out.set_name(about["name"], ())
     for name, entry in document.data.items():
         _add(out, name, entry)
+    for name, text in about["notes"].items():
+        out.note((name,), f"{name!r} {text}")
     out.set_goals(((), direction, metric) for direction, metric in about["goals"])
     if not about["named"]:
         out.note((), "its objectives have no names: report what they return under those of `objective`")
@@ -118,18 +197,17 @@ def convert_storage(document: Document) -> Conversion:
     return out.finish()
 
 
-def _storage(url: str, folder: Path) -> str | BaseStorage:
+def _storage(url: str, path: Path | None, folder: Path) -> str | BaseStorage:
     """Return a storage, a SQLite file as a copy: Optuna makes its tables in whatever it opens."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    path = Path(url.removeprefix("sqlite:///"))
-    if not path.is_file():
+    if path is None:
         return url
     if path.stat().st_size > _MOST_BYTES:  # it is read whole
         raise SpecError(f"{url}: a storage has at most {_MOST_BYTES >> 20} MiB")
-    if path.suffix in (".log", ".jsonl", ".journal"):
-        return JournalStorage(JournalFileBackend(url))
+    if path.suffix in _JOURNALS:
+        return JournalStorage(JournalFileBackend(str(path)))
     copy = folder / "storage.db"
     for suffix in ("", "-wal"):
         if (part := path.with_name(path.name + suffix)).is_file():
@@ -139,7 +217,7 @@ def _storage(url: str, folder: Path) -> str | BaseStorage:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             active = active_part(connection)
     except sqlite3.Error as error:
-        raise EnvironmentProblem(f"cannot read the Optuna storage {url}: {error}") from None
+        raise SpecError(f"{url}: no readable Optuna storage: {error}") from None
     if active or not tables >= _TABLES:
         what = f"it has {active}" if active else f"it lacks {', '.join(sorted(_TABLES - tables))}"
         raise SpecError(f"{url} is no Optuna storage: {what}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autotune.convert.python_scope import Scopes
 from autotune.core.input_file import read_text, why
 from autotune.errors import SpecError
 from autotune.spec.yaml_text import Mark
@@ -68,8 +69,7 @@ class Source:
         tree: Tree of its text.
         package: Whose functions are known: ``ray.tune``.
         aliases: Full name by the name that an import gives.
-        values: Expressions assigned to each name, in order.
-        changing: Names that get values in other ways too: arguments, loops, ``+=``.
+        scopes: Names of its module and of each function.
         left: Number of further expressions that are read, so that a small file cannot ask for a large value.
     """
 
@@ -77,9 +77,11 @@ class Source:
     tree: ast.Module
     package: str
     aliases: dict[str, str] = field(default_factory=dict)
-    values: dict[str, list[ast.expr]] = field(default_factory=dict)
-    changing: set[str] = field(default_factory=set)
+    scopes: Scopes = field(init=False)
     left: int = 200_000
+
+    def __post_init__(self) -> None:
+        self.scopes = Scopes(self.tree)
 
     @classmethod
     def read(cls, path: str, package: str) -> Source:
@@ -125,16 +127,21 @@ class Source:
             yield node
             waiting.extend(reversed(list(ast.iter_child_nodes(node))))
 
-    def assigned(self, name: str) -> list[ast.expr]:
-        """Return what is assigned to a name anywhere in the file, in order."""
-        return self.values.get(name, [])
+    def assigned(self, node: ast.Name) -> list[ast.expr]:
+        """Return what is assigned to a name in the scope whose name it is, in order."""
+        owner = self.scopes.of(node).owner(node.id)
+        return owner.values.get(node.id, []) if owner else []
 
     def only(self, node: ast.AST) -> ast.expr | None:
         """Return what a name stands for, ``None`` where it is no name with a single value."""
-        if not isinstance(node, ast.Name) or node.id in self.changing:
+        if not isinstance(node, ast.Name) or self._changes(node):
             return None
-        found = self.assigned(node.id)
+        found = self.assigned(node)
         return found[0] if len(found) == 1 else None
+
+    def _changes(self, node: ast.Name) -> bool:
+        owner = self.scopes.of(node).owner(node.id)
+        return owner is not None and node.id in owner.changing
 
     def known_call(self, node: ast.AST) -> Call | None:
         """Return a call of the package's function, ``None`` for anything else."""
@@ -183,7 +190,7 @@ class Source:
     def _named(self, node: ast.Name, depth: int) -> object:
         found = self.only(node)
         if found is None:
-            known = self.assigned(node.id) or node.id in self.changing
+            known = self.assigned(node) or self._changes(node)
             raise Unreadable(node, f"{node.id} has no single value in this file" if known else
                              f"{node.id} is not assigned in this file")  # fmt: skip
         return self.value(found, depth=depth + 1)
@@ -249,24 +256,6 @@ class Source:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 for alias in node.names:
                     self.aliases[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-            elif isinstance(node, ast.Assign):
-                for target in node.targets:
-                    self._bind(target, node.value)
-            elif isinstance(node, ast.AnnAssign) and node.value is not None:
-                self._bind(node.target, node.value)
-            elif isinstance(node, ast.AugAssign | ast.For | ast.NamedExpr):
-                self._bind(node.target, None)
-            elif isinstance(node, ast.arg):
-                self.changing.add(node.arg)
-
-    def _bind(self, target: ast.AST, value: ast.expr | None) -> None:
-        if isinstance(target, ast.Name) and value is not None:
-            self.values.setdefault(target.id, []).append(value)
-        elif isinstance(target, ast.Name):
-            self.changing.add(target.id)
-        elif isinstance(target, ast.Tuple | ast.List):
-            for item in target.elts:
-                self._bind(item, None)
 
     def _full_name(self, node: ast.AST) -> str:
         """Return the dotted name of a function with its imports written out; empty if it has none."""

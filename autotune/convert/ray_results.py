@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autotune.convert.base import Conversion, mapping_at
+from autotune.convert.base import Conversion
 from autotune.convert.json_text import LIST, parse_json
 from autotune.core.input_file import read_text, why
 from autotune.errors import SpecError
@@ -32,7 +32,7 @@ def recognizes(document: Document) -> bool:
 def convert(document: Document) -> Conversion:
     """Return the space of the one configuration of a ``params.json``."""
     out = Conversion(document)
-    _add_tried(out, [document])
+    _add_tried(out, [_mapping(document)])
     return out.finish()
 
 
@@ -40,7 +40,7 @@ def convert_results(folder: str) -> Conversion:
     """Return the space of what the trials of an experiment tried: their ``params.json``.
 
     Raises:
-        SpecError: There is none, or one cannot be read.
+        SpecError: There is none that can be read.
     """
     files = sorted(Path(folder).glob(f"*/{PARAMS}"))[: _MOST_TRIALS + 1]
     if not files and (Path(folder) / PARAMS).is_file():
@@ -49,23 +49,48 @@ def convert_results(folder: str) -> Conversion:
         raise SpecError(f"{folder}: no trial with a {PARAMS} is in this folder")
     if len(files) > _MOST_TRIALS:
         raise SpecError(f"{folder}: more than {_MOST_TRIALS} trials")
+    out = Conversion(Document({}, folder))
+    out.set_name(Path(folder).resolve().name, ())
     documents = []
     for file in files:
         try:
-            documents.append(parse_json(read_text(file, _MOST_BYTES), str(file)))
-        except (OSError, ValueError) as error:
-            raise SpecError(f"{file}: cannot be read: {why(error)}") from None
-    out = Conversion(Document({}, folder))
-    out.set_name(Path(folder).resolve().name, ())
-    _add_tried(out, documents)
+            documents.append(_read(file))
+        except SpecError as error:
+            out.notes.append(f"{error.message}; this trial is left out")
+    if documents:
+        _add_tried(out, documents)
     return out.finish()
+
+
+def _read(file: Path) -> Document:
+    """Return the configuration of a trial.
+
+    Raises:
+        SpecError: The file cannot be read or is no mapping.
+    """
+    try:
+        document = parse_json(read_text(file, _MOST_BYTES), str(file))
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{file}: cannot be read: {why(error)}") from None
+    return _mapping(document)
+
+
+def _mapping(document: Document) -> Document:
+    """Return a document that is no list.
+
+    Raises:
+        SpecError: It is one.
+    """
+    if LIST in document.data and (LIST,) not in document.keys:  # a mapping may have this key
+        found = f"{document.data[LIST]!r}"[:60]
+        raise SpecError(f"{document.source}: a configuration must be a mapping, found {found}")
+    return document
 
 
 def _add_tried(out: Conversion, documents: list[Document]) -> None:
     """Add the values that trials tried: a few as a list, many numbers as their range."""
     tried: dict[str, list[object]] = {}
     for document in documents:
-        mapping_at(Conversion(document), None if LIST in document.data else document.data, ())
         for name, value in _flat(document.data):
             tried.setdefault(name, []).append(value)
     for name, values in tried.items():

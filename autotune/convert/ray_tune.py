@@ -7,36 +7,23 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from autotune.convert.base import Conversion
 from autotune.convert.entries import Entry
+from autotune.convert.python_scope import Scope
 from autotune.convert.python_source import Call, Source, Unreadable
+from autotune.convert.ray_space import ARGUMENTS, find_changes, find_space, grid_of, is_dict_call, is_mapping
 from autotune.core.parameter.base import read_number
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError
 from autotune.spec.yaml_text import MAX_DEPTH, Document, Path_
 
 _PACKAGE = "ray.tune"
-_SPACES = ("param_space", "config")  # keywords under which a space is given to `Tuner` and `run`
 _MODES = {"min": "minimize", "max": "maximize"}
 _UNREAD = ("scheduler", "search_alg", "stop", "max_concurrent_trials", "time_budget_s")
 _MOST_PARAMETERS = 1000
 
-_ARGUMENTS = {
-    "uniform": ("lower", "upper"),
-    "quniform": ("lower", "upper", "q"),
-    "loguniform": ("lower", "upper", "base"),
-    "qloguniform": ("lower", "upper", "q", "base"),
-    "randint": ("lower", "upper"),
-    "qrandint": ("lower", "upper", "q"),
-    "lograndint": ("lower", "upper", "base"),
-    "qlograndint": ("lower", "upper", "q", "base"),
-    "randn": ("mean", "sd"),
-    "qrandn": ("mean", "sd", "q"),
-    "choice": ("categories",),
-    "grid_search": ("values",),
-}
 _DEFAULTS: dict[str, dict[str, Any]] = {"qrandint": {"q": 1}, "randn": {"mean": 0.0, "sd": 1.0}}
 _LISTS = ("choice", "grid_search")
 
@@ -62,118 +49,14 @@ def convert_python(path: str, name: str) -> Conversion:
     source = Source.read(path, _PACKAGE)
     out = Conversion(Document({}, path))
     reader = _SpaceReader(out, source)
-    for node, assigned in _find_space(source, name):
-        reader.mapping(node, ())
-        if assigned:
-            reader.later(assigned)
+    found = find_space(source, name)
+    reader.named(found.node, (), found.variable, found.scope)
+    for node in found.others:
+        reader.lost(node, (), f"{source.text_of(node)} stands in a branch and is not read")
     _read_run(out, source, reader)
     out.note((), "the file was read and not run: what code changes in the space is not seen")
     out.note((), "name what to launch under `system`")
     return out.finish()
-
-
-def _find_space(source: Source, name: str) -> list[tuple[ast.expr, str]]:
-    """Return the node of the space, and the name that later lines may change it by."""
-    if name:
-        found = [(node, name) for node in (*source.assigned(name), *_returned(source, name))]
-        found = found or [(node, label) for node, label, function in _given(source) if function == name]
-        if not found:
-            names = list(dict.fromkeys(label for label, _ in _candidates(source)))
-            text = (
-                f"{source.path}: nothing is assigned to {name!r}; spaces in it: {', '.join(names) or 'none'}"
-            )
-            raise SpecError(text, hint=did_you_mean(name, names))
-    else:
-        given = list(_given(source))
-        if len(given) > 1:
-            raise _which(source, [(node, function) for node, _, function in given])
-        found = [(node, label) for node, label, _ in given] or [
-            (node, label) for label, node in _candidates(source)
-        ]
-        if not found:
-            raise SpecError(f"{source.path}: no search space: nothing in it uses tune.uniform, tune.choice "
-                            "or another of them in a mapping")  # fmt: skip
-    if len(found) > 1:
-        raise _which(source, found)
-    return found
-
-
-def _which(source: Source, found: list[tuple[ast.expr, str]]) -> SpecError:
-    places = ", ".join(f"{label or 'one'} in line {node.lineno}" for node, label in found)
-    hint = f"name its variable or its function: {source.path}:NAME"
-    return SpecError(f"{source.path}: which space? it has: {places}", hint=hint)
-
-
-def _candidates(source: Source) -> Iterator[tuple[str, ast.expr]]:
-    """Return the mappings with distributions that are assigned to names."""
-    for node in source.walk():
-        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-            continue
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        names = [target.id for target in targets if isinstance(target, ast.Name)]
-        if names and _is_mapping(node.value) and _has_distribution(source, node.value):
-            yield names[0], node.value
-
-
-def _given(source: Source) -> Iterator[tuple[ast.expr, str, str]]:
-    """Return the spaces that are given to `Tuner` or `run`: node, its variable, the function around it."""
-    seen: set[int] = set()
-    functions = [node for node in source.walk() if isinstance(node, ast.FunctionDef)]
-    for node in source.walk():
-        if not isinstance(node, ast.Call):
-            continue
-        around = [f for f in functions if f.lineno <= node.lineno <= (f.end_lineno or f.lineno)]
-        for keyword in node.keywords:
-            if keyword.arg not in _SPACES or (keyword.arg == "config" and source.known_call(node) is None):
-                continue
-            found: list[tuple[ast.expr, str]] = [(keyword.value, "")]
-            if isinstance(keyword.value, ast.Name):
-                name = keyword.value.id
-                found = [(value, name) for value in source.assigned(name) if _is_mapping(value)]
-            for value, name in found:
-                if _has_distribution(source, value) and id(value) not in seen:
-                    seen.add(id(value))
-                    yield value, name, around[-1].name if around else ""
-
-
-def _returned(source: Source, name: str) -> list[ast.expr]:
-    """Return what the function of a name returns, where it is a mapping or a name of one."""
-    found: list[ast.expr] = []
-    for function in source.walk():
-        if isinstance(function, ast.FunctionDef) and function.name == name:
-            for node in ast.walk(function):
-                if isinstance(node, ast.Return) and node.value is not None:
-                    value = node.value
-                    known = source.assigned(value.id) if isinstance(value, ast.Name) else [value]
-                    found += [item for item in known if _is_mapping(item)]
-    return found
-
-
-def _is_mapping(node: ast.expr) -> bool:
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return _is_mapping(node.left) or _is_mapping(node.right)
-    return isinstance(node, ast.Dict) or _is_dict_call(node)
-
-
-def _is_dict_call(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict"
-
-
-def _has_distribution(source: Source, node: ast.expr) -> bool:
-    for inner in ast.walk(node):
-        call = source.known_call(inner)
-        if call is not None and call.name in (*_ARGUMENTS, "sample_from"):
-            return True
-        if isinstance(inner, ast.Dict) and _grid_of(inner) is not None:
-            return True
-    return False
-
-
-def _grid_of(node: ast.Dict) -> ast.expr | None:
-    """Return the values of ``{"grid_search": [...]}``, which is what `tune.grid_search` returns."""
-    if len(node.keys) == 1 and isinstance(node.keys[0], ast.Constant) and node.keys[0].value == "grid_search":
-        return node.values[0]
-    return None
 
 
 class _SpaceReader:
@@ -181,10 +64,11 @@ class _SpaceReader:
 
     def __init__(self, out: Conversion, source: Source) -> None:
         self.out, self.source = out, source
-        self.grids = 1  # combinations of all `grid_search`
+        self.grids: dict[Path_, int] = {}  # number of values of each `grid_search`
         self.sampled = False  # whether anything is drawn
         self.open: list[ast.expr] = []  # mappings that are being read
         self.names: dict[Path_, str] = {}  # of the parameters, by place
+        self.changes = find_changes(source)
 
     def mapping(self, node: ast.expr, path: Path_) -> None:
         """Read a mapping, ``dict(...)``, two that are joined, or the name of one."""
@@ -194,6 +78,9 @@ class _SpaceReader:
                 path, f"{(path[-1] if path else self.source.text_of(node))!r} {what}; it is left out"
             )
             return
+        self.source.left -= 10
+        if self.source.left < 0:
+            raise SpecError(f"{self.source.mark(node)}: the space is too large")
         self.open.append(node)
         self.parts(node, path)
         self.open.pop()
@@ -205,13 +92,14 @@ class _SpaceReader:
         elif isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 self.keyed(key, value, path)
-        elif _is_dict_call(node) and isinstance(node, ast.Call):
+        elif is_dict_call(node) and isinstance(node, ast.Call):
             for item in node.args:
                 self.mapping(item, path)
             for keyword in node.keywords:
                 self.keyed(ast.Constant(keyword.arg) if keyword.arg else None, keyword.value, path)
-        elif (known := self.source.only(node)) is not None:
-            self.mapping(known, path)
+        elif isinstance(node, ast.Name) and (known := self.source.only(node)) is not None:
+            owner = self.source.scopes.of(node).owner(node.id)
+            self.named(known, path, node.id, owner, node)
         else:
             self.lost(node, path, f"{self.source.text_of(node)} is computed when the file runs")
 
@@ -224,36 +112,124 @@ class _SpaceReader:
             self.lost(value, path, f"the key {self.source.text_of(key)} is computed when the file runs")
             return
         inner = (*path, str(key.value))
+        again = self.removed(inner)
         place = key if hasattr(key, "lineno") else value
         self.out.source.keys[inner] = self.source.mark(place)
         self.out.source.values[inner] = self.source.mark(value)
         if len(self.out.source.keys) > _MOST_PARAMETERS:
             raise SpecError(f"{self.source.mark(place)}: more than {_MOST_PARAMETERS} parameters")
+        if again:
+            self.out.note(inner, f"{inner[-1]!r} is set again; the last one counts")
         self.entry(value, inner)
 
-    def later(self, name: str) -> None:
-        """Read lines that change the space: ``space["x"] = ...`` and ``space.update(...)``."""
-        for node in self.source.walk():
-            if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Subscript):
-                if isinstance(target.value, ast.Name) and target.value.id == name:
-                    self.keyed(target.slice, node.value, ())
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                of = node.func.value
-                if isinstance(of, ast.Name) and of.id == name and node.func.attr in ("update", "pop"):
-                    if node.func.attr == "update" and len(node.args) == 1 and not node.keywords:
-                        self.mapping(node.args[0], ())
-                    else:
-                        self.lost(node, (), f"{self.source.text_of(node)} changes the space")
+    def removed(self, path: Path_) -> bool:
+        """Remove what was read at a place and below it; return whether there was a parameter."""
+        found = [place for place in self.names if place[: len(path)] == path]
+        for place in found:
+            self.out.study["parameters"].pop(self.names.pop(place))
+            self.grids.pop(place, None)
+        for place in [place for place in self.out.source.keys if place[: len(path)] == path]:
+            del self.out.source.keys[place]
+        return bool(found)
+
+    def named(
+        self, node: ast.expr, path: Path_, name: str, scope: Scope | None, use: ast.expr | None = None
+    ) -> None:
+        """Read a mapping that is assigned to a name, and the lines that change it.
+
+        Args:
+            node: Node of the mapping.
+            path: Place of its entries.
+            name: Name of it; empty where it has none.
+            scope: Scope of the name.
+            use: Node after which changes may come too late; ``None`` if none do.
+        """
+        self.mapping(node, path)
+        if scope is None or node in self.open:
+            return
+        self.open.append(node)
+        scopes = self.source.scopes
+        for change in self.changes.get((scope, name), []):
+            self.source.left -= 1
+            where = ""
+            if scopes.of(change) is not scope:
+                where = "stands in another function"
+            elif change.lineno <= node.lineno:
+                continue
+            elif change in scopes.branched:
+                where = "stands in a branch or a loop"
+            elif use is not None and scopes.of(use) is scope and change.lineno >= use.lineno:
+                where = "comes after the mapping is used"
+            if where:
+                self.lost(change, (), f"{self.source.text_of(change)} {where} and is not read")
+            elif not self.change(change, path):
+                self.lost(change, (), f"{self.source.text_of(change)} changes the space and is not read")
+        self.open.pop()
+
+    def change(self, node: ast.stmt | ast.Call, path: Path_) -> bool:
+        """Apply a line that changes a mapping; return ``False`` where it is not plain."""
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            place = self.place(node.func.value, path)
+            return place is not None and self.call(node, node.func.attr, place)
+        if isinstance(node, ast.AugAssign):
+            place = self.place(node.target, path)
+            if place is None or not isinstance(node.op, ast.BitOr):
+                return False
+            self.mapping(node.value, place)
+            return True
+        if isinstance(node, ast.Delete):
+            places = [
+                place for target in node.targets if (place := self.place(target, path)) not in (None, path)
+            ]
+            for place in places:
+                self.removed(place or ())
+            return len(places) == len(node.targets)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            (target, *more) = node.targets if isinstance(node, ast.Assign) else [node.target]
+            place = self.place(target.value, path) if isinstance(target, ast.Subscript) else None
+            if not isinstance(target, ast.Subscript) or place is None or more:
+                return False
+            self.keyed(target.slice, node.value, place)
+            return True
+        return False
+
+    def call(self, node: ast.Call, method: str, place: Path_) -> bool:
+        """Apply a call that changes the mapping at a place; return ``False`` where it is not plain."""
+        if method == "update" and len(node.args) <= 1:
+            for item in node.args:
+                self.mapping(item, place)
+            for keyword in node.keywords:
+                self.keyed(ast.Constant(keyword.arg) if keyword.arg else None, keyword.value, place)
+            return True
+        key = node.args[0] if node.args and not node.keywords else None
+        if not isinstance(key, ast.Constant) or not isinstance(key.value, str | int):
+            return False
+        inner = (*place, str(key.value))
+        if method == "pop":
+            self.removed(inner)
+        elif method == "setdefault" and len(node.args) == 2 and inner not in self.out.source.keys:
+            self.keyed(key, node.args[1], place)
+        return method in ("pop", "setdefault")
+
+    def place(self, node: ast.AST | None, path: Path_) -> Path_ | None:
+        """Return the place that ``space["a"]["b"]`` names; ``None`` where a key is computed."""
+        keys: list[str] = []
+        while isinstance(node, ast.Subscript):
+            if not isinstance(node.slice, ast.Constant):
+                return None
+            keys.append(str(node.slice.value))
+            node = node.value
+        return (*path, *reversed(keys))
 
     def entry(self, node: ast.expr, path: Path_) -> None:
         """Read what stands under a key: a distribution, a mapping of more, or a constant."""
-        node = self.source.only(node) or node
+        written, node = node, self.source.only(node) or node
         call = self.source.known_call(node)
-        if isinstance(node, ast.Dict) and (grid := _grid_of(node)) is not None:
+        if isinstance(node, ast.Dict) and (grid := grid_of(node)) is not None:
             call = Call("grid_search", ast.Call(ast.Name("grid_search"), [grid], []))
-        if call is None and _is_mapping(node):
+        if call is None and is_mapping(node):
             self.out.note(path, f"{path[-1]!r} nests parameters: they have its name in front here")
-            self.mapping(node, path)
+            self.mapping(written, path)
             return
         try:
             with self.out.at(path):
@@ -263,10 +239,7 @@ class _SpaceReader:
             self.lost(unread.node, path, unread.why)
 
     def add(self, path: Path_, entry: Entry) -> None:
-        """Add a parameter; one that is set again replaces the first."""
-        if path in self.names:
-            self.out.study["parameters"].pop(self.names[path])
-            self.out.note(path, f"{path[-1]!r} is set again; the last one counts")
+        """Add a parameter."""
         self.names[path] = self.out.add(path, "_".join(str(part) for part in path), entry)
 
     def lost(self, node: ast.AST, path: Path_, why: str) -> None:
@@ -286,7 +259,7 @@ class _SpaceReader:
             raise Unreadable(
                 call.node, f"tune.sample_from({function}) is a function, which has no equivalent"
             )
-        names = _ARGUMENTS.get(call.name)
+        names = ARGUMENTS.get(call.name)
         if names is None:
             raise Unreadable(call.node, f"tune.{call.name} has no equivalent")
         given: dict[str, Any] = dict(_DEFAULTS.get(call.name, {}))
@@ -312,7 +285,7 @@ class _SpaceReader:
         if not isinstance(values, list) or not values:
             raise Unreadable(call.node, f"tune.{call.name} needs a list of values, found {values!r}")
         if call.name == "grid_search":
-            self.grids *= len(values)
+            self.grids[path] = len(values)
         else:
             self.sampled = True
         return self.out.listed(path, values)
@@ -390,7 +363,7 @@ def _read_run(out: Conversion, source: Source, reader: _SpaceReader) -> None:
     _goals(out, values)
     samples = values.get("num_samples", None if reader.sampled else 1)
     if isinstance(samples, int) and samples > 0:
-        out.study["budget"] = {"trials": samples * reader.grids}
+        out.study["budget"] = {"trials": samples * math.prod(reader.grids.values())}
     elif samples is not None:
         out.note(("num_samples",), f"num_samples {samples!r} is no number of trials; see `budget`")
 

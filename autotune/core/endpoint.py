@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -55,11 +55,15 @@ _SPARE_FRAMES = 50
 _LONGEST_TEXT = 400  # of a server's error, in ours
 
 
-def foreign_json(text: str | bytes) -> Any:
+def foreign_json(text: str | bytes, *, once: bool = False) -> Any:
     r"""Return the JSON that a server or a program wrote.
 
     A byte order mark before it is passed over; halves of characters (``"\ud83d"``), which no file and no
     database takes, become question marks.
+
+    Args:
+        text: Text of it.
+        once: Whether a key that an object has twice is an error; otherwise the last one counts.
 
     Raises:
         ValueError: It is none, or nothing that Python reads: nested too deep, numbers of thousands of digits.
@@ -70,7 +74,7 @@ def foreign_json(text: str | bytes) -> Any:
     else:
         halves = b"\\ud" in text or b"\\uD" in text
     try:
-        found = _loaded(text, _SPARE_FRAMES)
+        found = _loaded(text, _SPARE_FRAMES, _each_once if once else None)
         return _mended(found) if halves else found
     except RecursionError:
         raise ValueError("nested too deep") from None
@@ -89,9 +93,20 @@ def _mended(found: object) -> object:
     return [_mended(value) for value in found] if isinstance(found, list) else found
 
 
-def _loaded(text: str | bytes, frames: int) -> object:
+def _loaded(
+    text: str | bytes, frames: int, pairs: Callable[[list[tuple[str, object]]], object] | None
+) -> object:
     """Parse with frames on the stack, so that whoever walks through the result later has these to spare."""
-    return json.loads(text) if not frames else _loaded(text, frames - 1)
+    return json.loads(text, object_pairs_hook=pairs) if not frames else _loaded(text, frames - 1, pairs)
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:60]!r} is there twice")
+    return found
 
 
 _COUNT = re.compile(r"[0-9]{1,10}", re.ASCII)

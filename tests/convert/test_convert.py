@@ -132,8 +132,10 @@ def test_a_study_in_an_optuna_storage(tmp_path):
         convert(str(path))
     with pytest.raises(SpecError, match="did you mean 'serving'"):
         convert(str(path), study="servin")
-    with pytest.raises(EnvironmentProblem, match="cannot read the Optuna storage"):
+    with pytest.raises(SpecError, match="no such file"):
         convert(f"sqlite:///{tmp_path}/nowhere/x.db")
+    with pytest.raises(EnvironmentProblem, match="cannot read the Optuna storage"):
+        convert("nodatabase://nowhere/x")
 
 
 @pytest.mark.parametrize(

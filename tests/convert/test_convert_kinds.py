@@ -2,8 +2,10 @@
 
 import json
 import math
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from statistics import NormalDist
 
@@ -353,6 +355,78 @@ def test_an_optuna_study_whose_objectives_have_no_names(tmp_path):
     found = optuna_study(tmp_path, "s", None, ["minimize", "maximize"])
     assert found.study["objective"] == {"minimize": "value", "maximize": "value1"}
     assert "its objectives have no names" in "\n".join(found.notes)
+
+
+@pytest.mark.parametrize("source", ["sqlite:///nix.db", "nix.db", "nix.log", "sqlite+pysqlite:///nix.db"])
+def test_a_storage_that_is_not_there_is_not_made(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match="no such file"):
+        convert(source)
+    assert list(tmp_path.iterdir()) == []
+
+
+def emptied(tmp_path, statement, *values):
+    """Return an Optuna storage after a statement of SQL."""
+    optuna_study(tmp_path, "s", None, ["minimize"])
+    with closing(sqlite3.connect(tmp_path / "s.db")) as database:
+        database.execute(statement, values)
+        database.commit()
+    return str(tmp_path / "s.db")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{not json", "parameter 'a' of trial 0: Expecting property name"),
+        ("[" * 100_000, "parameter 'a' of trial 0: nested too deep"),
+        ('{"name": 5, "attributes": 7}', "parameter 'a' of trial 0"),
+    ],
+)
+def test_a_malformed_row_of_a_storage_is_said_with_its_place(tmp_path, text, said):
+    source = emptied(tmp_path, "UPDATE trial_params SET distribution_json = ?", text)
+    with pytest.raises(SpecError, match=f"s.db: no readable Optuna storage: {said}"):
+        convert(source)
+
+
+def test_a_storage_without_a_study_is_said(tmp_path):
+    with pytest.raises(SpecError, match="it has no study"):
+        convert(emptied(tmp_path, "DELETE FROM studies"))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [('{"op_code": "x"}', "no entry of a journal"), ("{bad", "no JSON"), ("[" * 100_000, "no JSON: nested"),
+     ("[]", "no entry of a journal")],
+)  # fmt: skip
+def test_a_malformed_line_of_a_journal_is_said_with_its_place(tmp_path, line, said):
+    first = {"op_code": 0, "worker_id": "w", "study_name": "s", "directions": [2]}
+    (tmp_path / "j.log").write_text(f"{json.dumps(first)}\n{line}\n{json.dumps(first)}\n")
+    with pytest.raises(SpecError, match=f"j.log: no readable Optuna storage: line 2: {said}"):
+        convert(str(tmp_path / "j.log"))
+
+
+def test_control_characters_of_a_name_are_not_in_the_file_that_is_written(tmp_path, monkeypatch):
+    found = optuna_study(tmp_path, "a\x1b[2J\x07\x00b\nc", None, ["minimize"])
+    text = found.to_yaml()
+    assert all(c.isprintable() or c == "\n" for c in text)
+    (tmp_path / "study.yaml").write_text(text)
+    assert read_study(str(tmp_path / "study.yaml")).space.names == ("a",)
+
+
+def test_a_conditional_parameter_of_optuna_is_said(tmp_path):
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = optuna.create_study(study_name="s", storage=url)
+    whole = optuna.distributions.IntDistribution
+    for params in ({"a": 1}, {"a": 2, "b": 3}):
+        distributions = {name: whole(1, 4 + params["a"] * (name == "a")) for name in params}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=0.0))
+    found = convert(url)
+    assert list(found.study["parameters"]) == ["a", "b"]
+    notes = "\n".join(found.notes)
+    assert "'b' is not in every trial" in notes
+    assert "'a' is not in every trial" not in notes
+    assert "'a' has different distributions in its trials" in notes
 
 
 # -- names of metrics -------------------------------------------------------------------------------------

@@ -132,14 +132,14 @@ def test_a_file_is_read_and_never_run(tmp_path, monkeypatch):
         found = convert(source)
         assert not Path("canary").exists()
         assert list(found.study["parameters"]) == [
-            "seed", "opt_lr", "opt_name", "grid", "old", "eager", "more", "late", "later"
+            "seed", "opt_lr", "opt_name", "grid", "old", "eager", "late", "later"
         ]  # fmt: skip
         assert found.study["name"] == "my-run"
         assert found.study["objective"] == {"maximize": "Mean_Merit"}
         assert found.study["budget"] == {"trials": 24}  # each of 2 x 3 of the grid, 4 times
         notes = "\n".join(found.notes)
-        for said in ("'scheduler' has no equivalent", "space.pop('more') changes the space",
-                     "metric 'Mean Merit' is called 'Mean_Merit'", "read and not run"):  # fmt: skip
+        for said in ("'scheduler' has no equivalent", "metric 'Mean Merit' is called 'Mean_Merit'",
+                     "read and not run"):  # fmt: skip
             assert said in notes
         Path("study.yaml").write_text(found.to_yaml())
         assert read_study("study.yaml").name == "my-run"
@@ -148,6 +148,8 @@ def test_a_file_is_read_and_never_run(tmp_path, monkeypatch):
 EIGHTFOLD = "k0 = {'x': 1}\n" + "".join(
     f"k{i} = {{{', '.join(f'{name!r}: k{i - 1}' for name in 'abcdefgh')}}}\n" for i in range(1, 9)
 )
+
+EMPTY = "k0 = {}\n" + "".join(f"k{i} = {{{', '.join([f'**k{i - 1}'] * 8)}}}\n" for i in range(1, 9))
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,7 @@ EIGHTFOLD = "k0 = {'x': 1}\n" + "".join(
         ("a = " + "-" * 200_000 + "1", "s.py", "not valid Python|no search space"),
         ("a\0b", "s.py", "not valid Python"),
         (EIGHTFOLD, "s.py:k8", "more than 1000 parameters"),
+        (EMPTY, "s.py:k8", "the space is too large"),
     ],
 )  # fmt: skip
 def test_files_that_have_no_space_are_one_clear_error(tmp_path, monkeypatch, text, source, said):
@@ -198,6 +201,90 @@ def test_a_space_that_a_function_returns_or_holds_is_named_by_it(tmp_path):
     assert list(convert(f"{file}:tune_it").study["parameters"]) == ["y"]
 
 
+LOCAL = """
+from ray import tune
+SIZE = 3
+def small():
+    SIZE = 2
+    space = {"bs": tune.randint(0, SIZE)}
+    return space
+def large():
+    space = {"bs": tune.randint(0, SIZE)}
+    space["extra"] = tune.uniform(0, 1)
+    return space
+"""
+
+
+def test_a_function_has_its_own_names_and_the_modules(tmp_path):
+    file = tmp_path / "s.py"
+    file.write_text(LOCAL)
+    small, large = (convert(f"{file}:{name}").study["parameters"] for name in ("small", "large"))
+    assert [list(small), list(large)] == [["bs"], ["bs", "extra"]]
+    assert [small["bs"]["high"], large["bs"]["high"]] == [1, 2]
+    with pytest.raises(SpecError, match="it has: small in line 6, large in line 9"):
+        convert(str(file))
+
+
+def test_lines_of_other_scopes_and_branches_change_nothing(tmp_path):
+    file = tmp_path / "s.py"
+    file.write_text(
+        "from ray import tune\n"
+        "space = {'lr': tune.uniform(0, 1)}\n"
+        "def debug():\n    space = {}\n    space['lr'] = tune.choice([0.5])\n    space['extra'] = 3\n"
+        "if DEBUG:\n    space['lr'] = tune.choice([0.5])\n"
+        "for key in ('x', 'y'):\n    space[key] = 3\n"
+        "def tweak():\n    space.update(extra=3)\n"
+        "if __name__ == '__main__':\n    space['main'] = tune.uniform(0, 1)\n"
+    )
+    found = convert(str(file))
+    assert list(found.study["parameters"]) == ["lr", "main"]
+    assert found.study["parameters"]["lr"]["type"] == "float"
+    said = [line for line in found.notes if "is not read" in line]
+    assert [line.split(":")[1] for line in said] == ["8", "10", "12"]
+
+
+CHANGED = [
+    ("del space['a']", ["n_x", "n_y"]),
+    ("space.pop('n')", ["a"]),
+    ("del space['n']['x'], space['a']", ["n_y"]),
+    ("space['n']['z'] = tune.uniform(0, 1)", ["a", "n_x", "n_y", "n_z"]),
+    ("space['n'] = tune.uniform(0, 1)", ["a", "n"]),
+    ("space['n'].update(z=1)", ["a", "n_x", "n_y", "n_z"]),
+    ("space |= {'z': tune.uniform(0, 1)}", ["a", "n_x", "n_y", "z"]),
+    ("space['n'] |= {'z': 3}", ["a", "n_x", "n_y", "n_z"]),
+    ("space.setdefault('z', 3)\nspace.setdefault('n', 3)", ["a", "n_x", "n_y", "z"]),
+    ("space.update({'z': 3}, w=4)", ["a", "n_x", "n_y", "z", "w"]),
+    ("more['u'] = 3\nspace.update(more)", ["a", "n_x", "n_y", "t", "u"]),
+]
+
+
+@pytest.mark.parametrize(("line", "names"), CHANGED)
+def test_plain_lines_that_change_the_space_are_applied(tmp_path, line, names):
+    file = tmp_path / "s.py"
+    file.write_text(
+        "more = {'t': 1}\nspace = {'a': tune.grid_search([1, 2]),\n"
+        f"  'n': {{'x': tune.randint(0, 3), 'y': tune.randint(0, 5)}}}}\n{line}\n"
+        "tune.run(f, num_samples=3)\n"
+    )
+    found = convert(f"{file}:space")
+    assert list(found.study["parameters"]) == names
+    assert not [line for line in found.notes if "is not read" in line]
+    assert found.study["budget"] == {"trials": 6 if "a" in names else 3}
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["space[key] = 3", "del space[key]", "space.pop(key)", "space.clear()", "space.update([('z', 3)], y=2)",
+     "space['x'], space['y'] = 1, 2", "space += other", "del space", "space.popitem()"],
+)  # fmt: skip
+def test_lines_that_change_the_space_in_other_ways_are_said(tmp_path, line):
+    file = tmp_path / "s.py"
+    file.write_text(f"space = {{'a': tune.randint(0, 3)}}\n{line}\n")
+    found = convert(f"{file}:space")
+    assert "a" in found.study["parameters"]
+    assert any(note.startswith(f"{file}:2:") and "left out" in note for note in found.notes), found.notes
+
+
 def test_arguments_and_loops_are_no_constants(tmp_path):
     file = tmp_path / "s.py"
     file.write_text(
@@ -205,8 +292,8 @@ def test_arguments_and_loops_are_no_constants(tmp_path):
         "space = {'a': tune.randint(0, n), 'b': tune.randint(0, m), 'c': tune.randint(0, 3)}\n"
     )
     found = convert(str(file))
-    assert list(found.study["parameters"]) == ["c"]
-    assert "n has no single value in this file" in "\n".join(found.notes)
+    assert list(found.study["parameters"]) == ["a", "c"]  # the argument is another n
+    assert "m has no single value in this file" in "\n".join(found.notes)
 
 
 def test_nested_names_that_meet_stay_two(tmp_path):
@@ -281,6 +368,26 @@ def test_a_trial_that_cannot_be_read_is_one_clear_error(tmp_path, text, said):
     (tmp_path / "t" / "params.json").write_text(text)
     with pytest.raises(SpecError, match=said):
         convert(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1, 2]", "must be a mapping, found [1, 2]"),
+        ('{"a": NaN}', "NaN is no finite number"),
+        ("{", "not valid"),
+    ],
+)
+def test_a_trial_that_cannot_be_read_leaves_the_others(tmp_path, text, said):
+    for name, content in (("t1", '{"a": 1, "entries": 3}'), ("t2", text), ("t3", '{"a": 2, "entries": 3}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "params.json").write_text(content)
+    found = convert(str(tmp_path))
+    assert found.study["parameters"]["a"]["values"] == [1, 2]
+    assert found.study["parameters"]["entries"]["values"] == [3]
+    (line,) = [line for line in found.notes if "this trial is left out" in line]
+    assert line.startswith(str(tmp_path / "t2" / "params.json"))
+    assert said in line
 
 
 def test_a_folder_without_trials_is_said(tmp_path):

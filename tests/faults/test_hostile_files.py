@@ -313,6 +313,6 @@ def test_a_journal_of_nonsense_is_one_error(tmp_path):
     (tmp_path / "o.log").write_text(
         '{"op_code": 0, "study_name": "x", "directions": [99], "worker_id": "w"}\n'
     )
-    with pytest.raises(EnvironmentProblem, match="cannot read the Optuna storage") as caught:
+    with pytest.raises(SpecError, match="no readable Optuna storage: an entry is malformed") as caught:
         formats.convert(str(tmp_path / "o.log"))
     assert "\n" not in caught.value.message

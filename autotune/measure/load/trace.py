@@ -187,7 +187,7 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapp
         key: Key of the workload that named it, for errors.
 
     Raises:
-        SpecError: Something in it is no object.
+        SpecError: Something in it is no object, or has a key twice.
     """
     if text.lstrip()[:1] == "[" and not text.lstrip().partition("\n")[0].rstrip().endswith("]"):
         yield from _listed(text, path, key)
@@ -197,7 +197,7 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapp
         if not line.strip():
             continue
         try:
-            row = foreign_json(line)
+            row = foreign_json(line, once=True)
         except json.JSONDecodeError as error:
             said = f"{path}:{number}: a line must be a JSON object: {error.msg} (column {error.colno})"
             raise SpecError(said, path=(key,)) from None
@@ -214,7 +214,7 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapp
 
 def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        rows = foreign_json(text)
+        rows = foreign_json(text, once=True)
     except ValueError as error:
         raise SpecError(f"{path}: no JSON list: {why(error)}", path=(key,)) from None
     for number, row in enumerate(rows, 1):
@@ -252,6 +252,17 @@ def _field(row: Mapping[str, object], names: Sequence[str]) -> object:
         if name in row and row[name] not in (None, ""):
             return row[name]
     return None
+
+
+def _check_filled(row: Mapping[str, object], names: Sequence[str], what: str) -> None:
+    """Check that none of the columns for what a row needs is there and empty.
+
+    Raises:
+        ValueError: One is.
+    """
+    empty = next((name for name in names if name in row), "")
+    if empty:
+        raise ValueError(f"a row needs a {what}, and its {empty} is empty")
 
 
 def _waits(row: Mapping[str, object], label: str, seen: dict[str, str]) -> str:
@@ -299,6 +310,7 @@ def _time(row: Mapping[str, object]) -> tuple[str, float]:
             seconds = "ms" if names is _MILLISECONDS else "s"
             raise ValueError(f"{name} is in {seconds}, and {_short(value)} is thousands of years")
         return f"a number in {name}", number * unit
+    _check_filled(row, (*_SECONDS, *_MILLISECONDS, *_DATES), "time")
     every = ", ".join((*_SECONDS, *_MILLISECONDS, *_DATES))
     raise ValueError(f"a row needs a time, one of: {every}; found {', '.join(map(str, row)) or 'nothing'}")
 
@@ -347,8 +359,10 @@ def _short(value: object) -> str:
 def _count(row: Mapping[str, object], names: Sequence[str]) -> int:
     value = _field(row, names)
     if value is None:
+        _check_filled(row, names, "length")
         raise ValueError(f"a row needs a length, one of: {', '.join(names)}")
     number = _number(value)
     if number is None or not 0 <= number <= MOST_TOKENS or number != int(number):
-        raise ValueError(f"a length must be a whole number of tokens, found {_short(value)}")
+        most = f" of at most {MOST_TOKENS:,}" if number is not None and number > MOST_TOKENS else ""
+        raise ValueError(f"a length must be a whole number of tokens{most}, found {_short(value)}")
     return max(1, int(number))

@@ -217,8 +217,15 @@ def test_rows_as_files_of_the_field_have_them(tmp_path, text):
     [
         (AZURE + "2024-05-10 00:00:00,40\n", "t.csv:2: a row has 2 cells, the header 3"),
         (AZURE + "2024-05-10 00:00:00,40,8,9\n", "t.csv:2: a row has 4 cells, the header 3"),
-        (AZURE + "2024-05-10 00:00:00,,8\n", "t.csv:2: a row needs a length, one of: input_tokens"),
-        (AZURE + ",40,8\n", "t.csv:2: a row needs a time"),
+        (AZURE + "2024-05-10 00:00:00,,8\n", "t.csv:2: a row needs a length, and its ContextTokens is empty"),
+        (AZURE + ",40,8\n", "t.csv:2: a row needs a time, and its TIMESTAMP is empty"),
+        (AZURE + ",,\n", "t.csv:2: a row needs a time, and its TIMESTAMP is empty"),
+        (CSV + "0,1000000000000,1\n",
+         "t.csv:2: a length must be .* of at most 10,000,000, found '1000000000000'"),
+        ('{"timestamp": 1, "input_length": 4, "output_length": 1}\n'
+         '{"timestamp": 2, "timestamp": 5, "input_length": 4, "output_length": 1}',
+         "t.csv:2: .*the key 'timestamp' is there twice"),
+        ('[\n{"timestamp": 2, "timestamp": 5, "input_length": 4}]', "the key 'timestamp' is there twice"),
         (AZURE + "5/10/2024 12:00:00 AM,40,8\n", "t.csv:2: a time must be a date and time"),
         (AZURE + "2016-12-31 23:59:60,40,8\n", "t.csv:2: a time must be a date and time such as"),
         (AZURE + '2024-05-10 00:00:00,40,8\n"2024-05-10 00:00:01,40,8\n',
