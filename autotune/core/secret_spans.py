@@ -96,7 +96,7 @@ def _token(start: bytes, letters: bytes, least: int, needles: tuple[bytes, ...])
         start: Pattern that they begin with.
         letters: Class of the rest.
         least: Letters that there are at least, or 16 on a line of their own.
-        needles: As in :class:`_Form`.
+        needles: Texts without any of which there is none, as of a form.
     """
     broken = rb"%b{0,%d}%b(?=%b{16})" % (letters, least - 1, _LINE_END, letters)
     head = re.compile(rb"%b(?:(?=%b{%d})|%b)" % (start, letters, least, broken))

@@ -238,10 +238,10 @@ def _clear(path: Path, uri: str, give_up: Callable[[], bool], say: Callable[[str
             path.rename(aside)
             say(f"{path.name} was left half made and holds nothing: set aside as {aside.name}, made again")
             break
-        left = [side for side in _SIDE_FILES if path.with_name(path.name + side).exists()]
-        if left and not holder and not _size(path):
+        logs = [side for side in _SIDE_FILES if path.with_name(path.name + side).exists()]
+        if logs and not holder and not _size(path):
             raise EnvironmentProblem(
-                f"{path} is empty, and beside it is {path.name}{left[0]}, of another program; "
+                f"{path} is empty, and beside it is {path.name}{logs[0]}, of another program; "
                 "neither is touched",
                 hint=f"move both away, or {_ELSEWHERE}",
             )
