@@ -32,6 +32,16 @@ def shortened(text: str) -> str:
     )
 
 
+def words_of(error: BaseException) -> str:
+    """Return what an error says, with its kind; one of a plug-in's may not know how to say itself."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except (KeyboardInterrupt, Ended):
+        raise
+    except BaseException:  # noqa: BLE001 - a stranger's method
+        return f"{type(error).__name__}: it cannot be shown"
+
+
 def _cut(text: str, longest: int, shown: int = _LONGEST_MESSAGE) -> str:
     if len(text) < longest:
         return text
@@ -116,6 +126,10 @@ class NothingFeasible(AutotuneError):
     """Report that no measured configuration meets every limit."""
 
     exit_code: ClassVar[int] = 4
+
+
+class Ended(SystemExit):
+    """Tells a process that a signal has ended it: no plug-in's doing, as another exit may be."""
 
 
 class Interrupted(AutotuneError):

@@ -23,7 +23,7 @@ import click
 from autotune import __version__
 from autotune.cli.output import echo, echo_error, echo_json
 from autotune.core.redact import redact, visible
-from autotune.errors import AutotuneError, Interrupted, did_you_mean, shortened
+from autotune.errors import AutotuneError, Interrupted, did_you_mean, shortened, words_of
 
 USAGE, INTERNAL = 2, 6
 
@@ -193,20 +193,13 @@ def _fail(message: str, hint: str, code: int, as_json: bool) -> int:
 
 def _internal(error: BaseException, args: Sequence[str]) -> int:
     text = redact("".join(traceback.format_exception(error)))
-    said = redact(f"{type(error).__name__}: {_words_of(error)}".splitlines()[0])
+    said = redact(words_of(error).splitlines()[0])
     if "--debug" in args:
         echo(text.rstrip(), sys.stderr)
         hint = ""
     else:
         hint = _save_traceback(text)
     return _fail(f"internal: {said}", hint, INTERNAL, "--json" in args)
-
-
-def _words_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a plug-in's error may not know how to say itself
-        return "it cannot be shown"
 
 
 def _save_traceback(text: str) -> str:

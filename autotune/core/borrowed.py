@@ -18,7 +18,8 @@ class Borrowed:
         section: The whole ``system`` section of the study, the owner's part included.
         system: The keys of that section that the space brings.
         parameters: Keys of each parameter's entry that the space brings, by name.
-        confirmed: Parameters that the owner's file names too.
+        confirmed: Parameters that the owner's file names too; of one that only the owner may set, this says
+            nothing of the values.
         derived: Expressions by name.
         engine: The keys of the ``engine`` section that the space brings.
         all_parameters: Entries of every parameter of the study, the owner's part included, by name.

@@ -191,6 +191,7 @@ ABSENT_SIGNS: tuple[Rule, ...] = (
     Rule(_OWNER, r"^cannot start|no program", "cannot start ./bench: [Errno 2]"),
     Rule(_OWNER, r"needs [\d.]+ GPUs|needs '", "it needs 8 GPUs, the largest node has 2"),
     Rule(_OWNER, r"[Nn]o such file or folder|no such folder", "/models/none: no such file or folder"),
+    Rule(_OWNER, r"of the plug-in .* failed: ", "system 'x' of the plug-in x 1: x:X failed: ValueError: no"),
     # a server that is not there, or lets nobody in
     Rule(_OWNER, r"^not ready after", "not ready after 600 s: connection refused"),
     Rule(_OWNER, r"^no request was answered: HTTP", "no request was answered: HTTP 302: see /login"),

@@ -9,12 +9,13 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from autotune.errors import AutotuneError, EnvironmentProblem, SpecError, did_you_mean
+from autotune.errors import AutotuneError, Ended, EnvironmentProblem, SpecError, did_you_mean, words_of
 
 IMPORT_S = 120.0
 """Longest wait for a plug-in to be imported, in seconds: one that loads torch from a cold disk takes 60."""
 
 _SHOWN = 200  # characters of what a plug-in gave
+_ABSENT = object()
 
 
 class Registry:
@@ -24,11 +25,21 @@ class Registry:
         kind: Kind of the names, for messages: ``"system"``.
         group: Entry-point group through which third parties add theirs: ``"autotune.systems"``.
         builtin: ``{name: "module:attribute"}``.
+        answers: Exceptions that are no errors: a part may answer with them.
     """
 
-    def __init__(self, kind: str, group: str, builtin: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        builtin: Mapping[str, str],
+        answers: tuple[type[Exception], ...] = (),
+    ) -> None:
         self.kind = kind
         self.group = group
+        self._passed: tuple[type[BaseException], ...] = (
+            AutotuneError, BrokenPipeError, KeyboardInterrupt, Ended, *answers,
+        )  # fmt: skip
         self._builtin = dict(builtin)
         self._hanging: set[str] = set()
 
@@ -64,6 +75,8 @@ class Registry:
     def call(self, name: str, work: Callable[[], object]) -> Any:
         """Return what ``work`` gives; what a plug-in raises in it becomes an error that names the plug-in.
 
+        This holds for whatever it raises, also to exit; a user who stops the program, does.
+
         Args:
             name: Name of the part that works.
             work: Asks the part for something.
@@ -75,10 +88,10 @@ class Registry:
             return work()
         try:
             return work()
-        except AutotuneError:
+        except self._passed:
             raise
-        except Exception as error:  # whatever a plug-in raises
-            raise self.broken(name, f"failed: {type(error).__name__}: {error}") from error
+        except BaseException as error:  # whatever a plug-in raises
+            raise self.broken(name, f"failed: {words_of(error)}") from error
 
     def broken(self, name: str, what: str) -> EnvironmentProblem:
         """Return the error that says what a plug-in did."""
@@ -111,18 +124,46 @@ class Registry:
             raise self.broken(entry.name, f"is not imported after {IMPORT_S:g} s")
         error = outcome.get("error")
         if error is not None:
-            raise self.broken(entry.name, f"cannot be imported: {type(error).__name__}: {error}") from error
+            raise self.broken(entry.name, f"cannot be imported: {words_of(error)}") from error
         found = outcome["found"]
         if not callable(getattr(found, "from_dict", None)):
             raise self.broken(entry.name, f"is no {self.kind}: {shown(found)} has no method from_dict")
         return found
 
 
+class Guarded:
+    """A part of a plug-in's that is asked through :meth:`Registry.call`; it passes for the part itself.
+
+    Args:
+        registry: Registry that it is of.
+        name: Name of the part.
+        part: The part.
+    """
+
+    def __init__(self, registry: Registry, name: str, part: object) -> None:
+        self._registry, self._name, self._part = registry, name, part
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._part)
+
+    def __getattr__(self, attribute: str) -> Any:
+        registry, name, part = self._registry, self._name, self._part
+        found = registry.call(name, lambda: getattr(part, attribute, _ABSENT))
+        if found is _ABSENT:
+            raise AttributeError(f"{type(part).__name__} has no {attribute}")
+        if not callable(found):
+            return found
+        return lambda *given, **named: registry.call(name, lambda: found(*given, **named))
+
+
 def shown(value: object) -> str:
     """Return a value as text that is not too long, whatever its own text does."""
     try:
         text = repr(value)
-    except Exception:  # noqa: BLE001 - a stranger's method
+    except (KeyboardInterrupt, Ended):
+        raise
+    except BaseException:  # noqa: BLE001 - a stranger's method
         text = f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 

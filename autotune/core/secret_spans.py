@@ -23,7 +23,8 @@ from functools import cached_property, lru_cache
 from autotune.core.unseen import without_unseen
 
 _SQUEEZED = b" \t\r\n\\"
-_BREAK = rb"(?:\\?\r?\n[ \t]{0,200})?"  # a line's end inside a value, with the next line's indentation
+_LINE_END = rb"\\?(?:\r\n?|\n)[ \t]{0,200}"
+_BREAK = rb"(?:" + _LINE_END + rb")?"  # a line's end inside a value, with the next line's indentation
 _LONGEST = 4096  # characters of a value whose encoded forms are looked for
 
 Pattern = re.Pattern[bytes]
@@ -49,7 +50,7 @@ class _Form:
     """A form that secrets have.
 
     Args:
-        needles: Without any of which there is none.
+        needles: Without any of which there is none; where they are left out, the head itself is as fast.
         head: Up to the secret's first byte, or with the literal that it begins with.
         tail: The rest of it.
         whole: Whether what the head matched is part of the secret.
@@ -88,13 +89,24 @@ def _assigned(name: bytes, fits: Callable[[bytes, int], bool] | None = None) -> 
     return found if fits is None else _Form(found.needles, found.head, found.tail, fits=fits)
 
 
+def _token(start: bytes, letters: bytes, least: int, needles: tuple[bytes, ...]) -> _Form:
+    """Return the form of an issuer's tokens; a line may end in what is too short to be one.
+
+    Args:
+        start: Pattern that they begin with.
+        letters: Class of the rest.
+        least: Letters that there are at least, or 16 on a line of their own.
+        needles: Texts without any of which there is none, as of a form.
+    """
+    broken = rb"%b{0,%d}%b(?=%b{16})" % (letters, least - 1, _LINE_END, letters)
+    head = re.compile(rb"%b(?:(?=%b{%d})|%b)" % (start, letters, least, broken))
+    return _Form(needles, head, re.compile(letters + b"+"), whole=True, lower=False, fits=_begins)
+
+
 KNOWN_FORMS = (
-    _Form((b"hf_",), re.compile(rb"hf_(?=[A-Za-z0-9]{16})"), re.compile(rb"[A-Za-z0-9]+"),
-          whole=True, lower=False, fits=_begins),
-    _Form((b"sk-",), re.compile(rb"sk-(?=[A-Za-z0-9_-]{16})"), re.compile(rb"[A-Za-z0-9_-]+"),
-          whole=True, lower=False, fits=_begins),
-    _Form((b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"), re.compile(rb"gh[pousr]_(?=[A-Za-z0-9]{20})"),
-          re.compile(rb"[A-Za-z0-9]+"), whole=True, lower=False, fits=_begins),
+    _token(b"hf_", b"[A-Za-z0-9]", 16, (b"hf_",)),
+    _token(b"sk-", b"[A-Za-z0-9_-]", 16, (b"sk-",)),
+    _token(b"gh[pousr]_", b"[A-Za-z0-9]", 20, ()),
     _Form((b"AKIA",), re.compile(rb"AKIA(?=[0-9A-Z]{16}(?![A-Za-z0-9_]))"), re.compile(rb"[0-9A-Z]{16}"),
           whole=True, lower=False, fits=_begins),
     _Form((b"bearer",), re.compile(rb"bearer(?:\s+|%20)(?=[a-z0-9._~+/=-]{8})"),
@@ -192,7 +204,7 @@ def masked(data: bytes, spans: Sequence[Span], mask: bytes) -> bytes:
 
 def _of_form(data: bytes, lowered: bytes, form: _Form) -> Iterator[Span]:
     where = lowered if form.lower else data
-    if not any(needle in where for needle in form.needles):
+    if form.needles and not any(needle in where for needle in form.needles):
         return
     done = 0
     for match in form.head.finditer(where):
@@ -217,8 +229,8 @@ def _copies(data: bytes) -> tuple[bytes, bytes]:
     squeezed = data.translate(None, _SQUEEZED)
     if b"%" not in squeezed:
         return squeezed, squeezed
-    decoded = re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), squeezed)
-    return squeezed, decoded.translate(None, _SQUEEZED)
+    decoded, count = re.subn(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), squeezed)
+    return squeezed, decoded.translate(None, _SQUEEZED) if count else squeezed
 
 
 def _of_code(match: re.Match[bytes]) -> bytes:

@@ -19,15 +19,32 @@ _UNSEEN: tuple[tuple[tuple[bytes, ...], re.Pattern[bytes]], ...] = (
     ((b"\x1b", b"\x1b["), re.compile(rb"\x1b\[" + _COLOUR_ENDS)),
     ((b"\x1b",), re.compile(rb"\x1b(?:[\]PX^_]" + _STRING_ENDS + rb"|[ -/]*[0-~]?)")),
     ((b"\xc2",), re.compile(
-        rb"\xc2(?:\x9b" + _COLOUR_ENDS + rb"|[\x90\x98\x9d-\x9f]" + _STRING_ENDS + rb"|[\x80-\x9f\xad])")),
+        rb"\xc2(?:\x9b" + _COLOUR_ENDS + rb"|[\x90\x98\x9d-\x9f]" + _STRING_ENDS + rb"|[\x80-\xa0\xad])")),
     # colours as they are written down: by JSON, Python, C and shells; by cat; in a URL
     ((b"\\", b"\\u001", b"\\x1", b"\\033", b"\\e["), re.compile(
         rb"\\(?:\\{0,3}(?:u001[bB]|x1[bB]|033|e))(?:\[|%5[bB])" + _COLOUR_ENDS)),
     ((b"^", b"^[["), re.compile(rb"\^\[\[" + _COLOUR_ENDS)),
     ((b"%", b"%1b", b"%1B"), re.compile(rb"%1[bB](?:\[|%5[bB])" + _COLOUR_ENDS)),
-    # marks without width, or of the direction of writing
-    ((b"\xe2",), re.compile(rb"\xe2(?:\x80[\x8b-\x8f\xaa-\xae]|\x81[\xa0-\xaf])")),
-    ((b"\xef", b"\xef\xbb\xbf"), re.compile(rb"\xef\xbb\xbf")),
+    # spaces, ends of a line or a paragraph, marks without width or of the direction of writing
+    ((b"\xe2", b"\xe2\x80", b"\xe2\x81", b"\xe2\xa0\x80"), re.compile(
+        rb"\xe2(?:\x80[\x80-\x8f\xa8-\xaf]|\x81[\x9f-\xaf]|\xa0\x80)")),
+    ((b"\xef", b"\xef\xb8", b"\xef\xbb\xbf", b"\xef\xbe\xa0", b"\xef\xbf"), re.compile(
+        rb"\xef(?:\xb8[\x80-\x8f]|\xbb\xbf|\xbe\xa0|\xbf[\xb0-\xbb])")),
+    ((b"\xe1", b"\xe1\x85", b"\xe1\x9a\x80", b"\xe1\x9e", b"\xe1\xa0"), re.compile(
+        rb"\xe1(?:\x85[\x9f\xa0]|\x9a\x80|\x9e[\xb4\xb5]|\xa0[\x8b-\x8f])")),
+    ((b"\xe3", b"\xe3\x80\x80", b"\xe3\x85\xa4"), re.compile(rb"\xe3(?:\x80\x80|\x85\xa4)")),
+    ((b"\xcd", b"\xcd\x8f"), re.compile(rb"\xcd\x8f")),
+    ((b"\xd8", b"\xd8\x9c"), re.compile(rb"\xd8\x9c")),
+    ((b"\xf0", b"\xf0\x9d\x85"), re.compile(rb"\xf0\x9d\x85[\xb3-\xba]")),
+    ((b"\xf3",), re.compile(rb"\xf3\xa0[\x80-\x87][\x80-\xbf]")),
+    # all of them as JSON, Python and C write them down
+    ((b"\\", b"\\u"), re.compile(
+        rb"\\\\{0,3}u(?i:00(?:[01][0-8bcef]|7f|[89][0-9a-f]|a0|ad)|034f|061c|115f|1160|1680|17b[45]|180[b-f]"
+        rb"|20(?:0[0-9a-f]|2[89a-f]|5f|6[0-9a-f])|2800|3000|3164|fe0[0-9a-f]|feff|ffa0|fff[0-9ab]"
+        rb"|d834\\{1,4}udd7[3-9a]|db40\\{1,4}udc[0-9a-f]{2}|db40\\{1,4}udd[0-9a-f]{2})")),
+    ((b"\\", b"\\U000"), re.compile(rb"\\\\{0,3}U000(?i:e0[01][0-9a-f]{2}|1d17[3-9a])")),
+    ((b"\\", b"\\x"), re.compile(
+        rb"\\\\{0,3}x(?i:[01][0-8bcef]|7f|[89][0-9a-f]|a0|ad)")),
 )  # fmt: skip
 """What no reader sees: a byte and then texts without any of which there is none, and its pattern."""
 

@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from autotune.core.environment import server_environment
@@ -37,7 +38,7 @@ from autotune.core.measurement import Cause, Estimate, Failure, Measurement, in_
 from autotune.core.mistake import NOT_FINITE, missing_metrics
 from autotune.core.redact import redact, redact_words, redacted
 from autotune.core.room import FULL, full_places, give_room, keep_room
-from autotune.errors import EnvironmentProblem, SpecError, UnitError
+from autotune.errors import Ended, EnvironmentProblem, SpecError, UnitError, words_of
 from autotune.executor.attempt_files import (
     artifacts_of,
     last_lines,
@@ -74,7 +75,7 @@ from autotune.systems.base import (
     System,
 )
 from autotune.systems.diagnosis import is_out_of_memory
-from autotune.systems.registry import build_system
+from autotune.systems.registry import SYSTEMS, build_system
 from autotune.systems.shortfall import shortfall
 
 _ROOM = 1 << 18  # bytes kept for the result
@@ -112,12 +113,20 @@ def run_attempt(
     except SupervisorLost as error:
         failure = Failure(Cause.WORKER_LOST, str(error))
     except (EnvironmentProblem, SpecError) as error:
-        failure = Failure(Cause.OWNER_MISTAKE, str(error))
+        cause = Cause.OWNER_MISTAKE
+        if isinstance(error.__cause__, OSError):  # the world's, met by a plug-in
+            cause = Cause.DISK_FULL if error.__cause__.errno in FULL else Cause.WORKER_LOST
+        failure = Failure(cause, str(error))
     except OSError as error:
         full = error.errno in FULL
         failure = Failure(Cause.DISK_FULL if full else Cause.WORKER_LOST, str(error), traceback.format_exc())
     except Exception as error:  # noqa: BLE001 - a bug of ours must never be taken for the configuration's fault
-        failure = Failure(Cause.WORKER_LOST, f"{type(error).__name__}: {error}", traceback.format_exc())
+        failure = Failure(Cause.WORKER_LOST, words_of(error), traceback.format_exc())
+    except (KeyboardInterrupt, Ended):
+        raise
+    except BaseException as error:  # noqa: BLE001 - nothing of ours exits or raises such here: a plug-in does
+        broken = SYSTEMS.broken(str(job.system.get("use")), f"failed: {words_of(error)}")
+        failure = Failure(Cause.OWNER_MISTAKE, str(broken), traceback.format_exc())
     if failure is not None:
         failure = _with_full_places(failure, scratch)
     if failure is not None:
@@ -465,13 +474,17 @@ def mark_prefix(job: Job) -> str:
     return f"{hashlib.blake2b(store.encode(), digest_size=6).hexdigest()}/{job.study}/"
 
 
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise Ended(128 + number)  # unwinds, and so cleans up
+
+
 def main() -> None:
     """Run the job of the file named first; write its result to the file named second.
 
     Without arguments, run the jobs that come as lines ``["JOB.json", "RESULT.json"]``, and keep what one
     launched for the next.
     """
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # unwinds, and so cleans up
+    signal.signal(signal.SIGTERM, _end)
     if len(sys.argv) > 1:
         _run_file(Path(sys.argv[1]), Path(sys.argv[2]))
         return

@@ -2,7 +2,8 @@
 
 Everything that comes by way of ``space:`` counts as a stranger's, shipped files included: they pass because
 they say nothing that a stranger may not say. What the owner's own file says, ``--set`` included, is never
-questioned; a parameter that it repeats is the owner's.
+questioned. A parameter that it repeats is the owner's with the values that stand there; what it leaves to the
+space is the space's still.
 """
 
 from __future__ import annotations

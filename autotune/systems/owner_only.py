@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -95,16 +95,34 @@ def objections(found: Borrowed, build: Callable[[], System] | None = None) -> li
         path = ("system", "flags", str(name))
         result += names.check(path, f"{name}: {_shown(value)}", name) or names.check_value(path, name, value)
     for name, entry in found.parameters.items():
-        if name not in found.confirmed:
-            refused = names.check(("parameters", name), f"parameter {name!r}", name)
+        refused = names.check(("parameters", name), f"parameter {name!r}", name)
+        if refused and name in found.confirmed:
+            refused = _unconfirmed(found, names, name)
+        if refused:
             result += refused
-            if refused:
-                continue
+            continue
         for path, value in _values(("parameters", name), entry):
             result += names.check_value(path, name, value)
     for name in found.derived:
         result += names.check(("derived", name), f"derived value {name!r}", name)
     return result + _of_derived(found, names)
+
+
+def _unconfirmed(found: Borrowed, names: _Names, name: str) -> list[Objection]:
+    """Return the objections to values of the space's for an owner's parameter that the owner's file names.
+
+    Its name is allowed by that; its values are only where they stand there too.
+    """
+    entry = found.parameters[name]
+    own = found.all_parameters[name].keys() - entry.keys()
+    if "values" in own or ({"low", "high"} <= own and "values" not in entry):
+        return []
+    values = [
+        replace(objection, at_key=False)
+        for path, value in _values(("parameters", name), entry)
+        for objection in names.check(path, f"{name}: {_shown(value)}", name)
+    ]
+    return values or names.check(("parameters", name), f"the values of parameter {name!r}", name)
 
 
 def _of_derived(found: Borrowed, names: _Names) -> list[Objection]:
@@ -123,7 +141,10 @@ def _of_derived(found: Borrowed, names: _Names) -> list[Objection]:
             theirs = of in found.derived if path[0] == "derived" else path[2] in found.parameters.get(of, {})
             if name in found.derived or theirs:
                 where = ("derived", name) if name in found.derived else path
-                result.update(dict.fromkeys(names.check_value(where, name, value)))
+                refused = [
+                    replace(o, at_key=False) for o in names.check(where, f"{name}: {_shown(value)}", name)
+                ]
+                result.update(dict.fromkeys(refused or names.check_value(where, name, value)))
     return list(result)
 
 
@@ -204,7 +225,7 @@ class _Names:
             own = {name for word in words for name in placeholders(word)}
             self.allowed = _tunable_anywhere() | (own - set(BUILTIN))
 
-    def check(self, path: tuple[str, ...], what: str, name: str) -> list[Objection]:
+    def check(self, path: tuple[str | int, ...], what: str, name: str) -> list[Objection]:
         """Return the objection to a name, if there is one."""
         if self.allowed is None or name in self.allowed:
             return []

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from autotune.core.registry import Registry, shown
+from autotune.core.registry import Guarded, Registry, shown
 from autotune.core.section import mapping
 from autotune.core.trial import Config
 from autotune.errors import SpecError
-from autotune.systems.base import Reusable, System
+from autotune.systems.base import NotReady, Reusable, System
 
 SYSTEMS = Registry(
     "system",
@@ -33,6 +33,7 @@ SYSTEMS = Registry(
         "function": "autotune.systems.function:FunctionSystem",
         "replay": "autotune.systems.replay:ReplaySystem",
     },
+    answers=(NotReady,),
 )
 
 
@@ -57,7 +58,7 @@ def locate_system(section: Mapping[str, object], folder: Path) -> dict[str, obje
     data = dict(section)
     name = data.get("use")
     located = getattr(SYSTEMS.load(name), "located", None) if isinstance(name, str) else None
-    return data if located is None else dict(located(data, folder))
+    return data if located is None else SYSTEMS.call(str(name), lambda: dict(located(data, folder)))
 
 
 def build_system(section: Mapping[str, object]) -> System:
@@ -81,6 +82,7 @@ def build_system(section: Mapping[str, object]) -> System:
         missing = [method for method in _METHODS if not callable(getattr(system, method, None))]
         if missing:
             raise SYSTEMS.broken(name, f"is no system: {shown(system)} has no {', '.join(missing)}")
+        system = cast(System, Guarded(SYSTEMS, name, system))
     if reuse not in _TRUE + _FALSE:
         raise SpecError(f"{REUSE} must be true or false, found {reuse!r}", path=(REUSE,))
     if reuses(section) and not isinstance(system, Reusable):

@@ -61,7 +61,7 @@ class SystemContract:
     def test_the_section_is_written_as_it_is_read(self) -> None:
         written = self.system.to_dict()
         assert json.loads(json.dumps(written)) == written
-        assert type(self.system).from_dict(written).to_dict() == written
+        assert self.system.from_dict(written).to_dict() == written
 
     def test_a_key_that_is_unknown_is_named(self) -> None:
         with pytest.raises(SpecError, match="no_such_key"):

@@ -48,8 +48,11 @@ _ELSEWHERE = (
     "name another store: `tracking: {mlflow: 'sqlite:///other.db'}` in the study file, or "
     "`autotune sync --mlflow sqlite:///other.db`"
 )
-_CORE = {"experiments", "runs"}
-"""Tables that every MLflow has had from its first step on."""
+_CORE = {
+    "experiments": {"experiment_id", "name", "artifact_location", "lifecycle_stage"},
+    "runs": {"run_uuid", "name", "experiment_id", "status", "artifact_uri", "lifecycle_stage"},
+}
+"""Tables that every MLflow has had from its first step on, with columns that they have had since."""
 
 _NAMED_TABLES = 5  # of another program, in a message
 _SQL = re.compile(r"(?:sqlite|postgresql|mysql|mssql)(?:\+\w+)?")
@@ -235,6 +238,13 @@ def _clear(path: Path, uri: str, give_up: Callable[[], bool], say: Callable[[str
             path.rename(aside)
             say(f"{path.name} was left half made and holds nothing: set aside as {aside.name}, made again")
             break
+        logs = [side for side in _SIDE_FILES if path.with_name(path.name + side).exists()]
+        if logs and not holder and not _size(path):
+            raise EnvironmentProblem(
+                f"{path} is empty, and beside it is {path.name}{logs[0]}, of another program; "
+                "neither is touched",
+                hint=f"move both away, or {_ELSEWHERE}",
+            )
         if give_up():
             raise StoppedError
         if time.monotonic() > deadline:
@@ -312,7 +322,7 @@ def _schema(path: Path) -> Schema:
 
 
 def _peek(path: Path) -> dict[str, list[str]] | None:
-    """Return the columns of each table of a database file, not writing to it or beside it.
+    """Return the columns of each table of a database file, not writing to it or beside it; none of a view.
 
     A file whose header another program has marked as its own has the table ``""`` besides. ``None`` where it
     cannot be read in this way: a write was cut short, or it is no database.
@@ -326,10 +336,13 @@ def _peek(path: Path) -> dict[str, list[str]] | None:
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        tables = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
-        names = [name for (name,) in connection.execute(tables) if not name.startswith("sqlite_")]
+        tables = "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')"
+        kinds = {name: kind for name, kind in connection.execute(tables) if not name.startswith("sqlite_")}
         query = "SELECT name FROM pragma_table_info(?)"
-        found = {name: [column for (column,) in connection.execute(query, (name,))] for name in names}
+        found = {
+            name: [column for (column,) in connection.execute(query, (name,))] if kind == "table" else []
+            for name, kind in kinds.items()
+        }
     except (sqlite3.Error, UnicodeError):
         return None
     finally:
@@ -338,21 +351,21 @@ def _peek(path: Path) -> dict[str, list[str]] | None:
 
 
 def _of_mlflow(tables: dict[str, list[str]]) -> bool:
-    """Return whether a database is MLflow's, of whichever version, or was begun by it."""
+    """Return whether a database is MLflow's, of whichever version, or was begun by it.
+
+    A single table of a name of MLflow's, and Alembic's own, are anybody's.
+    """
     from mlflow.store.db.base_sql_model import Base
 
     known = Base.metadata.tables
-    if "" in tables:
+    final = {_final_name(name): {*columns} for name, columns in tables.items()}
+    if "" in tables or any(not columns <= final.get(name, set()) for name, columns in _CORE.items()):
         return False
-    for name, columns in tables.items():
-        if name in known:
-            if 2 * len({*columns} & {*known[name].columns.keys()}) <= len(columns):
-                return False  # another program's table of the same name
-        elif _final_name(name) in known:
-            continue
-        elif name != "alembic_version" and not tables.keys() >= _CORE:
-            return False  # what a newer MLflow has besides stands beside its first tables
-    return True
+    return all(  # none is another program's of the same name
+        2 * len({*columns} & {*known[name].columns.keys()}) > len(columns)
+        for name, columns in tables.items()
+        if name in known
+    )
 
 
 def _final_name(table: str) -> str:
@@ -384,7 +397,8 @@ def _schema_at(uri: str) -> Schema:
             head, steps = _revisions()
             known = set(Base.metadata.tables)
             whole = revisions == (head,) and known <= set(tables)
-            ours = all(name == "alembic_version" or _final_name(name) in known for name in tables)
+            others = {*map(_final_name, tables), *inspect(connection).get_view_names()} - known
+            ours = others <= {"alembic_version"}
             empty = not whole and not any(_holds_rows(connection, table) for table in tables)
     except SQLAlchemyError as error:
         said = redact(str(getattr(error, "orig", None) or error).splitlines()[0])
@@ -437,7 +451,7 @@ def _not_touched(uri: str, schema: Schema) -> EnvironmentProblem:
     """Return what to say of a database that is not touched."""
     from mlflow.version import VERSION
 
-    if not set(schema.tables) >= _CORE:
+    if not set(schema.tables) >= _CORE.keys():
         return _of_another(redact(uri), schema.tables)
     found = ", ".join(schema.revisions) or "none"
     shown = redact(uri)

@@ -100,6 +100,20 @@ UNSEEN = {
     "the other direction": "\u202e",
     "a soft hyphen": "\xad",
     "a byte order mark": "\ufeff",
+    "a variant": "\ufe0f",
+    "a tag": "\U000e0041",
+    "a mark of Mongolian": "\u180e",
+    "a joiner of letters": "\u034f",
+    "a filler": "\u3164",
+    "an anchor of notes": "\ufff9",
+    "a space that holds words together": "\xa0",
+    "a separator of lines": "\u2028",
+    "a separator of paragraphs": "\u2029",
+    "no width as JSON writes it": "\\u200b",
+    "no width as JSON in JSON writes it": "\\\\u200B",
+    "a tag as JSON writes it": "\\udb40\\udc41",
+    "a tag as Python writes it": "\\U000e0041",
+    "a space as Python writes it": "\\xa0",
 }
 TOKENS = (
     SECRET,
@@ -126,6 +140,18 @@ def test_what_no_reader_sees_hides_no_secret(unseen, token):
             assert token[-9:] not in shown, how
             assert MASK in said, how
             assert shown.endswith(" after"), how
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x1b[0m\n\x1b[2m  ", "\\\n   "])
+@pytest.mark.parametrize("token", [SECRET, "hf_ABCDEFGHIJKLMNOPQRSTUVWX", "sk-ABCDEFGHIJKLMNOPQRSTUVWX"])
+def test_a_line_that_ends_in_it_hides_no_secret(end, token):
+    said = redact(f"before {token[:9]}{end}{token[9:]} after", ENVIRONMENT)
+    assert said == "before [redacted] after"
+
+
+def test_the_line_after_a_whole_token_stays():
+    assert redact("hf_ABCDEFGHIJKLMNOPQRSTUVWX\nINFO 12", {}) == "[redacted]\nINFO 12"
+    assert redact("import hf_hub\nimport transformers", {}) == "import hf_hub\nimport transformers"
 
 
 def test_colours_stay_where_there_is_no_secret():

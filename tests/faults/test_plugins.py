@@ -8,12 +8,17 @@ import pytest
 
 from autotune.cli import main
 from autotune.core import registry
+from autotune.core.measurement import Cause
 from autotune.core.parameter import Int
 from autotune.core.space import Space
 from autotune.engine.registry import ENGINES, build_engine
 from autotune.errors import EnvironmentProblem, SpecError
+from autotune.executor.worker import run_attempt
 from autotune.study.study import Study
+from autotune.systems.base import NotReady
+from autotune.systems.own.system import OwnSystem
 from autotune.systems.registry import SYSTEMS, build_system
+from tests_jobs import job_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -21,6 +26,9 @@ SPACE = Space((Int("a", 1, 1000),))
 OBJECTIVE = {"maximize": "x"}
 ENGINE = """
 from autotune.core.trial import Reason, Suggestion
+
+class Mute(Exception):
+    def __str__(self): raise RuntimeError("no words")
 
 class Engine:
     name = "broken/1"
@@ -90,6 +98,8 @@ def test_an_import_that_hangs_ends_with_an_error_that_names_it(install, monkeypa
 
 ASKED = {
     "raise KeyError('x')": "failed: KeyError: 'x'",
+    "raise SystemExit(0)": "failed: SystemExit: 0",
+    "raise Mute": "failed: Mute: it cannot be shown",
     "return None": "proposed None, which is no list of suggestions",
     "return [{'a': 1}]": "which is no list of suggestions",
     "return [Suggestion({'a': 10**9}, Reason.RANDOM)]": "which is not of the space",
@@ -136,6 +146,56 @@ def test_a_system_that_is_none_is_named(install):
     ):
         build_system({"use": "broken"})
     assert "broken" in SYSTEMS.names()
+
+
+SYSTEM = """
+from pathlib import Path
+from autotune.systems.command import CommandSystem
+
+class Mute(BaseException):
+    def __str__(self): raise SystemExit(0)
+
+class System(CommandSystem):
+    def {method}(self, *given, **named):
+        {raised}
+"""
+RAISED = {
+    "raise ValueError('no card')": "failed: ValueError: no card",
+    "raise SystemExit(0)": "failed: SystemExit: 0",
+    "raise GeneratorExit": "failed: GeneratorExit",
+    "raise Mute": "failed: Mute: it cannot be shown",
+}
+
+
+@pytest.mark.parametrize("method", ["check", "parameters", "prepare", "resources", "command", "connect"])
+@pytest.mark.parametrize("raised", RAISED)
+def test_whatever_a_system_raises_is_its_own_error(install, method, raised):
+    install(SYSTEM.format(method=method, raised=raised), "autotune.systems", "System")
+    system = build_system({"use": "broken", "argv": ["echo"]})
+    assert isinstance(system, OwnSystem)
+    with pytest.raises(EnvironmentProblem, match=RAISED[raised]) as caught:
+        getattr(system, method)({}, None)
+    assert "system 'broken' of the plug-in broken-package 1.0" in caught.value.message
+
+
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "BrokenPipeError", "NotReady"])
+def test_what_is_no_error_of_a_plugin_passes(install, raised):
+    text = SYSTEM.format(method="connect", raised=f"raise {raised}")
+    install(f"from autotune.systems.base import NotReady\n{text}", "autotune.systems", "System")
+    with pytest.raises((KeyboardInterrupt, BrokenPipeError, NotReady)):
+        build_system({"use": "broken", "argv": ["echo"]}).connect(None, 0)
+
+
+@pytest.mark.parametrize("method", ["command", "connect", "driver"])
+def test_what_a_system_raises_in_a_worker_is_a_failure_that_is_not_tried_again(install, tmp_path, method):
+    text = SYSTEM.format(method=method, raised="raise Mute")
+    if method == "driver":
+        text = SYSTEM.format(method="connect", raised="return self")
+        text += "    def facts(self): raise SystemExit(0)\n    def close(self): pass\n"
+    install(text, "autotune.systems", "System")
+    found = run_attempt(job_of(tmp_path, {}, system={"use": "broken", "argv": ["true"]})).measurement.failure
+    assert found.cause is Cause.OWNER_MISTAKE
+    assert "system 'broken' of the plug-in broken-package 1.0" in found.message
 
 
 FILE = """

@@ -146,6 +146,40 @@ def test_what_the_owner_repeats_is_the_owners(files):
     assert "theirs.yaml:6:54: worker_extension_cls: evil.Extension" in error.message
 
 
+LOADER = "{type: categorical, values: [auto, evil_loader], default: auto}"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own", "said"),
+    [
+        (f"load_format: {LOADER}", "load_format: {default: auto}", "load_format: evil_loader"),
+        (f"load_format: {LOADER}", "load_format: {}", "load_format: evil_loader"),
+        (f"load_format: {LOADER}", "load_format: {values: [auto, dummy]}", ""),
+        ("trust_remote_code: {type: bool}", "trust_remote_code: {default: false}", "'trust_remote_code'"),
+        ("trust_remote_code: {type: bool}", "trust_remote_code: {type: bool}", ""),
+        ("port: {type: int, low: 1, high: 9, default: 1}", "port: {low: 1}", "port: 1"),
+        ("port: {type: int, low: 1, high: 9}", "port: {low: 1}", "'port'"),
+        ("port: {type: int, low: 1, high: 9}", "port: {low: 8001, high: 8002}", ""),
+        ("max_num_seqs: {type: int, low: 1, high: 9}", "max_num_seqs: {default: 3}", ""),
+        (
+            f"dtype: {LOADER}",
+            "max_num_seqs: {type: int, low: 1, high: 2}}\nderived: {load_format: dtype",
+            "load_format: evil_loader",
+        ),
+    ],
+)
+def test_a_name_that_the_owner_repeats_confirms_no_values(files, theirs, own, said):
+    folder = files(
+        theirs=f"system: {{use: vllm}}\nparameters: {{{theirs}}}\n",
+        study=f"space: ./theirs.yaml\nsystem: {{model: mine}}\nparameters: {{{own}}}\n",
+    )
+    if said:
+        assert said in refused(folder).message
+        assert read_study(folder / "study.yaml", trust_space=True).trusted
+    else:
+        assert read_study(folder / "study.yaml").trusted == ()
+
+
 def test_what_is_set_on_the_command_line_is_the_owners(files):
     folder = files(theirs=STRANGER, study="space: ./theirs.yaml\n")
     sets = ("system.model=mine", "system.flags={trust_remote_code: true}",

@@ -179,10 +179,9 @@ HALF_MADE = {
     "no byte": None,
     "no table": ["VACUUM"],
     "first tables": [
-        "CREATE TABLE experiments (experiment_id INTEGER, name TEXT)",
-        "CREATE TABLE runs (run_uuid TEXT, name TEXT)",
+        "CREATE TABLE experiments (experiment_id INTEGER, name TEXT, artifact_location, lifecycle_stage)",
+        "CREATE TABLE runs (run_uuid TEXT, name TEXT, status, artifact_uri, lifecycle_stage, experiment_id)",
     ],
-    "first table": ["CREATE TABLE experiments (experiment_id INTEGER, name TEXT)"],
 }
 LEFT_BY_STEPS = {
     "between two steps": [f"UPDATE alembic_version SET version_num = '{OLD}'"],
@@ -354,6 +353,17 @@ FOREIGN = {
     "revisions of Alembic": ["CREATE TABLE alembic_version (version_num TEXT)", "CREATE TABLE studies (x)",
                              "INSERT INTO alembic_version VALUES ('v3.2.0.a')"],
     "a view": ["CREATE VIEW v AS SELECT 1"],
+    "views of MLflow's names": [
+        "CREATE VIEW experiments AS "
+        "SELECT 1 AS experiment_id, 2 AS name, 3 AS artifact_location, 4 AS lifecycle_stage",
+        "CREATE VIEW runs AS SELECT 1 AS run_uuid, 2 AS name, 3 AS status, 4 AS experiment_id, "
+        "5 AS artifact_uri, 6 AS lifecycle_stage",
+    ],
+    "Alembic's table": ["CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"],
+    "a table of tags": ["CREATE TABLE tags (key TEXT, value TEXT)"],
+    "a table of experiments": ["CREATE TABLE experiments (experiment_id INTEGER, name TEXT)"],
+    "experiments and runs": ["CREATE TABLE experiments (experiment_id INTEGER, name TEXT)",
+                             "CREATE TABLE runs (run_uuid TEXT, name TEXT)"],
     "a log of its own": ["PRAGMA journal_mode = WAL", "CREATE TABLE songs (title TEXT)"],
 }  # fmt: skip
 
@@ -386,6 +396,27 @@ def test_another_programs_database_that_is_open_and_in_its_log_is_not_touched(pa
         assert path.read_bytes() == content
         theirs.execute("INSERT INTO songs VALUES ('a')")
         theirs.commit()
+
+
+@pytest.mark.parametrize("side", ["-wal", "-journal"])
+def test_another_programs_log_of_an_empty_file_is_refused_at_once(path, prepare, monkeypatch, side):
+    path.parent.mkdir()
+    path.touch()
+    path.with_name(f"mlflow.db{side}").write_text("theirs")
+    before = seen(path.parent)
+    monkeypatch.setattr("time.sleep", None)
+    with pytest.raises(EnvironmentProblem, match=f"beside it is mlflow.db{side}, of another program"):
+        prepare(path)
+    assert seen(path.parent) == before
+
+
+def test_a_half_made_store_with_a_users_view_is_not_set_aside(copied, prepare, said):
+    change(copied, f"UPDATE alembic_version SET version_num = '{OLD}'", "CREATE VIEW mine AS SELECT 1")
+    content = copied.read_bytes()
+    with pytest.raises(EnvironmentProblem, match="not touched"):
+        prepare(copied)
+    assert copied.read_bytes() == content
+    assert said == []
 
 
 def test_our_own_ledger_is_no_store_of_mlflow(path, prepare):
