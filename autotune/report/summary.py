@@ -13,7 +13,7 @@ from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.units import format_quantity
 from autotune.report.tables import WIDTH, trial_table
-from autotune.report.text import INTERVAL, show_config, show_estimate, show_seconds, wrap
+from autotune.report.text import INTERVAL, marked, show_config, show_estimate, show_seconds, wrap
 from autotune.report.view import StudyView, counts
 
 _MOST_NAMED = 8  # trials with a warning
@@ -32,7 +32,7 @@ JSON_KEYS = {
     "best": "number, config, metrics (pooled over the launches that count), launches, confirmed; or null",
     "default": "the same of the default configuration; or null where it was not measured",
     "improvement": "of the best over the default: ratio, low, high (above 1 is better), scale; or null",
-    "verdict": "kind, text, and a line for each limit",
+    "verdict": "kind, text, and a line for each limit and for each goal that is only a bound",
     "decision": "confidence asked for; winner and nearest by number; of every candidate its number, score "
     "(expected goal, more is better), chances that the limits hold, fresh launches; null while running",
     "binding_limit": "while nothing is feasible, which limit binds and by how much; else null",
@@ -329,7 +329,8 @@ def measurement_lines(metrics: Mapping[str, Estimate]) -> list[str]:
     """Return one aligned line per metric: name, estimate, count."""
     size = max((len(name) for name in metrics), default=0)
     shown = {
-        name: show_estimate(e) if e.sem else format_quantity(e.value, e.unit) for name, e in metrics.items()
+        name: show_estimate(e) if e.sem else marked(format_quantity(e.value, e.unit), e)
+        for name, e in metrics.items()
     }
     wide = max((len(text) for text in shown.values()), default=0)
     lines = [f"  {name.ljust(size)}  {shown[name].ljust(wide)}  n={e.n}" for name, e in metrics.items()]

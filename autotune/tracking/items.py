@@ -266,4 +266,5 @@ def _show(estimate: Estimate) -> str:
     half = estimate.half_width
     error = "" if half is None else f" +- {half:.3g} (95 %)"
     unit = "" if estimate.unit == "1" else f" {estimate.unit}"
-    return f"{estimate.value:.6g}{error}{unit}{' (projected)' if estimate.projected else ''}"
+    bound = f"{estimate.bound} " if estimate.bound else ""
+    return f"{bound}{estimate.value:.6g}{error}{unit}{' (projected)' if estimate.projected else ''}"
