@@ -175,11 +175,21 @@ def doubt_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     lines = wrap(f"~ precision asked for not reached: {_numbers(short)}", width)
     if doubtful:
         again = [t for t in view.trials if t.suggestion.reason is Reason.REMEASURE]
-        text = (
-            f"doubtful: {_numbers(doubtful)} ({doubtful[-1].doubt}); no limit is judged on such a trial alone"
-        )
+        text = f"doubtful: {', '.join(_reasons(doubtful))}"
+        text += "; no limit is judged on such a trial alone" if view.objective.limits else ""
         lines += wrap(text + (f"; measured again: {_numbers(again)}" if again else ""), width)
     return lines
+
+
+def _reasons(trials: Sequence[Trial]) -> list[str]:
+    """Return the doubtful trials with their reasons, those together that differ by their numbers only."""
+    kinds: dict[str, list[Trial]] = {}
+    for trial in trials:
+        kinds.setdefault(_NUMBER.sub("#", trial.doubt), []).append(trial)
+    return [
+        f"{_numbers(found)} ({'' if len({t.doubt for t in found}) == 1 else 'such as '}{found[-1].doubt})"
+        for found in kinds.values()
+    ]
 
 
 def _numbers(trials: Sequence[Trial]) -> str:
