@@ -123,7 +123,7 @@ def result_lines(config: dict[str, Any], result: AttemptResult, objective: Objec
 
 
 def _limit_lines(config: Config, measurement: Measurement, objective: Objective) -> list[str]:
-    """Return what one measurement says of each limit, with the doubt and the chance that a study would see."""
+    """Return what one measurement says of each limit, with a study's doubt and chance."""
     from autotune.core.decision import Decision
     from autotune.core.trial import Reason, Suggestion, Trial, TrialState
     from autotune.core.verdict import show_chance

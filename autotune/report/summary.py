@@ -11,7 +11,7 @@ from autotune.core.measurement import Estimate, Measurement
 from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
-from autotune.core.units import format_quantity
+from autotune.core.units import counted, format_quantity
 from autotune.report.tables import WIDTH, trial_table
 from autotune.report.text import INTERVAL, marked, show_config, show_estimate, show_seconds, wrap
 from autotune.report.view import StudyView, counts
@@ -85,7 +85,7 @@ def heading(view: StudyView) -> str:
     """Return one line: name, state, count of trials, time spent measuring."""
     measured = counts(view.trials)["COMPLETED"]
     spent = sum(t.measurement.seconds for t in view.trials if t.measurement is not None)
-    text = f"study {view.name}: {view.state}, {len(view.trials)} trials, {measured} measured"
+    text = f"study {view.name}: {view.state}, {counted(len(view.trials), 'trial')}, {measured} measured"
     if spent > 0:
         text += f" in {show_seconds(spent)}"
     return text

@@ -14,6 +14,7 @@ from autotune.core.allowed import Count
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.metric import UNITS
 from autotune.core.trial import Config
+from autotune.core.units import counted
 from autotune.ledger import Ledger
 from autotune.measure.statistics.steady_state import MOST_TIME
 from autotune.report.text import show_config, show_seconds, wrap
@@ -219,7 +220,7 @@ def _expected_seconds(spec: StudyFile, store: Path) -> tuple[tuple[float, float]
         # the middle 80 %: what one trial takes, not what an accident once took
         low, high = (float(np.quantile(seen, q)) for q in (0.1, 0.9))
         whose = "of this study" if own else "of the same system in this ledger"
-        rests_on = f"{_range(low, high)} a trial, as {len(seen)} measured ones {whose} took"
+        rests_on = f"{_range(low, high)} a trial, as {counted(len(seen), 'measured one')} {whose} took"
         low = high = mean(seen)
         if own:
             rests_on += f"; {trials} left"
@@ -270,14 +271,14 @@ def _earlier_measurements(spec: StudyFile, store: Path) -> tuple[list[float], li
 def plan_lines(plan: Plan) -> list[str]:
     """Return the plan as lines for people, 80 columns wide where a command can be broken."""
     spec, space = plan.spec, plan.spec.space
-    budget = f"{spec.budget.trials} trials" + (
-        f" and {2 * spec.budget.confirm} confirmations" if spec.budget.confirm else ""
+    budget = counted(spec.budget.trials, "trial") + (
+        f" and {counted(2 * spec.budget.confirm, 'confirmation')}" if spec.budget.confirm else ""
     )
     if spec.budget.time_s is not None:
         budget += f", at most {show_seconds(spec.budget.time_s)}"
     rows = [
         ("study", spec.name),
-        ("space", f"{plan.count} configurations of {len(space)} parameters"),
+        ("space", f"{counted(plan.count, 'configuration')} of {counted(len(space), 'parameter')}"),
         ("objective", str(spec.objective)),
         ("budget", budget),
         ("time", f"{_expected(plan)} ({plan.seconds_from})"),

@@ -80,7 +80,7 @@ def _has_effect(
 def _is_read(
     system: Rendering, space: Space, parameter: Parameter, around: list[Callable[[], list[Config]]]
 ) -> bool:
-    """Return whether the only value of a parameter, or one in its place, makes a difference to its absence."""
+    """Return whether the only value of a parameter, or one in its place, differs from its absence."""
     value = parameter.levels[0]
     if value in _NOTHING_SET:
         return True

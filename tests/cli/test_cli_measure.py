@@ -1,7 +1,5 @@
 """What `autotune measure` says of one measurement."""
 
-import pytest
-
 from autotune.cli.plan import result_lines
 from autotune.core.measurement import DOUBT, Estimate, Measurement
 from autotune.core.objective import Objective

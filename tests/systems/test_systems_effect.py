@@ -69,11 +69,12 @@ def test_what_changes_nothing_is_found_with_its_reason(section, found, ineffecti
 @pytest.mark.parametrize(
     ("section", "found", "ineffective", "why"),
     [
-        ({"use": "sglang"}, space(draft_length=listed(4)), "draft_length", "there is no speculative_algorithm"),
+        ({"use": "sglang"}, space(draft_length=listed(4)), "draft_length", "no speculative_algorithm"),
         ({"use": "sglang"}, space(draft_length=numbers(4, 4)), "draft_length", "no speculative_algorithm"),
         ({"use": "sglang"}, space(draft_length=listed(0)), "", ""),
         ({"use": "sglang"}, space(draft_length=listed("auto")), "", ""),
-        ({"use": "sglang", "flags": {"speculative_algorithm": "NGRAM"}}, space(draft_length=listed(4)), "", ""),
+        ({"use": "sglang", "flags": {"speculative_algorithm": "NGRAM"}},
+         space(draft_length=listed(4)), "", ""),
         ({"use": "sglang"},
          space(draft_length=listed(4), speculative_algorithm=listed("off", "NGRAM", default="off")), "", ""),
         ({"use": "sglang"}, space(speculative_num_draft_tokens=listed(4), draft_length=listed(0)),
@@ -85,7 +86,7 @@ def test_what_changes_nothing_is_found_with_its_reason(section, found, ineffecti
         ({"use": "llama_cpp"}, space(spec_type=listed("ngram-mod")), "spec_type", "drafting is off"),
         ({"use": "transformers"}, space(batch_size=listed(1), quantization_bits=listed(16)), "", ""),
         ({"use": "transformers"}, space(draft_layers=listed(2)), "draft_layers", "nothing here reads it"),
-        ({"use": "command", "argv": ["x", "{a}"]}, space(a=listed(1), b=listed("c")), "b", "nothing here reads it"),
+        ({"use": "command", "argv": ["x", "{a}"]}, space(a=listed(1), b=listed("c")), "b", "nothing here"),
         ({"use": "openai_server", "url": "http://127.0.0.1:1"}, space(temperature=listed(0.5)), "", ""),
     ],
 )  # fmt: skip

@@ -110,7 +110,7 @@ def measure_max_rate(
     """
     alone = measure_alone(site)
     if alone.error:
-        return unanswered(alone)
+        return unanswered(alone, site.endpoint)
     told = [
         limit for limit in limits if metric_of(limit[0], site.workload.goodput) or limit[0] == "error_rate"
     ]

@@ -149,7 +149,8 @@ def _enough(facts: Mapping[str, Any], seconds: float, spans: float) -> str:
     enough = f"about {_upwards(times * seconds)} s would do"
     if ended == "requests":
         count = _upwards(times * float(facts.get("requests") or 0))
-        return f", {enough}: `workload.requests` ended the run, raise it to {count} and `workload.time` to at least that"
+        both = f"raise it to {count} and `workload.time` to at least that"
+        return f", {enough}: `workload.requests` ended the run, {both}"
     if ended == "precision":
         return f", {enough}: `workload.precision` ended the run, ask for a smaller one"
     return f", {enough}: raise `workload.time`"
@@ -157,7 +158,7 @@ def _enough(facts: Mapping[str, Any], seconds: float, spans: float) -> str:
 
 def _upwards(value: float) -> int:
     """Return a number rounded up to two digits."""
-    unit = 10 ** max(0, math.floor(math.log10(max(value, 1.0))) - 1)
+    unit = int(10 ** max(0, math.floor(math.log10(max(value, 1.0))) - 1))
     return math.ceil(value / unit) * unit
 
 
