@@ -26,6 +26,7 @@ def convert(source: str, format_name: str | None, study: str | None, output: Pat
     never run, or the folder of an experiment). What has no equivalent is said line by line.
     """
     from autotune.convert.formats import convert as read
+    from autotune.core.units import counted
 
     found = read(source, format_name=format_name, study=study)
     if output is None:
@@ -35,4 +36,4 @@ def convert(source: str, format_name: str | None, study: str | None, output: Pat
     for line in found.notes:
         echo(f"note: {line}", sys.stderr)
     check = shlex.join(["autotune", "check", str(output)])
-    echo(f"{output}: {len(found.study['parameters'])} parameters; see `{check}`")
+    echo(f"{output}: {counted(len(found.study['parameters']), 'parameter')}; see `{check}`")

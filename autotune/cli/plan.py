@@ -21,7 +21,9 @@ from autotune.cli.output import echo, echo_json
 from autotune.errors import EnvironmentProblem, NothingFeasible
 
 if TYPE_CHECKING:
+    from autotune.core.measurement import Measurement
     from autotune.core.objective import Objective
+    from autotune.core.trial import Config
     from autotune.executor.base import AttemptResult
 
 
@@ -116,11 +118,32 @@ def result_lines(config: dict[str, Any], result: AttemptResult, objective: Objec
     short = measurement.facts.get(DOUBT) or measurement.facts.get(SHORTFALL)
     lines += [f"{'doubtful' if DOUBT in measurement.facts else 'not reached'}: {short}"] if short else []
     lines += [f"warning: {note}" for note in warnings_of(measurement)]
-    outcome = objective.score(measurement.metrics)
-    for limit in objective.limits:
-        kept = "broken" if str(limit) in outcome.violations else "kept"
-        lines.append(f"limit {limit}: {'not measured' if limit.metric in outcome.missing else kept}")
+    lines += _limit_lines(config, measurement, objective)
     return [*lines, f"measured in {show_seconds(measurement.seconds)} on {result.node or 'this machine'}"]
+
+
+def _limit_lines(config: Config, measurement: Measurement, objective: Objective) -> list[str]:
+    """Return what one measurement says of each limit, with a study's doubt and chance."""
+    from autotune.core.decision import Decision
+    from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+    from autotune.core.verdict import show_chance
+
+    suggestion = Suggestion(config, Reason.DEFAULT)
+    trial = Trial(0, suggestion, TrialState.COMPLETED, 1, measurement)
+    candidates = Decision([trial], objective, trial.key).candidates
+    chances = candidates[0].chances if candidates else {}
+    in_doubt = trial.doubt and not objective.surely_broken(trial.metrics)
+    outcome = objective.score(trial.metrics)
+    lines = []
+    for limit in objective.limits:
+        said = "broken" if str(limit) in outcome.violations else "kept"
+        said = f"in doubt, {said} as measured" if in_doubt else said
+        if str(limit) in chances:
+            said += f"; chance that it holds {show_chance(chances[str(limit)])}"
+        if limit.relative:
+            said = "not judged, as the default was not measured beside it"
+        lines.append(f"limit {limit}: {'not measured' if limit.metric in outcome.missing else said}")
+    return lines
 
 
 def _raise_failure(result: AttemptResult) -> None:

@@ -44,13 +44,15 @@ def salvage(target: Path, store: Path, as_json: bool) -> None:
 
 def lines(done: Salvaged, target: Path) -> list[str]:
     """Return what a person reads."""
+    from autotune.core.units import counted
+
     text = [f"lost: {what}" for what in done.lost[:_SHOWN]]
     if len(done.lost) > _SHOWN:
         text.append(f"lost: {len(done.lost) - _SHOWN} more; --json names them")
     if not done.lost:
         text.append("nothing is lost: the ledger is good")
     for name, count in done.kept.items():
-        text.append(f"kept: {count} trials of study {name}")
+        text.append(f"kept: {counted(count, 'trial')} of study {name}")
         again = done.again.get(name)
         if again:
             text.append(f"  measured again: {', '.join(map(str, again))}")
@@ -59,5 +61,7 @@ def lines(done: Salvaged, target: Path) -> list[str]:
             text.append(f"  new numbers: {moves}")
         text.append(f"  `autotune resume {name} --store {target}` goes on")
     if done.strays:
-        text.append(f"{len(done.strays)} trials of studies whose own row is lost: --json shows them")
+        text.append(
+            f"{counted(len(done.strays), 'trial')} of studies whose own row is lost: --json shows them"
+        )
     return text

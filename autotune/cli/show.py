@@ -198,15 +198,15 @@ def _metrics() -> dict[str, str]:
 
 
 def _studies(store: Path) -> dict[str, str]:
+    from autotune.core.units import counted
+
     try:
         ledger = open_ledger(store)
     except StudyError:  # a store that is not there yet has no studies
         return {}
     with ledger:
-        return {
-            row.name: f"{row.state.lower()}, {len(ledger.trials(row.name))} trials, engine {row.engine}"
-            for row in ledger.studies()
-        }
+        rows = [(row, counted(len(ledger.trials(row.name)), "trial")) for row in ledger.studies()]
+        return {row.name: f"{row.state.lower()}, {trials}, engine {row.engine}" for row, trials in rows}
 
 
 def _list_studies(store: Path, as_json: bool) -> None:

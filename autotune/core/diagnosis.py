@@ -194,7 +194,10 @@ ABSENT_SIGNS: tuple[Rule, ...] = (
     Rule(_OWNER, r"of the plug-in .* failed: ", "system 'x' of the plug-in x 1: x:X failed: ValueError: no"),
     # a server that is not there, or lets nobody in
     Rule(_OWNER, r"^not ready after", "not ready after 600 s: connection refused"),
-    Rule(_OWNER, r"^no request was answered: HTTP", "no request was answered: HTTP 302: see /login"),
+    Rule(_OWNER, r"^no request was answered: (?:https?://\S+: )?HTTP",
+         "no request was answered: HTTP 302: see /login"),
+    Rule(_OWNER, r"requests failed, at most \S+ may; first: https?://\S+: HTTP 3",
+         "18 of 20 requests failed, at most 0.1% may; first: http://h:1/v1/completions: HTTP 308: moved"),
     Rule(_OWNER, r"^(?:quality check: )?https?://\S+(?:: | refuses requests)",
          "quality check: http://127.0.0.1:8000 refuses requests: 401"),
 )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Endpoint:
 
 _SPARE_FRAMES = 50
 _LONGEST_TEXT = 400  # of a server's error, in ours
+_REDIRECTED = re.compile(r"(?:https?://\S+: )?HTTP 3\d\d: redirected to (?:['\"](?P<place>.*)['\"]|nowhere)")
 
 
 def foreign_json(text: str | bytes, *, once: bool = False) -> Any:
@@ -220,3 +222,31 @@ class Refused(Exception):
             shown = repr(place) if place else "nowhere (no Location)"
             text = f"redirected to {shown}, which is not followed"
         return cls(status, text, seconds_to_wait(headers.get("retry-after")), location=place)
+
+
+def hint_of_redirect(endpoint_url: str, path: str, location: str) -> str:
+    """Return which part of the address a redirect mends, with a separator before it; empty if not plain."""
+    asked = endpoint_url.rstrip("/") + path
+    try:
+        old, new = urlsplit(asked), urlsplit(urljoin(asked, location))
+    except ValueError:  # what a server sends need not be an address
+        return ""
+    if (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname:
+        return "; the server wants TLS: the url is https://"
+    if old.netloc == new.netloc and new.path == f"{old.path}/":
+        return "; the path ends with a slash"
+    return "; the study must name the address that answers itself"
+
+
+def is_redirect(error: str) -> bool:
+    """Return whether a request failed because the server answers elsewhere, by the text of its error."""
+    return _REDIRECTED.match(error) is not None
+
+
+def explained(error: str, endpoint: Endpoint) -> str:
+    """Return the error of a request; that of a redirect with the address asked and what mends it."""
+    found = _REDIRECTED.match(error)
+    if found is None or not error.startswith("HTTP"):
+        return error
+    hint = hint_of_redirect(endpoint.url, endpoint.path, found["place"] or "")
+    return f"{endpoint.url}{endpoint.path}: {error}{hint}"

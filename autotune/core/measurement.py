@@ -17,6 +17,9 @@ from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_k
 LARGEST = 1e150
 """Bound on the size of what is reported: squares and sums of many such numbers are numbers still."""
 
+AT_LEAST, AT_MOST, ABOUT = "at least", "at most", "about"
+"""Which side of a value the truth is on where only that is known; :data:`ABOUT` for bounds of both sides."""
+
 _SHOWN = 200  # characters of a value that is no number
 _MOST_EXPONENT = 700.0  # exp of more is no float
 _STUDENT_WITHIN = 5  # pieces of a measurement from which its standard errors hold Student's factor
@@ -36,6 +39,8 @@ class Estimate:
             ``tokens/s``, ``requests/s``, ``B`` ...) and units of the user's own. ``1`` where none was
             given: the number is then in its metric's base unit.
         projected: Whether it is where a growing queue would be, not what was measured: to an engine a bound.
+        bound: Side on which the truth lies where only that is known, such as :data:`AT_MOST`; empty where
+            ``value`` is the number itself.
 
     Raises:
         SpecError: A number is not finite, ``sem`` is negative or ``n`` is below 1.
@@ -46,6 +51,7 @@ class Estimate:
     n: int = 1
     unit: str = "1"
     projected: bool = False
+    bound: str = ""
 
     def __post_init__(self) -> None:
         value, sem = self.value, self.sem
@@ -123,13 +129,14 @@ class Estimate:
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
         plain: dict[str, object] = {"value": self.value, "sem": self.sem, "n": self.n, "unit": self.unit}
-        return plain | ({"projected": True} if self.projected else {})
+        plain |= {"projected": True} if self.projected else {}
+        return plain | ({"bound": self.bound} if self.bound else {})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
         """Read what :meth:`to_dict` wrote."""
-        projected = bool(data.get("projected", False))
-        return cls(data["value"], data.get("sem"), data.get("n", 1), data.get("unit", "1"), projected)
+        projected, bound = bool(data.get("projected", False)), str(data.get("bound") or "")
+        return cls(data["value"], data.get("sem"), data.get("n", 1), data.get("unit", "1"), projected, bound)
 
 
 def read_estimate(raw: object, unit: str = "1") -> Estimate:

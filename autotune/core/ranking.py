@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import ABOUT, Estimate
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
@@ -167,7 +167,9 @@ def _pool_one(estimates: Sequence[Estimate]) -> Estimate:
     within = math.fsum(error**2 for error in errors) / n**2
     error = min(math.sqrt(max(between, within)), math.nextafter(1.0, 0.0))  # doubled, it stays a number
     projected = any(e.projected for e in estimates)
-    return Estimate(math.ldexp(mean, power), math.ldexp(error, power), n, estimates[0].unit, projected)
+    bounds = {e.bound for e in estimates if e.bound}
+    bound = bounds.pop() if len(bounds) == 1 else ABOUT if bounds else ""
+    return Estimate(math.ldexp(mean, power), math.ldexp(error, power), n, estimates[0].unit, projected, bound)
 
 
 def best(trials: Sequence[Trial], objective: Objective) -> Contender | None:

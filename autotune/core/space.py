@@ -303,6 +303,11 @@ class Space:
         rows = allowed.enumerate_rows(self.elimination, limit)
         return None if rows is None else self.as_table(rows)
 
+    def searchable(self, trials: int) -> int:
+        """Return how many trials a search of at most ``trials`` has: no configuration is searched twice."""
+        few = self.table(min(trials, TABLE_LIMIT))
+        return trials if few is None else min(trials, len(few))
+
     def count(self) -> allowed.Count:
         """Return how many configurations are allowed: exact wherever no constraint is too wide for it."""
         if self.configurations is not None:

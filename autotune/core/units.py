@@ -189,6 +189,16 @@ def _in_base(number: float, unit: str) -> float:
     return number / round(1 / size) if size < 1 else number * size
 
 
+def counted(count: object, noun: str) -> str:
+    """Return such as ``1 trial`` or ``3 trials``.
+
+    Args:
+        count: Number, or a count that shows itself as text.
+        noun: Noun of one of them, with a plural in ``s``.
+    """
+    return f"{count} {noun}" if str(count) == "1" else f"{count} {noun}s"
+
+
 def format_quantity(value: float, unit: str = "1") -> str:
     """Return ``value`` for people: three significant digits in the unit that reads best.
 

@@ -9,6 +9,7 @@ from typing import Literal
 from autotune.core.decision import EVEN, Candidate, Decision
 from autotune.core.ranking import Improvement
 from autotune.core.trial import TrialState
+from autotune.core.units import format_quantity
 
 Kind = Literal[
     "better",
@@ -34,7 +35,8 @@ class Verdict:
             completed), ``limits in doubt`` (nothing keeps the limits with the confidence asked for) or
             ``nothing feasible``.
         text: Words for people.
-        limits: One line for each limit: in how many launches it was kept, and the chance that it holds.
+        limits: One line for each limit: in how many launches it was kept, and the chance that it holds; then
+            one for each goal of which only a bound is known.
         improvement: Improvement of the best over the default where both have a goal value.
     """
 
@@ -49,10 +51,12 @@ def verdict(decision: Decision) -> Verdict:
     leader = decision.leader
     if leader is None:
         return Verdict("nothing feasible", "no configuration keeps every limit")
-    limits = limit_lines(decision, leader)
+    limits = (*limit_lines(decision, leader), *bound_lines(decision, leader))
     if decision.winner is None:
         return _no_winner(decision, leader, limits)
     base = next((c for c in decision.candidates if c.key == decision.default_key), None)
+    if base is not None and base is not leader:
+        limits += bound_lines(decision, base)
     if leader.key == decision.default_key:
         return Verdict("default", _default_text(decision, leader), limits)
     gain = None if base is None else decision.gain(leader, base)
@@ -105,6 +109,17 @@ def limit_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
             f"kept {limit} in {kept} of {len(found)} {word}{launches}{said}; chance that it holds {chance}"
         )
     return tuple(lines)
+
+
+def bound_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
+    """Return a line for each goal of which a candidate's measurement is only a bound."""
+    found = {goal.metric: candidate.contender.metrics.get(goal.metric) for goal in decision.objective.goals}
+    return tuple(
+        f"{name} of trial {candidate.contender.trial.number} is only a bound: {e.bound} "
+        f"{format_quantity(e.value, e.unit)}"
+        for name, e in found.items()
+        if e is not None and e.bound
+    )
 
 
 def show_chance(chance: float) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from autotune.core.failures import failure_counts
 from autotune.core.redact import redact, visible
 from autotune.core.trial import config_key
+from autotune.core.units import counted
 from autotune.core.verdict import show_improvement
 from autotune.errors import shortened
 from autotune.report.plain import Output
@@ -152,9 +153,10 @@ def _labelled(label: str, text: str, width: int) -> RenderableType:
 
 def progress_text(view: StudyView) -> str:
     """Return ``7/12 trials + 1 measured again, 2.1 min, about 1.4 min left``."""
-    total = f"/{view.total}" if view.total is not None else ""
+    of = counted(view.finished, "trial") if view.total is None else counted(view.total, "trial")
+    progress = of if view.total is None else f"{view.finished}/{of}"
     beside = f" + {view.beside}" if view.beside else ""
-    text = f"{view.finished}{total} trials{beside}, {show_seconds(view.elapsed_s)}"
+    text = f"{progress}{beside}, {show_seconds(view.elapsed_s)}"
     left = time_left_s(view)
     return text if left is None else f"{text}, about {show_seconds(left)} left"
 

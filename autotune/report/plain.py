@@ -10,6 +10,7 @@ from typing import TextIO
 from autotune.core.redact import escaped, redact, visible
 from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Reason, Trial, TrialState
+from autotune.core.units import counted
 from autotune.errors import shortened
 from autotune.report.summary import heading, summary_json, trial_json
 from autotune.report.tables import note_of, state_word
@@ -75,7 +76,7 @@ class PlainView:
 
     def start(self, view: StudyView) -> None:
         """Say what is about to happen."""
-        budget = "" if view.budget_trials is None else f", budget {view.budget_trials} trials"
+        budget = "" if view.budget_trials is None else f", budget {counted(view.budget_trials, 'trial')}"
         if view.budget_seconds is not None:
             budget += f", at most {show_seconds(view.budget_seconds)}"
         if view.resumed:

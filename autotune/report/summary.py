@@ -11,9 +11,9 @@ from autotune.core.measurement import Estimate, Measurement
 from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
-from autotune.core.units import format_quantity
+from autotune.core.units import counted, format_quantity
 from autotune.report.tables import WIDTH, trial_table
-from autotune.report.text import INTERVAL, show_config, show_estimate, show_seconds, wrap
+from autotune.report.text import INTERVAL, marked, show_config, show_estimate, show_seconds, wrap
 from autotune.report.view import StudyView, counts
 
 _MOST_NAMED = 8  # trials with a warning
@@ -32,7 +32,7 @@ JSON_KEYS = {
     "best": "number, config, metrics (pooled over the launches that count), launches, confirmed; or null",
     "default": "the same of the default configuration; or null where it was not measured",
     "improvement": "of the best over the default: ratio, low, high (above 1 is better), scale; or null",
-    "verdict": "kind, text, and a line for each limit",
+    "verdict": "kind, text, and a line for each limit and for each goal that is only a bound",
     "decision": "confidence asked for; winner and nearest by number; of every candidate its number, score "
     "(expected goal, more is better), chances that the limits hold, fresh launches; null while running",
     "binding_limit": "while nothing is feasible, which limit binds and by how much; else null",
@@ -85,7 +85,7 @@ def heading(view: StudyView) -> str:
     """Return one line: name, state, count of trials, time spent measuring."""
     measured = counts(view.trials)["COMPLETED"]
     spent = sum(t.measurement.seconds for t in view.trials if t.measurement is not None)
-    text = f"study {view.name}: {view.state}, {len(view.trials)} trials, {measured} measured"
+    text = f"study {view.name}: {view.state}, {counted(len(view.trials), 'trial')}, {measured} measured"
     if spent > 0:
         text += f" in {show_seconds(spent)}"
     return text
@@ -175,11 +175,21 @@ def doubt_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     lines = wrap(f"~ precision asked for not reached: {_numbers(short)}", width)
     if doubtful:
         again = [t for t in view.trials if t.suggestion.reason is Reason.REMEASURE]
-        text = (
-            f"doubtful: {_numbers(doubtful)} ({doubtful[-1].doubt}); no limit is judged on such a trial alone"
-        )
+        text = f"doubtful: {', '.join(_reasons(doubtful))}"
+        text += "; no limit is judged on such a trial alone" if view.objective.limits else ""
         lines += wrap(text + (f"; measured again: {_numbers(again)}" if again else ""), width)
     return lines
+
+
+def _reasons(trials: Sequence[Trial]) -> list[str]:
+    """Return the doubtful trials with their reasons, those together that differ by their numbers only."""
+    kinds: dict[str, list[Trial]] = {}
+    for trial in trials:
+        kinds.setdefault(_NUMBER.sub("#", trial.doubt), []).append(trial)
+    return [
+        f"{_numbers(found)} ({'' if len({t.doubt for t in found}) == 1 else 'such as '}{found[-1].doubt})"
+        for found in kinds.values()
+    ]
 
 
 def _numbers(trials: Sequence[Trial]) -> str:
@@ -329,7 +339,8 @@ def measurement_lines(metrics: Mapping[str, Estimate]) -> list[str]:
     """Return one aligned line per metric: name, estimate, count."""
     size = max((len(name) for name in metrics), default=0)
     shown = {
-        name: show_estimate(e) if e.sem else format_quantity(e.value, e.unit) for name, e in metrics.items()
+        name: show_estimate(e) if e.sem else marked(format_quantity(e.value, e.unit), e)
+        for name, e in metrics.items()
     }
     wide = max((len(text) for text in shown.values()), default=0)
     lines = [f"  {name.ljust(size)}  {shown[name].ljust(wide)}  n={e.n}" for name, e in metrics.items()]

@@ -10,7 +10,7 @@ from autotune.core.parameter.base import show
 from autotune.core.surprise import SURPRISE, largest, show_surprise
 from autotune.core.trial import Trial, TrialState
 from autotune.core.units import format_quantity
-from autotune.report.text import cut, fold, show_number, show_seconds, unit_scale, wrap
+from autotune.report.text import cut, fold, marked, show_number, show_seconds, unit_scale, wrap
 from autotune.report.view import StudyView, varying_parameters
 
 WIDTH = 80
@@ -63,8 +63,7 @@ def note_of(trial: Trial, objective: Objective) -> str:
         for limit in objective.limits:
             if str(limit) in outcome.violations:
                 found = trial.metrics[limit.metric]
-                projected = " (projected)" if found.projected else ""
-                return f"{limit.metric} {format_quantity(found.value, found.unit)}{projected}"
+                return f"{limit.metric} {marked(format_quantity(found.value, found.unit), found)}"
         if outcome.missing:
             return f"no {outcome.missing[0]}"
         surprise = largest(trial)
@@ -156,7 +155,7 @@ def _goal_column(goal: Goal, rows: Sequence[Trial]) -> _Column:
         if e is None:
             cells.append("-")
             continue
-        cells.append(show_number(e, scale) + (" (projected)" if e.projected else ""))
+        cells.append(marked(show_number(e, scale), e))
     if any(t.shortfall for t in rows):
         cells = [f"{cell}{'~' if t.shortfall else ' '}" for cell, t in zip(cells, rows, strict=True)]
     header = fold(goal.metric, 12)

@@ -38,6 +38,12 @@ def show_estimate(estimate: Estimate, half: float | None = None) -> str:
     symbol = format_quantity(estimate.value, estimate.unit).partition(" ")[2]
     number = show_number(estimate, unit_scale(estimate, symbol), half)
     text = f"{number} {symbol}" if symbol else number
+    return marked(text, estimate)
+
+
+def marked(text: str, estimate: Estimate) -> str:
+    """Return the text of an estimate, marked where it is not the number that was measured."""
+    text = f"{estimate.bound} {text}" if estimate.bound else text
     return f"{text} (projected)" if estimate.projected else text
 
 

@@ -152,7 +152,7 @@ class StudyView:
         if self.budget_trials is None:
             return None
         searched = sum(t.suggestion.reason.of_search for t in self.trials)
-        return searched if self.stopped else max(self.budget_trials, searched)
+        return searched if self.stopped else max(self.space.searchable(self.budget_trials), searched)
 
     @property
     def beside(self) -> str:

@@ -14,6 +14,7 @@ from autotune.core.allowed import Count
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.metric import UNITS
 from autotune.core.trial import Config
+from autotune.core.units import counted
 from autotune.ledger import Ledger
 from autotune.measure.statistics.steady_state import MOST_TIME
 from autotune.report.text import show_config, show_seconds, wrap
@@ -202,6 +203,12 @@ def _launch(spec: StudyFile, system: System | None, config: Config) -> Launch:
     return Launch(config, tuple(argv), files(values) if files is not None else None)
 
 
+def _trials(spec: StudyFile) -> tuple[int, int]:
+    """Return how many trials the search can have, and how many confirmations may follow."""
+    searched = spec.space.searchable(spec.budget.trials)
+    return searched, 2 * spec.budget.confirm if searched > 1 else 0
+
+
 def _expected_seconds(spec: StudyFile, store: Path) -> tuple[tuple[float, float], str]:
     """Return the shortest and the longest time expected for the trials that are left, and what says so.
 
@@ -209,7 +216,7 @@ def _expected_seconds(spec: StudyFile, store: Path) -> tuple[tuple[float, float]
     program or a function tells nothing before it has run, other than that its deadlines end it; a system that
     this program loads itself is timed by the workload.
     """
-    trials = spec.budget.trials + 2 * spec.budget.confirm
+    trials = sum(_trials(spec))
     parallel = 1 if spec.budget.parallel == "auto" else int(spec.budget.parallel)
     own, others = _earlier_measurements(spec, store)
     seen = own or others
@@ -219,7 +226,7 @@ def _expected_seconds(spec: StudyFile, store: Path) -> tuple[tuple[float, float]
         # the middle 80 %: what one trial takes, not what an accident once took
         low, high = (float(np.quantile(seen, q)) for q in (0.1, 0.9))
         whose = "of this study" if own else "of the same system in this ledger"
-        rests_on = f"{_range(low, high)} a trial, as {len(seen)} measured ones {whose} took"
+        rests_on = f"{_range(low, high)} a trial, as {counted(len(seen), 'measured one')} {whose} took"
         low = high = mean(seen)
         if own:
             rests_on += f"; {trials} left"
@@ -270,14 +277,16 @@ def _earlier_measurements(spec: StudyFile, store: Path) -> tuple[list[float], li
 def plan_lines(plan: Plan) -> list[str]:
     """Return the plan as lines for people, 80 columns wide where a command can be broken."""
     spec, space = plan.spec, plan.spec.space
-    budget = f"{spec.budget.trials} trials" + (
-        f" and {2 * spec.budget.confirm} confirmations" if spec.budget.confirm else ""
-    )
+    searched, confirmations = _trials(spec)
+    budget = counted(searched, "trial")
+    if searched < spec.budget.trials:
+        budget += f" (of {spec.budget.trials}: there are no more configurations)"
+    budget += f" and {counted(confirmations, 'confirmation')}" if confirmations else ""
     if spec.budget.time_s is not None:
         budget += f", at most {show_seconds(spec.budget.time_s)}"
     rows = [
         ("study", spec.name),
-        ("space", f"{plan.count} configurations of {len(space)} parameters"),
+        ("space", f"{counted(plan.count, 'configuration')} of {counted(len(space), 'parameter')}"),
         ("objective", str(spec.objective)),
         ("budget", budget),
         ("time", f"{_expected(plan)} ({plan.seconds_from})"),

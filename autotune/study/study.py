@@ -24,7 +24,7 @@ from autotune.core.space import Space
 from autotune.core.space_change import adopt, as_stored, differences
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
-from autotune.core.units import show_unit
+from autotune.core.units import counted, show_unit
 from autotune.engine.base import Engine, assess, choices, model_quality, predictions
 from autotune.engine.question import Question
 from autotune.engine.registry import build_engine, suggestions
@@ -204,9 +204,8 @@ class Study:
         with self.ledger.lock_study(self.name):
             spec = {**row.spec, "objective": self.objective.to_dict()}
             self.ledger.set_study_spec(self.name, spec)
-        self.rescored = (
-            f"objective: {old} -> {self.objective}; {len(measured)} measured trials are scored anew"
-        )
+        again = f"scored anew: {counted(len(measured), 'measured trial')}"
+        self.rescored = f"objective: {old} -> {self.objective}; {again}"
 
     # -- asking and telling ------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ from autotune.spec.sections import (
 )
 from autotune.spec.trust import review_space, trusted_lines
 from autotune.spec.yaml_text import Document
-from autotune.systems.effect import find_ineffective
+from autotune.systems.effect import SAME, find_ineffective
 from autotune.systems.own.system import OwnSystem
 from autotune.systems.owner_only import objections
 from autotune.systems.registry import SystemConfig, locate_system, value_kind
@@ -361,7 +361,7 @@ def _check_names(space: Space, system: SystemConfig) -> None:
 
 
 def _check_effects(space: Space, system: SystemConfig) -> None:
-    """Refuse a parameter none of whose values changes anything: it would be searched for nothing."""
+    """Refuse a parameter none of whose values changes anything: no configuration runs as it is shown."""
     found = find_ineffective(system.built, space)
     if found is not None:
         name, why = found
@@ -369,7 +369,7 @@ def _check_effects(space: Space, system: SystemConfig) -> None:
             f"{name!r} changes nothing: not the command, its environment, a file or a request: {why}",
             path=("parameters", name),
             at_key=True,
-            hint="leave it out, or give it a single value",
+            hint="leave it out, or give it a single value" if why == SAME else "leave it out",
         )
 
 

@@ -12,6 +12,7 @@ from autotune.core.deadlines import Deadlines
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Trial, TrialState
+from autotune.core.units import counted
 from autotune.errors import SpecError
 from autotune.executor.base import Executor, Job
 from autotune.executor.function import ASYNC_HINT, IS_ASYNC, Function, FunctionExecutor
@@ -96,8 +97,9 @@ def tune(
             error.study = study  # type: ignore[attr-defined]
             measured = sum(trial.state is TrialState.COMPLETED for trial in study.trials)
             if measured or file is not None:
-                where = f" and in {study.ledger.path}" if file is not None else ""
-                error.add_note(f"{measured} measured trials are in the `study` of this exception{where}")
+                where = f", as has {study.ledger.path}" if file is not None else ""
+                kept = counted(measured, "measured trial")
+                error.add_note(f"the `study` of this exception has {kept}{where}")
             raise
     return study
 

@@ -1,7 +1,8 @@
 """Prove that each parameter changes something: the command, its environment, a file or a request.
 
 A value that changes nothing is searched for nothing: every trial of it repeats another one, and the report
-would credit it with noise.
+would credit it with noise. The only value of a parameter is in every configuration that is shown: where it
+reaches nothing, that configuration is not what runs.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from autotune.core import allowed
 from autotune.core.elimination import Elimination
 from autotune.core.parameter import Parameter
 from autotune.core.space import Space
-from autotune.core.trial import Config
+from autotune.core.trial import Config, Value
 from autotune.errors import SpecError
 from autotune.systems.base import System, launched_config
 
 _SAMPLED = 48  # random configurations around which values are tried where the default shows no difference
+_NOTHING_SET = ("auto", "off", "none", 0)  # and ``False``: true where nothing is set
 _LEVELS = 9  # values of a parameter that are tried around one configuration
+
+SAME = "all of its values mean the same here"
+"""Why a parameter changes nothing where no more is known: a single one of its values does as well."""
 
 
 @runtime_checkable
@@ -34,14 +39,15 @@ class Rendering(Protocol):
 def find_ineffective(system: System, space: Space) -> tuple[str, str] | None:
     """Return the first parameter that changes nothing and why, or ``None``.
 
-    A parameter of one value is a constant and may stay. A system that cannot say what a configuration changes
-    is given its values as they are.
+    A parameter of one value is a constant: it may stay where it reaches something, or says that nothing is
+    set. A system that cannot say what a configuration changes is given its values as they are.
     """
     if not isinstance(system, Rendering):
         return None
     around = list(_bases(space))
     for parameter in space:
-        if len(parameter.levels) > 1 and not _has_effect(system, space, parameter, around):
+        found = _has_effect if len(parameter.levels) > 1 else _is_read
+        if not found(system, space, parameter, around):
             return parameter.name, _why(system, space, parameter)
     return None
 
@@ -71,6 +77,38 @@ def _has_effect(
     return False
 
 
+def _is_read(
+    system: Rendering, space: Space, parameter: Parameter, around: list[Callable[[], list[Config]]]
+) -> bool:
+    """Return whether the only value of a parameter, or one in its place, differs from its absence."""
+    value = parameter.levels[0]
+    if value in _NOTHING_SET:
+        return True
+    for bases in around:
+        for base in bases():
+            if parameter.name not in base:
+                continue
+            absent = {name: other for name, other in base.items() if name != parameter.name}
+            configs = [absent, *({**base, parameter.name: one} for one in (value, *_others(value)))]
+            try:
+                effects = {
+                    system.effect(launched_config(system, config, space.derived))  # type: ignore[arg-type]
+                    for config in configs
+                }
+            except (SpecError, ValueError, LookupError, TypeError):
+                return True  # what is refused, or missed, is read
+            if len(effects) > 1:
+                return True
+    return False
+
+
+def _others(value: object) -> tuple[Value, ...]:
+    """Return values in place of one that may be what holds without it."""
+    if isinstance(value, bool):
+        return (not value,)
+    return (value + 1, 2 * value) if isinstance(value, int | float) else (f"{value}x",)
+
+
 def _effects(system: Rendering, space: Space, parameter: Parameter, base: Config) -> Iterator[str]:
     """Give what values of a parameter lead to, all others as they are; woken ones take their default."""
     defaults = {p.name: p.fallback for p in space}
@@ -92,4 +130,5 @@ def _why(system: object, space: Space, parameter: Parameter) -> str:
         if count.exact and not count.value:
             return f"its condition {parameter.when!r} is never met"
     said = getattr(system, "why_without_effect", None)
-    return (said(parameter.name, space) if said else "") or "all of its values mean the same here"
+    same = SAME if len(parameter.levels) > 1 else "nothing here reads it"
+    return (said(parameter.name, space) if said else "") or same

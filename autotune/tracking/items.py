@@ -15,6 +15,7 @@ from autotune.core.redact import escaped, redact, redacted, visible
 from autotune.core.scalar import typed_scalar
 from autotune.core.surprise import largest, show_surprise, surprises
 from autotune.core.trial import Trial, TrialState, Value
+from autotune.core.units import counted
 from autotune.ledger import StudyRow
 from autotune.tracking.names import allowed_name, allowed_names
 
@@ -174,7 +175,7 @@ def study_item(
         version: Version of this package.
         failures: Failures of its trials, see :func:`autotune.core.failures.failure_lines`.
     """
-    lines = [str(objective), f"{trials} trials finished, {row.state.lower()}."]
+    lines = [str(objective), f"{counted(trials, 'trial')} finished, {row.state.lower()}."]
     texts = {"study.json": json.dumps(redacted(row.spec), indent=2, sort_keys=True)}
     tags = {
         "autotune.study": row.name,
@@ -266,4 +267,5 @@ def _show(estimate: Estimate) -> str:
     half = estimate.half_width
     error = "" if half is None else f" +- {half:.3g} (95 %)"
     unit = "" if estimate.unit == "1" else f" {estimate.unit}"
-    return f"{estimate.value:.6g}{error}{unit}{' (projected)' if estimate.projected else ''}"
+    bound = f"{estimate.bound} " if estimate.bound else ""
+    return f"{bound}{estimate.value:.6g}{error}{unit}{' (projected)' if estimate.projected else ''}"

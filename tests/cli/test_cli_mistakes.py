@@ -196,7 +196,7 @@ def test_another_objective_is_printed_and_stored(study, capsys):
     path = study(("{maximize: speed}", "{minimize: delay}"))
     code, out, _ = run(capsys, "run", path, "--local", "--trials", "2")
     assert code == 0
-    assert "objective: maximize speed -> minimize delay; 2 measured trials are scored anew" in out
+    assert "objective: maximize speed -> minimize delay; scored anew: 2 measured trials" in out
     path = study(("{maximize: speed}", "{minimize: power}"))
     code, _, err = run(capsys, "run", path, "--local", "--trials", "3")
     assert code == 2

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.core.units import DIMENSIONS, Quantity, base_unit, format_quantity, parse_quantity
+from autotune.core.units import DIMENSIONS, Quantity, base_unit, counted, format_quantity, parse_quantity
 from autotune.errors import SpecError
 
 
@@ -189,3 +189,9 @@ def test_units_and_dimensions_have_one_base_unit():
     assert str(Quantity(0.5, "s")) == "500 ms"
     with pytest.raises(SpecError, match="unknown unit 'second'"):
         base_unit("second")
+
+
+def test_a_count_has_its_noun_in_the_right_number():
+    assert [counted(n, "trial") for n in (0, 1, "1", 2, "about 1e+06")] == [
+        "0 trials", "1 trial", "1 trial", "2 trials", "about 1e+06 trials",
+    ]  # fmt: skip

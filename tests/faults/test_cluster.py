@@ -318,7 +318,7 @@ def test_a_cluster_that_asks_for_a_token_is_told_from_one_that_is_gone(
         assert "refuses this process" in run.stderr
         assert "RAY_AUTH_TOKEN" in run.stderr
         assert token not in run.stdout + run.stderr
-    assert "1 trials, 1 measured" in done.stdout
+    assert "1 trial, 1 measured" in done.stdout
     record(
         "a cluster that asks for a token meets a wrong one and none",
         "refused with what to do, in bounded time",

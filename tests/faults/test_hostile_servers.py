@@ -311,6 +311,7 @@ SERVER = Path(hostile_server.__file__)
         ("endless_events", "stream", {Cause.WRONG_OUTPUT, Cause.TIME_LIMIT}),
         ("redirect_away", "list", {Cause.OWNER_MISTAKE}),
         ("redirect_to_tls", "stream", {Cause.OWNER_MISTAKE}),
+        ("redirect_to_slash", "stream", {Cause.OWNER_MISTAKE}),
     ],
 )
 def test_an_attempt_blames_the_configuration_and_not_the_machine(tmp_path, manner, stage, causes):
@@ -326,6 +327,11 @@ def test_an_attempt_blames_the_configuration_and_not_the_machine(tmp_path, manne
     assert measurement.failure.cause in causes, measurement.failure
     if (manner, stage) == ("negative_chunk", "all"):
         assert "/v1/models: no HTTP: a chunk's size is b'-5'" in measurement.failure.message
+    if manner.startswith("redirect") and stage == "stream":
+        told = measurement.failure.message
+        assert re.match(r"no request was answered: http://127\.0\.0\.1:\d+/v1/completions: HTTP 30", told)
+        assert told.endswith(REDIRECTS[manner])
+        assert mistake_error(measurement.failure, "trial 0").exit_code == 3
     phases = measurement.facts["phases_s"]
     assert phases["startup"] < startup_s + SLACK_S
     assert phases.get("measure", 0.0) < 3.0 + SLACK_S

@@ -1,15 +1,24 @@
 """The summary as text and as data."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autotune.core.assessment import Assessment, ModelQuality
-from autotune.core.measurement import Measurement
+from autotune.core.measurement import DOUBT, SHORTFALL, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
-from autotune.report.summary import JSON_KEYS, measurement_lines, model_lines, notes, summary, summary_json
+from autotune.report.summary import (
+    JSON_KEYS,
+    doubt_lines,
+    measurement_lines,
+    model_lines,
+    notes,
+    summary,
+    summary_json,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -160,3 +169,22 @@ def test_each_kind_of_warning_has_its_own_line_and_trials():
         "warning: trials 0, 1: the card was 11 % busy with q8_0",
         "warning: trial 3: the card was 7 % busy with q4_0",
     ]
+
+
+def test_each_doubtful_trial_has_its_own_reasons(make_view, trials):
+    def doubtful(trial, text):
+        facts = {DOUBT: text, SHORTFALL: text}
+        return replace(trial, measurement=replace(trial.measurement, facts=facts))
+
+    reasons = [
+        "half-width 40 % where 5 % was asked",
+        "not steady after 9 s of warm-up",
+        "half-width 60 % where 5 % was asked",
+    ]
+    several = [
+        doubtful(trial, text) for trial, text in zip((trials[0], trials[1], trials[4]), reasons, strict=True)
+    ]
+    text = " ".join(doubt_lines(make_view(several), width=1000))
+    assert f"doubtful: trials 0, 4 (such as {reasons[2]}), trial 1 ({reasons[1]}); no limit" in text
+    free = make_view(several, objective=Objective.from_dict({"maximize": "output_throughput"}))
+    assert "no limit is judged" not in " ".join(doubt_lines(free))

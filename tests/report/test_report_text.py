@@ -1,9 +1,17 @@
 """Durations, estimates and folded names for people."""
 
+from dataclasses import replace
+
 import pytest
 
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import Estimate, Measurement
+from autotune.core.objective import Objective
+from autotune.core.ranking import pool
+from autotune.core.space import Space
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.report.summary import measurement_lines, summary
 from autotune.report.text import cut, fold, show_config, show_estimate, show_seconds, wrap
+from autotune.report.view import StudyView
 
 
 @pytest.mark.parametrize(
@@ -66,3 +74,33 @@ def test_config_reads_like_the_command_line():
     assert show_config({"batch_size": 8, "fast": True, "share": 0.5, "kind": "int8"}) == (
         "batch_size=8 fast=true share=0.5 kind=int8"
     )
+
+
+def test_a_bound_is_named_wherever_it_is_shown():
+    bound = Estimate(9.57, None, 2, "requests/s", bound="at most")
+    assert show_estimate(bound) == "at most 9.57 requests/s"
+    assert measurement_lines({"max_rate": bound}) == ["  max_rate  at most 9.57 requests/s  n=2"]
+    assert Estimate.from_dict(bound.to_dict()) == bound
+    exact, other = replace(bound, bound=""), replace(bound, bound="at least")
+    pooled = [pool([{"x": bound}, {"x": one}])["x"].bound for one in (bound, exact, other)]
+    assert pooled == ["at most", "at most", "about"]
+    assert "bound" not in exact.to_dict()
+
+
+def test_a_study_of_bounds_says_so_in_its_table_and_its_verdict():
+    space = Space.from_dict({"a": {"type": "ordinal", "values": [1, 2]}})
+    goal = Objective.from_dict({"maximize": "max_rate"})
+    trials = tuple(
+        Trial(
+            i,
+            Suggestion({"a": i + 1}, Reason.DEFAULT),
+            TrialState.COMPLETED,
+            1,
+            Measurement({"max_rate": Estimate(9.5 + i, None, 2, "requests/s", bound="at least")}),
+        )
+        for i in range(2)
+    )
+    text = summary(StudyView("s", space, goal, trials, state="completed"))
+    assert text.partition("best:")[0].count("at least") == 2
+    assert "max_rate of trial 1 is only a bound: at least 10.5 requests/s" in text
+    assert "max_rate of trial 0 is only a bound: at least 9.5 requests/s" in text

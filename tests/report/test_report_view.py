@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autotune.core.failures import failure_counts
+from autotune.core.space import Space
 from autotune.core.trial import Reason, TrialState
 from autotune.report.plain import measured_line
 from autotune.report.view import counts, time_left_s, varying_parameters
@@ -90,3 +91,9 @@ def test_parameters_that_vary_among_trials_are_found(make_view, trials):
     assert varying_parameters(make_view()) == list(make_view().space.names)
     assert varying_parameters(make_view((trials[0], trials[8]))) == ["draft_length"]
     assert varying_parameters(make_view(trials[:1])) == list(make_view().space.names)
+
+
+def test_the_total_knows_how_many_configurations_there_are(make_view):
+    two = Space.from_dict({"a": {"type": "ordinal", "values": [1, 2]}})
+    assert make_view((), space=two, budget_trials=20, running=()).total == 2
+    assert make_view((), budget_trials=12, running=()).total == 12

@@ -85,3 +85,14 @@ def test_a_served_system_is_timed_by_its_workload(study, tmp_path):
     text = text.replace("level", "batch_size").replace("speed", "output_throughput")
     shown = time_of(study("toy", text + "workload: {{time: 20 s}}\n"), tmp_path)
     assert "start-up of 10 s to 120 s guessed, workload.time 20 s" in shown
+
+
+@pytest.mark.parametrize(("levels", "trials", "confirmations"), [(1, 1, 0), (2, 2, 2), (9, 8, 2)])
+def test_a_small_space_bounds_the_budget_and_the_time(study, tmp_path, levels, trials, confirmations):
+    text = FUNCTION.replace("high: 9, default: 6", f"high: {levels}")
+    plan = make_plan(study(text=text), tmp_path)
+    assert plan.seconds[1] == 60.0 * (trials + confirmations)
+    budget = next(line for line in plan_lines(plan) if line.startswith("budget"))
+    assert ("of 8: there are no more configurations" in budget) == (levels < 8)
+    assert ("confirmation" in budget) == bool(confirmations)
+    assert budget.split()[1:3] == [str(trials), "trial" if trials == 1 else "trials"]

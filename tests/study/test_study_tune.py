@@ -146,7 +146,7 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path, raised):
         assert [trial.state for trial in kept.trials] == [TrialState.COMPLETED] * 2 + [TrialState.WAITING]
         assert kept.best is not None
         assert kept.ledger.study("study").state == "INTERRUPTED"
-    assert "2 measured trials are in the `study`" in caught.value.__notes__[0]
+    assert "the `study` of this exception has 2 measured trials" in caught.value.__notes__[0]
     study = autotune.tune(SPACE, function, GOAL, trials=6, path=path, engine="sobol")
     assert len(calls) == 3 + 4
     assert len(study.trials) == 6

@@ -66,6 +66,37 @@ def test_what_changes_nothing_is_found_with_its_reason(section, found, ineffecti
     assert why in (result or ("", ""))[1]
 
 
+@pytest.mark.parametrize(
+    ("section", "found", "ineffective", "why"),
+    [
+        ({"use": "sglang"}, space(draft_length=listed(4)), "draft_length", "no speculative_algorithm"),
+        ({"use": "sglang"}, space(draft_length=numbers(4, 4)), "draft_length", "no speculative_algorithm"),
+        ({"use": "sglang"}, space(draft_length=listed(0)), "", ""),
+        ({"use": "sglang"}, space(draft_length=listed("auto")), "", ""),
+        ({"use": "sglang", "flags": {"speculative_algorithm": "NGRAM"}},
+         space(draft_length=listed(4)), "", ""),
+        ({"use": "sglang"},
+         space(draft_length=listed(4), speculative_algorithm=listed("off", "NGRAM", default="off")), "", ""),
+        ({"use": "sglang"}, space(speculative_num_draft_tokens=listed(4), draft_length=listed(0)),
+         "speculative_num_draft_tokens", "there is no speculative_algorithm"),
+        ({"use": "vllm"}, space(prompt_lookup_max=listed(4)), "prompt_lookup_max", "drafting is off"),
+        ({"use": "vllm"}, space(draft_method=listed("ngram")), "draft_method", "drafting is off"),
+        ({"use": "vllm"}, space(quantization_bits=listed(16), max_num_seqs=listed(8)), "", ""),
+        ({"use": "vllm"}, space(enforce_eager=listed(False)), "", ""),
+        ({"use": "llama_cpp"}, space(spec_type=listed("ngram-mod")), "spec_type", "drafting is off"),
+        ({"use": "transformers"}, space(batch_size=listed(1), quantization_bits=listed(16)), "", ""),
+        ({"use": "transformers"}, space(draft_layers=listed(2)), "draft_layers", "nothing here reads it"),
+        ({"use": "command", "argv": ["x", "{a}"]}, space(a=listed(1), b=listed("c")), "b", "nothing here"),
+        ({"use": "openai_server", "url": "http://127.0.0.1:1"}, space(temperature=listed(0.5)), "", ""),
+    ],
+)  # fmt: skip
+def test_the_only_value_of_a_parameter_must_reach_something(section, found, ineffective, why):
+    model = {} if section["use"] in ("command", "openai_server") else {"model": "m"}
+    result = find_ineffective(build_system({**model, **section}), found)
+    assert (result or ("", ""))[0] == ineffective
+    assert why in (result or ("", ""))[1]
+
+
 def test_constraints_and_conditions_are_taken_into_account():
     system = build_system({"use": "vllm", "model": "m"})
     tied = Space.from_dict({

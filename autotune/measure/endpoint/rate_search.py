@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import AT_LEAST, AT_MOST, Estimate
 from autotune.core.request import RequestRecord
 from autotune.measure.endpoint.knee import Point, crossing, lowest
 from autotune.measure.endpoint.load_run import LoadRun
@@ -110,7 +110,7 @@ def measure_max_rate(
     """
     alone = measure_alone(site)
     if alone.error:
-        return unanswered(alone)
+        return unanswered(alone, site.endpoint)
     told = [
         limit for limit in limits if metric_of(limit[0], site.workload.goodput) or limit[0] == "error_rate"
     ]
@@ -245,8 +245,10 @@ class _Search:
     def bound(self) -> str:
         """Say what the rate is where no probe passed, or none failed; empty where both did."""
         if all(p.passed for p in self.probes):
-            return "at least: no higher rate was tried" if self.most else "at least: no rate failed in time"
-        return "" if any(p.passed for p in self.probes) else "at most: the lowest rate tried breaks a limit"
+            return f"{AT_LEAST}: " + ("no higher rate was tried" if self.most else "no rate failed in time")
+        return (
+            "" if any(p.passed for p in self.probes) else f"{AT_MOST}: the lowest rate tried breaks a limit"
+        )
 
     def _broken(self, metrics: Mapping[str, Estimate]) -> str:
         for metric, sense, bound in self.limits:
@@ -408,7 +410,8 @@ def highest_rate(probes: Sequence[Probe], limits: Sequence[Limit], seed: int) ->
     n = len(probes)
     passed, failed = [p.rate for p in probes if p.passed], [p.rate for p in probes if not p.passed]
     if not passed or not failed:
-        return Estimate(max(passed) if passed else min(failed), None, n, "requests/s")
+        edge, bound = (max(passed), AT_LEAST) if passed else (min(failed), AT_MOST)
+        return Estimate(edge, None, n, "requests/s", bound=bound)
     high = min(failed)
     low = max((rate for rate in passed if rate < high), default=high)  # what passed higher did so by chance
     middle = math.sqrt(low * high)

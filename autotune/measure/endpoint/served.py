@@ -27,7 +27,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from autotune.core.endpoint import Endpoint
+from autotune.core.endpoint import Endpoint, explained
 from autotune.core.measurement import Cause, Estimate
 from autotune.core.request import RequestRecord, is_malformed
 from autotune.measure.endpoint.load_run import LONGEST_STEP_S, STEPS, LoadRun
@@ -148,18 +148,19 @@ def measure_served(
     """
     alone = measure_alone(site)
     if alone.error:
-        return unanswered(alone)
+        return unanswered(alone, site.endpoint)
     return measure_load(site, alone, goal=goal, rate=rate, concurrency=concurrency)
 
 
-def unanswered(alone: Alone) -> Measured:
+def unanswered(alone: Alone, endpoint: Endpoint) -> Measured:
     """Return the measurement of a server that answered no request, with whose fault that is."""
     cause = Cause.WRONG_OUTPUT if is_malformed(alone.error) else Cause.CRASHED_UNDER_LOAD
     if _REFUSED.search(alone.error):
         cause = Cause.OWNER_MISTAKE
     elif alone.error == _NONE_ENDED:
         cause = Cause.TIME_LIMIT
-    return Measured({}, [], {"requests": alone.asked}, (f"no request was answered: {alone.error}",), cause)
+    said = f"no request was answered: {explained(alone.error, endpoint)}"
+    return Measured({}, [], {"requests": alone.asked}, (said,), cause)
 
 
 def measure_alone(site: Site) -> Alone:
@@ -335,13 +336,17 @@ class _Measuring:
     def _decisive(self, windows: Sequence[Window]) -> tuple[str, Estimate | None]:
         return stopping_estimate(self.goal, windows, self.site.seed, self.site.workload.goodput)
 
+    def _explained(self, record: RequestRecord) -> RequestRecord:
+        error = explained(record.error or "", self.site.endpoint)
+        return record if error == (record.error or "") else replace(record, error=error)
+
     def result(self, alone: Alone) -> Measured:
         """Return what was measured, and whether it is to be believed."""
         site, run, workload = self.site, self.run, self.site.workload
         if self.overload is not None:
             self.start_ns = run.start_ns
         windows = self.windows(self.end_ns)
-        sent = [r for w in windows for r in w.sent]
+        sent = [self._explained(r) for w in windows for r in w.sent]
         judged = verdict(windows, sent, site.max_error_rate, self.stopped_by, open_loop=self.open_loop)
         if judged.rising and self.overload is None:
             measured = [level for level in run.levels if self.start_ns <= level.time_ns <= self.end_ns]

@@ -5,7 +5,7 @@ The rules, beside those of :mod:`.validity` that hold for both:
 * too few: fewer than ``LEAST_REQUESTS`` answered requests say nothing about their spread;
 * errors: more than the workload's ``max_error_rate`` of the requests failed, truncated streams included. The
   server did that under this configuration, so it is the configuration's fault (``crashed_under_load``, or
-  ``wrong_output`` where all that came was no answer at all);
+  ``wrong_output`` where all that came was no answer at all); but a redirect is the owner's to mend;
 * lengths: answers of another length than asked for are other work (the generator checks them and says so
   in the record's error);
 * generator: the p99 of how late requests were sent is above ``MOST_SLIP_S`` and a tenth of the median time to
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autotune.core.endpoint import is_redirect
 from autotune.core.measurement import Cause
 from autotune.core.request import RequestRecord, is_malformed
 from autotune.measure.statistics.samples import CUT_OFF, Window, is_answered
@@ -71,7 +72,10 @@ def verdict(
     if problem := errors(sent, max_error_rate):
         failed = [r.error for r in sent if r.error not in (None, CUT_OFF)]
         odd = all(is_malformed(error or "") for error in failed) and failed
-        found.append(Finding(problem, Cause.WRONG_OUTPUT if odd else Cause.CRASHED_UNDER_LOAD))
+        cause = Cause.WRONG_OUTPUT if odd else Cause.CRASHED_UNDER_LOAD
+        if any(is_redirect(error or "") for error in failed):  # whichever else there was: it is mended first
+            cause = Cause.OWNER_MISTAKE
+        found.append(Finding(problem, cause))
     if problem := behind(sent):
         found.append(Finding(problem, Cause.LOAD_GENERATOR_BEHIND))
     if problem := too_few(sent):
@@ -91,7 +95,9 @@ def verdict(
 def errors(sent: Sequence[RequestRecord], most: float) -> str:
     """Return a reason if too large a share of the requests failed."""
     counted = [r for r in sent if r.error != CUT_OFF]
-    return found_errors([r.error for r in counted if not is_answered(r)], len(counted), most)
+    failed = [r.error for r in counted if not is_answered(r)]
+    failed.sort(key=lambda error: not is_redirect(error or ""))
+    return found_errors(failed, len(counted), most)
 
 
 def too_few(sent: Sequence[RequestRecord]) -> str:

@@ -129,8 +129,37 @@ def _beyond_memory(facts: Mapping[str, Any], metrics: Mapping[str, Estimate], na
     for name in names:
         if name.startswith(_WAITED) and USUAL < half_width(metrics.get(name)) < math.inf:
             seconds = float(facts.get("seconds") or 0.0)
-            return f"{seconds:.0f} s are too short for {name}: the queue still remembers how the run began"
+            text = f"{seconds:.0f} s are too short for {name}: the queue still remembers how the run began"
+            return f"{text}{_enough(facts, seconds, spans)}"
     return ""
+
+
+def _enough(facts: Mapping[str, Any], seconds: float, spans: float) -> str:
+    """Return what ended a run that was too short for its queue, and what would be long enough.
+
+    Args:
+        facts: Facts of the measurement.
+        seconds: Length of the run.
+        spans: Relaxation times of the queue that it spans.
+    """
+    ended = str(facts.get("stopped_by") or "")
+    if spans <= 0 or seconds <= 0:
+        return f", `workload.{ended}` ended the run: raise it" if ended in ("requests", "time") else ""
+    times = LEAST_RELAXATIONS / spans
+    enough = f"about {_upwards(times * seconds)} s would do"
+    if ended == "requests":
+        count = _upwards(times * float(facts.get("requests") or 0))
+        both = f"raise it to {count} and `workload.time` to at least that"
+        return f", {enough}: `workload.requests` ended the run, {both}"
+    if ended == "precision":
+        return f", {enough}: `workload.precision` ended the run, ask for a smaller one"
+    return f", {enough}: raise `workload.time`"
+
+
+def _upwards(value: float) -> int:
+    """Return a number rounded up to two digits."""
+    unit = int(10 ** max(0, math.floor(math.log10(max(value, 1.0))) - 1))
+    return math.ceil(value / unit) * unit
 
 
 def _percent(share: float) -> str:

@@ -13,9 +13,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
-from urllib.parse import urljoin, urlsplit
 
-from autotune.core.endpoint import BUSY, Endpoint, Refused, count_of
+from autotune.core.endpoint import BUSY, Endpoint, Refused, count_of, hint_of_redirect
 from autotune.core.measurement import Cause, Failure
 from autotune.systems.base import AttemptFailed, NotReady
 from autotune.systems.diagnosis import is_out_of_memory
@@ -168,26 +167,12 @@ def hint_of(endpoint_url: str, path: str, refusal: Refused) -> str:
     if refusal.status in _FORBIDDEN:
         return "; `key_variable: NAME` names the environment variable that holds the server's key"
     if refusal.redirected:
-        return _hint_of_redirect(endpoint_url, path, refusal.location)
+        return hint_of_redirect(endpoint_url, path, refusal.location)
     if "CERTIFICATE_VERIFY_FAILED" in refusal.text:
         return "; a certificate of your own is trusted if SSL_CERT_FILE names its file"
     if "WRONG_VERSION_NUMBER" in refusal.text:
         return "; the server does not speak TLS: the url is http://"
     return ""
-
-
-def _hint_of_redirect(endpoint_url: str, path: str, location: str) -> str:
-    """Return which part of the address a redirect mends; empty where that is not plain."""
-    asked = endpoint_url.rstrip("/") + path
-    try:
-        old, new = urlsplit(asked), urlsplit(urljoin(asked, location))
-    except ValueError:  # what a server sends need not be an address
-        return ""
-    if (old.scheme, new.scheme) == ("http", "https") and old.hostname == new.hostname:
-        return "; the server wants TLS: the url is https://"
-    if old.netloc == new.netloc and new.path == f"{old.path}/":
-        return "; the path ends with a slash"
-    return "; the study must name the address that answers itself"
 
 
 def _ask_few(endpoint: Endpoint, deadline: float) -> Any:

@@ -68,6 +68,7 @@ def test_what_a_lone_request_breaks_is_not_looked_for_at_lower_rates(fake_genera
     found = search(fake_generator(lambda rng, i, t: 1.0, slots=4), [("e2e.p95", "<=", 0.5)])
     assert len(found.facts["search"]) <= 2
     assert found.facts["max_rate_bound"] == "at most: the lowest rate tried breaks a limit"
+    assert found.metrics["max_rate"].bound == "at most"
 
 
 def test_the_highest_rate_asked_for_is_not_exceeded(fake_generator):

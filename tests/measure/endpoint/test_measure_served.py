@@ -188,6 +188,23 @@ def test_a_server_that_dies_under_load_ends_the_run(fake_generator):
     assert dead.world.now < 100e9
 
 
+def test_a_redirect_that_comes_late_is_the_owners_with_its_address_and_what_mends_it(fake_generator):
+    away = "HTTP 308: redirected to 'https://127.0.0.1:1/v1/completions', which is not followed"
+    moved = fake_generator(
+        exponential(0.1),
+        slots=4,
+        error=lambda stream, i: (
+            ("connection reset" if i == 61 else away) if stream == "measured" and i > 60 else None
+        ),
+    )
+    found = run(moved, Workload(time=1e4, precision=1e-6), concurrency=4)
+    assert found.cause is Cause.OWNER_MISTAKE
+    said = f"first: http://127.0.0.1:1/v1/completions: {away}; the server wants TLS: the url is https://"
+    assert found.invalid[0].endswith(said)
+    first = run(fake_generator(lambda rng, i, t: 0.01, error=lambda stream, i: away), rate=100.0)
+    assert first.invalid[0].startswith("no request was answered: http://127.0.0.1:1/v1/completions: HTTP 308")
+
+
 def test_a_generator_behind_its_schedule_is_the_worlds_fault(fake_generator):
     found = run(fake_generator(lambda rng, i, t: 0.1, slots=8, slip_s=0.05), rate=10.0)
     assert found.cause is Cause.LOAD_GENERATOR_BEHIND

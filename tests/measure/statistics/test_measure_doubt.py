@@ -43,18 +43,38 @@ def test_a_server_that_was_overloaded_says_so_with_certainty():
     assert marks(40.0, 0.1, overload={"queue": 9}) == {}
 
 
-def memory(relaxations, name="e2e.p95", half_width=0.2, goal=GOAL):
+def memory(relaxations, name="e2e.p95", half_width=0.2, goal=GOAL, **more):
     """Return the marks of an open loop whose goal is narrow and whose limited latency is 1 s."""
     metrics = {GOAL: Estimate(100.0, sem=0.1), name: Estimate(1.0, sem=half_width / 1.96)}
-    facts = {"relaxations": relaxations, "seconds": 30.0}
+    facts = {"relaxations": relaxations, "seconds": 30.0, **more}
     return judged(facts, metrics, goal, 0.05, [GOAL, name])
 
 
 @pytest.mark.parametrize("name", ["e2e.p95", "e2e.mean", "ttft.p99"])
 def test_latencies_of_a_run_that_is_short_beside_its_queue_are_doubtful(name):
     found = memory(5.0, name)
-    assert found[DOUBT] == f"30 s are too short for {name}: the queue still remembers how the run began"
-    assert memory(5.0, name, goal=name)[DOUBT].endswith("how the run began")
+    assert found[DOUBT] == (
+        f"30 s are too short for {name}: the queue still remembers how the run began, "
+        "about 72 s would do: raise `workload.time`"
+    )
+    assert "how the run began" in memory(5.0, name, goal=name)[DOUBT]
+
+
+@pytest.mark.parametrize(
+    ("ended", "spans", "advice"),
+    [
+        (
+            "requests",
+            3.0,
+            "120 s would do: `workload.requests` ended the run, raise it to 80 and `workload.time`",
+        ),
+        ("precision", 3.0, "120 s would do: `workload.precision` ended the run"),
+        ("time", 11.0, "33 s would do: raise `workload.time`"),
+        ("requests", 0.0, "`workload.requests` ended the run: raise it"),
+    ],
+)
+def test_what_ended_a_run_that_was_too_short_is_named_with_what_would_do(ended, spans, advice):
+    assert advice in memory(spans, stopped_by=ended, requests=20)[DOUBT]
 
 
 @pytest.mark.parametrize(
