@@ -152,7 +152,9 @@ def test_what_ended_while_the_ledger_was_held_for_too_long_is_written_elsewhere_
 ):
     monkeypatch.setattr(file, "HELD_S", 0.2)
     with pytest.raises(LedgerError, match="was held by") as caught:
-        tune(SPACE, calls, {"maximize": "x"}, trials=9, parallel=3, engine="random", name="t", path=calls.path)
+        tune(
+            SPACE, calls, {"maximize": "x"}, trials=9, parallel=3, engine="random", name="t", path=calls.path
+        )
     rescued = tmp_path / "l-rescued" / "l.sqlite"
     assert sorted(values(rescued, "t")) == [0.0, 1.0, 2.0]
     with Ledger.open(rescued, read_only=True) as ledger:
