@@ -316,7 +316,7 @@ class LedgerFile:
         )
 
     def _goes_on(self, name: str, store: list[str]) -> str:
-        """Return how a study goes on in this ledger; that of a Python function has no system to be started."""
+        """Return how a study goes on in this ledger; that of a Python function has no system to start."""
         row = self._get("study", name)
         if row is not None and json.loads(row["spec"]).get("system"):
             return f"`{shlex.join(['autotune', 'resume', name, *store])}` goes on"

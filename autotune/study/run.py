@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from autotune.core.file_names import LEDGER_NAME
+from autotune.core.input_file import resolved
 from autotune.core.scalar import reads_as
 from autotune.core.space_change import as_stored
 from autotune.core.trial import TrialState
@@ -25,7 +26,7 @@ from autotune.study.driver import Driver
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.readiness import announce
 from autotune.study.scheduler import Settings
-from autotune.study.study import Study
+from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
 from autotune.systems.registry import SystemConfig
 from autotune.tracking.base import Mirror, MirrorReport
@@ -99,8 +100,7 @@ def run_study(
     Raises:
         AutotuneError: The study cannot start, or the machine fails attempt after attempt.
     """
-    store = store.resolve()
-    store.mkdir(parents=True, exist_ok=True)
+    store = ledger_path(resolved(store) / LEDGER_NAME).parent
     with ExitStack() as stack:
         name = _name(spec, store, new)
         # before the study is opened: whoever comes second must not have changed anything
