@@ -16,6 +16,8 @@ from autotune.cli.options import (
     store_option,
     trust_option,
 )
+from autotune.core.input_file import resolved
+from autotune.core.own_files import kind_of
 from autotune.errors import Interrupted
 
 
@@ -68,10 +70,12 @@ def sweep(
         raise click.UsageError(f"--out wants a .csv or .csv.gz file, found {str(target)!r}")
     if not target.parent.is_dir():
         raise click.UsageError(f"--out: no such folder: {target.parent}")
+    if kind := kind_of(target, follow=True):
+        raise click.UsageError(f"--out wants a file, found {kind}: {target}")
     view = choose_view(as_json=as_json, quiet=quiet)
     plan = Plan(sample, replicates, seed)
     try:
-        done = measure(spec, plan, store=store, view=view, out=target.resolve(), resume=resume, local=not ray)
+        done = measure(spec, plan, store=store, view=view, out=resolved(target), resume=resume, local=not ray)
         lines = ["", summary(done.view), f"ledger: {done.view.ledger}", f"table: {target}"]
         if done.state == "interrupted":
             options = [word for override in overrides for word in ("--set", override)]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+
+SOMEBODY_ELSES = "a file of somebody else's"
+
+_LONGEST_OWN = 4096  # bytes of what is written to a file of one line
 
 _KINDS = (
     (stat.S_ISLNK, "a symbolic link"),
@@ -27,8 +32,8 @@ def kind_of(path: Path, *, follow: bool = False) -> str:
     """
     try:
         mode = os.stat(path, follow_symlinks=follow).st_mode
-    except OSError:
-        return ""
+    except OSError as error:
+        return "a circle of symbolic links" if error.errno == errno.ELOOP else ""
     return next((kind for is_kind, kind in _KINDS if is_kind(mode)), "")
 
 
@@ -59,12 +64,33 @@ def open_own(path: Path, flags: int) -> int:
 
 def taken_names(names: Iterable[Path]) -> str:
     """Return a complaint of the first of some names of ours that something else has; empty for none."""
-    return next((_complaint(path, kind) for path in names if (kind := kind_of(path))), "")
+    return next((complaint(path, kind) for path in names if (kind := kind_of(path))), "")
 
 
-def _complaint(path: Path, kind: str) -> str:
+def refuse_foreign(path: Path, number: int, pattern: re.Pattern[bytes]) -> None:
+    """Refuse to write to a file that has a name of ours and holds what we never write.
+
+    Args:
+        path: Path of the file.
+        number: Its descriptor.
+        pattern: Pattern of all that we write there; what is empty, or was left as NULs by a crash, is ours.
+
+    Raises:
+        OSError: It is somebody else's; ``strerror`` says what to do.
+    """
+    if not is_ours(os.pread(number, _LONGEST_OWN, 0), pattern):
+        raise _taken(path, SOMEBODY_ELSES)
+
+
+def is_ours(found: bytes, pattern: re.Pattern[bytes]) -> bool:
+    """Return whether we may have written what a file begins with."""
+    return not found.strip(b"\0") or pattern.match(found) is not None
+
+
+def complaint(path: Path, kind: str) -> str:
+    """Return what is said of a name of ours that something else has."""
     return f"{path.name} is {kind}, where a file of ours belongs; move it away"
 
 
 def _taken(path: Path, kind: str) -> OSError:
-    return OSError(errno.EINVAL, _complaint(path, kind), str(path))
+    return OSError(errno.EINVAL, complaint(path, kind), str(path))

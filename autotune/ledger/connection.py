@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
+import sys
 import uuid
 from pathlib import Path
 
-from autotune.core.input_file import active_part
-from autotune.core.own_files import kind_of, taken_names
+from autotune.core.input_file import active_part, resolved
+from autotune.core.own_files import SOMEBODY_ELSES, complaint, is_ours, kind_of, taken_names
 from autotune.errors import EmptyLedgerError, LedgerError
 from autotune.ledger.damage import damaged_rows
 from autotune.ledger.head import head_path, read_head
@@ -29,6 +31,13 @@ ON_NETWORK = "AUTOTUNE_LEDGER_ON_NETWORK"
 """Set to 1 to keep a ledger on a network filesystem all the same, by one machine at a time."""
 
 _BUSY_MS = 10_000  # a commit takes milliseconds; ten readers and writers together stay far below this
+
+_BEGINNINGS = {
+    "-wal": re.compile(rb"\x37\x7f\x06[\x82\x83]"),
+    "-shm": re.compile(re.escape((3_007_000).to_bytes(4, sys.byteorder))),
+    "-journal": re.compile(re.escape(bytes.fromhex("d9d505f920a163d7"))),
+}
+"""Beginnings of what SQLite writes beside a ledger."""
 
 _log = logging.getLogger("autotune.ledger")
 
@@ -51,9 +60,10 @@ def connect(path: Path | None, *, create: bool, read_only: bool) -> tuple[sqlite
             raise LedgerError(f"no ledger at {path}")
         _refuse_no_file(path)
         if not read_only:
+            _refuse_foreign(path)
             journal = _journal(path)
         try:
-            uri = f"{path.resolve().as_uri()}?{_mode(path, read_only)}"
+            uri = f"{resolved(path).as_uri()}?{_mode(path, read_only)}"
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
             hint = "the folder is missing or cannot be read"
@@ -76,10 +86,30 @@ def _refuse_no_file(path: Path) -> None:
     kind = kind_of(path, follow=True)
     if kind:
         raise LedgerError(f"the ledger {path} is {kind}, not a file", hint="--store names another folder")
-    file = path.resolve()
+    file = resolved(path)
     taken = taken_names(file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm", "-journal"))
     if taken:
         raise LedgerError(f"cannot open the ledger {path}: {taken}")
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse what SQLite would overwrite or delete where there is no ledger yet, and did not write itself.
+
+    Raises:
+        LedgerError: Such a file is there.
+    """
+    file = resolved(path)
+    if file.exists() and file.stat().st_size:
+        return
+    for suffix, pattern in _BEGINNINGS.items():
+        beside = file.with_name(f"{file.name}{suffix}")
+        try:
+            with beside.open("rb") as opened:
+                found = opened.read(8)
+        except OSError:  # there is none, or SQLite says what is wrong
+            continue
+        if not is_ours(found, pattern):
+            raise LedgerError(f"cannot open the ledger {path}: {complaint(beside, SOMEBODY_ELSES)}")
 
 
 def _mode(path: Path, read_only: bool) -> str:

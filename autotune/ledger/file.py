@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shlex
 import sqlite3
@@ -307,12 +308,19 @@ class LedgerFile:
             setattr(self, name, getattr(rescued, name))
         names = sorted(guard.written)
         store = ["--store", str(folder)]
-        resume = "; ".join(f"`{shlex.join(['autotune', 'resume', name, *store])}` goes on" for name in names)
+        resume = "; ".join(self._goes_on(name, store) for name in names)
         best = "".join(f", `{shlex.join(['autotune', 'best', name, *store])}` shows it" for name in names[:1])
         return LedgerError(
             f"the ledger {guard.path} {happened} while it was written; everything of it is in {self.path}",
             hint=f"{resume}{best}" if names else f"it is a ledger like any other: {' '.join(store)}",
         )
+
+    def _goes_on(self, name: str, store: list[str]) -> str:
+        """Return how a study goes on in this ledger; that of a Python function has no system to start."""
+        row = self._get("study", name)
+        if row is not None and json.loads(row["spec"]).get("system"):
+            return f"`{shlex.join(['autotune', 'resume', name, *store])}` goes on"
+        return f"in Python, `path={str(self.path)!r}` goes on with {name!r}"
 
     def _counter(self) -> dict[str, Any]:
         counter = self._get("counter", 1)

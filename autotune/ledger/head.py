@@ -11,14 +11,17 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 from pathlib import Path
 
 from autotune.core.input_file import read_bytes
-from autotune.core.own_files import open_own
+from autotune.core.own_files import open_own, refuse_foreign
 
 _LENGTH = (
     32 + 1 + 20 + 1 + 16 + 1
 )  # ledger, revision, checksum: one length, so that a write replaces the last
+
+_OURS = re.compile(rb"[0-9a-f \n\0]{1,%d}\Z" % _LENGTH)
 
 _log = logging.getLogger("autotune.ledger")
 
@@ -40,12 +43,21 @@ class Head:
         """Note a commit. It is durable already: a witness that cannot be written costs a warning only."""
         try:
             if self._file < 0:
-                self._file = open_own(self._path, os.O_RDWR | os.O_CREAT)
+                self._file = self._open()
             os.pwrite(self._file, _line(ledger, revision), 0)
         except OSError as error:
             if not self._failed:
                 _log.warning("lost commits would not be noticed: %s: %s", self._path, error.strerror)
             self._failed = True
+
+    def _open(self) -> int:
+        number = open_own(self._path, os.O_RDWR | os.O_CREAT)
+        try:
+            refuse_foreign(self._path, number, _OURS)
+        except OSError:
+            os.close(number)
+            raise
+        return number
 
     def close(self) -> None:
         """Close the file. Idempotent."""

@@ -21,11 +21,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from autotune.core.input_file import read_text
-from autotune.core.own_files import open_own
+from autotune.core.input_file import read_text, resolved
+from autotune.core.own_files import open_own, refuse_foreign
 from autotune.errors import LedgerError, StudyError
 
 _LONGEST = 1 << 16  # bytes of what a holder writes
+_OURS = re.compile(rb'\{("pid"|"?p?i?d?\Z)')  # a full disk may have cut it
 _USUAL = "autotune-runs"  # folder that commands look in by themselves
 
 _log = logging.getLogger("autotune.ledger")
@@ -42,7 +43,7 @@ def study_lock(ledger: Path, study: str) -> Iterator[None]:
         StudyError: Another process holds it; its pid, host and start are named.
         LedgerError: The lock's file cannot be written.
     """
-    path = _path(ledger.resolve(), study)
+    path = _path(resolved(ledger), study)
     if path in _held and _held[path][0] == threading.get_ident():
         yield
         return
@@ -85,6 +86,7 @@ def _locked(path: Path) -> Iterator[TextIO]:
                 raise _HeldError(_holder(file.read())) from None
             if not _is_at(file, path):  # deleted between opening and locking
                 continue
+            refuse_foreign(path, file.fileno(), _OURS)
             file.truncate(0)
             now = datetime.now(UTC).isoformat(timespec="seconds")
             file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}))

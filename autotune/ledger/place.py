@@ -13,6 +13,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from autotune.core.input_file import resolved
+
 NETWORK = frozenset(
     {
         "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "gfs2",
@@ -35,7 +37,7 @@ def filesystem_of(path: Path) -> str:
         text = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:  # no /proc: nothing is known, and nothing is refused for it
         return ""
-    return kind_at(path.resolve(), text)
+    return kind_at(resolved(path), text)
 
 
 def holder(path: Path | None) -> str:

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -121,6 +122,7 @@ class Driver:
         self.spent_before_s = float(notes.get("spent_s", 0.0))
         self.began = time.monotonic()
         self._running: dict[tuple[int, int], tuple[int, float]] = {}  # when it began (ns), when it ends (s)
+        self._arrived: list[AttemptResult] = []  # not committed yet
         self._starting: list[tuple[Trial, int, Mapping[str, float]]] = []  # committed, not submitted yet
         self._retries = Retries()
         self._nodes: tuple[str, ...] = ()
@@ -171,8 +173,8 @@ class Driver:
                 needs; the same command goes on with the study.
             SpecError: The study's owner made a mistake that fails every trial, such as a misspelt function.
         """
-        self.study.ledger.set_study_state(self.study.name, "RUNNING")
         try:
+            self.study.ledger.set_study_state(self.study.name, "RUNNING")
             while (end := self._carry_out()) is None:
                 self._commit(self.executor.wait(POLL_S))
                 self._show()
@@ -182,6 +184,11 @@ class Driver:
             self.executor.cancel()
             if self.stop.is_set() and isinstance(error, EnvironmentProblem):
                 return "interrupted"  # the same signal ended what we run on
+            raise
+        except LedgerError:  # it is another one by now, or has room again for what was measured
+            self.study.ledger.make_room()
+            with suppress(LedgerError):  # nothing can be written: what is raised says so
+                self._put_back()
             raise
         except (KeyboardInterrupt, SystemExit):  # asked a second time: what runs is not waited for
             self._put_back()
@@ -317,18 +324,18 @@ class Driver:
         if not results:
             return
         failpoint("runner.commit")
+        self._arrived += results
+        running = dict(self._running)
         try:
             with self.study.ledger.together():
-                for result in results:
+                for result in self._arrived:
                     self._take(result)
                 self._keep_time()
-            self._tell_mirror()
-        except LedgerError:
-            if self.study.ledger.make_room():  # kept for what was measured when the disk is full
-                with self.study.ledger.together():
-                    for result in results:
-                        self._take_stray(result)
+        except BaseException:
+            self._running = running
             raise
+        self._arrived = []
+        self._tell_mirror()
         self._stop_at_mistake()
         self._nodes = tuple(self.executor.nodes())
 
@@ -451,19 +458,35 @@ class Driver:
             self._put_back()
             self.executor.cancel()
         elif end.state == "out of time":
+            self._commit(self._ended())
             self._abandon()
         return end.state
 
     def _put_back(self) -> None:
         """Put what runs back to the queue, for whoever resumes the study.
 
-        Before it is stopped: that takes as long as a server's grace, and may be cut short.
+        What has been measured by now is entered: a commit may have waited long for the ledger. Before it is
+        stopped: that takes as long as a server's grace, and may be cut short.
         """
+        self._arrived += self._ended()
         with self.study.ledger.together():
+            for result in self._arrived:
+                measured = result.measurement.failure is None
+                if measured or (state_of(result.measurement) is TrialState.INFEASIBLE and not self._mistake):
+                    self._take(result)
             self.study.put_back()
             self._keep_time()
             self.study.ledger.set_study_state(self.study.name, "INTERRUPTED")
+        self._arrived = []
+        self._tell_mirror()
         self._running.clear()
+
+    def _ended(self) -> list[AttemptResult]:
+        """Return the results that have come; none where the executor or the function cannot say any more."""
+        try:
+            return self.executor.wait(0.0)
+        except BaseException:  # noqa: BLE001 - the run ends already, for a reason that is raised
+            return []
 
     def _abandon(self) -> None:
         """Stop what runs: the study's time is over."""

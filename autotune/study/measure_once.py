@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from autotune.core.file_names import LEDGER_NAME
+from autotune.core.input_file import resolved
 from autotune.core.mistake import blamed, comparable, complete
 from autotune.core.objective import Objective
 from autotune.errors import AutotuneError
 from autotune.executor.base import AttemptResult
 from autotune.study.jobs import build_executor, make_job, resources_of, system_of
+from autotune.study.study import ledger_path
 from autotune.study.study_file import StudyFile
 
 _POLL_S = 0.25
@@ -44,7 +47,8 @@ def measure_once(
     system.prepare(log=_log.info)
     executor = LocalExecutor(parallel=1) if local else build_executor(spec, local=False)
     executor.start()
-    scratch = store.resolve() / spec.name / "measure" / time.strftime("%Y%m%d-%H%M%S")
+    store = ledger_path(resolved(store) / LEDGER_NAME).parent
+    scratch = store / spec.name / "measure" / time.strftime("%Y%m%d-%H%M%S")
     job = make_job(spec, spec.name, values, resources_of(spec, system, values), scratch, trial=0, attempt=1)
     try:
         executor.submit(job)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from autotune.core.file_names import LEDGER_NAME
+from autotune.core.input_file import resolved
 from autotune.core.scalar import reads_as
 from autotune.core.space_change import as_stored
 from autotune.core.trial import TrialState
@@ -23,7 +26,7 @@ from autotune.study.driver import Driver
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.readiness import announce
 from autotune.study.scheduler import Settings
-from autotune.study.study import Study
+from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
 from autotune.systems.registry import SystemConfig
 from autotune.tracking.base import Mirror, MirrorReport
@@ -36,6 +39,10 @@ MIRROR_FLUSH_S = 15.0
 
 MIRROR_STOPPED_S = 3.0
 """The same after a signal: whoever sent it kills what has not ended in time, in 10 s under Docker."""
+
+
+SAME_SIGNAL_S = 1.0
+"""Longest time in which a second SIGTERM counts as the first: `timeout` sends it to us and to our group."""
 
 
 class StopRequest(threading.Event):
@@ -93,8 +100,7 @@ def run_study(
     Raises:
         AutotuneError: The study cannot start, or the machine fails attempt after attempt.
     """
-    store = store.resolve()
-    store.mkdir(parents=True, exist_ok=True)
+    store = ledger_path(resolved(store) / LEDGER_NAME).parent
     with ExitStack() as stack:
         name = _name(spec, store, new)
         # before the study is opened: whoever comes second must not have changed anything
@@ -271,7 +277,9 @@ def _start_mirror(spec: StudyFile, study: Study) -> Mirror:
 
 @contextmanager
 def _signals() -> Iterator[StopRequest]:
-    """Turn SIGINT, SIGTERM and SIGHUP into an event; a second SIGINT raises KeyboardInterrupt.
+    """Turn SIGINT, SIGTERM and SIGHUP into an event; a second SIGINT or SIGTERM raises KeyboardInterrupt.
+
+    A SIGTERM that comes at once after another signal is no second one: it went to us and to our group.
 
     A signal that whoever started us wants ignored stays ignored: so `nohup` outlives its terminal.
     """
@@ -280,10 +288,18 @@ def _signals() -> Iterator[StopRequest]:
         yield stop
         return
 
+    begun = math.inf
+
     def handler(number: int, _frame: FrameType | None) -> None:
-        first = not stop.is_set()
-        stop.set()
-        if stop.at_once if first else number == signal.SIGINT:
+        nonlocal begun
+        if not stop.is_set():
+            stop.set()
+            begun = time.monotonic()
+            raised = stop.at_once
+        else:
+            late = number == signal.SIGTERM and time.monotonic() - begun > SAME_SIGNAL_S
+            raised = late or number == signal.SIGINT
+        if raised:
             raise KeyboardInterrupt
 
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

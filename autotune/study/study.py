@@ -589,7 +589,7 @@ def ledger_path(path: str | Path) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        why = "something on its way is a file" if isinstance(error, FileExistsError) else error.strerror
+        why = "something on its way is no folder" if isinstance(error, FileExistsError) else error.strerror
         raise LedgerError(f"path: the folder {file.parent} cannot be made: {why}") from None
     return file
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from autotune.core.borrowed import Borrowed, Objection
 from autotune.core.deadlines import Deadlines
+from autotune.core.input_file import resolved
 from autotune.core.metric import named_number
 from autotune.core.objective import Objective
 from autotune.core.redact import find_secret
@@ -154,7 +155,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: 
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
     """
     own, document, lenders = load.read_file(path, overrides)
-    folder = Path(path).resolve().parent
+    folder = resolved(Path(path)).parent
     system = cache(partial(SystemConfig.from_dict, document.data.get("system"), folder))
     look = partial(review, build=system)
     trusted = [line for base in lenders for line in review_space(own.data, base, look, trust=trust_space)]

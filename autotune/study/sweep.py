@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from autotune.core.file_names import LEDGER_NAME
+from autotune.core.input_file import resolved
 from autotune.core.measured_table import MeasuredRow, MeasuredTable, table_name, write_table
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
@@ -29,7 +30,7 @@ from autotune.ledger import Ledger
 from autotune.report.view import View
 from autotune.spec.sections import EngineConfig
 from autotune.study.run import RunSummary, as_measured, run_study
-from autotune.study.study import Study
+from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
 
 _ENGINE = "sweep"
@@ -126,7 +127,7 @@ def sweep(
         SpecError: There are too many configurations.
         StudyError: The store has a sweep of that name and ``resume`` is off, or has none and it is on.
     """
-    store = store.resolve()
+    store = resolved(store)
     name = f"{spec.name}-sweep"
     kept = _stored_plan(store, name)
     if kept is None and resume:
@@ -141,7 +142,7 @@ def sweep(
     budget = replace(spec.budget, trials=len(places), time_s=None, confirm=0, stop_when="budget", watch=0)
     engine = EngineConfig("random", plan.seed)
     swept = replace(spec, name=name, budget=budget, engine=engine)
-    store.mkdir(parents=True, exist_ok=True)
+    ledger_path(store / LEDGER_NAME)
     with Study(swept.space, swept.objective, engine="random", seed=plan.seed, name=name,
                path=store / LEDGER_NAME, spec=swept.to_dict()) as study:  # fmt: skip
         study.ledger.set_study_note(name, _ENGINE, plan.to_dict())

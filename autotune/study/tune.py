@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from inspect import iscoroutinefunction
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Trial, TrialState
 from autotune.core.units import counted
-from autotune.errors import SpecError
+from autotune.errors import LedgerError, SpecError
 from autotune.executor.base import Executor, Job
 from autotune.executor.function import ASYNC_HINT, IS_ASYNC, Function, FunctionExecutor
 from autotune.ledger import study_lock
@@ -93,7 +93,8 @@ def tune(
             study.ledger.set_study_state(name, "COMPLETED")
             study.ledger.ensure_kept()
         except BaseException as error:
-            study.put_back()
+            with suppress(LedgerError):  # what is raised says what became of it
+                study.put_back()
             error.study = study  # type: ignore[attr-defined]
             measured = sum(trial.state is TrialState.COMPLETED for trial in study.trials)
             if measured or file is not None:

