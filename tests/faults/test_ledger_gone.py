@@ -213,7 +213,7 @@ def test_tune_says_where_its_study_is_now(tmp_path):
     with pytest.raises(LedgerError, match="was deleted") as caught:
         tune(SPACE, measure, OBJECTIVE, trials=5, engine="random", path=path)
     rescued = tmp_path / "ledger-rescued" / "ledger.sqlite"
-    assert f"in {rescued}" in caught.value.__notes__[0]
+    assert str(rescued) in caught.value.__notes__[0]
     again = tune(SPACE, lambda config: {"x": 1.0}, OBJECTIVE, trials=5, engine="random", path=rescued)
     assert sum(t.state is TrialState.COMPLETED for t in again.trials) == 5
     again.close()

@@ -286,7 +286,7 @@ def test_another_objective_scores_what_was_measured_and_is_stored(tmp_path):
     with autotune.Study(SPACE, {"minimize": "latency"}, path=path, engine="sobol") as study:
         least = min(trial.metrics["latency"].value for trial in study.trials)
         assert study.best.metrics["latency"].value == least
-        assert "-> minimize latency; 4 measured trials" in study.rescored
+        assert "-> minimize latency; scored anew: 4 measured trials" in study.rescored
     with autotune.Study.open(path) as again:
         assert str(again.objective) == "minimize latency"
         assert again.best.metrics["latency"].value == least
