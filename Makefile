@@ -55,7 +55,7 @@ lint: $(STAMP)  ## repair what can be repaired
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[transformers,dev]'
+	  --constraint constraints.txt --editable '.[transformers,dev,docs]'
 	touch $@
 
 clean:  ## forget the environment and what runs left
