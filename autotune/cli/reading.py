@@ -11,12 +11,12 @@ from autotune.errors import StudyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from autotune.analysis.study_view import StudyView
     from autotune.core.decision import Predictions
     from autotune.core.objective import Objective
     from autotune.core.space import Space
     from autotune.core.trial import Trial
     from autotune.ledger import Ledger, StudyRow
-    from autotune.report.view import StudyView
 
 
 def open_ledger(store: Path) -> Ledger:
@@ -40,11 +40,11 @@ def open_ledger(store: Path) -> Ledger:
 
 def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
     """Return a study of the ledger as it stands."""
+    from autotune.analysis.study_view import StudyView
     from autotune.core import ranking
     from autotune.core.objective import Objective
     from autotune.core.space import Space
     from autotune.core.trial import TrialState
-    from autotune.report.view import StudyView
 
     trials = ledger.trials(row.name)
     space = Space.from_dict(row.spec["space"])

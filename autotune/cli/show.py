@@ -18,10 +18,10 @@ from autotune.errors import EnvironmentProblem, NothingFeasible, StudyError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from autotune.analysis.study_view import StudyView
     from autotune.core.assessment import Assessment, ModelQuality
     from autotune.core.registry import Registry
     from autotune.ledger import StudyRow
-    from autotune.report.view import StudyView
     from autotune.systems.deployment import Deployment
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from autotune.analysis.study_view import StudyView, time_left_s
 from autotune.core.failures import failure_counts
 from autotune.core.redact import redact, visible
 from autotune.core.trial import config_key
@@ -15,7 +16,6 @@ from autotune.errors import shortened
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
 from autotune.report.text import cut, show_config, show_estimate, show_seconds
-from autotune.report.view import StudyView, time_left_s
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from autotune.analysis.study_view import StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
 from autotune.core.measurement import Estimate, Measurement
@@ -14,7 +15,6 @@ from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.units import counted, format_quantity
 from autotune.report.tables import WIDTH, trial_table
 from autotune.report.text import INTERVAL, marked, show_config, show_estimate, show_seconds, wrap
-from autotune.report.view import StudyView, counts
 
 _MOST_NAMED = 8  # trials with a warning
 _MESSAGE_LINES = 3  # of a failure: a message of a server can be a page

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autotune.analysis.study_view import StudyView, varying_parameters
 from autotune.core.objective import Goal, Objective
 from autotune.core.parameter.base import show
 from autotune.core.surprise import SURPRISE, largest, show_surprise
 from autotune.core.trial import Trial, TrialState
 from autotune.core.units import format_quantity
 from autotune.report.text import cut, fold, marked, show_number, show_seconds, unit_scale, wrap
-from autotune.report.view import StudyView, varying_parameters
 
 WIDTH = 80
 """Columns that every terminal and every log viewer has."""

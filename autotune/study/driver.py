@@ -16,13 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from autotune.analysis.study_view import StudyView
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
 from autotune.core.mistake import complete
 from autotune.core.trial import Config, Trial, TrialState
 from autotune.errors import EnvironmentProblem, LedgerError, SpecError
 from autotune.executor.base import AttemptResult, Executor, Job, Shared
-from autotune.report.view import StudyView, View
+from autotune.report.view import View
 from autotune.study import scheduler
 from autotune.study.mistakes import Mistake, acquit, judge
 from autotune.study.retries import Retries

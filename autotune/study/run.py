@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
+from autotune.analysis.study_view import StudyView
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.input_file import resolved
 from autotune.core.scalar import reads_as
@@ -21,7 +22,7 @@ from autotune.errors import EmptyLedgerError, StudyError
 from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
-from autotune.report.view import StudyView, View
+from autotune.report.view import View
 from autotune.study.driver import Driver
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.readiness import announce

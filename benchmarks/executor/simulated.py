@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autotune.analysis.study_view import StudyView
 from autotune.core.measurement import Estimate, Measurement
 from autotune.executor.base import AttemptResult, Job
-from autotune.report.view import StudyView
 
 
 class SimulatedExecutor:

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autotune.analysis.study_view import StudyView
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial
 from autotune.report.tables import state_word, trial_table
-from autotune.report.view import StudyView
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from autotune.analysis.study_view import StudyView
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.ranking import pool
@@ -11,7 +12,6 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.report.summary import measurement_lines, summary
 from autotune.report.text import cut, fold, show_config, show_estimate, show_seconds, wrap
-from autotune.report.view import StudyView
 
 
 @pytest.mark.parametrize(

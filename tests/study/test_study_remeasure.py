@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from autotune.analysis.study_view import StudyView
 from autotune.core import ranking
 from autotune.core.measurement import DOUBT, SHORTFALL, Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
@@ -17,7 +18,6 @@ from autotune.executor.base import AttemptResult
 from autotune.report.plain import PlainView, QuietView, measured_line
 from autotune.report.summary import summary, summary_json
 from autotune.report.tables import note_of, state_word
-from autotune.report.view import StudyView
 from autotune.study.remeasure import next_remeasure
 from autotune.study.run import run_study
 from autotune.study.study import Study

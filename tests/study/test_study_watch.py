@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from autotune.analysis.study_view import StudyView
 from autotune.core.drift import find_drift, with_drift
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
@@ -13,7 +14,6 @@ from autotune.core.parameter import Int
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.report.summary import summary, summary_json
-from autotune.report.view import StudyView
 from autotune.study.study import Study
 from autotune.study.watch import next_watch
 

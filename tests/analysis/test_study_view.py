@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from autotune.analysis.study_view import counts, time_left_s, varying_parameters
 from autotune.core.failures import failure_counts
 from autotune.core.space import Space
 from autotune.core.trial import Reason, TrialState
 from autotune.report.plain import measured_line
-from autotune.report.view import counts, time_left_s, varying_parameters
 
 SECOND = 1_000_000_000
 

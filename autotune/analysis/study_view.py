@@ -1,0 +1,226 @@
+"""A study at one moment."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from autotune.core import ranking
+from autotune.core.binding import binding_limit
+from autotune.core.decision import Decision, Predictions
+from autotune.core.drift import Drift, find_drift
+from autotune.core.objective import Objective
+from autotune.core.space import Space
+from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
+from autotune.core.verdict import Verdict, verdict
+
+_BESIDE = {
+    Reason.WATCH: ("look at the default", "looks at the default"),
+    Reason.REMEASURE: ("measured again", "measured again"),
+    Reason.CONFIRM: ("confirmation", "confirmations"),
+}
+"""What is measured on top of a search, one and several."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyView:
+    """A study at one moment.
+
+    Args:
+        name: Name of the study.
+        space: Search space.
+        objective: Objective with its limits.
+        trials: All of them, in number order.
+        state: Such as ``running``, ``completed`` or ``interrupted``.
+        budget_trials: Trials planned, confirmation not counted; ``None`` when unknown.
+        budget_seconds: Time planned; ``None`` without a limit.
+        confirm: Launches planned for each of the winner and the default at the end.
+        predictions: Expectation of a model for each measured configuration; ``None`` without one.
+        started_ns: Wall clock when this run of the study began, nanoseconds since the epoch.
+        now_ns: Wall clock of this view.
+        running: ``(number, attempt, started_ns)`` of every attempt in flight.
+        ledger: Path of the ledger file.
+        tracking: Address of the tracking store; empty without one.
+        resumed: Whether earlier runs left trials.
+        stopped: Why the search ended before its budget; empty if it did not.
+    """
+
+    name: str
+    space: Space
+    objective: Objective
+    trials: Sequence[Trial]
+    state: str = "running"
+    budget_trials: int | None = None
+    budget_seconds: float | None = None
+    confirm: int = 0
+    predictions: Predictions | None = None
+    started_ns: int = 0
+    now_ns: int = 0
+    running: Sequence[tuple[int, int, int]] = ()
+    ledger: str = ""
+    tracking: str = ""
+    resumed: bool = False
+    stopped: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is measured for now, so that a decision can be made."""
+        return self.state != "running"
+
+    @cached_property
+    def decision(self) -> Decision:
+        """Which configuration to recommend, by all measurements."""
+        default = config_key(self.default_config)
+        return Decision(
+            self.trials, self.objective, default, confirm=self.confirm, predictions=self.predictions
+        )
+
+    @cached_property
+    def best(self) -> ranking.Contender | None:
+        """The configuration to deploy; the best so far, as measured, while the study runs."""
+        if not self.settled:
+            return ranking.best(self.trials, self.objective)
+        found = self.decision.recommended
+        return None if found is None else found.contender
+
+    @cached_property
+    def default_config(self) -> Config:
+        """The default configuration."""
+        return self.space.default_config
+
+    @cached_property
+    def default(self) -> ranking.Contender | None:
+        """What was measured of the default configuration."""
+        return ranking.find(self.trials, self.objective, self.default_config)
+
+    @cached_property
+    def lead(self) -> ranking.Improvement | None:
+        """By how much the best so far is better than the default, as measured, without an error."""
+        best, default, goal = self.best, self.default, self.objective.goals[0]
+        if best is None or default is None or best.trial.key == default.trial.key:
+            return None
+        if not default.feasible or not {goal.metric} <= set(best.metrics) & set(default.metrics):
+            return None
+        a, b = (c.metrics[goal.metric].value for c in (best, default))
+        relative = a > 0 and b > 0
+        value = (a / b) ** goal.sign if relative else goal.sign * (a - b)
+        return ranking.Improvement(
+            value, None, None, relative, (best.launches, default.launches), goal.maximize
+        )
+
+    @cached_property
+    def pareto_front(self) -> list[Trial]:
+        """Feasible trials that no other one beats in every goal."""
+        return ranking.pareto_front(self.trials, self.objective)
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """What the study found, in words."""
+        return verdict(self.decision)
+
+    def half_width(self, side: ranking.Contender, metric: str) -> float | None:
+        """Return the half-width of the 95 % interval of a configuration's metric, all its launches pooled."""
+        return self.decision.half_width(side, metric)
+
+    @cached_property
+    def binding(self) -> str:
+        """Which limit binds and by how much, while nothing is feasible; empty otherwise."""
+        return binding_limit(self.trials, self.objective)
+
+    @cached_property
+    def drift(self) -> Drift | None:
+        """How the default configuration changed while the study searched, by its first goal."""
+        return find_drift(self.trials, self.objective.goals[0].metric, self.default_config)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since this run of the study began."""
+        return max(0.0, (self.now_ns - self.started_ns) / 1e9)
+
+    @property
+    def finished(self) -> int:
+        """Trials of the search to which nothing more will happen."""
+        return sum(t.state.finished and t.suggestion.reason.of_search for t in self.trials)
+
+    @property
+    def total(self) -> int | None:
+        """Trials of the search; ``None`` when unknown. It stays the same until the search ends early."""
+        if self.budget_trials is None:
+            return None
+        searched = sum(t.suggestion.reason.of_search for t in self.trials)
+        return searched if self.stopped else max(self.space.searchable(self.budget_trials), searched)
+
+    @property
+    def beside(self) -> str:
+        """What was measured on top of the search, in words; empty without anything.
+
+        How much there will be follows from what is measured: a doubtful trial is measured again, a winner
+        that fails its confirmation gives way to another. It is no part of a total.
+        """
+        found = Counter(t.suggestion.reason for t in self.trials if t.state.finished)
+        return ", ".join(
+            f"{found[reason]} {one if found[reason] == 1 else several}"
+            for reason, (one, several) in _BESIDE.items()
+            if found[reason]
+        )
+
+    @property
+    def left(self) -> int | None:
+        """Trials expected to be measured yet, confirmations included; ``None`` when unknown."""
+        if self.total is None:
+            return None
+        waiting = sum(not t.state.finished and not t.suggestion.reason.of_search for t in self.trials)
+        there = sum(t.suggestion.reason is Reason.CONFIRM for t in self.trials)
+        more = max(0, self._planned_confirmations(self.total) - there)
+        return self.total - self.finished + waiting + more
+
+    def _planned_confirmations(self, planned: int) -> int:
+        if len(self.objective.goals) > 1 or self.state != "running":
+            return 0
+        searched = sum(t.suggestion.reason.of_search for t in self.trials)
+        known = self.best is not None and searched >= planned
+        wins = (
+            known
+            and self.best is not None
+            and config_key(self.best.config) == config_key(self.default_config)
+        )
+        return 0 if wins else 2 * self.confirm
+
+
+def counts(trials: Sequence[Trial]) -> dict[str, int]:
+    """Return the count of trials by state, every state there."""
+    found = Counter(trial.state for trial in trials)
+    return {state.value: found[state] for state in TrialState}
+
+
+def time_left_s(view: StudyView) -> float | None:
+    """Estimate the seconds to the end of the budget; ``None`` before anything is known.
+
+    Median time of a finished trial times the trials left, divided by how many run at once; what the
+    running ones have behind them is taken off. A time budget bounds it.
+    """
+    bound = None if view.budget_seconds is None else max(0.0, view.budget_seconds - view.elapsed_s)
+    times = [t.measurement.seconds for t in view.trials if t.state.finished and t.measurement is not None]
+    times = [seconds for seconds in times if seconds > 0]
+    if view.left is None or not times:
+        return bound
+    each = statistics.median(times)
+    behind = sum(min(each, max(0.0, (view.now_ns - start) / 1e9)) for _, _, start in view.running)
+    left = max(0.0, view.left * each - behind) / max(1, len(view.running))
+    return left if bound is None else min(left, bound)
+
+
+def varying_parameters(view: StudyView) -> list[str]:
+    """Return the parameters that differ between trials, those with the most values first.
+
+    A parameter that is inactive in some trials and not in others varies too. Without any difference, all.
+    """
+    values = {
+        name: len({config_key({name: t.config[name]}) if name in t.config else "" for t in view.trials})
+        for name in view.space.names
+    }
+    varying = [name for name in view.space.names if values[name] > 1]
+    return varying or list(view.space.names)
