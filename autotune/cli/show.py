@@ -12,7 +12,7 @@ import click
 from autotune import __version__
 from autotune.cli.options import json_option, next_command, store_option
 from autotune.cli.output import echo, echo_json
-from autotune.cli.reading import open_ledger, read_view
+from autotune.cli.reading import open_ledger
 from autotune.errors import EnvironmentProblem, NothingFeasible, StudyError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def status(study: str | None, store: Path, as_json: bool) -> None:
     Without a name, the only study of the store, or a list of them.
     """
     from autotune.report.summary import model_lines, summary, summary_json
+    from autotune.study.reading import read_view
     from autotune.study.study import find_study
 
     with open_ledger(store) as ledger:
@@ -78,6 +79,7 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
     With its metrics beside those of the default, and the command that deploys it.
     """
     from autotune.report.summary import best_lines, summary_json
+    from autotune.study.reading import read_view
     from autotune.study.study import find_study
 
     with open_ledger(store) as ledger:

@@ -1,4 +1,25 @@
-"""Plotly figures of a study, one module a figure.
+"""Plotly figures of a study: each takes a study or its view and returns a figure.
 
-Owns the figures of notebooks and of the report. May import nothing else.
+Owns the figures of notebooks and of the report, one module a figure. May import ``analysis``.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_FIGURES: dict[str, str] = {}
+"""Name of each figure and the module that makes it; plotly is loaded with the first one."""
+
+__all__ = [*_FIGURES]  # noqa: PLE0604 - the names above are strings
+
+
+def __getattr__(name: str) -> object:
+    if name not in _FIGURES:
+        raise AttributeError(f"module 'autotune.plot' has no attribute {name!r}")
+    value = getattr(import_module(_FIGURES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

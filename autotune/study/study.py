@@ -35,6 +35,8 @@ from autotune.study.history import History
 if TYPE_CHECKING:
     import pandas as pd
 
+    from autotune.analysis.study_view import StudyView
+
 
 CHOICES = "engine choices"
 """Key of the study's note in the ledger that holds the design choices of its engine."""
@@ -451,6 +453,17 @@ class Study:
         if key not in self._predictions:  # the last ones only
             self._predictions = {key: predictions(self.engine, self.space, self.anchored, finished)}
         return self._predictions[key]
+
+    @property
+    def view(self) -> StudyView:
+        """The study as it stands: what figures and reports are made of.
+
+        Raises:
+            StudyError: The ledger does not have the study any more.
+        """
+        from autotune.study.reading import read_view
+
+        return read_view(self.ledger, find_study(self.ledger, self.name))
 
     def keep_predictions(self) -> None:
         """Keep what the model expects in the ledger: whoever reads it decides alike, without the model."""

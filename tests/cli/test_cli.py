@@ -13,8 +13,9 @@ import pytest
 
 from autotune.cli import main
 from autotune.cli.options import passed_variables
-from autotune.cli.reading import open_ledger, read_view
+from autotune.cli.reading import open_ledger
 from autotune.cli.study import closing_text
+from autotune.study.reading import read_view
 from autotune.study.run import RunSummary
 from autotune.study.study import Study
 

@@ -1,0 +1,18 @@
+"""A study of a ledger as a view."""
+
+import autotune
+
+
+def test_a_study_in_memory_and_its_ledger_have_the_same_view(tmp_path):
+    space = autotune.Space([autotune.Int("x", 0, 3)])
+    with autotune.Study(space, {"maximize": "y"}, engine="random", path=tmp_path / "l.sqlite") as study:
+        for _ in range(3):
+            trial = study.ask()
+            study.tell(trial, {"y": float(trial.config["x"])})
+        view = study.view
+        with autotune.Study.open(tmp_path / "l.sqlite") as again:
+            assert again.view.trials == view.trials
+            assert again.view.name == view.name
+    assert [t.number for t in view.trials] == [0, 1, 2]
+    assert view.best is not None
+    assert view.best.trial.config == max((t.config for t in view.trials), key=lambda c: c["x"])
