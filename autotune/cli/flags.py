@@ -1,4 +1,4 @@
-"""The command that shows the flags of a serving engine, and what changed in an installed one."""
+"""The command that shows the flags of a server, and what changed in an installed one."""
 
 from __future__ import annotations
 

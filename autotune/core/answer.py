@@ -16,7 +16,7 @@ class Answer:
 
     Args:
         text: Text as a person would read it.
-        tokens: Its tokens, by number or by text, where the engine tells them; ``None`` where it does not.
+        tokens: Its tokens, by number or by text, where the server tells them; ``None`` where it does not.
     """
 
     text: str

@@ -1,7 +1,7 @@
 """What programs say when they fail, and whose fault that is: one table, whose every example is a test.
 
 A rule is one kind of message. :data:`LIBRARIES` are messages of any program, since the libraries below it
-write them; :data:`SERVERS` mean this in a serving engine alone: a ``ValueError`` of one that starts refuses
+write them; :data:`SERVERS` mean this in a server alone: a ``ValueError`` of one that starts refuses
 its flags, one of somebody's program is a crash. Words that no rule knows are an unexplained crash.
 
 :data:`OWNER_SIGNS` are read in the message of a failure, not in a log: no configuration is to blame for it.
@@ -41,7 +41,7 @@ def matcher(rules: Iterable[Rule]) -> re.Pattern[str]:
     return re.compile("|".join(rule.pattern for rule in rules), re.MULTILINE)
 
 
-_NO_MODEL, _NO_ENGINE = "the model cannot be read", "the engine cannot be run here"
+_NO_MODEL, _NO_SERVER = "the model cannot be read", "the server cannot be run here"
 
 _MEMORY, _DISK, _PORT = Cause.OUT_OF_MEMORY, Cause.DISK_FULL, Cause.PORT_TAKEN
 _OWNER, _FLAGS = Cause.OWNER_MISTAKE, Cause.REJECTED_FLAGS
@@ -128,15 +128,15 @@ SERVERS: tuple[Rule, ...] = (
     Rule(_OWNER, r"Could not find a model in the directory",
          "RuntimeError: Could not find a model in the directory '/models/none'", _NO_MODEL),
     Rule(_OWNER, r"No module named '?(?!autotune)\w|ModuleNotFoundError",
-         "ModuleNotFoundError: No module named 'vllm'", _NO_ENGINE),
-    Rule(_OWNER, r"command not found", "bash: vllm: command not found", _NO_ENGINE),
+         "ModuleNotFoundError: No module named 'vllm'", _NO_SERVER),
+    Rule(_OWNER, r"command not found", "bash: vllm: command not found", _NO_SERVER),
     Rule(_OWNER, r"error while loading shared libraries|cannot open shared object file",
          "llama-server: error while loading shared libraries: libggml.so: cannot open shared object file",
-         _NO_ENGINE),
+         _NO_SERVER),
     Rule(_OWNER, r"Missing dependencies for|You can install it with",
-         "ImportError: Missing dependencies for the server. You can install it with pip", _NO_ENGINE),
+         "ImportError: Missing dependencies for the server. You can install it with pip", _NO_SERVER),
     Rule(_OWNER, r"CUDA driver version is insufficient|libcuda\.so",
-         "RuntimeError: CUDA driver version is insufficient for CUDA runtime version", _NO_ENGINE),
+         "RuntimeError: CUDA driver version is insufficient for CUDA runtime version", _NO_SERVER),
     Rule(_FLAGS, r"error: (?:unrecognized arguments|argument |ambiguous option|the following arguments)",
          "vllm: error: unrecognized arguments: --enable-none"),
     Rule(_FLAGS, r"error: invalid argument|error while handling argument", "error: invalid argument: --none"),
@@ -156,7 +156,7 @@ SERVERS: tuple[Rule, ...] = (
     Rule(_FLAGS, r"llama_\w{1,60}: .{0,400}(?:requires|failed to|invalid|must)",
          "llama_init_from_model: V cache quantization requires flash_attn"),
 )
-"""Messages of serving engines before they are ready."""
+"""Messages of servers before they are ready."""
 
 CODE_SIGNS: tuple[Rule, ...] = (
     # mistakes in a program's text, as Python reports them; values raise other errors
@@ -185,8 +185,8 @@ METRIC_SIGNS: tuple[Rule, ...] = (
 """A result has not the form of one."""
 
 ABSENT_SIGNS: tuple[Rule, ...] = (
-    Rule(_OWNER, rf"{_NO_ENGINE}|ModuleNotFoundError|No module named",
-         f"{_NO_ENGINE}: No module named 'vllm'"),
+    Rule(_OWNER, r"the (?:server|engine) cannot be run here|ModuleNotFoundError|No module named",
+         f"{_NO_SERVER}: No module named 'vllm'"),
     Rule(_OWNER, _NO_MODEL, f"{_NO_MODEL}: [load_gguf] Failed to open '/models/none.gguf'"),
     Rule(_OWNER, r"^cannot start|no program", "cannot start ./bench: [Errno 2]"),
     Rule(_OWNER, r"needs [\d.]+ GPUs|needs '", "it needs 8 GPUs, the largest node has 2"),

@@ -75,7 +75,7 @@ class RequestRecord:
         end_ns: Time at which the response was complete.
         error: Reason of the failure, or ``None``.
         slip_ns: Delay of the first byte really sent after ``send_ns``.
-        prefill_ns: Time at which the engine began to work on it, where it says so; 0 where it does not.
+        prefill_ns: Time at which the server began to work on it, where it says so; 0 where it does not.
         counted_by: Source of the token count, such as :data:`BY_USAGE`; empty where the system made
             them in a process of ours.
         wanted: Output tokens asked for; 0 where it is not known.

@@ -25,8 +25,8 @@ from autotune.measure.load.generator import OwnGenerator
 from autotune.measure.load.token_counter import TokenCounter
 from autotune.measure.load.wire import record_frame, record_of
 from autotune.measure.quality.answers import EndpointSource, NoAnswer
-from autotune.measure.watch import engine_watch
-from autotune.measure.watch.engine_watch import EngineWatch, counters_of
+from autotune.measure.watch import server_watch
+from autotune.measure.watch.server_watch import ServerWatch, counters_of
 from autotune.measure.workload import Workload
 from autotune.systems.base import AttemptFailed, NotReady
 from autotune.systems.registry import build_system
@@ -57,7 +57,7 @@ def servers():
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch):
-    monkeypatch.setattr(engine_watch, "_TIMEOUT_S", LIMIT_S)
+    monkeypatch.setattr(server_watch, "_TIMEOUT_S", LIMIT_S)
     monkeypatch.setattr(served_system, "_TOLD_S", LIMIT_S)
     monkeypatch.setattr(token_counter, "_ANSWER_S", LIMIT_S)
 
@@ -155,7 +155,7 @@ def test_what_engines_tell_of_themselves_is_facts_or_nothing(servers, tmp_path, 
         facts = system.engine_facts(url, tmp_path)
         assert not {"parallel", "slots"} & (facts.keys() | facts.get("effective", {}).keys())
         assert all(isinstance(value, str | dict | bool) for value in facts.values())
-    watch = EngineWatch(counters_of(Endpoint(url, "m", prometheus="/metrics")))
+    watch = ServerWatch(counters_of(Endpoint(url, "m", prometheus="/metrics")))
     watch.look()
     assert bool(watch.problem) != bool(watch.taken)
     watch.look()

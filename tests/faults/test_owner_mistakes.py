@@ -70,7 +70,7 @@ def test_out_of_memory_with_one_message_never_ends_a_study(tmp_path, monkeypatch
         assert all(trial.state is TrialState.INFEASIBLE for trial in loop.study.trials)
 
 
-ABSENT = Failure(Cause.OWNER_MISTAKE, "the engine cannot be run here: No module named 'vllm'")
+ABSENT = Failure(Cause.OWNER_MISTAKE, "the server cannot be run here: No module named 'vllm'")
 
 
 def test_what_one_node_lacks_is_tried_on_another(tmp_path, monkeypatch):

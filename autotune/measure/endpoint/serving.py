@@ -16,8 +16,8 @@ from autotune.measure.load.base import LoadGenerator
 from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.cpu_time import SpareCpus
 from autotune.measure.watch.energy import EnergyMeter
-from autotune.measure.watch.engine_watch import EngineWatch, counters_of
 from autotune.measure.watch.machine_watch import MachineWatch, warnings
+from autotune.measure.watch.server_watch import ServerWatch, counters_of
 from autotune.measure.workload import RateSearch, Workload
 
 _AT_ONCE = 8  # requests under way in a closed loop whose workload does not say: some batching, no long queue
@@ -63,7 +63,7 @@ def measure_endpoint(
     """
     machine = MachineWatch(own, clock)
     fetch = counters_of(endpoint)
-    engine = None if fetch is None else EngineWatch(fetch, clock)
+    server = None if fetch is None else ServerWatch(fetch, clock)
     spare = SpareCpus()
     site = Site(
         generator=generator,
@@ -71,7 +71,7 @@ def measure_endpoint(
         workload=workload,
         deadline=deadline,
         clock=clock,
-        watches=(machine, spare) if engine is None else (machine, spare, engine),
+        watches=(machine, spare) if server is None else (machine, spare, server),
         spare=spare,
         seed=seed,
         max_error_rate=workload.max_error_rate,
@@ -85,7 +85,7 @@ def measure_endpoint(
     if counting_notes:
         facts["warnings"] = [*found.facts.get("warnings", ()), *counting_notes]
     found = replace(found, facts=facts)
-    return _with_watches(found, machine, engine, None if joules is None or took <= 0 else joules / took)
+    return _with_watches(found, machine, server, None if joules is None or took <= 0 else joules / took)
 
 
 def _measure(site: Site, goal: str, limits: Sequence[Limit]) -> Measured:
@@ -98,7 +98,7 @@ def _measure(site: Site, goal: str, limits: Sequence[Limit]) -> Measured:
 
 
 def _with_watches(
-    found: Measured, machine: MachineWatch, engine: EngineWatch | None, watts: float | None
+    found: Measured, machine: MachineWatch, server: ServerWatch | None, watts: float | None
 ) -> Measured:
     """Return what was measured with what the watches saw in the measured time."""
     if "measured_ns" not in found.facts:
@@ -106,9 +106,9 @@ def _with_watches(
     start, end = found.facts["measured_ns"]
     facts = dict(found.facts)
     metrics = dict(found.metrics)
-    if engine is not None:
-        metrics |= engine.metrics(start, end, int(found.facts["requests"]))
-        facts["engine"] = engine.facts(start, end)
+    if server is not None:
+        metrics |= server.metrics(start, end, int(found.facts["requests"]))
+        facts["engine"] = server.facts(start, end)
     memory = machine.gpu_memory(start, end)
     if memory is not None:
         metrics["memory.gpu"] = Estimate(memory, None, 1, "B")

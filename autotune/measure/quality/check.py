@@ -56,7 +56,7 @@ def check_quality(
     if wanted["text"]:
         found = perplexity(source.losses(wanted["text"], deadline))
         if found is None:
-            facts["no_perplexity"] = "the engine does not tell how likely a text is"
+            facts["no_perplexity"] = "the server does not tell how likely a text is"
         else:
             metrics["quality.perplexity"] = found
     return metrics, facts

@@ -106,7 +106,9 @@ class SocketDriver:
             text = f"no answer to {order['op']!r} in time"
             raise AttemptFailed(Failure(Cause.TIME_LIMIT, text)) from None
         except OSError as error:
-            raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, f"the engine is gone: {error}")) from None
+            raise AttemptFailed(
+                Failure(Cause.CRASHED_UNDER_LOAD, f"the model's process is gone: {error}")
+            ) from None
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             failure = answer["error"]
@@ -124,9 +126,11 @@ class SocketDriver:
             pieces.append(self._socket.recv(1 << 20))
             length += len(pieces[-1])
             if not pieces[-1]:
-                raise AttemptFailed(Failure(Cause.CRASHED_UNDER_LOAD, "the engine closed its connection"))
+                raise AttemptFailed(
+                    Failure(Cause.CRASHED_UNDER_LOAD, "the model's process closed its connection")
+                )
             if length > _MOST_BYTES:
-                text = f"the engine's answer has more than {_MOST_BYTES >> 20} MiB"
+                text = f"the answer of the model's process has more than {_MOST_BYTES >> 20} MiB"
                 raise AttemptFailed(Failure(Cause.WRONG_OUTPUT, text))
         line, _, self._rest = b"".join(pieces).partition(b"\n")
         return line

@@ -6,10 +6,10 @@ import pytest
 from autotune.core.endpoint import Endpoint, Refused
 from autotune.core.measurement import Cause
 from autotune.measure.endpoint import serving
-from autotune.measure.watch.engine_watch import EngineWatch, counters_of
 from autotune.measure.watch.hardware import parse_gpus, spent_by_others
 from autotune.measure.watch.machine_watch import MachineWatch, clock_mhz, throttled_ms, warnings
 from autotune.measure.watch.prometheus import read_samples
+from autotune.measure.watch.server_watch import ServerWatch, counters_of
 from autotune.measure.workload import Workload
 
 SECOND = 1_000_000_000
@@ -48,7 +48,7 @@ class Hand:
 
 def watched(texts):
     clock, left = Hand(), list(texts)
-    watch = EngineWatch(lambda: left.pop(0), clock)
+    watch = ServerWatch(lambda: left.pop(0), clock)
     for i in range(len(texts)):
         clock.now = i * 2 * SECOND
         watch.look()
@@ -89,7 +89,7 @@ def test_an_engine_that_does_not_tell_costs_nothing():
     def refuses():
         raise ConnectionRefusedError("gone")
 
-    watch = EngineWatch(refuses, Hand())
+    watch = ServerWatch(refuses, Hand())
     watch.look()
     assert watch.metrics(0, SECOND, 1) == {}
     assert watch.facts(0, SECOND)["problem"] == "ConnectionRefusedError: gone"

@@ -54,7 +54,7 @@ _NAMES = frozenset(
 
 
 @dataclass
-class EngineWatch:
+class ServerWatch:
     """Ask a server for its counters now and then.
 
     Args:
