@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
+from autotune.analysis.distribution import AllowedDistribution
 from autotune.core import ranking
 from autotune.core.binding import binding_limit
 from autotune.core.decision import Decision, Predictions
@@ -16,6 +18,9 @@ from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
 from autotune.core.verdict import Verdict, verdict
+from autotune.engine.base import Posterior, posterior
+from autotune.engine.registry import build_engine
+from autotune.errors import AutotuneError, SpecError, did_you_mean
 
 _BESIDE = {
     Reason.WATCH: ("look at the default", "looks at the default"),
@@ -46,6 +51,7 @@ class StudyView:
         tracking: Address of the tracking store; empty without one.
         resumed: Whether earlier runs left trials.
         stopped: Why the search ended before its budget; empty if it did not.
+        spec: The study file as plain data, as the ledger has it; empty where there is none.
     """
 
     name: str
@@ -64,6 +70,7 @@ class StudyView:
     tracking: str = ""
     resumed: bool = False
     stopped: str = ""
+    spec: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settled(self) -> bool:
@@ -134,6 +141,51 @@ class StudyView:
     def drift(self) -> Drift | None:
         """How the default configuration changed while the study searched, by its first goal."""
         return find_drift(self.trials, self.objective.goals[0].metric, self.default_config)
+
+    @cached_property
+    def model(self) -> Posterior | None:
+        """What a model makes of the trials, whatever engine proposed them; ``None`` with too few of them."""
+        for section in dict(self.spec.get("engine") or {}), {"use": "gp"}:
+            try:
+                engine = build_engine(section)
+            except AutotuneError:  # a plug-in that is not installed here: the default one speaks for it
+                continue
+            found = posterior(engine, self.space, self.objective, self.trials)
+            if found is not None:
+                return found
+        return None
+
+    @cached_property
+    def allowed(self) -> AllowedDistribution:
+        """The uniform distribution over the allowed configurations."""
+        return AllowedDistribution(self.space)
+
+    def metric_named(self, metric: str | None) -> str:
+        """Return the metric of that name; by default the first goal's.
+
+        Raises:
+            SpecError: The objective has none of that name.
+        """
+        names = self.objective.metrics
+        if metric is not None and metric not in names:
+            text = f"the study has no metric {metric!r}; allowed: {', '.join(names)}"
+            raise SpecError(text, hint=did_you_mean(str(metric), names))
+        return names[0] if metric is None else metric
+
+    def measured(self, metric: str) -> list[tuple[Trial, float, float | None]]:
+        """Return the trials that measured a metric with its value and standard error, in its base unit."""
+        found = []
+        for trial in self.trials:
+            estimate = trial.metrics.get(metric) if trial.state is TrialState.COMPLETED else None
+            value = None if estimate is None else self.objective.value_of(metric, estimate)
+            if estimate is not None and value is not None:
+                found.append((trial, value, estimate.sem))
+        return found
+
+    def unit(self, metric: str) -> str:
+        """Return the base unit of a metric; ``1`` where it has none."""
+        units = (trial.metrics[metric].unit for trial in self.trials if metric in trial.metrics)
+        return self.objective.units.get(metric) or next(units, "1")
 
     @property
     def elapsed_s(self) -> float:

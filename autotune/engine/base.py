@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import Predictions
 from autotune.core.objective import Objective
 from autotune.core.space import Space
+from autotune.core.table import Indices
 from autotune.core.trial import Config, Suggestion, Trial
 from autotune.engine.question import Question
 from autotune.errors import SpecError
+
+Array: TypeAlias = npt.NDArray[np.float64]
 
 
 class Engine(Protocol):
@@ -112,6 +119,57 @@ class ModelBased(Engine, Protocol):
         """Return what is expected of each measured configuration from all others; ``None`` with too few."""
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What is expected of a configuration, on the scale of its metric's model.
+
+    Args:
+        mean: Expected noise-free value.
+        variance: Variance of that value.
+        noise: Variance of one more launch beside it, a launch's own error not counted.
+    """
+
+    mean: float
+    variance: float
+    noise: float
+
+
+class Posterior(Protocol):
+    """What a model believes of every metric over the whole space.
+
+    Values of a metric are in its base unit or, where :attr:`logarithm` says so, natural logarithms of that.
+
+    Attributes:
+        logarithm: By modelled metric whether its values are logarithms.
+    """
+
+    logarithm: Mapping[str, bool]
+
+    def values(self, metric: str, rows: Indices) -> Array:
+        """Return noise-free values of functions sampled from the posterior, ``s x n``.
+
+        The functions are the same at every call.
+
+        Args:
+            metric: One of :attr:`logarithm`.
+            rows: Configurations as level indices of the space, ``n x d``.
+        """
+
+    def p_measured(self, rows: Indices) -> Array:
+        """Return the probability that configurations (``n x d``) give a measurement at all, shape ``n``."""
+
+    def left_out(self, metric: str) -> Mapping[str, Prediction]:
+        """Return by configuration key what is predicted of it from all others; empty if unknown."""
+
+
+@runtime_checkable
+class Explaining(Engine, Protocol):
+    """An engine that tells what its models believe over the whole space. Engines without leave it out."""
+
+    def posterior(self, space: Space, objective: Objective, history: Sequence[Trial]) -> Posterior | None:
+        """Return the posterior by the finished trials; ``None`` with too few."""
+
+
 @runtime_checkable
 class Configured(Engine, Protocol):
     """An engine whose design choices are kept with the study."""
@@ -149,3 +207,11 @@ def predictions(
     if not isinstance(engine, ModelBased) or not any(trial.metrics for trial in finished):
         return None  # with nothing measured no model is loaded: who interrupts a study waits for its end
     return engine.predict(space, objective, finished)
+
+
+def posterior(
+    engine: Engine, space: Space, objective: Objective, history: Sequence[Trial]
+) -> Posterior | None:
+    """Return what an engine's models believe over the whole space; ``None`` of one that does not tell."""
+    finished = [trial for trial in history if trial.state.finished]
+    return engine.posterior(space, objective, finished) if isinstance(engine, Explaining) else None

@@ -1,13 +1,21 @@
 """Plotly figures of a study: each takes a study or its view and returns a figure.
 
-Owns the figures of notebooks and of the report, one module a figure. May import ``analysis``.
+Owns the figures of notebooks and of the report, one module a figure. May import ``core`` and ``analysis``.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-_FIGURES: dict[str, str] = {}
+_FIGURES: dict[str, str] = {
+    "importance": "autotune.plot.importance_figure",
+    "effect": "autotune.plot.effect_figure",
+    "effects": "autotune.plot.effects_figure",
+    "pair": "autotune.plot.pair_figure",
+    "prediction": "autotune.plot.prediction_figure",
+    "failures": "autotune.plot.failures_figure",
+    "parallel_coordinates": "autotune.plot.parallel_coordinates_figure",
+}
 """Name of each figure and the module that makes it; plotly is loaded with the first one."""
 
 __all__ = [*_FIGURES]  # noqa: PLE0604 - the names above are strings

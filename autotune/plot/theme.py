@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from autotune.core.units import format_quantity, to_base
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -10,9 +14,11 @@ if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
 
 INK = "#1b1f24"
-GRID = "#e3e6ea"
+GRID, GRID_INK = "#e3e6ea", "#9aa1a9"
 # Okabe and Ito's palette: distinct under every common colour blindness; symbols repeat what it says
 BEST, DEFAULT, OTHER, BROKEN, FAILED = "#009e73", "#0072b2", "#7a828c", "#e69f00", "#d55e00"
+
+_STANDOFF = 10  # pixels between the numbers and the title of an axis
 
 
 class Viewed(Protocol):
@@ -34,17 +40,111 @@ def figure(title: str, x: str = "", y: str = "") -> go.Figure:
     """Return an empty figure in the theme, with the titles of its axes."""
     import plotly.graph_objects as go
 
-    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": INK, "automargin": True}
-    return go.Figure(
-        layout={
-            "title": {"text": title, "x": 0.0, "xanchor": "left"},
-            "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
-            "paper_bgcolor": "white",
-            "plot_bgcolor": "white",
-            "xaxis": {**axis, "title": {"text": x}},
-            "yaxis": {**axis, "title": {"text": y}},
-            "hovermode": "closest",
-            "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 1.0, "xanchor": "right"},
-            "margin": {"l": 60, "r": 20, "t": 70, "b": 50},
-        }
+    axis, standoff = _axis(), {"standoff": _STANDOFF}
+    axes = {
+        "xaxis": {**axis, "title": {"text": x, **standoff}},
+        "yaxis": {**axis, "title": {"text": y, **standoff}},
+    }
+    return go.Figure(layout={**_layout(title), **axes})
+
+
+def panels(title: str, rows: int, columns: int = 1, **options: Any) -> go.Figure:
+    """Return an empty figure of several panels in the theme.
+
+    Args:
+        title: Title of the figure.
+        rows: Panels from top to bottom.
+        columns: Panels from left to right.
+        options: Further arguments of :func:`plotly.subplots.make_subplots`.
+    """
+    from plotly.subplots import make_subplots
+
+    found = make_subplots(rows=rows, cols=columns, **options)
+    found.update_layout(_layout(title))  # a mapping: another figure's layout takes seconds
+    found.update_xaxes(_axis())
+    found.update_yaxes(_axis())
+    return found
+
+
+def _layout(title: str) -> dict[str, Any]:
+    return {
+        "template": "none",
+        "title": {"text": title, "x": 0.0, "xanchor": "left"},
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "hovermode": "closest",
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 1.0, "xanchor": "right"},
+        "margin": {"l": 60, "r": 20, "t": 70, "b": 50},
+    }
+
+
+def _axis() -> dict[str, Any]:
+    return {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": INK,
+        "automargin": True,
+        "title": {"standoff": _STANDOFF},
+    }
+
+
+SYMBOLS = {"kept": "circle", "limit": "x", "doubtful": "diamond-open", "failed": "triangle-down"}
+"""Marker of each kind of trial."""
+
+COLORS = {"kept": OTHER, "limit": BROKEN, "doubtful": OTHER, "failed": FAILED}
+WORDS = {
+    "kept": "keeps every limit",
+    "limit": "breaks a limit",
+    "doubtful": "doubtful",
+    "failed": "failed",
+}
+"""The same for a legend."""
+
+PATTERNS = ("", "/", "x", ".", "\\", "-", "+")
+"""Fills of bars, so that colour is not needed to tell them apart."""
+
+SEQUENCE = (DEFAULT, BEST, BROKEN, FAILED, "#cc79a7", "#56b4e9", OTHER)
+
+
+def plain(text: object) -> str:
+    """Return a text in which plotly finds no markup: names and messages come from anywhere."""
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
+
+
+def axis_unit(values: Iterable[float], unit: str) -> tuple[float, str]:
+    """Return the factor to the unit in which the largest of some values reads best, and its symbol.
+
+    Args:
+        values: Values in ``unit``.
+        unit: Base unit, or one of the user's own.
+    """
+    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    symbol = format_quantity(largest, unit).partition(" ")[2] if unit not in ("1", "") else ""
+    if symbol in ("", unit):
+        return 1.0, symbol
+    return 1.0 / to_base(1.0, symbol), symbol
+
+
+def titled(name: str, symbol: str) -> str:
+    """Return the title of an axis: a metric with its unit."""
+    return f"{plain(name)} ({plain(symbol)})" if symbol else plain(name)
+
+
+def nothing(title: str, why: str) -> go.Figure:
+    """Return a figure that says why there is nothing to see; its ``layout.meta`` holds the reason."""
+    found = figure(title)
+    found.update_layout(
+        meta={"nothing": why},
+        xaxis={"visible": False},
+        yaxis={"visible": False},
+        annotations=[
+            {"text": plain(why), "showarrow": False, "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper"}
+        ],
     )
+    return found
+
+
+def subtitled(found: go.Figure, text: str) -> go.Figure:
+    """Return the figure with a line below its title that says what is shown."""
+    return found.update_layout(title_subtitle={"text": plain(text), "font": {"size": 12, "color": OTHER}})

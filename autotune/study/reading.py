@@ -44,6 +44,7 @@ def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
         ledger=str(ledger.path or ""),
         tracking=str(tracking.get("mlflow") or ""),
         stopped=str((row.notes.get("stopped") or {}).get("reason", "")),
+        spec=row.spec,
     )
 
 

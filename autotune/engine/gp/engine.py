@@ -12,7 +12,7 @@ from autotune.core.decision import Predictions
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Suggestion, Trial
-from autotune.engine.base import QuestionEngine
+from autotune.engine.base import Posterior, QuestionEngine
 from autotune.engine.design import next_of_design
 from autotune.engine.gp.config import GPConfig, described
 from autotune.engine.gp.problem import Problem
@@ -95,3 +95,14 @@ class GPEngine(QuestionEngine):
         from autotune.engine.gp.model.predictions import predictions  # loads torch
 
         return predictions(Problem(space, objective, history, config=self.config))
+
+    def posterior(self, space: Space, objective: Objective, history: Sequence[Trial]) -> Posterior | None:
+        """Return what the models believe; see :meth:`autotune.engine.base.Explaining.posterior`."""
+        problem = Problem(space, objective, history, config=self.config)
+        names = [goal.metric for goal in objective.goals]
+        complete = [trial for trial in problem.completed if all(name in trial.metrics for name in names)]
+        if len({trial.key for trial in complete}) < _LEAST_MEASURED or not space.names:
+            return None
+        from autotune.engine.gp.model.account import GPPosterior  # loads torch
+
+        return GPPosterior(problem)

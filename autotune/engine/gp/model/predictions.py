@@ -42,12 +42,12 @@ def predictions(problem: Problem) -> Predictions | None:
         limits = dict(zip(map(str, models.limited), models.limits, strict=True))
         bound = [limit for limit in problem.objective.limits if not limit.relative]
         each = [*models.goals, *(limits.get(str(limit)) for limit in bound)]
-        found = [{} if modelled is None else _left_out(modelled, keys) for modelled in each]
+        found = [{} if modelled is None else left_out(modelled, keys) for modelled in each]
     nothing = (float("nan"), float("nan"))
     return {key: [known.get(key, nothing) for known in found] for key in dict.fromkeys(keys)}
 
 
-def _left_out(modelled: Modelled, keys: Sequence[str]) -> dict[str, tuple[float, float]]:
+def left_out(modelled: Modelled, keys: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Return mean and variance of the noise-free value by key, in the units of the series."""
     if not isinstance(modelled.surrogate, AveragedGP):
         return {}

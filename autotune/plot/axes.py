@@ -1,0 +1,136 @@
+"""Axes of parameters and of metrics: their scales, their units and the words on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.core.parameter import Parameter
+from autotune.core.parameter.base import show
+from autotune.core.trial import Value
+from autotune.plot.theme import axis_unit, titled
+
+INACTIVE = "inactive"
+"""What stands for the value of a parameter that is inactive."""
+
+_MOST_TICKS = 8
+_ASIDE = 0.12  # of the axis, from the lowest value to where inactive ones are drawn
+_WIDE = 20.0  # factor between the ends of a metric from which its axis is logarithmic
+
+
+@dataclass(frozen=True)
+class MetricAxis:
+    """The axis of a metric in the unit that reads best.
+
+    Args:
+        metric: Name of the metric.
+        factor: How many of the shown unit one of the base unit is.
+        symbol: Symbol of the shown unit; empty without one.
+        logarithmic: Whether equal steps are equal ratios.
+    """
+
+    metric: str
+    factor: float
+    symbol: str
+    logarithmic: bool
+
+    @property
+    def title(self) -> str:
+        """Name and unit."""
+        return titled(self.metric, self.symbol)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What plotly needs for it."""
+        kind = {"type": "log", "dtick": "D2"} if self.logarithmic else {}
+        return {"title": {"text": self.title}, **kind}
+
+
+def metric_axis(metric: str, unit: str, values: Iterable[float]) -> MetricAxis:
+    """Return the axis on which some values in a base unit are shown."""
+    sizes = [abs(value) for value in values]
+    factor, symbol = axis_unit(sizes, unit)
+    logarithmic = bool(sizes) and min(sizes) > 0 and max(sizes) / min(sizes) > _WIDE
+    return MetricAxis(metric, factor, symbol, logarithmic)
+
+
+@dataclass(frozen=True)
+class ParameterAxis:
+    """The axis of a parameter: numbers on their own scale, listed values as categories.
+
+    Args:
+        parameter: The parameter.
+        inactive: Whether it is inactive in some of what is shown.
+    """
+
+    parameter: Parameter
+    inactive: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        """Whether places are numbers."""
+        return hasattr(self.parameter, "scale") and len(self.parameter.levels) > 1
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether equal steps are equal ratios."""
+        return self.numeric and getattr(self.parameter, "scale", "linear") != "linear"
+
+    @property
+    def title(self) -> str:
+        """Name and unit."""
+        return titled(self.parameter.name, self.parameter.unit)
+
+    def place(self, value: Value | None) -> float | str:
+        """Return where a value is drawn; ``None`` stands for inactive."""
+        if not self.numeric:
+            return INACTIVE if value is None else show(value)
+        return self._aside if value is None else float(value)
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        return float(self.parameter.levels[0]), float(self.parameter.levels[-1])
+
+    @property
+    def _aside(self) -> float:
+        low, high = self._ends
+        return low * (low / high) ** _ASIDE if self.logarithmic else low - _ASIDE * (high - low)
+
+    @property
+    def ticks(self) -> tuple[list[float], list[str]]:
+        """Places and texts of the ticks of a numeric axis."""
+        values = round_values([float(v) for v in self.parameter.levels], logarithmic=self.logarithmic)
+        texts = [f"{value:g}" for value in values]
+        return ([self._aside, *values], [INACTIVE, *texts]) if self.inactive else (values, texts)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What plotly needs for it."""
+        title = {"title": {"text": self.title}}
+        if not self.numeric:
+            names = [show(value) for value in self.parameter.levels]
+            names += [INACTIVE] if self.inactive else []
+            return {**title, "type": "category", "categoryorder": "array", "categoryarray": names}
+        places, texts = self.ticks
+        kind = "log" if self.logarithmic else "linear"
+        return {**title, "type": kind, "tickmode": "array", "tickvals": places, "ticktext": texts}
+
+
+def round_values(levels: Sequence[float], *, logarithmic: bool) -> list[float]:
+    """Return at most eight round values within the range of ascending levels; few levels as they are."""
+    if len(levels) <= _MOST_TICKS:
+        return list(levels)
+    low, high = levels[0], levels[-1]
+    if logarithmic:
+        base = 2.0 if high / low < 2.0**12 and all(float(v).is_integer() for v in levels) else 10.0
+        powers = range(math.ceil(math.log(low, base) - 1e-9), math.floor(math.log(high, base) + 1e-9) + 1)
+        step = -(-len(powers) // _MOST_TICKS)
+        found = [base**power for power in powers][::step]
+        return found if len(found) > 1 else [low, high]
+    rough = (high - low) / (_MOST_TICKS - 2)
+    unit = 10.0 ** math.floor(math.log10(rough))
+    width = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / width - 1e-9), math.floor(high / width + 1e-9)
+    return [round(width * k, 12) for k in range(first, last + 1)]

@@ -1,0 +1,91 @@
+"""What mattered: the share that each parameter has in how a metric varies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autotune.analysis.importance import Importance, ParameterImportance
+from autotune.analysis.importance import importance as importance_of
+from autotune.analysis.study_view import StudyView
+from autotune.core.units import counted
+from autotune.plot.reasons import without_model
+from autotune.plot.theme import BEST, INK, Viewed, figure, nothing, subtitled, view_of
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_MOST = 20  # parameters shown
+_WIDE = 0.3  # width of an interval from which the figure says that the trials are few
+
+
+def importance(study: StudyView | Viewed, metric: str | None = None) -> go.Figure:
+    """Return how much each parameter mattered for a metric, with 95 % intervals.
+
+    Args:
+        study: A study or its view.
+        metric: A goal's or a limit's; by default that of the first goal.
+
+    Raises:
+        SpecError: The study's objective has no such metric.
+    """
+    import plotly.graph_objects as go
+
+    view = view_of(study)
+    name = view.metric_named(metric)
+    title = f"What mattered for {name}"
+    found = importance_of(view, name)
+    if found is None:
+        return nothing(title, without_model(view, name))
+    shown = found.parameters[:_MOST][::-1]
+    names = [each.name for each in shown]
+    result = figure(title, f"share of how {name} varies over the allowed configurations")
+    result.add_trace(
+        go.Bar(
+            x=[each.share.value for each in shown],
+            y=names,
+            orientation="h",
+            name="share, with its 95 % interval",
+            marker={"color": BEST, "line": {"color": INK, "width": 1}},
+            error_x={
+                "type": "data",
+                "array": [each.share.high - each.share.value for each in shown],
+                "arrayminus": [each.share.value - each.share.low for each in shown],
+                "color": INK,
+            },
+            text=[f"{each.share.value:.0%}" for each in shown],
+            textposition="inside",
+            insidetextanchor="start",
+            hovertext=[_words(each) for each in shown],
+            hoverinfo="text",
+        )
+    )
+    result.add_trace(
+        go.Scatter(
+            x=[each.alone.value for each in shown],
+            y=names,
+            mode="markers",
+            name="by itself, without interactions",
+            marker={"symbol": "diamond", "size": 10, "color": "white", "line": {"color": INK, "width": 2}},
+            hoverinfo="skip",
+        )
+    )
+    result.update_xaxes(tickformat=".0%", range=[0, min(1.0, 1.05 * max(e.share.high for e in shown))])
+    result.update_yaxes(type="category", showgrid=False)
+    result.update_layout(height=150 + 34 * len(shown), bargap=0.3)
+    return subtitled(result, _caption(found))
+
+
+def _words(each: ParameterImportance) -> str:
+    share, alone = each.share, each.alone
+    return (
+        f"{each.name}: {share.value:.0%} ({share.low:.0%} to {share.high:.0%}), "
+        f"by itself {alone.value:.0%} ({alone.low:.0%} to {alone.high:.0%})"
+    )
+
+
+def _caption(found: Importance) -> str:
+    text = f"Shapley effects of the model of {counted(found.trials, 'measured trial')}"
+    if max(each.share.high - each.share.low for each in found.parameters) > _WIDE:
+        text += "; the wide intervals say that more trials may change the order"
+    rest = len(found.parameters) - _MOST
+    return f"{text}; the {rest} least important parameters are left out" if rest > 0 else text

@@ -1,0 +1,88 @@
+"""Prediction against measurement: how far the model may be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autotune.analysis.cross_validation import CrossValidation, LeftOut, cross_validation
+from autotune.analysis.study_view import StudyView
+from autotune.plot.axes import metric_axis
+from autotune.plot.reasons import without_model
+from autotune.plot.theme import BROKEN, DEFAULT, INK, OTHER, Viewed, figure, nothing, subtitled, view_of
+from autotune.plot.thin import said, thinned
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+def prediction(study: StudyView | Viewed, metric: str | None = None) -> go.Figure:
+    """Return what was measured of each trial against what the model predicts of it from all others.
+
+    Args:
+        study: A study or its view.
+        metric: A goal's or a limit's; by default that of the first goal.
+
+    Raises:
+        SpecError: The study's objective has no such metric.
+    """
+    import plotly.graph_objects as go
+
+    view = view_of(study)
+    name = view.metric_named(metric)
+    title = f"Prediction against measurement of {name}"
+    found = cross_validation(view, name)
+    if found is None:
+        return nothing(title, without_model(view, name))
+    axis = metric_axis(name, view.unit(name), (point.measured for point in found.points))
+    result = figure(title, f"measured {axis.title}", f"predicted {axis.title}")
+    ends = [end for point in found.points for end in (point.measured, point.predicted)]
+    ends = [min(ends) * axis.factor, max(ends) * axis.factor]
+    result.add_trace(
+        go.Scatter(
+            x=ends, y=ends, mode="lines", name="predicted as measured", hoverinfo="skip",
+            line={"color": OTHER, "dash": "dot"},
+        )
+    )  # fmt: skip
+    for label, symbol, color, inside in (
+        ("inside its 95 % interval", "circle", DEFAULT, True),
+        ("outside", "x", BROKEN, False),
+    ):
+        own = thinned([point for point in found.points if point.inside is inside])
+        if own:
+            result.add_trace(_points(own, axis.factor, axis.symbol, label, symbol, color))
+    if axis.logarithmic:
+        result.update_xaxes(type="log").update_yaxes(type="log")
+    return subtitled(result, _caption(found))
+
+
+def _points(own: list[LeftOut], factor: float, unit: str, label: str, symbol: str, color: str) -> go.Scatter:
+    import plotly.graph_objects as go
+
+    return go.Scatter(
+        x=[point.measured * factor for point in own],
+        y=[point.predicted * factor for point in own],
+        error_y={
+            "type": "data",
+            "array": [(point.high - point.predicted) * factor for point in own],
+            "arrayminus": [(point.predicted - point.low) * factor for point in own],
+            "thickness": 1, "width": 0, "color": color,
+        },
+        mode="markers", name=label,
+        marker={"symbol": symbol, "size": 8, "color": color, "line": {"color": INK, "width": 0.5}},
+        hovertext=[
+            f"trial {p.trial}: measured {p.measured * factor:.4g}, predicted {p.predicted * factor:.4g} "
+            f"[{p.low * factor:.4g}, {p.high * factor:.4g}] {unit}, residual {p.residual:+.1f}"
+            for p in own
+        ],
+        hoverinfo="text",
+    )  # fmt: skip
+
+
+def _caption(found: CrossValidation) -> str:
+    explained = "" if found.r2 is None else f"predicts {max(0.0, found.r2):.0%} of the variance, "
+    text = (
+        f"each configuration from all the others: {explained}"
+        f"{found.coverage:.0%} of {len(found.points)} measurements inside their 95 % intervals"
+    )
+    left = said(found.points)
+    return f"{text}; {left}" if left else text
