@@ -140,11 +140,12 @@ def pair_effect(view: StudyView, a: str, b: str, metric: str | None = None) -> P
     model = view.model
     if model is None or name not in model.logarithm:
         return None
-    distribution, rng = view.allowed, np.random.default_rng(0)
+    distribution = view.allowed
     levels = [_spread(distribution.levels(i)) for i in columns]
     cells = [(int(x), int(y)) for x in levels[0] for y in levels[1]]
     drawn = [
-        distribution.draw_with(dict(zip(columns, cell, strict=True)), _PAIR_DRAWS, rng) for cell in cells
+        distribution.draw_with(dict(zip(columns, cell, strict=True)), _PAIR_DRAWS, np.random.default_rng(0))
+        for cell in cells
     ]
     shape = (len(levels[0]), len(levels[1]))
     mean, half = np.full(shape, np.nan), np.full(shape, np.nan)

@@ -12,7 +12,7 @@ from autotune.analysis.study_view import StudyView
 from autotune.core.trial import Trial, Value
 
 _DRAWS = 256  # configurations that a chance is averaged over
-_MOST_VALUES = 8  # of a parameter; more are grouped
+_MOST_VALUES = 6  # of a parameter; more are grouped
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ def failed_values(view: StudyView) -> dict[str, tuple[FailedValue, ...]]:
 
 
 def _told_apart(groups: tuple[FailedValue, ...]) -> float:
-    """Return the variance of the share of failures between the groups."""
+    """Return the variance of the share of failures between the groups, less what chance makes."""
     trials = np.array([group.trials for group in groups], float)
     shares = np.array([group.share for group in groups])
-    if not trials.sum():
-        return 0.0
     mean = np.average(shares, weights=trials)
-    return float(np.average((shares - mean) ** 2, weights=trials))
+    between = float((trials * (shares - mean) ** 2).sum())
+    chance = (len(groups) - 1) * mean * (1.0 - mean)
+    return (between - float(chance)) / float(trials.sum())
 
 
 def _groups(view: StudyView, i: int, ended: list[Trial]) -> tuple[FailedValue, ...]:

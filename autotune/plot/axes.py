@@ -105,6 +105,21 @@ class ParameterAxis:
         texts = [f"{value:g}" for value in values]
         return ([self._aside, *values], [INACTIVE, *texts]) if self.inactive else (values, texts)
 
+    def share(self, value: Value | None) -> float:
+        """Return where a value lies on an axis from 0 to 1; below it where the parameter is inactive."""
+        return -_ASIDE if value is None else self.parameter.position(value)
+
+    @property
+    def shares(self) -> list[tuple[float, str]]:
+        """The same of the ticks, with their texts."""
+        if self.numeric:
+            levels = [float(level) for level in self.parameter.levels]
+            ticks: list[Value] = [*round_values(levels, logarithmic=self.logarithmic)]
+        else:
+            ticks = list(self.parameter.levels)
+        found = [(self.share(tick), show(tick)) for tick in ticks]
+        return [(self.share(None), INACTIVE), *found] if self.inactive else found
+
     @property
     def layout(self) -> dict[str, Any]:
         """What plotly needs for it."""
@@ -116,6 +131,12 @@ class ParameterAxis:
         places, texts = self.ticks
         kind = "log" if self.logarithmic else "linear"
         return {**title, "type": kind, "tickmode": "array", "tickvals": places, "ticktext": texts}
+
+
+def number(value: float) -> str:
+    """Return a number with three significant digits, without an exponent where that stays readable."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if 1000 <= abs(rounded) < 1e7 else f"{rounded:g}"
 
 
 def round_values(levels: Sequence[float], *, logarithmic: bool) -> list[float]:

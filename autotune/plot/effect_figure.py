@@ -128,7 +128,7 @@ def _average(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any
                     "arrayminus": [(level.mean - level.low) * axis.factor for level in listed],
                     "color": DEFAULT,
                 },
-                mode="markers", marker={"symbol": "line-ew-open", "size": 26, "line": line},
+                mode="markers", marker={"symbol": "line-ew", "size": 26, "line": line},
                 name="average", showlegend=not across.numeric,
                 hovertext=[_words(level, axis) for level in listed], hoverinfo="text",
             )

@@ -9,7 +9,7 @@ from autotune.analysis.study_view import StudyView
 from autotune.core.failures import failure_counts
 from autotune.core.parameter.base import show
 from autotune.plot.axes import INACTIVE
-from autotune.plot.theme import INK, Viewed, nothing, panels, subtitled, view_of
+from autotune.plot.theme import INK, Viewed, nothing, panels, plain, subtitled, view_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -57,7 +57,9 @@ def failures(study: StudyView | Viewed) -> go.Figure:
                 go.Bar(
                     x=labels, y=[g.causes.get(cause, 0) / max(1, g.trials) for g in groups],
                     name=cause.replace("_", " "), legendgroup=cause, showlegend=at == 0,
-                    marker={"color": color, "pattern": {"shape": pattern, "fgcolor": "white"},
+                    marker={"color": color, "pattern": {
+                                "shape": pattern, "bgcolor": color, "fgcolor": "white", "solidity": 0.3,
+                            },
                             "line": {"color": INK, "width": 1}},
                     hovertext=[f"{g.causes.get(cause, 0)} of {g.trials}" for g in groups],
                     hoverinfo="text+name",
@@ -76,7 +78,7 @@ def failures(study: StudyView | Viewed) -> go.Figure:
                 **place,
             )  # fmt: skip
         result.update_xaxes(title_text=name, type="category", **place)
-    result.update_xaxes(showgrid=False)
+    result.update_xaxes(showgrid=False, tickangle=0, tickfont={"size": 11})
     result.update_yaxes(tickformat=".0%", range=[0, 1.02])
     result.update_yaxes(title_text="share that failed", col=1)
     result.update_layout(barmode="stack", height=130 + _HEIGHT * rows)
@@ -90,5 +92,6 @@ def _summary(counts: dict[str, int], ended: int) -> str:
 
 def _label(group: FailedValue) -> str:
     low, high = group.values
-    name = INACTIVE if low is None else show(low) if low == high else f"{show(low)} to {show(high)}"
+    name = INACTIVE if low is None else show(low) if low == high else f"{show(low)} to\n{show(high)}"
+    name = plain(name).replace("\n", "<br>")
     return f"{name}<br>n={group.trials}"

@@ -52,9 +52,6 @@ def importance(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
                 "arrayminus": [each.share.value - each.share.low for each in shown],
                 "color": INK,
             },
-            text=[f"{each.share.value:.0%}" for each in shown],
-            textposition="inside",
-            insidetextanchor="start",
             hovertext=[_words(each) for each in shown],
             hoverinfo="text",
         )
@@ -69,9 +66,22 @@ def importance(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
             hoverinfo="skip",
         )
     )
-    result.update_xaxes(tickformat=".0%", range=[0, min(1.0, 1.05 * max(e.share.high for e in shown))])
+    furthest = [max(each.share.high, each.alone.value) for each in shown]
+    result.add_trace(
+        go.Scatter(
+            x=furthest,
+            y=names,
+            mode="text",
+            text=[f"  {each.share.value:.0%}" for each in shown],
+            textposition="middle right",
+            showlegend=False,
+            hoverinfo="skip",
+            cliponaxis=False,
+        )
+    )
+    result.update_xaxes(tickformat=".0%", range=[0, 1.12 * max(furthest)])
     result.update_yaxes(type="category", showgrid=False)
-    result.update_layout(height=150 + 34 * len(shown), bargap=0.3)
+    result.update_layout(height=180 + 34 * len(shown), bargap=0.3)
     return subtitled(result, _caption(found))
 
 

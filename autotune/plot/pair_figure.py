@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +12,15 @@ from autotune.analysis.study_view import StudyView
 from autotune.core.parameter.base import show
 from autotune.core.trial import Value
 from autotune.errors import SpecError
-from autotune.plot.axes import INACTIVE, ParameterAxis, metric_axis
+from autotune.plot.axes import INACTIVE, MetricAxis, ParameterAxis, metric_axis, number
 from autotune.plot.reasons import without_model
-from autotune.plot.theme import INK, Viewed, figure, nothing, subtitled, view_of
+from autotune.plot.theme import INK, Viewed, figure, nothing, plain, subtitled, view_of
 from autotune.plot.thin import thinned
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+_ROW = 6  # trials shown in one cell
 
 
 def pair(study: StudyView | Viewed, a: str, b: str, metric: str | None = None) -> go.Figure:
@@ -50,39 +53,55 @@ def pair(study: StudyView | Viewed, a: str, b: str, metric: str | None = None) -
     result = figure(title, axes[0].title, axes[1].title)
     result.add_trace(
         go.Heatmap(
-            x=names[0], y=names[1], z=values, colorscale="Cividis",
-            colorbar={"title": {"text": axis.symbol or name}}, xgap=1, ygap=1,
-            text=[["" if not np.isfinite(v) else f"{v:.3g}" for v in row] for row in values],
-            texttemplate="%{text}", hovertemplate="%{x}, %{y}: %{z:.4g}<extra></extra>",
+            z=values, colorscale="Cividis", colorbar={"title": {"text": axis.symbol or name}}, xgap=1, ygap=1,
+            text=[["" if not np.isfinite(v) else number(v) for v in row] for row in values],
+            texttemplate="%{text}", hoverongaps=False,
+            customdata=[[f"{plain(x)}, {plain(y)}" for x in names[0]] for y in names[1]],
+            hovertemplate="%{customdata}: %{z:.4g}<extra></extra>",
         )
     )  # fmt: skip
-    points = thinned(found.points)
-    for label, symbol, feasible in (("measured", "circle-open", True), ("breaks a limit", "x-open", False)):
-        own = [point for point in points if point.feasible is feasible]
-        if own:
-            result.add_trace(
-                go.Scatter(
-                    x=[_nearest(found, 0, names[0], point.values[0]) for point in own],
-                    y=[_nearest(found, 1, names[1], point.values[1]) for point in own],
-                    mode="markers", name=label,
-                    marker={"symbol": symbol, "size": 16, "color": "white",
-                            "line": {"color": INK, "width": 2}},
-                    hovertext=[f"trial {p.trial}: {p.metric * axis.factor:.4g} {axis.symbol}" for p in own],
-                    hoverinfo="text",
-                )
-            )  # fmt: skip
-    for update, shown in ((result.update_xaxes, names[0]), (result.update_yaxes, names[1])):
-        update(type="category", categoryorder="array", categoryarray=shown, showgrid=False)
+    for trace in _points(found, axis, names):
+        result.add_trace(trace)
+    for update, own in ((result.update_xaxes, names[0]), (result.update_yaxes, names[1])):
+        texts = [plain(each) for each in own]
+        update(tickvals=list(range(len(own))), ticktext=texts, range=[-0.5, len(own) - 0.5], showgrid=False)
     blank = "; blank cells are not allowed" if len(known) < found.mean.size else ""
-    return subtitled(result, f"mean over the allowed configurations{blank}")
+    return subtitled(result, f"mean over the allowed configurations, with the measured trials{blank}")
 
 
-def _nearest(found: PairEffect, side: int, names: list[str], value: Value | None) -> str:
-    """Return the shown level that is nearest to a value."""
+def _points(found: PairEffect, axis: MetricAxis, names: list[list[str]]) -> list[go.Scatter]:
+    """Return the measured trials, in the lower right corner of their cells."""
+    import plotly.graph_objects as go
+
+    seen: Counter[tuple[int, int]] = Counter()
+    traces = []
+    for label, symbol, feasible in (("measured", "circle", True), ("breaks a limit", "x", False)):
+        x, y, texts = [], [], []
+        for point in thinned([each for each in found.points if each.feasible is feasible]):
+            cell = _nearest(found, 0, point.values[0]), _nearest(found, 1, point.values[1])
+            k = seen[cell]
+            seen[cell] += 1
+            if k >= _ROW:  # more say nothing more
+                continue
+            x.append(cell[0] + 0.36 - 0.72 * k / _ROW)
+            y.append(cell[1] - 0.36)
+            texts.append(f"trial {point.trial}: {point.metric * axis.factor:.4g} {plain(axis.symbol)}")
+        if x:
+            marker = {"symbol": symbol, "size": 8, "color": "white", "line": {"color": INK, "width": 1}}
+            traces.append(
+                go.Scatter(
+                    x=x, y=y, mode="markers", name=label, marker=marker, hovertext=texts, hoverinfo="text"
+                )
+            )
+    return traces
+
+
+def _nearest(found: PairEffect, side: int, value: Value | None) -> int:
+    """Return the place of the shown level that is nearest to a value."""
     values = found.values[side]
     if value in values:
-        return names[values.index(value)]
+        return values.index(value)
     numbers = [
         (abs(float(v) - float(value)), i) for i, v in enumerate(values) if v is not None and value is not None
     ]
-    return names[min(numbers)[1]]
+    return min(numbers)[1]

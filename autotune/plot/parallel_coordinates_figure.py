@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from autotune.analysis.importance import importance
 from autotune.analysis.study_view import StudyView, varying_parameters
-from autotune.core.parameter.base import show
 from autotune.core.trial import Trial
-from autotune.plot.axes import INACTIVE, metric_axis, round_values
+from autotune.plot.axes import ParameterAxis, metric_axis, number
 from autotune.plot.reasons import without_model
-from autotune.plot.theme import INK, Viewed, figure, nothing, subtitled, view_of
+from autotune.plot.theme import (
+    BEST,
+    BROKEN,
+    DEFAULT,
+    INK,
+    OTHER,
+    Viewed,
+    figure,
+    nothing,
+    plain,
+    subtitled,
+    view_of,
+)  # fmt: skip
 from autotune.plot.thin import said, thinned
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_MOST = 10  # parameters shown
-_LOW = -0.15  # place of inactive parameters
+_MOST = 8  # parameters shown
+_LINES = 300
+_LEADING = 0.1  # share of the trials that is drawn as the best ones
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One upright axis: its title, the places of the lines on it in [0, 1], and its ticks."""
+
+    title: str
+    places: list[float | None]
+    ticks: list[tuple[float, str]]
 
 
 def parallel_coordinates(study: StudyView | Viewed, metric: str | None = None) -> go.Figure:
@@ -25,67 +48,100 @@ def parallel_coordinates(study: StudyView | Viewed, metric: str | None = None) -
 
     Args:
         study: A study or its view.
-        metric: A goal's or a limit's that lines are coloured by; by default that of the first goal.
+        metric: A goal's or a limit's that decides which lines are the best; by default the first goal's.
 
     Raises:
         SpecError: The study's objective has no such metric.
     """
-    import plotly.graph_objects as go
-
     view = view_of(study)
     name = view.metric_named(metric)
     title = "Trials across parameters and metrics"
     measured = [trial for trial, _, _ in view.measured(name)]
     if not measured:
         return nothing(title, without_model(view, name))
-    trials = thinned(measured)
-    found = importance(view, name)
-    varying = varying_parameters(view)
-    names = [each for each in (found.names if found else varying) if each in varying][:_MOST][::-1]
-    dimensions = [_parameter(view, each, trials) for each in names]
-    metrics = [each for each in view.objective.metrics if each != name] + [name]
-    dimensions += [_metric(view, each, trials) for each in metrics]
-    values = [view.objective.value_of(name, trial.metrics[name]) for trial in trials]
+    trials = thinned(measured, _LINES)
+    found, varying = importance(view, name), varying_parameters(view)
+    order = found.names if found else varying
+    names = [each for each in order if each in varying][:_MOST][::-1]
+    axes = [_parameter(view, each, trials) for each in names]
+    axes += [_metric(view, each, trials) for each in view.objective.metrics if each != name]
+    axes += [_metric(view, name, trials)]
     result = figure(title)
-    result.add_trace(
-        go.Parcoords(
-            line={"color": values, "colorscale": "Cividis"},
-            dimensions=dimensions,
-            labelangle=-20,
-            labelfont={"color": INK, "size": 12},
-        )
-    )
-    result.update_layout(margin={"t": 150, "l": 80, "r": 80, "b": 30}, height=480)
+    for trace in _lines(view, name, trials, axes):
+        result.add_trace(trace)
+    for at, axis in enumerate(axes):
+        result.add_vline(x=at, line={"color": INK, "width": 1})
+        for place, text in axis.ticks:
+            result.add_annotation(
+                x=at, y=place, text=plain(text), showarrow=False, xanchor="left", xshift=3,
+                font={"size": 11}, bgcolor="rgba(255, 255, 255, 0.75)", borderpad=1,
+            )  # fmt: skip
+    texts = [axis.title.replace("_", "_\u200b") for axis in axes]
+    result.update_xaxes(
+        tickvals=list(range(len(axes))), ticktext=texts, tickangle=-35, showgrid=False, showline=False,
+        range=[-0.2, len(axes) - 0.4],
+    )  # fmt: skip
+    result.update_yaxes(visible=False, range=[-0.2, 1.05])
+    result.update_layout(height=560)
     failed = sum(trial.failure is not None for trial in view.trials)
-    parts = [
-        f"{len(measured)} measured trials",
-        f"{failed} failed ones have no line" if failed else "",
-        said(measured),
-    ]
-    return subtitled(result, "; ".join(part for part in parts if part) + "; drag along an axis to select")
+    parts = [f"{len(measured)} measured trials", f"{failed} failed ones have no line" if failed else ""]
+    left_out = said(measured, _LINES)
+    return subtitled(result, "; ".join(part for part in (*parts, left_out) if part))
 
 
-def _parameter(view: StudyView, name: str, trials: list[Trial]) -> dict[str, Any]:
+def _lines(view: StudyView, metric: str, trials: Sequence[Trial], axes: Sequence[_Axis]) -> list[go.Scatter]:
+    import plotly.graph_objects as go
+
+    values = {t.number: view.objective.value_of(metric, t.metrics[metric]) or 0.0 for t in trials}
+    sign = next((goal.sign for goal in view.objective.goals if goal.metric == metric), 0.0)
+    sign = sign or next(
+        -1.0 if limit.upper else 1.0 for limit in view.objective.limits if limit.metric == metric
+    )
+    kept = {t.number for t in trials if view.objective.score(t.metrics).feasible}
+    ranked = sorted(kept, key=lambda number: -sign * values[number])
+    leading = set(ranked[: max(1, round(_LEADING * len(trials)))])
+    best = {view.best.trial.number} if view.best is not None else set()
+    groups = (
+        ("breaks a limit", {t.number for t in trials} - kept, BROKEN, 1.0, "dot"),
+        ("keeps every limit", kept - leading - best, OTHER, 1.0, "solid"),
+        ("best tenth", leading - best, DEFAULT, 2.0, "dash"),
+        ("best", best & kept, BEST, 4.0, "solid"),
+    )
+    found = []
+    for label, numbers, color, width, dash in groups:
+        rows = [row for row, trial in enumerate(trials) if trial.number in numbers]
+        if not rows:
+            continue
+        x: list[float | None] = []
+        y: list[float | None] = []
+        texts: list[str] = []
+        for row in rows:  # one trace for all lines, with gaps between them
+            x += [*range(len(axes)), None]
+            y += [*(axis.places[row] for axis in axes), None]
+            texts += [f"trial {trials[row].number}: {values[trials[row].number]:.4g}"] * (len(axes) + 1)
+        found.append(
+            go.Scatter(
+                x=x, y=y, mode="lines", name=label, hovertext=texts, hoverinfo="text", connectgaps=False,
+                line={"color": color, "width": width, "dash": dash}, opacity=1.0 if width > 1 else 0.6,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _parameter(view: StudyView, name: str, trials: Sequence[Trial]) -> _Axis:
     parameter = view.space[name]
     values = [trial.config.get(name) for trial in trials]
-    places = [_LOW if value is None else parameter.position(value) for value in values]
-    levels = list(parameter.levels)
-    if hasattr(parameter, "scale") and len(levels) > 1:
-        logarithmic = parameter.scale != "linear"
-        ticks = round_values([float(v) for v in levels], logarithmic=logarithmic)
-        at, texts = [parameter.position(tick) for tick in ticks], [f"{tick:g}" for tick in ticks]
-    else:
-        at, texts = [parameter.position(level) for level in levels], [show(level) for level in levels]
-    low = 0.0
-    if None in values:
-        at, texts, low = [_LOW, *at], [INACTIVE, *texts], _LOW
-    return {"label": name, "values": places, "tickvals": at, "ticktext": texts, "range": [low, 1.0]}
+    axis = ParameterAxis(parameter, None in values)
+    return _Axis(axis.title, [axis.share(value) for value in values], axis.shares)
 
 
-def _metric(view: StudyView, name: str, trials: list[Trial]) -> dict[str, Any]:
+def _metric(view: StudyView, name: str, trials: Sequence[Trial]) -> _Axis:
     found = [trial.metrics.get(name) for trial in trials]
-    values = [None if e is None else view.objective.value_of(name, e) for e in found]
+    values = [None if each is None else view.objective.value_of(name, each) for each in found]
     known = [value for value in values if value is not None]
     axis = metric_axis(name, view.unit(name), known)
-    lowest = min(known, default=0.0)
-    return {"label": axis.title, "values": [(lowest if v is None else v) * axis.factor for v in values]}
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    width = (high - low) or 1.0
+    places = [None if value is None else (value - low) / width for value in values]
+    ticks = [(k / 4, number((low + width * k / 4) * axis.factor)) for k in range(5)]
+    return _Axis(axis.title, places, ticks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,12 +14,16 @@ if TYPE_CHECKING:
 
     from autotune.analysis.study_view import StudyView
 
-INK = "#1b1f24"
+INK, QUIET = "#1b1f24", "#59636e"
 GRID, GRID_INK = "#e3e6ea", "#9aa1a9"
 # Okabe and Ito's palette: distinct under every common colour blindness; symbols repeat what it says
 BEST, DEFAULT, OTHER, BROKEN, FAILED = "#009e73", "#0072b2", "#7a828c", "#e69f00", "#d55e00"
 
 _STANDOFF = 10  # pixels between the numbers and the title of an axis
+
+
+_LINE = 62  # characters that fit a phone
+_HEIGHT = 480  # of a figure of one panel, pixels
 
 
 class Viewed(Protocol):
@@ -146,5 +151,11 @@ def nothing(title: str, why: str) -> go.Figure:
 
 
 def subtitled(found: go.Figure, text: str) -> go.Figure:
-    """Return the figure with a line below its title that says what is shown."""
-    return found.update_layout(title_subtitle={"text": plain(text), "font": {"size": 12, "color": OTHER}})
+    """Return the figure with what it shows in words below its title, and its legend at the foot."""
+    lines = textwrap.wrap(plain(text), _LINE)
+    below = {"text": "<br>".join(lines), "font": {"size": 12, "color": QUIET}}
+    found.update_layout(title={"subtitle": below, "y": 1.0, "yref": "container", "yanchor": "top"})
+    found.update_layout(title_pad={"t": 12}, margin={"t": 62 + 16 * len(lines)})
+    found.update_layout(height=found.layout.height or _HEIGHT)
+    foot = {"yref": "container", "y": 0.0, "yanchor": "bottom", "x": 0.0, "xanchor": "left"}
+    return found.update_layout(legend=foot)
