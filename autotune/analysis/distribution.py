@@ -149,12 +149,17 @@ class AllowedDistribution:
             own = [i for i in order if i in block.columns]
             known = np.cumsum([0, *(i in block.columns for i in order)])  # of the block's, by step
             ranges = _Sorted(block, own)
-            target = rng.integers(0, len(block.rows), n)
-            uniforms = rng.random((n, len(own)))
+            target = (_even(n, rng) * len(block.rows)).astype(np.int64)
+            uniforms = np.stack([_even(n, rng) for _ in own], 1)
             found = [ranges.completed(target, k, uniforms) for k in range(len(own) + 1)]
             for step, k in enumerate(known.tolist()):
                 steps[:, step, own] = found[k]
         return steps
+
+
+def _even(n: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Return ``n`` numbers in random order, one in each ``n``-th of [0, 1): a column of a Latin hypercube."""
+    return np.minimum((rng.permutation(n) + rng.random(n)) / n, 1.0 - 1e-12)
 
 
 class _Sorted:

@@ -39,7 +39,7 @@ from autotune.analysis.study_view import StudyView
 from autotune.core.table import INACTIVE, Indices
 from autotune.engine.base import Array, Posterior
 
-_ROWS = 10_000  # configurations that a metric is computed at
+_ROWS = 20_000  # configurations that a metric is computed at
 _ORDERS = 32  # in which parameters are learned, each beside its reverse
 _CELLS = 12  # groups of the levels of one parameter of a pair
 _TAIL = 2.5  # per cent on either side of an interval
@@ -150,7 +150,7 @@ def _importance(view: StudyView, model: Posterior, metric: str, trials: int) -> 
     rows, place = np.unique(walks.reshape(-1, d), axis=0, return_inverse=True)
     values = model.values(metric, rows)
     steps = place.reshape(len(walks), d + 1)
-    shares = _shapley(values, steps, np.repeat(orders, each, axis=0))
+    shares = _shapley(values, steps, np.repeat(orders, each, axis=0), rng)
     total = shares.sum(1, keepdims=True)
     if not (total > _LEAST).all():
         return None
@@ -179,28 +179,32 @@ def _importance(view: StudyView, model: Posterior, metric: str, trials: int) -> 
     )
 
 
-def _shapley(values: Array, steps: Places, orders: Places) -> Array:
+def _shapley(values: Array, steps: Places, orders: Places, rng: np.random.Generator) -> Array:
     """Return each parameter's Shapley effect by sampled function, ``s x d``; see [Goda2021], equation 13.
 
     The last step of a walk is the configuration that is learned. With what is known at a step both are equal
     in distribution and independent given it, ties or not, so that half their squared difference is the
-    variance left.
+    variance left. Each function weighs the walks at random (a Bayesian bootstrap): what is due to their
+    number is part of how much the functions differ.
 
     Args:
         values: Values of the functions, ``s x n``.
         steps: Where the steps of each walk are among them, ``w x (d + 1)``.
         orders: Parameter that each step learns, ``w x d``.
+        rng: Draws the weights.
     """
+    weights = rng.standard_exponential((len(values), len(steps)))
+    weights /= weights.sum(1, keepdims=True)
     target = values[:, steps[:, -1]]
     effects = np.zeros((len(values), orders.shape[1]))
     before = values[:, steps[:, 0]]
     for k in range(orders.shape[1]):
         after = values[:, steps[:, k + 1]]
-        gained = (after - before) * (target - 0.5 * (after + before))
+        gained = weights * (after - before) * (target - 0.5 * (after + before))
         for i in np.unique(orders[:, k]):
             effects[:, i] += gained[:, orders[:, k] == i].sum(1)
         before = after
-    return effects / len(steps)
+    return effects
 
 
 def _explained(centred: Array, groups: Places) -> Array:

@@ -53,6 +53,7 @@ class Hyper:
         parts: Variances of the additive parts, shape ``d``; empty where the structure has none.
         part_length: Their length scale.
         log_evidence: Log probability of the data under the structure ([MacKay1992]).
+        structure: Structure with its priors.
     """
 
     lengths: Array
@@ -62,6 +63,7 @@ class Hyper:
     parts: Array
     part_length: float
     log_evidence: float
+    structure: Structure = JOINT
 
 
 def matern(distance: Array) -> Array:
@@ -98,6 +100,25 @@ def fit_hyper(squares: Array, y: Array, yvar: Array, structure: Structure = JOIN
         for oldest in list(_FITTED)[:-_KEPT]:
             _FITTED.pop(oldest, None)
     return found
+
+
+def hyper_samples(squares: Array, y: Array, yvar: Array, hyper: Hyper, n: int, seed: int) -> list[Hyper]:
+    """Return draws of hyper-parameters that explain the data too, by Laplace's approximation ([MacKay1992]).
+
+    Args:
+        squares: Squared distances of the points in each parameter, ``d x n x n``.
+        y: Standardized values, shape ``n``.
+        yvar: Variances of their measuring errors, shape ``n``.
+        hyper: Hyper-parameters of the highest posterior density.
+        n: Number of draws.
+        seed: Seed of the draws.
+
+    Returns:
+        ``n`` of them; the most probable one in the place of a draw that gives no covariance.
+    """
+    problem = _Posterior(squares, y, yvar, hyper.structure)
+    found = problem.nearby(problem.theta_of(hyper), n, np.random.default_rng(seed))
+    return found + [hyper] * (n - len(found))
 
 
 _FITTED: dict[tuple[bytes, Structure], Hyper] = {}
@@ -213,7 +234,12 @@ class _Posterior:
         return float(values.sum()), gradient, curvature
 
     def _log_volume(self, theta: Array, state: _State) -> float:
-        """Return by what the evidence differs from the density: how much of the prior is left.
+        """Return by what the evidence differs from the density: how much of the prior is left."""
+        sign, log_det = np.linalg.slogdet(self._information(theta, state))
+        return -0.5 * float(log_det) if sign > 0 else 0.0
+
+    def _information(self, theta: Array, state: _State) -> Array:
+        """Return the precision of the hyper-parameters in units of their prior deviations.
 
         The Hessian of the likelihood is the expected one, which is never negative: half the trace of
         ``K^-1 dK_i K^-1 dK_j``.
@@ -236,8 +262,8 @@ class _Posterior:
         _, _, curvature = self._prior(theta)
         information *= 0.5 * np.outer(spread, spread)
         information[np.diag_indices(len(theta))] += np.maximum(curvature * spread**2, 0.05)
-        sign, log_det = np.linalg.slogdet(0.5 * (information + information.T))
-        return -0.5 * float(log_det) if sign > 0 else 0.0
+        symmetric: Array = 0.5 * (information + information.T)
+        return symmetric
 
     def _whole(self, lower: Array) -> Array:
         """Return a symmetric matrix from its lower triangle."""
@@ -269,4 +295,21 @@ class _Posterior:
             parts=state.parts,
             part_length=self.structure.part_length,
             log_evidence=log_posterior + self._log_volume(theta, state),
+            structure=self.structure,
         )
+
+    def theta_of(self, hyper: Hyper) -> Array:
+        """Return hyper-parameters as a point."""
+        scales = np.log([hyper.scale, hyper.noise])
+        return np.concatenate([np.log(hyper.lengths), scales, np.log(hyper.parts)])
+
+    def nearby(self, theta: Array, n: int, rng: np.random.Generator) -> list[Hyper]:
+        """Return ``n`` draws of what else the data allow, by Laplace's approximation at a point."""
+        state = self._state(theta)
+        if state is None:
+            return []
+        factor = np.linalg.cholesky(self._information(theta, state))
+        drawn = np.linalg.solve(factor.T, rng.standard_normal((len(theta), n))).T * self.spread
+        low, high = np.array(self.bounds).T
+        points = np.clip(theta + drawn, low, high)
+        return [self.read(point, 0.0) for point in points if self._state(point) is not None]

@@ -2,6 +2,7 @@
 
 A joint sample at thousands of configurations needs no matrix of that size: a function is drawn from the prior
 as a sum of random cosines ([Rahimi2007]) and corrected by what was measured ([Wilson2020], Matheron's rule).
+Hyper-parameters are drawn too: few trials say as little of them as of the values.
 The spectral density of a Matern-5/2 covariance is Student's t with five degrees of freedom.
 
 References:
@@ -20,18 +21,21 @@ import torch
 from botorch.models import SingleTaskGP
 from torch import Tensor
 
-from autotune.engine.gp.model.averaged_gp import AveragedGP
+from autotune.engine.gp.model.averaged_gp import AveragedGP, process
 from autotune.engine.gp.model.conditioning import Sampled, shares
 from autotune.engine.gp.model.contract import Surrogate
-from autotune.engine.gp.model.kernels import MaternSum
-from autotune.engine.gp.model.posterior import CHUNK, solved
+from autotune.engine.gp.model.fit import LEAST_NOISE, hyper_samples
+from autotune.engine.gp.model.kernels import MaternSum, squared_distances
+from autotune.engine.gp.model.posterior import CHUNK, leading, solved
 from autotune.engine.gp.model.shapes import check_shapes
+from autotune.engine.gp.model.surrogates import FIT_MOST
 
 Functions: TypeAlias = Callable[[Tensor], Tensor]
 """Values of ``s`` sampled functions at points (``n x d``), ``s x n``."""
 
-_JOINT = 512  # cosines of the part of all parameters
-_ALONE = 64  # cosines of the part of each parameter alone
+_TOGETHER = 4  # functions that share their hyper-parameters
+_JOINT = 256  # cosines of the part of all parameters
+_ALONE = 32  # cosines of the part of each parameter alone
 _DEGREES = 5  # of freedom of the spectral density of a Matern-5/2 covariance
 
 
@@ -46,17 +50,20 @@ def sampled_functions(surrogate: Surrogate, n: int, seed: int, points: Tensor) -
             takes its expected values between them.
     """
     check_shapes("sampled_functions", ("points", points, "m d"))
-    processes = surrogate.members if isinstance(surrogate, AveragedGP) else []
-    if not processes or not all(isinstance(process.covar_module, MaternSum) for process in processes):
+    members = surrogate.members if isinstance(surrogate, AveragedGP) else []
+    if not members or not all(isinstance(each.covar_module, MaternSum) for each in members):
         sampled = Sampled(surrogate, points, surrogate.log_weights, n, seed)
         return lambda X: sampled.moments(X)[0]
     generator = torch.Generator().manual_seed(seed)
     member = shares(surrogate.log_weights, n, seed)
-    parts = [
-        (member == k, _Path(process, int((member == k).sum()), generator))
-        for k, process in enumerate(processes)
-        if bool((member == k).any())
-    ]
+    parts = []
+    for k, each in enumerate(members):
+        mine = torch.nonzero(member == k).squeeze(-1)
+        groups = mine.split(_TOGETHER)
+        alike = _alike(each, len(groups), seed)
+        parts += [
+            (group, _Path(model, len(group), generator)) for group, model in zip(groups, alike, strict=True)
+        ]
 
     def values(X: Tensor) -> Tensor:
         found = torch.empty(n, len(X), dtype=X.dtype)
@@ -65,6 +72,20 @@ def sampled_functions(surrogate: Surrogate, n: int, seed: int, points: Tensor) -
         return found
 
     return values
+
+
+def _alike(model: SingleTaskGP, n: int, seed: int) -> list[SingleTaskGP]:
+    """Return ``n`` processes over the same data with other hyper-parameters that explain them too."""
+    kernel, X, Y = model.covar_module, model.train_inputs[0], model.train_targets
+    assert isinstance(kernel, MaternSum)  # noqa: S101 - asked before
+    noise = (model.likelihood.noise - kernel.hyper.noise - LEAST_NOISE).clamp_min(0.0)
+    rows = leading(Y, FIT_MOST)
+    squares = squared_distances(X[rows], kernel.groups)
+    found = hyper_samples(squares, Y[rows].numpy(), noise[rows].numpy(), kernel.hyper, n, seed)
+    return [
+        process(X, Y.unsqueeze(-1), noise.unsqueeze(-1), MaternSum(h, kernel.groups), h.noise, h.mean)
+        for h in found
+    ]
 
 
 class _Path:

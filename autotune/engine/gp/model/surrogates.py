@@ -30,7 +30,8 @@ Fitted: TypeAlias = Callable[[Tensor, Tensor, Tensor, Groups | None], Surrogate]
 """Fits a surrogate to ``X`` (``n x d``), ``Y`` and ``Yvar`` (``n x 1``) and the columns of each parameter."""
 
 _DOUBT = 4.6  # log odds against logarithms, 1 in 100: people list values by the steps that count
-_FIT_MOST = 150  # trials that hyper-parameters are fitted to: more cost cubically and change them little
+FIT_MOST = 150
+"""Trials that hyper-parameters are fitted to: more cost cubically and change them little."""
 
 
 def surrogate_named(config: GPConfig) -> Fitted:
@@ -93,7 +94,7 @@ def fit_averaged(
     """
     check_shapes("fit_averaged", ("X", X, "n d"), ("Y", Y, "n 1"), ("Yvar", Yvar, "n 1"))
     groups = groups or [slice(i, i + 1) for i in range(X.shape[-1])]
-    rows = leading(Y.squeeze(-1), _FIT_MOST)
+    rows = leading(Y.squeeze(-1), FIT_MOST)
     squares = squared_distances(X[rows], groups)
     y, yvar = Y[rows, 0].numpy(), Yvar[rows, 0].numpy()
     found = [(fit_hyper(squares, y, yvar, structure), groups) for structure in structures]
@@ -104,7 +105,7 @@ def fit_averaged(
         by_logarithms = fit_hyper(squares, y, yvar, structures[best])
         doubted = replace(by_logarithms, log_evidence=by_logarithms.log_evidence - _DOUBT)
         found.append((doubted, other))
-    if len(X) > _FIT_MOST:  # so many trials say which it is
+    if len(X) > FIT_MOST:  # so many trials say which it is
         found = [max(found, key=lambda pair: pair[0].log_evidence)]
     models = [process(X, Y, Yvar, MaternSum(h, columns), h.noise, h.mean) for h, columns in found]
     return AveragedGP(models, [hyper.log_evidence for hyper, _ in found])
