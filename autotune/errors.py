@@ -14,7 +14,7 @@ _LONGEST_MESSAGE = 3000
 _LONGEST_NAME = 200  # longer ones are compared with no others: that takes minutes
 _QUOTED = re.compile(
     rf"""(?<!\w)'(?:[^'\\\n]|\\.){{{_LONGEST_QUOTE},}}'|(?<!\w)"(?:[^"\\\n]|\\.){{{_LONGEST_QUOTE},}}\""""
-    rf"""|[^\s'"/]{{{_LONGEST_QUOTE - 1},}}[^\s'"/:;,.]|[^\s'"]{{4096,}}[^\s'":;,.]"""
+    rf"""|(?<![^\s'"/])[^\s'"/]{{{_LONGEST_QUOTE},}}|(?<![^\s'"])[^\s'"]{{4097,}}"""
 )
 _BREAK = re.compile(r"[\s=:,;&?/(\[{]")  # where a text is cut, if anywhere: half a secret is not known as one
 
@@ -27,9 +27,13 @@ def shortened(text: str) -> str:
     """
     if len(text) < _LONGEST_QUOTE:
         return text
-    return _cut(
-        _QUOTED.sub(lambda match: _cut(match[0], _LONGEST_QUOTE, _QUOTE_SHOWN), text), _LONGEST_MESSAGE
-    )
+    return _cut(_QUOTED.sub(_cut_quote, text), _LONGEST_MESSAGE)
+
+
+def _cut_quote(match: re.Match[str]) -> str:
+    """Return a text in a message cut; the punctuation after it belongs to the message."""
+    text = match[0].rstrip(":;,.")
+    return _cut(text, _LONGEST_QUOTE, _QUOTE_SHOWN) + match[0][len(text) :]
 
 
 def words_of(error: BaseException) -> str:

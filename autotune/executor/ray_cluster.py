@@ -28,6 +28,7 @@ _SHUTDOWN_S = 20.0  # Ray ends its own cluster in 2 s; one whose head hangs is l
 _LOOK_S = 0.5  # how soon a node that joined or left is noticed; a look costs 1 ms
 _QUIET_S = 3.0  # a busy head answers within one
 _LAG_S = 3.0  # Ray's count of what is free lags behind our own starts and ends by a second
+_HANDLED_S = 0.02  # between looks that our handlers of signals are there
 SILENT_S = 30.0
 """Longest silence of the head node: after 60 s Ray ends this process, without a word to the study."""
 
@@ -60,7 +61,10 @@ class Connection:
         if self.ours and not silent:
             ending = threading.Thread(target=ray.shutdown, name="autotune-ray-shutdown", daemon=True)
             ending.start()
-            ending.join(_SHUTDOWN_S)
+            deadline = time.monotonic() + _SHUTDOWN_S
+            while ending.is_alive() and time.monotonic() < deadline:
+                with handlers_kept():  # Ray takes its handler away, and ours with it: a signal would kill us
+                    ending.join(_HANDLED_S)
         self.ours = False
         if self.guard is not None:
             self.guard.end()

@@ -22,7 +22,8 @@ _UNWIND_S = 6.0  # Docker kills 10 s after its signal
 def handlers_kept() -> Iterator[None]:
     """Keep this process's signal handlers: connecting to Ray replaces that of SIGTERM, in Python and in C++.
 
-    Ray's own ends the process from wherever it is, and leaves the study as if it had been killed.
+    Ray's own ends the process from wherever it is, and leaves the study as if it had been killed. Leaving Ray
+    takes any handler of SIGTERM away in C++, so that a signal then kills.
     """
     from ray._private import utils
 

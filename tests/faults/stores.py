@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from autotune.core.measurement import Estimate, Measurement
+from autotune.errors import EmptyLedgerError
 from autotune.executor.base import AttemptResult
 from autotune.ledger import Ledger
 
@@ -168,11 +169,14 @@ def runs(folder: Path) -> dict[str, list[int]]:
 
 def trials(folder: Path) -> dict[str, list[int]]:
     """Return what the store should hold: each study of the ledger (-1) and its trials once begun."""
-    with Ledger.open(folder / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
-        return {
-            row.name: [-1, *(t.number for t in ledger.trials(row.name) if t.attempts or t.state.finished)]
-            for row in sorted(ledger.studies(), key=lambda row: row.name)
-        }
+    try:
+        with Ledger.open(folder / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
+            return {
+                row.name: [-1, *(t.number for t in ledger.trials(row.name) if t.attempts or t.state.finished)]
+                for row in sorted(ledger.studies(), key=lambda row: row.name)
+            }
+    except EmptyLedgerError:  # killed between making the file and its first table
+        return {}
 
 
 def many_at_once(folder: Path, count: int) -> str:

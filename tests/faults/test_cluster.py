@@ -128,9 +128,10 @@ def test_groups_stay_on_a_node_and_stages_may_spread(cluster, join, tmp_path, re
     assert told["nodes"] == both
     assert told["capacity"] == {"1": 8, "3": 2, "4": 2, "8": 0}
     assert told["capacity in stages"] == 1
-    assert told["shortage"] == (
-        f"needs 1 CPUs and 8 GPUs on one node; the largest of 3 nodes, {a.name}, has 4 CPUs and 4 GPUs"
-    )
+    assert told["shortage"] in [
+        f"needs 1 CPUs and 8 GPUs on one node; the largest of 3 nodes, {name}, has 4 CPUs and 4 GPUs"
+        for name in both
+    ]
     assert (told["room for 1"], told["room for 2"]) == (True, False)
     assert sorted(group["nodes"] for group in told["tensor parallel"]) == [[a.name], [b.name]]
     assert {group["strategy"] for group in told["tensor parallel"]} == {"STRICT_PACK"}
