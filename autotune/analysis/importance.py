@@ -69,7 +69,7 @@ class ParameterImportance:
     Args:
         name: Name of the parameter.
         share: Its Shapley effect; those of all parameters add up to 1.
-        alone: What it explains by itself.
+        alone: Share that it explains by itself.
     """
 
     name: str
@@ -189,7 +189,7 @@ def _shapley(values: Array, steps: Places, orders: Places, rng: np.random.Genera
 
     Args:
         values: Values of the functions, ``s x n``.
-        steps: Where the steps of each walk are among them, ``w x (d + 1)``.
+        steps: Places of the steps of each walk among them, ``w x (d + 1)``.
         orders: Parameter that each step learns, ``w x d``.
         rng: Draws the weights.
     """
