@@ -113,8 +113,8 @@ def _average(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any
         band += [level.low * axis.factor for level in reversed(active)]
         traces.append(
             go.Scatter(
-                x=[*places, *reversed(places)], y=band, fill="toself", fillcolor=_BAND, line={"width": 0},
-                name="95 % band", hoverinfo="skip", showlegend=False,
+                x=[*places, *reversed(places)], y=band, mode="lines", line={"width": 0},
+                fill="toself", fillcolor=_BAND, name="95 % band", hoverinfo="skip", showlegend=False,
             )
         )  # fmt: skip
         traces.append(

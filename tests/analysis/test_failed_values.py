@@ -58,7 +58,7 @@ def test_inactive_values_are_a_group_of_their_own():
 
 def test_many_values_are_grouped():
     groups = failed_values(study_that_fails().view)["other"]
-    assert 1 < len(groups) <= 6
+    assert 1 < len(groups) <= 5
     assert all(low <= high for low, high in (group.values for group in groups))
 
 
