@@ -127,26 +127,24 @@ def _normalized(found: Mapping[str, float]) -> dict[str, float]:
 
 
 def table(runs: list[dict[str, Any]]) -> list[str]:
-    """Return the errors as lines of Markdown."""
-    lines = [
-        "| function | trials | method | off Shapley effects | off main effects | most important right |",
-        "|---|---|---|---|---|---|",
-    ]
+    """Return as Markdown how far methods are off Shapley and main effects, and how often the first is right."""
+    methods = list(runs[0]["said"]) if runs else []
+    lines = [f"| function | trials | {' | '.join(methods)} |", f"|{'---|' * (2 + len(methods))}"]
     for name, function in FUNCTIONS.items():
         shares, alone, _ = truth(function)
         best = max(shares.values())
         for trials in TRIALS:
             own = [each for each in runs if each["function"] == name and each["trials"] == trials]
-            for method in own[0]["said"] if own else ():
+            cells = []
+            for method in methods if own else ():
                 said = [each["said"][method] for each in own]
-                errors = [
-                    np.mean([[abs(s[p] - target[p]) for p in NAMES] for s in said])
+                off = [
+                    np.mean([abs(s[p] - target[p]) for s in said for p in NAMES])
                     for target in (shares, alone)
                 ]
                 right = np.mean([shares[max(s, key=s.__getitem__)] > best - 0.01 for s in said])
-                lines.append(
-                    f"| {name} | {trials} | {method} | {errors[0]:.3f} | {errors[1]:.3f} | {right:.0%} |"
-                )
+                cells.append(f"{off[0]:.3f} / {off[1]:.3f}, {100 * right:.0f} %")
+            lines += [f"| {name} | {trials} | {' | '.join(cells)} |"] if cells else []
     exact = {name: truth(function)[0] for name, function in FUNCTIONS.items()}
     for trials in TRIALS:
         inside = [
