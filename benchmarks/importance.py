@@ -127,7 +127,7 @@ def _normalized(found: Mapping[str, float]) -> dict[str, float]:
 
 
 def table(runs: list[dict[str, Any]]) -> list[str]:
-    """Return as Markdown how far methods are off Shapley and main effects, and how often the first is right."""
+    """Return as Markdown how far methods are off either truth, and how often their first is right."""
     methods = list(runs[0]["said"]) if runs else []
     lines = [f"| function | trials | {' | '.join(methods)} |", f"|{'---|' * (2 + len(methods))}"]
     for name, function in FUNCTIONS.items():
