@@ -25,7 +25,7 @@ class LeftOut:
 
     Args:
         trial: Number of the trial.
-        measured: What was measured.
+        measured: Measured value.
         predicted: Expected value.
         low: Lower bound of the 95 % interval of a measurement.
         high: Upper bound.

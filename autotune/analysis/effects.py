@@ -52,7 +52,7 @@ class Point:
     Args:
         trial: Its number.
         values: Values of the parameters asked for; ``None`` where one is inactive.
-        metric: What was measured, in the metric's base unit.
+        metric: Measured value, in the metric's base unit.
         feasible: Whether it keeps every limit.
     """
 

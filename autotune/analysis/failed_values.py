@@ -12,7 +12,7 @@ from autotune.analysis.study_view import StudyView
 from autotune.core.trial import Trial, Value
 
 _DRAWS = 256  # configurations that a chance is averaged over
-_MOST_VALUES = 6  # of a parameter; more are grouped
+_MOST_VALUES = 5  # of a parameter; more are grouped
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ class ParameterImportance:
     Args:
         name: Name of the parameter.
         share: Its Shapley effect; those of all parameters add up to 1.
-        alone: What it explains by itself.
+        alone: Share that it explains by itself.
     """
 
     name: str
@@ -128,13 +129,19 @@ def importance(view: StudyView, metric: str | None = None) -> Importance | None:
         SpecError: The study's objective has no such metric.
     """
     name = view.metric_named(metric)
-    model = view.model
-    if model is None or name not in model.logarithm:
-        return None
-    measured = view.measured(name)
-    if len({value for _, value, _ in measured}) < 2:
-        return None
-    return _importance(view, model, name, len(measured))
+    known = _KNOWN.setdefault(view, {})
+    if name not in known:
+        measured, model = view.measured(name), view.model
+        varied = len({value for _, value, _ in measured}) > 1
+        if varied and model is not None and name in model.logarithm:
+            known[name] = _importance(view, model, name, len(measured))
+        else:
+            known[name] = None
+    return known[name]
+
+
+_KNOWN: WeakKeyDictionary[StudyView, dict[str, Importance | None]] = WeakKeyDictionary()
+"""What was computed of views that are still looked at: several figures are ordered by it."""
 
 
 def _importance(view: StudyView, model: Posterior, metric: str, trials: int) -> Importance | None:
@@ -189,7 +196,7 @@ def _shapley(values: Array, steps: Places, orders: Places, rng: np.random.Genera
 
     Args:
         values: Values of the functions, ``s x n``.
-        steps: Where the steps of each walk are among them, ``w x (d + 1)``.
+        steps: Places of the steps of each walk among them, ``w x (d + 1)``.
         orders: Parameter that each step learns, ``w x d``.
         rng: Draws the weights.
     """

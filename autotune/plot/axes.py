@@ -10,7 +10,7 @@ from typing import Any
 from autotune.core.parameter import Parameter
 from autotune.core.parameter.base import show
 from autotune.core.trial import Value
-from autotune.plot.theme import axis_unit, titled
+from autotune.plot.theme import axis_unit, plain, titled
 
 INACTIVE = "inactive"
 """What stands for the value of a parameter that is inactive."""
@@ -26,7 +26,7 @@ class MetricAxis:
 
     Args:
         metric: Name of the metric.
-        factor: How many of the shown unit one of the base unit is.
+        factor: Number of the shown unit in one of the base unit.
         symbol: Symbol of the shown unit; empty without one.
         logarithmic: Whether equal steps are equal ratios.
     """
@@ -86,7 +86,7 @@ class ParameterAxis:
     def place(self, value: Value | None) -> float | str:
         """Return where a value is drawn; ``None`` stands for inactive."""
         if not self.numeric:
-            return INACTIVE if value is None else show(value)
+            return INACTIVE if value is None else plain(show(value))
         return self._aside if value is None else float(value)
 
     @property
@@ -125,7 +125,7 @@ class ParameterAxis:
         """What plotly needs for it."""
         title = {"title": {"text": self.title}}
         if not self.numeric:
-            names = [show(value) for value in self.parameter.levels]
+            names = [plain(show(value)) for value in self.parameter.levels]
             names += [INACTIVE] if self.inactive else []
             return {**title, "type": "category", "categoryorder": "array", "categoryarray": names}
         places, texts = self.ticks

@@ -18,10 +18,11 @@ from autotune.plot.theme import (
     Viewed,
     figure,
     nothing,
+    plain,
     subtitled,
     view_of,
 )
-from autotune.plot.thin import thinned
+from autotune.plot.thin import said, thinned
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -49,7 +50,14 @@ def effect(study: StudyView | Viewed, parameter: str, metric: str | None = None)
     axis = effect_axis(view, [found])
     result = figure(title)
     draw_effect(result, view, found, axis)
-    return subtitled(result, CAPTION if found.average else without_model(view, found.metric))
+    return subtitled(result, caption(view, [found]))
+
+
+def caption(view: StudyView, found: list[Effect]) -> str:
+    """Return what some effects show, and what they leave out."""
+    shown = CAPTION if found[0].average else without_model(view, found[0].metric).rstrip(".")
+    left_out = said(found[0].points)
+    return f"{shown}; {left_out}" if left_out else shown
 
 
 def effect_axis(view: StudyView, found: list[Effect]) -> MetricAxis:
@@ -105,8 +113,8 @@ def _average(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any
         band += [level.low * axis.factor for level in reversed(active)]
         traces.append(
             go.Scatter(
-                x=[*places, *reversed(places)], y=band, fill="toself", fillcolor=_BAND, line={"width": 0},
-                name="95 % band", hoverinfo="skip", showlegend=False,
+                x=[*places, *reversed(places)], y=band, mode="lines", line={"width": 0},
+                fill="toself", fillcolor=_BAND, name="95 % band", hoverinfo="skip", showlegend=False,
             )
         )  # fmt: skip
         traces.append(
@@ -159,11 +167,12 @@ def _points(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any]
     import plotly.graph_objects as go
 
     traces = []
+    drawn = thinned(found.points)
     for name, symbol, color, feasible in (
         ("measured", "circle", OTHER, True),
         ("breaks a limit", "x", BROKEN, False),
     ):
-        own = thinned([point for point in found.points if point.feasible is feasible])
+        own = [point for point in drawn if point.feasible is feasible]
         if own:
             traces.append(
                 go.Scatter(
@@ -181,4 +190,4 @@ def _points(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any]
 
 def _words(level: Level, axis: MetricAxis) -> str:
     mean, low, high = (f"{value * axis.factor:.4g}" for value in (level.mean, level.low, level.high))
-    return f"{level.value}: {mean} [{low}, {high}] {axis.symbol}"
+    return f"{plain(level.value)}: {mean} [{low}, {high}] {axis.symbol}"

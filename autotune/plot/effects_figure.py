@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from autotune.analysis.effects import effect
 from autotune.analysis.importance import importance
 from autotune.analysis.study_view import StudyView
-from autotune.plot.effect_figure import CAPTION, draw_effect, effect_axis
+from autotune.plot.effect_figure import caption, draw_effect, effect_axis
 from autotune.plot.reasons import without_model
 from autotune.plot.theme import Viewed, nothing, panels, subtitled, view_of
 
@@ -52,4 +52,5 @@ def effects(study: StudyView | Viewed, metric: str | None = None, most: int = 6)
         drawn |= {trace.name} if trace.showlegend else set()
     result.update_layout(height=110 + _HEIGHT * rows)
     left = len(found.parameters) - len(shown)
-    return subtitled(result, f"{CAPTION}; the {len(shown)} parameters that matter most" if left else CAPTION)
+    text = caption(view, shown)
+    return subtitled(result, f"{text}; the {len(shown)} parameters that matter most" if left else text)

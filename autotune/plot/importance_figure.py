@@ -38,7 +38,7 @@ def importance(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
         return nothing(title, without_model(view, name))
     shown = found.parameters[:_MOST][::-1]
     names = [each.name for each in shown]
-    result = figure(title, f"share of how {name} varies over the allowed configurations")
+    result = figure(title, f"share of the variation of {name}")
     result.add_trace(
         go.Bar(
             x=[each.share.value for each in shown],
@@ -94,7 +94,8 @@ def _words(each: ParameterImportance) -> str:
 
 
 def _caption(found: Importance) -> str:
-    text = f"Shapley effects of the model of {counted(found.trials, 'measured trial')}"
+    trials = counted(found.trials, "measured trial")
+    text = f"Shapley effects over the allowed configurations, by a model of {trials}"
     if max(each.share.high - each.share.low for each in found.parameters) > _WIDE:
         text += "; the wide intervals say that more trials may change the order"
     rest = len(found.parameters) - _MOST

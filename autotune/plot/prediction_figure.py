@@ -43,11 +43,12 @@ def prediction(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
             line={"color": OTHER, "dash": "dot"},
         )
     )  # fmt: skip
+    drawn = thinned(found.points)
     for label, symbol, color, inside in (
         ("inside its 95 % interval", "circle", DEFAULT, True),
         ("outside", "x", BROKEN, False),
     ):
-        own = thinned([point for point in found.points if point.inside is inside])
+        own = [point for point in drawn if point.inside is inside]
         if own:
             result.add_trace(_points(own, axis.factor, axis.symbol, label, symbol, color))
     if axis.logarithmic:
@@ -84,5 +85,5 @@ def _caption(found: CrossValidation) -> str:
         f"each configuration from all the others: {explained}"
         f"{found.coverage:.0%} of {len(found.points)} measurements inside their 95 % intervals"
     )
-    left = said(found.points)
-    return f"{text}; {left}" if left else text
+    left_out = said(found.points)
+    return f"{text}; {left_out}" if left_out else text
