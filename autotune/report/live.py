@@ -44,6 +44,11 @@ class LiveView:
         self._drawn = 0.0
         self._drawn_state: tuple[object, ...] = ()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the terminal is gone."""
+        return self._out.closed
+
     def start(self, view: StudyView) -> None:
         """Begin to draw."""
         from rich.live import Live
@@ -177,7 +182,7 @@ def status_lines(view: StudyView) -> list[tuple[str, str]]:
         which = ", the default" if config_key(best.config) == config_key(view.default_config) else ""
         lines += [
             ("best", f"trial {best.trial.number}{which}: {shown}{gain}"),
-            ("", show_config(best.config)),
+            ("", show_config(best.config, view.space.names)),
         ]
     elif view.finished:
         lines.append(("best", view.binding or "nothing measured yet"))
@@ -187,9 +192,8 @@ def status_lines(view: StudyView) -> list[tuple[str, str]]:
     for number, attempt, start in view.running:
         since = show_seconds(max(0.0, (view.now_ns - start) / 1e9))
         again = f" (attempt {attempt})" if attempt > 1 else ""
-        lines.append(
-            ("running", f"trial {number}{again} for {since}: {show_config(configs.get(number, {}))}")
-        )
+        shown = show_config(configs.get(number, {}), view.space.names)
+        lines.append(("running", f"trial {number}{again} for {since}: {shown}"))
     failures = failure_counts(view.trials)
     if failures:
         text = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in failures.items())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import mean
 
@@ -201,6 +203,29 @@ def _launch(spec: StudyFile, system: System | None, config: Config) -> Launch:
     command = system.command(values, _SCRATCH)
     argv = () if command is None else command.argv
     return Launch(config, tuple(argv), files(values) if files is not None else None)
+
+
+def opening_line(spec: StudyFile, store: Path) -> str:
+    """Return what a run of a study file will do and until when, as one line.
+
+    Args:
+        spec: The study file.
+        store: Folder of the ledger.
+    """
+    searched, confirmations = _trials(spec)
+    (low, high), _ = _expected_seconds(spec, store)
+    what = counted(searched, "trial") + (f" of {spec.system.use}" if spec.system else "")
+    if confirmations:
+        fresh = f"{spec.budget.confirm} fresh launch{'es' if spec.budget.confirm > 1 else ''}"
+        what += f", then {fresh} each of the winner and the default"
+    ends = datetime.fromtimestamp(clock.time() + high).astimezone().strftime("%H:%M")
+    if spec.budget.time_s is not None and high == spec.budget.time_s:
+        when = f"at most {show_seconds(high)}, until {ends}"
+    elif low == 0 < high:
+        when = "how long they take is known after the first"
+    else:
+        when = f"{_range(low, high)} expected, until about {ends}"
+    return f"{spec.name}: {what}; {when}. Ctrl-C stops it and loses nothing"
 
 
 def _trials(spec: StudyFile) -> tuple[int, int]:

@@ -11,9 +11,21 @@ from autotune.core.decision import PREDICTIONS, Predictions, restored
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Trial, TrialState
+from autotune.core.units import parse_quantity
 from autotune.engine.base import predictions
 from autotune.engine.registry import build_engine
+from autotune.errors import SpecError
 from autotune.ledger import Ledger, StudyRow
+
+
+STARTED_WITH = "started_with"
+"""Note of a study: the options of the command that ran it last, beside those that its file keeps."""
+
+
+def options_of(row: StudyRow) -> list[str]:
+    """Return the options to go on with a study; none where an earlier version ran it, or nobody did."""
+    found = row.notes.get(STARTED_WITH)
+    return [str(word) for word in found] if isinstance(found, list) else []
 
 
 def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
@@ -36,6 +48,7 @@ def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
         trials=tuple(trials),
         state=row.state.lower(),
         budget_trials=_count(budget.get("trials")),
+        budget_seconds=_seconds(budget.get("time")),
         confirm=_count(budget.get("confirm")) or 0,
         predictions=_predictions(row, trials, wanted, anchored, space),
         started_ns=row.created_ns,
@@ -58,6 +71,15 @@ def _predictions(
         return restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
     except LookupError:  # of an earlier version, or killed: the model is fitted again
         return predictions(build_engine(row.spec["engine"]), space, anchored, trials)
+
+
+def _seconds(raw: object) -> float | None:
+    if not isinstance(raw, int | float | str):
+        return None
+    try:
+        return parse_quantity(raw, default_unit="s").value
+    except SpecError:  # of an earlier version: the study's own run says what it means
+        return None
 
 
 def _count(raw: object) -> int | None:
