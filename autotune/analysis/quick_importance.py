@@ -1,11 +1,11 @@
 """Which parameters matter, from the trials alone: cheap enough for every drawing of a table.
 
-The share of the variance between the trials that have the same value of a parameter, in the ranks of each goal
-(the epsilon squared of a Kruskal-Wallis test [Tomczak2014]), or the squared rank correlation. It sees main effects
-only; the importance that a report shows is computed from the study's model.
+The share of the variance between the trials that have the same value of a parameter, in the ranks of each
+goal (the epsilon squared of a Kruskal-Wallis test [Tomczak2014]), or the squared rank correlation. It sees
+main effects only; the importance that a report shows is computed from the study's model.
 
-Reference: [Tomczak2014] M. Tomczak, E. Tomczak, "The need to report effect size estimates revisited", Trends in
-Sport Sciences 21 (2014).
+Reference: [Tomczak2014] M. Tomczak, E. Tomczak, "The need to report effect size estimates revisited", Trends
+in Sport Sciences 21 (2014).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _between(ranks: np.ndarray, groups: np.ndarray) -> float:
-    """Return the share of the variance of ``ranks`` between groups, less what chance gives that many groups."""
+    """Return the share of the variance of ``ranks`` between groups, less what chance gives so many."""
     n, total = len(ranks), float(((ranks - ranks.mean()) ** 2).sum())
     kinds = np.unique(groups)
     if total == 0.0 or not 1 < len(kinds) < n:

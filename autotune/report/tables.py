@@ -133,8 +133,8 @@ def trial_table(view: StudyView, trials: Sequence[Trial] | None = None, *, width
     """Return the table of trials as lines of at most ``width`` characters.
 
     The parameters that vary are its columns, the one that matters most first
-    (:func:`autotune.analysis.quick_importance.by_importance`). Those that do not fit are named below it, those
-    with one value in all trials above it.
+    (:func:`autotune.analysis.quick_importance.by_importance`). Those that do not fit are named below it,
+    those with one value in all trials above it.
 
     Args:
         view: The study.

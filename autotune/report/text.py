@@ -13,7 +13,6 @@ from autotune.core.parameter.base import show
 from autotune.core.units import base_unit, format_quantity, parse_quantity
 from autotune.errors import SpecError
 
-
 WIDTH = 80
 """Columns that every terminal and every log viewer has."""
 

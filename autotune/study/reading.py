@@ -17,7 +17,6 @@ from autotune.engine.registry import build_engine
 from autotune.errors import SpecError
 from autotune.ledger import Ledger, StudyRow
 
-
 STARTED_WITH = "started_with"
 """Note of a study: the options of the command that ran it last, beside those that its file keeps."""
 
