@@ -78,11 +78,14 @@ def _follow(study: str | None, store: Path, view: View, pause: Callable[[float],
             failed += 1
             if failed >= _TRIES:
                 raise
-    return _end(row, now, store, view)
+    return 0 if holder else _end(row, now, store, view)
 
 
 def _look(study: str | None, store: Path) -> tuple[StudyRow, str, StudyView]:
-    """Return a study, who runs it (empty: nobody), and its view; while somebody does, it is running."""
+    """Return a study, who runs it (empty: nobody), and its view; while somebody does, it is running.
+
+    A study that was created and never run by a command is taken to be somebody's own.
+    """
     from autotune.ledger.lock import study_holder
     from autotune.study.reading import read_view
     from autotune.study.study import find_study
@@ -93,6 +96,8 @@ def _look(study: str | None, store: Path) -> tuple[StudyRow, str, StudyView]:
         if ledger.path is not None:
             holder = study_holder(ledger.path, row.name)
             row = find_study(ledger, row.name)  # what it wrote before it let go
+        if row.state == "CREATED":  # `Study.ask` and `tell` hold the study for each call only
+            holder = holder or "a program that asks and tells itself; whether it still does is not known"
         return row, holder, read_view(ledger, replace(row, state="RUNNING") if holder else row)
 
 
