@@ -15,7 +15,7 @@ from autotune.core.verdict import show_improvement
 from autotune.errors import shortened
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
-from autotune.report.text import cut, show_config, show_estimate, show_seconds
+from autotune.report.text import cut, show_config, show_estimate, show_seconds, terminal_width, wrap
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -77,10 +77,12 @@ class LiveView:
             self._out.closed = True
 
     def message(self, text: str) -> None:
-        """Show one line above the drawing."""
+        """Show one line above the drawing, folded at spaces to the terminal."""
         if self._out.closed:
             return
         text = redact(shortened(text))
+        width = self._width or terminal_width()
+        text = "\n".join(part for line in text.split("\n") for part in wrap(line, width))
         if self._live is None:
             self._out.line(text)
             return

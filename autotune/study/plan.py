@@ -217,15 +217,15 @@ def opening_line(spec: StudyFile, store: Path) -> str:
     what = counted(searched, "trial") + (f" of {spec.system.use}" if spec.system else "")
     if confirmations:
         fresh = f"{spec.budget.confirm} fresh launch{'es' if spec.budget.confirm > 1 else ''}"
-        what += f", then {fresh} each of the winner and the default"
+        what += f", then {fresh} each of winner and default"
     ends = datetime.fromtimestamp(clock.time() + high).astimezone().strftime("%H:%M")
     if spec.budget.time_s is not None and high == spec.budget.time_s:
         when = f"at most {show_seconds(high)}, until {ends}"
     elif low == 0 < high:
-        when = "how long they take is known after the first"
+        when = "the first shows how long they take"
     else:
         when = f"{_range(low, high)} expected, until about {ends}"
-    return f"{spec.name}: {what}; {when}. Ctrl-C stops it and loses nothing"
+    return f"{spec.name}: {what}; {when}. Ctrl-C loses nothing"
 
 
 def _trials(spec: StudyFile) -> tuple[int, int]:
