@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,4 +191,4 @@ def closing_text(done: RunSummary, store: Path, going_on: Sequence[str] = ()) ->
         why = f" ({redact('; '.join(done.mirror_errors))})" if done.mirror_errors else ""
         count = done.mirror_pending or "some"
         lines.append(f"{count} items are not in MLflow yet{why}; `{command}` completes them")
-    return "\n".join([*lines, next_step(done.view, store, going_on)])
+    return "\n".join([*lines, next_step(replace(done.view, state=done.state), store, going_on)])

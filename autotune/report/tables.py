@@ -152,9 +152,8 @@ def trial_table(view: StudyView, trials: Sequence[Trial] | None = None, *, width
     columns = [*parts.lead, *shown, *beside[len(parts.lead) :]]
     if layout.note:
         room = width - _total(columns) - parts.note.gap
-        columns.append(
-            Column(parts.note.header, tuple(cut(text, room) for text in parts.note.cells), left=True)
-        )
+        cells = tuple(_note_within(text, room, view.objective) for text in parts.note.cells)
+        columns.append(Column(parts.note.header, cells, left=True))
     lines = [line[:width] for line in _render(columns)]
     for text in legend:
         lines += _wrapped(text, width)
@@ -162,6 +161,16 @@ def trial_table(view: StudyView, trials: Sequence[Trial] | None = None, *, width
         varied = len({str(t.config.get(name)) for t in view.trials for name in hidden}) > len(hidden)
         lines += _wrapped(f"{'also varied' if varied else 'not shown'}: {', '.join(hidden)}", width)
     return lines if trials is not None else [*_constant_lines(view, names, width), *lines]
+
+
+def _note_within(text: str, room: int, objective: Objective) -> str:
+    """Return a note cut to some characters; of a broken limit the number stays, and the name's last part."""
+    metric, _, found = text.partition(" ")
+    last = metric.rpartition(".")[2]
+    alike = [limit for limit in objective.limits if limit.metric.rpartition(".")[2] == last]
+    if len(text) > room and len(alike) == 1 and alike[0].metric == metric:
+        text = f"{last} {found}"
+    return cut(text, room)
 
 
 def _parts(view: StudyView, names: Sequence[str], rows: Sequence[Trial]) -> _Parts:

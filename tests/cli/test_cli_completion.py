@@ -44,9 +44,7 @@ def folder(tmp_path, monkeypatch):
     bin_ = tmp_path / "bin"
     bin_.mkdir()
     program = bin_ / "autotune"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nfrom autotune.cli import main\nsys.argv[0] = 'autotune'\nsys.exit(main())\n"
-    )
+    program.write_text(f"#!{sys.executable}\nimport sys\nfrom autotune.cli import main\nsys.exit(main())\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(Path(app.__file__).parents[2]))
@@ -153,7 +151,7 @@ class Shell:
     def __init__(self, argv, env):
         pid, self.fd = pty.fork()
         if pid == 0:
-            os.execvpe(argv[0], argv, {**os.environ, **env})  # noqa: S606
+            os.execvpe(argv[0], argv, {**os.environ, **env})
         self.pid, self.text = pid, ""
 
     def type(self, keys):
