@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,16 @@ def _look(study: str | None, store: Path) -> tuple[StudyRow, str, StudyView]:
             row = find_study(ledger, row.name)  # what it wrote before it let go
         if row.state == "CREATED":  # `Study.ask` and `tell` hold the study for each call only
             holder = holder or "a program that asks and tells itself; whether it still does is not known"
-        return row, holder, read_view(ledger, replace(row, state="RUNNING") if holder else row)
+        view = read_view(ledger, replace(row, state="RUNNING") if holder else row)
+    return row, holder, replace(view, started_ns=_since_ns(holder) or view.started_ns)
+
+
+def _since_ns(holder: str) -> int:
+    """Return when the run of who holds a study began, nanoseconds since the epoch; 0 where it is not said."""
+    try:
+        return int(datetime.fromisoformat(holder.rpartition(" since ")[2]).timestamp() * 1e9)
+    except ValueError:
+        return 0
 
 
 def _end(row: StudyRow, now: StudyView, store: Path, view: View) -> int:

@@ -150,7 +150,7 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
 
     Search spaces, objectives, systems, engines, metrics, and the studies of the store.
     """
-    from autotune.report.text import wrap
+    from autotune.report.text import terminal_width, wrap
 
     found = {name: _entries(name, store) for name in ((kind,) if kind else KINDS)}
     if as_json:
@@ -162,7 +162,9 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
         size = max((len(key) for key in entries), default=0)
         margin = "" if kind else "  "
         for key, text in entries.items():
-            for line in wrap(f"{key.ljust(size)}  {text}", 80 - len(margin), indent=" " * (size + 2)):
+            for line in wrap(
+                f"{key.ljust(size)}  {text}", terminal_width() - len(margin), indent=" " * (size + 2)
+            ):
                 echo(f"{margin}{line}".rstrip())
         if not entries:
             echo(f"{'' if kind else '  '}none")

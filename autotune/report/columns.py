@@ -116,8 +116,9 @@ def _short(texts: Sequence[str]) -> list[str]:
     """Return texts cut to a cell: at their ends if they still differ there, else before."""
     if max(map(len, texts)) <= _VALUE:
         return list(texts)
-    for cut in (lambda t: f"{t[: _VALUE - 1]}~", lambda t: f"~{t[1 - _VALUE :]}"):
-        short = [t if len(t) <= _VALUE else cut(t) for t in texts]
+    for cut in (slice(0, _VALUE - 1), slice(1 - _VALUE, None)):
+        begins = cut.start == 0
+        short = [t if len(t) <= _VALUE else f"{t[cut]}~" if begins else f"~{t[cut]}" for t in texts]
         if len(set(short)) == len(set(texts)):
             return short
     half = _VALUE // 2

@@ -25,7 +25,9 @@ REFRESH_S = 1.0
 """Seconds between two drawings when no trial has changed: drawing costs time on the machine measured."""
 
 _BAR_MIN = 8  # a shorter bar shows nothing
-_ROWS = 8  # last trials shown; with the lines above it all fits 24 rows
+_ROWS = 8  # last trials shown, where the lines above and the header leave room for them
+_LEAST_ROWS = 1
+_HEIGHT = 24  # lines of a terminal
 
 
 class LiveView:
@@ -115,11 +117,11 @@ class LiveView:
 
     def _draw(self, view: StudyView) -> None:
         if self._live is not None and self._console is not None:
-            self._live.update(render(view, self._console.width), refresh=True)
+            self._live.update(render(view, self._console.width, self._console.height), refresh=True)
 
 
-def render(view: StudyView, width: int) -> RenderableType:
-    """Return the drawing of a study for a terminal of ``width`` columns."""
+def render(view: StudyView, width: int, height: int = _HEIGHT) -> RenderableType:
+    """Return the drawing of a study for a terminal of ``width`` columns and ``height`` lines."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -141,6 +143,9 @@ def render(view: StudyView, width: int) -> RenderableType:
     lines += [_labelled(label, text, width) for label, text in status_lines(view)]
     recent = [t for t in view.trials if t.attempts or t.state.finished][-_ROWS:]
     table = trial_table(view, recent, width=width) if recent else []
+    too_many = len(lines) + 1 + len(table) - (height - 1)
+    if recent and too_many > 0:
+        table = trial_table(view, recent[min(too_many, len(recent) - _LEAST_ROWS) :], width=width)
     best = None if view.best is None else f"{view.best.trial.number}*"
     body: list[RenderableType] = [Text("")] if table else []
     body += [

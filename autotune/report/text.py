@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-import shutil
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 
 from autotune.core.measurement import Estimate
@@ -23,7 +24,13 @@ _PREFIXED = ("B/s", "Hz", "FLOP/s", "FLOPS", "b/s", "bit/s", "V", "A")  # units 
 
 def terminal_width() -> int:
     """Return the columns to write for: those that ``COLUMNS`` says, else the terminal's, else 80."""
-    return max(_NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdecimal() and int(stated):
+        return max(_NARROWEST, int(stated))
+    try:
+        return max(_NARROWEST, os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (OSError, ValueError):  # a pipe, a file, or nothing at all
+        return WIDTH
 
 
 def show_seconds(seconds: float) -> str:

@@ -19,7 +19,7 @@ from autotune.core.trial import Config
 from autotune.core.units import counted
 from autotune.ledger import Ledger
 from autotune.measure.statistics.steady_state import MOST_TIME
-from autotune.report.text import show_config, show_seconds, wrap
+from autotune.report.text import show_config, show_seconds, terminal_width, wrap
 from autotune.study.study_file import StudyFile
 from autotune.systems.base import Reusable, System, launched_config
 from autotune.systems.own.system import OwnSystem
@@ -29,7 +29,6 @@ SAMPLES = 3
 _MORE_SAMPLES = 256  # for a parameter that is active in none of the first
 _STARTUP_S = (10.0, 120.0)  # seconds to come up: a small model on a laptop, a large one on GPUs
 _SCRATCH = Path("SCRATCH")  # stands for the attempt's folder, which is made when it starts
-_WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -300,7 +299,7 @@ def _earlier_measurements(spec: StudyFile, store: Path) -> tuple[list[float], li
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """Return the plan as lines for people, 80 columns wide where a command can be broken."""
+    """Return the plan as lines for people, as wide as the terminal where a command can be broken."""
     spec, space = plan.spec, plan.spec.space
     searched, confirmations = _trials(spec)
     budget = counted(searched, "trial")
@@ -362,4 +361,5 @@ def _system(plan: Plan) -> str:
 
 
 def _table(rows: list[tuple[str, str]]) -> list[str]:
-    return [line for key, text in rows for line in wrap(f"{key:<9} {text}", _WIDTH, indent=" " * 10)]
+    width = terminal_width()
+    return [line for key, text in rows for line in wrap(f"{key:<9} {text}", width, indent=" " * 10)]
