@@ -162,9 +162,8 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
         size = max((len(key) for key in entries), default=0)
         margin = "" if kind else "  "
         for key, text in entries.items():
-            for line in wrap(
-                f"{key.ljust(size)}  {text}", terminal_width() - len(margin), indent=" " * (size + 2)
-            ):
+            room = terminal_width() - len(margin)
+            for line in wrap(f"{key.ljust(size)}  {text}", room, indent=" " * (size + 2)):
                 echo(f"{margin}{line}".rstrip())
         if not entries:
             echo(f"{'' if kind else '  '}none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from autotune.analysis.study_view import StudyView
 from autotune.core import ranking
@@ -21,6 +22,18 @@ STARTED_WITH = "started_with"
 """Note of a study: the options of the command that ran it last, beside those that its file keeps."""
 
 
+ORDER = "parameter_order"
+"""Note of a study: its parameters in the order of its file; the ledger sorts the keys of what it stores."""
+
+
+def stored_space(row: StudyRow) -> dict[str, Any]:
+    """Return the stored space of a study, its parameters in the order of the file where that is known."""
+    stored = dict(row.spec["space"])
+    parameters = dict(stored["parameters"])
+    names = [name for name in row.notes.get(ORDER) or () if name in parameters]
+    return {**stored, "parameters": {name: parameters[name] for name in dict.fromkeys([*names, *parameters])}}
+
+
 def options_of(row: StudyRow) -> list[str]:
     """Return the options to go on with a study; none where an earlier version ran it, or nobody did."""
     found = row.notes.get(STARTED_WITH)
@@ -30,7 +43,7 @@ def options_of(row: StudyRow) -> list[str]:
 def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
     """Return a study of the ledger as it stands."""
     trials = ledger.trials(row.name)
-    space = Space.from_dict(row.spec["space"])
+    space = Space.from_dict(stored_space(row))
     wanted = Objective.from_dict(row.spec["objective"])
     anchored = ranking.anchored(trials, wanted, space)
     running = []

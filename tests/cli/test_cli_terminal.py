@@ -146,3 +146,48 @@ def test_a_run_notes_its_options_for_those_who_only_look(file, tmp_path):
     )
     with Ledger.open(tmp_path / "s" / "ledger.sqlite", read_only=True) as ledger:
         assert options_of(ledger.study("demo")) == ["--local"]
+
+
+def test_parameters_have_the_order_of_the_file_in_run_status_and_resume(file, capsys):
+    file.write_text(
+        FILE.replace("  x:", "  zeta: {type: ordinal, values: [1, 2]}\n  x:").replace(
+            "trials: 3", "trials: 2"
+        )
+    )
+    outputs = []
+    for command in (
+        ["run", str(file)],
+        ["resume", "demo", "--trials", "3"],
+        ["status", "demo"],
+        ["best", "demo"],
+    ):
+        assert main([*command, *(["--local", "--no-mlflow"] if command[0] in ("run", "resume") else [])]) == 0
+        outputs.append(capsys.readouterr().out)
+    for text in outputs:
+        shown = [line for line in text.splitlines() if "x=" in line and "zeta=" in line]
+        assert shown
+        assert all(line.index("zeta=") < line.index("x=") for line in shown)
+    assert [line for line in outputs[1].splitlines() if line.lstrip().startswith("#")] == [
+        line for line in outputs[2].splitlines() if line.lstrip().startswith("#")
+    ]
+
+
+def test_a_widened_study_knows_where_its_new_parameter_stands(tmp_path):
+    from autotune.core.space import Space
+    from autotune.study.reading import read_view
+
+    def space(*names):
+        return Space.from_dict(
+            {"parameters": {n: {"type": "ordinal", "values": [1, 2], "default": 1} for n in names}}
+        )
+
+    path = tmp_path / "ledger.sqlite"
+    for names in (("z", "a"), ("z", "m", "a")):
+        with Study(
+            space(*names), {"maximize": "v"}, engine="random", name="s", path=path, widen=True
+        ) as study:
+            study.tell(study.ask(), {"v": 1.0})
+    with Ledger.open(path, read_only=True) as ledger:
+        assert read_view(ledger, ledger.study("s")).space.names == ("z", "m", "a")
+    with Study.open(path) as study:
+        assert list(study.space.names) == ["z", "m", "a"]
