@@ -115,7 +115,7 @@ class _Parts:
         parameters: Those that vary, by importance.
         goals: Goals, with half-widths and without.
         time: Time of each trial.
-        note: What there is to say of each.
+        note: Note of each.
     """
 
     lead: Sequence[Column]
