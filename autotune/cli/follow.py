@@ -52,27 +52,32 @@ def follow(study: str | None, store: Path, view: View, *, pause: Callable[[float
 
 
 def _follow(study: str | None, store: Path, view: View, pause: Callable[[float], None]) -> int:
-    shown = _look(study, store)
-    row, holder, now = shown
+    from autotune.ledger.lock import study_holder
+
+    row, holder, now = _look(study, store)
     if holder:
         view.message(f"study {row.name} is run by {holder}; Ctrl-C ends this view, not the study")
         view.start(now)
-    told: set[tuple[int, int]] = {(t.number, t.attempts) for t in now.trials if t.failure is not None}
+    told = set(_failures(now))
+    seen: list[tuple[int, int]] = []
     failed = 0
+    files = Path(now.ledger)
     while holder and not view.closed:
         view.update(now)
-        for trial in now.trials:
-            if (
-                trial.failure is not None
-                and trial.state.finished
-                and (trial.number, trial.attempts) not in told
-            ):
-                told.add((trial.number, trial.attempts))
-                view.message(f"trial {trial.number}: {trial.failure.cause.value}: {trial.failure.message}")
+        for key, text in _failures(now).items():
+            if key not in told:
+                told.add(key)
+                view.message(text)
         pause(POLL_S)
         try:
+            found = _written(files)  # before it is read: what is written meanwhile is read next time
+            if found == seen and holder == study_holder(files, row.name):
+                now = replace(
+                    now, now_ns=time.time_ns()
+                )  # reading all trials takes time from what is measured
+                continue
             row, holder, now = _look(row.name, store)
-            failed = 0
+            seen, failed = found, 0
         except EmptyLedgerError:
             raise
         except LedgerError:
@@ -80,6 +85,27 @@ def _follow(study: str | None, store: Path, view: View, pause: Callable[[float],
             if failed >= _TRIES:
                 raise
     return 0 if holder else _end(row, now, store, view)
+
+
+def _failures(now: StudyView) -> dict[tuple[int, int], str]:
+    """Return a line about each failed trial, by its number and attempt."""
+    return {
+        (t.number, t.attempts): f"trial {t.number}: {t.failure.cause.value}: {t.failure.message}"
+        for t in now.trials
+        if t.failure is not None and t.state.finished
+    }
+
+
+def _written(ledger: Path) -> list[tuple[int, int]]:
+    """Return when the ledger and its log were last written, and their sizes."""
+    found = []
+    for path in (ledger, ledger.with_name(f"{ledger.name}-wal")):
+        try:
+            status = path.stat()
+        except OSError:  # there is no log, or the disk is away: reading says so
+            continue
+        found.append((status.st_mtime_ns, status.st_size))
+    return found
 
 
 def _look(study: str | None, store: Path) -> tuple[StudyRow, str, StudyView]:
