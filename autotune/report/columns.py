@@ -77,7 +77,8 @@ class ParameterColumn:
 
     def lettered(self, word: int) -> bool:
         """Return whether the name is too long for a header, so that a letter has to stand for it."""
-        return self.column(word, TALLEST, 0).width > max(_NAME, self.values_width)
+        found = self.column(word, TALLEST, 0)
+        return len(found.header) > TALLEST or found.width > max(_NAME, self.values_width)
 
     def narrowest(self, word: int) -> int:
         """Return the characters of the narrowest column."""

@@ -244,12 +244,11 @@ def _parameters(
         if sum(c.width + gap for c in columns) <= layout.room:
             break
     legend: list[str] = []
-    if tallest == TALLEST:
-        for i, parameter in enumerate(chosen):
-            if parameter.lettered(word):
-                letter = chr(ord("A") + len(legend) % 26)
-                columns[i] = Column(tuple(filter(None, (letter, parameter.unit))), parameter.cells, gap=gap)
-                legend.append(f"{letter} = {parameter.name}")
+    for i, parameter in enumerate(chosen):
+        if parameter.lettered(word) and (tallest == TALLEST or len(columns[i].header) > TALLEST):
+            letter = chr(ord("A") + len(legend) % 26)
+            columns[i] = Column(tuple(filter(None, (letter, parameter.unit))), parameter.cells, gap=gap)
+            legend.append(f"{letter} = {parameter.name}")
     return columns, legend, [p.name for p in parameters if p not in chosen]
 
 

@@ -157,6 +157,28 @@ def test_every_parameter_that_varies_is_named_somewhere():
             assert name in hidden or not Counter(letters) - Counter(shown), name
 
 
+def test_a_name_that_no_header_holds_has_a_letter_and_a_legend():
+    long = "speculativedecodingacceptancethreshold" + "x" * 20
+    names = [long, *(f"parameter_{i}_of_many" for i in range(8))]
+    space = Space.from_dict({"parameters": {n: {"type": "int", "low": 0, "high": 9} for n in names}})
+    trials = [
+        Trial(
+            i,
+            Suggestion({n: (i + j * (j > 0)) % 9 for j, n in enumerate(names)}, Reason.RANDOM),
+            TrialState.COMPLETED,
+            1,
+            Measurement({"speed": Estimate(10.0 + i, 0.1, 30, "tokens/s")}),
+        )
+        for i in range(8)
+    ]
+    view = StudyView("s", space, Objective.from_dict({"maximize": "speed"}), trials)
+    lines = trial_table(view, width=60)
+    assert f"A={long}" in "".join(lines).replace(" ", "")
+    assert re.search(r"\bA\b", header_of(lines))
+    assert max(len(line) for line in lines) <= 60
+    assert len(header_of(lines).splitlines()) <= 6
+
+
 def test_one_value_in_all_trials_stands_above_the_table(make_view, trials):
     lines = trial_table(make_view((trials[1], trials[5])))
     assert lines[0].startswith("the same in all trials: quantization_bits=8 draft_length=0")
