@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+from autotune.cli import follow as follow_module
 from autotune.cli import main
 from autotune.cli.follow import follow
 from autotune.core.space import Space
@@ -137,6 +138,15 @@ def test_the_view_changes_nothing_and_takes_no_lock(ledger, run):
 
     followed(ledger, [look, look, last])
     assert all(found == before for found in looks)
+
+
+def test_a_ledger_that_nobody_wrote_to_is_not_read_again(ledger, run, monkeypatch):
+    looks = []
+    look = follow_module._look
+    monkeypatch.setattr(follow_module, "_look", lambda *args: looks.append(1) or look(*args))
+    run.tell("5.0")
+    followed(ledger, [lambda: None] * 6 + [lambda: run.tell("6.0"), run.end])
+    assert len(looks) == 4  # at the beginning, at the first turn, what was told, the end
 
 
 def test_ctrl_c_leaves_the_study_alone(ledger, run):
