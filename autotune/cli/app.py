@@ -43,6 +43,7 @@ _COMMANDS = {
     "salvage": "autotune.cli.salvage:salvage",
     "ui": "autotune.cli.mirror:ui",
     "doctor": "autotune.cli.doctor:doctor",
+    "completion": "autotune.cli.completion:completion",
     "make-model": "autotune.cli.model:make_model",
     "version": "autotune.cli.show:version",
 }
@@ -124,6 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if code is not None:
             return code
     args = list(sys.argv[1:] if argv is None else argv)
+    if "_AUTOTUNE_COMPLETE" in os.environ:
+        from autotune.cli.completion import answer
+
+        return answer(cli, os.environ["_AUTOTUNE_COMPLETE"], args)
     with _stopped_by_signals():
         return _run(args)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ from autotune.cli.output import echo
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
+    from autotune.analysis.study_view import StudyView
     from autotune.study.study_file import StudyFile
 
 STORE = "autotune-runs"
@@ -85,6 +86,27 @@ def next_command(*words: str, store: Path) -> str:
     """
     where = () if str(store) == STORE else ("--store", str(store))
     return shlex.join(("autotune", *words, *where))
+
+
+def next_step(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
+    """Return the line that says what to type next, and what it does.
+
+    Args:
+        view: The study, as it stands.
+        store: Store of the command that prints it.
+        options: Options that the study was started with, beside those that it keeps itself.
+    """
+    name = view.name
+    if view.state == "interrupted":
+        return f"next: `{next_command('resume', name, *options, store=store)}` goes on where it stopped"
+    if not view.settled:
+        return f"next: `{next_command('status', name, '--follow', store=store)}` shows it as it goes on"
+    if view.best is not None:
+        return f"next: `{next_command('best', name, store=store)}` shows the command that deploys it"
+    if view.state == "exhausted" or view.budget_trials is None:
+        return "next: a looser limit, or a wider space with `autotune run FILE --widen`: none is left to try"
+    more = ("--trials", str(2 * view.budget_trials))
+    return f"next: `{next_command('resume', name, *more, *options, store=store)}` searches twice as long"
 
 
 def passed_variables() -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autotune import __version__
-from autotune.cli.options import json_option, next_command, store_option
+from autotune.cli.options import json_option, next_command, next_step, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.errors import EnvironmentProblem, NothingFeasible, StudyError
@@ -27,34 +27,47 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("study", required=False)
+@click.option(
+    "--follow", is_flag=True, help="Show it as it goes on, until it ends; Ctrl-C ends the view alone."
+)
 @store_option
 @json_option
-def status(study: str | None, store: Path, as_json: bool) -> None:
+def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
     """Show the trials of STUDY.
 
     Without a name, the only study of the store, or a list of them.
     """
     from autotune.report.summary import model_lines, summary, summary_json
-    from autotune.study.reading import read_view
+    from autotune.report.text import terminal_width
+    from autotune.study.reading import options_of, read_view
     from autotune.study.study import find_study
 
     with open_ledger(store) as ledger:
         rows = ledger.studies()
-        if study is None and len(rows) != 1:
+        if study is None and len(rows) != 1 and not follow:
             _list_studies(store, as_json)
-            return
+            return 0
         row = find_study(ledger, study)
-        view = read_view(ledger, row)
+        view = None if follow else read_view(ledger, row)
+    if view is None:
+        from autotune.cli.follow import follow as follow_study
+        from autotune.cli.study import choose_view
+
+        return follow_study(row.name, store, choose_view(as_json=as_json, quiet=False))
     if not as_json:
-        echo(summary(view))  # at once: a model takes seconds to load
+        echo(summary(view, width=terminal_width()))  # at once: a model takes seconds to load
     assessment, quality = _account(row, view)
     if not as_json:
-        for line in model_lines(assessment, quality):
+        for line in [
+            *model_lines(assessment, quality, width=terminal_width()),
+            next_step(view, store, options_of(row)),
+        ]:
             echo(line)
-        return
+        return 0
     model = None if quality is None else {name: found.to_dict() for name, found in quality.items()}
     left = None if assessment is None else assessment.to_dict()
     echo_json({**summary_json(view), "assessment": left, "model": model})
+    return 0
 
 
 def _account(row: StudyRow, view: StudyView) -> tuple[Assessment | None, Mapping[str, ModelQuality] | None]:
@@ -79,6 +92,7 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
     With its metrics beside those of the default, and the command that deploys it.
     """
     from autotune.report.summary import best_lines, summary_json
+    from autotune.report.text import terminal_width
     from autotune.study.reading import read_view
     from autotune.study.study import find_study
 
@@ -99,7 +113,7 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
         found = {"deploy": deploy.words, "deployment": deploy.to_dict()} if deploy else {"deploy": []}
         echo_json({**{key: data[key] for key in keys}, **found})
         return
-    echo("\n".join([*best_lines(view), *(deploy.lines() if deploy else [])]))
+    echo("\n".join([*best_lines(view, width=terminal_width()), *(deploy.lines() if deploy else [])]))
 
 
 def _deployment(row: StudyRow, view: StudyView) -> Deployment | None:
@@ -136,7 +150,7 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
 
     Search spaces, objectives, systems, engines, metrics, and the studies of the store.
     """
-    from autotune.report.text import wrap
+    from autotune.report.text import terminal_width, wrap
 
     found = {name: _entries(name, store) for name in ((kind,) if kind else KINDS)}
     if as_json:
@@ -148,7 +162,8 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
         size = max((len(key) for key in entries), default=0)
         margin = "" if kind else "  "
         for key, text in entries.items():
-            for line in wrap(f"{key.ljust(size)}  {text}", 80 - len(margin), indent=" " * (size + 2)):
+            room = terminal_width() - len(margin)
+            for line in wrap(f"{key.ljust(size)}  {text}", room, indent=" " * (size + 2)):
                 echo(f"{margin}{line}".rstrip())
         if not entries:
             echo(f"{'' if kind else '  '}none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import click
 from autotune.cli.options import (
     json_option,
     next_command,
+    next_step,
     pass_env_option,
     passed_variables,
     set_option,
@@ -109,12 +111,14 @@ def resume(
 
     What --trust-space allowed when the study began is said again, and not asked.
     """
+    from autotune.study.reading import stored_space
     from autotune.study.study import find_study
     from autotune.study.study_file import read_stored_study
 
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
-    spec = read_stored_study({**row.spec, "name": row.name}, (*overrides, *_budget(trials, parallel)))
+    stored = {**row.spec, "space": stored_space(row), "name": row.name}
+    spec = read_stored_study(stored, (*overrides, *_budget(trials, parallel)))
     return _execute(spec, store, local, not no_mlflow, quiet, as_json, named=named)
 
 
@@ -147,17 +151,21 @@ def _execute(
     widen: bool = False,
     named: tuple[int, ...] = (),
 ) -> int:
-    from autotune.study.run import run_study
+    from autotune.study.plan import opening_line
 
     show_trusted(spec)
     view = choose_view(as_json=as_json, quiet=quiet)
+    view.message(opening_line(spec, store))  # before what takes seconds to load
+    options = [*(["--local"] if local else []), *([] if tracking else ["--no-mlflow"]), *passed_variables()]
     try:
+        from autotune.study.run import run_study
+
         done = run_study(
-            spec, store=store, view=view, new=new, widen=widen, local=local, tracking=tracking, named=named
-        )
-        going_on = [*(["--local"] if local else []), *([] if tracking else ["--no-mlflow"])]
-        going_on += [word for number in named for word in ("--confirm-trial", str(number))]
-        view.finish(done.view, closing_text(done, store, [*going_on, *passed_variables()]))
+            spec, store=store, view=view, new=new, widen=widen, local=local, tracking=tracking, named=named,
+            options=options,
+        )  # fmt: skip
+        repeated = [word for number in named for word in ("--confirm-trial", str(number))]
+        view.finish(done.view, closing_text(done, store, [*repeated, *options]))
     finally:
         view.close()
     if done.state == "interrupted":
@@ -171,12 +179,13 @@ def closing_text(done: RunSummary, store: Path, going_on: Sequence[str] = ()) ->
     Args:
         done: End of the run.
         store: Folder of the ledger.
-        going_on: Options of this run that the ledger does not keep; budget and ``--set`` it keeps.
+        going_on: Options of this run beside budget and ``--set``, which the study keeps.
     """
     from autotune.report.summary import summary
+    from autotune.report.text import terminal_width
 
     name = done.view.name
-    lines = ["", summary(done.view), f"ledger: {done.view.ledger}"]
+    lines = ["", summary(done.view, width=terminal_width()), f"ledger: {done.view.ledger}"]
     if done.view.tracking:
         lines.append(f"mlflow: {done.view.tracking} (`{next_command('ui', name, store=store)}`)")
     if done.mirror_pending or done.mirror_errors:
@@ -184,8 +193,4 @@ def closing_text(done: RunSummary, store: Path, going_on: Sequence[str] = ()) ->
         why = f" ({redact('; '.join(done.mirror_errors))})" if done.mirror_errors else ""
         count = done.mirror_pending or "some"
         lines.append(f"{count} items are not in MLflow yet{why}; `{command}` completes them")
-    if done.state == "interrupted":
-        lines.append(f"stopped; `{next_command('resume', name, *going_on, store=store)}` goes on")
-    elif done.view.best is not None:
-        lines.append(f"`{next_command('best', name, store=store)}` shows the command that deploys it")
-    return "\n".join(lines)
+    return "\n".join([*lines, next_step(replace(done.view, state=done.state), store, going_on)])

@@ -59,6 +59,7 @@ def sweep(
     """
     from autotune.cli.study import choose_view
     from autotune.report.summary import summary
+    from autotune.report.text import terminal_width
     from autotune.study.study_file import read_study
     from autotune.study.sweep import Plan
     from autotune.study.sweep import sweep as measure
@@ -76,7 +77,12 @@ def sweep(
     plan = Plan(sample, replicates, seed)
     try:
         done = measure(spec, plan, store=store, view=view, out=resolved(target), resume=resume, local=not ray)
-        lines = ["", summary(done.view), f"ledger: {done.view.ledger}", f"table: {target}"]
+        lines = [
+            "",
+            summary(done.view, width=terminal_width()),
+            f"ledger: {done.view.ledger}",
+            f"table: {target}",
+        ]
         if done.state == "interrupted":
             options = [word for override in overrides for word in ("--set", override)]
             options += [*(["--out", str(out)] if out else []), *(["--ray"] if ray else [])]

@@ -6,7 +6,6 @@ Reference: [Owen1998] A. B. Owen, "Scrambling Sobol' and Niederreiter-Xing point
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import qmc
 
 from autotune.core.allowed import keeps_residual
 from autotune.core.space import Space
@@ -51,6 +50,8 @@ def sobol_configs(space: Space, seed: int) -> list[Config]:
     configurations each of the first points is taken to its nearest, none of them twice. What was tried has
     no say in it: else every call would return to the neighbourhood of the first point.
     """
+    from scipy.stats import qmc  # a second to load, which reading a study file need not take
+
     points = qmc.Sobol(len(space), scramble=True, rng=np.random.default_rng(seed)).random(_POINTS)
     if space.configurations is not None:
         counts = [len(p.levels) for p in space.parameters]

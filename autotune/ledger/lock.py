@@ -159,16 +159,23 @@ def renew_locks(ledger: Path) -> None:
 
 
 def study_is_held(ledger: Path, study: str) -> bool:
-    """Return whether a process holds the study; one on another host is believed to live.
+    """Return whether a process holds the study; one on another host is believed to live."""
+    return bool(study_holder(ledger, study))
+
+
+def study_holder(ledger: Path, study: str) -> str:
+    """Return who holds the study, in words; empty where nobody does. One on another host is believed to live.
 
     The lock itself is not tried: for that moment it would refuse a study that is just starting.
     """
+    text = _read(_path(ledger, study))
     try:
-        data = json.loads(_read(_path(ledger, study)))
+        data = json.loads(text)
         pid, host = int(data["pid"]), data["host"]
     except (ValueError, KeyError, TypeError, RecursionError):  # nobody does, or nobody ever did
-        return False
-    return host != socket.gethostname() or Path(f"/proc/{pid}").exists()
+        return ""
+    lives = host != socket.gethostname() or Path(f"/proc/{pid}").exists()
+    return _holder(text) if lives else ""
 
 
 def _path(ledger: Path, study: str) -> Path:

@@ -15,7 +15,7 @@ from autotune.core.verdict import show_improvement
 from autotune.errors import shortened
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
-from autotune.report.text import cut, show_config, show_estimate, show_seconds
+from autotune.report.text import cut, show_config, show_estimate, show_seconds, terminal_width, wrap
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,7 +25,9 @@ REFRESH_S = 1.0
 """Seconds between two drawings when no trial has changed: drawing costs time on the machine measured."""
 
 _BAR_MIN = 8  # a shorter bar shows nothing
-_ROWS = 8  # last trials shown; with the lines above it all fits 24 rows
+_ROWS = 8  # last trials shown, where the lines above and the header leave room for them
+_LEAST_ROWS = 1
+_HEIGHT = 24  # lines of a terminal
 
 
 class LiveView:
@@ -43,6 +45,11 @@ class LiveView:
         self._live: Live | None = None
         self._drawn = 0.0
         self._drawn_state: tuple[object, ...] = ()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the terminal is gone."""
+        return self._out.closed
 
     def start(self, view: StudyView) -> None:
         """Begin to draw."""
@@ -72,10 +79,12 @@ class LiveView:
             self._out.closed = True
 
     def message(self, text: str) -> None:
-        """Show one line above the drawing."""
+        """Show one line above the drawing, folded at spaces to the terminal."""
         if self._out.closed:
             return
         text = redact(shortened(text))
+        width = self._width or terminal_width()
+        text = "\n".join(part for line in text.split("\n") for part in wrap(line, width))
         if self._live is None:
             self._out.line(text)
             return
@@ -108,11 +117,11 @@ class LiveView:
 
     def _draw(self, view: StudyView) -> None:
         if self._live is not None and self._console is not None:
-            self._live.update(render(view, self._console.width), refresh=True)
+            self._live.update(render(view, self._console.width, self._console.height), refresh=True)
 
 
-def render(view: StudyView, width: int) -> RenderableType:
-    """Return the drawing of a study for a terminal of ``width`` columns."""
+def render(view: StudyView, width: int, height: int = _HEIGHT) -> RenderableType:
+    """Return the drawing of a study for a terminal of ``width`` columns and ``height`` lines."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -134,6 +143,9 @@ def render(view: StudyView, width: int) -> RenderableType:
     lines += [_labelled(label, text, width) for label, text in status_lines(view)]
     recent = [t for t in view.trials if t.attempts or t.state.finished][-_ROWS:]
     table = trial_table(view, recent, width=width) if recent else []
+    too_many = len(lines) + 1 + len(table) - (height - 1)
+    if recent and too_many > 0:
+        table = trial_table(view, recent[min(too_many, len(recent) - _LEAST_ROWS) :], width=width)
     best = None if view.best is None else f"{view.best.trial.number}*"
     body: list[RenderableType] = [Text("")] if table else []
     body += [
@@ -177,7 +189,7 @@ def status_lines(view: StudyView) -> list[tuple[str, str]]:
         which = ", the default" if config_key(best.config) == config_key(view.default_config) else ""
         lines += [
             ("best", f"trial {best.trial.number}{which}: {shown}{gain}"),
-            ("", show_config(best.config)),
+            ("", show_config(best.config, view.space.names)),
         ]
     elif view.finished:
         lines.append(("best", view.binding or "nothing measured yet"))
@@ -187,9 +199,8 @@ def status_lines(view: StudyView) -> list[tuple[str, str]]:
     for number, attempt, start in view.running:
         since = show_seconds(max(0.0, (view.now_ns - start) / 1e9))
         again = f" (attempt {attempt})" if attempt > 1 else ""
-        lines.append(
-            ("running", f"trial {number}{again} for {since}: {show_config(configs.get(number, {}))}")
-        )
+        shown = show_config(configs.get(number, {}), view.space.names)
+        lines.append(("running", f"trial {number}{again} for {since}: {shown}"))
     failures = failure_counts(view.trials)
     if failures:
         text = ", ".join(f"{count} {cause.replace('_', ' ')}" for cause, count in failures.items())

@@ -74,6 +74,11 @@ class PlainView:
         self._out = Output(stream)
         self._changes = Changes()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the reader is gone."""
+        return self._out.closed
+
     def start(self, view: StudyView) -> None:
         """Say what is about to happen."""
         budget = "" if view.budget_trials is None else f", budget {counted(view.budget_trials, 'trial')}"
@@ -92,7 +97,8 @@ class PlainView:
             if trial.state is TrialState.RUNNING:
                 again = f" (attempt {trial.attempts})" if trial.attempts > 1 else ""
                 why = trial.suggestion.reason.value
-                self._out.line(f"trial {trial.number} started{again}: {show_config(trial.config)} [{why}]")
+                shown = show_config(trial.config, view.space.names)
+                self._out.line(f"trial {trial.number} started{again}: {shown} [{why}]")
             elif trial.state is TrialState.COMPLETED:
                 self._out.line(measured_line(trial, view))
 
@@ -154,6 +160,11 @@ class JsonView:
         self._out = Output(stream)
         self._changes = Changes()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the reader is gone."""
+        return self._out.closed
+
     def start(self, view: StudyView) -> None:
         """Write the name, the plan and whether the study goes on from earlier trials."""
         self._event(
@@ -198,6 +209,11 @@ class QuietView:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._out = Output(stream)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the reader is gone."""
+        return self._out.closed
 
     def start(self, view: StudyView) -> None:
         """Show nothing."""

@@ -13,8 +13,8 @@ from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.units import counted, format_quantity
-from autotune.report.tables import WIDTH, trial_table
-from autotune.report.text import INTERVAL, marked, show_config, show_estimate, show_seconds, wrap
+from autotune.report.tables import trial_table
+from autotune.report.text import INTERVAL, WIDTH, marked, show_config, show_estimate, show_seconds, wrap
 
 _MOST_NAMED = 8  # trials with a warning
 _MESSAGE_LINES = 3  # of a failure: a message of a server can be a page
@@ -100,7 +100,9 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     which = ""
     if config_key(best.config) == config_key(view.default_config):
         default, which = None, ", the default"
-    lines = wrap(f"best: trial {best.trial.number}{which}: {show_config(best.config)}", width)
+    lines = wrap(
+        f"best: trial {best.trial.number}{which}: {show_config(best.config, view.space.names)}", width
+    )
     bounds = {limit.metric: str(limit) for limit in view.objective.limits}
     rows = []
     for name in view.objective.metrics:
@@ -153,9 +155,8 @@ def _no_best(view: StudyView, width: int) -> list[str]:
     if nearest is None:
         return wrap(view.binding or "nothing measured yet", width)
     lines = wrap(view.binding, width) if view.binding else []
-    lines += wrap(
-        f"nearest: trial {nearest.contender.trial.number}: {show_config(nearest.contender.config)}", width
-    )
+    shown = show_config(nearest.contender.config, view.space.names)
+    lines += wrap(f"nearest: trial {nearest.contender.trial.number}: {shown}", width)
     return lines + _verdict_lines(view, width)
 
 

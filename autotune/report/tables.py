@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, product
 
-from autotune.analysis.study_view import StudyView, varying_parameters
-from autotune.core.objective import Goal, Objective
-from autotune.core.parameter.base import show
-from autotune.core.surprise import SURPRISE, largest, show_surprise
+from autotune.analysis.quick_importance import by_importance
+from autotune.analysis.study_view import StudyView
+from autotune.core.objective import Objective
+from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Trial, TrialState
 from autotune.core.units import format_quantity
-from autotune.report.text import cut, fold, marked, show_number, show_seconds, unit_scale, wrap
+from autotune.report.columns import (
+    TALLEST,
+    WORD,
+    Column,
+    ParameterColumn,
+    goal_column,
+    parameter_column,
+)
+from autotune.report.text import WIDTH, cut, marked, show_config, show_seconds, wrap
 
-WIDTH = 80
-"""Columns that every terminal and every log viewer has."""
-
-_NOTE_MIN, _NOTE_MAX = 10, 14  # narrower says nothing; wider is worth less than a readable header
-
-# How far parameters' columns may be squeezed, the mildest first: gap before each, characters of a header.
-_SQUEEZE = ((2, 6), (1, 4))
-_HEADER_MAX = 12
-_INTERVAL = "± 95 %"  # what follows a value is the half-width of its 95 % interval
+_NOTE_MIN, _NOTE_MAX = 10, 24  # narrower says nothing; wider is worth less than another parameter
+_WORDS = (WORD, 8)  # longest word of a header that is not broken, the better first
+_MATTER = 6  # parameters of which each is worth giving up something else for
 
 _STATE_WORD = {
     TrialState.WAITING: "waiting",
@@ -31,20 +34,6 @@ _STATE_WORD = {
     TrialState.FAILED: "failed",
     TrialState.ABANDONED: "given up",
 }
-
-
-@dataclass(frozen=True)
-class _Column:
-    """One column: its folded header, its cells, how they are aligned and the gap before it."""
-
-    header: tuple[str, ...]
-    cells: tuple[str, ...]
-    left: bool = False
-    gap: int = 2
-
-    @property
-    def width(self) -> int:
-        return max(len(text) for text in (*self.header, *self.cells, ""))
 
 
 def note_of(trial: Trial, objective: Objective) -> str:
@@ -83,95 +72,184 @@ def state_word(trial: Trial, objective: Objective) -> str:
     return _STATE_WORD[trial.state]
 
 
+@dataclass(frozen=True)
+class _Layout:
+    """One way to lay a table out.
+
+    Args:
+        shown: Number of parameters, by importance.
+        word: Longest word of a header that is not broken.
+        gap: Characters before a parameter's column.
+        time: Whether the time of each trial has a column.
+        note: Characters for the note; 0 for none.
+        goals: Number of goals.
+        errors: Whether goals have their half-widths.
+        room: Characters for the parameters.
+    """
+
+    shown: int = 0
+    word: int = WORD
+    gap: int = 1
+    time: bool = False
+    note: int = 0
+    goals: int = 1
+    errors: bool = False
+    room: int = 0
+
+    @property
+    def price(self) -> float:
+        """What is lost to a reader, by what each part is worth; the scale means nothing."""
+        found = 8.0 * min(self.shown, _MATTER) + max(0, self.shown - _MATTER)
+        found += 0.0 if self.shown else -1000.0
+        found += 25.0 * self.goals + 20.0 * self.errors + 5.0 * self.time
+        found += 16.0 * bool(self.note) + 0.5 * min(self.note - _NOTE_MIN, _NOTE_MAX - _NOTE_MIN)
+        return -(found + 1.0 * (self.gap == 2) + 2.0 * (self.word == WORD))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The columns that a table may have.
+
+    Args:
+        lead: Number and state.
+        parameters: Those that vary, by importance.
+        goals: Goals, with half-widths and without.
+        time: Time of each trial.
+        note: Note of each.
+    """
+
+    lead: Sequence[Column]
+    parameters: Sequence[ParameterColumn]
+    goals: Mapping[bool, Sequence[Column]]
+    time: Column
+    note: Column
+
+    def beside(self, time: bool, goals: int, errors: bool) -> list[Column]:
+        """Return the columns that are neither parameters nor the note."""
+        return [*self.lead, *self.goals[errors][:goals], *([self.time] if time else [])]
+
+
 def trial_table(view: StudyView, trials: Sequence[Trial] | None = None, *, width: int = WIDTH) -> list[str]:
     """Return the table of trials as lines of at most ``width`` characters.
 
+    The parameters that vary are its columns, the one that matters most first
+    (:func:`autotune.analysis.quick_importance.by_importance`). Those that do not fit are named below it,
+    those with one value in all trials above it.
+
     Args:
         view: The study.
-        trials: Rows; all trials by default.
-        width: Width of the terminal. Parameters that do not fit are named in a line below the table.
+        trials: Rows, without the line above the table; all trials, with it, by default.
+        width: Width of the terminal.
     """
     rows = list(view.trials if trials is None else trials)
     if not rows:
         return ["no trials yet"]
+    names = by_importance(view)
+    parts = _parts(view, names, rows)
+    layout = _choose(parts, width)
+    beside = parts.beside(layout.time, layout.goals, layout.errors)
+    shown, legend, hidden = _parameters(parts.parameters, layout)
+    columns = [*parts.lead, *shown, *beside[len(parts.lead) :]]
+    if layout.note:
+        room = width - _total(columns) - parts.note.gap
+        cells = tuple(_note_within(text, room, view.objective) for text in parts.note.cells)
+        columns.append(Column(parts.note.header, cells, left=True))
+    lines = [line[:width] for line in _render(columns)]
+    for text in legend:
+        lines += _wrapped(text, width)
+    if hidden:
+        varied = len({str(t.config.get(name)) for t in view.trials for name in hidden}) > len(hidden)
+        lines += _wrapped(f"{'also varied' if varied else 'not shown'}: {', '.join(hidden)}", width)
+    return lines if trials is not None else [*_constant_lines(view, names, width), *lines]
+
+
+def _note_within(text: str, room: int, objective: Objective) -> str:
+    """Return a note cut to some characters; of a broken limit the number stays, and the name's last part."""
+    metric, _, found = text.partition(" ")
+    last = metric.rpartition(".")[2]
+    alike = [limit for limit in objective.limits if limit.metric.rpartition(".")[2] == last]
+    if len(text) > room and len(alike) == 1 and alike[0].metric == metric:
+        text = f"{last} {found}"
+    return cut(text, room)
+
+
+def _parts(view: StudyView, names: Sequence[str], rows: Sequence[Trial]) -> _Parts:
     best = view.best.trial.number if view.best is not None else None
     started = {number: start for number, _, start in view.running}
-    lead = [
-        _Column(("#",), tuple(f"{t.number}{'*' if t.number == best else ' '}" for t in rows)),
-        _Column(("state",), tuple(state_word(t, view.objective) for t in rows), left=True),
-    ]
-    goals = [_goal_column(goal, rows) for goal in view.objective.goals]
-    times = _Column(("time",), tuple(_time_cell(t, started.get(t.number), view.now_ns) for t in rows))
-    notes = _Column(("note",), tuple(note_of(t, view.objective) for t in rows), left=True)
-    names = varying_parameters(view)
-    fixed = sum(c.width + c.gap for c in (*lead, *goals, times)) - lead[0].gap + notes.gap
-    surprised = [len(text) for text in notes.cells if text.startswith(SURPRISE)]  # half a number says nothing
-    note_room = min(notes.width, max(_NOTE_MAX, *surprised, 0))
-    squeezed = None
-    for shown in range(len(names), -1, -1):
-        squeezed = _squeeze(names[:shown], rows, width - fixed - note_room)
-        if squeezed is not None:
+    return _Parts(
+        lead=(
+            Column(("#",), tuple(f"{t.number}{'*' if t.number == best else ' '}" for t in rows)),
+            Column(("state",), tuple(state_word(t, view.objective) for t in rows), left=True),
+        ),
+        parameters=[parameter_column(name, rows, view.space[name].unit) for name in names],
+        goals={
+            errors: [goal_column(goal, rows, errors=errors) for goal in view.objective.goals]
+            for errors in (True, False)
+        },
+        time=Column(("time",), tuple(_time_cell(t, started.get(t.number), view.now_ns) for t in rows)),
+        note=Column(("note",), tuple(note_of(t, view.objective) for t in rows), left=True),
+    )
+
+
+def _constant_lines(view: StudyView, varying: Sequence[str], width: int) -> list[str]:
+    """Return the parameters with one value in all trials; nothing without any."""
+    first = view.trials[0].config
+    same = {name: first[name] for name in view.space.names if name in first and name not in varying}
+    return [*_wrapped(f"the same in all trials: {show_config(same)}", width), ""] if same else []
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return text wrapped to a width, a name that is longer than that broken too."""
+    return [line[i : i + width] for line in wrap(text, width) for i in range(0, len(line), width)]
+
+
+def _total(columns: Sequence[Column]) -> int:
+    return sum(c.width + c.gap for c in columns) - columns[0].gap
+
+
+def _layouts(parts: _Parts, width: int) -> Iterator[_Layout]:
+    """Yield the layouts that fit, each with as many parameters as it has room for."""
+    widths = {word: [0, *accumulate(p.narrowest(word) for p in parts.parameters)] for word in _WORDS}
+    lengths = sorted({min(parts.note.width, n) for n in range(_NOTE_MIN, _NOTE_MAX + 1)} | {0})
+    for time, errors, note in product((True, False), (True, False), lengths):
+        for goals in range(1, len(parts.goals[errors]) + 1):
+            used = _total(parts.beside(time, goals, errors)) + (note + parts.note.gap if note else 0)
+            for word, gap in product(_WORDS, (2, 1)) if used <= width else ():
+                sizes = widths[word]
+                shown = max(k for k in range(len(sizes)) if k == 0 or sizes[k] + k * gap <= width - used)
+                yield _Layout(shown, word, gap, time, note, goals, errors, width - used)
+
+
+def _choose(parts: _Parts, width: int) -> _Layout:
+    """Return the layout that loses least; the smallest one where none fits."""
+    return min(_layouts(parts, width), key=lambda one: one.price, default=_Layout())
+
+
+def _parameters(
+    parameters: Sequence[ParameterColumn], layout: _Layout
+) -> tuple[list[Column], list[str], list[str]]:
+    """Return the columns of the parameters, the legend of those with a letter, and the names left out.
+
+    Headers are as low as the room allows. A parameter that is too wide leaves its room to the next one.
+    """
+    word, gap = layout.word, layout.gap
+    chosen, left = [], layout.room
+    for place, parameter in enumerate(parameters):
+        needed = parameter.narrowest(word) + gap
+        if place < layout.shown or needed <= left:
+            chosen.append(parameter)
+            left -= needed
+    for tallest in range(1, TALLEST + 1):
+        columns = [p.column(word, tallest, gap) for p in chosen]
+        if sum(c.width + gap for c in columns) <= layout.room:
             break
-        note_room = min(note_room, _NOTE_MIN)
-    columns = [*lead, *(squeezed or ()), *goals, times]
-    used = sum(c.width + c.gap for c in columns) - columns[0].gap + notes.gap
-    room = max(0, width - used)
-    if room >= min(notes.width, _NOTE_MIN):
-        columns.append(_Column(notes.header, tuple(cut(text, room) for text in notes.cells), left=True))
-    lines = [line[:width] for line in _render(columns)]
-    if shown < len(names):
-        lines += wrap(f"not shown: {', '.join(names[shown:])}", width)
-    return lines
-
-
-def _squeeze(names: Sequence[str], rows: Sequence[Trial], room: int) -> list[_Column] | None:
-    """Return the parameters' columns within ``room`` characters, the widest header folded first, or None."""
-    for gap, least in _SQUEEZE:
-        limits = [_HEADER_MAX] * len(names)
-        while True:
-            columns = [_parameter_column(n, rows, limit, gap) for n, limit in zip(names, limits, strict=True)]
-            if sum(c.width + c.gap for c in columns) <= room:
-                return columns
-            foldable = [i for i, limit in enumerate(limits) if limit > least]
-            if not foldable:
-                break
-            widest = max(foldable, key=lambda i: columns[i].width)
-            limits[widest] = min(limits[widest], columns[widest].width) - 1
-    return None
-
-
-def _goal_column(goal: Goal, rows: Sequence[Trial]) -> _Column:
-    estimates = [t.metrics.get(goal.metric) for t in rows]
-    # One unit for the whole column, that of the largest value, so that the numbers compare at a glance.
-    measured = [e for e in estimates if e is not None]
-    largest = max(measured, key=lambda e: abs(e.value), default=None)
-    symbol = ""
-    scale = 1.0
-    if largest is not None:
-        symbol = format_quantity(largest.value, largest.unit).partition(" ")[2]
-        scale = unit_scale(largest, symbol)
-    cells = []
-    for e in estimates:
-        if e is None:
-            cells.append("-")
-            continue
-        cells.append(marked(show_number(e, scale), e))
-    if any(t.shortfall for t in rows):
-        cells = [f"{cell}{'~' if t.shortfall else ' '}" for cell, t in zip(cells, rows, strict=True)]
-    header = fold(goal.metric, 12)
-    label = _INTERVAL if any("±" in cell for cell in cells) else ""
-    together = f"{symbol} {label}".strip()
-    if len(together) <= max(len(text) for text in (*header, *cells)):  # with the unit where there is room
-        header += (together,) if together else ()
-    else:
-        header += tuple(filter(None, (symbol, label)))
-    return _Column(header, tuple(cells))
-
-
-def _parameter_column(name: str, rows: Sequence[Trial], limit: int, gap: int) -> _Column:
-    cells = tuple(show(t.config[name]) if name in t.config else "-" for t in rows)
-    width = max([limit, *(len(cell) for cell in cells)])
-    return _Column(fold(name, min(width, 16)), tuple(cut(cell, 16) for cell in cells), gap=gap)
+    legend: list[str] = []
+    for i, parameter in enumerate(chosen):
+        if parameter.lettered(word) and (tallest == TALLEST or len(columns[i].header) > TALLEST):
+            letter = chr(ord("A") + len(legend) % 26)
+            columns[i] = Column(tuple(filter(None, (letter, parameter.unit))), parameter.cells, gap=gap)
+            legend.append(f"{letter} = {parameter.name}")
+    return columns, legend, [p.name for p in parameters if p not in chosen]
 
 
 def _time_cell(trial: Trial, started_ns: int | None, now_ns: int) -> str:
@@ -182,7 +260,7 @@ def _time_cell(trial: Trial, started_ns: int | None, now_ns: int) -> str:
     return show_seconds(trial.measurement.seconds)
 
 
-def _render(columns: Sequence[_Column]) -> list[str]:
+def _render(columns: Sequence[Column]) -> list[str]:
     height = max(len(c.header) for c in columns)
     lines = []
     for i in range(height):

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Mapping
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
 
 from autotune.core.measurement import Estimate
 from autotune.core.parameter.base import show
 from autotune.core.units import base_unit, format_quantity, parse_quantity
 from autotune.errors import SpecError
+
+WIDTH = 80
+"""Columns that every terminal and every log viewer has."""
+
+_NARROWEST = 20  # columns; a terminal of none has not said how many it has
+_PREFIXES = {-9: "n", -6: "u", -3: "m", 3: "k", 6: "M", 9: "G", 12: "T"}
+_PREFIXED = ("B/s", "Hz", "FLOP/s", "FLOPS", "b/s", "bit/s", "V", "A")  # units that a prefix is written to
+
+
+def terminal_width() -> int:
+    """Return the columns to write for: those that ``COLUMNS`` says, else the terminal's, else 80."""
+    stated = os.environ.get("COLUMNS", "")
+    if stated.isdecimal() and int(stated):
+        return max(_NARROWEST, int(stated))
+    try:
+        return max(_NARROWEST, os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (OSError, ValueError):  # a pipe, a file, or nothing at all
+        return WIDTH
 
 
 def show_seconds(seconds: float) -> str:
@@ -19,9 +40,15 @@ def show_seconds(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 99.5 else format_quantity(seconds, "s")
 
 
-def show_config(config: Mapping[str, object]) -> str:
-    """Return a configuration on one line: ``batch_size=8 quantization_bits=16``."""
-    return " ".join(f"{name}={show(value)}" for name, value in config.items())
+def show_config(config: Mapping[str, object], order: Sequence[str] = ()) -> str:
+    """Return a configuration on one line: ``batch_size=8 quantization_bits=16``.
+
+    Args:
+        config: Values by name.
+        order: Names that come first, such as those of the space: a ledger sorts them.
+    """
+    names = [*(name for name in order if name in config), *(name for name in config if name not in order)]
+    return " ".join(f"{name}={show(config[name])}" for name in names)
 
 
 INTERVAL = "± is the half-width of the 95 % interval"
@@ -35,8 +62,11 @@ def show_estimate(estimate: Estimate, half: float | None = None) -> str:
         estimate: The number.
         half: Half-width of its 95 % interval; :attr:`Estimate.half_width` where it is not given.
     """
-    symbol = format_quantity(estimate.value, estimate.unit).partition(" ")[2]
-    number = show_number(estimate, unit_scale(estimate, symbol), half)
+    scale, symbol = common_scale([estimate])
+    if symbol.startswith("x"):  # a power of ten in a sentence stands at its number
+        symbol = format_quantity(estimate.value, estimate.unit).partition(" ")[2]
+        scale = unit_scale(estimate, symbol)
+    number = show_number(estimate, scale, half)
     text = f"{number} {symbol}" if symbol else number
     return marked(text, estimate)
 
@@ -68,6 +98,33 @@ def show_number(estimate: Estimate, scale: float, half: float | None = None) -> 
     return f"{value:.{decimals}f} ± {half:.{decimals}f}"
 
 
+def common_scale(estimates: Sequence[Estimate]) -> tuple[float, str]:
+    """Return what several values of one metric are multiplied with, and the unit that this gives.
+
+    By the largest value, or by the median where that is a thousandth of it or less.
+    """
+    sizes = [abs(e.value) for e in estimates if e.value]
+    if not sizes:
+        return 1.0, "" if not estimates or estimates[0].unit == "1" else estimates[0].unit
+    middle = statistics.median(sizes)
+    size = max(sizes) if max(sizes) <= 1e3 * middle else middle
+    unit = next(e.unit for e in estimates if e.value)
+    symbol = format_quantity(size, unit).partition(" ")[2]
+    scale = unit_scale(Estimate(size, None, 1, unit), symbol)
+    exponent = math.floor(math.log10(size * scale))
+    if -3 <= exponent < 5:
+        return scale, symbol
+    power = exponent // 3 * 3
+    prefix = _PREFIXES.get(power, "")
+    if prefix and symbol in _PREFIXED:
+        symbol = f"{prefix}{symbol}"
+    elif prefix and symbol.endswith("s/s"):  # tokens/s, images/s
+        symbol = f"{prefix} {symbol}"
+    else:
+        symbol = f"x1e{power} {symbol}".strip()
+    return scale / 10.0**power if power <= 300 else scale * 10.0**-power, symbol
+
+
 def unit_scale(estimate: Estimate, symbol: str) -> float:
     """Return how many of the unit ``symbol`` one of the estimate's base unit is: 1000 for s and ms."""
     if not symbol or symbol == estimate.unit:
@@ -80,15 +137,47 @@ def unit_scale(estimate: Estimate, symbol: str) -> float:
     return 1.0 / parse_quantity(f"1 {symbol}").value
 
 
-def fold(name: str, limit: int) -> tuple[str, ...]:
-    """Return a name folded at its underscores and dots into header lines of at most ``limit`` characters."""
+def fold(name: str, limit: int, word: int | None = None) -> tuple[str, ...]:
+    """Return a name folded at its underscores and dots into header lines of at most ``limit`` characters.
+
+    Args:
+        name: Name of a parameter or a metric.
+        limit: Longest line, where no word is longer.
+        word: Longest word that is not broken with a hyphen; ``limit`` when not given.
+    """
+    word = max(3, limit if word is None else word)
     lines: list[str] = []
     for piece in re.findall(r"[._]?[^._]+|[._]+$", name):
         if lines and len(lines[-1]) + len(piece) <= limit:
             lines[-1] += piece
         else:
-            lines.append(cut(piece.lstrip("_") if lines else piece, limit))
+            lines += _hyphenated(piece.lstrip("_") if lines else piece, word)
     return tuple(lines)
+
+
+def _hyphenated(word: str, limit: int) -> list[str]:
+    """Return a word in parts of at most ``limit`` characters, the hyphens counted, of about the same length.
+
+    A part begins with a consonant before a vowel where there is one near, as a syllable does.
+    """
+    parts = []
+    while len(word) > limit:
+        count = math.ceil(len(word) / (limit - 1))
+        even = min(limit - 1, math.ceil(len(word) / count))
+        at = next(
+            (i for i in (even, even + 1, even - 1, even - 2) if 1 < i < limit and _begins_syllable(word[i:])),
+            even,
+        )
+        if len(word) - at > (count - 1) * (limit - 1) + 1:  # it would make another part
+            at = even
+        parts.append(f"{word[:at]}-")
+        word = word[at:]
+    return [*parts, word]
+
+
+def _begins_syllable(text: str) -> bool:
+    vowels = "aeiouy"
+    return len(text) > 1 and text[0].isalpha() and text[0] not in vowels and text[1] in vowels
 
 
 def cut(text: str, limit: int) -> str:

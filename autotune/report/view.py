@@ -10,6 +10,10 @@ from autotune.analysis.study_view import StudyView
 class View(Protocol):
     """Show a study while it runs. No method raises when nobody is there to see it any more."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether nobody is there to see it any more."""
+
     def start(self, view: StudyView) -> None:
         """Begin; called once, before the first trial of this run."""
 

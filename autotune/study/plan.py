@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import mean
 
@@ -17,7 +19,7 @@ from autotune.core.trial import Config
 from autotune.core.units import counted
 from autotune.ledger import Ledger
 from autotune.measure.statistics.steady_state import MOST_TIME
-from autotune.report.text import show_config, show_seconds, wrap
+from autotune.report.text import show_config, show_seconds, terminal_width, wrap
 from autotune.study.study_file import StudyFile
 from autotune.systems.base import Reusable, System, launched_config
 from autotune.systems.own.system import OwnSystem
@@ -27,7 +29,6 @@ SAMPLES = 3
 _MORE_SAMPLES = 256  # for a parameter that is active in none of the first
 _STARTUP_S = (10.0, 120.0)  # seconds to come up: a small model on a laptop, a large one on GPUs
 _SCRATCH = Path("SCRATCH")  # stands for the attempt's folder, which is made when it starts
-_WIDTH = 80
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,29 @@ def _launch(spec: StudyFile, system: System | None, config: Config) -> Launch:
     return Launch(config, tuple(argv), files(values) if files is not None else None)
 
 
+def opening_line(spec: StudyFile, store: Path) -> str:
+    """Return what a run of a study file will do and until when, as one line.
+
+    Args:
+        spec: The study file.
+        store: Folder of the ledger.
+    """
+    searched, confirmations = _trials(spec)
+    (low, high), _ = _expected_seconds(spec, store)
+    what = counted(searched, "trial") + (f" of {spec.system.use}" if spec.system else "")
+    if confirmations:
+        fresh = f"{spec.budget.confirm} fresh launch{'es' if spec.budget.confirm > 1 else ''}"
+        what += f", then {fresh} each of winner and default"
+    ends = datetime.fromtimestamp(clock.time() + high).astimezone().strftime("%H:%M")
+    if spec.budget.time_s is not None and high == spec.budget.time_s:
+        when = f"at most {show_seconds(high)}, until {ends}"
+    elif low == 0 < high:
+        when = "the first shows how long they take"
+    else:
+        when = f"{_range(low, high)} expected, until about {ends}"
+    return f"{spec.name}: {what}; {when}. Ctrl-C loses nothing"
+
+
 def _trials(spec: StudyFile) -> tuple[int, int]:
     """Return how many trials the search can have, and how many confirmations may follow."""
     searched = spec.space.searchable(spec.budget.trials)
@@ -275,7 +299,7 @@ def _earlier_measurements(spec: StudyFile, store: Path) -> tuple[list[float], li
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """Return the plan as lines for people, 80 columns wide where a command can be broken."""
+    """Return the plan as lines for people, as wide as the terminal where a command can be broken."""
     spec, space = plan.spec, plan.spec.space
     searched, confirmations = _trials(spec)
     budget = counted(searched, "trial")
@@ -337,4 +361,5 @@ def _system(plan: Plan) -> str:
 
 
 def _table(rows: list[tuple[str, str]]) -> list[str]:
-    return [line for key, text in rows for line in wrap(f"{key:<9} {text}", _WIDTH, indent=" " * 10)]
+    width = terminal_width()
+    return [line for key, text in rows for line in wrap(f"{key:<9} {text}", width, indent=" " * 10)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from autotune.analysis.study_view import StudyView
 from autotune.core import ranking
@@ -11,15 +12,38 @@ from autotune.core.decision import PREDICTIONS, Predictions, restored
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Trial, TrialState
+from autotune.core.units import parse_quantity
 from autotune.engine.base import predictions
 from autotune.engine.registry import build_engine
+from autotune.errors import SpecError
 from autotune.ledger import Ledger, StudyRow
+
+STARTED_WITH = "started_with"
+"""Note of a study: the options of the command that ran it last, beside those that its file keeps."""
+
+
+ORDER = "parameter_order"
+"""Note of a study: its parameters in the order of its file; the ledger sorts the keys of what it stores."""
+
+
+def stored_space(row: StudyRow) -> dict[str, Any]:
+    """Return the stored space of a study, its parameters in the order of the file where that is known."""
+    stored = dict(row.spec["space"])
+    parameters = dict(stored["parameters"])
+    names = [name for name in row.notes.get(ORDER) or () if name in parameters]
+    return {**stored, "parameters": {name: parameters[name] for name in dict.fromkeys([*names, *parameters])}}
+
+
+def options_of(row: StudyRow) -> list[str]:
+    """Return the options to go on with a study; none where an earlier version ran it, or nobody did."""
+    found = row.notes.get(STARTED_WITH)
+    return [str(word) for word in found] if isinstance(found, list) else []
 
 
 def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
     """Return a study of the ledger as it stands."""
     trials = ledger.trials(row.name)
-    space = Space.from_dict(row.spec["space"])
+    space = Space.from_dict(stored_space(row))
     wanted = Objective.from_dict(row.spec["objective"])
     anchored = ranking.anchored(trials, wanted, space)
     running = []
@@ -36,6 +60,7 @@ def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
         trials=tuple(trials),
         state=row.state.lower(),
         budget_trials=_count(budget.get("trials")),
+        budget_seconds=_seconds(budget.get("time")),
         confirm=_count(budget.get("confirm")) or 0,
         predictions=_predictions(row, trials, wanted, anchored, space),
         started_ns=row.created_ns,
@@ -58,6 +83,15 @@ def _predictions(
         return restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
     except LookupError:  # of an earlier version, or killed: the model is fitted again
         return predictions(build_engine(row.spec["engine"]), space, anchored, trials)
+
+
+def _seconds(raw: object) -> float | None:
+    if not isinstance(raw, int | float | str):
+        return None
+    try:
+        return parse_quantity(raw, default_unit="s").value
+    except SpecError:  # of an earlier version: the study's own run says what it means
+        return None
 
 
 def _count(raw: object) -> int | None:

@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from autotune.report.view import View
 from autotune.study.driver import Driver
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.readiness import announce
+from autotune.study.reading import STARTED_WITH
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
@@ -83,6 +84,7 @@ def run_study(
     local: bool = False,
     tracking: bool = True,
     named: Collection[int] = (),
+    options: Sequence[str] = (),
     make_executor: Callable[[StudyFile, bool], Executor] | None = None,
 ) -> RunSummary:
     """Create or resume the study of a file and run it to the end of its budget.
@@ -96,6 +98,7 @@ def run_study(
         local: Run attempts in child processes instead of on Ray.
         tracking: Mirror the ledger to MLflow.
         named: Numbers of trials whose configurations are to be confirmed, in place of the best.
+        options: Options of the command, for those that other commands print to go on with the study.
         make_executor: Builds the executor; for tests.
 
     Raises:
@@ -110,6 +113,7 @@ def run_study(
         system = system_of(spec).built
         study, resumed = _open_study(spec, store, name, widen)
         stack.callback(study.close)
+        study.ledger.set_study_note(study.name, STARTED_WITH, list(options))
         keys = _keys(study, named)
         stop = stack.enter_context(_signals())
         mirror = _start_mirror(spec, study) if tracking and spec.tracking.mlflow else None

@@ -31,6 +31,7 @@ from autotune.engine.registry import build_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.history import History
+from autotune.study.reading import ORDER, stored_space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,8 +114,11 @@ class Study:
                     name, spec=stored, fingerprint=space.fingerprint, seed=seed, engine=self.engine.name
                 )
                 self.ledger.set_study_note(name, CHOICES, choices(self.engine))
+                self.ledger.set_study_note(name, ORDER, list(space.names))
             else:
                 self._check_same(row, widen)
+                if ORDER in row.notes and set(row.notes[ORDER]) != set(self.space.names):  # it was widened
+                    self.ledger.set_study_note(name, ORDER, list(self.space.names))
                 self._rescore()
             self._history = History(self.ledger.trials(name))
             self._predictions: dict[tuple[tuple[int, TrialState], ...], Predictions | None] = {}
@@ -146,7 +150,7 @@ class Study:
         engine = dict(row.spec["engine"])
         seed = int(engine.pop("seed", row.seed))
         return cls(
-            Space.from_dict(row.spec["space"]),
+            Space.from_dict(stored_space(row)),
             Objective.from_dict(row.spec["objective"]),
             engine=engine,
             seed=seed,

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from autotune.report.live import LiveView, is_terminal, progress_text, render, status_lines
+from tests_views import wide_view
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*?(3|4|9)[0-9]m")
 
@@ -73,6 +74,19 @@ def test_the_drawing_says_what_matters(make_view):
     assert "running trial 8 for 10 s: batch_size=1" in text
     assert "failed  1 crashed under load, 1 worker lost" in text
     assert "4*  ok" in text
+
+
+def test_the_drawing_keeps_to_the_height():
+    view = wide_view(running=tuple((n, 1, 50_000_000_000) for n in range(4)))
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    for height, rows in ((24, 3), (20, 1), (40, 8)):
+        console.print(render(view, 80, height))
+        drawn = console.file.getvalue().splitlines()
+        console.file.seek(0)
+        console.file.truncate()
+        assert len(drawn) < height or height < 24
+        assert sum(line.lstrip()[:1].isdigit() for line in drawn[5:]) >= rows
+    assert "also varied" in "\n".join(drawn)
 
 
 def test_the_drawing_of_an_empty_study(make_view):

@@ -1,30 +1,37 @@
 """The table of trials at 80 columns, and at any other width."""
 
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from autotune.analysis.quick_importance import by_importance
 from autotune.analysis.study_view import StudyView
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.space import Space
-from autotune.core.trial import Reason, Suggestion, Trial
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.report.columns import goal_column
 from autotune.report.tables import state_word, trial_table
+from autotune.report.text import common_scale
+from tests_views import two_goals_view, wide_view
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def test_golden_table_at_80_columns(make_view):
-    assert "\n".join(trial_table(make_view())) + "\n" == (GOLDEN / "table-80.txt").read_text("utf-8")
-
-
-def test_golden_table_at_60_columns(make_view):
-    assert "\n".join(trial_table(make_view(), width=60)) + "\n" == (GOLDEN / "table-60.txt").read_text(
-        "utf-8"
-    )
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("study", ["quickstart", "wide", "two-goals"])
+def test_a_table_reads_as_agreed(make_view, pytestconfig, study, width):
+    views = {"quickstart": make_view, "wide": wide_view, "two-goals": two_goals_view}
+    text = "\n".join(trial_table(views[study](), width=width)) + "\n"
+    path = GOLDEN / f"table-{study}-{width}.txt"
+    if pytestconfig.getoption("--write-golden") and not path.exists():
+        path.write_text(text, "utf-8")
+    assert text == path.read_text("utf-8")
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])
@@ -55,15 +62,136 @@ def test_inactive_parameters_show_a_dash(make_view, trials):
     assert " - " in trial_table(make_view((trials[0], short)))[-1]
 
 
-names = st.text("abcdefgh_", min_size=1, max_size=30).filter(lambda s: not s.startswith("_"))
+def number(text):
+    """Return the number of a cell without its half-width and marks."""
+    return float(re.sub(r"[<>~]", "", text.split("±")[0]))
 
 
-@settings(max_examples=40, deadline=None)
-@given(names=st.lists(names, min_size=1, max_size=25, unique=True), width=st.integers(30, 120))
-def test_any_space_fits_any_width(names, width):
-    space = Space.from_dict({"parameters": {n: {"type": "int", "low": 0, "high": 100000} for n in names}})
-    trials = [Trial(i, Suggestion(dict.fromkeys(names, i * 99999), Reason.RANDOM)) for i in range(2)]
+names = st.from_regex(r"[a-z][a-z0-9]{0,40}(_[a-z0-9]{1,20}){0,4}", fullmatch=True).filter(
+    lambda s: len(s) <= 64
+)
+values = st.one_of(
+    st.integers(-(2**62), 2**62),
+    st.floats(-1e300, 1e300, allow_nan=False),
+    st.text("abc/-", min_size=1, max_size=60),
+)
+speeds = st.floats(1e-12, 1e15, allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data(), width=st.integers(60, 140))
+def test_any_study_fits_any_width_and_shows_what_matters_most(data, width):
+    chosen = data.draw(st.lists(names, min_size=1, max_size=20, unique=True))
+    space = Space.from_dict({"parameters": {n: {"type": "int", "low": 0, "high": 1} for n in chosen}})
+    unit = data.draw(st.sampled_from(["tokens/s", "B/s", "1", "s", "images/s", "B"]))
+    trials = []
+    for i in range(data.draw(st.integers(1, 12))):
+        config = {n: data.draw(values) if j < 3 else i for j, n in enumerate(chosen)}
+        speed = data.draw(speeds)
+        goal = Estimate(speed, data.draw(st.one_of(st.none(), st.floats(0.0, 1e9))), 30, unit)
+        trials.append(
+            Trial(i, Suggestion(config, Reason.RANDOM), TrialState.COMPLETED, 1, Measurement({"speed": goal}))
+        )
     view = StudyView("s", space, Objective.from_dict({"maximize": "speed"}), trials)
-    # a name is not broken: alone on its line it has its indentation and the comma behind it
-    longest = 2 + max(len(n) for n in names) + (len(names) > 1)
-    assert max(len(line) for line in trial_table(view, width=width)) <= max(width, longest)
+    lines = trial_table(view, width=width)
+    assert max(len(line) for line in lines) <= width
+    text = "\n".join(lines)
+    assert not [name for name in chosen if re.search(rf"{re.escape(name[:3])}\w*~", header_of(lines))]
+    first = by_importance(view)[0]
+    assert first not in named_after("also varied:", text) + named_after("not shown:", text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    numbers=st.lists(st.tuples(speeds, st.one_of(st.none(), st.floats(1e-9, 1e6))), min_size=1, max_size=12),
+    unit=st.sampled_from(["tokens/s", "B/s", "1", "s", "images/s", "B", "USD"]),
+)
+def test_numbers_of_a_column_have_one_scale(numbers, unit):
+    estimates = [Estimate(value, sem, 30, unit) for value, sem in numbers]
+    rows = [
+        Trial(i, Suggestion({}, Reason.RANDOM), TrialState.COMPLETED, 1, Measurement({"speed": e}))
+        for i, e in enumerate(estimates)
+    ]
+    scale, _ = common_scale(estimates)
+    column = goal_column(Objective.from_dict({"maximize": "speed"}).goals[0], rows)
+    for estimate, cell in zip(estimates, column.cells, strict=True):
+        assert "e" not in cell
+        if "<" in cell.split("±")[0]:
+            assert 0 < estimate.value * scale < 1e-5
+            continue
+        shown = number(cell)
+        decimals = len(cell.split("±")[0].strip().partition(".")[2])
+        assert shown == pytest.approx(estimate.value * scale, rel=5e-3, abs=0.6 * 10.0**-decimals)
+
+
+def test_a_rate_of_bytes_has_a_prefix_and_no_exponent():
+    estimates = [
+        Estimate(v, s, 30, "B/s") for v, s in [(7_190_000.0, 2e5), (5e6, None), (812_345.0, 40_000.0)]
+    ]
+    rows = [
+        Trial(i, Suggestion({}, Reason.RANDOM), TrialState.COMPLETED, 1, Measurement({"disk": e}))
+        for i, e in enumerate(estimates)
+    ]
+    column = goal_column(Objective.from_dict({"maximize": "disk"}).goals[0], rows)
+    assert [cell.strip() for cell in column.cells] == ["7.19 ± 0.39", "5", "0.812 ± 0.078"]
+    assert "MB/s" in " ".join(column.header)
+
+
+def test_what_matters_most_comes_first_and_is_the_last_to_go():
+    view = wide_view()
+    assert by_importance(view)[0] == "gpu_memory_utilization"
+    for width in range(40, 200, 7):
+        text = "\n".join(trial_table(view, width=width))
+        assert "gpu_memory_utilization" not in named_after("also varied:", text)
+
+
+def test_every_parameter_that_varies_is_named_somewhere():
+    view = wide_view()
+    for width in (50, 60, 80, 120):
+        lines = trial_table(view, width=width)
+        text = "\n".join(lines)
+        hidden = named_after("also varied:", text)
+        shown = re.sub(r"[\s_-]", "", "".join(sorted(header_of(lines))))
+        for name in by_importance(view):
+            letters = sorted(name.replace("_", ""))
+            assert name in hidden or not Counter(letters) - Counter(shown), name
+
+
+def test_a_name_that_no_header_holds_has_a_letter_and_a_legend():
+    long = "speculativedecodingacceptancethreshold" + "x" * 20
+    names = [long, *(f"parameter_{i}_of_many" for i in range(8))]
+    space = Space.from_dict({"parameters": {n: {"type": "int", "low": 0, "high": 9} for n in names}})
+    trials = [
+        Trial(
+            i,
+            Suggestion({n: (i + j * (j > 0)) % 9 for j, n in enumerate(names)}, Reason.RANDOM),
+            TrialState.COMPLETED,
+            1,
+            Measurement({"speed": Estimate(10.0 + i, 0.1, 30, "tokens/s")}),
+        )
+        for i in range(8)
+    ]
+    view = StudyView("s", space, Objective.from_dict({"maximize": "speed"}), trials)
+    lines = trial_table(view, width=60)
+    assert f"A={long}" in "".join(lines).replace(" ", "")
+    assert re.search(r"\bA\b", header_of(lines))
+    assert max(len(line) for line in lines) <= 60
+    assert len(header_of(lines).splitlines()) <= 6
+
+
+def test_one_value_in_all_trials_stands_above_the_table(make_view, trials):
+    lines = trial_table(make_view((trials[1], trials[5])))
+    assert lines[0].startswith("the same in all trials: quantization_bits=8 draft_length=0")
+    assert "threads=2" in " ".join(lines[:2])
+    assert "threads" not in " ".join(lines[3:])
+    assert not trial_table(make_view((trials[1], trials[5])), [trials[1]])[0].startswith("the same")
+
+
+def header_of(lines):
+    end = next(i for i, line in enumerate(lines) if line.lstrip().startswith("#"))
+    return "\n".join(lines[: end + 1])
+
+
+def named_after(label, text):
+    found = re.search(rf"{label}((?:.|\n)*)", text)
+    return [] if found is None else re.split(r"[,\s]+", found[1].strip())

@@ -41,6 +41,7 @@ def test_seconds_are_shown_in_a_unit_for_people(seconds, text):
         (Estimate(10.0, 0.1, 2), "10.0 ± 1.3"),
         (Estimate(10.0, 0.1, 4), "10.00 ± 0.32"),
         (Estimate(3e-9, 1e-9, 5), "3e-09 ± 2e-09"),
+        (Estimate(7_190_000.0, 200_000.0, 30, "B/s"), "7.19 ± 0.39 MB/s"),
     ],
 )
 def test_estimates_are_shown_to_their_error(estimate, text):
@@ -52,7 +53,10 @@ def test_estimates_are_shown_to_their_error(estimate, text):
     [
         ("batch_size", 12, ("batch_size",)),
         ("batch_size", 8, ("batch", "size")),
-        ("quantization_bits", 6, ("quant~", "bits")),
+        ("quantization_bits", 12, ("quantization", "bits")),
+        ("quantization_bits", 8, ("quanti-", "zation", "bits")),
+        ("quantization_bits", 6, ("quan-", "tiza-", "tion", "bits")),
+        ("tensor_parallel", 6, ("tensor", "paral-", "lel")),
         ("ttft.p99", 6, ("ttft", ".p99")),
         ("x", 4, ("x",)),
         ("_hidden", 8, ("_hidden",)),

@@ -69,3 +69,56 @@ def make_view(trials=TRIALS, **changes):
         "ledger": "autotune-runs/ledger.sqlite",
     }
     return StudyView(**{**values, **changes})
+
+
+WIDE = Space.from_dict(
+    {
+        "parameters": {
+            "max_num_seqs": {"type": "int", "low": 8, "high": 1024, "scale": "log2"},
+            "max_num_batched_tokens": {"type": "ordinal", "values": [2048, 8192, 16384, 65536]},
+            "gpu_memory_utilization": {"type": "float", "low": 0.7, "high": 0.97},
+            "kv_cache_dtype": {"type": "categorical", "values": ["auto", "fp8_e5m2", "fp8_e4m3"]},
+            "enable_prefix_caching": {"type": "bool"},
+            "enable_chunked_prefill": {"type": "bool"},
+            "tensor_parallel_size": {"type": "ordinal", "values": [1, 2, 4, 8]},
+            "pipeline_parallel_size": {"type": "ordinal", "values": [1, 2]},
+            "swap_space_bytes": {"type": "ordinal", "values": [0, 4294967296, 8589934592], "unit": "B"},
+            "speculative_draft_tokens": {"type": "int", "low": 0, "high": 8},
+            "attention_backend": {"type": "categorical", "values": ["FLASH_ATTN", "FLASHINFER"]},
+            "block_size": {"type": "ordinal", "values": [16, 32]},
+        }
+    }
+)
+
+
+def wide_view(count=14, **changes):
+    """Return a study of twelve parameters with long names, of which memory utilization matters most."""
+    trials = []
+    for i in range(count):
+        config = {
+            p.name: p.levels[(i * (2 * j + 3) + j) % len(p.levels)] for j, p in enumerate(WIDE.parameters)
+        } | {"block_size": 16}
+        speed = 1e4 * float(config["gpu_memory_utilization"]) ** 3 + i % 3
+        metrics = {
+            "output_throughput": Estimate(speed, speed * 0.02, 30, "tokens/s"),
+            "ttft.p99": Estimate(0.2 + 0.01 * i, 0.004, 30, "s"),
+        }
+        failed = Measurement(failure=Failure(Cause.OUT_OF_MEMORY, "CUDA out of memory"), ended_ns=9 * SECOND)
+        done = i % 5 != 4
+        trials.append(
+            Trial(
+                i,
+                Suggestion(config, Reason.EXPLORE, "gp"),
+                TrialState.COMPLETED if done else TrialState.INFEASIBLE,
+                1,
+                Measurement(metrics, started_ns=SECOND, ended_ns=95 * SECOND) if done else failed,
+            )
+        )
+    wanted = Objective.from_dict({"maximize": "output_throughput", "limits": ["ttft.p99 <= 300 ms"]})
+    values = {"space": WIDE, "objective": wanted, "running": ()}
+    return make_view(tuple(trials), **{**values, **changes})
+
+
+def two_goals_view():
+    """Return the small study with two goals."""
+    return make_view(objective=Objective.from_dict({"maximize": "output_throughput", "minimize": "tpot.p95"}))
