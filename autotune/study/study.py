@@ -535,6 +535,28 @@ class Study:
             rows.append(row)
         return pd.DataFrame(rows)
 
+    def export(
+        self, as_: str, *, trial: int | None = None, under: Sequence[str] = (), image: str = ""
+    ) -> str:
+        """Return a configuration as the text of a file that deploys it, as ``autotune export`` writes it.
+
+        Args:
+            as_: Format: ``args``, ``env``, ``docker-compose``, ``k8s``, ``helm-values``, ``vllm-yaml``,
+                ``sglang-yaml``, ``systemd``, ``yaml``, ``python``, or one of a plug-in.
+            trial: Number of the trial whose configuration is wanted; the winner without it.
+            under: Limits such as ``ttft.p99 <= 300 ms``, under which the best is wanted.
+            image: Container image in place of the official one.
+
+        Raises:
+            SpecError: The format is unknown or makes no sense for the system, or a limit cannot be read.
+            StudyError: The trial has no measurement.
+            NothingFeasible: No configuration keeps the limits.
+        """
+        from autotune.study.exporting import export_study
+
+        row = find_study(self.ledger, self.name)
+        return export_study(self.ledger, row, as_, trial=trial, under=under, image=image)
+
     def close(self) -> None:
         """Close the ledger. Idempotent."""
         self.ledger.close()
