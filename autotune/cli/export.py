@@ -25,7 +25,10 @@ from autotune.core.own_files import kind_of
 )
 @click.option("--image", default="", help="Container image in place of the official one.")
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write; else it is printed."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; else it is printed.",
 )
 @store_option
 @json_option
@@ -41,8 +44,8 @@ def export(
 ) -> None:
     """Write the winner of STUDY as a file that deploys it.
 
-    Formats: args, env, docker-compose, k8s, helm-values, vllm-yaml, sglang-yaml, systemd, yaml, python. The file
-    says how it was measured, with which version, on what, and whether it was confirmed.
+    Formats: args, env, docker-compose, k8s, helm-values, vllm-yaml, sglang-yaml, systemd, yaml, python.
+    The file says how it was measured, with which version, on what, and whether it was confirmed.
     """
     from autotune.study.exporting import export_study
     from autotune.study.study import find_study

@@ -18,9 +18,10 @@ class Args:
         """Return the command for `sh FILE`, or to be pasted."""
         deployment = export.deployment
         assert deployment is not None  # noqa: S101 - refused otherwise
-        lines: list[list[str]] = [[]]
-        for word in deployment.words:
-            if word.startswith("-") and lines[-1] and lines[-1][-1] != "--":
+        before = len(deployment.words) - len(deployment.argv) + 1  # variables, and the program
+        lines = [deployment.words[:before]]
+        for word in deployment.words[before:]:
+            if word.startswith("-") and lines[-1][-1] != "--":
                 lines.append([])
             lines[-1].append(word)
         command = " \\\n  ".join(map(shlex.join, lines))

@@ -1,7 +1,7 @@
 """``vllm-yaml`` and ``sglang-yaml``: the engine's own configuration file, for its ``--config``.
 
-Both readers turn a key into ``--key value`` and ``true`` into a bare flag, and drop ``false``: what is switched
-off stands as ``no-x: true``. A mapping is written as JSON text, which every version passes on unchanged.
+Both readers turn a key into ``--key value`` and ``true`` into a bare flag, and drop ``false``: what is
+switched off stands as ``no-x: true``. A mapping is JSON text, which every version passes on unchanged.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 
-from autotune.export.base import Export, commented
+from autotune.export.base import Export, commented, no_command
 
 PREFIX = "TUNED_"
 """Start of the variables that hold parameters: plain names such as PATH mean something already."""
@@ -21,7 +21,8 @@ class Env:
 
     def export(self, export: Export) -> str:
         """Return a file for `set -a; . FILE`."""
-        own = {} if export.deployment is None else dict(export.deployment.env)
+        deployment = None if no_command(export) else export.deployment
+        own = {} if deployment is None else dict(deployment.env)
         named = {f"{PREFIX}{re.sub(r'[^A-Z0-9]', '_', name.upper())}": name for name in export.config}
         values = {variable: _plain(export.config[name]) for variable, name in named.items()}
         found = {**own, **values, "AUTOTUNE_CONFIG": json.dumps(export.config)}

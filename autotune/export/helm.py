@@ -1,4 +1,4 @@
-"""``helm-values``: values of a chart in the form that ``helm create`` gives it, with command, args and env."""
+"""``helm-values``: values of a chart as ``helm create`` makes it, with command, args and env besides."""
 
 from __future__ import annotations
 

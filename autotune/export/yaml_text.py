@@ -20,7 +20,7 @@ class _Dumper(yaml.SafeDumper):
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> Any:
         """Indent a list below its key, as files of Docker and Kubernetes do."""
-        return super().increase_indent(flow, False)  # type: ignore[no-untyped-call]
+        return super().increase_indent(flow, False)
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write what occurs twice twice: an anchor is no help to who reads it."""

@@ -170,7 +170,9 @@ def exported(row: StudyRow, chosen: Chosen, image: str = "") -> Export:
     facts = _facts(chosen.contender)
     found = None if system is None else deployed(system, chosen.contender, chosen.view)
     needs = _needs(row, system, chosen.contender)
-    gpus = round(needs.get("gpus", 0.0)) if facts is None or dict(facts.get("hardware") or {}).get("gpus") else 0
+    gpus = (
+        round(needs.get("gpus", 0.0)) if facts is None or dict(facts.get("hardware") or {}).get("gpus") else 0
+    )
     config = chosen.contender.config
     container = None if found is None else found.container
     note = ""
@@ -178,7 +180,8 @@ def exported(row: StudyRow, chosen: Chosen, image: str = "") -> Export:
         version = str(dict((facts or {}).get("system") or {}).get("version") or "")
         image, exact = container.image.reference(version, gpu=gpus > 0)
         if image and not exact:
-            note = f"the image is not known to be of the measured version ({version or 'not known'}): check its tag"
+            measured = f"the measured version, {version}" if version else "the version that was measured"
+            note = f"check the tag of the image: it is not known to be of {measured}"
     ranks = config.get("tensor_parallel", config.get("tensor_parallel_size", 1))
     deadlines = row.spec.get("deadlines") or {}
     return Export(
@@ -225,16 +228,20 @@ def deployed(system: System, contender: Contender, view: StudyView) -> Deploymen
 
 
 def header(row: StudyRow, chosen: Chosen, found: Deployment | None) -> list[str]:
-    """Return the provenance of a configuration, a line each: what was measured, how sure, with what, where."""
+    """Return the provenance of a configuration, a line each: what was measured, how sure, on what."""
     one, view = chosen.contender, chosen.view
     lines = [f"autotune {VERSION}: trial {one.trial.number} of study {row.name}, {chosen.why}"]
     lines += [show_config(one.config), _confirmed(chosen), *_metric_lines(chosen)]
     if view.settled and view.best is not None and one.trial.key == view.best.trial.key:
         lines.append(f"verdict: {view.verdict.text}")
     system = dict((_facts(one) or {}).get("system") or {})
-    use = str((row.spec.get("system") or {}).get("use") or "a program of the caller's")
-    versions = ", ".join(f"{name} {text}" for name, text in versions_of(system).items())
-    lines.append(f"measured with {use}: {versions or 'its version is not known'}")
+    use = str((row.spec.get("system") or {}).get("use") or "the caller's own program")
+    versions = versions_of(system)
+    known = [f"{use} {versions.pop(use)}" if use in versions else use]
+    known += [f"{name} {text}" for name, text in versions.items()]
+    lines.append(
+        f"measured with {', '.join(known)}{'' if versions or ' ' in known[0] else ' of unknown version'}"
+    )
     hardware = hardware_of((_facts(one) or {}).get("hardware") or {})
     lines.append(f"measured on {', '.join(hardware.values()) or 'a machine that is not known'}")
     if row.spec.get("workload"):
@@ -281,12 +288,14 @@ def _metric_lines(chosen: Chosen) -> list[str]:
         if default is not None and name in default.metrics:
             text += f" (default {show_estimate(default.metrics[name], view.half_width(default, name))})"
         if name in limits:
-            broken = name in one.outcome.violations
+            broken = str(limits[name]) in one.outcome.violations
             chance = None if candidate is None else candidate.chances.get(str(limits[name]))
             text += "" if chance is None else f", chance that it holds {show_chance(chance)}"
-            text += "; BROKEN as measured" if broken else ""
+            text += "; BROKEN" if broken else ""
         lines.append(text)
-    return [*lines, "± is the half-width of the 95 % interval"] if any("±" in text for text in lines) else lines
+    return (
+        [*lines, "± is the half-width of the 95 % interval"] if any("±" in text for text in lines) else lines
+    )
 
 
 def _facts(contender: Contender) -> Mapping[str, Any] | None:

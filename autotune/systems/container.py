@@ -1,7 +1,7 @@
 """A server as a container runs it: official images, the command in them, what they must be given.
 
-Images after the documentation of each project: vLLM (docs.vllm.ai, "Using Docker"), SGLang ("Install", method 3),
-llama.cpp (docs/docker.md), TensorRT-LLM (NGC catalogue), OpenVINO Model Server (Docker Hub), Ollama (Docker Hub).
+Images after the documentation of each project: vLLM ("Using Docker"), SGLang ("Install SGLang"), llama.cpp
+(docs/docker.md), TensorRT-LLM (NGC catalogue), OpenVINO Model Server and Ollama (Docker Hub).
 """
 
 from __future__ import annotations

@@ -39,19 +39,22 @@ CASES = {
     "ollama": ({"use": "ollama", "model": "llama3"}, {"num_parallel": 4}, "0.12.3", MACHINE),
     "openai_server": (
         {"use": "openai_server", "model": "m", "request": ["top_k"],
-         "command": ["serve", "/models/50% of $HOME", "--host", "127.0.0.1", "--port", "{port}", "--n", "{n}"]},
+         "command": ["serve", "/models/50% of $HOME", "--host", "127.0.0.1", "--port", "{port}", "{n}"]},
         {"n": 4, "top_k": 40}, "", MACHINE,
     ),
     "openai_url": (
-        {"use": "openai_server", "url": "https://models.example/api", "model": "m"}, {"top_k": 40}, "", MACHINE,
+        {"use": "openai_server", "url": "https://models.example/api", "model": "m"},
+        {"top_k": 40}, "", MACHINE,
     ),
     "transformers": ({"use": "transformers", "model": "tiny"}, {"batch_size": 8, "threads": 2}, "", MACHINE),
     "command": (
         {"use": "command", "argv": ["./bench", "{parameters}"], "folder": "/bench",
          "env": {"MODE": "{mode}"}},
-        {"threads": 8, "mode": "$(fast) 'one'"}, "", MACHINE,
+        {"threads": 8, "mode": "fast 50%"}, "", MACHINE,
     ),
-    "function": ({"use": "function", "call": "module:f", "folder": "/work"}, {"n": 4, "fast": True}, "", MACHINE),
+    "function": (
+        {"use": "function", "call": "module:f", "folder": "/work"}, {"n": 4, "fast": True}, "", MACHINE,
+    ),
 }  # fmt: skip
 """By name: system, winner, version that was measured, hardware."""
 
@@ -92,7 +95,8 @@ def record_trial(study, config, reason, values, version="", hardware=MACHINE):
     trial = study.suggest(Suggestion(dict(config), reason))
     attempt = study.start_attempt(trial.number, executor="test")
     metrics = {name: Estimate(value, value / 100, 30, UNITS.get(name, "1")) for name, value in values.items()}
-    system = {"engine": "toy", **({"version": version} if version else {})}
+    engine = (study.ledger.study(study.name).spec.get("system") or {}).get("use", "")
+    system = {"engine": engine, **({"version": version} if version else {})}
     found = Measurement(metrics, facts={"system": system, "hardware": hardware})
     study.finish_attempt(trial.number, attempt, found, state=TrialState.COMPLETED)
     return trial
