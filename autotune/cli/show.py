@@ -36,11 +36,11 @@ def status(study: str | None, store: Path, as_json: bool) -> None:
     """
     from autotune.report.summary import model_lines, summary, summary_json
     from autotune.study.reading import read_view
-    from autotune.study.study import find_study
+    from autotune.study.study import VERIFIES, find_study
 
     with open_ledger(store) as ledger:
         rows = ledger.studies()
-        if study is None and len(rows) != 1:
+        if study is None and sum(VERIFIES not in row.notes for row in rows) != 1:
             _list_studies(store, as_json)
             return
         row = find_study(ledger, study)

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 CHOICES = "engine choices"
 """Key of the study's note in the ledger that holds the design choices of its engine."""
+VERIFIES = "verifies"
+"""Key of the note of a study whose launches verify another one: which, its winner, launches of each side."""
+
 Metrics = Mapping[str, Estimate | float | int]
 
 
@@ -633,9 +636,11 @@ def find_study(ledger: Ledger, name: str | None) -> StudyRow:
     """Return the study called ``name``, or the only one.
 
     Raises:
-        StudyError: There is none, or no name was given and there are several.
+        StudyError: There is none, or no name was given and there are several, verifications apart.
     """
     rows = ledger.studies()
+    if name is None:
+        rows = [row for row in rows if VERIFIES not in row.notes]
     names = [row.name for row in rows]
     if name is None:
         if len(rows) == 1:
