@@ -1,8 +1,8 @@
 """How what was measured of a configuration changed: earlier launches against later ones, or two studies.
 
-The launches of the two sides enter one :class:`autotune.core.decision.Decision` as two configurations, so that
-the spread between launches, and with it every interval, is that of all replicates of the study: two or three
-launches by themselves say next to nothing of their spread.
+The launches of the two sides enter one :class:`autotune.core.decision.Decision` as two configurations, so
+that the spread between launches, and with it every interval, is that of all replicates of the study: two or
+three launches by themselves say next to nothing of their spread.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from autotune.core.decision import Decision
+from autotune.core.decision import EVEN, Decision
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.ranking import Improvement
@@ -69,9 +69,9 @@ class Change:
             tolerance: Part by which a metric may become worse.
             confidence: Probability with which limits are to hold.
         """
-        if self.chance is not None and self.held is not None and self.held >= 0.5:
-            if self.chance <= 1.0 - confidence:
-                return "broken"
+        held = self.held is not None and self.held >= EVEN
+        if held and self.chance is not None and self.chance <= 1.0 - confidence:
+            return "broken"
         low, high = (self.gain.value if end is None else end for end in (self.gain.low, self.gain.high))
         least, most = self._bounds(tolerance)
         if high < least:

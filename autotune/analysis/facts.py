@@ -31,12 +31,12 @@ def hardware_of(hardware: Mapping[str, Any]) -> dict[str, str]:
         found["GPUs"] = " and ".join(f"{count} x {name}" for name, count in names.items())
         drivers = dict.fromkeys(str(gpu["driver"]) for gpu in gpus if gpu.get("driver"))
         if drivers:
-            found["GPU driver"] = f"GPU driver {', '.join(drivers)}"
+            found["GPU driver"] = ", ".join(drivers)
     if hardware.get("cpu"):
         cpus = hardware.get("usable_cpus") or hardware.get("threads")
         found["processor"] = str(hardware["cpu"]) + (f", {cpus:g} processors usable" if cpus else "")
     if isinstance(hardware.get("memory_bytes"), int):
-        found["memory"] = f"{format_quantity(float(hardware['memory_bytes']), 'B')} memory"
+        found["memory"] = format_quantity(float(hardware["memory_bytes"]), "B")
     if hardware.get("platform"):
         found["platform"] = str(hardware["platform"])
     return found

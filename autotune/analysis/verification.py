@@ -64,6 +64,6 @@ class Verification:
 
     @property
     def worse(self) -> bool:
-        """Whether a launch failed, a limit is broken now, or a metric got worse beyond noise and tolerance."""
+        """Whether a launch failed, a limit is broken, or a metric got worse beyond noise and tolerance."""
         statuses = {self.status(change) for side in self.sides for change in side.changes}
         return bool(statuses & {"worse", "broken"}) or any(side.failed for side in self.sides)

@@ -22,7 +22,6 @@ from autotune.errors import AutotuneError, Interrupted
 
 if TYPE_CHECKING:
     from autotune.analysis.verification import Verification
-    from autotune.report.view import View
 
 WORSE = 1
 """Exit code where something got worse."""
@@ -71,9 +70,9 @@ def verify(
 ) -> int:
     """Measure winner and default of STUDY again, and say whether something got worse.
 
-    After a new version of the engine, a new driver, or every night. What is measured is kept in the ledger and
-    changes nothing of the study. Ends with 1 where a launch fails, a limit is broken, or a goal or the metric of
-    a limit is worse beyond noise and --tolerance.
+    After a new version of the engine, a new driver, or every night. What is measured is kept in the ledger
+    and changes nothing of the study. Ends with 1 where a launch fails, a limit is broken, or a goal or the
+    metric of a limit is worse beyond noise and --tolerance.
     """
     from autotune.cli.export import write_whole
     from autotune.cli.study import choose_view
@@ -102,7 +101,7 @@ def verify(
     else:
         _show(found, store, local)
     if ci and not as_json:
-        echo("\n".join(verification.annotations(found)))
+        echo("\n".join(verification.annotation_lines(found)))
     if junit is not None:
         write_whole(junit, verification.junit(found))
     if found.state == "interrupted":
@@ -127,8 +126,8 @@ def _show(found: Verification, store: Path, local: bool) -> None:
 def compare(studies: tuple[str, ...], store: Path, as_json: bool) -> None:
     """Show studies side by side.
 
-    STUDY names one of the store, PATH:STUDY one of another store. The best of each is judged by the objective and
-    the limits of the first.
+    STUDY names one of the store, PATH:STUDY one of another store. The best of each is judged by the objective
+    and the limits of the first.
     """
     from autotune.report.comparison import comparison_json, comparison_lines
     from autotune.study.comparing import compare_studies

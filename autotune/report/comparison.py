@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from autotune.analysis.comparison import Comparison, Compared
+from autotune.analysis.comparison import Compared, Comparison
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
 from autotune.report.tables import WIDTH
@@ -56,7 +56,9 @@ def _columns(rows: Sequence[tuple[str, Sequence[str]]], width: int) -> list[str]
         for i in range(max(len(cell) for cell in folded)):
             parts = [cell[i] if i < len(cell) else "" for cell in folded]
             sizes = [_LABEL, *[each] * count]
-            lines.append("  ".join(part.ljust(size) for part, size in zip(parts, sizes, strict=True)).rstrip())
+            lines.append(
+                "  ".join(part.ljust(size) for part, size in zip(parts, sizes, strict=True)).rstrip()
+            )
     return lines
 
 

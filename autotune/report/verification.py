@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import xml.etree.ElementTree as ET
 
 from autotune.analysis.change import Change, Measured
@@ -23,6 +24,7 @@ WORDS = {
 }
 """What each status of a change is called."""
 
+_NOT_XML = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _FACTOR = 3.0  # a change beyond this is told as a multiple
 
 
@@ -52,13 +54,17 @@ def conclusion(found: Verification) -> str:
         return "stopped before every launch was made: nothing is concluded"
     if found.worse:
         whole = all(any(found.status(c) == "worse" for c in side.changes) for side in found.sides)
-        why = "; both sides did: look at the engine or the machine first" if whole and len(found.sides) > 1 else ""
+        why = (
+            "; both sides did: look at the engine or the machine first"
+            if whole and len(found.sides) > 1
+            else ""
+        )
         return f"verdict: something got worse, beyond noise and the tolerance of {share}{why}"
     unsettled = [c for side in found.sides for c in side.changes if found.status(c) == "unsettled"]
     if unsettled:
         return (
-            f"verdict: nothing is shown to be worse by more than {share}, but {len(unsettled)} of the changes "
-            f"may be; more launches settle it (--launches {2 * found.launches})"
+            f"verdict: nothing is shown to be worse by more than {share}, but {len(unsettled)} of the "
+            f"changes may be; more launches settle it (--launches {2 * found.launches})"
         )
     return f"verdict: nothing got worse by more than {share}"
 
@@ -159,13 +165,12 @@ def _change_json(change: Change, found: Verification) -> dict[str, object]:
     }
 
 
-def annotations(found: Verification) -> list[str]:
+def annotation_lines(found: Verification) -> list[str]:
     """Return workflow commands of GitHub Actions: an error for what got worse, a warning for what may be."""
     title = f"autotune verify {found.study}"
     lines = []
     for side in found.sides:
-        for text in side.failed:
-            lines.append(annotation("error", title, f"{side.name} fails: {text}"))
+        lines += [annotation("error", title, f"{side.name} fails: {text}") for text in side.failed]
         for change in side.changes:
             status = found.status(change)
             if status in ("worse", "broken", "unsettled"):
@@ -241,5 +246,4 @@ def _document(suite: ET.Element, counts: dict[str, int]) -> str:
 def _clean(text: str) -> str:
     """Return a text without secrets and without characters that XML cannot hold."""
     kept = visible(redact(text))
-    return "".join(mark for mark in kept if mark in "\t\n" or " " <= mark < "\ud800" or "\ue000" <= mark < "\ufffe"
-                   or mark > "\uffff")  # fmt: skip
+    return _NOT_XML.sub("", kept)

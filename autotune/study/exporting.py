@@ -32,6 +32,7 @@ from autotune.systems.registry import build_system
 from autotune.systems.served.negotiation import as_measured
 
 _WIDTH = 98  # columns of a line of provenance
+_PARTS = {"GPU driver": "GPU driver {}", "memory": "{} memory"}
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,8 @@ def header(row: StudyRow, chosen: Chosen, found: Deployment | None) -> list[str]
         f"measured with {', '.join(known)}{'' if versions or ' ' in known[0] else ' of unknown version'}"
     )
     hardware = hardware_of((_facts(one) or {}).get("hardware") or {})
-    lines.append(f"measured on {', '.join(hardware.values()) or 'a machine that is not known'}")
+    parts = [_PARTS.get(name, "{}").format(text) for name, text in hardware.items()]
+    lines.append(f"measured on {', '.join(parts) or 'a machine that is not known'}")
     if row.spec.get("workload"):
         lines.append(f"workload: {', '.join(f'{k} {_short(v)}' for k, v in _workload(row).items())}")
     if found is not None and found.request:

@@ -1,8 +1,8 @@
 """Measure winner and default of a finished study again, and say whether something got worse.
 
-The launches are trials of a study of their own in the same ledger, run by the driver of ``autotune run``: the
-first study and its decision stay as they are, nothing measured is lost, and a verification that was stopped goes
-on. Which study it verifies stands in its notes.
+The launches are trials of a study of their own in the same ledger, run by the driver of ``autotune run``:
+the first study and its decision stay as they are, nothing measured is lost, and a verification that was
+stopped goes on. Which study it verifies stands in its notes.
 """
 
 from __future__ import annotations
@@ -114,7 +114,13 @@ def verify(
     if begun.resumed:
         view.message(f"going on with {spec.name}: {plan.launches} launches of each side")
     with Study(
-        spec.space, spec.objective, engine="random", seed=row.seed, name=spec.name, path=path, spec=spec.to_dict()
+        spec.space,
+        spec.objective,
+        engine="random",
+        seed=row.seed,
+        name=spec.name,
+        path=path,
+        spec=spec.to_dict(),
     ) as made:
         made.ledger.set_study_note(spec.name, VERIFIES, plan.to_dict())
         for config in begun.places[len(made.trials) :]:
@@ -236,5 +242,7 @@ def _differing(row: StudyRow, spec: StudyFile) -> list[str]:
 
 
 def _date(trials: Sequence[Trial]) -> str:
-    began = [t.measurement.started_ns for t in trials if t.measurement is not None and t.measurement.started_ns]
+    began = [
+        t.measurement.started_ns for t in trials if t.measurement is not None and t.measurement.started_ns
+    ]
     return datetime.fromtimestamp(max(began) / 1e9, UTC).strftime("%Y-%m-%d") if began else ""
