@@ -25,7 +25,7 @@ class Compared:
         stated: Objective of its own.
         best: Best configuration under the objective of the first; ``None`` where nothing keeps the limits.
         changes: Its best beside that of the first study; empty for the first.
-        differs: What differs from the first, a line each.
+        differs: Differences from the first, a line each.
     """
 
     label: str
@@ -71,7 +71,7 @@ def compare(
         labels: Names by which they were asked for.
         views: The studies.
         wanted: Their objectives as stated, limits relative to the default unbound.
-        settings: Of each study, what of its file differs from the first, a line each.
+        settings: Differences of each study's file from the first, a line each.
     """
     found: list[Compared] = []
     for label, view, stated, lines in zip(labels, views, wanted, settings, strict=True):

@@ -27,7 +27,7 @@ class Export:
         deployment: Command, variables and requests, secrets masked; ``None`` without a system.
         built: System of the study; ``None`` without one.
         image: Container image to run; empty where none is known.
-        image_note: What is to be known of the image; empty where it is that of the measured version.
+        image_note: Fact to be known of the image; empty where it is that of the measured version.
         gpus: GPUs of a server with this configuration.
         cpus: Processors of the same.
         ranks: Processes of the same that share memory; 1 for one.

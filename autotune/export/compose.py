@@ -7,10 +7,11 @@ from typing import Any
 
 from autotune.export.base import Export, contained, no_container
 from autotune.export.yaml_text import Word, yaml_text
+from autotune.systems.container import Container
 from autotune.systems.deployment import HOST, PORT
 
-HUB_CACHE = "/root/.cache/huggingface"
-"""Folder in which images of serving engines keep what they fetch from the hub."""
+HUB_CACHE = "/cache/huggingface"
+"""Folder of a container in which what is fetched from the hub is kept."""
 
 
 class Compose:
@@ -28,8 +29,9 @@ class Compose:
             "entrypoint": [_word(found.words[0])],
             "command": [_word(word) for word in found.words[1:]],
         }
-        if found.env:
-            service["environment"] = {name: _word(text) for name, text in found.env.items()}
+        env = variables(found)
+        if env:
+            service["environment"] = {name: _word(text) for name, text in env.items()}
         # open to this machine alone until its owner says otherwise
         service["ports"] = [Word(f"{HOST}:{PORT}:{PORT}")]
         volumes = [_mount(path) for path in found.mounts]
@@ -55,6 +57,11 @@ class Compose:
         if found.cache:
             data["volumes"] = {"hub-cache": {}}
         return contained(export, yaml_text(data))
+
+
+def variables(container: Container) -> dict[str, str]:
+    """Return the variables of a container, with the hub's cache where there is one."""
+    return {**container.env, **({"HF_HOME": HUB_CACHE} if container.cache else {})}
 
 
 def _word(text: str) -> Word:

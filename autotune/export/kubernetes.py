@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.export.base import Export, contained, no_container
-from autotune.export.compose import HUB_CACHE
+from autotune.export.compose import HUB_CACHE, variables
 from autotune.export.yaml_text import Word, yaml_text
 from autotune.systems.deployment import PORT
 
@@ -61,8 +61,8 @@ def container_spec(export: Export) -> dict[str, Any]:
         "command": [_word(found.words[0])],
         "args": [_word(word) for word in found.words[1:]],
     }
-    if found.env:
-        spec["env"] = [{"name": name, "value": _word(text)} for name, text in found.env.items()]
+    if env := variables(found):
+        spec["env"] = [{"name": name, "value": _word(text)} for name, text in env.items()]
     spec["ports"] = [{"name": "http", "containerPort": PORT}]
     return {**spec, **probes(export), "resources": resources(export)}
 

@@ -193,7 +193,7 @@ def compared(
         again: Launches.
         tolerance: Part by which a metric may become worse.
         differing: Sections of the study file that were overridden.
-        state: How the run of the launches ended.
+        state: State in which the run of the launches ended.
 
     Raises:
         EnvironmentProblem: A side has no measurement, and through no fault of its configuration.
