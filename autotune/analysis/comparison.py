@@ -80,7 +80,7 @@ def compare(
         here = view if same else replace(view, objective=asked, predictions=None)
         best = max(here.decision.holding, key=lambda c: c.score, default=None)
         if same and here.settled:
-            best = here.decision.recommended
+            best = here.decision.recommended or best
         one = Compared(label, here, stated, best)
         found.append(_beside(found[0], one, lines) if found else one)
     return Comparison(wanted[0], tuple(found))
