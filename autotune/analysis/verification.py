@@ -41,7 +41,7 @@ class Verification:
         confidence: Probability with which limits are to hold.
         launches: Launches asked for of each side.
         sides: Winner and default; the winner alone where it is the default.
-        differs: Changes between then and now: versions, hardware, sections of the study file.
+        differs: Changes between then and now: versions, hardware, settings of the study file.
         then, now: When each was measured, as dates.
         ledger: Path of the ledger.
     """

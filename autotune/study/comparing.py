@@ -36,7 +36,7 @@ def compare_studies(references: Sequence[str], store: Path) -> Comparison:
             rows.append(find_study(ledger, name))
             views.append(read_view(ledger, rows[-1]))
     wanted = [Objective.from_dict(row.spec["objective"]) for row in rows]
-    settings = [_settings(rows[0].spec, row.spec) for row in rows]
+    settings = [differing_settings(rows[0].spec, row.spec) for row in rows]
     return compare(references, views, wanted, settings)
 
 
@@ -57,10 +57,12 @@ def _located(reference: str, store: Path) -> tuple[Path, str | None]:
     return file, study
 
 
-def _settings(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def differing_settings(
+    first: Mapping[str, Any], other: Mapping[str, Any], sections: Sequence[str] = _COMPARED
+) -> list[str]:
     """Return what differs between the sections of two study files, a line for each key."""
     lines = []
-    for section in _COMPARED:
+    for section in sections:
         mine, theirs = first.get(section) or {}, other.get(section) or {}
         lines += [
             f"{section}.{key}: {_said(mine.get(key))} -> {_said(theirs.get(key))}"

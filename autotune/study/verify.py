@@ -8,6 +8,7 @@ stopped goes on. Which study it verifies stands in its notes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from autotune.errors import EnvironmentProblem, NothingFeasible, StudyError
 from autotune.ledger import Ledger, StudyRow
 from autotune.report.view import View
 from autotune.spec.sections import EngineConfig
+from autotune.study.comparing import differing_settings
 from autotune.study.jobs import system_of
 from autotune.study.reading import read_view
 from autotune.study.run import run_study
@@ -125,8 +127,9 @@ def verify(
         made.ledger.set_study_note(spec.name, VERIFIES, plan.to_dict())
         for config in begun.places[len(made.trials) :]:
             made.suggest(Suggestion(config, Reason.REPEAT, "verification"))
+    differing = differing_settings(row.spec, spec.to_dict(), MEASURED_WITH)
     done = run_study(spec, store=store, view=view, local=local, tracking=False)
-    return compared(study, row, plan, done.view, tolerance, _differing(row, spec), done.state)
+    return compared(study, row, plan, done.view, tolerance, differing, done.state)
 
 
 def _begin(
@@ -155,7 +158,7 @@ def _begin(
     kept = Plan.from_dict(open_[-1].notes[VERIFIES]) if open_ and not new else None
     plan = kept or Plan(row.name, study.best.trial.number, launches)
     name = open_[-1].name if kept else ledger.unused_name(f"{row.name}-verify")
-    spec = read_stored_study({**row.spec, "name": row.name}, overrides)
+    spec = read_stored_study({**deepcopy(row.spec), "name": row.name}, overrides)
     system_of(spec)
     winner = next(t for t in study.trials if t.number == plan.trial).config
     places = _order(winner, spec.space.default_config, plan.launches)
@@ -192,7 +195,7 @@ def compared(
         plan: Plan of the launches.
         again: Launches.
         tolerance: Part by which a metric may become worse.
-        differing: Sections of the study file that were overridden.
+        differing: Settings of the study file that were overridden.
         state: State in which the run of the launches ended.
 
     Raises:
@@ -229,16 +232,6 @@ def compared(
 def _why(trials: Sequence[Trial]) -> str:
     messages = dict.fromkeys(t.failure.message for t in trials if t.failure is not None)
     return "; ".join(messages) or "it was not launched"
-
-
-def _differing(row: StudyRow, spec: StudyFile) -> list[str]:
-    """Return the sections that were overridden, a line each."""
-    now = spec.to_dict()
-    return [
-        f"{key} of the study file: {row.spec.get(key)} -> {now.get(key)}"
-        for key in MEASURED_WITH
-        if spec.differs_from(row.spec, (key,))
-    ]
 
 
 def _date(trials: Sequence[Trial]) -> str:

@@ -128,7 +128,7 @@ def test_what_is_overridden_is_told_as_changed(tuned, autotune_command):
         "verify", "--local", "-q", "--launches", "1", "--set", "system.env.SLOWER=2", check=False
     )
     assert done.returncode == 1
-    assert "system of the study file:" in done.stdout
+    assert "system.env: {'SLOWER': '1'} -> {'SLOWER': '2'}" in done.stdout
     assert "LIMIT BROKEN, holds 0 %" in done.stdout
 
 
