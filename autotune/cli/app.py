@@ -1,7 +1,7 @@
 """The ``autotune`` command: its group, and the one place where errors become exit codes.
 
-Exit codes: 0 done, 2 usage or spec, 3 environment, 4 nothing feasible, 5 interrupted and resumable,
-6 internal.
+Exit codes: 0 done, 1 something got worse or differs (verify, flags), 2 usage or spec, 3 environment,
+4 nothing feasible, 5 interrupted and resumable, 6 internal.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ _COMMANDS = {
     "sweep": "autotune.cli.sweep:sweep",
     "status": "autotune.cli.show:status",
     "best": "autotune.cli.show:best",
+    "export": "autotune.cli.export:export",
+    "verify": "autotune.cli.verify:verify",
+    "compare": "autotune.cli.verify:compare",
     "list": "autotune.cli.show:list_",
     "flags": "autotune.cli.flags:flags",
     "convert": "autotune.cli.convert:convert",

@@ -40,11 +40,11 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
     from autotune.report.summary import model_lines, summary, summary_json
     from autotune.report.text import terminal_width
     from autotune.study.reading import options_of, read_view
-    from autotune.study.study import find_study
+    from autotune.study.study import VERIFIES, find_study
 
     with open_ledger(store) as ledger:
         rows = ledger.studies()
-        if study is None and len(rows) != 1 and not follow:
+        if study is None and not follow and sum(VERIFIES not in row.notes for row in rows) != 1:
             _list_studies(store, as_json)
             return 0
         row = find_study(ledger, study)

@@ -26,6 +26,7 @@ class Registry:
         group: Entry-point group through which third parties add theirs: ``"autotune.systems"``.
         builtin: ``{name: "module:attribute"}``.
         answers: Exceptions that are no errors: a part may answer with them.
+        method: Method that tells a part of this kind from anything else.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class Registry:
         group: str,
         builtin: Mapping[str, str],
         answers: tuple[type[Exception], ...] = (),
+        method: str = "from_dict",
     ) -> None:
         self.kind = kind
+        self.method = method
         self.group = group
         self._passed: tuple[type[BaseException], ...] = (
             AutotuneError, BrokenPipeError, KeyboardInterrupt, Ended, *answers,
@@ -126,8 +129,8 @@ class Registry:
         if error is not None:
             raise self.broken(entry.name, f"cannot be imported: {words_of(error)}") from error
         found = outcome["found"]
-        if not callable(getattr(found, "from_dict", None)):
-            raise self.broken(entry.name, f"is no {self.kind}: {shown(found)} has no method from_dict")
+        if not callable(getattr(found, self.method, None)):
+            raise self.broken(entry.name, f"is no {self.kind}: {shown(found)} has no method {self.method}")
         return found
 
 

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 CHOICES = "engine choices"
 """Key of the study's note in the ledger that holds the design choices of its engine."""
+VERIFIES = "verifies"
+"""Key of the note of a study whose launches verify another one: which, its winner, launches of each side."""
+
 Metrics = Mapping[str, Estimate | float | int]
 
 
@@ -539,6 +542,28 @@ class Study:
             rows.append(row)
         return pd.DataFrame(rows)
 
+    def export(
+        self, as_: str, *, trial: int | None = None, under: Sequence[str] = (), image: str = ""
+    ) -> str:
+        """Return a configuration as the text of a file that deploys it, as ``autotune export`` writes it.
+
+        Args:
+            as_: Format: ``args``, ``env``, ``docker-compose``, ``k8s``, ``helm-values``, ``vllm-yaml``,
+                ``sglang-yaml``, ``systemd``, ``yaml``, ``python``, or one of a plug-in.
+            trial: Number of the trial whose configuration is wanted; the winner without it.
+            under: Limits such as ``ttft.p99 <= 300 ms``, under which the best is wanted.
+            image: Container image in place of the official one.
+
+        Raises:
+            SpecError: The format is unknown or makes no sense for the system, or a limit cannot be read.
+            StudyError: The trial has no measurement.
+            NothingFeasible: No configuration keeps the limits.
+        """
+        from autotune.study.exporting import export_study
+
+        row = find_study(self.ledger, self.name)
+        return export_study(self.ledger, row, as_, trial=trial, under=under, image=image)
+
     def close(self) -> None:
         """Close the ledger. Idempotent."""
         self.ledger.close()
@@ -615,9 +640,11 @@ def find_study(ledger: Ledger, name: str | None) -> StudyRow:
     """Return the study called ``name``, or the only one.
 
     Raises:
-        StudyError: There is none, or no name was given and there are several.
+        StudyError: There is none, or no name was given and there are several, verifications apart.
     """
     rows = ledger.studies()
+    if name is None:
+        rows = [row for row in rows if VERIFIES not in row.notes]
     names = [row.name for row in rows]
     if name is None:
         if len(rows) == 1:

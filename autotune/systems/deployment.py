@@ -17,6 +17,7 @@ from pathlib import Path
 from autotune.core.endpoint import Endpoint
 from autotune.core.trial import Config
 from autotune.systems.base import System, launched_config
+from autotune.systems.container import Container
 from autotune.systems.served.negotiation import request_body
 
 HOST = "127.0.0.1"
@@ -42,6 +43,7 @@ class Deployment:
         stdin: Line that the command reads; empty for none.
         files: Texts by name of a configuration file, to be added to the server's own.
         notes: Facts that somebody must know besides, a line each.
+        container: The same server in a container; ``None`` for what is no server, or not ours to start.
     """
 
     argv: tuple[str, ...] = ()
@@ -52,6 +54,7 @@ class Deployment:
     stdin: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    container: Container | None = None
 
     @property
     def words(self) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from autotune.core.endpoint import count_of
 from autotune.core.trial import Config
+from autotune.systems.container import Image
 from autotune.systems.deployment import HOST
 from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import plain
@@ -63,6 +64,14 @@ class LlamaCppSystem(GGUFSystem):
     own_program: ClassVar[tuple[str, ...]] = ("llama-server",)
     model_words: ClassVar[tuple[str, ...]] = ()
     package: ClassVar[str] = "llama-cpp-python"
+    image: ClassVar[Image] = Image(
+        "ghcr.io/ggml-org/llama.cpp",
+        ("/app/llama-server",),
+        "server-cuda-{version}",
+        "server-cuda",
+        cpu=("ghcr.io/ggml-org/llama.cpp", "server-{version}", "server"),
+        curl=True,
+    )
     asked: ClassVar[Asked] = Asked(tokenize="/tokenize")
     env_names: ClassVar[tuple[str, ...]] = ("GGML_*", "LLAMA_*", "GOMP_*", "LD_PRELOAD")
     translated: ClassVar[tuple[str, ...]] = ("draft_length", CHOICE)
@@ -127,6 +136,11 @@ class LlamaCppSystem(GGUFSystem):
         if length:
             words += ["--draft_model", "prompt-lookup-decoding", "--draft_model_num_pred_tokens", str(length)]
         return [*words, "--interrupt_requests", "false"]  # a new request would cut off the one that runs
+
+    @property
+    def official_image(self) -> Image | None:
+        """The image; none for a Python, whose server has flags of its own."""
+        return None if self.runs_python else self.image
 
     def launch(self, config: Config, port: int) -> Launch:
         """Return how the server is asked; the Python one has other paths and fields."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from autotune.core.trial import Config
+from autotune.systems.container import Image
 from autotune.systems.deployment import HOST
 from autotune.systems.served.flags import plain
 from autotune.systems.served.launch import Launch
@@ -23,6 +24,9 @@ class OllamaSystem(ServedSystem):
 
     name: ClassVar[str] = "ollama"
     own_program: ClassVar[tuple[str, ...]] = ("ollama", "serve")
+    image: ClassVar[Image] = Image(
+        "ollama/ollama", ("/bin/ollama", "serve"), cpu=("ollama/ollama", "{version}", "latest")
+    )
     model_words: ClassVar[tuple[str, ...]] = ()
     port_words: ClassVar[tuple[str, ...]] = ()  # the address is a variable too
     asked: ClassVar[Asked] = Asked(ready="/api/version")

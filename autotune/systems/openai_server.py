@@ -34,6 +34,7 @@ from autotune.core.section import Section
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.systems.base import Command, Driver
+from autotune.systems.container import Container, listening_everywhere, paths_in
 from autotune.systems.deployment import HOST, PORT, Deployment, absolute_program
 from autotune.systems.diagnosis import diagnose
 from autotune.systems.interpreters import check_script
@@ -287,8 +288,15 @@ class OpenAIServerSystem(Section):
                 notes=(f"nothing to start: {self.url} runs already, and each request says what is wanted",),
             )
         program, *rest = self.words(config, str(PORT))
-        argv = (absolute_program(program), *rest)
-        return Deployment(argv, self.env, endpoint=endpoint, key_variable=self.key_variable)
+        words = listening_everywhere((Path(program).name, *rest), HOST)
+        inside = Container(words, self.env, launch.ready or "/v1/models", mounts=paths_in(words))
+        return Deployment(
+            (absolute_program(program), *rest),
+            self.env,
+            endpoint=endpoint,
+            key_variable=self.key_variable,
+            container=inside,
+        )
 
 
 def _beside(word: object, folder: Path) -> object:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
+from autotune.systems.container import Image
 from autotune.systems.deployment import HOST
 from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import plain
@@ -41,6 +42,13 @@ class OpenVINOSystem(GGUFSystem):
 
     name: ClassVar[str] = "openvino"
     own_program: ClassVar[tuple[str, ...]] = ("ovms",)
+    image: ClassVar[Image] = Image(
+        "openvino/model_server",
+        ("/ovms/bin/ovms",),
+        "{version}-gpu",
+        "latest-gpu",
+        cpu=("openvino/model_server", "{version}", "latest"),
+    )
     model_words: ClassVar[tuple[str, ...]] = ("--source_model", "{model}", "--task", "text_generation")
     aliases: ClassVar[dict[str, str]] = {"threads": "inference_num_threads"}
     translated: ClassVar[tuple[str, ...]] = ("weight_format", *_EXPORT, CHOICE, "draft_length")
@@ -71,6 +79,11 @@ class OpenVINOSystem(GGUFSystem):
         if self.runs_python:
             return [*self._python_words(config), "--host", HOST, "--port", str(port)]
         return [*self._ovms_words(config), "--rest_bind_address", HOST, "--rest_port", str(port)]
+
+    @property
+    def official_image(self) -> Image | None:
+        """The image; none for a Python, whose server has flags of its own."""
+        return None if self.runs_python else self.image
 
     def launch(self, config: Config, port: int) -> Launch:
         """Return how the server is asked; ``ovms`` has its paths under ``/v3``."""

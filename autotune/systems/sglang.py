@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from autotune.core.space import Space
 from autotune.core.trial import Config
+from autotune.systems.container import Image
 from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import AUTO
 from autotune.systems.served.system import Asked, ServedSystem, told
@@ -29,6 +30,9 @@ class SGLangSystem(ServedSystem):
     own_program: ClassVar[tuple[str, ...]] = ("python", "-m", "sglang.launch_server")
     model_words: ClassVar[tuple[str, ...]] = ("--model-path", "{model}")
     package: ClassVar[str] = "sglang"
+    image: ClassVar[Image] = Image(
+        "lmsysorg/sglang", ("python3", "-m", "sglang.launch_server"), "v{version}", curl=True
+    )
     asked: ClassVar[Asked] = Asked(tokenize="/tokenize", prometheus="/metrics")
     exact: ClassVar[dict[str, Any]] = {"ignore_eos": True, "min_tokens": "{max_tokens}"}
     env_names: ClassVar[tuple[str, ...]] = ("SGLANG_*", "SGL_*", "FLASHINFER_*", "TRITON_*", "LD_PRELOAD")

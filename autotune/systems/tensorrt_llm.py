@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from autotune.core.trial import Config
+from autotune.systems.container import Image
 from autotune.systems.served.system import Asked, ServedSystem
 
 
@@ -14,6 +15,7 @@ class TensorRTLLMSystem(ServedSystem):
     name: ClassVar[str] = "tensorrt_llm"
     own_program: ClassVar[tuple[str, ...]] = ("trtllm-serve",)
     package: ClassVar[str] = "tensorrt_llm"
+    image: ClassVar[Image] = Image("nvcr.io/nvidia/tensorrt-llm/release", ("trtllm-serve",), newest="")
     asked: ClassVar[Asked] = Asked(prometheus="/metrics")
     exact: ClassVar[dict[str, Any]] = {"ignore_eos": True, "min_tokens": "{max_tokens}"}
     env_names: ClassVar[tuple[str, ...]] = ("TRTLLM_*", "TLLM_*", "OMPI_*", "UCX_*")

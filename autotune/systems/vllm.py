@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from autotune.core.endpoint import count_of
 from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Config
+from autotune.systems.container import Image
 from autotune.systems.served.flagged import Settings
 from autotune.systems.served.launch import startup_log
 from autotune.systems.served.system import Asked, ServedSystem, told
@@ -74,6 +75,13 @@ class VLLMSystem(ServedSystem):
     name: ClassVar[str] = "vllm"
     own_program: ClassVar[tuple[str, ...]] = ("vllm", "serve")
     package: ClassVar[str] = "vllm"
+    image: ClassVar[Image] = Image(
+        "vllm/vllm-openai",
+        ("vllm", "serve"),
+        "v{version}",
+        cpu=("public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo", "v{version}", "latest"),
+        curl=True,
+    )
     asked: ClassVar[Asked] = Asked(tokenize="/tokenize", prometheus="/metrics")
     exact: ClassVar[dict[str, Any]] = {"ignore_eos": True, "min_tokens": "{max_tokens}"}
     variables: ClassVar[dict[str, str]] = {

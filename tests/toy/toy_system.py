@@ -55,3 +55,13 @@ class ToySystem:
 
     def deploy(self, config):
         return ["toy", json.dumps(config, sort_keys=True)]
+
+
+class ToyFormat:
+    """A format of a third party's."""
+
+    def refuses(self, export):
+        return ""
+
+    def export(self, export):
+        return f"{export.study}: {export.config}\n"

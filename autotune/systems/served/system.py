@@ -24,6 +24,7 @@ from autotune.core.measurement import Failure
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
 from autotune.systems.base import Command, Driver
+from autotune.systems.container import EVERYWHERE, Container, Image, listening_everywhere, paths_in
 from autotune.systems.deployment import HOST, PORT, Deployment, absolute_program
 from autotune.systems.diagnosis import diagnose
 from autotune.systems.programs import run_program
@@ -62,6 +63,7 @@ class ServedSystem(FlaggedEngine):
     asked: ClassVar[Asked] = Asked()
     exact: ClassVar[Mapping[str, Any]] = {"ignore_eos": True}  # makes a request produce all its tokens
     not_launched: ClassVar[str] = ""  # why a server is planned only
+    image: ClassVar[Image | None] = None  # official image of its own program
 
     def prepare(self, log: Callable[[str], None]) -> None:
         """Check that the server and its model are there, and make the model ``tiny``.
@@ -154,11 +156,50 @@ class ServedSystem(FlaggedEngine):
             found.env,
             endpoint=None if self.not_launched else endpoint,
             files=here.files(config),
+            container=None if self.not_launched else here.container(config),
         )
+
+    def container(self, config: Config) -> Container:
+        """Return the process in a container: in the official image where the measured program is its own."""
+        image = self.official_image
+        program = self.program or self.own_program
+        inside = (Path(program[0]).name, *program[1:]) if image is None else image.program
+        here = replace(self, program=inside, memory_limit=0)
+        found = here.process(config, PORT)
+        env = {name: text.replace(f"{HOST}:", f"{EVERYWHERE}:", 1) for name, text in found.env.items()}
+        words = listening_everywhere(found.argv, HOST)
+        lost = (f"memory_limit of {self.memory_limit} bytes per process",) if self.memory_limit else ()
+        return Container(
+            words,
+            env,
+            ready=here.launch(config, PORT).ready,
+            image=image,
+            mounts=paths_in(words, (self.model, self.draft_model)),
+            cache="/" in self.model and not self.model.startswith("/"),
+            lost=lost,
+        )
+
+    @property
+    def official_image(self) -> Image | None:
+        """The image that serves as the measured program does."""
+        return self.image
 
     def served_name(self, config: Config) -> str:
         """Return the name under which the server offers its model."""
         return str(self.settings(config).get("served_model_name", self.model))
+
+    def config_file(self, config: Config) -> dict[str, object]:
+        """Return the flags of the command by name, as the server's own configuration file has them.
+
+        What is no flag with one value is written as the command line writes it: ``no-x: true``.
+        """
+        found: dict[str, object] = {}
+        for name, value in self.settings(config).items():
+            flag, *values = self.flag(name).words(value, separator=self.lists) or [""]
+            if flag:
+                one = value if isinstance(value, int | float) and values else "".join(values[:1])
+                found[flag.removeprefix("--")] = values if len(values) > 1 else one if values else True
+        return found
 
     def launch_words(self, config: Config, port: int) -> list[str]:
         """Return the words of the command, with where to listen."""

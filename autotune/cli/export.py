@@ -1,0 +1,76 @@
+"""The command that writes what deploys a configuration: export."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from autotune.cli.options import json_option, store_option
+from autotune.cli.output import echo, echo_json
+from autotune.cli.reading import open_ledger
+from autotune.core.own_files import kind_of
+
+
+@click.command()
+@click.argument("study", required=False)
+@click.option("--as", "name", required=True, metavar="FORMAT", help="One of those below.")
+@click.option("--trial", type=click.IntRange(0), help="The configuration of this trial, not the winner's.")
+@click.option(
+    "--under",
+    multiple=True,
+    metavar="LIMIT",
+    help='The best under this limit, such as "ttft.p99 <= 300 ms". Repeatable.',
+)
+@click.option("--image", default="", help="Container image in place of the official one.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write; else it is printed.",
+)
+@store_option
+@json_option
+def export(
+    study: str | None,
+    name: str,
+    trial: int | None,
+    under: tuple[str, ...],
+    image: str,
+    output: Path | None,
+    store: Path,
+    as_json: bool,
+) -> None:
+    """Write the winner of STUDY as a file that deploys it.
+
+    Formats: args, env, docker-compose, k8s, helm-values, vllm-yaml, sglang-yaml, systemd, yaml, python.
+    The file says how it was measured, with which version, on what, and whether it was confirmed.
+    """
+    from autotune.study.exporting import export_study
+    from autotune.study.study import find_study
+
+    if output is not None and not output.parent.is_dir():
+        raise click.UsageError(f"-o: no such folder: {output.parent}")
+    if output is not None and (kind := kind_of(output, follow=True)):
+        raise click.UsageError(f"-o wants a file, found {kind}: {output}")
+    with open_ledger(store) as ledger:
+        row = find_study(ledger, study)
+        text = export_study(ledger, row, name, trial=trial, under=under, image=image)
+    if output is not None:
+        write_whole(output, text)
+    if as_json:
+        echo_json({"study": row.name, "format": name, "file": str(output or ""), "text": text})
+    elif output is None:
+        echo(text.rstrip("\n"))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all; an earlier one of that name is replaced."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None

@@ -1,0 +1,141 @@
+"""Commands that compare: verify measures again, compare sets studies side by side."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from autotune.cli.options import (
+    json_option,
+    next_command,
+    pass_env_option,
+    passed_variables,
+    set_option,
+    store_option,
+)
+from autotune.cli.output import echo, echo_json
+from autotune.cli.reading import open_ledger
+from autotune.errors import AutotuneError, Interrupted
+
+if TYPE_CHECKING:
+    from autotune.analysis.verification import Verification
+
+WORSE = 1
+"""Exit code where something got worse."""
+
+_PERCENT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*%?")
+
+
+def _share(_context: click.Context, _option: click.Parameter, text: str) -> float:
+    """Read ``5%`` or ``5 %``."""
+    match = _PERCENT.fullmatch(text.strip())
+    share = float(match[1]) / 100 if match and text.strip().endswith("%") else None
+    if share is None or share >= 1:
+        raise click.BadParameter(f"{text!r} is no share from 0 % to below 100 %, such as 5%")
+    return share
+
+
+@click.command()
+@click.argument("study", required=False)
+@click.option(
+    "--tolerance", callback=_share, default="5%", show_default=True, help="What may become worse unnoticed."
+)
+@click.option(
+    "--launches", type=click.IntRange(1), default=3, show_default=True, help="Fresh launches of each side."
+)
+@click.option("--new", is_flag=True, help="Begin anew though a verification was stopped half way.")
+@set_option
+@click.option("--local", is_flag=True, help="Run launches in child processes instead of on Ray.")
+@click.option("--ci", is_flag=True, help="Print annotations of GitHub Actions besides.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="JUnit XML file to write.")
+@pass_env_option
+@click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
+@store_option
+@json_option
+def verify(
+    study: str | None,
+    tolerance: float,
+    launches: int,
+    new: bool,
+    overrides: tuple[str, ...],
+    local: bool,
+    ci: bool,
+    junit: Path | None,
+    quiet: bool,
+    store: Path,
+    as_json: bool,
+) -> int:
+    """Measure winner and default of STUDY again, and say whether something got worse.
+
+    After a new version of the engine, a new driver, or every night. What is measured is kept in the ledger
+    and changes nothing of the study. Ends with 1 where a launch fails, a limit is broken, or a goal or the
+    metric of a limit is worse beyond noise and --tolerance.
+    """
+    from autotune.cli.export import write_whole
+    from autotune.cli.study import choose_view
+    from autotune.report import verification
+    from autotune.study.verify import verify as measure
+
+    if junit is not None and not junit.parent.is_dir():
+        raise click.UsageError(f"--junit: no such folder: {junit.parent}")
+    open_ledger(store).close()
+    view = choose_view(as_json=False, quiet=quiet or as_json)
+    try:
+        found = measure(
+            store, study, view=view, launches=launches, tolerance=tolerance, local=local, new=new,
+            overrides=overrides,
+        )  # fmt: skip
+    except AutotuneError as error:
+        if junit is not None:
+            write_whole(junit, verification.junit_error(study or "", str(error)))
+        if ci:
+            echo(verification.annotation("error", f"autotune verify {study or ''}".strip(), str(error)))
+        raise
+    finally:
+        view.close()
+    if as_json:
+        echo_json(verification.verification_json(found))
+    else:
+        _show(found, store, local)
+    if ci and not as_json:
+        echo("\n".join(verification.annotation_lines(found)))
+    if junit is not None:
+        write_whole(junit, verification.junit(found))
+    if found.state == "interrupted":
+        return Interrupted.exit_code
+    return WORSE if found.worse else 0
+
+
+def _show(found: Verification, store: Path, local: bool) -> None:
+    from autotune.report.verification import verification_lines
+
+    echo("\n".join(verification_lines(found)))
+    echo(f"ledger: {found.ledger}")
+    if found.state == "interrupted":
+        words = [*(["--local"] if local else []), *passed_variables()]
+        echo(f"stopped; `{next_command('verify', found.study, *words, store=store)}` goes on")
+
+
+@click.command()
+@click.argument("studies", nargs=-1, required=True, metavar="A B [C]...")
+@store_option
+@json_option
+def compare(studies: tuple[str, ...], store: Path, as_json: bool) -> None:
+    """Show studies side by side.
+
+    STUDY names one of the store, PATH:STUDY one of another store. The best of each is judged by the objective
+    and the limits of the first.
+    """
+    from autotune.report.comparison import comparison_json, comparison_lines
+    from autotune.study.comparing import compare_studies
+
+    if len(studies) < 2:
+        raise click.UsageError("two studies at least, found one")
+    found = compare_studies(studies, store)
+    if as_json:
+        echo_json(comparison_json(found))
+    else:
+        echo("\n".join(comparison_lines(found)))

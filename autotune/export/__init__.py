@@ -1,0 +1,5 @@
+"""Files that deploy a configuration: one module per format.
+
+Owns how a command, its environment and its container are written for a shell, Docker, Kubernetes, systemd or
+an engine; decides nothing. May import ``systems`` and ``core``.
+"""

@@ -1,0 +1,249 @@
+"""A verification as text, as data, and as continuous integration reads it."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+
+from autotune.analysis.change import Change, Measured
+from autotune.analysis.verification import Side, Verification
+from autotune.core.ranking import Improvement
+from autotune.core.redact import redact, visible
+from autotune.core.verdict import show_chance
+from autotune.report.summary import metrics_json
+from autotune.report.tables import WIDTH
+from autotune.report.text import INTERVAL, show_config, show_estimate, wrap
+
+WORDS = {
+    "worse": "WORSE",
+    "broken": "LIMIT BROKEN",
+    "unsettled": "not settled",
+    "kept": "no worse",
+    "better": "better",
+}
+"""What each status of a change is called."""
+
+_NOT_XML = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FACTOR = 3.0  # a change beyond this is told as a multiple
+
+
+def verification_lines(found: Verification, *, width: int = WIDTH) -> list[str]:
+    """Return the table of what changed, what differs between then and now, and the verdict."""
+    again = f"measured again in {found.launches} fresh launches each ({found.name})"
+    lines = wrap(f"study {found.study}{f' of {found.then}' if found.then else ''}, {again}", width)
+    for side in found.sides:
+        trial = f" (trial {side.trial})" if side.trial >= 0 else ""
+        lines += ["", *wrap(f"{side.name}{trial}: {show_config(side.config)}", width)]
+        lines += _rows(side, found, width)
+        for text in side.failed:
+            lines += [f"  {line}" for line in wrap(f"FAILED: {text.partition(chr(10))[0]}", width - 2)]
+    lines.append("")
+    if any("±" in line for line in lines):
+        lines += wrap(INTERVAL, width)
+    lines += wrap("changed since then:" if found.differs else "versions and hardware are as they were", width)
+    for text in found.differs:
+        lines += [f"  {line}" for line in wrap(text, width - 2)]
+    return lines + wrap(conclusion(found), width)
+
+
+def conclusion(found: Verification) -> str:
+    """Return the verdict in a sentence."""
+    share = f"{100 * found.tolerance:g} %"
+    if found.state == "interrupted":
+        return "stopped before every launch was made: nothing is concluded"
+    if found.worse:
+        whole = all(any(found.status(c) == "worse" for c in side.changes) for side in found.sides)
+        why = (
+            "; both sides did: look at the engine or the machine first"
+            if whole and len(found.sides) > 1
+            else ""
+        )
+        return f"verdict: something got worse, beyond noise and the tolerance of {share}{why}"
+    unsettled = [c for side in found.sides for c in side.changes if found.status(c) == "unsettled"]
+    if unsettled:
+        return (
+            f"verdict: nothing is shown to be worse by more than {share}, but {len(unsettled)} of the "
+            f"changes may be; more launches settle it (--launches {2 * found.launches})"
+        )
+    return f"verdict: nothing got worse by more than {share}"
+
+
+def _rows(side: Side, found: Verification, width: int) -> list[str]:
+    cells = [
+        (
+            str(change.limit or change.metric),
+            _shown(change.then),
+            _shown(change.now),
+            show_change(change.gain),
+            WORDS[found.status(change)] + _chance(change),
+        )
+        for change in side.changes
+    ]
+    if not cells:
+        return []
+    rows = [("", "then", "now", "change", ""), *cells]
+    wide = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = ["  " + "  ".join(cell.ljust(size) for cell, size in zip(row, wide, strict=True)) for row in rows]
+    if max(len(line.rstrip()) for line in lines) <= width:
+        return [line.rstrip() for line in lines]
+    wrapped = []
+    for name, then, now, change, status in cells:
+        wrapped += [f"  {name}: {status}"[:width]]
+        wrapped += [f"    {line}" for line in wrap(f"{then} -> {now}, {change}", width - 4)]
+    return wrapped
+
+
+def _chance(change: Change) -> str:
+    if change.chance is None or change.limit is None or change.chance > 0.95:
+        return ""
+    return f", holds {show_chance(change.chance)}"
+
+
+def _shown(side: Measured) -> str:
+    return show_estimate(side.estimate, side.half)
+
+
+def show_change(gain: Improvement) -> str:
+    """Return the change of a metric itself, such as ``-3.1 % [-5.0, -1.2]``; ``x 4.2`` where it is large."""
+    ends = [gain.value, *(end for end in (gain.low, gain.high) if end is not None)]
+    if not gain.relative:
+        value, *rest = (end if gain.maximize else -end for end in ends)
+        return f"{value:+.3g}{_interval([f'{end:+.3g}' for end in sorted(rest)])}"
+    ratios = [end if gain.maximize else 1.0 / end if end else math.inf for end in ends]
+    value, rest = ratios[0], sorted(ratios[1:])
+    if max(ratios) > _FACTOR or min(ratios) < 1.0 / _FACTOR:
+        return f"x {value:.3g}{_interval([f'{ratio:.3g}' for ratio in rest])}"
+    return f"{100 * (value - 1):+.1f} %{_interval([f'{100 * (ratio - 1):+.1f}' for ratio in rest])}"
+
+
+def _interval(ends: list[str]) -> str:
+    return f" [{', '.join(ends)}]" if ends else ""
+
+
+def verification_json(found: Verification) -> dict[str, object]:
+    """Return a verification as plain JSON data."""
+    return {
+        "schema": 1,
+        "study": found.study,
+        "verification": found.name,
+        "state": found.state,
+        "worse": found.worse,
+        "verdict": conclusion(found),
+        "tolerance": found.tolerance,
+        "launches": found.launches,
+        "sides": [
+            {
+                "side": side.name,
+                "trial": side.trial,
+                "config": dict(side.config),
+                "launches": side.launches,
+                "failed": list(side.failed),
+                "changes": [_change_json(change, found) for change in side.changes],
+            }
+            for side in found.sides
+        ],
+        "differs": list(found.differs),
+        "ledger": found.ledger,
+    }
+
+
+def _change_json(change: Change, found: Verification) -> dict[str, object]:
+    gain = change.gain
+    return {
+        "metric": change.metric,
+        "limit": None if change.limit is None else str(change.limit),
+        "chance": change.chance,
+        "status": found.status(change),
+        **metrics_json({"then": change.then.estimate, "now": change.now.estimate}),
+        "improvement": {
+            "value": gain.value,
+            "low": gain.low,
+            "high": gain.high,
+            "scale": "ratio" if gain.relative else "difference",
+        },
+    }
+
+
+def annotation_lines(found: Verification) -> list[str]:
+    """Return workflow commands of GitHub Actions: an error for what got worse, a warning for what may be."""
+    title = f"autotune verify {found.study}"
+    lines = []
+    for side in found.sides:
+        lines += [annotation("error", title, f"{side.name} fails: {text}") for text in side.failed]
+        for change in side.changes:
+            status = found.status(change)
+            if status in ("worse", "broken", "unsettled"):
+                level = "warning" if status == "unsettled" else "error"
+                lines.append(annotation(level, title, _sentence(side, change, found)))
+    return lines or [annotation("notice", title, conclusion(found))]
+
+
+def _sentence(side: Side, change: Change, found: Verification) -> str:
+    text = f"{side.name}: {change.limit or change.metric}: {WORDS[found.status(change)]}{_chance(change)}: "
+    text += f"{_shown(change.then)} -> {_shown(change.now)}, {show_change(change.gain)}"
+    since = f"; changed since: {'; '.join(found.differs)}" if found.differs else ""
+    return f"{text}, tolerance {100 * found.tolerance:g} %{since}"
+
+
+def annotation(level: str, title: str, message: str) -> str:
+    """Return a workflow command; what would end it or begin another is escaped."""
+    text, name = (visible(redact(part)) for part in (message, title))
+    for mark, code in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A")):
+        text, name = text.replace(mark, code), name.replace(mark, code)
+    name = name.replace(":", "%3A").replace(",", "%2C")
+    return f"::{level} title={name}::{text}"
+
+
+def junit(found: Verification) -> str:
+    """Return a JUnit report: a test case for each side and metric, a failure for what got worse."""
+    suite = ET.Element("testsuite", name=_clean(f"autotune verify {found.study}"))
+    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    properties = ET.SubElement(suite, "properties")
+    for i, text in enumerate(found.differs):
+        ET.SubElement(properties, "property", name=f"changed.{i + 1}", value=_clean(text))
+    for side in found.sides:
+        case = _case(suite, counts, side, "launches")
+        if side.failed:
+            _fail(case, counts, "a launch failed", "\n".join(side.failed))
+        for change in side.changes:
+            case = _case(suite, counts, side, str(change.limit or change.metric))
+            text = _sentence(side, change, found)
+            if found.status(change) in ("worse", "broken"):
+                _fail(case, counts, WORDS[found.status(change)], text)
+            else:
+                ET.SubElement(case, "system-out").text = _clean(text)
+    return _document(suite, counts)
+
+
+def junit_error(study: str, message: str) -> str:
+    """Return a JUnit report of a verification that could not be made."""
+    suite = ET.Element("testsuite", name=_clean(f"autotune verify {study}"))
+    case = ET.SubElement(suite, "testcase", classname="verification", name="launches")
+    ET.SubElement(case, "error", message=_clean(message.splitlines()[0])).text = _clean(message)
+    return _document(suite, {"tests": 1, "failures": 0, "errors": 1, "skipped": 0})
+
+
+def _case(suite: ET.Element, counts: dict[str, int], side: Side, name: str) -> ET.Element:
+    counts["tests"] += 1
+    return ET.SubElement(suite, "testcase", classname=side.name, name=_clean(name))
+
+
+def _fail(case: ET.Element, counts: dict[str, int], message: str, text: str) -> None:
+    counts["failures"] += 1
+    ET.SubElement(case, "failure", message=_clean(message)).text = _clean(text)
+
+
+def _document(suite: ET.Element, counts: dict[str, int]) -> str:
+    for name, count in counts.items():
+        suite.set(name, str(count))
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
+
+
+def _clean(text: str) -> str:
+    """Return a text without secrets and without characters that XML cannot hold."""
+    kept = visible(redact(text))
+    return _NOT_XML.sub("", kept)

@@ -1,0 +1,76 @@
+"""Studies of one or several stores, set side by side: `autotune compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from autotune.analysis.comparison import Comparison, compare
+from autotune.core.file_names import LEDGER_NAME
+from autotune.core.objective import Objective
+from autotune.errors import StudyError
+from autotune.ledger import Ledger, StudyRow
+from autotune.study.reading import read_view
+from autotune.study.study import find_study
+
+_COMPARED = ("system", "workload", "quality", "budget", "resources", "engine")
+
+
+def compare_studies(references: Sequence[str], store: Path) -> Comparison:
+    """Set studies side by side, all judged by the objective of the first.
+
+    Args:
+        references: ``STUDY`` of the store, ``PATH:STUDY`` of another one, or ``PATH`` of one with a single
+            study; a path is that of a store or of its ledger.
+        store: Folder of the ledger of names alone.
+
+    Raises:
+        StudyError: There is no such store or study.
+    """
+    rows: list[StudyRow] = []
+    views = []
+    for reference in references:
+        path, name = _located(reference, store)
+        with Ledger.open(path, create=False, read_only=True) as ledger:
+            rows.append(find_study(ledger, name))
+            views.append(read_view(ledger, rows[-1]))
+    wanted = [Objective.from_dict(row.spec["objective"]) for row in rows]
+    settings = [differing_settings(rows[0].spec, row.spec) for row in rows]
+    return compare(references, views, wanted, settings)
+
+
+def _located(reference: str, store: Path) -> tuple[Path, str | None]:
+    """Return the ledger and the name that a reference means; a name alone is one of the store."""
+    head, colon, name = reference.rpartition(":")
+    if colon and head:
+        where, study = Path(head).expanduser(), name or None
+    elif "/" in reference or Path(reference).is_dir() or reference.endswith(".sqlite"):
+        where, study = Path(reference).expanduser(), None
+    else:
+        where, study = store, reference
+    file = where if where.is_file() else where / LEDGER_NAME
+    if not file.is_file():
+        raise StudyError(
+            f"{reference}: no ledger at {file}", hint="STUDY of the store, or PATH:STUDY of another one"
+        )
+    return file, study
+
+
+def differing_settings(
+    first: Mapping[str, Any], other: Mapping[str, Any], sections: Sequence[str] = _COMPARED
+) -> list[str]:
+    """Return what differs between the sections of two study files, a line for each key."""
+    lines = []
+    for section in sections:
+        mine, theirs = first.get(section) or {}, other.get(section) or {}
+        lines += [
+            f"{section}.{key}: {_said(mine.get(key))} -> {_said(theirs.get(key))}"
+            for key in dict.fromkeys([*mine, *theirs])
+            if mine.get(key) != theirs.get(key)
+        ]
+    return lines
+
+
+def _said(value: object) -> str:
+    return "not set" if value is None else str(value)

@@ -1,0 +1,229 @@
+"""Every format of every kind of system: golden texts, and the validators that exist for them."""
+
+import functools
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from autotune.core.endpoint import Endpoint
+from autotune.core.version import VERSION
+from autotune.errors import SpecError
+from autotune.export.base import Export
+from autotune.export.registry import EXPORTERS, export_text, formats_of
+from autotune.systems.deployment import HOST, PORT, Deployment
+from autotune.systems.registry import build_system
+from autotune.systems.served.flags import table
+from tests_exports import CASES, record_study
+from tests_shared import anywhere
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="module")
+def export_case(tmp_path_factory):
+    """Gives the texts of a case by format, and the errors of formats that make no sense."""
+
+    @functools.cache
+    def exported(case):
+        with pytest.MonkeyPatch.context() as patch:  # a machine without engines, whose cache is known
+            patch.setenv("XDG_CACHE_HOME", "/cache")
+            patch.setenv("PATH", "/nowhere")
+            patch.delenv("PYTHONPATH")
+            with record_study(tmp_path_factory.mktemp(case), *CASES[case]) as study:
+                texts, errors = {}, {}
+                for name in EXPORTERS.builtin:
+                    try:
+                        texts[name] = study.export(name)
+                    except SpecError as error:
+                        errors[name] = error.message
+        return texts, errors
+
+    return exported
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_files_of_a_system(case, export_case, request):
+    texts, errors = export_case(case)
+    found = "".join(f"===== {name}\n{text}" for name, text in texts.items())
+    found += "===== refused\n" + "".join(f"{text}\n" for text in errors.values())
+    found = anywhere(found).replace(f"autotune {VERSION}", "autotune VERSION")
+    golden = GOLDEN / f"{case}.txt"
+    if not golden.exists() and request.config.getoption("--write-golden"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(found)
+    assert found == golden.read_text()
+    for text in texts.values():
+        assert "confirmed: 2 fresh launches" in text
+        assert "output_throughput: 200.0 ±" in text
+
+
+SERVED = [case for case in CASES if case not in ("openai_url", "transformers", "command", "function")]
+IMAGES = [case for case in SERVED if case not in ("llama_cpp_python", "openai_server")]
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_kubernetes_takes_the_objects(case, export_case):
+    texts, _ = export_case(case)
+    deployment, service = yaml.safe_load_all(texts["k8s"])
+    for found in (deployment, service):
+        kubernetes_validate.validate(found, "1.30", strict=True)
+    broken = {**deployment, "spec": {**deployment["spec"], "replicas": "one"}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, "1.30", strict=True)
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert HOST not in json.dumps(container["args"])
+    values = yaml.safe_load(texts["helm-values"])
+    shared = ("command", "args", "env", "resources", "startupProbe", "readinessProbe", "volumeMounts")
+    assert {key: values.get(key) for key in shared} == {key: container.get(key) for key in shared}
+    assert f"{values['image']['repository']}:{values['image']['tag']}" == container["image"]
+    service = next(iter(yaml.safe_load(texts["docker-compose"])["services"].values()))
+    words = [word.replace("$$", "$") for word in (*service["entrypoint"], *service["command"])]
+    assert words == [word.replace("$$(", "$(") for word in (*container["command"], *container["args"])]
+
+
+def test_gpus_and_shared_memory_are_asked_for_where_they_were_used(export_case):
+    texts, _ = export_case("vllm")
+    pod = next(yaml.safe_load_all(texts["k8s"]))["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"] == {"limits": {"nvidia.com/gpu": 2}}
+    assert {"name": "shared-memory", "emptyDir": {"medium": "Memory"}} in pod["volumes"]
+    assert pod["containers"][0]["startupProbe"]["failureThreshold"] == 30  # of 10 s: the 5 min of the study
+    service = yaml.safe_load(texts["docker-compose"])["services"]["chat-1"]
+    devices = [{"driver": "nvidia", "count": 2, "capabilities": ["gpu"]}]
+    assert service["deploy"]["resources"]["reservations"]["devices"] == devices
+    assert service["image"] == "vllm/vllm-openai:v0.11.0"
+
+
+def test_no_gpu_is_asked_for_where_none_was_used(export_case):
+    texts, _ = export_case("vllm_cpu")
+    assert "nvidia" not in texts["k8s"] + texts["docker-compose"]
+    assert "vllm-cpu-release-repo:v0.11.0" in texts["k8s"]
+    assert "# no part of the container: memory_limit" in texts["k8s"]
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu", "expected"),
+    [
+        ("0.11.0", True, ("vllm/vllm-openai:v0.11.0", True)),
+        ("0.11.0+cu128", True, ("vllm/vllm-openai:v0.11.0", True)),
+        ("0.11.0rc2", True, ("vllm/vllm-openai:v0.11.0rc2", True)),
+        ("0.11.1.dev4+gabc", True, ("vllm/vllm-openai:latest", False)),
+        ("", True, ("vllm/vllm-openai:latest", False)),
+        ("0.11.0", False, ("public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v0.11.0", True)),
+    ],
+)
+def test_the_tag_of_an_image_is_the_measured_version_or_says_that_it_is_not(version, gpu, expected):
+    image = build_system({"use": "vllm", "model": "m"}).image
+    assert image.reference(version, gpu=gpu) == expected
+
+
+def test_an_image_that_may_be_of_another_version_is_told(export_case):
+    texts, _ = export_case("openvino")
+    assert "not known to be of the version" in texts["docker-compose"]
+    assert "not known to be" not in texts["systemd"]
+
+
+@pytest.mark.skipif(
+    shutil.which("docker") is None
+    or subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode != 0,
+    reason="there is no docker with compose",
+)
+@pytest.mark.parametrize("case", IMAGES)
+def test_docker_compose_takes_the_file(case, export_case, tmp_path):
+    texts, _ = export_case(case)
+    (tmp_path / "compose.yaml").write_text(texts["docker-compose"])
+    argv = ["docker", "compose", "-f", str(tmp_path / "compose.yaml"), "config", "--format", "json"]
+    found = json.loads(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+    service = next(iter(yaml.safe_load(texts["docker-compose"])["services"].values()))
+    assert next(iter(found["services"].values()))["image"] == service["image"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")
+def test_systemd_takes_the_unit_of_a_command_with_every_special_character(tmp_path):
+    words = (sys.executable, "-c", "print", "50% $HOME", "${X}", 'a "b" \\c', "it's; #1", "", "tab\there")
+    deployment = Deployment(words, {"A": "50% of $HOME", "B": 'a "b"'}, str(tmp_path))
+    unit = tmp_path / "toy.service"
+    unit.write_text(export_text(server(deployment), "systemd"))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+    )
+    said = "\n".join(line for line in done.stderr.splitlines() if "toy.service" in line)
+    assert said == "", said
+    unit.write_text(unit.read_text().replace("Type=exec", "Type=nonsense"))
+    argv = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    assert "toy.service" in subprocess.run(argv, capture_output=True, text=True, check=False).stderr
+
+
+def server(deployment, **changes):
+    """Return an export of a server of one's own."""
+    found = replace(deployment, endpoint=Endpoint("http://127.0.0.1:8000", "m", "/v1/completions"))
+    return Export("chat", "openai_server", {"n": 1}, ("a note",), found, **changes)
+
+
+@pytest.mark.parametrize("case", SERVED)
+def test_a_unit_starts_the_words_of_the_deployment(case, export_case):
+    texts, _ = export_case(case)
+    line = next(line for line in texts["systemd"].splitlines() if line.startswith("ExecStart="))
+    words = [w.replace("%%", "%").replace("$$", "$") for w in shlex.split(line.removeprefix("ExecStart="))]
+    command = "".join(line for line in texts["args"].splitlines(True) if not line.startswith("#"))
+    started = shlex.split(command.replace("\\\n", " "))
+    assert words == started[next(i for i, w in enumerate(started) if w == words[0]) :]
+
+
+@pytest.mark.parametrize(("case", "name"), [("vllm", "vllm-yaml"), ("sglang", "sglang-yaml")])
+def test_the_engines_own_file_says_what_the_command_line_says(case, name, export_case):
+    texts, _ = export_case(case)
+    data = yaml.safe_load(texts[name])
+    known = {flag.flag.removeprefix("--") for flag in table(case).flags.values()}
+    known |= {f"no-{flag}" for flag in known} | {"model", "model-path", "host", "port"}
+    assert set(data) <= known
+    words = []
+    for key, value in data.items():  # as both readers do
+        values = value if isinstance(value, list) else [] if value is True else [value]
+        words += [f"--{key}", *map(str, values)]
+    started = shlex.split(texts["args"].split("\n", texts["args"].count("#"))[-1].replace("\\\n", " "))
+    assert {w for w in words if w not in ("--model", "--model-path")} <= {*started, str(PORT)}
+    flags = {w for w in started if w.startswith("--")} - {"--model", "--model-path"}
+    assert flags == {w for w in words if w.startswith("--")} - {"--model", "--model-path"}
+
+
+def test_a_function_is_exported_as_its_configuration(export_case):
+    texts, errors = export_case("function")
+    assert set(texts) == {"env", "yaml", "python"}
+    assert yaml.safe_load(texts["yaml"]) == {"n": 4, "fast": True}
+    assert "autotune.systems" not in "".join(texts.values())
+    assert errors["k8s"] == (
+        "function cannot be exported as k8s: a function is called with its configuration, not started; "
+        "allowed: env, yaml, python"
+    )
+
+
+def test_a_word_is_a_text_for_every_reader_of_yaml(export_case):
+    texts, _ = export_case("vllm")
+    assert 'VLLM_LOGGING_LEVEL: "1e3"' in texts["docker-compose"]  # a number in YAML 1.2
+
+
+def test_what_compose_and_kubernetes_would_expand_is_escaped(tmp_path):
+    with record_study(tmp_path, {**CASES["openai_server"][0]}, {"n": 4, "top_k": 40}) as study:
+        compose = study.export("docker-compose", image="mine:1")
+        assert "/models/50% of $$HOME" in compose
+        assert "/models/50% of $HOME" in study.export("k8s", image="mine:1")
+        unit = study.export("systemd")
+    assert '"/models/50%% of $$HOME"' in unit
+
+
+def test_a_format_of_a_plug_in_is_found(tmp_path):
+    assert "toy-text" in EXPORTERS.names()
+    with record_study(tmp_path, *CASES["function"]) as study:
+        assert study.export("toy-text") == "Chat_1: {'fast': True, 'n': 4}\n"
+        with pytest.raises(SpecError, match="unknown export format 'k8'; allowed: args, env"):
+            study.export("k8")
+    assert formats_of(Export("s", "", {"a": 1})) == ["env", "yaml", "python"]

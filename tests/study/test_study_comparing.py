@@ -1,0 +1,70 @@
+"""Studies side by side, of one store and of others."""
+
+import json
+
+import pytest
+
+from autotune.cli import main
+from autotune.core.trial import Reason
+from autotune.errors import StudyError
+from autotune.study.comparing import compare_studies
+from tests_exports import CASES, GPUS, record_study, record_trial
+
+LIMITS = {"maximize": "output_throughput", "limits": ["ttft.p99 <= 100 ms"]}
+
+
+@pytest.fixture
+def stores(tmp_path):
+    """Two stores: the second study has another engine, GPU, load and limit, and a point under a tight one."""
+    (tmp_path / "other").mkdir()
+    section, best, version, hardware = CASES["vllm"]
+    record_study(tmp_path, section, best, version, hardware, name="a").close()
+    newer = {**GPUS, "gpus": [{"name": "NVIDIA H200", "driver": "580.1"}]}
+    with record_study(
+        tmp_path / "other", section, best, "0.12.0", newer, name="b", workload={"concurrency": 16},
+        objective=LIMITS,
+    ) as study:  # fmt: skip
+        tight = {**best, "max_num_seqs": 1}
+        for _ in range(2):
+            record_trial(
+                study, tight, Reason.EXPLORE, {"output_throughput": 80.0, "ttft.p99": 0.05}, "0.12.0", newer
+            )
+    return tmp_path
+
+
+def test_the_limits_of_the_first_judge_all_and_differences_are_named(stores):
+    first, second = compare_studies(["a", f"{stores}/other:b"], stores).studies
+    assert first.best.contender.trial.number == second.best.contender.trial.number == 1
+    change = next(c for c in second.changes if c.metric == "output_throughput")
+    assert change.gain.low < 1 < change.gain.high
+    said = "\n".join(second.differs)
+    for text in (
+        "objective: maximize output_throughput with ttft.p99 <= 500 ms -> maximize output_throughput with",
+        "workload.concurrency: 8 -> 16", "vllm: 0.11.0 -> 0.12.0", "GPU driver: 570.86.15 -> 580.1",
+        "GPUs: 2 x NVIDIA H200 -> 1 x NVIDIA H200",
+    ):  # fmt: skip
+        assert text in said
+    turned = compare_studies([f"{stores}/other:b", "a"], stores).studies
+    assert turned[0].best.contender.config["max_num_seqs"] == 1  # under the 100 ms of the first
+    assert turned[1].best is None  # nothing of the other keeps them
+
+
+def test_the_text_fits_a_terminal_and_json_says_the_same(stores, capsys):
+    argv = ["compare", "a", f"{stores}/other", "--store", str(stores)]
+    assert main(argv) == 0
+    text = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "best under the limits of a: maximize output_throughput with ttft.p99 <= 500 ms" in text
+    assert main([*argv, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [one["best"]["number"] for one in data["studies"]] == [1, 1]
+    assert data["studies"][1]["differs"]
+
+
+def test_a_study_that_is_not_there_is_named(stores, capsys):
+    assert main(["compare", "a", "--store", str(stores)]) == 2
+    assert "two studies at least" in capsys.readouterr().err
+    with pytest.raises(StudyError, match="no study 'c'; the ledger has: a"):
+        compare_studies(["a", "c"], stores)
+    with pytest.raises(StudyError, match="nowhere:c: no ledger at"):
+        compare_studies(["a", f"{stores}/nowhere:c"], stores)

@@ -1,0 +1,249 @@
+"""Winner and default measured again: real studies of functions, programs and a server, in real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import yaml
+
+from autotune.cli import main
+from autotune.core.measurement import Estimate
+from autotune.core.trial import Reason, Suggestion, TrialState
+from autotune.ledger import Ledger
+from autotune.report.verification import annotation, junit_error
+from autotune.study.study import Study
+from autotune.study.study_file import read_study
+from autotune.study.verify import _order
+from tests_exports import CASES, record_study
+from tests_shared import wait_until
+from tests_study_files import TOY_STUDY
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.timeout(400)
+
+PROGRAM = """
+import json, os, sys
+slower = float(os.environ.get("SLOWER", "1"))
+b = int(sys.argv[1])
+if os.environ.get("FAILS") == str(b):
+    raise SystemExit("RuntimeError: CUDA out of memory")
+metrics = {"throughput": {"value": 100.0 * b / slower, "sem": 0.5},
+           "latency": {"value": 0.1 * slower, "sem": 0.001, "unit": "s"}}
+print(json.dumps(metrics))
+"""
+STUDY = """
+name: u
+parameters: {b: {type: int, low: 1, high: 3}}
+system: {use: command, argv: ["{python}", p.py, "{b}"], env: {SLOWER: "1"}}
+objective: {maximize: throughput, limits: [latency <= 150 ms]}
+budget: {trials: 3, confirm: 2}
+engine: sobol
+tracking: {mlflow: none}
+"""
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    """A study of a program, measured earlier; its later versions may be slower or fail."""
+    (tmp_path / "p.py").write_text(PROGRAM)
+    (tmp_path / "u.yaml").write_text(STUDY)
+    spec = read_study(tmp_path / "u.yaml")
+    (tmp_path / "autotune-runs").mkdir()
+    path = tmp_path / "autotune-runs" / "ledger.sqlite"
+    plan = [({"b": b}, Reason.EXPLORE) for b in (1, 2, 3)]
+    plan += [({"b": b}, Reason.CONFIRM) for b in (3, 1, 1, 3)]
+    with Study(
+        spec.space, spec.objective, engine="random", name="u", path=path, spec=spec.to_dict()
+    ) as study:
+        for config, reason in plan:
+            trial = study.suggest(Suggestion(config, reason))
+            speed, delay = Estimate(100.0 * config["b"], 0.5, 1), Estimate(0.1, 0.001, 1, "s")
+            study.tell(trial, {"throughput": speed, "latency": delay})
+        study.ledger.set_study_state("u", "COMPLETED")
+    return tmp_path
+
+
+def rows(folder):
+    with Ledger.open(folder / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
+        return {row.name: (row, ledger.trials(row.name)) for row in ledger.studies()}
+
+
+def test_nothing_got_worse_then_something_did_and_the_study_is_as_it_was(tmp_path, autotune_command):
+    (tmp_path / "p.py").write_text(PROGRAM)
+    (tmp_path / "u.yaml").write_text(STUDY.replace("trials: 3, confirm: 2", "trials: 2, confirm: 1"))
+    autotune_command("run", "u.yaml", "--local", "-q")
+    before = rows(tmp_path)["u"]
+    best = json.loads(autotune_command("best", "--json").stdout)["best"]["config"]["b"]
+    same = autotune_command("verify", "--local", "--launches", "2", "--ci", "--junit", "same.xml")
+    assert "verdict: nothing got worse by more than 5 %" in same.stdout
+    assert "versions and hardware are as they were" in same.stdout
+    assert "::notice title=autotune verify u::verdict: nothing got worse by more than 5 %25" in same.stdout
+    assert ET.parse(tmp_path / "same.xml").getroot()[0].attrib["failures"] == "0"
+
+    (tmp_path / "p.py").write_text(PROGRAM.replace('"SLOWER", "1"', '"SLOWEST", "1.2"'))
+    done = autotune_command(
+        "verify", "u", "--local", "--launches", "2", "--ci", "--junit", "worse.xml", "-q", check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.count("throughput: WORSE") == 2 * 2  # in the table and in the annotations
+    assert "both sides" in done.stdout
+    suite = ET.parse(tmp_path / "worse.xml").getroot()[0]
+    failed = [case.attrib for case in suite.iter("testcase") if case.find("failure") is not None]
+    assert {"classname": "winner", "name": "throughput"} in failed
+    assert int(suite.attrib["failures"]) == len(failed) == 4
+    assert all(len(line) <= 80 for line in done.stdout.splitlines() if not line.startswith(("::", "ledger")))
+
+    after = rows(tmp_path)
+    assert list(after) == ["u", "u-verify", "u-verify-2"]
+    assert after["u"] == before
+    assert [trial.config["b"] for trial in after["u-verify"][1]] == [1, best, best, 1]
+    again = json.loads(autotune_command("best", "--json").stdout)  # verifications have no winner of their own
+    assert again["study"] == "u"
+
+
+def test_a_tolerance_takes_what_it_says_and_more_launches_are_made(tuned, autotune_command):
+    (tuned / "p.py").write_text(PROGRAM.replace('"SLOWER", "1"', '"SLOWEST", "1.2"'))
+    done = autotune_command("verify", "--local", "--tolerance", "40 %", "--launches", "1", "--json")
+    data = json.loads(done.stdout)
+    assert data["worse"] is False
+    assert [side["launches"] for side in data["sides"]] == [1, 1]
+    assert {change["status"] for side in data["sides"] for change in side["changes"]} == {"kept"}
+
+
+def test_a_winner_that_fails_now_is_a_regression(tuned, autotune_command):
+    (tuned / "p.py").write_text(PROGRAM.replace('os.environ.get("FAILS")', '"3"'))
+    done = autotune_command("verify", "--local", "-q", "--launches", "1", check=False)
+    assert done.returncode == 1
+    assert "FAILED: out_of_memory" in done.stdout
+    assert "default (trial 0): b=1\n  throughput: no worse" in done.stdout
+
+
+def test_what_is_overridden_is_told_as_changed(tuned, autotune_command):
+    done = autotune_command(
+        "verify", "--local", "-q", "--launches", "1", "--set", "system.env.SLOWER=2", check=False
+    )
+    assert done.returncode == 1
+    assert "system.env: {'SLOWER': '1'} -> {'SLOWER': '2'}" in done.stdout
+    assert "LIMIT BROKEN, holds 0 %" in done.stdout
+
+
+def test_a_program_that_is_gone_is_an_error_in_every_output(tuned, autotune_command):
+    (tuned / "p.py").unlink()
+    done = autotune_command(
+        "verify", "--local", "-q", "--launches", "1", "--ci", "--junit", "j.xml", check=False
+    )
+    assert done.returncode in (2, 3)
+    assert "::error title=autotune verify::" in done.stdout
+    assert ET.parse(tuned / "j.xml").getroot()[0].attrib["errors"] == "1"
+
+
+def test_a_killed_verification_goes_on_and_measures_nothing_twice(tuned, autotune_command):
+    waiting = "import pathlib, time\nwhile pathlib.Path('hold').exists():\n    time.sleep(0.05)\n"
+    (tuned / "p.py").write_text(waiting + PROGRAM)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "autotune", "verify", "u", "--local", "-q", "--launches", "2"],
+        cwd=tuned, env=dict(os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def measured():
+        found = rows(tuned).get("u-verify", (None, []))[1]
+        return [t for t in found if t.state is TrialState.COMPLETED]
+
+    try:
+        wait_until(measured, 120)
+        (tuned / "hold").touch()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (tuned / "hold").unlink(missing_ok=True)
+    kept = {t.number: t.measurement for t in measured()}
+    done = autotune_command("verify", "u", "--local", "--launches", "9")
+    assert "going on with u-verify: 2 launches of each side" in done.stdout
+    trials = rows(tuned)["u-verify"][1]
+    assert len(trials) == 4
+    assert {n: trials[n].measurement for n in kept} == kept
+    assert list(rows(tuned)) == ["u", "u-verify"]
+
+
+@pytest.mark.parametrize("place", ["--local", ""])
+def test_a_server_is_launched_again_through_the_same_driver(place, toy_study, autotune_command):
+    toy_study(TOY_STUDY)
+    autotune_command("run", "toy.yaml", "--local", "-q")
+    done = autotune_command(
+        "verify",
+        "toy",
+        *filter(None, [place]),
+        "-q",
+        "--json",
+        "--launches",
+        "1",
+        "--tolerance",
+        "90%",
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    data = json.loads(done.stdout)
+    assert data["sides"][0]["launches"] == 1
+    assert {c["metric"] for c in data["sides"][0]["changes"]} == {"output_throughput", "tpot.p95"}
+
+
+def test_what_cannot_be_verified_says_why(tmp_path, capsys):
+    with record_study(tmp_path, *CASES["function"]) as study:
+        study.ledger.set_study_state("Chat_1", "RUNNING")
+    store = ["--store", str(tmp_path)]
+    assert main(["verify", "Chat_1", *store]) == 2
+    assert "still runs" in capsys.readouterr().err
+    assert main(["verify", "Chat_2", *store]) == 2
+    assert "did you mean 'Chat_1'" in capsys.readouterr().err
+    for share in ("5", "120%", "five"):
+        assert main(["verify", "Chat_1", "--tolerance", share, *store]) == 2
+        assert "such as 5%" in capsys.readouterr().err
+
+
+def test_the_default_comes_first_and_sides_alternate():
+    a, b = {"x": 1}, {"x": 2}
+    assert _order(b, a, 3) == [a, b, b, a, a, b]
+    assert _order(a, a, 2) == [a, a]
+
+
+def test_what_would_end_an_annotation_or_a_report_is_escaped():
+    assert annotation("error", "a: b, c", "50 %\nnext\r::error::x") == (
+        "::error title=a%3A b%2C c::50 %25%0Anext%0A::error::x"
+    )
+    text = "a < b & \x1b[31mred\x00 ]]>"
+    assert ET.fromstring(junit_error("u", text)).find(".//error").text == "a < b & red ]]>"
+
+
+def test_the_documented_workflow_runs(tmp_path):
+    job = yaml.safe_load((ROOT / "examples" / "ci" / "verify.yml").read_text())["jobs"]["verify"]
+    (tmp_path / "examples").mkdir()
+    for name in ("function.yaml", "compress.py"):
+        (tmp_path / "examples" / name).write_text((ROOT / "examples" / name).read_text())
+    scripts = tmp_path / "bin"
+    scripts.mkdir()
+    (scripts / "autotune").write_text(f'#!/bin/sh\nexec {sys.executable} -m autotune "$@"\n')
+    (scripts / "autotune").chmod(0o755)
+    env = {**os.environ, **job["env"], "PATH": f"{scripts}:{os.environ['PATH']}"}
+    codes = {}
+    for step in job["steps"]:
+        if "run" in step and step["name"] != "Install":
+            argv = ["bash", "-e", "-c", step["run"]]
+            done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+            codes[step["name"]] = done.returncode
+            assert done.returncode == 0 or step["name"] == "Verify", done.stderr
+            if step["name"] == "Verify":
+                assert "::" in done.stdout, done.stderr
+    suite = ET.parse(tmp_path / "verify.xml").getroot()[0]
+    assert suite.attrib["errors"] == "0"
+    # the compressor shares its processors with other tests: slower is what it may be, and then both say so
+    assert codes["Verify"] == (1 if int(suite.attrib["failures"]) else 0)
+    assert set(yaml.safe_load((tmp_path / "deployed.yaml").read_text())) == {
+        "level",
+        "strategy",
+        "window_bits",
+    }
