@@ -36,6 +36,7 @@ class Candidate:
         install: Command that installs it.
         needs_gpu: Whether it serves on GPUs only.
         uses_gpu: Whether it serves on GPUs at all.
+        most: Requests at once beyond which a load only queues.
         on_request: Whether it is taken only where ``--system`` names it.
     """
 
@@ -45,6 +46,7 @@ class Candidate:
     install: str
     needs_gpu: bool = False
     uses_gpu: bool = True
+    most: int = 1 << 20
     on_request: bool = False
 
 
@@ -74,6 +76,7 @@ CANDIDATES: Mapping[str, Candidate] = {
         (GGUF, TINY),
         "reads GGUF as it is, on processors and GPUs",
         "build or download llama-server: https://github.com/ggml-org/llama.cpp",
+        most=32,
     ),
     "openvino": Candidate(
         narrow_openvino,
@@ -93,6 +96,7 @@ CANDIDATES: Mapping[str, Candidate] = {
         (GGUF,),
         "serves the models that it has pulled",
         "https://ollama.com/download",
+        most=32,
         on_request=True,
     ),
     "onnxruntime": Candidate(
@@ -214,7 +218,9 @@ def _proposal(name: str, card: ModelCard, machine: Machine, load: Load, request:
         fit = replace(fit, on_gpu=whole)
     if name == "transformers" and card.quantization and not fit.on_gpu:
         raise EnvironmentProblem(f"transformers needs a GPU for a checkpoint in {card.quantization}")
-    plan = Proposal(fit, engine, replace(request, concurrency=_concurrency(fit, request)))
+    plan = Proposal(
+        fit, engine, replace(request, concurrency=min(candidate.most, _concurrency(fit, request)))
+    )
     candidate.narrow(plan)
     if plan.undecided:
         plan.leave(",".join(plan.undecided), "moves little next to the others")

@@ -81,8 +81,7 @@ def looks_like_model(name: str) -> bool:
             )
         return True
     if path.is_file():
-        with path.open("rb") as file:
-            return file.read(4) == b"GGUF"
+        return _begins_as_gguf(path)
     if shipped:
         raise SpecError(
             f"{name!r} is of the catalogue ({shipped}/{name}.yaml), and names no model to serve",
@@ -117,9 +116,8 @@ def _of_folder(folder: Path) -> ModelCard:
         return _of_openvino(folder, files)
     if "config.json" in files and (weights := _weights(files)):
         return card_of_config(files["config.json"], str(folder), folder.name, weights)
-    models = [
-        file for file in by_end[".gguf"] if not file.name.startswith("mmproj") and _first_part(file.name)
-    ]
+    named = [file for file in by_end[".gguf"] if _is_model_file(file.name)]
+    models = [file for file in named if _begins_as_gguf(file)] or named[:1]
     if models:
         card = card_of_file(models[0])
         same = {str(card.model).replace("{quantization}", tag) for tag, _ in card.choices} or {str(models[0])}
@@ -147,8 +145,15 @@ def _of_folder(folder: Path) -> ModelCard:
     )
 
 
-def _first_part(name: str) -> bool:
-    return not re.search(r"-\d{5}-of-\d{5}\.gguf$", name) or "-00001-of-" in name
+def _is_model_file(name: str) -> bool:
+    """Return whether a GGUF file may be a model by its name: no projector of images, no later part."""
+    part = re.search(r"-(\d{5})-of-\d{5}\.gguf$", name)
+    return not name.startswith("mmproj") and (part is None or part[1] == "00001")
+
+
+def _begins_as_gguf(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(4) == b"GGUF"
 
 
 def _weights(files: Mapping[str, Path]) -> list[Path]:

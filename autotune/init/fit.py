@@ -21,7 +21,7 @@ _GPU_OVERHEAD = int(2.5 * GIB)  # context of the driver, activations, graphs
 _HOST_SHARE = 0.8  # of the host's memory: the rest is for everything else that runs
 _HOST_OVERHEAD = int(0.75 * GIB)  # a Python with its libraries
 _SCALES = 1.07  # scales and zero points of weights below 16 bits, groups of 64 to 128
-# Sustained: half of what NVIDIA's data sheets say for 16 bits without sparsity, three quarters of the bandwidth.
+# Sustained: half of what NVIDIA's data sheets say for 16 bits without sparsity, 3/4 of the bandwidth.
 _GPU_FLOPS = {9.0: 4e14, 8.0: 1.2e14, 0.0: 4e13}
 _GPU_BANDWIDTH = {
     "H200": 3.6e12,
@@ -37,7 +37,7 @@ _GPU_BANDWIDTH = {
     "T4": 2.4e11,
 }
 _GPU_BANDWIDTH_ELSE = 5e11
-_CORE_FLOPS = 3e10  # of one core with AVX2 or better
+_CORE_FLOPS = 6e10  # of one core with AVX2 at 3 GHz: two thirds of its peak
 _HOST_BANDWIDTH = 2e10  # two channels of DDR4, of which half is left to one program
 
 

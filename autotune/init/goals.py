@@ -71,12 +71,13 @@ class Aim:
     quality: bool
 
 
-def aim(plan: Proposal, served: bool) -> Aim:
+def aim(plan: Proposal, *, served: bool, planned: bool) -> Aim:
     """Return the goal and the limits.
 
     Args:
         plan: Search space, engine and what the user asks for.
         served: Whether the system has an endpoint; the highest rate can be searched for only there.
+        planned: Whether it is planned only, and takes what its search space says.
 
     Raises:
         SpecError: A limit is none.
@@ -86,7 +87,9 @@ def aim(plan: Proposal, served: bool) -> Aim:
     file = catalogue.find("objectives", request.goal)
     data = typed(parse_text(read_text(file), file.name).data)
     goals = {key: data[key] for key in ("maximize", "minimize") if key in data}
-    if request.goal == "goodput" and served:
+    if planned:
+        goals = {"maximize": "request_throughput"}
+    elif request.goal == "goodput" and served:
         goals = {"maximize": "max_rate"}
     usual = [(text, f"objectives/{file.name}") for text in data.get("limits", ())]
     if request.goal == "goodput":
@@ -145,7 +148,7 @@ def _possible(fit: Fit, plan: Proposal, text: str, source: str) -> Stated:
     if alone is None or limit.relative or limit.bound >= _MARGIN * alone:
         return Stated(text, source)
     bound = _significant(_MARGIN * alone)
-    shown = f"{limit.metric} <= {format_quantity(bound, 's')}"
+    shown = f"{limit.metric} <= {bound:g} s" if bound >= 1 else f"{limit.metric} <= {bound * 1000:g} ms"
     return Stated(
         shown,
         f"{source}: {limit.as_written}; one request alone takes about {format_quantity(alone, 's')} here",

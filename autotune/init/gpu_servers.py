@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from autotune.core.units import counted, format_quantity
-from autotune.init.fit import power_above, power_below, rounded_up
+from autotune.init.fit import power_above, rounded_up
 from autotune.init.machine import GIB
 from autotune.init.proposal import Proposal, nothing_fits
 
@@ -59,13 +59,10 @@ def narrow_sglang(plan: Proposal) -> None:
     plan.take("num_continuous_decode_steps", "throughput of short steps against waiting for the first token")
     plan.take("enable_mixed_chunk", "prompts and answers compete in this load")
     high = min(512, _most(plan))
-    plan.take(
-        "cuda_graph_max_bs_decode",
-        f"no batch is above {high} requests",
-        high=high,
-        default=min(256, high),
-        low=min(16, high),
-    )
+    if high > 16:
+        why = f"no batch is above {high} requests"
+        plan.take("cuda_graph_max_bs_decode", why, low=16, high=high, default=min(256, high))
+    plan.leave("cuda_graph_max_bs_decode", "all batches of this load have a graph")
     if plan.fit.load.shared:
         plan.take("schedule_policy", f"prompts share {plan.fit.load.shared} tokens: lpm may pay")
         plan.leave("disable_radix_cache", "prompts share a prefix in this load")
@@ -232,7 +229,7 @@ def _most(plan: Proposal) -> int:
     """Return the largest number of requests in one step that can matter: what fits, and what ever waits."""
     row = plan.row("quantization_bits")
     least = min(row.entry["values"]) if row else plan.bits
-    fitting = power_below(plan.fit.requests(least, max(plan.fit.splits())), 8, 1024)
+    fitting = max(8, power_above(plan.fit.requests(least, max(plan.fit.splits())), 1024))
     waiting = plan.request.concurrency
     return min(fitting, max(16, power_above(waiting))) if waiting else max(16, fitting)
 

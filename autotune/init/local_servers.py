@@ -31,7 +31,10 @@ def narrow_llama_cpp(plan: Proposal) -> None:
         ("ctx_size", f"parallel * {slot}", "context of all slots: each holds the longest request")
     )
     plan.leave("ctx_size", "follows from parallel, see derived")
-    _threads(plan, "threads", "generation reads all weights for each token: memory is slower than cores")
+    if fit.on_gpu:
+        plan.leave("threads", "the GPU computes")
+    else:
+        _threads(plan, "threads", "generation reads all weights for each token: memory is slower than cores")
     if not fit.on_gpu and fit.machine.workers > 1:
         _threads(plan, "threads_batch", "prompts are arithmetic: they gain from cores longest")
         if plan.row("threads_batch"):
@@ -63,9 +66,10 @@ def narrow_llama_cpp(plan: Proposal) -> None:
 def _llama_cache(plan: Proposal) -> None:
     """Decide about the type of the cache: only where it is large is there something to gain."""
     fit = plan.fit
-    whole = plan.request.concurrency * fit.load.mean * fit.per_token()
+    requests = plan.request.concurrency or 16
+    whole = requests * fit.load.mean * fit.per_token()
     if whole * 4 > fit.weights():
-        why = f"the cache of {plan.request.concurrency} requests takes {format_quantity(whole, 'B')}"
+        why = f"the cache of {requests} requests takes {format_quantity(whole, 'B')}"
         plan.take("cache_type_k", why, values=["q8_0", "f16"], default="f16")
         plan.take(
             "cache_type_v",
@@ -118,7 +122,7 @@ def narrow_openvino(plan: Proposal) -> None:
         plan.offer("quantization", ("weight_format",))
         sizes = ", ".join(f"{format_quantity(fit.weights(b), 'B')} at {b} bits" for b in (4, 8, 16))
         plan.take("weight_format", f"weights take {sizes}")
-    requests = power_below(min(fit.requests(16), max(16, 4 * plan.request.concurrency)), 8, 256)
+    requests = power_below(min(fit.requests(16), 4 * max(4, plan.request.concurrency)), 8, 256)
     plan.take(
         "dynamic_split_fuse", f"prompts of {fit.load.longest_prompt:,} tokens hold up the answers of others"
     )
@@ -132,7 +136,7 @@ def narrow_openvino(plan: Proposal) -> None:
     )
     plan.take(
         "max_num_seqs",
-        f"{plan.request.concurrency} requests are under way at once",
+        _under_way(plan),
         low=min(4, requests // 2),
         high=requests,
         default=requests,
@@ -172,7 +176,7 @@ def narrow_ollama(plan: Proposal) -> None:
     slots = _slots(plan)
     plan.take(
         "num_parallel",
-        f"{plan.request.concurrency} requests are under way at once",
+        _under_way(plan),
         values=[2**n for n in range(slots.bit_length()) if 2**n <= slots],
         default=1,
     )
@@ -317,6 +321,12 @@ def _files(plan: Proposal) -> None:
         )
         default = chosen if chosen in tags else tags[-1]
         plan.take("model_quantization", why, values=tags, default=default)
+
+
+def _under_way(plan: Proposal) -> str:
+    """Return how many requests the load sends, as a reason."""
+    count = plan.request.concurrency
+    return f"{count} requests are under way at once" if count else "as many requests come as the limits allow"
 
 
 def _slots(plan: Proposal) -> int:

@@ -315,7 +315,9 @@ def _site_packages(program: str) -> list[str]:
     """Return the folders of packages of an environment that a program lies in."""
     if Path(program) == Path(sys.executable):
         return [entry for entry in sys.path if entry]
-    home = Path(program).parent.parent
+    # a program may be a link into its environment; the Python of an environment is a link out of it
+    place = Path(program) if Path(program).name.startswith("python") else Path(program).resolve()
+    home = place.parent.parent
     found = [path for kind in ("site", "dist") for path in home.glob(f"lib*/python3*/{kind}-packages")]
     return [str(path) for path in dict.fromkeys(path.resolve() for path in found)]
 

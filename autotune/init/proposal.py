@@ -174,7 +174,7 @@ def nothing_fits(fit: Fit, bits: tuple[int, ...]) -> EnvironmentProblem:
     where = f"{fit.devices} GPUs" if fit.devices > 1 else "the GPU" if fit.on_gpu else "this machine's memory"
     at = "as it is stored" if fit.card.quantization else f"at {least} bits"
     return EnvironmentProblem(
-        f"{fit.card.title} does not fit into {where}: {at} it needs {needed} for weights and one request, and "
-        f"{usable} are usable",
+        f"{fit.card.title} does not fit into {where}: {at} it needs {needed} for weights and one request, "
+        f"and {usable} are usable",
         hint="take a smaller model, one with fewer bits, or a larger machine",
     )

@@ -122,16 +122,17 @@ def start(
     choice = choose(card, machine, load, request, options.system)
     plan = choice.proposal
     system = plan.engine.system
+    planned = CANDIDATES[system].narrow is narrow_planned
     served = bool(getattr(SYSTEMS.load(system), "served", False))
     draft = Draft(
         name=name,
         command=shlex.join(["autotune", "init", model, *options.words()]),
         file=shlex.quote(file),
         choice=choice,
-        aim=aim(plan, served),
+        aim=aim(plan, served=served, planned=planned),
         spending=spending(plan, options.budget),
         served=served,
-        planned=CANDIDATES[system].narrow is narrow_planned,
+        planned=planned,
     )
     return Starter(study_text(draft), plan.engine.title, choice.why, tuple(choice.others))
 

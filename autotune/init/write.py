@@ -251,7 +251,7 @@ def _foot(draft: Draft) -> list[str]:
             "nothing is measured."
         )
     return _comment(
-        f"To deploy: `autotune best {draft.name}` prints the command of the winner with what clients send, and "
-        "how sure it is. Measure with your own lengths, and with your own prompts (`workload.prompts`), before "
-        "you trust a number for your users; after an upgrade of the engine, run it again."
+        f"To deploy: `autotune best {draft.name}` prints the winner's command, what clients send, and how "
+        "sure it is. Measure with lengths and prompts of your own (`workload.prompts`) before you trust a "
+        "number for your users; after an upgrade of the engine, run it again."
     )
