@@ -142,7 +142,7 @@ def choose(card: ModelCard, machine: Machine, load: Load, request: Request, syst
         card: The model.
         machine: The machine.
         load: The load.
-        request: What the user asks for.
+        request: Wishes of the user.
         system: System that they name; empty where that is open.
 
     Raises:

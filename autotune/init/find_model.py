@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -23,13 +22,12 @@ from autotune.init.model import (
     cut,
     tiny_card,
 )
+from autotune.init.ollama_store import ollama_card
 from autotune.spec import catalogue
 from autotune.systems.served.tiny import TINY
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
-_OLLAMA_NAME = re.compile(r"[a-z0-9][\w.-]*(?:/[\w.-]+)?(?::[\w.-]+)?", re.ASCII)
 _HUB_S = 5.0  # for the hub to answer
-_MOST_MANIFEST = 1 << 20
 
 
 def find_model(name: str, system: str = "") -> ModelCard:
@@ -50,7 +48,7 @@ def find_model(name: str, system: str = "") -> ModelCard:
         raise SpecError(f"{name!r} names no model: it is empty, or has characters that are not printed")
     path = Path(name).expanduser()
     if system == "ollama":
-        return _of_ollama(name)
+        return ollama_card(name)
     if path.is_dir():
         return _of_folder(Path(os.path.abspath(path)))
     if path.exists():
@@ -276,27 +274,3 @@ def _unreachable() -> str:
     except (OSError, ValueError) as error:
         return f"{address} does not answer: {getattr(error, 'reason', None) or error}"
     return ""
-
-
-def _of_ollama(name: str) -> ModelCard:
-    """Return the card of a model that ``ollama pull`` has fetched: its header lies in Ollama's store."""
-    if not _OLLAMA_NAME.fullmatch(name):
-        raise SpecError(f"{name!r} is no name of a model of Ollama", hint="`ollama list` shows those it has")
-    store = Path(os.environ.get("OLLAMA_MODELS") or os.path.expanduser("~/.ollama/models"))
-    base, _, tag = name.partition(":")
-    owner = base if "/" in base else f"library/{base}"
-    manifest = store / "manifests" / "registry.ollama.ai" / owner / (tag or "latest")
-    try:
-        with manifest.open("rb") as file:
-            layers = json.loads(file.read(_MOST_MANIFEST))["layers"]
-        kinds = {layer["mediaType"].rpartition(".")[2]: layer["digest"] for layer in layers}
-        digest = re.fullmatch(r"sha256:([0-9a-f]{64})", kinds["model"])
-    except OSError:
-        raise EnvironmentProblem(
-            f"Ollama has no {name!r}: there is no {manifest}", hint=f"ollama pull {name}"
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        digest = None
-    if digest is None:
-        raise SpecError(f"{manifest}: is no manifest of a model", hint=f"ollama pull {name}")
-    return card_of_file(store / "blobs" / f"sha256-{digest[1]}", model=name, title=name)

@@ -169,7 +169,7 @@ class Spending:
         trials: Trials to search with.
         time: Bound on the whole, as a file has it.
         timed: Seconds of a trial that are measured.
-        reason: How they are made up.
+        reason: Parts that they are made of.
     """
 
     trials: int
@@ -183,7 +183,7 @@ def spending(plan: Proposal, wanted: str = "") -> Spending:
 
     Args:
         plan: The proposal.
-        wanted: What the user allows: a number of trials (``30``) or a time (``2 h``); empty for ours.
+        wanted: Bound of the user's: a number of trials (``30``) or a time (``2 h``); empty for ours.
 
     Raises:
         SpecError: It is neither, or too little for any answer.

@@ -189,7 +189,7 @@ def memory_limit(
 
     Args:
         total: Bytes of the machine.
-        root: Where control groups are mounted, of version 2 or 1.
+        root: Mount of the control groups, of version 2 or 1.
         own: File that names the groups of this process.
     """
     files = [root / "memory.max", root / "memory" / "memory.limit_in_bytes"]

@@ -74,7 +74,7 @@ class ModelCard:
         choices: Tag and bytes of each file that holds the same model with other bits, GGUF only.
         choice: Tag of the file that was named, where there are several.
         present: Whether the weights are on this machine.
-        notes: What else is worth a line in a study file.
+        notes: Remarks that are worth a line in a study file.
     """
 
     model: str

@@ -41,7 +41,7 @@ class Row:
     Args:
         name: Name of it.
         entry: Parameter as a study file has it.
-        trades: What a change of it trades, in the catalogue's words.
+        trades: Effects of a change of it, in the catalogue's words.
         reason: Why these values.
     """
 
@@ -58,7 +58,7 @@ class Proposal:
     Args:
         fit: Model, machine and load.
         engine: The engine that is installed.
-        request: What the user asks for.
+        request: Wishes of the user.
     """
 
     fit: Fit

@@ -106,7 +106,7 @@ def start(
 
     Args:
         card: The model.
-        options: What the user says beside it.
+        options: Wishes of the user.
         machine: The machine that it is for.
         name: Name of the study.
         file: Name of the file, for the commands that it shows.

@@ -29,9 +29,9 @@ class Load:
         name: Name of the use.
         prompt: Mean and spread of the prompts' lengths, tokens.
         output: Mean and spread of the answers' lengths, tokens.
-        source: Where the lengths come from.
+        source: Source of the lengths.
         ttft: Limit on the 95th percentile of the time to the first token, seconds; 0 without one.
-        ttft_source: Where that limit comes from.
+        ttft_source: Source of that limit.
         shared: Tokens that all prompts begin with; 0 for none.
         concurrency: Requests under way at once for each GPU, an assumption; an eighth of it on processors.
     """
