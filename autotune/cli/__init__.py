@@ -1,7 +1,7 @@
 """The command line: one module per group of commands.
 
-Owns arguments, exit codes and what is printed first and last. May import ``study``, ``init``,
-``convert``, ``executor``, ``tracking``, ``report``, ``analysis``, ``engine``, ``systems``, ``ledger``, ``spec`` and
+Owns arguments, exit codes and what is printed first and last. May import ``study``, ``init``, ``convert``,
+``executor``, ``tracking``, ``report``, ``analysis``, ``engine``, ``systems``, ``ledger``, ``spec`` and
 ``core``.
 """
 
