@@ -1,6 +1,6 @@
 """The command line: one module per group of commands.
 
-Owns arguments, exit codes and what is printed first and last. May import ``study``, ``convert``,
+Owns arguments, exit codes and what is printed first and last. May import ``study``, ``init``, ``convert``,
 ``executor``, ``tracking``, ``report``, ``analysis``, ``engine``, ``systems``, ``ledger``, ``spec`` and
 ``core``.
 """

@@ -29,6 +29,7 @@ USAGE, INTERNAL = 2, 6
 
 _COMMANDS = {
     # name -> module:attribute, in the order of the help
+    "init": "autotune.cli.init:init",
     "run": "autotune.cli.study:run",
     "resume": "autotune.cli.study:resume",
     "check": "autotune.cli.plan:check",
@@ -92,7 +93,8 @@ class Commands(click.Group):
 def cli(ctx: click.Context, debug: bool, verbose: bool) -> None:
     """Find the best way to serve a model, in few trials, with numbers one can trust.
 
-    Start with `autotune run FILE`, or `autotune doctor` to see what works on this machine.
+    Start with `autotune run MODEL` or `autotune run FILE`; `autotune doctor` says what works on this
+    machine.
     """
     ctx.obj = {"debug": debug}
     _log_to_stderr(verbose)

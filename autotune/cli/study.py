@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotune.cli.init import model_options, study_of_model
 from autotune.cli.options import (
     json_option,
     next_command,
@@ -46,9 +47,24 @@ def _run_options(command: object) -> Any:
     return command
 
 
+_STUDY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _file_or_model(context: click.Context, argument: click.Parameter, word: str) -> Path | str:
+    """Return the path of a study file, or a model's name as it is."""
+    from autotune.init.find_model import looks_like_model
+
+    is_study = word.endswith((".yaml", ".yml")) and Path(word).is_file()
+    if not is_study and looks_like_model(word):
+        return word
+    file: Path = _STUDY_FILE.convert(word, argument, context)
+    return file
+
+
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", metavar="FILE|MODEL", callback=_file_or_model)
 @set_option
+@model_options
 @click.option("--new", is_flag=True, help="Start another study beside one of the same name.")
 @click.option(
     "--widen", is_flag=True, help="Go on though the space changed, if all measurements still count."
@@ -57,7 +73,7 @@ def _run_options(command: object) -> Any:
 @store_option
 @json_option
 def run(
-    file: Path,
+    file: Path | str,
     overrides: tuple[str, ...],
     new: bool,
     widen: bool,
@@ -69,14 +85,22 @@ def run(
     quiet: bool,
     store: Path,
     as_json: bool,
+    **about_model: Any,
 ) -> int:
-    """Tune what FILE describes.
+    """Tune what FILE describes, or a MODEL.
 
     Creates the study of that name, or goes on with it. Ctrl-C stops and keeps everything measured;
-    the same command goes on.
+    the same command goes on. A MODEL (a folder, a GGUF file, a name on the Hugging Face hub) gets a study
+    file first, as `autotune init` writes it: --system, --workload, --goal, --limit, --budget, --draft-model
+    and --program are for that.
     """
     from autotune.study.study_file import read_study
 
+    if isinstance(file, str):
+        file = study_of_model(file, about_model)
+    elif given := [name for name, value in about_model.items() if value]:
+        option = "--" + given[0].replace("limits", "limit").replace("_", "-")
+        raise click.UsageError(f"{option} is for a model, and {file} is a study file: edit it, or use --set")
     spec = read_study(file, (*overrides, *_budget(trials, parallel)), trust_space=trust_space)
     return _execute(spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen)
 

@@ -134,3 +134,11 @@ def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 
 
 _Dumper.add_representer(str, _text_node)
+
+
+def flow_text(value: object) -> str:
+    """Return a value on one line of a study file, such that our reader gives it the type that it has."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1 << 20, default_flow_style=True
+    )
+    return text.removesuffix("\n...\n").strip()

@@ -147,12 +147,21 @@ def read_number(path: Path) -> float | None:
 
 def gpus() -> list[dict[str, object]]:
     """Return what ``nvidia-smi`` says about each GPU; empty where there is none or it does not answer."""
-    return parse_gpus(_ask_gpus(_GPU_FIELDS))
+    return ask_gpus(_GPU_FIELDS)
+
+
+def ask_gpus(fields: dict[str, str]) -> list[dict[str, object]]:
+    """Return what ``nvidia-smi`` says of each GPU; empty where it does not answer or knows no such field.
+
+    Args:
+        fields: Names of its fields, with our names of them.
+    """
+    return parse_gpus(_ask_gpus(fields), fields)
 
 
 def gpu_states() -> list[dict[str, object]]:
     """Return clock, memory in use, power and the reasons for a lower clock (a bit mask) of each GPU."""
-    states = parse_gpus(_ask_gpus(_STATE_FIELDS), _STATE_FIELDS)
+    states = ask_gpus(_STATE_FIELDS)
     for state in states:
         reasons = state["reasons"]
         state["reasons"] = int(reasons, 16) if isinstance(reasons, str) and reasons.startswith("0x") else None

@@ -1,0 +1,148 @@
+"""From a model's name to the text of a study file."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from autotune.convert.names import study_name
+from autotune.init.choose import CANDIDATES, choose
+from autotune.init.find_model import find_model
+from autotune.init.goals import aim, check_goal, spending
+from autotune.init.local_servers import narrow_planned
+from autotune.init.machine import Machine, look
+from autotune.init.model import GGUF, ModelCard
+from autotune.init.proposal import Request
+from autotune.init.workloads import load_named
+from autotune.init.write import Draft, study_text
+from autotune.systems.registry import SYSTEMS
+
+DEFAULT_WORKLOAD, DEFAULT_GOAL = "chat", "throughput"
+_LONGEST_STEM = 40
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user says beside the model.
+
+    Args:
+        system: System that is to serve it; empty where that is open.
+        goal: Name of an objective of the catalogue.
+        limits: Limits of their own.
+        workload: Name of a load.
+        budget: Trials or time; empty for ours.
+        draft_model: Model that drafts; empty without one.
+        program: Program of the engine, or the Python that has it, that is not on the ``PATH``.
+    """
+
+    system: str = ""
+    goal: str = DEFAULT_GOAL
+    limits: tuple[str, ...] = ()
+    workload: str = DEFAULT_WORKLOAD
+    budget: str = ""
+    draft_model: str = ""
+    program: str = ""
+
+    def check(self) -> None:
+        """Refuse unknown names.
+
+        Raises:
+            SpecError: The workload or the goal is unknown.
+        """
+        load_named(self.workload)
+        check_goal(self.goal)
+
+    def words(self) -> list[str]:
+        """Return the options as words of a command, without those that are as usual."""
+        pairs = (
+            ("--system", self.system),
+            ("--program", self.program),
+            ("--draft-model", self.draft_model),
+            ("--workload", "" if self.workload == DEFAULT_WORKLOAD else self.workload),
+            ("--goal", "" if self.goal == DEFAULT_GOAL else self.goal),
+            *(("--limit", limit) for limit in self.limits),
+            ("--budget", self.budget),
+        )
+        return [word for option, value in pairs if value for word in (option, value)]
+
+
+@dataclass(frozen=True)
+class Starter:
+    """A study file that was written for a model.
+
+    Args:
+        text: Text of the file.
+        system: Name and version of the system.
+        why: Reason for it.
+        others: Other systems that could serve the model here.
+    """
+
+    text: str
+    system: str
+    why: str
+    others: tuple[str, ...]
+
+
+def stem_of(card: ModelCard, options: Options) -> str:
+    """Return the name of the study of a model, of which the file's is made.
+
+    Options that make another study of it are part of the name.
+    """
+    title = card.title.rpartition("/")[2]
+    if card.form == GGUF:
+        title = re.sub(r"(-00001-of-\d{5})?\.gguf$", "", title)
+        if card.choice:
+            title = title.replace(card.choice, "").strip("-._") or "model"
+    more = [options.system, options.workload, "" if options.goal == DEFAULT_GOAL else options.goal]
+    base = study_name(title)[:_LONGEST_STEM].rstrip("-._") or "model"
+    return "-".join([base, *filter(None, more)])
+
+
+def start(
+    card: ModelCard, options: Options, machine: Machine, *, name: str, file: str, model: str
+) -> Starter:
+    """Return the study file of a model.
+
+    Args:
+        card: The model.
+        options: Wishes of the user.
+        machine: The machine that it is for.
+        name: Name of the study.
+        file: Name of the file, for the commands that it shows.
+        model: The model as the user wrote it.
+
+    Raises:
+        SpecError: Something that the user says is wrong.
+        EnvironmentProblem: Nothing on the machine can serve the model.
+    """
+    options.check()
+    load = load_named(options.workload).fitted(card.context)
+    request = Request(options.goal, options.limits, options.draft_model)
+    choice = choose(card, machine, load, request, options.system)
+    plan = choice.proposal
+    system = plan.engine.system
+    planned = CANDIDATES[system].narrow is narrow_planned
+    served = bool(getattr(SYSTEMS.load(system), "served", False))
+    draft = Draft(
+        name=name,
+        command=shlex.join(["autotune", "init", model, *options.words()]),
+        file=shlex.quote(file),
+        choice=choice,
+        aim=aim(plan, served=served, planned=planned),
+        spending=spending(plan, options.budget),
+        served=served,
+        planned=planned,
+    )
+    return Starter(study_text(draft), plan.engine.title, choice.why, tuple(choice.others))
+
+
+def card_and_machine(model: str, options: Options) -> tuple[ModelCard, Machine]:
+    """Return the card of a model and what this machine has.
+
+    Raises:
+        SpecError: Something that the user says is wrong.
+        EnvironmentProblem: The model or the program is not here.
+    """
+    options.check()
+    return find_model(model, options.system), look(options.program, options.system)
