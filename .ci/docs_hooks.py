@@ -1,7 +1,7 @@
 """Hooks of MkDocs: pages that live elsewhere in the repository, links between them, nothing from a network.
 
-A page's links are written as the repository has them, so that they work where the file is read by itself; here they
-become links of the site.
+A page's links are written as the repository has them, so that they work where the file is read by itself;
+here they become links of the site.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Ask and tell: the loop is yours, the trials run where you like; a crash in the middle loses nothing.
 
-Three workers at once, a configuration that runs out of memory, and a second process that goes on. Takes 15 seconds.
+Three workers at once, configurations that run out of memory, and a second process that goes on. Takes 15 s.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ It really measures, on this machine. Takes 20 seconds.
 
 from __future__ import annotations
 
-import autotune
 from compress import measure
+
+import autotune
 
 SPACE = autotune.Space(
     (

@@ -1,6 +1,6 @@
-"""The server that server.yaml tunes: OpenAI's interface over a few slots, each of which writes tokens at a steady pace.
+"""The server that server.yaml tunes: OpenAI's interface over a few slots that share one processor.
 
-Each token of a batch waits for the slots that are busy, so that more slots serve more requests, each of them slower.
+More slots serve more requests at once, each of them more slowly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Warm start: last month's measurements of the same server count, so that this month's study needs few trials.
+"""Warm start: what an earlier study found is measured first, so that this one needs few trials.
 
 The first study is from before an update that made the server a tenth faster; the second adds its five best
 configurations, measured again, and starts from there. Takes 20 seconds.
