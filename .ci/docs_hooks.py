@@ -29,6 +29,7 @@ FOLDERS = {"examples": "examples.md"}
 """Pages of the site that show what a folder holds."""
 
 _ORIGIN = {page: path for path, page in BORROWED.items()}
+_ROLE = re.compile(r":[a-z]+:<code>[~.]?([\w.]+)</code>")
 _LINK = re.compile(r"(!?)\[([^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\(([^)\s]+)\)")
 
 
@@ -44,6 +45,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         text = (ROOT / path).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Show a docstring's reference, ``:class:`~package.Name```, as the name."""
+    return _ROLE.sub(lambda match: f"<code>{match[1].rpartition('.')[2]}</code>", html)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

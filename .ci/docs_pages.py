@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -343,10 +344,7 @@ def reference() -> str:
     groups = {**GROUPS, **({"More": more} if more else {})}
     parts = []
     for title, names in groups.items():
-        where = [getattr(autotune, name) for name in names]
-        items = [
-            f"::: {value.__module__}.{value.__name__}\n" for value in where if hasattr(value, "__module__")
-        ]
+        items = [f"::: {value.__module__}.{value.__name__}\n{less_of(value)}" for value in map(public, names)]
         parts.append(f"## {title}\n\n{chr(10).join(items)}")
     plot = figures()
     return f"""{MADE}
@@ -358,9 +356,12 @@ the same thing: the same ledger, the same engine, the same rules.
 ```python
 import autotune
 
-space = autotune.Space([autotune.Int("batch_size", 1, 64, scale="log2", powers_of=2)])
+space = autotune.Space([autotune.Int("batch_size", 1, 64, powers_of=2)])
 study = autotune.tune(
-    space, lambda config: {{"speed": config["batch_size"] ** 0.5}}, {{"maximize": "speed"}}, trials=5
+    space,
+    lambda config: {{"speed": config["batch_size"] ** 0.5}},
+    {{"maximize": "speed"}},
+    trials=5,
 )
 assert study.best.config == {{"batch_size": 64}}
 ```
@@ -369,6 +370,19 @@ assert study.best.config == {{"batch_size": 64}}
 {plot}
 Next: [a Python function as the system](first/function.md), or the [examples](examples.md).
 """
+
+
+def public(name: str) -> Any:
+    """Return what a public name means."""
+    return getattr(autotune, name)
+
+
+def less_of(value: object) -> str:
+    """Return options that leave out the methods of a study by which the package itself runs one."""
+    if value is not autotune.Study:
+        return ""
+    own = "_attempt$|^requeue|^put_back|^reopen|^abandon|^keep_|^checked$|^in_units$|^suggest$|^anchored$"
+    return f'    options:\n      filters: ["!^_", "!^to_dict$", "!^from_dict$", "!{own}"]\n'
 
 
 def figures() -> str:
