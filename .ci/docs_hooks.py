@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -15,6 +16,10 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / ".ci"))
+
+import docs_pages  # noqa: E402 - found through the path above
+
 BORROWED = {
     "search_spaces/README.md": "search-spaces.md",
     "objectives/README.md": "objectives.md",
@@ -25,8 +30,11 @@ BORROWED = {
 }
 """Pages of the site by the file that they are."""
 
-FOLDERS = {"examples": "examples.md"}
-"""Pages of the site that show what a folder holds."""
+SHOWN = {"examples": "examples.md", "autotune/__init__.py": "reference.md"}
+"""Pages of the site that show what lies there."""
+
+AWAITED = ("export.md", "verify.md", "init.md")
+"""Pages of the navigation that are left out while their file is not there."""
 
 _ORIGIN = {page: path for path, page in BORROWED.items()}
 _ROLE = re.compile(r":[a-z]+:<code>[~.]?([\w.]+)</code>")
@@ -36,7 +44,15 @@ _LINK = re.compile(r"(!?)\[([^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\(([^)\s]+)\)")
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Leave out what a browser would load from elsewhere."""
     config.extra["polyfills"] = []  # the offline plugin's is on a public server
+    for section in config.nav or []:
+        for title, pages in section.items():
+            if isinstance(pages, list):
+                section[title] = [page for page in pages if not _is_awaited(page)]
     return config
+
+
+def _is_awaited(page: dict[str, str]) -> bool:
+    return any(name in AWAITED and not (ROOT / "docs" / name).is_file() for name in page.values())
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -44,6 +60,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, page in BORROWED.items():
         text = (ROOT / path).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
+    for page, made in docs_pages.BUILT.items():
+        files.append(File.generated(config, page, content=made()))
     return files
 
 
@@ -65,8 +83,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         full = posixpath.normpath(posixpath.join(posixpath.dirname(origin), path))
         if not (ROOT / full).exists():
             return match[0]  # MkDocs says that it is broken
-        goal = BORROWED.get(full) or FOLDERS.get(full) or FOLDERS.get(posixpath.dirname(full))
-        if goal and full.startswith("examples/"):
+        goal = BORROWED.get(full) or SHOWN.get(full) or SHOWN.get(posixpath.dirname(full))
+        if full.startswith("examples/"):
             hash_, anchor = "#", posixpath.basename(full).replace(".", "")
         if goal is None and full.startswith("docs/"):
             goal = full.removeprefix("docs/")

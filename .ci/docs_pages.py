@@ -333,7 +333,7 @@ Files of [examples](../examples), each run by the tests. Run a study file with
 `autotune run examples/NAME.yaml --local`, a program with `python examples/NAME.py`.
 
 {chr(10).join(parts)}
-Next: [the study file](study-file.md), key by key, or the [Python reference](reference.md).
+Next: [the study file](study-file.md), key by key, or the [Python reference](../autotune/__init__.py).
 """
 
 
@@ -368,7 +368,7 @@ assert study.best.config == {{"batch_size": 64}}
 
 {chr(10).join(parts)}
 {plot}
-Next: [a Python function as the system](first/function.md), or the [examples](examples.md).
+Next: [a Python function as the system](first/function.md), or the [examples](../examples).
 """
 
 
@@ -399,9 +399,11 @@ def figures() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "study-file.md": study_file,
     "catalogue.md": catalogue_page,
-    "examples.md": examples,
-    "reference.md": reference,
 }
+"""Pages that lie in docs/, for those who read them there."""
+
+BUILT: dict[str, Callable[[], str]] = {"examples.md": examples, "reference.md": reference}
+"""Pages of the site alone: in the repository one reads the files themselves."""
 
 
 def main(check: bool) -> int:

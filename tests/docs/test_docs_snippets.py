@@ -127,6 +127,8 @@ class Reader:
     def __init__(self, page, folder):
         self.page, self.folder = page, folder
         self.printed = ""
+        for name in ("benchmarks", "examples"):  # as beside a clone
+            (folder / name).symlink_to(ROOT / name)
 
     def take(self, marks, language, text):
         """Run or read one block."""
