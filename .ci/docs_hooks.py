@@ -33,7 +33,7 @@ BORROWED = {
 SHOWN = {"examples": "examples.md", "autotune/__init__.py": "reference.md"}
 """Pages of the site that show what lies there."""
 
-AWAITED = ("export.md", "verify.md", "init.md")
+AWAITED = ("export.md", "verify.md", "init.md", "mlflow.md")
 """Pages of the navigation that are left out while their file is not there."""
 
 _ORIGIN = {page: path for path, page in BORROWED.items()}
