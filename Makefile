@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PYTEST_FILES := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: run test check coverage slow test-faults test-engines audit bench lint clean
+.PHONY: run test check coverage slow test-faults test-engines audit bench docs lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
@@ -48,6 +48,10 @@ bench: $(STAMP)  ## our engines beside the peers, and how their speed grows: min
 	$(BIN)/python -m benchmarks.report autotune-runs/bench.jsonl
 	$(BIN)/python -m benchmarks.ask
 
+docs: $(STAMP)  ## the documentation as pages in site/, those that follow from the code written anew
+	$(BIN)/python .ci/docs_pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
 lint: $(STAMP)  ## repair what can be repaired
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -59,4 +63,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:  ## forget the environment and what runs left
-	rm -rf $(VENV) autotune-runs mlflow.db mlartifacts
+	rm -rf $(VENV) autotune-runs mlflow.db mlartifacts site

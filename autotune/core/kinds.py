@@ -228,10 +228,14 @@ class By(Kind):
     Args:
         reader: Function of the value and the key.
         writer: Function of the typed value; without it ``to_dict`` of the value, or the value as it is.
+        what: Name of what is read, for the documentation.
+        section: Class that is read, where it is a section.
     """
 
     reader: Callable[[Any, str], Any]
     writer: Callable[[Any], Any] | None = None
+    what: str = ""
+    section: type | None = None
 
     def read(self, value: object, name: str) -> Any:
         """Return what the function returns."""
@@ -248,5 +252,5 @@ def _size(value: Any, name: str) -> int:
     return int(parse_quantity(value, dimension="size").value)
 
 
-SIZE = By(_size, lambda count: f"{count} B")
+SIZE = By(_size, lambda count: f"{count} B", what="a size, such as `8 GiB`")
 """A number of bytes, such as ``2 GiB``; 0 needs no unit."""

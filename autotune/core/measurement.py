@@ -443,7 +443,8 @@ class Measurement:
             unit of its metric. One that has another dimension than its metric stays as it is.
         failure: Why there are no usable metrics; ``None`` for a valid measurement.
         facts: Versions, hardware, the exact command, counts: plain JSON data.
-        started_ns, ended_ns: Wall clock, integer nanoseconds since the epoch.
+        started_ns: Wall clock at the start, integer nanoseconds since the epoch.
+        ended_ns: The same at the end.
         artifacts: Paths of the files this attempt left (log, per-request table), by name.
     """
 

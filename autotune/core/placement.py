@@ -52,8 +52,8 @@ class Rules(Section):
     title: ClassVar[str] = "resources"
 
     exclusive: Annotated[str, Choice(_EXCLUSIVE)] = "auto"
-    accelerator: Annotated[str, By(_accelerator)] = ""
-    labels: Annotated[Mapping[str, str], By(_labels)] = field(default_factory=dict)
+    accelerator: Annotated[str, By(_accelerator, what="a type, such as `H100`")] = ""
+    labels: Annotated[Mapping[str, str], By(_labels, what="values by label")] = field(default_factory=dict)
 
     @property
     def wanted(self) -> dict[str, str]:

@@ -107,7 +107,7 @@ def mapping(data: object, what: str, hint: str = "") -> Mapping[str, Any]:
 
 def one(of: type[Section]) -> By:
     """Return the kind of a key that holds a section."""
-    return By(lambda value, _: of.from_dict(value))
+    return By(lambda value, _: of.from_dict(value), section=of)
 
 
 _DECLARED: dict[type[Any], tuple[Declared, ...]] = {}

@@ -67,7 +67,7 @@ class Budget(Section):
 
     trials: Annotated[int, Whole(1)] = 20
     time_s: Annotated[float | None, Number("s", above=0.0, bare=False), Key("time")] = None
-    parallel: Annotated[str, By(_parallel)] = "auto"
+    parallel: Annotated[str, By(_parallel, what="a whole number of at least 1, or `auto`")] = "auto"
     confirm: Annotated[int, Whole(0)] = 2
     watch: Annotated[int, Whole(0)] = 10
     stop_when: Annotated[str, Choice(STOP_WHEN, _UNSPENT)] = "budget"
@@ -77,7 +77,7 @@ def _expression(raw: object, name: str) -> str:
     return Expression.parse(str(raw)).text
 
 
-_EXPRESSION = By(_expression)
+_EXPRESSION = By(_expression, what="an expression over the parameters")
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,9 @@ class Tracking(Section):
 
     title: ClassVar[str] = "tracking"
 
-    mlflow: Annotated[str | None, By(_address, lambda uri: uri or "none")] = "sqlite:///mlflow.db"
+    mlflow: Annotated[str | None, By(_address, lambda uri: uri or "none", "an address, or `none`")] = (
+        "sqlite:///mlflow.db"
+    )
     experiment: Annotated[str, Text()] = ""
 
 

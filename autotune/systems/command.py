@@ -64,8 +64,8 @@ class CommandSystem(OwnSystem):
 
     title: ClassVar[str] = "a command system"
 
-    argv: Annotated[list[str], By(_argv), Needs(f"argv, {_PROGRAM}")]
-    env: Annotated[Mapping[str, str], By(_env, dict)] = field(default_factory=dict)
+    argv: Annotated[list[str], By(_argv, what="a list of words"), Needs(f"argv, {_PROGRAM}")]
+    env: Annotated[Mapping[str, str], By(_env, dict, "values by variable")] = field(default_factory=dict)
     metrics: Annotated[str, Choice(_SOURCES)] = "stdout"
 
     @property

@@ -99,13 +99,15 @@ class OpenAIServerSystem(Section):
     title: ClassVar[str] = "an openai_server system"
 
     command_words: Annotated[tuple[str, ...], PROGRAM, Key("command")] = ()
-    url: Annotated[str, By(_url)] = ""
+    url: Annotated[str, By(_url, what="a URL")] = ""
     model: Annotated[str, Text()] = ""
     path: Annotated[str, Text()] = ""
     ready: Annotated[str, Text()] = ""
     request: Annotated[tuple[str, ...], PROGRAM] = ()
-    body: Annotated[Mapping[str, Any] | None, By(_body)] = None
-    env: Annotated[Mapping[str, str], By(_variables, dict)] = field(default_factory=dict)
+    body: Annotated[Mapping[str, Any] | None, By(_body, what="values by field")] = None
+    env: Annotated[Mapping[str, str], By(_variables, dict, "values by variable")] = field(
+        default_factory=dict
+    )
     tokenize: Annotated[str, Text()] = ""
     prometheus: Annotated[str, Text()] = ""
     key_variable: Annotated[str, Text("the name of a variable", pattern=r"(?:[A-Za-z_]\w*)?")] = ""

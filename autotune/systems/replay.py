@@ -63,7 +63,7 @@ class ReplaySystem(Section):
 
     path: Annotated[str, Text(), Key("table"), Needs("a table: the path of a .csv.gz file")]
     task: Annotated[str, Text()] = ""
-    noise: Annotated[str, By(_noise)] = _MEASURED
+    noise: Annotated[str, By(_noise, what="`measured`, `none` or a share")] = _MEASURED
 
     @classmethod
     def located(cls, data: Mapping[str, object], folder: Path) -> dict[str, Any]:

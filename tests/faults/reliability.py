@@ -20,7 +20,7 @@ is good can be exported · P8 what is no finite number never reaches the engine 
 P10 a file from a stranger runs no command · P11 secrets leave the process in no output · P12 a number we
 report was valid by rules written beside it.
 
-[stopping.md](stopping.md) says how to stop a study by hand, under systemd, Slurm, Docker and Kubernetes.
+Next: [how to stop a study](stopping.md) by hand, under systemd, Slurm, Docker and Kubernetes.
 """
 
 

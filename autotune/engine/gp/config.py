@@ -148,10 +148,10 @@ class GPConfig(Section):
     """
 
     initial: Annotated[int, Whole(1)] = 3
-    surrogate: Annotated[str, By(_named)] = "auto"
-    acquisition: Annotated[str, By(_named)] = "auto"
+    surrogate: Annotated[str, By(_named, what="a name, or `botorch:NAME`")] = "auto"
+    acquisition: Annotated[str, By(_named, what="a name, or `botorch:NAME`")] = "auto"
     repeat: Annotated[bool, Flag()] = False
-    trust_region: Annotated[str, By(_region)] = "auto"
+    trust_region: Annotated[str, By(_region, what="a name")] = "auto"
 
     structures: tuple[Structure, ...] = field(default=(JOINT, ADDITIVE, RUGGED), repr=False)
     structures_of_many: tuple[Structure, ...] = field(default=(JOINT, ADDITIVE), repr=False)

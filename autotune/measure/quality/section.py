@@ -54,10 +54,10 @@ class Quality(Section):
 
     title: ClassVar[str] = "a quality section"
 
-    prompts: Annotated[int | str, By(_prompts)] = 16
+    prompts: Annotated[int | str, By(_prompts, what="a whole number, or a file")] = 16
     tasks: Annotated[str, Text("a file")] = ""
     text: Annotated[str, Text("a file")] = ""
-    scorer: Annotated[str | list[str], By(_scorer)] = ""
+    scorer: Annotated[str | list[str], By(_scorer, what="a function, or a list of words")] = ""
     max_tokens: Annotated[int, Whole(1, _MOST)] = 32
     agreement: Annotated[bool, Flag()] = True
     folder: Annotated[str, Text("a file")] = "."

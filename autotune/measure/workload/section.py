@@ -27,7 +27,7 @@ _SERVED_KEYS = ("rate", "search", "burstiness", "concurrency", *_FILES, "shared_
                 "max_error_rate")  # fmt: skip
 _PROMPT_TOKENS, _OUTPUT_TOKENS = Length(128.0, 32.0), Length(64.0, 16.0)
 _REQUEST_LIMITS = RequestLimits()
-_LENGTHS = By(read_lengths)
+_LENGTHS = By(read_lengths, what="a whole number, or a distribution")
 _CHARACTERS_PER_TOKEN = 6  # English prose has 4 to 5 with large vocabularies; the system cuts what is over
 
 
@@ -73,7 +73,9 @@ class Workload(Section):
     warmup: Annotated[int | None, Whole(0, word="auto")] = None
     seed: Annotated[int, Whole(0)] = 0
     goodput: Annotated[RequestLimits, one(RequestLimits)] = _REQUEST_LIMITS
-    rate: Annotated[float | RateSearch | None, By(read_rate)] = None
+    rate: Annotated[
+        float | RateSearch | None, By(read_rate, what="requests per second, or `{search: max}`")
+    ] = None
     burstiness: Annotated[float | None, Number(above=0.0, example="0.5")] = None
     concurrency: Annotated[int | None, Whole(1)] = None
     trace: Annotated[str, FILE] = ""

@@ -47,8 +47,10 @@ class OwnSystem(Section):
 
     folder: Annotated[str, Text("a path", needed=True)] = "."
     repeats: Annotated[int, Whole(1)] = 1
-    failures: Annotated[Mapping[str, Cause], By(read_failures, _causes)] = field(default_factory=dict)
-    units: Annotated[Mapping[str, str], By(_units, dict)] = field(default_factory=dict)
+    failures: Annotated[Mapping[str, Cause], By(read_failures, _causes, "causes by exit code or text")] = (
+        field(default_factory=dict)
+    )
+    units: Annotated[Mapping[str, str], By(_units, dict, "units by metric")] = field(default_factory=dict)
 
     @classmethod
     def located(cls, data: Mapping[str, object], folder: Path) -> dict[str, Any]:

@@ -70,9 +70,11 @@ class FlaggedEngine(Section):
 
     model: Annotated[str, Text(), Needs("a model")]
     draft_model: Annotated[str, Text()] = ""
-    flags: Annotated[Mapping[str, Any], By(_flags, dict)] = field(default_factory=dict)
+    flags: Annotated[Mapping[str, Any], By(_flags, dict, "values by flag")] = field(default_factory=dict)
     program: Annotated[tuple[str, ...], PROGRAM] = ()
-    env: Annotated[Mapping[str, str], By(_as_written, dict)] = field(default_factory=dict)
+    env: Annotated[Mapping[str, str], By(_as_written, dict, "values by variable")] = field(
+        default_factory=dict
+    )
     memory_limit: Annotated[int, SIZE] = 0
 
     def __init_subclass__(cls, **more: object) -> None:

@@ -40,7 +40,7 @@ def read_program(value: Any, key: str = "program") -> tuple[str, ...]:
     return tuple(words)
 
 
-PROGRAM = By(read_program, list)
+PROGRAM = By(read_program, list, "a word, or a list of words")
 
 
 def read_env(value: object, system: str, allowed: Sequence[str]) -> dict[str, str]:
