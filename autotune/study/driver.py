@@ -119,6 +119,8 @@ class Driver:
     def __post_init__(self) -> None:
         self.stopping = Stopping(self.study, self.stop_when, self.settings.trials)
         self.started_ns = time.time_ns()
+        row = self.study.ledger.study(self.study.name)
+        self._resumable = row is not None and bool(row.spec.get("system"))
         notes = self.study.ledger.study_notes(self.study.name)
         self.spent_before_s = float(notes.get("spent_s", 0.0))
         self.began = time.monotonic()
@@ -156,10 +158,11 @@ class Driver:
             started_ns=self.started_ns,
             now_ns=time.time_ns(),
             running=tuple((number, attempt, ns) for (number, attempt), (ns, _) in self._running.items()),
-            ledger=str(self.study.path),
+            ledger="" if self.study.path is None else str(self.study.path),
             tracking=self.tracking,
             resumed=self.resumed,
             stopped=self.stopping.reason,
+            resumable=self._resumable,
         )
 
     def run(self) -> str:
