@@ -9,8 +9,8 @@ from autotune.core.ranking import Improvement
 from autotune.core.units import format_quantity
 
 _FACTOR = 3.0
-"""Ratio of two values, and of the ends of an interval, from which percentages say little: "better by 1150 %" is
-"12.5 times better"."""
+"""Ratio of two values, and of the ends of an interval, from which percentages say little: "better by
+1150 %" is "12.5 times better"."""
 
 _WIDE = 4.0
 """Width of an interval over its nearer end from which the middle is not shown: it says little."""

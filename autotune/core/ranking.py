@@ -101,7 +101,7 @@ class Improvement:
 
     @property
     def side(self) -> int:
-        """Where the whole interval lies: 1 better, -1 worse, 0 where it holds no difference or is not known."""
+        """Where the whole interval lies: 1 better, -1 worse, 0 neither, or not known."""
         if self.low is None or self.high is None:
             return 0
         return 1 if self.low > self.nothing else -1 if self.high < self.nothing else 0

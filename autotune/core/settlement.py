@@ -102,15 +102,16 @@ def _settle_limits(decision: Decision, leader: Candidate, base: Candidate | None
             for quantity in decision.excesses
         )
         if shown >= EVEN:
-            confidence = f"{100 * decision.objective.confidence:g} %"
-            effect = f"would show with a chance of {math.floor(100 * shown)} % that it keeps them with {confidence}"
+            asked = f"{100 * decision.objective.confidence:g} %"
+            effect = f"would show it to keep them with {asked} confidence"
+            effect += f" with a chance of {math.floor(100 * shown)} %"
             seconds = _seconds(decision, launches, leader, base)
-            return Settlement(f"{effect} confidence", launches, leader.contender.trial.number, seconds)
+            return Settlement(effect, launches, leader.contender.trial.number, seconds)
     return None
 
 
 def _seconds(decision: Decision, launches: int, *sides: Candidate | None) -> float | None:
-    """Return the time that launches take which are not made yet, seconds, by those of the same configuration."""
+    """Return the seconds that launches not made yet take, by those of the same configuration."""
     total = 0.0
     for side in sides:
         if side is None:

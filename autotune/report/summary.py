@@ -153,7 +153,7 @@ def _verdict_lines(view: StudyView, width: int) -> list[str]:
 
 
 def settlement_text(view: StudyView) -> str:
-    """Return which launches would tell what the verdict leaves open, and their time; empty where none would."""
+    """Return which launches would tell what the verdict leaves open, and their time; empty if none."""
     found = view.verdict.settlement
     if found is None:
         return ""

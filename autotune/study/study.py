@@ -16,6 +16,7 @@ from autotune.core.decision import PREDICTIONS, Decision, Predictions, stored
 from autotune.core.drift import with_drift
 from autotune.core.failures import FailureGroup, failure_groups
 from autotune.core.file_names import LEDGER_NAME
+from autotune.core.html import short
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates, finite_metrics
 from autotune.core.metric import UNITS
 from autotune.core.mistake import NOT_FINITE, comparable, complete
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from autotune.analysis.study_view import StudyView
+    from autotune.study.result import StudyResult
 
 
 CHOICES = "engine choices"
@@ -465,6 +467,20 @@ class Study:
 
         return read_view(self.ledger, find_study(self.ledger, self.name))
 
+    @property
+    def result(self) -> StudyResult:
+        """What was found, as one value: winner, pooled metrics, default, verdict, deployment.
+
+        What `autotune best` prints. The metrics of :attr:`best` are those of one trial; these are pooled
+        over all launches that count.
+
+        Raises:
+            StudyError: The ledger does not have the study any more.
+        """
+        from autotune.study.result import read_result
+
+        return read_result(self.ledger, find_study(self.ledger, self.name))
+
     def keep_predictions(self) -> None:
         """Keep what the model expects in the ledger: whoever reads it decides alike, without the model."""
         note = stored(self.predictions, self.trials, self.objective)
@@ -538,6 +554,16 @@ class Study:
     def close(self) -> None:
         """Close the ledger. Idempotent."""
         self.ledger.close()
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f" in {short(str(self.path), 40)}"
+        trials = counted(len(self._history), "trial")
+        return f"<Study {short(self.name, 40)!r}: {short(str(self.objective), 60)}; {trials}{where}>"
+
+    def _repr_html_(self) -> str:
+        from autotune.report.notebook import study_html
+
+        return study_html(self.view)
 
     def __enter__(self) -> Study:
         return self

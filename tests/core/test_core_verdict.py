@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.core.decision import Decision
+from autotune.core.improvement_text import show_improvement
 from autotune.core.objective import Objective
 from autotune.core.ranking import Improvement
 from autotune.core.trial import Reason
-from autotune.core.verdict import Kind, show_chance, show_improvement, verdict
+from autotune.core.verdict import Kind, show_chance, verdict
 from tests.core.ranked import FASTEST, LIMITED, failed, measured
 
 GOLDEN = Path(__file__).parent / "golden" / "verdicts.txt"
@@ -178,8 +179,8 @@ def test_the_words_of_an_improvement_agree_with_its_interval(ends, maximize, kno
         low = high = None
     gain = Improvement(value, low, high, relative, (2, 2), maximize, unit)
     for text in (show_improvement(gain), show_improvement(gain, "the default")):
-        assert "e+" not in text and "nan" not in text and "inf" not in text, text
-        assert "no clear winner" not in text
+        for unreadable in ("e+", "nan", "inf", "no clear winner"):
+            assert unreadable not in text, text
         assert "-" not in text.replace("10^-", ""), text  # no minus sign: words say which side
         for number in _NUMBER_SHOWN.findall(text.replace("10^", "")):
             digits = number.replace(".", "").lstrip("0")
@@ -190,10 +191,11 @@ def test_the_words_of_an_improvement_agree_with_its_interval(ends, maximize, kno
             on = gain.side or (value > gain.nothing) - (value < gain.nothing)
             assert ("worse" if on > 0 else "better") not in text or not on, text
         else:
-            assert "better by" not in text and "worse by" not in text, text
+            assert not re.search("(better|worse) by", text), text
             assert text.startswith(("not distinguishable", "as good", "the same")), text
         if "%" in text:
-            assert relative and 1 / 3 <= value <= 3
+            assert relative
+            assert 1 / 3 <= value <= 3
             assert low is None or high <= 3.0001 * low
 
 
@@ -250,18 +252,16 @@ def _cases():
         yield f"{goal}, difference, wide", _sides(-1e6, -1e6 + 1e5 * sign, **wide), objective, 2
         yield f"{goal}, difference, once", _sides(-100.0, 140.0 * sign - 100.0, launches=0), objective, 0
         yield f"{goal}, interrupted", _sides(100.0, 100 * better, launches=0), objective, 2
-    yield "limits kept", _sides(100.0, 134.0, launches=2, delays=(0.1, 0.2)), LIMITED, 2
-    yield "limits of the default broken", _sides(100.0, 90.0, launches=2, delays=(2.0, 0.1)), LIMITED, 2
-    yield (
-        "limits of the default in doubt",
-        _sides(100.0, 134.0, launches=2, delays=(0.48, 0.1), step=0.02),
-        LIMITED,
-        2,
-    )
-    yield "slower, limits of the default in doubt", _sides(100.0, 50.0, launches=2, delays=(0.48, 0.1), step=0.02), LIMITED, 2  # fmt: skip
-    yield "limits in doubt", _sides(100.0, 134.0, launches=2, delays=(2.0, 0.48), step=0.02), LIMITED, 2
-    yield "limits in doubt, search alone", _sides(100.0, 134.0, launches=0, delays=(2.0, 0.47)), LIMITED, 0
-    yield "limits broken", _sides(100.0, 134.0, launches=0, delays=(2.0, 1.9)), LIMITED, 0
+    for name, second, delays, step, launches in (
+        ("limits kept", 134.0, (0.1, 0.2), 0.01, 2),
+        ("limits of the default broken", 90.0, (2.0, 0.1), 0.01, 2),
+        ("limits of the default in doubt", 134.0, (0.48, 0.1), 0.02, 2),
+        ("slower, limits of the default in doubt", 50.0, (0.48, 0.1), 0.02, 2),
+        ("limits in doubt", 134.0, (2.0, 0.48), 0.02, 2),
+        ("limits in doubt, search alone", 134.0, (2.0, 0.47), 0.01, 0),
+        ("limits broken", 134.0, (2.0, 1.9), 0.01, 0),
+    ):
+        yield name, _sides(100.0, second, launches=launches, delays=delays, step=step), LIMITED, launches
     yield "several goals", _sides(100.0, 200.0, launches=2, delays=(0.1, 0.15)), both, 2
     yield "the default fails", [failed(0, 1), measured(1, 2, 9.0)], FASTEST, 0
     yield "the default was not measured", [measured(0, 2, 9.0)], FASTEST, 0
