@@ -44,6 +44,7 @@ class Reason(StrEnum):
     """Name why an engine proposed a configuration."""
 
     DEFAULT = "default"
+    START = "start"
     INITIAL = "initial design"
     RANDOM = "random"
     EXPLOIT = "exploit"

@@ -67,6 +67,7 @@ class Study:
 
     Attributes:
         rescored: What changed where the ledger had another objective; empty otherwise.
+        stop_asked: Why :meth:`stop` was called; empty if it was not.
 
     Raises:
         StudyError: The ledger has a study of that name over another space; the difference is printed. Or
@@ -94,6 +95,7 @@ class Study:
         self.name = name
         self.seed = read_count(seed, "seed", 0)
         self.rescored = ""
+        self.stop_asked = ""
         self._lock = threading.RLock()
         if not isinstance(engine, str | Mapping):
             raise SpecError(f"engine must be a name or a mapping, found {engine!r}")
@@ -528,9 +530,19 @@ class Study:
         """
         return model_quality(self.engine, self.space, self.anchored, self.trials)
 
+    def stop(self, reason: str = "") -> None:
+        """Ask whoever runs the study, such as :func:`autotune.tune`, to end its search.
+
+        What runs is measured to its end. May be called from any thread. The same call of ``tune`` goes on.
+
+        Args:
+            reason: Why, for :attr:`stopped`.
+        """
+        self.stop_asked = reason or "stopped by its caller"
+
     @property
     def stopped(self) -> str:
-        """Why the search ended before its budget (``stop_when: converged``); empty if it did not."""
+        """Why the search ended before its budget; empty if it did not."""
         note = self.ledger.study_notes(self.name).get("stopped") or {}
         return str(note.get("reason", ""))
 
