@@ -25,7 +25,7 @@ def show_improvement(gain: Improvement, other: str = "") -> str:
 
     Args:
         gain: The improvement.
-        other: What it is an improvement over, such as ``the default``; empty where the reader knows.
+        other: Name of what it is an improvement over, such as ``the default``; empty where the reader knows.
 
     Returns:
         Such as ``better by 34 % [29, 40] than the default``, ``12.7 times better [11, 14]``, ``not

@@ -19,7 +19,7 @@ class Settlement:
     """What would tell what a verdict leaves open.
 
     Args:
-        effect: What the launches would do, as the end of a sentence that begins with them.
+        effect: Effect of the launches, as the end of a sentence that begins with them.
         launches: Fresh launches of each configuration in all, ``budget.confirm``; 0 where those that are
             planned already would do.
         trial: Trial to name, where the study would not launch that one again by itself.

@@ -40,7 +40,7 @@ class Verdict:
         limits: One line for each limit: in how many launches it was kept, and the chance that it holds; then
             one for each goal of which only a bound is known.
         improvement: Improvement of the best over the default where both have a goal value.
-        settlement: What would tell what is left open; ``None`` where nothing is, or launches would not tell.
+        settlement: Launches that would tell what is left open; ``None`` where nothing is, or none would.
     """
 
     kind: Kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from html import escape
+from importlib import import_module
 from io import StringIO
 from typing import Any, TextIO
 
@@ -106,15 +107,15 @@ class NotebookView:
         """Do nothing: the last drawing stays."""
 
     def _draw(self, view: StudyView, closing_text: str = "") -> None:
-        from IPython.display import HTML, display
         from rich.console import Console
 
         console = Console(file=StringIO(), width=_WIDTH, force_terminal=False, force_jupyter=False)
         console.print(render(view, _WIDTH))
         drawn = console.file.getvalue()  # type: ignore[attr-defined]
         text = "\n".join([*self._said, drawn.rstrip(), *([visible(closing_text)] if closing_text else [])])
-        page = HTML(f'<pre style="line-height: 1.2">{escape(text)}</pre>')
+        shown: Any = import_module("IPython.display")  # a notebook has it, and nothing else needs it
+        page = shown.HTML(f'<pre style="line-height: 1.2">{escape(text)}</pre>')
         if self._display is None:
-            self._display = display(page, display_id=True)
+            self._display = shown.display(page, display_id=True)
         else:
             self._display.update(page)

@@ -21,7 +21,7 @@ from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
 from autotune.core.mistake import complete
 from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
-from autotune.errors import AutotuneError, EnvironmentProblem, LedgerError, SpecError, StopStudy
+from autotune.errors import EnvironmentProblem, LedgerError, SpecError, StopStudy
 from autotune.executor.base import AttemptResult, Executor, Job, Shared
 from autotune.report.view import View
 from autotune.study import scheduler
@@ -204,12 +204,8 @@ class Driver:
             with suppress(LedgerError):  # nothing can be written: what is raised says so
                 self._put_back()
             raise
-        except (KeyboardInterrupt, SystemExit):  # asked a second time: what runs is not waited for
+        except BaseException:  # asked a second time, or a callback failed: what runs is not waited for
             self._put_back()
-            raise
-        except Exception:  # of a callback: what was measured meanwhile is kept
-            with suppress(AutotuneError):
-                self._put_back()
             raise
 
     def _suggest_start(self) -> None:

@@ -34,7 +34,7 @@ class StudyResult:
 
     Args:
         view: The study.
-        deployment: What deploys the best configuration; ``None`` for a Python function.
+        deployment: Deployment of the best configuration; ``None`` for a Python function.
     """
 
     view: StudyView

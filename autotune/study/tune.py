@@ -1,4 +1,20 @@
-"""``tune``: the whole loop over a Python function in one call."""
+"""``tune``: the whole loop over a Python function in one call.
+
+A new trial starts as soon as a place is free; trials still running are taken into account when the next one
+is proposed. ``MemoryError`` (or a library's own error for it) means ``out_of_memory``, an
+:class:`~autotune.core.measurement.Infeasible` what it says, any other exception ``crashed_under_load``,
+with its traceback kept; all teach the engine to stay away. A result without a goal or the metric of a
+limit, or with NaN there, is ``wrong_output``.
+
+An exception of the first trial, the default configuration, is a mistake in the function rather than the
+configuration's: it is raised as it is, and no trial is charged. The same holds for a message with which the
+first three configurations fail, and for a result without metrics. Whatever interrupts the search carries
+the study with all that was measured as its attribute ``study``.
+
+A callback is told of a trial after its commit, so nothing that it does can lose a measurement.
+``StopStudy``, or ``study.stop()``, ends the search: what runs is measured to its end, what waits stays for
+the next call. Any other exception ends it at once and is raised as it is; what runs is put back.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +23,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from pathlib import Path
 
@@ -54,18 +71,7 @@ def tune(
     progress: bool | None = None,
     mlflow: bool | str | Mapping[str, object] | None = None,
 ) -> Study:
-    """Find the best configuration of a Python function.
-
-    A new trial starts as soon as a place is free; trials still running are taken into account when the
-    next one is proposed. ``MemoryError`` (or a library's own error for it) means ``out_of_memory``, an
-    :class:`~autotune.core.measurement.Infeasible` what it says, any other exception ``crashed_under_load``,
-    with its traceback kept; all teach the engine to stay away. A result without a goal or the metric of a
-    limit, or with NaN there, is ``wrong_output``.
-
-    An exception of the first trial, the default configuration, is a mistake in the function rather than the
-    configuration's: it is raised as it is, and no trial is charged. The same holds for a message with which
-    the first three configurations fail, and for a result without metrics. Whatever interrupts the search
-    carries the study with all that was measured as its attribute ``study``.
+    """Find the best configuration of a Python function; the module says how what it raises is judged.
 
     Args:
         space: Search space.
@@ -81,19 +87,15 @@ def tune(
         path: Ledger that makes the study durable; calling again with the same one goes on.
         ray: Run the calls on Ray: the cluster of ``RAY_ADDRESS``, or a local one.
         timeout: Time budget in seconds, or with its unit (``"2 h"``), that of earlier calls on the same
-            ``path`` included. What runs when it is over is given up; a call in a thread cannot be stopped,
-            and is not waited for.
+            ``path`` included. A call that runs when it is over is given up; its thread is not waited for.
         start: Configurations that are measured first, after the default; parameters that one leaves out take
             their defaults. They count as trials.
-        callbacks: Each is called as ``callback(study, trial)`` once a trial is over and committed, one at a
-            time, by the thread that called this. :class:`StopStudy` raised there, or ``study.stop()``, ends
-            the search: what runs is measured to its end. Any other exception ends it at once and is raised
-            as it is, with the study as its attribute ``study``: no measurement is lost, and the same call
-            goes on with ``path``.
-        progress: Show progress: a live view in a terminal or a notebook, plain lines anywhere else, to
-            standard error. By default in a terminal and in a notebook only.
-        mlflow: Mirror the study to MLflow as `autotune run` does: the address of a store, ``True`` for
-            that of ``MLFLOW_TRACKING_URI`` or ``sqlite:///mlflow.db``, or the section ``tracking`` of a study
+        callbacks: Functions called as ``callback(study, trial)`` by this thread once a trial is over and
+            committed. ``StopStudy``, or ``study.stop()``, ends the search; any other exception is raised.
+        progress: Show progress on standard error, or in a notebook's cell: a live view, plain lines where
+            nobody sees it change. By default in a terminal and in a notebook only.
+        mlflow: Address of an MLflow store to mirror the study to, as `autotune run` does; ``True`` for
+            that of ``MLFLOW_TRACKING_URI`` or ``sqlite:///mlflow.db``; or the section ``tracking`` of a study
             file, ``{"mlflow": address, "experiment": name}``. It needs ``path``.
 
     Returns:
@@ -110,55 +112,88 @@ def tune(
         raise SpecError(f"function must be callable, found {function!r}")
     if iscoroutinefunction(function):
         raise SpecError(IS_ASYNC, hint=ASYNC_HINT)
-    time_s = None if timeout is None else Number("s", above=0.0, example="2 h").read(timeout, "timeout")
-    called = _read_callbacks(callbacks)
-    tracking, shown = _read_mlflow(mlflow, path), _read_progress(progress)
-    first = _read_start(space, start, trials)
+    search = _Search(
+        time_s=None if timeout is None else Number("s", above=0.0, example="2 h").read(timeout, "timeout"),
+        start=_read_start(space, start, trials),
+        callbacks=_read_callbacks(callbacks),
+        tracking=_read_mlflow(mlflow, path),
+        screen=_read_progress(progress),
+    )
     file = None if path is None else ledger_path(path)
     with ExitStack() as stack:
         if file is not None:  # before the study is read: what another one writes until then would be missed
             stack.enter_context(study_lock(file, name))
-        spec = None if tracking is None else {"tracking": tracking.to_dict()}
         study = Study(
-            space, objective, engine=engine, seed=seed, name=name, path=file, budget=trials, spec=spec
+            space, objective, engine=engine, seed=seed, name=name, path=file, budget=trials, spec=search.spec
         )
-        settings = Settings(study.space, study.objective, trials, time_s, parallel=parallel, seed=study.seed)
         executor = FunctionExecutor(function, study.objective.units, parallel, on_ray=ray)
-        screen = choose_progress(sys.stderr, shown)
-        mirror = None if tracking is None else start_mirror(tracking, study)
-        driver = Driver(
-            study, settings, _FunctionJobs(), executor, stop_when=stop_when, mirror=mirror, screen=screen,
-            resumed=bool(study.trials), tracking=str(tracking.mlflow) if tracking else "", start=first,
-            callbacks=called,
-        )  # fmt: skip
-        stack.callback(executor.close)
-        if mirror is not None:
-            stack.callback(_end_mirror, mirror, study, screen)
-            mirror.ready.wait(MIRROR_START_S)
-        executor.start()
-        try:
-            if screen is not None:
-                stack.callback(screen.close)
-                screen.start(driver.view())
-            driver.run()
-            study.ledger.set_study_state(name, "COMPLETED")
-            study.ledger.ensure_kept()
-            if screen is not None:
-                screen.finish(driver.view("completed"), str(study.result))
-        except BaseException as error:
-            _keep(study, error, file)
-            raise
+        search.run(study, trials, stop_when, executor)
     return study
 
 
-def _keep(study: Study, error: BaseException, file: Path | None) -> None:
+@dataclass(frozen=True)
+class _Search:
+    """A search as its caller wants it.
+
+    Args:
+        time_s: Budget of time in seconds; ``None`` without a limit.
+        start: Configurations that are measured first.
+        callbacks: Functions that are told of each trial.
+        tracking: The mirror; ``None`` without one.
+        screen: View on which progress is shown; ``None`` for none.
+    """
+
+    time_s: float | None
+    start: tuple[Config, ...]
+    callbacks: tuple[Callback, ...]
+    tracking: Tracking | None
+    screen: View | None
+
+    @property
+    def spec(self) -> dict[str, object] | None:
+        """Whatever the ledger keeps of it."""
+        return None if self.tracking is None else {"tracking": self.tracking.to_dict()}
+
+    def run(self, study: Study, trials: int, stop_when: str, executor: FunctionExecutor) -> None:
+        """Run a study to the end of its budget."""
+        settings = Settings(
+            study.space, study.objective, trials, self.time_s, parallel=executor.parallel, seed=study.seed
+        )
+        store = "" if self.tracking is None else str(self.tracking.mlflow)
+        screen = self.screen
+        with ExitStack() as stack:
+            stack.callback(executor.close)
+            driver = Driver(
+                study, settings, _FunctionJobs(), executor, stop_when=stop_when, screen=screen,
+                resumed=bool(study.trials), tracking=store, start=self.start, callbacks=self.callbacks,
+            )  # fmt: skip
+            if self.tracking is not None:
+                driver.mirror = start_mirror(self.tracking, study)
+                stack.callback(_end_mirror, driver.mirror, study, screen)
+                driver.mirror.ready.wait(MIRROR_START_S)
+            executor.start()
+            try:
+                if screen is not None:
+                    stack.callback(screen.close)
+                    screen.start(driver.view())
+                driver.run()
+                study.ledger.set_study_state(study.name, "COMPLETED")
+                study.ledger.ensure_kept()
+                if screen is not None:
+                    screen.finish(driver.view("completed"), str(study.result))
+            except BaseException as error:
+                _keep(study, error)
+                raise
+
+
+def _keep(study: Study, error: BaseException) -> None:
     """Put back what ran when a search was interrupted, and attach the study to what interrupted it."""
     with suppress(LedgerError):  # what is raised says what became of it
         study.put_back()
     error.study = study  # type: ignore[attr-defined]
     measured = sum(trial.state is TrialState.COMPLETED for trial in study.trials)
-    if measured or file is not None:
-        where = f", as has {study.ledger.path}" if file is not None else ""
+    if measured or study.path is not None:
+        where = f", as has {study.ledger.path}" if study.path is not None else ""
         kept = counted(measured, "measured trial")
         error.add_note(f"the `study` of this exception has {kept}{where}")
 
@@ -186,11 +221,11 @@ def _read_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
     return tuple(callbacks)
 
 
-def _read_progress(progress: bool | None) -> bool | None:
-    """Return whether progress is shown; ``None`` for where somebody sees it."""
+def _read_progress(progress: bool | None) -> View | None:
+    """Return the view that an argument asks for; ``None`` for where somebody sees it."""
     if progress is not None and not isinstance(progress, bool):
         raise SpecError(f"progress must be True, False or None, found {progress!r}")
-    return progress
+    return choose_progress(sys.stderr, progress)
 
 
 def _read_start(space: Space, start: object, trials: int) -> tuple[Config, ...]:
