@@ -35,7 +35,7 @@ def test_the_readmes_python_runs():
     serve = "def serve(config):\n    return config['batch_size'] / (1 + config['bits'] / 16)\n"
     done = subprocess.run([sys.executable, "-c", serve + code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "'batch_size': 64" in done.stdout
+    assert "batch_size=64" in done.stdout
 
 
 def study_of(tmp_path, text):

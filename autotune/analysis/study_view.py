@@ -52,7 +52,6 @@ class StudyView:
         resumed: Whether earlier runs left trials.
         stopped: Why the search ended before its budget; empty if it did not.
         spec: The study file as plain data, as the ledger has it; empty where there is none.
-        resumable: Whether `autotune resume` can go on with it: a study of a file, not of a Python function.
     """
 
     name: str
@@ -72,7 +71,11 @@ class StudyView:
     resumed: bool = False
     stopped: str = ""
     spec: Mapping[str, Any] = field(default_factory=dict)
-    resumable: bool = False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether `autotune resume` can go on with it: a study of a file, not of a Python function."""
+        return bool(self.spec.get("system"))
 
     @property
     def settled(self) -> bool:

@@ -128,7 +128,7 @@ class Driver:
         self.stopping = Stopping(self.study, self.stop_when, self.settings.trials)
         self.started_ns = time.time_ns()
         row = self.study.ledger.study(self.study.name)
-        self._resumable = row is not None and bool(row.spec.get("system"))
+        self._spec = {} if row is None else row.spec
         notes = self.study.ledger.study_notes(self.study.name)
         self.spent_before_s = float(notes.get("spent_s", 0.0))
         self.began = time.monotonic()
@@ -171,7 +171,7 @@ class Driver:
             tracking=self.tracking,
             resumed=self.resumed,
             stopped=self.stopping.reason,
-            resumable=self._resumable,
+            spec=self._spec,
         )
 
     def run(self) -> str:

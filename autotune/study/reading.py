@@ -45,7 +45,6 @@ def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
         tracking=str(tracking.get("mlflow") or ""),
         stopped=str((row.notes.get("stopped") or {}).get("reason", "")),
         spec=row.spec,
-        resumable=bool(row.spec.get("system")),
     )
 
 

@@ -142,14 +142,14 @@ class StudyResult:
 def read_result(ledger: Ledger, row: StudyRow) -> StudyResult:
     """Return the result of a study of a ledger."""
     view = read_view(ledger, row)
-    return StudyResult(view, deployment_of(row, view))
+    return StudyResult(view, deployment_of(view))
 
 
-def deployment_of(row: StudyRow, view: StudyView) -> Deployment | None:
+def deployment_of(view: StudyView) -> Deployment | None:
     """Return what deploys the best configuration; ``None`` for a study without a system."""
-    if not row.spec.get("system") or view.best is None:
+    if not view.resumable or view.best is None:
         return None
-    found = deployment(build_system(row.spec["system"]), view.best.config, view.space.derived)
+    found = deployment(build_system(view.spec["system"]), view.best.config, view.space.derived)
     measured = view.best.trial.measurement
     facts = (measured.facts.get("system") or {}) if measured is not None else {}
     endpoint = None if found.endpoint is None else as_measured(found.endpoint, facts)

@@ -401,5 +401,7 @@ def test_a_file_may_name_what_is_measured_first(tmp_path):
     with pytest.raises(SpecError, match=r"mine.yaml:7:9: a cannot be '9'; allowed: int from 1 to 8"):
         read_study(file)
     file.write_text(f"{text}budget: {{trials: 2}}\nstart:\n  - {{a: 3}}\n  - {{a: 4}}\n")
-    with pytest.raises(SpecError, match=r"mine.yaml:7:3: 2 configurations to start with and the default are 3"):
+    with pytest.raises(
+        SpecError, match=r"mine.yaml:7:3: 2 configurations to start with and the default are 3"
+    ):
         read_study(file)
