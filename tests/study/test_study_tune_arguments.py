@@ -1,5 +1,6 @@
 """tune(): start, callbacks, timeout, progress, mlflow, and their mistakes."""
 
+import importlib
 import io
 import itertools
 import threading
@@ -16,6 +17,7 @@ from autotune.report.notebook import NotebookView, choose_progress, in_notebook
 from autotune.report.plain import PlainView
 from autotune.study import driver
 from autotune.study.tune import tune
+from autotune.tracking.base import MirrorReport
 
 SPACE = autotune.Space(
     [autotune.Int("batch_size", 1, 64, scale="log2", powers_of=2), autotune.Int("draft_length", 0, 8)],
@@ -228,12 +230,36 @@ def test_a_notebook_shows_one_output_that_is_drawn_anew(monkeypatch):
     assert f"best: trial {study.result.winner.trial.number}" in last
 
 
-@pytest.mark.slow
-def test_mlflow_has_every_trial_of_a_function(tmp_path):
-    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    study = run(path=tmp_path / "ledger.sqlite", mlflow={"mlflow": store, "experiment": "mine"}, trials=3)
+def test_the_mirror_is_told_of_every_trial_and_what_it_lacks_is_said(tmp_path, monkeypatch, caplog):
+    class Recorder:
+        def __init__(self, tracking, study):
+            self.asked, self.told, self.ready = (tracking.mlflow, tracking.experiment, study.path), 0, ready
+
+        def notify(self):
+            self.told += 1
+
+        def close(self, timeout):
+            return MirrorReport(2, ("the store is away",))
+
+    ready, made = threading.Event(), []
+    ready.set()
+    module = importlib.import_module("autotune.study.tune")
+    monkeypatch.setattr(module, "start_mirror", lambda *given: made.append(Recorder(*given)) or made[-1])
+    path, store = tmp_path / "ledger.sqlite", f"sqlite:///{tmp_path / 'mlflow.db'}"
+    study = run(path=path, mlflow={"mlflow": store, "experiment": "mine"}, trials=3)
+    (mirror,) = made
+    assert mirror.asked == (store, "mine", path)
+    assert mirror.told >= 3
     assert study.view.tracking == store
-    study.close()
+    assert "2 items of study 'study' are not in MLflow yet (the store is away)" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of what MLflow imports
+def test_mlflow_has_every_trial_of_a_function(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    store = (tmp_path / "mlruns").as_uri()  # a database takes up to a minute to make
+    run(path=tmp_path / "ledger.sqlite", mlflow={"mlflow": store, "experiment": "mine"}, trials=3).close()
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=store)
