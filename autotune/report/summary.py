@@ -157,7 +157,8 @@ def settlement_text(view: StudyView) -> str:
     found = view.verdict.settlement
     if found is None:
         return ""
-    took = f", about {show_seconds(found.seconds)}" if (found.seconds or 0.0) >= 1 else ""
+    seconds = found.seconds or 0.0
+    took = f", about {show_seconds(seconds)}" if seconds >= 1 else ""
     if not found.enough:
         return f"even {found.launches} fresh launches each{took}, {found.effect}"
     if view.resumable:
