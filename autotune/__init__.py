@@ -27,7 +27,9 @@ _PUBLIC = {
     "Ordinal": "autotune.core.parameter",
     "Space": "autotune.core.space",
     "SpecError": "autotune.errors",
+    "StopStudy": "autotune.errors",
     "Study": "autotune.study.study",
+    "StudyResult": "autotune.study.result",
     "Trial": "autotune.core.trial",
     "load_objective": "autotune.spec.load",
     "load_space": "autotune.study.study_file",
@@ -42,8 +44,9 @@ if TYPE_CHECKING:
     from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
     from autotune.core.space import Space
     from autotune.core.trial import Trial
-    from autotune.errors import AutotuneError, SpecError
+    from autotune.errors import AutotuneError, SpecError, StopStudy
     from autotune.spec.load import load_objective
+    from autotune.study.result import StudyResult
     from autotune.study.study import Study
     from autotune.study.study_file import load_space
     from autotune.study.tune import tune

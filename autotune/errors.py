@@ -95,6 +95,10 @@ class SpecError(AutotuneError):
         self.at_key = at_key
 
 
+class StopStudy(Exception):
+    """End the search of :func:`autotune.tune`; raised by a callback, with the reason as its text."""
+
+
 class UnitError(SpecError):
     """Report a measured value whose unit is unknown or of another dimension than its metric's."""
 

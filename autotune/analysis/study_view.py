@@ -73,6 +73,11 @@ class StudyView:
     spec: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def resumable(self) -> bool:
+        """Whether `autotune resume` can go on with it: a study of a file, not of a Python function."""
+        return bool(self.spec.get("system"))
+
+    @property
     def settled(self) -> bool:
         """Whether nothing more is measured for now, so that a decision can be made."""
         return self.state != "running"

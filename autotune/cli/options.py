@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from autotune.cli.output import echo
+from autotune.core.file_names import USUAL_STORE
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
     from autotune.study.study_file import StudyFile
-
-STORE = "autotune-runs"
-"""Folder of the ledger and of what the trials leave, unless ``--store`` or ``AUTOTUNE_STORE`` names one."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,7 +27,7 @@ def store_option(command: F) -> F:
     return click.option(
         "--store",
         type=click.Path(file_okay=False, path_type=Path),
-        default=Path(STORE),
+        default=Path(USUAL_STORE),
         envvar="AUTOTUNE_STORE",
         show_default=True,
         show_envvar=True,
@@ -84,7 +82,7 @@ def next_command(*words: str, store: Path) -> str:
         words: The command's name and arguments.
         store: Store of the command that prints it.
     """
-    where = () if str(store) == STORE else ("--store", str(store))
+    where = () if str(store) == USUAL_STORE else ("--store", str(store))
     return shlex.join(("autotune", *words, *where))
 
 

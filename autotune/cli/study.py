@@ -37,6 +37,9 @@ def _run_options(command: object) -> Any:
         click.option("--local", is_flag=True, help="Run trials in child processes instead of on Ray."),
         click.option("--trials", type=click.IntRange(1), help="Trials in all (budget.trials)."),
         click.option("--parallel", help="Trials at once, or auto (budget.parallel)."),
+        click.option(
+            "--confirm", type=click.IntRange(0), help="Launches of winner and default (budget.confirm)."
+        ),
         click.option("--no-mlflow", is_flag=True, help="Do not mirror the study to MLflow."),
         pass_env_option,
         trust_option,
@@ -80,6 +83,7 @@ def run(
     local: bool,
     trials: int | None,
     parallel: str | None,
+    confirm: int | None,
     no_mlflow: bool,
     trust_space: bool,
     quiet: bool,
@@ -101,7 +105,7 @@ def run(
     elif given := [name for name, value in about_model.items() if value]:
         option = "--" + given[0].replace("limits", "limit").replace("_", "-")
         raise click.UsageError(f"{option} is for a model, and {file} is a study file: edit it, or use --set")
-    spec = read_study(file, (*overrides, *_budget(trials, parallel)), trust_space=trust_space)
+    spec = read_study(file, (*overrides, *_budget(trials, parallel, confirm)), trust_space=trust_space)
     return _execute(spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen)
 
 
@@ -125,6 +129,7 @@ def resume(
     local: bool,
     trials: int | None,
     parallel: str | None,
+    confirm: int | None,
     no_mlflow: bool,
     trust_space: bool,
     quiet: bool,
@@ -142,12 +147,12 @@ def resume(
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
     stored = {**row.spec, "space": stored_space(row), "name": row.name}
-    spec = read_stored_study(stored, (*overrides, *_budget(trials, parallel)))
+    spec = read_stored_study(stored, (*overrides, *_budget(trials, parallel, confirm)))
     return _execute(spec, store, local, not no_mlflow, quiet, as_json, named=named)
 
 
-def _budget(trials: int | None, parallel: str | None) -> list[str]:
-    pairs = (("trials", trials), ("parallel", parallel))
+def _budget(trials: int | None, parallel: str | None, confirm: int | None) -> list[str]:
+    pairs = (("trials", trials), ("parallel", parallel), ("confirm", confirm))
     return [f"budget.{key}={value}" for key, value in pairs if value is not None]
 
 

@@ -271,7 +271,9 @@ class Decision:
         pairs = [known[at] if at < len(known) else (math.nan, math.nan) for known in found]
         return np.array([m for m, _ in pairs]), np.array([v for _, v in pairs])
 
-    def gain(self, candidate: Candidate, base: Candidate, at: int = 0) -> Improvement:
+    def gain(
+        self, candidate: Candidate, base: Candidate, at: int = 0, *, launches: int | None = None
+    ) -> Improvement:
         """Return by how much a candidate is better than another one in a goal, with a 95 % interval.
 
         Fresh launches are compared where there are some: they were not chosen for being good, and those of
@@ -282,6 +284,8 @@ class Decision:
             candidate: One side.
             base: The other.
             at: Index of the goal; the first by default.
+            launches: Launches of each side, to foresee the interval of so many more that measure what
+                was measured until now; those that were made by default.
         """
         goal, quantity = self.objective.goals[at], self.goals[at]
         sides = [self._counted(c, goal, logarithm=quantity.logarithm) for c in (candidate, base)]
@@ -289,15 +293,16 @@ class Decision:
         for sign, (values, errors) in zip((1.0, -1.0), sides, strict=True):
             precision = 1.0 / (quantity.spreads[:, None] + np.nan_to_num(errors) + _LEAST_VARIANCE)
             difference += sign * (precision @ values) / precision.sum(1)
-            variance += 1.0 / precision.sum(1)
+            variance += (1.0 if launches is None else len(values) / launches) / precision.sum(1)
         middle = float(quantity.weights @ difference)
         low = high = None
         replicated = any(len(c.trials) > 1 for c in self.contenders)
         if replicated or all(np.isfinite(errors).all() for _, errors in sides):
             low, high = _interval(quantity.weights, difference, np.sqrt(variance))
         value, low, high = (_shown(v, quantity.logarithm) for v in (middle, low, high))
-        counts = (len(sides[0][0]), len(sides[1][0]))
-        return Improvement(value or 0.0, low, high, quantity.logarithm, counts, goal.maximize)
+        counts = (len(sides[0][0]), len(sides[1][0])) if launches is None else (launches, launches)
+        unit = "1" if quantity.logarithm else candidate.contender.metrics[goal.metric].unit
+        return Improvement(value or 0.0, low, high, quantity.logarithm, counts, goal.maximize, unit)
 
     def half_width(self, contender: Contender, metric: str) -> float | None:
         """Return the half-width of the 95 % interval of a configuration's pooled metric, in its unit.

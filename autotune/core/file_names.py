@@ -5,6 +5,8 @@ A process that imports nothing but the standard library may import this.
 
 LEDGER_NAME = "ledger.sqlite"
 """The ledger of a store."""
+USUAL_STORE = "autotune-runs"
+"""Folder of the ledger and of what the trials leave, unless ``--store`` or ``AUTOTUNE_STORE`` names one."""
 
 # An attempt's folder, which is the working folder of what is launched.
 CONFIG_NAME = "config.json"

@@ -9,9 +9,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from autotune.core.html import short
 from autotune.core.metric import UNITS
 from autotune.core.quantiles import NORMAL, student_quantile
-from autotune.core.units import SCALED, known_base, misspelt_unit, to_base, units_of
+from autotune.core.units import SCALED, format_quantity, known_base, misspelt_unit, to_base, units_of
 from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys, shortened
 
 LARGEST = 1e150
@@ -334,7 +335,7 @@ _CONFIGURATION_CAUSES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Failure:
     """Reason that an attempt gave no measurement.
 
@@ -357,6 +358,10 @@ class Failure:
         if self.shortfall is not None and not 1.0 < self.shortfall < math.inf:
             raise SpecError(f"a shortfall must be a finite number above 1, found {self.shortfall!r}")
         object.__setattr__(self, "message", shortened(self.message))
+
+    def __repr__(self) -> str:
+        said = f": {self.message}" if self.message else ""
+        return short(f"<Failure {self.cause.value}{said}") + ">"
 
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON data; :meth:`from_dict` reads it back."""
@@ -434,7 +439,7 @@ DOUBT, SHORTFALL = "doubt", "shortfall"
 alone; and what it lacks of what was asked for, precision or a steady state, be it little or much."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measurement:
     """Everything measured for one attempt, before any objective is applied.
 
@@ -459,6 +464,11 @@ class Measurement:
         object.__setattr__(self, "metrics", {name: _held(name, e) for name, e in self.metrics.items()})
         for name in ("metrics", "facts", "artifacts"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={format_quantity(e.value, e.unit)}" for name, e in self.metrics.items()]
+        what = ", ".join(shown) if self.failure is None else repr(self.failure)
+        return short(f"<Measurement: {what}") + ">"
 
     def __reduce__(self) -> tuple[object, ...]:  # mapping proxies do not pickle, and Ray pickles results
         return Measurement.from_dict, (self.to_dict(),)

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autotune.core.html import html_table, short
 from autotune.core.measurement import Estimate, in_unit_of
 from autotune.core.metric import UNITS
 from autotune.core.units import SCALED, format_quantity, known_base, parse_quantity, to_base, units_of
@@ -141,7 +142,7 @@ class Outcome:
         return not self.violations and not self.missing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Objective:
     """An optimization objective: goals to optimize, limits to satisfy.
 
@@ -304,6 +305,15 @@ class Objective:
         data = self.to_dict()
         data.pop("description", None)
         return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=12).hexdigest()
+
+    def __repr__(self) -> str:
+        return short(f"<Objective: {self}") + ">"
+
+    def _repr_html_(self) -> str:
+        rows = [("maximize" if goal.maximize else "minimize", goal.metric) for goal in self.goals]
+        rows += [("limit", str(limit)) for limit in self.limits]
+        confidence = f"limits hold with {100 * self.confidence:g} % confidence" if self.limits else ""
+        return html_table(self.description or "Objective", (), rows, confidence)
 
     def __str__(self) -> str:
         text = " and ".join(str(goal) for goal in self.goals)

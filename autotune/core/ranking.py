@@ -83,6 +83,7 @@ class Improvement:
         relative: Whether it is a ratio.
         launches: Trials behind the two sides.
         maximize: Direction of the goal.
+        unit: Unit of a difference.
     """
 
     value: float
@@ -91,19 +92,27 @@ class Improvement:
     relative: bool
     launches: tuple[int, int]
     maximize: bool = True
+    unit: str = "1"
+
+    @property
+    def nothing(self) -> float:
+        """The value that says that there is no difference."""
+        return 1.0 if self.relative else 0.0
+
+    @property
+    def side(self) -> int:
+        """Where the whole interval lies: 1 better, -1 worse, 0 neither, or not known."""
+        if self.low is None or self.high is None:
+            return 0
+        return 1 if self.low > self.nothing else -1 if self.high < self.nothing else 0
 
     @property
     def clear(self) -> bool:
         """Whether the interval lies wholly on the better side."""
-        return self.low is not None and self.low > (1.0 if self.relative else 0.0)
+        return self.side > 0
 
-    def percent(self) -> tuple[float, float | None, float | None]:
-        """Return value, low and high as per cent more (maximize) or less (minimize) of the goal's metric."""
-        low = None if self.low is None else self._percent(self.low)
-        high = None if self.high is None else self._percent(self.high)
-        return self._percent(self.value), low, high
-
-    def _percent(self, ratio: float) -> float:
+    def percent_of(self, ratio: float) -> float:
+        """Return a ratio as per cent more (maximize) or less (minimize) of the goal's metric."""
         return 100 * (ratio - 1) if self.maximize else 100 * (1 - 1 / ratio)
 
 

@@ -16,15 +16,17 @@ from autotune.core import allowed
 from autotune.core.cycles import cycle_of
 from autotune.core.elimination import Elimination
 from autotune.core.expression import Expression
+from autotune.core.html import html_table, short
 from autotune.core.parameter import Float, Parameter
 from autotune.core.parameter.base import show
 from autotune.core.space_data import read_derived, read_space
 from autotune.core.table import TABLE_LIMIT, Indices, Table, distinct, with_derived
 from autotune.core.trial import Config, config_key
+from autotune.core.units import counted
 from autotune.errors import SpecError, did_you_mean
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Space:
     """A search space: parameters, conditions and constraints.
 
@@ -177,6 +179,25 @@ class Space:
 
     def __len__(self) -> int:
         return len(self.parameters)
+
+    def __repr__(self) -> str:
+        rules = f", {counted(len(self.constraints), 'constraint')}" if self.constraints else ""
+        return short(f"<Space: {counted(len(self), 'parameter')}{rules}: {', '.join(self.names)}") + ">"
+
+    def _repr_html_(self) -> str:
+        default = self.default_config
+        rows = [
+            (p.name, p.type_name, _values_of(p), show(default.get(p.name, "-")), p.unit, p.when or "")
+            for p in self.parameters
+        ]
+        said = [*(f"constraint: {text}" for text in self.constraints)]
+        said += [f"{name} = {text}" for name, text in self.derived.items()]
+        title = f"Space: {counted(len(self), 'parameter')}"
+        if self.configurations is not None:
+            title += f", {counted(len(self.configurations), 'configuration')} listed"
+        return html_table(
+            title, ("parameter", "type", "values", "default", "unit", "when"), rows, "\n".join(said)
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Space) and self.fingerprint == other.fingerprint
@@ -441,3 +462,14 @@ def _check_arguments(space: Space) -> None:
     listed = space.configurations
     if listed is not None and (isinstance(listed, str | Mapping) or not isinstance(listed, Iterable)):
         raise SpecError(f"configurations must be a list, found {listed!r}", path=("configurations",))
+
+
+_NOT_VALUES = ("type", "default", "unit", "description", "prior", "when", "restart", "memory")
+
+
+def _values_of(parameter: Parameter) -> str:
+    """Return the values of a parameter for people: ``low=1, high=64, scale=log2`` or ``4, 8, 16``."""
+    data = {key: value for key, value in parameter.to_dict().items() if key not in _NOT_VALUES}
+    values = data.pop("values", None)
+    listed = [", ".join(show(value) for value in values)] if isinstance(values, list | tuple) else []
+    return short(", ".join([*listed, *(f"{key}={show(value)}" for key, value in data.items())]))

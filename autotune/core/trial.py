@@ -10,7 +10,9 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from autotune.core.html import html_table, short
 from autotune.core.measurement import DOUBT, SHORTFALL, Estimate, Failure, Measurement
+from autotune.core.units import format_quantity
 
 Value: TypeAlias = int | float | bool | str
 Config: TypeAlias = dict[str, Value]
@@ -42,6 +44,7 @@ class Reason(StrEnum):
     """Name why an engine proposed a configuration."""
 
     DEFAULT = "default"
+    START = "start"
     INITIAL = "initial design"
     RANDOM = "random"
     EXPLOIT = "exploit"
@@ -120,7 +123,7 @@ class Suggestion:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trial:
     """A trial as the ledger knows it.
 
@@ -174,3 +177,26 @@ class Trial:
     def failure(self) -> Failure | None:
         """Why there is no measurement, or ``None``."""
         return self.measurement.failure if self.measurement is not None else None
+
+    def __repr__(self) -> str:
+        config = short(" ".join(f"{name}={value}" for name, value in self.config.items()), 90)
+        return short(f"<Trial {self.number}: {self.state.value}; {config}{self._result}", 180) + ">"
+
+    @property
+    def _result(self) -> str:
+        if self.failure is not None:
+            return f"; {self.failure.cause.value}"
+        shown = [f"{name}={format_quantity(e.value, e.unit)}" for name, e in self.metrics.items()]
+        return f"; {', '.join(shown)}" if shown else ""
+
+    def _repr_html_(self) -> str:
+        rows = [("state", self.state.value), ("chosen", self.suggestion.reason.value), *self.config.items()]
+        for name, e in self.metrics.items():
+            half = e.half_width
+            error = "" if half is None else f" ± {format_quantity(half, e.unit)}"
+            rows.append((name, f"{format_quantity(e.value, e.unit)}{error}"))
+        if self.failure is not None:
+            rows.append((self.failure.cause.value, self.failure.message))
+        interval = any(e.sem for e in self.metrics.values())
+        note = "± is the half-width of the 95 % interval" if interval else ""
+        return html_table(f"Trial {self.number}", (), rows, note)

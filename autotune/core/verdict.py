@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from autotune.core.decision import EVEN, Candidate, Decision
+from autotune.core.improvement_text import show_improvement
 from autotune.core.ranking import Improvement
+from autotune.core.settlement import Settlement, settle
 from autotune.core.trial import TrialState
 from autotune.core.units import format_quantity
 
@@ -30,20 +32,22 @@ class Verdict:
 
     Args:
         kind: ``better``, ``tie`` (the interval holds no difference), ``unproven`` (no error is known, or one
-            launch each), ``default`` (it is the best), ``only feasible`` (the default fails or breaks a
-            limit), ``no default`` (it was not measured), ``not confirmed`` (the confirmation was not
-            completed), ``limits in doubt`` (nothing keeps the limits with the confidence asked for) or
-            ``nothing feasible``.
+            launch each), ``default`` (it is the best), ``only feasible`` (the default fails, breaks a limit,
+            or is better and not known to keep them), ``no default`` (it was not measured), ``not confirmed``
+            (the confirmation was not completed), ``limits in doubt`` (nothing keeps the limits with the
+            confidence asked for) or ``nothing feasible``.
         text: Words for people.
         limits: One line for each limit: in how many launches it was kept, and the chance that it holds; then
             one for each goal of which only a bound is known.
         improvement: Improvement of the best over the default where both have a goal value.
+        settlement: Launches that would tell what is left open; ``None`` where nothing is, or none would.
     """
 
     kind: Kind
     text: str
     limits: tuple[str, ...] = ()
     improvement: Improvement | None = None
+    settlement: Settlement | None = None
 
 
 def verdict(decision: Decision) -> Verdict:
@@ -72,26 +76,17 @@ def verdict(decision: Decision) -> Verdict:
     assert gain is not None  # noqa: S101 - there is a base
     kind, text = _judge(gain, decision)
     if not decision.holds(base):
-        text += f"; the default itself keeps every limit with a chance of {show_chance(base.chance)}"
+        kept = f"the default itself keeps every limit with a chance of {show_chance(base.chance)}"
+        text = f"{text}; {kept}"
+        if gain.side < 0:
+            kind = "only feasible"
     if len(decision.goals) > 1:
-        text = f"{decision.objective.goals[0].metric}: {text}{_other_goals(decision, leader, base)}"
-    return Verdict(kind, text, limits, gain)
-
-
-def _other_goals(decision: Decision, leader: Candidate, base: Candidate) -> str:
-    """Return what the best of the first goal is in the others."""
-    said = ""
-    for at, goal in enumerate(decision.objective.goals[1:], 1):
-        gain = decision.gain(leader, base, at)
-        nothing = 1.0 if gain.relative else 0.0
-        if gain.value >= nothing:
-            said += f"; {goal.metric}: {show_improvement(gain)}"
-        else:
-            turned = replace(
-                decision.gain(base, leader, at), maximize=not goal.maximize
-            )  # of the default's value
-            said += f"; {goal.metric}: {show_improvement(turned).replace('better', 'worse')}"
-    return said
+        others = "".join(
+            f"; {goal.metric}: {show_improvement(decision.gain(leader, base, at))}"
+            for at, goal in enumerate(decision.objective.goals[1:], 1)
+        )
+        text = f"{decision.objective.goals[0].metric}: {text}{others}"
+    return Verdict(kind, text, limits, gain, settle(decision, kind, leader, base))
 
 
 def limit_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
@@ -134,7 +129,7 @@ def _no_winner(decision: Decision, leader: Candidate, limits: tuple[str, ...]) -
     number = leader.contender.trial.number
     if decision.holds(leader):
         text = f"trial {number} is the best by the search, but its confirmation was not completed"
-        return Verdict("not confirmed", text, limits)
+        return Verdict("not confirmed", text, limits, None, settle(decision, "not confirmed", leader))
     if leader.chance < 1 - decision.objective.confidence and not leader.contender.feasible:
         return Verdict(
             "nothing feasible", f"no configuration keeps every limit; nearest: trial {number}", limits
@@ -146,7 +141,7 @@ def _no_winner(decision: Decision, leader: Candidate, limits: tuple[str, ...]) -
         f"not recommended: no configuration keeps every limit with {asked} confidence; "
         f"nearest: trial {number}, chance {show_chance(leader.chance)}"
     )
-    return Verdict("limits in doubt", text, limits)
+    return Verdict("limits in doubt", text, limits, None, settle(decision, "limits in doubt", leader))
 
 
 def _default_text(decision: Decision, leader: Candidate) -> str:
@@ -166,55 +161,18 @@ def _without_default(decision: Decision) -> tuple[Kind, str]:
 
 
 def _judge(gain: Improvement, decision: Decision) -> tuple[Kind, str]:
-    text, confirmed = show_improvement(gain), decision.confirming
-    if gain.low is None:
-        said = "" if confirmed else "; not confirmed"
-        return "unproven", f"{text} than the default, but no error is known{said}"
-    fresh = " fresh" if confirmed else ""
+    text, confirmed = show_improvement(gain, "the default"), decision.confirming
     left, right = gain.launches
-    launches = f"{left} and {right}{fresh} launches"
+    fresh = "fresh launch" if confirmed else "launch"
+    launches = f"{left} and {right} {fresh}es"
     if left == right:
-        launches = f"one{fresh} launch each" if left == 1 else f"{left}{fresh} launches each"
-    how = f"95 % interval, {launches}{'' if confirmed else ', not confirmed'}"
-    if min(left, right) == 1 and confirmed:
-        more = ", `confirm: 2` would" if decision.confirm == 1 else ""
-        return "unproven", f"{text} than the default ({how}); one launch decides nothing{more}"
-    if gain.clear:
-        return "better", f"{text} than the default ({how})"
-    return "tie", f"no clear winner: {text} than the default ({how})"
-
-
-_FACTOR = 3.0  # from here on "better by 1150 %" says less than "11.5 times as good"
-_WIDE = 4.0  # width of an interval over its middle from which the middle says little
-
-
-def show_improvement(gain: Improvement) -> str:
-    """Return such as ``better by 34 % [29, 40]`` or ``12.7 times better [11, 14]``.
-
-    Of an interval so wide that its middle says little: ``better, by anything from 0.1 to 150 %``.
-    """
-    if gain.relative and gain.value >= _FACTOR:
-        return f"{gain.value:.3g} times better{_interval(gain.low, gain.high)}"
-    if not gain.relative:
-        return f"better by {gain.value:.3g}{_interval(gain.low, gain.high)}"
-    value, low, high = gain.percent()
-    if low is not None and high is not None and low > 0 and high - low > _WIDE * max(low, 1.0):
-        return f"better, by anything from {_percent(low)} to {_percent(high)} %"
-    digits = _decimals(value, low, high)
-    ends = "" if low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"better by {value:.{digits}f} %{ends}"
-
-
-def _decimals(*values: float | None) -> int:
-    """Return how many decimals show two digits of the widest part of an interval, at most two."""
-    known = [v for v in values if v is not None]
-    width = max(known) - min(known) if len(known) > 1 else abs(known[0])
-    return 0 if width >= 10 or not math.isfinite(width) else 1 if width >= 1 else 2
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0f}" if value >= 9.5 else f"{value:.1f}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
+        launches = f"one {fresh} each" if left == 1 else f"{left} {fresh}es each"
+    unconfirmed = "" if confirmed else ", not confirmed"
+    if gain.low is None:
+        how = f"{launches}{unconfirmed}"
+        return "unproven", f"not proven: measured {text}, but no error is known ({how})"
+    how = f"95 % interval, {launches}{unconfirmed}"
+    if confirmed and min(left, right) == 1:
+        proven = "not proven: " if gain.side else ""
+        return "unproven", f"{proven}{text} ({how}); one launch decides nothing"
+    return "better" if gain.clear else "tie", f"{text} ({how})"

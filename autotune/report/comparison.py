@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from autotune.analysis.comparison import Compared, Comparison
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
-from autotune.report.text import WIDTH
-from autotune.report.text import INTERVAL, show_config, show_estimate, wrap
+from autotune.report.text import INTERVAL, WIDTH, show_config, show_estimate, wrap
 from autotune.report.verification import show_change
 
 _LABEL = 18  # columns of what a row is of

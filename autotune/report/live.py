@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TextIO
 
 from autotune.analysis.study_view import StudyView, time_left_s
 from autotune.core.failures import failure_counts
+from autotune.core.improvement_text import show_improvement
 from autotune.core.redact import redact, visible
 from autotune.core.trial import config_key
 from autotune.core.units import counted
-from autotune.core.verdict import show_improvement
 from autotune.errors import shortened
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table

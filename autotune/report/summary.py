@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from autotune.analysis.study_view import StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
+from autotune.core.file_names import USUAL_STORE
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
@@ -32,7 +35,8 @@ JSON_KEYS = {
     "best": "number, config, metrics (pooled over the launches that count), launches, confirmed; or null",
     "default": "the same of the default configuration; or null where it was not measured",
     "improvement": "of the best over the default: ratio, low, high (above 1 is better), scale; or null",
-    "verdict": "kind, text, and a line for each limit and for each goal that is only a bound",
+    "verdict": "kind, text, a line for each limit and for each goal that is only a bound, and what would "
+    "settle what is left open, or null",
     "decision": "confidence asked for; winner and nearest by number; of every candidate its number, score "
     "(expected goal, more is better), chances that the limits hold, fresh launches; null while running",
     "binding_limit": "while nothing is feasible, which limit binds and by how much; else null",
@@ -100,8 +104,9 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     which = ""
     if config_key(best.config) == config_key(view.default_config):
         default, which = None, ", the default"
+    found = "nearest" if view.settled and view.decision.winner is None else "best"
     lines = wrap(
-        f"best: trial {best.trial.number}{which}: {show_config(best.config, view.space.names)}", width
+        f"{found}: trial {best.trial.number}{which}: {show_config(best.config, view.space.names)}", width
     )
     bounds = {limit.metric: str(limit) for limit in view.objective.limits}
     rows = []
@@ -146,7 +151,31 @@ def _verdict_lines(view: StudyView, width: int) -> list[str]:
     lines = wrap(f"verdict: {view.verdict.text}", width)
     for text in view.verdict.limits:
         lines += [f"  {line}" for line in wrap(text, width - 2)]
-    return lines
+    return lines + wrap(settlement_text(view), width) if view.verdict.settlement else lines
+
+
+def settlement_text(view: StudyView) -> str:
+    """Return which launches would tell what the verdict leaves open, and their time; empty if none."""
+    found = view.verdict.settlement
+    if found is None:
+        return ""
+    seconds = found.seconds or 0.0
+    took = f", about {show_seconds(seconds)}" if seconds >= 1 else ""
+    if not found.enough:
+        return f"even {found.launches} fresh launches each{took}, {found.effect}"
+    if view.resumable:
+        return f"`{resume_command(view, *found.options)}` {found.effect}{took}"
+    launches = f"{found.launches} fresh launches each" if found.launches else "going on with the study"
+    return f"{launches} {found.effect}{took}"
+
+
+def resume_command(view: StudyView, *options: str) -> str:
+    """Return the command that goes on with a study, with the store where it is not the usual one."""
+    store = Path(view.ledger).parent
+    usual = not view.ledger or store.resolve() == Path(USUAL_STORE).resolve()
+    return shlex.join(
+        ("autotune", "resume", view.name, *options, *(() if usual else ("--store", str(store))))
+    )
 
 
 def _no_best(view: StudyView, width: int) -> list[str]:
@@ -246,6 +275,7 @@ def summary_json(view: StudyView) -> dict[str, object]:
             "kind": view.verdict.kind,
             "text": view.verdict.text,
             "limits": list(view.verdict.limits),
+            "settle": settlement_text(view) or None if view.settled else None,
         },
         "decision": _decision_json(view),
         "binding_limit": view.binding or None,

@@ -12,8 +12,7 @@ from autotune.core.ranking import Improvement
 from autotune.core.redact import redact, visible
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
-from autotune.report.text import WIDTH
-from autotune.report.text import INTERVAL, show_config, show_estimate, wrap
+from autotune.report.text import INTERVAL, WIDTH, show_config, show_estimate, wrap
 
 WORDS = {
     "worse": "WORSE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -151,6 +152,16 @@ class Tracking(Section):
         "sqlite:///mlflow.db"
     )
     experiment: Annotated[str, Text()] = ""
+
+
+def read_tracking(section: object) -> Tracking:
+    """Return the mirror that a section asks for; MLFLOW_TRACKING_URI names the store where it does not.
+
+    Raises:
+        SpecError: The section is wrong.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or Tracking.mlflow
+    return Tracking.from_dict({"mlflow": uri, **mapping(section, Tracking.title)})
 
 
 def _check_scheme(uri: str) -> None:

@@ -11,17 +11,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from autotune.analysis.study_view import StudyView
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
 from autotune.core.mistake import complete
-from autotune.core.trial import Config, Trial, TrialState
-from autotune.errors import EnvironmentProblem, LedgerError, SpecError
+from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
+from autotune.errors import EnvironmentProblem, LedgerError, SpecError, StopStudy
 from autotune.executor.base import AttemptResult, Executor, Job, Shared
 from autotune.report.view import View
 from autotune.study import scheduler
@@ -39,6 +39,9 @@ POLL_S = 0.25
 """Longest time between two looks at signals, deadlines and the screen."""
 
 _log = logging.getLogger("autotune.study")
+
+Callback: TypeAlias = Callable[[Study, Trial], object]
+"""What is called with the study and a trial that is over; what it returns is ignored."""
 
 
 class Jobs(Protocol):
@@ -103,6 +106,9 @@ class Driver:
         stop: Event, set by whoever wants the study to end.
         resumed: Whether earlier runs left trials.
         tracking: Address of the tracking store, for the screen.
+        start: Configurations that are measured first, after the default.
+        callbacks: Functions called with the study and each trial once it is over and committed; what one
+            raises ends the run, and everything measured is kept.
     """
 
     study: Study
@@ -115,10 +121,14 @@ class Driver:
     stop: threading.Event = field(default_factory=threading.Event)
     resumed: bool = False
     tracking: str = ""
+    start: Sequence[Config] = ()
+    callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
         self.stopping = Stopping(self.study, self.stop_when, self.settings.trials)
         self.started_ns = time.time_ns()
+        row = self.study.ledger.study(self.study.name)
+        self._spec = {} if row is None else row.spec
         notes = self.study.ledger.study_notes(self.study.name)
         self.spent_before_s = float(notes.get("spent_s", 0.0))
         self.began = time.monotonic()
@@ -132,6 +142,7 @@ class Driver:
         self._said = False
         self._ask_s = TOGETHER_S  # that the last ask took: not known yet
         self._mistake: Mistake | None = None
+        self._over: list[int] = []  # trials that are over, and of which the callbacks were not told
         self._mirror_outdated = False  # something was entered of which the mirror was not told
         self.study.put_back()  # what was in flight when an earlier run was killed
         self.study.reopen_mistakes()
@@ -156,10 +167,11 @@ class Driver:
             started_ns=self.started_ns,
             now_ns=time.time_ns(),
             running=tuple((number, attempt, ns) for (number, attempt), (ns, _) in self._running.items()),
-            ledger=str(self.study.path),
+            ledger="" if self.study.path is None else str(self.study.path),
             tracking=self.tracking,
             resumed=self.resumed,
             stopped=self.stopping.reason,
+            spec=self._spec,
         )
 
     def run(self) -> str:
@@ -176,6 +188,7 @@ class Driver:
         """
         try:
             self.study.ledger.set_study_state(self.study.name, "RUNNING")
+            self._suggest_start()
             while (end := self._carry_out()) is None:
                 self._commit(self.executor.wait(POLL_S))
                 self._show()
@@ -191,9 +204,20 @@ class Driver:
             with suppress(LedgerError):  # nothing can be written: what is raised says so
                 self._put_back()
             raise
-        except (KeyboardInterrupt, SystemExit):  # asked a second time: what runs is not waited for
+        except BaseException:  # asked a second time, or a callback failed: what runs is not waited for
             self._put_back()
             raise
+
+    def _suggest_start(self) -> None:
+        """Commit the configurations to start with that were not tried, after the default."""
+        known = {trial.key for trial in self.study.trials}
+        with self.study.ledger.together():
+            for config in (self.settings.default, *self.start) if self.start else ():
+                key = config_key(config)
+                if key not in known and self.study.searched < self.settings.trials:
+                    reason = Reason.DEFAULT if key == self.settings.default_key else Reason.START
+                    self.study.suggest(Suggestion(config, reason, engine="start"))
+                    known.add(key)
 
     # -- what the scheduler sees -----------------------------------------------------------------------
 
@@ -203,7 +227,7 @@ class Driver:
         running = [Running(*key, ends) for key, (_, ends) in self._running.items()]
         return State(
             trials=self.study.trials,
-            unfinished=self.study.unfinished,
+            unfinished=self._unfinished(),
             searched=self.study.searched,
             room=_Room(self.jobs, self.executor, [needed for *_, needed in self._starting]),
             decide=lambda: self.study.decide(self.settings.confirm),
@@ -219,6 +243,13 @@ class Driver:
             said=self._said,
         )
 
+    def _unfinished(self) -> list[Trial]:
+        """Return the trials that are not over; where somebody ended the search, without those that wait."""
+        found = self.study.unfinished
+        if not self.study.stop_asked:
+            return found
+        return [t for t in found if t.state is TrialState.RUNNING or not t.suggestion.reason.of_search]
+
     # -- what it decides -------------------------------------------------------------------------------
 
     def _carry_out(self) -> scheduler.End | None:
@@ -230,6 +261,7 @@ class Driver:
                 last = self._decide(until)
             self._tell_mirror()
             self._stop_at_mistake()
+            self._call_back()
             starting, self._starting = self._starting, []
             for trial, attempt, resources in starting:
                 self._submit(trial, attempt, resources)
@@ -338,6 +370,7 @@ class Driver:
         self._arrived = []
         self._tell_mirror()
         self._stop_at_mistake()
+        self._call_back()
         self._nodes = tuple(self.executor.nodes())
 
     def _take(self, result: AttemptResult) -> None:
@@ -411,6 +444,7 @@ class Driver:
     ) -> None:
         self.study.finish_attempt(number, attempt, measurement, state=state, node=node)
         self._mirror_outdated = True
+        self._over += [number] if state.finished else []
         failure = measurement.failure
         if failure is not None:
             again = ", will be tried again" if state is TrialState.WAITING else ""
@@ -424,6 +458,19 @@ class Driver:
         if self._mirror_outdated and self.mirror is not None:
             self.mirror.notify()
         self._mirror_outdated = False
+
+    def _call_back(self) -> None:
+        """Tell the callbacks of each trial that is over; a `StopStudy` ends the search."""
+        over, self._over = self._over, []
+        for number in over if self.callbacks else ():
+            trial = self.study.trials[number]
+            for callback in self.callbacks:
+                try:
+                    callback(self.study, trial)
+                except StopStudy as asked:
+                    self.study.stop(str(asked))
+        if self.study.stop_asked and not self.stopping.reason:
+            self.stopping.stop(self.study.stop_asked)
 
     def _keep_time(self) -> None:
         self.study.ledger.set_study_note(self.study.name, "spent_s", self.spent_s)

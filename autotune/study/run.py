@@ -25,23 +25,14 @@ from autotune.ledger import Ledger, study_lock
 from autotune.report.view import View
 from autotune.study.driver import Driver
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
+from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, MIRROR_STOPPED_S, start_mirror
 from autotune.study.readiness import announce
 from autotune.study.reading import STARTED_WITH
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
 from autotune.systems.registry import SystemConfig
-from autotune.tracking.base import Mirror, MirrorReport
-
-MIRROR_START_S = 20.0
-"""Longest wait for the tracking library to finish loading, which would disturb the first measurement."""
-
-MIRROR_FLUSH_S = 15.0
-"""Longest wait for the mirror at the end; ``autotune sync`` does what is left."""
-
-MIRROR_STOPPED_S = 3.0
-"""The same after a signal: whoever sent it kills what has not ended in time, in 10 s under Docker."""
-
+from autotune.tracking.base import MirrorReport
 
 SAME_SIGNAL_S = 1.0
 """Longest time in which a second SIGTERM counts as the first: `timeout` sends it to us and to our group."""
@@ -116,7 +107,7 @@ def run_study(
         study.ledger.set_study_note(study.name, STARTED_WITH, list(options))
         keys = _keys(study, named)
         stop = stack.enter_context(_signals())
-        mirror = _start_mirror(spec, study) if tracking and spec.tracking.mlflow else None
+        mirror = start_mirror(spec.tracking, study) if tracking and spec.tracking.mlflow else None
         if mirror is not None:
             stack.callback(lambda: mirror.close(0.0))
         for warning in announce(spec, system):
@@ -130,7 +121,7 @@ def run_study(
         driver = Driver(
             study, settings_of(spec, study, keys, jobs.logs), jobs, executor, stop_when=spec.budget.stop_when,
             mirror=mirror, screen=view, stop=stop, resumed=resumed,
-            tracking=spec.tracking.mlflow or "" if mirror is not None else "",
+            tracking=spec.tracking.mlflow or "" if mirror is not None else "", start=spec.start,
         )  # fmt: skip
         if mirror is not None:
             mirror.ready.wait(MIRROR_START_S)
@@ -264,20 +255,6 @@ def _open_study(spec: StudyFile, store: Path, name: str, widen: bool) -> tuple[S
     if row.spec != now:  # another budget, objective or engine over the same measurements
         study.ledger.set_study_spec(name, now)
     return study, bool(study.trials)
-
-
-def _start_mirror(spec: StudyFile, study: Study) -> Mirror:
-    from autotune.tracking.mlflow import MlflowMirror
-
-    assert study.path is not None and spec.tracking.mlflow is not None  # noqa: S101, PT018 - as called
-    mirror = MlflowMirror(
-        study.path,
-        study.name,
-        tracking_uri=spec.tracking.mlflow,
-        experiment=spec.tracking.experiment or study.name,
-    )
-    mirror.start()
-    return mirror
 
 
 @contextmanager

@@ -78,6 +78,12 @@ class Stopping:
             self.study.ledger.set_study_note(self.study.name, NOTE, {**note, "of": self._of()})
         return bool(self.reason)
 
+    def stop(self, reason: str) -> None:
+        """End the search because somebody asked to; whoever runs the study again goes on with it."""
+        self.reason = reason
+        note = {"reason": reason, "least": 0, "budget": 0, "of": self._of()}
+        self.study.ledger.set_study_note(self.study.name, NOTE, note)
+
 
 def _searched(trials: Sequence[Trial]) -> list[Trial]:
     """Return the finished trials of the search; confirmations and looks at the default are none of it."""

@@ -16,6 +16,7 @@ from autotune.core.decision import PREDICTIONS, Decision, Predictions, stored
 from autotune.core.drift import with_drift
 from autotune.core.failures import FailureGroup, failure_groups
 from autotune.core.file_names import LEDGER_NAME
+from autotune.core.html import short
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates, finite_metrics
 from autotune.core.metric import UNITS
 from autotune.core.mistake import NOT_FINITE, comparable, complete
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from autotune.analysis.study_view import StudyView
+    from autotune.study.result import StudyResult
 
 
 CHOICES = "engine choices"
@@ -69,6 +71,7 @@ class Study:
 
     Attributes:
         rescored: What changed where the ledger had another objective; empty otherwise.
+        stop_asked: Why :meth:`stop` was called; empty if it was not.
 
     Raises:
         StudyError: The ledger has a study of that name over another space; the difference is printed. Or
@@ -96,6 +99,7 @@ class Study:
         self.name = name
         self.seed = read_count(seed, "seed", 0)
         self.rescored = ""
+        self.stop_asked = ""
         self._lock = threading.RLock()
         if not isinstance(engine, str | Mapping):
             raise SpecError(f"engine must be a name or a mapping, found {engine!r}")
@@ -472,6 +476,20 @@ class Study:
 
         return read_view(self.ledger, find_study(self.ledger, self.name))
 
+    @property
+    def result(self) -> StudyResult:
+        """What was found, as one value: winner, pooled metrics, default, verdict, deployment.
+
+        What `autotune best` prints. The metrics of :attr:`best` are those of one trial; these are pooled
+        over all launches that count.
+
+        Raises:
+            StudyError: The ledger does not have the study any more.
+        """
+        from autotune.study.result import read_result
+
+        return read_result(self.ledger, find_study(self.ledger, self.name))
+
     def keep_predictions(self) -> None:
         """Keep what the model expects in the ledger: whoever reads it decides alike, without the model."""
         note = stored(self.predictions, self.trials, self.objective)
@@ -519,9 +537,19 @@ class Study:
         """
         return model_quality(self.engine, self.space, self.anchored, self.trials)
 
+    def stop(self, reason: str = "") -> None:
+        """Ask whoever runs the study, such as :func:`autotune.tune`, to end its search.
+
+        What runs is measured to its end. May be called from any thread. The same call of ``tune`` goes on.
+
+        Args:
+            reason: Why, for :attr:`stopped`.
+        """
+        self.stop_asked = reason or "stopped by its caller"
+
     @property
     def stopped(self) -> str:
-        """Why the search ended before its budget (``stop_when: converged``); empty if it did not."""
+        """Why the search ended before its budget; empty if it did not."""
         note = self.ledger.study_notes(self.name).get("stopped") or {}
         return str(note.get("reason", ""))
 
@@ -567,6 +595,16 @@ class Study:
     def close(self) -> None:
         """Close the ledger. Idempotent."""
         self.ledger.close()
+
+    def __repr__(self) -> str:
+        where = "" if self.path is None else f" in {short(str(self.path), 40)}"
+        trials = counted(len(self._history), "trial")
+        return f"<Study {short(self.name, 40)!r}: {short(str(self.objective), 60)}; {trials}{where}>"
+
+    def _repr_html_(self) -> str:
+        from autotune.report.notebook import study_html
+
+        return study_html(self.view)
 
     def __enter__(self) -> Study:
         return self

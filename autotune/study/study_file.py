@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,8 @@ from autotune.core.redact import find_secret
 from autotune.core.section import mapping
 from autotune.core.space import Space
 from autotune.core.space_data import KEYS as SPACE_KEYS
+from autotune.core.start import read_start
+from autotune.core.trial import Config
 from autotune.core.units import known_base
 from autotune.engine.base import ModelBased
 from autotune.engine.registry import ENGINES, build_engine
@@ -36,6 +37,7 @@ from autotune.spec.sections import (
     Tracking,
     read_name,
     read_objective,
+    read_tracking,
 )
 from autotune.spec.trust import review_space, trusted_lines
 from autotune.spec.yaml_text import Document
@@ -47,6 +49,7 @@ from autotune.systems.registry import SystemConfig, locate_system, value_kind
 KEYS = (
     "name", "description", "space", "parameters", "constraints", "derived", "configurations", "system",
     "workload", "quality", "objective", "budget", "resources", "engine", "tracking", "deadlines",
+    "start",
 )  # fmt: skip
 """Every key a study file may have."""
 
@@ -71,6 +74,7 @@ class StudyFile:
         engine: Engine that searches.
         tracking: The mirror.
         deadlines: Bounds on the phases of an attempt.
+        start: Configurations that are measured first, after the default.
         objective_stated: Whether the file says what is wanted; the default is for systems under a load.
         trusted: Claims of a search space that the owner trusts, a line each (``--trust-space``).
     """
@@ -86,6 +90,7 @@ class StudyFile:
     engine: EngineConfig = field(default_factory=EngineConfig)
     tracking: Tracking = field(default_factory=Tracking)
     deadlines: Deadlines = field(default_factory=Deadlines)
+    start: tuple[Config, ...] = ()
     objective_stated: bool = True
     trusted: tuple[str, ...] = ()
 
@@ -108,6 +113,7 @@ class StudyFile:
             "engine": self.engine.to_dict(),
             "tracking": self.tracking.to_dict(),
             "deadlines": self.deadlines.to_dict(),
+            **({"start": [dict(config) for config in self.start]} if self.start else {}),
             **({"trusted": list(self.trusted)} if self.trusted else {}),
         }
 
@@ -231,10 +237,6 @@ def study_from_dict(
 
         return located_section
 
-    def read_tracking(section: object) -> Tracking:
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or Tracking.mlflow
-        return Tracking.from_dict({"mlflow": uri, **mapping(section, Tracking.title)})
-
     objective = read("objective", read_objective, DEFAULT_GOAL)
     if "name" not in data:
         raise SpecError("a study needs a name", path=("name",))
@@ -252,6 +254,7 @@ def study_from_dict(
         deadlines=read("deadlines", Deadlines.from_dict, {}),
         objective_stated="objective" in data,
     )
+    study = replace(study, start=read_start(space, data.get("start", ()), study.budget.trials))
     with under("resources"):
         study.resources.check(space.kinds)
     with under("engine"):

@@ -1,26 +1,55 @@
-"""``tune``: the whole loop over a Python function in one call."""
+"""``tune``: the whole loop over a Python function in one call.
+
+A new trial starts as soon as a place is free; trials still running are taken into account when the next one
+is proposed. ``MemoryError`` (or a library's own error for it) means ``out_of_memory``, an
+:class:`~autotune.core.measurement.Infeasible` what it says, any other exception ``crashed_under_load``,
+with its traceback kept; all teach the engine to stay away. A result without a goal or the metric of a
+limit, or with NaN there, is ``wrong_output``.
+
+An exception of the first trial, the default configuration, is a mistake in the function rather than the
+configuration's: it is raised as it is, and no trial is charged. The same holds for a message with which the
+first three configurations fail, and for a result without metrics. Whatever interrupts the search carries
+the study with all that was measured as its attribute ``study``.
+
+A callback is told of a trial after its commit, so nothing that it does can lose a measurement.
+``StopStudy``, or ``study.stop()``, ends the search: what runs is measured to its end, what waits stays for
+the next call. Any other exception ends it at once and is raised as it is; what runs is put back.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from pathlib import Path
 
 from autotune.core.deadlines import Deadlines
+from autotune.core.kinds import Number
 from autotune.core.objective import Objective
+from autotune.core.redact import redact
 from autotune.core.space import Space
+from autotune.core.start import read_start
 from autotune.core.trial import Config, Trial, TrialState
 from autotune.core.units import counted
 from autotune.errors import LedgerError, SpecError
 from autotune.executor.base import Executor, Job
 from autotune.executor.function import ASYNC_HINT, IS_ASYNC, Function, FunctionExecutor
 from autotune.ledger import study_lock
-from autotune.study.driver import Driver
+from autotune.report.notebook import choose_progress
+from autotune.report.view import View
+from autotune.spec.sections import Tracking, read_tracking
+from autotune.study.driver import Callback, Driver
+from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, start_mirror
 from autotune.study.mistakes import Mistake
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path, read_count
+from autotune.tracking.base import Mirror
+
+_log = logging.getLogger("autotune.study")
 
 
 def tune(
@@ -36,19 +65,13 @@ def tune(
     name: str = "study",
     path: str | Path | None = None,
     ray: bool = False,
+    timeout: float | str | None = None,
+    start: Sequence[Mapping[str, object]] = (),
+    callbacks: Sequence[Callback] = (),
+    progress: bool | None = None,
+    mlflow: bool | str | Mapping[str, object] | None = None,
 ) -> Study:
-    """Find the best configuration of a Python function.
-
-    A new trial starts as soon as a place is free; trials still running are taken into account when the
-    next one is proposed. ``MemoryError`` (or a library's own error for it) means ``out_of_memory``, an
-    :class:`~autotune.core.measurement.Infeasible` what it says, any other exception ``crashed_under_load``,
-    with its traceback kept; all teach the engine to stay away. A result without a goal or the metric of a
-    limit, or with NaN there, is ``wrong_output``.
-
-    An exception of the first trial, the default configuration, is a mistake in the function rather than the
-    configuration's: it is raised as it is, and no trial is charged. The same holds for a message with which
-    the first three configurations fail, and for a result without metrics. Whatever interrupts the search
-    carries the study with all that was measured as its attribute ``study``.
+    """Find the best configuration of a Python function; the module says how what it raises is judged.
 
     Args:
         space: Search space.
@@ -63,9 +86,20 @@ def tune(
         name: Name of the study within its ledger.
         path: Ledger that makes the study durable; calling again with the same one goes on.
         ray: Run the calls on Ray: the cluster of ``RAY_ADDRESS``, or a local one.
+        timeout: Time budget in seconds, or with its unit (``"2 h"``), that of earlier calls on the same
+            ``path`` included. A call that runs when it is over is given up; its thread is not waited for.
+        start: Configurations that are measured first, after the default; parameters that one leaves out take
+            their defaults. They count as trials.
+        callbacks: Functions called as ``callback(study, trial)`` by this thread once a trial is over and
+            committed. ``StopStudy``, or ``study.stop()``, ends the search; any other exception is raised.
+        progress: Show progress on standard error, or in a notebook's cell: a live view, plain lines where
+            nobody sees it change. By default in a terminal and in a notebook only.
+        mlflow: Address of an MLflow store to mirror the study to, as `autotune run` does; ``True`` for
+            that of ``MLFLOW_TRACKING_URI`` or ``sqlite:///mlflow.db``; or the section ``tracking`` of a study
+            file, ``{"mlflow": address, "experiment": name}``. It needs ``path``.
 
     Returns:
-        The study, with :attr:`Study.best` and all trials.
+        The study, with :attr:`Study.result`, :attr:`Study.best` and all trials.
 
     Raises:
         SpecError: An argument is wrong, or the function returns no metrics, or one in a unit of another
@@ -78,31 +112,153 @@ def tune(
         raise SpecError(f"function must be callable, found {function!r}")
     if iscoroutinefunction(function):
         raise SpecError(IS_ASYNC, hint=ASYNC_HINT)
+    search = _Search(
+        time_s=None if timeout is None else Number("s", above=0.0, example="2 h").read(timeout, "timeout"),
+        start=_read_start(space, start, trials),
+        callbacks=_read_callbacks(callbacks),
+        tracking=_read_mlflow(mlflow, path),
+        screen=_read_progress(progress),
+    )
     file = None if path is None else ledger_path(path)
     with ExitStack() as stack:
         if file is not None:  # before the study is read: what another one writes until then would be missed
             stack.enter_context(study_lock(file, name))
-        study = Study(space, objective, engine=engine, seed=seed, name=name, path=file, budget=trials)
-        settings = Settings(study.space, study.objective, trials, parallel=parallel, seed=study.seed)
+        study = Study(
+            space, objective, engine=engine, seed=seed, name=name, path=file, budget=trials, spec=search.spec
+        )
         executor = FunctionExecutor(function, study.objective.units, parallel, on_ray=ray)
-        driver = Driver(study, settings, _FunctionJobs(), executor, stop_when=stop_when)
-        stack.callback(executor.close)
-        executor.start()
-        try:
-            driver.run()
-            study.ledger.set_study_state(name, "COMPLETED")
-            study.ledger.ensure_kept()
-        except BaseException as error:
-            with suppress(LedgerError):  # what is raised says what became of it
-                study.put_back()
-            error.study = study  # type: ignore[attr-defined]
-            measured = sum(trial.state is TrialState.COMPLETED for trial in study.trials)
-            if measured or file is not None:
-                where = f", as has {study.ledger.path}" if file is not None else ""
-                kept = counted(measured, "measured trial")
-                error.add_note(f"the `study` of this exception has {kept}{where}")
-            raise
+        search.run(study, trials, stop_when, executor)
     return study
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search as its caller wants it.
+
+    Args:
+        time_s: Budget of time in seconds; ``None`` without a limit.
+        start: Configurations that are measured first.
+        callbacks: Functions that are told of each trial.
+        tracking: The mirror; ``None`` without one.
+        screen: View on which progress is shown; ``None`` for none.
+    """
+
+    time_s: float | None
+    start: tuple[Config, ...]
+    callbacks: tuple[Callback, ...]
+    tracking: Tracking | None
+    screen: View | None
+
+    @property
+    def spec(self) -> dict[str, object] | None:
+        """Whatever the ledger keeps of it."""
+        return None if self.tracking is None else {"tracking": self.tracking.to_dict()}
+
+    def run(self, study: Study, trials: int, stop_when: str, executor: FunctionExecutor) -> None:
+        """Run a study to the end of its budget."""
+        settings = Settings(
+            study.space, study.objective, trials, self.time_s, parallel=executor.parallel, seed=study.seed
+        )
+        store = "" if self.tracking is None else str(self.tracking.mlflow)
+        screen = self.screen
+        with ExitStack() as stack:
+            stack.callback(executor.close)
+            driver = Driver(
+                study, settings, _FunctionJobs(), executor, stop_when=stop_when, screen=screen,
+                resumed=bool(study.trials), tracking=store, start=self.start, callbacks=self.callbacks,
+            )  # fmt: skip
+            if self.tracking is not None:
+                driver.mirror = start_mirror(self.tracking, study)
+                stack.callback(_end_mirror, driver.mirror, study, screen)
+                driver.mirror.ready.wait(MIRROR_START_S)
+            executor.start()
+            try:
+                if screen is not None:
+                    stack.callback(screen.close)
+                    screen.start(driver.view())
+                driver.run()
+                study.ledger.set_study_state(study.name, "COMPLETED")
+                study.ledger.ensure_kept()
+                if screen is not None:
+                    screen.finish(driver.view("completed"), str(study.result))
+            except BaseException as error:
+                _keep(study, error)
+                raise
+
+
+def _keep(study: Study, error: BaseException) -> None:
+    """Put back what ran when a search was interrupted, and attach the study to what interrupted it."""
+    with suppress(LedgerError):  # what is raised says what became of it
+        study.put_back()
+    error.study = study  # type: ignore[attr-defined]
+    measured = sum(trial.state is TrialState.COMPLETED for trial in study.trials)
+    if measured or study.path is not None:
+        where = f", as has {study.ledger.path}" if study.path is not None else ""
+        kept = counted(measured, "measured trial")
+        error.add_note(f"the `study` of this exception has {kept}{where}")
+
+
+def _end_mirror(mirror: Mirror, study: Study, screen: View | None) -> None:
+    """Wait for the mirror, and say what it lacks."""
+    left = mirror.close(MIRROR_FLUSH_S)
+    if not left.pending and not left.errors:
+        return
+    why = f" ({redact('; '.join(left.errors))})" if left.errors else ""
+    text = f"{left.pending or 'some'} items of study {study.name!r} are not in MLflow yet{why}"
+    if screen is not None:
+        screen.message(text)
+    else:
+        _log.warning("%s", text)
+
+
+def _read_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    """Return the callbacks that an argument gives."""
+    if callable(callbacks) or isinstance(callbacks, str) or not isinstance(callbacks, Sequence):
+        raise SpecError(f"callbacks must be a list of functions, found {callbacks!r}")
+    for i, callback in enumerate(callbacks):
+        if not callable(callback) or iscoroutinefunction(callback):
+            raise SpecError(f"callbacks[{i}] must be a function of (study, trial), found {callback!r}")
+    return tuple(callbacks)
+
+
+def _read_progress(progress: bool | None) -> View | None:
+    """Return the view that an argument asks for; ``None`` for where somebody sees it."""
+    if progress is not None and not isinstance(progress, bool):
+        raise SpecError(f"progress must be True, False or None, found {progress!r}")
+    return choose_progress(sys.stderr, progress)
+
+
+def _read_start(space: Space, start: object, trials: int) -> tuple[Config, ...]:
+    """Return the configurations that are measured first."""
+    if not isinstance(space, Space):
+        return ()  # the study says what is wrong with it
+    try:
+        return read_start(space, start, trials)
+    except SpecError as error:
+        index = [part for part in error.path if isinstance(part, int)][:1]
+        where = f"start[{index[0]}]: " if index else "" if error.message.startswith("start") else "start: "
+        raise SpecError(f"{where}{error.message}", hint=error.hint) from None
+
+
+def _read_mlflow(mlflow: object, path: object) -> Tracking | None:
+    """Return the mirror that an argument asks for."""
+    if mlflow is None or mlflow is False:
+        return None
+    if not isinstance(mlflow, bool | str | Mapping):
+        raise SpecError(
+            f"mlflow must be the address of a store, True or a mapping, found {mlflow!r}",
+            hint='for example mlflow="sqlite:///mlflow.db" or {"experiment": "chat"}',
+        )
+    section = {} if mlflow is True else {"mlflow": mlflow} if isinstance(mlflow, str) else mlflow
+    try:
+        found = read_tracking(section)
+    except SpecError as error:
+        raise SpecError(f"mlflow: {error.message}", hint=error.hint) from None
+    if found.mlflow is not None and path is None:
+        raise SpecError(
+            "mlflow mirrors a ledger, and there is none without path", hint='path="study.sqlite" makes one'
+        )
+    return found if found.mlflow is not None else None
 
 
 class _FunctionJobs:

@@ -1,13 +1,22 @@
 """What a study found, in words: gains, limits, doubts."""
 
+import re
+from pathlib import Path
+from typing import get_args
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autotune.core.decision import Decision
+from autotune.core.improvement_text import show_improvement
 from autotune.core.objective import Objective
 from autotune.core.ranking import Improvement
 from autotune.core.trial import Reason
-from autotune.core.verdict import show_chance, show_improvement, verdict
+from autotune.core.verdict import Kind, show_chance, verdict
 from tests.core.ranked import FASTEST, LIMITED, failed, measured
+
+GOLDEN = Path(__file__).parent / "golden" / "verdicts.txt"
 
 C = Reason.CONFIRM
 
@@ -109,7 +118,8 @@ def test_values_that_are_not_positive_differ():
         (
             [measured(0, 1, 9.0), measured(1, 2, 90.0)],
             "unproven",
-            "10 times better than the default, but no error is known; not confirmed",
+            "not proven: measured 10 times better than the default, but no error is known (one launch "
+            "each, not confirmed)",
         ),
         (
             [measured(0, 1, 9.0, delay=3.0), measured(1, 2, 90.0, delay=2.0)],
@@ -129,15 +139,64 @@ def test_a_verdict_says_in_words_how_the_winner_compares(trials, kind, text):
         ((1.34, 1.30, 1.38), "better by 34.0 % [30.0, 38.0]"),
         ((1.34, 1.20, 1.48), "better by 34 % [20, 48]"),
         ((1.0034, 1.0030, 1.0038), "better by 0.34 % [0.30, 0.38]"),
-        ((1.586, 1.0000874, 2.52), "better, by anything from 0.0 to 152 %"),
-        ((1.585, 1.0713, 2.35), "better, by anything from 7.1 to 135 %"),
-        ((1.04, 0.91, 1.19), "better by 4 % [-9, 19]"),
+        ((1.586, 1.0000874, 2.52), "better by up to 152 %"),
+        ((1.585, 1.0713, 2.35), "better by anything from 7 to 135 %"),
+        ((1.04, 0.91, 1.19), "not distinguishable: between 9 % worse and 19 % better"),
         ((12.7, 11.0, 14.4), "12.7 times better [11, 14.4]"),
         ((1.5, None, None), "better by 50 %"),
+        ((1.0, None, None), "the same"),
+        ((2.43, 0.295, 20.0), "not distinguishable: between 3.39 times worse and 20 times better"),
+        ((2.43, 1.2, 20.0), "between 1.2 and 20 times better"),
+        ((0.8, 0.7, 0.9), "worse by 20 % [10, 30]"),
+        ((1.001, 0.995, 1.0071), "as good within 0.72 %"),
+        ((1.00001, 1.000005, 1.00002), "better by less than 0.01 %"),
+        ((1e200, 1e-300, 1e303), "not distinguishable: the difference is not known to any factor"),
     ],
 )
 def test_an_improvement_is_shown_with_the_digits_that_mean_something(ends, text):
     assert show_improvement(Improvement(*ends, relative=True, launches=(2, 2))) == text
+
+
+_END = st.floats(1e-12, 1e12) | st.floats(0.9, 1.1) | st.floats(0.2, 5)
+_DIFFERENCE = st.floats(-1e15, 1e15, allow_subnormal=False) | st.floats(-2, 2)
+_NUMBER_SHOWN = re.compile(r"\d+(?:\.\d+)?(?!\d)")
+
+
+@given(
+    st.booleans().flatmap(
+        lambda relative: st.tuples(
+            st.just(relative), st.lists(_END if relative else _DIFFERENCE, min_size=3, max_size=3)
+        )
+    ),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["s", "tokens/s", "B", "1", "points"]),
+)
+def test_the_words_of_an_improvement_agree_with_its_interval(ends, maximize, known, unit):
+    relative, values = ends
+    low, value, high = sorted(values)
+    if not known:
+        low = high = None
+    gain = Improvement(value, low, high, relative, (2, 2), maximize, unit)
+    for text in (show_improvement(gain), show_improvement(gain, "the default")):
+        for unreadable in ("e+", "nan", "inf", "no clear winner"):
+            assert unreadable not in text, text
+        assert "-" not in text.replace("10^-", ""), text  # no minus sign: words say which side
+        for number in _NUMBER_SHOWN.findall(text.replace("10^", "")):
+            digits = number.replace(".", "").lstrip("0")
+            digits = digits if "." in number else digits.rstrip("0")
+            assert len(digits) <= 3, text
+        if gain.low is None or gain.side:
+            assert "distinguishable" not in text
+            on = gain.side or (value > gain.nothing) - (value < gain.nothing)
+            assert ("worse" if on > 0 else "better") not in text or not on, text
+        else:
+            assert not re.search("(better|worse) by", text), text
+            assert text.startswith(("not distinguishable", "as good", "the same")), text
+        if "%" in text:
+            assert relative
+            assert 1 / 3 <= value <= 3
+            assert low is None or high <= 3.0001 * low
 
 
 def test_chances_are_rounded_down():
@@ -155,3 +214,74 @@ def test_every_goal_is_named_with_what_it_gains_or_loses():
     found = judged(trials, both)
     assert found.text.startswith("speed: better by 100")
     assert "; delay: worse by 50" in found.text
+
+
+def _sides(first, second, *, launches, spread=0.002, sem=0.002, delays=(0.1, 0.1), step=0.01):
+    """Both sides measured once and launched so many times to confirm, with a spread between launches."""
+    reasons = (Reason.EXPLORE, *(C,) * launches)
+    return [
+        measured(
+            len(reasons) * side + j,
+            side + 1,
+            value * (1 + spread * (-1) ** j),
+            sem=None if sem is None else abs(value) * sem,
+            delay=delays[side] * (1 + step * j),
+            reason=reason,
+        )
+        for side, value in enumerate((first, second))
+        for j, reason in enumerate(reasons)
+    ]
+
+
+def _cases():
+    """Every kind of verdict, relative and absolute, maximized and minimized, once and often launched."""
+    plain, turned = FASTEST, Objective.from_dict({"minimize": "speed"})
+    both = Objective.from_dict({"maximize": "speed", "minimize": "delay"})
+    for goal, objective, better, worse in (("maximize", plain, 1.2, 0.8), ("minimize", turned, 0.8, 1.2)):
+        for launches in (0, 1, 2, 4):
+            for name, second in (("by a fifth", 100 * better), ("alike", 100.3), ("worse", 100 * worse)):
+                trials = _sides(100.0, second, launches=launches)
+                yield f"{goal}, {name}, {launches} launches", trials, objective, launches
+        yield f"{goal}, 12 times", _sides(100.0, 100 * better**14, launches=2), objective, 2
+        wide = {"spread": 0.6, "launches": 2}
+        yield f"{goal}, wide", _sides(100.0, 100 * better, **wide), objective, 2
+        yield f"{goal}, wide, many times", _sides(100.0, 100 * better**14, **wide), objective, 2
+        yield f"{goal}, no error", _sides(100.0, 100 * better, launches=0, sem=None), objective, 0
+        sign = 1 if goal == "maximize" else -1
+        yield f"{goal}, difference", _sides(-100.0, 140.0 * sign - 100.0, launches=2), objective, 2
+        yield f"{goal}, difference, wide", _sides(-1e6, -1e6 + 1e5 * sign, **wide), objective, 2
+        yield f"{goal}, difference, once", _sides(-100.0, 140.0 * sign - 100.0, launches=0), objective, 0
+        yield f"{goal}, interrupted", _sides(100.0, 100 * better, launches=0), objective, 2
+    for name, second, delays, step, launches in (
+        ("limits kept", 134.0, (0.1, 0.2), 0.01, 2),
+        ("limits of the default broken", 90.0, (2.0, 0.1), 0.01, 2),
+        ("limits of the default in doubt", 134.0, (0.48, 0.1), 0.02, 2),
+        ("slower, limits of the default in doubt", 50.0, (0.48, 0.1), 0.02, 2),
+        ("limits in doubt", 134.0, (2.0, 0.48), 0.02, 2),
+        ("limits in doubt, search alone", 134.0, (2.0, 0.47), 0.01, 0),
+        ("limits broken", 134.0, (2.0, 1.9), 0.01, 0),
+    ):
+        yield name, _sides(100.0, second, launches=launches, delays=delays, step=step), LIMITED, launches
+    yield "several goals", _sides(100.0, 200.0, launches=2, delays=(0.1, 0.15)), both, 2
+    yield "the default fails", [failed(0, 1), measured(1, 2, 9.0)], FASTEST, 0
+    yield "the default was not measured", [measured(0, 2, 9.0)], FASTEST, 0
+    yield "nothing measured", [], FASTEST, 0
+    begun = [*_sides(100.0, 134.0, launches=0, delays=(0.47, 0.1)), measured(2, 2, 134.0, sem=1.0, reason=C)]
+    yield "confirmation not completed", begun, LIMITED, 2
+
+
+def test_the_words_of_every_kind_of_verdict_are_those_of_the_golden_table(request):
+    lines, kinds = [], set()
+    for name, trials, objective, confirm in _cases():
+        found = judged(trials, objective, confirm)
+        kinds.add(found.kind)
+        lines += [f"{name}: {found.kind}", f"  {found.text}", *(f"  {text}" for text in found.limits)]
+        settled = found.settlement
+        lines += [] if settled is None else [f"  {' '.join(settled.options) or '-'}: {settled.effect}"]
+        assert not ("not distinguishable" in found.text and "better by" in found.text)
+    assert kinds == {*get_args(Kind)}
+    text = "\n".join(lines) + "\n"
+    if not GOLDEN.exists() and request.config.getoption("--write-golden"):
+        GOLDEN.parent.mkdir(exist_ok=True)
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text()

@@ -388,3 +388,20 @@ def test_a_program_that_makes_its_own_load_is_recorded_with_none(tmp_path):
     assert study.to_dict()["workload"] == {}
     job = make_job(study, "s", {"x": 1}, {}, tmp_path, trial=0, attempt=1)
     assert job.workload == {}
+
+
+def test_a_file_may_name_what_is_measured_first(tmp_path):
+    file = tmp_path / "mine.yaml"
+    text = "parameters:\n  a: {type: int, low: 1, high: 8}\n  b: {type: bool}\nobjective: {maximize: x}\n"
+    file.write_text(f"{text}start:\n  - {{a: 3, b: true}}\n  - {{a: 5}}\n")
+    study = read_study(file)
+    assert study.start == ({"a": 3, "b": True}, {"a": 5, "b": False})
+    assert read_stored_study(study.to_dict()).start == study.start
+    file.write_text(f"{text}start:\n  - {{a: 3}}\n  - {{a: 9}}\n")
+    with pytest.raises(SpecError, match=r"mine.yaml:7:9: a cannot be '9'; allowed: int from 1 to 8"):
+        read_study(file)
+    file.write_text(f"{text}budget: {{trials: 2}}\nstart:\n  - {{a: 3}}\n  - {{a: 4}}\n")
+    with pytest.raises(
+        SpecError, match=r"mine.yaml:7:3: 2 configurations to start with and the default are 3"
+    ):
+        read_study(file)

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar, TypeGuard
 
 from autotune.core.expression import Expression
+from autotune.core.html import html_table, short
 from autotune.core.trial import Value
 from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
 
@@ -48,7 +49,7 @@ class Prior:
         return {"around": self.around, "spread": self.spread}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Parameter:
     """What all kinds of parameters share.
 
@@ -122,6 +123,14 @@ class Parameter:
             "restart": _OLD_WORD.get(self.restart, self.restart),
             "memory": self.memory,
         }
+
+    def __repr__(self) -> str:
+        known = ((item.name, getattr(self, item.name), item.default) for item in fields(self)[1:])
+        stated = [f"{name}={value!r}" for name, value, usual in known if value != usual]
+        return short(f"{type(self).__name__}({', '.join([repr(self.name), *stated])})")
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{self.name}: {self.type_name}", (), [(k, v) for k, v in self.to_dict().items()])
 
     @cached_property
     def condition(self) -> Expression | None:

@@ -43,7 +43,7 @@ class _Weighed(Parameter):
         return [weights.get(_identity(value), 1.0) for value in self.levels]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bool(_Weighed):
     """A parameter that is ``false`` or ``true``."""
 
@@ -64,7 +64,7 @@ class Bool(_Weighed):
         raise SpecError(f"{self.name} cannot be {raw!r}; allowed: true, false")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Listed(_Weighed):
     """What parameters with listed values share.
 
@@ -141,7 +141,7 @@ class Listed(_Weighed):
         raise SpecError(f"{self.name} cannot be {raw!r}; allowed: {self.allowed()}", hint=hint)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ordinal(Listed):
     """A parameter of listed values whose order means something, such as bits or block sizes."""
 
@@ -155,7 +155,7 @@ class Ordinal(Listed):
         return super()._read(values)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Categorical(Listed):
     """A parameter of listed values without an order."""
 

@@ -16,7 +16,7 @@ MAX_LEVELS = 1_000_000  # more values than any flag has; bounds what a mistyped 
 FLOAT_LEVELS = 33  # grid on which a float without a step is searched; the engine refines around leaders
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Numeric(Parameter):
     """What int and float share: a range and its scale."""
 
@@ -90,7 +90,7 @@ class Numeric(Parameter):
         return f"{self.type_name} from {show(self.low)} to {show(self.high)}{step}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Int(Numeric):
     """A parameter of whole numbers from ``low`` to ``high``.
 
@@ -162,7 +162,7 @@ class Int(Numeric):
         return text + (f", powers of {self.powers_of}" if self.powers_of is not None else "")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Float(Numeric):
     """A parameter of real numbers from ``low`` to ``high``; with ``step``, only ``low + k * step``."""
 

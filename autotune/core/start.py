@@ -1,0 +1,46 @@
+"""Configurations that a study measures first, because somebody believes in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from autotune.core.space import Space
+from autotune.core.trial import Config, config_key
+from autotune.errors import SpecError, under
+
+
+def read_start(space: Space, listed: object, trials: int) -> tuple[Config, ...]:
+    """Return the configurations that are measured first, each once.
+
+    A parameter that one leaves out takes its default.
+
+    Args:
+        space: Search space.
+        listed: List of mappings of names to values.
+        trials: Budget of trials, which has to hold them and the default configuration.
+
+    Raises:
+        SpecError: It is no such list, one is not in the space, or they are more than the budget; ``path``
+            leads to it.
+    """
+    with under("start"):
+        if isinstance(listed, str | Mapping) or not isinstance(listed, Sequence):
+            raise SpecError(f"start must be a list of configurations, found {listed!r}")
+        found: dict[str, Config] = {}
+        for i, given in enumerate(listed):
+            with under(i):
+                config = _completed(space, given)
+                found.setdefault(config_key(config), config)
+        needed = len({*found, config_key(space.default_config)}) if found else 0
+        if needed > trials:
+            raise SpecError(
+                f"{len(found)} configurations to start with and the default are {needed} trials, more than "
+                f"the budget of {trials}"
+            )
+    return tuple(found.values())
+
+
+def _completed(space: Space, given: object) -> Config:
+    if not isinstance(given, Mapping):
+        raise SpecError(f"a configuration must be a mapping of names to values, found {given!r}")
+    return space.validate({p.name: p.fallback for p in space if p.name not in given} | dict(given))
