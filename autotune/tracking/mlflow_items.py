@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -258,15 +258,15 @@ def relative_artifacts(tracking_uri: str, location: str) -> str | None:
     return (Path(named).parent / ARTIFACTS / Path(location).name).as_posix()
 
 
-def artifact_text(content: bytes) -> tuple[str, bool]:
+def artifact_text(content: bytes, mask: Callable[[str], str] = redact) -> tuple[str, bool]:
     """Return the redacted content of a file and whether it is text.
 
     What is not text is read as Latin-1, which gives every byte back unchanged save those of a secret.
     """
     try:
-        return redact(content.decode("utf-8")), True
+        return mask(content.decode("utf-8")), True
     except UnicodeDecodeError:
-        return redact(content.decode("latin-1")), False
+        return mask(content.decode("latin-1")), False
 
 
 def mirror_name(tracking_uri: str) -> str:

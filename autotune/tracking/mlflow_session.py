@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from autotune.core.failpoint import failpoint
 from autotune.core.objective import Objective
+from autotune.core.redact import redact, redact_certain
 from autotune.core.trial import Trial
 from autotune.ledger import Ledger
 from autotune.tracking.base import StoppedError
@@ -303,9 +304,8 @@ class Session:
             raise failures[0]
         self._write_marks(trials, objective, finding)
         finished = sum(trial.state.finished for trial in trials)
-        if changed and (
-            self.revision is None or self.row.state != "RUNNING" or finished & (finished - 1) == 0
-        ):
+        steady = self.revision is not None and self.row.state == "RUNNING"
+        if not steady or (changed and finished & (finished - 1) == 0):  # after 1, 2, 4, 8 ... trials
             self._write_view(trials, objective)
         if self.row.state != "RUNNING":
             self._write_files()
@@ -347,7 +347,7 @@ class Session:
         if not files or self.carried.get(_FILES) == digest:
             return
         for name, path in files.items():
-            self._upload(self.runs["study"], name, path)
+            self._upload(self.runs["study"], name, path, redact_certain)
             self.moved()
         self.client.set_tag(self.runs["study"], _FILES, digest)
         self.carried[_FILES] = digest
@@ -430,7 +430,7 @@ class Session:
             raise KeepsNothingError
         self.digests[item.key] = item.digest
 
-    def _upload(self, run_id: str, name: str, path: Path) -> None:
+    def _upload(self, run_id: str, name: str, path: Path, mask: Callable[[str], str] = redact) -> None:
         """Write one artifact; the file may lie on another node, or be gone."""
         try:
             if path.stat().st_size > _LARGEST_FILE:
@@ -442,7 +442,7 @@ class Session:
         except OSError:
             self.client.set_tag(run_id, f"autotune.file.{allowed_name(name)}", f"not on this machine: {path}")
             return
-        text, readable = artifact_text(content)
+        text, readable = artifact_text(content, mask)
         if readable:
             self.client.log_text(run_id, text, name)
             return

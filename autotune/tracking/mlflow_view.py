@@ -7,8 +7,10 @@ decides what a page shows: its own choices lie in each reader's browser.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -77,9 +79,15 @@ def experiment_tags(
     metrics = shown_metrics(measured, objective)
     state = _view(row, trials, objective, metrics)
     return {
-        VIEW_TAG + view_key(row.uid): json.dumps(state, separators=(",", ":")),
+        VIEW_TAG + view_key(row.uid): _packed(state),
         NOTE: _note(row, trials, objective, metrics, experiment),
     }
+
+
+def _packed(state: Mapping[str, Any]) -> str:
+    """Return a view as MLflow's page packs one: a database may hold 5,000 characters of it."""
+    text = json.dumps(state, separators=(",", ":"))
+    return "deflate;" + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 def _view(
@@ -109,7 +117,7 @@ def _view(
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": charts,
         "compareRunSections": [
-            {"uuid": name, "name": name, "display": name == _SECTION, "isReordered": False}
+            {"uuid": name, "name": name, "display": name == _SECTION, "isReordered": False, "columns": 2}
             for name in (_SECTION, _MORE, _SYSTEM)
         ],
         "isAccordionReordered": True,  # or the sections would be sorted by name
@@ -147,7 +155,13 @@ def _charts(
     varying = _varying(row, trials)
     shown = [name for name in parameters if name in varying] or list(parameters)
     charts.append(
-        _chart("PARALLEL", "parameters", selectedParams=shown, selectedMetrics=named, showAllRuns=True)
+        _chart(
+            "PARALLEL",
+            "parameters",
+            selectedParams=shown,
+            selectedMetrics=[*named[1:], named[0]],
+            showAllRuns=True,
+        )
     )
     for name in shown:
         axes = [{"key": name, "type": "PARAM"}, {"key": goals[0], "type": "METRIC"}]
