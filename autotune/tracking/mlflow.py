@@ -11,6 +11,7 @@ import logging
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from autotune.ledger import Ledger
 from autotune.tracking.base import MirrorReport, StoppedError
 from autotune.tracking.mlflow_database import prepare_database
 from autotune.tracking.mlflow_items import abandoned, database_file, mirror_name, one_line, outdated
-from autotune.tracking.mlflow_session import Session, load_quietly
+from autotune.tracking.mlflow_session import Session, load_quietly, mlflow_version
 from autotune.tracking.mlflow_view import run_link
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0  # between tries while the store is away
@@ -32,6 +33,7 @@ _POLL_S = 0.05
 _STUCK_S = 120.0  # without a step of the store that long, `sync` gives up; making a database takes 10 to 40 s
 _ROOM = "see that the file and its folder can be written and the disk has room"
 _MOST_SAID = 3  # times that a store goes away; a server that comes and goes must not fill the terminal
+_VERSION_S = 5.0  # for a server to say its version
 _SYNC_S = 600.0  # a thousand trials take about a minute in a database on this machine
 
 _log = logging.getLogger("autotune.tracking")
@@ -305,7 +307,18 @@ def study_link(tracking_uri: str, base: str, experiment: str, uid: str) -> str:
     if found is None:
         _log.warning("MLflow has no experiment %r yet: `autotune sync` writes it", experiment)
         return base
-    return run_link(base, found.experiment_id, uid)
+    return run_link(
+        base, found.experiment_id, uid, _version_of(base) if is_server(tracking_uri) else mlflow_version()
+    )
+
+
+def _version_of(server: str) -> str:
+    """Return the version of a server; that of the library where it does not say."""
+    try:
+        with urllib.request.urlopen(f"{server.rstrip('/')}/version", timeout=_VERSION_S) as answer:  # noqa: S310
+            return str(answer.read(100).decode("ascii"))
+    except (OSError, ValueError):
+        return mlflow_version()
 
 
 def ui_command(tracking_uri: str, port: int) -> list[str]:

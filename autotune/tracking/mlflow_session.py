@@ -76,6 +76,13 @@ def load_quietly(uri: str) -> None:
     logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
+def mlflow_version() -> str:
+    """Return the version of the library."""
+    from mlflow.version import VERSION
+
+    return str(VERSION)
+
+
 class KeepsNothingError(Exception):
     """What answers accepts what it is sent and does not keep it: it is no MLflow."""
 
@@ -191,7 +198,9 @@ class Session:
 
     def _write_view(self, trials: Sequence[Trial], objective: Objective) -> None:
         """Give the experiment the view with which it opens on the study's runs; its owner's texts stay."""
-        found = {KIND_TAG: KIND} | experiment_tags(self.row, trials, objective, self.experiment)
+        found = {KIND_TAG: KIND} | experiment_tags(
+            self.row, trials, objective, self.experiment, mlflow_version()
+        )
         for name, value in found.items():
             there = self.tags.get(name, "")
             theirs = there and (name == KIND_TAG or (name == NOTE and not there.startswith(LINK)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ KIND = "custom_model_development"
 LINK = "[Open the runs as charts]("
 """Beginning of a description that is ours; its owner's is never changed."""
 
+_WITH_A_PAGE_OF_RUNS = [3, 1]  # MLflow's version
 _MOST_CHARTS = 30  # of one metric each
 _RUNS = 1000  # that a chart shows at once
 _SECTION, _MORE, _SYSTEM = "Study", "Model metrics", "System metrics"
@@ -54,13 +56,15 @@ def view_key(uid: str) -> str:
     return f"autotune-{uid}"
 
 
-def run_link(base: str, experiment: str, uid: str) -> str:
+def run_link(base: str, experiment: str, uid: str, version: str) -> str:
     """Return the address of a study's runs as charts.
 
     Args:
         base: Address of the MLflow server.
         experiment: Id of the experiment.
         uid: Identity of the study.
+        version: Version of that MLflow. The first ones show the runs on the page of the experiment; later
+            ones lead from there to another page, and forget what was asked.
     """
     asked = {
         "workflowType": "machine_learning",
@@ -68,11 +72,16 @@ def run_link(base: str, experiment: str, uid: str) -> str:
         "viewStateShareKey": view_key(uid),
     }
     query = "&".join(f"{name}={quote(value)}" for name, value in asked.items())
-    return f"{base.rstrip('/')}/#/experiments/{quote(experiment)}/runs?{query}"
+    return f"{base.rstrip('/')}/#/experiments/{quote(experiment)}{_runs_page(version)}?{query}"
+
+
+def _runs_page(version: str) -> str:
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
+    return "" if numbers and numbers < _WITH_A_PAGE_OF_RUNS else "/runs"
 
 
 def experiment_tags(
-    row: StudyRow, trials: Sequence[Trial], objective: Objective, experiment: str
+    row: StudyRow, trials: Sequence[Trial], objective: Objective, experiment: str, version: str
 ) -> dict[str, str]:
     """Return the tags with which an experiment opens on the runs of a study, and says what they hold."""
     measured = dict.fromkeys(name for trial in trials for name in trial.metrics)
@@ -80,7 +89,7 @@ def experiment_tags(
     state = _view(row, trials, objective, metrics)
     return {
         VIEW_TAG + view_key(row.uid): _packed(state),
-        NOTE: _note(row, trials, objective, metrics, experiment),
+        NOTE: _note(row, trials, objective, metrics, run_link("", experiment, row.uid, version)),
     }
 
 
@@ -123,6 +132,14 @@ def _view(
         "isAccordionReordered": True,  # or the sections would be sorted by name
         "viewMaximized": False,
         "runListHidden": False,
+        # MLflow 3.0 needs every field; later ones have their own for these
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "runsVisibilityMap": {},
+        "groupsExpanded": {},
+        "autoRefreshEnabled": True,
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
         "useGroupedValuesInCharts": True,
         "hideEmptyCharts": True,
         "groupBy": None,
@@ -192,7 +209,7 @@ def _varying(row: StudyRow, trials: Sequence[Trial]) -> set[str]:
 
 
 def _note(
-    row: StudyRow, trials: Sequence[Trial], objective: Objective, metrics: Sequence[str], experiment: str
+    row: StudyRow, trials: Sequence[Trial], objective: Objective, metrics: Sequence[str], link: str
 ) -> str:
     """Return the description of an experiment: a link to the runs, what the columns are, how to search.
 
@@ -213,4 +230,4 @@ def _note(
         "to find runs, type into the search field:",
         *(f"  {text}: {query}" for text, query in FILTERS.items()),
     ]
-    return f"{LINK}{run_link('', experiment, row.uid)[1:]})\n\n{plain_note(lines)}"
+    return f"{LINK}{link[1:]})\n\n{plain_note(lines)}"

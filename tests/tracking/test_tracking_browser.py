@@ -115,9 +115,8 @@ def test_a_study_opens_on_its_runs(kind, tmp_path, make, empty_store, start_serv
         "return found.length >= 5 && found",
         "the runs",
     )
-    assert names[:5] == [
-        "trial-0003 over limit", "trial-0001 best", "trial-0000 default", "trial-0002 out of memory", "chat",
-    ]  # fmt: skip
+    assert names[:3] == ["trial-0003 over limit", "trial-0001 best", "trial-0000 default"], "best first"
+    assert set(names[3:]) == {"trial-0002 out of memory", "chat"}
     until(
         browser,
         "return document.body.innerText.includes('best.throughput')"

@@ -499,7 +499,7 @@ def test_server_away_costs_nothing_and_is_completed_later(
     assert complete(ledger, make, uri) == 0
     client, runs = read_back(uri)
     assert len(runs) == 7
-    assert "\"sem\": 0.5" in text_of(client, runs["trial-0000"], "measurement.json", tmp_path / "down")
+    assert '"sem": 0.5' in text_of(client, runs["trial-0000"], "measurement.json", tmp_path / "down")
     assert runs["trial-0001"].data.tags["mlflow.parentRunId"] == runs["chat"].info.run_id
     log = text_of(client, runs["trial-0000"], "server.log", tmp_path / "down")
     assert log == "ready\nAuthorization: Bearer [redacted]\n"

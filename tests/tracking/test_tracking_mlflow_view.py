@@ -142,7 +142,12 @@ def test_the_view_has_the_goal_and_the_parameters_first_and_the_description_unit
     ]  # fmt: skip
     assert client.search_runs([experiment.experiment_id], view["searchFilter"])
     note = experiment.tags["mlflow.note.content"]
-    address = run_link("", experiment.experiment_id, uid)
+    address = run_link("", experiment.experiment_id, uid, "3.17.2")
+    assert address == (
+        f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+        f"&compareRunsMode=CHART&viewStateShareKey=autotune-{uid}"
+    )
+    assert run_link("", "1", uid, "3.0.1").startswith("/#/experiments/1?")
     assert note.startswith(f"{LINK}{address[1:]})\n\n```text\n")
     assert "  throughput (in tokens/s)\n  latency.p99 (in s)\n" in note
 
