@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -109,6 +110,9 @@ def ui(study: str | None, port: int, print_only: bool, opens: bool, store: Path,
         echo(shlex.join(command))
         return 0
     if not there:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise EnvironmentProblem(f"port {port} is in use", hint=f"--port {port + 1} may be free")
         prepare_store(uri)
     link = study_link(uri, base, experiment, uid) if uid else base
     if there:

@@ -34,7 +34,7 @@ KIND = "custom_model_development"
 LINK = "[Open the runs as charts]("
 """Beginning of a description that is ours; its owner's is never changed."""
 
-_WITH_A_PAGE_OF_RUNS = [3, 1]  # MLflow's version
+_WITH_A_PAGE_OF_RUNS = [3, 2]  # MLflow's version
 _MOST_CHARTS = 30  # of one metric each
 _RUNS = 1000  # that a chart shows at once
 _SECTION, _MORE, _SYSTEM = "Study", "Model metrics", "System metrics"

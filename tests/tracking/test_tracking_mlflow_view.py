@@ -3,12 +3,15 @@
 import base64
 import json
 import os
+import re
 import zlib
 from collections import Counter
 
 import pytest
 
+from autotune.core.file_names import LEDGER_NAME
 from autotune.core.trial import Reason, TrialState
+from autotune.ledger import Ledger
 from autotune.tracking.items import DEPLOYMENT
 from autotune.tracking.mlflow import run_link, sync
 from autotune.tracking.mlflow_view import FILTERS, LINK, VIEW_TAG, view_key
@@ -223,6 +226,30 @@ def test_files_are_uploaded_once_unharmed_and_again_when_they_change(ledger, mak
     report.write_text("another", encoding="utf-8")
     complete(ledger, make, store_uri, files=files)
     assert read() == "another"
+
+
+def test_ui_of_a_study_on_a_server_is_the_link_alone(
+    ledger, make, tmp_path, empty_store, start_server, capsys
+):
+    from autotune.cli import main
+
+    (tmp_path / "server.db").write_bytes(empty_store.read_bytes())
+    port = make.free_port()
+    server = start_server(make.server_argv(f"sqlite:///{tmp_path}/server.db", port, tmp_path), tmp_path, port)
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    with Ledger.open(folder / LEDGER_NAME) as other:
+        make.create(other)
+        spec = {**make.spec, "tracking": {"mlflow": server.uri, "experiment": "team"}}
+        other.set_study_spec(make.name, spec)
+        uid = other.study(make.name).uid
+    server.wait()
+    sync(folder / LEDGER_NAME, make.name, tracking_uri=server.uri, experiment="team")
+    assert main(["ui", make.name, "--store", str(folder), "--no-open"]) == 0
+    assert re.fullmatch(
+        rf"{server.uri}/#/experiments/\d+/runs\?\S+&viewStateShareKey=autotune-{uid}\n",
+        capsys.readouterr().out,
+    )
 
 
 def test_calls_for_a_trial_do_not_grow_with_the_study(ledger, make, store_uri, monkeypatch):
