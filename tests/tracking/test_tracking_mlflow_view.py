@@ -6,6 +6,7 @@ import os
 import re
 import zlib
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +88,11 @@ def test_names_marks_and_every_documented_search(ledger, make, store_uri, tmp_pa
     client, experiment = client_of(store_uri)
     order = client.search_runs([experiment.experiment_id], order_by=["tags.`autotune.best` DESC"])
     assert order[0].info.run_name == "trial-0001 best"
+
+
+def test_the_documentation_has_every_search():
+    page = (Path(__file__).parents[2] / "docs" / "mlflow.md").read_text(encoding="utf-8")
+    assert [query for query in FILTERS.values() if query not in page] == []
 
 
 def test_the_mark_moves_with_the_best(ledger, make, store_uri):
