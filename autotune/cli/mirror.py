@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import webbrowser
+from http import HTTPStatus
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
@@ -15,6 +21,8 @@ from autotune.cli.reading import open_ledger
 from autotune.errors import AutotuneError, EnvironmentProblem
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+
+_LOOK_S, _ANSWER_S = 0.2, 2.0  # between two looks whether the server answers, and for each
 
 
 def tracking_of(spec: dict[str, object], study: str) -> tuple[str, str]:
@@ -34,6 +42,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
 
     STUDY, or every study of the store. What is already there is not written again.
     """
+    from autotune.study.carried import study_files
     from autotune.study.study import find_study
     from autotune.tracking.mlflow import sync as sync_study
 
@@ -47,7 +56,13 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
     for row in rows:
         address, experiment = tracking_of(row.spec, row.name)
         try:
-            written[row.name] = sync_study(file, row.name, tracking_uri=uri or address, experiment=experiment)
+            written[row.name] = sync_study(
+                file,
+                row.name,
+                tracking_uri=uri or address,
+                experiment=experiment,
+                files=study_files(file.parent / row.name),
+            )
         except AutotuneError as error:  # the next study may have another store
             problems[row.name] = error.message
             hints[error.hint] = None
@@ -66,43 +81,95 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
 @click.argument("study", required=False)
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--print", "print_only", is_flag=True, help="Print the command instead of running it.")
+@click.option("--open/--no-open", "opens", default=True, help="Open a browser; on a terminal only.")
 @store_option
 @json_option
-def ui(study: str | None, port: int, print_only: bool, store: Path, as_json: bool) -> int:
+def ui(study: str | None, port: int, print_only: bool, opens: bool, store: Path, as_json: bool) -> int:
     """Open the MLflow UI.
 
-    On the tracking store of STUDY, or of the newest study.
+    On the runs of STUDY as charts, or on the tracking store of the newest study.
     """
     from autotune.study.study import find_study
-    from autotune.tracking.mlflow import prepare_store, ui_command
+    from autotune.tracking.mlflow import is_server, prepare_store, study_link, ui_command
 
-    uri = DEFAULT_URI
+    uri, experiment, uid = DEFAULT_URI, "", ""
     if study is not None or _has_ledger(store):
         with open_ledger(store) as ledger:
             rows = ledger.studies()
             if study is not None or rows:
                 row = find_study(ledger, study) if study is not None else rows[-1]
-                uri, _ = tracking_of(row.spec, row.name)
-    command = ui_command(uri, port)
+                uri, experiment = tracking_of(row.spec, row.name)
+                uid = row.uid if study is not None else ""
+    there = is_server(uri) and bool(uid)  # a server has a UI of its own: there is nothing to start
+    command = [] if there else ui_command(uri, port)
+    base = uri if there else f"http://127.0.0.1:{port}"
     if as_json:
         echo_json({"command": command, "tracking_uri": uri})
         return 0
-    if print_only:
+    if print_only and command:
         echo(shlex.join(command))
         return 0
-    prepare_store(uri)
-    echo(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)")
-    # The UI takes this process's place, signals included.
-    return _become(command)
+    if not there:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise EnvironmentProblem(f"port {port} is in use", hint=f"--port {port + 1} may be free")
+        prepare_store(uri)
+    link = study_link(uri, base, experiment, uid) if uid else base
+    if there:
+        echo(link)
+        if opens and not print_only and sys.stdout.isatty():
+            webbrowser.open(link)
+        return 0
+    return _serve(command, base, link, opens=opens and sys.stdout.isatty())
 
 
-def _become(command: list[str]) -> NoReturn:
+def _serve(command: list[str], base: str, link: str, *, opens: bool) -> int:
+    """Run a server in the foreground, and say where to look once it answers; return its exit code."""
+    echo(f"starting MLflow at {base} (Ctrl-C ends it) ...")
     try:
-        os.execvp(command[0], command)  # noqa: S606 - argv is a list that we made
+        server = subprocess.Popen(command)
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot start {command[0]!r}: {error.strerror}", hint="pip install mlflow"
         ) from None
+    # both end with whoever sends a signal to either of them
+    before = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    try:
+        if _answers(base, server):
+            echo(link)
+            if opens:
+                webbrowser.open(link)
+        return _ended(server.wait(), base)
+    except KeyboardInterrupt:
+        server.send_signal(signal.SIGINT)
+        server.wait()
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if server.poll() is None:
+            server.kill()
+            server.wait()
+
+
+def _ended(code: int, base: str) -> int:
+    if code in (0, -signal.SIGTERM, -signal.SIGINT):
+        return 0
+    raise EnvironmentProblem(
+        f"the MLflow server at {base} ended with exit code {code}",
+        hint="its last lines say why; --port chooses another port",
+    )
+
+
+def _answers(base: str, server: subprocess.Popen[bytes]) -> bool:
+    """Wait until a server answers; return whether it does, or has ended."""
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{base}/health", timeout=_ANSWER_S) as answer:  # noqa: S310 - our own
+                if answer.status == HTTPStatus.OK:
+                    return server.poll() is None
+        except OSError:
+            time.sleep(_LOOK_S)
+    return False
 
 
 def _has_ledger(store: Path) -> bool:

@@ -23,6 +23,7 @@ from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
 from autotune.report.view import View
+from autotune.study.carried import keep_deployment, study_files
 from autotune.study.driver import Driver
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, MIRROR_STOPPED_S, start_mirror
@@ -135,6 +136,9 @@ def run_study(
             study.ledger.set_study_state(study.name, "COMPLETED")
         executor.close()
         study.keep_predictions()
+        keep_deployment(study, system)
+        if mirror is not None:
+            mirror.artifacts(study_files(store / study.name))
         flush_s = MIRROR_STOPPED_S if state == "interrupted" else MIRROR_FLUSH_S
         left = MirrorReport(0) if mirror is None else mirror.close(flush_s)
         study.ledger.ensure_kept()

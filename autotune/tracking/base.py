@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
@@ -39,6 +41,12 @@ class Mirror(Protocol):
 
     def notify(self) -> None:
         """Say that the ledger has changed; returns at once."""
+
+    def artifacts(self, files: Mapping[str, Path]) -> None:
+        """Give the study files, by the name they have in the mirror; returns at once.
+
+        They are copied once the study has ended, as far as they are there: best effort.
+        """
 
     def close(self, timeout: float) -> MirrorReport:
         """Copy what is left for at most ``timeout`` seconds, then end. Idempotent."""

@@ -5,23 +5,41 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
 
 from autotune.core.measurement import Estimate
+from autotune.core.metric import METRICS, metric_info
 from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
 from autotune.core.redact import escaped, redact, redacted, visible
 from autotune.core.scalar import typed_scalar
 from autotune.core.surprise import largest, show_surprise, surprises
-from autotune.core.trial import Trial, TrialState, Value
+from autotune.core.trial import Reason, Trial, TrialState, Value
 from autotune.core.units import counted
 from autotune.ledger import StudyRow
 from autotune.tracking.names import allowed_name, allowed_names
 
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens on the runs
 _LONGEST_TAG = _LONGEST_PARAM = 5000  # MLflow cuts or refuses longer ones
 _LONGEST_LINE = 1000  # of a note
+_MOST_METRICS = 24  # of a trial: MLflow draws a panel for each
+_MIDDLE, _TAIL = ("p50", "median", "mean"), ("p99", "p95", "p90", "max")
+_STATISTIC = re.compile(r"(.+)\.(p\d{1,3}|mean|median|min|max|std)")
+
+INACTIVE = "(inactive)"
+"""Param of a parameter whose condition does not hold: MLflow's parallel coordinates leave out a run without a
+value for one of the axes."""
+
+MEASUREMENT = "measurement.json"
+"""Artifact of a trial: every metric with its standard error, count and unit."""
+
+NOTE = "mlflow.note.content"
+
+DEPLOYMENT = "deployment"
+"""Note of a study in the ledger, and folder of its run: what deploys the winner."""
 
 LIVE = ("RUNNING", "SCHEDULED")
 """Statuses of runs that have not ended."""
@@ -74,51 +92,108 @@ class Item:
 
 
 def trial_item(trial: Trial, row: StudyRow, objective: Objective) -> Item:
-    """Return the run of a trial."""
+    """Return the run of a trial: a few metrics, and all that was measured as an artifact."""
     measurement = trial.measurement
-    values = _values(trial)
-    names = allowed_names(values)
-    infinite = {name: value for name, value in values.items() if not math.isfinite(value)}
-    metrics = {names[name]: value for name, value in values.items() if name not in infinite}
+    shown = {name: trial.metrics[name].value for name in shown_metrics(trial.metrics, objective)}
+    if measurement is not None and measurement.started_ns:
+        shown.setdefault("trial_seconds", measurement.seconds)
+    names = allowed_names(shown)
+    infinite = {name: value for name, value in shown.items() if not math.isfinite(value)}
     started = measurement.started_ns if measurement is not None else 0
     ended = measurement.ended_ns if measurement is not None and trial.state.finished else None
-    status = RUN_STATUS[trial.state]
-    if status in LIVE and row.state != "RUNNING":  # nobody works on it
-        status = "KILLED"
-    params = allowed_names(trial.config)
+    params = allowed_names([*trial.config, *row.spec["space"]["parameters"]])
+    values = {params[name]: _param(value) for name, value in trial.config.items()}
+    inactive = {
+        params[name]: INACTIVE for name in row.spec["space"]["parameters"] if name not in trial.config
+    }
     tags = _trial_tags(trial, row, objective)
     tags |= {f"autotune.infinite.{allowed_name(name)}": str(value) for name, value in infinite.items()}
     counts = {
-        "autotune.renamed_metrics": sum(names[name] != name for name in trial.metrics),
-        "autotune.renamed_params": sum(params[name] != name for name in params),
+        "autotune.renamed_metrics": sum(names[name] != name for name in names),
+        "autotune.renamed_params": sum(params[name] != name for name in trial.config),
         "autotune.infinite_metrics": len(infinite),
     }
     return Item(
         key=f"trial/{trial.number}",
-        name=f"trial-{trial.number:04d}",
-        params={params[name]: _param(value) for name, value in trial.config.items()},
-        metrics=metrics,
+        name=run_name(trial, objective),
+        params=values | inactive,
+        metrics={names[name]: value for name, value in shown.items() if name not in infinite},
         tags=tags | {name: str(count) for name, count in counts.items() if count},
-        status=status,
+        status=_status(trial, row, objective),
         start_ms=(started or row.created_ns) // 1_000_000,
         end_ms=None if ended is None else (ended or row.created_ns) // 1_000_000,
         files=dict(measurement.artifacts) if measurement is not None and trial.state.finished else {},
+        texts={MEASUREMENT: _measurement_text(trial)} if trial.metrics and trial.state.finished else {},
     )
 
 
-def _values(trial: Trial) -> dict[str, float]:
-    """Return every number of a trial by its name here; the store would turn an infinite one into 1.8e308."""
-    values: dict[str, float] = {}
-    for name, estimate in trial.metrics.items():
-        values[name] = estimate.value
-    for name, estimate in trial.metrics.items():
-        if estimate.sem is not None:
-            values.setdefault(f"{name}.sem", estimate.sem)
-    for name, score in surprises(trial).items():
-        values.setdefault(f"surprise.{name}", score)
-    if trial.measurement is not None and trial.measurement.started_ns:
-        values.setdefault("trial_seconds", trial.measurement.seconds)
-    return values
+def _status(trial: Trial, row: StudyRow, objective: Objective) -> str:
+    """Return the status of a trial's run: what breaks a limit is shown as what is not to be deployed."""
+    status = RUN_STATUS[trial.state]
+    if status in LIVE and row.state != "RUNNING":  # nobody works on it
+        return "KILLED"
+    return "FAILED" if _breaks_a_limit(trial, objective) else status
+
+
+def _breaks_a_limit(trial: Trial, objective: Objective) -> bool:
+    return trial.state is TrialState.COMPLETED and not objective.score(trial.metrics).feasible
+
+
+def run_name(trial: Trial, objective: Objective, *, best: bool = False) -> str:
+    """Return the name of a trial's run: its number, and in words what sets it apart."""
+    words = []
+    if trial.failure is not None:
+        words.append(trial.failure.cause.value.replace("_", " "))
+    elif _breaks_a_limit(trial, objective):
+        words.append("over limit")
+    if best:
+        words.append("best")
+    elif trial.suggestion.reason in (Reason.DEFAULT, Reason.WATCH):
+        words.append("default")
+    elif trial.suggestion.reason is Reason.CONFIRM:
+        words.append("confirmation")
+    return " ".join([f"trial-{trial.number:04d}", *words])
+
+
+def shown_metrics(names: Iterable[str], objective: Objective) -> list[str]:
+    """Return the metrics that a run shows: few, the objective's first.
+
+    Of the statistics of a family it is the middle and the tail, besides those that the objective names.
+
+    Args:
+        names: Names of everything measured.
+        objective: Objective.
+    """
+    found = dict.fromkeys(names)
+    wanted = [name for name in objective.metrics if name in found]
+    families: dict[str, list[str]] = {}
+    single = []
+    for name in found:
+        match = _STATISTIC.fullmatch(name)
+        if match is None:
+            single.append(name)
+        else:
+            families.setdefault(match[1], []).append(match[2])
+    for family, statistics in families.items():
+        for choice in (_MIDDLE, _TAIL):
+            single += [f"{family}.{s}" for s in choice if s in statistics][:1]
+    order = {name: i for i, name in enumerate(METRICS)}
+
+    def place(name: str) -> int:
+        info = metric_info(name)
+        return len(order) if info is None else order[name.removesuffix(f".{info.statistic}")]
+
+    return list(dict.fromkeys([*wanted, *sorted(single, key=place)]))[: max(_MOST_METRICS, len(wanted))]
+
+
+def _measurement_text(trial: Trial) -> str:
+    """Return everything measured, with the doubt, count and unit that MLflow's metrics have no place for."""
+    odd = surprises(trial)
+    content = {
+        name: estimate.to_dict() | ({"surprise": odd[name]} if math.isfinite(odd.get(name, math.nan)) else {})
+        for name, estimate in trial.metrics.items()
+    }
+    return json.dumps(redacted(content), indent=2)
 
 
 def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, str]:
@@ -141,6 +216,8 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
     surprise = largest(trial)
     if surprise is not None:
         tags["autotune.surprise"] = f"{show_surprise(surprise[1])} of {surprise[0]}"
+    if trial.state is TrialState.INFEASIBLE:
+        tags["autotune.feasible"] = "false"
     if trial.state is TrialState.COMPLETED:
         outcome = objective.score(trial.metrics)
         tags["autotune.feasible"] = _text(outcome.feasible)
@@ -152,9 +229,26 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
         tags["autotune.failure"] = trial.failure.cause.value
         tags["autotune.failure_message"] = trial.failure.message
     facts = trial.measurement.facts if trial.measurement is not None else {}
+    if trial.state.finished:
+        tags[NOTE] = plain_note(_trial_lines(trial, objective))
     versions = (facts.get("system") or {}).get("versions") or {}
     tags |= {f"autotune.version.{allowed_name(name)}": str(version) for name, version in versions.items()}
-    return {key: visible(redact(value))[:_LONGEST_TAG] for key, value in tags.items() if value != ""}
+    return {
+        key: value if key == NOTE else visible(redact(value))[:_LONGEST_TAG]
+        for key, value in tags.items()
+        if value != ""
+    }
+
+
+def _trial_lines(trial: Trial, objective: Objective) -> list[str]:
+    """Return a trial's note: why it was measured, what came out, with intervals and units."""
+    lines = [f"trial {trial.number} ({trial.suggestion.reason.value}): {trial.state.value.lower()}"]
+    if trial.failure is not None:
+        lines.append(f"{trial.failure.cause.value.replace('_', ' ')}: {trial.failure.message}")
+    if trial.state is TrialState.COMPLETED:
+        lines += [f"breaks {text}" for text in objective.score(trial.metrics).violations]
+    lines += [f"  {name} = {_show(trial.metrics[name])}" for name in shown_metrics(trial.metrics, objective)]
+    return [*lines, f"{MEASUREMENT} has every metric."] if trial.metrics else lines
 
 
 def study_item(
@@ -164,6 +258,7 @@ def study_item(
     objective: Objective,
     version: str,
     failures: Sequence[str] = (),
+    verdict: Sequence[str] = (),
 ) -> Item:
     """Return the parent run of a study.
 
@@ -174,8 +269,12 @@ def study_item(
         objective: Objective with its limits.
         version: Version of this package.
         failures: Failures of its trials, see :func:`autotune.core.failures.failure_lines`.
+        verdict: What it found, a line each; empty while nothing is decided.
     """
-    lines = [str(objective), f"{counted(trials, 'trial')} finished, {row.state.lower()}."]
+    deployment = winner_deployment(row, best)
+    command = str(deployment.get("line") or "")
+    lines = [*verdict, *(["Deploy:", f"  {command}"] if command and best is not None else [])]
+    lines += [str(objective), f"{counted(trials, 'trial')} finished, {row.state.lower()}."]
     texts = {"study.json": json.dumps(redacted(row.spec), indent=2, sort_keys=True)}
     tags = {
         "autotune.study": row.name,
@@ -201,11 +300,11 @@ def study_item(
         }
         texts["best.json"] = json.dumps(content, indent=2, sort_keys=True)
         lines.append(f"Best: trial {best.trial.number}: {config}")
-        goals = [goal.metric for goal in objective.goals if goal.metric in best.metrics]
-        lines += [f"  {metric} = {_show(best.metrics[metric])}" for metric in goals]
+        lines += [f"  {name} = {_show(best.metrics[name])}" for name in objective.metrics if name in measured]
+        texts |= deployment_texts(deployment)
         lines.append(f"autotune best {row.name} shows the evidence and the command that deploys it.")
     lines += [text if i == 0 else f"  {text}" for i, text in enumerate(failures)]
-    tags["mlflow.note.content"] = plain_note(lines)
+    tags[NOTE] = plain_note(lines)
     return Item(
         key="study",
         name=row.name,
@@ -219,6 +318,31 @@ def study_item(
         start_ms=row.created_ns // 1_000_000,
         texts=texts,
     )
+
+
+def winner_deployment(row: StudyRow, best: Contender | None) -> dict[str, Any]:
+    """Return what deploys the winner; empty where that is unknown, or known of an earlier winner."""
+    found = dict(row.notes.get(DEPLOYMENT) or {})
+    return found if best is not None and found.get("trial") == best.trial.number else {}
+
+
+def deployment_texts(deployment: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files that deploy the winner, by artifact; empty where nothing is known.
+
+    Args:
+        deployment: The study's note, as :meth:`autotune.systems.deployment.Deployment.to_dict` writes it.
+    """
+    if not deployment:
+        return {}
+    texts = {f"{DEPLOYMENT}/deployment.json": json.dumps(redacted(dict(deployment)), indent=2)}
+    if line := str(deployment.get("line") or ""):
+        notes = [f"# {note}" for note in deployment.get("notes") or () if "\n" not in note]
+        texts[f"{DEPLOYMENT}/deploy.sh"] = redact("\n".join(["#!/bin/sh", *notes, line, ""]))
+    if request := deployment.get("request"):
+        texts[f"{DEPLOYMENT}/request.json"] = json.dumps(redacted(request), indent=2)
+    for name, text in (deployment.get("files") or {}).items():
+        texts[f"{DEPLOYMENT}/{allowed_name(PurePosixPath(name).name)}"] = redact(str(text))
+    return texts
 
 
 def plain_note(lines: Sequence[str]) -> str:

@@ -11,7 +11,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +22,8 @@ from autotune.ledger import Ledger
 from autotune.tracking.base import MirrorReport, StoppedError
 from autotune.tracking.mlflow_database import prepare_database
 from autotune.tracking.mlflow_items import abandoned, database_file, mirror_name, one_line, outdated
-from autotune.tracking.mlflow_session import Session, load_quietly
+from autotune.tracking.mlflow_session import Session, load_quietly, mlflow_version
+from autotune.tracking.mlflow_view import run_link
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0  # between tries while the store is away
 _STALLED_S = 5.0  # without a step of the store that long, the study's end does not wait for it
@@ -31,6 +33,7 @@ _POLL_S = 0.05
 _STUCK_S = 120.0  # without a step of the store that long, `sync` gives up; making a database takes 10 to 40 s
 _ROOM = "see that the file and its folder can be written and the disk has room"
 _MOST_SAID = 3  # times that a store goes away; a server that comes and goes must not fill the terminal
+_VERSION_S = 5.0  # for a server to say its version
 _SYNC_S = 600.0  # a thousand trials take about a minute in a database on this machine
 
 _log = logging.getLogger("autotune.tracking")
@@ -56,6 +59,7 @@ class MlflowMirror:
         self._closing = threading.Event()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlflow mirror", daemon=True)
+        self._files: Mapping[str, Path] = {}
         self._error = ""
         self._said = 0
         self._moved_at = time.monotonic()
@@ -67,6 +71,11 @@ class MlflowMirror:
 
     def notify(self) -> None:
         """Say that the ledger has changed."""
+        self._changed.set()
+
+    def artifacts(self, files: Mapping[str, Path]) -> None:
+        """Give the study's run files, such as its report, once the study has ended."""
+        self._files = dict(files)
         self._changed.set()
 
     def close(self, timeout: float) -> MirrorReport:
@@ -135,7 +144,7 @@ class MlflowMirror:
     def _connect(self, ledger: Ledger) -> Session:
         return Session(
             ledger, self._study, self._uri, self._experiment,
-            stop=self._over.is_set, moved=self._moved, ready=self.ready,
+            stop=self._over.is_set, moved=self._moved, ready=self.ready, files=lambda: self._files,
         )  # fmt: skip
 
     def _close_others(self, ledger: Ledger) -> None:
@@ -151,7 +160,13 @@ class MlflowMirror:
 
 
 def sync(
-    ledger_path: Path, study: str, *, tracking_uri: str, experiment: str, timeout: float = _SYNC_S
+    ledger_path: Path,
+    study: str,
+    *,
+    tracking_uri: str,
+    experiment: str,
+    timeout: float = _SYNC_S,
+    files: Mapping[str, Path] | None = None,
 ) -> int:
     """Complete MLflow from the ledger; return how many items were written.
 
@@ -161,6 +176,7 @@ def sync(
         tracking_uri: Address of the store.
         experiment: Name of the MLflow experiment.
         timeout: Seconds after which no further item is begun; what was written stays.
+        files: Files of the study by artifact, such as its report.
 
     Raises:
         EnvironmentProblem: The store cannot be reached, refuses an item, or takes too long.
@@ -180,6 +196,7 @@ def sync(
                     experiment,
                     timeout,
                     lambda: moved.append(time.monotonic()),
+                    files or {},
                 )
             )
         except Exception as error:  # noqa: BLE001 - raised again below, in the caller's thread
@@ -200,7 +217,13 @@ def sync(
 
 
 def _complete(
-    ledger_path: Path, study: str, uri: str, experiment: str, timeout: float, moved: Callable[[], None]
+    ledger_path: Path,
+    study: str,
+    uri: str,
+    experiment: str,
+    timeout: float,
+    moved: Callable[[], None],
+    files: Mapping[str, Path],
 ) -> int:
     """Do the one pass of :func:`sync`, in its thread."""
     limit = time.monotonic() + timeout
@@ -208,7 +231,13 @@ def _complete(
     with Ledger.open(ledger_path) as ledger:
         try:
             session = Session(
-                ledger, study, uri, experiment, stop=lambda: time.monotonic() > limit, moved=moved
+                ledger,
+                study,
+                uri,
+                experiment,
+                stop=lambda: time.monotonic() > limit,
+                moved=moved,
+                files=lambda: files,
             )
             count = session.write_changes()
         except EnvironmentProblem as error:
@@ -249,13 +278,56 @@ def prepare_store(tracking_uri: str) -> None:
     prepare_database(tracking_uri, lambda: False, _log.warning)
 
 
+def is_server(tracking_uri: str) -> bool:
+    """Return whether a store is an MLflow server."""
+    return urlsplit(tracking_uri).scheme in ("http", "https")
+
+
+def study_link(tracking_uri: str, base: str, experiment: str, uid: str) -> str:
+    """Return the address of a study's runs; that of the UI where the store does not have the study.
+
+    Args:
+        tracking_uri: Address of the store.
+        base: Address of the UI.
+        experiment: Name of the experiment.
+        uid: Identity of the study.
+
+    Raises:
+        EnvironmentProblem: The store cannot be asked.
+    """
+    load_quietly(tracking_uri)
+    from mlflow.tracking import MlflowClient
+
+    try:
+        found = MlflowClient(tracking_uri=tracking_uri).get_experiment_by_name(experiment)
+    except Exception as error:  # whatever the store or the library raises is said in one line
+        raise EnvironmentProblem(
+            f"MLflow at {redact(tracking_uri)}: {one_line(error)}", hint=_advice(tracking_uri)
+        ) from error
+    if found is None:
+        _log.warning("MLflow has no experiment %r yet: `autotune sync` writes it", experiment)
+        return base
+    return run_link(
+        base, found.experiment_id, uid, _version_of(base) if is_server(tracking_uri) else mlflow_version()
+    )
+
+
+def _version_of(server: str) -> str:
+    """Return the version of a server; that of the library where it does not say."""
+    try:
+        with urllib.request.urlopen(f"{server.rstrip('/')}/version", timeout=_VERSION_S) as answer:  # noqa: S310
+            return str(answer.read(100).decode("ascii"))
+    except (OSError, ValueError):
+        return mlflow_version()
+
+
 def ui_command(tracking_uri: str, port: int) -> list[str]:
     """Return the command that serves the MLflow UI on a store.
 
     Raises:
         EnvironmentProblem: The store is a server, which has a UI of its own.
     """
-    if urlsplit(tracking_uri).scheme in ("http", "https"):
+    if is_server(tracking_uri):
         raise EnvironmentProblem(
             f"{redact(tracking_uri)} is an MLflow server", hint="open that address in a browser"
         )

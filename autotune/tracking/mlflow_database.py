@@ -27,7 +27,7 @@ from autotune.core.own_files import kind_of, open_own, taken_names
 from autotune.core.redact import redact
 from autotune.errors import EnvironmentProblem
 from autotune.tracking.base import StoppedError
-from autotune.tracking.mlflow_items import database_file
+from autotune.tracking.mlflow_items import database_file, relative_artifacts
 from autotune.tracking.turn import locked
 
 SETTLED_S = 10.0
@@ -501,3 +501,30 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def make_relative(uri: str, experiment: str, location: str) -> None:
+    """Let a new experiment keep its artifacts relative to the working folder, as its store's address is.
+
+    A folder that is copied then works wherever it is opened. MLflow makes every path absolute that it is
+    given, and reads a relative one as one.
+
+    Args:
+        uri: Address of the store; nothing is done where it is absolute.
+        experiment: Id of the experiment, without runs yet.
+        location: Where its artifacts are, as MLflow was told.
+    """
+    path = relative_artifacts(uri, location)
+    file = database_file(uri)
+    if path is None or file is None:
+        return
+    connection = sqlite3.connect(file, timeout=_IN_USE_S)
+    try:
+        with connection:
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+                " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.experiment_id = experiments.experiment_id)",
+                (path, experiment),
+            )
+    finally:
+        connection.close()

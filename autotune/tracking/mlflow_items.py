@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from autotune.core.failures import failure_lines
 from autotune.core.objective import Objective
 from autotune.core.redact import redact, visible
 from autotune.core.space import Space
-from autotune.core.trial import Trial, config_key
+from autotune.core.trial import Reason, Trial, config_key
+from autotune.core.verdict import verdict
 from autotune.core.version import VERSION
 from autotune.errors import AutotuneError, StudyError
 from autotune.ledger import Ledger, StudyRow
@@ -46,13 +47,19 @@ FILE_SETTINGS = {
 """Likewise, where the store is a file of this machine."""
 
 
+FOLDER_SETTINGS = {
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # from 3.14 on MLflow opens a folder of files only for who says so
+}
+"""Likewise, where it is a folder of files, which whoever named it has chosen."""
+
+
 @dataclass(frozen=True)
 class BestStep:
-    """Best so far after a finished trial.
+    """A step of a series of the study's run.
 
     Args:
-        name: Name of the metric: ``best.throughput``.
-        value: Value of the best configuration, over the trials up to this one.
+        name: Name of the metric: ``best.throughput``, or ``default.throughput``.
+        value: Value of the best configuration of the search up to this trial, or of the default in it.
         step: Number of the trial.
         moment_ms: End of the last of those trials. MLflow shows the latest of two values of a step, which
             two are when a trial of a lower number ends later.
@@ -87,7 +94,11 @@ def read_objective(row: StudyRow, trials: Sequence[Trial]) -> Objective:
 
 
 def items_of(
-    row: StudyRow, trials: Sequence[Trial], objective: Objective, numbers: Collection[int] | None = None
+    row: StudyRow,
+    trials: Sequence[Trial],
+    objective: Objective,
+    numbers: Collection[int] | None = None,
+    finding: Finding | None = None,
 ) -> list[Item]:
     """Return the items of a study's trials (all by default) and of itself, which comes last.
 
@@ -101,21 +112,45 @@ def items_of(
         and (wanted is None or trial.number in wanted or not trial.state.finished)
     ]
     finished = sum(trial.state.finished for trial in trials)
-    best = _best(row, trials, objective)
-    return [*result, study_item(row, finished, best, objective, VERSION, failure_lines(trials))]
+    found = finding or find(row, trials, objective)
+    parent = study_item(row, finished, found.best, objective, VERSION, failure_lines(trials), found.verdict)
+    return [*result, parent]
 
 
-def _best(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> ranking.Contender | None:
-    """Return the configuration to deploy; the best so far, as measured, while nothing is decided."""
+@dataclass(frozen=True)
+class Finding:
+    """What a study found so far.
+
+    Args:
+        best: The configuration to deploy; the best so far, as measured, while nothing is decided.
+        verdict: The verdict, a line each; empty while nothing is decided.
+        front: Numbers of the trials that no other one beats in every goal.
+    """
+
+    best: ranking.Contender | None
+    verdict: tuple[str, ...] = ()
+    front: frozenset[int] = frozenset()
+
+
+def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Finding:
+    """Return what a study found so far."""
+    several = len(objective.goals) > 1
+    front = ranking.pareto_front(trials, objective) if several else []
+    numbers = frozenset(trial.number for trial in front)
     wanted = Objective.from_dict(row.spec["objective"])
     try:
         known = restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
     except LookupError:
-        return ranking.best(trials, objective)
+        best = ranking.best(trials, objective)
+        return Finding(best, front=numbers if several or best is None else frozenset({best.trial.number}))
     default = config_key(Space.from_dict(row.spec["space"]).default_config)
     confirm = int((row.spec.get("budget") or {}).get("confirm", 0))
-    found = Decision(trials, objective, default, confirm=confirm, predictions=known).recommended
-    return None if found is None else found.contender
+    decision = Decision(trials, objective, default, confirm=confirm, predictions=known)
+    found = decision.recommended
+    best = None if found is None else found.contender
+    said = verdict(decision)
+    lines = (f"Verdict: {said.text}", *(f"  {line}" for line in said.limits))
+    return Finding(best, lines, numbers if several or best is None else frozenset({best.trial.number}))
 
 
 def outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:
@@ -145,7 +180,10 @@ def abandoned(ledger: Ledger, study: str, tracking_uri: str) -> list[tuple[Study
 
 
 def best_steps(trials: Sequence[Trial], objective: Objective, start: int = 0) -> Iterator[BestStep]:
-    """Yield the best so far of each goal, as :mod:`autotune.core.ranking` judges it.
+    """Yield the best so far of each goal, and each measurement of the default as a series of its own.
+
+    The best so far is that of the search, as :mod:`autotune.core.ranking` judges it: a launch that confirms
+    or repeats a configuration would make it jump where nothing better was found.
 
     Args:
         trials: Trials of the study, in number order.
@@ -158,8 +196,9 @@ def best_steps(trials: Sequence[Trial], objective: Objective, start: int = 0) ->
     ]
     moment_ns = 0
     finished = [trial for trial in trials if trial.state.finished]
-    leaders = zip(*(ranking.best_after_each(finished, wanted, start) for wanted in alone), strict=True)
-    for trial, leading in zip(finished, leaders, strict=True):
+    searched = [trial for trial in finished if trial.suggestion.reason.of_search]
+    leaders = zip(*(ranking.best_after_each(searched, wanted, start) for wanted in alone), strict=True)
+    for trial, leading in zip(searched, leaders, strict=True):
         if trial.measurement is not None:
             moment_ns = max(moment_ns, trial.measurement.ended_ns)
         for wanted, best in zip(alone, leading, strict=True):
@@ -167,6 +206,22 @@ def best_steps(trials: Sequence[Trial], objective: Objective, start: int = 0) ->
             if best is not None:
                 value = best.metrics[metric].value
                 yield BestStep(f"best.{allowed_name(metric)}", value, trial.number, moment_ns // 1_000_000)
+    default = next((t.key for t in trials if t.suggestion.reason is Reason.DEFAULT), "")
+    for trial in finished:
+        if trial.number < start or trial.key != default or trial.measurement is None:
+            continue
+        for goal in objective.goals:
+            if goal.metric in trial.metrics:
+                value, moment = trial.metrics[goal.metric].value, trial.measurement.ended_ns // 1_000_000
+                yield BestStep(f"default.{allowed_name(goal.metric)}", value, trial.number, moment)
+
+
+def files_digest(files: Mapping[str, Path]) -> str:
+    """Return a digest of the names and contents of files."""
+    whole = hashlib.blake2b(digest_size=12)
+    for name, path in sorted(files.items()):
+        whole.update(f"{name}\n{path.stat().st_size}\n".encode() + path.read_bytes())
+    return whole.hexdigest()
 
 
 def database_file(tracking_uri: str) -> Path | None:
@@ -194,15 +249,24 @@ def artifact_location(tracking_uri: str, experiment: str) -> str | None:
     return (file.parent / ARTIFACTS / safe).as_uri()
 
 
-def artifact_text(content: bytes) -> tuple[str, bool]:
+def relative_artifacts(tracking_uri: str, location: str) -> str | None:
+    """Return the place of artifacts relative to the working folder; ``None`` if the store's is absolute."""
+    file = database_file(tracking_uri)
+    named = tracking_uri.partition(":///")[2].partition("?")[0]
+    if file is None or Path(named).is_absolute():
+        return None
+    return (Path(named).parent / ARTIFACTS / Path(location).name).as_posix()
+
+
+def artifact_text(content: bytes, mask: Callable[[str], str] = redact) -> tuple[str, bool]:
     """Return the redacted content of a file and whether it is text.
 
     What is not text is read as Latin-1, which gives every byte back unchanged save those of a secret.
     """
     try:
-        return redact(content.decode("utf-8")), True
+        return mask(content.decode("utf-8")), True
     except UnicodeDecodeError:
-        return redact(content.decode("latin-1")), False
+        return mask(content.decode("latin-1")), False
 
 
 def mirror_name(tracking_uri: str) -> str:

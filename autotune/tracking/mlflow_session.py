@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,24 +20,31 @@ from urllib.parse import urlsplit
 
 from autotune.core.failpoint import failpoint
 from autotune.core.objective import Objective
+from autotune.core.redact import redact, redact_certain
 from autotune.core.trial import Trial
 from autotune.ledger import Ledger
 from autotune.tracking.base import StoppedError
-from autotune.tracking.items import EXPERIMENT_TAGS, LIVE, Item
-from autotune.tracking.mlflow_database import prepare_database
+from autotune.tracking.items import LIVE, NOTE, Item, run_name
+from autotune.tracking.mlflow_database import make_relative, prepare_database
 from autotune.tracking.mlflow_items import (
     FILE_SETTINGS,
+    FOLDER_SETTINGS,
     SETTINGS,
+    Finding,
     artifact_location,
     artifact_text,
     best_steps,
     database_file,
+    files_digest,
+    find,
     items_of,
     mirror_name,
     one_line,
     read_objective,
     study_row,
 )
+from autotune.tracking.mlflow_registry import register, winner_digest
+from autotune.tracking.mlflow_view import KIND, KIND_TAG, LINK, experiment_tags
 from autotune.tracking.names import allowed_name
 from autotune.tracking.turn import Turn
 
@@ -50,6 +57,11 @@ _DIGEST = "autotune.digest"
 """Tag of a run: digest of the item, once it was written whole; what keeps nothing does not have it."""
 
 _UNFINISHED = "unfinished"
+_FILES, _REGISTERED = "autotune.files", "autotune.registered"
+"""Tags of a study's run: digests of the files and of the registered winner that the store has."""
+
+_MARKS = ("autotune.best", "autotune.pareto")
+_NO_MARKS = dict.fromkeys(_MARKS, "false")
 _log = logging.getLogger("autotune.tracking")
 _REFUSES_US = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
@@ -57,9 +69,18 @@ _REFUSES_US = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 def load_quietly(uri: str) -> None:
     """Give the library its settings for a store, before it is loaded."""
     of_files = {} if database_file(uri) is None else FILE_SETTINGS
+    if urlsplit(uri).scheme in ("", "file"):
+        of_files = FOLDER_SETTINGS
     for key, value in {**SETTINGS, **of_files}.items():
         os.environ.setdefault(key, value)
     logging.getLogger("alembic").setLevel(logging.ERROR)
+
+
+def mlflow_version() -> str:
+    """Return the version of the library."""
+    from mlflow.version import VERSION
+
+    return str(VERSION)
 
 
 class KeepsNothingError(Exception):
@@ -88,11 +109,14 @@ class Session:
         stop: Callable, asked between two items.
         moved: Callable, called after each step that the store took.
         ready: Event, set once the library is loaded.
+        files: Files of the study by artifact, given to its run once it has ended.
 
     Attributes:
         runs: Ids of the study's runs by item.
         params: What those runs have, by item: MLflow never changes a param.
         digests: Of what those runs hold, by item; not of runs that an earlier version wrote.
+        names: Of those runs, by item.
+        marks: Tags that say whether a trial is the best or on the Pareto front, by item.
         refused: What the store said of the items that it does not take, by item and digest.
     """
 
@@ -106,6 +130,7 @@ class Session:
         stop: Callable[[], bool],
         moved: Callable[[], None] = lambda: None,
         ready: threading.Event | None = None,
+        files: Callable[[], Mapping[str, Path]] = dict,
     ) -> None:
         load_quietly(uri)
         from mlflow.tracking import MlflowClient
@@ -126,8 +151,16 @@ class Session:
         self.runs: dict[str, str] = {}
         self.params: dict[str, dict[str, str]] = {}
         self.digests: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+        self.marks: dict[str, dict[str, str]] = {}
+        self.carried: dict[str, str] = {}
+        self.named: set[str] = set()  # trials whose name is final, but for whether they are the best
+        self.kept: dict[tuple[str, str], str] = {}  # artifacts that this session wrote
+        self.live: dict[str, str] = {}  # statuses
         self.refused: dict[tuple[str, str], str] = {}
+        self.files = files
         self.moved = moved
+        self.tags: dict[str, str] = {}
         self.experiment = self._find_experiment(experiment, uri)
         self.moved()
         assert ledger.path is not None  # noqa: S101 - a ledger in memory has no mirror
@@ -151,12 +184,30 @@ class Session:
         if found is None:
             try:
                 location = artifact_location(uri, name)
-                return _id(self.client.create_experiment(name, location, tags=EXPERIMENT_TAGS))
+                tags = {KIND_TAG: KIND}
+                made = _id(self.client.create_experiment(name, location, tags=tags))
+                make_relative(uri, made, location or "")
+                self.tags = tags
+                return made
             except MlflowException:  # another study made it at the same moment
                 found = self.client.get_experiment_by_name(name)
                 if found is None:
                     raise
+        self.tags = dict(found.tags or {})
         return _id(found.experiment_id)
+
+    def _write_view(self, trials: Sequence[Trial], objective: Objective) -> None:
+        """Give the experiment the view with which it opens on the study's runs; its owner's texts stay."""
+        found = {KIND_TAG: KIND} | experiment_tags(
+            self.row, trials, objective, self.experiment, mlflow_version()
+        )
+        for name, value in found.items():
+            there = self.tags.get(name, "")
+            theirs = there and (name == KIND_TAG or (name == NOTE and not there.startswith(LINK)))
+            if there != value and not theirs:
+                self.client.set_experiment_tag(self.experiment, name, value)
+                self.tags[name] = value
+                self.moved()
 
     def _find_runs(self) -> None:
         """Look up the study's runs, whoever wrote them; of two with the same tags the older one counts.
@@ -164,6 +215,8 @@ class Session:
         The other was made twice, by a request whose answer came too late or by a writer elsewhere.
         """
         self.runs, self.params, self.digests = {}, {}, {}
+        self.names, self.marks, self.kept, self.live, self.named = {}, {}, {}, {}, set()
+        self.carried = {}
         parents: dict[str, str] = {}
         twice: list[str] = []
         token = None
@@ -183,6 +236,10 @@ class Session:
                     continue
                 self.runs[key] = run.info.run_id
                 self.params[key] = dict(run.data.params)
+                self.names[key] = run.info.run_name or ""
+                self.marks[key] = {mark: run.data.tags.get(mark, "") for mark in _MARKS}
+                if key == "study":
+                    self.carried = {tag: run.data.tags.get(tag, "") for tag in (_FILES, _REGISTERED)}
                 if _DIGEST in run.data.tags:
                     self.digests[key] = run.data.tags[_DIGEST]
                 parents[key] = run.data.tags.get(_PARENT, "")
@@ -215,7 +272,8 @@ class Session:
         numbers = None if self.revision is None else self.ledger.changed_since(self.study, self.revision)
         trials = self.ledger.trials(self.study)
         objective = read_objective(self.row, trials)
-        items = items_of(self.row, trials, objective, numbers)
+        finding = find(self.row, trials, objective)
+        items = items_of(self.row, trials, objective, numbers, finding)
         parent = items[-1]
         if parent.key not in self.runs:  # trials hang below it
             self._create(parent)
@@ -253,8 +311,65 @@ class Session:
             self.moved()
         if failures:  # the next pass tries them again
             raise failures[0]
+        self._write_marks(trials, objective, finding)
+        finished = sum(trial.state.finished for trial in trials)
+        steady = self.revision is not None and self.row.state == "RUNNING"
+        if not steady or (changed and finished & (finished - 1) == 0):  # after 1, 2, 4, 8 ... trials
+            self._write_view(trials, objective)
+        if self.row.state != "RUNNING":
+            self._write_files()
+            self._register(finding)
         self.revision = revision
         return written
+
+    def _write_marks(self, trials: Sequence[Trial], objective: Objective, finding: Finding) -> None:
+        """Say in tags and names which trial is the best, and which are on the Pareto front."""
+        from mlflow.entities import RunTag
+
+        refused = {key for key, _ in self.refused}
+        best = -1 if finding.best is None else finding.best.trial.number
+        for trial in trials:
+            key = f"trial/{trial.number}"
+            if key not in self.runs or key in refused:
+                continue
+            wanted = {
+                "autotune.best": "true" if trial.number == best else "false",
+                "autotune.pareto": "true" if trial.number in finding.front else "false",
+            }
+            changed = self.marks.get(key) != wanted
+            if changed:
+                tags = [RunTag(name, value) for name, value in wanted.items()]
+                self.client.log_batch(self.runs[key], tags=tags)
+                self.marks[key] = wanted
+            if changed or key not in self.named:
+                name = run_name(trial, objective, best=trial.number == best)
+                if self.names.get(key) != name:
+                    self.client.update_run(self.runs[key], name=name)
+                    self.names[key] = name
+                if trial.state.finished:
+                    self.named.add(key)
+
+    def _write_files(self) -> None:
+        """Upload the files of the study where they differ from those that the store has."""
+        files = {name: path for name, path in self.files().items() if path.is_file()}
+        digest = files_digest(files)
+        if not files or self.carried.get(_FILES) == digest:
+            return
+        for name, path in files.items():
+            self._upload(self.runs["study"], name, path, redact_certain)
+            self.moved()
+        self.client.set_tag(self.runs["study"], _FILES, digest)
+        self.carried[_FILES] = digest
+
+    def _register(self, finding: Finding) -> None:
+        """Enter the winner into the model registry, once it can be deployed and where there is one."""
+        digest = winner_digest(self.row, finding.best)
+        if finding.best is None or not digest or self.carried.get(_REGISTERED) == digest:
+            return
+        run_id = self.runs["study"]
+        if register(self.client, self.row, finding.best, run_id):
+            self.client.set_tag(run_id, _REGISTERED, digest)
+        self.carried[_REGISTERED] = digest
 
     @contextmanager
     def _refusal(self, item: Item) -> Iterator[None]:
@@ -284,9 +399,12 @@ class Session:
             attempts = self.ledger.attempts(self.study, int(number))
             if item.status in LIVE and attempts:  # MLflow never changes when a run started
                 start_ms = attempts[-1].started_ns // 1_000_000
+            tags |= _NO_MARKS
         run = self.client.create_run(self.experiment, start_time=start_ms, tags=tags, run_name=item.name)
         self.runs[item.key] = _id(run.info.run_id)
         self.params[item.key] = {}
+        self.names[item.key] = item.name
+        self.marks[item.key] = dict(_NO_MARKS)
         self.digests[item.key] = _UNFINISHED
         return self.runs[item.key]
 
@@ -306,19 +424,22 @@ class Session:
             self.client.log_batch(run_id, metrics=metrics[part], params=params[part], tags=tags[part])
         there |= {param.key: param.value for param in params}
         for name, text in item.texts.items():
-            self.client.log_text(run_id, text, name)
+            if self.kept.get((item.key, name)) != text:
+                self.client.log_text(run_id, text, name)
+                self.kept[item.key, name] = text
         for name, path in item.files.items():
             self._upload(run_id, name, Path(path))
-        if item.status in LIVE:
-            self.client.update_run(run_id, status=item.status)
-        else:
+        if item.status not in LIVE:
             self.client.set_terminated(run_id, status=item.status, end_time=item.end_ms)
+        elif self.live.get(item.key) != item.status:
+            self.client.update_run(run_id, status=item.status)
+        self.live[item.key] = item.status
         self.client.set_tag(run_id, _DIGEST, item.digest)
         if self.client.get_run(run_id).data.tags.get(_DIGEST) != item.digest:
             raise KeepsNothingError
         self.digests[item.key] = item.digest
 
-    def _upload(self, run_id: str, name: str, path: Path) -> None:
+    def _upload(self, run_id: str, name: str, path: Path, mask: Callable[[str], str] = redact) -> None:
         """Write one artifact; the file may lie on another node, or be gone."""
         try:
             if path.stat().st_size > _LARGEST_FILE:
@@ -330,7 +451,7 @@ class Session:
         except OSError:
             self.client.set_tag(run_id, f"autotune.file.{allowed_name(name)}", f"not on this machine: {path}")
             return
-        text, readable = artifact_text(content)
+        text, readable = artifact_text(content, mask)
         if readable:
             self.client.log_text(run_id, text, name)
             return

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -266,6 +267,15 @@ def test_ui_prints_the_command_for_the_studys_store(capsys, store):
     assert code == 0
     assert "mlflow server --backend-store-uri sqlite:///mlflow.db" in out
     assert "--port 5999" in out
+
+
+def test_ui_names_a_port_that_is_in_use(capsys, store):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = run(capsys, "ui", "--port", str(port))
+    assert code == 3
+    assert f"port {port} is in use" in err
+    assert "starting" not in out
 
 
 def test_an_internal_error_is_code_6_and_its_traceback_is_kept(capsys, monkeypatch):

@@ -72,13 +72,15 @@ class Server:
         self.process.wait()
 
     def runs(self, experiment):
-        """Return the active runs of an experiment by name, each once."""
+        """Return the active runs of an experiment by name, without the words that follow it, each once."""
         from mlflow.tracking import MlflowClient
 
         client = MlflowClient(tracking_uri=self.uri)
         found = client.get_experiment_by_name(experiment)
         runs = list(client.search_runs([found.experiment_id], max_results=1000))
-        by_name = {(run.data.tags["autotune.study"], run.info.run_name): run for run in runs}
+        by_name = {
+            (run.data.tags["autotune.study"], run.info.run_name.partition(" ")[0]): run for run in runs
+        }
         assert len(by_name) == len(runs), "two runs of one name"
         return by_name
 

@@ -32,11 +32,11 @@ def trial(predicted):
     return Trial(4, suggestion, TrialState.COMPLETED, 1, measured)
 
 
-def test_a_surprise_is_a_metric_and_a_tag_when_it_is_noteworthy():
+def test_a_surprise_is_measured_and_a_tag_when_it_is_noteworthy():
     usual, odd = (trial_item(trial(value), row(), OBJECTIVE) for value in (99.0, 50.0))
-    assert 0 < usual.metrics["surprise.speed"] < 1
+    assert 0 < json.loads(usual.texts["measurement.json"])["speed"]["surprise"] < 1
     assert "autotune.surprise" not in usual.tags
-    assert odd.metrics["surprise.speed"] > 15
+    assert json.loads(odd.texts["measurement.json"])["speed"]["surprise"] > 15
     assert odd.tags["autotune.surprise"] == "surprise +17.3 sd of speed"
 
 

@@ -1,0 +1,288 @@
+"""What the runs of a study say at a glance: marks, names, searches, the registered winner, its files."""
+
+import base64
+import json
+import os
+import re
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from autotune.core.file_names import LEDGER_NAME
+from autotune.core.trial import Reason, TrialState
+from autotune.ledger import Ledger
+from autotune.tracking.items import DEPLOYMENT
+from autotune.tracking.mlflow import run_link, sync
+from autotune.tracking.mlflow_view import FILTERS, LINK, VIEW_TAG, view_key
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+DONE = TrialState.COMPLETED
+CALLS = (
+    "create_run", "log_batch", "log_text", "set_tag", "get_run", "update_run", "set_terminated",
+    "set_experiment_tag", "search_runs", "log_artifact",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def environment_restored():
+    """The mirror sets variables for MLflow in this process."""
+    before = dict(os.environ)
+    yield
+    for key in set(os.environ) - set(before):
+        del os.environ[key]
+
+
+def complete(ledger, make, uri, **more):
+    return sync(ledger.path, make.name, tracking_uri=uri, experiment="team", **more)
+
+
+def client_of(uri):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    return client, client.get_experiment_by_name("team")
+
+
+def search(uri, text=""):
+    client, experiment = client_of(uri)
+    runs = client.search_runs([experiment.experiment_id], text, max_results=1000)
+    return {run.info.run_name: run for run in runs}
+
+
+def parent_of(uri):
+    return search(uri)["chat"]
+
+
+def end(ledger, make, **note):
+    """End a study whose trial 1 wins, and say how it is deployed."""
+    ledger.set_study_note(make.name, DEPLOYMENT, {"trial": 1, "line": "serve --batch-size 2"} | note)
+    ledger.set_study_state(make.name, "COMPLETED")
+
+
+def test_names_marks_and_every_documented_search(ledger, make, store_uri, tmp_path):
+    make.fill(ledger, tmp_path)
+    confirmed = make.suggestion(2, reason=Reason.CONFIRM)
+    make.run_trial(ledger, 7, confirmed, make.measured(148.0, 7), DONE)
+    complete(ledger, make, store_uri)
+    assert set(search(store_uri)) == {
+        "chat", "trial-0000 default", "trial-0001 best", "trial-0002 out of memory default",
+        "trial-0003 worker lost default", "trial-0004 over limit default", "trial-0005 default",
+        "trial-0007 confirmation",
+    }  # fmt: skip
+    found = {text: {int(name[6:10]) for name in search(store_uri, query)} for text, query in FILTERS.items()}
+    assert found == {
+        "measured, keeps every limit": {0, 1, 7},
+        "breaks a limit": {4},
+        "failed": {2, 3},
+        "failed by running out of memory": {2},
+        "the best": {1},
+        "the Pareto front": {1},
+        "confirmations": {7},
+    }
+    client, experiment = client_of(store_uri)
+    order = client.search_runs([experiment.experiment_id], order_by=["tags.`autotune.best` DESC"])
+    assert order[0].info.run_name == "trial-0001 best"
+
+
+def test_the_documentation_has_every_search():
+    page = (Path(__file__).parents[2] / "docs" / "mlflow.md").read_text(encoding="utf-8")
+    assert [query for query in FILTERS.values() if query not in page] == []
+
+
+def test_the_mark_moves_with_the_best(ledger, make, store_uri):
+    make.create(ledger)
+    make.run_trial(ledger, 0, make.suggestion(), make.measured(100.0), DONE)
+    complete(ledger, make, store_uri)
+    assert set(search(store_uri, FILTERS["the best"])) == {"trial-0000 best"}
+    make.run_trial(ledger, 1, make.suggestion(2, reason=Reason.EXPLOIT), make.measured(150.0, 1), DONE)
+    complete(ledger, make, store_uri)
+    assert set(search(store_uri, FILTERS["the best"])) == {"trial-0001 best"}
+    assert "trial-0000 default" in search(store_uri)
+
+
+def test_the_pareto_front_of_two_goals_is_marked(ledger, make, store_uri):
+    make.create(ledger)
+    goals = {"maximize": "throughput", "minimize": "latency.p99"}
+    ledger.set_study_spec(make.name, {**make.spec, "objective": goals})
+    for number, (speed, latency) in enumerate([(100.0, 0.1), (150.0, 0.2), (140.0, 0.3)]):
+        reason = Reason.DEFAULT if number == 0 else Reason.EXPLORE
+        result = make.measured(speed, number, latency=latency)
+        make.run_trial(ledger, number, make.suggestion(2**number, reason=reason), result, DONE)
+    complete(ledger, make, store_uri)
+    numbers = {name[:10] for name in search(store_uri, FILTERS["the Pareto front"])}
+    assert numbers == {"trial-0000", "trial-0001"}
+
+
+def test_a_confirmation_is_no_jump_and_the_default_is_a_series_of_its_own(ledger, make, store_uri):
+    make.create(ledger)
+    make.run_trial(ledger, 0, make.suggestion(), make.measured(100.0), DONE)
+    make.run_trial(ledger, 1, make.suggestion(2, reason=Reason.EXPLOIT), make.measured(150.0, 1), DONE)
+    make.run_trial(ledger, 2, make.suggestion(reason=Reason.WATCH), make.measured(90.0, 2), DONE)
+    make.run_trial(ledger, 3, make.suggestion(2, reason=Reason.CONFIRM), make.measured(120.0, 3), DONE)
+    make.run_trial(ledger, 4, make.suggestion(reason=Reason.CONFIRM), make.measured(95.0, 4), DONE)
+    complete(ledger, make, store_uri)
+    client, _ = client_of(store_uri)
+    run = parent_of(store_uri).info.run_id
+    series = {
+        name: [(m.step, m.value) for m in client.get_metric_history(run, f"{name}.throughput")]
+        for name in ("best", "default")
+    }
+    assert series == {"best": [(0, 100.0), (1, 150.0)], "default": [(0, 100.0), (2, 90.0), (4, 95.0)]}
+
+
+def test_the_view_has_the_goal_and_the_parameters_first_and_the_description_units(
+    ledger, make, store_uri, tmp_path
+):
+    make.fill(ledger, tmp_path)
+    complete(ledger, make, store_uri)
+    client, experiment = client_of(store_uri)
+    uid = ledger.study(make.name).uid
+    packed = experiment.tags[VIEW_TAG + view_key(uid)]
+    assert len(packed) < 5000
+    view = json.loads(zlib.decompress(base64.b64decode(packed.removeprefix("deflate;"))))
+    assert view["selectedColumns"][:4] == [
+        "metrics.`throughput`", "metrics.`latency.p99`", "params.`batch_size`", "params.`half`",
+    ]  # fmt: skip
+    assert client.search_runs([experiment.experiment_id], view["searchFilter"])
+    note = experiment.tags["mlflow.note.content"]
+    address = run_link("", experiment.experiment_id, uid, "3.17.2")
+    assert address == (
+        f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+        f"&compareRunsMode=CHART&viewStateShareKey=autotune-{uid}"
+    )
+    assert run_link("", "1", uid, "3.0.1").startswith("/#/experiments/1?")
+    assert note.startswith(f"{LINK}{address[1:]})\n\n```text\n")
+    assert "  throughput (in tokens/s)\n  latency.p99 (in s)\n" in note
+
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "my own words")
+    client.set_experiment_tag(experiment.experiment_id, "mlflow.experimentKind", "genai_development")
+    make.run_trial(ledger, 7, make.suggestion(128), make.measured(1.0, 7), DONE)
+    complete(ledger, make, store_uri)
+    tags = client_of(store_uri)[1].tags
+    assert tags["mlflow.note.content"] == "my own words"
+    assert tags["mlflow.experimentKind"] == "genai_development"
+
+
+def test_the_winner_is_registered_once_and_with_what_deploys_it(ledger, make, store_uri, tmp_path):
+    make.fill(ledger, tmp_path)
+    complete(ledger, make, store_uri)
+    client, _ = client_of(store_uri)
+    assert not client.search_registered_models(), "nothing is decided while the study runs"
+    end(ledger, make, request={"model": "m"}, files={"/etc/conf.yaml": "a: 1\n"})
+    complete(ledger, make, store_uri)
+    complete(ledger, make, store_uri)
+    (version,) = client.search_model_versions("name = 'autotune-chat'")
+    parent = parent_of(store_uri)
+    assert version.run_id == parent.info.run_id
+    assert version.source == f"{parent.info.artifact_uri}/deployment"
+    assert "serve --batch-size 2" in version.description
+    assert client.get_model_version_by_alias("autotune-chat", "recommended").version == version.version
+    names = {file.path for file in client.list_artifacts(parent.info.run_id, "deployment")}
+    assert names == {f"deployment/{n}" for n in ("conf.yaml", "deploy.sh", "deployment.json", "request.json")}
+    assert "Deploy:\n  serve --batch-size 2\n" in parent.data.tags["mlflow.note.content"]
+
+    make.run_trial(ledger, 7, make.suggestion(3), make.measured(200.0, 7), DONE)
+    end(ledger, make, trial=7, line="serve --batch-size 3")
+    complete(ledger, make, store_uri)
+    assert len(client.search_model_versions("name = 'autotune-chat'")) == 2
+    assert client.get_model_version_by_alias("autotune-chat", "recommended").tags["autotune.trial"] == "7"
+
+
+def test_a_store_that_refuses_the_registry_costs_the_entry_only(
+    ledger, make, store_uri, tmp_path, monkeypatch
+):
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def refuse(*_args, **_more):
+        raise MlflowException("no registry here")
+
+    monkeypatch.setattr(MlflowClient, "get_registered_model", refuse)
+    make.fill(ledger, tmp_path)
+    end(ledger, make)
+    assert complete(ledger, make, store_uri) == 7
+    assert complete(ledger, make, store_uri) == 0
+
+
+def test_files_are_uploaded_once_unharmed_and_again_when_they_change(ledger, make, store_uri, tmp_path):
+    make.fill(ledger, tmp_path)
+    report = tmp_path / "report.html"
+    page = '<script>throw "font token: " + unknown_token</script> hf_abcdefghijklmnopqrstuvwx'
+    report.write_text(page, encoding="utf-8")
+    files = {"report.html": report, "plots/gone.html": tmp_path / "gone.html"}
+    complete(ledger, make, store_uri, files=files)
+    client, _ = client_of(store_uri)
+    run_id = parent_of(store_uri).info.run_id
+
+    def read():
+        (tmp_path / "down").mkdir(exist_ok=True)
+        with open(client.download_artifacts(run_id, "report.html", str(tmp_path / "down"))) as file:
+            return file.read()
+
+    assert not [f for f in client.list_artifacts(run_id) if f.path == "report.html"], "the study is running"
+    end(ledger, make)
+    complete(ledger, make, store_uri, files=files)
+    assert read() == page.replace("hf_abcdefghijklmnopqrstuvwx", "[redacted]")
+    report.write_text("another", encoding="utf-8")
+    complete(ledger, make, store_uri, files=files)
+    assert read() == "another"
+
+
+def test_ui_of_a_study_on_a_server_is_the_link_alone(
+    ledger, make, tmp_path, empty_store, start_server, capsys
+):
+    from autotune.cli import main
+
+    (tmp_path / "server.db").write_bytes(empty_store.read_bytes())
+    port = make.free_port()
+    server = start_server(make.server_argv(f"sqlite:///{tmp_path}/server.db", port, tmp_path), tmp_path, port)
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    with Ledger.open(folder / LEDGER_NAME) as other:
+        make.create(other)
+        spec = {**make.spec, "tracking": {"mlflow": server.uri, "experiment": "team"}}
+        other.set_study_spec(make.name, spec)
+        uid = other.study(make.name).uid
+    server.wait()
+    sync(folder / LEDGER_NAME, make.name, tracking_uri=server.uri, experiment="team")
+    assert main(["ui", make.name, "--store", str(folder), "--no-open"]) == 0
+    assert re.fullmatch(
+        rf"{server.uri}/#/experiments/\d+/runs\?\S+&viewStateShareKey=autotune-{uid}\n",
+        capsys.readouterr().out,
+    )
+
+
+def test_calls_for_a_trial_do_not_grow_with_the_study(ledger, make, store_uri, monkeypatch):
+    from mlflow import MlflowClient
+
+    from autotune.tracking.mlflow_session import Session
+
+    calls = Counter()
+
+    def count(name, real):
+        def counted(self, *args, **more):
+            calls[name] += 1
+            return real(self, *args, **more)
+
+        monkeypatch.setattr(MlflowClient, name, counted)
+
+    for name in CALLS:
+        count(name, getattr(MlflowClient, name))
+    make.create(ledger)
+    session = Session(ledger, make.name, store_uri, "team", stop=lambda: False)
+    used = []
+    for number in range(7):
+        reason = Reason.DEFAULT if number == 0 else Reason.EXPLORE
+        result = make.measured(100.0 - number, number)
+        make.run_trial(ledger, number, make.suggestion(number + 1, reason=reason), result, DONE)
+        session.write_changes()
+        used.append(calls.total())
+        calls.clear()
+    assert used[2] == used[4] == used[5] == used[6], "but for the passes that also write the view"
+    assert used[6] <= 11
