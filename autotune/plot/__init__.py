@@ -15,6 +15,16 @@ _FIGURES: dict[str, str] = {
     "prediction": "autotune.plot.prediction_figure",
     "failures": "autotune.plot.failures_figure",
     "parallel_coordinates": "autotune.plot.parallel_coordinates_figure",
+    "comparison": "autotune.plot.comparison_figure",
+    "cost": "autotune.plot.cost_figure",
+    "drift": "autotune.plot.drift_figure",
+    "latency_distribution": "autotune.plot.latency_distribution_figure",
+    "noise": "autotune.plot.noise_figure",
+    "pareto_front": "autotune.plot.pareto_front_figure",
+    "phases": "autotune.plot.phases_figure",
+    "progress": "autotune.plot.progress_figure",
+    "progress_in_time": "autotune.plot.progress_in_time_figure",
+    "throughput_latency": "autotune.plot.throughput_latency_figure",
 }
 """Name of each figure and the module that makes it; plotly is loaded with the first one."""
 
