@@ -126,7 +126,24 @@ def _metric_row(
         if None not in halves:
             error = math.hypot((halves[0] or 0.0) / a.value, (halves[1] or 0.0) / b.value)
             low, high = ratio * math.exp(-min(error, 100.0)), ratio * math.exp(min(error, 100.0))
+        if role == "goal" and view.settled and default is not None:  # in the words of the verdict
+            ratio, low, high = _gain(view, name, best, default) or (ratio, low, high)
     return MetricRow(name, role, _better(view, name), a, halves[0], b, halves[1], ratio, low, high)
+
+
+def _gain(
+    view: StudyView, name: str, best: Contender, default: Contender
+) -> tuple[float, float | None, float | None] | None:
+    """Return the ratio of a goal with its interval by the decision; ``None`` where that has none."""
+    found = {c.key: c for c in view.decision.candidates}
+    mine, base = found.get(best.trial.key), found.get(default.trial.key)
+    at = next(i for i, goal in enumerate(view.objective.goals) if goal.metric == name)
+    if mine is None or base is None or not (gain := view.decision.gain(mine, base, at)).relative:
+        return None
+    if gain.maximize:
+        return gain.value, gain.low, gain.high
+    turned = [None if v is None else 1.0 / v for v in (gain.value, gain.high, gain.low)]
+    return turned[0] or 1.0, turned[1], turned[2]
 
 
 def _half(view: StudyView, side: Contender | None, name: str) -> float | None:

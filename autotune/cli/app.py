@@ -36,6 +36,7 @@ _COMMANDS = {
     "sweep": "autotune.cli.sweep:sweep",
     "status": "autotune.cli.show:status",
     "best": "autotune.cli.show:best",
+    "report": "autotune.cli.report:report",
     "list": "autotune.cli.show:list_",
     "flags": "autotune.cli.flags:flags",
     "convert": "autotune.cli.convert:convert",

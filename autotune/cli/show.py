@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from autotune.core.assessment import Assessment, ModelQuality
     from autotune.core.registry import Registry
     from autotune.ledger import StudyRow
-    from autotune.systems.deployment import Deployment
 
 
 @click.command()
@@ -79,6 +77,7 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
     With its metrics beside those of the default, and the command that deploys it.
     """
     from autotune.report.summary import best_lines, summary_json
+    from autotune.study.deployed import deployment_of
     from autotune.study.reading import read_view
     from autotune.study.study import find_study
 
@@ -92,7 +91,7 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
             hint=f"`{next_command('status', row.name, store=store)}` shows the trials; "
             "a larger budget or a looser limit may find one",
         )
-    deploy = _deployment(row, view)
+    deploy = deployment_of(row, view)
     if as_json:
         data = summary_json(view)
         keys = ("schema", "study", "state", "best", "default", "improvement", "verdict")
@@ -100,28 +99,6 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
         echo_json({**{key: data[key] for key in keys}, **found})
         return
     echo("\n".join([*best_lines(view), *(deploy.lines() if deploy else [])]))
-
-
-def _deployment(row: StudyRow, view: StudyView) -> Deployment | None:
-    """Return what deploys the best configuration; ``None`` for a study without a system."""
-    if not row.spec.get("system") or view.best is None:
-        return None
-    from autotune.core.environment import inherited
-    from autotune.core.redact import redacted
-    from autotune.systems.deployment import deployment
-    from autotune.systems.registry import build_system
-    from autotune.systems.served.negotiation import as_measured
-
-    found = deployment(build_system(row.spec["system"]), view.best.config, view.space.derived)
-    measured = view.best.trial.measurement
-    facts = (measured.facts.get("system") or {}) if measured is not None else {}
-    endpoint = None if found.endpoint is None else as_measured(found.endpoint, facts)
-    env = {**inherited(), **found.env} if found.argv else {}
-    shown = redacted({"argv": list(found.argv), "env": env})
-    notes = found.notes
-    if shown != {"argv": list(found.argv), "env": env}:
-        notes = (*notes, "secrets are not shown: put them in the place of [redacted]")
-    return replace(found, argv=tuple(shown["argv"]), env=shown["env"], endpoint=endpoint, notes=notes)
 
 
 KINDS = ("spaces", "objectives", "systems", "engines", "studies", "metrics")

@@ -77,6 +77,7 @@ def sweep(
     try:
         done = measure(spec, plan, store=store, view=view, out=resolved(target), resume=resume, local=not ray)
         lines = ["", summary(done.view), f"ledger: {done.view.ledger}", f"table: {target}"]
+        lines += [f"report: {done.report}"] if done.report is not None else []
         if done.state == "interrupted":
             options = [word for override in overrides for word in ("--set", override)]
             options += [*(["--out", str(out)] if out else []), *(["--ray"] if ray else [])]

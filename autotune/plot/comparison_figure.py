@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from autotune.analysis.study_view import StudyView
 
-_MOST = 14  # metrics
+_MOST = 12  # metrics
+_ARROWS = {"more": "\u2191", "less": "\u2193", "": ""}  # the direction in which a metric is better
 _TITLE = "Recommended against default"
 
 
@@ -45,7 +46,7 @@ def comparison(study: StudyView | theme.Viewed) -> go.Figure:
 
 
 def _ratios(figure: go.Figure, rows: list[MetricRow]) -> None:
-    names = [theme.plain(f"{r.metric}, {r.better} is better" if r.better else r.metric) for r in rows]
+    names = [theme.plain(f"{r.metric} {_ARROWS[r.better]}".strip()) for r in rows]
     ratios = [r.ratio or 1.0 for r in rows]
     better = [_is_better(r) for r in rows]
     words = {True: "better", False: "worse", None: "no clear difference"}
@@ -101,7 +102,7 @@ def _limits(figure: go.Figure, rows: list[LimitRow], at: int) -> None:
         },
         marker={
             "color": theme.OTHER,
-            "pattern": {"shape": ["" if row.upper else "/" for row in rows]},
+            "pattern": {"shape": ["" if row.upper else "/" for row in rows], "fillmode": "overlay"},
         },
         hovertext=[f"{n}: {v:.3g} of the bound, {c}" for n, v, c in zip(names, used, chances, strict=True)],
         hoverinfo="text",

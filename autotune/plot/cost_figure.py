@@ -39,15 +39,17 @@ def cost(study: StudyView | theme.Viewed) -> go.Figure:
         y=names,
         orientation="h",
         text=texts,
-        textposition="auto",
+        textposition="outside",
+        cliponaxis=False,
         marker={
-            "color": theme.OTHER,
-            "pattern": {"shape": theme.PATTERNS[: len(names)], "fgcolor": "white", "fgopacity": 0.6},
+            "color": theme.SEQUENCE[: len(names)],
+            "pattern": {"shape": theme.PATTERNS[: len(names)], "fillmode": "overlay", "fgopacity": 0.4},
         },
         hovertext=texts,
         hoverinfo="text",
         showlegend=False,
     )
     figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(range=[0, 1.45 * max(values.values())])  # room for the words beside the bars
     figure.update_layout(height=150 + 46 * len(names))
     return figure

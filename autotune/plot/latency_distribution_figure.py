@@ -42,7 +42,7 @@ def latency_distribution(study: StudyView | theme.Viewed) -> go.Figure:
         horizontal_spacing=0.12,
         vertical_spacing=0.22,
     )
-    figure.update_layout(height=330 * rows + 90, margin={"t": 110})
+    figure.update_layout(height=330 * rows + 90, margin={"t": 110}, legend={"y": 1 + 30 / (330 * rows)})
     shown: set[str] = set()
     for i, metric in enumerate(metrics):
         where = {"row": i // columns + 1, "col": i % columns + 1}

@@ -42,7 +42,13 @@ def phases(study: StudyView | theme.Viewed) -> go.Figure:
             name=name,
             marker={
                 "color": theme.SEQUENCE[i],
-                "pattern": {"shape": theme.PATTERNS[i], "fgcolor": "white", "fgopacity": 0.8, "size": 6},
+                "pattern": {
+                    "shape": theme.PATTERNS[i],
+                    "fillmode": "overlay",
+                    "fgcolor": "white",
+                    "fgopacity": 0.8,
+                    "size": 6,
+                },
             },
             hovertemplate=f"trial %{{x}}: {name} %{{y:.3g}} {symbol}<extra></extra>",
         )

@@ -26,6 +26,7 @@ from autotune.report.view import View
 from autotune.study.driver import Driver
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.readiness import announce
+from autotune.study.report import REPORT_S, REPORT_STOPPED_S, write_at_end
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
@@ -65,12 +66,14 @@ class RunSummary:
         state: ``completed``, ``converged``, ``exhausted``, ``interrupted`` or ``out of time``.
         mirror_pending: Items that the tracking store does not have yet.
         mirror_errors: Reasons why it does not have them, where they are known.
+        report: The report that was written beside the ledger; ``None`` where it could not be.
     """
 
     view: StudyView
     state: str
     mirror_pending: int = 0
     mirror_errors: tuple[str, ...] = ()
+    report: Path | None = None
 
 
 def run_study(
@@ -140,10 +143,12 @@ def run_study(
             study.ledger.set_study_state(study.name, "COMPLETED")
         executor.close()
         study.keep_predictions()
-        flush_s = MIRROR_STOPPED_S if state == "interrupted" else MIRROR_FLUSH_S
+        stopped = state == "interrupted"
+        report = write_at_end(study.ledger, study.name, REPORT_STOPPED_S if stopped else REPORT_S)
+        flush_s = MIRROR_STOPPED_S if stopped else MIRROR_FLUSH_S
         left = MirrorReport(0) if mirror is None else mirror.close(flush_s)
         study.ledger.ensure_kept()
-        return RunSummary(driver.view(state), state, left.pending, left.errors)
+        return RunSummary(driver.view(state), state, left.pending, left.errors, report)
 
 
 def settings_of(spec: StudyFile, study: Study, named: Collection[str] = (), logs: str = "") -> Settings:

@@ -19,6 +19,7 @@ from autotune.executor.function import ASYNC_HINT, IS_ASYNC, Function, FunctionE
 from autotune.ledger import study_lock
 from autotune.study.driver import Driver
 from autotune.study.mistakes import Mistake
+from autotune.study.report import write_at_end
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path, read_count
 
@@ -61,7 +62,8 @@ def tune(
         engine: Name of the engine or its section of a study file.
         seed: Seed of the engine.
         name: Name of the study within its ledger.
-        path: Ledger that makes the study durable; calling again with the same one goes on.
+        path: Ledger that makes the study durable; calling again with the same one goes on. A report is
+            written beside it, see :func:`autotune.study.report.report_path`.
         ray: Run the calls on Ray: the cluster of ``RAY_ADDRESS``, or a local one.
 
     Returns:
@@ -92,6 +94,9 @@ def tune(
             driver.run()
             study.ledger.set_study_state(name, "COMPLETED")
             study.ledger.ensure_kept()
+            if file is not None:
+                study.keep_predictions()
+                write_at_end(study.ledger, name)
         except BaseException as error:
             with suppress(LedgerError):  # what is raised says what became of it
                 study.put_back()
