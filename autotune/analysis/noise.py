@@ -20,7 +20,7 @@ class Launch:
     Args:
         trial: Number of the trial.
         reason: Why it was measured.
-        estimate: What it measured.
+        estimate: Estimate of the goal.
         relative: Deviation from the mean of the configuration's launches, relative to it.
         own: Half-width of its own 95 % interval, relative to the mean; ``None`` where it is not known.
         seconds: Measuring time of the study until it ended; ``None`` where it is not known.

@@ -19,7 +19,7 @@ class Step:
         number: Number of the trial.
         kind: ``kept`` (within all limits), ``limit`` (it breaks one), ``doubtful`` or ``failed``.
         reason: Why it was measured, such as ``explore`` or ``confirm``.
-        estimate: What the first goal measured; ``None`` without a measurement.
+        estimate: Estimate of the first goal; ``None`` without a measurement.
         best: Best value of the search so far that kept every limit, as measured; ``None`` before the first.
         seconds: Measuring time of the study until the trial ended; ``None`` where it is not known.
         default: Whether it is of the default configuration.
@@ -43,8 +43,8 @@ class Progress:
         unit: Its unit.
         maximize: Whether more is better.
         steps: Finished trials in number order.
-        default: What was measured of the default configuration, all launches pooled.
-        best: What was measured of the recommended configuration, fresh launches pooled.
+        default: Estimate of the default configuration, all launches pooled.
+        best: Estimate of the recommended configuration, fresh launches pooled.
         best_half: Half-width of its 95 % interval.
         best_trial: Number of the recommended trial.
     """

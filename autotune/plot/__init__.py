@@ -5,7 +5,9 @@ Owns the figures of notebooks and of the report, one module a figure. May import
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 _FIGURES: dict[str, str] = {
     "importance": "autotune.plot.importance_figure",
@@ -29,6 +31,11 @@ _FIGURES: dict[str, str] = {
 """Name of each figure and the module that makes it; plotly is loaded with the first one."""
 
 __all__ = [*_FIGURES]  # noqa: PLE0604 - the names above are strings
+
+
+def figure_named(name: str) -> Callable[..., Any] | None:
+    """Return the function that makes a figure; ``None`` for a name that is none."""
+    return getattr(import_module(_FIGURES[name]), name) if name in _FIGURES else None
 
 
 def __getattr__(name: str) -> object:

@@ -77,7 +77,7 @@ class TrialRow:
         message: Message of its failure, or what its measurement lacks.
         log: End of its log.
         url: Address of its run in the tracking store; empty where it has none.
-        run: What to do instead.
+        run: Words on where else to find it.
     """
 
     number: int

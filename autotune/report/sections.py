@@ -8,15 +8,14 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any
 
-from autotune import plot
 from autotune.analysis.comparison import comparison
 from autotune.analysis.study_view import StudyView
 from autotune.core.failures import failure_groups
 from autotune.core.redact import redact, redacted, visible
 from autotune.errors import words_of
+from autotune.plot import figure_named
 from autotune.report import document
 from autotune.report.document import Table
 from autotune.report.text import INTERVAL, show_config
@@ -63,7 +62,7 @@ class Figure:
     Args:
         id: Its name in the page.
         title: Title.
-        caption: How it is to be read.
+        caption: Words on how it is to be read.
         json: Data and layout as JSON that may stand in a page; empty where there is nothing to see.
         nothing: Why there is nothing to see.
         height: Height in pixels.
@@ -194,9 +193,10 @@ class _Maker:
 
     def figures(self, *names: str) -> list[Figure]:
         """Return the figures of :mod:`autotune.plot` of these names, those that there are."""
-        return [self.figure(name) for name in names if name in plot._FIGURES]
+        made = ((name, figure_named(name)) for name in names)
+        return [self.figure(name, make) for name, make in made if make is not None]
 
-    def figure(self, name: str) -> Figure:
+    def figure(self, name: str, make: Callable[..., Any]) -> Figure:
         """Return one figure; where it cannot be made, why."""
         self.count += 1
         found = Figure(f"figure-{self.count}-{name}", name.replace("_", " ").capitalize(), CAPTIONS[name])
@@ -204,7 +204,6 @@ class _Maker:
             again = f"`autotune report {self.view.name}` makes it"
             return replace(found, nothing=f"left out to end in time; {again}")
         try:
-            make: Callable[..., Any] = getattr(import_module(plot._FIGURES[name]), name)
             data = json.loads(make(self.view).to_json())
         except Exception as error:  # noqa: BLE001 - one figure must not cost the report
             said = visible(redact(words_of(error).splitlines()[0]))

@@ -13,6 +13,7 @@ from autotune.errors import AutotuneError, words_of
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.deployed import deployment_of
 from autotune.study.reading import read_view
+from autotune.study.study import Study, find_study
 
 REPORT_S = 4.0
 """Time after which the report at the end of a run begins no further figure; `autotune report` makes all."""
@@ -39,18 +40,26 @@ def report_view(ledger: Ledger, row: StudyRow) -> StudyView:
     return view if found is None else replace(view, deploy=tuple(found.lines()))
 
 
-def write_at_end(ledger: Ledger, study: str, seconds: float = REPORT_S) -> Path | None:
-    """Write the report of a study whose run ends; return its path, or ``None`` where that failed.
+def write_at_end(study: Study, seconds: float = REPORT_S) -> Path | None:
+    """Write the report of a study whose run ends beside its ledger.
 
-    Nothing that goes wrong here touches the study: it is in the ledger.
+    Nothing that goes wrong here touches the study: all of it is in the ledger.
+
+    Args:
+        study: The study.
+        seconds: Time after which no further figure is begun.
+
+    Returns:
+        The path; ``None`` for a study in memory, or where the report could not be written.
     """
-    row = ledger.study(study)
-    if row is None or ledger.path is None:
+    if study.path is None:
         return None
     try:
         from autotune.report.html import write_report
 
-        return write_report(report_view(ledger, row), report_path(ledger.path, study), seconds=seconds)
+        study.keep_predictions()
+        view = report_view(study.ledger, find_study(study.ledger, study.name))
+        return write_report(view, report_path(study.path, study.name), seconds=seconds)
     except KeyboardInterrupt:  # whoever does not want to wait for it has the study all the same
         return None
     except Exception as error:  # noqa: BLE001 - best effort: the study is measured and kept

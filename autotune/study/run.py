@@ -144,7 +144,7 @@ def run_study(
         executor.close()
         study.keep_predictions()
         stopped = state == "interrupted"
-        report = write_at_end(study.ledger, study.name, REPORT_STOPPED_S if stopped else REPORT_S)
+        report = write_at_end(study, REPORT_STOPPED_S if stopped else REPORT_S)
         flush_s = MIRROR_STOPPED_S if stopped else MIRROR_FLUSH_S
         left = MirrorReport(0) if mirror is None else mirror.close(flush_s)
         study.ledger.ensure_kept()

@@ -62,16 +62,14 @@ def tune(
         engine: Name of the engine or its section of a study file.
         seed: Seed of the engine.
         name: Name of the study within its ledger.
-        path: Ledger that makes the study durable; calling again with the same one goes on. A report is
-            written beside it, see :func:`autotune.study.report.report_path`.
+        path: Ledger that makes the study durable, with a report beside it; the same one again goes on.
         ray: Run the calls on Ray: the cluster of ``RAY_ADDRESS``, or a local one.
 
     Returns:
         The study, with :attr:`Study.best` and all trials.
 
     Raises:
-        SpecError: An argument is wrong, or the function returns no metrics, or one in a unit of another
-            dimension than its own.
+        SpecError: An argument is wrong, or a result has no metric, or one in a unit of another dimension.
         KeyboardInterrupt: Ctrl-C; what was measured is in its ``study``, and in ``path``.
     """
     read_count(trials, "trials", 1)
@@ -94,9 +92,7 @@ def tune(
             driver.run()
             study.ledger.set_study_state(name, "COMPLETED")
             study.ledger.ensure_kept()
-            if file is not None:
-                study.keep_predictions()
-                write_at_end(study.ledger, name)
+            write_at_end(study)
         except BaseException as error:
             with suppress(LedgerError):  # what is raised says what became of it
                 study.put_back()
