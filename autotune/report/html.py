@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from autotune.analysis.study_view import StudyView
-from autotune.core.redact import redacted, visible
+from autotune.core.redact import visible
 from autotune.core.version import VERSION
 from autotune.report import document
 from autotune.report.files import write_whole
+from autotune.report.mask import masked
 from autotune.report.sections import sections
 
 
@@ -57,7 +58,7 @@ def render_report(view: StudyView, *, seconds: float | None = None) -> str:
     deadline = float("inf") if seconds is None else time.monotonic() + seconds
     made = sections(view, deadline)
     rows = document.trial_rows(view)
-    content = redacted(
+    content = masked(
         {
             "name": view.name,
             "heading": document.heading_of(view),

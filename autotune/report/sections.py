@@ -13,11 +13,12 @@ from typing import Any
 from autotune.analysis.comparison import comparison
 from autotune.analysis.study_view import StudyView
 from autotune.core.failures import failure_groups
-from autotune.core.redact import redact, redacted, visible
+from autotune.core.redact import redact, visible
 from autotune.errors import words_of
 from autotune.plot import figure_named
 from autotune.report import document
 from autotune.report.document import Table
+from autotune.report.mask import masked
 from autotune.report.text import INTERVAL, show_config
 
 _log = logging.getLogger("autotune.report")
@@ -235,7 +236,7 @@ def _embedded(found: Figure, data: dict[str, Any]) -> Figure:
 
 def harmless(data: Any) -> Any:
     """Return the data of a figure with secrets masked and no markup but line breaks and emphasis."""
-    return _without_tags(redacted(data))
+    return _without_tags(masked(data))
 
 
 def _without_tags(data: Any) -> Any:
