@@ -134,7 +134,11 @@ def importance(view: StudyView, metric: str | None = None) -> Importance | None:
     measured = view.measured(name)
     if len({value for _, value, _ in measured}) < 2:
         return None
-    return _importance(view, model, name, len(measured))
+    key = ("importance", name)
+    if key not in view.known:
+        view.known[key] = _importance(view, model, name, len(measured))
+    found: Importance | None = view.known[key]
+    return found
 
 
 def _importance(view: StudyView, model: Posterior, metric: str, trials: int) -> Importance | None:

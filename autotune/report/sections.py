@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import re
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.analysis.comparison import comparison
+from autotune.analysis.importance import importance
 from autotune.analysis.study_view import StudyView
 from autotune.core.failures import failure_groups
 from autotune.core.redact import redact, visible
@@ -27,6 +29,8 @@ _TAG = re.compile(r"<(?!(?:br|b|/b|i|/i|sub|/sub|sup|/sup|extra|/extra)>)", re.I
 """Markup of plotly's own that is none of the harmless kinds which figures need: a link, above all."""
 
 _HEIGHT = 420  # of a figure that does not say, in pixels
+_METRICS = 3  # goals and limits whose importances and predictions are shown
+_PAIRS = 2  # strongest interactions
 
 CAPTIONS = {
     "comparison": "Ratio of each metric to the default's, with its 95 % interval. A triangle points up where "
@@ -120,17 +124,18 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
         "latency": make.figures("latency_distribution", "throughput_latency"),
         "phases": make.figures("phases"),
         "cost": make.figures("cost"),
-        "failures": make.figures("failures") if groups else [],
     }
     rows = document.failure_rows(groups)
     failed = [Table("Failures", ("cause", "trials", "message", "which"), rows)] if groups else []
     compared = [] if found is None else document.comparison_tables(found)
     limits = None if found is None else document.limit_table(found)
     drift = [str(view.drift)] if view.drift is not None and view.drift.certain else []
+    metrics = view.objective.metrics[:_METRICS]
     modelled = {
-        "importance": make.figures("importance"),
-        "effects": make.figures("effects", "parallel_coordinates"),
-        "prediction": make.figures("prediction"),
+        "importance": [f for metric in metrics for f in make.figures("importance", args=(metric,))],
+        "effects": [*make.figures("effects"), *make.pairs(), *make.figures("parallel_coordinates")],
+        "failures": make.figures("failures") if groups else [],
+        "prediction": [f for metric in metrics for f in make.figures("prediction", args=(metric,))],
     }
     return [
         Section("comparison", "Winner against default", _winner(view), compared, plain["comparison"]),
@@ -139,7 +144,9 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
         Section("pareto", "Pareto front", figures=plain["pareto"]),
         Section("importance", "What mattered", figures=modelled["importance"]),
         Section("effects", "Effects of the parameters", figures=modelled["effects"]),
-        Section("failures", "Failures", () if groups else ("No trial failed.",), failed, plain["failures"]),
+        Section(
+            "failures", "Failures", () if groups else ("No trial failed.",), failed, modelled["failures"]
+        ),
         Section("prediction", "Prediction against measurement", figures=modelled["prediction"]),
         Section("noise", "Noise and drift", drift, _there(document.warning_table(view)), plain["noise"]),
         Section("latency", "Latency and throughput", figures=plain["latency"]),
@@ -192,12 +199,29 @@ class _Maker:
     deadline: float
     count: int = field(default=0)
 
-    def figures(self, *names: str) -> list[Figure]:
-        """Return the figures of :mod:`autotune.plot` of these names, those that there are."""
-        made = ((name, figure_named(name)) for name in names)
-        return [self.figure(name, make) for name, make in made if make is not None]
+    def figures(self, *names: str, args: tuple[str, ...] = ()) -> list[Figure]:
+        """Return the figures of :mod:`autotune.plot` of these names, those that there are.
 
-    def figure(self, name: str, make: Callable[..., Any]) -> Figure:
+        Args:
+            names: Names of figures.
+            args: Arguments of each after the study.
+        """
+        made = ((name, figure_named(name)) for name in names)
+        return [self.figure(name, make, args) for name, make in made if make is not None]
+
+    def pairs(self) -> list[Figure]:
+        """Return the figures of the strongest interactions for the first goal."""
+        if time.monotonic() > self.deadline:
+            return []
+        try:
+            found = importance(self.view)
+        except Exception as error:  # noqa: BLE001 - as for a figure; that of the importance says it
+            _log.info("importance: %s", words_of(error))
+            return []
+        pairs = () if found is None else found.pairs[:_PAIRS]
+        return [f for one in pairs for f in self.figures("pair", args=one.names)]
+
+    def figure(self, name: str, make: Callable[..., Any], args: tuple[str, ...]) -> Figure:
         """Return one figure; where it cannot be made, why."""
         self.count += 1
         found = Figure(f"figure-{self.count}-{name}", name.replace("_", " ").capitalize(), CAPTIONS[name])
@@ -205,7 +229,7 @@ class _Maker:
             again = f"`autotune report {self.view.name}` makes it"
             return replace(found, nothing=f"left out to end in time; {again}")
         try:
-            data = json.loads(make(self.view).to_json())
+            data = json.loads(make(self.view, *args).to_json())
         except Exception as error:  # noqa: BLE001 - one figure must not cost the report
             said = visible(redact(words_of(error).splitlines()[0]))
             _log.info("figure %s: %s", name, said)
@@ -216,22 +240,30 @@ class _Maker:
 def _embedded(found: Figure, data: dict[str, Any]) -> Figure:
     """Return a figure with its data; the page says its title, and gives it its width."""
     layout = data["layout"]
-    own = (layout.pop("title", None) or {}).get("text", "")
+    title = layout.pop("title", None) or {}
+    own, below = title.get("text", ""), (title.get("subtitle") or {}).get("text", "")
+    caption = " ".join(filter(None, (found.caption, f"Here: {_unmarked(below)}." if below else "")))
     meta = layout.get("meta")
     nothing = str(meta.get("nothing", "")) if isinstance(meta, dict) else ""
     layout.pop("width", None)
     layout["autosize"] = True
     layout["legend"] = {**layout.get("legend", {}), "x": 0, "xanchor": "left"}
     margin = layout.setdefault("margin", {})
-    margin["t"] = min(margin.get("t", 60), 110)
+    margin["t"] = 40 if below else min(margin.get("t", 60), 110)  # the page has the title
     return replace(
         found,
-        title=own or found.title,
+        title=_unmarked(own) or found.title,
+        caption=caption,
         json="" if nothing else script_json(harmless({"data": data["data"], "layout": layout})),
         nothing=nothing,
         height=int(layout.get("height") or _HEIGHT),
         wide=any(re.fullmatch(r"xaxis\d+", key) for key in layout),
     )
+
+
+def _unmarked(text: str) -> str:
+    """Return a text of plotly's as plain text: the page escapes it by itself."""
+    return html.unescape(text.replace("<br>", " "))
 
 
 def harmless(data: Any) -> Any:
