@@ -76,8 +76,7 @@ def noise(view: StudyView) -> Noise:
         if e.sem is not None and e.value
     )
     spread = None
-    quantity = view.decision.goals[0]
-    if groups and quantity.logarithm and len(quantity.weights):
+    if groups and (quantity := view.decision.goals[0]).logarithm:
         spread = float(quantity.weights @ _roots(quantity.spreads.tolist()))
     default = by_key.get(config_key(view.default_config), [])
     return Noise(

@@ -249,7 +249,9 @@ def _embedded(found: Figure, data: dict[str, Any]) -> Figure:
     layout["autosize"] = True
     layout["legend"] = {**layout.get("legend", {}), "x": 0, "xanchor": "left"}
     margin = layout.setdefault("margin", {})
-    margin["t"] = 40 if below else min(margin.get("t", 60), 110)  # the page has the title
+    # the page has the title; a legend above the figure needs room
+    named = sum(trace.get("showlegend", True) for trace in data["data"]) > 1
+    margin["t"] = 40 if below else min(margin.get("t", 60), 110) if named else 24
     return replace(
         found,
         title=_unmarked(own) or found.title,
