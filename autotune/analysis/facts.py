@@ -16,10 +16,9 @@ def versions_of(system: Mapping[str, Any]) -> dict[str, str]:
     for name, value in system.items():
         if name == "versions" and isinstance(value, Mapping):
             found |= {str(key): str(text) for key, text in value.items()}
-        elif name == "version" or name.endswith("_version"):
-            if isinstance(value, str | int | float) and str(value):
-                own = str(system.get("engine") or "version")
-                found[own if name == "version" else name.removesuffix("_version")] = str(value)
+        elif (name == "version" or name.endswith("_version")) and isinstance(value, str | int | float):
+            own = str(system.get("engine") or "version")
+            found[own if name == "version" else name.removesuffix("_version")] = str(value)
     return found
 
 
