@@ -110,7 +110,8 @@ def verdict_sentences(view: StudyView) -> tuple[str, str]:
         chances = [
             f"{row.limit} with a chance of {show_chance(row.chance)}" for row in found.limits if row.chance
         ]
-        parts += [f"it keeps {' and '.join(chances)}"] if chances else []
+        subject = "it keeps" if found.recommended else f"trial {found.best.trial.number} would keep"
+        parts += [f"{subject} {' and '.join(chances)}"] if chances else []
     parts.append(_circumstances(view))
     return _sentence(first), _sentence("; ".join(parts))
 
