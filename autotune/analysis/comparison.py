@@ -1,101 +1,188 @@
-"""Studies side by side, all judged by the objective of the first."""
+"""The recommended configuration against the default: every metric with its interval, every limit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import math
+from dataclasses import dataclass
 
-from autotune.analysis.change import Change, changes
-from autotune.analysis.facts import changed, circumstances
 from autotune.analysis.study_view import StudyView
-from autotune.core import ranking
 from autotune.core.decision import Candidate
-from autotune.core.objective import Objective
-from autotune.core.space_change import differences
-from autotune.core.trial import TrialState
+from autotune.core.measurement import Estimate
+from autotune.core.metric import metric_info
+from autotune.core.ranking import Contender
+from autotune.core.trial import config_key
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A study among others.
+class MetricRow:
+    """A metric of the two configurations.
 
     Args:
-        label: Name by which it was asked for.
-        view: Study, under the objective of the first.
-        stated: Objective of its own.
-        best: Best configuration under the objective of the first; ``None`` where nothing keeps the limits.
-        changes: Its best beside that of the first study; empty for the first.
-        differs: Differences from the first, a line each.
+        metric: Name.
+        role: ``goal``, ``limit`` or ``other``.
+        better: ``more``, ``less``, or empty where neither is said to be better.
+        best: The recommended configuration's, launches pooled; ``None`` where it was not measured.
+        best_half: Half-width of its 95 % interval.
+        default: The default's.
+        default_half: Half-width of its 95 % interval.
+        ratio: Value of the recommended over that of the default; ``None`` where it says nothing.
+        low, high: 95 % interval of the ratio; ``None`` where no error is known.
     """
 
-    label: str
-    view: StudyView
-    stated: Objective
-    best: Candidate | None
-    changes: tuple[Change, ...] = ()
-    differs: tuple[str, ...] = ()
+    metric: str
+    role: str
+    better: str
+    best: Estimate | None
+    best_half: float | None
+    default: Estimate | None
+    default_half: float | None
+    ratio: float | None
+    low: float | None
+    high: float | None
 
-    @property
-    def count(self) -> str:
-        """How many configurations its space has, in words."""
-        return str(self.view.space.count())
 
-    @property
-    def measured(self) -> set[str]:
-        """Names of the metrics that some trial measured."""
-        return {name for trial in self.view.trials for name in trial.metrics}
+@dataclass(frozen=True)
+class LimitRow:
+    """A limit, and how sure one may be that it holds.
+
+    Args:
+        limit: Its text.
+        metric: Metric that it bounds.
+        upper: Whether the bound is the largest value allowed.
+        bound: Bound in ``unit``.
+        unit: Unit of the bound.
+        value: The recommended configuration's, launches pooled.
+        half: Half-width of its 95 % interval.
+        kept, launches: In how many launches it was kept, and of how many.
+        chance: Chance that the recommended configuration keeps it.
+        default_chance: The same of the default configuration.
+    """
+
+    limit: str
+    metric: str
+    upper: bool
+    bound: float
+    unit: str
+    value: Estimate | None
+    half: float | None
+    kept: int
+    launches: int
+    chance: float | None
+    default_chance: float | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Studies side by side.
+    """The recommended configuration beside the default.
 
     Args:
-        objective: Objective of the first, which all are judged by.
-        studies: At least two of them.
+        best: The recommended one, or the nearest where nothing is recommended.
+        recommended: Whether it is recommended.
+        default: The default; ``None`` where it was not measured.
+        same: Whether both are the same configuration.
+        metrics: Goals first, then limits, then whatever else was measured of both.
+        limits: Limits of the objective.
     """
 
-    objective: Objective
-    studies: tuple[Compared, ...] = field(default=())
+    best: Contender
+    recommended: bool
+    default: Contender | None
+    same: bool
+    metrics: tuple[MetricRow, ...]
+    limits: tuple[LimitRow, ...]
 
 
-def compare(
-    labels: Sequence[str],
-    views: Sequence[StudyView],
-    wanted: Sequence[Objective],
-    settings: Sequence[Sequence[str]],
-) -> Comparison:
-    """Set studies side by side.
-
-    Args:
-        labels: Names by which they were asked for.
-        views: The studies.
-        wanted: Their objectives as stated, limits relative to the default unbound.
-        settings: Differences of each study's file from the first, a line each.
-    """
-    found: list[Compared] = []
-    for label, view, stated, lines in zip(labels, views, wanted, settings, strict=True):
-        asked = ranking.anchored(view.trials, wanted[0], view.space)
-        same = stated.fingerprint == wanted[0].fingerprint
-        here = view if same else replace(view, objective=asked, predictions=None)
-        best = max(here.decision.holding, key=lambda c: c.score, default=None)
-        if same and here.settled:
-            best = here.decision.recommended or best
-        one = Compared(label, here, stated, best)
-        found.append(_beside(found[0], one, lines) if found else one)
-    return Comparison(wanted[0], tuple(found))
+def comparison(view: StudyView) -> Comparison | None:
+    """Return the recommended configuration beside the default; ``None`` while nothing was measured."""
+    nearest = view.decision.nearest if view.settled else None
+    best = view.best or (None if nearest is None else nearest.contender)
+    if best is None:
+        return None
+    default = view.default
+    same = best.trial.key == config_key(view.default_config)
+    goals = [goal.metric for goal in view.objective.goals]
+    bounded = [limit.metric for limit in view.objective.limits]
+    names = list(dict.fromkeys([*view.objective.metrics, *best.metrics]))
+    rows = []
+    for name in names:
+        role = "goal" if name in goals else "limit" if name in bounded else "other"
+        if role == "other" and (name not in best.metrics or default is None or name not in default.metrics):
+            continue
+        rows.append(_metric_row(view, name, role, best, None if same else default))
+    candidates = {c.key: c for c in view.decision.candidates}
+    limits = tuple(_limit_rows(view, best, candidates))
+    return Comparison(best, view.best is not None, default, same, tuple(rows), limits)
 
 
-def _beside(first: Compared, one: Compared, settings: Sequence[str]) -> Compared:
-    """Return a study with its best beside that of the first, and what differs."""
-    pairs: list[Change] = []
-    if first.best is not None and one.best is not None:
-        configs = (first.best.contender.config, one.best.contender.config)
-        trials, default = (first.view.trials, one.view.trials), first.view.default_config
-        pairs = changes(*trials, configs, first.view.objective, default)
-    done = [[t for t in side.view.trials if t.state is TrialState.COMPLETED] for side in (first, one)]
-    differs = [*differences(first.view.space, one.view.space)]
-    if first.stated.fingerprint != one.stated.fingerprint:
-        differs.append(f"objective: {first.stated} -> {one.stated}")
-    differs += [*settings, *changed(circumstances(done[0]), circumstances(done[1]))]
-    return replace(one, changes=tuple(pairs), differs=tuple(differs))
+def _metric_row(
+    view: StudyView, name: str, role: str, best: Contender, default: Contender | None
+) -> MetricRow:
+    a = best.metrics.get(name)
+    b = None if default is None else default.metrics.get(name)
+    halves = [_half(view, side, name) for side in (best, default)]
+    ratio = low = high = None
+    if a is not None and b is not None and a.unit == b.unit and a.value > 0 and b.value > 0:
+        ratio = a.value / b.value
+        if None not in halves:
+            error = math.hypot((halves[0] or 0.0) / a.value, (halves[1] or 0.0) / b.value)
+            low, high = ratio * math.exp(-min(error, 100.0)), ratio * math.exp(min(error, 100.0))
+        if role == "goal" and view.settled and default is not None:  # in the words of the verdict
+            ratio, low, high = _gain(view, name, best, default) or (ratio, low, high)
+    return MetricRow(name, role, _better(view, name), a, halves[0], b, halves[1], ratio, low, high)
+
+
+def _gain(
+    view: StudyView, name: str, best: Contender, default: Contender
+) -> tuple[float, float | None, float | None] | None:
+    """Return the ratio of a goal with its interval by the decision; ``None`` where that has none."""
+    found = {c.key: c for c in view.decision.candidates}
+    mine, base = found.get(best.trial.key), found.get(default.trial.key)
+    at = next(i for i, goal in enumerate(view.objective.goals) if goal.metric == name)
+    if mine is None or base is None or not (gain := view.decision.gain(mine, base, at)).relative:
+        return None
+    if gain.maximize:
+        return gain.value, gain.low, gain.high
+    turned = [None if v is None else 1.0 / v for v in (gain.value, gain.high, gain.low)]
+    return turned[0] or 1.0, turned[1], turned[2]
+
+
+def _half(view: StudyView, side: Contender | None, name: str) -> float | None:
+    if side is None or name not in side.metrics:
+        return None
+    found = view.half_width(side, name) if view.settled else None
+    return side.metrics[name].half_width if found is None else found
+
+
+def _better(view: StudyView, name: str) -> str:
+    for goal in view.objective.goals:
+        if goal.metric == name:
+            return "more" if goal.maximize else "less"
+    for limit in view.objective.limits:
+        if limit.metric == name:
+            return "less" if limit.upper else "more"
+    info = metric_info(name)
+    return "" if info is None else {"maximize": "more", "minimize": "less"}.get(info.direction, "")
+
+
+def _limit_rows(view: StudyView, best: Contender, candidates: dict[str, Candidate]) -> list[LimitRow]:
+    mine, base = candidates.get(best.trial.key), candidates.get(config_key(view.default_config))
+    rows = []
+    for limit in view.objective.limits:
+        found = [t.metrics[limit.metric].value for t in best.counted if limit.metric in t.metrics]
+        text = str(limit)
+        rows.append(
+            LimitRow(
+                text,
+                limit.metric,
+                limit.upper,
+                limit.bound,
+                limit.unit,
+                best.metrics.get(limit.metric),
+                _half(view, best, limit.metric),
+                sum(limit.violation(value) <= 0 for value in found),
+                len(found),
+                None if mine is None else mine.chances.get(text),
+                None if base is None else base.chances.get(text),
+            )
+        )
+    return rows

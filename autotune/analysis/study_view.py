@@ -52,6 +52,8 @@ class StudyView:
         resumed: Whether earlier runs left trials.
         stopped: Why the search ended before its budget; empty if it did not.
         spec: The study file as plain data, as the ledger has it; empty where there is none.
+        deploy: Lines that say how the recommended configuration is deployed; empty for a function.
+        run_urls: Address of a trial's run in the tracking store by number, where a browser can open it.
     """
 
     name: str
@@ -71,6 +73,8 @@ class StudyView:
     resumed: bool = False
     stopped: str = ""
     spec: Mapping[str, Any] = field(default_factory=dict)
+    deploy: Sequence[str] = ()
+    run_urls: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def resumable(self) -> bool:
@@ -89,6 +93,11 @@ class StudyView:
         return Decision(
             self.trials, self.objective, default, confirm=self.confirm, predictions=self.predictions
         )
+
+    @cached_property
+    def known(self) -> dict[object, Any]:
+        """Facts that took long to compute, by what they are of: several figures need the same."""
+        return {}
 
     @cached_property
     def best(self) -> ranking.Contender | None:

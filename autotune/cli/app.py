@@ -37,6 +37,7 @@ _COMMANDS = {
     "sweep": "autotune.cli.sweep:sweep",
     "status": "autotune.cli.show:status",
     "best": "autotune.cli.show:best",
+    "report": "autotune.cli.report:report",
     "export": "autotune.cli.export:export",
     "verify": "autotune.cli.verify:verify",
     "compare": "autotune.cli.verify:compare",

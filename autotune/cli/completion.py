@@ -20,8 +20,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, ShellComplete
 
-from autotune.cli.options import STORE
 from autotune.cli.output import echo
+from autotune.core.file_names import USUAL_STORE
 from autotune.errors import AutotuneError
 
 VARIABLE = "_AUTOTUNE_COMPLETE"
@@ -203,7 +203,7 @@ def _ledger(context: click.Context) -> sqlite3.Connection:
     """Open the ledger to read names: its own reader checks every row, and takes longer than a key press."""
     from autotune.core.file_names import LEDGER_NAME
 
-    store = Path(context.params.get("store") or os.environ.get("AUTOTUNE_STORE") or STORE)
+    store = Path(context.params.get("store") or os.environ.get("AUTOTUNE_STORE") or USUAL_STORE)
     file = store if store.is_file() else store / LEDGER_NAME
     connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=0.2)
     connection.execute("PRAGMA trusted_schema = OFF")

@@ -42,7 +42,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
 
     STUDY, or every study of the store. What is already there is not written again.
     """
-    from autotune.study.carried import study_files
+    from autotune.study.report import made_files
     from autotune.study.study import find_study
     from autotune.tracking.mlflow import sync as sync_study
 
@@ -61,7 +61,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
                 row.name,
                 tracking_uri=uri or address,
                 experiment=experiment,
-                files=study_files(file.parent / row.name),
+                files=made_files(file, row.name),
             )
         except AutotuneError as error:  # the next study may have another store
             problems[row.name] = error.message

@@ -215,6 +215,7 @@ def closing_text(done: RunSummary, store: Path, going_on: Sequence[str] = ()) ->
 
     name = done.view.name
     lines = ["", summary(done.view, width=terminal_width()), f"ledger: {done.view.ledger}"]
+    lines += [f"report: {done.report}"] if done.report is not None else []
     if done.view.tracking:
         lines.append(f"mlflow: {done.view.tracking} (`{next_command('ui', name, store=store)}`)")
     if done.mirror_pending or done.mirror_errors:

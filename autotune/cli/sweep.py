@@ -83,6 +83,7 @@ def sweep(
             f"ledger: {done.view.ledger}",
             f"table: {target}",
         ]
+        lines += [f"report: {done.report}"] if done.report is not None else []
         if done.state == "interrupted":
             options = [word for override in overrides for word in ("--set", override)]
             options += [*(["--out", str(out)] if out else []), *(["--ray"] if ray else [])]

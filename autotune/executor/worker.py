@@ -56,6 +56,7 @@ from autotune.measure.batches.session import measure
 from autotune.measure.endpoint.serving import build_generator, measure_endpoint, with_machine
 from autotune.measure.endpoint.token_counts import uncounted
 from autotune.measure.metrics.cost import cost
+from autotune.measure.metrics.quantiles import latency_quantiles
 from autotune.measure.statistics.doubt import judged
 from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.hardware import hardware_facts
@@ -424,7 +425,10 @@ class _Attempt:
                 raise
             table.unlink(missing_ok=True)
             self.facts["not_kept"] = f"{table}: {error.strerror}"
-        self.facts["measured"] = dict(measured.facts)
+        self.facts["measured"] = {
+            **measured.facts,
+            "latency_quantiles": latency_quantiles(measured.records),
+        }
         if measured.invalid:
             reasons, cause = "; ".join(measured.invalid), measured.cause
             if measured.facts.get("stopped_by") == "deadline" and cause is Cause.INVALID_MEASUREMENT:

@@ -5,7 +5,9 @@ Owns the figures of notebooks and of the report, one module a figure. May import
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 _FIGURES: dict[str, str] = {
     "importance": "autotune.plot.importance_figure",
@@ -15,10 +17,25 @@ _FIGURES: dict[str, str] = {
     "prediction": "autotune.plot.prediction_figure",
     "failures": "autotune.plot.failures_figure",
     "parallel_coordinates": "autotune.plot.parallel_coordinates_figure",
+    "comparison": "autotune.plot.comparison_figure",
+    "cost": "autotune.plot.cost_figure",
+    "drift": "autotune.plot.drift_figure",
+    "latency_distribution": "autotune.plot.latency_distribution_figure",
+    "noise": "autotune.plot.noise_figure",
+    "pareto_front": "autotune.plot.pareto_front_figure",
+    "phases": "autotune.plot.phases_figure",
+    "progress": "autotune.plot.progress_figure",
+    "progress_in_time": "autotune.plot.progress_in_time_figure",
+    "throughput_latency": "autotune.plot.throughput_latency_figure",
 }
 """Name of each figure and the module that makes it; plotly is loaded with the first one."""
 
 __all__ = [*_FIGURES]  # noqa: PLE0604 - the names above are strings
+
+
+def figure_named(name: str) -> Callable[..., Any] | None:
+    """Return the function that makes a figure; ``None`` for a name that is none."""
+    return getattr(import_module(_FIGURES[name]), name) if name in _FIGURES else None
 
 
 def __getattr__(name: str) -> object:

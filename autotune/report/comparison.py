@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from autotune.analysis.comparison import Compared, Comparison
+from autotune.analysis.side_by_side import Compared, Comparison
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
 from autotune.report.text import INTERVAL, WIDTH, show_config, show_estimate, wrap

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune.analysis.comparison import Comparison, compare
+from autotune.analysis.side_by_side import Comparison, compare
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.objective import Objective
 from autotune.errors import StudyError

@@ -23,12 +23,13 @@ from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
 from autotune.report.view import View
-from autotune.study.carried import keep_deployment, study_files
+from autotune.study.carried import keep_deployment
 from autotune.study.driver import Driver
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, MIRROR_STOPPED_S, start_mirror
 from autotune.study.readiness import announce
 from autotune.study.reading import STARTED_WITH
+from autotune.study.report import REPORT_ARTIFACT, REPORT_S, REPORT_STOPPED_S, write_at_end
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
@@ -58,12 +59,14 @@ class RunSummary:
         state: ``completed``, ``converged``, ``exhausted``, ``interrupted`` or ``out of time``.
         mirror_pending: Items that the tracking store does not have yet.
         mirror_errors: Reasons why it does not have them, where they are known.
+        report: The report that was written beside the ledger; ``None`` where it could not be.
     """
 
     view: StudyView
     state: str
     mirror_pending: int = 0
     mirror_errors: tuple[str, ...] = ()
+    report: Path | None = None
 
 
 def run_study(
@@ -137,12 +140,14 @@ def run_study(
         executor.close()
         study.keep_predictions()
         keep_deployment(study, system)
-        if mirror is not None:
-            mirror.artifacts(study_files(store / study.name))
-        flush_s = MIRROR_STOPPED_S if state == "interrupted" else MIRROR_FLUSH_S
+        stopped = state == "interrupted"
+        report = write_at_end(study, REPORT_STOPPED_S if stopped else REPORT_S)
+        if mirror is not None and report is not None:
+            mirror.artifacts({REPORT_ARTIFACT: report})
+        flush_s = MIRROR_STOPPED_S if stopped else MIRROR_FLUSH_S
         left = MirrorReport(0) if mirror is None else mirror.close(flush_s)
         study.ledger.ensure_kept()
-        return RunSummary(driver.view(state), state, left.pending, left.errors)
+        return RunSummary(driver.view(state), state, left.pending, left.errors, report)
 
 
 def settings_of(spec: StudyFile, study: Study, named: Collection[str] = (), logs: str = "") -> Settings:

@@ -23,7 +23,6 @@ from autotune.core.mistake import NOT_FINITE, comparable, complete
 from autotune.core.objective import Objective, Outcome
 from autotune.core.space import Space
 from autotune.core.space_change import adopt, as_stored, differences
-from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.core.units import counted, show_unit
 from autotune.engine.base import Engine, assess, choices, model_quality, predictions
@@ -555,20 +554,9 @@ class Study:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per trial: state, parameters, metrics with ``.sem``, surprises, failure, reason."""
-        import pandas as pd
+        from autotune.analysis.trial_frame import trial_frame
 
-        rows = []
-        for trial in self.trials:
-            row: dict[str, object] = {"number": trial.number, "state": trial.state.value}
-            row |= {f"params.{name}": value for name, value in trial.config.items()}
-            for name, estimate in trial.metrics.items():
-                row |= {f"metrics.{name}": estimate.value, f"metrics.{name}.sem": estimate.sem}
-            row |= {f"surprise.{name}": score for name, score in surprises(trial).items()}
-            row["feasible"] = trial.state is TrialState.COMPLETED and self.outcome(trial).feasible
-            row["failure"] = trial.failure.cause.value if trial.failure else None
-            row["reason"] = trial.suggestion.reason.value
-            rows.append(row)
-        return pd.DataFrame(rows)
+        return trial_frame(self.view)
 
     def export(
         self, as_: str, *, trial: int | None = None, under: Sequence[str] = (), image: str = ""

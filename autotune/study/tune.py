@@ -45,6 +45,7 @@ from autotune.spec.sections import Tracking, read_tracking
 from autotune.study.driver import Callback, Driver
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, start_mirror
 from autotune.study.mistakes import Mistake
+from autotune.study.report import REPORT_ARTIFACT, write_at_end
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path, read_count
 from autotune.tracking.base import Mirror
@@ -84,7 +85,7 @@ def tune(
         engine: Name of the engine or its section of a study file.
         seed: Seed of the engine.
         name: Name of the study within its ledger.
-        path: Ledger that makes the study durable; calling again with the same one goes on.
+        path: Ledger that makes the study durable, with a report beside it; the same one again goes on.
         ray: Run the calls on Ray: the cluster of ``RAY_ADDRESS``, or a local one.
         timeout: Time budget in seconds, or with its unit (``"2 h"``), that of earlier calls on the same
             ``path`` included. A call that runs when it is over is given up; its thread is not waited for.
@@ -102,8 +103,7 @@ def tune(
         The study, with :attr:`Study.result`, :attr:`Study.best` and all trials.
 
     Raises:
-        SpecError: An argument is wrong, or the function returns no metrics, or one in a unit of another
-            dimension than its own.
+        SpecError: An argument is wrong, or a result has no metric, or one in a unit of another dimension.
         KeyboardInterrupt: Ctrl-C; what was measured is in its ``study``, and in ``path``.
     """
     read_count(trials, "trials", 1)
@@ -179,6 +179,9 @@ class _Search:
                 driver.run()
                 study.ledger.set_study_state(study.name, "COMPLETED")
                 study.ledger.ensure_kept()
+                report = write_at_end(study)
+                if driver.mirror is not None and report is not None:
+                    driver.mirror.artifacts({REPORT_ARTIFACT: report})
                 if screen is not None:
                     screen.finish(driver.view("completed"), str(study.result))
             except BaseException as error:

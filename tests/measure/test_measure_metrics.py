@@ -11,6 +11,7 @@ from autotune.measure.metrics.cost import cost
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.fluidity import deadlines
 from autotune.measure.metrics.itl import values as itl
+from autotune.measure.metrics.quantiles import LEVELS, latency_quantiles
 from autotune.measure.statistics.samples import Batch, cut_windows
 from autotune.measure.watch.energy import EnergyMeter
 from autotune.measure.workload import RequestLimits
@@ -228,3 +229,15 @@ def test_windows_count_requests_when_sent_and_tokens_when_they_arrive():
     assert found["request_throughput"].value == pytest.approx(2 / 0.2)
     assert found["goodput"].value == pytest.approx(1 / 0.2)
     assert found["e2e.mean"].value == pytest.approx(0.100)
+
+
+def test_quantiles_of_latencies_are_kept_in_few_numbers():
+    failed = record(3, 0, [], 90, error="HTTP 500")
+    found = latency_quantiles([PLAIN, DRAFTED, SINGLE, failed])
+    assert found["levels"] == list(LEVELS)
+    assert (found["ttft"][0], found["ttft"][-1]) == (0.010, 0.030)
+    assert found["ttft"][LEVELS.index(0.5)] == 0.012
+    assert found["e2e"][-1] == 0.050
+    assert all(len(values) == len(LEVELS) for values in found.values())
+    assert set(found) == {"levels", "ttft", "itl", "tpot", "e2e"}
+    assert latency_quantiles([failed]) == {}

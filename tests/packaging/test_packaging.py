@@ -52,6 +52,7 @@ def test_the_wheel_carries_the_catalogue_and_no_tests(built, tmp_path):
         names = wheel.namelist()
         wheel.extractall(tmp_path / "wheel")
     assert "autotune/_catalogue/search_spaces/transformers.yaml" in names
+    assert {f"autotune/report/page/report.{end}" for end in ("html.j2", "css", "js")} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "search_spaces/", "objectives/"))]
     metadata = next(name for name in names if name.endswith("METADATA"))
     text = (tmp_path / "wheel" / metadata).read_text()

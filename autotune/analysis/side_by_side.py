@@ -1,0 +1,101 @@
+"""Studies side by side, all judged by the objective of the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from autotune.analysis.change import Change, changes
+from autotune.analysis.facts import changed, circumstances
+from autotune.analysis.study_view import StudyView
+from autotune.core import ranking
+from autotune.core.decision import Candidate
+from autotune.core.objective import Objective
+from autotune.core.space_change import differences
+from autotune.core.trial import TrialState
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A study among others.
+
+    Args:
+        label: Name by which it was asked for.
+        view: Study, under the objective of the first.
+        stated: Objective of its own.
+        best: Best configuration under the objective of the first; ``None`` where nothing keeps the limits.
+        changes: Its best beside that of the first study; empty for the first.
+        differs: Differences from the first, a line each.
+    """
+
+    label: str
+    view: StudyView
+    stated: Objective
+    best: Candidate | None
+    changes: tuple[Change, ...] = ()
+    differs: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> str:
+        """How many configurations its space has, in words."""
+        return str(self.view.space.count())
+
+    @property
+    def measured(self) -> set[str]:
+        """Names of the metrics that some trial measured."""
+        return {name for trial in self.view.trials for name in trial.metrics}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Studies side by side.
+
+    Args:
+        objective: Objective of the first, which all are judged by.
+        studies: At least two of them.
+    """
+
+    objective: Objective
+    studies: tuple[Compared, ...] = field(default=())
+
+
+def compare(
+    labels: Sequence[str],
+    views: Sequence[StudyView],
+    wanted: Sequence[Objective],
+    settings: Sequence[Sequence[str]],
+) -> Comparison:
+    """Set studies side by side.
+
+    Args:
+        labels: Names by which they were asked for.
+        views: The studies.
+        wanted: Their objectives as stated, limits relative to the default unbound.
+        settings: Differences of each study's file from the first, a line each.
+    """
+    found: list[Compared] = []
+    for label, view, stated, lines in zip(labels, views, wanted, settings, strict=True):
+        asked = ranking.anchored(view.trials, wanted[0], view.space)
+        same = stated.fingerprint == wanted[0].fingerprint
+        here = view if same else replace(view, objective=asked, predictions=None)
+        best = max(here.decision.holding, key=lambda c: c.score, default=None)
+        if same and here.settled:
+            best = here.decision.recommended or best
+        one = Compared(label, here, stated, best)
+        found.append(_beside(found[0], one, lines) if found else one)
+    return Comparison(wanted[0], tuple(found))
+
+
+def _beside(first: Compared, one: Compared, settings: Sequence[str]) -> Compared:
+    """Return a study with its best beside that of the first, and what differs."""
+    pairs: list[Change] = []
+    if first.best is not None and one.best is not None:
+        configs = (first.best.contender.config, one.best.contender.config)
+        trials, default = (first.view.trials, one.view.trials), first.view.default_config
+        pairs = changes(*trials, configs, first.view.objective, default)
+    done = [[t for t in side.view.trials if t.state is TrialState.COMPLETED] for side in (first, one)]
+    differs = [*differences(first.view.space, one.view.space)]
+    if first.stated.fingerprint != one.stated.fingerprint:
+        differs.append(f"objective: {first.stated} -> {one.stated}")
+    differs += [*settings, *changed(circumstances(done[0]), circumstances(done[1]))]
+    return replace(one, changes=tuple(pairs), differs=tuple(differs))

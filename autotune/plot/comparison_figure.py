@@ -1,0 +1,127 @@
+"""The recommended configuration over the default, metric by metric, and its limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autotune.analysis.comparison import LimitRow, MetricRow
+from autotune.analysis.comparison import comparison as find_comparison
+from autotune.core.verdict import show_chance
+from autotune.plot import theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from autotune.analysis.study_view import StudyView
+
+_MOST = 12  # metrics
+_ARROWS = {"more": "\u2191", "less": "\u2193", "": ""}  # the direction in which a metric is better
+_TITLE = "Recommended against default"
+
+
+def comparison(study: StudyView | theme.Viewed) -> go.Figure:
+    """Return the ratio of each metric to the default's with its 95 % interval, and how far limits are used.
+
+    Args:
+        study: A study or its view.
+    """
+    found = find_comparison(theme.view_of(study))
+    if found is None:
+        return theme.nothing(_TITLE, "nothing was measured")
+    rows = [row for row in found.metrics if row.ratio is not None][:_MOST]
+    limits = [row for row in found.limits if row.value is not None and row.bound > 0]
+    if not rows and not limits:
+        why = "the default is recommended" if found.same else "the default was not measured"
+        return theme.nothing(_TITLE, why)
+    parts = [len(part) for part in (rows, limits) if part]
+    heights = [count + 1.5 for count in parts]
+    figure = theme.panels(_TITLE, len(parts), row_heights=heights, vertical_spacing=0.22)
+    figure.update_layout(height=170 + 34 * sum(parts) + 60 * len(parts), showlegend=False)
+    if rows:
+        _ratios(figure, rows)
+    if limits:
+        _limits(figure, limits, len(parts))
+    figure.update_yaxes(autorange="reversed", title_text="")
+    return figure
+
+
+def _ratios(figure: go.Figure, rows: list[MetricRow]) -> None:
+    names = [theme.plain(f"{r.metric} {_ARROWS[r.better]}".strip()) for r in rows]
+    ratios = [r.ratio or 1.0 for r in rows]
+    better = [_is_better(r) for r in rows]
+    words = {True: "better", False: "worse", None: "no clear difference"}
+    figure.add_scatter(
+        x=ratios,
+        y=names,
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [(r.high or v) - v for r, v in zip(rows, ratios, strict=True)],
+            "arrayminus": [v - (r.low or v) for r, v in zip(rows, ratios, strict=True)],
+            "color": theme.INK,
+        },
+        mode="markers+text",
+        text=[f"{v:.3g} x" for v in ratios],
+        textposition="top center",
+        marker={
+            "size": 11,
+            "color": [{True: theme.BEST, False: theme.FAILED, None: theme.OTHER}[b] for b in better],
+            "symbol": [{True: "triangle-up", False: "triangle-down", None: "circle"}[b] for b in better],
+        },
+        hovertext=[
+            f"{n}: {v:.4g} times the default, {words[b]}"
+            for n, v, b in zip(names, ratios, better, strict=True)
+        ],
+        hoverinfo="text",
+        row=1,
+        col=1,
+    )
+    figure.update_xaxes(type="log", title_text="times the default (1 = as the default)", row=1, col=1)
+    figure.add_vline(1.0, line={"color": theme.DEFAULT, "dash": "dash"}, row=1, col=1)
+
+
+def _is_better(row: MetricRow) -> bool | None:
+    """Return whether the interval says that the recommended one is better; ``None`` where it says neither."""
+    if row.low is None or row.high is None or not row.better or row.low <= 1.0 <= row.high:
+        return None
+    return (row.low > 1.0) == (row.better == "more")
+
+
+def _limits(figure: go.Figure, rows: list[LimitRow], at: int) -> None:
+    names = [theme.plain(row.limit) for row in rows]
+    used = [row.value.value / row.bound if row.value else 0.0 for row in rows]
+    chances = ["" if row.chance is None else f"chance {show_chance(row.chance)}" for row in rows]
+    figure.add_bar(
+        x=used,
+        y=names,
+        orientation="h",
+        error_x={
+            "type": "data",
+            "array": [(row.half or 0.0) / row.bound for row in rows],
+            "color": theme.INK,
+        },
+        marker={
+            "color": theme.OTHER,
+            "pattern": {"shape": ["" if row.upper else "/" for row in rows], "fillmode": "overlay"},
+        },
+        hovertext=[f"{n}: {v:.3g} of the bound, {c}" for n, v, c in zip(names, used, chances, strict=True)],
+        hoverinfo="text",
+        row=at,
+        col=1,
+    )
+    for name, chance in zip(names, chances, strict=True):
+        figure.add_annotation(
+            x=0.0,
+            y=name,
+            text=chance,
+            showarrow=False,
+            xanchor="left",
+            xshift=6,
+            font={"color": "white"},
+            row=at,
+            col=1,
+        )
+    figure.add_vline(1.0, line={"color": theme.FAILED, "dash": "dot", "width": 2}, row=at, col=1)
+    figure.update_xaxes(
+        title_text="measured over the bound (1 = on the limit)", rangemode="tozero", row=at, col=1
+    )

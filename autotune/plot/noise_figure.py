@@ -1,0 +1,61 @@
+"""How much launches of one configuration differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autotune.analysis.noise import noise as find_noise
+from autotune.plot import theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from autotune.analysis.study_view import StudyView
+
+_MOST = 40  # configurations
+
+
+def noise(study: StudyView | theme.Viewed) -> go.Figure:
+    """Return the launches of every configuration that was launched again, relative to their mean.
+
+    Bars are the 95 % intervals that each launch claims by itself; the band is one standard deviation
+    between launches, by all of them.
+
+    Args:
+        study: A study or its view.
+    """
+    found = find_noise(theme.view_of(study))
+    title = "Noise between launches"
+    if not found.groups:
+        return theme.nothing(title, "no configuration was launched twice")
+    figure = theme.figure(
+        title, "configuration, by its first trial", f"{theme.plain(found.metric)}, off its mean (%)"
+    )
+    groups = list(found.groups.items())[:_MOST]
+    points = [(f"trial {number}", launch) for number, group in groups for launch in group]
+    figure.add_scatter(
+        x=[name for name, _ in points],
+        y=[100 * launch.relative for _, launch in points],
+        error_y={
+            "type": "data",
+            "array": [100 * (launch.own or 0.0) for _, launch in points],
+            "thickness": 1,
+            "color": theme.GRID_INK,
+        },
+        mode="markers",
+        marker={"color": theme.DEFAULT, "size": 9},
+        hovertext=[
+            f"trial {launch.trial}, {theme.plain(launch.reason)}: {100 * launch.relative:+.2g} %"
+            for _, launch in points
+        ],
+        hoverinfo="text",
+        showlegend=False,
+    )
+    figure.add_hline(y=0.0, line={"color": theme.INK, "width": 1})
+    if found.spread is not None:
+        half = 100 * found.spread
+        figure.add_hrect(
+            y0=-half, y1=half, fillcolor=theme.BEST, opacity=0.15, line_width=0,
+            annotation={"text": f"one standard deviation: {half:.2g} %"}, annotation_position="top left",
+        )  # fmt: skip
+    return figure

@@ -1,0 +1,119 @@
+"""Configurations in planes of two metrics, side by side, with the limits drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from autotune.analysis.trade_off import Plane, Point
+from autotune.core.units import format_quantity
+from autotune.plot import theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+def draw(title: str, planes: Sequence[Plane], *, front: bool = True) -> go.Figure:
+    """Return a figure with one panel for each plane.
+
+    Args:
+        title: Title of the figure.
+        planes: At least one.
+        front: Whether the front is drawn as a line.
+    """
+    columns = min(2, len(planes))
+    rows = -(-len(planes) // columns)
+    figure = theme.panels(title, rows, columns, horizontal_spacing=0.12, vertical_spacing=0.16)
+    figure.update_layout(height=420 * rows + 60)
+    shown: set[str] = set()
+    for i, plane in enumerate(planes):
+        where = {"row": i // columns + 1, "col": i % columns + 1}
+        _panel(figure, plane, where, shown, front=front)
+    return figure
+
+
+def _panel(figure: go.Figure, plane: Plane, where: dict[str, int], shown: set[str], *, front: bool) -> None:
+    x_factor, x_symbol = theme.axis_unit([p.x for p in plane.points], plane.x_unit)
+    y_factor, y_symbol = theme.axis_unit([p.y for p in plane.points], plane.y_unit)
+    figure.update_xaxes(title_text=theme.titled(_sided(plane.x, plane.x_maximize), x_symbol), **where)
+    figure.update_yaxes(title_text=theme.titled(_sided(plane.y, plane.y_maximize), y_symbol), **where)
+
+    def add(points: Sequence[Point], name: str, **style: Any) -> None:
+        if not points:
+            return
+        figure.add_scatter(
+            x=[p.x * x_factor for p in points],
+            y=[p.y * y_factor for p in points],
+            error_x=_bars([p.x_half for p in points], x_factor),
+            error_y=_bars([p.y_half for p in points], y_factor),
+            name=name,
+            legendgroup=name,
+            showlegend=name not in shown,
+            hovertext=[
+                f"trial {p.trial}: {p.x * x_factor:.4g} {theme.plain(x_symbol)}, "
+                f"{p.y * y_factor:.4g} {theme.plain(y_symbol)}"
+                for p in points
+            ],
+            hoverinfo="text",
+            **{"mode": "markers", **style},
+            **where,
+        )
+        shown.add(name)
+
+    for kind in ("kept", "limit", "doubtful"):
+        marker = {"symbol": theme.SYMBOLS[kind], "color": theme.COLORS[kind], "size": 8}
+        add(
+            [p for p in plane.points if p.kind == kind and not (p.best or p.default)],
+            theme.WORDS[kind],
+            marker=marker,
+        )
+    if front and len(plane.front) > 1:
+        figure.add_scatter(
+            x=[p.x * x_factor for p in plane.front],
+            y=[p.y * y_factor for p in plane.front],
+            mode="lines",
+            line={"color": theme.INK, "width": 1.5, "shape": "linear"},
+            name="not beaten in both",
+            legendgroup="front",
+            showlegend="front" not in shown,
+            hoverinfo="skip",
+            **where,
+        )
+        shown.add("front")
+    edge = {"color": theme.INK, "width": 1}
+    add(
+        [p for p in plane.points if p.default and not p.best],
+        "default",
+        marker={"symbol": "square", "color": theme.DEFAULT, "size": 12, "line": edge},
+    )
+    add(
+        [p for p in plane.points if p.best],
+        "recommended",
+        marker={"symbol": "star", "color": theme.BEST, "size": 16, "line": edge},
+    )
+    for limits, add_line, factor, unit in (
+        (plane.x_limits, figure.add_vline, x_factor, plane.x_unit),
+        (plane.y_limits, figure.add_hline, y_factor, plane.y_unit),
+    ):
+        for limit in limits:
+            if limit.relative:
+                continue
+            sense = "at most" if limit.upper else "at least"
+            add_line(
+                limit.bound * factor,
+                line={"color": theme.FAILED, "dash": "dot", "width": 2},
+                annotation={
+                    "text": f"limit: {sense} {theme.plain(format_quantity(limit.bound, unit))}",
+                    "font": {"color": "#a34400"},
+                },
+                **where,
+            )
+
+
+def _sided(metric: str, maximize: bool) -> str:
+    return f"{metric}, {'more' if maximize else 'less'} is better"
+
+
+def _bars(halves: Sequence[float | None], factor: float) -> dict[str, object]:
+    array = [(half or 0.0) * factor for half in halves]
+    return {"type": "data", "array": array, "thickness": 1, "width": 0, "color": theme.GRID_INK}

@@ -1,0 +1,25 @@
+"""Latency against throughput."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autotune.analysis.trade_off import load_planes
+from autotune.plot import theme
+from autotune.plot.plane import draw
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from autotune.analysis.study_view import StudyView
+
+
+def throughput_latency(study: StudyView | theme.Viewed) -> go.Figure:
+    """Return the latencies of every configuration against its throughput.
+
+    Args:
+        study: A study or its view.
+    """
+    planes = load_planes(theme.view_of(study))
+    title = "Throughput against latency"
+    return draw(title, planes) if planes else theme.nothing(title, "no throughput and latency were measured")

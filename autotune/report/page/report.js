@@ -1,0 +1,85 @@
+(() => {
+  'use strict';
+  const boxes = [...document.querySelectorAll('.plot')];
+  const printWidth = 680; // CSS pixels of an A4 page between its margins
+  const read = (box) => JSON.parse(document.getElementById(`data-${box.id}`).textContent);
+  const config = {
+    responsive: true, displaylogo: false, displayModeBar: matchMedia('(hover: hover)').matches ? 'hover' : false,
+    modeBarButtons: [['toImage', 'zoom2d', 'pan2d', 'resetScale2d']],
+  };
+
+  function draw(box, width) {
+    if (box.dataset.drawn) return;
+    box.dataset.drawn = 'yes';
+    const { data, layout } = read(box);
+    box.style.minHeight = '0';
+    Plotly.newPlot(box, data, width ? { ...layout, width } : layout, config);
+  }
+
+  // what is in sight first, the rest while nothing else is to be done: the page opens at once
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) if (entry.isIntersecting) { seen.unobserve(entry.target); draw(entry.target); }
+  }, { rootMargin: '200px' });
+  boxes.forEach((box) => seen.observe(box));
+  const idle = window.requestIdleCallback || ((step) => setTimeout(step, 50));
+  const rest = () => {
+    const next = boxes.find((box) => !box.dataset.drawn);
+    if (next) { draw(next); idle(rest); }
+  };
+  addEventListener('load', () => setTimeout(() => idle(rest), 300));
+
+  addEventListener('beforeprint', () => {
+    for (const box of boxes) {
+      if (box.dataset.drawn) Plotly.relayout(box, { width: printWidth });
+      else draw(box, printWidth);
+    }
+  });
+  addEventListener('afterprint', () => {
+    for (const box of boxes) if (box.dataset.drawn) Plotly.relayout(box, { width: null, autosize: true });
+  });
+
+  const table = document.getElementById('trials-table');
+  if (!table) return;
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  const texts = new Map(rows.map((row) => [
+    row, [...row.cells].filter((cell) => !cell.classList.contains('more')).map((cell) => cell.textContent).join(' ').toLowerCase(),
+  ]));
+  const value = (row, column) => {
+    const cell = row.cells[column];
+    const raw = cell.dataset.v;
+    return raw === undefined ? cell.textContent.trim() : raw === '' ? null : Number(raw);
+  };
+  const compare = (a, b) => (typeof a === 'number' && typeof b === 'number'
+    ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true }));
+  table.tHead.addEventListener('click', (event) => {
+    const button = event.target.closest('button');
+    if (!button) return;
+    const head = button.closest('th');
+    const down = head.getAttribute('aria-sort') === 'ascending';
+    for (const other of table.tHead.rows[0].cells) other.removeAttribute('aria-sort');
+    head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
+    rows.sort((a, b) => {
+      const [x, y] = [value(a, head.cellIndex), value(b, head.cellIndex)];
+      if (x === null || y === null) return (x === null) - (y === null); // what is not known comes last
+      return down ? compare(y, x) : compare(x, y);
+    });
+    body.append(...rows);
+  });
+
+  const wanted = document.getElementById('trials-filter');
+  const state = document.getElementById('trials-state');
+  const shown = document.getElementById('trials-shown');
+  const filter = () => {
+    const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let count = 0;
+    for (const row of rows) {
+      const fits = (!state.value || row.dataset.state === state.value) && words.every((word) => texts.get(row).includes(word));
+      row.hidden = !fits;
+      count += fits;
+    }
+    shown.textContent = `${count} of ${rows.length} trials shown`;
+  };
+  wanted.addEventListener('input', filter);
+  state.addEventListener('change', filter);
+})();

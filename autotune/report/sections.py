@@ -1,0 +1,289 @@
+"""The sections of the report: which tables and figures stand in each, and how a figure is to be read."""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from autotune.analysis.comparison import comparison
+from autotune.analysis.importance import importance
+from autotune.analysis.study_view import StudyView
+from autotune.core.failures import failure_groups
+from autotune.core.redact import redact, visible
+from autotune.errors import words_of
+from autotune.plot import figure_named
+from autotune.report import document
+from autotune.report.document import Table
+from autotune.report.mask import masked
+from autotune.report.text import INTERVAL, show_config
+
+_log = logging.getLogger("autotune.report")
+
+_TAG = re.compile(r"<(?!(?:br|b|/b|i|/i|sub|/sub|sup|/sup|extra|/extra)>)", re.IGNORECASE)
+"""Markup of plotly's own that is none of the harmless kinds which figures need: a link, above all."""
+
+_HEIGHT = 420  # of a figure that does not say, in pixels
+_METRICS = 3  # goals and limits whose importances and predictions are shown
+_PAIRS = 2  # strongest interactions
+
+CAPTIONS = {
+    "comparison": "Ratio of each metric to the default's, with its 95 % interval. A triangle points up where "
+    "that is better and down where it is worse; a circle stands where the interval says neither. The arrow "
+    "at a name is the direction that is better. Below, how much of each limit is used.",
+    "progress": "Each point is a trial, with the 95 % interval of its own measurement. The line is the best "
+    "of the search so far that kept every limit, as measured; the star is what is recommended, by all "
+    "launches that count.",
+    "progress_in_time": "The same against the time spent measuring; pauses between runs do not count.",
+    "pareto_front": "Configurations, all launches of each pooled. The line joins those that keep every limit "
+    "and that no other one beats in both; dotted lines are the limits.",
+    "importance": "Share of the variation that each parameter accounts for, by a model of the trials.",
+    "effects": "What a model expects along each parameter, with its 95 % band; points are trials.",
+    "pair": "What a model expects along two parameters that act together; points are trials.",
+    "parallel_coordinates": "Each line is a trial.",
+    "failures": "Failures by cause, and where they lie among the values of the parameters.",
+    "prediction": "What a model that was not told of a trial expects of it, against what was measured; the "
+    "diagonal is a perfect model.",
+    "noise": "Launches of one configuration, relative to their mean: how far a single measurement may be "
+    "off. Bars are the 95 % interval that a launch claims by itself.",
+    "drift": "The default configuration each time it was launched: a trend says that the machine changed.",
+    "latency_distribution": "Share of the requests (of the gaps between tokens) served within a time.",
+    "throughput_latency": "Latency against throughput of every configuration; dotted lines are limits.",
+    "phases": "Time of each trial by phase.",
+    "cost": "What the time of the trials was for.",
+}
+"""How each figure is to be read."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the report.
+
+    Args:
+        id: Its name in the page.
+        title: Title.
+        caption: Words on how it is to be read.
+        json: Data and layout as JSON that may stand in a page; empty where there is nothing to see.
+        nothing: Why there is nothing to see.
+        height: Height in pixels.
+        wide: Whether it has panels side by side, which a phone scrolls.
+    """
+
+    id: str
+    title: str
+    caption: str
+    json: str = ""
+    nothing: str = ""
+    height: int = _HEIGHT
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the report.
+
+    Args:
+        id: Its name in the page.
+        title: Title.
+        texts: Paragraphs at its head.
+        tables: Tables.
+        figures: Figures.
+        pairs: Names with what there is to say of each.
+        lines: Lines of a shell.
+    """
+
+    id: str
+    title: str
+    texts: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    pairs: Sequence[tuple[str, str]] = ()
+    lines: Sequence[str] = ()
+
+
+def sections(view: StudyView, deadline: float) -> list[Section]:
+    """Return the sections of the report of a study, in order.
+
+    Args:
+        view: The study.
+        deadline: ``time.monotonic()`` value after which no further figure is begun. Those for which a model
+            is fitted are made last.
+    """
+    make = _Maker(view, deadline)
+    found, groups = comparison(view), failure_groups(view.trials)
+    plain = {
+        "comparison": make.figures("comparison"),
+        "progress": make.figures("progress", "progress_in_time"),
+        "pareto": make.figures("pareto_front"),
+        "noise": make.figures("noise", "drift"),
+        "latency": make.figures("latency_distribution", "throughput_latency"),
+        "phases": make.figures("phases"),
+        "cost": make.figures("cost"),
+    }
+    rows = document.failure_rows(groups)
+    failed = [Table("Failures", ("cause", "trials", "message", "which"), rows)] if groups else []
+    compared = [] if found is None else document.comparison_tables(found)
+    limits = None if found is None else document.limit_table(found)
+    drift = [str(view.drift)] if view.drift is not None and view.drift.certain else []
+    metrics = view.objective.metrics[:_METRICS]
+    modelled = {
+        "importance": [f for metric in metrics for f in make.figures("importance", args=(metric,))],
+        "effects": [*make.figures("effects"), *make.pairs(), *make.figures("parallel_coordinates")],
+        "failures": make.figures("failures") if groups else [],
+        "prediction": [f for metric in metrics for f in make.figures("prediction", args=(metric,))],
+    }
+    return [
+        Section("comparison", "Winner against default", _winner(view), compared, plain["comparison"]),
+        Section("limits", "Limits", _limits(view), _there(limits)),
+        Section("progress", "Progress", figures=plain["progress"]),
+        Section("pareto", "Pareto front", figures=plain["pareto"]),
+        Section("importance", "What mattered", figures=modelled["importance"]),
+        Section("effects", "Effects of the parameters", figures=modelled["effects"]),
+        Section(
+            "failures", "Failures", () if groups else ("No trial failed.",), failed, modelled["failures"]
+        ),
+        Section("prediction", "Prediction against measurement", figures=modelled["prediction"]),
+        Section("noise", "Noise and drift", drift, _there(document.warning_table(view)), plain["noise"]),
+        Section("latency", "Latency and throughput", figures=plain["latency"]),
+        Section("phases", "Phases", figures=plain["phases"], pairs=document.time_rows(view)),
+        Section("cost", "Cost", tables=_there(document.cost_table(view)), figures=plain["cost"]),
+        Section("trials", "All trials", () if view.trials else ("No trials yet.",)),
+        Section("conditions", "Versions and hardware", pairs=document.conditions(view)),
+        Section("deploy", "Deploy", _deploy(view), lines=view.deploy),
+    ]
+
+
+def _there(table: Table | None) -> list[Table]:
+    return [] if table is None else [table]
+
+
+def _winner(view: StudyView) -> list[str]:
+    if not view.trials:
+        return ["Nothing was measured yet."]
+    if not any(t.metrics for t in view.trials):
+        return ["No trial gave a measurement."]
+    return [f"{INTERVAL}."]
+
+
+def _limits(view: StudyView) -> list[str]:
+    if not view.objective.limits:
+        return ["The objective has no limits."]
+    asked = f"{100 * view.objective.confidence:g} %"
+    text = f"A recommended configuration has to keep every limit with {asked} confidence."
+    return [text, *([f"{view.binding}."] if view.binding else [])]
+
+
+def _deploy(view: StudyView) -> list[str]:
+    if view.deploy:
+        return []
+    if view.best is None:
+        return ["Nothing is recommended."]
+    return [f"The recommended configuration: {show_config(view.best.config)}"]
+
+
+@dataclass
+class _Maker:
+    """Makes figures while there is time.
+
+    Args:
+        view: The study.
+        deadline: ``time.monotonic()`` value after which no further figure is begun.
+    """
+
+    view: StudyView
+    deadline: float
+    count: int = field(default=0)
+
+    def figures(self, *names: str, args: tuple[str, ...] = ()) -> list[Figure]:
+        """Return the figures of :mod:`autotune.plot` of these names, those that there are.
+
+        Args:
+            names: Names of figures.
+            args: Arguments of each after the study.
+        """
+        made = ((name, figure_named(name)) for name in names)
+        return [self.figure(name, make, args) for name, make in made if make is not None]
+
+    def pairs(self) -> list[Figure]:
+        """Return the figures of the strongest interactions for the first goal."""
+        if time.monotonic() > self.deadline:
+            return []
+        try:
+            found = importance(self.view)
+        except Exception as error:  # noqa: BLE001 - as for a figure; that of the importance says it
+            _log.info("importance: %s", words_of(error))
+            return []
+        pairs = () if found is None else found.pairs[:_PAIRS]
+        return [f for one in pairs for f in self.figures("pair", args=one.names)]
+
+    def figure(self, name: str, make: Callable[..., Any], args: tuple[str, ...]) -> Figure:
+        """Return one figure; where it cannot be made, why."""
+        self.count += 1
+        found = Figure(f"figure-{self.count}-{name}", name.replace("_", " ").capitalize(), CAPTIONS[name])
+        if time.monotonic() > self.deadline:
+            again = f"`autotune report {self.view.name}` makes it"
+            return replace(found, nothing=f"left out to end in time; {again}")
+        try:
+            data = json.loads(make(self.view, *args).to_json())
+        except Exception as error:  # noqa: BLE001 - one figure must not cost the report
+            said = visible(redact(words_of(error).splitlines()[0]))
+            _log.info("figure %s: %s", name, said)
+            return replace(found, nothing=f"this figure could not be made: {said}")
+        return _embedded(found, data)
+
+
+def _embedded(found: Figure, data: dict[str, Any]) -> Figure:
+    """Return a figure with its data; the page says its title, and gives it its width."""
+    layout = data["layout"]
+    title = layout.pop("title", None) or {}
+    own, below = title.get("text", ""), (title.get("subtitle") or {}).get("text", "")
+    caption = " ".join(filter(None, (found.caption, f"Here: {_unmarked(below)}." if below else "")))
+    meta = layout.get("meta")
+    nothing = str(meta.get("nothing", "")) if isinstance(meta, dict) else ""
+    layout.pop("width", None)
+    layout["autosize"] = True
+    layout["legend"] = {**layout.get("legend", {}), "x": 0, "xanchor": "left"}
+    margin = layout.setdefault("margin", {})
+    # the page has the title; a legend above the figure needs room
+    named = sum(trace.get("showlegend", True) for trace in data["data"]) > 1
+    margin["t"] = 40 if below else min(margin.get("t", 60), 110) if named else 24
+    return replace(
+        found,
+        title=_unmarked(own) or found.title,
+        caption=caption,
+        json="" if nothing else script_json(harmless({"data": data["data"], "layout": layout})),
+        nothing=nothing,
+        height=int(layout.get("height") or _HEIGHT),
+        wide=any(re.fullmatch(r"xaxis\d+", key) for key in layout),
+    )
+
+
+def _unmarked(text: str) -> str:
+    """Return a text of plotly's as plain text: the page escapes it by itself."""
+    return html.unescape(text.replace("<br>", " "))
+
+
+def harmless(data: Any) -> Any:
+    """Return the data of a figure with secrets masked and no markup but line breaks and emphasis."""
+    return _without_tags(masked(data))
+
+
+def _without_tags(data: Any) -> Any:
+    if isinstance(data, str):
+        return _TAG.sub("&lt;", visible(data))
+    if isinstance(data, dict):
+        return {key: _without_tags(value) for key, value in data.items()}
+    return [_without_tags(value) for value in data] if isinstance(data, list) else data
+
+
+def script_json(data: object) -> str:
+    """Return JSON that may stand inside a script element: it can neither end it nor begin another."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text

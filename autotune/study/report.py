@@ -1,0 +1,77 @@
+"""The report of a study at the end of its run: beside the ledger, best effort, in bounded time."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from autotune.analysis.study_view import StudyView
+from autotune.core.redact import redact
+from autotune.errors import AutotuneError, words_of
+from autotune.ledger import Ledger, StudyRow
+from autotune.study.reading import read_view
+from autotune.study.result import deployment_of
+from autotune.study.study import Study, find_study
+
+REPORT_ARTIFACT = "report.html"
+"""Name of the report among the artifacts of a mirror."""
+
+REPORT_S = 4.0
+"""Time after which the report at the end of a run begins no further figure; `autotune report` makes all."""
+
+REPORT_STOPPED_S = 0.5
+"""The same after a signal: whoever sent it kills what has not ended in time."""
+
+_log = logging.getLogger("autotune.study")
+
+
+def report_path(ledger: Path, study: str, suffix: str = "html") -> Path:
+    """Return the path of a study's report, beside its ledger."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", study).strip(".-")[:64] or "study"
+    return ledger.parent / f"{name}-report.{suffix}"
+
+
+def made_files(ledger: Path, study: str) -> dict[str, Path]:
+    """Return the report that a study has by now, by the name of its artifact."""
+    path = report_path(ledger, study)
+    return {REPORT_ARTIFACT: path} if path.is_file() else {}
+
+
+def report_view(ledger: Ledger, row: StudyRow) -> StudyView:
+    """Return a study as reports show it: with what deploys the configuration that it recommends."""
+    view = read_view(ledger, row)
+    try:
+        found = deployment_of(view)
+    except AutotuneError as error:  # its system is not installed here: all else can be told
+        return replace(view, deploy=(f"not known here: {error.message}",))
+    return view if found is None else replace(view, deploy=tuple(found.lines()))
+
+
+def write_at_end(study: Study, seconds: float = REPORT_S) -> Path | None:
+    """Write the report of a study whose run ends beside its ledger.
+
+    Nothing that goes wrong here touches the study: all of it is in the ledger.
+
+    Args:
+        study: The study.
+        seconds: Time after which no further figure is begun.
+
+    Returns:
+        The path; ``None`` for a study in memory, or where the report could not be written.
+    """
+    if study.path is None:
+        return None
+    try:
+        from autotune.report.html import write_report
+
+        study.keep_predictions()
+        view = report_view(study.ledger, find_study(study.ledger, study.name))
+        return write_report(view, report_path(study.path, study.name), seconds=seconds)
+    except KeyboardInterrupt:  # whoever does not want to wait for it has the study all the same
+        return None
+    except Exception as error:  # noqa: BLE001 - best effort: the study is measured and kept
+        said = redact(words_of(error).splitlines()[0])
+        _log.warning("the report could not be written: %s; `autotune report` tries again", said)
+        return None

@@ -1,0 +1,98 @@
+"""`autotune report`: formats, names, standard output, errors."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from autotune import Estimate, Space
+from autotune.cli import main
+from autotune.study.study import Study
+
+SPACE = {
+    "parameters": {
+        "batch_size": {"type": "int", "low": 1, "high": 4, "default": 1},
+        "cache": {"type": "ordinal", "values": ["off", 1, 2]},
+    }
+}
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "autotune-runs" / "ledger.sqlite"
+    with Study(
+        Space.from_dict(SPACE), {"maximize": "throughput"}, engine="random", name="demo", path=path
+    ) as study:
+        for i, cache in enumerate(("off", 1, 2)):
+            value = Estimate(10.0 * (i + 1), 0.1, 5, "tokens/s")
+            study.add({"batch_size": i + 1, "cache": cache}, {"throughput": value})
+        study.add({"batch_size": 4, "cache": 1}, failure="out_of_memory")
+        study.ledger.set_study_state("demo", "COMPLETED")
+    return tmp_path
+
+
+def run(capsys, *args):
+    code = main(["report", *map(str, args)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_html_beside_the_ledger_by_default(store, capsys):
+    code, out, _ = run(capsys)
+    path = store / "autotune-runs" / "demo-report.html"
+    assert (code, out.strip()) == (0, str(path.relative_to(store)))
+    assert "</html>" in path.read_text()[-20:]
+
+
+def test_tables_have_a_row_for_each_trial(store, capsys):
+    assert run(capsys, "demo", "-o", "t.csv")[0] == 0
+    assert run(capsys, "demo", "-o", "t.parquet")[0] == 0
+    for frame in (pd.read_csv("t.csv"), pd.read_parquet("t.parquet")):
+        assert list(frame["number"]) == [0, 1, 2, 3]
+        assert list(frame["metrics.throughput"])[:3] == [10.0, 20.0, 30.0]
+        assert frame["failure"][3] == "out_of_memory"
+        assert list(frame["params.cache"]) == ["off", "1", "2", "1"]
+
+
+def test_text_formats_go_to_standard_output(store, capsys):
+    code, out, _ = run(capsys, "-o", "-", "--format", "json")
+    assert code == 0
+    assert [t["number"] for t in json.loads(out)["trials"]] == [0, 1, 2, 3]
+    assert run(capsys, "-o", "-", "--format", "md")[1].startswith("# demo\n")
+    assert run(capsys, "-o", "-", "--format", "csv")[1].startswith("number,state,params.batch_size,")
+    assert sorted(path.name for path in store.iterdir()) == ["autotune-runs"]
+
+
+def test_json_says_what_was_written(store, capsys):
+    code, out, _ = run(capsys, "--json", "-o", "r.md")
+    size = (store / "r.md").stat().st_size
+    assert (code, json.loads(out)) == (0, {"study": "demo", "format": "md", "report": "r.md", "bytes": size})
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (("demp",), 2, "no study 'demp'; the ledger has: demo\n  did you mean 'demo'?"),
+        (("-o", "r.pdf"), 2, "-o r.pdf: the ending '.pdf' names no format; allowed: .html, .htm, .md"),
+        (("-o", "r.parqet"), 2, "did you mean '.parquet'?"),
+        (("-o", "report"), 2, "--format says which one"),
+        (("-o", "-", "--format", "parquet"), 2, "parquet is no text: -o names a file for it"),
+        (("-o", "-", "--json"), 2, "--json and -o - would both write to standard output"),
+        (("--format", "pdf"), 2, "'pdf' is not one of 'html', 'md', 'json', 'csv', 'parquet'"),
+        (("-o", "autotune-runs", "--format", "md"), 3, "autotune-runs cannot be written: it is a folder"),
+        (("-o", "/proc/none/r.md"), 3, "/proc/none/r.md cannot be written: No such file or directory"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_clear_error(store, capsys, args, code, said):
+    found, _, err = run(capsys, *args)
+    assert found == code
+    assert said in err
+    assert err.startswith("error: ")
+
+
+def test_a_report_changes_nothing_in_the_ledger(store, capsys):
+    path = store / "autotune-runs" / "ledger.sqlite"
+    before = path.read_bytes()
+    run(capsys, "-o", "r.md")
+    assert path.read_bytes() == before

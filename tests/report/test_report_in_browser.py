@@ -1,0 +1,130 @@
+"""The report in a browser: drawn without an error, sorted and filtered by keyboard, legible on a phone."""
+
+import json
+import time
+
+import pytest
+
+from autotune.report.html import write_report
+from tests_browser import browser, needs_browser, resize
+from tests_views import make_view, trial
+
+pytestmark = [pytest.mark.browser, needs_browser]
+PATIENCE_S = 120
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A report of 40 trials, open in a browser."""
+    folder = tmp_path_factory.mktemp("page")
+    trials = [
+        trial(i, (2 ** (i % 6), 8, 0, 1 + i % 2, 1), speed=50.0 + (37 * i) % 400, tpot=0.02 + 0.001 * i)
+        for i in range(39)
+    ]
+    trials.append(trial(39, (32, 16, 0, 2, 2), cause="out_of_memory"))
+    path = write_report(make_view(trials, state="completed", running=()), folder / "report.html")
+    with browser(folder / "profile") as driver:
+        resize(driver, 1366)
+        driver.get(path.as_uri())
+        until(driver, "return [...document.querySelectorAll('.plot')].every((box) => box.dataset.drawn)")
+        yield driver
+
+
+def until(driver, script):
+    deadline = time.monotonic() + PATIENCE_S
+    while not driver.execute_script(script):
+        assert time.monotonic() < deadline, script
+        time.sleep(0.05)
+
+
+def numbers(driver, column):
+    script = """return [...document.querySelectorAll('#trials-table tbody tr')]
+        .filter((row) => !row.hidden).map((row) => row.cells[arguments[0]].textContent.trim())"""
+    return driver.execute_script(script, column)
+
+
+def press(driver, selector, *keys):
+    """Focus an element as the keyboard does and press keys."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    driver.execute_script("document.querySelector(arguments[0]).focus()", selector)
+    assert driver.execute_script("return document.activeElement.matches(arguments[0])", selector)
+    ActionChains(driver).send_keys(*keys).perform()
+
+
+def test_every_figure_is_drawn_and_the_console_is_silent(page):
+    drawn = page.execute_script(
+        "return [...document.querySelectorAll('.plot')].filter((box) => box.querySelector('svg')).length"
+    )
+    assert drawn == len(page.find_elements("css selector", ".plot")) >= 10
+    assert [entry["message"] for entry in page.get_log("browser")] == []
+
+
+def test_no_request_leaves_the_page(page):
+    asked = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    urls = {m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"}
+    assert urls
+    assert [url for url in urls if not url.startswith(("file:", "data:", "blob:", "chrome:"))] == []
+
+
+def test_the_table_sorts_by_keyboard(page):
+    from selenium.webdriver.common.keys import Keys
+
+    button = "#trials-table th:nth-child(3) button"  # the goal
+    press(page, button, Keys.ENTER)
+    head = page.find_element("css selector", "#trials-table th:nth-child(3)")
+    assert head.get_attribute("aria-sort") == "ascending"
+    shown = [float(text.split()[0]) for text in numbers(page, 2) if text]
+    assert shown == sorted(shown)
+    assert numbers(page, 0)[-1] == "39"  # what failed has no value and comes last
+    press(page, button, Keys.SPACE)
+    assert head.get_attribute("aria-sort") == "descending"
+    shown = [float(text.split()[0]) for text in numbers(page, 2) if text]
+    assert shown == sorted(shown, reverse=True)
+    assert numbers(page, 0)[-1] == "39"
+    press(page, "#trials-table th:nth-child(1) button", Keys.ENTER)
+    assert numbers(page, 0) == [str(i) for i in range(40)]
+    assert len(page.find_elements("css selector", "#trials-table th[aria-sort]")) == 1
+
+
+def test_the_table_filters_by_keyboard(page):
+    from selenium.webdriver.common.keys import Keys
+
+    press(page, "#trials-filter", "out of memory")
+    assert numbers(page, 0) == ["39"]
+    assert page.find_element("id", "trials-shown").text == "1 of 40 trials shown"
+    press(page, "#trials-filter", Keys.END, *[Keys.BACKSPACE] * len("out of memory"))
+    assert len(numbers(page, 0)) == 40
+    press(page, "#trials-state", "failed")
+    assert numbers(page, 0) == ["39"]
+    press(page, "#trials-state", Keys.HOME)
+    assert len(numbers(page, 0)) == 40
+
+
+def test_a_phone_scrolls_no_page_sideways(page):
+    resize(page, 390)
+    until(page, "return document.documentElement.scrollWidth <= 390")
+    resize(page, 1366)
+
+
+def test_text_stands_out_from_what_is_behind_it(page):
+    """The contrast of all text is at least 4.5 to 1."""
+    script = """
+    const light = (c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);
+    const parse = (c) => c.match(/[\\d.]+/g).map(Number);
+    const bright = ([r, g, b]) => 0.2126 * light(r) + 0.7152 * light(g) + 0.0722 * light(b);
+    const behind = (e) => { for (; e; e = e.parentElement) {
+        const c = parse(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; }
+        return [255, 255, 255] };
+    return [...document.querySelectorAll('body *')].filter((e) => !e.closest('svg') && !e.closest('script')
+        && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())).map((e) => {
+        const [a, b] = [bright(parse(getComputedStyle(e).color)), bright(behind(e))].sort((x, y) => y - x);
+        return [(a + 0.05) / (b + 0.05), e.tagName, e.textContent.slice(0, 40)] }).filter(([r]) => r < 4.5)
+    """
+    assert page.execute_script(script) == []
+
+
+def test_a_print_has_every_figure(page):
+    found = page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
+    assert len(found["data"]) > 50_000
+    assert [entry["message"] for entry in page.get_log("browser")] == []

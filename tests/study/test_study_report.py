@@ -1,0 +1,76 @@
+"""The report at the end of a run: made beside the ledger, and never in the study's way."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import autotune
+from autotune.ledger import Ledger
+from autotune.study.report import report_path, write_at_end
+
+SPACE = autotune.Space([autotune.Int("x", 0, 5)])
+pytestmark = pytest.mark.timeout(300)
+
+
+def tuned(tmp_path, **options):
+    return autotune.tune(
+        SPACE, lambda config: float(config["x"]), {"maximize": "y"}, trials=3, engine="random",
+        path=tmp_path / "l.sqlite", **options,
+    )  # fmt: skip
+
+
+def test_a_run_ends_with_a_report_beside_its_ledger(tmp_path, toy_study, autotune_command):
+    toy_study(budget="{trials: 2, confirm: 0}")
+    out = autotune_command("run", "toy.yaml", "--local").stdout
+    path = tmp_path / "autotune-runs" / "toy-report.html"
+    assert f"report: {path}" in out.splitlines()
+    text = path.read_text()
+    assert '<section id="deploy"' in text
+    assert "toy" in text.partition('<section id="deploy"')[2]
+
+
+@pytest.mark.parametrize("error", [MemoryError("none left"), RecursionError("deep"), OSError(28, "full"),
+                                   KeyboardInterrupt()], ids=repr)  # fmt: skip
+def test_no_failure_of_the_report_touches_the_study(tmp_path, monkeypatch, error):
+    def broken(*args, **options):
+        raise error
+
+    monkeypatch.setattr("autotune.report.html.render_report", broken)
+    with tuned(tmp_path) as study:
+        assert len(study.trials) == 3
+        assert write_at_end(study) is None
+    with Ledger.open(tmp_path / "l.sqlite", read_only=True) as ledger:
+        assert ledger.study("study").state == "COMPLETED"
+    assert list(tmp_path.glob("*.html")) == []
+
+
+def test_a_folder_that_takes_no_file_costs_only_the_report(tmp_path):
+    report_path(tmp_path / "l.sqlite", "study").mkdir()
+    with tuned(tmp_path) as study:
+        assert len(study.trials) == 3
+        assert write_at_end(study) is None
+
+
+def test_a_study_in_memory_has_no_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with autotune.Study(SPACE, {"maximize": "y"}, engine="random") as study:
+        study.tell(study.ask(), {"y": 1.0})
+        assert write_at_end(study) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "file"), [("toy", "toy"), ("../../etc/x y", "etc-x-y"), ("..", "study"),
+                                            ("a" * 300, "a" * 64)])  # fmt: skip
+def test_the_name_of_the_file_stays_in_its_folder(tmp_path, name, file):
+    assert report_path(tmp_path / "l.sqlite", name) == tmp_path / f"{file}-report.html"
+
+
+def test_a_plot_loads_when_it_is_asked_for():
+    code = (
+        "import sys, json, autotune, autotune.cli.app, autotune.study.run, autotune.study.tune\n"
+        "print(json.dumps([n for n in ('plotly', 'jinja2', 'pandas', 'mlflow') if n in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
