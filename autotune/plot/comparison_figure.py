@@ -41,7 +41,10 @@ def comparison(study: StudyView | theme.Viewed) -> go.Figure:
         _ratios(figure, rows)
     if limits:
         _limits(figure, limits, len(parts))
-    figure.update_yaxes(autorange="reversed", title_text="")
+    figure.update_yaxes(title_text="")
+    for at, part in enumerate((part for part in (rows, limits) if part), 1):
+        # the first on top, with room for its label
+        figure.update_yaxes(range=[len(part) - 0.5, -0.75], row=at, col=1)
     return figure
 
 

@@ -112,19 +112,19 @@ def verdict_sentences(view: StudyView) -> tuple[str, str]:
         ]
         subject = "it keeps" if found.recommended else f"trial {found.best.trial.number} would keep"
         parts += [f"{subject} {' and '.join(chances)}"] if chances else []
-    parts.append(_circumstances(view))
-    return _sentence(first), _sentence("; ".join(parts))
+    parts += [where] if (where := _circumstances(view)) else []
+    return _sentence(first), _sentence("; ".join(parts)) if parts else ""
 
 
 def _circumstances(view: StudyView) -> str:
-    """Return with what, where and under which load a study was measured, in a few words."""
+    """Return with what, where and under which load a study was measured; empty where that is not known."""
     known = dict(conditions(view))
     system = dict(view.spec.get("system") or {})
     named = next((str(system[key]) for key in ("model", "call", "command") if system.get(key)), "")
     words = [f"with {system['use']}{f' ({named})' if named else ''}"] if system else []
     words += [f"on {known[name]}" for name in ("GPUs", "processor") if name in known][:1]
     words += [f"under {known['workload']}"] if "workload" in known else []
-    return f"measured {' '.join(words)}" if words else "nothing is known of where it was measured"
+    return f"measured {' '.join(words)}" if words else ""
 
 
 def _sentence(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from dataclasses import replace
@@ -18,8 +19,11 @@ from autotune.study.study import Study, find_study
 REPORT_ARTIFACT = "report.html"
 """Name of the report among the artifacts of a mirror."""
 
-REPORT_S = 4.0
-"""Time after which the report at the end of a run begins no further figure; `autotune report` makes all."""
+REPORT_S = (8.0, 30.0)
+"""Bounds of the time after which the report at the end of a run begins no further figure.
+
+Between them it is a twentieth of the time spent measuring; `autotune report` makes all.
+"""
 
 REPORT_STOPPED_S = 0.5
 """The same after a signal: whoever sent it kills what has not ended in time."""
@@ -30,6 +34,8 @@ _log = logging.getLogger("autotune.study")
 def report_path(ledger: Path, study: str, suffix: str = "html") -> Path:
     """Return the path of a study's report, beside its ledger."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", study).strip(".-")[:64] or "study"
+    if name != study:  # two studies have two reports
+        name += f"-{hashlib.sha256(study.encode(errors='surrogateescape')).hexdigest()[:8]}"
     return ledger.parent / f"{name}-report.{suffix}"
 
 
@@ -49,14 +55,14 @@ def report_view(ledger: Ledger, row: StudyRow) -> StudyView:
     return view if found is None else replace(view, deploy=tuple(found.lines()))
 
 
-def write_at_end(study: Study, seconds: float = REPORT_S) -> Path | None:
+def write_at_end(study: Study, seconds: float | None = None) -> Path | None:
     """Write the report of a study whose run ends beside its ledger.
 
     Nothing that goes wrong here touches the study: all of it is in the ledger.
 
     Args:
         study: The study.
-        seconds: Time after which no further figure is begun.
+        seconds: Time after which no further figure is begun; by default as :data:`REPORT_S` says.
 
     Returns:
         The path; ``None`` for a study in memory, or where the report could not be written.
@@ -68,6 +74,9 @@ def write_at_end(study: Study, seconds: float = REPORT_S) -> Path | None:
 
         study.keep_predictions()
         view = report_view(study.ledger, find_study(study.ledger, study.name))
+        if seconds is None:
+            spent = sum(trial.measurement.seconds for trial in view.trials if trial.measurement is not None)
+            seconds = min(max(spent / 20, REPORT_S[0]), REPORT_S[1])
         return write_report(view, report_path(study.path, study.name), seconds=seconds)
     except KeyboardInterrupt:  # whoever does not want to wait for it has the study all the same
         return None

@@ -1,6 +1,7 @@
 """The report at the end of a run: made beside the ledger, and never in the study's way."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -64,7 +65,10 @@ def test_a_study_in_memory_has_no_report(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "file"), [("toy", "toy"), ("../../etc/x y", "etc-x-y"), ("..", "study"),
                                             ("a" * 300, "a" * 64)])  # fmt: skip
 def test_the_name_of_the_file_stays_in_its_folder(tmp_path, name, file):
-    assert report_path(tmp_path / "l.sqlite", name) == tmp_path / f"{file}-report.html"
+    path = report_path(tmp_path / "l.sqlite", name)
+    assert path.parent == tmp_path
+    assert re.fullmatch(rf"{file}(-[0-9a-f]{{8}})?-report\.html", path.name)
+    assert path != report_path(tmp_path / "l.sqlite", file) or name == file
 
 
 def test_a_plot_loads_when_it_is_asked_for():
