@@ -50,22 +50,23 @@ def _run_options(command: object) -> Any:
     return command
 
 
-_STUDY_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+class _FileOrModel(click.Path):
+    """Path of a study file, or a model's name as it is."""
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path of a study file, or the name of a model."""
+        word = str(value)
+        is_study = word.endswith((".yaml", ".yml")) and Path(word).is_file()
+        if not is_study and not (ctx is not None and ctx.resilient_parsing):  # a shell asks for completions
+            from autotune.init.find_model import looks_like_model
 
-def _file_or_model(context: click.Context, argument: click.Parameter, word: str) -> Path | str:
-    """Return the path of a study file, or a model's name as it is."""
-    from autotune.init.find_model import looks_like_model
-
-    is_study = word.endswith((".yaml", ".yml")) and Path(word).is_file()
-    if not is_study and looks_like_model(word):
-        return word
-    file: Path = _STUDY_FILE.convert(word, argument, context)
-    return file
+            if looks_like_model(word):
+                return word
+        return super().convert(value, param, ctx)
 
 
 @click.command()
-@click.argument("file", metavar="FILE|MODEL", callback=_file_or_model)
+@click.argument("file", metavar="FILE|MODEL", type=_FileOrModel(exists=True, dir_okay=False, path_type=Path))
 @set_option
 @model_options
 @click.option("--new", is_flag=True, help="Start another study beside one of the same name.")
