@@ -33,9 +33,6 @@ BORROWED = {
 SHOWN = {"examples": "examples.md", "autotune/__init__.py": "reference.md"}
 """Pages of the site that show what lies there."""
 
-AWAITED = ("export.md", "verify.md", "init.md", "mlflow.md")
-"""Pages of the navigation that are left out while their file is not there."""
-
 _ORIGIN = {page: path for path, page in BORROWED.items()}
 _ROLE = re.compile(r":[a-z]+:<code>[~.]?([\w.]+)</code>")
 _LINK = re.compile(r"(!?)\[([^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\(([^)\s]+)\)")
@@ -44,15 +41,7 @@ _LINK = re.compile(r"(!?)\[([^\]\[]*(?:\[[^\]]*\][^\]\[]*)*)\]\(([^)\s]+)\)")
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Leave out what a browser would load from elsewhere."""
     config.extra["polyfills"] = []  # the offline plugin's is on a public server
-    for section in config.nav or []:
-        for title, pages in section.items():
-            if isinstance(pages, list):
-                section[title] = [page for page in pages if not _is_awaited(page)]
     return config
-
-
-def _is_awaited(page: dict[str, str]) -> bool:
-    return any(name in AWAITED and not (ROOT / "docs" / name).is_file() for name in page.values())
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -43,6 +43,8 @@ ABOUT = {
     "constraints": "Expressions over the parameters that must hold; known before anything is measured.",
     "derived": "Expressions by name, usable in constraints and in the system.",
     "configurations": "A list of the only allowed configurations, in place of all combinations.",
+    "start": "A list of configurations that are measured first, after the default; what one leaves out takes its "
+    "default. They count as trials.",
     "system": "[What is tuned](#system).",
     "workload": "[The load](#workload) that it is measured under.",
     "quality": "[How answers are checked](#quality).",
@@ -69,7 +71,7 @@ OBJECTIVE = (
     ),
 )
 GROUPS = {
-    "Search": ("tune", "Study", "Trial"),
+    "Search": ("tune", "Study", "StudyResult", "Trial", "StopStudy"),
     "What may vary": ("Space", "load_space", "Int", "Float", "Bool", "Ordinal", "Categorical"),
     "What is wanted": ("Objective", "load_objective"),
     "What is measured": ("Estimate", "Measurement", "Failure", "Cause", "Infeasible"),
