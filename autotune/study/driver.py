@@ -389,7 +389,7 @@ class Driver:
             self._mistake = self._mistake or Mistake(self.study.trials[number], failure, result.error)
         else:
             state, self._retries = scheduler.settle(
-                self._retries, number, state, failure, result.node, time.monotonic(), self.executor.nodes()
+                self._retries, number, state, failure, result.node, time.monotonic()
             )
         self._enter(number, attempt, measurement, state, result.node)
 

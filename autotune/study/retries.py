@@ -73,17 +73,9 @@ class Retries:
             self, faults=MappingProxyType({**self.faults, trial: faults}), row=(*self.row, (node, failure))
         )
 
-    def used_up(self, trial: int, nodes: Sequence[str] = ()) -> bool:
-        """Return whether the world has failed a trial so often that it is given up.
-
-        Args:
-            trial: Number of the trial.
-            nodes: Names of the nodes there are: while one of them has not failed it, it has twice as many
-                attempts. The others were busy, and it is the ill node that had room.
-        """
-        faults = self.faults.get(trial, TrialFaults())
-        untried = any(node not in faults.nodes for node in nodes)
-        return faults.count >= (2 * MAX_ATTEMPTS if untried else MAX_ATTEMPTS)
+    def used_up(self, trial: int) -> bool:
+        """Return whether the world has failed a trial so often that it is given up."""
+        return trial in self.faults and self.faults[trial].count >= MAX_ATTEMPTS
 
     def resting(self, trial: int, now: float) -> bool:
         """Return whether a trial's pause is not over yet at the time ``now``, seconds."""

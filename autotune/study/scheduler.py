@@ -255,13 +255,7 @@ def schedule(state: State, settings: Settings) -> tuple[Action, ...]:
 
 
 def settle(
-    retries: Retries,
-    trial: int,
-    state: TrialState,
-    failure: Failure | None,
-    node: str,
-    now: float,
-    nodes: Sequence[str] = (),
+    retries: Retries, trial: int, state: TrialState, failure: Failure | None, node: str, now: float
 ) -> tuple[TrialState, Retries]:
     """Return the state that a trial takes after an attempt, and what is known of environment faults then.
 
@@ -272,12 +266,11 @@ def settle(
         failure: Why there is no measurement, with its true cause; ``None`` where there is one.
         node: Name of the node that ran the attempt.
         now: Time in seconds.
-        nodes: Names of the nodes there are.
     """
     if state is not TrialState.FAILED or failure is None:
         return state, retries.answered(trial)
     after = retries.failed(trial, node, failure, now)
-    return (state if after.used_up(trial, nodes) else TrialState.WAITING), after
+    return (state if after.used_up(trial) else TrialState.WAITING), after
 
 
 def answers_of(trial: Trial) -> list[object] | None:

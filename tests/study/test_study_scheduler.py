@@ -196,18 +196,6 @@ def test_an_answer_ends_a_trial_and_a_fault_of_the_world_only_the_third_time():
     )
 
 
-def test_a_trial_that_only_an_ill_node_had_room_for_is_tried_on_until_it_is_kept_away_from_it():
-    failure, retries, states = Failure(Cause.DISK_FULL, "no space"), Retries(), []
-    for now in range(2 * MAX_ATTEMPTS):
-        state, retries = settle(retries, 3, TrialState.FAILED, failure, "ill", float(now), ["busy", "ill"])
-        states.append(state)
-    assert states == [TrialState.WAITING] * (2 * MAX_ATTEMPTS - 1) + [TrialState.FAILED]
-    _, last = settle(Retries(), 3, TrialState.FAILED, failure, "busy", 0.0, ["busy", "ill"])
-    for now in (1.0, 2.0):
-        state, last = settle(last, 3, TrialState.FAILED, failure, "ill", now, ["busy", "ill"])
-    assert state is TrialState.FAILED  # no node is left to try
-
-
 # -- whole studies -------------------------------------------------------------------------------------------
 
 OUTCOMES = ("good", "good", "good", "doubtful", "unfit", "fault", "silent")
