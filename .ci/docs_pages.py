@@ -43,8 +43,7 @@ ABOUT = {
     "constraints": "Expressions over the parameters that must hold; known before anything is measured.",
     "derived": "Expressions by name, usable in constraints and in the system.",
     "configurations": "A list of the only allowed configurations, in place of all combinations.",
-    "start": "A list of configurations that are measured first, after the default; what one leaves out takes its "
-    "default. They count as trials.",
+    "start": "Configurations measured first, after the default; what one leaves out takes its default.",
     "system": "[What is tuned](#system).",
     "workload": "[The load](#workload) that it is measured under.",
     "quality": "[How answers are checked](#quality).",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.init.fit import Fit
 from autotune.init.gpu_servers import narrow_sglang, narrow_tensorrt_llm, narrow_vllm
+from autotune.init.installed import Installed
 from autotune.init.local_servers import (
     narrow_llama_cpp,
     narrow_ollama,
@@ -15,7 +16,7 @@ from autotune.init.local_servers import (
     narrow_planned,
     narrow_transformers,
 )
-from autotune.init.machine import Installed, Machine
+from autotune.init.machine import Machine
 from autotune.init.model import GGUF, ONNX, OPENVINO, SAFETENSORS, TRITON, ModelCard
 from autotune.init.proposal import Proposal, Request
 from autotune.init.workloads import Load

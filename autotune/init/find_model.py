@@ -12,16 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, shortened
-from autotune.init.model import (
-    ONNX,
-    OPENVINO,
-    TRITON,
-    ModelCard,
-    card_of_config,
-    card_of_file,
-    cut,
-    tiny_card,
-)
+from autotune.init.checkpoint import card_of_config
+from autotune.init.gguf_model import card_of_file
+from autotune.init.model import ONNX, OPENVINO, TRITON, ModelCard, cut, tiny_card
 from autotune.init.ollama_store import ollama_card
 from autotune.spec import catalogue
 from autotune.systems.served.tiny import TINY

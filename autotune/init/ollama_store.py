@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from autotune.errors import EnvironmentProblem, SpecError
-from autotune.init.model import ModelCard, card_of_file
+from autotune.init.gguf_model import card_of_file
+from autotune.init.model import ModelCard
 
 _NAME = re.compile(r"[a-z0-9][\w.-]*(?:/[\w.-]+)?(?::[\w.-]+)?", re.ASCII)
 _MOST_MANIFEST = 1 << 20

@@ -11,7 +11,7 @@ from autotune.core.space import Space
 from autotune.core.units import format_quantity
 from autotune.errors import EnvironmentProblem
 from autotune.init.fit import Fit
-from autotune.init.machine import Installed
+from autotune.init.installed import Installed
 from autotune.spec import catalogue
 from autotune.spec.yaml_text import parse_text, read_text
 from autotune.systems.registry import SYSTEMS

@@ -269,7 +269,7 @@ def study_item(
         objective: Objective with its limits.
         version: Version of this package.
         failures: Failures of its trials, see :func:`autotune.core.failures.failure_lines`.
-        verdict: What it found, a line each; empty while nothing is decided.
+        verdict: Lines of its verdict; empty while nothing is decided.
     """
     deployment = winner_deployment(row, best)
     command = str(deployment.get("line") or "")

@@ -512,7 +512,7 @@ def make_relative(uri: str, experiment: str, location: str) -> None:
     Args:
         uri: Address of the store; nothing is done where it is absolute.
         experiment: Id of the experiment, without runs yet.
-        location: Where its artifacts are, as MLflow was told.
+        location: Place of its artifacts, as MLflow was told.
     """
     path = relative_artifacts(uri, location)
     file = database_file(uri)

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from autotune.errors import EnvironmentProblem, SpecError
-from autotune.init import machine as machine_module
-from autotune.init.machine import GIB, look, memory_limit, named
+from autotune.init import installed
+from autotune.init.installed import named
+from autotune.init.machine import GIB, look, memory_limit
 
 
 def test_the_limit_of_any_control_group_above_counts(tmp_path):
@@ -114,7 +115,7 @@ def test_a_program_is_known_by_its_name_and_asked_for_its_flags(tmp_path):
 
 
 def test_a_program_that_hangs_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine_module, "_ASK_S", 0.2)
+    monkeypatch.setattr(installed, "_ASK_S", 0.2)
     path = program(tmp_path, "llama-server", "exec sleep 60")
     (found,) = named(str(path))
     assert (found.version, found.flags) == ("", None)

@@ -11,7 +11,8 @@ from autotune.cli import main
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.init.choose import CANDIDATES, choose
 from autotune.init.fit import Fit
-from autotune.init.machine import GIB, Gpu, Installed
+from autotune.init.installed import Installed
+from autotune.init.machine import GIB, Gpu
 from autotune.init.model import tiny_card
 from autotune.init.proposal import Request
 from autotune.init.starter import Options, start, stem_of

@@ -3,7 +3,8 @@
 import json
 import struct
 
-from autotune.init.machine import GIB, Gpu, Installed, Machine
+from autotune.init.installed import Installed
+from autotune.init.machine import GIB, Gpu, Machine
 from autotune.init.model import GGUF, SAFETENSORS, ModelCard
 
 SERVERS = (
