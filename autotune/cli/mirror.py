@@ -90,7 +90,8 @@ def ui(study: str | None, port: int, print_only: bool, opens: bool, store: Path,
     On the runs of STUDY as charts, or on the tracking store of the newest study.
     """
     from autotune.study.study import find_study
-    from autotune.tracking.mlflow import is_server, prepare_store, study_link, ui_command
+    from autotune.tracking.mlflow import prepare_store, study_link, ui_command
+    from autotune.tracking.run_addresses import is_server
 
     uri, experiment, uid = DEFAULT_URI, "", ""
     if study is not None or _has_ledger(store):

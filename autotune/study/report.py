@@ -15,6 +15,8 @@ from autotune.ledger import Ledger, StudyRow
 from autotune.study.reading import read_view
 from autotune.study.result import deployment_of
 from autotune.study.study import Study, find_study
+from autotune.tracking.mlflow_items import mirror_name
+from autotune.tracking.run_addresses import is_server, run_addresses
 
 REPORT_ARTIFACT = "report.html"
 """Name of the report among the artifacts of a mirror."""
@@ -27,6 +29,8 @@ Between them it is a twentieth of the time spent measuring; `autotune report` ma
 
 REPORT_STOPPED_S = 0.5
 """The same after a signal: whoever sent it kills what has not ended in time."""
+
+_ASK_S = 2.0  # for an MLflow server to name the runs of a study
 
 _log = logging.getLogger("autotune.study")
 
@@ -45,14 +49,29 @@ def made_files(ledger: Path, study: str) -> dict[str, Path]:
     return {REPORT_ARTIFACT: path} if path.is_file() else {}
 
 
-def report_view(ledger: Ledger, row: StudyRow) -> StudyView:
-    """Return a study as reports show it: with what deploys the configuration that it recommends."""
-    view = read_view(ledger, row)
+def report_view(ledger: Ledger, row: StudyRow, seconds: float = _ASK_S) -> StudyView:
+    """Return a study as reports show it: with its winner's deployment and the addresses of its runs.
+
+    Args:
+        ledger: The ledger.
+        row: The study.
+        seconds: Longest time for an MLflow server to name the runs.
+    """
+    view = replace(read_view(ledger, row), run_urls=_run_urls(ledger, row, seconds))
     try:
         found = deployment_of(view)
     except AutotuneError as error:  # its system is not installed here: all else can be told
         return replace(view, deploy=(f"not known here: {error.message}",))
     return view if found is None else replace(view, deploy=tuple(found.lines()))
+
+
+def _run_urls(ledger: Ledger, row: StudyRow, seconds: float) -> dict[int, str]:
+    """Return the addresses of the runs of an MLflow server; a local store has none until it is served."""
+    section = row.spec.get("tracking") or {}
+    uri = str(section.get("mlflow") or "")
+    if not is_server(uri) or not ledger.mirror_state(row.name, mirror_name(uri)):
+        return {}
+    return run_addresses(uri, str(section.get("experiment") or row.name), row.uid, timeout=seconds)
 
 
 def write_at_end(study: Study, seconds: float | None = None) -> Path | None:
@@ -73,7 +92,8 @@ def write_at_end(study: Study, seconds: float | None = None) -> Path | None:
         from autotune.report.html import write_report
 
         study.keep_predictions()
-        view = report_view(study.ledger, find_study(study.ledger, study.name))
+        row = find_study(study.ledger, study.name)
+        view = report_view(study.ledger, row, _ASK_S if seconds is None else min(_ASK_S, seconds))
         if seconds is None:
             spent = sum(trial.measurement.seconds for trial in view.trials if trial.measurement is not None)
             seconds = min(max(spent / 20, REPORT_S[0]), REPORT_S[1])

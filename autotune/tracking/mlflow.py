@@ -14,7 +14,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, EnvironmentProblem
@@ -24,6 +23,7 @@ from autotune.tracking.mlflow_database import prepare_database
 from autotune.tracking.mlflow_items import abandoned, database_file, mirror_name, one_line, outdated
 from autotune.tracking.mlflow_session import Session, load_quietly, mlflow_version
 from autotune.tracking.mlflow_view import run_link
+from autotune.tracking.run_addresses import is_server
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0  # between tries while the store is away
 _STALLED_S = 5.0  # without a step of the store that long, the study's end does not wait for it
@@ -276,11 +276,6 @@ def prepare_store(tracking_uri: str) -> None:
     """
     load_quietly(tracking_uri)
     prepare_database(tracking_uri, lambda: False, _log.warning)
-
-
-def is_server(tracking_uri: str) -> bool:
-    """Return whether a store is an MLflow server."""
-    return urlsplit(tracking_uri).scheme in ("http", "https")
 
 
 def study_link(tracking_uri: str, base: str, experiment: str, uid: str) -> str:
