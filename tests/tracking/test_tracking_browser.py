@@ -29,7 +29,10 @@ OLDEST = os.environ.get("AUTOTUNE_OLDEST_MLFLOW", "")
 
 SECONDS = 90  # for a page, on a busy machine
 REPORT = "<html><h1 id=said></h1><script>said.textContent = 'token: \"' + 'reported\"'</script></html>"
-QUIET = ("users/current",)  # what MLflow's own page asks for in vain
+QUIET = (
+    "users/current",  # what MLflow's own page asks for in vain
+    "<g> attribute transform",  # its charts, where they are drawn before they have a size
+)
 
 
 @pytest.fixture(autouse=True)
