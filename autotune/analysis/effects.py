@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune.analysis.study_view import StudyView
+from autotune.core.quantiles import NORMAL
 from autotune.core.space import Space
 from autotune.core.table import INACTIVE, Indices, allowed_mask, condition_mask
 from autotune.core.trial import Config, Value
@@ -155,7 +156,7 @@ def pair_effect(view: StudyView, a: str, b: str, metric: str | None = None) -> P
     for at, of in zip(kept, means, strict=True):
         place = np.unravel_index(at, shape)
         mean[place] = np.exp(of.mean()) if logarithm else of.mean()
-        half[place] = 1.96 * of.std()
+        half[place] = NORMAL * of.std()
     shown = [
         tuple(_value(view.space, i, level) for level in own) for i, own in zip(columns, levels, strict=True)
     ]

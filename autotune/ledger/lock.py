@@ -21,13 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from autotune.core.file_names import USUAL_STORE
 from autotune.core.input_file import read_text, resolved
 from autotune.core.own_files import open_own, refuse_foreign
 from autotune.errors import LedgerError, StudyError
 
 _LONGEST = 1 << 16  # bytes of what a holder writes
 _OURS = re.compile(rb'\{("pid"|"?p?i?d?\Z)')  # a full disk may have cut it
-_USUAL = "autotune-runs"  # folder that commands look in by themselves
 
 _log = logging.getLogger("autotune.ledger")
 
@@ -205,5 +205,5 @@ def _status(study: str, ledger: Path) -> str:
     """Return the command that shows a study of a ledger."""
     folder = ledger.parent
     return shlex.join(
-        ["autotune", "status", study, *([] if folder.name == _USUAL else ["--store", str(folder)])]
+        ["autotune", "status", study, *([] if folder.name == USUAL_STORE else ["--store", str(folder)])]
     )

@@ -14,6 +14,7 @@ from autotune.analysis.comparison import Comparison, MetricRow, comparison
 from autotune.analysis.facts import circumstances
 from autotune.analysis.phases import Cost, cost, totals, trial_times
 from autotune.analysis.study_view import StudyView, varying_parameters
+from autotune.core.file_names import LOG_NAME
 from autotune.core.measurement import Estimate
 from autotune.core.parameter.base import show
 from autotune.core.redact import redact_words
@@ -354,7 +355,7 @@ def command_of(trial: Trial) -> str:
 
 def _log_end(trial: Trial) -> str:
     """Return the end of the log that an attempt left; empty where it cannot be read any more."""
-    name = "" if trial.measurement is None else trial.measurement.artifacts.get("server.log", "")
+    name = "" if trial.measurement is None else trial.measurement.artifacts.get(LOG_NAME, "")
     if not name or not Path(name).is_file():
         return ""
     try:

@@ -8,7 +8,7 @@ from autotune.core import file_names
 
 ROOT = Path(autotune.__file__).parent
 NAMES = {value for name, value in vars(file_names).items() if name.isupper()}
-ELSEWHERE = {"config.json": {"systems/gguf.py"}}  # that of a model's folder
+ELSEWHERE = {"config.json": {"systems/gguf.py", "init/find_model.py"}}  # that of a model's folder
 
 
 def literals(path):

@@ -238,6 +238,9 @@ def test_the_mirror_is_told_of_every_trial_and_what_it_lacks_is_said(tmp_path, m
         def notify(self):
             self.told += 1
 
+        def artifacts(self, files):
+            assert all(path.is_file() for path in files.values())
+
         def close(self, timeout):
             return MirrorReport(2, ("the store is away",))
 
