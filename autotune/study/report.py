@@ -15,6 +15,7 @@ from autotune.ledger import Ledger, StudyRow
 from autotune.study.reading import read_view
 from autotune.study.result import deployment_of
 from autotune.study.study import Study, find_study
+from autotune.tracking.base import Mirror
 from autotune.tracking.mlflow_items import mirror_name
 from autotune.tracking.run_addresses import is_server, run_addresses
 
@@ -74,13 +75,14 @@ def _run_urls(ledger: Ledger, row: StudyRow, seconds: float) -> dict[int, str]:
     return run_addresses(uri, str(section.get("experiment") or row.name), row.uid, timeout=seconds)
 
 
-def write_at_end(study: Study, seconds: float | None = None) -> Path | None:
-    """Write the report of a study whose run ends beside its ledger.
+def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | None = None) -> Path | None:
+    """Write the report of a study whose run ends beside its ledger, and give it to the mirror.
 
     Nothing that goes wrong here touches the study: all of it is in the ledger.
 
     Args:
-        study: The study.
+        study: The study, its state final.
+        mirror: Mirror of the study; ``None`` without one.
         seconds: Time after which no further figure is begun; by default as :data:`REPORT_S` says.
 
     Returns:
@@ -97,7 +99,10 @@ def write_at_end(study: Study, seconds: float | None = None) -> Path | None:
         if seconds is None:
             spent = sum(trial.measurement.seconds for trial in view.trials if trial.measurement is not None)
             seconds = min(max(spent / 20, REPORT_S[0]), REPORT_S[1])
-        return write_report(view, report_path(study.path, study.name), seconds=seconds)
+        path = write_report(view, report_path(study.path, study.name), seconds=seconds)
+        if mirror is not None:
+            mirror.artifacts({REPORT_ARTIFACT: path})
+        return path
     except KeyboardInterrupt:  # whoever does not want to wait for it has the study all the same
         return None
     except Exception as error:  # noqa: BLE001 - best effort: the study is measured and kept

@@ -29,7 +29,7 @@ from autotune.study.jobs import StudyJobs, build_executor, compares_answers, sys
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, MIRROR_STOPPED_S, start_mirror
 from autotune.study.readiness import announce
 from autotune.study.reading import STARTED_WITH
-from autotune.study.report import REPORT_ARTIFACT, REPORT_STOPPED_S, write_at_end
+from autotune.study.report import REPORT_STOPPED_S, write_at_end
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
@@ -141,9 +141,7 @@ def run_study(
         study.keep_predictions()
         keep_deployment(study, system)
         stopped = state == "interrupted"
-        report = write_at_end(study, REPORT_STOPPED_S if stopped else None)
-        if mirror is not None and report is not None:
-            mirror.artifacts({REPORT_ARTIFACT: report})
+        report = write_at_end(study, mirror, REPORT_STOPPED_S if stopped else None)
         flush_s = MIRROR_STOPPED_S if stopped else MIRROR_FLUSH_S
         left = MirrorReport(0) if mirror is None else mirror.close(flush_s)
         study.ledger.ensure_kept()

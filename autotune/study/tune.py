@@ -45,7 +45,7 @@ from autotune.spec.sections import Tracking, read_tracking
 from autotune.study.driver import Callback, Driver
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, start_mirror
 from autotune.study.mistakes import Mistake
-from autotune.study.report import REPORT_ARTIFACT, write_at_end
+from autotune.study.report import write_at_end
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path, read_count
 from autotune.tracking.base import Mirror
@@ -179,9 +179,7 @@ class _Search:
                 driver.run()
                 study.ledger.set_study_state(study.name, "COMPLETED")
                 study.ledger.ensure_kept()
-                report = write_at_end(study)
-                if driver.mirror is not None and report is not None:
-                    driver.mirror.artifacts({REPORT_ARTIFACT: report})
+                write_at_end(study, driver.mirror)
                 if screen is not None:
                     screen.finish(driver.view("completed"), str(study.result))
             except BaseException as error:
