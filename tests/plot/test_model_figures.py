@@ -218,7 +218,8 @@ def test_a_metric_below_zero_is_shown_on_a_linear_axis(name, factor, shift):
             study.tell(trial, {"score": factor * size + shift})
         figure = FIGURES[name](study)
     kinds = {figure.layout[axis].type for axis in figure.layout.to_plotly_json() if axis.startswith("yaxis")}
-    assert figure.data and "log" not in kinds
+    assert figure.data
+    assert "log" not in kinds
 
 
 def test_an_axis_is_logarithmic_only_where_all_that_it_shows_is_above_zero():
