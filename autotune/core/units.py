@@ -288,6 +288,6 @@ def _plain(number: float) -> str:
 def _significant(value: float) -> str:
     """Return ``value`` with three significant digits, without an exponent where that stays readable."""
     text = f"{value:.{_DIGITS}g}"
-    if "e" in text and 1e-4 <= abs(value) < 1e7:
+    if "e" in text and 1e-4 <= abs(value) < 1e9:
         text = str(int(float(text))) if abs(value) >= 1 else f"{float(text):.{_DIGITS + 4}f}".rstrip("0")
     return text

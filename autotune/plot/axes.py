@@ -49,10 +49,16 @@ class MetricAxis:
 
 
 def metric_axis(metric: str, unit: str, values: Iterable[float]) -> MetricAxis:
-    """Return the axis on which some values in a base unit are shown."""
-    sizes = [abs(value) for value in values]
-    factor, symbol = axis_unit(sizes, unit)
-    logarithmic = bool(sizes) and min(sizes) > 0 and max(sizes) / min(sizes) > _WIDE
+    """Return the axis on which some values in a base unit are shown.
+
+    Args:
+        metric: Name of the metric.
+        unit: Base unit, or one of the user's own.
+        values: All that is drawn, ends of bands included: none of it is lost on a logarithmic axis.
+    """
+    shown = [value for value in values if math.isfinite(value)]
+    factor, symbol = axis_unit(shown, unit)
+    logarithmic = bool(shown) and min(shown) > 0 and max(shown) / min(shown) > _WIDE
     return MetricAxis(metric, factor, symbol, logarithmic)
 
 
@@ -136,7 +142,7 @@ class ParameterAxis:
 def number(value: float) -> str:
     """Return a number with three significant digits, without an exponent where that stays readable."""
     rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if 1000 <= abs(rounded) < 1e7 else f"{rounded:g}"
+    return f"{rounded:,.0f}" if 1000 <= abs(rounded) < 1e9 else f"{rounded:g}"
 
 
 def round_values(levels: Sequence[float], *, logarithmic: bool) -> list[float]:

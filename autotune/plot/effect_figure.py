@@ -63,7 +63,8 @@ def caption(view: StudyView, found: list[Effect]) -> str:
 def effect_axis(view: StudyView, found: list[Effect]) -> MetricAxis:
     """Return one axis of the metric for some effects."""
     values = [point.metric for each in found for point in each.points]
-    values += [level.mean for each in found for level in each.average]
+    values += [end for each in found for level in each.average for end in (level.low, level.mean, level.high)]
+    values += [level.mean for each in found for level in each.slice]
     return metric_axis(found[0].metric, view.unit(found[0].metric), values)
 
 

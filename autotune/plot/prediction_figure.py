@@ -33,7 +33,8 @@ def prediction(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
     found = cross_validation(view, name)
     if found is None:
         return nothing(title, without_model(view, name))
-    axis = metric_axis(name, view.unit(name), (point.measured for point in found.points))
+    drawn = [v for p in found.points for v in (p.measured, p.predicted, p.low, p.high)]
+    axis = metric_axis(name, view.unit(name), drawn)
     result = figure(title, f"measured {axis.title}", f"predicted {axis.title}")
     ends = [end for point in found.points for end in (point.measured, point.predicted)]
     ends = [min(ends) * axis.factor, max(ends) * axis.factor]
@@ -43,12 +44,12 @@ def prediction(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
             line={"color": OTHER, "dash": "dot"},
         )
     )  # fmt: skip
-    drawn = thinned(found.points)
+    kept = thinned(found.points)
     for label, symbol, color, inside in (
         ("inside its 95 % interval", "circle", DEFAULT, True),
         ("outside", "x", BROKEN, False),
     ):
-        own = [point for point in drawn if point.inside is inside]
+        own = [point for point in kept if point.inside is inside]
         if own:
             result.add_trace(_points(own, axis.factor, axis.symbol, label, symbol, color))
     if axis.logarithmic:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autotune.core.estimate_text import common_scale
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal
 from autotune.core.parameter.base import show
 from autotune.core.trial import Trial
-from autotune.report.text import common_scale, fold
+from autotune.report.text import fold
 
 INTERVAL = "± 95 %"
 """Header of what follows a value: the half-width of its 95 % interval."""

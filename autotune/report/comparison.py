@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Sequence
 
 from autotune.analysis.side_by_side import Compared, Comparison
+from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
-from autotune.report.text import INTERVAL, WIDTH, show_config, show_estimate, wrap
+from autotune.report.text import WIDTH, show_config, wrap
 from autotune.report.verification import show_change
 
 _LABEL = 18  # columns of what a row is of

@@ -14,6 +14,7 @@ from autotune.analysis.comparison import Comparison, MetricRow, comparison
 from autotune.analysis.facts import circumstances
 from autotune.analysis.phases import Cost, cost, totals, trial_times
 from autotune.analysis.study_view import StudyView, varying_parameters
+from autotune.core.estimate_text import marked, show_estimate, show_number, unit_scale
 from autotune.core.file_names import LOG_NAME
 from autotune.core.measurement import Estimate
 from autotune.core.parameter.base import show
@@ -24,14 +25,7 @@ from autotune.core.verdict import show_chance
 from autotune.core.version import VERSION
 from autotune.report.summary import notes
 from autotune.report.tables import note_of, state_word
-from autotune.report.text import (
-    marked,
-    show_config,
-    show_estimate,
-    show_number,
-    show_seconds,
-    unit_scale,
-)
+from autotune.report.text import show_config, show_seconds
 
 _LOG_LINES, _LOG_BYTES = 20, 4096  # of a trial's log
 _LOGS_MOST = 200  # logs of trials that did not fail, which are read from their files

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from autotune.analysis.study_view import StudyView, time_left_s
+from autotune.core.estimate_text import show_estimate
 from autotune.core.failures import failure_counts
 from autotune.core.improvement_text import show_improvement
 from autotune.core.redact import redact, visible
@@ -15,7 +16,7 @@ from autotune.core.units import counted
 from autotune.errors import shortened
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
-from autotune.report.text import cut, show_config, show_estimate, show_seconds, terminal_width, wrap
+from autotune.report.text import cut, show_config, show_seconds, terminal_width, wrap
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

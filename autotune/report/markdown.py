@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from autotune.analysis.comparison import comparison
 from autotune.analysis.study_view import StudyView
+from autotune.core.estimate_text import INTERVAL
 from autotune.core.redact import redact, visible
 from autotune.core.version import VERSION
 from autotune.report import document
 from autotune.report.document import Table
-from autotune.report.text import INTERVAL
 
 _MARKUP = re.compile(r"([\\`*\[\]<>|])")
 

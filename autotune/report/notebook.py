@@ -10,6 +10,7 @@ from io import StringIO
 from typing import Any, TextIO
 
 from autotune.analysis.study_view import StudyView
+from autotune.core.estimate_text import show_estimate
 from autotune.core.html import html_table
 from autotune.core.parameter.base import show
 from autotune.core.redact import redact, visible
@@ -19,7 +20,6 @@ from autotune.report.live import REFRESH_S, LiveView, is_terminal, render
 from autotune.report.plain import PlainView
 from autotune.report.summary import best_lines, heading
 from autotune.report.tables import note_of, state_word
-from autotune.report.text import show_estimate
 from autotune.report.view import View
 
 _WIDTH = 100  # columns of the live view in a notebook's cell

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from autotune.analysis.study_view import StudyView, time_left_s
+from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.redact import escaped, redact, visible
 from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Reason, Trial, TrialState
@@ -15,7 +16,7 @@ from autotune.core.units import counted
 from autotune.errors import shortened
 from autotune.report.summary import heading, summary_json, trial_json
 from autotune.report.tables import note_of, state_word
-from autotune.report.text import INTERVAL, show_config, show_estimate, show_seconds
+from autotune.report.text import show_config, show_seconds
 
 
 class Output:

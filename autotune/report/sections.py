@@ -14,6 +14,7 @@ from typing import Any
 from autotune.analysis.comparison import comparison
 from autotune.analysis.importance import importance
 from autotune.analysis.study_view import StudyView
+from autotune.core.estimate_text import INTERVAL
 from autotune.core.failures import failure_groups
 from autotune.core.redact import redact, visible
 from autotune.errors import words_of
@@ -21,7 +22,7 @@ from autotune.plot import figure_named
 from autotune.report import document
 from autotune.report.document import Table
 from autotune.report.mask import masked
-from autotune.report.text import INTERVAL, show_config
+from autotune.report.text import show_config
 
 _log = logging.getLogger("autotune.report")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autotune.analysis.study_view import StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
+from autotune.core.estimate_text import INTERVAL, marked, show_estimate
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
 from autotune.core.file_names import USUAL_STORE
 from autotune.core.measurement import Estimate, Measurement
@@ -17,7 +18,7 @@ from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.units import counted, format_quantity
 from autotune.report.tables import trial_table
-from autotune.report.text import INTERVAL, WIDTH, marked, show_config, show_estimate, show_seconds, wrap
+from autotune.report.text import WIDTH, show_config, show_seconds, wrap
 
 _MOST_NAMED = 8  # trials with a warning
 _MESSAGE_LINES = 3  # of a failure: a message of a server can be a page

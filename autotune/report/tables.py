@@ -8,6 +8,7 @@ from itertools import accumulate, product
 
 from autotune.analysis.quick_importance import by_importance
 from autotune.analysis.study_view import StudyView
+from autotune.core.estimate_text import marked
 from autotune.core.objective import Objective
 from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Trial, TrialState
@@ -20,7 +21,7 @@ from autotune.report.columns import (
     goal_column,
     parameter_column,
 )
-from autotune.report.text import WIDTH, cut, marked, show_config, show_seconds, wrap
+from autotune.report.text import WIDTH, cut, show_config, show_seconds, wrap
 
 _NOTE_MIN, _NOTE_MAX = 10, 24  # narrower says nothing; wider is worth less than another parameter
 _WORDS = (WORD, 8)  # longest word of a header that is not broken, the better first

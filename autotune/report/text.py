@@ -5,21 +5,16 @@ from __future__ import annotations
 import math
 import os
 import re
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 
-from autotune.core.measurement import Estimate
 from autotune.core.parameter.base import show
-from autotune.core.units import base_unit, format_quantity, parse_quantity
-from autotune.errors import SpecError
+from autotune.core.units import format_quantity
 
 WIDTH = 80
 """Columns that every terminal and every log viewer has."""
 
 _NARROWEST = 20  # columns; a terminal of none has not said how many it has
-_PREFIXES = {-9: "n", -6: "u", -3: "m", 3: "k", 6: "M", 9: "G", 12: "T"}
-_PREFIXED = ("B/s", "Hz", "FLOP/s", "FLOPS", "b/s", "bit/s", "V", "A")  # units that a prefix is written to
 
 
 def terminal_width() -> int:
@@ -49,92 +44,6 @@ def show_config(config: Mapping[str, object], order: Sequence[str] = ()) -> str:
     """
     names = [*(name for name in order if name in config), *(name for name in config if name not in order)]
     return " ".join(f"{name}={show(config[name])}" for name in names)
-
-
-INTERVAL = "± is the half-width of the 95 % interval"
-"""What ``±`` means in all texts, to be said once in each."""
-
-
-def show_estimate(estimate: Estimate, half: float | None = None) -> str:
-    """Return such as ``812 ± 12 tokens/s`` or ``412 ± 18 ms``, both numbers in the same unit.
-
-    Args:
-        estimate: The number.
-        half: Half-width of its 95 % interval; :attr:`Estimate.half_width` where it is not given.
-    """
-    scale, symbol = common_scale([estimate])
-    if symbol.startswith("x"):  # a power of ten in a sentence stands at its number
-        symbol = format_quantity(estimate.value, estimate.unit).partition(" ")[2]
-        scale = unit_scale(estimate, symbol)
-    number = show_number(estimate, scale, half)
-    text = f"{number} {symbol}" if symbol else number
-    return marked(text, estimate)
-
-
-def marked(text: str, estimate: Estimate) -> str:
-    """Return the text of an estimate, marked where it is not the number that was measured."""
-    text = f"{estimate.bound} {text}" if estimate.bound else text
-    return f"{text} (projected)" if estimate.projected else text
-
-
-def show_number(estimate: Estimate, scale: float, half: float | None = None) -> str:
-    """Return value and half-width of the 95 % interval times ``scale``, to the digits that the latter leaves.
-
-    Args:
-        estimate: The number.
-        scale: Scale of what is shown.
-        half: Half-width as for :func:`show_estimate`.
-    """
-    half = half if half is not None else estimate.half_width
-    value, half = estimate.value * scale, (half or 0.0) * scale
-    if not half:
-        return format_quantity(value)
-    shown = f"{half:.2g}"
-    if not 1e-4 <= half < 1e5 or abs(value) >= 1e7:
-        return f"{format_quantity(value)} ± {shown}"
-    decimals = max(0, 1 - math.floor(math.log10(float(shown))))
-    # An error far below the value (a count of bytes, say) must not make it a row of digits.
-    decimals = min(decimals, max(0, 4 - math.floor(math.log10(abs(value))))) if value else decimals
-    return f"{value:.{decimals}f} ± {half:.{decimals}f}"
-
-
-def common_scale(estimates: Sequence[Estimate]) -> tuple[float, str]:
-    """Return what several values of one metric are multiplied with, and the unit that this gives.
-
-    By the largest value, or by the median where that is a thousandth of it or less.
-    """
-    sizes = [abs(e.value) for e in estimates if e.value]
-    if not sizes:
-        return 1.0, "" if not estimates or estimates[0].unit == "1" else estimates[0].unit
-    middle = statistics.median(sizes)
-    size = max(sizes) if max(sizes) <= 1e3 * middle else middle
-    unit = next(e.unit for e in estimates if e.value)
-    symbol = format_quantity(size, unit).partition(" ")[2]
-    scale = unit_scale(Estimate(size, None, 1, unit), symbol)
-    exponent = math.floor(math.log10(size * scale))
-    if -3 <= exponent < 5:
-        return scale, symbol
-    power = exponent // 3 * 3
-    prefix = _PREFIXES.get(power, "")
-    if prefix and symbol in _PREFIXED:
-        symbol = f"{prefix}{symbol}"
-    elif prefix and symbol.endswith("s/s"):  # tokens/s, images/s
-        symbol = f"{prefix} {symbol}"
-    else:
-        symbol = f"x1e{power} {symbol}".strip()
-    return scale / 10.0**power if power <= 300 else scale * 10.0**-power, symbol
-
-
-def unit_scale(estimate: Estimate, symbol: str) -> float:
-    """Return how many of the unit ``symbol`` one of the estimate's base unit is: 1000 for s and ms."""
-    if not symbol or symbol == estimate.unit:
-        return 1.0
-    try:
-        if base_unit(symbol) != estimate.unit:
-            return 1.0
-    except SpecError:
-        return 1.0
-    return 1.0 / parse_quantity(f"1 {symbol}").value
 
 
 def fold(name: str, limit: int, word: int | None = None) -> tuple[str, ...]:

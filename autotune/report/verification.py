@@ -8,11 +8,12 @@ import xml.etree.ElementTree as ET
 
 from autotune.analysis.change import Change, Measured
 from autotune.analysis.verification import Side, Verification
+from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.ranking import Improvement
 from autotune.core.redact import redact, visible
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
-from autotune.report.text import INTERVAL, WIDTH, show_config, show_estimate, wrap
+from autotune.report.text import WIDTH, show_config, wrap
 
 WORDS = {
     "worse": "WORSE",

@@ -13,6 +13,7 @@ from autotune.analysis.study_view import StudyView
 from autotune.core import ranking
 from autotune.core.decision import Candidate
 from autotune.core.environment import inherited
+from autotune.core.estimate_text import show_estimate
 from autotune.core.objective import Limit, Objective
 from autotune.core.ranking import Contender
 from autotune.core.redact import redacted
@@ -24,7 +25,7 @@ from autotune.export.base import Export
 from autotune.export.registry import EXPORTERS, export_text
 from autotune.ledger import Ledger, StudyRow
 from autotune.measure.workload import Workload
-from autotune.report.text import show_config, show_estimate, wrap
+from autotune.report.text import show_config, wrap
 from autotune.study.reading import read_view
 from autotune.systems.base import System
 from autotune.systems.deployment import Deployment, deployment

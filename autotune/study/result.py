@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from autotune.analysis.study_view import StudyView
 from autotune.core.decision import Candidate
+from autotune.core.estimate_text import show_estimate
 from autotune.core.html import html_table, short
 from autotune.core.measurement import Estimate
 from autotune.core.ranking import Contender, Improvement
@@ -14,7 +15,7 @@ from autotune.core.trial import Config, config_key
 from autotune.core.verdict import Verdict, show_chance
 from autotune.ledger import Ledger, StudyRow
 from autotune.report.summary import best_lines, settlement_text, summary_json
-from autotune.report.text import WIDTH, show_config, show_estimate
+from autotune.report.text import WIDTH, show_config
 from autotune.study.exporting import deployed
 from autotune.study.reading import read_view
 from autotune.systems.deployment import Deployment

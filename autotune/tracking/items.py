@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from autotune.core.measurement import Estimate
+from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.metric import METRICS, metric_info
 from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
@@ -212,7 +212,7 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
     if suggestion.p_feasible is not None:
         tags["autotune.p_feasible"] = f"{suggestion.p_feasible:.4g}"
     for name, predicted in suggestion.predicted.items():
-        tags[f"autotune.predicted.{allowed_name(name)}"] = _show(predicted)
+        tags[f"autotune.predicted.{allowed_name(name)}"] = show_estimate(predicted)
     surprise = largest(trial)
     if surprise is not None:
         tags["autotune.surprise"] = f"{show_surprise(surprise[1])} of {surprise[0]}"
@@ -247,8 +247,16 @@ def _trial_lines(trial: Trial, objective: Objective) -> list[str]:
         lines.append(f"{trial.failure.cause.value.replace('_', ' ')}: {trial.failure.message}")
     if trial.state is TrialState.COMPLETED:
         lines += [f"breaks {text}" for text in objective.score(trial.metrics).violations]
-    lines += [f"  {name} = {_show(trial.metrics[name])}" for name in shown_metrics(trial.metrics, objective)]
+    shown = [
+        f"  {name} = {show_estimate(trial.metrics[name])}" for name in shown_metrics(trial.metrics, objective)
+    ]
+    lines += _explained(shown)
     return [*lines, f"{MEASUREMENT} has every metric."] if trial.metrics else lines
+
+
+def _explained(lines: Sequence[str]) -> list[str]:
+    """Return lines with estimates, and what ``±`` means where one has it."""
+    return [*lines, f"  {INTERVAL}"] if any("±" in line for line in lines) else [*lines]
 
 
 def study_item(
@@ -259,6 +267,7 @@ def study_item(
     version: str,
     failures: Sequence[str] = (),
     verdict: Sequence[str] = (),
+    halves: Mapping[str, float | None] | None = None,
 ) -> Item:
     """Return the parent run of a study.
 
@@ -270,6 +279,8 @@ def study_item(
         version: Version of this package.
         failures: Failures of its trials, see :func:`autotune.core.failures.failure_lines`.
         verdict: Lines of its verdict; empty while nothing is decided.
+        halves: Half-widths of the 95 % intervals of the best configuration's metrics, by the decision; one
+            that is missing has that of its estimate.
     """
     deployment = winner_deployment(row, best)
     command = str(deployment.get("line") or "")
@@ -300,7 +311,14 @@ def study_item(
         }
         texts["best.json"] = json.dumps(content, indent=2, sort_keys=True)
         lines.append(f"Best: trial {best.trial.number}: {config}")
-        lines += [f"  {name} = {_show(best.metrics[name])}" for name in objective.metrics if name in measured]
+        known = halves or {}
+        lines += _explained(
+            [
+                f"  {name} = {show_estimate(best.metrics[name], known.get(name))}"
+                for name in objective.metrics
+                if name in measured
+            ]
+        )
         texts |= deployment_texts(deployment)
         lines.append(f"autotune best {row.name} shows the evidence and the command that deploys it.")
     lines += [text if i == 0 else f"  {text}" for i, text in enumerate(failures)]
@@ -385,11 +403,3 @@ def _param(value: Value) -> str:
 
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _show(estimate: Estimate) -> str:
-    half = estimate.half_width
-    error = "" if half is None else f" +- {half:.3g} (95 %)"
-    unit = "" if estimate.unit == "1" else f" {estimate.unit}"
-    bound = f"{estimate.bound} " if estimate.bound else ""
-    return f"{bound}{estimate.value:.6g}{error}{unit}{' (projected)' if estimate.projected else ''}"

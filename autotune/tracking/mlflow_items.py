@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autotune.core import ranking
@@ -113,7 +113,9 @@ def items_of(
     ]
     finished = sum(trial.state.finished for trial in trials)
     found = finding or find(row, trials, objective)
-    parent = study_item(row, finished, found.best, objective, VERSION, failure_lines(trials), found.verdict)
+    parent = study_item(
+        row, finished, found.best, objective, VERSION, failure_lines(trials), found.verdict, found.halves
+    )
     return [*result, parent]
 
 
@@ -125,11 +127,13 @@ class Finding:
         best: The configuration to deploy; the best so far, as measured, while nothing is decided.
         verdict: The verdict, a line each; empty while nothing is decided.
         front: Numbers of the trials that no other one beats in every goal.
+        halves: Half-widths of the 95 % intervals of the best configuration's metrics, as reports have them.
     """
 
     best: ranking.Contender | None
     verdict: tuple[str, ...] = ()
     front: frozenset[int] = frozenset()
+    halves: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Finding:
@@ -150,7 +154,9 @@ def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Findin
     best = None if found is None else found.contender
     said = verdict(decision)
     lines = (f"Verdict: {said.text}", *(f"  {line}" for line in said.limits))
-    return Finding(best, lines, numbers if several or best is None else frozenset({best.trial.number}))
+    halves = {} if best is None else {m: decision.half_width(best, m) for m in objective.metrics}
+    front = numbers if several or best is None else frozenset({best.trial.number})
+    return Finding(best, lines, front, halves)
 
 
 def outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:

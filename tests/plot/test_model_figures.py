@@ -9,6 +9,7 @@ import pytest
 import autotune
 from autotune import plot
 from autotune.errors import SpecError
+from autotune.plot.axes import metric_axis
 
 SPACE = autotune.Space.from_dict(
     {
@@ -205,3 +206,25 @@ def test_of_very_many_trials_a_part_is_drawn_and_said():
         assert f"{most} of {measured} trials drawn" in subtitle(figure)
         assert max(len(t.x) for t in figure.data if t.x is not None) < 5000
     assert sum(len(t.x) for t in plot.prediction(view).data if t.mode == "markers") <= 400
+
+
+@pytest.mark.parametrize("name", ["effect", "effects", "prediction"])
+@pytest.mark.parametrize(("factor", "shift"), [(-30.0, 0.0), (30.0, -200.0)], ids=["negative", "mixed"])
+def test_a_metric_below_zero_is_shown_on_a_linear_axis(name, factor, shift):
+    study = autotune.Study(SPACE, {"maximize": "score"}, engine="random", seed=1)
+    with study:
+        for trial in study.ask(24):
+            size = trial.config["batch"] ** 0.6 * 16 / trial.config["bits"]
+            study.tell(trial, {"score": factor * size + shift})
+        figure = FIGURES[name](study)
+    kinds = {figure.layout[axis].type for axis in figure.layout.to_plotly_json() if axis.startswith("yaxis")}
+    assert figure.data
+    assert "log" not in kinds
+
+
+def test_an_axis_is_logarithmic_only_where_all_that_it_shows_is_above_zero():
+    kinds = {
+        values: metric_axis("m", "1", values).logarithmic
+        for values in ((1.0, 900.0), (-1.0, -900.0), (-3.0, 900.0), (0.0, 900.0), (1.0, 2.0), ())
+    }
+    assert [values for values, logarithmic in kinds.items() if logarithmic] == [(1.0, 900.0)]

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from autotune.analysis.quick_importance import by_importance
 from autotune.analysis.study_view import StudyView
+from autotune.core.estimate_text import common_scale
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.report.columns import goal_column
 from autotune.report.tables import state_word, trial_table
-from autotune.report.text import common_scale
 from tests_views import two_goals_view, wide_view
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from autotune.analysis.study_view import StudyView
+from autotune.core.estimate_text import show_estimate
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.ranking import pool
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.report.summary import measurement_lines, summary
-from autotune.report.text import cut, fold, show_config, show_estimate, show_seconds, wrap
+from autotune.report.text import cut, fold, show_config, show_seconds, wrap
 
 
 @pytest.mark.parametrize(
@@ -33,15 +34,26 @@ def test_seconds_are_shown_in_a_unit_for_people(seconds, text):
         (Estimate(0.4123, None, 1, "s"), "412 ms"),
         (Estimate(0.4123, 0.0, 1, "s"), "412 ms"),
         (Estimate(1.5 * 2**30, 2.0**20, 5, "B"), "1.5000 ± 0.0019 GiB"),
-        (Estimate(123.456, 0.000123, 5), "123.46 ± 0.00"),
+        (Estimate(123.456, 0.000123, 5), "123.46"),
         (Estimate(0.0, 0.5, 5), "0.00 ± 0.98"),
         (Estimate(-3.21, 0.4, 5, "points"), "-3.21 ± 0.78 points"),
-        (Estimate(1e12, 1e9, 5), "1e+12 ± 2e+09"),
+        (Estimate(1e12, 1e9, 5), "(1.0000 ± 0.0020) x 10^12"),
         # two to four runs or launches: Student's quantile, 12.7 and 3.18 in place of 1.96
         (Estimate(10.0, 0.1, 2), "10.0 ± 1.3"),
         (Estimate(10.0, 0.1, 4), "10.00 ± 0.32"),
-        (Estimate(3e-9, 1e-9, 5), "3e-09 ± 2e-09"),
+        (Estimate(3e-9, 1e-9, 5), "(3.0 ± 2.0) x 10^-9"),
         (Estimate(7_190_000.0, 200_000.0, 30, "B/s"), "7.19 ± 0.39 MB/s"),
+        (Estimate(977_123.0, 250_000.0, 30), "977000 ± 490000"),
+        (Estimate(5_600_000.0, 6_122_449.0, 30), "5600000 ± 12000000"),
+        (Estimate(10_100_000.0, 3_163_265.0, 30, "hops"), "10100000 ± 6200000 hops"),
+        (Estimate(3_998_030.0, 699_000.0, 30, "B/s"), "4.0 ± 1.4 MB/s"),
+        (Estimate(123_456_789.0, 6.12, 30), "123456789 ± 12"),
+        (Estimate(0.16, 1e-9, 30), "0.16000"),
+        (Estimate(4e10, 1e9, 30), "(40.0 ± 2.0) x 10^9"),
+        (Estimate(3.2e7, None, 30, "B/s"), "32 MB/s"),
+        (Estimate(3.2e7, None, 30), "32000000"),
+        (Estimate(4e10, None, 30), "40 x 10^9"),
+        (Estimate(0.0, 1e-30, 30), "0"),
     ],
 )
 def test_estimates_are_shown_to_their_error(estimate, text):

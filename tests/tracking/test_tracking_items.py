@@ -5,17 +5,21 @@ import random
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from autotune.core.decision import Decision
+from autotune.core.estimate_text import show_estimate
 from autotune.core.failures import failure_lines
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
-from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
 from autotune.ledger import StudyRow
 from autotune.tracking.items import plain_note, study_item, trial_item
+from autotune.tracking.mlflow_items import items_of
 from autotune.tracking.names import allowed_name, allowed_names
 
 OBJECTIVE = Objective.from_dict({"maximize": "speed"})
@@ -209,3 +213,28 @@ def test_tags_and_params_hold_no_control_characters_and_fit():
     assert item.params == {"x": '"\\u001b[31mred"', "y": '"a\\u202eb"'}
     assert 2000 < len(item.tags["autotune.failure_message"]) <= 5000
     assert item.tags["autotune.failure_message"].startswith("long long")
+
+
+def test_the_note_of_a_study_has_the_interval_that_its_reports_have():
+    space = {"parameters": {"x": {"type": "int", "low": 0, "high": 3}}}
+    trials = [
+        Trial(i, Suggestion({"x": x}, why, "gp/3"), TrialState.COMPLETED, 1, Measurement({"speed": measured}))
+        for i, (x, why, measured) in enumerate(
+            [
+                (0, Reason.DEFAULT, Estimate(2e6, 1e4, 30, "B/s")),
+                (1, Reason.EXPLORE, Estimate(3.9e6, 1e4, 30, "B/s")),
+                (1, Reason.EXPLORE, Estimate(4.1e6, 1e4, 30, "B/s")),
+            ]
+        )
+    ]
+    found = row(predictions={"of": [3, OBJECTIVE.fingerprint], "found": None})
+    stored = replace(found, spec={"space": space, "objective": OBJECTIVE.to_dict()})
+    decision = Decision(trials, OBJECTIVE, config_key({"x": 0}))
+    best = decision.recommended.contender
+    wanted = show_estimate(best.metrics["speed"], decision.half_width(best, "speed"))
+    assert wanted != show_estimate(best.metrics["speed"])
+    *_, study = items_of(stored, trials, OBJECTIVE)
+    note = study.tags["mlflow.note.content"]
+    assert f"  speed = {wanted}\n" in note
+    assert note.count("95 % interval") == 2
+    assert "e+0" not in note

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from autotune.core.binding import binding_limit
+from autotune.core.estimate_text import show_estimate
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.ranking import pool
@@ -11,7 +12,6 @@ from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.engine.gp.model.data import read_history
 from autotune.measure.endpoint.overload import HORIZON_S, Level, Overload, between, projected
 from autotune.report.tables import note_of
-from autotune.report.text import show_estimate
 from benchmarks.intervals.overloads import Overloaded
 from benchmarks.intervals.searches import SERVERS
 
