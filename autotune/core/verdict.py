@@ -33,10 +33,11 @@ class Verdict:
 
     Args:
         kind: ``undecided`` (the study runs), ``better``, ``tie`` (the interval holds no difference),
-            ``unproven`` (no error is known, or one launch each), ``default`` (it is the best), ``only feasible`` (the default fails, breaks a limit,
-            or is better and not known to keep them), ``no default`` (it was not measured), ``not confirmed``
-            (the confirmation was not completed), ``limits in doubt`` (nothing keeps the limits with the
-            confidence asked for) or ``nothing feasible``.
+            ``unproven`` (no error is known, or one launch each), ``default`` (it is the best),
+            ``only feasible`` (the default fails, breaks a limit, or is better and not known to keep them),
+            ``no default`` (it was not measured), ``not confirmed`` (the confirmation was not completed),
+            ``limits in doubt`` (nothing keeps the limits with the confidence asked for) or
+            ``nothing feasible``.
         text: Words for people.
         limits: One line for each limit: in how many launches it was kept, and the chance that it holds; then
             one for each goal of which only a bound is known.
