@@ -17,7 +17,7 @@ from autotune.core.drift import Drift, find_drift
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
-from autotune.core.verdict import Verdict, verdict
+from autotune.core.verdict import UNDECIDED, Verdict, verdict
 from autotune.engine.base import Posterior, posterior
 from autotune.engine.registry import build_engine
 from autotune.errors import AutotuneError, SpecError, did_you_mean
@@ -139,8 +139,8 @@ class StudyView:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """What the study found, in words."""
-        return verdict(self.decision)
+        """What the study found, in words; nothing while it runs."""
+        return verdict(self.decision) if self.settled else UNDECIDED
 
     def half_width(self, side: ranking.Contender, metric: str) -> float | None:
         """Return the half-width of the 95 % interval of a configuration's metric, all its launches pooled."""

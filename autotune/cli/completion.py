@@ -8,6 +8,7 @@ and the YAML reader: nothing that is slow to load. A parameter of a command is c
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sqlite3
 import sys
@@ -132,12 +133,15 @@ def answer(cli: click.Group, shell: str, words: Sequence[str]) -> int:
         shell: Name of the shell; bash gives the line in ``COMP_LINE``, others the words.
         words: Words behind the program's name, the one to complete last.
     """
+    line = os.environ.get("COMP_LINE", "")
     if shell == "bash":
-        line = os.environ.get("COMP_LINE", "")
-        words = _words(line[: int(os.environ.get("COMP_POINT") or len(line))])
+        line = line[: int(os.environ.get("COMP_POINT") or len(line))]
+        words = _words(line)
     *before, last = words or [""]
     for item in completions(cli, before, last):
-        value = _behind_break(str(item.value), last) if shell == "bash" else str(item.value)
+        value = str(item.value)
+        if item.type == "plain" and shell == "bash":
+            value = _for_bash(value, last, _open_quote(line))
         if value or item.type != "plain":
             help_text = " ".join((item.help or "").split())
             sys.stdout.write(f"{item.type}\t{value}\t{help_text}\n")
@@ -176,7 +180,8 @@ def _complete(
         found = dict.fromkeys(candidates(context, beginning))
     except (OSError, AutotuneError, sqlite3.Error, ValueError):  # a wrong file is told when the command runs
         return []
-    return [CompletionItem(value) for value in found if value.startswith(beginning)]
+    # a name with a line break would be two words of a shell
+    return [CompletionItem(value) for value in found if value.startswith(beginning) and value.isprintable()]
 
 
 def _words(line: str) -> list[str]:
@@ -189,14 +194,42 @@ def _words(line: str) -> list[str]:
             continue
     else:
         return [""]
-    return [*words[1:], ""] if line[-1:].isspace() else words[1:]
+    between = line[-1:].isspace() and not words[-1].endswith(line[-1])  # neither quoted nor escaped
+    return [*words[1:], ""] if between else words[1:]
 
 
-def _behind_break(value: str, last: str) -> str:
-    """Return what bash itself puts behind the last of its word breaks, such as ``=``."""
-    breaks = set(os.environ.get("COMP_BREAKS", "")) & set("=:")
-    start = max((last.rfind(mark) for mark in breaks), default=-1) + 1
-    return value[start:]
+def _open_quote(line: str) -> str:
+    """Return the last word of a line from a quote that it has not closed on; empty without one."""
+    quote, start, escaped = "", 0, False
+    for i, mark in enumerate(line):
+        if escaped:
+            escaped = False
+        elif mark == "\\" and quote != "'":
+            escaped = True
+        elif quote:
+            quote = "" if mark == quote else quote
+        elif mark in "'\"":
+            quote, start = mark, i
+    return line[start:] if quote else ""
+
+
+def _for_bash(value: str, last: str, quoted: str) -> str:
+    """Return what bash is to put in the place of what it completes, for it inserts a text as it is.
+
+    Args:
+        value: The whole word.
+        last: What is typed of it, without quotes.
+        quoted: What is typed of it from an open quote on; bash completes what is behind that, and closes it.
+    """
+    if quoted:
+        if not value.startswith(last) or len(quoted) - 1 < len(last):  # it does not begin the word
+            return ""
+        if quoted[0] == "'":
+            return value.replace("'", "'\\''")
+        return "" if "!" in value else re.sub(r'([$`"\\])', r"\\\1", value)  # nothing quotes a ! there
+    breaks = set(os.environ.get("COMP_BREAKS", "")) & set("=:@")
+    start = max((last.rfind(mark) + (mark != "@") for mark in breaks), default=0)  # @ itself is completed
+    return re.sub(r"([^\w@%+=:,./-])", r"\\\1", value[max(start, 0) :])
 
 
 def _ledger(context: click.Context) -> sqlite3.Connection:
@@ -289,6 +322,12 @@ def _names_for(key: str) -> Iterable[str]:
     return ("budget", "converged") if key == "budget.stop_when" else ()
 
 
+def _exporters(_context: click.Context, _beginning: str) -> list[str]:
+    from autotune.export.registry import EXPORTERS
+
+    return list(EXPORTERS.names())
+
+
 def _engines(_context: click.Context, _beginning: str) -> list[str]:
     tables = Path(__file__).resolve().parent.parent / "systems" / "served" / "tables"
     return sorted(path.stem for path in tables.glob("*.json"))
@@ -302,5 +341,6 @@ COMPLETERS: dict[str, Callable[[click.Context, str], Iterable[str]]] = {
     "pairs": _configuration,
     "overrides": _keys,
     "engine": _engines,
+    "exporter": _exporters,
 }
 """What completes a command's parameter, by the name that it has in the code."""

@@ -15,7 +15,7 @@ from autotune.core.own_files import kind_of
 
 @click.command()
 @click.argument("study", required=False)
-@click.option("--as", "name", required=True, metavar="FORMAT", help="One of those below.")
+@click.option("--as", "exporter", required=True, metavar="FORMAT", help="One of those below.")
 @click.option("--trial", type=click.IntRange(0), help="The configuration of this trial, not the winner's.")
 @click.option(
     "--under",
@@ -34,7 +34,7 @@ from autotune.core.own_files import kind_of
 @json_option
 def export(
     study: str | None,
-    name: str,
+    exporter: str,
     trial: int | None,
     under: tuple[str, ...],
     image: str,
@@ -56,11 +56,11 @@ def export(
         raise click.UsageError(f"-o wants a file, found {kind}: {output}")
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
-        text = export_study(ledger, row, name, trial=trial, under=under, image=image)
+        text = export_study(ledger, row, exporter, trial=trial, under=under, image=image)
     if output is not None:
         write_whole(output, text)
     if as_json:
-        echo_json({"study": row.name, "format": name, "file": str(output or ""), "text": text})
+        echo_json({"study": row.name, "format": exporter, "file": str(output or ""), "text": text})
     elif output is None:
         echo(text.rstrip("\n"))
 

@@ -14,6 +14,7 @@ from autotune.core.trial import TrialState
 from autotune.core.units import format_quantity
 
 Kind = Literal[
+    "undecided",
     "better",
     "tie",
     "unproven",
@@ -31,11 +32,12 @@ class Verdict:
     """What a study found.
 
     Args:
-        kind: ``better``, ``tie`` (the interval holds no difference), ``unproven`` (no error is known, or one
-            launch each), ``default`` (it is the best), ``only feasible`` (the default fails, breaks a limit,
-            or is better and not known to keep them), ``no default`` (it was not measured), ``not confirmed``
-            (the confirmation was not completed), ``limits in doubt`` (nothing keeps the limits with the
-            confidence asked for) or ``nothing feasible``.
+        kind: ``undecided`` (the study runs), ``better``, ``tie`` (the interval holds no difference),
+            ``unproven`` (no error is known, or one launch each), ``default`` (it is the best),
+            ``only feasible`` (the default fails, breaks a limit, or is better and not known to keep them),
+            ``no default`` (it was not measured), ``not confirmed`` (the confirmation was not completed),
+            ``limits in doubt`` (nothing keeps the limits with the confidence asked for) or
+            ``nothing feasible``.
         text: Words for people.
         limits: One line for each limit: in how many launches it was kept, and the chance that it holds; then
             one for each goal of which only a bound is known.
@@ -48,6 +50,10 @@ class Verdict:
     limits: tuple[str, ...] = ()
     improvement: Improvement | None = None
     settlement: Settlement | None = None
+
+
+UNDECIDED = Verdict("undecided", "nothing is decided while the study runs")
+"""Verdict of a study that runs."""
 
 
 def verdict(decision: Decision) -> Verdict:

@@ -100,7 +100,7 @@ def verdict_sentences(view: StudyView) -> tuple[str, str]:
     parts = []
     found = comparison(view)
     if not view.settled:
-        parts.append("nothing is decided while the study runs")
+        parts.append(view.verdict.text)
     elif found is not None:
         chances = [
             f"{row.limit} with a chance of {show_chance(row.chance)}" for row in found.limits if row.chance

@@ -123,7 +123,7 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     if any("±" in line for line in lines):
         lines += wrap(INTERVAL, width)
     if not view.settled:
-        return [*lines, *wrap("the best so far, as measured: nothing is decided while the study runs", width)]
+        return [*lines, *wrap(f"the best so far, as measured: {view.verdict.text}", width)]
     return lines + _verdict_lines(view, width)
 
 
@@ -276,7 +276,7 @@ def summary_json(view: StudyView) -> dict[str, object]:
             "kind": view.verdict.kind,
             "text": view.verdict.text,
             "limits": list(view.verdict.limits),
-            "settle": settlement_text(view) or None if view.settled else None,
+            "settle": settlement_text(view) or None,
         },
         "decision": _decision_json(view),
         "binding_limit": view.binding or None,

@@ -76,7 +76,7 @@ class StudyResult:
 
     @property
     def chances(self) -> dict[str, float]:
-        """Chance that the recommended configuration keeps each limit, by the limit's text."""
+        """Chance that the recommended configuration keeps each limit, by its text; empty while undecided."""
         found = self._candidate
         return {} if found is None else dict(found.chances)
 
@@ -97,7 +97,7 @@ class StudyResult:
 
     @property
     def _candidate(self) -> Candidate | None:
-        key = None if self.winner is None else self.winner.trial.key
+        key = None if self.winner is None or not self.view.settled else self.winner.trial.key
         return next((c for c in self.view.decision.candidates if c.key == key), None)
 
     def to_dict(self) -> dict[str, object]:

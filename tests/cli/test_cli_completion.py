@@ -78,6 +78,8 @@ def answers(line):
         ("autotune list spa", ["spaces"]),
         ("autotune flags vl", ["vllm"]),
         ("autotune completion b", ["bash"]),
+        ("autotune export quick --as vl", ["vllm-yaml"]),
+        ("autotune export quick --as docker", ["docker-compose"]),
         ("autotune measure nowhere.yaml --config a", []),
         ("autotune status --store nowhere ", []),
     ],
@@ -210,6 +212,47 @@ def test_a_real_shell_completes_what_is_typed(name):
             shell.wait_for("end-2")
     finally:
         shell.close()
+
+
+HOSTILE = (
+    "$(touch x)",
+    "two words",
+    "it's",
+    "`touch y`",
+    'say "hi"',
+    "back\\slash",
+    "a=b c",
+    "m@n o",
+    "~root",
+    "z;!w",
+)
+
+
+def test_a_shell_runs_nothing_of_a_name_that_it_completes(folder):
+    path = folder / "autotune-runs" / "ledger.sqlite"
+    space = Space.from_dict({"parameters": {"x": {"type": "int", "low": 1, "high": 9}}})
+    for name in (*HOSTILE, "line\nbreak", "tab\tname"):
+        Study(space, {"maximize": "speed"}, engine="random", name=name, path=path).close()
+    assert answers("autotune status li") == answers("autotune status ta") == []
+    (folder / "bin" / "shown").write_text('#!/bin/sh\nprintf "<%s>" "$@"; echo\n')
+    (folder / "bin" / "shown").chmod(0o755)
+    shell = Shell(SHELLS["bash"][0], {"PS1": "$ ", "TERM": "xterm", "INPUTRC": "/dev/null", "COLUMNS": "200"})
+    try:
+        shell.wait_for(r"\$ ")
+        shell.type(f"bind 'set enable-bracketed-paste off'; {SHELLS['bash'][1]}; echo loaded-$((1+1))\n")
+        shell.wait_for("loaded-2")
+        for typed, name in (
+            *((re.sub(r"([$(`~;])", r"\\\1", name[:2]), name) for name in HOSTILE),
+            ("two\\ ", "two words"), ("'two ", "two words"), ("'it", "it's"), ('"it', "it's"),
+            ("a=", "a=b c"), ("'$", "$(touch x)"), ('"\\$', "$(touch x)"), ("'a=", "a=b c"), ("m@", "m@n o"),
+            ("'z", "z;!w"),
+        ):  # fmt: skip
+            shell.type(f"autotune status {typed}\t\x01shown \x05\n")
+            assert shell.wait_for(r"\n<autotune>(.*)\n")[1] == f"<status><{name}>", typed
+    finally:
+        shell.close()
+    assert not (folder / "x").exists()
+    assert not (folder / "y").exists()
 
 
 @pytest.mark.usefixtures("folder")

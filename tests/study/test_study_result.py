@@ -9,6 +9,8 @@ import autotune
 from autotune.cli.app import main
 from autotune.core.measurement import Estimate, Failure, Measurement
 from autotune.core.trial import Reason, Suggestion
+from autotune.core.verdict import Verdict
+from autotune.ledger import study_lock
 from autotune.report.summary import best_lines
 
 SPACE = autotune.Space(
@@ -129,3 +131,20 @@ def test_a_notebook_shows_tables_with_escaped_texts():
     assert "&lt;script&gt;" in values["study"]._repr_html_()
     assert "not recommended" not in values["result"]._repr_html_()
     assert "chance that the limit holds" in values["result"]._repr_html_()
+
+
+def test_nothing_is_decided_while_the_study_runs(tmp_path, capsys):
+    with repeated(tmp_path / "ledger.sqlite") as study, study_lock(study.path, study.name):
+        study.ledger.set_study_state(study.name, "RUNNING")
+        found = study.result
+        assert found.verdict == Verdict("undecided", "nothing is decided while the study runs")
+        assert (found.settle, found.chances, found.improvement.low) == ("", {}, None)
+        data = found.to_dict()
+        words = found.verdict.text
+        assert data["verdict"] == {"kind": "undecided", "text": words, "limits": [], "settle": None}
+        assert "undecided" in repr(found)
+        for text in (str(found), found._repr_html_()):
+            assert found.verdict.text in text
+            assert "times better" not in text
+        assert main(["best", "study", "--store", str(tmp_path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["verdict"] == data["verdict"]
