@@ -14,6 +14,7 @@ from autotune.analysis.comparison import Comparison, MetricRow, comparison
 from autotune.analysis.facts import circumstances
 from autotune.analysis.phases import Cost, cost, totals, trial_times
 from autotune.analysis.study_view import StudyView, varying_parameters
+from autotune.core.failures import failure_groups
 from autotune.core.measurement import Estimate
 from autotune.core.parameter.base import show
 from autotune.core.redact import redact_words
@@ -374,9 +375,10 @@ def heading_of(view: StudyView) -> str:
     return f"{view.state}, {counted(len(view.trials), 'trial')}, {measured} measured{time}{why}"
 
 
-def failure_rows(groups: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
-    """Return failures by cause and message with their trials."""
-    return tuple(
+def failure_table(view: StudyView) -> Table | None:
+    """Return failures by cause and message with their trials; ``None`` without any."""
+    groups = failure_groups(view.trials)
+    rows = tuple(
         (
             group.cause.value.replace("_", " "),
             str(group.count),
@@ -385,3 +387,4 @@ def failure_rows(groups: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
         )
         for group in groups
     )
+    return Table("Failures", ("cause", "trials", "message", "which"), rows) if groups else None

@@ -14,7 +14,6 @@ from typing import Any
 from autotune.analysis.comparison import comparison
 from autotune.analysis.importance import importance
 from autotune.analysis.study_view import StudyView
-from autotune.core.failures import failure_groups
 from autotune.core.redact import redact, visible
 from autotune.errors import words_of
 from autotune.plot import figure_named
@@ -115,7 +114,7 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
             is fitted are made last.
     """
     make = _Maker(view, deadline)
-    found, groups = comparison(view), failure_groups(view.trials)
+    found, failed = comparison(view), document.failure_table(view)
     plain = {
         "comparison": make.figures("comparison"),
         "progress": make.figures("progress", "progress_in_time"),
@@ -125,8 +124,6 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
         "phases": make.figures("phases"),
         "cost": make.figures("cost"),
     }
-    rows = document.failure_rows(groups)
-    failed = [Table("Failures", ("cause", "trials", "message", "which"), rows)] if groups else []
     compared = [] if found is None else document.comparison_tables(found)
     limits = None if found is None else document.limit_table(found)
     drift = [str(view.drift)] if view.drift is not None and view.drift.certain else []
@@ -134,7 +131,7 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
     modelled = {
         "importance": [f for metric in metrics for f in make.figures("importance", args=(metric,))],
         "effects": [*make.figures("effects"), *make.pairs(), *make.figures("parallel_coordinates")],
-        "failures": make.figures("failures") if groups else [],
+        "failures": make.figures("failures") if failed else [],
         "prediction": [f for metric in metrics for f in make.figures("prediction", args=(metric,))],
     }
     return [
@@ -145,7 +142,11 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
         Section("importance", "What mattered", figures=modelled["importance"]),
         Section("effects", "Effects of the parameters", figures=modelled["effects"]),
         Section(
-            "failures", "Failures", () if groups else ("No trial failed.",), failed, modelled["failures"]
+            "failures",
+            "Failures",
+            () if failed else ("No trial failed.",),
+            _there(failed),
+            modelled["failures"],
         ),
         Section("prediction", "Prediction against measurement", figures=modelled["prediction"]),
         Section("noise", "Noise and drift", drift, _there(document.warning_table(view)), plain["noise"]),
