@@ -20,6 +20,7 @@ from autotune.plot import figure_named
 from autotune.report import document
 from autotune.report.document import Table
 from autotune.report.mask import masked
+from autotune.report.summary import command_on
 from autotune.report.text import INTERVAL, show_config
 
 _log = logging.getLogger("autotune.report")
@@ -69,6 +70,7 @@ class Figure:
         caption: Words on how it is to be read.
         json: Data and layout as JSON that may stand in a page; empty where there is nothing to see.
         nothing: Why there is nothing to see.
+        again: Command that makes it where it was left out.
         height: Height in pixels.
         wide: Whether it has panels side by side, which a phone scrolls.
     """
@@ -78,6 +80,7 @@ class Figure:
     caption: str
     json: str = ""
     nothing: str = ""
+    again: str = ""
     height: int = _HEIGHT
     wide: bool = False
 
@@ -225,10 +228,10 @@ class _Maker:
     def figure(self, name: str, make: Callable[..., Any], args: tuple[str, ...]) -> Figure:
         """Return one figure; where it cannot be made, why."""
         self.count += 1
-        found = Figure(f"figure-{self.count}-{name}", name.replace("_", " ").capitalize(), CAPTIONS[name])
+        title = ": ".join(filter(None, (name.replace("_", " ").capitalize(), " and ".join(args))))
+        found = Figure(f"figure-{self.count}-{name}", title, CAPTIONS[name])
         if time.monotonic() > self.deadline:
-            again = f"`autotune report {self.view.name}` makes it"
-            return replace(found, nothing=f"left out to end in time; {again}")
+            return replace(found, nothing="left out to end in time", again=command_on(self.view, "report"))
         try:
             data = json.loads(make(self.view, *args).to_json())
         except Exception as error:  # noqa: BLE001 - one figure must not cost the report

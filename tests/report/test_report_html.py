@@ -237,7 +237,11 @@ def test_a_figure_that_fails_costs_only_itself(make_view, monkeypatch):
 
 def test_what_there_is_no_time_for_is_said(make_view):
     page = page_of(make_view(state="completed", running=()))
-    assert "left out to end in time; `autotune report quickstart` makes it" in page.words
+    assert "left out to end in time; autotune report quickstart makes it" in page.words
+    assert "Importance: output_throughput" in page.words
+    elsewhere = page_of(make_view(state="completed", running=(), ledger="elsewhere/autotune.db"))
+    assert "; autotune report quickstart --store elsewhere makes it" in elsewhere.words
+    assert page.all("code")
 
 
 def test_a_report_is_written_whole_or_not_at_all(make_view, tmp_path, monkeypatch):
