@@ -149,7 +149,8 @@ class StudyView:
     @cached_property
     def binding(self) -> str:
         """Which limit binds and by how much, while nothing is feasible; empty otherwise."""
-        return binding_limit(self.trials, self.objective)
+        nearest = self.decision.nearest if self.settled else None
+        return binding_limit(self.trials, self.objective, None if nearest is None else nearest.contender)
 
     @cached_property
     def drift(self) -> Drift | None:

@@ -11,15 +11,16 @@ from autotune.core.trial import Trial
 from autotune.core.units import format_quantity, show_unit
 
 
-def binding_limit(trials: Sequence[Trial], objective: Objective) -> str:
+def binding_limit(trials: Sequence[Trial], objective: Objective, nearest: Contender | None = None) -> str:
     """Return in words how near the nearest configuration comes to keeping every limit.
 
-    The nearest is the one whose worst violation is the smallest. Empty while something is feasible or
-    nothing has finished.
+    Empty while something is feasible or nothing has finished.
 
     Args:
         trials: All trials of the study.
         objective: Objective with relative limits made absolute.
+        nearest: The one that is known to be the nearest; by default the one whose worst violation is the
+            smallest.
     """
     found = contenders(trials, objective)
     if any(c.feasible for c in found) or not any(t.state.finished for t in trials):
@@ -32,7 +33,7 @@ def binding_limit(trials: Sequence[Trial], objective: Objective) -> str:
             wanted = show_unit(objective.units.get(missing, ""))
             return f"{missing} was measured {show_unit(odd.unit)} and is wanted {wanted}: not comparable"
         return f"no trial measured {missing}" if missing else "no configuration could be measured yet"
-    nearest = min(whole, key=lambda c: (max(c.outcome.violations.values(), default=0.0), c.trial.number))
+    nearest = nearest or min(whole, key=lambda c: (c.excess, c.trial.number))
     if not nearest.outcome.violations:
         number = nearest.trial.number
         return f"no configuration is sound yet; trial {number} keeps every limit, but a launch of it failed"

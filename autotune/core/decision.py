@@ -445,13 +445,14 @@ class Decision:
         """The configuration to look at where there is no winner.
 
         The best that keeps the limits with the confidence asked for but was not confirmed; else the one that
-        most likely keeps them.
+        most likely keeps them. Of equally likely ones, as where none has a chance, it is the one whose worst
+        violation is the smallest: the goal of what breaks a limit by far says nothing.
         """
         if self.holding:
             return max(self.holding, key=lambda c: (c.score, -c.contender.trial.number))
         return max(
             self.candidates,
-            key=lambda c: (round(c.chance, 2), c.score, -c.contender.trial.number),
+            key=lambda c: (round(c.chance, 2), -c.contender.excess, c.score, -c.contender.trial.number),
             default=None,
         )
 

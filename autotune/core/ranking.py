@@ -55,6 +55,11 @@ class Contender:
         return self.outcome.feasible and not self.failures
 
     @property
+    def excess(self) -> float:
+        """The worst violation of a limit; 0 where every limit that was measured is kept."""
+        return max(self.outcome.violations.values(), default=0.0)
+
+    @property
     def counted(self) -> tuple[Trial, ...]:
         """Trials that ``metrics`` are pooled over."""
         fresh = [t for t in self.trials if t.suggestion.reason is Reason.CONFIRM]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autotune.core.decision import EVEN, Candidate, Decision
+from autotune.core.failures import failure_groups
+from autotune.core.html import short
 from autotune.core.improvement_text import show_improvement
 from autotune.core.ranking import Improvement
 from autotune.core.settlement import Settlement, settle
@@ -60,7 +62,7 @@ def verdict(decision: Decision) -> Verdict:
     """Return what a decision says, in words."""
     leader = decision.leader
     if leader is None:
-        return Verdict("nothing feasible", "no configuration keeps every limit")
+        return Verdict("nothing feasible", _nothing_text(decision))
     limits = (*limit_lines(decision, leader), *bound_lines(decision, leader))
     if decision.winner is None:
         return _no_winner(decision, leader, limits)
@@ -93,6 +95,20 @@ def verdict(decision: Decision) -> Verdict:
         )
         text = f"{decision.objective.goals[0].metric}: {text}{others}"
     return Verdict(kind, text, limits, gain, settle(decision, kind, leader, base))
+
+
+def _nothing_text(decision: Decision) -> str:
+    """Return why there is no configuration to speak of."""
+    ended = [trial for trial in decision.trials if trial.state.finished]
+    groups = failure_groups(ended)
+    if groups and sum(group.count for group in groups) == len(ended):
+        cause, message = groups[0].cause, short(groups[0].message)
+        often = sum(group.count for group in groups if group.cause is cause)
+        said = f" ({message})" if message else ""
+        what = "the only trial failed" if len(ended) == 1 else f"every one of {len(ended)} trials failed"
+        most = f", {often} of them by" if often < len(ended) else ":"
+        return f"{what}{most} {cause.value.replace('_', ' ')}{said}"
+    return "no configuration keeps every limit" if decision.limits else "no configuration was measured"
 
 
 def limit_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:

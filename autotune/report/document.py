@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from autotune.analysis.facts import circumstances
 from autotune.analysis.phases import Cost, cost, totals, trial_times
 from autotune.analysis.study_view import StudyView, varying_parameters
 from autotune.core.estimate_text import marked, show_estimate, show_number, unit_scale
+from autotune.core.failures import failure_groups
 from autotune.core.file_names import LOG_NAME
 from autotune.core.measurement import Estimate
 from autotune.core.parameter.base import show
@@ -369,9 +370,10 @@ def heading_of(view: StudyView) -> str:
     return f"{view.state}, {counted(len(view.trials), 'trial')}, {measured} measured{time}{why}"
 
 
-def failure_rows(groups: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
-    """Return failures by cause and message with their trials."""
-    return tuple(
+def failure_table(view: StudyView) -> Table | None:
+    """Return failures by cause and message with their trials; ``None`` without any."""
+    groups = failure_groups(view.trials)
+    rows = tuple(
         (
             group.cause.value.replace("_", " "),
             str(group.count),
@@ -380,3 +382,4 @@ def failure_rows(groups: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
         )
         for group in groups
     )
+    return Table("Failures", ("cause", "trials", "message", "which"), rows) if groups else None

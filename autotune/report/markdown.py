@@ -31,6 +31,8 @@ def markdown_report(view: StudyView) -> str:
         lines += [f"{INTERVAL}.", ""]
         limits = document.limit_table(found)
         lines += ["## Limits", "", *_table(limits)] if limits else []
+    failures = document.failure_table(view)
+    lines += ["## Failures", "", *_table(failures)] if failures else []
     rows = document.trial_rows(view)
     if rows:
         head = tuple(column.name for column in document.trial_columns(view))

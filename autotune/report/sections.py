@@ -15,13 +15,13 @@ from autotune.analysis.comparison import comparison
 from autotune.analysis.importance import importance
 from autotune.analysis.study_view import StudyView
 from autotune.core.estimate_text import INTERVAL
-from autotune.core.failures import failure_groups
 from autotune.core.redact import redact, visible
 from autotune.errors import words_of
 from autotune.plot import figure_named
 from autotune.report import document
 from autotune.report.document import Table
 from autotune.report.mask import masked
+from autotune.report.summary import command_on
 from autotune.report.text import show_config
 
 _log = logging.getLogger("autotune.report")
@@ -71,6 +71,7 @@ class Figure:
         caption: Words on how it is to be read.
         json: Data and layout as JSON that may stand in a page; empty where there is nothing to see.
         nothing: Why there is nothing to see.
+        again: Command that makes it where it was left out.
         height: Height in pixels.
         wide: Whether it has panels side by side, which a phone scrolls.
     """
@@ -80,6 +81,7 @@ class Figure:
     caption: str
     json: str = ""
     nothing: str = ""
+    again: str = ""
     height: int = _HEIGHT
     wide: bool = False
 
@@ -116,7 +118,7 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
             is fitted are made last.
     """
     make = _Maker(view, deadline)
-    found, groups = comparison(view), failure_groups(view.trials)
+    found, failed = comparison(view), document.failure_table(view)
     plain = {
         "comparison": make.figures("comparison"),
         "progress": make.figures("progress", "progress_in_time"),
@@ -126,8 +128,6 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
         "phases": make.figures("phases"),
         "cost": make.figures("cost"),
     }
-    rows = document.failure_rows(groups)
-    failed = [Table("Failures", ("cause", "trials", "message", "which"), rows)] if groups else []
     compared = [] if found is None else document.comparison_tables(found)
     limits = None if found is None else document.limit_table(found)
     drift = [str(view.drift)] if view.drift is not None and view.drift.certain else []
@@ -135,7 +135,7 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
     modelled = {
         "importance": [f for metric in metrics for f in make.figures("importance", args=(metric,))],
         "effects": [*make.figures("effects"), *make.pairs(), *make.figures("parallel_coordinates")],
-        "failures": make.figures("failures") if groups else [],
+        "failures": make.figures("failures") if failed else [],
         "prediction": [f for metric in metrics for f in make.figures("prediction", args=(metric,))],
     }
     return [
@@ -146,7 +146,11 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
         Section("importance", "What mattered", figures=modelled["importance"]),
         Section("effects", "Effects of the parameters", figures=modelled["effects"]),
         Section(
-            "failures", "Failures", () if groups else ("No trial failed.",), failed, modelled["failures"]
+            "failures",
+            "Failures",
+            () if failed else ("No trial failed.",),
+            _there(failed),
+            modelled["failures"],
         ),
         Section("prediction", "Prediction against measurement", figures=modelled["prediction"]),
         Section("noise", "Noise and drift", drift, _there(document.warning_table(view)), plain["noise"]),
@@ -225,10 +229,10 @@ class _Maker:
     def figure(self, name: str, make: Callable[..., Any], args: tuple[str, ...]) -> Figure:
         """Return one figure; where it cannot be made, why."""
         self.count += 1
-        found = Figure(f"figure-{self.count}-{name}", name.replace("_", " ").capitalize(), CAPTIONS[name])
+        title = ": ".join(filter(None, (name.replace("_", " ").capitalize(), " and ".join(args))))
+        found = Figure(f"figure-{self.count}-{name}", title, CAPTIONS[name])
         if time.monotonic() > self.deadline:
-            again = f"`autotune report {self.view.name}` makes it"
-            return replace(found, nothing=f"left out to end in time; {again}")
+            return replace(found, nothing="left out to end in time", again=command_on(self.view, "report"))
         try:
             data = json.loads(make(self.view, *args).to_json())
         except Exception as error:  # noqa: BLE001 - one figure must not cost the report

@@ -171,12 +171,15 @@ def settlement_text(view: StudyView) -> str:
 
 
 def resume_command(view: StudyView, *options: str) -> str:
-    """Return the command that goes on with a study, with the store where it is not the usual one."""
+    """Return the command that goes on with a study."""
+    return command_on(view, "resume", *options)
+
+
+def command_on(view: StudyView, name: str, *options: str) -> str:
+    """Return a command of ours on a study, with the store where it is not the usual one."""
     store = Path(view.ledger).parent
     usual = not view.ledger or store.resolve() == Path(USUAL_STORE).resolve()
-    return shlex.join(
-        ("autotune", "resume", view.name, *options, *(() if usual else ("--store", str(store))))
-    )
+    return shlex.join(("autotune", name, view.name, *options, *(() if usual else ("--store", str(store)))))
 
 
 def _no_best(view: StudyView, width: int) -> list[str]:

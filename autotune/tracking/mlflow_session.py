@@ -132,6 +132,8 @@ class Session:
         ready: threading.Event | None = None,
         files: Callable[[], Mapping[str, Path]] = dict,
     ) -> None:
+        # both know their place in a study file, and a store of files writes YAML, which takes plain text only
+        study, experiment = str(study), str(experiment)
         load_quietly(uri)
         from mlflow.tracking import MlflowClient
 

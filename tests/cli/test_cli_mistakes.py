@@ -202,3 +202,16 @@ def test_another_objective_is_printed_and_stored(study, capsys):
     assert code == 2
     assert "trial 0 did not measure power; it measured delay, speed" in err
     assert json.loads(run(capsys, "status", "--json")[1])["objective"] == {"minimize": "delay"}
+
+
+@pytest.mark.filterwarnings("ignore")  # of what MLflow imports
+def test_a_run_reaches_a_store_of_files(study, monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    file = study(("{mlflow: none}", '{mlflow: "file:./mlruns"}'), ("trials: 4", "trials: 2"))
+    assert main(["run", file, "--local"]) == 0
+    said = capfd.readouterr().err
+    assert "not in MLflow" not in said
+    assert "trying again" not in said
+    metas = [path.read_text() for path in Path("mlruns").glob("*/meta.yaml")]
+    assert any("name: mine" in text for text in metas)
+    assert "" not in metas

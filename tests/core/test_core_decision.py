@@ -6,10 +6,12 @@ import random
 import numpy as np
 import pytest
 
+from autotune.core.binding import binding_limit
 from autotune.core.decision import Decision, posterior, restored, stored
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.core.verdict import verdict
 from autotune.errors import SpecError
 from tests.core.ranked import FASTEST, LIMITED, failed, measured
 
@@ -128,6 +130,16 @@ def test_a_configuration_that_failed_or_lacks_a_metric_is_no_candidate():
     )
     assert [c.key for c in decide([*trials, lacking]).candidates] == [DEFAULT]
     assert decide([]).leader is None
+
+
+def test_where_no_limit_can_be_kept_the_nearest_is_not_the_one_with_the_best_goal():
+    far = [measured(n, n + 1, 10.0 ** (n + 1), sem=0.01, delay=2.0 * 8**n) for n in range(3)]
+    decision = decide(far)
+    assert {round(c.chance, 2) for c in decision.candidates} == {0.0}
+    number = decision.nearest.contender.trial.number
+    assert number == 0
+    assert f"nearest: trial {number}" in verdict(decision).text
+    assert f"trial {number}, is 300 % above" in binding_limit(far, LIMITED, decision.nearest.contender)
 
 
 def test_where_nothing_holds_with_confidence_the_nearest_is_named():

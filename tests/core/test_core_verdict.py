@@ -30,6 +30,14 @@ def test_nothing_measured_has_no_verdict():
         assert judged(trials, FASTEST).kind == "nothing feasible"
 
 
+def test_where_every_trial_failed_the_verdict_says_by_what():
+    gone = [failed(0, 1), failed(1, 2, "crashed_under_load"), failed(2, 3)]
+    for objective in FASTEST, LIMITED:
+        assert judged(gone, objective).text == "every one of 3 trials failed, 2 of them by out of memory"
+        assert judged(gone[:1], objective).text == "the only trial failed: out of memory"
+    assert "limit" not in judged([], FASTEST).text
+
+
 def twice(first, second, **more):
     """Both sides measured and launched twice more: values of the two configurations."""
     sides = ((1, first), (2, second))

@@ -162,6 +162,11 @@ def test_a_study_of_failures_only(make_view, make_trial):
     assert "No trial gave a measurement." in page.words
     assert "out of memory 3 what the log said 0, 1, 2" in page.words
     assert "could not be made" not in page.words
+    objective = Objective.from_dict({"maximize": "throughput"})
+    text = markdown_report(make_view(trials, state="completed", running=(), objective=objective))
+    assert "> Every one of 3 trials failed: out of memory (what the log said)." in text
+    assert "## Failures" in text
+    assert "| out of memory | 3 | what the log said | 0, 1, 2 |" in text
 
 
 def test_a_running_study_decides_nothing(make_view):
@@ -232,7 +237,11 @@ def test_a_figure_that_fails_costs_only_itself(make_view, monkeypatch):
 
 def test_what_there_is_no_time_for_is_said(make_view):
     page = page_of(make_view(state="completed", running=()))
-    assert "left out to end in time; `autotune report quickstart` makes it" in page.words
+    assert "left out to end in time; autotune report quickstart makes it" in page.words
+    assert "Importance: output_throughput" in page.words
+    elsewhere = page_of(make_view(state="completed", running=(), ledger="elsewhere/autotune.db"))
+    assert "; autotune report quickstart --store elsewhere makes it" in elsewhere.words
+    assert page.all("code")
 
 
 def test_a_report_is_written_whole_or_not_at_all(make_view, tmp_path, monkeypatch):
@@ -253,10 +262,10 @@ def test_a_report_is_written_whole_or_not_at_all(make_view, tmp_path, monkeypatc
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
 
 
-def test_markdown_has_verdict_comparison_limits_and_trials(make_view, trials):
+def test_markdown_has_verdict_comparison_limits_failures_and_trials(make_view, trials):
     text = markdown_report(make_view(trials[:8], state="completed", running=(), confirm=1))
     assert re.findall(r"^#+ (.*)$", text, re.MULTILINE) == [
-        "quickstart", "Winner against default", "Limits", "Trials", "Versions and hardware",
+        "quickstart", "Winner against default", "Limits", "Failures", "Trials", "Versions and hardware",
     ]  # fmt: skip
     assert "> Trial 4 (" in text
     assert "| 4 | ok | 402.3" in text

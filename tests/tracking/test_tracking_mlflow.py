@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from autotune.core.measurement import Cause, Estimate
+from autotune.core.scalar import PlainText
 from autotune.core.trial import Reason, TrialState
 from autotune.errors import AutotuneError, EnvironmentProblem, StudyError
 from autotune.ledger import Ledger
@@ -609,3 +610,14 @@ assert mlflow.active_run() is None
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
     assert (tmp_path / "new.db").exists()
+
+
+# -- a store of files ---------------------------------------------------------------------------------
+
+
+def test_names_from_a_study_file_reach_a_store_of_files(ledger, make, tmp_path):
+    make.fill(ledger, tmp_path)
+    uri = (tmp_path / "mlruns").as_uri()
+    sync(ledger.path, PlainText(make.name), tracking_uri=uri, experiment=PlainText("team"))
+    _, runs = read_back(uri)
+    assert sorted(runs) == ["chat", *(f"trial-{n:04d}" for n in range(6))]
