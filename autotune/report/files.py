@@ -1,9 +1,7 @@
-"""Reports as files: written whole, tables with secrets masked."""
+"""Tables of reports, with secrets masked."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotune.analysis.study_view import StudyView
@@ -12,25 +10,6 @@ from autotune.core.redact import redact
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def write_whole(target: Path, data: bytes) -> None:
-    """Write a file so that whoever reads it sees all of it or what was there before.
-
-    Args:
-        target: Path of the file; its folder is made.
-        data: Its bytes.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        draft.write_bytes(data)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def frame_of(view: StudyView, *, typed: bool = False) -> pd.DataFrame:

@@ -80,7 +80,7 @@ def test_json_says_what_was_written(store, capsys):
         (("-o", "-", "--format", "parquet"), 2, "parquet is no text: -o names a file for it"),
         (("-o", "-", "--json"), 2, "--json and -o - would both write to standard output"),
         (("--format", "pdf"), 2, "'pdf' is not one of 'html', 'md', 'json', 'csv', 'parquet'"),
-        (("-o", "autotune-runs", "--format", "md"), 3, "autotune-runs cannot be written: it is a folder"),
+        (("-o", "autotune-runs", "--format", "md"), 2, "-o wants a file, found a folder: autotune-runs"),
         (("-o", "/proc/none/r.md"), 3, "/proc/none/r.md cannot be written: No such file or directory"),
     ],
 )  # fmt: skip
