@@ -40,7 +40,8 @@ def report(
 ) -> None:
     """Write the report of STUDY.
 
-    The HTML file has everything inside and needs no network.
+    The HTML file has everything inside and needs no network. In CSV, a text that a spreadsheet would take
+    for a formula has an apostrophe before it.
     """
     from autotune.study.report import report_path, report_view
     from autotune.study.study import find_study
@@ -124,9 +125,9 @@ def _text(view: StudyView, kind: str) -> str:
         from autotune.report.summary import summary_json
 
         return json.dumps(redacted(summary_json(view)), allow_nan=False, indent=2) + "\n"
-    from autotune.report.files import frame_of
+    from autotune.report.files import csv_text
 
-    return frame_of(view).to_csv(index=False)
+    return csv_text(view)
 
 
 def _parquet(view: StudyView) -> bytes:
