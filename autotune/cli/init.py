@@ -122,7 +122,8 @@ def _write(file: Path, starter: Starter) -> None:
     """Write a study file that our own reader has taken; whoever sees it sees all of it.
 
     Raises:
-        SpecError: It cannot be written, no file has its name, or the model has a name that a study file cannot hold.
+        SpecError: It cannot be written, what has its name is no file, or the model has a name that a study
+            file cannot hold.
     """
     from autotune.study.study_file import read_study
 

@@ -16,6 +16,12 @@ parameters: {n: {type: int, low: 1, high: 2, default: 1}}
 system: {use: command, argv: ["true"]}
 objective: {minimize: latency}
 """
+SWEEP = """
+program: t.py
+method: random
+metric: {name: x, goal: minimize}
+parameters: {n: {values: [1, 2]}}
+"""
 
 
 def device(path):
@@ -49,9 +55,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     write_config(tmp_path / "model")
     (tmp_path / "study.yaml").write_text(STUDY)
-    (tmp_path / "sweep.yaml").write_text(
-        "program: t.py\nmethod: random\nmetric: {name: x, goal: minimize}\nparameters: {n: {values: [1, 2]}}\n"
-    )
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
     space = Space.from_dict({"parameters": {"n": {"type": "int", "low": 1, "high": 2, "default": 1}}})
     path = tmp_path / "autotune-runs" / "ledger.sqlite"
     with Study(space, {"maximize": "throughput"}, engine="random", name="demo", path=path) as study:
