@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from autotune.cli.output import echo
+from autotune.cli.written import check_output, write_output
 
 
 @click.command()
@@ -28,11 +29,13 @@ def convert(source: str, format_name: str | None, study: str | None, output: Pat
     from autotune.convert.formats import convert as read
     from autotune.core.units import counted
 
+    if output is not None:
+        check_output(output)
     found = read(source, format_name=format_name, study=study)
     if output is None:
         echo(found.to_yaml().rstrip())
         return
-    output.write_text(found.to_yaml(), encoding="utf-8")
+    write_output(output, found.to_yaml())
     for line in found.notes:
         echo(f"note: {line}", sys.stderr)
     check = shlex.join(["autotune", "check", str(output)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import click
 from autotune.cli.options import json_option, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
-from autotune.core.own_files import kind_of
+from autotune.cli.written import check_output, write_output
 
 
 @click.command()
@@ -50,27 +49,14 @@ def export(
     from autotune.study.exporting import export_study
     from autotune.study.study import find_study
 
-    if output is not None and not output.parent.is_dir():
-        raise click.UsageError(f"-o: no such folder: {output.parent}")
-    if output is not None and (kind := kind_of(output, follow=True)):
-        raise click.UsageError(f"-o wants a file, found {kind}: {output}")
+    if output is not None:
+        check_output(output)
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
         text = export_study(ledger, row, exporter, trial=trial, under=under, image=image)
     if output is not None:
-        write_whole(output, text)
+        write_output(output, text)
     if as_json:
         echo_json({"study": row.name, "format": exporter, "file": str(output or ""), "text": text})
     elif output is None:
         echo(text.rstrip("\n"))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all; an earlier one of that name is replaced."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise click.UsageError(f"{path} cannot be written: {error.strerror}") from None

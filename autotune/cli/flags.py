@@ -8,6 +8,7 @@ import click
 
 from autotune.cli.options import json_option
 from autotune.cli.output import echo, echo_json
+from autotune.cli.written import check_output, write_output
 from autotune.errors import SpecError, did_you_mean
 
 
@@ -32,6 +33,8 @@ def flags(engine: str, installed: str | None, write: Path | None, as_json: bool)
     from autotune.systems.served.drift import installed as ask
     from autotune.systems.served.flags import table
 
+    if write is not None:
+        check_output(write, "--write")
     known = (*PROBED, *HELP)
     if engine not in known:
         raise SpecError(
@@ -41,7 +44,7 @@ def flags(engine: str, installed: str | None, write: Path | None, as_json: bool)
     reason = (flag_classes(engine) or FlagClasses()).reason
     shown = shipped if installed is None else ask(engine, installed)
     if write is not None:
-        write.write_text(shown.to_json(), encoding="utf-8")
+        write_output(write, shown.to_json(), "--write")
     if installed is None:
         if as_json:
             echo_json(

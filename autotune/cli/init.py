@@ -14,6 +14,7 @@ import click
 
 from autotune.cli.options import json_option
 from autotune.cli.output import echo, echo_json
+from autotune.core.output_file import output_file
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def init(model: str, output: str | None, force: bool, as_json: bool, **given: An
         echo(start(card, options, machine, name=stem, file=f"{stem}.yaml", model=model).text.rstrip())
         return
     file = Path(output or f"{stem}.yaml")
+    output_file(file)
     if file.exists() and not force:
         raise SpecError(f"{file} is there already", hint="--force writes over it, -o names another file")
     name = stem if output is None else _study_name(file)
@@ -120,12 +122,14 @@ def _write(file: Path, starter: Starter) -> None:
     """Write a study file that our own reader has taken; whoever sees it sees all of it.
 
     Raises:
-        SpecError: It cannot be written, or the model has a name that a study file cannot hold.
+        SpecError: It cannot be written, what has its name is no file, or the model has a name that a study
+            file cannot hold.
     """
     from autotune.study.study_file import read_study
 
+    target = output_file(file)
     try:
-        number, path = tempfile.mkstemp(prefix=".autotune-", suffix=".yaml", dir=file.parent)
+        number, path = tempfile.mkstemp(prefix=".autotune-", suffix=".yaml", dir=target.parent)
         draft = Path(path)
         try:
             with os.fdopen(number, "w", encoding="utf-8") as out:
@@ -135,7 +139,7 @@ def _write(file: Path, starter: Starter) -> None:
             except SpecError as error:
                 raise SpecError(error.message.replace(str(draft), str(file)), hint=error.hint) from None
             draft.chmod(0o666 & ~_umask())
-            draft.replace(file)
+            draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:

@@ -10,6 +10,7 @@ import click
 from autotune.cli.options import json_option, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
+from autotune.core.output_file import output_file
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def report(
 ) -> None:
     """Write the report of STUDY.
 
-    The HTML file has everything inside and needs no network.
+    The HTML file has everything inside and needs no network. In CSV, a text that a spreadsheet would take
+    for a formula has an apostrophe before it.
     """
     from autotune.study.report import report_path, report_view
     from autotune.study.study import find_study
@@ -49,6 +51,8 @@ def report(
         raise SpecError("--json and -o - would both write to standard output", hint="leave one of them out")
     if output == "-" and kind == "parquet":
         raise SpecError("parquet is no text: -o names a file for it")
+    if output not in (None, "-"):
+        output_file(Path(output))
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
         view = report_view(ledger, row)
@@ -57,7 +61,7 @@ def report(
         echo(_text(view, kind).rstrip("\n"))
         return
     target = beside if output is None else Path(output)
-    _write(view, kind, target)
+    _write(view, kind, target if output is None else output_file(target))
     size = target.stat().st_size
     if as_json:
         echo_json({"study": row.name, "format": kind, "report": str(target), "bytes": size})
@@ -88,12 +92,10 @@ def _write(view: StudyView, kind: str, target: Path) -> None:
     Raises:
         EnvironmentProblem: It cannot be written.
     """
-    from autotune.report.files import write_whole
+    from autotune.core.output_file import write_whole
     from autotune.report.html import write_report
 
     try:
-        if target.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
         if kind == "html":
             write_report(view, target)
         elif kind == "parquet":
@@ -123,9 +125,9 @@ def _text(view: StudyView, kind: str) -> str:
         from autotune.report.summary import summary_json
 
         return json.dumps(redacted(summary_json(view)), allow_nan=False, indent=2) + "\n"
-    from autotune.report.files import frame_of
+    from autotune.report.files import csv_text
 
-    return frame_of(view).to_csv(index=False)
+    return csv_text(view)
 
 
 def _parquet(view: StudyView) -> bytes:

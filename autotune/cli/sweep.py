@@ -16,8 +16,8 @@ from autotune.cli.options import (
     store_option,
     trust_option,
 )
+from autotune.cli.written import check_output
 from autotune.core.input_file import resolved
-from autotune.core.own_files import kind_of
 from autotune.errors import Interrupted
 
 
@@ -69,10 +69,7 @@ def sweep(
     target = out or Path(f"{spec.name}.csv.gz")
     if not target.name.endswith((".csv", ".csv.gz")):
         raise click.UsageError(f"--out wants a .csv or .csv.gz file, found {str(target)!r}")
-    if not target.parent.is_dir():
-        raise click.UsageError(f"--out: no such folder: {target.parent}")
-    if kind := kind_of(target, follow=True):
-        raise click.UsageError(f"--out wants a file, found {kind}: {target}")
+    check_output(target, "--out")
     view = choose_view(as_json=as_json, quiet=quiet)
     plan = Plan(sample, replicates, seed)
     try:

@@ -18,6 +18,7 @@ from autotune.cli.options import (
 )
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
+from autotune.cli.written import check_output, write_output
 from autotune.errors import AutotuneError, Interrupted
 
 if TYPE_CHECKING:
@@ -74,13 +75,12 @@ def verify(
     and changes nothing of the study. Ends with 1 where a launch fails, a limit is broken, or a goal or the
     metric of a limit is worse beyond noise and --tolerance.
     """
-    from autotune.cli.export import write_whole
     from autotune.cli.study import choose_view
     from autotune.report import verification
     from autotune.study.verify import verify as measure
 
-    if junit is not None and not junit.parent.is_dir():
-        raise click.UsageError(f"--junit: no such folder: {junit.parent}")
+    if junit is not None:
+        check_output(junit, "--junit")
     open_ledger(store).close()
     view = choose_view(as_json=False, quiet=quiet or as_json)
     try:
@@ -90,7 +90,7 @@ def verify(
         )  # fmt: skip
     except AutotuneError as error:
         if junit is not None:
-            write_whole(junit, verification.junit_error(study or "", str(error)))
+            write_output(junit, verification.junit_error(study or "", str(error)), "--junit")
         if ci:
             echo(verification.annotation("error", f"autotune verify {study or ''}".strip(), str(error)))
         raise
@@ -103,7 +103,7 @@ def verify(
     if ci and not as_json:
         echo("\n".join(verification.annotation_lines(found)))
     if junit is not None:
-        write_whole(junit, verification.junit(found))
+        write_output(junit, verification.junit(found), "--junit")
     if found.state == "interrupted":
         return Interrupted.exit_code
     return WORSE if found.worse else 0

@@ -45,7 +45,7 @@ _CAUSES = {"oom": Cause.OUT_OF_MEMORY, "kv_capacity_exceeded": Cause.OUT_OF_MEMO
 _KNOWN = {cause.value: cause for cause in Cause}
 _KINDS = {str: "text", list: "list", dict: "mapping"}
 _MOST_BYTES, _MOST_SPECS = 1 << 28, 1 << 24  # of a table and of what is said of all tables of a folder
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 
 Row = dict[str, str]
 """Cells by column."""

@@ -31,6 +31,7 @@ _KEPT = 1 << 16  # bytes that are looked at again with the next block: a secret 
 _CONTEXT = 64  # bytes before those, which decide whether a secret begins
 _DEEPEST = 40  # folders in folders
 _DRAFT = re.compile(r"\..{0,60}\.\d+-\d+\.masking", re.DOTALL)  # its name; its maker holds its lock
+_TEXTS = (".log", ".txt", ".json", ".jsonl", ".out", ".err")  # whatever bytes a program put into one
 _WHOLE_JSON = 1 << 25  # bytes up to which JSON is read as such
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -44,8 +45,8 @@ def redact_folder(folder: Path, live: Collection[str] = (), deadline_s: float = 
     """Mask the secrets in every regular file below a folder.
 
     Links are not followed, neither symbolic ones nor, as files are written anew and renamed, hard ones: the
-    file that they lead to stays as it was. In a file that is no text the known values alone are masked, with
-    as many bytes as they had.
+    file that they lead to stays as it was. Logs and what else is text by its name are so whatever bytes they
+    hold; in another file with NUL bytes the known values alone are masked, with as many bytes as they had.
 
     Args:
         folder: Folder of an attempt; it need not be there.
@@ -122,7 +123,7 @@ def _redact_at(directory: int, name: str, limit: float, *, in_place: bool) -> bo
         if not stat.S_ISREG(status.st_mode):
             return False
         known = known_values(tuple(secrets_of(os.environ)))
-        is_text = b"\0" not in os.pread(file, 8192, 0)
+        is_text = name.endswith(_TEXTS) or b"\0" not in os.pread(file, 8192, 0)
         if name.endswith((".json", ".jsonl")) and is_text and status.st_size <= _WHOLE_JSON:
             parts = _json_parts(file, known, limit)
         else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.core.measurement import EXPIRED, LATE, Measurement
+from autotune.core.redact import redact
 from autotune.core.trial import Suggestion, Trial, TrialState
 from autotune.ledger.schema import canonical
 
@@ -66,8 +67,16 @@ def attempt_row(
         "scratch": scratch,
         "started_ns": (measurement.started_ns or now) if measurement is not None else now,
         "ended_ns": (measurement.ended_ns or now) if measurement is not None else None,
-        "measurement": canonical(measurement.to_dict()) if measurement is not None else None,
+        "measurement": measurement_text(measurement) if measurement is not None else None,
     }
+
+
+def measurement_text(measurement: Measurement) -> str:
+    """Return a measurement as the ledger keeps it: what a failure says has its secrets masked."""
+    failure = measurement.failure
+    if failure is not None:
+        failure = replace(failure, message=redact(failure.message), log_tail=redact(failure.log_tail))
+    return canonical(replace(measurement, failure=failure).to_dict())
 
 
 def late_measurement(row: Row, late: Measurement) -> str | None:
@@ -79,7 +88,7 @@ def late_measurement(row: Row, late: Measurement) -> str | None:
     kept = json.loads(row["measurement"])
     if not kept["facts"].get(EXPIRED) or late.facts.get(EXPIRED):
         return None
-    kept["facts"][LATE] = late.to_dict()
+    kept["facts"][LATE] = json.loads(measurement_text(late))
     return canonical(kept)
 
 

@@ -19,6 +19,7 @@ from autotune.ledger.rows import (
     StudyRow,
     attempt_row,
     late_measurement,
+    measurement_text,
     read_attempt,
     read_study,
     read_trial,
@@ -230,7 +231,7 @@ class Ledger(LedgerFile):
                 "state": "DONE" if current else "LATE",
                 "node": node,
                 "ended_ns": time.time_ns(),
-                "measurement": canonical(measurement.to_dict()),
+                "measurement": measurement_text(measurement),
             }
             self._put("attempt", row)
             if current:

@@ -1,36 +1,16 @@
-"""Reports as files: written whole, tables with secrets masked."""
+"""Tables of reports, with secrets masked."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotune.analysis.study_view import StudyView
 from autotune.analysis.trial_frame import trial_frame
-from autotune.core.redact import redact
+from autotune.core.measured_table import safe_cell
+from autotune.core.redact import redact, visible
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def write_whole(target: Path, data: bytes) -> None:
-    """Write a file so that whoever reads it sees all of it or what was there before.
-
-    Args:
-        target: Path of the file; its folder is made.
-        data: Its bytes.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        draft.write_bytes(data)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def frame_of(view: StudyView, *, typed: bool = False) -> pd.DataFrame:
@@ -43,7 +23,7 @@ def frame_of(view: StudyView, *, typed: bool = False) -> pd.DataFrame:
     frame = trial_frame(view)
     for name in frame.columns:
         column = frame[name]
-        if column.dtype != object:
+        if not _has_texts(column):
             continue
         kinds = {type(value) for value in column.dropna()}
         mixed = typed and len(kinds) > 1 and not kinds <= {int, float}
@@ -53,3 +33,22 @@ def frame_of(view: StudyView, *, typed: bool = False) -> pd.DataFrame:
             for value, there in zip(column, told, strict=True)
         ]
     return frame
+
+
+def _has_texts(column: pd.Series[object]) -> bool:
+    """Return whether there may be texts in a column; one of texts alone has a type of its own."""
+    return column.dtype.kind == "O"
+
+
+def csv_text(view: StudyView) -> str:
+    """Return the trials as CSV that a spreadsheet may open.
+
+    What it would take for a formula has an apostrophe before it; what nobody would see is left out.
+    """
+    frame = frame_of(view)
+    for name in frame.columns:
+        if _has_texts(frame[name]):
+            frame[name] = [
+                safe_cell(visible(value)) if isinstance(value, str) else value for value in frame[name]
+            ]
+    return frame.to_csv(index=False)

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune.analysis.study_view import StudyView
+from autotune.core.output_file import write_whole
 from autotune.core.redact import visible
 from autotune.core.version import VERSION
 from autotune.report import document
-from autotune.report.files import write_whole
 from autotune.report.mask import masked
 from autotune.report.sections import sections
 

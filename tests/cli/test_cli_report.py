@@ -1,5 +1,6 @@
 """`autotune report`: formats, names, standard output, errors."""
 
+import csv
 import json
 
 import pandas as pd
@@ -80,7 +81,7 @@ def test_json_says_what_was_written(store, capsys):
         (("-o", "-", "--format", "parquet"), 2, "parquet is no text: -o names a file for it"),
         (("-o", "-", "--json"), 2, "--json and -o - would both write to standard output"),
         (("--format", "pdf"), 2, "'pdf' is not one of 'html', 'md', 'json', 'csv', 'parquet'"),
-        (("-o", "autotune-runs", "--format", "md"), 3, "autotune-runs cannot be written: it is a folder"),
+        (("-o", "autotune-runs", "--format", "md"), 2, "-o wants a file, found a folder: autotune-runs"),
         (("-o", "/proc/none/r.md"), 3, "/proc/none/r.md cannot be written: No such file or directory"),
     ],
 )  # fmt: skip
@@ -96,3 +97,24 @@ def test_a_report_changes_nothing_in_the_ledger(store, capsys):
     before = path.read_bytes()
     run(capsys, "-o", "r.md")
     assert path.read_bytes() == before
+
+
+def test_no_cell_of_csv_is_a_formula_or_hides_anything(tmp_path, monkeypatch, capsys):
+    texts = ["=cmd|' /C calc'!A0", "+SUM(1)", "@x", "-x", "\t=1", "\r=1", "-5", "a\x1b[31mb\u202ec",
+             "token=planted-secret"]  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    space = Space.from_dict({"parameters": {"mode": {"type": "categorical", "values": texts}}})
+    path = tmp_path / "autotune-runs" / "ledger.sqlite"
+    with Study(space, {"maximize": "throughput"}, engine="random", name="demo", path=path) as study:
+        for text in texts:
+            study.add({"mode": text}, {"throughput": -2.5})
+    assert run(capsys, "-o", "t.csv")[0] == 0
+    with open("t.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["params.mode"] for row in rows] == [
+        "'=cmd|' /C calc'!A0", "'+SUM(1)", "'@x", "'-x", "'\t=1", "'\n=1", "-5", "abc",
+        "token=[redacted]",
+    ]  # fmt: skip
+    assert {row["metrics.throughput"] for row in rows} == {"-2.5"}
+    assert run(capsys, "-o", "t.parquet")[0] == 0
+    assert list(pd.read_parquet("t.parquet")["params.mode"]) == [*texts[:-1], "token=[redacted]"]

@@ -274,6 +274,18 @@ def test_what_is_no_text_keeps_its_length_and_its_chance_likenesses(tmp_path):
     assert path.read_bytes() == body.replace(SECRET.encode(), MASK.encode().ljust(len(SECRET), b"*"))
 
 
+@pytest.mark.parametrize("noise", [b"\0", b"\xff\xfe", b"\0\xc3\0\0", b"\xed\xa0\x80\0"])
+@pytest.mark.parametrize(
+    "name", ["server.log", "worker.log", "stdout-1.txt", "command.txt", "metrics-1.json", "requests.jsonl"]
+)
+def test_a_log_is_text_whatever_bytes_a_program_printed(tmp_path, name, noise):
+    path = tmp_path / name
+    path.write_bytes(noise + b" one " + noise + b"\ntoken=abcdefgh " + SECRET.encode() + b"\n" + noise)
+    assert redact_folder(tmp_path) == []
+    mask = MASK.encode()
+    assert path.read_bytes() == (noise + b" one " + noise + b"\ntoken=" + mask + b" " + mask + b"\n" + noise)
+
+
 def test_whoever_appends_goes_on_behind_the_new_end(tmp_path):
     path = tmp_path / "server.log"
     with path.open("a") as writer:

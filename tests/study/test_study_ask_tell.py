@@ -338,3 +338,26 @@ def test_the_choices_of_the_engine_are_kept_with_the_study(tmp_path):
     assert [s["part_length"] for s in kept["structures"]] == [0.6] * 3
     with autotune.Study(SPACE, OBJECTIVE, engine="sobol", path=tmp_path / "l.sqlite", name="other") as study:
         assert study.ledger.study_notes("other").get("engine choices") is None
+
+
+def test_no_failure_takes_a_secret_into_the_ledger(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_API_KEY", "canary-5ecret-value")
+    path = tmp_path / "ledger.sqlite"
+    said = autotune.Failure(
+        autotune.Cause.CRASHED_UNDER_LOAD, "with canary-5ecret-value", "token=planted-secret\nthe end"
+    )
+    with autotune.Study(SPACE, OBJECTIVE, name="told", path=path) as study:
+        study.tell(study.ask(), failure=said)
+        study.add(SPACE.default_config | {"bits": 8}, failure=said)
+        for trial in study.trials:
+            assert trial.failure.message == "with [redacted]"
+            assert trial.failure.log_tail == "token=[redacted]\nthe end"
+
+    def function(config):
+        raise autotune.Infeasible("not with canary-5ecret-value")
+
+    autotune.tune(SPACE, function, OBJECTIVE, name="tuned", path=path, trials=2)
+    held = b"".join(file.read_bytes() for file in tmp_path.iterdir() if file.is_file())
+    assert b"canary" not in held
+    assert b"planted" not in held
+    assert b"not with [redacted]" in held

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from autotune.cli import main
 from autotune.core.measurement import Cause, Estimate
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.study.study_file import read_study
@@ -257,3 +258,32 @@ def test_a_metric_that_is_too_large_is_left_out_where_nothing_needs_it(command):
     measurement = command('print(\'{"speed": 4, "power": -1e200}\')')
     assert set(measurement.metrics) == {"speed"}
     assert measurement.facts["not_finite"] == {"power": "-1e+200, beyond 1e+150"}
+
+
+def test_a_nul_in_what_a_program_prints_leaves_no_secret_in_its_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bench.py").write_text(
+        "import json, sys\n"
+        "for out in (sys.stdout, sys.stderr):\n"
+        "    out.buffer.write(b'\\0 token=planted-secret \\xff\\n' + b'hf_' + b'b' * 40 + b'\\n')\n"
+        "    out.flush()\n"
+        "print(json.dumps({'speed': 2.5}))\n"
+    )
+    (tmp_path / "study.yaml").write_text(
+        "name: nul\n"
+        "parameters: {n: {type: int, low: 1, high: 2, default: 1}}\n"
+        f"system: {{use: command, argv: [{sys.executable}, bench.py], folder: {tmp_path}}}\n"
+        "objective: {maximize: speed}\n"
+        "budget: {trials: 1}\n"
+    )
+    assert main(["run", "study.yaml", "-q"]) == 0
+    printed = [
+        path.read_bytes()
+        for name in ("stdout-*.txt", "server.log")
+        for path in (tmp_path / "autotune-runs").rglob(name)
+    ]
+    assert len(printed) >= 2
+    for data in printed:
+        assert b"planted-secret" not in data
+        assert b"bbbbbbbb" not in data
+        assert data.startswith(b"\0 token=[redacted] \xff\n")

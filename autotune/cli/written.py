@@ -1,0 +1,40 @@
+"""Files that options name to be written: checked before the work, written whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autotune.core.output_file import output_file, write_whole
+from autotune.errors import SpecError
+
+
+def check_output(path: Path, option: str = "-o") -> None:
+    """Refuse what cannot become a file, before there is something to write.
+
+    Args:
+        path: What the person wrote.
+        option: Option that took it, for messages.
+
+    Raises:
+        SpecError: Its folder is not there, or a folder, a device, a FIFO or a socket has the name.
+    """
+    if not path.parent.is_dir():
+        raise SpecError(f"{option}: no such folder: {path.parent}")
+    output_file(path, option)
+
+
+def write_output(path: Path, text: str, option: str = "-o") -> None:
+    """Write a text whole or not at all, in place of an earlier one; links are followed.
+
+    Args:
+        path: What the person wrote.
+        text: What the file holds.
+        option: Option that took the name, for messages.
+
+    Raises:
+        SpecError: What has the name is no file, or it cannot be written.
+    """
+    try:
+        write_whole(output_file(path, option), text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise SpecError(f"{option}: {path} cannot be written: {error.strerror or error}") from None
