@@ -35,9 +35,13 @@ def frame_of(view: StudyView, *, typed: bool = False) -> pd.DataFrame:
     return frame
 
 
-def _has_texts(column: pd.Series[object]) -> bool:
+def _has_texts(column: pd.Series[str]) -> bool:
     """Return whether there may be texts in a column; one of texts alone has a type of its own."""
     return column.dtype.kind == "O"
+
+
+def _cell(value: object) -> object:
+    return safe_cell(visible(value)) if isinstance(value, str) else value
 
 
 def csv_text(view: StudyView) -> str:
@@ -48,7 +52,5 @@ def csv_text(view: StudyView) -> str:
     frame = frame_of(view)
     for name in frame.columns:
         if _has_texts(frame[name]):
-            frame[name] = [
-                safe_cell(visible(value)) if isinstance(value, str) else value for value in frame[name]
-            ]
+            frame[name] = frame[name].map(_cell)
     return frame.to_csv(index=False)

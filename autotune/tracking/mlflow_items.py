@@ -139,8 +139,8 @@ class Finding:
 def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Finding:
     """Return what a study found so far."""
     several = len(objective.goals) > 1
-    front = ranking.pareto_front(trials, objective) if several else []
-    numbers = frozenset(trial.number for trial in front)
+    undominated = ranking.pareto_front(trials, objective) if several else []
+    numbers = frozenset(trial.number for trial in undominated)
     wanted = Objective.from_dict(row.spec["objective"])
     try:
         known = restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
