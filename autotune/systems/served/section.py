@@ -14,6 +14,7 @@ from autotune.errors import SpecError
 from autotune.systems.served.tiny import TINY
 
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+_NO_WORD = (("\0", "a NUL"), ("\n", "a line end"))
 _PATHS = ("./", "../", "~/")
 _EVERYWHERE = (
     "CUDA_VISIBLE_DEVICES",
@@ -31,12 +32,18 @@ def read_program(value: Any, key: str = "program") -> tuple[str, ...]:
     """Return a program with its first arguments, from a text or a list of texts.
 
     Raises:
-        SpecError: It is neither; ``path`` is relative to the value.
+        SpecError: It is neither, or a word has a line end or a NUL; ``path`` is relative to the value.
     """
     words = [value] if isinstance(value, str) else value
     listed = isinstance(words, Sequence) and all(isinstance(word, str) and word for word in words)
-    if not listed or any("\0" in word or "\n" in word for word in words):
+    if not listed:
         raise SpecError(f"{key} must be a program or a list of words, found {value!r}")
+    for place, word in enumerate(words):
+        odd = next((name for sign, name in _NO_WORD if sign in word), "")
+        if odd:
+            where = f"word {place + 1} of {key}"
+            path = () if isinstance(value, str) else (place,)
+            raise SpecError(f"{where} must be of one line, without NUL: {word!r} has {odd}", path=path)
     return tuple(words)
 
 

@@ -135,6 +135,11 @@ def test_a_command_is_filled_in_word_by_word(tmp_path):
         ({"url": "ftp://x"}, "url must be like"),
         ({"command": ["x"]}, "where to listen"),
         ({"command": ["x", "{port}", "--a={b}"]}, "a word of its own"),
+        (
+            {"command": ["x", "{port}", "a\nb"]},
+            r"word 3 of command must be of one line.*'a\\nb' has a line end",
+        ),
+        ({"command": ["x\0", "{port}"]}, "word 1 of command must be of one line.* has a NUL"),
         ({"command": ["x", "{port}"], "env": {"MY_API_KEY": "1"}}, "sounds like a secret"),
     ],
 )
