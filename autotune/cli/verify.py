@@ -31,9 +31,11 @@ _PERCENT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*%?")
 
 
 def _share(_context: click.Context, _option: click.Parameter, text: str) -> float:
-    """Read ``5%`` or ``5 %``."""
+    """Read ``5%``, ``5 %`` or ``0``; of another number without ``%`` nobody knows whether 1 is all of it."""
     match = _PERCENT.fullmatch(text.strip())
-    share = float(match[1]) / 100 if match and text.strip().endswith("%") else None
+    share = float(match[1]) / 100 if match else None
+    if share and not text.strip().endswith("%"):
+        raise click.BadParameter(f"the % is missing in {text!r}: a share is written such as 5%")
     if share is None or share >= 1:
         raise click.BadParameter(f"{text!r} is no share from 0 % to below 100 %, such as 5%")
     return share

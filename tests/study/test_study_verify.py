@@ -200,7 +200,12 @@ def test_what_cannot_be_verified_says_why(tmp_path, capsys):
     assert "still runs" in capsys.readouterr().err
     assert main(["verify", "Chat_2", *store]) == 2
     assert "did you mean 'Chat_1'" in capsys.readouterr().err
-    for share in ("5", "120%", "five"):
+    assert main(["verify", "Chat_1", "--tolerance", "0", *store]) == 2
+    assert "still runs" in capsys.readouterr().err
+    for share in ("5", "0.05"):
+        assert main(["verify", "Chat_1", "--tolerance", share, *store]) == 2
+        assert f"the % is missing in '{share}'" in capsys.readouterr().err
+    for share in ("120%", "five", "%"):
         assert main(["verify", "Chat_1", "--tolerance", share, *store]) == 2
         assert "such as 5%" in capsys.readouterr().err
 
