@@ -195,7 +195,7 @@ def _proposal(name: str, card: ModelCard, machine: Machine, load: Load, request:
 
     Raises:
         SpecError: It does not serve models of this form.
-        EnvironmentProblem: It is not installed, or the model does not fit.
+        EnvironmentProblem: It is not installed, the model does not fit, or its flags leave nothing to tune.
     """
     candidate = CANDIDATES[name]
     engine = machine.find(name)
@@ -223,6 +223,12 @@ def _proposal(name: str, card: ModelCard, machine: Machine, load: Load, request:
         fit, engine, replace(request, concurrency=min(candidate.most, _concurrency(fit, request)))
     )
     candidate.narrow(plan)
+    if not plan.rows:
+        raise EnvironmentProblem(
+            f"{engine.title} has nothing to tune: none of the parameters of {name} has a flag in what its"
+            " program names",
+            hint="--program names another installation of it",
+        )
     if plan.undecided:
         plan.leave(",".join(plan.undecided), "moves little next to the others")
     return plan

@@ -221,6 +221,15 @@ def test_a_flag_that_the_installed_version_lacks_is_left_out():
     assert dict(plan.left)["performance_mode"] == "vllm 0.6.1 has no such flag"
 
 
+def test_an_installation_without_any_flag_to_tune_says_so():
+    bare = Installed("llama_cpp", "b1", flags=frozenset({"model", "port", "host"}))
+    with pytest.raises(EnvironmentProblem, match="llama_cpp b1 has nothing to tune") as caught:
+        plan_of(
+            replace(CARDS["gguf"], choices=()), replace(MACHINES["laptop"], installed=(bare,)), "llama_cpp"
+        )
+    assert "--program" in caught.value.hint
+
+
 def test_the_best_system_is_chosen_and_the_others_are_named():
     choice = choose(CARDS["8b"], MACHINES["1xh100"], load_named("chat"), Request())
     assert choice.proposal.engine.system == "vllm"
