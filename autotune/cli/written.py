@@ -12,7 +12,7 @@ def check_output(path: Path, option: str = "-o") -> None:
     """Refuse what cannot become a file, before there is something to write.
 
     Args:
-        path: What the person wrote.
+        path: Name that the person wrote.
         option: Option that took it, for messages.
 
     Raises:
@@ -27,8 +27,8 @@ def write_output(path: Path, text: str, option: str = "-o") -> None:
     """Write a text whole or not at all, in place of an earlier one; links are followed.
 
     Args:
-        path: What the person wrote.
-        text: What the file holds.
+        path: Name that the person wrote.
+        text: Text of the file.
         option: Option that took the name, for messages.
 
     Raises:

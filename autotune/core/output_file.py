@@ -15,7 +15,7 @@ def output_file(path: Path, option: str = "-o") -> Path:
     """Return the file that a name leads to, there or not; links are followed.
 
     Args:
-        path: What the person wrote.
+        path: Name that the person wrote.
         option: Option that took it, for the message.
 
     Raises:
