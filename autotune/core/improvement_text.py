@@ -166,7 +166,7 @@ class _Numbers:
         if self.times:
             if not a:
                 return f"up to {b} times {word}{than}"
-            if a == b:
+            if a == b == "over 1000":
                 return f"{b} times {word}{than}"
             if ratio > _FACTOR:
                 return f"between {a} and {b} times {word}{than}"

@@ -151,6 +151,7 @@ def test_a_verdict_says_in_words_how_the_winner_compares(trials, kind, text):
         ((1.585, 1.0713, 2.35), "better by anything from 7 to 135 %"),
         ((1.04, 0.91, 1.19), "not distinguishable: between 9 % worse and 19 % better"),
         ((12.7, 11.0, 14.4), "12.7 times better [11, 14.4]"),
+        ((32.0, 31.98, 32.02), "32 times better [32, 32]"),
         ((1.5, None, None), "better by 50 %"),
         ((1.0, None, None), "the same"),
         ((2.43, 0.295, 20.0), "not distinguishable: between 3.39 times worse and 20 times better"),

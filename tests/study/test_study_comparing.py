@@ -1,7 +1,6 @@
 """Studies side by side, of one store and of others."""
 
 import json
-import re
 
 import pytest
 
@@ -56,8 +55,9 @@ def test_the_text_fits_a_terminal_and_json_says_the_same(stores, capsys):
     text = capsys.readouterr().out
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "best under the limits of a: maximize output_throughput with ttft.p99 <= 500 ms" in text
-    assert "\ndefault\n  output_throughput  " in re.sub(r"(?m)^(default) .*", r"\1", text)
-    assert not re.search(r"(?m)^\W*(put|t|s)\s", text), "a name broken within a word"
+    names = {line.strip().partition(" ")[0] for line in text.splitlines()}
+    assert "output_throughput" in names
+    assert "output_throughpu" not in names
     assert "1 trials" not in text
     assert main([*argv, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
