@@ -39,7 +39,7 @@ def test_limits_that_are_kept_one_at_a_time_bind_together():
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.15, "150 % above"), (0.18, "3 times the bound"), (72.0, "1200 times the bound"), (1e6, "11.6 d above")],
+    [(0.15, "150 % above"), (0.18, "3 times the bound"), (72, "1200 times the bound"), (1e6, "11.6 d above")],
 )
 def test_what_is_far_beyond_a_bound_is_told_as_a_multiple(seconds, words):
     text = binding_limit([trial(0, seconds)], OBJECTIVE)
