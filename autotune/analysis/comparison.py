@@ -27,7 +27,7 @@ class MetricRow:
         default_half: Half-width of its 95 % interval.
         ratio: Value of the recommended over that of the default; ``None`` where it says nothing.
         low, high: 95 % interval of the ratio; ``None`` where no error is known.
-        change: What the recommended one has over the default: of a goal that of the verdict, else the ratio
+        change: Gain of the recommended one over the default: of a goal that of the verdict, else the ratio
             as if more were better; ``None`` where neither says anything.
     """
 
