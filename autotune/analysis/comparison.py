@@ -9,7 +9,7 @@ from autotune.analysis.study_view import StudyView
 from autotune.core.decision import Candidate
 from autotune.core.measurement import Estimate
 from autotune.core.metric import metric_info
-from autotune.core.ranking import Contender
+from autotune.core.ranking import Contender, Improvement
 from autotune.core.trial import config_key
 
 
@@ -27,6 +27,8 @@ class MetricRow:
         default_half: Half-width of its 95 % interval.
         ratio: Value of the recommended over that of the default; ``None`` where it says nothing.
         low, high: 95 % interval of the ratio; ``None`` where no error is known.
+        change: Gain of the recommended one over the default: of a goal that of the verdict, else the ratio
+            as if more were better; ``None`` where neither says anything.
     """
 
     metric: str
@@ -39,6 +41,7 @@ class MetricRow:
     ratio: float | None
     low: float | None
     high: float | None
+    change: Improvement | None = None
 
 
 @dataclass(frozen=True)
@@ -120,30 +123,35 @@ def _metric_row(
     a = best.metrics.get(name)
     b = None if default is None else default.metrics.get(name)
     halves = [_half(view, side, name) for side in (best, default)]
-    ratio = low = high = None
+    ratio = low = high = change = None
     if a is not None and b is not None and a.unit == b.unit and a.value > 0 and b.value > 0:
         ratio = a.value / b.value
         if None not in halves:
             error = math.hypot((halves[0] or 0.0) / a.value, (halves[1] or 0.0) / b.value)
             low, high = ratio * math.exp(-min(error, 100.0)), ratio * math.exp(min(error, 100.0))
-        if role == "goal" and view.settled and default is not None:  # in the words of the verdict
-            ratio, low, high = _gain(view, name, best, default) or (ratio, low, high)
-    return MetricRow(name, role, _better(view, name), a, halves[0], b, halves[1], ratio, low, high)
+        change = Improvement(ratio, low, high, True, (best.launches, default.launches if default else 0))
+    gain = None if role != "goal" or not view.settled or default is None else _gain(view, name, best, default)
+    if gain is not None:  # in the words of the verdict
+        change, (ratio, low, high) = gain, _ratio_of(gain)
+    return MetricRow(name, role, _better(view, name), a, halves[0], b, halves[1], ratio, low, high, change)
 
 
-def _gain(
-    view: StudyView, name: str, best: Contender, default: Contender
-) -> tuple[float, float | None, float | None] | None:
-    """Return the ratio of a goal with its interval by the decision; ``None`` where that has none."""
+def _gain(view: StudyView, name: str, best: Contender, default: Contender) -> Improvement | None:
+    """Return the improvement of a goal by the decision; ``None`` where that has none."""
     found = {c.key: c for c in view.decision.candidates}
     mine, base = found.get(best.trial.key), found.get(default.trial.key)
     at = next(i for i, goal in enumerate(view.objective.goals) if goal.metric == name)
-    if mine is None or base is None or not (gain := view.decision.gain(mine, base, at)).relative:
-        return None
+    return None if mine is None or base is None else view.decision.gain(mine, base, at)
+
+
+def _ratio_of(gain: Improvement) -> tuple[float | None, float | None, float | None]:
+    """Return the ratio of the metric itself with its interval; nothing of a difference."""
+    if not gain.relative:
+        return None, None, None
     if gain.maximize:
         return gain.value, gain.low, gain.high
-    turned = [None if v is None else 1.0 / v for v in (gain.value, gain.high, gain.low)]
-    return turned[0] or 1.0, turned[1], turned[2]
+    value, low, high = (None if v is None else 1.0 / v for v in (gain.value, gain.high, gain.low))
+    return value, low, high
 
 
 def _half(view: StudyView, side: Contender | None, name: str) -> float | None:

@@ -10,6 +10,12 @@ from autotune.core.ranking import Contender, contenders
 from autotune.core.trial import Trial
 from autotune.core.units import format_quantity, show_unit
 
+_FACTOR = 3.0
+"""Ratio to the bound from which it is told as a multiple: per cent say little there."""
+
+_MOST = 1e6  # multiple above which the difference is told instead
+_BOUND = "the bound"
+
 
 def binding_limit(trials: Sequence[Trial], objective: Objective, nearest: Contender | None = None) -> str:
     """Return in words how near the nearest configuration comes to keeping every limit.
@@ -46,7 +52,7 @@ def binding_limit(trials: Sequence[Trial], objective: Objective, nearest: Conten
         return f"no configuration keeps {limit} yet; the nearest, trial {nearest.trial.number}, is {distance}"
     return (
         f"no configuration keeps every limit yet; the nearest, trial {nearest.trial.number}, "
-        f"is {distance} {limit}"
+        f"is {distance}{' of' if _BOUND in distance else ''} {limit}"
     )
 
 
@@ -55,8 +61,12 @@ def _distance(contender: Contender, limit: Limit) -> str:
     value = contender.metrics[limit.metric].value
     if contender.metrics[limit.metric].projected:
         side = f"{side} (projected)"
-    if value > 0 and limit.bound > 0:
-        share = 100 * abs(value / limit.bound - 1)
-        if math.isfinite(share):
-            return f"{share:.2g} % {side}" if share < 100 else f"{share:.3g} % {side}"
+    ratio = value / limit.bound if value > 0 and limit.bound > 0 else math.nan
+    if 1 / _FACTOR < ratio < _FACTOR:
+        share = 100 * abs(ratio - 1)
+        return f"{share:.2g} % {side}" if share < 99.5 else f"{share:.0f} % {side}"
+    times = max(ratio, 1 / ratio) if ratio > 0 else math.nan
+    if times < _MOST:
+        projected = " (projected)" if contender.metrics[limit.metric].projected else ""
+        return f"{format_quantity(times)} times {'' if ratio > 1 else 'below '}{_BOUND}{projected}"
     return f"{format_quantity(abs(value - limit.bound), limit.unit)} {side}"

@@ -129,8 +129,7 @@ class Quantity:
     def probability_kept(self) -> Array:
         """Return the probability that the noise-free value is at most 0, shape ``n``."""
         over = self.means - KEPT_WITHIN * self.unit
-        found: Array = self.weights @ _normal_cdf(-over / np.sqrt(self.variances))
-        return found
+        return _mixed(self.weights, _normal_cdf(-over / np.sqrt(self.variances)))
 
     def probability_shown(self, launches: Array, confidence: float) -> Array:
         r"""Return the probability that more launches would show a limit kept, shape ``n``.
@@ -147,8 +146,7 @@ class Quantity:
         after = 1.0 / (1.0 / self.variances + launches / one)
         step = np.sqrt(np.maximum(self.variances - after, _LEAST_VARIANCE))
         over = self.means - KEPT_WITHIN * self.unit
-        found: Array = self.weights @ _normal_cdf((-over - z * np.sqrt(after)) / step)
-        return found
+        return _mixed(self.weights, _normal_cdf((-over - z * np.sqrt(after)) / step))
 
 
 @dataclass(frozen=True)
@@ -620,6 +618,12 @@ def _variance(estimate: Estimate, *, logarithm: bool) -> float:
         return math.nan
     error = half / NORMAL
     return _bounded(error / estimate.value if logarithm else error) ** 2
+
+
+def _mixed(weights: Array, probabilities: Array) -> Array:
+    """Return the mean of probabilities, a probability too where weights sum to 1 + 2e-16."""
+    found: Array = np.clip(weights @ probabilities, 0.0, 1.0)
+    return found
 
 
 def _normal_cdf(z: Array) -> Array:

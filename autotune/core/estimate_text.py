@@ -28,13 +28,27 @@ def show_estimate(estimate: Estimate, half: float | None = None) -> str:
         estimate: The number.
         half: Half-width of its 95 % interval; :attr:`Estimate.half_width` where it is not given.
     """
-    scale, symbol, power = _unit_for(abs(estimate.value), estimate.unit)
-    if power and _LEAST <= abs(estimate.value) * scale * 10.0**power < _MOST:  # it reads well as it is
-        scale, power = scale * 10.0**power, 0
+    scale, symbol = sentence_scale(abs(estimate.value), estimate.unit)
     text = show_number(estimate, scale, half)
-    if power:
-        text = f"({text}) x 10^{power}" if "±" in text else f"{text} x 10^{power}"
+    if symbol.startswith("x 10^") and "±" in text:
+        text = f"({text})"
     return marked(f"{text} {symbol}" if symbol else text, estimate)
+
+
+def sentence_scale(size: float, unit: str) -> tuple[float, str]:
+    """Return what numbers up to a size are multiplied with in a sentence, and the unit that this gives.
+
+    Args:
+        size: The largest of them.
+        unit: Their unit.
+
+    Returns:
+        The factor, and such as ``ms``, ``MB/s`` or ``x 10^9``, of numbers that read badly without.
+    """
+    scale, symbol, power = _unit_for(size, unit)
+    if power and _LEAST <= size * scale * 10.0**power < _MOST:
+        return scale * 10.0**power, symbol
+    return scale, f"x 10^{power} {symbol}".strip() if power else symbol
 
 
 def marked(text: str, estimate: Estimate) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from autotune.core.estimate_text import sentence_scale
 from autotune.core.ranking import Improvement
 from autotune.core.units import format_quantity
 
@@ -42,6 +43,70 @@ def show_improvement(gain: Improvement, other: str = "") -> str:
     if within:
         return f"as good{f' as {other}' if other else ''} within {within} %"
     return f"not distinguishable{f' from {other}' if other else ''}: {shown.around(gain.low, gain.high)}"
+
+
+def show_change(gain: Improvement) -> str:
+    """Return how the metric itself changed, whichever way is better.
+
+    Args:
+        gain: The improvement.
+
+    Returns:
+        Such as ``-3.1 % [-5.0, -1.2]``, ``12.7 x [11, 14]``, ``0.3 to 20 x`` where the middle says little,
+        ``over 1000 x``, and ``-4.20 [-5.10, -3.30] ms`` of a difference.
+    """
+    value, *ends = (_turned(gain, end) for end in (gain.value, gain.low, gain.high) if end is not None)
+    ends.sort()
+    if not gain.relative:
+        return _show_difference(value, ends, gain.unit)
+    low, high = (ends[0], ends[-1]) if ends else (value, value)
+    if not 1 / _FACTOR < value < _FACTOR or low <= 0 or high / low > _FACTOR:
+        return _show_factor(value, ends)
+    width = 100 * (high - low)
+    digits = 0 if width >= 10 else 2 if 0 < width < 1 else 1
+    return _with_ends([_signed(100 * (v - 1), digits) for v in (value, *ends)], " %")
+
+
+def _turned(gain: Improvement, end: float) -> float:
+    if gain.maximize:
+        return end
+    return (1.0 / end if end else math.inf) if gain.relative else -end
+
+
+def _show_difference(value: float, ends: list[float], unit: str) -> str:
+    size = max(abs(v) for v in (value, *ends))
+    scale, symbol = sentence_scale(size, unit)
+    decimals = max(0, 2 - math.floor(math.log10(size * scale))) if size else 0
+    return f"{_with_ends([_signed(v * scale, decimals) for v in (value, *ends)], '')} {symbol}".rstrip()
+
+
+def _show_factor(value: float, ends: list[float]) -> str:
+    middle, *shown = (_times(v) for v in (value, *ends))
+    if ends and (ends[0] <= 0 or ends[-1] / ends[0] > _FACTOR):
+        if ends[0] < 1 / _MOST and ends[-1] > _MOST:
+            return "not known to any factor"
+        return f"{shown[0]} to {shown[-1]} x" if shown[0] != shown[-1] else f"{middle} x"
+    return _with_ends([middle, *shown], " x")
+
+
+def _with_ends(texts: list[str], unit: str) -> str:
+    """Return a number with its unit and, where it differs from it as shown, its interval."""
+    middle, *ends = texts
+    return _interval(f"{middle}{unit}", [] if set(ends) == {middle} else ends)
+
+
+def _interval(text: str, ends: list[str]) -> str:
+    return f"{text} [{', '.join(ends)}]" if ends else text
+
+
+def _signed(value: float, decimals: int) -> str:
+    return f"{value:+.{decimals}f}"
+
+
+def _times(ratio: float) -> str:
+    if ratio > _MOST:
+        return "over 1000"
+    return "under 0.001" if ratio < 1 / _MOST else _digits(ratio)
 
 
 def nearly_equal(gain: Improvement) -> bool:
@@ -101,7 +166,7 @@ class _Numbers:
         if self.times:
             if not a:
                 return f"up to {b} times {word}{than}"
-            if a == b:
+            if a == b == "over 1000":
                 return f"{b} times {word}{than}"
             if ratio > _FACTOR:
                 return f"between {a} and {b} times {word}{than}"

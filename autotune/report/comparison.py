@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
 from autotune.analysis.side_by_side import Compared, Comparison
 from autotune.core.estimate_text import INTERVAL, show_estimate
+from autotune.core.improvement_text import show_change
+from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
 from autotune.report.text import WIDTH, show_config, wrap
-from autotune.report.verification import show_change
 
-_LABEL = 18  # columns of what a row is of
+_LABEL = 20  # columns of what a row is of
+_PIECE = re.compile(r"[^_.=/]*[_.=/]+|[^_.=/]+")
 
 
 def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
     """Return the studies as columns, then what differs."""
     rows = [("", [one.label for one in found.studies])]
-    rows += [("state", [f"{one.view.state}, {len(one.view.trials)} trials" for one in found.studies])]
+    rows += [("state", [_state(one) for one in found.studies])]
     rows += [("objective", [str(one.stated) for one in found.studies])]
     rows += [("configurations", [one.count for one in found.studies])]
     rows += [("best", [_best(one) for one in found.studies])]
     rows += [("confirmed", [_confirmed(one) for one in found.studies])]
     limits = {limit.metric: str(limit) for limit in found.objective.limits}
     for name in found.objective.metrics:
-        rows.append((limits.get(name, name), [_value(one, name) for one in found.studies]))
+        halves = _halves(found, name)
+        values = [_value(one, name, half) for one, half in zip(found.studies, halves, strict=True)]
+        rows.append((limits.get(name, name), values))
         if name in limits:
             rows.append(("  chance", [_chance(one, limits[name]) for one in found.studies]))
         changes = [next((c for c in one.changes if c.metric == name), None) for one in found.studies[1:]]
@@ -51,8 +56,7 @@ def _columns(rows: Sequence[tuple[str, Sequence[str]]], width: int) -> list[str]
     each = max(12, (width - _LABEL) // count - 2)
     lines = []
     for label, cells in rows:
-        folded = [textwrap.wrap(label, _LABEL, subsequent_indent="  ")]
-        folded += [textwrap.wrap(cell, each, subsequent_indent="  ") for cell in cells]
+        folded = [_folded(label, _LABEL), *(_folded(cell, each) for cell in cells)]
         for i in range(max(len(cell) for cell in folded)):
             parts = [cell[i] if i < len(cell) else "" for cell in folded]
             sizes = [_LABEL, *[each] * count]
@@ -60,6 +64,25 @@ def _columns(rows: Sequence[tuple[str, Sequence[str]]], width: int) -> list[str]
                 "  ".join(part.ljust(size) for part, size in zip(parts, sizes, strict=True)).rstrip()
             )
     return lines
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """Return a text in lines of a width; a name that fits in none is broken after its marks."""
+    lines, line = [], text[: len(text) - len(text.lstrip())]
+    for word in text.split():
+        pieces = [word] if len(word) <= width - 2 else _PIECE.findall(word)
+        for at, piece in enumerate(cut for one in pieces for cut in textwrap.wrap(one, width - 2)):
+            glue = "" if at or not line.strip() else " "
+            if line.strip() and len(line) + len(glue) + len(piece) > width:
+                lines.append(line)
+                line = f"  {piece}"
+            else:
+                line += glue + piece
+    return [*lines, line]
+
+
+def _state(one: Compared) -> str:
+    return f"{one.view.state}, {counted(len(one.view.trials), 'trial')}"
 
 
 def _best(one: Compared) -> str:
@@ -75,11 +98,28 @@ def _confirmed(one: Compared) -> str:
     return f"{launches} fresh launch{'' if launches == 1 else 'es'}" if one.best.contender.confirmed else "no"
 
 
-def _value(one: Compared, name: str) -> str:
+def _halves(found: Comparison, name: str) -> list[float | None]:
+    """Return the half-widths of a metric: those behind the change shown beside them, else a study's own.
+
+    The first study's are those of the first change.
+    """
+    changes = [next((c for c in one.changes if c.metric == name), None) for one in found.studies]
+    first = next((c for c in changes if c is not None), None)
+    known = [None if first is None else first.then.half]
+    known += [None if c is None else c.now.half for c in changes[1:]]
+    sides = zip(found.studies, known, strict=True)
+    return [_own_half(one, name) if half is None else half for one, half in sides]
+
+
+def _own_half(one: Compared, name: str) -> float | None:
+    return None if one.best is None else one.view.half_width(one.best.contender, name)
+
+
+def _value(one: Compared, name: str, half: float | None) -> str:
     contender = None if one.best is None else one.best.contender
     if contender is None or name not in contender.metrics:
         return "not measured" if one.best is None or name not in one.measured else ""
-    return show_estimate(contender.metrics[name], one.view.half_width(contender, name))
+    return show_estimate(contender.metrics[name], half)
 
 
 def _chance(one: Compared, limit: str) -> str:

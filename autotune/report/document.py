@@ -17,6 +17,7 @@ from autotune.analysis.study_view import StudyView, varying_parameters
 from autotune.core.estimate_text import marked, show_estimate, show_number, unit_scale
 from autotune.core.failures import failure_groups
 from autotune.core.file_names import LOG_NAME
+from autotune.core.improvement_text import show_change
 from autotune.core.measurement import Estimate
 from autotune.core.parameter.base import show
 from autotune.core.redact import redact_words
@@ -30,7 +31,6 @@ from autotune.report.text import show_config, show_seconds
 
 _LOG_LINES, _LOG_BYTES = 20, 4096  # of a trial's log
 _LOGS_MOST = 200  # logs of trials that did not fail, which are read from their files
-_FACTOR = 3.0  # ratios beyond it, and intervals as wide, are no percentages
 _USUAL_LOAD = ("arrival", "rate", "concurrency", "prompt_tokens", "output_tokens")
 
 
@@ -140,7 +140,14 @@ def comparison_tables(found: Comparison) -> list[Table]:
             if row.role not in roles:
                 continue
             cells = [row.metric, _estimate(row.best, row.best_half)]
-            cells += [_estimate(row.default, row.default_half), show_ratio(row)] if both else []
+            cells += (
+                [
+                    _estimate(row.default, row.default_half),
+                    "" if row.change is None else show_change(row.change),
+                ]
+                if both
+                else []
+            )
             rows.append((*cells, _better(row)))
         if rows:
             tables.append(Table(name, (*head, "better"), tuple(rows), folded=roles == ("other",)))
@@ -154,20 +161,6 @@ def _better(row: MetricRow) -> str:
 
 def _estimate(estimate: Estimate | None, half: float | None) -> str:
     return "not measured" if estimate is None else show_estimate(estimate, half)
-
-
-def show_ratio(row: MetricRow) -> str:
-    """Return such as ``+34 % [29, 40]``, or ``12.7 x [11, 14]`` of what changed by much."""
-    if row.ratio is None:
-        return ""
-    low, high = row.low or row.ratio, row.high or row.ratio
-    if max(row.ratio, 1 / row.ratio) >= _FACTOR or high / low >= _FACTOR:
-        ends = "" if row.low is None or row.high is None else f" [{row.low:.3g}, {row.high:.3g}]"
-        return f"{row.ratio:.3g} x{ends}"
-    value, low, high = (100 * (v - 1) for v in (row.ratio, low, high))
-    digits = 0 if high - low >= 10 else 1
-    ends = "" if row.low is None else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"{value:+.{digits}f} %{ends}"
 
 
 def limit_table(found: Comparison) -> Table | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 import xml.etree.ElementTree as ET
 
 from autotune.analysis.change import Change, Measured
 from autotune.analysis.verification import Side, Verification
 from autotune.core.estimate_text import INTERVAL, show_estimate
-from autotune.core.ranking import Improvement
+from autotune.core.improvement_text import show_change
 from autotune.core.redact import redact, visible
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
@@ -25,7 +24,6 @@ WORDS = {
 """What each status of a change is called."""
 
 _NOT_XML = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_FACTOR = 3.0  # a change beyond this is told as a multiple
 
 
 def verification_lines(found: Verification, *, width: int = WIDTH) -> list[str]:
@@ -102,23 +100,6 @@ def _chance(change: Change) -> str:
 
 def _shown(side: Measured) -> str:
     return show_estimate(side.estimate, side.half)
-
-
-def show_change(gain: Improvement) -> str:
-    """Return the change of a metric itself, such as ``-3.1 % [-5.0, -1.2]``; ``x 4.2`` where it is large."""
-    ends = [gain.value, *(end for end in (gain.low, gain.high) if end is not None)]
-    if not gain.relative:
-        value, *rest = (end if gain.maximize else -end for end in ends)
-        return f"{value:+.3g}{_interval([f'{end:+.3g}' for end in sorted(rest)])}"
-    ratios = [end if gain.maximize else 1.0 / end if end else math.inf for end in ends]
-    value, rest = ratios[0], sorted(ratios[1:])
-    if max(ratios) > _FACTOR or min(ratios) < 1.0 / _FACTOR:
-        return f"x {value:.3g}{_interval([f'{ratio:.3g}' for ratio in rest])}"
-    return f"{100 * (value - 1):+.1f} %{_interval([f'{100 * (ratio - 1):+.1f}' for ratio in rest])}"
-
-
-def _interval(ends: list[str]) -> str:
-    return f" [{', '.join(ends)}]" if ends else ""
 
 
 def verification_json(found: Verification) -> dict[str, object]:

@@ -155,8 +155,8 @@ def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Findin
     said = verdict(decision)
     lines = (f"Verdict: {said.text}", *(f"  {line}" for line in said.limits))
     halves = {} if best is None else {m: decision.half_width(best, m) for m in objective.metrics}
-    front = numbers if several or best is None else frozenset({best.trial.number})
-    return Finding(best, lines, front, halves)
+    kept = numbers if several or best is None else frozenset({best.trial.number})
+    return Finding(best, lines, kept, halves)
 
 
 def outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:

@@ -92,6 +92,20 @@ def test_a_goal_to_minimize_is_compared_as_it_is_measured(make_view, trials):
     assert goal.ratio is None or goal.low <= goal.ratio <= goal.high
 
 
+def test_a_goal_below_zero_changes_by_what_the_verdict_says(make_view, make_trial):
+    objective = Objective.from_dict({"maximize": "score"})
+    trials = []
+    for i, score in enumerate((2.0, -3.0, 9.0)):
+        one = make_trial(i, (1, 16, i, 1, 1), speed=1.0, tpot=0.01)
+        measured = replace(one.measurement, metrics={"score": Estimate(score, 0.1, 30)})
+        trials.append(replace(one, measurement=measured))
+    view = make_view(trials, objective=objective, state="completed", running=())
+    goal = comparison(view).metrics[0]
+    assert goal.ratio is None
+    assert goal.change == view.verdict.improvement
+    assert not goal.change.relative
+
+
 def test_launches_of_one_configuration_are_noise(view):
     found = noise(view)
     assert set(found.groups) == {0, 4}

@@ -37,6 +37,20 @@ def test_limits_that_are_kept_one_at_a_time_bind_together():
     )
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.15, "150 % above"), (0.18, "3 times the bound"), (72, "1200 times the bound"), (1e6, "11.6 d above")],
+)
+def test_what_is_far_beyond_a_bound_is_told_as_a_multiple(seconds, words):
+    text = binding_limit([trial(0, seconds)], OBJECTIVE)
+    assert text == f"no configuration keeps tpot.p95 <= 60 ms yet; the nearest, trial 0, is {words}"
+
+
+def test_a_multiple_names_the_bound_it_is_of():
+    text = binding_limit([trial(0, 0.05, 0.1), trial(1, 9.0)], OBJECTIVE)
+    assert text.endswith("the nearest, trial 0, is 9.9 times below the bound of quality.agreement >= 0.99")
+
+
 def test_the_worst_violation_of_a_trial_counts():
     assert "trial 1, is 10 % above" in binding_limit([trial(0, 0.061, 0.5), trial(1, 0.066, 0.98)], OBJECTIVE)
 

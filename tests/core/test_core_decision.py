@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autotune.core.binding import binding_limit
-from autotune.core.decision import Decision, posterior, restored, stored
+from autotune.core.decision import Decision, Quantity, posterior, restored, stored
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
@@ -323,3 +323,12 @@ def test_confidence_is_written_only_where_it_is_not_the_usual():
     assert strict.confidence == pytest.approx(0.99)
     assert Objective.from_dict(strict.to_dict()) == strict
     assert strict.fingerprint != usual.fingerprint
+
+
+def test_no_chance_is_above_one():
+    weights = np.array([0.7, 0.2, 0.1 + 3e-16])
+    grid = np.ones((3, 1))
+    sure = Quantity(weights, -9.0 * grid, 0.01 * grid, np.full(3, 0.01), np.array([0.0]), logarithm=True)
+    assert weights.sum() > 1
+    assert sure.probability_kept().tolist() == [1.0]
+    assert sure.probability_shown(np.array([1.0]), 0.9).tolist() == [1.0]

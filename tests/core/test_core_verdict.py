@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.core.decision import Decision
-from autotune.core.improvement_text import show_improvement
+from autotune.core.improvement_text import show_change, show_improvement
 from autotune.core.objective import Objective
 from autotune.core.ranking import Improvement
 from autotune.core.trial import Reason
@@ -151,6 +151,7 @@ def test_a_verdict_says_in_words_how_the_winner_compares(trials, kind, text):
         ((1.585, 1.0713, 2.35), "better by anything from 7 to 135 %"),
         ((1.04, 0.91, 1.19), "not distinguishable: between 9 % worse and 19 % better"),
         ((12.7, 11.0, 14.4), "12.7 times better [11, 14.4]"),
+        ((32.0, 31.98, 32.02), "32 times better [32, 32]"),
         ((1.5, None, None), "better by 50 %"),
         ((1.0, None, None), "the same"),
         ((2.43, 0.295, 20.0), "not distinguishable: between 3.39 times worse and 20 times better"),
@@ -163,6 +164,30 @@ def test_a_verdict_says_in_words_how_the_winner_compares(trials, kind, text):
 )
 def test_an_improvement_is_shown_with_the_digits_that_mean_something(ends, text):
     assert show_improvement(Improvement(*ends, relative=True, launches=(2, 2))) == text
+
+
+@pytest.mark.parametrize(
+    ("gain", "text"),
+    [
+        (((1.34, 1.20, 1.48), True, True, "1"), "+34 % [+20, +48]"),
+        (((1.05, 1.03, 1.07), True, False, "1"), "-4.8 % [-6.5, -2.9]"),
+        (((0.924, 0.924, 0.924), True, True, "1"), "-7.6 %"),
+        (((0.924, 0.9235, 0.9246), True, True, "1"), "-7.60 % [-7.65, -7.54]"),
+        (((1.5, None, None), True, True, "1"), "+50.0 %"),
+        (((12.7, 11.0, 14.4), True, True, "1"), "12.7 x [11, 14.4]"),
+        (((4.0, 3.5, 4.5), True, False, "1"), "0.25 x [0.222, 0.286]"),
+        (((2590.0, 1820.0, 3700.0), True, True, "1"), "over 1000 x"),
+        (((2590.0, 1820.0, 3700.0), True, False, "1"), "under 0.001 x"),
+        (((4.51, 0.00526, 3870.0), True, True, "1"), "0.00526 to over 1000 x"),
+        (((2.4, 1e-9, 1e9), True, True, "1"), "not known to any factor"),
+        (((0.0042, 0.0033, 0.0051), False, False, "s"), "-4.20 [-5.10, -3.30] ms"),
+        (((2.59e6, None, None), False, True, "1"), "+2590000"),
+        (((3.0, -1.0, 7.0), False, True, "points"), "+3.00 [-1.00, +7.00] points"),
+    ],
+)
+def test_a_change_is_told_of_the_metric_itself(gain, text):
+    ends, relative, maximize, unit = gain
+    assert show_change(Improvement(*ends, relative, (2, 2), maximize, unit)) == text
 
 
 _END = st.floats(1e-12, 1e12) | st.floats(0.9, 1.1) | st.floats(0.2, 5)

@@ -55,6 +55,10 @@ def test_the_text_fits_a_terminal_and_json_says_the_same(stores, capsys):
     text = capsys.readouterr().out
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "best under the limits of a: maximize output_throughput with ttft.p99 <= 500 ms" in text
+    names = {line.strip().partition(" ")[0] for line in text.splitlines()}
+    assert "output_throughput" in names
+    assert "output_throughpu" not in names
+    assert "1 trials" not in text
     assert main([*argv, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert [one["best"]["number"] for one in data["studies"]] == [1, 1]
