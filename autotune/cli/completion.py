@@ -224,9 +224,11 @@ def _for_bash(value: str, last: str, quoted: str) -> str:
     if quoted:
         if not value.startswith(last) or len(quoted) - 1 < len(last):  # it does not begin the word
             return ""
-        if quoted[0] == "'":
-            return value.replace("'", "'\\''")
-        return "" if "!" in value else re.sub(r'([$`"\\])', r"\\\1", value)  # nothing quotes a ! there
+        if quoted[0] == '"' and "!" in value:  # nothing quotes that there
+            return ""
+        mark = quoted[0]
+        found = value.replace("'", "'\\''") if mark == "'" else re.sub(r'([$`"\\])', r"\\\1", value)
+        return found + mark if found.endswith(mark) else found  # bash takes it for the closing one
     breaks = set(os.environ.get("COMP_BREAKS", "")) & set("=:@")
     start = max((last.rfind(mark) + (mark != "@") for mark in breaks), default=0)  # @ itself is completed
     return re.sub(r"([^\w@%+=:,./-])", r"\\\1", value[max(start, 0) :])

@@ -90,6 +90,7 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
     With its metrics beside those of the default, and the command that deploys it.
     """
     from autotune.report.text import terminal_width
+    from autotune.study.reading import options_of
     from autotune.study.result import read_result
     from autotune.study.study import find_study
 
@@ -108,6 +109,8 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
         echo_json(result.to_dict())
         return
     echo(result.text(terminal_width()))
+    if result.view.state == "interrupted":
+        echo(next_step(result.view, store, options_of(row)))
 
 
 KINDS = ("spaces", "objectives", "systems", "engines", "studies", "metrics")
@@ -188,13 +191,15 @@ def _metrics() -> dict[str, str]:
 
 def _studies(store: Path) -> dict[str, str]:
     from autotune.core.units import counted
+    from autotune.study.reading import as_it_stands
 
     try:
         ledger = open_ledger(store)
     except StudyError:  # a store that is not there yet has no studies
         return {}
     with ledger:
-        rows = [(row, counted(len(ledger.trials(row.name)), "trial")) for row in ledger.studies()]
+        found = [as_it_stands(ledger, row) for row in ledger.studies()]
+        rows = [(row, counted(len(ledger.trials(row.name)), "trial")) for row in found]
         return {row.name: f"{row.state.lower()}, {trials}, engine {row.engine}" for row, trials in rows}
 
 
