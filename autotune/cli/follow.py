@@ -44,7 +44,7 @@ def follow(study: str | None, store: Path, view: View, *, pause: Callable[[float
         return _follow(study, store, view, pause)
     except KeyboardInterrupt:
         view.close()
-        command = next_command("status", *([study] if study else []), "--follow", store=store)
+        command = next_command("status", study, "--follow", store=store)
         view.message(f"the study goes on; `{command}` shows it again")
         return 0
     finally:

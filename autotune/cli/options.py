@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from autotune.cli.output import echo
+from autotune.core.commands import study_command
 from autotune.core.file_names import USUAL_STORE
 from autotune.errors import SpecError
 
@@ -23,15 +23,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def store_option(command: F) -> F:
-    """Add ``--store``."""
+    """Add ``--store`` to a command that writes: the folder of a store."""
+    return _store(command, "Folder of the ledger and of what the trials leave.", file_okay=False)
+
+
+def ledger_option(command: F) -> F:
+    """Add ``--store`` to a command that reads: the folder of a store, or a ledger."""
+    return _store(command, "Folder of the ledger, or the file of one.", file_okay=True)
+
+
+def _store(command: F, text: str, *, file_okay: bool) -> F:
     return click.option(
         "--store",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=click.Path(file_okay=file_okay, path_type=Path),
         default=Path(USUAL_STORE),
         envvar="AUTOTUNE_STORE",
         show_default=True,
         show_envvar=True,
-        help="Folder of the ledger and of what the trials leave.",
+        help=text,
     )(command)
 
 
@@ -75,15 +84,17 @@ def pass_env_option(command: F) -> F:
     )(command)
 
 
-def next_command(*words: str, store: Path) -> str:
+def next_command(command: str, study: str | None, *options: str, store: Path) -> str:
     """Return a command for a person to paste, with the store where it is not the usual one.
 
     Args:
-        words: The command's name and arguments.
+        command: Name of the command.
+        study: Study, or the file that the command takes; ``None`` for the only one.
+        options: Options of the command.
         store: Store of the command that prints it.
     """
     where = () if str(store) == USUAL_STORE else ("--store", str(store))
-    return shlex.join(("autotune", *words, *where))
+    return study_command(command, study, *options, *where)
 
 
 def next_step(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autotune import __version__
-from autotune.cli.options import json_option, next_command, next_step, store_option
+from autotune.cli.options import json_option, ledger_option, next_command, next_step
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.errors import EnvironmentProblem, NothingFeasible, StudyError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--follow", is_flag=True, help="Show it as it goes on, until it ends; Ctrl-C ends the view alone."
 )
-@store_option
+@ledger_option
 @json_option
 def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
     """Show the trials of STUDY.
@@ -82,7 +82,7 @@ def _account(row: StudyRow, view: StudyView) -> tuple[Assessment | None, Mapping
 
 @click.command()
 @click.argument("study", required=False)
-@store_option
+@ledger_option
 @json_option
 def best(study: str | None, store: Path, as_json: bool) -> None:
     """Show the best configuration of STUDY.
@@ -118,7 +118,7 @@ KINDS = ("spaces", "objectives", "systems", "engines", "studies", "metrics")
 
 @click.command("list")
 @click.argument("kind", required=False, type=click.Choice(KINDS))
-@store_option
+@ledger_option
 @json_option
 def list_(kind: str | None, store: Path, as_json: bool) -> None:
     """List what there is to choose from.
