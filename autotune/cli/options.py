@@ -13,6 +13,7 @@ import click
 from autotune.cli.output import echo
 from autotune.core.commands import study_command
 from autotune.core.file_names import USUAL_STORE
+from autotune.core.trial import TrialState
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
@@ -105,17 +106,35 @@ def next_step(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
         store: Store of the command that prints it.
         options: Options that the study was started with, beside those that it keeps itself.
     """
+    return f"next: {_next(view, store, options)}"
+
+
+def _next(view: StudyView, store: Path, options: Sequence[str]) -> str:
     name = view.name
     if view.state == "interrupted":
-        return f"next: `{next_command('resume', name, *options, store=store)}` goes on where it stopped"
+        return f"`{next_command('resume', name, *options, store=store)}` goes on where it stopped"
     if not view.settled:
-        return f"next: `{next_command('status', name, '--follow', store=store)}` shows it as it goes on"
+        return f"`{next_command('status', name, '--follow', store=store)}` shows it as it goes on"
     if view.best is not None:
-        return f"next: `{next_command('best', name, store=store)}` shows the command that deploys it"
-    if view.state == "exhausted" or view.budget_trials is None:
-        return "next: a looser limit, or a wider space with `autotune run FILE --widen`: none is left to try"
+        what = "command that deploys it" if view.resumable else "best configuration"
+        return f"`{next_command('best', name, store=store)}` shows the {what}"
+    return more_of(view, store, options)
+
+
+def more_of(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
+    """Return what may find a configuration where a search has found none."""
+    measured = any(t.state is TrialState.COMPLETED for t in view.trials)
+    looser = "a looser limit, or " if measured and view.objective.limits else ""
+    if view.state == "exhausted":
+        wider = "a wider space with `autotune run FILE --widen`" if view.resumable else "a wider space"
+        return f"{looser}{wider}: none is left to try"
+    first = "" if measured or not view.trials else "mend what the failures name; then "
+    too = "; a looser limit may find one too" if looser else ""
+    if not view.resumable or view.budget_trials is None:
+        return f"{first}more trials search on{too}"
     more = ("--trials", str(2 * view.budget_trials))
-    return f"next: `{next_command('resume', name, *more, *options, store=store)}` searches twice as long"
+    command = next_command("resume", view.name, *more, *options, store=store)
+    return f"{first}`{command}` searches twice as long{too}"
 
 
 def passed_variables() -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autotune import __version__
-from autotune.cli.options import json_option, ledger_option, next_command, next_step
+from autotune.cli.options import json_option, ledger_option, more_of, next_command, next_step
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.errors import EnvironmentProblem, NothingFeasible, StudyError
@@ -100,10 +100,10 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
     if result.winner is None:
         view = result.view
         why = f": {view.binding}" if view.binding else ""
+        more = more_of(view, store, options_of(row))
         raise NothingFeasible(
             f"study {row.name!r} has no configuration that keeps every limit yet{why}",
-            hint=f"`{next_command('status', row.name, store=store)}` shows the trials; "
-            "a larger budget or a looser limit may find one",
+            hint=f"`{next_command('status', row.name, store=store)}` shows the trials; {more}",
         )
     if as_json:
         echo_json(result.to_dict())
