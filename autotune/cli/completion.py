@@ -218,8 +218,8 @@ def _for_bash(value: str, last: str, quoted: str) -> str:
 
     Args:
         value: The whole word.
-        last: What is typed of it, without quotes.
-        quoted: What is typed of it from an open quote on; bash completes what is behind that, and closes it.
+        last: Beginning that is typed, without quotes.
+        quoted: Beginning from an open quote on; bash completes what is behind that, and closes it.
     """
     if quoted:
         if not value.startswith(last) or len(quoted) - 1 < len(last):  # it does not begin the word
