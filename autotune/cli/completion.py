@@ -218,15 +218,17 @@ def _for_bash(value: str, last: str, quoted: str) -> str:
 
     Args:
         value: The whole word.
-        last: What is typed of it, without quotes.
-        quoted: What is typed of it from an open quote on; bash completes what is behind that, and closes it.
+        last: Beginning that is typed, without quotes.
+        quoted: Beginning from an open quote on; bash completes what is behind that, and closes it.
     """
     if quoted:
         if not value.startswith(last) or len(quoted) - 1 < len(last):  # it does not begin the word
             return ""
-        if quoted[0] == "'":
-            return value.replace("'", "'\\''")
-        return "" if "!" in value else re.sub(r'([$`"\\])', r"\\\1", value)  # nothing quotes a ! there
+        if quoted[0] == '"' and "!" in value:  # nothing quotes that there
+            return ""
+        mark = quoted[0]
+        found = value.replace("'", "'\\''") if mark == "'" else re.sub(r'([$`"\\])', r"\\\1", value)
+        return found + mark if found.endswith(mark) else found  # bash takes it for the closing one
     breaks = set(os.environ.get("COMP_BREAKS", "")) & set("=:@")
     start = max((last.rfind(mark) + (mark != "@") for mark in breaks), default=0)  # @ itself is completed
     return re.sub(r"([^\w@%+=:,./-])", r"\\\1", value[max(start, 0) :])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from autotune.cli.options import json_option, store_option
+from autotune.cli.options import json_option, ledger_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.cli.written import check_output, write_output
@@ -29,7 +29,7 @@ from autotune.cli.written import check_output, write_output
     type=click.Path(dir_okay=False, path_type=Path),
     help="File to write; else it is printed.",
 )
-@store_option
+@ledger_option
 @json_option
 def export(
     study: str | None,

@@ -44,7 +44,7 @@ def follow(study: str | None, store: Path, view: View, *, pause: Callable[[float
         return _follow(study, store, view, pause)
     except KeyboardInterrupt:
         view.close()
-        command = next_command("status", *([study] if study else []), "--follow", store=store)
+        command = next_command("status", study, "--follow", store=store)
         view.message(f"the study goes on; `{command}` shows it again")
         return 0
     finally:
@@ -125,7 +125,7 @@ def _look(study: str | None, store: Path) -> tuple[StudyRow, str, StudyView]:
             row = find_study(ledger, row.name)  # what it wrote before it let go
         if row.state == "CREATED":  # `Study.ask` and `tell` hold the study for each call only
             holder = holder or "a program that asks and tells itself; whether it still does is not known"
-        view = read_view(ledger, replace(row, state="RUNNING") if holder else row)
+        view = read_view(ledger, row, live=bool(holder))
     return row, holder, replace(view, started_ns=_since_ns(holder) or view.started_ns)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from autotune.cli.options import json_option, store_option
+from autotune.cli.options import json_option, ledger_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.errors import AutotuneError, EnvironmentProblem
@@ -35,7 +35,7 @@ def tracking_of(spec: dict[str, object], study: str) -> tuple[str, str]:
 @click.command()
 @click.argument("study", required=False)
 @click.option("--mlflow", "uri", help="Address of the tracking store; that of the study when not given.")
-@store_option
+@ledger_option
 @json_option
 def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
     """Complete MLflow from the ledger.
@@ -82,7 +82,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
 @click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--print", "print_only", is_flag=True, help="Print the command instead of running it.")
 @click.option("--open/--no-open", "opens", default=True, help="Open a browser; on a terminal only.")
-@store_option
+@ledger_option
 @json_option
 def ui(study: str | None, port: int, print_only: bool, opens: bool, store: Path, as_json: bool) -> int:
     """Open the MLflow UI.
@@ -176,4 +176,4 @@ def _answers(base: str, server: subprocess.Popen[bytes]) -> bool:
 def _has_ledger(store: Path) -> bool:
     from autotune.core.file_names import LEDGER_NAME
 
-    return (store / LEDGER_NAME).exists()
+    return store.is_file() or (store / LEDGER_NAME).exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from autotune.cli.output import echo
+from autotune.core.commands import study_command
 from autotune.core.file_names import USUAL_STORE
+from autotune.core.trial import TrialState
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
@@ -23,15 +24,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def store_option(command: F) -> F:
-    """Add ``--store``."""
+    """Add ``--store`` to a command that writes: the folder of a store."""
+    return _store(command, "Folder of the ledger and of what the trials leave.", file_okay=False)
+
+
+def ledger_option(command: F) -> F:
+    """Add ``--store`` to a command that reads: the folder of a store, or a ledger."""
+    return _store(command, "Folder of the ledger, or the file of one.", file_okay=True)
+
+
+def _store(command: F, text: str, *, file_okay: bool) -> F:
     return click.option(
         "--store",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=click.Path(file_okay=file_okay, path_type=Path),
         default=Path(USUAL_STORE),
         envvar="AUTOTUNE_STORE",
         show_default=True,
         show_envvar=True,
-        help="Folder of the ledger and of what the trials leave.",
+        help=text,
     )(command)
 
 
@@ -75,15 +85,17 @@ def pass_env_option(command: F) -> F:
     )(command)
 
 
-def next_command(*words: str, store: Path) -> str:
+def next_command(command: str, study: str | None, *options: str, store: Path) -> str:
     """Return a command for a person to paste, with the store where it is not the usual one.
 
     Args:
-        words: The command's name and arguments.
+        command: Name of the command.
+        study: Study, or the file that the command takes; ``None`` for the only one.
+        options: Options of the command.
         store: Store of the command that prints it.
     """
     where = () if str(store) == USUAL_STORE else ("--store", str(store))
-    return shlex.join(("autotune", *words, *where))
+    return study_command(command, study, *options, *where)
 
 
 def next_step(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
@@ -94,17 +106,35 @@ def next_step(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
         store: Store of the command that prints it.
         options: Options that the study was started with, beside those that it keeps itself.
     """
+    return f"next: {_next(view, store, options)}"
+
+
+def _next(view: StudyView, store: Path, options: Sequence[str]) -> str:
     name = view.name
     if view.state == "interrupted":
-        return f"next: `{next_command('resume', name, *options, store=store)}` goes on where it stopped"
+        return f"`{next_command('resume', name, *options, store=store)}` goes on where it stopped"
     if not view.settled:
-        return f"next: `{next_command('status', name, '--follow', store=store)}` shows it as it goes on"
+        return f"`{next_command('status', name, '--follow', store=store)}` shows it as it goes on"
     if view.best is not None:
-        return f"next: `{next_command('best', name, store=store)}` shows the command that deploys it"
-    if view.state == "exhausted" or view.budget_trials is None:
-        return "next: a looser limit, or a wider space with `autotune run FILE --widen`: none is left to try"
+        what = "command that deploys it" if view.resumable else "best configuration"
+        return f"`{next_command('best', name, store=store)}` shows the {what}"
+    return more_of(view, store, options)
+
+
+def more_of(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
+    """Return what may find a configuration where a search has found none."""
+    measured = any(t.state is TrialState.COMPLETED for t in view.trials)
+    looser = "a looser limit, or " if measured and view.objective.limits else ""
+    if view.state == "exhausted":
+        wider = "a wider space with `autotune run FILE --widen`" if view.resumable else "a wider space"
+        return f"{looser}{wider}: none is left to try"
+    first = "" if measured or not view.trials else "mend what the failures name; then "
+    too = "; a looser limit may find one too" if looser else ""
+    if not view.resumable or view.budget_trials is None:
+        return f"{first}more trials search on{too}"
     more = ("--trials", str(2 * view.budget_trials))
-    return f"next: `{next_command('resume', name, *more, *options, store=store)}` searches twice as long"
+    command = next_command("resume", view.name, *more, *options, store=store)
+    return f"{first}`{command}` searches twice as long{too}"
 
 
 def passed_variables() -> list[str]:

@@ -25,6 +25,6 @@ def open_ledger(store: Path) -> Ledger:
     if not file.exists():
         raise StudyError(
             f"no study in {store}: there is no {LEDGER_NAME}",
-            hint="`autotune run FILE` creates one; `--store` names another folder",
+            hint="`autotune run FILE` creates one; `--store` names another folder, or the ledger itself",
         )
     return Ledger.open(file, create=False, read_only=True)

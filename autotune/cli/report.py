@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autotune.cli.options import json_option, store_option
+from autotune.cli.options import json_option, ledger_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.core.output_file import output_file
@@ -33,7 +33,7 @@ _SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".markdown": "md"} | 
     type=click.Choice(FORMATS),
     help="By the ending of the file, or html. csv and parquet have one row per trial.",
 )
-@store_option
+@ledger_option
 @json_option
 def report(
     study: str | None, output: str | None, format_name: str | None, store: Path, as_json: bool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autotune import __version__
-from autotune.cli.options import json_option, next_command, next_step, store_option
+from autotune.cli.options import json_option, ledger_option, more_of, next_command, next_step
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.errors import EnvironmentProblem, NothingFeasible, StudyError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--follow", is_flag=True, help="Show it as it goes on, until it ends; Ctrl-C ends the view alone."
 )
-@store_option
+@ledger_option
 @json_option
 def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
     """Show the trials of STUDY.
@@ -82,7 +82,7 @@ def _account(row: StudyRow, view: StudyView) -> tuple[Assessment | None, Mapping
 
 @click.command()
 @click.argument("study", required=False)
-@store_option
+@ledger_option
 @json_option
 def best(study: str | None, store: Path, as_json: bool) -> None:
     """Show the best configuration of STUDY.
@@ -90,6 +90,7 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
     With its metrics beside those of the default, and the command that deploys it.
     """
     from autotune.report.text import terminal_width
+    from autotune.study.reading import options_of
     from autotune.study.result import read_result
     from autotune.study.study import find_study
 
@@ -99,15 +100,17 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
     if result.winner is None:
         view = result.view
         why = f": {view.binding}" if view.binding else ""
+        more = more_of(view, store, options_of(row))
         raise NothingFeasible(
             f"study {row.name!r} has no configuration that keeps every limit yet{why}",
-            hint=f"`{next_command('status', row.name, store=store)}` shows the trials; "
-            "a larger budget or a looser limit may find one",
+            hint=f"`{next_command('status', row.name, store=store)}` shows the trials; {more}",
         )
     if as_json:
         echo_json(result.to_dict())
         return
     echo(result.text(terminal_width()))
+    if result.view.state == "interrupted":
+        echo(next_step(result.view, store, options_of(row)))
 
 
 KINDS = ("spaces", "objectives", "systems", "engines", "studies", "metrics")
@@ -115,7 +118,7 @@ KINDS = ("spaces", "objectives", "systems", "engines", "studies", "metrics")
 
 @click.command("list")
 @click.argument("kind", required=False, type=click.Choice(KINDS))
-@store_option
+@ledger_option
 @json_option
 def list_(kind: str | None, store: Path, as_json: bool) -> None:
     """List what there is to choose from.
@@ -188,13 +191,15 @@ def _metrics() -> dict[str, str]:
 
 def _studies(store: Path) -> dict[str, str]:
     from autotune.core.units import counted
+    from autotune.study.reading import as_it_stands
 
     try:
         ledger = open_ledger(store)
     except StudyError:  # a store that is not there yet has no studies
         return {}
     with ledger:
-        rows = [(row, counted(len(ledger.trials(row.name)), "trial")) for row in ledger.studies()]
+        found = [as_it_stands(ledger, row) for row in ledger.studies()]
+        rows = [(row, counted(len(ledger.trials(row.name)), "trial")) for row in found]
         return {row.name: f"{row.state.lower()}, {trials}, engine {row.engine}" for row, trials in rows}
 
 

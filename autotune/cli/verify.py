@@ -10,6 +10,7 @@ import click
 
 from autotune.cli.options import (
     json_option,
+    ledger_option,
     next_command,
     pass_env_option,
     passed_variables,
@@ -123,7 +124,7 @@ def _show(found: Verification, store: Path, local: bool) -> None:
 
 @click.command()
 @click.argument("studies", nargs=-1, required=True, metavar="A B [C]...")
-@store_option
+@ledger_option
 @json_option
 def compare(studies: tuple[str, ...], store: Path, as_json: bool) -> None:
     """Show studies side by side.

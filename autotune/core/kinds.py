@@ -66,7 +66,7 @@ class Number(Kind):
     def read(self, value: object, name: str) -> float:
         """Return the number in the base unit."""
         found = _quantity(value, name, self.unit, self.bare)
-        if found < self.least:
+        if self.above is None and found < self.least:
             raise SpecError(f"{name} must be at least {self.least:g}, found {value!r}")
         if self.above is not None and found <= self.above:
             raise SpecError(

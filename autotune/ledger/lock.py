@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import shlex
 import socket
 import struct
 import sys
@@ -21,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from autotune.core.file_names import USUAL_STORE
+from autotune.core.commands import store_options, study_command
 from autotune.core.input_file import read_text, resolved
 from autotune.core.own_files import open_own, refuse_foreign
 from autotune.errors import LedgerError, StudyError
@@ -203,7 +202,4 @@ def _holder(text: str) -> str:
 
 def _status(study: str, ledger: Path) -> str:
     """Return the command that shows a study of a ledger."""
-    folder = ledger.parent
-    return shlex.join(
-        ["autotune", "status", study, *([] if folder.name == USUAL_STORE else ["--store", str(folder)])]
-    )
+    return study_command("status", study, *store_options(ledger))

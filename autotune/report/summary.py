@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from autotune.analysis.study_view import StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
+from autotune.core.commands import store_options, study_command
 from autotune.core.estimate_text import INTERVAL, marked, show_estimate
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
-from autotune.core.file_names import USUAL_STORE
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
@@ -177,9 +175,7 @@ def resume_command(view: StudyView, *options: str) -> str:
 
 def command_on(view: StudyView, name: str, *options: str) -> str:
     """Return a command of ours on a study, with the store where it is not the usual one."""
-    store = Path(view.ledger).parent
-    usual = not view.ledger or store.resolve() == Path(USUAL_STORE).resolve()
-    return shlex.join(("autotune", name, view.name, *options, *(() if usual else ("--store", str(store)))))
+    return study_command(name, view.name, *options, *store_options(view.ledger))
 
 
 def _no_best(view: StudyView, width: int) -> list[str]:

@@ -23,6 +23,7 @@ from autotune.core.mistake import complete
 from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
 from autotune.errors import EnvironmentProblem, LedgerError, SpecError, StopStudy
 from autotune.executor.base import AttemptResult, Executor, Job, Shared
+from autotune.report.text import show_seconds
 from autotune.report.view import View
 from autotune.study import scheduler
 from autotune.study.mistakes import Mistake, acquit, judge
@@ -465,10 +466,13 @@ class Driver:
         for number in over if self.callbacks else ():
             trial = self.study.trials[number]
             for callback in self.callbacks:
+                self.study.calling_back = True
                 try:
                     callback(self.study, trial)
                 except StopStudy as asked:
                     self.study.stop(str(asked))
+                finally:
+                    self.study.calling_back = False
         if self.study.stop_asked and not self.stopping.reason:
             self.stopping.stop(self.study.stop_asked)
 
@@ -508,6 +512,8 @@ class Driver:
         elif end.state == "out of time":
             self._commit(self._ended())
             self._abandon()
+            if self.settings.time_s is not None and self.study.searched < self.settings.trials:
+                self.stopping.stop(f"its time of {show_seconds(self.settings.time_s)} is over")
         return end.state
 
     def _put_back(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from autotune.analysis.study_view import StudyView
@@ -17,6 +18,7 @@ from autotune.engine.base import predictions
 from autotune.engine.registry import build_engine
 from autotune.errors import SpecError
 from autotune.ledger import Ledger, StudyRow
+from autotune.ledger.lock import study_is_held
 
 STARTED_WITH = "started_with"
 """Note of a study: the options of the command that ran it last, beside those that its file keeps."""
@@ -40,15 +42,30 @@ def options_of(row: StudyRow) -> list[str]:
     return [str(word) for word in found] if isinstance(found, list) else []
 
 
-def read_view(ledger: Ledger, row: StudyRow) -> StudyView:
-    """Return a study of the ledger as it stands."""
+def as_it_stands(ledger: Ledger, row: StudyRow) -> StudyRow:
+    """Return a row that does not claim to run where no process holds the study: it was killed."""
+    if row.state != "RUNNING" or ledger.path is None or study_is_held(ledger.path, row.name):
+        return row
+    row = ledger.study(row.name) or row  # what it wrote before it let go
+    return replace(row, state="INTERRUPTED") if row.state == "RUNNING" else row
+
+
+def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView:
+    """Return a study of the ledger as it stands.
+
+    Args:
+        ledger: Ledger of the study.
+        row: Study.
+        live: Whether somebody is known to run it, whatever the ledger says.
+    """
+    row = replace(row, state="RUNNING") if live else as_it_stands(ledger, row)
     trials = ledger.trials(row.name)
     space = Space.from_dict(stored_space(row))
     wanted = Objective.from_dict(row.spec["objective"])
     anchored = ranking.anchored(trials, wanted, space)
     running = []
     for trial in trials:
-        if trial.state is TrialState.RUNNING:
+        if trial.state is TrialState.RUNNING and row.state != "INTERRUPTED":
             last = ledger.attempts(row.name, trial.number)[-1]
             running.append((trial.number, last.attempt, last.started_ns))
     budget = row.spec.get("budget") or {}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune.analysis.study_view import StudyView
+from autotune.core.commands import store_options, study_command
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, words_of
 from autotune.ledger import Ledger, StudyRow
@@ -107,5 +108,6 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
         return None
     except Exception as error:  # noqa: BLE001 - best effort: the study is measured and kept
         said = redact(words_of(error).splitlines()[0])
-        _log.warning("the report could not be written: %s; `autotune report` tries again", said)
+        again = study_command("report", study.name, *store_options(study.path))
+        _log.warning("the report could not be written: %s; `%s` tries again", said, again)
         return None

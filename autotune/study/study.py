@@ -71,6 +71,7 @@ class Study:
     Attributes:
         rescored: What changed where the ledger had another objective; empty otherwise.
         stop_asked: Why :meth:`stop` was called; empty if it was not.
+        calling_back: Whether whoever runs the study tells its callbacks of a trial, and takes no other.
 
     Raises:
         StudyError: The ledger has a study of that name over another space; the difference is printed. Or
@@ -99,6 +100,7 @@ class Study:
         self.seed = read_count(seed, "seed", 0)
         self.rescored = ""
         self.stop_asked = ""
+        self.calling_back = False
         self._lock = threading.RLock()
         if not isinstance(engine, str | Mapping):
             raise SpecError(f"engine must be a name or a mapping, found {engine!r}")
@@ -257,7 +259,16 @@ class Study:
         return trials[0]
 
     def suggest(self, suggestion: Suggestion) -> Trial:
-        """Commit a suggestion that did not come from the engine, such as a repeat, as a waiting trial."""
+        """Commit a suggestion that did not come from the engine, such as a repeat, as a waiting trial.
+
+        Raises:
+            StudyError: A callback asks.
+        """
+        if self.calling_back:
+            raise StudyError(
+                "a callback cannot ask for a trial: it would be one beyond the budget",
+                hint="tune(start=[...]) names configurations to measure, a larger `trials` has more of them",
+            )
         with self._lock:
             number = len(self._history)
             with self._refreshed(number):
@@ -649,7 +660,7 @@ def ledger_path(path: str | Path) -> Path:
         SpecError: It is no path.
         LedgerError: The folder cannot be made.
     """
-    if not isinstance(path, str | Path) or not str(path):
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
         raise SpecError(f"path must name a ledger file, found {path!r}")
     file = Path(path).expanduser()
     if file.is_dir():

@@ -117,6 +117,26 @@ def test_a_run_that_was_killed_is_said_to_have_died(ledger, run):
     assert "next: `autotune resume demo --local --store" in text
 
 
+def test_every_command_knows_that_a_run_was_killed(ledger, run, capsys):
+    def shown(*words):
+        assert main([*words, "--store", str(ledger.parent)]) == 0
+        return capsys.readouterr().out
+
+    run.tell("5.0")
+    assert "demo: running" in shown("status", "demo")
+    assert "`autotune status demo --follow" in shown("status", "demo")
+    assert json.loads(shown("best", "demo", "--json"))["state"] == "running"
+    assert shown("list", "studies").startswith("demo  running")
+    run.kill()
+    text = shown("status", "demo")
+    assert "demo: interrupted" in text
+    assert "next: `autotune resume demo --local --store" in text
+    assert "next: `autotune resume demo --local --store" in shown("best", "demo")
+    for command in ("status", "best"):
+        assert json.loads(shown(command, "demo", "--json"))["state"] == "interrupted"
+    assert shown("list", "studies").startswith("demo  interrupted")
+
+
 def test_the_view_changes_nothing_and_takes_no_lock(ledger, run):
     run.tell("5.0")
 

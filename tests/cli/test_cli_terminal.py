@@ -93,7 +93,22 @@ def test_a_run_ends_with_the_next_command_and_its_own_options(file, capsys):
         ({"state": "completed"}, "`autotune best quickstart` shows the command that deploys it"),
         (
             {"state": "completed", "trials": make_view().trials[2:4], "running": ()},
-            "`autotune resume quickstart --trials 24 --local` searches twice as long",
+            "`autotune resume quickstart --trials 24 --local` searches twice as long; "
+            "a looser limit may find one too",
+        ),
+        (
+            {"state": "completed", "trials": make_view().trials[3:4], "running": ()},
+            "mend what the failures name; then `autotune resume quickstart --trials 24 --local` searches "
+            "twice as long",
+        ),
+        ({"state": "completed", "spec": {}}, "`autotune best quickstart` shows the best configuration"),
+        (
+            {"state": "completed", "name": "-dash"},
+            "`autotune best -- -dash` shows the command that deploys it",
+        ),
+        (
+            {"state": "completed", "trials": make_view().trials[3:4], "running": (), "spec": {}},
+            "mend what the failures name; then more trials search on",
         ),
         (
             {"state": "exhausted", "trials": make_view().trials[2:4], "running": ()},
@@ -102,7 +117,8 @@ def test_a_run_ends_with_the_next_command_and_its_own_options(file, capsys):
     ],
 )
 def test_each_state_has_its_next_command(changes, said):
-    assert next_step(make_view(**changes), Path("autotune-runs"), ["--local"]) == f"next: {said}"
+    view = make_view(**{"spec": {"system": {"use": "command"}}, **changes})
+    assert next_step(view, Path("autotune-runs"), ["--local"]) == f"next: {said}"
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

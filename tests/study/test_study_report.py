@@ -8,6 +8,8 @@ import sys
 import pytest
 
 import autotune
+from autotune.cli.app import main
+from autotune.core.commands import store_options
 from autotune.ledger import Ledger
 from autotune.study.report import report_path, write_at_end
 
@@ -78,3 +80,30 @@ def test_a_plot_loads_when_it_is_asked_for():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+COMMANDS = (
+    "status", "status --follow", "best", "report", "export --as yaml", "list studies", "ui study --print",
+    "compare study study",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_ledger_that_python_named_is_read_by_its_path(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    tuned(tmp_path, progress=False).close()
+    assert main([*command.split(), "--store", "l.sqlite"]) == 0
+    text = capsys.readouterr().out
+    for named in re.findall(r"`(autotune [^`]*study[^`]*)`", text):
+        assert named.endswith("--store l.sqlite")
+    assert main(["resume", "study", "--store", "l.sqlite"]) == 2  # what writes wants a store's folder
+
+
+def test_the_words_of_a_report_name_the_ledger_that_is_not_the_usual_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert store_options("") == store_options("autotune-runs/ledger.sqlite") == ()
+    assert store_options("x/ledger.sqlite") == ("--store", "x")
+    assert store_options("x/lim.sqlite") == ("--store", "x/lim.sqlite")
+    with tuned(tmp_path, name="lim") as study:
+        path = write_at_end(study, 0.0)
+    assert f"autotune report lim --store {tmp_path / 'l.sqlite'}" in path.read_text()

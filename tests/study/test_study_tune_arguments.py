@@ -11,6 +11,7 @@ import pytest
 
 import autotune
 from autotune.core.trial import Reason, TrialState
+from autotune.errors import StudyError
 from autotune.ledger import Ledger
 from autotune.report.live import LiveView
 from autotune.report.notebook import NotebookView, choose_progress, in_notebook
@@ -127,6 +128,15 @@ def test_an_exception_of_a_callback_loses_no_measurement(tmp_path):
     assert len(run(path=path).trials) == 5
 
 
+@pytest.mark.parametrize("ask", [lambda study: study.ask(), lambda study: study.ask(2)])
+def test_a_callback_cannot_ask_for_trials_beyond_the_budget(ask):
+    with pytest.raises(StudyError, match="a callback cannot ask for a trial") as caught:
+        run(trials=3, callbacks=[lambda study, _trial: ask(study)])
+    study = caught.value.study
+    assert len(study.trials) == 1
+    assert study.ask().number == 1  # once the search is over its caller may
+
+
 def test_a_timeout_ends_the_search_though_a_call_runs(monkeypatch):
     held, late = threading.Event(), [0.0]
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + late[0], time_ns=time.time_ns)
@@ -142,6 +152,7 @@ def test_a_timeout_ends_the_search_though_a_call_runs(monkeypatch):
         study = tune(SPACE, function, GOAL, engine="sobol", trials=9, timeout="2 h")
         assert [t.state for t in study.trials] == [TrialState.COMPLETED, TrialState.ABANDONED]
         assert study.result.config == SPACE.default_config
+        assert study.stopped == "its time of 2 h is over"
     finally:
         held.set()
 
@@ -151,6 +162,8 @@ def test_a_timeout_ends_the_search_though_a_call_runs(monkeypatch):
     [
         ({"timeout": "two hours"}, "timeout: expected a time, found 'two hours'"),
         ({"timeout": 0}, "timeout must be above 0 s, found 0"),
+        ({"timeout": -1}, "timeout must be above 0 s, found -1"),
+        ({"path": "a\0b"}, "path must name a ledger file, found 'a\\x00b'"),
         ({"timeout": "5 tokens/s"}, "timeout: "),
         ({"timeout": True}, "timeout: "),
         ({"callbacks": print}, "callbacks must be a list of functions, found <built-in"),
