@@ -104,6 +104,7 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
             mirror.artifacts({REPORT_ARTIFACT: path})
         return path
     except KeyboardInterrupt:  # whoever does not want to wait for it has the study all the same
+        _log.warning("the report was given up, as asked; `autotune report` makes it")
         return None
     except Exception as error:  # noqa: BLE001 - best effort: the study is measured and kept
         said = redact(words_of(error).splitlines()[0])

@@ -34,14 +34,16 @@ def test_a_run_ends_with_a_report_beside_its_ledger(tmp_path, toy_study, autotun
 
 @pytest.mark.parametrize("error", [MemoryError("none left"), RecursionError("deep"), OSError(28, "full"),
                                    KeyboardInterrupt()], ids=repr)  # fmt: skip
-def test_no_failure_of_the_report_touches_the_study(tmp_path, monkeypatch, error):
+def test_no_failure_of_the_report_touches_the_study_and_each_is_said(tmp_path, monkeypatch, caplog, error):
     def broken(*args, **options):
         raise error
 
     monkeypatch.setattr("autotune.report.html.render_report", broken)
     with tuned(tmp_path) as study:
         assert len(study.trials) == 3
+        caplog.clear()
         assert write_at_end(study) is None
+    assert "`autotune report`" in caplog.text
     with Ledger.open(tmp_path / "l.sqlite", read_only=True) as ledger:
         assert ledger.study("study").state == "COMPLETED"
     assert list(tmp_path.glob("*.html")) == []
