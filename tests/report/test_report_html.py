@@ -256,7 +256,9 @@ def test_parameters_that_do_not_act_together_are_shown_as_no_pair():
             study.add({"a": a, "b": b}, {"loss": float(loss(a, b))})
         words[name] = [figure.nothing for figure in _Maker(study.view, math.inf).pairs()]
     assert words["together"] == [""]
-    assert words["apart"] == ["no two parameters are seen to act together, beyond what the model is unsure of"]
+    assert words["apart"] == [
+        "no two parameters are seen to act together, beyond what the model is unsure of"
+    ]
 
 
 def test_the_verdict_names_the_values_that_matter_most():

@@ -4,12 +4,15 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 import autotune
+from autotune.core.file_names import LEDGER_NAME
 from autotune.ledger import Ledger
-from autotune.study.report import report_path, write_at_end
+from autotune.study.report import complete_carried, report_path, write_at_end
+from autotune.tracking.items import DEPLOYMENT
 
 SPACE = autotune.Space([autotune.Int("x", 0, 5)])
 pytestmark = pytest.mark.timeout(300)
@@ -47,6 +50,23 @@ def test_no_failure_of_the_report_touches_the_study_and_each_is_said(tmp_path, m
     with Ledger.open(tmp_path / "l.sqlite", read_only=True) as ledger:
         assert ledger.study("study").state == "COMPLETED"
     assert list(tmp_path.glob("*.html")) == []
+
+
+def test_what_an_earlier_version_did_not_keep_is_made_or_said(tmp_path, toy_study, autotune_command):
+    toy_study(budget="{trials: 2, confirm: 0}")
+    autotune_command("run", "toy.yaml", "--local")
+    (tmp_path / "autotune-runs" / "toy-report.html").unlink()
+    path = tmp_path / "autotune-runs" / LEDGER_NAME
+    with Ledger.open(path) as ledger:
+        made = ledger.study("toy").notes[DEPLOYMENT]
+        row = replace(ledger.study("toy"), notes={})
+        ledger.set_study_note("toy", DEPLOYMENT, None)
+    assert complete_carried(path, row) == ["there is no report yet"]
+    with Ledger.open(path, read_only=True) as ledger:
+        found = ledger.study("toy").notes[DEPLOYMENT]
+    assert {**found, "env": {}, "line": ""} == {**made, "env": {}, "line": ""}  # PYTHONPATH is the process's
+    strange = replace(row, spec={**row.spec, "system": {"use": "gone"}})
+    assert complete_carried(path, strange)[0].startswith("no deployment is known: ")
 
 
 def test_a_folder_that_takes_no_file_costs_only_the_report(tmp_path):
