@@ -117,8 +117,8 @@ def verdict_sentences(view: StudyView) -> tuple[str, str]:
 def _main_values(view: StudyView, config: Config) -> str:
     """Return a configuration's values of the parameters that matter most."""
     names = [name for name in dict.fromkeys([*by_importance(view), *view.space.names]) if name in config]
-    left = len(names) - _MAIN
-    return f"{show_config({name: config[name] for name in names[:_MAIN]})}{f' and {left} more' if left > 0 else ''}"
+    shown = show_config({name: config[name] for name in names[:_MAIN]})
+    return f"{shown} and {len(names) - _MAIN} more" if len(names) > _MAIN else shown
 
 
 def _circumstances(view: StudyView) -> str:
