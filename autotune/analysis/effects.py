@@ -23,7 +23,8 @@ from autotune.core.table import INACTIVE, Indices, allowed_mask, condition_mask
 from autotune.core.trial import Config, Value
 from autotune.engine.base import Array, Posterior
 
-_DRAWS = 96  # configurations that a value is averaged over
+_DRAWS, _LEAST_DRAWS = 96, 24  # configurations that a value is averaged over
+_ROWS = 1200  # and all values of a parameter together: the model of a large study takes its time for each
 _PAIR_DRAWS = 32
 _MOST_LEVELS = 12  # of each parameter of a pair
 _TAIL = 2.5  # per cent on either side of a band
@@ -180,7 +181,8 @@ def measured_points(view: StudyView, metric: str, parameters: Sequence[str]) -> 
 def _average(view: StudyView, model: Posterior, metric: str, i: int) -> tuple[Level, ...]:
     distribution = view.allowed
     levels = distribution.levels(i)
-    drawn = [distribution.draw_with({i: int(v)}, _DRAWS, np.random.default_rng(0)) for v in levels]
+    draws = max(_LEAST_DRAWS, min(_DRAWS, _ROWS // max(1, len(levels))))
+    drawn = [distribution.draw_with({i: int(v)}, draws, np.random.default_rng(0)) for v in levels]
     means = _means(model, metric, drawn)
     logarithm = model.logarithm[metric]
     return tuple(

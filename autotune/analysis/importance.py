@@ -40,7 +40,7 @@ from autotune.analysis.study_view import StudyView
 from autotune.core.table import INACTIVE, Indices
 from autotune.engine.base import Array, Posterior
 
-_ROWS = 20_000  # configurations that a metric is computed at
+_ROWS = 8_000  # configurations that a metric is computed at
 _ORDERS = 32  # in which parameters are learned, each beside its reverse
 _CELLS = 12  # groups of the levels of one parameter of a pair
 _TAIL = 2.5  # per cent on either side of an interval

@@ -139,14 +139,18 @@ def _point(view: StudyView, side: Contender, x: str, y: str, on_front: bool) -> 
     kind = kind_of(side.trial, view.objective)
     if kind != "doubtful":
         kind = "kept" if side.feasible else "limit"
+    is_best, is_default = best is not None and best.trial.key == key, key == config_key(view.default_config)
+    halves = [side.metrics[name].half_width for name in (x, y)]
+    if is_best or is_default:  # of which tables and other figures say the interval that the decision has
+        decided = [view.half_width(side, name) for name in (x, y)]
+        halves = [own if found is None else found for own, found in zip(halves, decided, strict=True)]
     return Point(
         side.trial.number,
         side.metrics[x].value,
         side.metrics[y].value,
-        side.metrics[x].half_width,
-        side.metrics[y].half_width,
+        *halves,
         kind,
-        best is not None and best.trial.key == key,
-        key == config_key(view.default_config),
+        is_best,
+        is_default,
         on_front,
     )

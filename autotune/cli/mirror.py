@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from autotune.cli.options import json_option, ledger_option
+from autotune.cli.options import json_option, ledger_option, next_command
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.errors import AutotuneError, EnvironmentProblem
@@ -42,7 +42,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
 
     STUDY, or every study of the store. What is already there is not written again.
     """
-    from autotune.study.report import made_files
+    from autotune.study.report import complete_carried, made_files
     from autotune.study.study import find_study
     from autotune.tracking.mlflow import sync as sync_study
 
@@ -52,10 +52,12 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
     assert file is not None  # noqa: S101 - opened from a file
     written: dict[str, int] = {}
     problems: dict[str, str] = {}
+    missing: dict[str, list[str]] = {}
     hints: dict[str, None] = {}  # each once, in order
     for row in rows:
         address, experiment = tracking_of(row.spec, row.name)
         try:
+            missing[row.name] = complete_carried(file, row)
             written[row.name] = sync_study(
                 file,
                 row.name,
@@ -67,10 +69,14 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
             problems[row.name] = error.message
             hints[error.hint] = None
     if as_json:
-        echo_json({"written": written, "problems": problems})
+        left = {name: lacks for name, lacks in missing.items() if lacks}
+        echo_json({"written": written, "problems": problems, "missing": left})
     else:
         for name, count in written.items():
             echo(f"{name}: {count} written" if count else f"{name}: complete")
+            for lack in missing[name]:
+                command = next_command("report", name, store=store)
+                echo(f"  {lack}" + (f": `{command}` makes it" if "report" in lack else ""))
     if problems:
         said = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise EnvironmentProblem(f"not synchronized: {said}", hint="; ".join(filter(None, hints)))

@@ -203,6 +203,12 @@ def _execute(
     return 0 if done.view.best is not None else NothingFeasible.exit_code
 
 
+def report_line(done: RunSummary, store: Path) -> str:
+    """Return where the report of a run is, or what makes it."""
+    command = next_command("report", done.view.name, store=store)
+    return f"report: {done.report or f'not made; `{command}` makes it'}"
+
+
 def closing_text(done: RunSummary, store: Path, going_on: Sequence[str] = ()) -> str:
     """Return what a person reads at the end of a run: the summary and what to do next.
 
@@ -216,7 +222,7 @@ def closing_text(done: RunSummary, store: Path, going_on: Sequence[str] = ()) ->
 
     name = done.view.name
     lines = ["", summary(done.view, width=terminal_width()), f"ledger: {done.view.ledger}"]
-    lines += [f"report: {done.report}"] if done.report is not None else []
+    lines.append(report_line(done, store))
     if done.view.tracking:
         lines.append(f"mlflow: {done.view.tracking} (`{next_command('ui', name, store=store)}`)")
     if done.mirror_pending or done.mirror_errors:

@@ -57,7 +57,7 @@ def sweep(
 
     Every measurement is kept: Ctrl-C stops, `--resume` goes on. `system: {use: replay}` reads the table.
     """
-    from autotune.cli.study import choose_view
+    from autotune.cli.study import choose_view, report_line
     from autotune.report.summary import summary
     from autotune.report.text import terminal_width
     from autotune.study.study_file import read_study
@@ -79,8 +79,8 @@ def sweep(
             summary(done.view, width=terminal_width()),
             f"ledger: {done.view.ledger}",
             f"table: {target}",
+            report_line(done, store),
         ]
-        lines += [f"report: {done.report}"] if done.report is not None else []
         if done.state == "interrupted":
             options = [word for override in overrides for word in ("--set", override)]
             options += [*(["--out", str(out)] if out else []), *(["--ray"] if ray else [])]

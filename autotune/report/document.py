@@ -13,6 +13,7 @@ from typing import Any
 from autotune.analysis.comparison import Comparison, MetricRow, comparison
 from autotune.analysis.facts import circumstances
 from autotune.analysis.phases import Cost, cost, totals, trial_times
+from autotune.analysis.quick_importance import by_importance
 from autotune.analysis.study_view import StudyView, varying_parameters
 from autotune.core.estimate_text import marked, show_estimate, show_number, unit_scale
 from autotune.core.failures import failure_groups
@@ -21,7 +22,7 @@ from autotune.core.improvement_text import show_change
 from autotune.core.measurement import Estimate
 from autotune.core.parameter.base import show
 from autotune.core.redact import redact_words
-from autotune.core.trial import Trial, Value
+from autotune.core.trial import Config, Trial, Value
 from autotune.core.units import counted, format_quantity
 from autotune.core.verdict import show_chance
 from autotune.core.version import VERSION
@@ -29,6 +30,7 @@ from autotune.report.summary import notes
 from autotune.report.tables import note_of, state_word
 from autotune.report.text import show_config, show_seconds
 
+_MAIN = 6  # parameters that the verdict names
 _LOG_LINES, _LOG_BYTES = 20, 4096  # of a trial's log
 _LOGS_MOST = 200  # logs of trials that did not fail, which are read from their files
 _USUAL_LOAD = ("arrival", "rate", "concurrency", "prompt_tokens", "output_tokens")
@@ -96,7 +98,7 @@ def verdict_sentences(view: StudyView) -> tuple[str, str]:
     else:
         value = best.metrics.get(goal)
         shown = "" if value is None else f" gives {goal} {show_estimate(value, view.half_width(best, goal))}"
-        first = f"trial {best.trial.number} ({show_config(best.config)}){shown}"
+        first = f"trial {best.trial.number} ({_main_values(view, best.config)}){shown}"
         first += f": {view.verdict.text}" if view.settled else ", the best so far"
     parts = []
     found = comparison(view)
@@ -110,6 +112,13 @@ def verdict_sentences(view: StudyView) -> tuple[str, str]:
         parts += [f"{subject} {' and '.join(chances)}"] if chances else []
     parts += [where] if (where := _circumstances(view)) else []
     return _sentence(first), _sentence("; ".join(parts)) if parts else ""
+
+
+def _main_values(view: StudyView, config: Config) -> str:
+    """Return a configuration's values of the parameters that matter most."""
+    names = [name for name in dict.fromkeys([*by_importance(view), *view.space.names]) if name in config]
+    shown = show_config({name: config[name] for name in names[:_MAIN]})
+    return f"{shown} and {len(names) - _MAIN} more" if len(names) > _MAIN else shown
 
 
 def _circumstances(view: StudyView) -> str:

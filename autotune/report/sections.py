@@ -32,6 +32,7 @@ _TAG = re.compile(r"<(?!(?:br|b|/b|i|/i|sub|/sub|sup|/sup|extra|/extra)>)", re.I
 _HEIGHT = 420  # of a figure that does not say, in pixels
 _METRICS = 3  # goals and limits whose importances and predictions are shown
 _PAIRS = 2  # strongest interactions
+_SEEN = 0.005  # share of the variation that an interaction surely has at least, to be shown
 
 CAPTIONS = {
     "comparison": "Ratio of each metric to the default's, with its 95 % interval. A triangle points up where "
@@ -223,7 +224,13 @@ class _Maker:
         except Exception as error:  # noqa: BLE001 - as for a figure; that of the importance says it
             _log.info("importance: %s", words_of(error))
             return []
-        pairs = () if found is None else found.pairs[:_PAIRS]
+        if found is None or not found.pairs:
+            return []
+        pairs = [pair for pair in found.pairs if pair.share.low >= _SEEN][:_PAIRS]
+        if not pairs:
+            self.count += 1
+            nothing = "no two parameters are seen to act together, beyond what the model is unsure of"
+            return [Figure(f"figure-{self.count}-pair", "Pairs", CAPTIONS["pair"], nothing=nothing)]
         return [f for one in pairs for f in self.figures("pair", args=one.names)]
 
     def figure(self, name: str, make: Callable[..., Any], args: tuple[str, ...]) -> Figure:

@@ -1,7 +1,8 @@
 """The winner of a study in MLflow's model registry: a model for each study, a version for each winner.
 
 A version is a name that others deploy from, with the files that deploy it; the alias ``recommended`` is that
-of the last winner. A store without a registry, or one that refuses us, costs nothing but the entry.
+of the last winner. Another study of the same name, of another ledger, leaves it alone and has one of its own.
+A store without a registry, or one that refuses us, costs nothing but the entry.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def register(client: Any, row: StudyRow, best: Contender, run_id: str) -> bool:
     try:
         _find_or_make(client, name, row)
         versions = client.search_model_versions(f"name = '{_quoted(name)}'")
-        same = [v for v in versions if v.tags.get("autotune.winner") == tags["autotune.winner"]]
+        mine = [v for v in versions if v.tags.get(_UID, row.uid) == row.uid]
+        same = [v for v in mine if v.tags.get("autotune.winner") == tags["autotune.winner"]]
         if same:
             version = max(same, key=lambda v: int(v.version))
         else:
@@ -68,7 +70,10 @@ def register(client: Any, row: StudyRow, best: Contender, run_id: str) -> bool:
             command = str(winner_deployment(row, best).get("line") or "")
             said = redact(f"Trial {best.trial.number} of study {row.name}. {command}")[:_LONGEST]
             version = client.create_model_version(name, source, run_id=run_id, tags=tags, description=said)
-        client.set_registered_model_alias(name, ALIAS, version.version)
+        held = str(client.get_registered_model(name).aliases.get(ALIAS, ""))
+        theirs = held in {str(v.version) for v in versions} - {str(v.version) for v in mine}
+        alias = f"{ALIAS}-{row.uid[:8]}" if theirs else ALIAS
+        client.set_registered_model_alias(name, alias, version.version)
     except MlflowException as error:
         if "API request to" in str(error) and not isinstance(error, RestException):
             raise  # the store is away: later

@@ -61,6 +61,15 @@ def test_the_goal_against_each_limit(view):
     assert [p.y for p in load_planes(view)[0].points if p.trial == 0] == [pytest.approx(0.0321)]
 
 
+def test_the_recommended_one_has_one_interval_in_every_figure(make_view, trials):
+    view = make_view(trials[:8], state="completed", running=(), confirm=1)
+    found = progress(view)
+    (plane,) = pareto_planes(view)
+    (star,) = [point for point in plane.points if point.best]
+    assert star.trial == found.best_trial
+    assert star.y_half == found.best_half is not None
+
+
 def test_two_goals_are_one_plane(make_view, trials):
     objective = Objective.from_dict({"maximize": "output_throughput", "minimize": "tpot.p95"})
     (plane,) = pareto_planes(make_view(trials[:8], objective=objective, state="completed", running=()))

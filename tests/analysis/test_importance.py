@@ -105,6 +105,27 @@ def test_importance_needs_no_engine_with_a_model():
     assert by_random == by_gp
 
 
+class Counted:
+    """A model that counts the configurations it is asked for."""
+
+    def __init__(self, model):
+        self.logarithm, self._model, self.rows = model.logarithm, model, 0
+
+    def values(self, metric, rows):
+        self.rows += len(rows)
+        return self._model.values(metric, rows)
+
+
+def test_the_model_is_asked_for_a_bounded_number_of_configurations():
+    view = study_of(additive, cube("abcde"), 24).view
+    view.__dict__["model"] = counted = Counted(view.model)
+    assert importance(view).names[0] == "a"
+    assert counted.rows <= 8_500
+    before = counted.rows
+    effect(view, "a")
+    assert counted.rows - before <= 1_300
+
+
 def test_equal_studies_give_equal_importances():
     first, second = (importance(study_of(ishigami, cube(), 20).view) for _ in range(2))
     assert first == second

@@ -226,6 +226,7 @@ def test_printed_commands_keep_what_the_study_was_started_with(capsys, store, tm
     text = closing_text(done, Path(folder), ["--local", "--no-mlflow", *passed_variables()])
     printed = [shlex.split(command) for command in re.findall(r"`(autotune .*?)`", text)]
     assert ["autotune", "sync", "demo", "--store", folder] in printed
+    assert ["autotune", "report", "demo", "--store", folder] in printed  # none was made
     assert [
         "autotune",
         "resume",

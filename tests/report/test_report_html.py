@@ -1,18 +1,21 @@
 """The report as one HTML file: complete, self-contained, and safe whatever a study says."""
 
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 import autotune
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason
+from autotune.report.document import verdict_sentences
 from autotune.report.html import render_report, write_report
 from autotune.report.markdown import markdown_report
-from autotune.report.sections import harmless, script_json
+from autotune.report.sections import _Maker, harmless, script_json
 
 SECTIONS = [
     "comparison", "limits", "progress", "pareto", "importance", "effects", "failures", "prediction", "noise",
@@ -242,6 +245,30 @@ def test_what_there_is_no_time_for_is_said(make_view):
     elsewhere = page_of(make_view(state="completed", running=(), ledger="elsewhere/autotune.db"))
     assert "; autotune report quickstart --store elsewhere makes it" in elsewhere.words
     assert page.all("code")
+
+
+def test_parameters_that_do_not_act_together_are_shown_as_no_pair():
+    space = autotune.Space([autotune.Int(name, 0, 7) for name in "ab"])
+    words = {}
+    for name, loss in {"apart": lambda a, b: 1.5 ** (a + b), "together": lambda a, b: 1 + a * b}.items():
+        study = autotune.Study(space, {"minimize": "loss"}, engine="random", seed=0)
+        for a, b in [(a, b) for a in range(0, 8, 2) for b in range(0, 8, 2)]:
+            study.add({"a": a, "b": b}, {"loss": float(loss(a, b))})
+        words[name] = [figure.nothing for figure in _Maker(study.view, math.inf).pairs()]
+    assert words["together"] == [""]
+    assert words["apart"] == [
+        "no two parameters are seen to act together, beyond what the model is unsure of"
+    ]
+
+
+def test_the_verdict_names_the_values_that_matter_most():
+    names = [f"p{i:02}" for i in range(24)]
+    space = autotune.Space([autotune.Int(name, 0, 7) for name in names])
+    study = autotune.Study(space, {"maximize": "speed"}, engine="random", seed=0)
+    for config in space.sample(40, np.random.default_rng(0)):
+        study.add(config, {"speed": 1.0 + 10.0 * config["p20"]})
+    first, _ = verdict_sentences(study.view)
+    assert re.match(r"Trial \d+ \(p20=7 (p\d\d=\d ){5}and 18 more\) gives", first)
 
 
 def test_a_report_is_written_whole_or_not_at_all(make_view, tmp_path, monkeypatch):

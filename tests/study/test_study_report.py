@@ -4,14 +4,17 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 import autotune
 from autotune.cli.app import main
 from autotune.core.commands import store_options
+from autotune.core.file_names import LEDGER_NAME
 from autotune.ledger import Ledger
-from autotune.study.report import report_path, write_at_end
+from autotune.study.report import complete_carried, report_path, write_at_end
+from autotune.tracking.items import DEPLOYMENT
 
 SPACE = autotune.Space([autotune.Int("x", 0, 5)])
 pytestmark = pytest.mark.timeout(300)
@@ -36,17 +39,36 @@ def test_a_run_ends_with_a_report_beside_its_ledger(tmp_path, toy_study, autotun
 
 @pytest.mark.parametrize("error", [MemoryError("none left"), RecursionError("deep"), OSError(28, "full"),
                                    KeyboardInterrupt()], ids=repr)  # fmt: skip
-def test_no_failure_of_the_report_touches_the_study(tmp_path, monkeypatch, error):
+def test_no_failure_of_the_report_touches_the_study_and_each_is_said(tmp_path, monkeypatch, caplog, error):
     def broken(*args, **options):
         raise error
 
     monkeypatch.setattr("autotune.report.html.render_report", broken)
     with tuned(tmp_path) as study:
         assert len(study.trials) == 3
+        caplog.clear()
         assert write_at_end(study) is None
+    assert "`autotune report`" in caplog.text
     with Ledger.open(tmp_path / "l.sqlite", read_only=True) as ledger:
         assert ledger.study("study").state == "COMPLETED"
     assert list(tmp_path.glob("*.html")) == []
+
+
+def test_what_an_earlier_version_did_not_keep_is_made_or_said(tmp_path, toy_study, autotune_command):
+    toy_study(budget="{trials: 2, confirm: 0}")
+    autotune_command("run", "toy.yaml", "--local")
+    (tmp_path / "autotune-runs" / "toy-report.html").unlink()
+    path = tmp_path / "autotune-runs" / LEDGER_NAME
+    with Ledger.open(path) as ledger:
+        made = ledger.study("toy").notes[DEPLOYMENT]
+        row = replace(ledger.study("toy"), notes={})
+        ledger.set_study_note("toy", DEPLOYMENT, None)
+    assert complete_carried(path, row) == ["there is no report yet"]
+    with Ledger.open(path, read_only=True) as ledger:
+        found = ledger.study("toy").notes[DEPLOYMENT]
+    assert {**found, "env": {}, "line": ""} == {**made, "env": {}, "line": ""}  # PYTHONPATH is the process's
+    strange = replace(row, spec={**row.spec, "system": {"use": "gone"}})
+    assert complete_carried(path, strange)[0].startswith("no deployment is known: ")
 
 
 def test_a_folder_that_takes_no_file_costs_only_the_report(tmp_path):

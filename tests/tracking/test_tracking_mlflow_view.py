@@ -194,6 +194,23 @@ def test_the_winner_is_registered_once_and_with_what_deploys_it(ledger, make, st
     assert client.get_model_version_by_alias("autotune-chat", "recommended").tags["autotune.trial"] == "7"
 
 
+def test_studies_of_one_name_in_two_ledgers_have_an_alias_each(ledger, make, store_uri, tmp_path):
+    make.fill(ledger, tmp_path)
+    end(ledger, make)
+    complete(ledger, make, store_uri)
+    client, _ = client_of(store_uri)
+    first = client.get_model_version_by_alias("autotune-chat", "recommended").version
+    with Ledger.open(tmp_path / "other.db") as other, other.lock_study(make.name):
+        make.fill(other, tmp_path)
+        end(other, make)
+        complete(other, make, store_uri)
+        uid = other.study(make.name).uid
+    assert client.get_model_version_by_alias("autotune-chat", "recommended").version == first
+    own = client.get_model_version_by_alias("autotune-chat", f"recommended-{uid[:8]}")
+    assert own.version != first
+    assert own.tags["autotune.study_uid"] == uid
+
+
 def test_a_store_that_refuses_the_registry_costs_the_entry_only(
     ledger, make, store_uri, tmp_path, monkeypatch
 ):
