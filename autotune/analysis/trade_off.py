@@ -140,15 +140,17 @@ def _point(view: StudyView, side: Contender, x: str, y: str, on_front: bool) -> 
     if kind != "doubtful":
         kind = "kept" if side.feasible else "limit"
     is_best, is_default = best is not None and best.trial.key == key, key == config_key(view.default_config)
-    halves = [side.metrics[name].half_width for name in (x, y)]
+    x_half, y_half = (side.metrics[name].half_width for name in (x, y))
     if is_best or is_default:  # of which tables and other figures say the interval that the decision has
         decided = [view.half_width(side, name) for name in (x, y)]
-        halves = [own if found is None else found for own, found in zip(halves, decided, strict=True)]
+        x_half = x_half if decided[0] is None else decided[0]
+        y_half = y_half if decided[1] is None else decided[1]
     return Point(
         side.trial.number,
         side.metrics[x].value,
         side.metrics[y].value,
-        *halves,
+        x_half,
+        y_half,
         kind,
         is_best,
         is_default,
