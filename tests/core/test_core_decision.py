@@ -139,7 +139,7 @@ def test_where_no_limit_can_be_kept_the_nearest_is_not_the_one_with_the_best_goa
     number = decision.nearest.contender.trial.number
     assert number == 0
     assert f"nearest: trial {number}" in verdict(decision).text
-    assert f"trial {number}, is 300 % above" in binding_limit(far, LIMITED, decision.nearest.contender)
+    assert f"trial {number}, is 4 times the bound" in binding_limit(far, LIMITED, decision.nearest.contender)
 
 
 def test_where_nothing_holds_with_confidence_the_nearest_is_named():

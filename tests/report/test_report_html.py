@@ -243,7 +243,7 @@ def test_what_there_is_no_time_for_is_said(make_view):
     assert "left out to end in time; autotune report quickstart makes it" in page.words
     assert "Importance: output_throughput" in page.words
     elsewhere = page_of(make_view(state="completed", running=(), ledger="elsewhere/autotune.db"))
-    assert "; autotune report quickstart --store elsewhere makes it" in elsewhere.words
+    assert "; autotune report quickstart --store elsewhere/autotune.db makes it" in elsewhere.words
     assert page.all("code")
 
 

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from autotune.cli import main
+from autotune.core.file_names import LEDGER_NAME
 from autotune.core.measurement import Estimate
 from autotune.core.trial import Reason, Suggestion, TrialState
-from autotune.ledger import Ledger
+from autotune.ledger import Ledger, study_lock
 from autotune.report.verification import annotation, junit_error
 from autotune.study.study import Study
 from autotune.study.study_file import read_study
@@ -196,18 +197,19 @@ def test_what_cannot_be_verified_says_why(tmp_path, capsys):
     with record_study(tmp_path, *CASES["function"]) as study:
         study.ledger.set_study_state("Chat_1", "RUNNING")
     store = ["--store", str(tmp_path)]
-    assert main(["verify", "Chat_1", *store]) == 2
-    assert "still runs" in capsys.readouterr().err
-    assert main(["verify", "Chat_2", *store]) == 2
-    assert "did you mean 'Chat_1'" in capsys.readouterr().err
-    assert main(["verify", "Chat_1", "--tolerance", "0", *store]) == 2
-    assert "still runs" in capsys.readouterr().err
-    for share in ("5", "0.05"):
-        assert main(["verify", "Chat_1", "--tolerance", share, *store]) == 2
-        assert f"the % is missing in '{share}'" in capsys.readouterr().err
-    for share in ("120%", "five", "%"):
-        assert main(["verify", "Chat_1", "--tolerance", share, *store]) == 2
-        assert "such as 5%" in capsys.readouterr().err
+    with study_lock(tmp_path / LEDGER_NAME, "Chat_1"):  # whoever runs it is there
+        assert main(["verify", "Chat_1", *store]) == 2
+        assert "still runs" in capsys.readouterr().err
+        assert main(["verify", "Chat_2", *store]) == 2
+        assert "did you mean 'Chat_1'" in capsys.readouterr().err
+        assert main(["verify", "Chat_1", "--tolerance", "0", *store]) == 2
+        assert "still runs" in capsys.readouterr().err
+        for share in ("5", "0.05"):
+            assert main(["verify", "Chat_1", "--tolerance", share, *store]) == 2
+            assert f"the % is missing in '{share}'" in capsys.readouterr().err
+        for share in ("120%", "five", "%"):
+            assert main(["verify", "Chat_1", "--tolerance", share, *store]) == 2
+            assert "such as 5%" in capsys.readouterr().err
 
 
 def test_the_default_comes_first_and_sides_alternate():
