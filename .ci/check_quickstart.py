@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, TrialState, config_key
 from autotune.core.verdict import verdict
 from autotune.ledger import Ledger
+from autotune.tracking.items import MEASUREMENT
 
 
 def main(folder: Path) -> None:
@@ -62,8 +64,14 @@ def main(folder: Path) -> None:
         run = nested[str(trial.number)]
         assert run.data.tags["mlflow.parentRunId"] == parents[0].info.run_id
         assert run.data.params == {name: str(value) for name, value in trial.config.items()}
+        whole = json.loads(Path(client.download_artifacts(run.info.run_id, MEASUREMENT)).read_text())
         for name, estimate in trial.metrics.items():
-            assert abs(run.data.metrics[name] - estimate.value) <= 1e-9 * abs(estimate.value), name
+            assert whole[name]["value"] == estimate.value, name
+        shown = run.data.metrics
+        assert set(objective.metrics) & set(trial.metrics) <= set(shown), sorted(shown)
+        for name in set(shown) & set(trial.metrics):
+            value = trial.metrics[name].value
+            assert abs(shown[name] - value) <= 1e-9 * abs(value), name
     print(f"quickstart: {len(trials)} trials in the ledger and in MLflow; {found.text}")
 
 
