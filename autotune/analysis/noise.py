@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from autotune.analysis.progress import busy_seconds
 from autotune.analysis.study_view import StudyView
 from autotune.core.drift import Drift
@@ -77,7 +79,7 @@ def noise(view: StudyView) -> Noise:
     )
     spread = None
     if groups and (quantity := view.decision.goals[0]).logarithm:
-        spread = float(quantity.weights @ _roots(quantity.spreads.tolist()))
+        spread = float(quantity.weights @ np.sqrt(quantity.spreads))
     default = by_key.get(config_key(view.default_config), [])
     return Noise(
         metric,
@@ -87,10 +89,6 @@ def noise(view: StudyView) -> Noise:
         view.drift,
         _launches(default, metric, ended),
     )
-
-
-def _roots(variances: Sequence[float]) -> list[float]:
-    return [math.sqrt(variance) for variance in variances]
 
 
 def _mean(trials: Sequence[Trial], metric: str) -> float:

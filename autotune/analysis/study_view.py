@@ -95,11 +95,6 @@ class StudyView:
         )
 
     @cached_property
-    def known(self) -> dict[object, Any]:
-        """Facts that took long to compute, by what they are of: several figures need the same."""
-        return {}
-
-    @cached_property
     def best(self) -> ranking.Contender | None:
         """The configuration to deploy; the best so far, as measured, while the study runs."""
         if not self.settled:

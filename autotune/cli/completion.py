@@ -22,7 +22,7 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete
 
 from autotune.cli.output import echo
-from autotune.core.file_names import USUAL_STORE
+from autotune.core.file_names import LEDGER_NAME, USUAL_STORE
 from autotune.errors import AutotuneError
 
 VARIABLE = "_AUTOTUNE_COMPLETE"
@@ -236,8 +236,6 @@ def _for_bash(value: str, last: str, quoted: str) -> str:
 
 def _ledger(context: click.Context) -> sqlite3.Connection:
     """Open the ledger to read names: its own reader checks every row, and takes longer than a key press."""
-    from autotune.core.file_names import LEDGER_NAME
-
     store = Path(context.params.get("store") or os.environ.get("AUTOTUNE_STORE") or USUAL_STORE)
     file = store if store.is_file() else store / LEDGER_NAME
     connection = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=0.2)

@@ -142,9 +142,7 @@ def _end(row: StudyRow, now: StudyView, store: Path, view: View) -> int:
     from autotune.report.text import terminal_width
     from autotune.study.reading import options_of
 
-    died = row.state == "RUNNING"
-    if died:
-        now = replace(now, state="interrupted")
+    if row.state == "RUNNING":  # by its row; the view has looked for a process
         view.message(
             f"the run of study {row.name} has died: no process holds the study, and none has ended it"
         )

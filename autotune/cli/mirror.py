@@ -42,7 +42,8 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
 
     STUDY, or every study of the store. What is already there is not written again.
     """
-    from autotune.study.report import complete_carried, made_files
+    from autotune.study.carried import complete_carried
+    from autotune.study.report import made_files
     from autotune.study.study import find_study
     from autotune.tracking.mlflow import sync as sync_study
 

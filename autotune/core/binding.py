@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from autotune.core.improvement_text import FACTOR
 from autotune.core.objective import Limit, Objective
 from autotune.core.ranking import Contender, contenders
 from autotune.core.trial import Trial
 from autotune.core.units import format_quantity, show_unit
-
-_FACTOR = 3.0
-"""Ratio to the bound from which it is told as a multiple: per cent say little there."""
 
 _MOST = 1e6  # multiple above which the difference is told instead
 _BOUND = "the bound"
@@ -62,7 +60,7 @@ def _distance(contender: Contender, limit: Limit) -> str:
     if contender.metrics[limit.metric].projected:
         side = f"{side} (projected)"
     ratio = value / limit.bound if value > 0 and limit.bound > 0 else math.nan
-    if 1 / _FACTOR < ratio < _FACTOR:
+    if 1 / FACTOR < ratio < FACTOR:
         share = 100 * abs(ratio - 1)
         return f"{share:.2g} % {side}" if share < 99.5 else f"{share:.0f} % {side}"
     times = max(ratio, 1 / ratio) if ratio > 0 else math.nan

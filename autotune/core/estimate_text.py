@@ -71,17 +71,29 @@ def show_number(estimate: Estimate, scale: float, half: float | None = None) -> 
         return format_quantity(value)
     if max(abs(value), half) >= _LONGEST:
         return f"{value:.2e} ± {half:.1e}"
-    decimals = min(_MOST_DECIMALS, 1 - math.floor(math.log10(float(f"{half:.2g}"))))
+    decimals = decimals_of(value, half, _MOST_DECIMALS)
     if max(abs(value), half) < _LONG:
         decimals = max(0, decimals)
-    # An error far below the value (a count of bytes, say) must not make it a row of digits.
-    decimals = min(decimals, max(0, 4 - math.floor(math.log10(abs(value))))) if value else decimals
     error = _fixed(half, decimals)
     least = 2 - math.floor(math.log10(abs(value))) if value and decimals < 0 else decimals
     shown = _fixed(value, max(decimals, least))
     if not float(error):
         return shown if value else "0"
     return f"{shown} ± {error}"
+
+
+def decimals_of(value: float, half: float, most: int) -> int:
+    """Return the decimals that an error of two digits leaves a value; below 0 of one without any.
+
+    An error far below the value (a count of bytes, say) must not make it a row of digits.
+
+    Args:
+        value: Value.
+        half: Its error, above 0.
+        most: Largest number of decimals.
+    """
+    decimals = min(most, 1 - math.floor(math.log10(float(f"{half:.2g}"))))
+    return min(decimals, max(0, 4 - math.floor(math.log10(abs(value))))) if value else decimals
 
 
 def _fixed(value: float, decimals: int) -> str:

@@ -9,7 +9,7 @@ from autotune.core.estimate_text import sentence_scale
 from autotune.core.ranking import Improvement
 from autotune.core.units import format_quantity
 
-_FACTOR = 3.0
+FACTOR = 3.0
 """Ratio of two values, and of the ends of an interval, from which percentages say little: "better by
 1150 %" is "12.5 times better"."""
 
@@ -60,7 +60,7 @@ def show_change(gain: Improvement) -> str:
     if not gain.relative:
         return _show_difference(value, ends, gain.unit)
     low, high = (ends[0], ends[-1]) if ends else (value, value)
-    if not 1 / _FACTOR < value < _FACTOR or low <= 0 or high / low > _FACTOR:
+    if not 1 / FACTOR < value < FACTOR or low <= 0 or high / low > FACTOR:
         return _show_factor(value, ends)
     width = 100 * (high - low)
     digits = 0 if width >= 10 else 2 if 0 < width < 1 else 1
@@ -82,7 +82,7 @@ def _show_difference(value: float, ends: list[float], unit: str) -> str:
 
 def _show_factor(value: float, ends: list[float]) -> str:
     middle, *shown = (_times(v) for v in (value, *ends))
-    if ends and (ends[0] <= 0 or ends[-1] / ends[0] > _FACTOR):
+    if ends and (ends[0] <= 0 or ends[-1] / ends[0] > FACTOR):
         if ends[0] < 1 / _MOST and ends[-1] > _MOST:
             return "not known to any factor"
         return f"{shown[0]} to {shown[-1]} x" if shown[0] != shown[-1] else f"{middle} x"
@@ -123,7 +123,7 @@ class _Numbers:
         self.gain = gain
         ends = [v for v in (gain.value, gain.low, gain.high) if v is not None]
         self.times = gain.relative and (
-            not 1 / _FACTOR < gain.value < _FACTOR or min(ends) <= 0 or max(ends) / min(ends) > _FACTOR
+            not 1 / FACTOR < gain.value < FACTOR or min(ends) <= 0 or max(ends) / min(ends) > FACTOR
         )
         self.percent = gain.relative and not self.times
         sizes = [self.size(v) for v in ends]
@@ -168,7 +168,7 @@ class _Numbers:
                 return f"up to {b} times {word}{than}"
             if a == b == "over 1000":
                 return f"{b} times {word}{than}"
-            if ratio > _FACTOR:
+            if ratio > FACTOR:
                 return f"between {a} and {b} times {word}{than}"
             return f"{middle} times {word} [{a}, {b}]{than}"
         unit = " %" if self.percent else ""

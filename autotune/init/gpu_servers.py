@@ -40,9 +40,7 @@ def narrow_vllm(plan: Proposal) -> None:
     plan.leave("pipeline_parallel", "within one node, splitting layers is faster than stages")
     plan.leave("block_size", "moves little next to the others")
     _draft(plan)
-    plan.flags.append(
-        ("max_model_len", _length(plan), "the longest request of this load; raise it for longer ones")
-    )
+    _context(plan, "max_model_len")
     plan.start_s = 60 + plan.fit.card.stored / GIB
 
 
@@ -82,9 +80,7 @@ def narrow_sglang(plan: Proposal) -> None:
         plan.flags.append(("speculative_algorithm", "STANDALONE", "a draft model of its own"))
     plan.leave("attention_backend", "the engine takes the kernels made for the card")
     plan.leave("page_size", "moves little next to the others")
-    plan.flags.append(
-        ("context_length", _length(plan), "the longest request of this load; raise it for longer ones")
-    )
+    _context(plan, "context_length")
     plan.start_s = 60 + plan.fit.card.stored / GIB
 
 
@@ -104,9 +100,7 @@ def narrow_tensorrt_llm(plan: Proposal) -> None:
         plan.take("num_postprocess_workers", f"{plan.fit.machine.workers} cores are there for it")
     plan.leave("num_postprocess_workers", "few cores here")
     plan.leave("pipeline_parallel", "within one node, splitting layers is faster than stages")
-    plan.flags.append(
-        ("max_seq_len", _length(plan), "the longest request of this load; raise it for longer ones")
-    )
+    _context(plan, "max_seq_len")
     plan.start_s = 90 + plan.fit.card.stored / GIB
 
 
@@ -137,9 +131,7 @@ def _vllm_on_cpu(plan: Proposal) -> None:
     plan.leave("async_scheduling, block_size", "move little on processors")
     _draft(plan)
     _common_tail(plan)
-    plan.flags.append(
-        ("max_model_len", _length(plan), "the longest request of this load; raise it for longer ones")
-    )
+    _context(plan, "max_model_len")
     plan.env.append(
         ("VLLM_CPU_KVCACHE_SPACE", str(space), "GiB of the cache: what the requests of this load take")
     )
@@ -319,8 +311,8 @@ def _draft(plan: Proposal) -> None:
     )
 
 
-def _length(plan: Proposal) -> int:
-    """Return the longest request, rounded up; no longer than the model's context."""
-    wanted = rounded_up(plan.fit.load.longest + 64, 256)
-    context = plan.fit.card.context
-    return min(wanted, context) if context else wanted
+def _context(plan: Proposal, flag: str) -> None:
+    """Bound the context to the longest request, rounded up; no longer than the model's own."""
+    wanted, context = rounded_up(plan.fit.load.longest + 64, 256), plan.fit.card.context
+    length = min(wanted, context) if context else wanted
+    plan.flags.append((flag, length, "the longest request of this load; raise it for longer ones"))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune.core.estimate_text import common_scale
+from autotune.core.estimate_text import common_scale, decimals_of
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal
 from autotune.core.parameter.base import show
@@ -166,10 +166,7 @@ def _cell(estimate: Estimate, scale: float, *, errors: bool) -> tuple[str, str]:
         return before + fixed(value), f" ± >{_MOST_HALF:.0f}{after}"
     if not half:
         return before + fixed(value), after
-    decimals = max(0, 1 - math.floor(math.log10(float(f"{half:.2g}")))) if half > 1e-300 else _DECIMALS
-    # an error far below the value (a count of bytes, say) must not make it a row of digits
-    decimals = min(decimals, max(0, 4 - math.floor(math.log10(abs(value))))) if value else decimals
-    decimals = min(decimals, _DECIMALS)
+    decimals = max(0, decimals_of(value, half, _DECIMALS))
     return before + fixed(value, decimals), f" ± {fixed(half, decimals)}{after}"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
@@ -121,8 +120,3 @@ def _page(name: str) -> str:
 
 def _digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def report_files(view: StudyView) -> Mapping[str, str]:
-    """Return the report as files by name, for a store of artifacts."""
-    return {"report.html": render_report(view)}

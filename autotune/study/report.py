@@ -10,14 +10,13 @@ from pathlib import Path
 
 from autotune.analysis.study_view import StudyView
 from autotune.core.commands import store_options, study_command
-from autotune.core.redact import redact, redacted
+from autotune.core.redact import redact
 from autotune.errors import AutotuneError, words_of
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.reading import read_view
 from autotune.study.result import deployment_of
 from autotune.study.study import Study, find_study
 from autotune.tracking.base import Mirror
-from autotune.tracking.items import DEPLOYMENT
 from autotune.tracking.mlflow_items import mirror_name
 from autotune.tracking.run_addresses import is_server, run_addresses
 
@@ -50,33 +49,6 @@ def made_files(ledger: Path, study: str) -> dict[str, Path]:
     """Return the report that a study has by now, by the name of its artifact."""
     path = report_path(ledger, study)
     return {REPORT_ARTIFACT: path} if path.is_file() else {}
-
-
-def complete_carried(path: Path, row: StudyRow) -> list[str]:
-    """Keep what deploys the winner of a study that has ended, where an earlier version did not.
-
-    Args:
-        path: The ledger.
-        row: The study.
-
-    Returns:
-        What a mirror cannot be given all the same, in words.
-    """
-    if row.state == "RUNNING":
-        return []
-    missing = []
-    if DEPLOYMENT not in row.notes:
-        with Ledger.open(path) as ledger:
-            view = read_view(ledger, row)
-            try:
-                found = deployment_of(view)
-            except Exception as error:  # noqa: BLE001 - of a system that is not here, or of somebody else's
-                missing.append(f"no deployment is known: {redact(words_of(error).splitlines()[0])}")
-            else:
-                if found is not None and view.best is not None:
-                    note = {"trial": view.best.trial.number, **found.to_dict()}
-                    ledger.set_study_note(row.name, DEPLOYMENT, redacted(note))
-    return missing if made_files(path, row.name) else [*missing, "there is no report yet"]
 
 
 def report_view(ledger: Ledger, row: StudyRow, seconds: float = _ASK_S) -> StudyView:
@@ -119,6 +91,7 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
     """
     if study.path is None:
         return None
+    again = study_command("report", study.name, *store_options(study.path))
     try:
         from autotune.report.html import write_report
 
@@ -133,10 +106,9 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
             mirror.artifacts({REPORT_ARTIFACT: path})
         return path
     except KeyboardInterrupt:  # whoever does not want to wait for it has the study all the same
-        _log.warning("the report was given up, as asked; `autotune report` makes it")
+        _log.warning("the report was given up, as asked; `%s` makes it", again)
         return None
     except Exception as error:  # noqa: BLE001 - best effort: the study is measured and kept
         said = redact(words_of(error).splitlines()[0])
-        again = study_command("report", study.name, *store_options(study.path))
         _log.warning("the report could not be written: %s; `%s` tries again", said, again)
         return None

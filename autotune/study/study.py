@@ -567,7 +567,7 @@ class Study:
         """Return one row per trial: state, parameters, metrics with ``.sem``, surprises, failure, reason."""
         from autotune.analysis.trial_frame import trial_frame
 
-        return trial_frame(self.view)
+        return trial_frame(self.trials, self.anchored)
 
     def export(
         self, as_: str, *, trial: int | None = None, under: Sequence[str] = (), image: str = ""

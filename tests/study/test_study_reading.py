@@ -1,5 +1,8 @@
 """A study of a ledger as a view."""
 
+import subprocess
+import sys
+
 import autotune
 
 
@@ -16,3 +19,15 @@ def test_a_study_in_memory_and_its_ledger_have_the_same_view(tmp_path):
     assert [t.number for t in view.trials] == [0, 1, 2]
     assert view.best is not None
     assert view.best.trial.config == max((t.config for t in view.trials), key=lambda c: c["x"])
+
+
+def test_a_table_of_the_trials_fits_no_model():
+    code = (
+        "import sys, autotune\n"
+        "study = autotune.Study(autotune.Space([autotune.Int('x', 0, 50)]), {'maximize': 'y'}, engine='gp')\n"
+        "for i in range(10):\n"
+        "    study.add({'x': 5 * i}, {'y': float(i)})\n"
+        "print(len(study.to_frame()), 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["10", "False"]

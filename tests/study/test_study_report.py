@@ -13,7 +13,8 @@ from autotune.cli.app import main
 from autotune.core.commands import store_options
 from autotune.core.file_names import LEDGER_NAME
 from autotune.ledger import Ledger
-from autotune.study.report import complete_carried, report_path, write_at_end
+from autotune.study.carried import complete_carried
+from autotune.study.report import report_path, write_at_end
 from autotune.tracking.items import DEPLOYMENT
 
 SPACE = autotune.Space([autotune.Int("x", 0, 5)])

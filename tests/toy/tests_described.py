@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 from autotune.init.installed import Installed
 from autotune.init.machine import GIB, Gpu, Machine
@@ -74,23 +75,6 @@ CARDS = {
         61064245248,
         experts=128,
     ),
-    "awq": ModelCard(
-        "Qwen/Qwen3-8B-AWQ",
-        "Qwen/Qwen3-8B-AWQ",
-        SAFETENSORS,
-        "Qwen3ForCausalLM",
-        36,
-        32,
-        8,
-        4096,
-        2 * 8 * 128,
-        151936,
-        40960,
-        8190735360,
-        6100000000,
-        4.0,
-        "awq 4 bits",
-    ),
     "gguf": ModelCard(
         "/models/qwen3-4b-{quantization}.gguf",
         "qwen3-4b-Q4_K_M.gguf",
@@ -110,23 +94,6 @@ CARDS = {
         choices=(("Q4_K_M", 2497280256), ("Q8_0", 4280404704)),
         choice="Q4_K_M",
     ),
-    "ollama": ModelCard(
-        "qwen3:4b",
-        "qwen3:4b",
-        GGUF,
-        "qwen3",
-        36,
-        32,
-        8,
-        2560,
-        2 * 8 * 128,
-        151936,
-        40960,
-        4022468096,
-        2497280256,
-        5.0,
-        "Q4_K_M (5.0 bits)",
-    ),
     "small": ModelCard(
         "Qwen/Qwen3-0.6B",
         "Qwen/Qwen3-0.6B",
@@ -143,6 +110,15 @@ CARDS = {
         1192099840,
     ),
 }
+CARDS["awq"] = replace(
+    CARDS["8b"],
+    model="Qwen/Qwen3-8B-AWQ",
+    title="Qwen/Qwen3-8B-AWQ",
+    stored=6100000000,
+    bits=4.0,
+    quantization="awq 4 bits",
+)
+CARDS["ollama"] = replace(CARDS["gguf"], model="qwen3:4b", title="qwen3:4b", choices=(), choice="")
 
 
 def write_config(folder, weights=True, **values):

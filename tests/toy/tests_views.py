@@ -1,4 +1,6 @@
-"""A small study in every state that a report must show."""
+"""A small study in every state that a report must show, and the fixtures that give it."""
+
+import pytest
 
 from autotune.analysis.study_view import StudyView
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
@@ -122,3 +124,21 @@ def wide_view(count=14, **changes):
 def two_goals_view():
     """Return the small study with two goals."""
     return make_view(objective=Objective.from_dict({"maximize": "output_throughput", "minimize": "tpot.p95"}))
+
+
+@pytest.fixture(name="make_view")
+def make_view_fixture():
+    """Builds the view of a study; keywords replace its fields."""
+    return make_view
+
+
+@pytest.fixture(name="make_trial")
+def make_trial_fixture():
+    """Builds a trial from the values of its parameters."""
+    return trial
+
+
+@pytest.fixture(name="trials")
+def trials_fixture():
+    """A trial in every state that a report must show."""
+    return TRIALS
