@@ -114,7 +114,7 @@ def comparison(view: StudyView) -> Comparison | None:
         rows.append(_metric_row(view, name, role, best, None if same else default))
     candidates = {c.key: c for c in view.decision.candidates}
     limits = tuple(_limit_rows(view, best, candidates))
-    return Comparison(best, view.best is not None, default, same, tuple(rows), limits)
+    return Comparison(best, view.recommends, default, same, tuple(rows), limits)
 
 
 def _metric_row(

@@ -102,6 +102,11 @@ class StudyView:
         found = self.decision.recommended
         return None if found is None else found.contender
 
+    @property
+    def recommends(self) -> bool:
+        """Whether :attr:`best` keeps every limit as surely as asked; else it is the nearest only."""
+        return self.best is not None and (not self.settled or self.decision.winner is not None)
+
     @cached_property
     def default_config(self) -> Config:
         """The default configuration."""

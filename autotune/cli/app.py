@@ -135,13 +135,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         from autotune.cli.completion import answer
 
         return answer(cli, os.environ["_AUTOTUNE_COMPLETE"], args)
-    with _stopped_by_signals():
+    with _stopped_by_signals(signal.SIG_IGN if argv is None else signal.SIG_DFL):
         return _run(args)
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, unless whoever started us decided otherwise."""
+def _stopped_by_signals(after: signal.Handlers) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, unless whoever started us decided otherwise.
+
+    Args:
+        after: Disposition afterwards; ignored where a process ends with its command: all is said, and the
+            exit code stands, while libraries take their time to unload.
+    """
     numbers = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
         numbers = []
@@ -155,7 +160,7 @@ def _stopped_by_signals() -> Iterator[None]:
         yield
     finally:
         for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, after)
 
 
 def _run(args: list[str]) -> int:

@@ -111,6 +111,8 @@ def next_step(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
 
 def _next(view: StudyView, store: Path, options: Sequence[str]) -> str:
     name = view.name
+    if view.state == "interrupted" and not view.resumable:
+        return f"in Python, `path={view.ledger!r}` goes on with {name!r}"
     if view.state == "interrupted":
         return f"`{next_command('resume', name, *options, store=store)}` goes on where it stopped"
     if not view.settled:

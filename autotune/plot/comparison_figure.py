@@ -31,7 +31,8 @@ def comparison(study: StudyView | theme.Viewed) -> go.Figure:
     rows = [row for row in found.metrics if row.ratio is not None][:_MOST]
     limits = [row for row in found.limits if row.value is not None and row.bound > 0]
     if not rows and not limits:
-        why = "the default is recommended" if found.same else "the default was not measured"
+        why = "the default was not measured" if found.default is None else "no metric has a ratio"
+        why = "the default is recommended" if found.same else why
         return theme.nothing(_TITLE, why)
     parts = [len(part) for part in (rows, limits) if part]
     heights = [count + 1.5 for count in parts]

@@ -309,7 +309,7 @@ def trial_rows(view: StudyView) -> list[TrialRow]:
             cells.append((shown, "" if value is None else float(value)) if numeric[name] else (shown, None))
         seconds = 0.0 if trial.measurement is None else trial.measurement.seconds
         cells.append((show_seconds(seconds), seconds) if seconds > 0 else ("", ""))
-        role = ["recommended"] if trial.key == best else []
+        role = ["recommended" if view.recommends else "nearest"] if trial.key == best else []
         role += ["default"] if trial.key == default else []
         cells.append((", ".join(dict.fromkeys([*role, note_of(trial, view.objective)])), None))
         log = trial.failure.log_tail if trial.failure is not None else ""

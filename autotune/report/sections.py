@@ -189,7 +189,8 @@ def _deploy(view: StudyView) -> list[str]:
         return []
     if view.best is None:
         return ["Nothing is recommended."]
-    return [f"The recommended configuration: {show_config(view.best.config)}"]
+    which = "recommended" if view.recommends else "nearest"
+    return [f"The {which} configuration: {show_config(view.best.config)}"]
 
 
 @dataclass

@@ -103,7 +103,7 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     which = ""
     if config_key(best.config) == config_key(view.default_config):
         default, which = None, ", the default"
-    found = "nearest" if view.settled and view.decision.winner is None else "best"
+    found = "best" if view.recommends else "nearest"
     lines = wrap(
         f"{found}: trial {best.trial.number}{which}: {show_config(best.config, view.space.names)}", width
     )

@@ -99,7 +99,8 @@ def choose(view: StudyView, *, trial: int | None = None, under: Sequence[str] = 
         raise SpecError("a trial and limits cannot both be given: limits choose among the trials")
     if trial is not None:
         found = _contender_of(view, trial)
-        won = view.settled and view.best is not None and view.best.trial.key == found.trial.key
+        winner = view.best if view.settled and view.recommends else None
+        won = winner is not None and winner.trial.key == found.trial.key
         return Chosen(found, view, "the winner" if won else f"chosen by its number, {trial}")
     if under:
         view = _limited(view, under)
@@ -113,7 +114,11 @@ def choose(view: StudyView, *, trial: int | None = None, under: Sequence[str] = 
             f"study {view.name!r} has no configuration that keeps every limit yet{why}",
             hint="--trial N exports the configuration of any measured trial",
         )
-    return Chosen(view.best, view, "the winner" if view.settled else "the best so far: the study still runs")
+    if not view.settled:
+        return Chosen(view.best, view, "the best so far: the study still runs")
+    return Chosen(
+        view.best, view, "the winner" if view.recommends else "the nearest: none surely keeps the limits"
+    )
 
 
 def _contender_of(view: StudyView, number: int) -> Contender:

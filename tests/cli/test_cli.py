@@ -222,6 +222,10 @@ def test_printed_commands_keep_what_the_study_was_started_with(capsys, store, tm
     monkeypatch.setenv("AUTOTUNE_PASS_ENV", "API_KEY")
     with open_ledger(Path(folder)) as ledger:
         view = read_view(ledger, ledger.study("demo"))
+    function = closing_text(RunSummary(view, "interrupted"), Path(folder))
+    assert f"in Python, `path={view.ledger!r}` goes on with 'demo'" in function
+    assert "autotune resume" not in function
+    view = replace(view, spec={**view.spec, "system": {"name": "script"}})
     done = RunSummary(view, "interrupted", mirror_pending=3)
     text = closing_text(done, Path(folder), ["--local", "--no-mlflow", *passed_variables()])
     printed = [shlex.split(command) for command in re.findall(r"`(autotune .*?)`", text)]

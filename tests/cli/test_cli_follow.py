@@ -114,7 +114,7 @@ def test_a_run_that_was_killed_is_said_to_have_died(ledger, run):
     code, text = followed(ledger, [lambda: run.tell("5.0"), run.kill])
     assert code == 5
     assert "the run of study demo has died: no process holds the study, and none has ended it" in text
-    assert "next: `autotune resume demo --local --store" in text
+    assert f"next: in Python, `path='{ledger}'` goes on with 'demo'" in text
 
 
 def test_every_command_knows_that_a_run_was_killed(ledger, run, capsys):
@@ -130,8 +130,8 @@ def test_every_command_knows_that_a_run_was_killed(ledger, run, capsys):
     run.kill()
     text = shown("status", "demo")
     assert "demo: interrupted" in text
-    assert "next: `autotune resume demo --local --store" in text
-    assert "next: `autotune resume demo --local --store" in shown("best", "demo")
+    assert f"next: in Python, `path='{ledger}'` goes on with 'demo'" in text
+    assert f"next: in Python, `path='{ledger}'` goes on with 'demo'" in shown("best", "demo")
     for command in ("status", "best"):
         assert json.loads(shown(command, "demo", "--json"))["state"] == "interrupted"
     assert shown("list", "studies").startswith("demo  interrupted")
