@@ -6,8 +6,10 @@ The public surface; everything loads on first use, so that ``import autotune`` s
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotune.core.front_doors import READERS
 from autotune.core.version import VERSION
 
 __version__ = VERSION
@@ -58,6 +60,17 @@ def __getattr__(name: str) -> object:
     value = getattr(import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
+
+
+def _read_space(path: str | Path) -> object:
+    return import_module(_PUBLIC["load_space"]).load_space(path)
+
+
+def _read_objective(path: str | Path) -> object:
+    return import_module(_PUBLIC["load_objective"]).load_objective(path)
+
+
+READERS |= {"Space": _read_space, "Objective": _read_objective}
 
 
 def __dir__() -> list[str]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autotune.core.front_doors import READERS
 from autotune.core.html import html_table, short
 from autotune.core.measurement import Estimate, in_unit_of
 from autotune.core.metric import UNITS
@@ -373,9 +374,8 @@ class Objective:
         Raises:
             SpecError: The file is wrong; the message names file, line and column.
         """
-        from autotune.spec.load import load_objective  # the reader lies a layer above; this is its front door
-
-        return load_objective(path)
+        found: Objective = READERS["Objective"](path)
+        return found
 
 
 def _confidence(found: Any) -> float:

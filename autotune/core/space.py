@@ -16,6 +16,7 @@ from autotune.core import allowed
 from autotune.core.cycles import cycle_of
 from autotune.core.elimination import Elimination
 from autotune.core.expression import Expression
+from autotune.core.front_doors import READERS
 from autotune.core.html import html_table, short
 from autotune.core.parameter import Float, Parameter
 from autotune.core.parameter.base import show
@@ -433,11 +434,8 @@ class Space:
         Raises:
             SpecError: The file is wrong; the message names file, line and column.
         """
-        from autotune.study.study_file import (
-            load_space,
-        )  # the reader lies layers above; this is its front door
-
-        return load_space(path)
+        found: Space = READERS["Space"](path)
+        return found
 
 
 def _check_arguments(space: Space) -> None:

@@ -10,8 +10,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "autotune"
 PLACES = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
 BELOW_ALL = {"errors"}
-FRONT_DOORS = {"core": {"spec", "study"}}
-"""What a package imports beside what it says, on call only; the import layers hold the reasons."""
 
 
 def imported_by(folder):
@@ -35,7 +33,7 @@ def said_by(folder):
 
 @pytest.mark.parametrize("folder", PLACES, ids=lambda folder: folder.name)
 def test_a_package_says_what_it_owns_and_imports_just_what_it_says(folder):
-    assert imported_by(folder) - FRONT_DOORS.get(folder.name, set()) == said_by(folder)
+    assert imported_by(folder) == said_by(folder)
 
 
 def rooms():
