@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from autotune.core.units import parse_quantity
@@ -65,7 +65,7 @@ class Number(Kind):
 
     def read(self, value: object, name: str) -> float:
         """Return the number in the base unit."""
-        found = _quantity(value, name, self.unit, self.bare)
+        found = quantity(value, name, self.unit, self.bare)
         if self.above is None and found < self.least:
             raise SpecError(f"{name} must be at least {self.least:g}, found {value!r}")
         if self.above is not None and found <= self.above:
@@ -92,7 +92,7 @@ class Share(Kind):
 
     def read(self, value: object, name: str) -> float:
         """Return a number from 0 to 1."""
-        found = _quantity(value, name)
+        found = quantity(value, name)
         if self.whole and not 0 <= found <= 1:
             raise SpecError(f"{name} must be between 0 % and 100 %, found {value!r}")
         if not self.whole and not 0 < found < 1:
@@ -101,7 +101,12 @@ class Share(Kind):
         return found
 
 
-def _quantity(value: Any, name: str, unit: str | None = None, bare: bool = True) -> float:
+def quantity(value: Any, name: str, unit: str | None = None, bare: bool = True) -> float:
+    """Return a number in the base unit; without ``bare`` it must have a unit.
+
+    Raises:
+        SpecError: It is none; the message begins with ``name``.
+    """
     try:
         return parse_quantity(value, default_unit=unit if bare else None, dimension=unit or "number").value
     except SpecError as error:
@@ -186,6 +191,22 @@ class Choice(Kind):
                 hint=did_you_mean(str(value), self.allowed) or self.hint,
             )
         return str(value)
+
+
+@dataclass(frozen=True)
+class Word(Choice):
+    """One of several words, and nothing but text.
+
+    Args:
+        old: Words of older files, with those that stand for them.
+    """
+
+    old: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, value: object, name: str) -> str:
+        """Return the word, the new one for an old one."""
+        text = Text().read(value, name)
+        return super().read(self.old.get(text, text), name)
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,19 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from autotune.core.front_doors import READERS
 from autotune.core.html import html_table, short
+from autotune.core.kinds import quantity
 from autotune.core.measurement import Estimate, in_unit_of
 from autotune.core.metric import UNITS
+from autotune.core.section import sequence
 from autotune.core.units import SCALED, format_quantity, known_base, parse_quantity, to_base, units_of
-from autotune.errors import SpecError, UnitError, refuse_unknown_keys
+from autotune.errors import SpecError, UnitError, refuse_unknown_keys, under
 
 _METRIC = r"[^\W\d][\w./:@#%+-]*"  # names are compared, never read as expressions: `val/loss` is one
 _LIMIT = re.compile(rf"\s*({_METRIC})\s*(<=|>=)\s*(\S.*?)\s*")
@@ -342,29 +343,23 @@ class Objective:
         Raises:
             SpecError: Something is wrong; ``path`` leads to it.
         """
-        allowed = ("maximize", "minimize", "limits", "description", "confidence")
-        refuse_unknown_keys(data, allowed, "an objective")
+        refuse_unknown_keys(
+            data, ("maximize", "minimize", "limits", "description", "confidence"), "an objective"
+        )
         goals: list[Goal] = []
-        for key, maximize in (("maximize", True), ("minimize", False)):
-            found = data.get(key, ())
-            names = [found] if isinstance(found, str) else found
-            if not isinstance(names, Sequence):
-                raise SpecError(f"{key} must be a metric or a list of metrics, found {found!r}", path=(key,))
-            for name in names:
-                try:
-                    goals.append(Goal(name, maximize))
-                except SpecError as error:
-                    raise SpecError(error.message, path=(key,)) from None
-        found = data.get("limits", ())
-        if isinstance(found, str) or not isinstance(found, Sequence):
-            raise SpecError(f"limits must be a list, found {found!r}", path=("limits",))
         limits = []
-        for i, text in enumerate(found):
-            try:
-                limits.append(Limit.parse(text))
-            except SpecError as error:
-                raise SpecError(error.message, path=("limits", i), hint=error.hint) from None
-        confidence = _confidence(data.get("confidence", CONFIDENCE))
+        for key in ("maximize", "minimize"):
+            found = data.get(key, ())
+            with under(key):
+                names = [found] if isinstance(found, str) else found
+                listed = sequence(names, f"{key} must be a metric or a list of metrics")
+                goals += [Goal(name, key == "maximize") for name in listed]
+        with under("limits"):
+            for i, text in enumerate(sequence(data.get("limits", ()), "limits must be a list")):
+                with under(i):
+                    limits.append(Limit.parse(text))
+        with under("confidence"):
+            confidence = round(quantity(data.get("confidence", CONFIDENCE), "confidence"), 9)
         return cls(tuple(goals), tuple(limits), str(data.get("description", "")), confidence)
 
     @classmethod
@@ -376,10 +371,3 @@ class Objective:
         """
         found: Objective = READERS["Objective"](path)
         return found
-
-
-def _confidence(found: Any) -> float:
-    try:
-        return round(parse_quantity(found, dimension="number").value, 9)  # 95 % is 0.95
-    except SpecError as error:
-        raise SpecError(f"confidence: {error.message}", path=("confidence",), hint=error.hint) from None

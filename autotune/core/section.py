@@ -105,6 +105,17 @@ def mapping(data: object, what: str, hint: str = "") -> Mapping[str, Any]:
     return data
 
 
+def sequence(data: Any, must: str) -> Sequence[Any]:
+    """Return ``data`` if it is a list; text is none.
+
+    Raises:
+        SpecError: It is not; ``must`` says what it must be: ``"limits must be a list"``.
+    """
+    if isinstance(data, str) or not isinstance(data, Sequence):
+        raise SpecError(f"{must}, found {data!r}")
+    return data
+
+
 def one(of: type[Section]) -> By:
     """Return the kind of a key that holds a section."""
     return By(lambda value, _: of.from_dict(value), section=of)

@@ -24,7 +24,7 @@ from autotune.core.space_data import read_derived, read_space
 from autotune.core.table import TABLE_LIMIT, Indices, Table, distinct, with_derived
 from autotune.core.trial import Config, config_key
 from autotune.core.units import counted
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError, did_you_mean, under
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -73,10 +73,8 @@ class Space:
             vars(self).pop("_by_name", None)  # it knows those without the listed levels
 
     def _typed(self, expression: Expression, path: tuple[str | int, ...]) -> str:
-        try:
+        with under(*path):
             return expression.check_types(self.kinds)
-        except SpecError as error:
-            raise SpecError(error.message, path=path, hint=error.hint) from None
 
     def _check_conditions(self) -> None:
         placed: set[str] = set()
@@ -100,11 +98,8 @@ class Space:
         if parameter.condition is None or not parameter.condition.names() & self.derived.keys():
             return parameter
         copy = replace(parameter)
-        try:
+        with under("parameters", parameter.name, "when"):
             vars(copy)["condition"] = parameter.condition.substitute(self.derived_expressions)
-        except SpecError as error:
-            path = ("parameters", parameter.name, "when")
-            raise SpecError(error.message, path=path, hint=error.hint) from None
         return copy
 
     def _listed(self, parameter: Parameter) -> Parameter:
@@ -132,12 +127,10 @@ class Space:
         """The parsed constraints, derived values written out."""
         parsed = []
         for i, text in enumerate(self.constraints):
-            try:
+            with under("constraints", i):
                 expression = Expression.parse(text)
                 expression.check_types(self.kinds)  # in the words of the file, before derived values go
                 parsed.append(expression.substitute(self.derived_expressions))
-            except SpecError as error:
-                raise SpecError(error.message, path=("constraints", i), hint=error.hint) from None
         return tuple(parsed)
 
     @cached_property
@@ -230,10 +223,8 @@ class Space:
                 continue
             if parameter.name not in config:
                 raise SpecError(f"the configuration lacks {parameter.name!r}; allowed: {parameter.allowed()}")
-            try:
+            with under(parameter.name):
                 values[parameter.name] = parameter.coerce(config[parameter.name])
-            except SpecError as error:
-                raise SpecError(error.message, path=(parameter.name,), hint=error.hint) from None
         ordered = {name: values[name] for name in self.names if name in values}
         return with_derived(ordered, self.derived_expressions)
 

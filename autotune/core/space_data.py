@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from autotune.core.cycles import cycle_of
 from autotune.core.expression import Expression
 from autotune.core.parameter import Parameter, parameter_from_dict
 from autotune.core.parameter.base import check_name
+from autotune.core.section import sequence
 from autotune.core.trial import Config
-from autotune.errors import SpecError, refuse_unknown_keys
+from autotune.errors import SpecError, refuse_unknown_keys, under
 
 KEYS = ("parameters", "constraints", "derived", "configurations")
 """What a space is read from."""
@@ -40,42 +40,27 @@ def read_space(
             f"parameters must be a mapping of names to parameters, found {entries!r}",
             path=("parameters",),
         )
-    parameters = tuple(_parameter(name, entry) for name, entry in entries.items())
-    constraints = data.get("constraints", ())
-    if isinstance(constraints, str) or not isinstance(constraints, Sequence):
-        raise SpecError(
-            f"constraints must be a list of expressions, found {constraints!r}", path=("constraints",)
-        )
-    derived = data.get("derived", {})
+    parameters = []
+    for name, entry in entries.items():
+        with under("parameters", name):
+            parameters.append(parameter_from_dict(name, entry))
+    constraints, derived = data.get("constraints", ()), data.get("derived", {})
+    with under("constraints"):
+        constraints = sequence(constraints, "constraints must be a list of expressions")
     if not isinstance(derived, Mapping):
-        raise SpecError(
-            f"derived must be a mapping of names to expressions, found {derived!r}", path=("derived",)
-        )
+        text = f"derived must be a mapping of names to expressions, found {derived!r}"
+        raise SpecError(text, path=("derived",))
     listed = data.get("configurations") if configurations is None else configurations
-    return parameters, tuple(constraints), None if listed is None else _configs(listed), derived
-
-
-def _parameter(name: str, entry: Any) -> Parameter:
-    try:
-        return parameter_from_dict(name, entry)
-    except SpecError as error:
-        raise SpecError(
-            error.message, path=("parameters", name, *error.path), at_key=error.at_key, hint=error.hint
-        ) from None
+    return tuple(parameters), tuple(constraints), None if listed is None else _configs(listed), derived
 
 
 def _configs(listed: object) -> tuple[Config, ...]:
-    if isinstance(listed, str | Mapping) or not isinstance(listed, Sequence):
-        raise SpecError(
-            f"configurations must be a list of mappings, found {listed!r}", path=("configurations",)
-        )
-    for i, config in enumerate(listed):
-        if not isinstance(config, Mapping):
-            raise SpecError(
-                f"a configuration must be a mapping of parameters to values, found {config!r}",
-                path=("configurations", i),
-            )
-    return tuple(dict(config) for config in listed)
+    with under("configurations"):
+        for i, config in enumerate(sequence(listed, "configurations must be a list of mappings")):
+            if not isinstance(config, Mapping):
+                text = f"a configuration must be a mapping of parameters to values, found {config!r}"
+                raise SpecError(text, path=(i,))
+        return tuple(dict(config) for config in listed)
 
 
 def read_derived(derived: Mapping[str, str], kinds: Mapping[str, str]) -> dict[str, Expression]:
@@ -90,15 +75,11 @@ def read_derived(derived: Mapping[str, str], kinds: Mapping[str, str]) -> dict[s
     """
     parsed: dict[str, Expression] = {}
     for name, text in derived.items():
-        try:
+        with under("derived", name):
             check_name(name, "derived value's")
             if name in kinds:
                 raise SpecError(f"{name!r} is a parameter already", at_key=True)
             parsed[name] = Expression.parse(text)
-        except SpecError as error:
-            raise SpecError(
-                error.message, path=("derived", name), at_key=error.at_key, hint=error.hint
-            ) from None
     waits = {name: set(e.names() & parsed.keys()) for name, e in parsed.items()}
     needed_by: dict[str, list[str]] = {name: [] for name in parsed}
     for name, needs in waits.items():
@@ -108,11 +89,9 @@ def read_derived(derived: Mapping[str, str], kinds: Mapping[str, str]) -> dict[s
     ready = deque(name for name, needs in waits.items() if not needs)
     while ready:
         name = ready.popleft()
-        try:
+        with under("derived", name):
             known[name] = parsed[name].check_types(known)
             done[name] = parsed[name].substitute(done)
-        except SpecError as error:
-            raise SpecError(error.message, path=("derived", name), hint=error.hint) from None
         for other in needed_by[name]:
             waits[other].discard(name)
             if not waits[other]:

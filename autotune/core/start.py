@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from autotune.core.section import sequence
 from autotune.core.space import Space
 from autotune.core.trial import Config, config_key
 from autotune.errors import SpecError, under
@@ -24,10 +25,8 @@ def read_start(space: Space, listed: object, trials: int) -> tuple[Config, ...]:
             leads to it.
     """
     with under("start"):
-        if isinstance(listed, str | Mapping) or not isinstance(listed, Sequence):
-            raise SpecError(f"start must be a list of configurations, found {listed!r}")
         found: dict[str, Config] = {}
-        for i, given in enumerate(listed):
+        for i, given in enumerate(sequence(listed, "start must be a list of configurations")):
             with under(i):
                 config = _completed(space, given)
                 found.setdefault(config_key(config), config)

@@ -8,7 +8,7 @@ from autotune.core.registry import Registry, shown
 from autotune.core.trial import Suggestion
 from autotune.engine.base import Engine
 from autotune.engine.question import Question
-from autotune.errors import AutotuneError, SpecError
+from autotune.errors import AutotuneError, SpecError, under
 
 ENGINES = Registry(
     "engine",
@@ -36,10 +36,8 @@ def build_engine(section: str | Mapping[str, object], *, budget: int | None = No
     data.pop("seed", None)
     if not isinstance(name, str):
         raise SpecError(f"use must be the name of an engine, found {name!r}", path=("use",))
-    try:
+    with under("use"):
         kind = ENGINES.load(name)
-    except SpecError as error:
-        raise SpecError(error.message, path=("use",), hint=error.hint) from None
     engine: Engine = ENGINES.call(name, lambda: kind.from_dict(data, budget=budget))
     if name in ENGINES.builtin:
         return engine

@@ -221,11 +221,8 @@ def _graft_missing(marks: dict[Path_, Any], other: Mapping[Path_, Any], key: str
 
 def _find(document: Document, path: Path_, kind: str, folder: Path, *, theirs: bool) -> Path:
     """Return the file that a key names; a space (``theirs``) names none outside its own folder."""
-    name = str(document.data[str(path[0])])
-    try:
-        return find(kind, name, beside=folder, inside=theirs)
-    except SpecError as error:
-        raise document.locate(SpecError(error.message, path=path, hint=error.hint)) from None
+    with document.located(), under(*path):
+        return find(kind, str(document.data[str(path[0])]), beside=folder, inside=theirs)
 
 
 def _named_objective(document: Document, folder: Path, *, theirs: bool) -> Document:

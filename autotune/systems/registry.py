@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 from autotune.core.registry import Guarded, Registry, shown
 from autotune.core.section import mapping
 from autotune.core.trial import Config
-from autotune.errors import SpecError
+from autotune.errors import SpecError, under
 from autotune.systems.base import NotReady, Reusable, System
 
 SYSTEMS = Registry(
@@ -72,10 +72,8 @@ def build_system(section: Mapping[str, object]) -> System:
     name = data.pop("use", None)
     if not isinstance(name, str):
         raise SpecError(f"a system section needs 'use'; allowed: {', '.join(SYSTEMS.names())}")
-    try:
+    with under("use"):
         kind = SYSTEMS.load(name)
-    except SpecError as error:
-        raise SpecError(error.message, path=("use",), hint=error.hint) from None
     reuse = data.pop(REUSE, False)
     system: System = SYSTEMS.call(name, lambda: kind.from_dict(data))
     if name not in SYSTEMS.builtin:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, TypeGuard
+from typing import Annotated, Any, ClassVar, TypeGuard
 
 from autotune.core.expression import Expression
 from autotune.core.html import html_table, short
+from autotune.core.kinds import By, Text, Word
+from autotune.core.section import declared_fields
 from autotune.core.trial import Value
-from autotune.errors import SpecError, did_you_mean, refuse_unknown_keys
+from autotune.errors import SpecError, refuse_unknown_keys, under
 
 RESTARTS = ("system", "reload", "request")
 
@@ -49,6 +51,9 @@ class Prior:
         return {"around": self.around, "spread": self.spread}
 
 
+_PRIOR = By(lambda raw, _: read_prior(raw))
+
+
 @dataclass(frozen=True, repr=False)
 class Parameter:
     """What all kinds of parameters share.
@@ -67,12 +72,12 @@ class Parameter:
     name: str
     _: KW_ONLY
     default: Value | None = None
-    unit: str = ""
-    description: str = ""
-    prior: Prior | None = None
-    when: str | None = None
-    restart: str = "system"
-    memory: str | None = None
+    unit: Annotated[str, Text()] = ""
+    description: Annotated[str, Text()] = ""
+    prior: Annotated[Prior | None, _PRIOR] = None
+    when: Annotated[str | None, Text()] = None
+    restart: Annotated[str, Word(RESTARTS, old=OLD_RESTARTS)] = "system"
+    memory: Annotated[str | None, Word(("up", "down"))] = None
 
     type_name: ClassVar[str] = ""
     ordered: ClassVar[bool] = True
@@ -80,22 +85,23 @@ class Parameter:
 
     def __post_init__(self) -> None:
         check_name(self.name, "parameter")
-        object.__setattr__(self, "restart", OLD_RESTARTS.get(self.restart, self.restart))
-        one_of("restart", self.restart, RESTARTS)
-        if self.memory is not None:
-            one_of("memory", self.memory, ("up", "down"))
+        for item in declared_fields(type(self)):
+            value = getattr(self, item.key)
+            if value is None and not item.needed:
+                value = item.field.default
+            if value is not None or item.needed:
+                with under(item.key):
+                    value = item.kind.read(value, item.key)
+            object.__setattr__(self, item.key, value)
+        self._check()
         if self.default is not None:
-            try:
+            with under("default"):
                 object.__setattr__(self, "default", self.coerce(self.default))
-            except SpecError as error:
-                raise SpecError(error.message, path=("default",), hint=error.hint) from None
-        for key in ("unit", "description", "when"):
-            if getattr(self, key) is not None and not isinstance(getattr(self, key), str):
-                raise SpecError(f"{key} must be text, found {getattr(self, key)!r}", path=(key,))
         if self.prior is not None:
-            given: object = self.prior
-            prior = given if isinstance(given, Prior) else read_prior(given)
-            object.__setattr__(self, "prior", self._read_prior(prior))
+            object.__setattr__(self, "prior", self._read_prior(self.prior))
+
+    def _check(self) -> None:
+        """Refuse values that do not go together, once each is typed."""
 
     def _read_prior(self, prior: Prior) -> Prior:
         """Return the prior with typed values; raise SpecError if it does not fit the parameter."""
@@ -209,16 +215,6 @@ def check_name(name: object, what: str) -> None:
         )
 
 
-def one_of(key: str, found: Any, allowed: Iterable[str]) -> None:
-    """Raise SpecError unless ``found`` is one of the ``allowed`` values of ``key``."""
-    if found not in allowed:
-        raise SpecError(
-            f"unknown {key} {found!r}; allowed: {', '.join(allowed)}",
-            path=(key,),
-            hint=did_you_mean(str(found), allowed),
-        )
-
-
 def read_number(raw: object, *, whole: bool = False) -> int | float | None:
     """Return ``raw`` as a finite number, or ``None``. Text is read strictly: no underscores, no hex."""
     if isinstance(raw, bool):
@@ -286,39 +282,35 @@ def read_prior(data: object) -> Prior:
     """Return the prior that a mapping gives: ``{around, spread}`` or ``{weights}``.
 
     Raises:
-        SpecError: It is neither; ``path`` starts at the parameter.
+        SpecError: It is neither; ``path`` is relative to it.
     """
+    if isinstance(data, Prior):
+        return data
     if not isinstance(data, Mapping) or not data:
-        raise SpecError(f"a prior is {{around, spread}} or {{weights}}, found {data!r}", path=("prior",))
-    refuse_unknown_keys(data, ("around", "spread", "weights"), "a prior", ("prior",))
-    if "weights" in data:
-        if len(data) > 1:
-            raise SpecError(
-                f"a prior is {{around, spread}} or {{weights}}, found {', '.join(data)}", path=("prior",)
-            )
-        pairs = _pairs(data["weights"])
-        return Prior(weights=tuple((value, _above_zero(weight, "weights", value)) for value, weight in pairs))
-    around = read_number(data.get("around"))
-    if around is None:
-        raise SpecError(
-            f"a prior's around must be a number, found {data.get('around')!r}", path=("prior", "around")
-        )
-    return Prior(around=float(around), spread=_above_zero(data.get("spread"), "spread"))
+        raise SpecError(f"a prior is {{around, spread}} or {{weights}}, found {data!r}")
+    refuse_unknown_keys(data, ("around", "spread", "weights"), "a prior")
+    if "weights" not in data:
+        around = read_number(data.get("around"))
+        if around is None:
+            text = f"a prior's around must be a number, found {data.get('around')!r}"
+            raise SpecError(text, path=("around",))
+        return Prior(float(around), _above_zero(data.get("spread"), "spread"))
+    if len(data) > 1:
+        raise SpecError(f"a prior is {{around, spread}} or {{weights}}, found {', '.join(data)}")
+    pairs = data["weights"]  # stored studies have a list of pairs, which keeps the types of the values
+    if isinstance(pairs, Mapping):
+        pairs = list(pairs.items())
+    paired = isinstance(pairs, list) and all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs)
+    if not paired or not pairs:
+        text = f"weights must be a mapping of values to numbers, found {data['weights']!r}"
+        raise SpecError(text, path=("weights",))
+    return Prior(
+        weights=tuple((value, _above_zero(weight, "weights", str(value))) for value, weight in pairs)
+    )
 
 
-def _pairs(data: object) -> list[tuple[Any, Any]]:
-    """Return the weights by value; stored studies have them as a list of pairs, which keeps their types."""
-    if isinstance(data, Mapping) and data:
-        return list(data.items())
-    if isinstance(data, list) and data and all(isinstance(p, list | tuple) and len(p) == 2 for p in data):
-        return [(value, weight) for value, weight in data]
-    raise SpecError(f"weights must be a mapping of values to numbers, found {data!r}",
-                    path=("prior", "weights"))  # fmt: skip
-
-
-def _above_zero(raw: object, key: str, value: object = None) -> float:
+def _above_zero(raw: object, *path: str) -> float:
     number = read_number(raw)
     if number is None or number <= 0:
-        at = () if value is None else (str(value),)
-        raise SpecError(f"{key} must be a number above 0, found {raw!r}", path=("prior", key, *at))
+        raise SpecError(f"{path[0]} must be a number above 0, found {raw!r}", path=path)
     return float(number)

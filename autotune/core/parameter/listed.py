@@ -74,7 +74,7 @@ class Listed(_Weighed):
 
     values: tuple[Value, ...]
 
-    def __post_init__(self) -> None:
+    def _check(self) -> None:
         if isinstance(self.values, str) or not isinstance(self.values, Sequence) or not self.values:
             raise SpecError(
                 f"values must be a list of at least one value, found {self.values!r}", path=("values",)
@@ -87,7 +87,6 @@ class Listed(_Weighed):
                 f"the value {values[twice]!r} is listed twice", path=("values", seen.index(seen[twice]))
             )
         object.__setattr__(self, "values", tuple(values))
-        super().__post_init__()
 
     @property
     def kind(self) -> str:  # type: ignore[override]

@@ -6,14 +6,42 @@ import math
 from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
+from typing import Annotated
 
-from autotune.core.parameter.base import Parameter, Prior, one_of, read_number, read_whole, show
+from autotune.core.kinds import By, Word
+from autotune.core.parameter.base import Parameter, Prior, read_number, read_whole, show
 from autotune.core.trial import Value
 from autotune.errors import SpecError
 
 SCALES = ("linear", "log2", "log10")
 MAX_LEVELS = 1_000_000  # more values than any flag has; bounds what a mistyped range can allocate
 FLOAT_LEVELS = 33  # grid on which a float without a step is searched; the engine refines around leaders
+
+
+def _whole(raw: object, name: str) -> int:
+    number = read_whole(raw)
+    if number is None:
+        raise SpecError(f"{name} must be a whole number, found {raw!r}")
+    return int(number)
+
+
+def _finite(raw: object, name: str) -> float:
+    number = read_number(raw)
+    if number is None:
+        raise SpecError(f"{name} must be a finite number, found {raw!r}")
+    return float(number)
+
+
+def _at_least(least: int) -> By:
+    def read(raw: object, name: str) -> int:
+        if (number := _whole(raw, name)) < least:
+            raise SpecError(f"{name} must be at least {least}, found {raw!r}")
+        return number
+
+    return By(read)
+
+
+_WHOLE, _FINITE = By(_whole), By(_finite)
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,15 +51,10 @@ class Numeric(Parameter):
     low: float
     high: float
     _: KW_ONLY
-    scale: str = "linear"
+    scale: Annotated[str, Word(SCALES)] = "linear"
     step: float | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("low", "high", "step"):
-            value = getattr(self, name)
-            if value is not None or name != "step":
-                object.__setattr__(self, name, self._number(value, name))
-        one_of("scale", self.scale, SCALES)
+    def _check(self) -> None:
         if self.low > self.high:
             raise SpecError(f"low {self.low!r} is above high {self.high!r}", path=("low",))
         if self.scale != "linear" and self.low <= 0:
@@ -44,10 +67,6 @@ class Numeric(Parameter):
             raise SpecError(f"a step must be above 0, found {self.step!r}", path=("step",))
         if self.step is not None and (self.high - self.low) / self.step > MAX_LEVELS:
             raise SpecError(f"more than {MAX_LEVELS} values between low and high", path=("step",))
-        super().__post_init__()
-
-    def _number(self, raw: object, name: str) -> object:
-        raise NotImplementedError
 
     def _read_prior(self, prior: Prior) -> Prior:
         if prior.weights or prior.around is None or prior.spread is None:
@@ -103,31 +122,19 @@ class Int(Numeric):
         powers_of: Allow only powers of this number.
     """
 
-    low: int
-    high: int
+    low: Annotated[int, _WHOLE]
+    high: Annotated[int, _WHOLE]
     _: KW_ONLY
-    step: int | None = None
-    multiple_of: int | None = None
-    powers_of: int | None = None
+    step: Annotated[int | None, _WHOLE] = None
+    multiple_of: Annotated[int | None, _at_least(1)] = None
+    powers_of: Annotated[int | None, _at_least(2)] = None
 
     type_name = "int"
 
-    def __post_init__(self) -> None:
-        for name, least in (("multiple_of", 1), ("powers_of", 2)):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, self._number(value, name))
-                if getattr(self, name) < least:
-                    raise SpecError(f"{name} must be at least {least}, found {value!r}", path=(name,))
-        super().__post_init__()
+    def _check(self) -> None:
+        super()._check()
         if not self.levels:
             raise SpecError(f"no value is allowed: {self.allowed()}", path=("low",))
-
-    def _number(self, raw: object, name: str) -> int:
-        number = read_whole(raw)
-        if number is None:
-            raise SpecError(f"{name} must be a whole number, found {raw!r}", path=(name,))
-        return int(number)
 
     @cached_property
     def levels(self) -> tuple[Value, ...]:
@@ -166,13 +173,12 @@ class Int(Numeric):
 class Float(Numeric):
     """A parameter of real numbers from ``low`` to ``high``; with ``step``, only ``low + k * step``."""
 
-    type_name = "float"
+    low: Annotated[float, _FINITE]
+    high: Annotated[float, _FINITE]
+    _: KW_ONLY
+    step: Annotated[float | None, _FINITE] = None
 
-    def _number(self, raw: object, name: str) -> float:
-        number = read_number(raw)
-        if number is None:
-            raise SpecError(f"{name} must be a finite number, found {raw!r}", path=(name,))
-        return float(number)
+    type_name = "float"
 
     @property
     def discrete(self) -> bool:

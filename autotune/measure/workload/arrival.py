@@ -22,6 +22,13 @@ _NEEDS = {
     "concurrency": (CLOSED,),
     "trace": ("trace",),
 }
+_WITHOUT = (
+    # arrivals -> keys of which one must be there, what is needed in words, an example
+    (("constant", "poisson", "gamma"), {"rate", "search"}, "'rate'",
+     "for example `rate: 4` (requests/s), or `rate: {search: max}`"),
+    (("gamma",), {"burstiness"}, "'burstiness'", "1 is Poisson; 0.5 comes in bursts, 4 is more even"),
+    (("trace",), {"trace"}, "'trace', a CSV or JSONL file", ""),
+)  # fmt: skip
 _TRACED = ("prompt_tokens", "prompts", "shared_prefix", "turns")
 _FROM_FILE = ("prompt_tokens", "shared_prefix", "turns")
 _RATE = Number("requests/s", above=0.0, example="4")
@@ -87,18 +94,9 @@ def _check_needs(data: Mapping[str, object], arrival: str) -> None:
             "both 'rate' and 'search' are given", path=("search",), at_key=True,
             hint="write `rate: {search: max, low: 1, high: 64}`",
         )  # fmt: skip
-    if arrival in ("constant", "poisson", "gamma") and "rate" not in data and "search" not in data:
-        raise SpecError(
-            f"arrival {arrival} needs 'rate'", path=("arrival",),
-            hint="for example `rate: 4` (requests/s), or `rate: {search: max}`",
-        )  # fmt: skip
-    if arrival == "gamma" and "burstiness" not in data:
-        raise SpecError(
-            "arrival gamma needs 'burstiness'", path=("arrival",),
-            hint="1 is Poisson; 0.5 comes in bursts, 4 is more even",
-        )  # fmt: skip
-    if arrival == "trace" and "trace" not in data:
-        raise SpecError("arrival trace needs 'trace', a CSV or JSONL file", path=("arrival",))
+    for kinds, keys, needed, hint in _WITHOUT:
+        if arrival in kinds and not keys & data.keys():
+            raise SpecError(f"arrival {arrival} needs {needed}", path=("arrival",), hint=hint)
     for source, keys in (("trace", _TRACED), ("prompts", _FROM_FILE)):
         for key in keys:
             if source in data and key in data:
