@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import tempfile
@@ -14,7 +13,7 @@ import click
 
 from autotune.cli.options import json_option
 from autotune.cli.output import echo, echo_json
-from autotune.core.output_file import output_file
+from autotune.core.output_file import output_file, write_whole
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
@@ -127,31 +126,20 @@ def _write(file: Path, starter: Starter) -> None:
     """
     from autotune.study.study_file import read_study
 
-    target = output_file(file)
+    target, data = output_file(file), starter.text.encode()
     try:
-        number, path = tempfile.mkstemp(prefix=".autotune-", suffix=".yaml", dir=target.parent)
-        draft = Path(path)
-        try:
-            with os.fdopen(number, "w", encoding="utf-8") as out:
-                out.write(starter.text)
+        with tempfile.NamedTemporaryFile(prefix=".autotune-", suffix=".yaml", dir=target.parent) as draft:
+            draft.write(data)
+            draft.flush()
             try:
-                read_study(draft)
+                read_study(draft.name)
             except SpecError as error:
-                raise SpecError(error.message.replace(str(draft), str(file)), hint=error.hint) from None
-            draft.chmod(0o666 & ~_umask())
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
+                raise SpecError(error.message.replace(draft.name, str(file)), hint=error.hint) from None
+        write_whole(target, data)
     except OSError as error:
         raise SpecError(
             f"{file} cannot be written: {error.strerror or error}", hint="-o names another file"
         ) from None
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def study_of_model(model: str, given: dict[str, Any]) -> Path:

@@ -14,16 +14,7 @@ from autotune.spec.yaml_text import Document, Path_
 
 _MOST_CONFIG = 8 << 20
 _BITS = {"float32": 32, "float16": 16, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8}
-_QUANTIZED_BITS = {
-    "awq": 4,
-    "gptq": 4,
-    "mxfp4": 4,
-    "nvfp4": 4,
-    "fp8": 8,
-    "fbgemm_fp8": 8,
-    "eetq": 8,
-    "bitsandbytes": 8,
-}
+_OF_FOUR_BITS = ("awq", "gptq", "mxfp4", "nvfp4")
 _GENERATES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ForImageTextToText")
 
 
@@ -195,7 +186,7 @@ def _quantization(document: Document, inner: Path_) -> tuple[str, float]:
         return "", 16.0
     method = found.get("quant_method")
     method = cut(method) if isinstance(method, str) else "quantized"
-    bits = _first_bits(found, 0) or _QUANTIZED_BITS.get(method, 8)
+    bits = _first_bits(found, 0) or (4 if method in _OF_FOUR_BITS else 8)
     if found.get("load_in_4bit") is True:
         bits = 4
     return f"{method} {bits} bits", float(bits)

@@ -18,7 +18,7 @@ from autotune.init.local_servers import (
 )
 from autotune.init.machine import Machine
 from autotune.init.model import GGUF, ONNX, OPENVINO, SAFETENSORS, TRITON, ModelCard
-from autotune.init.proposal import Proposal, Request
+from autotune.init.proposal import PLANNED, Proposal, Request
 from autotune.init.workloads import Load
 from autotune.systems.served.tiny import TINY
 
@@ -157,36 +157,29 @@ def choose(card: ModelCard, machine: Machine, load: Load, request: Request, syst
         )
     names = [system] if system else [name for name, one in CANDIDATES.items() if not one.on_request]
     found: dict[str, Proposal] = {}
-    missing: dict[str, str] = {}
-    problems: dict[str, EnvironmentProblem] = {}
+    missing: dict[str, SpecError | EnvironmentProblem] = {}
     for name in names:
         try:
             found[name] = _proposal(name, card, machine, load, request)
-        except EnvironmentProblem as problem:
-            problems[name], missing[name] = problem, problem.message
-        except SpecError as problem:
+        except (EnvironmentProblem, SpecError) as problem:
             if system:
                 raise
-            missing[name] = problem.message
+            missing[name] = problem
     if not found:
-        raise _nothing(card, missing, problems)
+        raise _nothing(card, missing)
     best, *rest = found
     others = {name: f"{found[name].engine.version} {CANDIDATES[name].why}".strip() for name in rest}
     why = "you asked for it" if system else f"it {CANDIDATES[best].why}"
-    return Choice(found[best], why, others, missing)
+    return Choice(found[best], why, others, {name: problem.message for name, problem in missing.items()})
 
 
-def _nothing(
-    card: ModelCard, missing: Mapping[str, str], problems: Mapping[str, EnvironmentProblem]
-) -> EnvironmentProblem:
+def _nothing(card: ModelCard, missing: Mapping[str, SpecError | EnvironmentProblem]) -> EnvironmentProblem:
     """Return the error that nothing serves the model: one reason for each system, and what to install."""
-    if len(missing) == 1 and len(problems) == 1:
-        return next(iter(problems.values()))
-    reasons = "".join(f"\n  {name}: {said}" for name, said in missing.items())
-    hints = [
-        CANDIDATES[name].install for name, problem in problems.items() if "not installed" in problem.message
-    ]
-    hint = f"install one: {hints[0]}" if hints else next(iter(problems.values())).hint if problems else ""
+    reasons = "".join(f"\n  {name}: {problem.message}" for name, problem in missing.items())
+    problems = {name: problem for name, problem in missing.items() if isinstance(problem, EnvironmentProblem)}
+    hints = [f"install one: {CANDIDATES[name].install}" for name, problem in problems.items()
+             if "not installed" in problem.message]  # fmt: skip
+    hint = next(iter([*hints, *(problem.hint for problem in problems.values())]), "")
     return EnvironmentProblem(f"nothing on this machine can serve {card.title}:{reasons}", hint=hint)
 
 
@@ -199,7 +192,7 @@ def _proposal(name: str, card: ModelCard, machine: Machine, load: Load, request:
     """
     candidate = CANDIDATES[name]
     engine = machine.find(name)
-    planned = candidate.narrow is narrow_planned
+    planned = name in PLANNED
     if card.form not in candidate.forms and not planned:
         reads = ", ".join(form for form in candidate.forms if form != TINY)
         raise SpecError(f"{name} reads {reads}, and this is {_form(card)}")

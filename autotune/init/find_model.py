@@ -13,7 +13,8 @@ from pathlib import Path
 
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean, shortened
 from autotune.init.checkpoint import card_of_config
-from autotune.init.gguf_model import card_of_file
+from autotune.init.gguf_header import begins_as_gguf
+from autotune.init.gguf_model import PART, card_of_file
 from autotune.init.model import ONNX, OPENVINO, TRITON, ModelCard, cut, tiny_card
 from autotune.init.ollama_store import ollama_card
 from autotune.spec import catalogue
@@ -72,7 +73,7 @@ def looks_like_model(name: str) -> bool:
             )
         return True
     if path.is_file():
-        return _begins_as_gguf(path)
+        return begins_as_gguf(path)
     if shipped:
         raise SpecError(
             f"{name!r} is of the catalogue ({shipped}/{name}.yaml), and names no model to serve",
@@ -108,7 +109,7 @@ def _of_folder(folder: Path) -> ModelCard:
     if "config.json" in files and (weights := _weights(files)):
         return card_of_config(files["config.json"], str(folder), folder.name, weights)
     named = [file for file in by_end[".gguf"] if _is_model_file(file.name)]
-    models = [file for file in named if _begins_as_gguf(file)] or named[:1]
+    models = [file for file in named if begins_as_gguf(file)] or named[:1]
     if models:
         card = card_of_file(models[0])
         same = {str(card.model).replace("{quantization}", tag) for tag, _ in card.choices} or {str(models[0])}
@@ -138,13 +139,8 @@ def _of_folder(folder: Path) -> ModelCard:
 
 def _is_model_file(name: str) -> bool:
     """Return whether a GGUF file may be a model by its name: no projector of images, no later part."""
-    part = re.search(r"-(\d{5})-of-\d{5}\.gguf$", name)
+    part = PART.search(name)
     return not name.startswith("mmproj") and (part is None or part[1] == "00001")
-
-
-def _begins_as_gguf(file: Path) -> bool:
-    with file.open("rb") as opened:
-        return opened.read(4) == b"GGUF"
 
 
 def _weights(files: Mapping[str, Path]) -> list[Path]:

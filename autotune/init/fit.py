@@ -97,8 +97,7 @@ class Fit:
     def splits(self) -> tuple[int, ...]:
         """Return the numbers of GPUs that the model's heads can be divided over."""
         heads, kv_heads = self.card.heads, self.card.kv_heads
-        sizes = [2**power for power in range(8) if 2**power <= self.devices]
-        divides = [size for size in sizes if heads and heads % size == 0]
+        divides = [size for size in powers(min(self.devices, 128)) if heads and heads % size == 0]
         return tuple(
             size for size in divides or [1] if size == 1 or kv_heads % size == 0 or size % kv_heads == 0
         )
@@ -148,6 +147,11 @@ def power_below(number: float, least: int = 1, most: int = 1 << 20) -> int:
 def power_above(number: float, most: int = 1 << 20) -> int:
     """Return the smallest power of two that is not below a number, up to a bound."""
     return min(most, 1 << max(0, math.ceil(math.log2(max(1.0, number)))))
+
+
+def powers(most: int) -> list[int]:
+    """Return the powers of two from 1 to a number."""
+    return [1 << n for n in range(most.bit_length())]
 
 
 def rounded_up(number: float, step: int) -> int:

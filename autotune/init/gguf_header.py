@@ -27,19 +27,7 @@ _MOST_TENSORS = 1 << 20
 _MOST_TEXT = 1 << 20  # a chat template has some 10 KiB
 _KEPT_TEXT = 1000  # characters of a value that are of use here
 _MOST_DIMENSIONS = 4  # GGML_MAX_DIMS
-_FIXED = {
-    0: "<B",
-    1: "<b",
-    2: "<H",
-    3: "<h",
-    4: "<I",
-    5: "<i",
-    6: "<f",
-    7: "<?",
-    10: "<Q",
-    11: "<q",
-    12: "<d",
-}
+_FIXED = dict(zip((*range(8), 10, 11, 12), map("<{}".format, "BbHhIif?Qqd"), strict=True))
 _STRING, _ARRAY = 8, 9
 
 
@@ -90,6 +78,12 @@ def read_header(path: Path) -> GGUFHeader:
         if not stat.S_ISREG(found.st_mode):
             raise SpecError(f"{path}: is no regular file")
         return _Reader(file, path, found.st_size).read()
+
+
+def begins_as_gguf(file: Path) -> bool:
+    """Return whether a file begins as GGUF does."""
+    with file.open("rb") as opened:
+        return opened.read(len(_MAGIC)) == _MAGIC
 
 
 class _Reader:

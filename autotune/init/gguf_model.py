@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from autotune.errors import EnvironmentProblem, SpecError
-from autotune.init.gguf_header import GGUFHeader, read_header
+from autotune.init.gguf_header import GGUFHeader, begins_as_gguf, read_header
 from autotune.init.model import GGUF, MOST_SIZE, ModelCard, cut
 
 _GGUF_OTHERS = ("bert", "clip", "t5encoder", "wavtokenizer", "mmproj", "whisper", "diffusion", "flux", "sd")
@@ -16,7 +16,7 @@ _GGUF_TYPES = {
     32: "BF16",
 }  # fmt: skip
 _TAG = re.compile(r"(?<![A-Za-z0-9])(?:I?Q\d(?:_[A-Z0-9]+)*|BF16|F16|F32)(?![A-Za-z0-9])", re.IGNORECASE)
-_PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
 
 def card_of_file(path: Path, model: str = "", title: str = "") -> ModelCard:
@@ -44,7 +44,7 @@ def card_of_file(path: Path, model: str = "", title: str = "") -> ModelCard:
             f"{path}: a {found} generates no text by itself", hint="name the language model's file"
         )
     title = title or path.name
-    if _TAG.search(path.name) and not model and not _PART.search(path.name):
+    if _TAG.search(path.name) and not model and not PART.search(path.name):
         model, choices, choice = _other_bits(path)
     else:
         model, choices, choice = model or str(path), (), ""
@@ -94,7 +94,7 @@ def _all_parts(path: Path, header: GGUFHeader) -> int:
     Raises:
         EnvironmentProblem: A part is missing.
     """
-    match = _PART.search(path.name)
+    match = PART.search(path.name)
     if match is None:
         return header.size
     count = int(match[2])
@@ -118,10 +118,8 @@ def _other_bits(path: Path) -> tuple[str, tuple[tuple[str, int], ...], str]:
     for file in sorted(path.parent.iterdir()):
         middle = file.name[len(head) : len(file.name) - len(tail)]
         fits = file.name == head + middle + tail and file != path and _TAG.fullmatch(middle)
-        if fits and file.is_file() and file.stat().st_size > 0:
-            with file.open("rb") as opened:
-                if opened.read(4) == b"GGUF":
-                    found.append((middle, file.stat().st_size))
+        if fits and file.is_file() and begins_as_gguf(file):
+            found.append((middle, file.stat().st_size))
     if len(found) == 1 or "{" in str(path):
         return str(path), (), ""
     found.sort(key=lambda item: item[1])

@@ -10,7 +10,7 @@ from typing import Any
 from autotune.core.objective import Limit
 from autotune.core.scalar import typed
 from autotune.core.units import format_quantity, parse_quantity
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError
 from autotune.init.fit import Fit, rounded_up
 from autotune.init.proposal import Proposal
 from autotune.report.text import show_seconds
@@ -71,13 +71,8 @@ class Aim:
     quality: bool
 
 
-def aim(plan: Proposal, *, served: bool, planned: bool) -> Aim:
-    """Return the goal and the limits.
-
-    Args:
-        plan: Search space, engine and what the user asks for.
-        served: Whether the system has an endpoint; the highest rate can be searched for only there.
-        planned: Whether it is planned only, and takes what its search space says.
+def aim(plan: Proposal) -> Aim:
+    """Return the goal and the limits; the highest rate can be searched for where there is an endpoint.
 
     Raises:
         SpecError: A limit is none.
@@ -87,9 +82,9 @@ def aim(plan: Proposal, *, served: bool, planned: bool) -> Aim:
     file = catalogue.find("objectives", request.goal)
     data = typed(parse_text(read_text(file), file.name).data)
     goals = {key: data[key] for key in ("maximize", "minimize") if key in data}
-    if planned:
+    if plan.planned:
         goals = {"maximize": "request_throughput"}
-    elif request.goal == "goodput" and served:
+    elif request.goal == "goodput" and plan.served:
         goals = {"maximize": "max_rate"}
     usual = [(text, f"objectives/{file.name}") for text in data.get("limits", ())]
     if request.goal == "goodput":
@@ -109,17 +104,6 @@ def aim(plan: Proposal, *, served: bool, planned: bool) -> Aim:
         why = f"{', '.join(changing)} can change answers: share of tokens as the default gives them"
         limits.append(Stated(f"{_QUALITY} >= {_LEAST_AGREEMENT}", why))
     return Aim(goals, tuple(limits), bool(changing) or any(x.metric.startswith("quality") for x in own))
-
-
-def check_goal(goal: str) -> None:
-    """Refuse a goal that not every system can be measured by.
-
-    Raises:
-        SpecError: It is none.
-    """
-    if goal not in GOALS:
-        near = did_you_mean(goal, GOALS)
-        raise SpecError(f"unknown goal {goal!r}; allowed: {', '.join(GOALS)}", hint=near)
 
 
 def _read_limit(text: str) -> Limit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from autotune.core.units import counted, format_quantity
-from autotune.init.fit import power_above, rounded_up
+from autotune.init.fit import power_above, powers, rounded_up
 from autotune.init.machine import GIB
 from autotune.init.proposal import Proposal, nothing_fits
 
@@ -67,16 +67,9 @@ def narrow_sglang(plan: Proposal) -> None:
     else:
         plan.take("disable_radix_cache", "no prompt of this load shares a prefix: bookkeeping for nothing")
         plan.leave("schedule_policy", "no prompt of this load shares a prefix")
+    verified = "tokens verified per step, 0 is off; pays at low load"
+    plan.draft({"type": "ordinal"}, verified, values=[0, 2, 4, 8])
     if plan.request.draft_model:
-        plan.add(
-            "draft_length",
-            {
-                "type": "ordinal",
-                "memory": "up",
-                "description": "tokens verified per step, 0 is off; pays at low load",
-            },
-        )
-        plan.take("draft_length", f"{plan.request.draft_model} drafts", values=[0, 2, 4, 8], default=0)
         plan.flags.append(("speculative_algorithm", "STANDALONE", "a draft model of its own"))
     plan.leave("attention_backend", "the engine takes the kernels made for the card")
     plan.leave("page_size", "moves little next to the others")
@@ -111,8 +104,7 @@ def _vllm_on_cpu(plan: Proposal) -> None:
         raise nothing_fits(fit, (16,))
     plan.offer("cpu_inference", ("threads",))
     cores = fit.machine.workers
-    threads = sorted({*(2**n for n in range(cores.bit_length()) if 2**n <= cores), cores})
-    plan.take("threads", f"{counted(cores, 'core')}", values=threads, default=cores)
+    plan.take("threads", counted(cores, "core"), values=sorted({*powers(cores), cores}), default=cores)
     _requests(plan, "max_num_seqs", 256)
     _step_tokens(plan, "max_num_batched_tokens", 2048, 512)
     _above(plan, "max_num_batched_tokens", "max_num_seqs", "refused at start-up otherwise")
@@ -157,17 +149,11 @@ def _bits(plan: Proposal, offered: tuple[int, ...]) -> None:
         plan.leave("quantization_bits", why if capability < _FP8 else "16 bits are all that is offered here")
         return
     sizes = ", ".join(f"{format_quantity(fit.weights(b), 'B')} at {b}" for b in sorted(offered))
-    lost = [b for b in offered if b not in bits]
     why = f"weights take {sizes} bits"
-    unable = [b for b in lost if b not in able]
-    too_large = [b for b in lost if b in able]
-    why += f"; {_listed(too_large)} bits do not fit" if too_large else ""
-    why += f"; {_listed(unable)} bits need a Blackwell card" if unable else ""
+    too_large, unable = set(able) - set(bits), set(offered) - set(able)
+    for lost, said in ((too_large, "do not fit"), (unable, "need a Blackwell card")):
+        why += f"; {' and '.join(map(str, sorted(lost)))} bits {said}" if lost else ""
     plan.take("quantization_bits", why, values=sorted(bits), default=plan.bits)
-
-
-def _listed(numbers: list[int]) -> str:
-    return " and ".join(str(number) for number in sorted(numbers))
 
 
 def _only_as_stored(plan: Proposal) -> None:
@@ -195,12 +181,13 @@ def _splits(plan: Proposal, *, replicas: bool) -> None:
         if size > values[0]:
             weights = format_quantity(fit.weights(number), "B")
             text = f"quantization_bits < {number} or tensor_parallel >= {size}"
-            plan.constraints.append((text, f"{weights} of weights at {number} bits") if row else ("", ""))
+            if row:
+                plan.constraints.append((text, f"{weights} of weights at {number} bits"))
     if replicas and values[0] * 2 <= count:
         plan.take(
             "data_parallel",
             "the rest of the GPUs as replicas: no communication, all weights on each",
-            values=[2**n for n in range(8) if 2**n * values[0] <= count],
+            values=powers(count // values[0]),
             default=1,
         )
         plan.constraints.append((f"tensor_parallel * data_parallel <= {count}", f"{count} GPUs"))
@@ -208,7 +195,6 @@ def _splits(plan: Proposal, *, replicas: bool) -> None:
     else:
         plan.leave("data_parallel", "no GPU is left for a replica")
         plan.resources = {"gpus": "tensor_parallel"}
-    plan.constraints = [pair for pair in plan.constraints if pair[0]]
 
 
 def _experts(plan: Proposal) -> None:
@@ -220,7 +206,7 @@ def _experts(plan: Proposal) -> None:
 def _most(plan: Proposal) -> int:
     """Return the largest number of requests in one step that can matter: what fits, and what ever waits."""
     row = plan.row("quantization_bits")
-    least = min(row.entry["values"]) if row else plan.bits
+    least = row.low if row else plan.bits
     fitting = max(8, power_above(plan.fit.requests(least, max(plan.fit.splits())), 1024))
     waiting = plan.request.concurrency
     return min(fitting, max(16, power_above(waiting))) if waiting else max(16, fitting)
@@ -257,16 +243,8 @@ def _step_tokens(plan: Proposal, name: str, default: int, low: int) -> None:
 def _above(plan: Proposal, larger: str, smaller: str, why: str) -> None:
     """Add that one parameter is not below another, where their ranges overlap."""
     first, second = plan.row(larger), plan.row(smaller)
-    if first and second and _lowest(first.entry) < _highest(second.entry):
+    if first and second and first.low < second.high:
         plan.constraints.append((f"{larger} >= {smaller}", why))
-
-
-def _lowest(entry: object) -> float:
-    return min(entry.get("values", [entry.get("low")]))  # type: ignore[attr-defined,no-any-return]
-
-
-def _highest(entry: object) -> float:
-    return max(entry.get("values", [entry.get("high")]))  # type: ignore[attr-defined,no-any-return]
 
 
 def _share(plan: Proposal, name: str) -> None:

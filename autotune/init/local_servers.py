@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from autotune.core.units import counted, format_quantity
-from autotune.init.fit import power_above, power_below, rounded_up
+from autotune.init.fit import power_above, power_below, powers, rounded_up
 from autotune.init.model import SAFETENSORS
 from autotune.init.proposal import Proposal, nothing_fits
 from autotune.systems.served.tiny import TINY
 
 _SLOT = 256  # tokens to which a slot's context is rounded up
 _TINY_FILES = ["Q8_0", "F16"]
+_DRAFTED = "tokens drafted per step, 0 is off; pays while few requests run"
 
 
 def narrow_llama_cpp(plan: Proposal) -> None:
@@ -24,7 +25,7 @@ def narrow_llama_cpp(plan: Proposal) -> None:
     plan.take(
         "parallel",
         f"slots of {slot:,} tokens each, {format_quantity(slot * fit.per_token(), 'B')} of cache",
-        values=[2**n for n in range(parallel.bit_length()) if 2**n <= parallel],
+        values=powers(parallel),
         default=1,
     )
     plan.derived.append(
@@ -59,7 +60,7 @@ def narrow_llama_cpp(plan: Proposal) -> None:
     plan.leave("load_mode, repack, poll", "start-up and waiting, not speed under load")
     plan.leave("cache_ram", "no prompt of this load returns")
     plan.leave("cont_batching", "on by default, and needed by more than one slot")
-    _server_draft(plan)
+    plan.draft({"type": "int", "low": 0}, _DRAFTED, high=6)
     plan.start_s = 3 + fit.card.stored / 1e9
 
 
@@ -71,20 +72,11 @@ def _llama_cache(plan: Proposal) -> None:
     if whole * 4 > fit.weights():
         why = f"the cache of {requests} requests takes {format_quantity(whole, 'B')}"
         plan.take("cache_type_k", why, values=["q8_0", "f16"], default="f16")
-        plan.take(
-            "cache_type_v",
-            "as the keys; a quantized type needs flash_attn",
-            values=["q8_0", "f16"],
-            default="f16",
-        )
-        plan.take(
-            "flash_attn", "slower than the plain one on some processors", values=["on", "off"], default="on"
-        )
+        why = "as the keys; a quantized type needs flash_attn"
+        plan.take("cache_type_v", why, values=["q8_0", "f16"], default="f16")
         plan.constraints.append(("cache_type_v == 'f16' or flash_attn != 'off'", "refused otherwise"))
-        return
-    plan.take(
-        "flash_attn", "slower than the plain one on some processors", values=["on", "off"], default="on"
-    )
+    why = "slower than the plain one on some processors"
+    plan.take("flash_attn", why, values=["on", "off"], default="on")
     plan.leave("cache_type_k, cache_type_v", "the cache is small next to the weights")
 
 
@@ -159,7 +151,7 @@ def narrow_openvino(plan: Proposal) -> None:
         plan.take("enable_prefix_caching", f"all prompts begin with {fit.load.shared} equal tokens")
     plan.take("dynamic_quantization_group_size", "activations at 8 bits: speed against exactness")
     if plan.engine.runs_python:
-        _server_draft(plan)
+        plan.draft({"type": "int", "low": 0}, _DRAFTED, high=6)
     plan.leave("enable_hyper_threading", "no second threads on these cores")
     plan.leave("enable_prefix_caching", "no prompt of this load shares a prefix")
     plan.leave("cache_size", "grows as needed, and there is room")
@@ -173,13 +165,7 @@ def narrow_ollama(plan: Proposal) -> None:
     fit = plan.fit
     _must_fit(plan, 16)
     plan.offer("ollama")
-    slots = _slots(plan)
-    plan.take(
-        "num_parallel",
-        _under_way(plan),
-        values=[2**n for n in range(slots.bit_length()) if 2**n <= slots],
-        default=1,
-    )
+    plan.take("num_parallel", _under_way(plan), values=powers(_slots(plan)), default=1)
     plan.take("flash_attention", "less memory; needed by a quantized cache")
     plan.take("kv_cache_type", f"{format_quantity(fit.per_token(), 'B')} a token at 16 bits")
     plan.constraints.append(("kv_cache_type == 'f16' or flash_attention", "ignored otherwise"))
@@ -246,25 +232,11 @@ def _draft(plan: Proposal) -> None:
     if plan.request.draft_model or plan.fit.card.model == TINY:
         plan.take("draft_length", "a small model drafts", high=6, default=0)
         row = plan.row("batch_size")
-        if row and row.entry.get("high", 1) > 1:
+        if row and row.high > 1:
             plan.constraints.append(
                 ("draft_length == 0 or batch_size == 1", "it drafts for one sequence at a time")
             )
     plan.leave("draft_length", "no --draft-model")
-
-
-def _server_draft(plan: Proposal) -> None:
-    if plan.request.draft_model:
-        plan.add(
-            "draft_length",
-            {
-                "type": "int",
-                "low": 0,
-                "memory": "up",
-                "description": "tokens drafted per step, 0 is off; pays while few requests run",
-            },
-        )
-        plan.take("draft_length", f"{plan.request.draft_model} drafts", high=6, default=0)
 
 
 def _divides(plan: Proposal, size: int) -> bool:
@@ -311,14 +283,8 @@ def _files(plan: Proposal) -> None:
     if fit.card.model == TINY:
         tags, why, chosen = _TINY_FILES, "both are made on this machine", _TINY_FILES[-1]
     if tags:
-        plan.add(
-            "model_quantization",
-            {
-                "type": "ordinal",
-                "memory": "up",
-                "description": "bits of the weights, a file each; memory and speed against quality",
-            },
-        )
+        trades = "bits of the weights, a file each; memory and speed against quality"
+        plan.add("model_quantization", type="ordinal", memory="up", description=trades)
         default = chosen if chosen in tags else tags[-1]
         plan.take("model_quantization", why, values=tags, default=default)
 
@@ -348,5 +314,5 @@ def _threads(plan: Proposal, name: str, why: str) -> None:
     if cores == 1:
         plan.leave(name, "one core")
         return
-    values = sorted({*(2**n for n in range(cores.bit_length()) if 2**n <= cores), cores})
+    values = sorted({*powers(cores), cores})
     plan.take(name, f"{counted(cores, 'core')}; {why}", values=values, default=cores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,24 +125,17 @@ def memory_limit(
         root: Mount of the control groups, of version 2 or 1.
         own: File that names the groups of this process.
     """
-    files = [root / "memory.max", root / "memory" / "memory.limit_in_bytes"]
-    try:
-        lines = own.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        _, kinds, path = [*line.split(":", 2), "", ""][:3]
-        folder = root if not kinds else root / "memory"
-        name = "memory.max" if not kinds else "memory.limit_in_bytes"
+    groups = [":", ":memory:"]
+    with suppress(OSError):
+        groups += own.read_text(encoding="utf-8").splitlines()
+    for group in groups:
+        _, kinds, path = [*group.split(":", 2), "", ""][:3]
+        folder, name = (root / "memory", "memory.limit_in_bytes") if kinds else (root, "memory.max")
         parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-        files += [folder.joinpath(*parts[:count], name) for count in range(1, len(parts) + 1)]
-    for file in files:
-        try:
-            text = file.read_text(encoding="utf-8").strip()
-        except OSError:
-            continue
-        if text.isdigit() and int(text) > 0:
-            total = min(total, int(text))
+        for count in range(len(parts) + 1):
+            with suppress(OSError):
+                text = folder.joinpath(*parts[:count], name).read_text(encoding="utf-8").strip()
+                total = min(total, int(text)) if text.isdigit() and int(text) > 0 else total
     return total
 
 

@@ -16,6 +16,9 @@ from autotune.spec import catalogue
 from autotune.spec.yaml_text import parse_text, read_text
 from autotune.systems.registry import SYSTEMS
 
+PLANNED = ("onnxruntime", "triton")
+"""Systems whose commands are shown, and that nothing is measured with yet."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -49,6 +52,16 @@ class Row:
     entry: Mapping[str, Any]
     trades: str
     reason: str
+
+    @property
+    def low(self) -> float:
+        """Lowest value."""
+        return float(min(self.entry.get("values", [self.entry.get("low")])))
+
+    @property
+    def high(self) -> float:
+        """Highest value."""
+        return float(max(self.entry.get("values", [self.entry.get("high")])))
 
 
 @dataclass
@@ -89,9 +102,9 @@ class Proposal:
             if not names or name in names:
                 self._known[name] = typed(entry)
 
-    def add(self, name: str, entry: dict[str, Any]) -> None:
+    def add(self, name: str, **entry: Any) -> None:
         """Offer a parameter that no search space of the system has."""
-        self._known[name] = dict(entry)
+        self._known[name] = entry
 
     def has_flag(self, name: str) -> bool:
         """Return whether the installed version has the flag behind a parameter, as far as that is known."""
@@ -120,12 +133,8 @@ class Proposal:
             if entry.get("default") not in entry["values"]:
                 entry["default"] = entry["values"][0]
         if "low" in entry and entry["low"] == entry["high"]:
-            entry = {
-                "type": "ordinal",
-                "values": [entry["low"]],
-                "default": entry["low"],
-                **{key: entry[key] for key in ("memory", "when") if key in entry},
-            }
+            kept = {key: entry[key] for key in ("memory", "when") if key in entry}
+            entry = {"type": "ordinal", "values": [entry["low"]], "default": entry["low"], **kept}
         self.rows.append(Row(name, entry, trades, reason))
 
     def leave(self, names: str, reason: str) -> None:
@@ -135,9 +144,7 @@ class Proposal:
             names: Names with commas between them; those that are not offered are passed over.
             reason: Why.
         """
-        found = [
-            name for name in names.replace(" ", "").split(",") if self._known.pop(name, None) is not None
-        ]
+        found = [name for name in names.split(", ") if self._known.pop(name, None) is not None]
         if found:
             self.left.append((", ".join(found), reason))
 
@@ -148,6 +155,22 @@ class Proposal:
     def row(self, name: str) -> Row | None:
         """Return a parameter that was taken; ``None`` where it was not."""
         return next((row for row in self.rows if row.name == name), None)
+
+    @property
+    def served(self) -> bool:
+        """Whether the system has an endpoint, so that requests arrive by themselves."""
+        return bool(getattr(SYSTEMS.load(self.engine.system), "served", False))
+
+    @property
+    def planned(self) -> bool:
+        """Whether the system is planned only, and takes what its search space says."""
+        return self.engine.system in PLANNED
+
+    def draft(self, entry: Mapping[str, Any], trades: str, **values: object) -> None:
+        """Keep the length of drafts where a model drafts, as a parameter that the search space lacks."""
+        if self.request.draft_model:
+            self.add("draft_length", **entry, memory="up", description=trades)
+            self.take("draft_length", f"{self.request.draft_model} drafts", **values, default=0)
 
     @property
     def undecided(self) -> list[str]:

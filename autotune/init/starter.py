@@ -7,41 +7,34 @@ import shlex
 from dataclasses import dataclass
 
 from autotune.convert.names import study_name
-from autotune.init.choose import CANDIDATES, choose
+from autotune.core.kinds import Choice
+from autotune.init.choose import choose
 from autotune.init.find_model import find_model
-from autotune.init.goals import aim, check_goal, spending
-from autotune.init.local_servers import narrow_planned
+from autotune.init.goals import GOALS, aim, spending
 from autotune.init.machine import Machine, look
 from autotune.init.model import GGUF, ModelCard
 from autotune.init.proposal import Request
 from autotune.init.workloads import load_named
 from autotune.init.write import Draft, study_text
-from autotune.systems.registry import SYSTEMS
 
-DEFAULT_WORKLOAD, DEFAULT_GOAL = "chat", "throughput"
+DEFAULT_WORKLOAD = "chat"
 _LONGEST_STEM = 40
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Request):
     """What a user says beside the model.
 
     Args:
         system: System that is to serve it; empty where that is open.
-        goal: Name of an objective of the catalogue.
-        limits: Limits of their own.
         workload: Name of a load.
         budget: Trials or time; empty for ours.
-        draft_model: Model that drafts; empty without one.
         program: Program of the engine, or the Python that has it, that is not on the ``PATH``.
     """
 
     system: str = ""
-    goal: str = DEFAULT_GOAL
-    limits: tuple[str, ...] = ()
     workload: str = DEFAULT_WORKLOAD
     budget: str = ""
-    draft_model: str = ""
     program: str = ""
 
     def check(self) -> None:
@@ -51,7 +44,7 @@ class Options:
             SpecError: The workload or the goal is unknown.
         """
         load_named(self.workload)
-        check_goal(self.goal)
+        Choice(GOALS).read(self.goal, "goal")
 
     def words(self) -> list[str]:
         """Return the options as words of a command, without those that are as usual."""
@@ -60,7 +53,7 @@ class Options:
             ("--program", self.program),
             ("--draft-model", self.draft_model),
             ("--workload", "" if self.workload == DEFAULT_WORKLOAD else self.workload),
-            ("--goal", "" if self.goal == DEFAULT_GOAL else self.goal),
+            ("--goal", "" if self.goal == Request.goal else self.goal),
             *(("--limit", limit) for limit in self.limits),
             ("--budget", self.budget),
         )
@@ -94,7 +87,7 @@ def stem_of(card: ModelCard, options: Options) -> str:
         title = re.sub(r"(-00001-of-\d{5})?\.gguf$", "", title)
         if card.choice:
             title = title.replace(card.choice, "").strip("-._") or "model"
-    more = [options.system, options.workload, "" if options.goal == DEFAULT_GOAL else options.goal]
+    more = [options.system, options.workload, "" if options.goal == Request.goal else options.goal]
     base = study_name(title)[:_LONGEST_STEM].rstrip("-._") or "model"
     return "-".join([base, *filter(None, more)])
 
@@ -118,22 +111,10 @@ def start(
     """
     options.check()
     load = load_named(options.workload).fitted(card.context)
-    request = Request(options.goal, options.limits, options.draft_model)
-    choice = choose(card, machine, load, request, options.system)
+    choice = choose(card, machine, load, options, options.system)
     plan = choice.proposal
-    system = plan.engine.system
-    planned = CANDIDATES[system].narrow is narrow_planned
-    served = bool(getattr(SYSTEMS.load(system), "served", False))
-    draft = Draft(
-        name=name,
-        command=shlex.join(["autotune", "init", model, *options.words()]),
-        file=shlex.quote(file),
-        choice=choice,
-        aim=aim(plan, served=served, planned=planned),
-        spending=spending(plan, options.budget),
-        served=served,
-        planned=planned,
-    )
+    command = shlex.join(["autotune", "init", model, *options.words()])
+    draft = Draft(name, command, shlex.quote(file), choice, aim(plan), spending(plan, options.budget))
     return Starter(study_text(draft), plan.engine.title, choice.why, tuple(choice.others))
 
 

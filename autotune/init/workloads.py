@@ -14,9 +14,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from autotune.errors import SpecError, did_you_mean
+from autotune.core.kinds import Choice
 
 REACH = 4.0  # lengths end this many spreads above the mean; see autotune.measure.workload.lengths
 
@@ -71,18 +72,15 @@ class Load:
             return self
         share = 0.95 * context / self.longest
 
-        def scaled(number: int) -> int:
-            return max(1, int(number * share))
+        def scaled(*lengths: int) -> Any:
+            return tuple(max(1, int(length * share)) for length in lengths)
 
-        return Load(
-            self.name,
-            (scaled(self.prompt[0]), scaled(self.prompt[1])),
-            (scaled(self.output[0]), scaled(self.output[1])),
-            f"{self.source}; scaled to the model's context of {context:,} tokens",
-            self.ttft,
-            self.ttft_source,
-            scaled(self.shared) if self.shared else 0,
-            self.concurrency,
+        return replace(
+            self,
+            prompt=scaled(*self.prompt),
+            output=scaled(*self.output),
+            shared=scaled(self.shared)[0] if self.shared else 0,
+            source=f"{self.source}; scaled to the model's context of {context:,} tokens",
         )
 
 
@@ -134,9 +132,4 @@ def load_named(name: str) -> Load:
     Raises:
         SpecError: There is none of that name.
     """
-    found = LOADS.get(name)
-    if found is None:
-        raise SpecError(
-            f"unknown workload {name!r}; allowed: {', '.join(LOADS)}", hint=did_you_mean(name, LOADS)
-        )
-    return found
+    return LOADS[Choice(tuple(LOADS)).read(name, "workload")]

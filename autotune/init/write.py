@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from autotune.convert.entries import flow_text
@@ -11,8 +11,7 @@ from autotune.convert.names import printable
 from autotune.core.units import counted
 from autotune.init.choose import Choice
 from autotune.init.goals import Aim, Spending
-from autotune.init.proposal import Row
-from autotune.init.workloads import Load
+from autotune.init.proposal import Proposal, Row
 
 _WIDTH = 100
 
@@ -28,8 +27,6 @@ class Draft:
         choice: System and search space.
         aim: Goal and limits.
         spending: Budget.
-        served: Whether the system has an endpoint, so that requests arrive by themselves.
-        planned: Whether the system is planned only.
     """
 
     name: str
@@ -38,13 +35,11 @@ class Draft:
     choice: Choice
     aim: Aim
     spending: Spending
-    served: bool
-    planned: bool
 
     @property
-    def load(self) -> Load:
-        """The load."""
-        return self.choice.proposal.fit.load
+    def plan(self) -> Proposal:
+        """Proposal for the system that was chosen."""
+        return self.choice.proposal
 
 
 def study_text(draft: Draft) -> str:
@@ -55,7 +50,7 @@ def study_text(draft: Draft) -> str:
         _parameters(draft),
         _constraints(draft),
         _system(draft),
-        [] if draft.planned else _workload(draft),
+        [] if draft.plan.planned else _workload(draft),
         _objective(draft),
         _budget(draft),
         _foot(draft),
@@ -79,16 +74,16 @@ def _row(key: str, text: str) -> list[str]:
 
 
 def _head(draft: Draft) -> list[str]:
-    choice, fit = draft.choice, draft.choice.proposal.fit
+    choice, fit, title = draft.choice, draft.plan.fit, draft.plan.engine.title
     others = "; ".join(f"{name} {said}" for name, said in choice.others.items())
     missing = "; ".join(f"{', '.join(names)}: {said}" for said, names in _by_reason(choice.missing).items())
     return [
-        *_comment(f"{fit.card.title} with {choice.proposal.engine.title}, {draft.load.name}."),
+        *_comment(f"{fit.card.title} with {title}, {fit.load.name}."),
         "#",
         *_row("model", f"{fit.card}" or fit.card.form),
         *[line for note in fit.card.notes for line in _row("", note)],
         *_row("machine", str(fit.machine)),
-        *_row("system", f"{choice.proposal.engine.title}: {choice.why}"),
+        *_row("system", f"{title}: {choice.why}"),
         *_row("instead", others),
         *_row("not here", missing),
         f"# {'written by':<11} {printable(draft.command)}",
@@ -108,11 +103,8 @@ def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def _parameters(draft: Draft) -> list[str]:
-    plan = draft.choice.proposal
-    lines = ["parameters:"]
-    for row in plan.rows:
-        lines += [*_parameter(row), ""]
-    lines.pop()
+    plan = draft.plan
+    lines = ["parameters:", *"\n\n".join("\n".join(_parameter(row)) for row in plan.rows).split("\n")]
     if plan.left:
         lines += ["", "  # Left to the engine:"]
         for names, reason in plan.left:
@@ -135,18 +127,10 @@ def _parameter(row: Row) -> Iterator[str]:
 
 
 def _constraints(draft: Draft) -> list[str]:
-    plan = draft.choice.proposal
-    lines = _listed("constraints", plan.constraints)
-    if plan.derived:
-        lines += ["", "derived:"] if lines else ["derived:"]
-        lines += [_with_reason(f"  {name}: {text}", why) for name, text, why in plan.derived]
-    return lines
-
-
-def _listed(key: str, pairs: list[tuple[str, str]]) -> list[str]:
-    if not pairs:
-        return []
-    return [f"{key}:", *(_with_reason(f"  - {flow_text(text)}", why) for text, why in pairs)]
+    found = [_with_reason(f"  - {flow_text(text)}", why) for text, why in draft.plan.constraints]
+    derived = [_with_reason(f"  {name}: {text}", why) for name, text, why in draft.plan.derived]
+    lines = ["constraints:", *found] if found else []
+    return [*lines, *([""] if lines else []), "derived:", *derived] if derived else lines
 
 
 def _with_reason(line: str, reason: str) -> str:
@@ -161,74 +145,62 @@ def _with_reason(line: str, reason: str) -> str:
 
 
 def _system(draft: Draft) -> list[str]:
-    plan = draft.choice.proposal
-    card = plan.fit.card
-    lines = ["system:", f"  use: {plan.engine.system}", f"  model: {flow_text(card.model)}"]
-    if plan.request.draft_model:
-        lines.append(f"  draft_model: {flow_text(plan.request.draft_model)}")
-    if plan.engine.program:
-        words = list(plan.engine.program)
-        lines.append(f"  program: {flow_text(words[0] if len(words) == 1 else words)}")
-    for key, entries in (("flags", plan.flags), ("env", plan.env)):
-        if entries:
-            lines.append(f"  {key}:")
-            lines += [_with_reason(f"    {name}: {flow_text(value)}", why) for name, value, why in entries]
+    plan = draft.plan
+    program = list(plan.engine.program)
+    entries = [
+        ("use", plan.engine.system),
+        ("model", plan.fit.card.model),
+        ("draft_model", plan.request.draft_model),
+        ("program", program[0] if len(program) == 1 else program),
+    ]
+    lines = ["system:", *_entries([(key, value, "") for key, value in entries if value], "  ")]
+    for key, items in (("flags", plan.flags), ("env", plan.env)):
+        lines += [f"  {key}:", *_entries(items, "    ")] if items else []
     return lines
+
+
+def _entries(entries: Iterable[tuple[str, object, str]], indent: str) -> list[str]:
+    """Return keys and values with their reasons, a line each."""
+    return [_with_reason(f"{indent}{key}: {flow_text(value)}", why) for key, value, why in entries]
 
 
 def _workload(draft: Draft) -> list[str]:
-    load, request = draft.load, draft.choice.proposal.request
-    lines = [*_comment(f"{load.name}: {load.source}."), "workload:"]
-    if draft.served:
-        if request.concurrency:
-            lines += [
-                "  arrival: concurrency",
-                _with_reason(
-                    f"  concurrency: {request.concurrency}",
-                    "requests under way at once: an assumption, write down what yours are",
-                ),
-            ]
-        else:
-            lines += [
-                _with_reason("  arrival: poisson", "people do not wait for each other"),
-                _with_reason("  rate: {search: max}", "the highest that keeps the limits"),
-            ]
+    load, request = draft.plan.fit.load, draft.plan.request
+    entries: list[tuple[str, object, str]] = []
+    if draft.plan.served and request.concurrency:
+        why = "requests under way at once: an assumption, write down what yours are"
+        entries += [("arrival", "concurrency", ""), ("concurrency", request.concurrency, why)]
+    elif draft.plan.served:
+        entries.append(("arrival", "poisson", "people do not wait for each other"))
+        entries.append(("rate", {"search": "max"}, "the highest that keeps the limits"))
     elif request.goal == "goodput":
-        lines.append(f"  goodput: {flow_text(_goodput(load))}")
+        ttft = {"ttft": f"{load.ttft:g} s"} if load.ttft else {}
+        entries.append(("goodput", {**ttft, "tpot": "100 ms"}, ""))
     for key, (mean, spread) in (("prompt_tokens", load.prompt), ("output_tokens", load.output)):
-        lines.append(f"  {key}: {flow_text({'mean': mean, 'spread': spread})}")
-    if draft.served and load.shared:
+        entries.append((key, {"mean": mean, "spread": spread}, ""))
+    if draft.plan.served and load.shared:
         shared = {"tokens": load.shared, "share": "100 %", "groups": 1}
-        lines.append(
-            _with_reason(f"  shared_prefix: {flow_text(shared)}", "instructions before each question")
-        )
-    lines.append(
-        _with_reason(
-            f"  time: {draft.spending.timed} s", "timed part of a trial at most; less where 5 % is reached"
-        )
-    )
-    return lines
-
-
-def _goodput(load: Load) -> Mapping[str, str]:
-    return {**({"ttft": f"{load.ttft:g} s"} if load.ttft else {}), "tpot": "100 ms"}
+        entries.append(("shared_prefix", shared, "instructions before each question"))
+    why = "timed part of a trial at most; less where 5 % is reached"
+    entries.append(("time", f"{draft.spending.timed} s", why))
+    return [*_comment(f"{load.name}: {load.source}."), "workload:", *_entries(entries, "  ")]
 
 
 def _objective(draft: Draft) -> list[str]:
     aim = draft.aim
     lines = []
-    if aim.quality and not draft.planned:
+    if aim.quality and not draft.plan.planned:
         lines += [_with_reason("quality: {prompts: 16}", "answers that are compared with the default's"), ""]
     lines.append("objective:")
     lines += [f"  {direction}: {flow_text(value)}" for direction, value in aim.goals.items()]
-    if aim.limits and not draft.planned:
+    if aim.limits and not draft.plan.planned:
         lines.append("  limits:")
         lines += [_with_reason(f"    - {flow_text(limit.value)}", limit.reason) for limit in aim.limits]
     return lines
 
 
 def _budget(draft: Draft) -> list[str]:
-    plan, spending = draft.choice.proposal, draft.spending
+    plan, spending = draft.plan, draft.spending
     lines = _comment(f"{counted(plan.space.count(), 'configuration')}; {spending.reason}.")
     lines.append(f"budget: {flow_text({'trials': spending.trials, 'time': spending.time})}")
     resources: dict[str, object] = dict(plan.resources)
@@ -245,9 +217,9 @@ def _budget(draft: Draft) -> list[str]:
 
 
 def _foot(draft: Draft) -> list[str]:
-    if draft.planned:
+    if draft.plan.planned:
         return _comment(
-            f"{draft.choice.proposal.engine.system} is planned only: `autotune check` shows its commands, "
+            f"{draft.plan.engine.system} is planned only: `autotune check` shows its commands, "
             "nothing is measured."
         )
     return _comment(
