@@ -62,10 +62,8 @@ class Changes:
                 yield trial
 
 
-class PlainView:
-    """Tell each event in one line of plain text.
-
-    Failures are told by :meth:`message`, in the words of whoever noticed them.
+class _Lines:
+    """A view that writes lines to a stream.
 
     Args:
         stream: Stream to write to; standard output when not given.
@@ -79,6 +77,13 @@ class PlainView:
     def closed(self) -> bool:
         """Whether the reader is gone."""
         return self._out.closed
+
+
+class PlainView(_Lines):
+    """Tell each event in one line of plain text.
+
+    Failures are told by :meth:`message`, in the words of whoever noticed them.
+    """
 
     def start(self, view: StudyView) -> None:
         """Say what is about to happen."""
@@ -147,24 +152,12 @@ def measured_line(trial: Trial, view: StudyView) -> str:
     return f"trial {trial.number} measured: {', '.join(shown)}{progress}"
 
 
-class JsonView:
+class JsonView(_Lines):
     """Tell each event as one JSON object per line; the last one is the summary.
 
     Every object has ``event``: ``start``, ``trial`` (a new state of one trial), ``message`` or ``finish``
     (with the keys of :func:`autotune.report.summary.summary_json`).
-
-    Args:
-        stream: Stream to write to; standard output when not given.
     """
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._out = Output(stream)
-        self._changes = Changes()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the reader is gone."""
-        return self._out.closed
 
     def start(self, view: StudyView) -> None:
         """Write the name, the plan and whether the study goes on from earlier trials."""
