@@ -56,11 +56,12 @@ def read_space(
 
 def _configs(listed: object) -> tuple[Config, ...]:
     with under("configurations"):
-        for i, config in enumerate(sequence(listed, "configurations must be a list of mappings")):
+        found = sequence(listed, "configurations must be a list of mappings")
+        for i, config in enumerate(found):
             if not isinstance(config, Mapping):
                 text = f"a configuration must be a mapping of parameters to values, found {config!r}"
                 raise SpecError(text, path=(i,))
-        return tuple(dict(config) for config in listed)
+        return tuple(dict(config) for config in found)
 
 
 def read_derived(derived: Mapping[str, str], kinds: Mapping[str, str]) -> dict[str, Expression]:

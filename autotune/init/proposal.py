@@ -133,7 +133,7 @@ class Proposal:
             if entry.get("default") not in entry["values"]:
                 entry["default"] = entry["values"][0]
         if "low" in entry and entry["low"] == entry["high"]:
-            kept = {key: entry[key] for key in ("memory", "when") if key in entry}
+            kept: dict[str, Any] = {key: entry[key] for key in ("memory", "when") if key in entry}
             entry = {"type": "ordinal", "values": [entry["low"]], "default": entry["low"], **kept}
         self.rows.append(Row(name, entry, trades, reason))
 

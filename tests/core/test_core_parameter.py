@@ -80,6 +80,18 @@ def test_a_wrong_parameter_is_refused(wrong):
         parameter_from_dict("n", wrong)
 
 
+@pytest.mark.parametrize("key", ["scale", "restart", "memory"])
+@pytest.mark.parametrize("found", [["log2"], {"log2": 1}, 3])
+def test_a_word_that_is_no_text_is_one_error_in_python_as_in_a_file(key, found):
+    for make in (
+        lambda: Int("n", 1, 2, **{key: found}),
+        lambda: parameter_from_dict("n", {"type": "int", "low": 1, "high": 2, key: found}),
+    ):
+        with pytest.raises(SpecError, match=f"{key} must be text, found") as caught:
+            make()
+        assert caught.value.path == (key,)
+
+
 @pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "and", "log2", "x" * 65, None])
 def test_a_parameters_name_that_is_no_identifier_is_refused(name):
     with pytest.raises(SpecError):

@@ -94,8 +94,8 @@ def _check_needs(data: Mapping[str, object], arrival: str) -> None:
             "both 'rate' and 'search' are given", path=("search",), at_key=True,
             hint="write `rate: {search: max, low: 1, high: 64}`",
         )  # fmt: skip
-    for kinds, keys, needed, hint in _WITHOUT:
-        if arrival in kinds and not keys & data.keys():
+    for kinds, any_of, needed, hint in _WITHOUT:
+        if arrival in kinds and not any_of & data.keys():
             raise SpecError(f"arrival {arrival} needs {needed}", path=("arrival",), hint=hint)
     for source, keys in (("trace", _TRACED), ("prompts", _FROM_FILE)):
         for key in keys:
