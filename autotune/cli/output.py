@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TextIO
 
-from autotune.core.redact import escaped, redact, visible
+from autotune.core.redact import escaped, line_for, redact
 
 
 def echo(text: str, stream: TextIO | None = None) -> None:
@@ -18,13 +18,7 @@ def echo(text: str, stream: TextIO | None = None) -> None:
         BrokenPipeError: The reader went away.
     """
     out = sys.stdout if stream is None else stream
-    encoding = getattr(out, "encoding", None) or "utf-8"
-    text = visible(text)
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
-    out.write(text + "\n")
+    out.write(line_for(out, text))
     out.flush()
 
 

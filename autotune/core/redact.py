@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from autotune.core.secret_spans import KNOWN_FORMS, known_values, masked, spans_of
 
@@ -154,6 +154,17 @@ def visible(text: str) -> str:
     """
     text = _ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
     return _UNSEEN.sub("", text)
+
+
+def line_for(stream: TextIO, text: str) -> str:
+    """Return a line as a stream can show it: visible, and characters that it does not know replaced."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = visible(text)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
+    return text + "\n"
 
 
 def escaped(json_text: str) -> str:

@@ -80,11 +80,15 @@ class Ledger(LedgerFile):
             candidate = f"{name}-{count}"
         return candidate
 
+    def _study(self, name: str) -> dict[str, Any]:
+        row = self._get("study", name)
+        if row is None:
+            raise StudyError(f"the ledger has no study {name!r}")
+        return row
+
     def _change_study(self, name: str, **changes: object) -> None:
         with self._transaction() as revision:
-            row = self._get("study", name)
-            if row is None:
-                raise StudyError(f"the ledger has no study {name!r}")
+            row = self._study(name)
             self._put("study", {**row, **changes, "revision": revision})
 
     def set_study_state(self, name: str, state: str) -> None:
@@ -113,9 +117,7 @@ class Ledger(LedgerFile):
             changes: Changes, kept as a note with the trial from which they hold.
         """
         with self._transaction() as revision:
-            row = self._get("study", name)
-            if row is None:
-                raise StudyError(f"the ledger has no study {name!r}")
+            row = self._study(name)
             (count,) = self._db.execute("SELECT count(*) FROM trial WHERE study = ?", (name,)).fetchone()
             notes = json.loads(row["notes"])
             notes["widened"] = [*notes.get("widened", []), {"from_trial": count, "changes": list(changes)}]

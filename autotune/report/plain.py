@@ -9,7 +9,7 @@ from typing import TextIO
 
 from autotune.analysis.study_view import StudyView, time_left_s
 from autotune.core.estimate_text import INTERVAL, show_estimate
-from autotune.core.redact import escaped, redact, visible
+from autotune.core.redact import escaped, line_for, redact
 from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Reason, Trial, TrialState
 from autotune.core.units import counted
@@ -34,14 +34,9 @@ class Output:
         """Write one line at once; after the reader is gone, nothing."""
         if self.closed:
             return
-        encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        text = visible(text)
+        shown = line_for(self.stream, text)
         try:
-            text.encode(encoding)
-        except UnicodeEncodeError:
-            text = text.replace("±", "+-").encode(encoding, "replace").decode(encoding)
-        try:
-            self.stream.write(text + "\n")
+            self.stream.write(shown)
             self.stream.flush()
         except (OSError, ValueError):  # a broken pipe, a full disk; or the stream was closed
             self.closed = True
@@ -194,20 +189,8 @@ class JsonView(_Lines):
         self._out.line(escaped(json.dumps({"event": event, **data}, allow_nan=False, ensure_ascii=False)))
 
 
-class QuietView:
-    """Tell only the end.
-
-    Args:
-        stream: Stream to write to; standard output when not given.
-    """
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._out = Output(stream)
-
-    @property
-    def closed(self) -> bool:
-        """Whether the reader is gone."""
-        return self._out.closed
+class QuietView(_Lines):
+    """Tell only the end."""
 
     def start(self, view: StudyView) -> None:
         """Show nothing."""
