@@ -16,7 +16,9 @@ from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.report import document
 from autotune.report.columns import goal_column
+from autotune.report.summary import measurement_lines
 from autotune.report.tables import state_word, trial_table
 from tests_views import two_goals_view, wide_view
 
@@ -195,3 +197,26 @@ def header_of(lines):
 def named_after(label, text):
     found = re.search(rf"{label}((?:.|\n)*)", text)
     return [] if found is None else re.split(r"[,\s]+", found[1].strip())
+
+
+@pytest.mark.parametrize("size", [1e-12, 3e-11, 1e-5, 1.0, 1e6, 1e15])
+@pytest.mark.parametrize("error", [None, 0.02])
+def test_the_numbers_of_a_report_are_as_readable_as_those_of_a_terminal(make_view, make_trial, size, error):
+    """No row of noughts, no exponent, and different numbers stay different."""
+    objective = Objective.from_dict({"minimize": "loss"})
+    trials = []
+    for i, part in enumerate((1.0, -1.25, 1.5)):
+        found = {"loss": Estimate(part * size, error and error * size, 30, "1")}
+        base = make_trial(i, (2**i, 16, 0, 1, 1), speed=1.0, tpot=0.1)
+        trials.append(replace(base, measurement=replace(base.measurement, metrics=found)))
+    view = make_view(tuple(trials), objective=objective, running=())
+    cells = [row.cells[2][0] for row in document.trial_rows(view)]
+    assert len(set(cells)) == 3
+    for cell in cells:
+        value = cell.partition(" ")[0]
+        assert re.fullmatch(r"-?\d{1,7}(\.\d{1,4})?", value), cells
+        assert float(value) != 0
+    table = "\n".join(trial_table(view))
+    assert all(cell.partition(" ")[0] in table for cell in cells)
+    lines = measurement_lines({"loss": trials[0].metrics["loss"]})
+    assert not re.search(r"\de[+-]?\d", lines[0])
