@@ -1,5 +1,7 @@
 """The table of trials at 80 columns, and at any other width."""
 
+import math
+import random
 import re
 from collections import Counter
 from dataclasses import replace
@@ -145,6 +147,34 @@ def test_what_matters_most_comes_first_and_is_the_last_to_go():
     for width in range(40, 200, 7):
         text = "\n".join(trial_table(view, width=width))
         assert "gpu_memory_utilization" not in named_after("also varied:", text)
+
+
+@pytest.mark.parametrize("bend", [False, True])
+def test_what_matters_most_is_seldom_hidden_among_many(bend):
+    """24 parameters, 15 trials, 60 columns; one explains 80 % of the goal, by a line or around a best value."""
+    names = [f"parameter_{i}" for i in range(24)]
+    space = Space.from_dict({"parameters": {n: {"type": "int", "low": 0, "high": 8} for n in names}})
+    hidden = 0
+    for seed in range(40):
+        rng = random.Random(seed)
+        main, trials = rng.choice(names), []
+        weights = {n: rng.choice([-1, 1]) * rng.expovariate(1.0) for n in names}
+        size = math.sqrt(sum(w * w for n, w in weights.items() if n != main) * 60 / 9)
+        for i in range(15):
+            config = {n: rng.randint(0, 8) for n in names}
+            x = (config[main] - 4) / 2.58
+            speed = 2.0 * size * (1.1 * (1 - x * x) if bend else x)
+            speed += sum(weights[n] * (config[n] - 4) for n in names if n != main)
+            trials.append(
+                Trial(
+                    i, Suggestion(config, Reason.RANDOM), TrialState.COMPLETED, 1,
+                    Measurement({"speed": Estimate(math.exp(speed / (5 * size)), None)}),
+                )
+            )  # fmt: skip
+        view = StudyView("s", space, Objective.from_dict({"maximize": "speed"}), tuple(trials))
+        text = "\n".join(trial_table(view, width=60))
+        hidden += main in named_after("also varied:", text) + named_after("not shown:", text)
+    assert hidden <= 1
 
 
 def test_every_parameter_that_varies_is_named_somewhere():
