@@ -151,7 +151,7 @@ def test_what_matters_most_comes_first_and_is_the_last_to_go():
 
 @pytest.mark.parametrize("bend", [False, True])
 def test_what_matters_most_is_seldom_hidden_among_many(bend):
-    """24 parameters, 15 trials, 60 columns; one explains 80 % of the goal, by a line or around a best value."""
+    """24 parameters, 15 trials, 60 columns; one explains 80 % of the goal, on a line or around a peak."""
     names = [f"parameter_{i}" for i in range(24)]
     space = Space.from_dict({"parameters": {n: {"type": "int", "low": 0, "high": 8} for n in names}})
     hidden = 0
