@@ -150,7 +150,7 @@ def test_piped_output_is_as_wide_as_columns_says(tmp_path, width):
         [sys.executable, "-m", "autotune", "status", "--store", str(tmp_path)],
         capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": str(width)},
     )  # fmt: skip
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("next:")]
+    lines = done.stdout.partition("next:")[0].splitlines()  # the path of a test is wider than that
     assert width - 20 < max(len(line) for line in lines) <= width
 
 
