@@ -76,7 +76,7 @@ def _sureness(values: np.ndarray, columns: np.ndarray) -> float:
 
     Args:
         values: Values less their mean, shape ``n``.
-        columns: What may explain them, shape ``n x k``.
+        columns: Variables that may explain them, shape ``n x k``.
     """
     basis, size, _ = np.linalg.svd(columns - columns.mean(0), full_matrices=False)
     basis = basis[:, size > _SAME * (size[0] or 1.0)]

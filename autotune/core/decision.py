@@ -119,7 +119,7 @@ class Quantity:
         logarithm: Whether values are logarithms.
         unit: Size of a value; 1 for logarithms.
         grows: Whether a configuration's spread grows with the size of its values beyond ``unit``.
-        sizes: By how much, shape ``n``; 1 where it does not.
+        sizes: Factor by which it does, shape ``n``; 1 where it does not.
     """
 
     weights: Array
@@ -546,7 +546,7 @@ def posterior(
         logarithm: Whether values are logarithms.
         unit: Size of a value, which spreads are relative to.
         grows: Whether a configuration's spread grows with the size of its values beyond ``unit``.
-        sizes: By how much, shape ``n``; 1 where it does not.
+        sizes: Factor by which it does, shape ``n``; 1 where it does not.
     """
     owner = np.repeat(np.arange(len(values)), [len(row) for row in values])
     y = np.array([v for row in values for v in row]) / unit

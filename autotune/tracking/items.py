@@ -288,9 +288,8 @@ def study_item(
         version: Version of this package.
         failures: Failures of its trials, see :func:`autotune.core.failures.failure_lines`.
         verdict: Lines of its verdict; empty while nothing is decided.
-        halves: Half-widths of the 95 % intervals of the best configuration's metrics, by the decision; one
-            that is missing has that of its estimate.
-        recommended: Whether the best configuration keeps every limit as surely as asked.
+        halves: Half-widths of the 95 % intervals of its metrics, by the decision, else by its estimates.
+        recommended: Whether it keeps every limit as surely as asked.
     """
     deployment = winner_deployment(row, best)
     command = str(deployment.get("line") or "")
