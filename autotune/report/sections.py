@@ -38,8 +38,8 @@ CAPTIONS = {
     "comparison": "Ratio of each metric to the default's, with its 95 % interval. A triangle points up where "
     "that is better and down where it is worse; a circle stands where the interval says neither. The arrow "
     "at a name is the direction that is better. Below, how much of each limit is used.",
-    "progress": "A point is a trial, with its 95 % interval; the line is the best of the search so far that kept "
-    "every limit, as measured; the star is what is recommended, else the nearest, by all its launches.",
+    "progress": "Points are trials with their 95 % intervals; the line is the best so far of the search that "
+    "kept every limit, as measured; the star is what is recommended, else the nearest, by all its launches.",
     "progress_in_time": "The same against the time spent measuring; pauses between runs do not count.",
     "pareto_front": "Configurations, all launches of each pooled. The line joins those that keep every limit "
     "and that no other one beats in both; dotted lines are the limits.",
