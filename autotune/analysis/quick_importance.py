@@ -86,7 +86,8 @@ def _sureness(values: np.ndarray, columns: np.ndarray) -> float:
     share = min(float(np.square(basis.T @ values).sum()) / total, 1.0 - _SAME)
     root = float(np.cbrt(share / free / ((1.0 - share) / left)))
     own, other = 2.0 / (9.0 * free), 2.0 / (9.0 * left)
-    return max(0.0, ((1.0 - other) * root - (1.0 - own)) / math.sqrt(own + other * root * root))
+    found = ((1.0 - other) * root - (1.0 - own)) / math.sqrt(own + other * root * root)
+    return max(0.0, float(found))
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
