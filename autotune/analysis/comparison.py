@@ -59,6 +59,7 @@ class LimitRow:
         kept, launches: In how many launches it was kept, and of how many.
         chance: Chance that the recommended configuration keeps it.
         default_chance: The same of the default configuration.
+        symbol: Unit that the limit's author wants to read; empty for the one that reads best.
     """
 
     limit: str
@@ -72,6 +73,7 @@ class LimitRow:
     launches: int
     chance: float | None
     default_chance: float | None
+    symbol: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,7 @@ def _limit_rows(view: StudyView, best: Contender, candidates: dict[str, Candidat
                 len(found),
                 None if mine is None else mine.chances.get(text),
                 None if base is None else base.chances.get(text),
+                limit.symbol,
             )
         )
     return rows

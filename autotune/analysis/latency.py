@@ -24,7 +24,7 @@ class Distribution:
 
     Args:
         metric: Family of the metric, such as ``ttft``.
-        side: ``recommended`` or ``default``.
+        side: ``recommended`` (``nearest`` where nothing is) or ``default``.
         trial: Trial that stands for the configuration.
         levels: Probabilities, rising.
         seconds: Quantiles at these, the median of its launches.
@@ -45,7 +45,7 @@ def latency_distributions(view: StudyView) -> list[Distribution]:
     Measurements of earlier versions keep only the percentiles among their metrics.
     """
     best, default = view.best, view.default
-    sides: list[tuple[str, Contender]] = [] if best is None else [("recommended", best)]
+    sides: list[tuple[str, Contender]] = [] if best is None else [(view.best_role, best)]
     if default is not None and (best is None or best.trial.key != config_key(view.default_config)):
         sides.append(("default", default))
     result = []

@@ -47,6 +47,7 @@ class Progress:
         best: Estimate of the recommended configuration, fresh launches pooled.
         best_half: Half-width of its 95 % interval.
         best_trial: Number of the recommended trial.
+        best_role: ``recommended``, or ``nearest`` where nothing is.
     """
 
     metric: str
@@ -57,6 +58,7 @@ class Progress:
     best: Estimate | None
     best_half: float | None
     best_trial: int | None
+    best_role: str = "recommended"
 
 
 def progress(view: StudyView) -> Progress:
@@ -100,6 +102,7 @@ def progress(view: StudyView) -> Progress:
         None if found is None else found.metrics.get(goal.metric),
         None if found is None else view.half_width(found, goal.metric),
         None if found is None else found.trial.number,
+        view.best_role,
     )
 
 

@@ -107,6 +107,11 @@ class StudyView:
         """Whether :attr:`best` keeps every limit as surely as asked; else it is the nearest only."""
         return self.best is not None and (not self.settled or self.decision.winner is not None)
 
+    @property
+    def best_role(self) -> str:
+        """Word for :attr:`best` in tables and figures: ``recommended``, or ``nearest``."""
+        return "recommended" if self.recommends else "nearest"
+
     @cached_property
     def default_config(self) -> Config:
         """The default configuration."""

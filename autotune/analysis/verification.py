@@ -13,7 +13,7 @@ class Side:
     """A configuration that was measured again.
 
     Args:
-        name: ``winner`` or ``default``.
+        name: ``winner`` (``nearest`` where none surely kept the limits) or ``default``.
         trial: Trial of the study that stands for it.
         config: The configuration.
         changes: Goals and limits then and now.

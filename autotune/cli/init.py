@@ -13,6 +13,7 @@ import click
 
 from autotune.cli.options import json_option
 from autotune.cli.output import echo, echo_json
+from autotune.cli.written import check_output
 from autotune.core.output_file import output_file, write_whole
 from autotune.errors import SpecError
 
@@ -76,6 +77,8 @@ def init(model: str, output: str | None, force: bool, as_json: bool, **given: An
     """
     from autotune.init.starter import card_and_machine, start, stem_of
 
+    if output not in (None, "-"):
+        check_output(Path(str(output)))
     options = read_options(given)
     card, machine = card_and_machine(model, options)
     stem = stem_of(card, options)
@@ -83,7 +86,7 @@ def init(model: str, output: str | None, force: bool, as_json: bool, **given: An
         echo(start(card, options, machine, name=stem, file=f"{stem}.yaml", model=model).text.rstrip())
         return
     file = Path(output or f"{stem}.yaml")
-    output_file(file)
+    check_output(file)
     if file.exists() and not force:
         raise SpecError(f"{file} is there already", hint="--force writes over it, -o names another file")
     name = stem if output is None else _study_name(file)

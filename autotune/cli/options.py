@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +14,8 @@ import click
 
 from autotune.cli.output import echo
 from autotune.core.commands import study_command
-from autotune.core.file_names import USUAL_STORE
+from autotune.core.file_names import LEDGER_NAME, USUAL_STORE
+from autotune.core.own_files import kind_of
 from autotune.core.trial import TrialState
 from autotune.errors import SpecError
 
@@ -20,23 +23,41 @@ if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
     from autotune.study.study_file import StudyFile
 
+_COMMAND = re.compile("`(autotune [^`]*)`")
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def store_option(command: F) -> F:
     """Add ``--store`` to a command that writes: the folder of a store."""
-    return _store(command, "Folder of the ledger and of what the trials leave.", file_okay=False)
+    return _store(command, "Folder of the ledger and of what the trials leave.", _folder)
 
 
 def ledger_option(command: F) -> F:
     """Add ``--store`` to a command that reads: the folder of a store, or a ledger."""
-    return _store(command, "Folder of the ledger, or the file of one.", file_okay=True)
+    return _store(command, "Folder of the ledger, or the file of one.", None)
 
 
-def _store(command: F, text: str, *, file_okay: bool) -> F:
+def _folder(_context: click.Context, _option: click.Parameter, store: Path) -> Path:
+    """Return the folder of a store.
+
+    Raises:
+        SpecError: Something else has its name.
+    """
+    kind = "a file" if store.is_file() else kind_of(store, follow=True)
+    if kind in ("", "a folder"):
+        return store
+    hint = "status, best, report, export, compare and salvage read the ledger of such a name too"
+    if store.name == LEDGER_NAME:
+        hint = f"`--store {shlex.quote(str(store.parent))}` is the folder of this ledger"
+    raise SpecError(f"--store wants the folder of a store, found {kind}: {store}", hint=hint)
+
+
+def _store(command: F, text: str, check: Callable[..., Path] | None) -> F:
     return click.option(
         "--store",
-        type=click.Path(file_okay=file_okay, path_type=Path),
+        type=click.Path(path_type=Path),
+        callback=check,
         default=Path(USUAL_STORE),
         envvar="AUTOTUNE_STORE",
         show_default=True,
@@ -106,7 +127,42 @@ def next_step(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
         store: Store of the command that prints it.
         options: Options that the study was started with, beside those that it keeps itself.
     """
-    return f"next: {_next(view, store, options)}"
+    from autotune.report.text import terminal_width
+
+    return "\n".join(copyable(f"next: {_next(view, store, options)}", terminal_width()))
+
+
+def copyable(text: str, width: int) -> list[str]:
+    """Return a text in lines of at most ``width``, each command in it on lines of its own.
+
+    A shell takes these as they are: a command that is longer goes on behind a backslash, between two words.
+
+    Args:
+        text: Text with its commands between backticks.
+        width: Width of the terminal.
+    """
+    from autotune.report.text import wrap
+
+    if len(text) <= width:
+        return [text]
+    lines = []
+    for i, part in enumerate(_COMMAND.split(text)):
+        if i % 2:
+            lines += _folded_command(part, width)
+        elif words := part.lstrip(" :;").rstrip():
+            lines += wrap(words, width)
+    return lines
+
+
+def _folded_command(command: str, width: int) -> list[str]:
+    """Return a command in lines that a shell joins."""
+    lines, line = [], " "
+    for word in map(shlex.quote, shlex.split(command)):
+        if line.strip() and len(f"{line} {word} \\") > width:
+            lines.append(f"{line} \\")
+            line = "   "
+        line += f" {word}"
+    return [*lines, line]
 
 
 def _next(view: StudyView, store: Path, options: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import click
 from autotune.cli.options import json_option, ledger_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
+from autotune.cli.written import check_output
 from autotune.core.output_file import output_file
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 
@@ -52,7 +53,7 @@ def report(
     if output == "-" and kind == "parquet":
         raise SpecError("parquet is no text: -o names a file for it")
     if output not in (None, "-"):
-        output_file(Path(output))
+        check_output(Path(output))
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
         view = report_view(ledger, row)
@@ -92,10 +93,11 @@ def _write(view: StudyView, kind: str, target: Path) -> None:
     Raises:
         EnvironmentProblem: It cannot be written.
     """
-    from autotune.core.output_file import write_whole
+    from autotune.core.output_file import check_writable, write_whole
     from autotune.report.html import write_report
 
     try:
+        check_writable(target)  # before what takes seconds
         if kind == "html":
             write_report(view, target)
         elif kind == "parquet":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autotune.cli.options import json_option, store_option
+from autotune.cli.options import json_option, ledger_option
 from autotune.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _SHOWN = 10  # lines of what is lost; --json has all
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the new ledger; a store of its own.",
 )
-@store_option
+@ledger_option
 @json_option
 def salvage(target: Path, store: Path, as_json: bool) -> None:
     """Write what is good of a damaged ledger to a new one.
@@ -34,7 +34,7 @@ def salvage(target: Path, store: Path, as_json: bool) -> None:
     from autotune.core.file_names import LEDGER_NAME
     from autotune.ledger.salvage import salvage as rescue
 
-    done = rescue(store / LEDGER_NAME, target / LEDGER_NAME)
+    done = rescue(store if store.is_file() else store / LEDGER_NAME, target / LEDGER_NAME)
     if as_json:
         echo_json(done.to_dict())
         return

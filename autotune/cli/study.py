@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,16 +188,17 @@ def _execute(
     view = choose_view(as_json=as_json, quiet=quiet)
     view.message(opening_line(spec, store))  # before what takes seconds to load
     options = [*(["--local"] if local else []), *([] if tracking else ["--no-mlflow"]), *passed_variables()]
-    try:
-        from autotune.study.run import run_study
+    with ExitStack() as stack:
+        stack.callback(view.close)
+        from autotune.study.run import run_study, stop_signals
 
+        stop = stack.enter_context(stop_signals())  # until all is said
         done = run_study(
             spec, store=store, view=view, new=new, widen=widen, local=local, tracking=tracking, named=named,
-            options=options,
+            options=options, stop=stop,
         )  # fmt: skip
         repeated = [word for number in named for word in ("--confirm-trial", str(number))]
         view.finish(done.view, closing_text(done, store, [*repeated, *options]))
-    finally:
         view.close()
     if done.state == "interrupted":
         return Interrupted.exit_code

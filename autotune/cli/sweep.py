@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -60,6 +61,7 @@ def sweep(
     from autotune.cli.study import choose_view, report_line
     from autotune.report.summary import summary
     from autotune.report.text import terminal_width
+    from autotune.study.run import stop_signals
     from autotune.study.study_file import read_study
     from autotune.study.sweep import Plan
     from autotune.study.sweep import sweep as measure
@@ -72,8 +74,12 @@ def sweep(
     check_output(target, "--out")
     view = choose_view(as_json=as_json, quiet=quiet)
     plan = Plan(sample, replicates, seed)
-    try:
-        done = measure(spec, plan, store=store, view=view, out=resolved(target), resume=resume, local=not ray)
+    with ExitStack() as stack:
+        stack.callback(view.close)
+        stop = stack.enter_context(stop_signals())  # until all is said
+        done = measure(
+            spec, plan, store=store, view=view, out=resolved(target), resume=resume, local=not ray, stop=stop
+        )
         lines = [
             "",
             summary(done.view, width=terminal_width()),
@@ -88,6 +94,5 @@ def sweep(
             command = next_command("sweep", str(file), "--resume", *options, store=store)
             lines.append(f"stopped; `{command}` goes on")
         view.finish(done.view, "\n".join(lines))
-    finally:
         view.close()
     return Interrupted.exit_code if done.state == "interrupted" else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,33 +81,36 @@ def verify(
     """
     from autotune.cli.study import choose_view
     from autotune.report import verification
+    from autotune.study.run import stop_signals
     from autotune.study.verify import verify as measure
 
     if junit is not None:
         check_output(junit, "--junit")
     open_ledger(store).close()
     view = choose_view(as_json=False, quiet=quiet or as_json)
-    try:
-        found = measure(
-            store, study, view=view, launches=launches, tolerance=tolerance, local=local, new=new,
-            overrides=overrides,
-        )  # fmt: skip
-    except AutotuneError as error:
+    with ExitStack() as stack:
+        stop = stack.enter_context(stop_signals())  # until all is said
+        try:
+            found = measure(
+                store, study, view=view, launches=launches, tolerance=tolerance, local=local, new=new,
+                overrides=overrides, stop=stop,
+            )  # fmt: skip
+        except AutotuneError as error:
+            if junit is not None:
+                write_output(junit, verification.junit_error(study or "", str(error)), "--junit")
+            if ci:
+                echo(verification.annotation("error", f"autotune verify {study or ''}".strip(), str(error)))
+            raise
+        finally:
+            view.close()
+        if as_json:
+            echo_json(verification.verification_json(found))
+        else:
+            _show(found, store, local)
+        if ci and not as_json:
+            echo("\n".join(verification.annotation_lines(found)))
         if junit is not None:
-            write_output(junit, verification.junit_error(study or "", str(error)), "--junit")
-        if ci:
-            echo(verification.annotation("error", f"autotune verify {study or ''}".strip(), str(error)))
-        raise
-    finally:
-        view.close()
-    if as_json:
-        echo_json(verification.verification_json(found))
-    else:
-        _show(found, store, local)
-    if ci and not as_json:
-        echo("\n".join(verification.annotation_lines(found)))
-    if junit is not None:
-        write_output(junit, verification.junit(found), "--junit")
+            write_output(junit, verification.junit(found), "--junit")
     if found.state == "interrupted":
         return Interrupted.exit_code
     return WORSE if found.worse else 0

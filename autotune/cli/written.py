@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autotune.core.output_file import output_file, write_whole
+from autotune.core.output_file import check_writable, output_file, write_whole
 from autotune.errors import SpecError
 
 
@@ -16,11 +16,18 @@ def check_output(path: Path, option: str = "-o") -> None:
         option: Option that took it, for messages.
 
     Raises:
-        SpecError: Its folder is not there, or a folder, a device, a FIFO or a socket has the name.
+        SpecError: Its folder is not there or takes no file, or a folder, a device, a FIFO or a socket has
+            the name.
     """
+    target = output_file(path, option)
     if not path.parent.is_dir():
         raise SpecError(f"{option}: no such folder: {path.parent}")
-    output_file(path, option)
+    if not target.parent.is_dir():
+        raise SpecError(f"{option}: no such folder: {target.parent}, where the link {path} leads")
+    try:
+        check_writable(target)
+    except OSError as error:
+        raise _unwritable(path, option, error) from None
 
 
 def write_output(path: Path, text: str, option: str = "-o") -> None:
@@ -37,4 +44,8 @@ def write_output(path: Path, text: str, option: str = "-o") -> None:
     try:
         write_whole(output_file(path, option), text.encode("utf-8", "backslashreplace"))
     except OSError as error:
-        raise SpecError(f"{option}: {path} cannot be written: {error.strerror or error}") from None
+        raise _unwritable(path, option, error) from None
+
+
+def _unwritable(path: Path, option: str, error: OSError) -> SpecError:
+    return SpecError(f"{option}: {path} cannot be written: {error.strerror or error}")

@@ -9,7 +9,7 @@ from autotune.core.improvement_text import FACTOR
 from autotune.core.objective import Limit, Objective
 from autotune.core.ranking import Contender, contenders
 from autotune.core.trial import Trial
-from autotune.core.units import format_quantity, show_unit
+from autotune.core.units import format_in, format_quantity, show_unit
 
 _MOST = 1e6  # multiple above which the difference is told instead
 _BOUND = "the bound"
@@ -67,4 +67,6 @@ def _distance(contender: Contender, limit: Limit) -> str:
     if times < _MOST:
         projected = " (projected)" if contender.metrics[limit.metric].projected else ""
         return f"{format_quantity(times)} times {'' if ratio > 1 else 'below '}{_BOUND}{projected}"
-    return f"{format_quantity(abs(value - limit.bound), limit.unit)} {side}"
+    apart = abs(value - limit.bound)
+    shown = format_in(apart, limit.symbol) if limit.symbol else format_quantity(apart, limit.unit)
+    return f"{shown} {side}"

@@ -17,6 +17,10 @@ averaged over by their posterior on a grid: replicates tell :math:`\sigma`, the 
 both together. Without replicates nobody can tell a good configuration from a lucky launch, and the
 probabilities say so.
 
+Where values may be negative they have no logarithm, and what :math:`\sigma` is relative to follows from the
+errors themselves, :func:`_scale`: what a hopeless configuration measures, thousands of times as large, says
+nothing of how far a launch near zero may be off.
+
 References:
     [Gelman2013] A. Gelman et al., "Bayesian Data Analysis", 3rd edition, 2013, section 5.4: the hierarchical
         normal model with the variances averaged over.
@@ -30,6 +34,7 @@ References:
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,6 +74,9 @@ EVEN = 0.5
 KEPT_WITHIN = 1e-4
 """What lies above a limit by less, relative to the bound, keeps it: a metric that never varies may lie on
 it."""
+
+_NEAR_ZERO = 0.25  # quantile of the sizes of values that may be negative
+_KNOWN = 3  # configurations with a known error that tell how it goes with the size of values
 
 _NEGLIGIBLE = 1e-5  # of a grid point's weight
 _LEAST_VARIANCE = 1e-12
@@ -110,6 +118,8 @@ class Quantity:
         within: Typical variance of a launch's own error, by configuration, shape ``n``.
         logarithm: Whether values are logarithms.
         unit: Size of a value; 1 for logarithms.
+        grows: Whether a configuration's spread grows with the size of its values beyond ``unit``.
+        sizes: Factor by which it does, shape ``n``; 1 where it does not.
     """
 
     weights: Array
@@ -119,6 +129,14 @@ class Quantity:
     within: Array
     logarithm: bool
     unit: float = 1.0
+    grows: bool = False
+    sizes: Array | float = 1.0
+
+    def spread_of(self, value: float) -> Array:
+        """Return the variance between launches of a configuration that measures a value, shape ``g``."""
+        size = float(_grown(_bounded(value) / self.unit)) if self.grows else 1.0
+        found: Array = self.spreads * size**2
+        return found
 
     @property
     def mean(self) -> Array:
@@ -142,7 +160,7 @@ class Quantity:
             confidence: Probability that the limit has to be kept with.
         """
         z = NormalDist().inv_cdf(confidence)
-        one = self.spreads[:, None] + self.within + _LEAST_VARIANCE
+        one = self.spreads[:, None] * np.square(self.sizes) + self.within + _LEAST_VARIANCE
         after = 1.0 / (1.0 / self.variances + launches / one)
         step = np.sqrt(np.maximum(self.variances - after, _LEAST_VARIANCE))
         over = self.means - KEPT_WITHIN * self.unit
@@ -259,9 +277,14 @@ class Decision:
         launches = [self._launches(c, metric) for c in self.contenders]
         errors = [[_variance(e, logarithm=logarithm) for e in found] for found in launches]
         means, variances = self._expected(at)
-        size = max((abs(_bounded(v)) for v in self._values(metric)), default=0.0)
-        unit = 1.0 if logarithm or not size else max(size, _LEAST_UNIT)
-        return posterior(rows, errors, means, variances, logarithm=logarithm, unit=unit)
+        if logarithm or not rows:
+            return posterior(rows, errors, means, variances, logarithm=logarithm)
+        unit, grows = _scale([[_bounded(e.value) for e in found] for found in launches], errors)
+        middles = np.array([statistics.fmean(_bounded(e.value) / unit for e in found) for found in launches])
+        sizes = _grown(middles) if grows else 1.0
+        return posterior(
+            rows, errors, means, variances, logarithm=False, unit=unit, grows=grows, sizes=sizes
+        )  # fmt: skip
 
     def _expected(self, at: int) -> tuple[Array, Array]:
         """Return means and variances that a model predicts, shape ``n``; nan where it does not."""
@@ -288,8 +311,9 @@ class Decision:
         goal, quantity = self.objective.goals[at], self.goals[at]
         sides = [self._counted(c, goal, logarithm=quantity.logarithm) for c in (candidate, base)]
         difference, variance = np.zeros(len(quantity.weights)), np.zeros(len(quantity.weights))
-        for sign, (values, errors) in zip((1.0, -1.0), sides, strict=True):
-            precision = 1.0 / (quantity.spreads[:, None] + np.nan_to_num(errors) + _LEAST_VARIANCE)
+        for sign, side, (values, errors) in zip((1.0, -1.0), (candidate, base), sides, strict=True):
+            spreads = quantity.spread_of(side.contender.metrics[goal.metric].value)
+            precision = 1.0 / (spreads[:, None] + np.nan_to_num(errors) + _LEAST_VARIANCE)
             difference += sign * (precision @ values) / precision.sum(1)
             variance += (1.0 if launches is None else len(values) / launches) / precision.sum(1)
         middle = float(quantity.weights @ difference)
@@ -325,9 +349,10 @@ class Decision:
         if len({e.value for e in found}) == 1 < len(found) and not np.nan_to_num(errors).any():
             return 0.0  # a size that never varies: the least spread of the grid is no error to show
         k = len(found)
-        variance = quantity.spreads / k + float(np.nan_to_num(errors).sum()) / k**2
+        value = contender.metrics[metric].value
+        variance = quantity.spread_of(value) / k + float(np.nan_to_num(errors).sum()) / k**2
         _, half = _interval(quantity.weights, np.zeros(len(variance)), np.sqrt(variance))
-        return half * (abs(contender.metrics[metric].value) if quantity.logarithm else 1.0)
+        return half * (abs(value) if quantity.logarithm else 1.0)
 
     def _counted(self, candidate: Candidate, goal: Goal, *, logarithm: bool) -> tuple[Array, Array]:
         """Return values and own variances (nan where unknown) of the launches that are compared."""
@@ -507,6 +532,8 @@ def posterior(
     *,
     logarithm: bool,
     unit: float = 1.0,
+    grows: bool = False,
+    sizes: Array | float = 1.0,
 ) -> Quantity:
     """Return the posterior of the noise-free value of each configuration.
 
@@ -518,6 +545,8 @@ def posterior(
         variances: Variances of the predictions, shape ``n``.
         logarithm: Whether values are logarithms.
         unit: Size of a value, which spreads are relative to.
+        grows: Whether a configuration's spread grows with the size of its values beyond ``unit``.
+        sizes: Factor by which it does, shape ``n``; 1 where it does not.
     """
     owner = np.repeat(np.arange(len(values)), [len(row) for row in values])
     y = np.array([v for row in values for v in row]) / unit
@@ -529,7 +558,8 @@ def posterior(
     own = np.where(np.isfinite(own), own, 0.0)
     count = np.bincount(owner, minlength=len(values))
 
-    v = _SPREADS[:, None] ** 2 + own + _LEAST_VARIANCE  # spreads x launches
+    size_of = np.broadcast_to(np.asarray(sizes), len(values))
+    v = _SPREADS[:, None] ** 2 * np.square(size_of)[owner] + own + _LEAST_VARIANCE  # spreads x launches
     first = np.concatenate([[0], np.cumsum(count)[:-1]])
     precision, weighted = np.add.reduceat(1.0 / v, first, 1), np.add.reduceat(y / v, first, 1)  # spreads x n
     centre = weighted / precision
@@ -542,11 +572,12 @@ def posterior(
     prior = -0.5 * (np.log(_SPREADS / _USUAL_SPREAD) / _SPREAD_DOUBT) ** 2
 
     plain = np.bincount(owner, y, len(values)) / count
-    apart = np.where(np.isfinite(m), plain - m, plain - plain.mean())
-    size = max(float(np.sqrt(np.mean(apart**2))), 1e-6)
+    apart = np.where(np.isfinite(m), plain - m, plain - np.average(plain, weights=1.0 / np.square(size_of)))
+    size = max(float(np.sqrt(np.mean((apart / size_of) ** 2))), 1e-6)
     particular = np.concatenate([[0.0], (_PARTICULAR * size) ** 2])  # variances
-    m, f = _completed(m, f, centre, precision, particular)  # spreads x particular x n
-    before = f + particular[:, None] + _LEAST_VARIANCE
+    each_own = particular[:, None] * np.square(size_of)  # particular x n
+    m, f = _completed(m, f, centre, precision, each_own)  # spreads x particular x n
+    before = f + each_own + _LEAST_VARIANCE
     total = before + 1.0 / precision[:, None]
     between = -0.5 * (np.log(total) + (centre[:, None] - m) ** 2 / total)
     # half-Cauchy on the deviation, as [Gelman2006] has it for few groups; points are spaced by factors
@@ -563,8 +594,44 @@ def posterior(
     mean = variance * (know * m[a, b] + weighted[a])
     typical = np.bincount(owner, own, len(values)) / count
     return Quantity(
-        w, mean * unit, variance * unit**2, (_SPREADS[a] * unit) ** 2, typical * unit**2, logarithm, unit
-    )
+        w, mean * unit, variance * unit**2, (_SPREADS[a] * unit) ** 2, typical * unit**2, logarithm, unit,
+        grows, sizes,
+    )  # fmt: skip
+
+
+def _grown(part: Array | float) -> Array:
+    """Return what the spread of a value is relative to, the value in parts of the unit of all."""
+    found: Array = np.minimum(np.hypot(part, 1.0), _ANYTHING)
+    return found
+
+
+def _scale(values: Sequence[Sequence[float]], errors: Sequence[Sequence[float]]) -> tuple[float, bool]:
+    """Return the size of values that may be negative, which spreads are relative to, and whether these grow.
+
+    Their largest one may be a penalty of -1e9: it is the size of those near zero. Without replicates, what
+    launches claim of their errors is heard as well. Spreads grow with the size of the values where that
+    explains the errors, those that replicates show or else the claimed ones, better than one for all.
+
+    Args:
+        values: Values of the launches of each configuration.
+        errors: Variances of their own errors, as ``values``; nan where unknown.
+    """
+    middles = [abs(statistics.fmean(row)) for row in values]
+    near = float(np.quantile(middles, _NEAR_ZERO)) or max(middles) or 1.0
+    shown = [(m, statistics.stdev(row)) for m, row in zip(middles, values, strict=True) if len(row) > 1]
+    claimed = [(m, math.sqrt(statistics.median(e))) for m, e in zip(middles, errors, strict=True)
+               if np.isfinite(e).all()]  # fmt: skip
+    known = shown if len(shown) > 1 or not claimed else claimed
+    if not known:
+        return max(near, _LEAST_UNIT), False
+    sizes, errors_ = np.array([m for m, _ in known]), np.array([e for _, e in known])
+    middle = float(np.median(errors_))
+    if known is claimed:
+        near = math.sqrt(near * min(near, middle / _USUAL_SPREAD))
+    unit = max(near, 2.0 * middle, _LEAST_UNIT)
+    logs = np.log(np.maximum(errors_, 1e-6 * unit))
+    grows = len(known) >= _KNOWN and float(np.std(logs - np.log(np.hypot(sizes / unit, 1.0)))) < np.std(logs)
+    return (unit if grows else max(unit, 2.0 * float(errors_.max()))), bool(grows)
 
 
 def _completed(
@@ -572,13 +639,14 @@ def _completed(
 ) -> tuple[Array, Array]:
     """Return the predictions at each point of the grid, ``spreads x particular x n`` each.
 
-    A configuration without one is predicted by the weighted mean of the others without one.
+    ``particular`` is ``particular x n``. A configuration without one is predicted by the weighted mean of the
+    others without one.
     """
     shape = (len(precision), len(particular), len(means))
     alone = ~np.isfinite(means)
     m, f = np.broadcast_to(means, shape).copy(), np.broadcast_to(variances, shape).copy()
     if alone.any():
-        weight = 1.0 / (particular[:, None] + 1.0 / precision[:, None, alone] + _LEAST_VARIANCE)
+        weight = 1.0 / (particular[:, alone] + 1.0 / precision[:, None, alone] + _LEAST_VARIANCE)
         others = weight.sum(2, keepdims=True) - weight
         known = others > _LEAST_VARIANCE
         others = np.where(known, others, 1.0)

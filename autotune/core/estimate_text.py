@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 
 from autotune.core.measurement import Estimate
-from autotune.core.units import base_unit, format_quantity, parse_quantity
+from autotune.core.units import base_unit, format_quantity, known_base, parse_quantity
 from autotune.errors import SpecError
 
 _PREFIXES = {-9: "n", -6: "u", -3: "m", 3: "k", 6: "M", 9: "G", 12: "T"}
@@ -21,13 +21,17 @@ INTERVAL = "± is the half-width of the 95 % interval"
 """What ``±`` means in all texts, to be said once in each."""
 
 
-def show_estimate(estimate: Estimate, half: float | None = None) -> str:
+def show_estimate(estimate: Estimate, half: float | None = None, symbol: str = "") -> str:
     """Return such as ``812 ± 12 tokens/s`` or ``412 ± 18 ms``, both numbers in the same unit.
 
     Args:
         estimate: The number.
         half: Half-width of its 95 % interval; :attr:`Estimate.half_width` where it is not given.
+        symbol: Unit to show both in, such as ``GB``; by default, and where it is of another dimension, the
+            one that reads best.
     """
+    if symbol and known_base(symbol) == estimate.unit:
+        return marked(f"{show_number(estimate, unit_scale(estimate, symbol), half)} {symbol}", estimate)
     scale, symbol = sentence_scale(abs(estimate.value), estimate.unit)
     text = show_number(estimate, scale, half)
     if symbol.startswith("x 10^") and "±" in text:
@@ -98,7 +102,7 @@ def decimals_of(value: float, half: float, most: int) -> int:
 
 def _fixed(value: float, decimals: int) -> str:
     """Return a number with so many decimals; whole tens or hundreds below 0, never an exponent."""
-    return f"{value:.{decimals}f}" if decimals >= 0 else f"{round(value, decimals):.0f}"
+    return f"{round(value, decimals) + 0.0:.{max(0, decimals)}f}"  # + 0.0: no "-0"
 
 
 def common_scale(estimates: Sequence[Estimate]) -> tuple[float, str]:

@@ -100,7 +100,7 @@ def _interval(text: str, ends: list[str]) -> str:
 
 
 def _signed(value: float, decimals: int) -> str:
-    return f"{value:+.{decimals}f}"
+    return f"{round(value, decimals) + 0.0:+.{decimals}f}"  # + 0.0: no "-0"
 
 
 def _times(ratio: float) -> str:

@@ -17,12 +17,23 @@ from autotune.core.kinds import quantity
 from autotune.core.measurement import Estimate, in_unit_of
 from autotune.core.metric import UNITS
 from autotune.core.section import sequence
-from autotune.core.units import SCALED, format_quantity, known_base, parse_quantity, to_base, units_of
+from autotune.core.units import (
+    SCALED,
+    UNCHOSEN,
+    format_in,
+    format_quantity,
+    known_base,
+    parse_quantity,
+    to_base,
+    units_of,
+)
 from autotune.errors import SpecError, UnitError, refuse_unknown_keys, under
 
 _METRIC = r"[^\W\d][\w./:@#%+-]*"  # names are compared, never read as expressions: `val/loss` is one
 _LIMIT = re.compile(rf"\s*({_METRIC})\s*(<=|>=)\s*(\S.*?)\s*")
 _RELATIVE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:x\s+|(%)\s*of\s+)(?:the\s+)?default")
+
+_UNIT = re.compile(r"[A-Za-z%/]+$")
 
 CONFIDENCE = 0.95
 """Probability with which limits must hold, where an objective does not say."""
@@ -65,6 +76,8 @@ class Limit:
         relative: Whether the bound is a multiple of the default's value. It bounds nothing until
             :meth:`Objective.anchored` has put that value in.
         written: The text that it was read from, for messages to who wrote it; empty where there was none.
+        symbol: Unit that its author wrote and wants to read, such as ``GB``; empty where the unit that reads
+            best is as good.
     """
 
     metric: str
@@ -73,6 +86,7 @@ class Limit:
     unit: str = "1"
     relative: bool = False
     written: str = field(default="", compare=False, repr=False)
+    symbol: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Limit:
@@ -92,7 +106,12 @@ class Limit:
             factor = float(relative[1]) / (100.0 if relative[2] else 1.0)
             return cls(match[1], match[2].startswith("<"), factor, relative=True, written=text.strip())
         quantity = parse_quantity(match[3])
-        return cls(match[1], match[2].startswith("<"), quantity.value, quantity.unit, written=text.strip())
+        unit = _UNIT.search(match[3])
+        symbol = unit[0] if unit is not None and unit[0] in UNCHOSEN else ""
+        return cls(
+            match[1], match[2].startswith("<"), quantity.value, quantity.unit, written=text.strip(),
+            symbol=symbol,
+        )  # fmt: skip
 
     def violation(self, value: float) -> float:
         """Return by how much ``value`` breaks the limit; at most 0 when it is kept.
@@ -109,8 +128,13 @@ class Limit:
         return sign * (value - self.bound)
 
     def __str__(self) -> str:
-        bound = f"{self.bound:g} x default" if self.relative else format_quantity(self.bound, self.unit)
+        bound = f"{self.bound:g} x default" if self.relative else self.shown_bound
         return f"{self.metric} {'<=' if self.upper else '>='} {bound}"
+
+    @property
+    def shown_bound(self) -> str:
+        """The bound for people, in the unit that its author wrote."""
+        return format_in(self.bound, self.symbol) if self.symbol else format_quantity(self.bound, self.unit)
 
     @property
     def as_written(self) -> str:
@@ -118,7 +142,17 @@ class Limit:
         return self.written or str(self)
 
     def to_text(self) -> str:
-        """Return the text that :meth:`parse` reads back exactly."""
+        """Return the text that :meth:`parse` reads back exactly, in its author's unit where it has one."""
+        if self.symbol:
+            size = parse_quantity(f"1 {self.symbol}").value
+            text = f"{self.bound / size:.15g} {self.symbol}"
+            if parse_quantity(text).value == self.bound:
+                return f"{self.metric} {'<=' if self.upper else '>='} {text}"
+        return self.in_base_unit
+
+    @property
+    def in_base_unit(self) -> str:
+        """The text that :meth:`parse` reads back exactly but for the unit of its author."""
         unit = " x default" if self.relative else "" if self.unit == "1" else f" {self.unit}"
         return f"{self.metric} {'<=' if self.upper else '>='} {self.bound!r}{unit}"
 
@@ -211,6 +245,10 @@ class Objective:
             if limit.unit != wanted and not limit.relative and not plain:
                 text = f"{limit.metric} is compared in {wanted}, found {limit.as_written}"
                 raise UnitError(text, path=("limits", i))
+
+    def symbol_of(self, metric: str) -> str:
+        """Return the unit that a metric's limit was written in; empty for the one that reads best."""
+        return next((limit.symbol for limit in self.limits if limit.metric == metric and limit.symbol), "")
 
     def value_of(self, metric: str, estimate: Estimate) -> float | None:
         """Return a measured value in the unit that this objective compares ``metric`` in.
@@ -306,6 +344,8 @@ class Objective:
         """Digest of the meaning; the description does not count."""
         data = self.to_dict()
         data.pop("description", None)
+        if self.limits:  # whatever unit they were written in
+            data["limits"] = [limit.in_base_unit for limit in self.limits]
         return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=12).hexdigest()
 
     def __repr__(self) -> str:

@@ -28,6 +28,24 @@ def output_file(path: Path, option: str = "-o") -> Path:
     return resolved(path)
 
 
+def check_writable(target: Path) -> None:
+    """Find out whether a file can be written where its folder is there.
+
+    Args:
+        target: Path of the file; what it holds stays.
+
+    Raises:
+        OSError: It cannot.
+    """
+    draft = _draft_of(target)
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    draft.unlink()
+
+
+def _draft_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.part")
+
+
 def write_whole(target: Path, data: bytes) -> None:
     """Write a file so that whoever reads it sees all of it or what was there before.
 
@@ -44,7 +62,7 @@ def write_whole(target: Path, data: bytes) -> None:
     kind = kind_of(target)
     if kind and not target.is_symlink():
         raise OSError(errno.EINVAL, f"it is {kind}", str(target))
-    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+    draft = _draft_of(target)
     try:
         draft.write_bytes(data)
         with suppress(FileNotFoundError):  # what was for its owner's eyes stays so

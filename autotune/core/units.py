@@ -73,6 +73,9 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "W": ("mW", "W", "kW"),
 }
 
+UNCHOSEN = SCALED - {symbol for symbols in _SHOWN.values() for symbol in symbols}
+"""Symbols that :func:`format_quantity` never chooses, such as GB and %: their writers want to read them."""
+
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 _DIGITS = 3  # significant digits for people: trial-to-trial noise of 1 to 10 % makes more of them meaningless
@@ -225,6 +228,16 @@ def format_quantity(value: float, unit: str = "1") -> str:
     return f"{_significant(value / table[chosen])} {chosen}"
 
 
+def format_in(value: float, symbol: str) -> str:
+    """Return a value in the base unit for people, in a known unit.
+
+    Args:
+        value: Value in the base unit.
+        symbol: Unit to show it in, such as ``GB``.
+    """
+    return f"{_significant(value / _in_base(1.0, symbol))} {symbol}"
+
+
 def _split(text: str | int | float, wanted: str | None) -> tuple[float, str]:
     """Return the number and the unit's symbol ('' without one)."""
     kind = _article(wanted) if wanted else "a number with an optional unit"
@@ -287,7 +300,7 @@ def _plain(number: float) -> str:
 
 def _significant(value: float) -> str:
     """Return ``value`` with three significant digits, without an exponent where that stays readable."""
-    text = f"{value:.{_DIGITS}g}"
+    text = f"{value + 0.0:.{_DIGITS}g}"  # + 0.0: no "-0"
     if "e" in text and 1e-4 <= abs(value) < 1e9:
         text = str(int(float(text))) if abs(value) >= 1 else f"{float(text):.{_DIGITS + 4}f}".rstrip("0")
     return text

@@ -158,7 +158,12 @@ class Executor(Protocol):
 
 @runtime_checkable
 class Shared(Protocol):
-    """An executor whose nodes others use too."""
+    """An executor of several nodes, which others use too."""
 
     def held(self, resources: Mapping[str, float]) -> str:
         """Return what others hold of the nodes that could hold such an attempt; empty without such nodes."""
+
+    def waits_elsewhere(
+        self, resources: Mapping[str, float], avoid: Sequence[str], beside: Sequence[Mapping[str, float]] = ()
+    ) -> bool:
+        """Return whether an attempt had better wait for one of ours to end on a node that is not to avoid."""

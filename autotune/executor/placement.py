@@ -134,6 +134,26 @@ def place(
     return Placed(need, tuple(chosen))
 
 
+def waits_elsewhere(
+    need: Need, nodes: Sequence[Node], running: Iterable[Placed], rules: Rules, avoid: Collection[str]
+) -> bool:
+    """Return whether an attempt had better wait for our own on nodes where the world has not failed it.
+
+    Where no such node could hold it, or only once other jobs end, it goes where it failed before.
+
+    Args:
+        need: Need of the attempt.
+        nodes: Alive, and not in quarantine.
+        running: Our attempts that are in flight, or about to be.
+        rules: Rules of the study file.
+        avoid: Names of the nodes where the world failed it.
+    """
+    others = [node for node in nodes if node.name not in avoid]
+    if not avoid or place(need, others, (), rules) is None:
+        return False
+    return place(need, others, running, rules) is None
+
+
 def _fits(need: Need, free: Sequence[float]) -> bool:
     return free[0] + _ROUNDING >= need.cpus and free[1] + _ROUNDING >= need.gpus
 

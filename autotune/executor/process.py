@@ -87,7 +87,7 @@ class SupervisedProcess:
         self._released = False
         self.exit_code: int | None = None
         self._buffer = b""
-        self._ended = False
+        self._ended = self._signalled = False
         marked = {**env, MARK: mark, OWNER: owner_tag()}
         self._lock = threading.Lock()  # around the pipe's end: a beat must never go to a number used again
         self._closed = threading.Event()
@@ -145,16 +145,20 @@ class SupervisedProcess:
         """Return the exit code once the process ended (negative: by that signal), else ``None``.
 
         Raises:
-            SupervisorLost: It was ended through no fault of its own: somebody killed the supervisor, or
-                this process was silent for longer than its lease.
+            SupervisorLost: It was ended through no fault of its own: somebody killed the supervisor or sent
+                it a signal, or this process was silent for longer than its lease.
         """
-        while self.exit_code is None and not self._ended and self._message(time.monotonic()) is not None:
+        while self.exit_code is None and not self._lost and self._message(time.monotonic()) is not None:
             continue
-        if self.exit_code is None and self._ended:
+        if self.exit_code is None and self._lost:
             if not self._closed.is_set():
                 raise SupervisorLost(f"the process supervisor ended before the server: {self._ended_by}")
             self.exit_code = -signal.SIGKILL  # by our own stop
         return self.exit_code
+
+    @property
+    def _lost(self) -> bool:
+        return self._ended or self._signalled
 
     def stop(self) -> None:
         """End the process and everything below it; returns when nothing is left. Idempotent."""
@@ -196,6 +200,8 @@ class SupervisedProcess:
         message: dict[str, object] = json.loads(line)
         if "exit" in message:
             self.exit_code = int(str(message["exit"]))
+        if "signal" in message:
+            self._signalled, self._ended_by = True, f"it got {message['signal']}"
         if "lease" in message:
             self._ended_by = f"this process was silent for {self._lease_s:g} s"
         self._ended = self._ended or "done" in message

@@ -14,7 +14,17 @@ from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.placement import Rules
 from autotune.executor.base import AttemptResult, Job
 from autotune.executor.health import NodeHealth
-from autotune.executor.placement import Need, Node, Placed, admits, capacity, held, place, shortage
+from autotune.executor.placement import (
+    Need,
+    Node,
+    Placed,
+    admits,
+    capacity,
+    held,
+    place,
+    shortage,
+    waits_elsewhere,
+)
 from autotune.executor.priority import reset_priorities
 from autotune.executor.process import depend_on_parent
 from autotune.executor.ray_cluster import ClusterWatch, Connection, connect
@@ -112,13 +122,27 @@ class RayExecutor:
         trusted = self._trusted()
         if self._watch is not None and self._watch.quiet:  # a call to its head might not come back
             return None
+        ours, need = self._ours(trusted, beside), Need.of(resources, self.rules)
+        return None if ours is None else place(need, trusted, ours, self.rules, avoid)
+
+    def _ours(self, nodes: Sequence[Node], beside: Sequence[Mapping[str, float]]) -> list[Placed] | None:
+        """Return our attempts with those about to start; ``None`` where there is no room for all."""
         ours = [run.placed for run in self._running.values() if run.placed is not None]
         for other in beside:
-            placed = place(Need.of(other, self.rules), trusted, ours, self.rules)
+            placed = place(Need.of(other, self.rules), nodes, ours, self.rules)
             if placed is None:
                 return None
             ours.append(placed)
-        return place(Need.of(resources, self.rules), trusted, ours, self.rules, avoid)
+        return ours
+
+    def waits_elsewhere(
+        self, resources: Mapping[str, float], avoid: Sequence[str], beside: Sequence[Mapping[str, float]] = ()
+    ) -> bool:
+        """Return whether an attempt had better wait for one of ours to end on a node that is not to avoid."""
+        trusted = self._trusted()
+        ours = self._ours(trusted, beside)
+        need = Need.of(resources, self.rules)
+        return ours is not None and waits_elsewhere(need, trusted, ours, self.rules, avoid)
 
     # -- attempts --------------------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ _LOOK_TICKS = 5  # ticks between two looks at the shared memory: 4 a second
 _UNKILLABLE_S = 60.0  # a process in the kernel's hands that long (a dead network mount) is left to the sweep
 _PATIENCE_S = 1.0  # a supervisor whose tree was killed is gone in 0.1 s
 _SWEEP_S = 10.0  # for processes that were sent KILL to be gone: they have gigabytes to give back
+_TO_EVERYBODY = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # what ends a service, a job or a terminal
 _MODULE = "autotune.executor.supervisor"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -96,7 +97,7 @@ def _read_line(pipe: int) -> bytes:
 
 def _guard(supervisor: int, found: int, status: int, order: dict[str, object]) -> None:
     """Wait for the supervisor; should it have been killed, end what it leaves, which is ours by now."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _TO_EVERYBODY:
         signal.signal(number, signal.SIG_IGN)  # the supervisor hears them
     memory = SharedMemory()
     _, code = os.waitpid(supervisor, 0)
@@ -114,12 +115,14 @@ def _guard(supervisor: int, found: int, status: int, order: dict[str, object]) -
 def _supervise(order: dict[str, Any], libc: ctypes.CDLL, life: int, status: int, found: int) -> None:
     """Launch, watch, clean up."""
     stopping: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _TO_EVERYBODY:
         signal.signal(number, lambda received, _frame: stopping.append(received))
     memory, silent = SharedMemory(), False
     child = _launch(order, libc, status)
     if child is not None:
         silent = _Watch(child, life, float(order["lease_s"]), status, memory, found).run(stopping)
+    if stopping:
+        _tell(status, {"signal": signal.Signals(stopping[0]).name})
     _end_all(float(order["grace_s"]), memory)
     _mask(order, silent=silent)
     _tell(status, {"done": True})
@@ -171,7 +174,7 @@ class _Watch:
     def run(self, stopping: list[int]) -> bool:
         """Return when the child ended, the pipe closed, a signal came, or the lease ran out: then true."""
         ticks = 0
-        while not stopping and self._worker_is_there() and self._child_runs():
+        while not stopping and self._worker_is_there() and self._child_runs(stopping):
             ticks += 1
             if ticks % _LOOK_TICKS == 0:
                 self._look()
@@ -188,10 +191,16 @@ class _Watch:
             _tell(self.status, {"lease": "over"})
         return self.silence_left >= 0
 
-    def _child_runs(self) -> bool:
-        """Reap orphans; return whether the child is still there."""
+    def _child_runs(self, stopping: list[int]) -> bool:
+        """Reap orphans; return whether the child is still there.
+
+        What a signal ended that came to this process too, as it does to all of a service or a job, ended
+        through no fault of its own.
+        """
         left, code = reap(self.child.pid)
-        if code is not None:
+        if code is not None and -code in _TO_EVERYBODY:
+            time.sleep(_TICK_S)  # ours may come a moment later
+        if code is not None and not stopping:
             _tell(self.status, {"exit": code})
         return left and code is None
 

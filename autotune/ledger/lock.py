@@ -35,15 +35,26 @@ _held: dict[Path, tuple[int, TextIO, str]] = {}
 
 
 @contextmanager
-def study_lock(ledger: Path, study: str) -> Iterator[None]:
+def study_lock(ledger: Path, study: str, *, again: bool = True) -> Iterator[None]:
     """Hold the study for this thread; inside the block, holding it again does nothing.
 
+    Args:
+        ledger: Path of the ledger.
+        study: Name of the study.
+        again: Whether this thread may hold it already.
+
     Raises:
-        StudyError: Another process holds it; its pid, host and start are named.
+        StudyError: Another process holds it; its pid, host and start are named. Or this thread does, and
+            may not.
         LedgerError: The lock's file cannot be written.
     """
     path = _path(resolved(ledger), study)
     if path in _held and _held[path][0] == threading.get_ident():
+        if not again:
+            raise StudyError(
+                f"study {study!r} is already running: a callback or the function of its run calls this",
+                hint="another name, or another path, makes it a study of its own",
+            )
         yield
         return
     with ExitStack() as stack:

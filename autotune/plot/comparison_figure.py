@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _MOST = 12  # metrics
 _ARROWS = {"more": "\u2191", "less": "\u2193", "": ""}  # the direction in which a metric is better
-_TITLE = "Recommended against default"
 
 
 def comparison(study: StudyView | theme.Viewed) -> go.Figure:
@@ -25,18 +24,19 @@ def comparison(study: StudyView | theme.Viewed) -> go.Figure:
     Args:
         study: A study or its view.
     """
-    found = find_comparison(theme.view_of(study))
+    view = theme.view_of(study)
+    found, title = find_comparison(view), f"{view.best_role.capitalize()} against default"
     if found is None:
-        return theme.nothing(_TITLE, "nothing was measured")
+        return theme.nothing(title, "nothing was measured")
     rows = [row for row in found.metrics if row.ratio is not None][:_MOST]
     limits = [row for row in found.limits if row.value is not None and row.bound > 0]
     if not rows and not limits:
         why = "the default was not measured" if found.default is None else "no metric has a ratio"
-        why = "the default is recommended" if found.same else why
-        return theme.nothing(_TITLE, why)
+        why = f"the default is the {view.best_role} configuration" if found.same else why
+        return theme.nothing(title, why)
     parts = [len(part) for part in (rows, limits) if part]
     heights = [count + 1.5 for count in parts]
-    figure = theme.panels(_TITLE, len(parts), row_heights=heights, vertical_spacing=0.22)
+    figure = theme.panels(title, len(parts), row_heights=heights, vertical_spacing=0.22)
     figure.update_layout(height=170 + 34 * sum(parts) + 60 * len(parts), showlegend=False)
     if rows:
         _ratios(figure, rows)

@@ -18,7 +18,8 @@ _NAMES = {
     "itl": "gap between tokens",
     "e2e": "whole answer",
 }
-_STYLES = {"recommended": (theme.BEST, "solid", "star"), "default": (theme.DEFAULT, "dash", "square")}
+_BEST = (theme.BEST, "solid", "star")
+_STYLES = {"recommended": _BEST, "nearest": _BEST, "default": (theme.DEFAULT, "dash", "square")}
 
 
 def latency_distribution(study: StudyView | theme.Viewed) -> go.Figure:

@@ -105,7 +105,7 @@ def _lines(view: StudyView, metric: str, trials: Sequence[Trial], axes: Sequence
         ("breaks a limit", {t.number for t in trials} - kept, BROKEN, 1.0, "dot"),
         ("keeps every limit", kept - leading - best, OTHER, 1.0, "solid"),
         ("best tenth", leading - best, DEFAULT, 2.0, "dash"),
-        ("best", best & kept, BEST, 4.0, "solid"),
+        ("best" if view.recommends else "nearest", best & kept, BEST, 4.0, "solid"),
     )
     found = []
     for label, numbers, color, width, dash in groups:

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autotune.analysis.trade_off import Plane, Point
-from autotune.core.units import format_quantity
 from autotune.plot import theme
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-def draw(title: str, planes: Sequence[Plane], *, front: bool = True) -> go.Figure:
+def draw(title: str, planes: Sequence[Plane], role: str, *, front: bool = True) -> go.Figure:
     """Return a figure with one panel for each plane.
 
     Args:
         title: Title of the figure.
         planes: At least one.
+        role: Word for the best configuration: ``recommended``, or ``nearest``.
         front: Whether the front is drawn as a line.
     """
     columns = min(2, len(planes))
@@ -28,11 +28,13 @@ def draw(title: str, planes: Sequence[Plane], *, front: bool = True) -> go.Figur
     shown: set[str] = set()
     for i, plane in enumerate(planes):
         where = {"row": i // columns + 1, "col": i % columns + 1}
-        _panel(figure, plane, where, shown, front=front)
+        _panel(figure, plane, role, where, shown, front=front)
     return figure
 
 
-def _panel(figure: go.Figure, plane: Plane, where: dict[str, int], shown: set[str], *, front: bool) -> None:
+def _panel(
+    figure: go.Figure, plane: Plane, role: str, where: dict[str, int], shown: set[str], *, front: bool
+) -> None:
     x_factor, x_symbol = theme.axis_unit([p.x for p in plane.points], plane.x_unit)
     y_factor, y_symbol = theme.axis_unit([p.y for p in plane.points], plane.y_unit)
     figure.update_xaxes(title_text=theme.titled(_sided(plane.x, plane.x_maximize), x_symbol), **where)
@@ -88,12 +90,12 @@ def _panel(figure: go.Figure, plane: Plane, where: dict[str, int], shown: set[st
     )
     add(
         [p for p in plane.points if p.best],
-        "recommended",
+        role,
         marker={"symbol": "star", "color": theme.BEST, "size": 16, "line": edge},
     )
-    for limits, add_line, factor, unit in (
-        (plane.x_limits, figure.add_vline, x_factor, plane.x_unit),
-        (plane.y_limits, figure.add_hline, y_factor, plane.y_unit),
+    for limits, add_line, factor in (
+        (plane.x_limits, figure.add_vline, x_factor),
+        (plane.y_limits, figure.add_hline, y_factor),
     ):
         for limit in limits:
             if limit.relative:
@@ -103,7 +105,7 @@ def _panel(figure: go.Figure, plane: Plane, where: dict[str, int], shown: set[st
                 limit.bound * factor,
                 line={"color": theme.FAILED, "dash": "dot", "width": 2},
                 annotation={
-                    "text": f"limit: {sense} {theme.plain(format_quantity(limit.bound, unit))}",
+                    "text": f"limit: {sense} {theme.plain(limit.shown_bound)}",
                     "font": {"color": "#a34400"},
                 },
                 **where,

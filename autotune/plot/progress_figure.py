@@ -114,10 +114,11 @@ def _recommended(
         y=[found.best.value * factor],
         error_y={"type": "data", "array": [(found.best_half or 0.0) * factor], "color": theme.BEST},
         mode="markers",
-        name="recommended, launches pooled",
+        name=f"{found.best_role}, launches pooled",
         marker={"symbol": "star", "size": 15, "color": theme.BEST, "line": {"color": theme.INK, "width": 1}},
         hovertext=[
-            f"recommended: trial {found.best_trial}, {found.best.value * factor:.4g} {theme.plain(symbol)}"
+            f"{found.best_role}: trial {found.best_trial}, "
+            f"{found.best.value * factor:.4g} {theme.plain(symbol)}"
         ],
         hoverinfo="text",
     )

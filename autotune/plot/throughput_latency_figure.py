@@ -20,6 +20,8 @@ def throughput_latency(study: StudyView | theme.Viewed) -> go.Figure:
     Args:
         study: A study or its view.
     """
-    planes = load_planes(theme.view_of(study))
-    title = "Throughput against latency"
-    return draw(title, planes) if planes else theme.nothing(title, "no throughput and latency were measured")
+    view, title = theme.view_of(study), "Throughput against latency"
+    planes = load_planes(view)
+    if not planes:
+        return theme.nothing(title, "no throughput and latency were measured")
+    return draw(title, planes, view.best_role)

@@ -137,7 +137,7 @@ def goal_column(goal: Goal, rows: Sequence[Trial], *, errors: bool = True) -> Co
     """
     estimates = [t.metrics.get(goal.metric) for t in rows]
     scale, symbol = common_scale([e for e in estimates if e is not None])
-    pairs = [("-", "") if e is None else _cell(e, scale, errors=errors) for e in estimates]
+    pairs = [("-", "") if e is None else number_cell(e, scale, errors=errors) for e in estimates]
     value, half = (max((len(pair[i]) for pair in pairs), default=0) for i in (0, 1))
     cells = [f"{left.rjust(value)}{right.ljust(half)}" for left, right in pairs]
     if any(t.shortfall for t in rows):
@@ -155,8 +155,14 @@ def goal_column(goal: Goal, rows: Sequence[Trial], *, errors: bool = True) -> Co
     return Column(header, tuple(cells))
 
 
-def _cell(estimate: Estimate, scale: float, *, errors: bool) -> tuple[str, str]:
-    """Return what stands before and from the ``±`` on."""
+def number_cell(estimate: Estimate, scale: float, *, errors: bool = True) -> tuple[str, str]:
+    """Return what stands before and from the ``±`` on in a column of numbers, never with an exponent.
+
+    Args:
+        estimate: The number.
+        scale: Scale of the column, by :func:`autotune.core.estimate_text.common_scale`.
+        errors: Whether its half-width is shown.
+    """
     value, half = estimate.value * scale, (estimate.half_width or 0.0) * scale
     if not errors:
         half = 0.0

@@ -119,7 +119,7 @@ def _value(one: Compared, name: str, half: float | None) -> str:
     contender = None if one.best is None else one.best.contender
     if contender is None or name not in contender.metrics:
         return "not measured" if one.best is None or name not in one.measured else ""
-    return show_estimate(contender.metrics[name], half)
+    return show_estimate(contender.metrics[name], half, one.view.objective.symbol_of(name))
 
 
 def _chance(one: Compared, limit: str) -> str:

@@ -15,7 +15,7 @@ from autotune.analysis.facts import circumstances
 from autotune.analysis.phases import Cost, cost, totals, trial_times
 from autotune.analysis.quick_importance import by_importance
 from autotune.analysis.study_view import StudyView, varying_parameters
-from autotune.core.estimate_text import marked, show_estimate, show_number, unit_scale
+from autotune.core.estimate_text import common_scale, show_estimate
 from autotune.core.failures import failure_groups
 from autotune.core.file_names import LOG_NAME
 from autotune.core.improvement_text import show_change
@@ -23,9 +23,10 @@ from autotune.core.measurement import Estimate
 from autotune.core.parameter.base import show
 from autotune.core.redact import redact_words
 from autotune.core.trial import Config, Trial, Value
-from autotune.core.units import counted, format_quantity
+from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.core.version import VERSION
+from autotune.report.columns import number_cell
 from autotune.report.summary import notes
 from autotune.report.tables import note_of, state_word
 from autotune.report.text import show_config, show_seconds
@@ -136,22 +137,29 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
+def comparison_title(view: StudyView) -> str:
+    """Return the heading of the comparison with the default."""
+    return "Winner against default" if view.recommends or view.best is None else "Nearest against default"
+
+
 def comparison_tables(found: Comparison) -> list[Table]:
     """Return the recommended configuration beside the default: goals and limits, then all other metrics."""
     side = "recommended" if found.recommended else "nearest, not recommended"
     head = ["metric", f"{side} (trial {found.best.trial.number})"]
     both = found.default is not None and not found.same
     head += ["default", "change [95 %]"] if both else []
+    symbols = {row.metric: row.symbol for row in found.limits}
     tables = []
     for name, roles in (("Goals and limits", ("goal", "limit")), ("All other metrics", ("other",))):
         rows = []
         for row in found.metrics:
             if row.role not in roles:
                 continue
-            cells = [row.metric, _estimate(row.best, row.best_half)]
+            symbol = symbols.get(row.metric, "")
+            cells = [row.metric, _estimate(row.best, row.best_half, symbol)]
             cells += (
                 [
-                    _estimate(row.default, row.default_half),
+                    _estimate(row.default, row.default_half, symbol),
                     "" if row.change is None else show_change(row.change),
                 ]
                 if both
@@ -168,8 +176,8 @@ def _better(row: MetricRow) -> str:
     return f"{role}{row.better} is better" if row.better else role.rstrip(", ")
 
 
-def _estimate(estimate: Estimate | None, half: float | None) -> str:
-    return "not measured" if estimate is None else show_estimate(estimate, half)
+def _estimate(estimate: Estimate | None, half: float | None, symbol: str = "") -> str:
+    return "not measured" if estimate is None else show_estimate(estimate, half, symbol)
 
 
 def limit_table(found: Comparison) -> Table | None:
@@ -179,7 +187,7 @@ def limit_table(found: Comparison) -> Table | None:
     rows = tuple(
         (
             row.limit,
-            _estimate(row.value, row.half),
+            _estimate(row.value, row.half, row.symbol),
             f"{row.kept} of {row.launches}",
             "not known" if row.chance is None else show_chance(row.chance),
             "not known" if row.default_chance is None else show_chance(row.default_chance),
@@ -272,18 +280,13 @@ def _numeric(view: StudyView, name: str) -> bool:
     return bool(values) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
 
 
-def _unit_of(view: StudyView, metric: str) -> tuple[str, float]:
-    """Return the unit that a metric's column is in, that of its largest value, and the factor to it."""
-    measured = [t.metrics[metric] for t in view.trials if metric in t.metrics]
-    largest = max(measured, key=lambda e: abs(e.value), default=None)
-    if largest is None:
-        return "", 1.0
-    symbol = format_quantity(largest.value, largest.unit).partition(" ")[2]
-    return symbol, unit_scale(largest, symbol)
+def _scale_of(view: StudyView, metric: str) -> tuple[float, str]:
+    """Return what a metric's column is multiplied with, as in a terminal, and the unit that this gives."""
+    return common_scale([t.metrics[metric] for t in view.trials if metric in t.metrics])
 
 
 def _headed(view: StudyView, metric: str) -> str:
-    symbol, _ = _unit_of(view, metric)
+    _, symbol = _scale_of(view, metric)
     return f"{metric}, {symbol}" if symbol else metric
 
 
@@ -291,7 +294,7 @@ def trial_rows(view: StudyView) -> list[TrialRow]:
     """Return the rows of the table of trials, in number order."""
     names = varying_parameters(view)
     numeric = {name: _numeric(view, name) for name in names}
-    scales = {metric: _unit_of(view, metric)[1] for metric in view.objective.metrics}
+    scales = {metric: _scale_of(view, metric)[0] for metric in view.objective.metrics}
     best = None if view.best is None else view.best.trial.key
     default = None if view.default is None else view.default.trial.key
     logs = _LOGS_MOST
@@ -301,7 +304,7 @@ def trial_rows(view: StudyView) -> list[TrialRow]:
         cells: list[tuple[str, float | str | None]] = [(str(trial.number), trial.number), (state, None)]
         for metric, scale in scales.items():
             found = trial.metrics.get(metric)
-            shown = "" if found is None else marked(show_number(found, scale), found)
+            shown = "" if found is None else "".join(number_cell(found, scale))
             cells.append((shown, "" if found is None else found.value))
         for name in names:
             value = trial.config.get(name)
@@ -309,7 +312,7 @@ def trial_rows(view: StudyView) -> list[TrialRow]:
             cells.append((shown, "" if value is None else float(value)) if numeric[name] else (shown, None))
         seconds = 0.0 if trial.measurement is None else trial.measurement.seconds
         cells.append((show_seconds(seconds), seconds) if seconds > 0 else ("", ""))
-        role = ["recommended" if view.recommends else "nearest"] if trial.key == best else []
+        role = [view.best_role] if trial.key == best else []
         role += ["default"] if trial.key == default else []
         cells.append((", ".join(dict.fromkeys([*role, note_of(trial, view.objective)])), None))
         log = trial.failure.log_tail if trial.failure is not None else ""

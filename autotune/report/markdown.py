@@ -24,7 +24,7 @@ def markdown_report(view: StudyView) -> str:
     lines += [""]
     found = comparison(view)
     if found is not None:
-        lines += ["## Winner against default", ""]
+        lines += [f"## {document.comparison_title(view)}", ""]
         for table in document.comparison_tables(found):
             if not table.folded:
                 lines += _table(table)

@@ -38,9 +38,8 @@ CAPTIONS = {
     "comparison": "Ratio of each metric to the default's, with its 95 % interval. A triangle points up where "
     "that is better and down where it is worse; a circle stands where the interval says neither. The arrow "
     "at a name is the direction that is better. Below, how much of each limit is used.",
-    "progress": "Each point is a trial, with the 95 % interval of its own measurement. The line is the best "
-    "of the search so far that kept every limit, as measured; the star is what is recommended, by all "
-    "launches that count.",
+    "progress": "Points are trials with their 95 % intervals; the line is the best so far of the search that "
+    "kept every limit, as measured; the star is what is recommended, else the nearest, by all its launches.",
     "progress_in_time": "The same against the time spent measuring; pauses between runs do not count.",
     "pareto_front": "Configurations, all launches of each pooled. The line joins those that keep every limit "
     "and that no other one beats in both; dotted lines are the limits.",
@@ -140,7 +139,7 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
         "prediction": [f for metric in metrics for f in make.figures("prediction", args=(metric,))],
     }
     return [
-        Section("comparison", "Winner against default", _winner(view), compared, plain["comparison"]),
+        Section("comparison", document.comparison_title(view), _winner(view), compared, plain["comparison"]),
         Section("limits", "Limits", _limits(view), _there(limits)),
         Section("progress", "Progress", figures=plain["progress"]),
         Section("pareto", "Pareto front", figures=plain["pareto"]),
@@ -189,8 +188,7 @@ def _deploy(view: StudyView) -> list[str]:
         return []
     if view.best is None:
         return ["Nothing is recommended."]
-    which = "recommended" if view.recommends else "nearest"
-    return [f"The {which} configuration: {show_config(view.best.config)}"]
+    return [f"The {view.best_role} configuration: {show_config(view.best.config)}"]
 
 
 @dataclass

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from autotune.analysis.study_view import StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
 from autotune.core.commands import store_options, study_command
-from autotune.core.estimate_text import INTERVAL, marked, show_estimate
+from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
-from autotune.core.units import counted, format_quantity
+from autotune.core.units import counted
 from autotune.report.tables import trial_table
 from autotune.report.text import WIDTH, show_config, show_seconds, wrap
 
@@ -32,6 +32,7 @@ JSON_KEYS = {
     "objective": "with the keys of a study file",
     "trials": "every trial, see trial_json",
     "best": "number, config, metrics (pooled over the launches that count), launches, confirmed; or null",
+    "recommended": "whether the best keeps every limit as surely as asked; else it is the nearest only",
     "default": "the same of the default configuration; or null where it was not measured",
     "improvement": "of the best over the default: ratio, low, high (above 1 is better), scale; or null",
     "verdict": "kind, text, a line for each limit and for each goal that is only a bound, and what would "
@@ -193,7 +194,9 @@ def _shown(side: Contender | None, metric: str, view: StudyView) -> str:
     """Return a configuration's metric with its interval; empty where it was not measured."""
     if side is None or metric not in side.metrics:
         return ""
-    return show_estimate(side.metrics[metric], view.half_width(side, metric))
+    return show_estimate(
+        side.metrics[metric], view.half_width(side, metric), view.objective.symbol_of(metric)
+    )
 
 
 def doubt_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
@@ -261,6 +264,7 @@ def summary_json(view: StudyView) -> dict[str, object]:
         "objective": view.objective.to_dict(),
         "trials": [trial_json(trial, view) for trial in view.trials],
         "best": _contender_json(view.best),
+        "recommended": view.recommends,
         "default": _contender_json(view.default),
         "improvement": None
         if gain is None
@@ -369,10 +373,7 @@ def _decision_json(view: StudyView) -> dict[str, object] | None:
 def measurement_lines(metrics: Mapping[str, Estimate]) -> list[str]:
     """Return one aligned line per metric: name, estimate, count."""
     size = max((len(name) for name in metrics), default=0)
-    shown = {
-        name: show_estimate(e) if e.sem else marked(format_quantity(e.value, e.unit), e)
-        for name, e in metrics.items()
-    }
+    shown = {name: show_estimate(e) for name, e in metrics.items()}
     wide = max((len(text) for text in shown.values()), default=0)
     lines = [f"  {name.ljust(size)}  {shown[name].ljust(wide)}  n={e.n}" for name, e in metrics.items()]
     return [*lines, INTERVAL] if any("±" in text for text in shown.values()) else lines

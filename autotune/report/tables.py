@@ -8,11 +8,10 @@ from itertools import accumulate, product
 
 from autotune.analysis.quick_importance import by_importance
 from autotune.analysis.study_view import StudyView
-from autotune.core.estimate_text import marked
+from autotune.core.estimate_text import show_estimate
 from autotune.core.objective import Objective
 from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Trial, TrialState
-from autotune.core.units import format_quantity
 from autotune.report.columns import (
     TALLEST,
     WORD,
@@ -53,7 +52,7 @@ def note_of(trial: Trial, objective: Objective) -> str:
         for limit in objective.limits:
             if str(limit) in outcome.violations:
                 found = trial.metrics[limit.metric]
-                return f"{limit.metric} {marked(format_quantity(found.value, found.unit), found)}"
+                return f"{limit.metric} {show_estimate(found, 0.0, limit.symbol)}"
         if outcome.missing:
             return f"no {outcome.missing[0]}"
         surprise = largest(trial)

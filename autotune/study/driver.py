@@ -9,6 +9,7 @@ twice, late, in any order or not at all; each attempt enters the history once.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,10 +40,24 @@ TOGETHER_S = 0.03
 POLL_S = 0.25
 """Longest time between two looks at signals, deadlines and the screen."""
 
+SIGNALLED_S = 0.3
+"""Longest wait for a signal of our own after a failure that one to every process at once may have caused."""
+
+_BY_SIGNAL = re.compile(r"\bSIG(TERM|INT|HUP)\b")
+
 _log = logging.getLogger("autotune.study")
 
 Callback: TypeAlias = Callable[[Study, Trial], object]
 """What is called with the study and a trial that is over; what it returns is ignored."""
+
+
+def _may_be_signalled(result: AttemptResult) -> bool:
+    """Return whether a failure may come of a signal that ends the run, and of no configuration."""
+    failure = result.measurement.failure
+    if failure is None:
+        return False
+    by_signal = _BY_SIGNAL.search(failure.message) is not None
+    return by_signal or state_of(result.measurement) is not TrialState.INFEASIBLE
 
 
 class Jobs(Protocol):
@@ -87,6 +102,12 @@ class _Room:
 
     def held(self, config: Config) -> str:
         return self.executor.held(self.needs(config)) if isinstance(self.executor, Shared) else ""
+
+    def waits_elsewhere(self, config: Config, avoid: Sequence[str], beside: Sequence[Config]) -> bool:
+        if not avoid or not isinstance(self.executor, Shared):
+            return False
+        others = [*self.starting, *(self.needs(other) for other in beside)]
+        return self.executor.waits_elsewhere(self.needs(config), avoid, others)
 
     def nodes(self) -> int:
         return len(self.executor.nodes())
@@ -191,10 +212,16 @@ class Driver:
             self.study.ledger.set_study_state(self.study.name, "RUNNING")
             self._suggest_start()
             while (end := self._carry_out()) is None:
-                self._commit(self.executor.wait(POLL_S))
+                results = self._results()
+                if self.stop.is_set():
+                    self._arrived += results  # the next turn ends the run, which looks at them
+                else:
+                    self._commit(results)
                 self._show()
             return self._finish(end)
         except (EnvironmentProblem, SpecError) as error:
+            if isinstance(error, EnvironmentProblem) and not self.stop.is_set():
+                threading.Event().wait(SIGNALLED_S)  # no wait for ours: a handler of this thread may set it
             self._put_back()
             self.executor.cancel()
             if self.stop.is_set() and isinstance(error, EnvironmentProblem):
@@ -208,6 +235,15 @@ class Driver:
         except BaseException:  # asked a second time, or a callback failed: what runs is not waited for
             self._put_back()
             raise
+
+    def _results(self) -> list[AttemptResult]:
+        """Wait for results; for a moment more where a signal to every process may come to us last."""
+        results = self.executor.wait(POLL_S)
+        until = time.monotonic() + SIGNALLED_S
+        if any(_may_be_signalled(result) for result in results):
+            while not self.stop.is_set() and time.monotonic() < until:
+                results = [*results, *self.executor.wait(SIGNALLED_S)]
+        return results
 
     def _suggest_start(self) -> None:
         """Commit the configurations to start with that were not tried, after the default."""
@@ -526,7 +562,7 @@ class Driver:
         with self.study.ledger.together():
             for result in self._arrived:
                 measured = result.measurement.failure is None
-                if measured or (state_of(result.measurement) is TrialState.INFEASIBLE and not self._mistake):
+                if measured or not (_may_be_signalled(result) or self._mistake):
                     self._take(result)
             self.study.put_back()
             self._keep_time()

@@ -60,12 +60,15 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
     """
     row = replace(row, state="RUNNING") if live else as_it_stands(ledger, row)
     trials = ledger.trials(row.name)
+    if row.state == "INTERRUPTED":  # a kill left attempts that nobody works on: the next run repeats them
+        left = TrialState.RUNNING
+        trials = [replace(t, state=TrialState.WAITING) if t.state is left else t for t in trials]
     space = Space.from_dict(stored_space(row))
     wanted = Objective.from_dict(row.spec["objective"])
     anchored = ranking.anchored(trials, wanted, space)
     running = []
     for trial in trials:
-        if trial.state is TrialState.RUNNING and row.state != "INTERRUPTED":
+        if trial.state is TrialState.RUNNING:
             last = ledger.attempts(row.name, trial.number)[-1]
             running.append((trial.number, last.attempt, last.started_ns))
     budget = row.spec.get("budget") or {}

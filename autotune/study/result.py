@@ -21,7 +21,7 @@ from autotune.study.reading import read_view
 from autotune.systems.deployment import Deployment
 from autotune.systems.registry import build_system
 
-_KEYS = ("schema", "study", "state", "best", "default", "improvement", "verdict")
+_KEYS = ("schema", "study", "state", "best", "recommended", "default", "improvement", "verdict")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,8 +41,16 @@ class StudyResult:
 
     @property
     def winner(self) -> Contender | None:
-        """The recommended configuration with all that was measured of it; ``None`` without one."""
+        """The recommended configuration with all that was measured of it; ``None`` without one.
+
+        Where none surely keeps the limits it is the nearest, and :attr:`recommended` is ``False``.
+        """
         return self.view.best
+
+    @property
+    def recommended(self) -> bool:
+        """Whether it keeps every limit as surely as asked."""
+        return self.view.recommends
 
     @property
     def config(self) -> Config | None:
@@ -132,15 +140,18 @@ class StudyResult:
                 f"{limit}: {show_chance(chances[limit])}" for limit in limits if limit in chances
             )
             rows.append((name, self._shown(best, name), self._shown(base, name), chance))
-        title = f"{view.name}: trial {best.trial.number}: {show_config(best.config)}"
+        which = "" if view.recommends else "nearest, "
+        title = f"{view.name}: {which}trial {best.trial.number}: {show_config(best.config)}"
         said = (f"verdict: {self.verdict.text}", self.settle, self.command and f"deploy: {self.command}")
-        header = ("metric", "best", "default", "chance that the limit holds")
+        side = "best" if view.recommends else "nearest"
+        header = ("metric", side, "default", "chance that the limit holds")
         return html_table(title, header, rows, "\n".join(text for text in said if text))
 
     def _shown(self, side: Contender | None, name: str) -> str:
         if side is None or name not in side.metrics:
             return ""
-        return show_estimate(side.metrics[name], self.view.half_width(side, name))
+        symbol = self.view.objective.symbol_of(name)
+        return show_estimate(side.metrics[name], self.view.half_width(side, name), symbol)
 
 
 def read_result(ledger: Ledger, row: StudyRow) -> StudyResult:

@@ -34,7 +34,7 @@ from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
 from autotune.systems.registry import SystemConfig
-from autotune.tracking.base import MirrorReport
+from autotune.tracking.base import Mirror, MirrorReport
 
 SAME_SIGNAL_S = 1.0
 """Longest time in which a second SIGTERM counts as the first: `timeout` sends it to us and to our group."""
@@ -48,6 +48,17 @@ class StopRequest(threading.Event):
     """
 
     at_once = True
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Let a signal cut short what runs inside, and no more than that."""
+        try:
+            self.at_once = True
+            yield
+        except KeyboardInterrupt:
+            self.set()
+        finally:
+            self.at_once = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ def run_study(
     tracking: bool = True,
     named: Collection[int] = (),
     options: Sequence[str] = (),
+    stop: StopRequest | None = None,
     make_executor: Callable[[StudyFile, bool], Executor] | None = None,
 ) -> RunSummary:
     """Create or resume the study of a file and run it to the end of its budget.
@@ -94,6 +106,8 @@ def run_study(
         tracking: Mirror the ledger to MLflow.
         named: Numbers of trials whose configurations are to be confirmed, in place of the best.
         options: Options of the command, for those that other commands print to go on with the study.
+        stop: Request that signals set, of whoever has something to say after the run; by default the run's
+            own.
         make_executor: Builds the executor; for tests.
 
     Raises:
@@ -103,14 +117,14 @@ def run_study(
     with ExitStack() as stack:
         name = _name(spec, store, new)
         # before the study is opened: whoever comes second must not have changed anything
-        stack.enter_context(study_lock(store / LEDGER_NAME, name))
+        stack.enter_context(study_lock(store / LEDGER_NAME, name, again=False))
         spec = as_measured(spec, store / LEDGER_NAME, name)
         system = system_of(spec).built
         study, resumed = _open_study(spec, store, name, widen)
         stack.callback(study.close)
         study.ledger.set_study_note(study.name, STARTED_WITH, list(options))
         keys = _keys(study, named)
-        stop = stack.enter_context(_signals())
+        stop = stop or stack.enter_context(stop_signals())
         mirror = start_mirror(spec.tracking, study) if tracking and spec.tracking.mlflow else None
         if mirror is not None:
             stack.callback(lambda: mirror.close(0.0))
@@ -134,18 +148,24 @@ def run_study(
         view.start(driver.view())
         stop.at_once = False
         state = driver.run()
-        stop.at_once = True
         if state != "interrupted":  # that the driver has said itself
             study.ledger.set_study_state(study.name, "COMPLETED")
         executor.close()
         study.keep_predictions()
         keep_deployment(study, system)
-        stopped = state == "interrupted"
-        report = write_at_end(study, mirror, REPORT_STOPPED_S if stopped else None)
-        flush_s = MIRROR_STOPPED_S if stopped else MIRROR_FLUSH_S
-        left = MirrorReport(0) if mirror is None else mirror.close(flush_s)
+        report = None
+        with stop.interrupting():
+            report = write_at_end(study, mirror, REPORT_STOPPED_S if stop.is_set() else None)
+        left = MirrorReport(0) if mirror is None else _end_mirror(mirror, stop)
         study.ledger.ensure_kept()
         return RunSummary(driver.view(state), state, left.pending, left.errors, report)
+
+
+def _end_mirror(mirror: Mirror, stop: StopRequest) -> MirrorReport:
+    """Let the mirror copy what is left; a signal cuts that short."""
+    with stop.interrupting():
+        return mirror.close(MIRROR_STOPPED_S if stop.is_set() else MIRROR_FLUSH_S)
+    return mirror.close(0.0)
 
 
 def settings_of(spec: StudyFile, study: Study, named: Collection[str] = (), logs: str = "") -> Settings:
@@ -265,7 +285,7 @@ def _open_study(spec: StudyFile, store: Path, name: str, widen: bool) -> tuple[S
 
 
 @contextmanager
-def _signals() -> Iterator[StopRequest]:
+def stop_signals() -> Iterator[StopRequest]:
     """Turn SIGINT, SIGTERM and SIGHUP into an event; a second SIGINT or SIGTERM raises KeyboardInterrupt.
 
     A SIGTERM that comes at once after another signal is no second one: it went to us and to our group.

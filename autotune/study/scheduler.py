@@ -54,6 +54,9 @@ class Room(Protocol):
     def held(self, config: Config) -> str:
         """Return what others hold of the nodes that could hold a configuration; empty without such nodes."""
 
+    def waits_elsewhere(self, config: Config, avoid: Sequence[str], beside: Sequence[Config]) -> bool:
+        """Return whether an attempt had better wait for one of ours to end on a node that is not to avoid."""
+
     def nodes(self) -> int:
         """Return the number of nodes there are now."""
 
@@ -309,8 +312,8 @@ class _Turn:
         """Yield every action, those of waiting trials first.
 
         First in, first out: a trial that waits for resources blocks later ones, so that large trials do not
-        starve. Those that rest after an environment fault, or whose nodes are away, keep only their own
-        place.
+        starve. Those that rest after an environment fault, whose nodes are away, or that wait for a node
+        where they have not failed, keep only their own place.
         """
         left = len(self.waiting)
         for trial in self.waiting:
@@ -318,7 +321,7 @@ class _Turn:
             if short:
                 left -= 1
                 yield Refuse(trial, short)
-            elif self._rests(trial) or not self.room.places(trial.config):
+            elif self._rests(trial) or not self.room.places(trial.config) or self._waits_elsewhere(trial):
                 continue
             elif self._may_start(trial):
                 left -= 1
@@ -336,6 +339,11 @@ class _Turn:
 
     def _rests(self, trial: Trial) -> bool:
         return self.state.retries.resting(trial.number, self.state.now)
+
+    def _waits_elsewhere(self, trial: Trial) -> bool:
+        avoid = self.state.retries.avoid(trial.number)
+        beside = [other.config for other in self.started]
+        return bool(avoid) and self.room.waits_elsewhere(trial.config, avoid, beside)
 
     def _may_start(self, trial: Trial) -> bool:
         """Return whether a trial may start now; one whose pause is over included."""

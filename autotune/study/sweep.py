@@ -29,7 +29,7 @@ from autotune.errors import SpecError, StudyError
 from autotune.ledger import Ledger
 from autotune.report.view import View
 from autotune.spec.sections import EngineConfig
-from autotune.study.run import RunSummary, as_measured, run_study
+from autotune.study.run import RunSummary, StopRequest, as_measured, run_study
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
 
@@ -111,6 +111,7 @@ def sweep(
     out: Path,
     resume: bool = False,
     local: bool = True,
+    stop: StopRequest | None = None,
 ) -> RunSummary:
     """Measure what the plan says and write the table, also when it was stopped half way.
 
@@ -122,6 +123,7 @@ def sweep(
         out: Table file; its specification goes beside it.
         resume: Go on with the sweep that the store holds.
         local: Run attempts in child processes instead of on Ray.
+        stop: Request that signals set; by default the run's own.
 
     Raises:
         SpecError: There are too many configurations.
@@ -148,7 +150,7 @@ def sweep(
         study.ledger.set_study_note(name, _ENGINE, plan.to_dict())
         _plan_trials(study, places)
     try:
-        return run_study(swept, store=store, view=view, local=local, tracking=False)
+        return run_study(swept, store=store, view=view, local=local, tracking=False, stop=stop)
     finally:
         trials = []
         if (store / LEDGER_NAME).exists():  # where it went away, the error that says so says where it is

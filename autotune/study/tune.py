@@ -122,7 +122,7 @@ def tune(
     file = None if path is None else ledger_path(path)
     with ExitStack() as stack:
         if file is not None:  # before the study is read: what another one writes until then would be missed
-            stack.enter_context(study_lock(file, name))
+            stack.enter_context(study_lock(file, name, again=False))
         study = Study(
             space, objective, engine=engine, seed=seed, name=name, path=file, budget=trials, spec=search.spec
         )

@@ -29,7 +29,7 @@ from autotune.spec.sections import EngineConfig
 from autotune.study.comparing import differing_settings
 from autotune.study.jobs import system_of
 from autotune.study.reading import read_view
-from autotune.study.run import run_study
+from autotune.study.run import StopRequest, run_study
 from autotune.study.study import VERIFIES, Study, find_study
 from autotune.study.study_file import MEASURED_WITH, StudyFile, read_stored_study
 
@@ -88,6 +88,7 @@ def verify(
     local: bool = False,
     new: bool = False,
     overrides: Sequence[str] = (),
+    stop: StopRequest | None = None,
 ) -> Verification:
     """Measure winner and default again and compare.
 
@@ -100,6 +101,7 @@ def verify(
         local: Run attempts in child processes instead of on Ray.
         new: Begin another verification though one was stopped half way.
         overrides: ``KEY=VALUE`` of the study file, such as the path of another engine.
+        stop: Request that signals set; by default the run's own.
 
     Raises:
         StudyError: There is no such study, or it still runs.
@@ -128,7 +130,7 @@ def verify(
         for config in begun.places[len(made.trials) :]:
             made.suggest(Suggestion(config, Reason.REPEAT, "verification"))
     differing = differing_settings(row.spec, spec.to_dict(), MEASURED_WITH)
-    done = run_study(spec, store=store, view=view, local=local, tracking=False)
+    done = run_study(spec, store=store, view=view, local=local, tracking=False, stop=stop)
     return compared(study, row, plan, done.view, tolerance, differing, done.state)
 
 
@@ -203,7 +205,7 @@ def compared(
     """
     default = study.default_config
     winner = next(t for t in study.trials if t.number == plan.trial)
-    sides = [("winner", winner.number, winner.config)]
+    sides = [("winner" if study.recommends else "nearest", winner.number, winner.config)]
     if config_key(winner.config) != config_key(default):
         first = next((t.number for t in study.trials if t.key == config_key(default)), -1)
         sides.append(("default", first, default))

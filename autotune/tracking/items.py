@@ -139,15 +139,21 @@ def _breaks_a_limit(trial: Trial, objective: Objective) -> bool:
     return trial.state is TrialState.COMPLETED and not objective.score(trial.metrics).feasible
 
 
-def run_name(trial: Trial, objective: Objective, *, best: bool = False) -> str:
-    """Return the name of a trial's run: its number, and in words what sets it apart."""
+def run_name(trial: Trial, objective: Objective, *, role: str = "") -> str:
+    """Return the name of a trial's run: its number, and in words what sets it apart.
+
+    Args:
+        trial: The trial.
+        objective: Objective with its limits.
+        role: ``best``, ``nearest`` where none surely keeps the limits, or empty.
+    """
     words = []
     if trial.failure is not None:
         words.append(trial.failure.cause.value.replace("_", " "))
     elif _breaks_a_limit(trial, objective):
         words.append("over limit")
-    if best:
-        words.append("best")
+    if role:
+        words.append(role)
     elif trial.suggestion.reason in (Reason.DEFAULT, Reason.WATCH):
         words.append("default")
     elif trial.suggestion.reason is Reason.CONFIRM:
@@ -198,11 +204,12 @@ def _measurement_text(trial: Trial) -> str:
 
 def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, str]:
     suggestion = trial.suggestion
+    left = trial.state is TrialState.RUNNING and row.state != "RUNNING"  # by a run that is over
     tags = {
         "autotune.study": row.name,
         "autotune.study_uid": row.uid,
         "autotune.trial": str(trial.number),
-        "autotune.state": trial.state.value,
+        "autotune.state": (TrialState.WAITING if left else trial.state).value,
         "autotune.attempt": str(trial.attempts),
         "autotune.node": trial.node,
         "autotune.reason": suggestion.reason.value,
@@ -268,6 +275,8 @@ def study_item(
     failures: Sequence[str] = (),
     verdict: Sequence[str] = (),
     halves: Mapping[str, float | None] | None = None,
+    *,
+    recommended: bool = True,
 ) -> Item:
     """Return the parent run of a study.
 
@@ -279,8 +288,8 @@ def study_item(
         version: Version of this package.
         failures: Failures of its trials, see :func:`autotune.core.failures.failure_lines`.
         verdict: Lines of its verdict; empty while nothing is decided.
-        halves: Half-widths of the 95 % intervals of the best configuration's metrics, by the decision; one
-            that is missing has that of its estimate.
+        halves: Half-widths of the 95 % intervals of its metrics, by the decision, else by its estimates.
+        recommended: Whether it keeps every limit as surely as asked.
     """
     deployment = winner_deployment(row, best)
     command = str(deployment.get("line") or "")
@@ -310,11 +319,12 @@ def study_item(
             "metrics": measured,
         }
         texts["best.json"] = json.dumps(content, indent=2, sort_keys=True)
-        lines.append(f"Best: trial {best.trial.number}: {config}")
+        lines.append(f"{'Best' if recommended else 'Nearest'}: trial {best.trial.number}: {config}")
+        tags["autotune.recommended"] = "true" if recommended else "false"
         known = halves or {}
         lines += _explained(
             [
-                f"  {name} = {show_estimate(best.metrics[name], known.get(name))}"
+                f"  {name} = {show_estimate(best.metrics[name], known.get(name), objective.symbol_of(name))}"
                 for name in objective.metrics
                 if name in measured
             ]

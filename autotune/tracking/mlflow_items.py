@@ -114,8 +114,9 @@ def items_of(
     finished = sum(trial.state.finished for trial in trials)
     found = finding or find(row, trials, objective)
     parent = study_item(
-        row, finished, found.best, objective, VERSION, failure_lines(trials), found.verdict, found.halves
-    )
+        row, finished, found.best, objective, VERSION, failure_lines(trials), found.verdict, found.halves,
+        recommended=found.recommended,
+    )  # fmt: skip
     return [*result, parent]
 
 
@@ -128,12 +129,14 @@ class Finding:
         verdict: The verdict, a line each; empty while nothing is decided.
         front: Numbers of the trials that no other one beats in every goal.
         halves: Half-widths of the 95 % intervals of the best configuration's metrics, as reports have them.
+        recommended: Whether the best one keeps every limit as surely as asked; else it is the nearest only.
     """
 
     best: ranking.Contender | None
     verdict: tuple[str, ...] = ()
     front: frozenset[int] = frozenset()
     halves: Mapping[str, float | None] = field(default_factory=dict)
+    recommended: bool = True
 
 
 def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Finding:
@@ -156,7 +159,7 @@ def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Findin
     lines = (f"Verdict: {said.text}", *(f"  {line}" for line in said.limits))
     halves = {} if best is None else {m: decision.half_width(best, m) for m in objective.metrics}
     kept = numbers if several or best is None else frozenset({best.trial.number})
-    return Finding(best, lines, kept, halves)
+    return Finding(best, lines, kept, halves, decision.winner is not None)
 
 
 def outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:

@@ -330,12 +330,13 @@ class Session:
 
         refused = {key for key, _ in self.refused}
         best = -1 if finding.best is None else finding.best.trial.number
+        role, mark = ("best", "true") if finding.recommended else ("nearest", "nearest")
         for trial in trials:
             key = f"trial/{trial.number}"
             if key not in self.runs or key in refused:
                 continue
             wanted = {
-                "autotune.best": "true" if trial.number == best else "false",
+                "autotune.best": mark if trial.number == best else "false",
                 "autotune.pareto": "true" if trial.number in finding.front else "false",
             }
             changed = self.marks.get(key) != wanted
@@ -344,7 +345,7 @@ class Session:
                 self.client.log_batch(self.runs[key], tags=tags)
                 self.marks[key] = wanted
             if changed or key not in self.named:
-                name = run_name(trial, objective, best=trial.number == best)
+                name = run_name(trial, objective, role=role if trial.number == best else "")
                 if self.names.get(key) != name:
                     self.client.update_run(self.runs[key], name=name)
                     self.names[key] = name
@@ -365,7 +366,7 @@ class Session:
 
     def _register(self, finding: Finding) -> None:
         """Enter the winner into the model registry, once it can be deployed and where there is one."""
-        digest = winner_digest(self.row, finding.best)
+        digest = winner_digest(self.row, finding.best) if finding.recommended else ""
         if finding.best is None or not digest or self.carried.get(_REGISTERED) == digest:
             return
         run_id = self.runs["study"]

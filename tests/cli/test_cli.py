@@ -217,6 +217,7 @@ def test_doctor_says_ok_only_of_what_it_has_found(capsys, store, tmp_path, monke
 
 
 def test_printed_commands_keep_what_the_study_was_started_with(capsys, store, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     folder = "my runs"
     (store / "autotune-runs").rename(store / folder)
     monkeypatch.setenv("AUTOTUNE_PASS_ENV", "API_KEY")

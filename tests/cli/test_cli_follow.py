@@ -38,7 +38,9 @@ with study_lock(file, "demo"), Study(
     print("ready", flush=True)
     for line in sys.stdin:
         trial = study.ask()
-        if line.strip() == "fail":
+        if line.strip() == "begin":
+            study.start_attempt(trial.number, executor="local")
+        elif line.strip() == "fail":
             study.tell(trial, failure="out_of_memory")
         else:
             study.tell(trial, {"speed": float(line)})
@@ -70,7 +72,8 @@ class Run:
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def ledger(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")  # paths of tests are long
     return tmp_path / "ledger.sqlite"
 
 
@@ -127,8 +130,14 @@ def test_every_command_knows_that_a_run_was_killed(ledger, run, capsys):
     assert "`autotune status demo --follow" in shown("status", "demo")
     assert json.loads(shown("best", "demo", "--json"))["state"] == "running"
     assert shown("list", "studies").startswith("demo  running")
+    run.tell("begin")
+    assert json.loads(shown("status", "demo", "--json"))["counts"]["RUNNING"] == 1
     run.kill()
     text = shown("status", "demo")
+    for words in (["status", "demo", "--json"], ["report", "demo", "-o", "-", "--format", "json"]):
+        found = json.loads(shown(*words))
+        assert (found["counts"]["RUNNING"], found["counts"]["WAITING"]) == (0, 1)
+        assert [trial["state"] for trial in found["trials"]] == ["COMPLETED", "WAITING"]
     assert "demo: interrupted" in text
     assert f"next: in Python, `path='{ledger}'` goes on with 'demo'" in text
     assert f"next: in Python, `path='{ledger}'` goes on with 'demo'" in shown("best", "demo")
@@ -210,7 +219,7 @@ def test_the_live_view_is_that_of_run(ledger, run):
         run.tell("8.0")
         read_until("best    trial 1: 8")
         run.end()
-        read_until("next: `autotune best demo")
+        read_until("autotune best demo")
         os.close(master)
     assert viewer.returncode == 0
 

@@ -69,7 +69,8 @@ def test_until_when_a_run_goes_is_said_where_it_is_known(file):
     assert ", until " in text
 
 
-def test_a_run_ends_with_the_next_command_and_its_own_options(file, capsys):
+def test_a_run_ends_with_the_next_command_and_its_own_options(file, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     assert main(["run", str(file), "--local", "--no-mlflow", "--store", "my runs"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "next: `autotune best demo --store 'my runs'` shows the command that deploys it"
@@ -116,9 +117,24 @@ def test_a_run_ends_with_the_next_command_and_its_own_options(file, capsys):
         ),
     ],
 )
-def test_each_state_has_its_next_command(changes, said):
+def test_each_state_has_its_next_command(monkeypatch, changes, said):
+    monkeypatch.setenv("COLUMNS", "200")
     view = make_view(**{"spec": {"system": {"use": "command"}}, **changes})
     assert next_step(view, Path("autotune-runs"), ["--local"]) == f"next: {said}"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_the_next_command_fits_the_terminal_and_a_shell_takes_it_as_it_is(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    store = Path("runs of mine/it's/" + "deeper/" * 3)
+    options = ["--local", "--no-mlflow", "--pass-env", "HF_TOKEN", "--confirm-trial", "12"]
+    view = make_view(spec={"system": {"use": "command"}}, state="interrupted")
+    lines = next_step(view, store, options).splitlines()
+    assert (lines[0], lines[-1]) == ("next:", "goes on where it stopped")
+    assert all(len(line) <= max(width, len(shlex.quote(str(store))) + 6) for line in lines)
+    shell = "autotune() { printf '%s\\n' \"$@\"; }\n" + "\n".join(lines[1:-1])
+    taken = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+    assert taken.splitlines() == ["resume", "quickstart", *options, "--store", str(store)]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -134,7 +150,7 @@ def test_piped_output_is_as_wide_as_columns_says(tmp_path, width):
         [sys.executable, "-m", "autotune", "status", "--store", str(tmp_path)],
         capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": str(width)},
     )  # fmt: skip
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("next:")]
+    lines = done.stdout.partition("next:")[0].splitlines()  # the path of a test is wider than that
     assert width - 20 < max(len(line) for line in lines) <= width
 
 

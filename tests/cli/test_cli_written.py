@@ -107,3 +107,52 @@ def test_a_report_beside_the_ledger_follows_no_link_and_takes_no_fifos_place(her
     assert main(["report", "demo"]) == 3
     assert "cannot be written: it is a FIFO" in capsys.readouterr().err
     assert stat.S_ISFIFO(place.stat().st_mode)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_cannot_be_written_is_found_out_before_the_work(here, capsys, monkeypatch, command):
+    """One rule for all: no folder is made, neither by a name nor by a link, and nothing is launched."""
+    for name in ("autotune.study.verify.run_study", "autotune.study.sweep.run_study"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("launched"))
+    for name in ("autotune.report.html.render_report", "autotune.init.starter.start"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("rendered"))
+    args, name = COMMANDS[command]
+    option = args[-1]
+    (here / f"link-{name}").symlink_to(here / "nodir" / name)
+    long = f"{'n' * 250}{os.path.splitext(name)[1]}"  # its draft's name does not fit
+    for given, said in (
+        (f"nodir/{name}", f"{option}: no such folder: nodir"),
+        (f"link-{name}", f"{option}: no such folder: {here}/nodir, where the link link-{name} leads"),
+        (f"/proc/{name}", f"{option}: /proc/{name} cannot be written: No such file or directory"),
+        (long, f"{option}: {long} cannot be written: File name too long"),
+    ):
+        assert main([*args, given]) == 2
+        assert said in capsys.readouterr().err
+    assert not (here / "nodir").exists()
+    assert not [path for path in here.iterdir() if path.name.endswith(".part")]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["verify", "demo", "--local"], ["resume", "demo"], ["run", "study.yaml"], ["sweep", "study.yaml"],
+     ["check", "study.yaml"]],
+    ids=lambda args: args[0],
+)  # fmt: skip
+def test_a_file_as_the_store_of_what_writes_is_one_clear_error(here, capsys, args):
+    (here / "copy.sqlite").write_bytes((here / "autotune-runs" / "ledger.sqlite").read_bytes())
+    os.mkfifo(here / "fifo")
+    for store, kind, hint in (
+        ("copy.sqlite", "a file", "read the ledger of such a name too"),
+        ("autotune-runs/ledger.sqlite", "a file", "`--store autotune-runs` is the folder of this ledger"),
+        ("fifo", "a FIFO", ""),
+    ):
+        assert main([*args, "--store", store]) == 2
+        said = capsys.readouterr().err
+        assert f"error: --store wants the folder of a store, found {kind}: {store}\n" in said
+        assert hint in said
+
+
+def test_what_is_good_of_a_ledger_of_any_name_is_salvaged(here, capsys):
+    (here / "autotune-runs" / "ledger.sqlite").rename(here / "copy.sqlite")
+    assert main(["salvage", "--store", "copy.sqlite", "--to", "saved"]) == 0
+    assert "kept: 1 trial of study demo" in capsys.readouterr().out

@@ -332,3 +332,45 @@ def test_no_chance_is_above_one():
     assert weights.sum() > 1
     assert sure.probability_kept().tolist() == [1.0]
     assert sure.probability_shown(np.array([1.0]), 0.9).tolist() == [1.0]
+
+
+def signed(values, errors=None, keys=None):
+    """Return the decision over launches of a metric that may be negative."""
+    trials = []
+    for i, value in enumerate(values):
+        x = i if keys is None else keys[i]
+        metrics = {"score": Estimate(value, None if errors is None else errors[i], 30, "1")}
+        trials.append(
+            Trial(i, Suggestion({"x": x}, Reason.EXPLORE), TrialState.COMPLETED, 1, Measurement(metrics))
+        )
+    return Decision(trials, Objective.from_dict({"maximize": "score"}), "")
+
+
+def half_of(decision, number):
+    contender = next(c for c in decision.contenders if c.trial.number == number)
+    return decision.half_width(contender, "score")
+
+
+def test_a_penalty_is_no_scale_of_the_noise_near_zero():
+    rng = random.Random(4)
+    values = [-0.2, -1e9, -0.9, -4.0, -1e9, 0.3, -700.0, -2.5]
+    assert half_of(signed(values, [0.05] * 8), 5) < 3
+    # replicates: those of a hopeless configuration differ by thousands, those near zero by little
+    keys = [0, 0, 1, 1, 2, 2, 3]
+    noisy = [-0.31 + rng.gauss(0, 0.02), -0.31, -5.0, -5.3, -50_000.0, -47_000.0, -0.2]
+    decision = signed(noisy, keys=keys)
+    assert half_of(decision, 6) < 1
+    assert 1000 < half_of(decision, 4) < 20_000
+    best, other = (next(c for c in decision.candidates if c.contender.trial.number == n) for n in (6, 0))
+    gain = decision.gain(best, other)
+    assert -1 < gain.low < gain.high < 1
+
+
+def test_one_error_for_all_stays_one_for_values_near_zero():
+    """A reward less its cost: nothing about zero is calm."""
+    rng = random.Random(1)
+    levels = [-30, -20, -10, -0.1, 10, 20, 30]
+    keys = [k for k in range(len(levels)) for _ in range(3)]
+    decision = signed([levels[k] + rng.gauss(0, 1) for k in keys], keys=keys)
+    for k in range(len(levels)):
+        assert 0.5 < half_of(decision, 3 * k) < 3

@@ -5,6 +5,7 @@ import math
 import pytest
 
 import autotune
+from autotune.core.estimate_text import show_estimate
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.errors import SpecError
@@ -142,3 +143,44 @@ def test_a_metric_of_ours_in_another_spelling_is_no_new_one(name):
     with pytest.raises(SpecError, match="unknown metric") as caught:
         read_objective({"minimize": name})
     assert "did you mean" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("written", "base"),
+    [
+        ("peak_memory <= 8 GB", "peak_memory <= 8000000000.0 B"),
+        ("peak_memory <= 7.3 kB", "peak_memory <= 7300.0 B"),
+        ("error_rate <= 5 %", "error_rate <= 0.05"),
+        ("output_throughput >= 90 tokens/min", "output_throughput >= 1.5 tokens/s"),
+    ],
+)
+def test_a_limit_is_shown_in_the_unit_that_its_author_wrote(written, base):
+    """Also from the ledger; whatever the unit, the meaning is that of the base unit."""
+    data = {"maximize": "speed", "limits": [written]}
+    objective = Objective.from_dict(data)
+    assert str(objective.limits[0]) == written
+    again = Objective.from_dict(objective.to_dict())
+    assert again == objective
+    assert str(again.limits[0]) == written
+    earlier = Objective.from_dict({**data, "limits": [base]})
+    assert earlier == objective
+    assert earlier.fingerprint == objective.fingerprint
+    metric = objective.limits[0].metric
+    symbol = written.split()[-1]
+    assert objective.symbol_of(metric) == symbol
+    assert (objective.symbol_of("speed"), earlier.symbol_of(metric)) == ("", "")
+    limit = objective.limits[0]
+    measured = Estimate(0.75 * limit.bound, 0.01 * limit.bound, 30, limit.unit)
+    assert show_estimate(measured, None, symbol).endswith(f" {symbol}")
+    assert show_estimate(Estimate(1.0, None, 1, "J"), None, symbol) == "1 J"
+
+
+def test_units_that_read_well_anyhow_are_chosen_by_size():
+    for written, shown in (
+        ("ttft.p99 <= 0.5 s", "500 ms"),
+        ("a <= 2048 MiB", "2 GiB"),
+        ("a <= 90 min", "1.5 h"),
+    ):
+        limit = Limit.parse(written)
+        assert str(limit).endswith(shown)
+        assert Limit.parse(limit.to_text()) == limit

@@ -4,6 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotune.core.estimate_text import show_estimate
+from autotune.core.improvement_text import show_change
+from autotune.core.measurement import Estimate
+from autotune.core.ranking import Improvement
 from autotune.core.units import DIMENSIONS, Quantity, base_unit, counted, format_quantity, parse_quantity
 from autotune.errors import SpecError
 
@@ -195,3 +199,11 @@ def test_a_count_has_its_noun_in_the_right_number():
     assert [counted(n, "trial") for n in (0, 1, "1", 2, "about 1e+06")] == [
         "0 trials", "1 trial", "1 trial", "2 trials", "about 1e+06 trials",
     ]  # fmt: skip
+
+
+def test_nothing_is_never_minus_nothing():
+    gain = Improvement(-0.001, -5.0, 5.0, False, (2, 2), True, "1")
+    assert format_quantity(-0.0) == format_quantity(0.0) == "0"
+    assert show_estimate(Estimate(-0.3, None, 1), 2037.0) == "0 ± 2037"
+    assert "-0" not in show_estimate(Estimate(-0.0, 0.0, 5)).split()
+    assert show_change(gain).split()[0] in ("+0", "+0.00", "+0.000")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from autotune.core.placement import ACCELERATOR_LABEL, Rules
 from autotune.errors import SpecError
-from autotune.executor.placement import Need, Node, capacity, place, shortage
+from autotune.executor.placement import Need, Node, capacity, place, shortage, waits_elsewhere
 
 RULES = Rules()
 
@@ -61,6 +61,20 @@ def test_nodes_where_the_world_failed_a_trial_come_last():
     there = nodes((8, 4), (8, 4))
     assert place(gpus(1), there, [], RULES, avoid=["n0"]).nodes == ("id-1",)
     assert place(gpus(1), there[:1], [], RULES, avoid=["n0"]).nodes == ("id-0",)
+
+
+def test_an_attempt_waits_for_ours_on_nodes_where_it_has_not_failed():
+    there = nodes((8, 0), (8, 0))
+    alone = Need.of({"cpus": 2}, RULES)
+    on_good = place(alone, there, [], RULES, avoid=["n0"])
+    assert waits_elsewhere(alone, there, [on_good], RULES, ["n0"])
+    assert not waits_elsewhere(alone, there, [], RULES, ["n0"])  # it is free
+    assert not waits_elsewhere(alone, there, [on_good], RULES, [])  # it failed nowhere
+    assert not waits_elsewhere(alone, there, [on_good], RULES, ["n0", "n1"])  # it failed everywhere
+    assert not waits_elsewhere(alone, there[:1], [], RULES, ["n0"])  # there is no other
+    assert not waits_elsewhere(Need.of({"cpus": 9}, RULES), there, [on_good], RULES, ["n0"])
+    held = [there[0], Node("id-1", "n1", 8, 0, others_cpus=8)]  # by other jobs: nobody knows how long
+    assert not waits_elsewhere(alone, held, [], RULES, ["n0"])
 
 
 def test_what_others_of_the_cluster_hold_is_not_free():

@@ -16,7 +16,7 @@ from autotune.core.measurement import SHORTFALL, Cause
 from autotune.errors import EnvironmentProblem
 from autotune.executor.base import Job
 from autotune.executor.local import LocalExecutor
-from autotune.executor.process import SupervisedProcess
+from autotune.executor.process import SupervisedProcess, SupervisorLost
 from autotune.executor.supervisor import sweep_leftovers
 from autotune.executor.worker import mark_prefix, run_attempt
 from tests_jobs import job_of, results_of
@@ -110,6 +110,20 @@ p.stop()
             assert is_alive(server)
             parent.kill()
         wait_until(lambda: not any(is_alive(pid) for pid in pids), 10)
+
+
+@pytest.mark.parametrize("first", ["server", "supervisor"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_to_every_process_is_no_fault_of_the_server(tmp_path, first, name):
+    """As systemd, Slurm and a closed terminal send it; the order is nobody's choice."""
+    code = "open('started', 'w').write('1'); import time; time.sleep(600)"
+    with supervised(tmp_path, code) as process:
+        wait_until((tmp_path / "started").exists, 20)
+        pids = [process.pid, process.supervisor_pid]
+        for pid in pids if first == "server" else reversed(pids):
+            os.kill(pid, signal.Signals[name])
+        with pytest.raises(SupervisorLost, match=f"it got {name}"):
+            wait_until(lambda: process.poll() is not None, 10)
 
 
 def test_a_sweep_touches_only_what_carries_the_mark(tmp_path):

@@ -8,11 +8,15 @@ import sys
 import time
 
 import pytest
+from driver import Moments, prepare
 from nodes import Nodes
 
+from autotune.cli import main
 from autotune.core.trial import TrialState
 from autotune.errors import LedgerError
 from autotune.ledger import Ledger
+from autotune.report.plain import PlainView
+from autotune.study import run
 from tests_shared import wait_until, works_in
 
 pytestmark = pytest.mark.timeout(300)
@@ -269,3 +273,54 @@ def test_a_program_that_prints_one_long_line_is_killed_and_the_run_is_stopped(tm
         PROMISE,
         f"exit code 5 after {seconds:.1f} s, 0 processes left",
     )
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        (Moments, "close"),
+        (run, "keep_deployment"),
+        (run, "write_at_end"),
+        (PlainView, "finish"),
+        (PlainView, "close"),
+    ],
+    ids=lambda moment: moment[1],
+)
+def test_a_signal_once_all_is_measured_ends_the_run_as_ever(tmp_path, monkeypatch, capsys, record, moment):
+    prepare(tmp_path / "study", "sobol")
+    monkeypatch.setattr(run, "build_executor", lambda _spec, _local: Moments(seconds=0.0))
+    place, name = moment
+    ordinary, sent = getattr(place, name), []
+
+    def told(*args, **options):
+        if not sent:
+            sent.append(signal.raise_signal(signal.SIGTERM))
+        return ordinary(*args, **options)
+
+    monkeypatch.setattr(place, name, told)
+    code = main(
+        ["run", str(tmp_path / "study" / "study.yaml"), "--local", "--store", str(tmp_path / "store")]
+    )
+    said = capsys.readouterr().out
+    assert code == 0, said
+    assert "best: trial" in said
+    assert "next:" in said
+    assert "autotune best crash" in said
+    with Ledger.open(tmp_path / "store" / "ledger.sqlite", read_only=True) as ledger:
+        assert ledger.study("crash").state == "COMPLETED"
+    record(f"SIGTERM after the last trial ({name})", "P1 P9", "exit code 0 with the summary")
+
+
+def test_a_signal_after_the_last_line_of_a_run_does_not_change_its_exit_code(tmp_path, toy_study, record):
+    toy_study(budget="{trials: 1, confirm: 0}")
+    with start(tmp_path, Place("local", ["--local"], {})) as process:
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("next:"):
+                process.send_signal(signal.SIGTERM)
+                break
+        said += process.stdout.readlines()
+        process.wait(60)
+    assert process.returncode == 0, "".join(said)
+    record("SIGTERM after the last line of a run", "P9", "exit code 0")

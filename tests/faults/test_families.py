@@ -222,6 +222,9 @@ class Held(Messages):
     def held(self, resources):
         return "" if self.away else "node-0: 4 of 4 CPUs held by other jobs"
 
+    def waits_elsewhere(self, resources, avoid, beside=()):
+        return False
+
 
 @pytest.mark.parametrize(
     ("away", "seconds", "said"),

@@ -129,6 +129,22 @@ def test_sigterm_to_the_driver_ends_the_study_as_without_ray(study, record):
 
 
 @pytest.mark.slow
+def test_sigterm_while_ray_ends_after_the_last_trial(study, record):
+    run = study(budget="{trials: 2, confirm: 0}")
+    run.wait_for(lambda: run.state() == "COMPLETED")
+    run.process.send_signal(signal.SIGTERM)
+    took = run.ended(0)
+    said = run.log.read_text()
+    assert "best: trial" in said
+    assert "autotune best toy" in said
+    record(
+        "SIGTERM after the last trial, on a local Ray",
+        "P1 P9",
+        f"the summary, exit code 0 after {took:.1f} s",
+    )
+
+
+@pytest.mark.slow
 def test_sigterm_to_every_process_at_once_as_systemd_and_slurm_send_it(study, record):
     run = study()
     run.wait_for(lambda: run.server_of(1))

@@ -63,7 +63,7 @@ def test_init_writes_over_nothing(here, capsys):
     assert (code, out.startswith("# m with transformers")) == (0, True)
     code, _, err = run(capsys, "init", "m", "-o", "none/s.yaml")
     assert code == 2
-    assert "none/s.yaml cannot be written: No such file or directory" in err
+    assert "-o: no such folder: none" in err
     assert [path.name for path in here.iterdir() if path.name.startswith(".")] == []
 
 

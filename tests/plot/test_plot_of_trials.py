@@ -53,3 +53,13 @@ def test_a_module_of_a_figure_does_not_hide_it():
 
     assert plot.progress is progress_figure.progress
     assert callable(plot.progress)
+
+
+def test_a_comparison_without_a_ratio_says_so(make_view, make_trial):
+    """The default was measured: at nothing, of which no other is so many times as much."""
+    objective = Objective.from_dict({"maximize": "output_throughput"})
+    default = make_trial(0, (1, 16, 0, 1, 1), speed=0.0, tpot=0.0)
+    better = make_trial(1, (8, 8, 0, 1, 2), speed=120.3, tpot=0.0)
+    view = make_view((default, better), objective=objective, running=())
+    found = plot.comparison(view)
+    assert "no metric has a ratio" in str(found.layout.annotations[0].text)

@@ -1,5 +1,7 @@
 """The table of trials at 80 columns, and at any other width."""
 
+import math
+import random
 import re
 from collections import Counter
 from dataclasses import replace
@@ -16,7 +18,9 @@ from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.report import document
 from autotune.report.columns import goal_column
+from autotune.report.summary import measurement_lines
 from autotune.report.tables import state_word, trial_table
 from tests_views import two_goals_view, wide_view
 
@@ -145,6 +149,34 @@ def test_what_matters_most_comes_first_and_is_the_last_to_go():
         assert "gpu_memory_utilization" not in named_after("also varied:", text)
 
 
+@pytest.mark.parametrize("bend", [False, True])
+def test_what_matters_most_is_seldom_hidden_among_many(bend):
+    """24 parameters, 15 trials, 60 columns; one explains 80 % of the goal, on a line or around a peak."""
+    names = [f"parameter_{i}" for i in range(24)]
+    space = Space.from_dict({"parameters": {n: {"type": "int", "low": 0, "high": 8} for n in names}})
+    hidden = 0
+    for seed in range(40):
+        rng = random.Random(seed)
+        main, trials = rng.choice(names), []
+        weights = {n: rng.choice([-1, 1]) * rng.expovariate(1.0) for n in names}
+        size = math.sqrt(sum(w * w for n, w in weights.items() if n != main) * 60 / 9)
+        for i in range(15):
+            config = {n: rng.randint(0, 8) for n in names}
+            x = (config[main] - 4) / 2.58
+            speed = 2.0 * size * (1.1 * (1 - x * x) if bend else x)
+            speed += sum(weights[n] * (config[n] - 4) for n in names if n != main)
+            trials.append(
+                Trial(
+                    i, Suggestion(config, Reason.RANDOM), TrialState.COMPLETED, 1,
+                    Measurement({"speed": Estimate(math.exp(speed / (5 * size)), None)}),
+                )
+            )  # fmt: skip
+        view = StudyView("s", space, Objective.from_dict({"maximize": "speed"}), tuple(trials))
+        text = "\n".join(trial_table(view, width=60))
+        hidden += main in named_after("also varied:", text) + named_after("not shown:", text)
+    assert hidden <= (3 if bend else 0)
+
+
 def test_every_parameter_that_varies_is_named_somewhere():
     view = wide_view()
     for width in (50, 60, 80, 120):
@@ -195,3 +227,26 @@ def header_of(lines):
 def named_after(label, text):
     found = re.search(rf"{label}((?:.|\n)*)", text)
     return [] if found is None else re.split(r"[,\s]+", found[1].strip())
+
+
+@pytest.mark.parametrize("size", [1e-12, 3e-11, 1e-5, 1.0, 1e6, 1e15])
+@pytest.mark.parametrize("error", [None, 0.02])
+def test_the_numbers_of_a_report_are_as_readable_as_those_of_a_terminal(make_view, make_trial, size, error):
+    """No row of noughts, no exponent, and different numbers stay different."""
+    objective = Objective.from_dict({"minimize": "loss"})
+    trials = []
+    for i, part in enumerate((1.0, -1.25, 1.5)):
+        found = {"loss": Estimate(part * size, error and error * size, 30, "1")}
+        base = make_trial(i, (2**i, 16, 0, 1, 1), speed=1.0, tpot=0.1)
+        trials.append(replace(base, measurement=replace(base.measurement, metrics=found)))
+    view = make_view(tuple(trials), objective=objective, running=())
+    cells = [row.cells[2][0] for row in document.trial_rows(view)]
+    assert len(set(cells)) == 3
+    for cell in cells:
+        value = cell.partition(" ")[0]
+        assert re.fullmatch(r"-?\d{1,7}(\.\d{1,4})?", value), cells
+        assert float(value) != 0
+    table = "\n".join(trial_table(view))
+    assert all(cell.partition(" ")[0] in table for cell in cells)
+    lines = measurement_lines({"loss": trials[0].metrics["loss"]})
+    assert not re.search(r"\de[+-]?\d", lines[0])

@@ -49,6 +49,7 @@ class Cpus:
     used: int = 0
     away: bool = False
     others: str = ""
+    elsewhere: bool = False
 
     def needs(self, config):
         return {"cpus": float(config["width"])}
@@ -65,6 +66,9 @@ class Cpus:
 
     def held(self, config):
         return self.others
+
+    def waits_elsewhere(self, config, avoid, beside):
+        return self.elsewhere
 
     def nodes(self):
         return 1
@@ -135,6 +139,19 @@ def test_what_is_waited_for_is_said_once_and_not_for_ever(others, limit):
     (end,) = schedule(replace(known, idle_s=limit + 1, said=True), asked())
     assert end.state == "failed"
     assert f"trial 3 needs 2 cpus; for {limit + 1:.0f} s none of 1 nodes has had room for it" in end.error
+
+
+def test_a_trial_waits_for_a_node_where_it_has_not_failed_and_comes_first_once_there_is_room():
+    trials = [waiting(0), waiting(1), waiting(2, state=TrialState.RUNNING)]
+    failed_there = Retries().failed(0, "bad", Failure(Cause.DISK_FULL, "full"), now=0.0)
+    busy = state_of(
+        trials, retries=failed_there, now=9.0, running=(Running(2, 1, LIMIT_S),),
+        room=Cpus(used=1, elsewhere=True),
+    )  # fmt: skip
+    assert schedule(busy, asked(parallel=3))[0] == Start(trials[1])
+    assert Start(trials[0]) not in schedule(busy, asked(parallel=3))
+    free = replace(busy, room=Cpus(used=1))
+    assert schedule(free, asked(parallel=3))[:2] == (Start(trials[0]), Start(trials[1]))
 
 
 def test_who_compares_answers_waits_for_the_first_of_the_default():

@@ -282,3 +282,25 @@ def test_mlflow_has_every_trial_of_a_function(tmp_path, monkeypatch):
     experiment = client.get_experiment_by_name("mine")
     runs = client.search_runs([experiment.experiment_id])
     assert len(runs) == 4  # the study and its trials
+
+
+def test_a_study_is_not_run_inside_its_own_run(tmp_path):
+    """By a callback, or by the function; another name, another path or none is a study of its own."""
+    path, said = tmp_path / "ledger.sqlite", []
+
+    def inner(study, trial):
+        with pytest.raises(StudyError) as caught:
+            run(path=path, trials=9)
+        said.append(caught.value)
+        if trial.number == 0:
+            run(path=path, trials=2, name="other").close()
+            run(path=tmp_path / "another.sqlite", trials=2).close()
+            run(trials=2)
+
+    study = run(path=path, trials=3, callbacks=[inner])
+    assert len(study.trials) == len(said) == 3
+    assert "'study' is already running: a callback or the function of its run calls this" in str(said[0])
+    assert "another name, or another path" in str(said[0])
+    assert [t.state for t in study.trials] == [TrialState.COMPLETED] * 3
+    study.close()
+    assert len(run(path=path, trials=4).trials) == 4

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from autotune import Space
 from autotune.core.file_names import LEDGER_NAME
+from autotune.core.measurement import Estimate
 from autotune.core.trial import Reason, TrialState
 from autotune.ledger import Ledger
+from autotune.study.study import Study
 from autotune.tracking.items import DEPLOYMENT
 from autotune.tracking.mlflow import run_link, sync
 from autotune.tracking.mlflow_view import FILTERS, LINK, VIEW_TAG, view_key
@@ -303,3 +306,28 @@ def test_calls_for_a_trial_do_not_grow_with_the_study(ledger, make, store_uri, m
         calls.clear()
     assert used[2] == used[4] == used[5] == used[6], "but for the passes that also write the view"
     assert used[6] <= 11
+
+
+def test_what_is_the_nearest_only_is_neither_registered_nor_called_best(store_uri, tmp_path):
+    space = Space.from_dict({"parameters": {"n": {"type": "int", "low": 1, "high": 9}}})
+    objective = {"maximize": "throughput", "limits": ["latency <= 500 ms"]}
+    path = tmp_path / "nearest.db"
+    with Study(space, objective, engine="random", name="chat", path=path) as study:
+        for n, latency in ((1, 0.62), (2, 0.48), (3, 0.7)):
+            metrics = {
+                "throughput": Estimate(100.0 * n, 1.0, 30),
+                "latency": Estimate(latency, 0.01, 30, "s"),
+            }
+            study.add({"n": n}, metrics)
+        study.keep_predictions()
+        study.ledger.set_study_note("chat", DEPLOYMENT, {"trial": 1, "line": "serve --n 2"})
+        study.ledger.set_study_state("chat", "COMPLETED")
+    sync(path, "chat", tracking_uri=store_uri, experiment="team")
+    client, _ = client_of(store_uri)
+    assert "trial-0001 nearest" in search(store_uri)
+    assert set(search(store_uri, "tags.`autotune.best` = 'nearest'")) == {"trial-0001 nearest"}
+    assert not search(store_uri, "tags.`autotune.best` = 'true'")
+    parent = parent_of(store_uri)
+    assert parent.data.tags["autotune.recommended"] == "false"
+    assert "Nearest: trial 1" in parent.data.tags["mlflow.note.content"]
+    assert not client.search_registered_models()
