@@ -6,9 +6,9 @@ is one (function, trials, seed); started again with the same file, runs that are
 
 The truth is exact over the grid of 33 values of each parameter: Shapley effects, and main effects divided by
 their sum, which is what Optuna's fANOVA estimates. Its other evaluators have no target of their own and stand
-beside both. A function that is positive is measured with an error in per cent, and what is to be explained is
-its logarithm; the others have mean 0, so that nobody takes it. The width of the intervals was calibrated on the
-first four functions with seed 0, with a look at the others.
+beside both. A positive function is measured with an error in per cent, and what is to be explained
+is its logarithm; the others have mean 0, so that nobody takes it. The width of the intervals was calibrated on
+the first four functions with seed 0, with a look at the others.
 """
 
 from __future__ import annotations

@@ -71,9 +71,14 @@
   if (!table) return;
   const body = table.tBodies[0];
   const rows = [...body.rows];
-  const texts = new Map(rows.map((row) => [
-    row, [...row.cells].filter((cell) => !cell.classList.contains('more')).map((cell) => cell.textContent).join(' ').toLowerCase(),
-  ]));
+  const texts = new Map(); // made when they are first filtered: a page of 1,000 rows opens sooner
+  const textOf = (row) => {
+    if (!texts.has(row)) {
+      const cells = [...row.cells].filter((cell) => !cell.classList.contains('more'));
+      texts.set(row, cells.map((cell) => cell.textContent).join(' ').toLowerCase());
+    }
+    return texts.get(row);
+  };
   const value = (row, column) => {
     const cell = row.cells[column];
     const raw = cell.dataset.v;
@@ -103,7 +108,7 @@
     const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
     for (const row of rows) {
-      const fits = (!state.value || row.dataset.state === state.value) && words.every((word) => texts.get(row).includes(word));
+      const fits = (!state.value || row.dataset.state === state.value) && words.every((word) => textOf(row).includes(word));
       row.hidden = !fits;
       count += fits;
     }
