@@ -11,8 +11,8 @@ other decompositions it means the same where constraints and conditions tie para
 All of it is computed of functions sampled from the posterior of the study's own model: how much the shares
 differ between these functions is how little the trials say. No function is exactly as the model supposes, and
 the more trials there are the more of what is left is that: where nothing was measured it erred by 1.4 to 1.7
-times what it stated. So trials count as if there were never more than some tens of them ([Miller2019]): the
-interval of ``n`` trials is ``sqrt(1 + n / 40)`` times as wide, beyond 60 trials as at 60. How often intervals
+times what it stated. So trials count as if there were never more than 60 of them ([Miller2019]): the
+interval of ``n`` trials is ``sqrt(1 + n / 60)`` times as wide, beyond 60 trials as at 60. How often intervals
 then hold what is true is in ``benchmarks/README.md``.
 
 References:
@@ -21,7 +21,7 @@ References:
     [Hutter2014] F. Hutter, H. Hoos, K. Leyton-Brown, "An efficient approach for assessing hyperparameter
         importance", ICML 2014.
     [Miller2019] J. W. Miller, D. B. Dunson, "Robust Bayesian inference via coarsening", Journal of the
-        American Statistical Association 114 (2019): the power posterior, of exponent ``1 / (1 + n / 40)``.
+        American Statistical Association 114 (2019): the power posterior, of exponent ``1 / (1 + n / 60)``.
     [Owen2014] A. B. Owen, "Sobol' indices and Shapley value", SIAM/ASA Journal on Uncertainty Quantification
         2 (2014).
     [Owen2017] A. B. Owen, C. Prieur, "On Shapley value for measuring importance of dependent inputs",
@@ -51,7 +51,7 @@ _ROWS = 8_000  # configurations that a metric is computed at
 _ORDERS = 32  # in which parameters are learned, each beside its reverse
 _CELLS = 12  # groups of the levels of one parameter of a pair
 _TAIL = 2.5  # per cent on either side of an interval
-_TRUSTED = 40.0  # trials as which very many would count
+_TRUSTED = 60.0  # trials as which very many would count
 _CALIBRATED = 60  # trials up to which the intervals were compared with what is true
 Places: TypeAlias = npt.NDArray[np.integer[Any]]
 _LEAST = 1e-12  # variance of what does not vary

@@ -121,9 +121,9 @@ def test_an_interval_covers_what_the_sampled_functions_miss():
         return share.high - share.low
 
     few, some, many = (width(trials) for trials in (5, 20, 30))
-    assert few == pytest.approx(0.57 * math.sqrt(1 + 5 / 40), rel=0.1)
-    assert some / few == pytest.approx(math.sqrt(1.5 / 1.125), rel=0.01)
-    assert many / few == pytest.approx(math.sqrt(1.75 / 1.125), rel=0.01)
+    assert few == pytest.approx(0.57 * math.sqrt(1 + 5 / 60), rel=0.1)
+    assert some / few == pytest.approx(math.sqrt(80 / 65), rel=0.01)
+    assert many / few == pytest.approx(math.sqrt(90 / 65), rel=0.01)
 
 
 def test_importance_needs_no_engine_with_a_model():
