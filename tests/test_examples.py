@@ -52,8 +52,11 @@ def test_a_study_file_ends_with_a_better_configuration(name, tmp_path):
 def test_every_example_is_run_and_says_what_it_shows_and_how_long_it_takes():
     helpers = {"compress.py", "toy_server.py"}  # what the study files launch
     minutes = {"quickstart.yaml", "served.yaml"}
+    elsewhere = {"notebook.ipynb"}  # tests/test_notebook.py
     names = {f"{name}.py" for name in PROGRAMS} | {f"{name}.yaml" for name in STUDIES}
-    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == names | helpers | minutes
+    assert {
+        path.name for path in EXAMPLES.iterdir() if path.is_file()
+    } == names | helpers | minutes | elsewhere
     assert len(names) >= 8
     for name in names:
         head = (EXAMPLES / name).read_text()[:600]

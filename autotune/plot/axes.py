@@ -142,7 +142,7 @@ class ParameterAxis:
 def number(value: float) -> str:
     """Return a number with three significant digits, without an exponent where that stays readable."""
     rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if 1000 <= abs(rounded) < 1e9 else f"{rounded:g}"
+    return f"{rounded:.0f}" if 1000 <= abs(rounded) < 1e9 else f"{rounded:g}"
 
 
 def round_values(levels: Sequence[float], *, logarithmic: bool) -> list[float]:

@@ -92,9 +92,13 @@ def _is_better(row: MetricRow) -> bool | None:
 
 
 def _limits(figure: go.Figure, rows: list[LimitRow], at: int) -> None:
-    names = [theme.plain(row.limit) for row in rows]
     used = [row.value.value / row.bound if row.value else 0.0 for row in rows]
     chances = ["" if row.chance is None else f"chance {show_chance(row.chance)}" for row in rows]
+    # below the name: within a bar it is cut off where the bar is short, and crossed by the interval
+    names = [
+        "<br>".join(filter(None, (theme.plain(row.limit), chance)))
+        for row, chance in zip(rows, chances, strict=True)
+    ]
     figure.add_bar(
         x=used,
         y=names,
@@ -108,23 +112,11 @@ def _limits(figure: go.Figure, rows: list[LimitRow], at: int) -> None:
             "color": theme.OTHER,
             "pattern": {"shape": ["" if row.upper else "/" for row in rows], "fillmode": "overlay"},
         },
-        hovertext=[f"{n}: {v:.3g} of the bound, {c}" for n, v, c in zip(names, used, chances, strict=True)],
+        hovertext=[f"{n}: {v:.3g} of the bound" for n, v in zip(names, used, strict=True)],
         hoverinfo="text",
         row=at,
         col=1,
     )
-    for name, chance in zip(names, chances, strict=True):
-        figure.add_annotation(
-            x=0.0,
-            y=name,
-            text=chance,
-            showarrow=False,
-            xanchor="left",
-            xshift=6,
-            font={"color": "white"},
-            row=at,
-            col=1,
-        )
     figure.add_vline(1.0, line={"color": theme.FAILED, "dash": "dot", "width": 2}, row=at, col=1)
     figure.update_xaxes(
         title_text="measured over the bound (1 = on the limit)", rangemode="tozero", row=at, col=1

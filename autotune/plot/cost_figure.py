@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autotune.analysis.phases import cost as find_cost
-from autotune.core.units import counted
+from autotune.core.units import counted, format_quantity
 from autotune.plot import theme
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ def cost(study: StudyView | theme.Viewed) -> go.Figure:
     names = list(values)
     figure = theme.figure(title, "price of the trials" if found.money else f"time of the trials ({symbol})")
     total = sum(values.values()) or 1.0
+    spent = found.money or found.seconds
+    shown = {n: f"{v:.2f}" if found.money else format_quantity(v, "s") for n, v in spent.items()}
     texts = [
-        f"{values[name]:.3g}{'' if found.money else f' {symbol}'}, {100 * values[name] / total:.0f} %, "
-        f"{counted(found.trials[name], 'trial')}"
+        f"{shown[name]}, {100 * values[name] / total:.0f} %<br>{counted(found.trials[name], 'trial')}"
         for name in names
     ]
     figure.add_bar(
@@ -50,6 +51,6 @@ def cost(study: StudyView | theme.Viewed) -> go.Figure:
         showlegend=False,
     )
     figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(range=[0, 1.45 * max(values.values())])  # room for the words beside the bars
+    figure.update_xaxes(range=[0, 1.8 * max(values.values())])  # room for the words beside the bars
     figure.update_layout(height=150 + 46 * len(names))
     return figure

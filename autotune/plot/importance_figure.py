@@ -9,7 +9,7 @@ from autotune.analysis.importance import importance as importance_of
 from autotune.analysis.study_view import StudyView
 from autotune.core.units import counted
 from autotune.plot.reasons import without_model
-from autotune.plot.theme import BEST, INK, Viewed, figure, nothing, subtitled, view_of
+from autotune.plot.theme import BEST, INK, Viewed, figure, nothing, percent, subtitled, view_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -72,14 +72,16 @@ def importance(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
             x=furthest,
             y=names,
             mode="text",
-            text=[f"  {each.share.value:.0%}" for each in shown],
+            text=[f"\u2002\u2002{percent(each.share.value)}" for each in shown],
             textposition="middle right",
             showlegend=False,
             hoverinfo="skip",
             cliponaxis=False,
         )
     )
-    result.update_xaxes(tickformat=".0%", range=[0, 1.12 * max(furthest)])
+    result.update_xaxes(
+        tickformat=".0%", range=[0, 1.25 * max(furthest)]
+    )  # room for the words, on a phone too
     result.update_yaxes(type="category", showgrid=False)
     result.update_layout(height=180 + 34 * len(shown), bargap=0.3)
     return subtitled(result, _caption(found))
@@ -88,8 +90,8 @@ def importance(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
 def _words(each: ParameterImportance) -> str:
     share, alone = each.share, each.alone
     return (
-        f"{each.name}: {share.value:.0%} ({share.low:.0%} to {share.high:.0%}), "
-        f"by itself {alone.value:.0%} ({alone.low:.0%} to {alone.high:.0%})"
+        f"{each.name}: {percent(share.value)} ({percent(share.low)} to {percent(share.high)}), "
+        f"by itself {percent(alone.value)} ({percent(alone.low)} to {percent(alone.high)})"
     )
 
 
@@ -98,5 +100,10 @@ def _caption(found: Importance) -> str:
     text = f"Shapley effects over the allowed configurations, by a model of {trials}"
     if max(each.share.high - each.share.low for each in found.parameters) > _WIDE:
         text += "; the wide intervals say that more trials may change the order"
+    if any(each.alone.value > each.share.high for each in found.parameters):
+        text += (
+            "; where constraints tie parameters together they share what both say, so that one may explain "
+            "more by itself than its share"
+        )
     rest = len(found.parameters) - _MOST
     return f"{text}; the {rest} least important parameters are left out" if rest > 0 else text

@@ -68,6 +68,6 @@ def latency_distribution(study: StudyView | theme.Viewed) -> go.Figure:
                 **where,
             )
             shown.add(one.side)
-        figure.update_xaxes(type="log", title_text=symbol, **where)
+        figure.update_xaxes(type="log", dtick="D2", title_text=symbol, **where)
         figure.update_yaxes(title_text="served within (%)", **where)
     return figure

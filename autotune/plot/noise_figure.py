@@ -54,8 +54,9 @@ def noise(study: StudyView | theme.Viewed) -> go.Figure:
     figure.add_hline(y=0.0, line={"color": theme.INK, "width": 1})
     if found.spread is not None:
         half = 100 * found.spread
+        words = {"text": f"one standard deviation: {half:.2g} %", "bgcolor": "rgba(255, 255, 255, 0.8)"}
         figure.add_hrect(
             y0=-half, y1=half, fillcolor=theme.BEST, opacity=0.15, line_width=0,
-            annotation={"text": f"one standard deviation: {half:.2g} %"}, annotation_position="top left",
+            annotation=words, annotation_position="top left",
         )  # fmt: skip
     return figure

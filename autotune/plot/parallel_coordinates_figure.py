@@ -36,10 +36,11 @@ _LEADING = 0.1  # share of the trials that is drawn as the best ones
 
 @dataclass(frozen=True)
 class _Axis:
-    """One upright axis: its title, the places of the lines on it in [0, 1], and its ticks."""
+    """One upright axis: title, places of the lines in [0, 1], that of the best, ticks."""
 
     title: str
     places: list[float | None]
+    best: float | None
     ticks: list[tuple[float, str]]
 
 
@@ -100,12 +101,12 @@ def _lines(view: StudyView, metric: str, trials: Sequence[Trial], axes: Sequence
     kept = {t.number for t in trials if view.objective.score(t.metrics).feasible}
     ranked = sorted(kept, key=lambda number: -sign * values[number])
     leading = set(ranked[: max(1, round(_LEADING * len(trials)))])
-    best = {view.best.trial.number} if view.best is not None else set()
+    drawn = view.best is not None and view.best.feasible  # one line, not the one launch it began with
+    best = {view.best.trial.number} if drawn and view.best is not None else set()
     groups = (
         ("breaks a limit", {t.number for t in trials} - kept, BROKEN, 1.0, "dot"),
         ("keeps every limit", kept - leading - best, OTHER, 1.0, "solid"),
         ("best tenth", leading - best, DEFAULT, 2.0, "dash"),
-        ("best" if view.recommends else "nearest", best & kept, BEST, 4.0, "solid"),
     )
     found = []
     for label, numbers, color, width, dash in groups:
@@ -125,6 +126,14 @@ def _lines(view: StudyView, metric: str, trials: Sequence[Trial], axes: Sequence
                 line={"color": color, "width": width, "dash": dash}, opacity=1.0 if width > 1 else 0.6,
             )
         )  # fmt: skip
+    if drawn:
+        found.append(
+            go.Scatter(
+                x=list(range(len(axes))), y=[axis.best for axis in axes], mode="lines", hoverinfo="skip",
+                name=f"{view.best_role if view.settled else 'best so far'}, launches pooled",
+                line={"color": BEST, "width": 4.0, "dash": "solid"},
+            )
+        )  # fmt: skip
     return found
 
 
@@ -132,11 +141,13 @@ def _parameter(view: StudyView, name: str, trials: Sequence[Trial]) -> _Axis:
     parameter = view.space[name]
     values = [trial.config.get(name) for trial in trials]
     axis = ParameterAxis(parameter, None in values)
-    return _Axis(axis.title, [axis.share(value) for value in values], axis.shares)
+    best = None if view.best is None else axis.share(view.best.config.get(name))
+    return _Axis(axis.title, [axis.share(value) for value in values], best, axis.shares)
 
 
 def _metric(view: StudyView, name: str, trials: Sequence[Trial]) -> _Axis:
     found = [trial.metrics.get(name) for trial in trials]
+    found += [None if view.best is None else view.best.metrics.get(name)]
     values = [None if each is None else view.objective.value_of(name, each) for each in found]
     known = [value for value in values if value is not None]
     axis = metric_axis(name, view.unit(name), known)
@@ -144,4 +155,4 @@ def _metric(view: StudyView, name: str, trials: Sequence[Trial]) -> _Axis:
     width = (high - low) or 1.0
     places = [None if value is None else (value - low) / width for value in values]
     ticks = [(k / 4, number((low + width * k / 4) * axis.factor)) for k in range(5)]
-    return _Axis(axis.title, places, ticks)
+    return _Axis(axis.title, places[:-1], places[-1], ticks)

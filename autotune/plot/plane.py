@@ -46,8 +46,8 @@ def _panel(
         figure.add_scatter(
             x=[p.x * x_factor for p in points],
             y=[p.y * y_factor for p in points],
-            error_x=_bars([p.x_half for p in points], x_factor),
-            error_y=_bars([p.y_half for p in points], y_factor),
+            error_x=_bars([(p.x, p.x_half) for p in points], x_factor),
+            error_y=_bars([(p.y, p.y_half) for p in points], y_factor),
             name=name,
             legendgroup=name,
             showlegend=name not in shown,
@@ -116,6 +116,11 @@ def _sided(metric: str, maximize: bool) -> str:
     return f"{metric}, {'more' if maximize else 'less'} is better"
 
 
-def _bars(halves: Sequence[float | None], factor: float) -> dict[str, object]:
-    array = [(half or 0.0) * factor for half in halves]
-    return {"type": "data", "array": array, "thickness": 1, "width": 0, "color": theme.GRID_INK}
+def _bars(estimates: Sequence[tuple[float, float | None]], factor: float) -> dict[str, object]:
+    """Return the bars of values with their half-widths; that of what is above zero does not end below it."""
+    up = [(half or 0.0) * factor for _, half in estimates]
+    down = [
+        min(bar, value * factor) if value > 0 else bar for bar, (value, _) in zip(up, estimates, strict=True)
+    ]
+    style = {"thickness": 1, "width": 0, "color": theme.GRID_INK}
+    return {"type": "data", "array": up, "arrayminus": down, **style}

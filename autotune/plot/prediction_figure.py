@@ -8,7 +8,18 @@ from autotune.analysis.cross_validation import CrossValidation, LeftOut, cross_v
 from autotune.analysis.study_view import StudyView
 from autotune.plot.axes import metric_axis
 from autotune.plot.reasons import without_model
-from autotune.plot.theme import BROKEN, DEFAULT, INK, OTHER, Viewed, figure, nothing, subtitled, view_of
+from autotune.plot.theme import (
+    BROKEN,
+    DEFAULT,
+    INK,
+    OTHER,
+    Viewed,
+    figure,
+    nothing,
+    percent,
+    subtitled,
+    view_of,
+)
 from autotune.plot.thin import said, thinned
 
 if TYPE_CHECKING:
@@ -53,7 +64,7 @@ def prediction(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
         if own:
             result.add_trace(_points(own, axis.factor, axis.symbol, label, symbol, color))
     if axis.logarithmic:
-        result.update_xaxes(type="log").update_yaxes(type="log")
+        result.update_xaxes(type="log", dtick="D2").update_yaxes(type="log", dtick="D2")
     return subtitled(result, _caption(found))
 
 
@@ -81,10 +92,10 @@ def _points(own: list[LeftOut], factor: float, unit: str, label: str, symbol: st
 
 
 def _caption(found: CrossValidation) -> str:
-    explained = "" if found.r2 is None else f"predicts {max(0.0, found.r2):.0%} of the variance, "
+    explained = "" if found.r2 is None else f"predicts {percent(max(0.0, found.r2))} of the variance, "
     text = (
         f"each configuration from all the others: {explained}"
-        f"{found.coverage:.0%} of {len(found.points)} measurements inside their 95 % intervals"
+        f"{percent(found.coverage)} of {len(found.points)} measurements inside their 95 % intervals"
     )
     left_out = said(found.points)
     return f"{text}; {left_out}" if left_out else text

@@ -112,6 +112,11 @@ PATTERNS = ("", "/", "x", ".", "\\", "-", "+")
 SEQUENCE = (DEFAULT, BEST, BROKEN, FAILED, "#cc79a7", "#56b4e9", OTHER)
 
 
+def percent(share: float) -> str:
+    """Return a share in per cent."""
+    return f"{100 * share:.0f} %"
+
+
 def plain(text: object) -> str:
     """Return a text in which plotly finds no markup: names and messages come from anywhere."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")

@@ -112,7 +112,7 @@ def verdict_sentences(view: StudyView) -> tuple[str, str]:
         subject = "it keeps" if found.recommended else f"trial {found.best.trial.number} would keep"
         parts += [f"{subject} {' and '.join(chances)}"] if chances else []
     parts += [where] if (where := _circumstances(view)) else []
-    return _sentence(first), _sentence("; ".join(parts)) if parts else ""
+    return sentence(first), sentence("; ".join(parts)) if parts else ""
 
 
 def _main_values(view: StudyView, config: Config) -> str:
@@ -129,11 +129,13 @@ def _circumstances(view: StudyView) -> str:
     named = next((str(system[key]) for key in ("model", "call", "command") if system.get(key)), "")
     words = [f"with {system['use']}{f' ({named})' if named else ''}"] if system else []
     words += [f"on {known[name]}" for name in ("GPUs", "processor") if name in known][:1]
-    words += [f"under {known['workload']}"] if "workload" in known else []
-    return f"measured {' '.join(words)}" if words else ""
+    found = [f"measured {' '.join(words)}"] if words else []
+    found += [f"workload: {known['workload']}"] if "workload" in known else []
+    return "; ".join(found)
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Return words as a sentence."""
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -207,7 +209,8 @@ def conditions(view: StudyView) -> list[tuple[str, str]]:
         found.append(("system", f"{system.get('use', 'a system')}{f' ({rest})' if rest else ''}"))
     else:
         found.append(("system", "a function of the caller's"))
-    load = {k: v for k, v in dict(spec.get("workload") or {}).items() if k in _USUAL_LOAD}
+    asked = dict(spec.get("workload") or {})
+    load = {k: asked[k] for k in _USUAL_LOAD if k in asked}
     if load:
         found.append(("workload", ", ".join(f"{k} {_plain(v)}" for k, v in load.items())))
     found += circumstances(view.trials).items()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import time
 from datetime import UTC, datetime
 from functools import cache
@@ -78,6 +79,7 @@ def render_report(view: StudyView, *, seconds: float | None = None) -> str:
     scripts = {"plotly": _plotly(), "script": _page("report.js")}
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts.values())
     environment = Environment(autoescape=True, trim_blocks=True, finalize=_finalized)
+    environment.filters["joints"] = _joints
     return environment.from_string(_page("report.html.j2")).render(
         **content,
         **scripts,
@@ -91,6 +93,11 @@ def render_report(view: StudyView, *, seconds: float | None = None) -> str:
 def _finalized(value: Any) -> Any:
     """Return a value of the template without characters that nobody sees."""
     return visible(value) if type(value) is str else value
+
+
+def _joints(name: str) -> list[str]:
+    """Return the parts of a name between which a line may be broken."""
+    return re.findall(r"[^_.]*[_.]+|[^_.]+", name)
 
 
 def _plain(part: Any) -> dict[str, Any]:

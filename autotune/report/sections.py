@@ -32,7 +32,13 @@ _TAG = re.compile(r"<(?!(?:br|b|/b|i|/i|sub|/sub|sup|/sup|extra|/extra)>)", re.I
 _HEIGHT = 420  # of a figure that does not say, in pixels
 _METRICS = 3  # goals and limits whose importances and predictions are shown
 _PAIRS = 2  # strongest interactions
+_UPRIGHT = 8  # axes side by side, or named values, from which a figure is wider than a phone
 _SEEN = 0.005  # share of the variation that an interaction surely has at least, to be shown
+
+_TRIALS = (
+    "Each row is one launch. What is in bold is the recommended configuration; ok? is a measurement that is "
+    "not to be relied on alone, and limit one that broke a limit: the note says why."
+)
 
 CAPTIONS = {
     "comparison": "Ratio of each metric to the default's, with its 95 % interval. A triangle points up where "
@@ -130,7 +136,7 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
     }
     compared = [] if found is None else document.comparison_tables(found)
     limits = None if found is None else document.limit_table(found)
-    drift = [str(view.drift)] if view.drift is not None and view.drift.certain else []
+    drift = [document.sentence(str(view.drift))] if view.drift is not None and view.drift.certain else []
     metrics = view.objective.metrics[:_METRICS]
     modelled = {
         "importance": [f for metric in metrics for f in make.figures("importance", args=(metric,))],
@@ -141,6 +147,7 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
     return [
         Section("comparison", document.comparison_title(view), _winner(view), compared, plain["comparison"]),
         Section("limits", "Limits", _limits(view), _there(limits)),
+        Section("deploy", "Deploy", _deploy(view), lines=view.deploy),
         Section("progress", "Progress", figures=plain["progress"]),
         Section("pareto", "Pareto front", figures=plain["pareto"]),
         Section("importance", "What mattered", figures=modelled["importance"]),
@@ -157,9 +164,8 @@ def sections(view: StudyView, deadline: float) -> list[Section]:
         Section("latency", "Latency and throughput", figures=plain["latency"]),
         Section("phases", "Phases", figures=plain["phases"], pairs=document.time_rows(view)),
         Section("cost", "Cost", tables=_there(document.cost_table(view)), figures=plain["cost"]),
-        Section("trials", "All trials", () if view.trials else ("No trials yet.",)),
+        Section("trials", "All trials", (_TRIALS if view.trials else "No trials yet.",)),
         Section("conditions", "Versions and hardware", pairs=document.conditions(view)),
-        Section("deploy", "Deploy", _deploy(view), lines=view.deploy),
     ]
 
 
@@ -261,7 +267,8 @@ def _embedded(found: Figure, data: dict[str, Any]) -> Figure:
     layout["legend"] = {**layout.get("legend", {}), "x": 0, "xanchor": "left"}
     margin = layout.setdefault("margin", {})
     # the page has the title; a legend above the figure needs room
-    named = sum(trace.get("showlegend", True) for trace in data["data"]) > 1
+    above = layout["legend"].get("yref") != "container"
+    named = above and sum(trace.get("showlegend", True) for trace in data["data"]) > 1
     margin["t"] = 40 if below else min(margin.get("t", 60), 110) if named else 24
     return replace(
         found,
@@ -270,8 +277,15 @@ def _embedded(found: Figure, data: dict[str, Any]) -> Figure:
         json="" if nothing else script_json(harmless({"data": data["data"], "layout": layout})),
         nothing=nothing,
         height=int(layout.get("height") or _HEIGHT),
-        wide=any(re.fullmatch(r"xaxis\d+", key) for key in layout),
+        wide=_wide(layout),
     )
+
+
+def _wide(layout: dict[str, Any]) -> bool:
+    """Return whether a figure has panels side by side, or more upright axes than a phone is wide."""
+    axes = [axis for name, axis in layout.items() if re.fullmatch(r"xaxis\d*", name)]
+    aside = any(axis.get("domain", [0.0])[0] > 0.0 for axis in axes)
+    return aside or any(len(axis.get("tickvals") or ()) > _UPRIGHT for axis in axes if "ticktext" in axis)
 
 
 def _unmarked(text: str) -> str:

@@ -96,7 +96,34 @@ def test_few_trials_say_little_and_more_say_more():
         found = importance(study_of(ishigami, cube(), trials).view)
         return max(each.share.high - each.share.low for each in found.parameters)
 
-    assert widest(6) > 0.4 > 0.15 > widest(150)
+    assert widest(6) > 0.4 > 0.2 > widest(150)
+
+
+class Sampled:
+    """Functions whose shares are known: the first parameter has between a fifth and four fifths."""
+
+    logarithm = {"loss": False}  # noqa: RUF012
+
+    def values(self, metric, rows):
+        part = np.sqrt(np.linspace(0.2, 0.8, 64))[:, None]
+        a, b = rows[:, 0] / 32, rows[:, 1] / 32
+        return part * a + np.sqrt(1 - part**2) * b
+
+
+def test_an_interval_covers_what_the_sampled_functions_miss():
+    """The more trials, the more of the error is that no function is as the model supposes."""
+
+    def width(trials):
+        view = study_of(additive, cube(), trials).view
+        view.__dict__["model"] = Sampled()
+        share = {each.name: each.share for each in importance(view).parameters}["a"]
+        assert share.value == pytest.approx(0.5, abs=0.02)
+        return share.high - share.low
+
+    few, some, many = (width(trials) for trials in (5, 20, 30))
+    assert few == pytest.approx(0.57 * math.sqrt(1 + 5 / 60), rel=0.1)
+    assert some / few == pytest.approx(math.sqrt(80 / 65), rel=0.01)
+    assert many / few == pytest.approx(math.sqrt(90 / 65), rel=0.01)
 
 
 def test_importance_needs_no_engine_with_a_model():

@@ -1,10 +1,13 @@
 """Figures of what the trials themselves say, without a model."""
 
+from dataclasses import replace
+
 import pytest
 
 import autotune
 from autotune import plot
 from autotune.core.objective import Objective
+from autotune.core.trial import Reason
 
 NAMES = (
     "comparison", "cost", "drift", "latency_distribution", "noise", "pareto_front", "phases", "progress",
@@ -63,3 +66,41 @@ def test_a_comparison_without_a_ratio_says_so(make_view, make_trial):
     view = make_view((default, better), objective=objective, running=())
     found = plot.comparison(view)
     assert "no metric has a ratio" in str(found.layout.annotations[0].text)
+
+
+def test_the_interval_of_what_is_above_zero_does_not_end_below_it(make_view):
+    from autotune.core.measurement import Estimate, Measurement
+    from tests_views import TRIALS
+
+    rough = Measurement({"output_throughput": Estimate(90.0, 400.0, 3, "tokens/s"),
+                         "tpot.p95": Estimate(0.05, 0.2, 3, "s")}, ended_ns=1)  # fmt: skip
+    trials = [replace(t, measurement=rough) if t.number == 1 else t for t in TRIALS[:8]]
+    figure = plot.throughput_latency(make_view(trials, state="completed", running=()))
+    ends = [
+        value - down
+        for trace in figure.data
+        if trace.error_x.array is not None
+        for values, error in ((trace.x, trace.error_x), (trace.y, trace.error_y))
+        for value, down in zip(values, error.arrayminus, strict=True)
+    ]
+    assert min(ends) == 0.0
+    assert max(max(trace.error_x.array) for trace in figure.data if trace.error_x.array) > 400
+
+
+def test_the_cost_is_in_the_units_of_the_tables(make_view, make_trial):
+    trials = [make_trial(i, (1, 8, 0, 1, 1), speed=30.0, tpot=0.03) for i in range(2)]
+    long = replace(trials[0].measurement, ended_ns=400 * 10**9)
+    confirm = replace(trials[1].suggestion, reason=Reason.CONFIRM)
+    trials = [replace(trials[0], measurement=long), replace(trials[1], suggestion=confirm)]
+    (bars,) = plot.cost(make_view(trials, state="completed", running=())).data
+    assert [text.split(",")[0] for text in bars.text] == ["6.65 min", "13 s"]
+
+
+def test_the_recommended_line_is_that_of_all_its_launches(make_view, make_trial):
+    slow, fast, again = (
+        make_trial(i, (batch, 8, 0, 1, 1), speed=speed, tpot=0.03)
+        for i, (batch, speed) in enumerate([(1, 100.0), (32, 300.0), (32, 500.0)])
+    )
+    figure = plot.parallel_coordinates(make_view([slow, fast, again], state="completed", running=()))
+    recommended = next(trace for trace in figure.data if trace.name == "recommended, launches pooled")
+    assert recommended.y[-1] == pytest.approx(0.75, abs=0.01)  # 400 between 100 and 500

@@ -18,8 +18,8 @@ from autotune.report.markdown import markdown_report
 from autotune.report.sections import _Maker, harmless, script_json
 
 SECTIONS = [
-    "comparison", "limits", "progress", "pareto", "importance", "effects", "failures", "prediction", "noise",
-    "latency", "phases", "cost", "trials", "conditions", "deploy",
+    "comparison", "limits", "deploy", "progress", "pareto", "importance", "effects", "failures",
+    "prediction", "noise", "latency", "phases", "cost", "trials", "conditions",
 ]  # fmt: skip
 EVIL = "</script><script>alert(1)</script><img src=http://evil.test/x onerror=alert(2)>"
 

@@ -107,6 +107,58 @@ def test_a_phone_scrolls_no_page_sideways(page):
     resize(page, 1366)
 
 
+@pytest.mark.parametrize("width", [390, 1366])
+def test_what_a_row_hides_is_in_reach_however_wide_the_table_is(page, width):
+    script = """const box = document.getElementById('trials-box').getBoundingClientRect();
+        const table = document.getElementById('trials-table').getBoundingClientRect();
+        const found = document.querySelector('#trials-table tbody summary').getBoundingClientRect();
+        return [table.width > box.width, box.left <= found.left && found.right <= box.right]"""
+    resize(page, width)
+    assert page.execute_script(script) == [True, True]
+    resize(page, 1366)
+
+
+def test_on_a_phone_no_title_of_an_axis_is_cut_off_and_only_panels_side_by_side_scroll(tmp_path):
+    """A page of its own: figures are fitted to the width that they are first drawn at."""
+    trials = [
+        trial(
+            i, (2 ** (i % 6), (4, 8, 16)[i % 3], 0, 1 + i % 2, 1), speed=50.0 + 90 * i, tpot=0.02 + 0.001 * i
+        )
+        for i in range(8)
+    ]
+    path = write_report(make_view(trials, state="completed", running=()), tmp_path / "report.html")
+    with browser(tmp_path / "profile") as driver:
+        resize(driver, 390)
+        driver.get(path.as_uri())
+        until(driver, "return [...document.querySelectorAll('.plot')].every((box) => box.dataset.drawn)")
+        script = """return [...document.querySelectorAll('figure:not(.wide) .plot')].flatMap((box) => {
+            const {left, right} = box.getBoundingClientRect();
+            return [...box.querySelectorAll('.g-xtitle text')].filter((title) => {
+                const at = title.getBoundingClientRect();
+                return at.left < left - 1 || at.right > right + 1 }).map((title) => title.textContent) })"""
+        assert driver.execute_script(script) == []
+        assert driver.execute_script("return document.querySelectorAll('figure:not(.wide) .g-xtitle').length")
+        wide = "return [...document.querySelectorAll('figure.wide .plot')].map((box) => box.id)"
+        names = {name.split("-")[-1] for name in driver.execute_script(wide)}
+        assert "effects" in names
+        assert not names & {"comparison", "progress", "importance", "prediction"}
+
+
+def test_a_print_keeps_to_the_paper(page):
+    """What is wider than the paper makes a browser print the whole page smaller."""
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    resize(page, 688)  # A4 between its margins
+    page.execute_script("dispatchEvent(new Event('beforeprint'))")
+    try:
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 688
+        boxes = "return [...document.querySelectorAll('.plot')].map((box) => box.offsetHeight)"
+        assert max(page.execute_script(boxes)) <= 860
+    finally:
+        page.execute_script("dispatchEvent(new Event('afterprint'))")
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        resize(page, 1366)
+
+
 def test_text_stands_out_from_what_is_behind_it(page):
     """The contrast of all text is at least 4.5 to 1."""
     script = """

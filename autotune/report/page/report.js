@@ -2,11 +2,31 @@
   'use strict';
   const boxes = [...document.querySelectorAll('.plot')];
   const printWidth = 680; // CSS pixels of an A4 page between its margins
+  const printHeight = 860; // what a caption leaves of its height
+  const titleLetter = 8.4; // CSS pixels of a letter of an axis' title
   const read = (box) => JSON.parse(document.getElementById(`data-${box.id}`).textContent);
   const config = {
     responsive: true, displaylogo: false, displayModeBar: matchMedia('(hover: hover)').matches ? 'hover' : false,
     modeBarButtons: [['toImage', 'zoom2d', 'pan2d', 'resetScale2d']],
   };
+
+  // a title that is longer than its axis would be cut off at the edge of a phone
+  function wrapTitles(box) {
+    const wrapped = {};
+    for (const [name, axis] of Object.entries(box._fullLayout).filter(([key]) => /^xaxis\d*$/.test(key))) {
+      const letters = Math.floor(axis._length / titleLetter);
+      const text = axis.title.text || '';
+      if (text.length <= letters || text.includes('<br>')) continue;
+      const lines = [''];
+      for (const word of text.split(' ')) {
+        const longer = `${lines[lines.length - 1]} ${word}`.trim();
+        if (longer.length <= letters) lines[lines.length - 1] = longer;
+        else lines.push(word);
+      }
+      wrapped[`${name}.title.text`] = lines.filter(Boolean).join('<br>');
+    }
+    if (Object.keys(wrapped).length) Plotly.relayout(box, wrapped);
+  }
 
   function draw(box, width) {
     if (box.dataset.drawn) return;
@@ -14,6 +34,7 @@
     const { data, layout } = read(box);
     box.style.minHeight = '0';
     Plotly.newPlot(box, data, width ? { ...layout, width } : layout, config);
+    wrapTitles(box);
   }
 
   // what is in sight first, the rest while nothing else is to be done: the page opens at once
@@ -30,21 +51,34 @@
 
   addEventListener('beforeprint', () => {
     for (const box of boxes) {
-      if (box.dataset.drawn) Plotly.relayout(box, { width: printWidth });
-      else draw(box, printWidth);
+      draw(box, printWidth);
+      const height = parseFloat(box.style.height);
+      box.dataset.height = height;
+      // two figures of the usual height with their captions on a page, and none longer than a page
+      const printed = Math.min(height <= 500 ? 0.78 * height : height, printHeight);
+      box.style.height = `${printed}px`;
+      Plotly.relayout(box, { width: printWidth, height: printed });
     }
   });
   addEventListener('afterprint', () => {
-    for (const box of boxes) if (box.dataset.drawn) Plotly.relayout(box, { width: null, autosize: true });
+    for (const box of boxes) {
+      box.style.height = `${box.dataset.height}px`;
+      Plotly.relayout(box, { width: null, height: Number(box.dataset.height), autosize: true });
+    }
   });
 
   const table = document.getElementById('trials-table');
   if (!table) return;
   const body = table.tBodies[0];
   const rows = [...body.rows];
-  const texts = new Map(rows.map((row) => [
-    row, [...row.cells].filter((cell) => !cell.classList.contains('more')).map((cell) => cell.textContent).join(' ').toLowerCase(),
-  ]));
+  const texts = new Map(); // made when they are first filtered: a page of 1,000 rows opens sooner
+  const textOf = (row) => {
+    if (!texts.has(row)) {
+      const cells = [...row.cells].filter((cell) => !cell.classList.contains('more'));
+      texts.set(row, cells.map((cell) => cell.textContent).join(' ').toLowerCase());
+    }
+    return texts.get(row);
+  };
   const value = (row, column) => {
     const cell = row.cells[column];
     const raw = cell.dataset.v;
@@ -74,7 +108,7 @@
     const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
     for (const row of rows) {
-      const fits = (!state.value || row.dataset.state === state.value) && words.every((word) => texts.get(row).includes(word));
+      const fits = (!state.value || row.dataset.state === state.value) && words.every((word) => textOf(row).includes(word));
       row.hidden = !fits;
       count += fits;
     }
