@@ -1,5 +1,6 @@
 """The report as one HTML file: complete, self-contained, and safe whatever a study says."""
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -298,3 +299,13 @@ def test_markdown_has_verdict_comparison_limits_failures_and_trials(make_view, t
     assert "| 4 | ok | 402.3" in text
     confirmed = [t.number for t in trials if t.suggestion.reason is Reason.CONFIRM]
     assert confirmed == [6, 7]
+
+
+def test_a_figure_with_more_upright_axes_than_a_phone_has_room_for_scrolls(make_view, trials):
+    from autotune import plot
+    from autotune.report.sections import _wide
+    from tests_views import wide_view
+
+    for view, scrolls in ((wide_view(), True), (make_view(trials[:8]), False)):
+        figure = json.loads(plot.parallel_coordinates(view).to_json())
+        assert _wide(figure["layout"]) is scrolls
