@@ -626,7 +626,7 @@ def _scale(values: Sequence[Sequence[float]], errors: Sequence[Sequence[float]])
         return max(near, _LEAST_UNIT), False
     sizes, errors_ = np.array([m for m, _ in known]), np.array([e for _, e in known])
     middle = float(np.median(errors_))
-    if known is claimed:
+    if known is claimed and middle:
         near = math.sqrt(near * min(near, middle / _USUAL_SPREAD))
     unit = max(near, 2.0 * middle, _LEAST_UNIT)
     logs = np.log(np.maximum(errors_, 1e-6 * unit))

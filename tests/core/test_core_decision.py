@@ -366,6 +366,13 @@ def test_a_penalty_is_no_scale_of_the_noise_near_zero():
     assert -1 < gain.low < gain.high < 1
 
 
+def test_values_that_claim_no_error_at_all_keep_their_size():
+    decision = signed([-1.0, 2.0, -3.0, 5.0], [0.0] * 4)
+    assert decision.goals[0].unit == pytest.approx(1.75)
+    means = decision.goals[0].mean
+    assert [round(float(m)) for m in means] == [-1, 2, -3, 5]
+
+
 def test_one_error_for_all_stays_one_for_values_near_zero():
     """A reward less its cost: nothing about zero is calm."""
     rng = random.Random(1)
