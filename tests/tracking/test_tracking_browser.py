@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
 ]
 OLDEST = os.environ.get("AUTOTUNE_OLDEST_MLFLOW", "")
-"""Python with the oldest MLflow that we admit, made by ``pip install 'mlflow==3.0.*' 'sqlalchemy<2.1'``."""
+"""Python with the oldest MLflow that we admit, of which `make test-oldest-mlflow` makes one."""
 
 SECONDS = 90  # for a page, on a busy machine
 REPORT = "<html><h1 id=said></h1><script>said.textContent = 'token: \"' + 'reported\"'</script></html>"
@@ -100,6 +101,11 @@ def serve(make, start_server, folder, uri, python=sys.executable):
     return start_server([python, *argv[1:]], folder, port).wait()
 
 
+def server_version(server):
+    with urllib.request.urlopen(f"{server.uri}/version", timeout=30) as answer:
+        return answer.read().decode()
+
+
 oldest = pytest.param(
     "oldest", marks=pytest.mark.skipif(not OLDEST, reason="AUTOTUNE_OLDEST_MLFLOW names none")
 )
@@ -155,6 +161,8 @@ def test_a_study_opens_on_its_runs(kind, tmp_path, make, empty_store, start_serv
         "the columns",
     )
     first = [name for name in columns if name not in ("Run Name", "Created", "Duration")][:4]
+    if server_version(server).startswith("3.0."):  # it orders columns by name within metrics and parameters
+        first[:2], first[2:] = sorted(first[:2], reverse=True), sorted(first[2:])
     assert first == ["throughput", "latency.p99", "batch_size", "half"]
 
     run = run_of(uri, "team")
@@ -162,7 +170,7 @@ def test_a_study_opens_on_its_runs(kind, tmp_path, make, empty_store, start_serv
         f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
     )
     shown(browser, 'token: "reported"')
-    if kind == "oldest":  # its charts report errors of their own
+    if server_version(server).startswith("3.0."):  # its charts report errors of their own
         return
     wrong = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert not [message for message in wrong if not any(known in message for known in QUIET)]
