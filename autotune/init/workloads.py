@@ -1,20 +1,19 @@
 """Workloads by name: token lengths and latencies of published traces and benchmarks.
 
-Every figure below was read in its source; the trace's were computed from its two files. Where a trace says how
-lengths vary they have a long tail (standard deviations as large as the means), which no normal distribution
-has: spreads are half the mean there.
+Every figure was read in its source; those of the traces were computed from their files. Their lengths have a
+long tail, with standard deviations as large as the means, which no normal distribution has: spreads are half
+the mean there.
 
-.. [Azure] Azure LLM inference trace 2023, samples of about an hour on 16 November 2023, published with Patel et
-   al., Splitwise, ISCA 2024 (which rounds code's median prompt to 1,500 tokens). Conversation, 19,366 requests:
-   1,155 tokens in (median 1,020, standard deviation 1,109) and 211 out (129, 163). Code, 8,819 requests: 2,048 in
-   (1,469; 1,974) and 28 out (13; 60).
+.. [Azure] Azure LLM inference trace 2023, samples of about an hour on 16 November 2023, published with Patel
+   et al., Splitwise, ISCA 2024. Conversation, 19,366 requests: 1,155 tokens in (median 1,020, standard
+   deviation 1,109) and 211 out (129; 163). Code, 8,819 requests: 2,048 in (1,469; 1,974) and 28 out (13; 60).
    https://github.com/Azure/AzurePublicDataset/blob/master/AzureLLMInferenceDataset2023.md
 .. [LlamaIndex] ``DEFAULT_CHUNK_SIZE = 1024``, ``DEFAULT_SIMILARITY_TOP_K = 2`` of its ``core/constants.py``.
    https://github.com/run-llama/llama_index
 .. [CNN] CNN / Daily Mail as Nallapati et al. (2016) prepared it: articles of 781 tokens on average, summaries
    of 56. https://github.com/sebastianruder/NLP-progress/blob/master/english/summarization.md
-.. [MLPerf] MLPerf Inference, ``loadgen/mlperf.conf``, 99th percentiles for Llama 2 70B: the server scenario allows
-   2,000 ms to the first token and 200 ms for each further one, the interactive one 450 ms and 40 ms.
+.. [MLPerf] MLPerf Inference, ``loadgen/mlperf.conf``, 99th percentiles for Llama 2 70B: the server scenario
+   allows 2,000 ms to the first token and 200 ms for each further one, the interactive one 450 ms and 40 ms.
    https://github.com/mlcommons/inference/blob/master/loadgen/mlperf.conf
 """
 

@@ -19,8 +19,14 @@ from tests_proxy import Proxy
 NAME = "chat"
 SPEC = {
     "objective": {"maximize": "throughput", "limits": ["latency.p99 <= 500 ms"]},
-    "space": {"parameters": {"batch_size": {}, "half": {}}},
-    "system": {"environment": "api_key=abcdef123456"},
+    "space": {
+        "parameters": {
+            "batch_size": {"type": "int", "low": 1, "high": 64, "default": 1},
+            "half": {"type": "bool", "default": True},
+        }
+    },
+    "system": {"use": "command", "environment": "api_key=abcdef123456"},
+    "engine": {"use": "random"},
 }
 START_NS = 1_700_000_000_000_000_000
 

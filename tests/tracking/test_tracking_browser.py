@@ -15,6 +15,8 @@ import pytest
 from autotune.core.measurement import Cause
 from autotune.core.trial import Reason, TrialState
 from autotune.ledger import Ledger
+from autotune.report.html import write_report
+from autotune.study.reading import read_view
 from autotune.tracking.items import DEPLOYMENT
 from autotune.tracking.mlflow import study_link, sync
 
@@ -169,7 +171,7 @@ def test_a_study_opens_on_its_runs(kind, tmp_path, make, empty_store, start_serv
     browser.get(
         f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
     )
-    shown(browser, 'token: "reported"')
+    shown(browser, """return document.body.innerText.includes('token: "reported"')""")
     if server_version(server).startswith("3.0."):  # its charts report errors of their own
         return
     wrong = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
@@ -185,16 +187,12 @@ def run_of(uri, experiment):
     return run
 
 
-def page_of(run):
-    return f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
-
-
-def shown(browser, text):
-    """Wait until the artifact viewer shows a page with a text."""
+def shown(browser, script):
+    """Wait until a script of the page that the artifact viewer shows returns something true."""
     until(browser, "return document.querySelector('iframe')", "the artifact's frame")
     browser.switch_to.frame(browser.find_element("tag name", "iframe"))
     try:
-        until(browser, f"return document.body.innerText.includes({text!r})", "the artifact")
+        until(browser, script, "the artifact")
     finally:
         browser.switch_to.default_content()
 
@@ -205,8 +203,11 @@ def test_a_copied_folder_opens_with_its_artifacts(tmp_path, make, empty_store, b
     (here / "autotune-runs").mkdir(parents=True)
     shutil.copy(empty_store, here / "mlflow.db")
     monkeypatch.chdir(here)
-    _, files = fill(here / "autotune-runs" / "ledger.sqlite", make, tmp_path)
     ledger, store = here / "autotune-runs" / "ledger.sqlite", "sqlite:///mlflow.db"
+    fill(ledger, make, tmp_path)
+    with Ledger.open(ledger, read_only=True) as opened:
+        view = read_view(opened, opened.study(make.name))
+    files = {"report.html": write_report(view, tmp_path / "report.html")}
     sync(ledger, make.name, tracking_uri=store, experiment=make.name, files=files)
     run = run_of(store, make.name)
     assert run.info.artifact_uri == f"mlartifacts/{make.name}/{run.info.run_id}/artifacts"
@@ -221,11 +222,12 @@ def test_a_copied_folder_opens_with_its_artifacts(tmp_path, make, empty_store, b
         try:
             link = printed_link(tmp_path / "ui.log", process)
             assert "starting MLflow at " in (tmp_path / "ui.log").read_text()
-            base = link.partition("#")[0]
-            browser.get(
-                f"{base}#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
-            )
-            shown(browser, 'token: "reported"')
+            folder = f"{link.partition('#')[0]}#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+            browser.get(f"{folder}/artifacts/report.html")
+            shown(browser, "return document.body.innerText.includes('study chat')")
+            for name in ("comparison", "progress"):
+                browser.get(f"{folder}/artifacts/plots/{name}.html")
+                shown(browser, "return document.querySelector('.main-svg .scatterlayer .point')")
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0
