@@ -15,7 +15,7 @@ from autotune.study.result import deployment_of
 from autotune.study.study import Study
 from autotune.systems.base import System
 from autotune.systems.deployment import Deployment
-from autotune.tracking.items import DEPLOYMENT
+from autotune.tracking.items import DEPLOYMENT, VERIFIES
 
 _log = logging.getLogger("autotune.study")
 
@@ -45,7 +45,7 @@ def complete_carried(path: Path, row: StudyRow) -> list[str]:
     Returns:
         What a mirror cannot be given all the same, in words.
     """
-    if row.state == "RUNNING":
+    if row.state == "RUNNING" or row.notes.get(VERIFIES):
         return []
     missing = []
     if DEPLOYMENT not in row.notes:

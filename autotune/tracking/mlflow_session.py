@@ -25,7 +25,7 @@ from autotune.core.redact import redact, redact_certain
 from autotune.core.trial import Trial
 from autotune.ledger import Ledger
 from autotune.tracking.base import StoppedError
-from autotune.tracking.items import LIVE, NOTE, Item, run_name
+from autotune.tracking.items import LIVE, NOTE, VERIFIES, Item, run_name
 from autotune.tracking.mlflow_database import make_relative, prepare_database
 from autotune.tracking.mlflow_items import (
     FILE_SETTINGS,
@@ -297,6 +297,7 @@ class Session:
         finding = find(self.row, trials, objective)
         items = items_of(self.row, trials, objective, numbers, finding)
         parent = items[-1]
+        verifies = bool(self.row.notes.get(VERIFIES))  # it has no search, no winner and no page of its own
         if parent.key not in self.runs:  # trials hang below it
             self._create(parent)
         state = self.ledger.mirror_state(self.study, self.mirror)
@@ -316,7 +317,9 @@ class Session:
                 continue
             try:
                 with self._refusal(item):
-                    if item is parent:  # with the study, whose item changes whenever a trial ends
+                    if (
+                        item is parent and not verifies
+                    ):  # with the study, whose item changes whenever a trial ends
                         self._write_best(trials, objective, numbers)
                     failpoint("mirror.item")
                     self._write(item)
@@ -333,6 +336,9 @@ class Session:
             self.moved()
         if failures:  # the next pass tries them again
             raise failures[0]
+        if verifies:
+            self.revision = revision
+            return written
         self._write_marks(trials, objective, finding)
         finished = sum(trial.state.finished for trial in trials)
         steady = self.revision is not None and self.row.state == "RUNNING"

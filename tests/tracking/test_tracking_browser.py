@@ -224,7 +224,7 @@ def test_a_copied_folder_opens_with_its_artifacts(tmp_path, make, empty_store, b
             assert "starting MLflow at " in (tmp_path / "ui.log").read_text()
             folder = f"{link.partition('#')[0]}#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
             browser.get(f"{folder}/artifacts/report.html")
-            shown(browser, "return document.body.innerText.includes('study chat')")
+            shown(browser, "return document.body.innerText.includes('completed, 4 trials')")
             for name in ("comparison", "progress"):
                 browser.get(f"{folder}/artifacts/plots/{name}.html")
                 shown(browser, "return document.querySelector('.main-svg .scatterlayer .point')")
