@@ -369,7 +369,7 @@ def verification_item(row: StudyRow, version: str) -> Item:
     found = dict(row.notes.get(VERIFICATION) or {})
     lines = found.pop("lines", None) or [f"not concluded yet: `autotune verify {of}` goes on"]
     concluded = found.get("state") == "completed"
-    metrics = {}
+    metrics: dict[str, float] = {}
     for side in found.get("sides") or ():
         for change in side["changes"]:
             name = f"{side['side']}.{change['metric']}"
