@@ -118,7 +118,7 @@ class Server:
             argv, cwd=folder, env=env, stdout=self.log, stderr=self.log, start_new_session=True
         )
 
-    def wait(self, seconds=60):
+    def wait(self, seconds=180):
         limit = time.monotonic() + seconds
         while time.monotonic() < limit:
             assert self.process.poll() is None, "the server ended"
