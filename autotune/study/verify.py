@@ -141,7 +141,7 @@ def verify(
     with Ledger.open(path) as ledger:
         ledger.set_study_note(spec.name, VERIFICATION, {**said, "lines": verification_lines(found)})
         mirrored = bool(ledger.mirror_state(row.name, mirror_name(spec.tracking.mlflow or "")))
-    if mirrored and found.state == "completed":  # whoever stopped it does not wait; `autotune sync` does the rest
+    if mirrored and found.state == "completed":  # else who stopped it would wait
         _mirror(path, spec, view)
     return found
 
