@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PYTEST_FILES := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: run test check coverage slow test-faults test-engines audit bench docs lint clean
+.PHONY: run test check coverage slow test-faults test-engines test-oldest-mlflow audit bench docs lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
@@ -38,6 +38,17 @@ test-faults: $(STAMP)  ## break everything on purpose and write docs/reliability
 test-engines: $(STAMP)  ## install serving engines (cached; AUTOTUNE_ENGINES names the folder) and drive them
 	$(BIN)/python tests/engines/install.py $(ENGINES)
 	$(BIN)/python -m pytest -m engines tests/engines $(if $(ENGINES),-k "$(ENGINES) or port or model_that")
+
+OLDEST := .venv-oldest-mlflow
+
+test-oldest-mlflow: $(STAMP)  ## what a browser shows with the oldest MLflow we admit: its server, then its library too
+	test -x $(OLDEST)/bin/mlflow || { $(PYTHON) -m venv $(OLDEST) && \
+	  $(OLDEST)/bin/pip install -q 'mlflow==3.0.*' 'sqlalchemy<2.1'; }
+	AUTOTUNE_OLDEST_MLFLOW=$(OLDEST)/bin/python $(BIN)/python -m pytest tests/tracking/test_tracking_browser.py -k oldest
+	# all else is borrowed from .venv, behind its own
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	  > $$($(OLDEST)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/borrowed.pth
+	PYTHONPATH=. $(OLDEST)/bin/python -m pytest -p no:cacheprovider tests/tracking/test_tracking_browser.py
 
 audit: $(STAMP)  ## dependencies: pins, hashes of their files, known vulnerabilities where pip-audit can ask
 	$(BIN)/python .ci/audit.py

@@ -1,7 +1,7 @@
 """Conditions, constraints, failures and limits: a server whose drafting has parameters of its own.
 
 `draft_model` exists only while something is drafted; what does not fit the memory fails, and teaches the
-search; a limit on quality rules out some of the bits. Takes 15 seconds.
+search; a limit on quality rules out some of the bits. Takes 15 to 20 seconds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tune any Python function: here zlib's settings, for speed, while the result stays small enough.
 
-Run it: ``python examples/tune_function.py``. It really measures, on this machine. Takes 15 seconds.
+Run it: ``python examples/tune_function.py``. It really measures, on this machine. Takes 15 to 20 seconds.
 """
 
 from __future__ import annotations

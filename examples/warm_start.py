@@ -1,7 +1,7 @@
 """Warm start: what an earlier study found is measured first, so that this one needs few trials.
 
 The first study is from before an update that made the server a tenth faster; the second adds its five best
-configurations, measured again, and starts from there. Takes 20 seconds.
+configurations, measured again, and starts from there. Takes 20 to 25 seconds.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
     from autotune.report.summary import model_lines, summary, summary_json
     from autotune.report.text import terminal_width
     from autotune.study.reading import options_of, read_view
-    from autotune.study.study import VERIFIES, find_study
+    from autotune.study.study import find_study
+    from autotune.tracking.items import VERIFIES
 
     with open_ledger(store) as ledger:
         rows = ledger.studies()

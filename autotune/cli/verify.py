@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +23,7 @@ from autotune.cli.options import (
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.cli.written import check_output, write_output
-from autotune.errors import AutotuneError, Interrupted
+from autotune.errors import AutotuneError, EnvironmentProblem, Interrupted
 
 if TYPE_CHECKING:
     from autotune.analysis.verification import Verification
@@ -109,6 +111,8 @@ def verify(
             _show(found, store, local)
         if ci and not as_json:
             echo("\n".join(verification.annotation_lines(found)))
+        if ci:
+            _summarize(f"autotune verify {found.study}", verification.verification_lines(found))
         if junit is not None:
             write_output(junit, verification.junit(found), "--junit")
     if found.state == "interrupted":
@@ -126,17 +130,38 @@ def _show(found: Verification, store: Path, local: bool) -> None:
         echo(f"stopped; `{next_command('verify', found.study, *words, store=store)}` goes on")
 
 
+def _summarize(title: str, lines: Sequence[str]) -> None:
+    """Add lines to the summary of a job of GitHub Actions, where it names a file for one."""
+    from autotune.report.verification import step_summary
+
+    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(step_summary(title, lines))
+        except OSError as error:
+            raise EnvironmentProblem(f"GITHUB_STEP_SUMMARY: {path}: {error.strerror}") from None
+
+
 @click.command()
 @click.argument("studies", nargs=-1, required=True, metavar="A B [C]...")
+@click.option(
+    "--ci", is_flag=True,
+    help="Print annotations of GitHub Actions besides, and end with 1 where a study is worse than A.",
+)  # fmt: skip
+@click.option(
+    "--tolerance", callback=_share, default="5%", show_default=True,
+    help="What may be worse than in A unnoticed; of --ci.",
+)  # fmt: skip
 @ledger_option
 @json_option
-def compare(studies: tuple[str, ...], store: Path, as_json: bool) -> None:
+def compare(studies: tuple[str, ...], ci: bool, tolerance: float, store: Path, as_json: bool) -> int:
     """Show studies side by side.
 
     STUDY names one of the store, PATH:STUDY one of another store. The best of each is judged by the objective
     and the limits of the first.
     """
-    from autotune.report.comparison import comparison_json, comparison_lines
+    from autotune.report.comparison import comparison_json, comparison_lines, regressions
+    from autotune.report.verification import annotation
     from autotune.study.comparing import compare_studies
 
     if len(studies) < 2:
@@ -146,3 +171,11 @@ def compare(studies: tuple[str, ...], store: Path, as_json: bool) -> None:
         echo_json(comparison_json(found))
     else:
         echo("\n".join(comparison_lines(found)))
+    if not ci:
+        return 0
+    worse, title = regressions(found, tolerance), f"autotune compare {' '.join(studies)}"
+    if not as_json:
+        said = worse or [("notice", f"no study is worse than {studies[0]} by more than {tolerance:.0%}")]
+        echo("\n".join(annotation(level, title, text) for level, text in said))
+    _summarize(title, comparison_lines(found))
+    return WORSE if any(level == "error" for level, _ in worse) else 0

@@ -7,11 +7,8 @@ from typing import Any
 
 from autotune.export.base import Export, contained, no_container
 from autotune.export.yaml_text import Word, yaml_text
-from autotune.systems.container import Container
+from autotune.systems.container import HUB_CACHE, Container
 from autotune.systems.deployment import HOST, PORT
-
-HUB_CACHE = "/cache/huggingface"
-"""Folder of a container in which what is fetched from the hub is kept."""
 
 
 class Compose:

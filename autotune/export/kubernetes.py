@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.export.base import Export, contained, no_container
-from autotune.export.compose import HUB_CACHE, variables
+from autotune.export.compose import variables
 from autotune.export.yaml_text import Word, yaml_text
+from autotune.systems.container import HUB_CACHE
 from autotune.systems.deployment import PORT
 
-_EVERY_S = 10  # between two looks of the probe that waits for the start
+EVERY_S = 10  # between two looks of the probe that waits for the start
 
 
 class Kubernetes:
@@ -72,10 +73,10 @@ def probes(export: Export) -> dict[str, Any]:
     if not export.container.ready:
         return {}
     asked = {"httpGet": {"path": export.container.ready, "port": "http"}, "timeoutSeconds": 5}
-    tries = max(1, math.ceil(export.startup_s / _EVERY_S))
+    tries = max(1, math.ceil(export.startup_s / EVERY_S))
     return {
-        "startupProbe": {**asked, "periodSeconds": _EVERY_S, "failureThreshold": tries},
-        "readinessProbe": {**asked, "periodSeconds": _EVERY_S},
+        "startupProbe": {**asked, "periodSeconds": EVERY_S, "failureThreshold": tries},
+        "readinessProbe": {**asked, "periodSeconds": EVERY_S},
     }
 
 

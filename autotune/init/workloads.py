@@ -1,15 +1,20 @@
 """Workloads by name: token lengths and latencies of published traces and benchmarks.
 
-.. [Azure] Patel et al., Splitwise: Efficient generative LLM inference using phase splitting, ISCA 2024:
-   medians of a day of production, chat 1,020 tokens in and 129 out, code completion 1,500 in and 13 out.
-   https://github.com/Azure/AzurePublicDataset
-.. [LlamaIndex] Defaults of its retrieval: the 2 nearest chunks of 1,024 tokens are put before the question.
-   https://docs.llamaindex.ai
-.. [CNN] See et al., Get to the point: summarization with pointer-generator networks, ACL 2017: articles of
-   781 tokens on average, summaries of 56.
-.. [MLPerf] MLPerf Inference, Llama 2 70B: the server scenario allows 2 s to the first token and 200 ms for
-   each further one, the interactive scenario 450 ms and 40 ms (99th percentile).
-   https://docs.mlcommons.org/inference
+Every figure was read in its source; those of the traces were computed from their files. Their lengths have a
+long tail, with standard deviations as large as the means, which no normal distribution has: spreads are half
+the mean there.
+
+.. [Azure] Azure LLM inference trace 2023, samples of about an hour on 16 November 2023, published with Patel
+   et al., Splitwise, ISCA 2024. Conversation, 19,366 requests: 1,155 tokens in (median 1,020, standard
+   deviation 1,109) and 211 out (129; 163). Code, 8,819 requests: 2,048 in (1,469; 1,974) and 28 out (13; 60).
+   https://github.com/Azure/AzurePublicDataset/blob/master/AzureLLMInferenceDataset2023.md
+.. [LlamaIndex] ``DEFAULT_CHUNK_SIZE = 1024``, ``DEFAULT_SIMILARITY_TOP_K = 2`` of its ``core/constants.py``.
+   https://github.com/run-llama/llama_index
+.. [CNN] CNN / Daily Mail as Nallapati et al. (2016) prepared it: articles of 781 tokens on average, summaries
+   of 56. https://github.com/sebastianruder/NLP-progress/blob/master/english/summarization.md
+.. [MLPerf] MLPerf Inference, ``loadgen/mlperf.conf``, 99th percentiles for Llama 2 70B: the server scenario
+   allows 2,000 ms to the first token and 200 ms for each further one, the interactive one 450 ms and 40 ms.
+   https://github.com/mlcommons/inference/blob/master/loadgen/mlperf.conf
 """
 
 from __future__ import annotations
@@ -84,22 +89,22 @@ class Load:
         )
 
 
-_AZURE = "Azure's production traces"
+_AZURE = "means of Azure's trace of 2023"
 LOADS = {
     load.name: load
     for load in (
         Load(
             "chat",
-            (1020, 320),
-            (129, 48),
-            f"medians of {_AZURE}: 1,020 tokens in, 129 out (Splitwise, ISCA 2024)",
+            (1155, 577),
+            (211, 105),
+            f"{_AZURE}, conversation: 1,155 tokens in, 211 out",
             2.0,
             "MLPerf's server scenario for Llama 2 70B",
         ),
         Load(
             "rag",
             (2048, 256),
-            (129, 48),
+            (211, 105),
             "2 chunks of 1,024 tokens as LlamaIndex retrieves them, answers as in chat",
             2.0,
             "MLPerf's server scenario for Llama 2 70B",
@@ -108,9 +113,9 @@ LOADS = {
         ),
         Load(
             "code",
-            (1500, 400),
-            (13, 5),
-            f"medians of {_AZURE}: 1,500 tokens in, 13 out (Splitwise, ISCA 2024)",
+            (2048, 1024),
+            (28, 14),
+            f"{_AZURE}, code completion: 2,048 tokens in, 28 out",
             0.45,
             "MLPerf's interactive scenario for Llama 2 70B",
         ),
@@ -118,7 +123,7 @@ LOADS = {
             "batch",
             (781, 240),
             (56, 16),
-            "summaries of news, CNN/DailyMail: 781 tokens in, 56 out (ACL 2017)",
+            "summaries of news, CNN / Daily Mail: 781 tokens in, 56 out on average",
             concurrency=256,
         ),
     )

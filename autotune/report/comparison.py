@@ -13,6 +13,7 @@ from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
 from autotune.report.text import WIDTH, show_config, wrap
+from autotune.report.verification import change_text
 
 _LABEL = 20  # columns of what a row is of
 _PIECE = re.compile(r"[^_.=/]*[_.=/]+|[^_.=/]+")
@@ -132,6 +133,27 @@ def _default(one: Compared, name: str) -> str:
     if default is None or name not in default.metrics:
         return "not measured"
     return show_estimate(default.metrics[name], one.view.half_width(default, name))
+
+
+def regressions(found: Comparison, tolerance: float) -> list[tuple[str, str]]:
+    """Return what is worse in each study than in the first: a level of an annotation, and a sentence.
+
+    Args:
+        found: The studies.
+        tolerance: Part by which a metric may be worse.
+    """
+    first, lines = found.studies[0], []
+    for one in found.studies[1:]:
+        if one.best is None:
+            lines.append(("error", f"{one.label}: nothing keeps the limits of {first.label}"))
+        for change in one.changes:
+            status = change.status(tolerance, found.objective.confidence)
+            if status in ("worse", "broken", "unsettled"):
+                level = "warning" if status == "unsettled" else "error"
+                lines.append(
+                    (level, f"{one.label} beside {first.label}: {change_text(change, status, tolerance)}")
+                )
+    return lines
 
 
 def comparison_json(found: Comparison) -> dict[str, object]:

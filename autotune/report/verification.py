@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 
-from autotune.analysis.change import Change, Measured
+from autotune.analysis.change import Change, Measured, Status
 from autotune.analysis.verification import Side, Verification
 from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.improvement_text import show_change
@@ -161,10 +162,21 @@ def annotation_lines(found: Verification) -> list[str]:
 
 
 def _sentence(side: Side, change: Change, found: Verification) -> str:
-    text = f"{side.name}: {change.limit or change.metric}: {WORDS[found.status(change)]}{_chance(change)}: "
-    text += f"{_shown(change.then)} -> {_shown(change.now)}, {show_change(change.gain)}"
     since = f"; changed since: {'; '.join(found.differs)}" if found.differs else ""
-    return f"{text}, tolerance {100 * found.tolerance:g} %{since}"
+    return f"{side.name}: {change_text(change, found.status(change), found.tolerance)}{since}"
+
+
+def change_text(change: Change, status: Status, tolerance: float) -> str:
+    """Return a change in one line: the metric or its limit, what it amounts to, then and now."""
+    text = f"{change.limit or change.metric}: {WORDS[status]}{_chance(change)}: "
+    text += f"{_shown(change.then)} -> {_shown(change.now)}, {show_change(change.gain)}"
+    return f"{text}, tolerance {100 * tolerance:g} %"
+
+
+def step_summary(title: str, lines: Sequence[str]) -> str:
+    """Return lines as Markdown for the summary of a job: one block of text, which nothing in it ends."""
+    shown = "\n".join(f"| {line}" if line.lstrip().startswith("```") else line for line in lines)
+    return visible(redact(f"### {title}\n\n```text\n{shown}\n```\n"))
 
 
 def annotation(level: str, title: str, message: str) -> str:

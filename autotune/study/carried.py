@@ -8,25 +8,27 @@ from pathlib import Path
 from autotune.core.redact import redact, redacted
 from autotune.errors import words_of
 from autotune.ledger import Ledger, StudyRow
+from autotune.study.exporting import deployed
 from autotune.study.reading import read_view
 from autotune.study.report import made_files
 from autotune.study.result import deployment_of
 from autotune.study.study import Study
 from autotune.systems.base import System
-from autotune.systems.deployment import Deployment, deployment
-from autotune.tracking.items import DEPLOYMENT
+from autotune.systems.deployment import Deployment
+from autotune.tracking.items import DEPLOYMENT, VERIFIES
 
 _log = logging.getLogger("autotune.study")
 
 
 def keep_deployment(study: Study, system: System) -> None:
     """Keep in the ledger what deploys the winner: a mirror that is completed later needs no system for it."""
-    found = study.decide().recommended
-    if found is None:
+    row = study.ledger.study(study.name)
+    view = None if row is None else read_view(study.ledger, row)
+    if view is None or view.best is None:
         return
-    number = found.contender.trial.number
+    number = view.best.trial.number
     try:
-        made = deployment(system, found.contender.config, study.space.derived)
+        made = deployed(system, view.best, view)
     except Exception as error:  # noqa: BLE001 - a system of somebody else's; all is measured
         _log.warning("no deployment of trial %s: %s", number, error)
         return
@@ -43,7 +45,7 @@ def complete_carried(path: Path, row: StudyRow) -> list[str]:
     Returns:
         What a mirror cannot be given all the same, in words.
     """
-    if row.state == "RUNNING":
+    if row.state == "RUNNING" or row.notes.get(VERIFIES):
         return []
     missing = []
     if DEPLOYMENT not in row.notes:

@@ -32,6 +32,7 @@ from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, U
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.history import History
 from autotune.study.reading import ORDER, stored_space
+from autotune.tracking.items import VERIFIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 CHOICES = "engine choices"
 """Key of the study's note in the ledger that holds the design choices of its engine."""
-VERIFIES = "verifies"
-"""Key of the note of a study whose launches verify another one: which, its winner, launches of each side."""
-
 Metrics = Mapping[str, Estimate | float | int]
 
 

@@ -18,20 +18,25 @@ from autotune.analysis.change import changes
 from autotune.analysis.facts import changed, circumstances
 from autotune.analysis.study_view import StudyView
 from autotune.analysis.verification import Side, Verification
+from autotune.core.commands import store_options, study_command
 from autotune.core.drift import with_drift
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.input_file import resolved
 from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
-from autotune.errors import EnvironmentProblem, NothingFeasible, StudyError
+from autotune.errors import AutotuneError, EnvironmentProblem, NothingFeasible, StudyError
 from autotune.ledger import Ledger, StudyRow
+from autotune.report.verification import verification_json, verification_lines
 from autotune.report.view import View
 from autotune.spec.sections import EngineConfig
 from autotune.study.comparing import differing_settings
 from autotune.study.jobs import system_of
+from autotune.study.mirroring import MIRROR_FLUSH_S
 from autotune.study.reading import read_view
 from autotune.study.run import StopRequest, run_study
-from autotune.study.study import VERIFIES, Study, find_study
+from autotune.study.study import Study, find_study
 from autotune.study.study_file import MEASURED_WITH, StudyFile, read_stored_study
+from autotune.tracking.items import VERIFICATION, VERIFIES
+from autotune.tracking.mlflow_items import mirror_name
 
 LAUNCHES = 3
 """Fresh launches of each side unless somebody asks for others."""
@@ -131,7 +136,27 @@ def verify(
             made.suggest(Suggestion(config, Reason.REPEAT, "verification"))
     differing = differing_settings(row.spec, spec.to_dict(), MEASURED_WITH)
     done = run_study(spec, store=store, view=view, local=local, tracking=False, stop=stop)
-    return compared(study, row, plan, done.view, tolerance, differing, done.state)
+    found = compared(study, row, plan, done.view, tolerance, differing, done.state)
+    said = {name: part for name, part in verification_json(found).items() if name != "ledger"}
+    with Ledger.open(path) as ledger:
+        ledger.set_study_note(spec.name, VERIFICATION, {**said, "lines": verification_lines(found)})
+        mirrored = bool(ledger.mirror_state(row.name, mirror_name(spec.tracking.mlflow or "")))
+    if mirrored and found.state == "completed":  # else who stopped it would wait
+        _mirror(path, spec, view)
+    return found
+
+
+def _mirror(path: Path, spec: StudyFile, view: View) -> None:
+    """Write a verification to the experiment of its study, in bounded time: all of it is in the ledger."""
+    from autotune.tracking.mlflow import sync
+
+    uri, experiment = spec.tracking.mlflow, spec.tracking.experiment
+    assert uri is not None  # noqa: S101 - the study is mirrored there
+    try:
+        sync(path, spec.name, tracking_uri=uri, experiment=experiment or spec.name, timeout=MIRROR_FLUSH_S)
+    except AutotuneError as error:
+        again = study_command("sync", spec.name, *store_options(path))
+        view.message(f"warning: the verification is not in MLflow yet: {error.message}; `{again}` writes it")
 
 
 def _begin(
@@ -165,7 +190,9 @@ def _begin(
     winner = next(t for t in study.trials if t.number == plan.trial).config
     places = _order(winner, spec.space.default_config, plan.launches)
     budget = replace(spec.budget, trials=len(places), time_s=None, confirm=0, watch=0, stop_when="budget")
-    spec = replace(spec, name=name, budget=budget, engine=EngineConfig("random", row.seed))
+    tracking = replace(spec.tracking, experiment=spec.tracking.experiment or row.name)
+    engine = EngineConfig("random", row.seed)
+    spec = replace(spec, name=name, budget=budget, engine=engine, tracking=tracking)
     return Begun(spec, plan, places, resumed=kept is not None)
 
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container: what it publishes, its owner says
 """Address on which a server in a container listens."""
 
+HUB_CACHE = "/cache/huggingface"
+"""Folder of a container in which what is fetched from a hub is kept."""
+
 _RELEASE = re.compile(r"v?(b?\d+(?:\.\d+)*(?:\.?(?:rc|post)\d+)*)(?:[+-](?!dev).*)?")
 
 

@@ -11,6 +11,7 @@ Flags of ``ovms`` after docs/parameters.md of openvinotoolkit/model_server at 7e
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from typing import Any, ClassVar
 
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
-from autotune.systems.container import Image
+from autotune.systems.container import HUB_CACHE, Container, Image
 from autotune.systems.deployment import HOST
 from autotune.systems.served.flagged import Settings
 from autotune.systems.served.flags import plain
@@ -33,6 +34,15 @@ _SERVER = (
 )  # fmt: skip
 _EXPORT = {"quantization_group_size": "--group-size", "quantization_ratio": "--ratio"}
 """Parameters of the weights' compression when ``ovms`` converts a model, as words of ``optimum-cli``."""
+
+_CONVERTS = Image(
+    "openvino/model_server",
+    ("/ovms/bin/ovms",),
+    "{version}-py",
+    "latest-py",
+    cpu=("openvino/model_server", "{version}-py", "latest-py"),
+)
+"""The image with ``optimum-cli``, which converts models ("OVMS Pull mode with optimum cli" in its docs)."""
 
 _SERVE = Path(__file__).with_name("openvino_server.py")
 
@@ -92,6 +102,28 @@ class OpenVINOSystem(GGUFSystem):
             return found
         return replace(found, ready="/v2/health/ready", path="/v3/completions", tokenize="", model=self.model)
 
+    def container(self, config: Config) -> Container:
+        """Return the process in a container: what ``ovms`` fetches goes to the volume that keeps models."""
+        found = super().container(config)
+        if self.runs_python or found.image is None:
+            return found
+        here = self._repository(config)
+        words = tuple(HUB_CACHE if word == here else word for word in found.words)
+        mounts = tuple(path for path in found.mounts if path != here)
+        image = _CONVERTS if self._conversion(config) else found.image
+        return replace(found, words=words, mounts=mounts, image=image)
+
+    def _conversion(self, config: Config) -> list[str]:
+        return [plain(config[name]) for name in ("weight_format", *_EXPORT) if name in config]
+
+    def _repository(self, config: Config) -> str:
+        """Return the folder into which ``ovms`` fetches the model, without which it does not start.
+
+        Each conversion has its own: what is there already is served as it is, whatever the flags ask for.
+        """
+        root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        return os.path.join(root, "autotune", "ovms", "-".join(self._conversion(config)) or "as-published")
+
     def request_fields(self, config: Config) -> dict[str, object]:
         """Return the draft length."""
         length = self._draft_length(config)
@@ -126,7 +158,7 @@ class OpenVINOSystem(GGUFSystem):
 
     def _ovms_words(self, config: Config) -> list[str]:
         settings = self.settings(config)
-        words = self.start_words()
+        words = [*self.start_words(), "--model_repository_path", self._repository(config)]
         for name in _SERVER:
             if name in settings:
                 words += [f"--{name}", plain(settings[name])]

@@ -41,6 +41,12 @@ NOTE = "mlflow.note.content"
 DEPLOYMENT = "deployment"
 """Note of a study in the ledger, and folder of its run: what deploys the winner."""
 
+VERIFIES = "verifies"
+"""Note of a study in the ledger that is a verification: of what, and how often each side is launched."""
+
+VERIFICATION = "verification"
+"""Note of such a study: what came of it, as data and as the lines of its table."""
+
 LIVE = ("RUNNING", "SCHEDULED")
 """Statuses of runs that have not ended."""
 
@@ -216,6 +222,8 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
         "autotune.engine": suggestion.engine,
         "autotune.fingerprint": row.fingerprint,
     }
+    if row.notes.get(VERIFIES):
+        tags["autotune.kind"] = "verify"
     if suggestion.p_feasible is not None:
         tags["autotune.p_feasible"] = f"{suggestion.p_feasible:.4g}"
     for name, predicted in suggestion.predicted.items():
@@ -291,6 +299,8 @@ def study_item(
         halves: Half-widths of the 95 % intervals of its metrics, by the decision, else by its estimates.
         recommended: Whether it keeps every limit as surely as asked.
     """
+    if row.notes.get(VERIFIES):
+        return verification_item(row, version)
     deployment = winner_deployment(row, best)
     command = str(deployment.get("line") or "")
     lines = [*verdict, *(["Deploy:", f"  {command}"] if command and best is not None else [])]
@@ -346,6 +356,46 @@ def study_item(
         start_ms=row.created_ns // 1_000_000,
         texts=texts,
     )
+
+
+def verification_item(row: StudyRow, version: str) -> Item:
+    """Return the run of a verification: its table as description, what each side is now and was then.
+
+    Args:
+        row: The verification, a study of its own.
+        version: Version of this package.
+    """
+    of = str(row.notes[VERIFIES]["study"])
+    found = dict(row.notes.get(VERIFICATION) or {})
+    lines = found.pop("lines", None) or [f"not concluded yet: `autotune verify {of}` goes on"]
+    concluded = found.get("state") == "completed"
+    metrics: dict[str, float] = {}
+    for side in found.get("sides") or ():
+        for change in side["changes"]:
+            name = f"{side['side']}.{change['metric']}"
+            metrics |= {name: change["now"]["value"], f"{name}.then": change["then"]["value"]}
+    tags = {
+        "autotune.kind": "verify",
+        "autotune.verifies": of,
+        "autotune.study": row.name,
+        "autotune.study_uid": row.uid,
+        "autotune.state": row.state,
+        "autotune.version": version,
+        "autotune.worse": _text(found["worse"]) if concluded else "",
+        NOTE: plain_note(lines),
+    }
+    status = STUDY_STATUS.get(row.state, "RUNNING")
+    return Item(
+        key="study",
+        name=row.name,
+        params={"verifies": of[:_LONGEST_PARAM], "launches": str(row.notes[VERIFIES]["launches"])},
+        metrics={allowed_name(name): value for name, value in metrics.items() if math.isfinite(value)},
+        tags={key: visible(value)[:_LONGEST_TAG] if key != NOTE else value for key, value in tags.items()},
+        status="FAILED" if concluded and found["worse"] else status,
+        start_ms=row.created_ns // 1_000_000,
+        texts={"verification.json": json.dumps(redacted(found), indent=2),
+               "verification.txt": redact("\n".join([*lines, ""]))} if found else {},
+    )  # fmt: skip
 
 
 def winner_deployment(row: StudyRow, best: Contender | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ older is kept and the other deleted, and one writer at a time has the turn.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -24,7 +25,7 @@ from autotune.core.redact import redact, redact_certain
 from autotune.core.trial import Trial
 from autotune.ledger import Ledger
 from autotune.tracking.base import StoppedError
-from autotune.tracking.items import LIVE, NOTE, Item, run_name
+from autotune.tracking.items import LIVE, NOTE, VERIFIES, Item, run_name
 from autotune.tracking.mlflow_database import make_relative, prepare_database
 from autotune.tracking.mlflow_items import (
     FILE_SETTINGS,
@@ -46,6 +47,8 @@ from autotune.tracking.mlflow_items import (
 from autotune.tracking.mlflow_registry import register, winner_digest
 from autotune.tracking.mlflow_view import KIND, KIND_TAG, LINK, experiment_tags
 from autotune.tracking.names import allowed_name
+from autotune.tracking.plot_pages import PLOTS, plot_pages
+from autotune.tracking.run_addresses import is_server
 from autotune.tracking.turn import Turn
 
 _BATCH = 100  # MLflow takes at most 100 params and 100 tags at once
@@ -98,6 +101,22 @@ def _forget_artifact_places() -> None:
         _artifact_repos_cache.clear()
 
 
+def _name_artifact_place(client: Any, uri: str, run_id: str) -> None:
+    """Tell an early MLflow which server keeps a run's artifacts: 3.0 asks the process's own store instead."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if not is_server(uri) or "tracking_uri" in inspect.signature(get_artifact_repository).parameters:
+        return
+    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+
+    if run_id not in _artifact_repos_cache:
+        place = client.get_run(run_id).info.artifact_uri
+        if urlsplit(place).scheme == "mlflow-artifacts":
+            place = MlflowArtifactsRepository.resolve_uri(place, uri)
+        _artifact_repos_cache[run_id] = get_artifact_repository(place)
+
+
 class Session:
     """A connection to the store, and what is known to be there.
 
@@ -142,6 +161,7 @@ class Session:
             ready.set()
         self.ledger = ledger
         self.study = study
+        self.uri = uri
         self.stop = stop
         self.mirror = mirror_name(uri)
         self.row = study_row(ledger, study)
@@ -277,6 +297,7 @@ class Session:
         finding = find(self.row, trials, objective)
         items = items_of(self.row, trials, objective, numbers, finding)
         parent = items[-1]
+        verifies = bool(self.row.notes.get(VERIFIES))  # it has no search, no winner and no page of its own
         if parent.key not in self.runs:  # trials hang below it
             self._create(parent)
         state = self.ledger.mirror_state(self.study, self.mirror)
@@ -296,7 +317,9 @@ class Session:
                 continue
             try:
                 with self._refusal(item):
-                    if item is parent:  # with the study, whose item changes whenever a trial ends
+                    if (
+                        item is parent and not verifies
+                    ):  # with the study, whose item changes whenever a trial ends
                         self._write_best(trials, objective, numbers)
                     failpoint("mirror.item")
                     self._write(item)
@@ -313,6 +336,9 @@ class Session:
             self.moved()
         if failures:  # the next pass tries them again
             raise failures[0]
+        if verifies:
+            self.revision = revision
+            return written
         self._write_marks(trials, objective, finding)
         finished = sum(trial.state.finished for trial in trials)
         steady = self.revision is not None and self.row.state == "RUNNING"
@@ -358,9 +384,14 @@ class Session:
         digest = files_digest(files)
         if not files or self.carried.get(_FILES) == digest:
             return
+        run_id = self.runs["study"]
+        _name_artifact_place(self.client, self.uri, run_id)
         for name, path in files.items():
-            self._upload(self.runs["study"], name, path, redact_certain)
+            self._upload(run_id, name, path, redact_certain)
             self.moved()
+            for plot, text in plot_pages(path):
+                self.client.log_text(run_id, text, f"{PLOTS}/{plot}.html")
+                self.moved()
         self.client.set_tag(self.runs["study"], _FILES, digest)
         self.carried[_FILES] = digest
 
@@ -426,6 +457,8 @@ class Session:
             part = slice(start, start + _BATCH)
             self.client.log_batch(run_id, metrics=metrics[part], params=params[part], tags=tags[part])
         there |= {param.key: param.value for param in params}
+        if item.texts or item.files:
+            _name_artifact_place(self.client, self.uri, run_id)
         for name, text in item.texts.items():
             if self.kept.get((item.key, name)) != text:
                 self.client.log_text(run_id, text, name)

@@ -81,13 +81,55 @@ def test_kubernetes_takes_the_objects(case, export_case):
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert service["spec"]["selector"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
     assert HOST not in json.dumps(container["args"])
-    values = yaml.safe_load(texts["helm-values"])
-    shared = ("command", "args", "env", "resources", "startupProbe", "readinessProbe", "volumeMounts")
-    assert {key: values.get(key) for key in shared} == {key: container.get(key) for key in shared}
-    assert f"{values['image']['repository']}:{values['image']['tag']}" == container["image"]
+    if not case.startswith("vllm"):  # whose chart is tested below
+        same_container(yaml.safe_load(texts["helm-values"]), container)
     service = next(iter(yaml.safe_load(texts["docker-compose"])["services"].values()))
     words = [word.replace("$$", "$") for word in (*service["entrypoint"], *service["command"])]
     assert words == [word.replace("$$(", "$(") for word in (*container["command"], *container["args"])]
+
+
+def same_container(values, container):
+    shared = ("command", "args", "env", "resources", "startupProbe", "readinessProbe", "volumeMounts")
+    assert {key: values.get(key) for key in shared} == {key: container.get(key) for key in shared}
+    assert f"{values['image']['repository']}:{values['image']['tag']}" == container["image"]
+
+
+@pytest.mark.parametrize("case", ["vllm", "vllm_cpu"])
+def test_the_chart_of_vllm_starts_the_words_that_were_measured(case, export_case):
+    texts, _ = export_case(case)
+    spec = yaml.safe_load(texts["helm-values"])["servingEngineSpec"]
+    (engine,) = spec["modelSpec"]
+    config = engine["vllmConfig"]
+    caching = "--enable-prefix-caching" if config["enablePrefixCaching"] else "--no-enable-prefix-caching"
+    made = [
+        "vllm",
+        "serve",
+        engine["modelURL"],
+        "--host",
+        "0.0.0.0",
+        "--port",
+        "8000",
+        caching,
+    ]  # as its template
+    if "tensorParallelSize" in config:
+        made += ["--tensor-parallel-size", str(config["tensorParallelSize"])]
+    made += config["extraArgs"]
+    pod = next(yaml.safe_load_all(texts["k8s"]))["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    measured = [*container["command"], *container["args"]]
+    assert sorted(made) == sorted({*measured, caching} if caching not in measured else measured)
+    assert engine["resources"] == container["resources"]
+    assert {one["name"]: one["value"] for one in engine.get("env", ())} == {
+        one["name"]: one["value"] for one in container["env"] if one["name"] != "HF_HOME"
+    }
+    kept = [one for one in pod.get("volumes", ()) if one["name"].startswith("model-")]
+    assert engine.get("extraVolumes", []) == kept
+    # types as in values.schema.json of vllm-stack 0.1.12
+    for name, kind in {"name": str, "repository": str, "tag": str, "modelURL": str, "replicaCount": int,
+                       "requestGPU": int, "resources": dict, "vllmConfig": dict}.items():  # fmt: skip
+        assert type(engine[name]) is kind
+    assert type(config["enablePrefixCaching"]) is bool
+    assert all(type(word) is str for word in config["extraArgs"])
 
 
 def test_gpus_and_shared_memory_are_asked_for_where_they_were_used(export_case):
@@ -131,19 +173,32 @@ def test_an_image_that_may_be_of_another_version_is_told(export_case):
     assert "not known to be" not in texts["systemd"]
 
 
-@pytest.mark.skipif(
-    shutil.which("docker") is None
-    or subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode != 0,
-    reason="there is no docker with compose",
-)
+@pytest.fixture(scope="module")
+def compose():
+    """Words that start Docker Compose, which needs no daemon to read a file."""
+    for words in (("docker", "compose"), ("docker-compose",)):
+        if (
+            shutil.which(words[0])
+            and not subprocess.run([*words, "version"], capture_output=True, check=False).returncode
+        ):
+            return words
+    pytest.skip("there is no Docker Compose")
+
+
 @pytest.mark.parametrize("case", IMAGES)
-def test_docker_compose_takes_the_file(case, export_case, tmp_path):
+def test_docker_compose_takes_the_file(case, export_case, tmp_path, compose):
     texts, _ = export_case(case)
     (tmp_path / "compose.yaml").write_text(texts["docker-compose"])
-    argv = ["docker", "compose", "-f", str(tmp_path / "compose.yaml"), "config", "--format", "json"]
-    found = json.loads(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
-    service = next(iter(yaml.safe_load(texts["docker-compose"])["services"].values()))
-    assert next(iter(found["services"].values()))["image"] == service["image"]
+    argv = [*compose, "-f", str(tmp_path / "compose.yaml"), "config"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (read,) = yaml.safe_load(done.stdout)["services"].values()
+    (service,) = yaml.safe_load(texts["docker-compose"])["services"].values()
+    for name in ("image", "entrypoint", "command", "environment", "restart"):
+        assert read.get(name) == service.get(name)
+    broken = texts["docker-compose"].replace("    restart: unless-stopped", "    restart: [1]")
+    (tmp_path / "compose.yaml").write_text(broken)
+    assert subprocess.run(argv, capture_output=True, check=False).returncode != 0
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze")

@@ -72,3 +72,32 @@ def test_a_study_that_is_not_there_is_named(stores, capsys):
         compare_studies(["a", "c"], stores)
     with pytest.raises(StudyError, match="nowhere:c: no ledger at"):
         compare_studies(["a", f"{stores}/nowhere:c"], stores)
+
+
+def test_a_gate_ends_with_one_where_a_study_is_worse_and_says_where(stores, capsys, monkeypatch):
+    summary = stores / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    (stores / "slow").mkdir()
+    section, best, version, hardware = CASES["vllm"]
+    with record_study(stores / "slow", section, best, version, hardware, launches=0, name="c") as study:
+        for _ in range(3):
+            record_trial(study, best, Reason.CONFIRM, {"output_throughput": 120.0, "ttft.p99": 0.2}, version)
+    gate = ["--ci", "--store", str(stores)]
+    assert main(["compare", "a", f"{stores}/other", *gate]) == 0
+    assert f"::notice title=autotune compare a {stores}/other::no study is worse" in capsys.readouterr().out
+    assert summary.read_text().startswith(f"### autotune compare a {stores}/other\n\n```text\nbest under")
+    assert main(["compare", "a", f"{stores}/slow", *gate]) == 1
+    said = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in said if line.startswith("::error")]
+    assert "slow beside a: output_throughput: WORSE: 200 ±" in line
+    assert "tolerance 5 %25" in line
+    assert main(["compare", "a", f"{stores}/slow", "--tolerance", "60%", *gate]) == 0
+    assert main(["compare", "a", f"{stores}/slow", "--store", str(stores)]) == 0, "no gate without --ci"
+    capsys.readouterr()
+    assert main(["compare", f"{stores}/other", "a", *gate]) == 1
+    assert f"a: nothing keeps the limits of {stores}/other" in capsys.readouterr().out
+    assert main(["compare", "a", f"{stores}/slow", "--json", *gate]) == 1
+    assert json.loads(capsys.readouterr().out)["studies"]
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(stores / "gone" / "summary.md"))
+    assert main(["compare", "a", f"{stores}/slow", *gate]) == 3
+    assert "No such file" in capsys.readouterr().err

@@ -72,6 +72,17 @@ def test_what_an_earlier_version_did_not_keep_is_made_or_said(tmp_path, toy_stud
     assert complete_carried(path, strange)[0].startswith("no deployment is known: ")
 
 
+def test_what_is_kept_is_what_best_prints(tmp_path, toy_study, autotune_command, monkeypatch):
+    monkeypatch.setenv("NCCL_DEBUG", "WARN")  # says how an engine runs, and no file names it
+    toy_study(budget="{trials: 2, confirm: 0}")
+    autotune_command("run", "toy.yaml", "--local")
+    said = json.loads(autotune_command("best", "toy", "--json").stdout)["deployment"]
+    with Ledger.open(tmp_path / "autotune-runs" / LEDGER_NAME, read_only=True) as ledger:
+        kept = dict(ledger.study("toy").notes[DEPLOYMENT])
+    assert said["env"]["NCCL_DEBUG"] == "WARN"
+    assert kept == {"trial": kept["trial"], **said}
+
+
 def test_a_folder_that_takes_no_file_costs_only_the_report(tmp_path):
     report_path(tmp_path / "l.sqlite", "study").mkdir()
     with tuned(tmp_path) as study:

@@ -20,6 +20,7 @@ from autotune.report.verification import annotation, junit_error
 from autotune.study.study import Study
 from autotune.study.study_file import read_study
 from autotune.study.verify import _order
+from autotune.tracking.items import VERIFICATION
 from tests_exports import CASES, record_study
 from tests_shared import wait_until
 from tests_study_files import TOY_STUDY
@@ -131,6 +132,45 @@ def test_what_is_overridden_is_told_as_changed(tuned, autotune_command):
     assert done.returncode == 1
     assert "system.env: {'SLOWER': '1'} -> {'SLOWER': '2'}" in done.stdout
     assert "LIMIT BROKEN, holds 0 %" in done.stdout
+
+
+def test_a_verification_is_a_run_of_its_own_beside_the_runs_of_its_study(
+    tmp_path, autotune_command, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    (tmp_path / "p.py").write_text(PROGRAM)
+    store = str(tmp_path / "mlruns")
+    (tmp_path / "u.yaml").write_text(
+        STUDY.replace("mlflow: none", f"mlflow: {store}").replace("trials: 3, confirm: 2", "trials: 2")
+    )
+    autotune_command("run", "u.yaml", "--local", "-q")
+    args = ("verify", "u", "--local", "-q", "--launches", "1", "--set", "system.env.SLOWER=2")
+    assert autotune_command(*args, check=False).returncode == 1
+    kept = rows(tmp_path)["u-verify"][0].notes[VERIFICATION]
+    assert kept["worse"] is True
+    assert any("throughput: WORSE" in line for line in kept["lines"])
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=store)
+    assert [one.name for one in client.search_experiments() if one.name != "Default"] == ["u"]
+    runs = client.search_runs([client.get_experiment_by_name("u").experiment_id])
+    (run,) = [run for run in runs if run.data.tags["mlflow.runName"] == "u-verify"]
+    assert {name: run.data.tags[f"autotune.{name}"] for name in ("kind", "verifies", "worse")} == {
+        "kind": "verify", "verifies": "u", "worse": "true",
+    }  # fmt: skip
+    assert run.info.status == "FAILED"
+    assert "verdict: something got worse" in run.data.tags["mlflow.note.content"]
+    best = run.data.metrics["winner.throughput.then"]
+    assert run.data.metrics["winner.throughput"] < 0.6 * best
+    launches = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == run.info.run_id]
+    assert len(launches) == 2
+    assert {one.data.tags["autotune.kind"] for one in launches} == {"verify"}
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert names == {"verification.json", "verification.txt"}
+    (parent,) = [one for one in runs if one.data.tags["mlflow.runName"] == "u"]
+    assert "autotune.kind" not in parent.data.tags
+    assert "u-verify: complete" in autotune_command("sync").stdout
 
 
 def test_a_program_that_is_gone_is_an_error_in_every_output(tuned, autotune_command):

@@ -35,6 +35,10 @@ CASES = {
         "0.3.16", MACHINE,
     ),
     "openvino": ({"use": "openvino", "model": "org/m"}, {"max_num_seqs": 64, "threads": 8}, "", MACHINE),
+    "ovms": (
+        {"use": "openvino", "model": "org/m", "program": "/opt/ovms/bin/ovms"},
+        {"max_num_seqs": 64, "weight_format": "int4", "quantization_group_size": 64}, "2026.3", MACHINE,
+    ),
     "tensorrt_llm": ({"use": "tensorrt_llm", "model": "org/m"}, {"max_batch_size": 64}, "1.0.0", GPUS),
     "ollama": ({"use": "ollama", "model": "llama3"}, {"num_parallel": 4}, "0.12.3", MACHINE),
     "openai_server": (

@@ -19,8 +19,14 @@ from tests_proxy import Proxy
 NAME = "chat"
 SPEC = {
     "objective": {"maximize": "throughput", "limits": ["latency.p99 <= 500 ms"]},
-    "space": {"parameters": {"batch_size": {}, "half": {}}},
-    "system": {"environment": "api_key=abcdef123456"},
+    "space": {
+        "parameters": {
+            "batch_size": {"type": "int", "low": 1, "high": 64, "default": 1},
+            "half": {"type": "bool", "default": True},
+        }
+    },
+    "system": {"use": "command", "environment": "api_key=abcdef123456"},
+    "engine": {"use": "random"},
 }
 START_NS = 1_700_000_000_000_000_000
 
@@ -112,7 +118,7 @@ class Server:
             argv, cwd=folder, env=env, stdout=self.log, stderr=self.log, start_new_session=True
         )
 
-    def wait(self, seconds=60):
+    def wait(self, seconds=180):
         limit = time.monotonic() + seconds
         while time.monotonic() < limit:
             assert self.process.poll() is None, "the server ended"

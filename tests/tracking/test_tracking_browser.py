@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from autotune.core.measurement import Cause
 from autotune.core.trial import Reason, TrialState
 from autotune.ledger import Ledger
+from autotune.report.html import write_report
+from autotune.study.reading import read_view
 from autotune.tracking.items import DEPLOYMENT
 from autotune.tracking.mlflow import study_link, sync
 
@@ -25,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
 ]
 OLDEST = os.environ.get("AUTOTUNE_OLDEST_MLFLOW", "")
-"""Python with the oldest MLflow that we admit, made by ``pip install 'mlflow==3.0.*' 'sqlalchemy<2.1'``."""
+"""Python with the oldest MLflow that we admit, of which `make test-oldest-mlflow` makes one."""
 
 SECONDS = 90  # for a page, on a busy machine
 REPORT = "<html><h1 id=said></h1><script>said.textContent = 'token: \"' + 'reported\"'</script></html>"
@@ -100,6 +103,11 @@ def serve(make, start_server, folder, uri, python=sys.executable):
     return start_server([python, *argv[1:]], folder, port).wait()
 
 
+def server_version(server):
+    with urllib.request.urlopen(f"{server.uri}/version", timeout=30) as answer:
+        return answer.read().decode()
+
+
 oldest = pytest.param(
     "oldest", marks=pytest.mark.skipif(not OLDEST, reason="AUTOTUNE_OLDEST_MLFLOW names none")
 )
@@ -155,14 +163,16 @@ def test_a_study_opens_on_its_runs(kind, tmp_path, make, empty_store, start_serv
         "the columns",
     )
     first = [name for name in columns if name not in ("Run Name", "Created", "Duration")][:4]
+    if server_version(server).startswith("3.0."):  # it orders columns by name within metrics and parameters
+        first[:2], first[2:] = sorted(first[:2], reverse=True), sorted(first[2:])
     assert first == ["throughput", "latency.p99", "batch_size", "half"]
 
     run = run_of(uri, "team")
     browser.get(
         f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
     )
-    shown(browser, 'token: "reported"')
-    if kind == "oldest":  # its charts report errors of their own
+    shown(browser, """return document.body.innerText.includes('token: "reported"')""")
+    if server_version(server).startswith("3.0."):  # its charts report errors of their own
         return
     wrong = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert not [message for message in wrong if not any(known in message for known in QUIET)]
@@ -177,16 +187,12 @@ def run_of(uri, experiment):
     return run
 
 
-def page_of(run):
-    return f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
-
-
-def shown(browser, text):
-    """Wait until the artifact viewer shows a page with a text."""
+def shown(browser, script):
+    """Wait until a script of the page that the artifact viewer shows returns something true."""
     until(browser, "return document.querySelector('iframe')", "the artifact's frame")
     browser.switch_to.frame(browser.find_element("tag name", "iframe"))
     try:
-        until(browser, f"return document.body.innerText.includes({text!r})", "the artifact")
+        until(browser, script, "the artifact")
     finally:
         browser.switch_to.default_content()
 
@@ -197,8 +203,11 @@ def test_a_copied_folder_opens_with_its_artifacts(tmp_path, make, empty_store, b
     (here / "autotune-runs").mkdir(parents=True)
     shutil.copy(empty_store, here / "mlflow.db")
     monkeypatch.chdir(here)
-    _, files = fill(here / "autotune-runs" / "ledger.sqlite", make, tmp_path)
     ledger, store = here / "autotune-runs" / "ledger.sqlite", "sqlite:///mlflow.db"
+    fill(ledger, make, tmp_path)
+    with Ledger.open(ledger, read_only=True) as opened:
+        view = read_view(opened, opened.study(make.name))
+    files = {"report.html": write_report(view, tmp_path / "report.html")}
     sync(ledger, make.name, tracking_uri=store, experiment=make.name, files=files)
     run = run_of(store, make.name)
     assert run.info.artifact_uri == f"mlartifacts/{make.name}/{run.info.run_id}/artifacts"
@@ -213,11 +222,12 @@ def test_a_copied_folder_opens_with_its_artifacts(tmp_path, make, empty_store, b
         try:
             link = printed_link(tmp_path / "ui.log", process)
             assert "starting MLflow at " in (tmp_path / "ui.log").read_text()
-            base = link.partition("#")[0]
-            browser.get(
-                f"{base}#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/report.html"
-            )
-            shown(browser, 'token: "reported"')
+            folder = f"{link.partition('#')[0]}#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+            browser.get(f"{folder}/artifacts/report.html")
+            shown(browser, "return document.body.innerText.includes('completed, 4 trials')")
+            for name in ("comparison", "progress"):
+                browser.get(f"{folder}/artifacts/plots/{name}.html")
+                shown(browser, "return document.querySelector('.main-svg .scatterlayer .point')")
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(30) == 0

@@ -136,7 +136,7 @@ def test_parent_run_and_artifacts(ledger, make, store_uri, tmp_path):
     log = text_of(client, runs["trial-0000"], "server.log", tmp_path / "down")
     assert log == "ready\nAuthorization: Bearer [redacted]\n"
     spec = text_of(client, parent, "study.json", tmp_path / "down")
-    assert json.loads(spec)["system"] == {"environment": "api_key=[redacted]"}
+    assert json.loads(spec)["system"] == {"use": "command", "environment": "api_key=[redacted]"}
     best = json.loads(text_of(client, parent, "best.json", tmp_path / "down"))
     assert best["config"] == {"batch_size": 2, "half": True}
     assert best["metrics"]["throughput"]["value"] == 150.0

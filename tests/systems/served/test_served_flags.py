@@ -200,7 +200,8 @@ def test_what_cannot_be_launched_is_said_before_anything_runs(section, said, mon
          ["llama-server", "--model", "m-Q4_K_M.gguf", "--spec-draft-model", "d.gguf", "--spec-draft-n-max",
           "4"]),
         ({"use": "openvino"}, {"weight_format": "int4", "quantization_group_size": 64, "threads": 4},
-         ["ovms", "--source_model", "m", "--task", "text_generation", "--weight-format", "int4",
+         ["ovms", "--source_model", "m", "--task", "text_generation", "--model_repository_path",
+          "/cache/autotune/ovms/int4-64", "--weight-format", "int4",
           "--extra_quantization_params", "--group-size 64", "--plugin_config",
           '{"INFERENCE_NUM_THREADS":"4"}']),
         ({"use": "ollama"}, {"num_parallel": 4, "flash_attention": True},
@@ -213,6 +214,7 @@ def test_what_cannot_be_launched_is_said_before_anything_runs(section, said, mon
 )  # fmt: skip
 def test_words_that_mean_the_same_for_every_engine(section, config, expected, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")  # programs that are here are named by their paths
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     where = {
         "openvino": ["--rest_bind_address", "127.0.0.1", "--rest_port", "8000"],
         "ollama": [], "onnxruntime": [],
