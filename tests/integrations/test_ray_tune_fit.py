@@ -57,6 +57,7 @@ def test_a_run_finds_the_best_and_keeps_every_trial_in_the_ledger(fit, tmp_path)
     assert told == pytest.approx(sorted(result.metrics["loss"] for result in results))
 
 
+@pytest.mark.slow
 def test_values_that_are_no_numbers_and_crashes_end_no_run(fit):
     space = {"report": tune.uniform(0.0, 5.0), "list": [1, 2, 3]}
     results = fit(
@@ -71,6 +72,7 @@ def test_values_that_are_no_numbers_and_crashes_end_no_run(fit):
     assert all(trial.config["x"] > 2.5 for trial in crashed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scheduler",
     [
@@ -98,6 +100,7 @@ def test_what_a_scheduler_stopped_is_not_believed(fit, scheduler):
     assert study.best.config["x"] == min(trial.config["x"] for trial in ended)
 
 
+@pytest.mark.slow
 def test_a_class_is_stepped_to_the_stop_of_the_run(fit):
     search = AutotuneSearch(engine="random")
     space = {"optimizer": {"rate": tune.loguniform(0.01, 1.0)}, "label": "long"}
