@@ -28,6 +28,7 @@ from autotune.engine.registry import ENGINES
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import Workload
 from autotune.spec import catalogue
+from autotune.spec.hooks import Hook, Hooks
 from autotune.spec.sections import Budget, Resources, Tracking
 from autotune.study.study_file import KEYS
 from autotune.systems.registry import SYSTEMS
@@ -53,6 +54,7 @@ ABOUT = {
     "engine": "[The engine](#engine) that searches.",
     "tracking": "[MLflow](#tracking).",
     "deadlines": "[Bounds on each phase](#deadlines) of an attempt.",
+    "on": "[Who is told](#on) of trials and of the end ([hooks](hooks.md)).",
 }
 OBJECTIVE = (
     ("maximize, minimize", "a metric, or a list", "", "The goals; several make a Pareto front."),
@@ -218,6 +220,11 @@ def study_file() -> str:
         ),
         ("tracking", keys_of(Tracking)),
         ("deadlines", keys_of(Deadlines)),
+        (
+            "on",
+            f"{keys_of(Hooks)}\nA mapping among them has one of `url`, `url_variable` and `call`:\n\n"
+            + keys_of(Hook),
+        ),
     )
     body = "\n".join(f"## {name}\n\n{text}" for name, text in sections)
     return f"""{MADE}

@@ -42,6 +42,7 @@ def _run_options(command: object) -> Any:
             "--confirm", type=click.IntRange(0), help="Launches of winner and default (budget.confirm)."
         ),
         click.option("--no-mlflow", is_flag=True, help="Do not mirror the study to MLflow."),
+        click.option("--notify", multiple=True, metavar="URL", help="Tell URL of the end. Repeatable."),
         pass_env_option,
         trust_option,
         click.option("-q", "--quiet", is_flag=True, help="Show the result only."),
@@ -87,6 +88,7 @@ def run(
     parallel: str | None,
     confirm: int | None,
     no_mlflow: bool,
+    notify: tuple[str, ...],
     trust_space: bool,
     quiet: bool,
     store: Path,
@@ -108,7 +110,7 @@ def run(
         option = "--" + given[0].replace("limits", "limit").replace("_", "-")
         raise click.UsageError(f"{option} is for a model, and {file} is a study file: edit it, or use --set")
     spec = read_study(file, (*overrides, *_budget(trials, parallel, confirm)), trust_space=trust_space)
-    return _execute(spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen)
+    return _execute(spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen, notify=notify)
 
 
 @click.command()
@@ -133,6 +135,7 @@ def resume(
     parallel: str | None,
     confirm: int | None,
     no_mlflow: bool,
+    notify: tuple[str, ...],
     trust_space: bool,
     quiet: bool,
     store: Path,
@@ -150,7 +153,7 @@ def resume(
         row = find_study(ledger, study)
     stored = {**row.spec, "space": stored_space(row), "name": row.name}
     spec = read_stored_study(stored, (*overrides, *_budget(trials, parallel, confirm)))
-    return _execute(spec, store, local, not no_mlflow, quiet, as_json, named=named)
+    return _execute(spec, store, local, not no_mlflow, quiet, as_json, named=named, notify=notify)
 
 
 def _budget(trials: int | None, parallel: str | None, confirm: int | None) -> list[str]:
@@ -181,8 +184,12 @@ def _execute(
     new: bool = False,
     widen: bool = False,
     named: tuple[int, ...] = (),
+    notify: tuple[str, ...] = (),
 ) -> int:
+    from autotune.spec.hooks import Hook
     from autotune.study.plan import opening_line
+
+    spec = replace(spec, hooks=replace(spec.hooks, once=tuple(map(Hook.from_dict, notify))))
 
     show_trusted(spec)
     view = choose_view(as_json=as_json, quiet=quiet)

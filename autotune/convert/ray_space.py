@@ -8,25 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from autotune.convert.python_scope import Scope
 from autotune.convert.python_source import Source
+from autotune.convert.ray_distributions import ARGUMENTS
 from autotune.errors import SpecError, did_you_mean
 
 _SPACES = ("param_space", "config")  # keywords under which a space is given to `Tuner` and `run`
 _CHANGING = ("update", "setdefault", "pop", "popitem", "clear")
-
-ARGUMENTS = {
-    "uniform": ("lower", "upper"),
-    "quniform": ("lower", "upper", "q"),
-    "loguniform": ("lower", "upper", "base"),
-    "qloguniform": ("lower", "upper", "q", "base"),
-    "randint": ("lower", "upper"),
-    "qrandint": ("lower", "upper", "q"),
-    "lograndint": ("lower", "upper", "base"),
-    "qlograndint": ("lower", "upper", "q", "base"),
-    "randn": ("mean", "sd"),
-    "qrandn": ("mean", "sd", "q"),
-    "choice": ("categories",),
-    "grid_search": ("values",),
-}
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable
 from typing import Any
 
 from autotune.convert.base import Conversion
 from autotune.convert.entries import Entry
 from autotune.convert.python_scope import Scope
 from autotune.convert.python_source import Call, Source, Unreadable
-from autotune.convert.ray_space import ARGUMENTS, find_changes, find_space, grid_of, is_dict_call, is_mapping
-from autotune.core.parameter.base import read_number
+from autotune.convert.ray_distributions import ARGUMENTS, NoEquivalent, read_distribution
+from autotune.convert.ray_space import find_changes, find_space, grid_of, is_dict_call, is_mapping
 from autotune.errors import SpecError
 from autotune.spec.yaml_text import MAX_DEPTH, Document, Path_
 
@@ -23,9 +22,6 @@ _PACKAGE = "ray.tune"
 _MODES = {"min": "minimize", "max": "maximize"}
 _UNREAD = ("scheduler", "search_alg", "stop", "max_concurrent_trials", "time_budget_s")
 _MOST_PARAMETERS = 1000
-
-_DEFAULTS: dict[str, dict[str, Any]] = {"qrandint": {"q": 1}, "randn": {"mean": 0.0, "sd": 1.0}}
-_LISTS = ("choice", "grid_search")
 
 
 def split_source(source: str) -> tuple[str, str] | None:
@@ -259,62 +255,22 @@ class _SpaceReader:
             raise Unreadable(
                 call.node, f"tune.sample_from({function}) is a function, which has no equivalent"
             )
-        names = ARGUMENTS.get(call.name)
-        if names is None:
-            raise Unreadable(call.node, f"tune.{call.name} has no equivalent")
-        given: dict[str, Any] = dict(_DEFAULTS.get(call.name, {}))
+        names = ARGUMENTS.get(call.name, ())
+        given: dict[str, Any] = {}
         written = [*zip(names, call.node.args, strict=False), *((k.arg, k.value) for k in call.node.keywords)]
         for name, node in written:
             if name in names and name != "base":
                 given[str(name)] = _finite(node, self.source.value(node))
-        missing = [name for name in names if name not in given and name != "base"]
-        if missing:
-            raise Unreadable(call.node, f"tune.{call.name} needs {', '.join(missing)}")
-        if call.name in _LISTS:
-            return self.choices(call, given, path)
-        self.sampled = True
-        for name, value in given.items():
-            if read_number(value) is None or isinstance(value, str):
-                raise Unreadable(call.node, f"{name} of tune.{call.name} must be a number, found {value!r}")
-        if "sd" in given:
-            return self.out.normal(path, given["mean"], given["sd"], step=given.get("q"))
-        return self.range(call, given, path)
-
-    def choices(self, call: Call, given: dict[str, object], path: Path_) -> Entry:
-        (values,) = given.values()
-        if not isinstance(values, list) or not values:
-            raise Unreadable(call.node, f"tune.{call.name} needs a list of values, found {values!r}")
+        self.grids.pop(path, None)
+        try:
+            found = read_distribution(self.out, call.name, given, path)
+        except NoEquivalent as error:
+            raise Unreadable(call.node, str(error)) from None
         if call.name == "grid_search":
-            self.grids[path] = len(values)
+            self.grids[path] = len(given["values"])
         else:
             self.sampled = True
-        return self.out.listed(path, values)
-
-    def range(self, call: Call, given: dict[str, Any], path: Path_) -> Entry:
-        low, high, step = given["lower"], given["upper"], given.get("q")
-        whole = "randint" in call.name
-        if step is not None and step <= 0:
-            raise Unreadable(call.node, f"q of tune.{call.name} must be above 0, found {step!r}")
-        if whole and step in (None, 1):
-            high -= 1  # never drawn; only with a step that is not 1 it is
-        if whole and not all(float(v).is_integer() for v in (low, high, step or 1)):
-            raise Unreadable(call.node, f"tune.{call.name} needs whole numbers, found {given!r}")
-        if step is not None:
-            low, high = _inwards(low, high, step)
-        if low > high:
-            raise Unreadable(call.node, f"tune.{call.name} from {low!r} to {high!r} has no values")
-        return self.out.ranged(path, low, high, whole=whole, step=step, log="log" in call.name)
-
-
-def _inwards(low: float, high: float, step: float) -> tuple[float, float]:
-    """Return the first and the last multiple of a step between two bounds, as Tune draws them."""
-
-    def index(bound: float, outwards: Callable[[float], int]) -> int:
-        near = round(bound / step)
-        return near if math.isclose(bound / step, near) else outwards(bound / step)
-
-    first, last = (round(i * step, 12) for i in (index(low, math.ceil), index(high, math.floor)))
-    return first, last
+        return found
 
 
 def _finite(node: ast.AST, value: object) -> object:

@@ -88,7 +88,7 @@ def no_command(export: Export) -> str:
     """Return why there is no command to start; empty where there is one."""
     if export.deployment is None:
         return "it was measured by a Python program that asked for trials"
-    if export.use == "function":
+    if export.use in ("function", "ray_tune"):
         return "a function is called with its configuration, not started"
     if not export.deployment.argv:
         return export.deployment.notes[0] if export.deployment.notes else "there is nothing to start"

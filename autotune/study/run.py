@@ -25,6 +25,7 @@ from autotune.ledger import Ledger, study_lock
 from autotune.report.view import View
 from autotune.study.carried import keep_deployment
 from autotune.study.driver import Driver
+from autotune.study.hooks import start_hooks
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, MIRROR_STOPPED_S, start_mirror
 from autotune.study.readiness import announce
@@ -124,6 +125,7 @@ def run_study(
         stack.callback(study.close)
         study.ledger.set_study_note(study.name, STARTED_WITH, list(options))
         keys = _keys(study, named)
+        told = stack.enter_context(start_hooks(spec.hooks, study, view.message))
         stop = stop or stack.enter_context(stop_signals())
         mirror = start_mirror(spec.tracking, study) if tracking and spec.tracking.mlflow else None
         if mirror is not None:
@@ -134,11 +136,10 @@ def run_study(
         executor = (make_executor or build_executor)(spec, local)
         stack.callback(executor.close)
         executor.start()
-        jobs = StudyJobs(spec, system, store / study.name)
-        _mask_leftovers(study, jobs)
+        _mask_leftovers(study, jobs := StudyJobs(spec, system, store / study.name))
         driver = Driver(
             study, settings_of(spec, study, keys, jobs.logs), jobs, executor, stop_when=spec.budget.stop_when,
-            mirror=mirror, screen=view, stop=stop, resumed=resumed,
+            mirror=mirror, screen=view, stop=stop, resumed=resumed, callbacks=told.callbacks,
             tracking=spec.tracking.mlflow or "" if mirror is not None else "", start=spec.start,
         )  # fmt: skip
         if mirror is not None:
@@ -158,6 +159,7 @@ def run_study(
             report = write_at_end(study, mirror, REPORT_STOPPED_S if stop.is_set() else None)
         left = MirrorReport(0) if mirror is None else _end_mirror(mirror, stop)
         study.ledger.ensure_kept()
+        told.on_end(driver.view, state, report)
         return RunSummary(driver.view(state), state, left.pending, left.errors, report)
 
 

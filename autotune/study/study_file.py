@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from autotune.core.borrowed import Borrowed, Objection
 from autotune.core.deadlines import Deadlines
@@ -28,6 +28,7 @@ from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import RateSearch, Workload, served_key
 from autotune.spec import load
+from autotune.spec.hooks import Hooks, read_hooks
 from autotune.spec.overrides import apply_overrides
 from autotune.spec.sections import (
     DEFAULT_GOAL,
@@ -49,7 +50,7 @@ from autotune.systems.registry import SystemConfig, locate_system, value_kind
 KEYS = (
     "name", "description", "space", "parameters", "constraints", "derived", "configurations", "system",
     "workload", "quality", "objective", "budget", "resources", "engine", "tracking", "deadlines",
-    "start",
+    "start", "on",
 )  # fmt: skip
 """Every key a study file may have."""
 
@@ -75,6 +76,7 @@ class StudyFile:
         tracking: The mirror.
         deadlines: Bounds on the phases of an attempt.
         start: Configurations that are measured first, after the default.
+        hooks: Receivers of its events.
         objective_stated: Whether the file says what is wanted; the default is for systems under a load.
         trusted: Claims of a search space that the owner trusts, a line each (``--trust-space``).
     """
@@ -91,6 +93,7 @@ class StudyFile:
     tracking: Tracking = field(default_factory=Tracking)
     deadlines: Deadlines = field(default_factory=Deadlines)
     start: tuple[Config, ...] = ()
+    hooks: Hooks = field(default_factory=Hooks)
     objective_stated: bool = True
     trusted: tuple[str, ...] = ()
 
@@ -114,6 +117,7 @@ class StudyFile:
             "tracking": self.tracking.to_dict(),
             "deadlines": self.deadlines.to_dict(),
             **({"start": [dict(config) for config in self.start]} if self.start else {}),
+            **({"on": self.hooks.to_dict()} if self.hooks else {}),
             **({"trusted": list(self.trusted)} if self.trusted else {}),
         }
 
@@ -252,6 +256,7 @@ def study_from_dict(
         engine=read("engine", EngineConfig.from_dict, "gp"),
         tracking=read("tracking", read_tracking, {}),
         deadlines=read("deadlines", Deadlines.from_dict, {}),
+        hooks=read("on", lambda found: read_hooks(cast(Any, found), folder), {}),
         objective_stated="objective" in data,
     )
     study = replace(study, start=read_start(space, data.get("start", ()), study.budget.trials))
@@ -312,7 +317,7 @@ def _check_together(study: StudyFile, written: Mapping[str, Any]) -> None:
 
 def _check_secrets(written: Mapping[str, object]) -> None:
     """Refuse secrets: the file is stored in the ledger and shown, and a command's words are seen by all."""
-    keys = ("system", "workload", "quality", "engine", "tracking")
+    keys = ("system", "workload", "quality", "engine", "tracking", "on")
     path = find_secret({key: written[key] for key in keys if key in written})
     if path is not None:
         raise SpecError(

@@ -41,8 +41,10 @@ from autotune.executor.function import ASYNC_HINT, IS_ASYNC, Function, FunctionE
 from autotune.ledger import study_lock
 from autotune.report.notebook import choose_progress
 from autotune.report.view import View
+from autotune.spec.hooks import Hooks
 from autotune.spec.sections import Tracking, read_tracking
 from autotune.study.driver import Callback, Driver
+from autotune.study.hooks import read_argument, start_hooks
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, start_mirror
 from autotune.study.mistakes import Mistake
 from autotune.study.report import write_at_end
@@ -71,6 +73,7 @@ def tune(
     callbacks: Sequence[Callback] = (),
     progress: bool | None = None,
     mlflow: bool | str | Mapping[str, object] | None = None,
+    on: Mapping[str, object] | None = None,
 ) -> Study:
     """Find the best configuration of a Python function; the module says how what it raises is judged.
 
@@ -98,6 +101,7 @@ def tune(
         mlflow: Address of an MLflow store to mirror the study to, as `autotune run` does; ``True`` for
             that of ``MLFLOW_TRACKING_URI`` or ``sqlite:///mlflow.db``; or the section ``tracking`` of a study
             file, ``{"mlflow": address, "experiment": name}``. It needs ``path``.
+        on: Web hooks that are told of trials and of the end, as the section ``on`` of a study file has them.
 
     Returns:
         The study, with :attr:`Study.result`, :attr:`Study.best` and all trials.
@@ -118,6 +122,7 @@ def tune(
         callbacks=_read_callbacks(callbacks),
         tracking=_read_mlflow(mlflow, path),
         screen=_read_progress(progress),
+        hooks=read_argument(on),
     )
     file = None if path is None else ledger_path(path)
     with ExitStack() as stack:
@@ -141,6 +146,7 @@ class _Search:
         callbacks: Functions that are told of each trial.
         tracking: The mirror; ``None`` without one.
         screen: View on which progress is shown; ``None`` for none.
+        hooks: Receivers of its events.
     """
 
     time_s: float | None
@@ -148,6 +154,7 @@ class _Search:
     callbacks: tuple[Callback, ...]
     tracking: Tracking | None
     screen: View | None
+    hooks: Hooks
 
     @property
     def spec(self) -> dict[str, object] | None:
@@ -163,9 +170,12 @@ class _Search:
         screen = self.screen
         with ExitStack() as stack:
             stack.callback(executor.close)
+            told = start_hooks(self.hooks, study, _log.warning if screen is None else screen.message)
+            stack.enter_context(told)
             driver = Driver(
                 study, settings, _FunctionJobs(), executor, stop_when=stop_when, screen=screen,
-                resumed=bool(study.trials), tracking=store, start=self.start, callbacks=self.callbacks,
+                resumed=bool(study.trials), tracking=store, start=self.start,
+                callbacks=(*self.callbacks, *told.callbacks),
             )  # fmt: skip
             if self.tracking is not None:
                 driver.mirror = start_mirror(self.tracking, study)
@@ -176,10 +186,11 @@ class _Search:
                 if screen is not None:
                     stack.callback(screen.close)
                     screen.start(driver.view())
-                driver.run()
+                state = driver.run()
                 study.ledger.set_study_state(study.name, "COMPLETED")
                 study.ledger.ensure_kept()
-                write_at_end(study, driver.mirror)
+                report = write_at_end(study, driver.mirror)
+                told.on_end(driver.view, state, report)
                 if screen is not None:
                     screen.finish(driver.view("completed"), str(study.result))
             except BaseException as error:

@@ -24,10 +24,16 @@ from autotune.systems.own.system import OwnSystem
 
 _TARGET = r"[^:\n]+:[A-Za-z_][A-Za-z0-9_.]*"
 _CALL = "call, module:function or file.py:function"
+_KINDS = {"call": "function", "trainable": "trainable"}
 
 
-def check_defines(file: Path, name: str) -> None:
+def check_defines(file: Path, name: str, key: str = "call") -> None:
     """Refuse a Python file that gives no value to a name; what it imports or computes may give any.
+
+    Args:
+        file: The file.
+        name: The name.
+        key: Key of the section that names it.
 
     Raises:
         SpecError: The file is no Python, or nothing in it is called so.
@@ -37,7 +43,7 @@ def check_defines(file: Path, name: str) -> None:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         said = getattr(error, "msg", str(error))
-        raise SpecError(f"{file}:{line}: no valid Python: {said}", path=("call",)) from None
+        raise SpecError(f"{file}:{line}: no valid Python: {said}", path=(key,)) from None
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -47,7 +53,7 @@ def check_defines(file: Path, name: str) -> None:
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
     if name not in names and not names & {"*", "__getattr__"}:
-        raise SpecError(f"{file} has no function {name!r}", path=("call",), hint=did_you_mean(name, names))
+        raise SpecError(f"{file} has no {_KINDS[key]} {name!r}", path=(key,), hint=did_you_mean(name, names))
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class FunctionSystem(OwnSystem):
     name: ClassVar[str] = "function"
 
     title: ClassVar[str] = "a function system"
+
+    key: ClassVar[str] = "call"
 
     call: Annotated[str, Text("module:function or file.py:function", pattern=_TARGET), Needs(_CALL)]
 
@@ -80,10 +88,10 @@ class FunctionSystem(OwnSystem):
             beside = Path(self.folder) / top
             there = beside.is_dir() or beside.with_suffix(".py").is_file() or find_spec(top) is not None
         if not there:
-            raise EnvironmentProblem(f"cannot find {where!r} of call {self.call!r} in {self.folder}")
+            raise EnvironmentProblem(f"cannot find {where!r} of {self.key} {self.call!r} in {self.folder}")
         file = Path(self.folder) / (where if where.endswith(".py") else f"{where.replace('.', '/')}.py")
         if file.is_file():
-            check_defines(file, name.partition(".")[0])
+            check_defines(file, name.partition(".")[0], self.key)
 
     def parameters(self) -> None:
         """Return ``None``: a function takes any."""

@@ -31,6 +31,7 @@ SYSTEMS = Registry(
         "openai_server": "autotune.systems.openai_server:OpenAIServerSystem",
         "command": "autotune.systems.command:CommandSystem",
         "function": "autotune.systems.function:FunctionSystem",
+        "ray_tune": "autotune.systems.ray_tune:RayTuneSystem",
         "replay": "autotune.systems.replay:ReplaySystem",
     },
     answers=(NotReady,),

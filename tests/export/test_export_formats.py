@@ -65,7 +65,9 @@ def test_the_files_of_a_system(case, export_case, request):
         assert "output_throughput: 200.0 ±" in text
 
 
-SERVED = [case for case in CASES if case not in ("openai_url", "transformers", "command", "function")]
+SERVED = [
+    case for case in CASES if case not in ("openai_url", "transformers", "command", "function", "ray_tune")
+]
 IMAGES = [case for case in SERVED if case not in ("llama_cpp_python", "openai_server")]
 
 
@@ -250,13 +252,14 @@ def test_the_engines_own_file_says_what_the_command_line_says(case, name, export
     assert flags == {w for w in words if w.startswith("--")} - {"--model", "--model-path"}
 
 
-def test_a_function_is_exported_as_its_configuration(export_case):
-    texts, errors = export_case("function")
+@pytest.mark.parametrize("case", ["function", "ray_tune"])
+def test_a_function_is_exported_as_its_configuration(case, export_case):
+    texts, errors = export_case(case)
     assert set(texts) == {"env", "yaml", "python"}
     assert yaml.safe_load(texts["yaml"]) == {"n": 4, "fast": True}
     assert "autotune.systems" not in "".join(texts.values())
     assert errors["k8s"] == (
-        "function cannot be exported as k8s: a function is called with its configuration, not started; "
+        f"{case} cannot be exported as k8s: a function is called with its configuration, not started; "
         "allowed: env, yaml, python"
     )
 

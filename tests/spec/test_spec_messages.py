@@ -21,6 +21,7 @@ from autotune.engine.registry import build_engine
 from autotune.errors import SpecError
 from autotune.measure.workload import Workload
 from autotune.spec.catalogue import find
+from autotune.spec.hooks import read_hooks
 from autotune.spec.trust import review_space
 from autotune.spec.yaml_text import MAX_BYTES, parse_text, read_text
 from autotune.study.study import Study
@@ -233,6 +234,13 @@ def far():
 
 
 CALLS = {
+    "hook_address": lambda: read_hooks({"end": ["ftp://a.example/x"]}),
+    "hook_secret": lambda: read_hooks({"trial": {"url": "https://hooks.slack.com/services/T0/B0/x"}}),
+    "hook_text": lambda: read_hooks({"end": "a.example"}),
+    "hook_two": lambda: read_hooks({"end": [{"url": "https://a.example", "call": "a:b"}]}),
+    "hook_signed_call": lambda: read_hooks({"end": [{"call": "a:b", "secret_variable": "KEY"}]}),
+    "trainable_absent": lambda: build_system({"use": "ray_tune", "stop": {"training_iteration": 3}}),
+    "trainable_stop": lambda: build_system({"use": "ray_tune", "trainable": "a:b", "stop": {"n": "soon"}}),
     "reuse_value": lambda: build_system({"use": "vllm", "model": "m", "reuse": "maybe"}),
     "reuse_of_what_starts_afresh": lambda: build_system({"use": "command", "argv": ["x"], "reuse": True}),
     "space_of_a_stranger": lambda: review_space({}, parse_text(STRANGER, "theirs.yaml"), review),
@@ -327,6 +335,7 @@ def readers():
         PACKAGE / "errors.py",
         PACKAGE / "engine" / "registry.py",
         PACKAGE / "systems" / "registry.py",
+        PACKAGE / "systems" / "ray_tune.py",
         PACKAGE / "systems" / "served" / "system.py",
         PACKAGE / "systems" / "transformers" / "system.py",
     ]

@@ -90,6 +90,11 @@ class TestFunction(SystemContract):
     configs = ({"n": 1}, {"n": 2})
 
 
+class TestRayTune(SystemContract):
+    section = {"use": "ray_tune", "trainable": "module:train", "config": {"model": {"lr": "{lr}"}}}
+    configs = ({"lr": 1}, {"lr": 2})
+
+
 class TestReplay(SystemContract):
     configs = ({"a": 1}, {"a": 2})
 

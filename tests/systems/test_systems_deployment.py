@@ -76,6 +76,13 @@ CASES = {
         {"threads": 2, "batch_size": 8},
     ),
     "function": ({"use": "function", "call": "module:function", "folder": "/work"}, {"n": 1}),
+    "ray_tune": (
+        {
+            "use": "ray_tune", "trainable": "train.py:Steps", "folder": "/work",
+            "config": {"model": {"lr": "{lr}"}}, "stop": {"training_iteration": 3},
+        },
+        {"lr": 0.5},
+    ),
 }  # fmt: skip
 
 
@@ -122,7 +129,11 @@ def test_what_is_deployed_is_what_was_launched(section, config, monkeypatch):
     if command is None:
         assert found.argv == ()
         return
-    if section["use"] in ("command", "function"):  # launched by a program that runs them and waits
+    if section["use"] in (
+        "command",
+        "function",
+        "ray_tune",
+    ):  # launched by a program that runs them and waits
         assert set(found.env.items()) <= set(command.env.items()) or section.get("metrics") == "file"
         launched = command.argv[command.argv.index("--") + 1 :]
         assert len(launched) == len(found.argv)

@@ -59,6 +59,9 @@ CASES = {
     "function": (
         {"use": "function", "call": "module:f", "folder": "/work"}, {"n": 4, "fast": True}, "", MACHINE,
     ),
+    "ray_tune": (
+        {"use": "ray_tune", "trainable": "module:f", "folder": "/work"}, {"n": 4, "fast": True}, "", MACHINE,
+    ),
 }  # fmt: skip
 """By name: system, winner, version that was measured, hardware."""
 
@@ -106,4 +109,4 @@ def record_trial(study, config, reason, values, version="", hardware=MACHINE):
     return trial
 
 
-OWN = ("command", "function", "transformers")
+OWN = ("command", "function", "ray_tune", "transformers")

@@ -26,6 +26,17 @@ from autotune.systems.own.protocol import CANNOT_LOAD
 def main() -> None:
     """Call the function of the arguments."""
     target, file = sys.argv[1:3]
+    call_main(target, file, lambda function, config: function(config))
+
+
+def call_main(target: str, file: str, call: Callable[[Callable[..., Any], dict[str, Any]], Any]) -> None:
+    """Load what a target names, call it with the configuration, and write its metrics.
+
+    Args:
+        target: ``module:function`` or ``file.py:function``.
+        file: Path of the file that they are written to; ``/dev/stdout`` prints them.
+        call: Calls what was loaded with the configuration.
+    """
     result = Path(file)
     out = os.dup(1) if result == Path("/dev/stdout") else None
     os.dup2(2, 1)  # prints, of libraries too, belong to the log
@@ -35,7 +46,7 @@ def main() -> None:
         traceback.print_exc()
         sys.exit(CANNOT_LOAD)
     try:
-        found = function(json.loads(os.environ["AUTOTUNE_CONFIG"]))
+        found = call(function, json.loads(os.environ["AUTOTUNE_CONFIG"]))
     except Infeasible as error:
         sys.exit(error.line)
     if iscoroutine(found):

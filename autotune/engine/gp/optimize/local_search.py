@@ -92,9 +92,8 @@ def tried_rows(space: Space, tried: Iterable[str]) -> Indices:
     A configuration with values between the levels of continuous parameters has none.
     """
     table = space.as_table(np.empty((0, len(space)), np.int32))
-    rows = np.array([table.encode(json.loads(key)) for key in sorted(tried)], np.int32).reshape(
-        -1, len(space)
-    )
+    encoded = [table.encode(json.loads(key)) for key in sorted(tried)]
+    rows = np.array(encoded, np.int32).reshape(-1, len(space))
     if all(p.discrete for p in space.parameters):
         return rows
     found = space.as_table(rows).configs(range(len(rows)))

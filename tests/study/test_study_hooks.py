@@ -1,0 +1,267 @@
+"""Hooks of a study: real receivers that answer, fail, hang or are not there, and what they cost."""
+
+import hashlib
+import hmac
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+import autotune
+from autotune.core.redact import MASK
+from autotune.errors import EnvironmentProblem, SpecError
+from autotune.spec.hooks import Hook, read_hooks
+from autotune.study import hooks as module
+from autotune.study.study_file import read_study
+from tests_shared import wait_until
+
+SPACE = autotune.Space([autotune.Int("size", 1, 8)])
+GOAL = {"maximize": "speed"}
+
+
+class Server(ThreadingHTTPServer):
+    """A receiver that answers as its list says, then with 200; it keeps what it got."""
+
+    daemon_threads = True
+
+    def __init__(self, answers=()):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers, self.got = list(answers), []
+        self.release = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/hook?team=a"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def events(self):
+        return [json.loads(body) for _, _, body in self.got]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        server = self.server
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server.got.append((self.path, dict(self.headers), body))
+        status = server.answers.pop(0) if server.answers else 200
+        if status == "hang":
+            server.release.wait(60)
+            return
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", server.url)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(*answers):
+        servers.append(Server(answers))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.release.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(module, "BACK_OFF_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(module, "FLUSH_S", 5.0)
+
+
+def tuned(on, function=lambda config: {"speed": float(config["size"])}, trials=3, **more):
+    return autotune.tune(SPACE, function, GOAL, trials=trials, engine="random", on=on, progress=False, **more)
+
+
+def test_trials_and_the_end_are_posted_in_order(serve):
+    server = serve()
+    study = tuned({"trial": [server.url], "end": server.url})
+    trials = [event for event in server.events() if event["event"] == "trial"]
+    assert [event["trial"]["number"] for event in trials] == [0, 1, 2]
+    assert server.got[0][0] == "/hook?team=a"
+    last = trials[-1]
+    best = max(study.trials, key=lambda trial: trial.config["size"])
+    assert last["best"]["number"] == best.number
+    assert last["trial"]["config"] == study.trials[2].config
+    assert last["trial"]["metrics"]["speed"]["value"] == study.trials[2].metrics["speed"].value
+    assert last["text"].startswith("study: trial 2: speed ")
+    assert "best so far: trial" in last["text"]
+    (end,) = [event for event in server.events() if event["event"] == "end"]
+    assert (end["study"], end["state"]) == ("study", "completed")
+    assert end["best"]["config"] == best.config
+    assert end["verdict"]["text"] in end["text"]
+    assert end["report"] is None  # a study in memory has none
+
+
+def test_a_post_is_signed_with_a_secret_that_stands_nowhere(serve, monkeypatch):
+    monkeypatch.setenv("HOOK_SECRET", "a secret of many letters")
+    server = serve()
+
+    def fails(config):
+        raise autotune.Infeasible("refused: a secret of many letters", "rejected_flags")
+
+    tuned({"trial": [{"url": server.url, "secret_variable": "HOOK_SECRET"}]}, fails, trials=1)
+    assert server.got
+    for _, headers, body in server.got:
+        signed = headers["X-Autotune-Timestamp"].encode() + b"." + body
+        wanted = hmac.new(b"a secret of many letters", signed, hashlib.sha256).hexdigest()
+        assert headers["X-Autotune-Signature"] == f"sha256={wanted}"
+        assert abs(int(headers["X-Autotune-Timestamp"]) - time.time()) < 60
+        assert b"secret of many letters" not in body
+    assert MASK in server.events()[0]["trial"]["failure"]["message"]
+
+
+def test_what_fails_for_a_while_is_sent_again_with_one_identity(serve):
+    server = serve(500, 429, 503)
+    tuned({"end": [server.url]})
+    assert len(server.got) == 4
+    assert len({event["id"] for event in server.events()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, "HTTP 404"), (302, "HTTP 302, a redirect, which is not followed")]
+)
+def test_a_refusal_is_final_and_said_without_the_path_of_the_address(serve, caplog, status, said):
+    server = serve(status)
+    tuned({"end": [server.url]})
+    assert len(server.got) == 1
+    assert f"1 of 1 event not delivered to http://127.0.0.1:{server.server_port}: {said}" in caplog.text
+    assert "team" not in caplog.text
+
+
+def test_a_hanging_and_a_dead_receiver_cost_the_study_nothing(serve, monkeypatch, caplog):
+    monkeypatch.setattr(module, "FLUSH_S", 2.0)
+    hanging, closed, well = serve(*["hang"] * 20), serve(), serve()
+    closed.shutdown()
+    closed.server_close()
+    done_at = []
+    study = tuned(
+        {"trial": [hanging.url, closed.url, well.url]},
+        trials=6,
+        callbacks=[lambda study, trial: done_at.append(len(hanging.got))],
+    )
+    assert len(study.trials) == 6
+    assert max(done_at) <= 1  # all six were measured while the first post hung
+    assert [event["trial"]["number"] for event in well.events()] == list(range(6))
+    assert caplog.text.count("6 of 6 events not delivered") == 2
+    assert "ConnectionRefusedError" in caplog.text
+
+
+def test_a_queue_is_bounded(serve, monkeypatch):
+    monkeypatch.setattr(module, "MOST_WAITING", 2)
+    server = serve("hang")
+    receiver = module.Receiver(Hook(url=server.url))
+    receiver.put(lambda: {"event": "trial"})
+    wait_until(lambda: server.got, 10)
+    for _ in range(5):
+        receiver.put(lambda: {"event": "trial"})
+    assert receiver.taken == 6
+    assert "more than 2 events waited" in receiver.lost
+    receiver.begin_to_close(time.monotonic())
+
+
+def test_the_end_by_an_error_is_told_too(serve):
+    server = serve()
+
+    def broken(config):
+        raise KeyError("speed")
+
+    with pytest.raises(KeyError):
+        tuned({"end": [server.url]}, broken)
+    (event,) = server.events()
+    assert event["state"] == "failed"
+    assert "speed" in event["error"]
+
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tuned({"end": [server.url]}, interrupted)
+    assert server.events()[-1]["state"] == "interrupted"
+
+
+def test_a_function_is_called_in_a_process_of_its_own(tmp_path, caplog):
+    (tmp_path / "told.py").write_text(
+        "import json, os, pathlib\n"
+        "def at_end(event):\n"
+        "    text = json.dumps({**event, 'pid': os.getpid()})\n"
+        "    pathlib.Path(__file__).with_name('got.json').write_text(text)\n"
+        "def broken(event):\n"
+        "    raise ValueError('no room')\n"
+    )
+    file = tmp_path / "told.py"
+    tuned({"end": [f"{file}:at_end", {"call": f"{file}:broken"}]})
+    got = json.loads((tmp_path / "got.json").read_text())
+    assert got["event"] == "end"
+    assert got["pid"] != module.os.getpid()
+    assert "1 of 1 event not delivered to" in caplog.text
+    assert "ValueError: no room" in caplog.text
+
+
+def test_an_address_may_stand_in_the_environment(serve, monkeypatch):
+    server = serve()
+    on = {"end": {"url_variable": "CHAT_ADDRESS"}}
+    with pytest.raises(EnvironmentProblem, match="CHAT_ADDRESS of a hook under `on` is not set"):
+        tuned(on)
+    monkeypatch.setenv("CHAT_ADDRESS", "chat.example")
+    with pytest.raises(SpecError, match="CHAT_ADDRESS holds no address"):
+        tuned(on)
+    monkeypatch.setenv("CHAT_ADDRESS", server.url)
+    tuned(on)
+    assert len(server.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("on", "said"),
+    [
+        (["https://a.example"], "on must be a mapping"),
+        ({"trials": []}, "unknown key 'trials'"),
+        ({"end": ["a.example"]}, "must be an address or a function"),
+        ({"end": ["ftp://a.example/x"]}, "must be an address such as https"),
+        ({"end": ["https://me:word@a.example/x"]}, "is a secret"),
+        ({"end": ["https://hooks.slack.com/services/T0/B0/x"]}, "is a secret"),
+        ({"end": [{"url": "https://a.example", "call": "a:b"}]}, "found url and call"),
+        ({"end": [{}]}, "found none of them"),
+        ({"end": [{"call": "a:b", "secret_variable": "S"}]}, "nothing is signed"),
+        ({"end": [{"url": "https://a.example", "secret_variable": "no name"}]}, "name of a variable"),
+    ],
+)
+def test_a_wrong_hook_has_one_error(on, said):
+    with pytest.raises(SpecError, match=said):
+        read_hooks(on)
+
+
+def test_a_study_file_has_hooks_and_a_search_space_of_a_stranger_has_none(tmp_path, toy_study):
+    file = toy_study()
+    file.write_text(file.read_text() + "on: {end: [tell.py:done, {url: 'https://a.example/x'}]}\n")
+    spec = read_study(file)
+    assert spec.hooks.end[0].call == f"{tmp_path}/tell.py:done"
+    assert read_hooks(spec.to_dict()["on"]) == spec.hooks  # `resume` reads it back
+    space = tmp_path / "space.yaml"
+    space.write_text("parameters: {a: {type: bool}}\non: {end: ['tell.py:done']}\n")
+    file.write_text(f"name: s\nspace: {space.name}\nsystem: {{use: command, argv: [echo, '{{a}}']}}\n")
+    with pytest.raises(SpecError, match="unknown key 'on'"):
+        read_study(file, trust_space=True)
+
+
+def test_a_run_tells_what_its_file_and_its_command_name(serve, toy_study, autotune_command):
+    server, named = serve(), serve()
+    file = toy_study(budget="{trials: 2, confirm: 0}")
+    file.write_text(file.read_text() + f"on: {{trial: ['{server.url}'], end: ['{server.url}']}}\n")
+    done = autotune_command("run", file, "--local", "--no-mlflow", "--notify", named.url)
+    assert "not delivered" not in done.stdout + done.stderr
+    assert [event["event"] for event in server.events()].count("trial") == 2
+    (end,) = named.events()
+    assert end["deploy"]
+    assert f"deploy: {' '.join(end['deploy'])}"[:20] in end["text"]
+    assert end["state"] == "completed"
+    assert Path(end["report"]).is_file()
