@@ -299,8 +299,6 @@ def study_item(
         halves: Half-widths of the 95 % intervals of its metrics, by the decision, else by its estimates.
         recommended: Whether it keeps every limit as surely as asked.
     """
-    if row.notes.get(VERIFIES):
-        return verification_item(row, version)
     deployment = winner_deployment(row, best)
     command = str(deployment.get("line") or "")
     lines = [*verdict, *(["Deploy:", f"  {command}"] if command and best is not None else [])]

@@ -19,7 +19,7 @@ from autotune.core.version import VERSION
 from autotune.errors import AutotuneError, StudyError
 from autotune.ledger import Ledger, StudyRow
 from autotune.ledger.lock import study_is_held
-from autotune.tracking.items import Item, study_item, trial_item
+from autotune.tracking.items import VERIFIES, Item, study_item, trial_item, verification_item
 from autotune.tracking.names import allowed_name
 from autotune.tracking.turn import turn_file
 
@@ -111,6 +111,8 @@ def items_of(
         if (trial.attempts or trial.state.finished)
         and (wanted is None or trial.number in wanted or not trial.state.finished)
     ]
+    if row.notes.get(VERIFIES):
+        return [*result, verification_item(row, VERSION)]
     finished = sum(trial.state.finished for trial in trials)
     found = finding or find(row, trials, objective)
     parent = study_item(

@@ -168,7 +168,7 @@ def test_bits_that_do_not_fit_or_that_the_card_cannot_compute_are_left_out():
     assert plan_of(CARDS["awq"], h100).row("quantization_bits") is None
     one = plan_of(CARDS["70b"], replace(h100, gpus=(Gpu("NVIDIA B200", 192 * GIB, 10.0),)))
     assert one.row("quantization_bits").entry["values"] == [4, 8, 16]
-    with pytest.raises(EnvironmentProblem, match=r"does not fit into the GPU: at 8 bits it needs 72.*usable"):
+    with pytest.raises(EnvironmentProblem, match=r"does not fit into the GPU: at 8 bits it needs 73.*usable"):
         plan_of(CARDS["70b"], h100)
 
 
@@ -187,7 +187,7 @@ def test_splits_divide_heads_and_hold_the_weights():
 def test_batches_end_where_the_cache_or_the_load_ends():
     fit = Fit(CARDS["8b"], MACHINES["1xh100"], load_named("chat"), on_gpu=True)
     assert fit.per_token() == 147456
-    assert 300 < fit.requests(16) < 400
+    assert 250 < fit.requests(16) < 350
     assert plan_of(CARDS["8b"], MACHINES["1xh100"]).row("max_num_seqs").entry["high"] == 64
     assert plan_of(CARDS["8b"], MACHINES["1xh100"], workload="batch").row("max_num_seqs").entry["high"] == 256
     searched = plan_of(CARDS["8b"], MACHINES["1xh100"], goal="goodput").row("max_num_seqs").entry["high"]
@@ -347,6 +347,6 @@ def test_lengths_are_sampled_to_their_longest(tmp_path):
     load = load_named("chat")
     assert spec.workload.prompt_tokens.longest == load.longest_prompt
     assert spec.workload.output_tokens.longest == load.longest_output
-    assert spec.system.section["flags"]["max_model_len"] == "2816"
+    assert spec.system.section["flags"]["max_model_len"] == "4352"
     rng = np.random.default_rng(0)
     assert max(spec.workload.prompt_tokens.at(u) for u in rng.random(1000)) <= load.longest_prompt
