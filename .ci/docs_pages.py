@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -73,7 +72,17 @@ OBJECTIVE = (
 )
 GROUPS = {
     "Search": ("tune", "Study", "StudyResult", "Trial", "StopStudy"),
-    "What may vary": ("Space", "load_space", "Int", "Float", "Bool", "Ordinal", "Categorical"),
+    "What may vary": (
+        "Space",
+        "load_space",
+        "Int",
+        "Float",
+        "Bool",
+        "Ordinal",
+        "Categorical",
+        "Prior",
+        "Config",
+    ),
     "What is wanted": ("Objective", "load_objective"),
     "What is measured": ("Estimate", "Measurement", "Failure", "Cause", "Infeasible"),
     "Errors": ("AutotuneError", "SpecError"),
@@ -352,7 +361,7 @@ def reference() -> str:
     groups = {**GROUPS, **({"More": more} if more else {})}
     parts = []
     for title, names in groups.items():
-        items = [f"::: {value.__module__}.{value.__name__}\n{less_of(value)}" for value in map(public, names)]
+        items = [f"::: {home_of(name)}.{name}\n{less_of(name)}" for name in names]
         parts.append(f"## {title}\n\n{chr(10).join(items)}")
     plot = figures()
     return f"""{MADE}
@@ -371,7 +380,7 @@ study = autotune.tune(
     {{"maximize": "speed"}},
     trials=5,
 )
-assert study.best.config == {{"batch_size": 64}}
+assert study.result.config == {{"batch_size": 64}}
 ```
 
 {chr(10).join(parts)}
@@ -380,16 +389,17 @@ Next: [a Python function as the system](first/function.md), or the [examples](..
 """
 
 
-def public(name: str) -> Any:
-    """Return what a public name means."""
-    return getattr(autotune, name)
+def home_of(name: str) -> str:
+    """Return the module that has a public name."""
+    return next(module for module, names in autotune._HOMES.items() if name in names)
 
 
-def less_of(value: object) -> str:
+def less_of(name: str) -> str:
     """Return options that leave out the methods of a study by which the package itself runs one."""
-    if value is not autotune.Study:
+    if name != "Study":
         return ""
     own = "_attempt$|^requeue|^put_back|^reopen|^abandon|^keep_|^checked$|^in_units$|^suggest$|^anchored$"
+    own += "|^driven$"
     return f'    options:\n      filters: ["!^_", "!^to_dict$", "!^from_dict$", "!{own}"]\n'
 
 

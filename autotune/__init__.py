@@ -7,45 +7,21 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autotune.core.front_doors import READERS
 from autotune.core.version import VERSION
 
 __version__ = VERSION
 
-_PUBLIC = {
-    "AutotuneError": "autotune.errors",
-    "Bool": "autotune.core.parameter",
-    "Categorical": "autotune.core.parameter",
-    "Cause": "autotune.core.measurement",
-    "Estimate": "autotune.core.measurement",
-    "Failure": "autotune.core.measurement",
-    "Float": "autotune.core.parameter",
-    "Infeasible": "autotune.core.measurement",
-    "Int": "autotune.core.parameter",
-    "Measurement": "autotune.core.measurement",
-    "Objective": "autotune.core.objective",
-    "Ordinal": "autotune.core.parameter",
-    "Space": "autotune.core.space",
-    "SpecError": "autotune.errors",
-    "StopStudy": "autotune.errors",
-    "Study": "autotune.study.study",
-    "StudyResult": "autotune.study.result",
-    "Trial": "autotune.core.trial",
-    "load_objective": "autotune.spec.load",
-    "load_space": "autotune.study.study_file",
-    "tune": "autotune.study.tune",
-}
-
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604 - the names above are strings
-
 if TYPE_CHECKING:
+    from autotune import experimental as experimental
+    from autotune import plot as plot
     from autotune.core.measurement import Cause, Estimate, Failure, Infeasible, Measurement
     from autotune.core.objective import Objective
-    from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
+    from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal, Prior
     from autotune.core.space import Space
-    from autotune.core.trial import Trial
+    from autotune.core.trial import Config, Trial
     from autotune.errors import AutotuneError, SpecError, StopStudy
     from autotune.spec.load import load_objective
     from autotune.study.result import StudyResult
@@ -53,25 +29,73 @@ if TYPE_CHECKING:
     from autotune.study.study_file import load_space
     from autotune.study.tune import tune
 
+_HOMES = {
+    "autotune.core.measurement": ("Cause", "Estimate", "Failure", "Infeasible", "Measurement"),
+    "autotune.core.objective": ("Objective",),
+    "autotune.core.parameter": ("Bool", "Categorical", "Float", "Int", "Ordinal", "Prior"),
+    "autotune.core.space": ("Space",),
+    "autotune.core.trial": ("Config", "Trial"),
+    "autotune.errors": ("AutotuneError", "SpecError", "StopStudy"),
+    "autotune.spec.load": ("load_objective",),
+    "autotune.study.result": ("StudyResult",),
+    "autotune.study.study": ("Study",),
+    "autotune.study.study_file": ("load_space",),
+    "autotune.study.tune": ("tune",),
+}
+"""Public names by the module that has them: the imports above, as they happen."""
 
-def __getattr__(name: str) -> object:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'autotune' has no attribute {name!r}")
-    value = getattr(import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
+__all__ = [
+    "AutotuneError",
+    "Bool",
+    "Categorical",
+    "Cause",
+    "Config",
+    "Estimate",
+    "Failure",
+    "Float",
+    "Infeasible",
+    "Int",
+    "Measurement",
+    "Objective",
+    "Ordinal",
+    "Prior",
+    "Space",
+    "SpecError",
+    "StopStudy",
+    "Study",
+    "StudyResult",
+    "Trial",
+    "__version__",
+    "load_objective",
+    "load_space",
+    "tune",
+]
+
+
+# hidden from type checkers: to them, a name that is not imported above is none
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name in ("experimental", "plot"):
+            return import_module(f"autotune.{name}")
+        home = next((module for module, names in _HOMES.items() if name in names), None)
+        if home is None:
+            raise AttributeError(f"module 'autotune' has no attribute {name!r}")
+        value = getattr(import_module(home), name)
+        globals()[name] = value
+        return value
 
 
 def _read_space(path: str | Path) -> object:
-    return import_module(_PUBLIC["load_space"]).load_space(path)
+    return import_module("autotune.study.study_file").load_space(path)
 
 
 def _read_objective(path: str | Path) -> object:
-    return import_module(_PUBLIC["load_objective"]).load_objective(path)
+    return import_module("autotune.spec.load").load_objective(path)
 
 
 READERS |= {"Space": _read_space, "Objective": _read_objective}
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "experimental", "plot"])

@@ -163,8 +163,8 @@ def did_you_mean(found: str, allowed: Iterable[str]) -> str:
         found: The name that was written.
         allowed: The names that exist.
     """
-    names = [name for name in allowed if len(name) <= _LONGEST_NAME]
-    if len(found) > _LONGEST_NAME:
+    names = [name for name in allowed if isinstance(name, str) and len(name) <= _LONGEST_NAME]
+    if not isinstance(found, str) or len(found) > _LONGEST_NAME:
         return ""
     near = get_close_matches(found, names, n=1, cutoff=0.6)
     if not near:  # case and separators are the usual slips, and they can fool the ratio on short names

@@ -72,9 +72,11 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
 def _account(row: StudyRow, view: StudyView) -> tuple[Assessment | None, Mapping[str, ModelQuality] | None]:
     """Return what the study's engine says of what is left and of its model; ``None`` without a model."""
     from autotune.engine.base import assess, model_quality
-    from autotune.engine.registry import build_engine
+    from autotune.engine.registry import stored_engine
 
-    engine = build_engine(row.spec["engine"])
+    engine = stored_engine(row.spec["engine"])
+    if engine is None:
+        return None, None
     return (
         assess(engine, view.space, view.objective, view.trials, row.seed),
         model_quality(engine, view.space, view.objective, view.trials),

@@ -9,9 +9,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from autotune.core.arguments import check_arguments, check_class
 from autotune.core.html import short
 from autotune.core.metric import UNITS
 from autotune.core.quantiles import NORMAL, student_quantile
+from autotune.core.scalar import plain_scalar
 from autotune.core.units import SCALED, format_quantity, known_base, misspelt_unit, to_base, units_of
 from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys, shortened
 
@@ -57,9 +59,18 @@ class Estimate:
     def __post_init__(self) -> None:
         value, sem = self.value, self.sem
         # what a ledger holds by the hundred thousand: finite floats need no second look
-        certain = type(self.n) is int and (sem is None or (type(sem) is float and 0.0 <= sem < math.inf))
+        certain = (
+            type(self.n) is int
+            and type(self.unit) is str
+            and (sem is None or (type(sem) is float and 0.0 <= sem < math.inf))
+        )
         if certain and type(value) is float and math.isfinite(value) and self.n >= 1:
             return
+        for name in ("value", "sem", "n"):
+            object.__setattr__(self, name, plain_scalar(getattr(self, name)))
+        for name in ("unit", "bound"):
+            if not isinstance(getattr(self, name), str):
+                raise SpecError(f"an estimate's {name} must be text, found {_shown(getattr(self, name))}")
         for name, number in (("value", self.value), ("sem", self.sem)):
             if number is None and name == "sem":
                 continue
@@ -78,6 +89,7 @@ class Estimate:
             object.__setattr__(self, "sem", float(self.sem))
 
     @classmethod
+    @check_arguments()
     def mean_of(cls, samples: Sequence[float], unit: str = "1") -> Estimate:
         """Return the mean of independent samples; without an error for a single one.
 
@@ -88,6 +100,8 @@ class Estimate:
             unit: Unit of the samples.
         """
         n = len(samples)
+        if not n:
+            raise SpecError("samples must be at least one number, found none")
         mean = math.fsum(samples) / n
         if n < 2:
             return cls(mean, None, 1, unit)
@@ -99,6 +113,7 @@ class Estimate:
         value = math.exp(min(self.value, _MOST_EXPONENT))
         return replace(self, value=value, sem=None if self.sem is None else value * self.sem)
 
+    @check_arguments()
     def interval(self, z: float = NORMAL) -> tuple[float, float]:
         """Return the normal interval ``value +- z * sem`` (95 % by default)."""
         half = z * (self.sem or 0.0)
@@ -134,9 +149,12 @@ class Estimate:
         return plain | ({"bound": self.bound} if self.bound else {})
 
     @classmethod
+    @check_arguments()
     def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
         """Read what :meth:`to_dict` wrote."""
         projected, bound = bool(data.get("projected", False)), str(data.get("bound") or "")
+        if "value" not in data:
+            raise SpecError(f"an estimate needs a value, found {dict(data)!r}")
         return cls(data["value"], data.get("sem"), data.get("n", 1), data.get("unit", "1"), projected, bound)
 
 
@@ -172,10 +190,7 @@ def read_estimate(raw: object, unit: str = "1") -> Estimate:
         if beyond := next(filter(_beyond, samples), None):
             raise _too_large(beyond)
         return Estimate.mean_of(samples, unit)
-    number: Any = raw
-    if hasattr(number, "item"):  # a scalar of numpy or torch
-        number = number.item()
-    return Estimate(number, None, 1, unit)
+    return Estimate(plain_scalar(raw), None, 1, unit)
 
 
 def _beyond(number: float) -> bool:
@@ -335,6 +350,7 @@ _CONFIGURATION_CAUSES = frozenset(
 )
 
 
+@check_class()
 @dataclass(frozen=True, slots=True, repr=False)
 class Failure:
     """Reason that an attempt gave no measurement.
@@ -373,8 +389,11 @@ class Failure:
         return plain if self.shortfall is None else {**plain, "shortfall": self.shortfall}
 
     @classmethod
+    @check_arguments()
     def from_dict(cls, data: Mapping[str, Any]) -> Failure:
         """Read what :meth:`to_dict` wrote."""
+        if data.get("cause") not in list(Cause):
+            raise SpecError(f"unknown cause {data.get('cause')!r}; allowed: {', '.join(Cause)}")
         return cls(
             Cause(data["cause"]), data.get("message", ""), data.get("log_tail", ""), data.get("shortfall")
         )
@@ -395,10 +414,11 @@ class Infeasible(Exception):
         SpecError: The cause is no such cause.
     """
 
+    @check_arguments("cause")
     def __init__(self, message: str = "", cause: Cause | str = Cause.REJECTED_FLAGS) -> None:
         super().__init__(message)
         allowed = [known.value for known in Cause if known.configuration_at_fault]
-        if cause not in allowed:
+        if not isinstance(cause, str) or cause not in allowed:
             raise SpecError(f"unknown cause {cause!r} of Infeasible; allowed: {', '.join(allowed)}")
         self.message = message
         self.cause = Cause(cause)
@@ -439,6 +459,7 @@ DOUBT, SHORTFALL = "doubt", "shortfall"
 alone; and what it lacks of what was asked for, precision or a steady state, be it little or much."""
 
 
+@check_class()
 @dataclass(frozen=True, repr=False)
 class Measurement:
     """Everything measured for one attempt, before any objective is applied.
@@ -490,6 +511,7 @@ class Measurement:
         }
 
     @classmethod
+    @check_arguments()
     def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
         """Read what :meth:`to_dict` wrote."""
         failure = data.get("failure")

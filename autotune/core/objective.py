@@ -6,17 +6,18 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from autotune.core.arguments import check_arguments, read_entries
 from autotune.core.front_doors import READERS
 from autotune.core.html import html_table, short
 from autotune.core.kinds import quantity
-from autotune.core.measurement import Estimate, in_unit_of
+from autotune.core.measurement import Estimate, in_unit_of, read_estimate
 from autotune.core.metric import UNITS
-from autotune.core.section import sequence
 from autotune.core.units import (
     SCALED,
     UNCHOSEN,
@@ -178,17 +179,24 @@ class Outcome:
         return not self.violations and not self.missing
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Objective:
     """An optimization objective: goals to optimize, limits to satisfy.
 
+    Goals to maximize come first, because a file has them under two keys; the first one is the goal that runs
+    are judged by. Several ask for a Pareto front.
+
     Args:
-        goals: At least one; several ask for a Pareto front. Those to maximize come first, because a file
-            has them under two keys; the first one is the goal that runs are judged by.
-        limits: Bounds on measured metrics.
+        goals: Goals in place of ``maximize`` and ``minimize``.
+        limits: Bounds on measured metrics, such as ``ttft.p99 <= 500 ms``.
         description: One line for people.
         confidence: Probability with which a recommended configuration has to keep every limit, above 0.5 and
-            below 1.
+            below 1; ``"99 %"`` too.
+        maximize: Metric of which more is better, or several.
+        minimize: Metric of which less is better, or several.
+
+    Raises:
+        SpecError: There is no goal, one twice, or an argument is wrong.
     """
 
     goals: tuple[Goal, ...]
@@ -196,26 +204,36 @@ class Objective:
     description: str = ""
     confidence: float = CONFIDENCE
 
-    def __post_init__(self) -> None:
-        if not self.goals:
+    @check_arguments(...)
+    def __init__(
+        self,
+        goals: Iterable[Goal] = (),
+        limits: Iterable[Limit | str] = (),
+        description: str = "",
+        confidence: float | str = CONFIDENCE,
+        *,
+        maximize: str | Iterable[str] = (),
+        minimize: str | Iterable[str] = (),
+    ) -> None:
+        found = [*_listed(goals, "goals", Goal, "Goal"), *_goals(maximize, "maximize", True)]
+        found += _goals(minimize, "minimize", False)
+        if not found:
             raise SpecError("an objective needs a goal: maximize or minimize a metric")
-        for kind, found in ((Goal, self.goals), (Limit, self.limits)):
-            if isinstance(found, str) or not all(isinstance(part, kind) for part in found):
-                key = f"{kind.__name__.lower()}s"
-                raise SpecError(
-                    f"{key} must be a list of {kind.__name__}, found {found!r}",
-                    hint="Objective.from_dict reads {'maximize': METRIC, 'limits': [TEXT]}",
-                )
-        ordered = sorted(self.goals, key=lambda goal: not goal.maximize)
-        object.__setattr__(self, "goals", tuple(ordered))
-        names = [goal.metric for goal in self.goals]
+        names = [goal.metric for goal in found]
         if len(set(names)) < len(names):
             raise SpecError(f"duplicate goal: {', '.join(names)}")
-        if not 0.5 < self.confidence < 1.0:
+        if not isinstance(description, str):
+            raise SpecError(f"description must be text, found {description!r}", path=("description",))
+        sure = _confidence(confidence)
+        if not 0.5 < sure < 1.0:
             raise SpecError(
-                f"confidence must lie between 0.5 and 1, both excluded, found {self.confidence!r}",
+                f"confidence must lie between 0.5 and 1, both excluded, found {confidence!r}",
                 path=("confidence",),
             )
+        object.__setattr__(self, "goals", tuple(sorted(found, key=lambda goal: not goal.maximize)))
+        object.__setattr__(self, "limits", _limits(limits))
+        object.__setattr__(self, "description", description)
+        object.__setattr__(self, "confidence", sure)
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -246,10 +264,12 @@ class Objective:
                 text = f"{limit.metric} is compared in {wanted}, found {limit.as_written}"
                 raise UnitError(text, path=("limits", i))
 
+    @check_arguments()
     def symbol_of(self, metric: str) -> str:
         """Return the unit that a metric's limit was written in; empty for the one that reads best."""
         return next((limit.symbol for limit in self.limits if limit.metric == metric and limit.symbol), "")
 
+    @check_arguments()
     def value_of(self, metric: str, estimate: Estimate) -> float | None:
         """Return a measured value in the unit that this objective compares ``metric`` in.
 
@@ -269,6 +289,7 @@ class Objective:
             return None
         return to_base(estimate.value, unit) if unit in SCALED else estimate.value
 
+    @check_arguments()
     def in_units(self, metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
         """Return measured metrics in base units; a plain number is in the unit of the limits on it.
 
@@ -286,6 +307,7 @@ class Objective:
                 )
         return result
 
+    @check_arguments()
     def score(self, metrics: Mapping[str, Estimate | float]) -> Outcome:
         """Apply the objective to measured metrics; numbers of different dimensions are never compared."""
         values: dict[str, float] = {}
@@ -295,7 +317,7 @@ class Objective:
             if found is None:
                 continue
             if not isinstance(found, Estimate):
-                values[name] = float(found)
+                values[name] = read_estimate(found).value
             elif found.unit == units.get(name):  # as nearly all are: every ask scores every trial
                 values[name] = found.value
             elif (value := self.value_of(name, found)) is not None:
@@ -310,11 +332,13 @@ class Objective:
         missing = tuple(name for name in self.metrics if name not in values)
         return Outcome(goals, violations, missing)
 
+    @check_arguments()
     def surely_broken(self, metrics: Mapping[str, Estimate]) -> bool:
         """Return whether a metric without an error breaks a limit: another launch would say the same."""
         broken = self.score(metrics).violations
         return any(metrics[x.metric].sem == 0.0 for x in self.limits if str(x) in broken)
 
+    @check_arguments()
     def anchored(self, default: Mapping[str, Estimate]) -> Objective:
         """Return the objective with limits relative to the default made absolute.
 
@@ -377,32 +401,20 @@ class Objective:
         return result
 
     @classmethod
+    @check_arguments()
     def from_dict(cls, data: Mapping[str, object]) -> Objective:
         """Build from ``{"maximize": metric or list, "minimize": ..., "limits": [text, ...]}``.
 
         Raises:
             SpecError: Something is wrong; ``path`` leads to it.
         """
-        refuse_unknown_keys(
-            data, ("maximize", "minimize", "limits", "description", "confidence"), "an objective"
-        )
-        goals: list[Goal] = []
-        limits = []
-        for key in ("maximize", "minimize"):
-            found = data.get(key, ())
-            with under(key):
-                names = [found] if isinstance(found, str) else found
-                listed = sequence(names, f"{key} must be a metric or a list of metrics")
-                goals += [Goal(name, key == "maximize") for name in listed]
-        with under("limits"):
-            for i, text in enumerate(sequence(data.get("limits", ()), "limits must be a list")):
-                with under(i):
-                    limits.append(Limit.parse(text))
-        with under("confidence"):
-            confidence = round(quantity(data.get("confidence", CONFIDENCE), "confidence"), 9)
-        return cls(tuple(goals), tuple(limits), str(data.get("description", "")), confidence)
+        allowed = ("maximize", "minimize", "limits", "description", "confidence")
+        refuse_unknown_keys(data, allowed, "an objective")
+        given: dict[str, Any] = {**data}
+        return cls(**{**given, "description": str(given.get("description", ""))})
 
     @classmethod
+    @check_arguments("path")
     def from_yaml(cls, path: str | Path) -> Objective:
         """Read an objective file, or the objective of a study file.
 
@@ -411,3 +423,38 @@ class Objective:
         """
         found: Objective = READERS["Objective"](path)
         return found
+
+
+def _listed(found: object, key: str, kind: type, what: str) -> list[Any]:
+    """Return the parts that an argument lists, each of a kind."""
+    parts = read_entries(found)
+    if parts is None:
+        raise SpecError(f"{key} must be a list, found {found!r}", path=(key,))
+    for part in parts:
+        if not isinstance(part, kind):
+            hint = "maximize, minimize and limits take names and texts"
+            raise SpecError(f"{key} must be a list of {what}, found {part!r} in it", path=(key,), hint=hint)
+    return parts
+
+
+def _goals(found: object, key: str, maximize: bool) -> list[Goal]:
+    """Return the goals of one direction."""
+    names = [found] if isinstance(found, str) else read_entries(found)
+    if names is None:
+        raise SpecError(f"{key} must be a metric or a list of metrics, found {found!r}", path=(key,))
+    with under(key):
+        return [Goal(name, maximize) for name in names]
+
+
+def _limits(found: object) -> tuple[Limit, ...]:
+    """Return limits, those that are written as text read."""
+    limits = []
+    for i, part in enumerate(_listed(found, "limits", object, "")):
+        with under("limits", i):
+            limits.append(part if isinstance(part, Limit) else Limit.parse(part))
+    return tuple(limits)
+
+
+def _confidence(found: Any) -> float:
+    with under("confidence"):
+        return round(quantity(found, "confidence"), 9)  # 95 % is 0.95

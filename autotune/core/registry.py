@@ -100,9 +100,9 @@ class Registry:
         """Return the error that says what a plug-in did."""
         entry = next((entry for entry in entry_points(group=self.group) if entry.name == name), None)
         made = "" if entry is None else f" of the plug-in {_named(entry)}"
+        installed = "ask whoever made it, or uninstall it: nothing else needs it"
         return EnvironmentProblem(
-            f"{self.kind} {name!r}{made} {what}",
-            hint="ask whoever made it, or uninstall it: nothing else needs it",
+            f"{self.kind} {name!r}{made} {what}", hint="" if entry is None else installed
         )
 
     def _load(self, entry: EntryPoint) -> object:

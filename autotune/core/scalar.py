@@ -44,6 +44,16 @@ def typed_scalar(text: str) -> int | float | bool | str | None:
     return str(text)
 
 
+def plain_scalar(value: Any) -> Any:
+    """Return a scalar of numpy or torch as Python's own; anything else as it is."""
+    if isinstance(value, str | int | float) or not hasattr(value, "item"):
+        return value
+    try:
+        return value.item()
+    except (TypeError, ValueError, RuntimeError):  # an array
+        return value
+
+
 def typed(value: object) -> Any:
     """Return data of a file with the types that YAML gives it; text in quotes and other values stay."""
     if isinstance(value, PlainText):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from autotune.core import allowed
+from autotune.core.arguments import check_arguments, read_count, read_entries
 from autotune.core.cycles import cycle_of
 from autotune.core.elimination import Elimination
 from autotune.core.expression import Expression
@@ -27,7 +28,7 @@ from autotune.core.units import counted
 from autotune.errors import SpecError, did_you_mean, under
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Space:
     """A search space: parameters, conditions and constraints.
 
@@ -48,10 +49,22 @@ class Space:
     configurations: tuple[Config, ...] | None = None
     derived: Mapping[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    @check_arguments(...)
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        constraints: Iterable[str] = (),
+        configurations: Iterable[Mapping[str, object]] | None = None,
+        derived: Mapping[str, str] | None = None,
+    ) -> None:
+        for key, value in (
+            ("parameters", parameters),
+            ("constraints", constraints),
+            ("configurations", configurations),
+            ("derived", {} if derived is None else derived),
+        ):
+            object.__setattr__(self, key, value)
         _check_arguments(self)
-        object.__setattr__(self, "parameters", tuple(self.parameters))
-        object.__setattr__(self, "constraints", tuple(self.constraints))
         if not self.parameters:
             raise SpecError("a space needs at least one parameter", path=("parameters",))
         seen: set[str] = set()
@@ -159,7 +172,7 @@ class Space:
         Raises:
             SpecError: There is none.
         """
-        if name not in self._by_name:
+        if not isinstance(name, str) or name not in self._by_name:
             raise SpecError(
                 f"unknown parameter {name!r}; allowed: {', '.join(self.names)}",
                 path=(name,),
@@ -228,6 +241,7 @@ class Space:
         ordered = {name: values[name] for name in self.names if name in values}
         return with_derived(ordered, self.derived_expressions)
 
+    @check_arguments("config")
     def validate(self, config: Mapping[str, object]) -> Config:
         """Return the canonical form of ``config``; values of inactive parameters are dropped.
 
@@ -240,6 +254,7 @@ class Space:
             raise SpecError(f"the configuration breaks {'; '.join(broken)}")
         return canonical
 
+    @check_arguments()
     def explain(self, config: Mapping[str, Any]) -> list[str]:
         """Return the constraints that a configuration breaks, in words; empty when it is allowed."""
         broken = []
@@ -304,6 +319,7 @@ class Space:
         """Return rows of level indices, shape ``n x d``, as configurations."""
         return Table(self.parameters, rows, self.derived_expressions)
 
+    @check_arguments()
     def table(self, limit: int = TABLE_LIMIT) -> Table | None:
         """Return every allowed configuration, or ``None`` when there are more than ``limit``.
 
@@ -316,6 +332,7 @@ class Space:
         rows = allowed.enumerate_rows(self.elimination, limit)
         return None if rows is None else self.as_table(rows)
 
+    @check_arguments()
     def searchable(self, trials: int) -> int:
         """Return how many trials a search of at most ``trials`` has: no configuration is searched twice."""
         few = self.table(min(trials, TABLE_LIMIT))
@@ -337,21 +354,25 @@ class Space:
         total, *kept = (allowed.count(elimination).value for elimination in alone)
         return [1.0 - value / total for value in kept]
 
+    @check_arguments()
     def draw(self, n: int, rng: np.random.Generator) -> Indices:
         """Return up to ``n`` uniform random allowed rows of level indices, with repetitions.
 
         Fewer only where constraints too wide to be solved leave next to nothing.
         """
+        read_count(n, "n", most=_MOST_DRAWN)
         if self.configurations is not None:
             return self._listed_rows[rng.integers(0, len(self._listed_rows), n)]
         return allowed.draw_rows(self.elimination, n, rng)
 
+    @check_arguments()
     def sample(self, n: int, rng: np.random.Generator) -> list[Config]:
         """Return ``n`` random allowed configurations, distinct while there are enough.
 
         Raises:
             SpecError: Nothing is allowed, or so little that no configuration was found.
         """
+        read_count(n, "n", most=_MOST_DRAWN)
         if self.count().value <= TABLE_LIMIT and (table := self.table()) is not None:
             chosen = table.indices[rng.permutation(len(table))[:n]]
         else:
@@ -362,6 +383,7 @@ class Space:
             raise SpecError(allowed.why_empty(self.elimination, self.constraints), path=("constraints",))
         return self.as_table(chosen).configs(np.resize(np.arange(len(chosen)), n))
 
+    @check_arguments("config")
     def neighbours(self, config: Mapping[str, object]) -> list[Config]:
         """Return the allowed configurations next to an allowed one.
 
@@ -404,6 +426,7 @@ class Space:
         return result
 
     @classmethod
+    @check_arguments("configurations")
     def from_dict(
         cls, data: Mapping[str, object], *, configurations: Sequence[Mapping[str, object]] | None = None
     ) -> Space:
@@ -419,6 +442,7 @@ class Space:
         return cls(*read_space(data, configurations))
 
     @classmethod
+    @check_arguments("path")
     def from_yaml(cls, path: str | Path) -> Space:
         """Read the space of a study or catalogue file.
 
@@ -433,10 +457,11 @@ def _check_arguments(space: Space) -> None:
     """Refuse arguments of other types than a space is made of, each by its name."""
     for key in ("parameters", "constraints"):
         found = getattr(space, key)
-        if isinstance(found, str | Mapping) or not isinstance(found, Iterable):
+        entries = read_entries(found)
+        if entries is None:
             hint = f"constraints=[{found!r}]" if key == "constraints" and isinstance(found, str) else ""
             raise SpecError(f"{key} must be a list, found {found!r}", path=(key,), hint=hint)
-        object.__setattr__(space, key, tuple(found))
+        object.__setattr__(space, key, tuple(entries))
     for i, parameter in enumerate(space.parameters):
         if not isinstance(parameter, Parameter):
             raise SpecError(
@@ -449,10 +474,14 @@ def _check_arguments(space: Space) -> None:
             f"derived must be a mapping of names to texts, found {space.derived!r}", path=("derived",)
         )
     listed = space.configurations
-    if listed is not None and (isinstance(listed, str | Mapping) or not isinstance(listed, Iterable)):
-        raise SpecError(f"configurations must be a list, found {listed!r}", path=("configurations",))
+    if listed is not None:
+        entries = read_entries(listed)
+        if entries is None:
+            raise SpecError(f"configurations must be a list, found {listed!r}", path=("configurations",))
+        object.__setattr__(space, "configurations", tuple(entries))
 
 
+_MOST_DRAWN = 10_000_000  # configurations, which memory holds
 _NOT_VALUES = ("type", "default", "unit", "description", "prior", "when", "restart", "memory")
 
 

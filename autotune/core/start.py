@@ -39,6 +39,16 @@ def read_start(space: Space, listed: object, trials: int) -> tuple[Config, ...]:
     return tuple(found.values())
 
 
+def named_start(space: Space, listed: object, trials: int, name: str = "start") -> tuple[Config, ...]:
+    """Return the configurations that an argument lists; its errors name the argument and the entry."""
+    try:
+        return read_start(space, listed, trials)
+    except SpecError as error:
+        index = [part for part in error.path if isinstance(part, int)][:1]
+        where = f"{name}[{index[0]}]: " if index else "" if error.message.startswith("start") else f"{name}: "
+        raise SpecError(f"{where}{error.message}", hint=error.hint) from None
+
+
 def _completed(space: Space, given: object) -> Config:
     if not isinstance(given, Mapping):
         raise SpecError(f"a configuration must be a mapping of names to values, found {given!r}")

@@ -10,13 +10,14 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from autotune.core.arguments import check_class
 from autotune.core.html import html_table, short
 from autotune.core.measurement import DOUBT, SHORTFALL, Estimate, Failure, Measurement
 from autotune.core.units import format_quantity
 
 Value: TypeAlias = int | float | bool | str
-Config: TypeAlias = dict[str, Value]
-"""Values of all active parameters, by name."""
+Config: TypeAlias = dict[str, Any]
+"""Values of all active parameters, by name: whoever calculates with one knows what its parameter holds."""
 
 
 def config_key(config: Mapping[str, Value]) -> str:
@@ -123,6 +124,7 @@ class Suggestion:
         )
 
 
+@check_class()
 @dataclass(frozen=True, repr=False)
 class Trial:
     """A trial as the ledger knows it.

@@ -21,6 +21,10 @@ ENGINES = Registry(
 )
 
 
+GIVEN = "given"
+"""Key of a section whose engine was an object: its class, for people."""
+
+
 def build_engine(section: str | Mapping[str, object], *, budget: int | None = None) -> Engine:
     """Build the engine that a name or an ``engine`` section describes.
 
@@ -34,6 +38,12 @@ def build_engine(section: str | Mapping[str, object], *, budget: int | None = No
     data = {"use": section} if isinstance(section, str) else dict(section)
     name = data.pop("use", "gp")
     data.pop("seed", None)
+    if GIVEN in data:
+        raise SpecError(
+            f"the engine {name!r} was given in Python, as a {data[GIVEN]}: only its caller has it",
+            path=("use",),
+            hint="Study.open(path, engine=...) takes it again",
+        )
     if not isinstance(name, str):
         raise SpecError(f"use must be the name of an engine, found {name!r}", path=("use",))
     with under("use"):
@@ -41,9 +51,43 @@ def build_engine(section: str | Mapping[str, object], *, budget: int | None = No
     engine: Engine = ENGINES.call(name, lambda: kind.from_dict(data, budget=budget))
     if name in ENGINES.builtin:
         return engine
-    if not isinstance(getattr(engine, "name", None), str) or not callable(getattr(engine, "ask", None)):
+    if not _is_engine(engine):
         raise ENGINES.broken(name, f"is no engine: {shown(engine)} has no name or no method ask")
     return engine
+
+
+def _is_engine(found: object) -> bool:
+    """Return whether an object is an engine, not the class of one."""
+    named = isinstance(getattr(found, "name", None), str) and not isinstance(found, type)
+    return named and callable(getattr(found, "ask", None))
+
+
+def read_engine(
+    engine: str | Mapping[str, object] | Engine, *, budget: int | None = None
+) -> tuple[Engine, dict[str, object]]:
+    """Return the engine that an argument gives, and the section that stands for it in the ledger.
+
+    Raises:
+        SpecError: It is none, or one with a mistake.
+    """
+    if isinstance(engine, str | Mapping):
+        section: dict[str, object] = {"use": engine} if isinstance(engine, str) else dict(engine)
+        try:
+            return build_engine(section, budget=budget), section
+        except SpecError as error:
+            raise SpecError(f"engine: {error.message}", path=error.path, hint=error.hint) from None
+    if not _is_engine(engine):
+        raise SpecError(
+            f"engine must be a name, a mapping or an engine, found {shown(engine)}",
+            hint=f"allowed names: {', '.join(ENGINES.names())}; an engine has a name and a method ask",
+        )
+    kind = type(engine)
+    return engine, {"use": engine.name, GIVEN: f"{kind.__module__}.{kind.__qualname__}"}
+
+
+def stored_engine(section: Mapping[str, object]) -> Engine | None:
+    """Return the engine of a section of a ledger; ``None`` for one that only its caller has."""
+    return None if GIVEN in section else build_engine(section)
 
 
 def suggestions(use: str, engine: Engine, question: Question, n: int) -> list[Suggestion]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from contextvars import copy_context
 from copy import deepcopy
-from inspect import isawaitable, iscoroutine
-from typing import TypeAlias
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from typing import TypeAlias, cast
 
 from autotune.core.diagnosis import NO_MEMORY
 from autotune.core.measurement import (
@@ -28,11 +30,19 @@ from autotune.errors import SpecError, UnitError
 from autotune.executor.base import AttemptResult, Job
 from autotune.systems.shortfall import shortfall
 
-Function: TypeAlias = Callable[[Config], Mapping[str, Estimate | float | int] | float]
-"""Takes a configuration, returns its metrics; a single number stands for the first goal."""
+Result: TypeAlias = Mapping[str, Estimate | float | int | list[float]] | float
+"""Metrics of a configuration; a single number stands for the first goal."""
+
+Function: TypeAlias = Callable[[Config], Result]
+"""Takes a configuration, returns its metrics."""
+
+AsyncFunction: TypeAlias = Callable[[Config], Awaitable[Result]]
+"""The same, for whoever awaits them."""
 
 IS_ASYNC = "function is async, and tune calls it from threads"
-ASYNC_HINT = "give one that runs to its end: lambda config: asyncio.run(function(config))"
+ASYNC_HINT = (
+    "await study.tune_async(function) takes it, and lambda config: asyncio.run(function(config)) runs it here"
+)
 
 _Called: TypeAlias = tuple[Measurement, Exception | None]
 
@@ -145,36 +155,101 @@ def call(
         portable: Whether the exception must cross processes.
     """
     started = time.time_ns()
-    metrics: dict[str, Estimate] = {}
-    odd: dict[str, str] = {}
-    failure, raised = None, None
     try:
         found: object = function(config)
         if isawaitable(found):
             if iscoroutine(found):
                 found.close()
             raise SpecError(IS_ASYNC, hint=ASYNC_HINT)
-    except Infeasible as error:
-        failure = error.failure
     except Exception as error:  # noqa: BLE001 - the user's function: whatever it raises is its answer
-        said = f"{type(error).__name__}: {error}"
-        if isinstance(error, MemoryError) or NO_MEMORY.search(said):
-            text = str(error) if isinstance(error, MemoryError) else said
-            failure = Failure(Cause.OUT_OF_MEMORY, text, traceback.format_exc(), shortfall(said))
-        else:
-            failure = Failure(Cause.CRASHED_UNDER_LOAD, said, traceback.format_exc())
-            raised = _portable(error, failure) if portable else error
+        return _failed(error, started, portable)
+    return _measured(found, goal, units, started), None
+
+
+def _failed(error: BaseException, started_ns: int, portable: bool = False) -> _Called:
+    """Return the failure that an exception of the function stands for, and the exception if it is a crash."""
+    raised = None
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, Infeasible):
+        failure = error.failure
+    elif isinstance(error, MemoryError) or NO_MEMORY.search(said):
+        text = str(error) if isinstance(error, MemoryError) else said
+        failure = Failure(Cause.OUT_OF_MEMORY, text, traceback.format_exc(), shortfall(said))
     else:
-        finite, odd = finite_metrics(found if isinstance(found, Mapping) else {goal: found})
-        try:
-            metrics = as_estimates(finite, units)
-        except UnitError as error:
-            failure = Failure(Cause.OWNER_MISTAKE, error.line)
-        except SpecError as error:
-            failure = Failure(Cause.WRONG_OUTPUT, str(error))
+        failure = Failure(Cause.CRASHED_UNDER_LOAD, said, traceback.format_exc())
+        if isinstance(error, Exception):
+            raised = _portable(error, failure) if portable else error
+    return Measurement(failure=failure, started_ns=started_ns, ended_ns=time.time_ns()), raised
+
+
+def _measured(found: object, goal: str, units: Mapping[str, str], started_ns: int) -> Measurement:
+    """Return what the function's result stands for."""
+    metrics: dict[str, Estimate] = {}
+    failure = None
+    finite, odd = finite_metrics(found if isinstance(found, Mapping) else {goal: found})
+    try:
+        metrics = as_estimates(finite, units)
+    except UnitError as error:
+        failure = Failure(Cause.OWNER_MISTAKE, error.line)
+    except SpecError as error:
+        failure = Failure(Cause.WRONG_OUTPUT, str(error))
     facts = {NOT_FINITE: odd} if odd else {}
-    measurement = Measurement(metrics, failure, facts, started_ns=started, ended_ns=time.time_ns())
-    return measurement, raised
+    return Measurement(metrics, failure, facts, started_ns=started_ns, ended_ns=time.time_ns())
+
+
+class AsyncFunctionExecutor(FunctionExecutor):
+    """Executor whose attempts are calls in an event loop; the driver waits for them in another thread.
+
+    Args:
+        function: Function that is measured; what it returns is awaited where it can be.
+        units: Unit by metric of numbers that come without one.
+        parallel: Calls at once.
+        loop: Loop that runs them.
+
+    Attributes:
+        tasks: Calls that have not ended, cancelled ones too.
+    """
+
+    def __init__(
+        self,
+        function: Function | AsyncFunction,
+        units: Mapping[str, str],
+        parallel: int,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(cast("Function", function), units, parallel)
+        self.name = "asyncio"
+        self.tasks: set[asyncio.Task[object]] = set()
+        self._loop = loop
+
+    def submit(self, job: Job) -> None:
+        """Start a call."""
+        work = self._call(self.function, dict(job.config), job.goal, self.units)
+        self._running[asyncio.run_coroutine_threadsafe(work, self._loop)] = job.key
+
+    async def _call(self, function: Function, config: Config, goal: str, units: Mapping[str, str]) -> _Called:
+        """Return what a call measured, and the exception that it raised."""
+        task = asyncio.current_task()
+        assert task is not None and self._submit is not None  # noqa: S101, PT018 - in a task, after start
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        started = time.time_ns()
+        try:
+            found: object
+            if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+                found = function(config)
+            else:
+                thread = self._submit(copy_context().run, function, config)
+                found = await asyncio.wrap_future(cast("Future[object]", thread))
+            if isawaitable(found):
+                found = await found
+        except asyncio.CancelledError as error:
+            if task.cancelling():
+                raise
+            return _failed(error, started)  # its own doing
+        except Exception as error:  # noqa: BLE001 - the user's function: whatever it raises is its answer
+            return _failed(error, started)
+        return _measured(found, goal, units, started), None
 
 
 def _portable(error: Exception, failure: Failure) -> Exception:

@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,14 +33,16 @@ _ROOM = 1 << 20  # bytes kept for results that come when the disk is full
 
 
 class LedgerFile:
-    """A ledger file. One thread per instance; several instances may share the file.
+    """A ledger file. Threads take turns at an instance; several instances may share the file.
 
     Attributes:
+        lock: Held by the thread whose turn it is, through all of :meth:`together`.
         path: The file; ``None`` in memory.
         damaged: Rows whose checksum does not fit, named; only after ``salvage=True``.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None, version: int) -> None:
+        self.lock = threading.RLock()
         self._db = connection
         self._version = version
         self._head = None if path is None else Head(path)
@@ -100,14 +103,16 @@ class LedgerFile:
 
         Not inside :meth:`together`, whose commit has failed by then.
         """
-        return self._joint is None and self._guard is not None and give_room(self._guard.room)
+        with self.lock:
+            return self._joint is None and self._guard is not None and give_room(self._guard.room)
 
     def close(self) -> None:
         """Close the file. Idempotent."""
-        self._db.close()
-        self.make_room()
-        if self._head is not None:
-            self._head.close()
+        with self.lock:
+            self._db.close()
+            self.make_room()
+            if self._head is not None:
+                self._head.close()
 
     def __enter__(self) -> Self:
         return self
@@ -116,9 +121,15 @@ class LedgerFile:
         self.close()
 
     @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Let one thread read at a time, and report what goes wrong."""
+        with self.lock, reported(self.path):
+            yield
+
+    @contextmanager
     def _snapshot(self) -> Iterator[None]:
         """Make all that the block reads of one moment, whoever writes meanwhile."""
-        with reported(self.path):
+        with self._reading():
             if self._db.in_transaction:
                 yield
                 return
@@ -138,10 +149,11 @@ class LedgerFile:
         A commit waits for the disk, so results that arrive together are committed together. It begins with
         the first change: what only reads before that does not keep other writers out.
         """
-        if self._joint is not None:  # inside another one, whose commit it is
-            yield
-            return
         with ExitStack() as joint:
+            joint.enter_context(self.lock)
+            if self._joint is not None:  # inside another one, whose commit it is
+                yield
+                return
             self._joint = joint
             try:
                 yield
@@ -157,10 +169,11 @@ class LedgerFile:
     @contextmanager
     def _transaction(self) -> Iterator[int]:
         """Run one durable transaction, or a part of the one that is open; gives the revision of its rows."""
-        if self._joint is not None and not self._db.in_transaction:
-            self._joint.enter_context(self._whole())
-        with self._part() if self._db.in_transaction else self._whole() as revision:
-            yield revision
+        with self.lock:
+            if self._joint is not None and not self._db.in_transaction:
+                self._joint.enter_context(self._whole())
+            with self._part() if self._db.in_transaction else self._whole() as revision:
+                yield revision
 
     @contextmanager
     def _whole(self) -> Iterator[int]:
@@ -247,7 +260,8 @@ class LedgerFile:
         Raises:
             LedgerError: It is not; everything was written to another one, which this ledger is from now on.
         """
-        lost = self._rescue_lost()
+        with self.lock:
+            lost = self._rescue_lost()
         if lost is not None:
             raise lost
 
@@ -357,7 +371,7 @@ class LedgerFile:
 
     def _get(self, table: str, *key: str | int) -> dict[str, Any] | None:
         where = " AND ".join(f"{k} = ?" for k in KEYS[table])
-        with reported(self.path):
+        with self._reading():
             found = self._db.execute(f"SELECT * FROM {table} WHERE {where}", key).fetchone()  # noqa: S608
         if found is None:
             return None
@@ -368,6 +382,6 @@ class LedgerFile:
 
     def revision(self) -> int:
         """Return the counter that every commit raises."""
-        with reported(self.path):
+        with self._reading():
             (revision,) = self._db.execute("SELECT revision FROM counter").fetchone()
         return int(revision)

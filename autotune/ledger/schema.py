@@ -117,8 +117,9 @@ def reported(path: Path | None) -> Iterator[None]:
     """Turn SQLite's errors into a :class:`LedgerError` that names the file and what to do."""
     try:
         yield
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        text = str(error) if isinstance(error, sqlite3.Error) else "malformed: its list of tables is no text"
+    except (sqlite3.Error, UnicodeError) as error:
+        undecodable = isinstance(error, UnicodeDecodeError)
+        text = "malformed: its list of tables is no text" if undecodable else str(error)
         hint = ""
         if "disk is full" in text or "disk I/O" in text:
             hint = "free some space and run the same command again: nothing committed is lost"

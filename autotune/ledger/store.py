@@ -24,11 +24,11 @@ from autotune.ledger.rows import (
     read_study,
     read_trial,
 )
-from autotune.ledger.schema import canonical, intact, reported
+from autotune.ledger.schema import canonical, intact
 
 
 class Ledger(LedgerFile):
-    """The ledger: what happened. One thread per instance; several instances may share the file."""
+    """The ledger: what happened. Threads take turns at an instance; several instances may share the file."""
 
     # -- studies -----------------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ class Ledger(LedgerFile):
 
     def studies(self) -> list[StudyRow]:
         """Return every study, oldest first."""
-        with reported(self.path):
+        with self._reading():
             names = self._db.execute("SELECT name FROM study ORDER BY created_ns, name").fetchall()
         damaged = "\n".join(self.damaged)
         rows = (self.study(name) for (name,) in names if f"study(name={name!r})" not in damaged)
@@ -308,7 +308,7 @@ class Ledger(LedgerFile):
 
     def attempts(self, study: str, number: int) -> list[AttemptRow]:
         """Return every attempt of a trial in order."""
-        with reported(self.path):
+        with self._reading():
             query = "SELECT * FROM attempt WHERE study = ? AND trial = ? ORDER BY attempt"
             return [read_attempt(dict(row)) for row in self._db.execute(query, (study, number))]
 
@@ -316,13 +316,13 @@ class Ledger(LedgerFile):
 
     def changed_since(self, study: str, revision: int) -> list[int]:
         """Return the numbers of the trials that changed after ``revision``."""
-        with reported(self.path):
+        with self._reading():
             query = "SELECT number FROM trial WHERE study = ? AND revision > ? ORDER BY number"
             return [number for (number,) in self._db.execute(query, (study, revision))]
 
     def mirror_state(self, study: str, mirror: str) -> dict[str, str]:
         """Return what a mirror has: the digest of each item it wrote."""
-        with reported(self.path):
+        with self._reading():
             query = "SELECT item, digest FROM mirrored WHERE study = ? AND mirror = ?"
             return dict(self._db.execute(query, (study, mirror)).fetchall())
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from autotune.analysis.comparison import LimitRow, MetricRow
 from autotune.analysis.comparison import comparison as find_comparison
+from autotune.core.arguments import check_arguments
 from autotune.core.verdict import show_chance
 from autotune.plot import theme
 
@@ -18,6 +19,7 @@ _MOST = 12  # metrics
 _ARROWS = {"more": "\u2191", "less": "\u2193", "": ""}  # the direction in which a metric is better
 
 
+@check_arguments("study")
 def comparison(study: StudyView | theme.Viewed) -> go.Figure:
     """Return the ratio of each metric to the default's with its 95 % interval, and how far limits are used.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autotune.analysis.phases import cost as find_cost
+from autotune.core.arguments import check_arguments
 from autotune.core.units import counted, format_quantity
 from autotune.plot import theme
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
 
 
+@check_arguments("study")
 def cost(study: StudyView | theme.Viewed) -> go.Figure:
     """Return the time of the trials, or their price where the study file says one, by what they were for.
 

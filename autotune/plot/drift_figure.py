@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autotune.analysis.noise import noise
+from autotune.core.arguments import check_arguments
 from autotune.plot import theme
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
 
 
+@check_arguments("study")
 def drift(study: StudyView | theme.Viewed) -> go.Figure:
     """Return every launch of the default configuration in the order they ran: whether the machine changed.
 

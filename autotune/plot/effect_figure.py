@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from autotune.analysis.effects import Effect, Level
 from autotune.analysis.effects import effect as effect_of
 from autotune.analysis.study_view import StudyView
+from autotune.core.arguments import check_arguments
 from autotune.plot.axes import MetricAxis, ParameterAxis, metric_axis
 from autotune.plot.reasons import without_model
 from autotune.plot.theme import (
@@ -31,6 +32,7 @@ _BAND = "rgba(0, 114, 178, 0.18)"
 CAPTION = "mean over the allowed configurations with its 95 % band"
 
 
+@check_arguments("study")
 def effect(study: StudyView | Viewed, parameter: str, metric: str | None = None) -> go.Figure:
     """Return the effect of a parameter on a metric.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from autotune.analysis.effects import effect
 from autotune.analysis.importance import importance
 from autotune.analysis.study_view import StudyView
+from autotune.core.arguments import check_arguments, read_count
 from autotune.plot.effect_figure import caption, draw_effect, effect_axis
 from autotune.plot.reasons import without_model
 from autotune.plot.theme import Viewed, nothing, panels, subtitled, view_of
@@ -18,6 +19,7 @@ _COLUMNS = 2
 _HEIGHT = 270  # of one row, pixels
 
 
+@check_arguments("study")
 def effects(study: StudyView | Viewed, metric: str | None = None, most: int = 6) -> go.Figure:
     """Return the effects of the most important parameters on a metric.
 
@@ -29,6 +31,7 @@ def effects(study: StudyView | Viewed, metric: str | None = None, most: int = 6)
     Raises:
         SpecError: The study's objective has no such metric.
     """
+    read_count(most, "most", 1)
     view = view_of(study)
     name = view.metric_named(metric)
     title = f"Effects on {name}"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from autotune.analysis.failed_values import FailedValue, failed_values
 from autotune.analysis.study_view import StudyView
+from autotune.core.arguments import check_arguments
 from autotune.core.failures import failure_counts
 from autotune.core.parameter.base import show
 from autotune.plot.axes import INACTIVE
@@ -28,6 +29,7 @@ _FILLS = (
 """Colour and pattern by cause, the most frequent first; the last stands for all others."""
 
 
+@check_arguments("study")
 def failures(study: StudyView | Viewed) -> go.Figure:
     """Return where trials failed, by value of the parameters that tell failures apart best."""
     import plotly.graph_objects as go

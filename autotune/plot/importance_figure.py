@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from autotune.analysis.importance import Importance, ParameterImportance
 from autotune.analysis.importance import importance as importance_of
 from autotune.analysis.study_view import StudyView
+from autotune.core.arguments import check_arguments
 from autotune.core.units import counted
 from autotune.plot.reasons import without_model
 from autotune.plot.theme import BEST, INK, Viewed, figure, nothing, percent, subtitled, view_of
@@ -18,6 +19,7 @@ _MOST = 20  # parameters shown
 _WIDE = 0.3  # width of an interval from which the figure says that the trials are few
 
 
+@check_arguments("study")
 def importance(study: StudyView | Viewed, metric: str | None = None) -> go.Figure:
     """Return how much each parameter mattered for a metric, with 95 % intervals.
 

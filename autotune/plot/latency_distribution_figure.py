@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autotune.analysis.latency import FAMILIES, latency_distributions
+from autotune.core.arguments import check_arguments
 from autotune.plot import theme
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _BEST = (theme.BEST, "solid", "star")
 _STYLES = {"recommended": _BEST, "nearest": _BEST, "default": (theme.DEFAULT, "dash", "square")}
 
 
+@check_arguments("study")
 def latency_distribution(study: StudyView | theme.Viewed) -> go.Figure:
     """Return which share of requests (of gaps) was served within which time, by latency and configuration.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autotune.analysis.noise import noise as find_noise
+from autotune.core.arguments import check_arguments
 from autotune.plot import theme
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _MOST = 40  # configurations
 
 
+@check_arguments("study")
 def noise(study: StudyView | theme.Viewed) -> go.Figure:
     """Return the launches of every configuration that was launched again, relative to their mean.
 

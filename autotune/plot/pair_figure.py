@@ -9,6 +9,7 @@ import numpy as np
 
 from autotune.analysis.effects import PairEffect, pair_effect
 from autotune.analysis.study_view import StudyView
+from autotune.core.arguments import check_arguments
 from autotune.core.parameter.base import show
 from autotune.core.trial import Value
 from autotune.errors import SpecError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _ROW = 6  # trials shown in one cell
 
 
+@check_arguments("study")
 def pair(study: StudyView | Viewed, a: str, b: str, metric: str | None = None) -> go.Figure:
     """Return what the model expects of a metric by two parameters, with the measured trials.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from autotune.analysis.importance import importance
 from autotune.analysis.study_view import StudyView, varying_parameters
+from autotune.core.arguments import check_arguments
 from autotune.core.trial import Trial
 from autotune.plot.axes import ParameterAxis, metric_axis, number
 from autotune.plot.reasons import without_model
@@ -44,6 +45,7 @@ class _Axis:
     ticks: list[tuple[float, str]]
 
 
+@check_arguments("study")
 def parallel_coordinates(study: StudyView | Viewed, metric: str | None = None) -> go.Figure:
     """Return the measured trials as lines across the parameters, the most important one beside the metrics.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autotune.analysis.phases import PHASES, TrialTime, trial_times
+from autotune.core.arguments import check_arguments
 from autotune.plot import theme
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _MOST = 80  # bars; more are taken together
 
 
+@check_arguments("study")
 def phases(study: StudyView | theme.Viewed) -> go.Figure:
     """Return the time of each trial by phase; of many trials, means of as many in a row.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from autotune.analysis.cross_validation import CrossValidation, LeftOut, cross_validation
 from autotune.analysis.study_view import StudyView
+from autotune.core.arguments import check_arguments
 from autotune.plot.axes import metric_axis
 from autotune.plot.reasons import without_model
 from autotune.plot.theme import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
+@check_arguments("study")
 def prediction(study: StudyView | Viewed, metric: str | None = None) -> go.Figure:
     """Return what was measured of each trial against what the model predicts of it from all others.
 

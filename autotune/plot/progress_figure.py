@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from autotune.analysis.progress import Progress, Step
 from autotune.analysis.progress import progress as find_progress
+from autotune.core.arguments import check_arguments
 from autotune.plot import theme
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
 
 
+@check_arguments("study")
 def progress(study: StudyView | theme.Viewed) -> go.Figure:
     """Return every trial's first goal and the best so far, against the number of the trial.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autotune.analysis.progress import progress
+from autotune.core.arguments import check_arguments
 from autotune.plot import theme
 from autotune.plot.progress_figure import draw
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
 
 
+@check_arguments("study")
 def progress_in_time(study: StudyView | theme.Viewed) -> go.Figure:
     """Return every trial's first goal and the best so far, against the time that the study had measured.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autotune.core.units import format_quantity, to_base
+from autotune.errors import SpecError
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -38,7 +39,10 @@ def view_of(study: StudyView | Viewed) -> StudyView:
     """Return the view that a figure is made of."""
     from autotune.analysis.study_view import StudyView
 
-    return study if isinstance(study, StudyView) else study.view
+    view = study if isinstance(study, StudyView) else getattr(study, "view", None)
+    if not isinstance(view, StudyView):
+        raise SpecError(f"study must be a Study, its result or its view, found {study!r}")
+    return view
 
 
 def figure(title: str, x: str = "", y: str = "") -> go.Figure:

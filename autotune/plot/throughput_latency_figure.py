@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autotune.analysis.trade_off import load_planes
+from autotune.core.arguments import check_arguments
 from autotune.plot import theme
 from autotune.plot.plane import draw
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
 
 
+@check_arguments("study")
 def throughput_latency(study: StudyView | theme.Viewed) -> go.Figure:
     """Return the latencies of every configuration against its throughput.
 

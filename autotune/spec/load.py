@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune.core.arguments import check_arguments
 from autotune.core.measured_table import read_table
 from autotune.core.objective import Objective
 from autotune.core.scalar import PlainText
@@ -269,6 +270,7 @@ def load_space(
         return Space.from_dict({key: document.data[key] for key in KEYS if key in document.data})
 
 
+@check_arguments("name")
 def load_objective(name: str | Path, *, trust_space: bool = False) -> Objective:
     """Read the objective of a shipped name, an objective file or a study file.
 

@@ -31,7 +31,7 @@ from autotune.study.mistakes import Mistake, acquit, judge
 from autotune.study.retries import Retries
 from autotune.study.scheduler import Running, Settings, State
 from autotune.study.stopping import Stopping
-from autotune.study.study import Study, state_of
+from autotune.study.study import CALLED_BACK, Study, state_of
 from autotune.tracking.base import Mirror
 
 TOGETHER_S = 0.03
@@ -356,7 +356,7 @@ class Driver:
 
     def _ask(self) -> None:
         """Ask the engine for the next trial of the search, unless it finds that the search is over."""
-        if self.stopping():
+        if not self.study.queued and self.stopping():
             self._tell(f"no more trials: {self.stopping.reason}")
             return
         began = time.monotonic()
@@ -502,13 +502,13 @@ class Driver:
         for number in over if self.callbacks else ():
             trial = self.study.trials[number]
             for callback in self.callbacks:
-                self.study.calling_back = True
+                telling = CALLED_BACK.set(self.study)
                 try:
                     callback(self.study, trial)
                 except StopStudy as asked:
                     self.study.stop(str(asked))
                 finally:
-                    self.study.calling_back = False
+                    CALLED_BACK.reset(telling)
         if self.study.stop_asked and not self.stopping.reason:
             self.stopping.stop(self.study.stop_asked)
 

@@ -202,7 +202,7 @@ def exported(row: StudyRow, chosen: Chosen, image: str = "") -> Export:
         image_note=note,
         gpus=gpus,
         cpus=needs.get("cpus", 1.0),
-        ranks=max(gpus, int(ranks) if str(ranks).isdigit() else 1),
+        ranks=max(gpus, int(str(ranks)) if str(ranks).isdigit() else 1),
         startup_s=_seconds(deadlines),
     )
 

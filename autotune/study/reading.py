@@ -15,7 +15,7 @@ from autotune.core.space import Space
 from autotune.core.trial import Trial, TrialState
 from autotune.core.units import parse_quantity
 from autotune.engine.base import predictions
-from autotune.engine.registry import build_engine
+from autotune.engine.registry import stored_engine
 from autotune.errors import SpecError
 from autotune.ledger import Ledger, StudyRow
 from autotune.ledger.lock import study_is_held
@@ -102,7 +102,8 @@ def _predictions(
     try:
         return restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
     except LookupError:  # of an earlier version, or killed: the model is fitted again
-        return predictions(build_engine(row.spec["engine"]), space, anchored, trials)
+        engine = stored_engine(row.spec["engine"])
+        return None if engine is None else predictions(engine, space, anchored, trials)
 
 
 def _seconds(raw: object) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autotune.analysis.study_view import StudyView
+from autotune.core.arguments import check_arguments, check_class
 from autotune.core.decision import Candidate
 from autotune.core.estimate_text import show_estimate
 from autotune.core.html import html_table, short
@@ -24,6 +25,7 @@ from autotune.systems.registry import build_system
 _KEYS = ("schema", "study", "state", "best", "recommended", "default", "improvement", "verdict")
 
 
+@check_class()
 @dataclass(frozen=True, eq=False, repr=False)
 class StudyResult:
     """What a study found, as it stood when it was asked.
@@ -114,6 +116,7 @@ class StudyResult:
         found = {"deploy": deploy.words, "deployment": deploy.to_dict()} if deploy else {"deploy": []}
         return {**{key: data[key] for key in _KEYS}, **found}
 
+    @check_arguments()
     def text(self, width: int = WIDTH) -> str:
         """Return what `autotune best` prints, in so many columns."""
         deploy = self.deployment.lines() if self.deployment else []

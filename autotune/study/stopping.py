@@ -34,7 +34,7 @@ class Stopping:
     """
 
     def __init__(self, study: Study, stop_when: str, budget: int) -> None:
-        if stop_when not in STOP_WHEN:
+        if not isinstance(stop_when, str) or stop_when not in STOP_WHEN:
             raise SpecError(
                 f"unknown stop_when {stop_when!r}; allowed: {', '.join(STOP_WHEN)}",
                 hint=did_you_mean(str(stop_when), STOP_WHEN),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
 from autotune.core import ranking
+from autotune.core.arguments import check_arguments, read_count
 from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import PREDICTIONS, Decision, Predictions, stored
 from autotune.core.drift import with_drift
@@ -21,13 +22,16 @@ from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_
 from autotune.core.metric import UNITS
 from autotune.core.mistake import NOT_FINITE, comparable, complete
 from autotune.core.objective import Objective, Outcome
+from autotune.core.parameter import Parameter
+from autotune.core.scalar import plain_scalar
 from autotune.core.space import Space
 from autotune.core.space_change import adopt, as_stored, differences
-from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
+from autotune.core.start import named_start
+from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
 from autotune.core.units import counted, show_unit
 from autotune.engine.base import Engine, assess, choices, model_quality, predictions
 from autotune.engine.question import Question
-from autotune.engine.registry import build_engine, suggestions
+from autotune.engine.registry import read_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.history import History
@@ -38,12 +42,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from autotune.analysis.study_view import StudyView
+    from autotune.executor.function import AsyncFunction, Function
     from autotune.study.result import StudyResult
 
 
 CHOICES = "engine choices"
 """Key of the study's note in the ledger that holds the design choices of its engine."""
-Metrics = Mapping[str, Estimate | float | int]
+QUEUE = "queue"
+"""Key of the note that holds the configurations that are asked for before the engine is."""
+CALLED_BACK: ContextVar[Study | None] = ContextVar("CALLED_BACK", default=None)
+"""Study whose callback runs: in this thread, or in the task that it is."""
+
+Metrics: TypeAlias = Mapping[str, Estimate | float | int | list[float]]
+"""Measured metrics by name."""
+SpaceLike: TypeAlias = Space | str | Path | Mapping[str, object] | Sequence[Parameter]
+"""Whatever a search space is read from."""
 
 
 class Study:
@@ -54,10 +67,11 @@ class Study:
     threads may use one study.
 
     Args:
-        space: Search space.
+        space: Search space; a name of the catalogue, a file, a mapping or a list of parameters is read.
         objective: Objective; a mapping is read by :meth:`Objective.from_dict`. Another one than the
             ledger has is applied to everything measured, and stored.
-        engine: Name of the engine or its section of a study file.
+        engine: Name of the engine, its section of a study file, or an engine itself: an object with a
+            ``name`` and a method ``ask``. The ledger does not hold one; whoever opens it gives it again.
         seed: Seed of the engine; equal histories and seeds give equal suggestions.
         name: Name of the study within its ledger.
         path: Ledger file; created if it is not there, with its folder.
@@ -69,7 +83,6 @@ class Study:
     Attributes:
         rescored: What changed where the ledger had another objective; empty otherwise.
         stop_asked: Why :meth:`stop` was called; empty if it was not.
-        calling_back: Whether whoever runs the study tells its callbacks of a trial, and takes no other.
 
     Raises:
         StudyError: The ledger has a study of that name over another space; the difference is printed. Or
@@ -77,12 +90,13 @@ class Study:
         LedgerError: The ledger is damaged or cannot be written.
     """
 
+    @check_arguments("space", "objective", "engine", "seed", "name", "path", "budget")
     def __init__(
         self,
-        space: Space,
+        space: SpaceLike,
         objective: Objective | Mapping[str, object],
         *,
-        engine: str | Mapping[str, object] = "gp",
+        engine: str | Mapping[str, object] | Engine = "gp",
         seed: int = 0,
         name: str = "study",
         path: str | Path | None = None,
@@ -90,24 +104,21 @@ class Study:
         spec: Mapping[str, object] | None = None,
         widen: bool = False,
     ) -> None:
-        self.space = _space(space)
+        self.space = space = read_space(space)
         self.objective = read_objective(objective)
-        if not isinstance(name, str) or not name:
-            raise SpecError(f"name must be a text that is not empty, found {name!r}")
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise SpecError(f"name must be a text that is not empty and can be printed, found {name!r}")
         self.name = name
         self.seed = read_count(seed, "seed", 0)
         self.rescored = ""
         self.stop_asked = ""
-        self.calling_back = False
-        self._lock = threading.RLock()
-        if not isinstance(engine, str | Mapping):
-            raise SpecError(f"engine must be a name or a mapping, found {engine!r}")
+        self._driver = 0  # thread of whoever runs the study to its end
         budget = None if budget is None else read_count(budget, "budget", 1)
-        self.engine: Engine = build_engine(engine, budget=budget)
+        self.engine, section = read_engine(engine, budget=budget)
+        self._use = str(section.get("use", "gp"))
         self.path = None if path is None else ledger_path(path)
         self.ledger = Ledger.open(":memory:" if self.path is None else self.path, guarded=True)
-        section = {"use": engine} if isinstance(engine, str) else dict(engine)
-        self._use = str(section.get("use", "gp"))
+        self._lock = self.ledger.lock
         try:
             row = self.ledger.study(name)
             if row is None:
@@ -115,9 +126,9 @@ class Study:
                 stored = dict(spec or {})
                 stored.setdefault("space", space.to_dict())
                 stored.setdefault("objective", self.objective.to_dict())
-                stored.setdefault("engine", {**section, "seed": seed})
+                stored.setdefault("engine", {**section, "seed": self.seed})
                 self.ledger.create_study(
-                    name, spec=stored, fingerprint=space.fingerprint, seed=seed, engine=self.engine.name
+                    name, spec=stored, fingerprint=space.fingerprint, seed=self.seed, engine=self.engine.name
                 )
                 self.ledger.set_study_note(name, CHOICES, choices(self.engine))
                 self.ledger.set_study_note(name, ORDER, list(space.names))
@@ -127,6 +138,7 @@ class Study:
                     self.ledger.set_study_note(name, ORDER, list(self.space.names))
                 self._rescore()
             self._history = History(self.ledger.trials(name))
+            self._queue: list[Config] = list(self.ledger.study_notes(name).get(QUEUE) or ())
             self._predictions: dict[tuple[tuple[int, TrialState], ...], Predictions | None] = {}
             self._decisions: dict[tuple[int, tuple[tuple[int, TrialState], ...]], Decision] = {}
         except BaseException:
@@ -134,17 +146,22 @@ class Study:
             raise
 
     @classmethod
-    def open(cls, path: str | Path, name: str | None = None) -> Study:
+    @check_arguments("path", "name", "engine")
+    def open(cls, path: str | Path, name: str | None = None, *, engine: Engine | None = None) -> Study:
         """Open a study that a ledger already has.
 
         Args:
             path: The ledger file, or the store folder that holds it.
             name: Name of the study; may be left out when the ledger has one only.
+            engine: Engine of a study that was given one as an object.
 
         Raises:
+            SpecError: An argument is wrong, or such an engine is left out.
             StudyError: There is no such ledger or study.
         """
-        file = Path(path)
+        file = _path(path)
+        if name is not None and not isinstance(name, str):
+            raise SpecError(f"name must be the name of a study, found {name!r}")
         if file.is_dir():
             file = file / LEDGER_NAME
         if not file.exists():
@@ -153,12 +170,12 @@ class Study:
             raise StudyError(f"no ledger at {file}", hint=hint)
         with Ledger.open(file, read_only=True) as ledger:
             row = find_study(ledger, name)
-        engine = dict(row.spec["engine"])
-        seed = int(engine.pop("seed", row.seed))
+        section = dict(row.spec["engine"])
+        seed = int(section.pop("seed", row.seed))
         return cls(
             Space.from_dict(stored_space(row)),
             Objective.from_dict(row.spec["objective"]),
-            engine=engine,
+            engine=section if engine is None else engine,
             seed=seed,
             name=row.name,
             path=file,
@@ -227,6 +244,7 @@ class Study:
     @overload
     def ask(self, n: int) -> list[Trial]: ...
 
+    @check_arguments("n")
     def ask(self, n: int | None = None) -> Trial | list[Trial]:
         """Return the next trial, or a batch of up to ``n``; the suggestion is committed first.
 
@@ -243,29 +261,80 @@ class Study:
         if n is not None and read_count(n, "n", 0) == 0:
             return []
         with self._lock:
-            known, anchored = self._history, self.anchored
-            past = known.finished
-            history = with_drift(past, anchored, self.space) if known.watched else list(past)
+            if self._driver not in (0, threading.get_ident()):
+                raise StudyError(
+                    f"study {self.name!r} is being tuned, which asks for its trials itself",
+                    hint="study.enqueue(config) names a configuration that it measures next",
+                )
             most = 1 if n is None else n
-            question = Question(self.space, anchored, history, tuple(known.pending()), self.seed)
-            found = suggestions(self._use, self.engine, question, most)
-            trials = [self.suggest(suggestion) for suggestion in found[:most]]
+            trials = self._from_queue(most)
+            if len(trials) < most:
+                trials += self._from_engine(most - len(trials))
         if n is not None:
             return trials
         if not trials:
             raise StudyError(f"every one of the {len(self.trials)} allowed configurations has been tried")
         return trials[0]
 
+    def _from_engine(self, most: int) -> list[Trial]:
+        """Commit up to ``most`` trials that the engine proposes."""
+        known, anchored = self._history, self.anchored
+        past = known.finished
+        history = with_drift(past, anchored, self.space) if known.watched else list(past)
+        question = Question(self.space, anchored, history, tuple(known.pending()), self.seed)
+        found = suggestions(self._use, self.engine, question, most)
+        return [self.suggest(suggestion) for suggestion in found[:most]]
+
+    def _from_queue(self, most: int) -> list[Trial]:
+        """Commit up to ``most`` trials of what was put in the queue."""
+        taken, rest = self._queue[:most], self._queue[most:]
+        if not taken:
+            return []
+        with self.ledger.together():
+            trials = [self.suggest(Suggestion(config, Reason.START, engine="start")) for config in taken]
+            self.ledger.set_study_note(self.name, QUEUE, rest)
+        self._queue = rest
+        return trials
+
+    @check_arguments("configs")
+    def enqueue(self, *configs: Mapping[str, object]) -> list[Config]:
+        """Put configurations in the queue: they are asked for next, in this order, before the engine is.
+
+        The ledger keeps the queue. Whoever tunes the study takes from it too.
+
+        Args:
+            configs: Configurations; parameters that one leaves out take their defaults.
+
+        Returns:
+            Those that were put in the queue, completed; what was tried or waits already is left out.
+
+        Raises:
+            SpecError: One is not in the space; none is put in the queue.
+        """
+        found = named_start(self.space, configs, len(configs) + 1, "configs")
+        with self._lock:
+            known = {trial.key for trial in self.trials} | {config_key(config) for config in self._queue}
+            fresh = [config for config in found if config_key(config) not in known]
+            self.ledger.set_study_note(self.name, QUEUE, [*self._queue, *fresh])
+            self._queue += fresh
+        return fresh
+
+    @property
+    def queued(self) -> list[Config]:
+        """The configurations that are asked for before the engine is, in order."""
+        return list(self._queue)
+
+    @check_arguments()
     def suggest(self, suggestion: Suggestion) -> Trial:
         """Commit a suggestion that did not come from the engine, such as a repeat, as a waiting trial.
 
         Raises:
             StudyError: A callback asks.
         """
-        if self.calling_back:
+        if CALLED_BACK.get() is self:
             raise StudyError(
                 "a callback cannot ask for a trial: it would be one beyond the budget",
-                hint="tune(start=[...]) names configurations to measure, a larger `trials` has more of them",
+                hint="study.enqueue(config) names one to measure next, a larger `trials` has more of them",
             )
         with self._lock:
             number = len(self._history)
@@ -273,6 +342,7 @@ class Study:
                 self.ledger.add_trial(self.name, number, suggestion)
             return self._history[number]
 
+    @check_arguments(...)
     def tell(
         self, trial: Trial | int, metrics: Metrics | None = None, *, failure: str | Failure | None = None
     ) -> Trial:
@@ -291,7 +361,7 @@ class Study:
                 neither were given. The trial stays open.
             StudyError: There is no such trial, or it already has a result.
         """
-        number = trial.number if isinstance(trial, Trial) else trial
+        number = trial.number if isinstance(trial, Trial) else plain_scalar(trial)
         if not isinstance(number, int) or isinstance(number, bool):
             raise SpecError(f"trial must be a trial or its number, found {trial!r}")
         with self._lock:
@@ -308,6 +378,7 @@ class Study:
                 )
             return self._history[number]
 
+    @check_arguments(...)
     def add(
         self,
         config: Mapping[str, object],
@@ -321,13 +392,14 @@ class Study:
             SpecError: The configuration is not in the space, or as for :meth:`tell`.
         """
         suggestion = Suggestion(self.space.validate(config), Reason.ADDED)
-        measurement = complete(self._measurement(metrics, failure), self.objective)
         with self._lock:
+            measurement = complete(self._measurement(metrics, failure), self.objective)
             number = len(self._history)
             with self._refreshed(number):
                 self.ledger.add_measured(self.name, number, suggestion, measurement, state_of(measurement))
             return self._history[number]
 
+    @check_arguments()
     def in_units(self, metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
         """Return measured metrics in the units of this study.
 
@@ -348,6 +420,7 @@ class Study:
                 )
         return found
 
+    @check_arguments()
     def checked(self, measurement: Measurement) -> Measurement:
         """Return a measurement in the units of this study; wrong ones make it the owner's mistake."""
         return comparable(measurement, self.in_units)
@@ -358,6 +431,7 @@ class Study:
 
     # -- steps of an attempt, for whoever runs the trials -------------------------------------------
 
+    @check_arguments()
     def start_attempt(self, number: int, *, executor: str, scratch: str = "") -> int:
         """Commit that an attempt starts; return its number, counted from 1."""
         with self._lock:
@@ -365,6 +439,7 @@ class Study:
             self._refresh(number)
             return attempt
 
+    @check_arguments()
     def finish_attempt(
         self, number: int, attempt: int, measurement: Measurement, *, state: TrialState, node: str = ""
     ) -> bool:
@@ -381,6 +456,7 @@ class Study:
                     )
                 raise
 
+    @check_arguments()
     def requeue(self, number: int) -> None:
         """Put a trial whose attempt was lost back to WAITING."""
         with self._lock:
@@ -395,6 +471,7 @@ class Study:
                 if trial.state is TrialState.RUNNING:
                     self.requeue(trial.number)
 
+    @check_arguments()
     def reopen(self, number: int) -> None:
         """Put a failed trial back to WAITING, where its failure was not its own; its attempts are kept."""
         with self._lock:
@@ -407,6 +484,7 @@ class Study:
             if trial.failure is not None and trial.failure.cause is Cause.OWNER_MISTAKE:
                 self.reopen(trial.number)
 
+    @check_arguments()
     def abandon(self, number: int) -> None:
         """Give a trial up for good; nothing is learned from it."""
         with self._lock:
@@ -437,7 +515,8 @@ class Study:
     @property
     def unfinished(self) -> list[Trial]:
         """The trials that are not over, in number order."""
-        return self._history.unfinished()
+        with self._lock:
+            return self._history.unfinished()
 
     @property
     def searched(self) -> int:
@@ -467,11 +546,12 @@ class Study:
     @property
     def predictions(self) -> Predictions | None:
         """What the engine's model expects of each measured configuration; ``None`` without a model."""
-        finished = self._history.finished
-        key = tuple((t.number, t.state) for t in finished)
-        if key not in self._predictions:  # the last ones only
-            self._predictions = {key: predictions(self.engine, self.space, self.anchored, finished)}
-        return self._predictions[key]
+        with self._lock:
+            finished = self._history.finished
+            key = tuple((t.number, t.state) for t in finished)
+            if key not in self._predictions:  # the last ones only
+                self._predictions = {key: predictions(self.engine, self.space, self.anchored, finished)}
+            return self._predictions[key]
 
     @property
     def view(self) -> StudyView:
@@ -503,6 +583,7 @@ class Study:
         note = stored(self.predictions, self.trials, self.objective)
         self.ledger.set_study_note(self.name, PREDICTIONS, note)
 
+    @check_arguments()
     def decide(self, confirm: int | None = None) -> Decision:
         """Return which configuration to recommend and how sure one may be, by all measurements.
 
@@ -512,19 +593,23 @@ class Study:
         if confirm is None:
             row = self.ledger.study(self.name)
             confirm = int(((row.spec if row else {}).get("budget") or {}).get("confirm", 0))
-        trials = self.trials
-        key = (confirm, tuple((t.number, t.state) for t in trials))
-        if key not in self._decisions:  # the last one only: a driver asks at every turn while launches run
-            default = config_key(self.space.default_config)
-            found = Decision(trials, self.anchored, default, confirm=confirm, predictions=self.predictions)
-            self._decisions = {key: found}
-        return self._decisions[key]
+        with self._lock:
+            trials = self.trials
+            key = (confirm, tuple((t.number, t.state) for t in trials))
+            if key not in self._decisions:  # the last one only: a driver asks at every turn
+                default = config_key(self.space.default_config)
+                found = Decision(
+                    trials, self.anchored, default, confirm=confirm, predictions=self.predictions
+                )
+                self._decisions = {key: found}
+            return self._decisions[key]
 
     @property
     def pareto_front(self) -> list[Trial]:
         """Feasible trials that no other one beats in every goal."""
         return ranking.pareto_front(self.trials, self.anchored)
 
+    @check_arguments()
     def outcome(self, trial: Trial) -> Outcome:
         """Apply the objective to a trial's measurement."""
         return self.anchored.score(trial.metrics)
@@ -535,7 +620,8 @@ class Study:
         Returns:
             ``None`` for an engine without a model; without numbers while nothing feasible was measured.
         """
-        return assess(self.engine, self.space, self.anchored, self.trials, self.seed)
+        with self._lock:
+            return assess(self.engine, self.space, self.anchored, self.trials, self.seed)
 
     def model_quality(self) -> Mapping[str, ModelQuality] | None:
         """Return by metric how well the engine's model predicts each trial from all the others.
@@ -543,8 +629,10 @@ class Study:
         Returns:
             ``None`` for an engine without a model; empty while there are too few trials.
         """
-        return model_quality(self.engine, self.space, self.anchored, self.trials)
+        with self._lock:
+            return model_quality(self.engine, self.space, self.anchored, self.trials)
 
+    @check_arguments()
     def stop(self, reason: str = "") -> None:
         """Ask whoever runs the study, such as :func:`autotune.tune`, to end its search.
 
@@ -567,6 +655,7 @@ class Study:
 
         return trial_frame(self.trials, self.anchored)
 
+    @check_arguments()
     def export(
         self, as_: str, *, trial: int | None = None, under: Sequence[str] = (), image: str = ""
     ) -> str:
@@ -588,6 +677,66 @@ class Study:
 
         row = find_study(self.ledger, self.name)
         return export_study(self.ledger, row, as_, trial=trial, under=under, image=image)
+
+    @check_arguments(...)
+    async def tune_async(
+        self,
+        function: Function | AsyncFunction,
+        *,
+        trials: int = 40,
+        parallel: int = 1,
+        stop_when: str = "budget",
+        timeout: float | str | None = None,
+        start: Sequence[Mapping[str, object]] = (),
+        callbacks: Sequence[Callable[[Study, Trial], object]] = (),
+        progress: bool | None = None,
+    ) -> Study:
+        """Tune a function without leaving the event loop, of a notebook too; as :func:`autotune.tune` does.
+
+        The engine works in a thread, so that the loop goes on. Cancelling the task puts what runs back, for
+        the next call; a function that is not ``async`` cannot be stopped, and its result is not told.
+
+        Args:
+            function: Takes a configuration, returns its metrics. One that is ``async`` runs in this loop, any
+                other in a thread.
+            trials: Budget; trials that the study already holds count.
+            parallel: Calls at once.
+            stop_when: ``budget``, or ``converged``.
+            timeout: Time budget in seconds, or with its unit, earlier calls included.
+            start: Configurations that are measured first, after the default.
+            callbacks: Functions, ``async`` or not, called in this loop as ``callback(study, trial)``.
+            progress: Show progress; by default in a terminal and in a notebook only.
+
+        Returns:
+            The study itself.
+
+        Raises:
+            SpecError: An argument is wrong, or a result has no metric.
+            StudyError: The study is being tuned already.
+            CancelledError: The task was cancelled.
+        """
+        from autotune.study.tune_async import tune_async
+
+        return await tune_async(
+            self, function, trials=trials, parallel=parallel, stop_when=stop_when, timeout=timeout,
+            start=start, callbacks=callbacks, progress=progress,
+        )  # fmt: skip
+
+    @contextmanager
+    def driven(self) -> Iterator[None]:
+        """Run the study to its end by this thread: until the block ends, no other asks for trials.
+
+        Raises:
+            StudyError: Another one runs it.
+        """
+        with self._lock:
+            if self._driver:
+                raise StudyError(f"study {self.name!r} is being tuned already")
+            self._driver, self.stop_asked = threading.get_ident(), ""
+        try:
+            yield
+        finally:
+            self._driver = 0
 
     def close(self) -> None:
         """Close the ledger. Idempotent."""
@@ -627,25 +776,26 @@ def read_objective(objective: Objective | Mapping[str, object]) -> Objective:
     return Objective.from_dict(objective)
 
 
-def _space(space: Space) -> Space:
-    """Return the space that an argument gives."""
-    if isinstance(space, Space):
-        return space
-    raise SpecError(
-        f"space must be a Space, found {space!r}",
-        hint='Space([Int("batch_size", 1, 64), ...]), Space.from_yaml(path) or load_space(name)',
-    )
-
-
-def read_count(value: object, name: str, least: int) -> int:
-    """Return the whole number that an argument gives.
+def read_space(space: SpaceLike) -> Space:
+    """Return the space that an argument gives.
 
     Raises:
-        SpecError: It is no whole number, or below ``least``.
+        SpecError: It is none, or one with a mistake.
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise SpecError(f"{name} must be a whole number of at least {least}, found {value!r}")
-    return int(value)
+    if isinstance(space, Space):
+        return space
+    if isinstance(space, str | Path):
+        from autotune.study.study_file import load_space
+
+        return load_space(space)
+    if isinstance(space, Mapping):
+        return Space.from_dict(space)
+    if isinstance(space, Sequence) and not isinstance(space, bytes):
+        return Space(cast("Sequence[Parameter]", space))
+    raise SpecError(
+        f"space must be a Space, found {space!r}",
+        hint='Space([Int("batch_size", 1, 64), ...]), a name such as "vllm", a file or a mapping',
+    )
 
 
 def ledger_path(path: str | Path) -> Path:
@@ -658,9 +808,7 @@ def ledger_path(path: str | Path) -> Path:
         SpecError: It is no path.
         LedgerError: The folder cannot be made.
     """
-    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
-        raise SpecError(f"path must name a ledger file, found {path!r}")
-    file = Path(path).expanduser()
+    file = _path(path)
     if file.is_dir():
         file = file / LEDGER_NAME
     try:
@@ -669,6 +817,13 @@ def ledger_path(path: str | Path) -> Path:
         why = "something on its way is no folder" if isinstance(error, FileExistsError) else error.strerror
         raise LedgerError(f"path: the folder {file.parent} cannot be made: {why}") from None
     return file
+
+
+def _path(path: str | Path) -> Path:
+    """Return the path that an argument gives."""
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
+        raise SpecError(f"path must name a ledger file, found {path!r}")
+    return Path(path).expanduser()
 
 
 def find_study(ledger: Ledger, name: str | None) -> StudyRow:
@@ -716,7 +871,7 @@ def _measurement(
     if isinstance(failure, Failure):
         return Measurement(failure=failure)
     causes: Sequence[str] = [cause.value for cause in Cause]
-    if failure not in causes:
+    if not isinstance(failure, str) or failure not in causes:
         raise SpecError(
             f"unknown failure cause {failure!r}; allowed: {', '.join(causes)}",
             hint=did_you_mean(str(failure), causes),

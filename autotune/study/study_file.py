@@ -9,6 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
+from autotune.core.arguments import check_arguments
 from autotune.core.borrowed import Borrowed, Objection
 from autotune.core.deadlines import Deadlines
 from autotune.core.input_file import resolved
@@ -197,6 +198,7 @@ def read_stored_study(data: Mapping[str, object], overrides: Sequence[str] = ())
     return replace(study, trusted=trusted)
 
 
+@check_arguments("name")
 def load_space(name: str | Path, *, trust_space: bool = False) -> Space:
     """Read the search space of a shipped name, a space file or a study file, as `autotune run` reads it.
 

@@ -19,51 +19,73 @@ the next call. Any other exception ends it at once and is raised as it is; what 
 from __future__ import annotations
 
 import logging
-import math
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
 from pathlib import Path
 
-from autotune.core.deadlines import Deadlines
+from autotune.core.arguments import check_arguments, read_count
 from autotune.core.kinds import Number
 from autotune.core.objective import Objective
 from autotune.core.redact import redact
-from autotune.core.space import Space
-from autotune.core.start import read_start
-from autotune.core.trial import Config, Trial, TrialState
+from autotune.core.start import named_start
+from autotune.core.trial import Config, TrialState
 from autotune.core.units import counted
+from autotune.engine.base import Engine
 from autotune.errors import LedgerError, SpecError
-from autotune.executor.base import Executor, Job
-from autotune.executor.function import ASYNC_HINT, IS_ASYNC, Function, FunctionExecutor
+from autotune.executor.function import (
+    ASYNC_HINT,
+    IS_ASYNC,
+    Function,
+    FunctionExecutor,
+)
 from autotune.ledger import study_lock
 from autotune.report.notebook import choose_progress
 from autotune.report.view import View
 from autotune.spec.hooks import Hooks
 from autotune.spec.sections import Tracking, read_tracking
 from autotune.study.driver import Callback, Driver
+from autotune.study.function_jobs import FunctionJobs
 from autotune.study.hooks import read_argument, start_hooks
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, start_mirror
-from autotune.study.mistakes import Mistake
 from autotune.study.report import write_at_end
 from autotune.study.scheduler import Settings
-from autotune.study.study import Study, ledger_path, read_count
+from autotune.study.study import SpaceLike, Study, ledger_path, read_space
 from autotune.tracking.base import Mirror
 
 _log = logging.getLogger("autotune.study")
 
 
+@check_arguments(
+    "space",
+    "function",
+    "objective",
+    "trials",
+    "parallel",
+    "stop_when",
+    "engine",
+    "seed",
+    "name",
+    "path",
+    "timeout",
+    "start",
+    "callbacks",
+    "progress",
+    "mlflow",
+    "on",
+)
 def tune(
-    space: Space,
+    space: SpaceLike,
     function: Function,
     objective: Objective | Mapping[str, object],
     *,
     trials: int = 40,
     parallel: int = 1,
     stop_when: str = "budget",
-    engine: str | Mapping[str, object] = "gp",
+    engine: str | Mapping[str, object] | Engine = "gp",
     seed: int = 0,
     name: str = "study",
     path: str | Path | None = None,
@@ -78,14 +100,14 @@ def tune(
     """Find the best configuration of a Python function; the module says how what it raises is judged.
 
     Args:
-        space: Search space.
+        space: Search space; a name of the catalogue, a file, a mapping or a list of parameters is read.
         function: Takes a configuration, returns its metrics; a single number stands for the first goal.
         objective: Objective; a mapping is read by :meth:`Objective.from_dict`.
         trials: Budget; trials that ``path`` already holds count.
         parallel: Calls at once: threads of this process, or tasks on a Ray cluster.
         stop_when: ``budget``, or ``converged``: as soon as one more trial is not worth it;
             :attr:`Study.stopped` then says why. A larger budget, or ``budget``, goes on.
-        engine: Name of the engine or its section of a study file.
+        engine: Name of the engine, its section of a study file, or an engine itself.
         seed: Seed of the engine.
         name: Name of the study within its ledger.
         path: Ledger that makes the study durable, with a report beside it; the same one again goes on.
@@ -110,18 +132,16 @@ def tune(
         SpecError: An argument is wrong, or a result has no metric, or one in a unit of another dimension.
         KeyboardInterrupt: Ctrl-C; what was measured is in its ``study``, and in ``path``.
     """
-    read_count(trials, "trials", 1)
-    read_count(parallel, "parallel", 1)
-    if not callable(function):
-        raise SpecError(f"function must be callable, found {function!r}")
+    check_call(function, trials, parallel)
     if iscoroutinefunction(function):
         raise SpecError(IS_ASYNC, hint=ASYNC_HINT)
-    search = _Search(
-        time_s=None if timeout is None else Number("s", above=0.0, example="2 h").read(timeout, "timeout"),
-        start=_read_start(space, start, trials),
-        callbacks=_read_callbacks(callbacks),
+    space = read_space(space)
+    search = Search(
+        time_s=read_timeout(timeout),
+        start=named_start(space, start, trials),
+        callbacks=read_callbacks(callbacks),
         tracking=_read_mlflow(mlflow, path),
-        screen=_read_progress(progress),
+        screen=read_progress(progress),
         hooks=read_argument(on),
     )
     file = None if path is None else ledger_path(path)
@@ -136,8 +156,21 @@ def tune(
     return study
 
 
+def check_call(function: object, trials: int, parallel: int) -> None:
+    """Refuse what cannot be called, and numbers that are none."""
+    read_count(trials, "trials", 1)
+    read_count(parallel, "parallel", 1)
+    if not callable(function):
+        raise SpecError(f"function must be callable, found {function!r}")
+
+
+def read_timeout(timeout: float | str | None) -> float | None:
+    """Return the time budget in seconds."""
+    return None if timeout is None else Number("s", above=0.0, example="2 h").read(timeout, "timeout")
+
+
 @dataclass(frozen=True)
-class _Search:
+class Search:
     """A search as its caller wants it.
 
     Args:
@@ -161,8 +194,15 @@ class _Search:
         """Whatever the ledger keeps of it."""
         return None if self.tracking is None else {"tracking": self.tracking.to_dict()}
 
-    def run(self, study: Study, trials: int, stop_when: str, executor: FunctionExecutor) -> None:
-        """Run a study to the end of its budget."""
+    def run(
+        self,
+        study: Study,
+        trials: int,
+        stop_when: str,
+        executor: FunctionExecutor,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Run a study to the end of its budget, or until somebody sets ``stop``."""
         settings = Settings(
             study.space, study.objective, trials, self.time_s, parallel=executor.parallel, seed=study.seed
         )
@@ -173,9 +213,9 @@ class _Search:
             told = start_hooks(self.hooks, study, _log.warning if screen is None else screen.message)
             stack.enter_context(told)
             driver = Driver(
-                study, settings, _FunctionJobs(), executor, stop_when=stop_when, screen=screen,
+                study, settings, FunctionJobs(), executor, stop_when=stop_when, screen=screen,
                 resumed=bool(study.trials), tracking=store, start=self.start,
-                callbacks=(*self.callbacks, *told.callbacks),
+                callbacks=(*self.callbacks, *told.callbacks), stop=stop or threading.Event(),
             )  # fmt: skip
             if self.tracking is not None:
                 driver.mirror = start_mirror(self.tracking, study)
@@ -187,6 +227,8 @@ class _Search:
                     stack.callback(screen.close)
                     screen.start(driver.view())
                 state = driver.run()
+                if state == "interrupted":
+                    return
                 study.ledger.set_study_state(study.name, "COMPLETED")
                 study.ledger.ensure_kept()
                 report = write_at_end(study, driver.mirror)
@@ -223,33 +265,21 @@ def _end_mirror(mirror: Mirror, study: Study, screen: View | None) -> None:
         _log.warning("%s", text)
 
 
-def _read_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
-    """Return the callbacks that an argument gives."""
+def read_callbacks(callbacks: Sequence[Callback], *, may_wait: bool = False) -> tuple[Callback, ...]:
+    """Return the callbacks that an argument gives; only an event loop waits for one."""
     if callable(callbacks) or isinstance(callbacks, str) or not isinstance(callbacks, Sequence):
         raise SpecError(f"callbacks must be a list of functions, found {callbacks!r}")
     for i, callback in enumerate(callbacks):
-        if not callable(callback) or iscoroutinefunction(callback):
+        if not callable(callback) or (iscoroutinefunction(callback) and not may_wait):
             raise SpecError(f"callbacks[{i}] must be a function of (study, trial), found {callback!r}")
     return tuple(callbacks)
 
 
-def _read_progress(progress: bool | None) -> View | None:
+def read_progress(progress: bool | None) -> View | None:
     """Return the view that an argument asks for; ``None`` for where somebody sees it."""
     if progress is not None and not isinstance(progress, bool):
         raise SpecError(f"progress must be True, False or None, found {progress!r}")
     return choose_progress(sys.stderr, progress)
-
-
-def _read_start(space: Space, start: object, trials: int) -> tuple[Config, ...]:
-    """Return the configurations that are measured first."""
-    if not isinstance(space, Space):
-        return ()  # the study says what is wrong with it
-    try:
-        return read_start(space, start, trials)
-    except SpecError as error:
-        index = [part for part in error.path if isinstance(part, int)][:1]
-        where = f"start[{index[0]}]: " if index else "" if error.message.startswith("start") else "start: "
-        raise SpecError(f"{where}{error.message}", hint=error.hint) from None
 
 
 def _read_mlflow(mlflow: object, path: object) -> Tracking | None:
@@ -271,39 +301,3 @@ def _read_mlflow(mlflow: object, path: object) -> Tracking | None:
             "mlflow mirrors a ledger, and there is none without path", hint='path="study.sqlite" makes one'
         )
     return found if found.mlflow is not None else None
-
-
-class _FunctionJobs:
-    """The trials of a Python function as jobs."""
-
-    def resources(self, config: Config) -> dict[str, float]:
-        """Return nothing: what a function needs is not known."""
-        return {}
-
-    def any_fits(self, executor: Executor) -> bool:
-        """Return that any configuration can be placed."""
-        return True
-
-    def scratch(self, trial: int, attempt: int) -> str:
-        """Return nothing: a call leaves no files."""
-        return ""
-
-    def job(self, trial: Trial, attempt: int, resources: Mapping[str, float], study: Study) -> Job:
-        """Return the job of a call, which may take as long as it likes."""
-        return Job(
-            study=study.name,
-            trial=trial.number,
-            attempt=attempt,
-            config=trial.config,
-            system={},
-            workload={},
-            goal=study.objective.goals[0].metric,
-            scratch="",
-            deadlines=Deadlines(startup_s=math.inf),
-        )
-
-    def error(self, mistake: Mistake) -> Exception:
-        """Return the function's own exception, or what is wrong with its result."""
-        if mistake.error is not None:
-            return mistake.error
-        return SpecError(f"the function failed for {mistake.trial.config}: {mistake.failure.message}")

@@ -69,7 +69,7 @@ def test_what_is_no_whole_number_is_refused(raw):
         {"type": "bool", "default": "maybe"},
         {"type": "int", "low": 1, "high": 2, "memory": "sideways"},
         {"type": "int", "low": 1, "high": 2, "restart": "never"},
-        {"type": "int", "low": 1, "high": 2, "prior": {"around": 1}},
+        {"type": "int", "low": 1, "high": 2, "prior": {"spread": 1}},
         {"type": "int", "low": 1, "high": 2, "when": 3},
         {"low": 1, "high": 2},
         "int",

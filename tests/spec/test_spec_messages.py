@@ -14,10 +14,10 @@ from autotune.core.expression import Expression
 from autotune.core.grammar import MAX_LENGTH
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Objective
-from autotune.core.parameter import Bool, Float, Int, Ordinal, parameter_from_dict
+from autotune.core.parameter import Bool, Float, Int, Ordinal, Prior, parameter_from_dict
 from autotune.core.space import Space
 from autotune.core.units import base_unit, parse_quantity
-from autotune.engine.registry import build_engine
+from autotune.engine.registry import build_engine, read_engine
 from autotune.errors import SpecError
 from autotune.measure.workload import Workload
 from autotune.spec.catalogue import find
@@ -283,6 +283,11 @@ CALLS = {
     ),
     "api_quantity_huge": lambda: parse_quantity("1e999"),
     "api_engine": lambda: build_engine({"use": 3}),
+    "api_engine_unknown": lambda: read_engine("gpp"),
+    "api_engine_object": lambda: read_engine(5),
+    "api_engine_given": lambda: build_engine({"use": "mine/1", "given": "my_engine.Mine"}),
+    "api_objective_description": lambda: Objective(maximize="a", description=3),
+    "api_prior_both": lambda: Prior(around=1, weights={1: 2}),
     "api_study_name": lambda: study_from_dict({"parameters": {"a": {"type": "bool"}}}),
     "api_workload": lambda: Workload.from_dict("poisson"),
     "api_system": lambda: build_system({"use": 3}),

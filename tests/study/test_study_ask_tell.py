@@ -317,7 +317,7 @@ def test_a_path_makes_its_folder_or_says_why_not(tmp_path):
     [
         ({"space": None}, "space must be a Space"),
         ({"objective": "throughput"}, "objective must be an Objective or a mapping"),
-        ({"engine": 5}, "engine must be a name or a mapping"),
+        ({"engine": 5}, "engine must be a name, a mapping or an engine"),
         ({"seed": "x"}, "seed must be a whole number"),
         ({"name": ""}, "name must be a text"),
         ({"path": 5}, "path must name a ledger file"),

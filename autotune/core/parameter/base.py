@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, TypeGuard
 
+from autotune.core.arguments import check_class
+from autotune.core.deprecation import warn_deprecated
 from autotune.core.expression import Expression
 from autotune.core.html import html_table, short
 from autotune.core.kinds import By, Text, Word
+from autotune.core.scalar import plain_scalar
 from autotune.core.section import declared_fields
 from autotune.core.trial import Value
 from autotune.errors import SpecError, refuse_unknown_keys, under
@@ -30,24 +33,39 @@ _POWERS = "kmgt"
 _RESERVED = {"and", "or", "not", "true", "false", "min", "max", "log2"}
 
 
+@check_class(...)
 @dataclass(frozen=True)
 class Prior:
     """State a belief about where the optimum lies; it guides the search and never excludes a value.
 
     Args:
         around: Most likely value of a numeric parameter.
-        spread: One standard deviation of that belief, in the parameter's own unit.
+        spread: One standard deviation of that belief, in the parameter's own unit; an eighth of its range
+            where it is not stated.
         weights: Relative weight by value, for ordinal and categorical parameters.
+
+    Raises:
+        SpecError: It is neither around a number nor of weights, or a number is none.
     """
 
     around: float | None = None
     spread: float | None = None
-    weights: tuple[tuple[Value, float], ...] = ()
+    weights: Mapping[Value, float] | Sequence[tuple[Value, float]] = ()
+
+    def __post_init__(self) -> None:
+        read = _read_fields(self.around, self.spread, self.weights)
+        for name, value in zip(("around", "spread", "weights"), read, strict=True):
+            object.__setattr__(self, name, value)
+
+    @property
+    def pairs(self) -> tuple[tuple[Value, float], ...]:
+        """Values with their weights; empty for a belief around a number."""
+        return tuple(self.weights)  # type: ignore[arg-type]  # as read
 
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON data."""
         if self.weights:
-            return {"weights": [list(pair) for pair in self.weights]}
+            return {"weights": [list(pair) for pair in self.pairs]}
         return {"around": self.around, "spread": self.spread}
 
 
@@ -74,7 +92,7 @@ class Parameter:
     default: Value | None = None
     unit: Annotated[str, Text()] = ""
     description: Annotated[str, Text()] = ""
-    prior: Annotated[Prior | None, _PRIOR] = None
+    prior: Annotated[Prior | Mapping[str, object] | None, _PRIOR] = None
     when: Annotated[str | None, Text()] = None
     restart: Annotated[str, Word(RESTARTS, old=OLD_RESTARTS)] = "system"
     memory: Annotated[str | None, Word(("up", "down"))] = None
@@ -85,6 +103,8 @@ class Parameter:
 
     def __post_init__(self) -> None:
         check_name(self.name, "parameter")
+        if isinstance(self.restart, str) and self.restart in OLD_RESTARTS:
+            warn_deprecated(f"restart={self.restart!r}", f"restart={OLD_RESTARTS[self.restart]!r}", "0.1")
         for item in declared_fields(type(self)):
             value = getattr(self, item.key)
             if value is None and not item.needed:
@@ -98,7 +118,7 @@ class Parameter:
             with under("default"):
                 object.__setattr__(self, "default", self.coerce(self.default))
         if self.prior is not None:
-            object.__setattr__(self, "prior", self._read_prior(self.prior))
+            object.__setattr__(self, "prior", self._read_prior(read_prior(self.prior)))
 
     def _check(self) -> None:
         """Refuse values that do not go together, once each is typed."""
@@ -107,9 +127,15 @@ class Parameter:
         """Return the prior with typed values; raise SpecError if it does not fit the parameter."""
         raise NotImplementedError
 
+    @property
+    def stated_belief(self) -> Prior | None:
+        """The prior as it was read."""
+        return self.prior if isinstance(self.prior, Prior) else None
+
     def belief(self) -> tuple[float, ...]:
         """Return the prior probability of each level that it holds the optimum, even without a prior."""
-        weights = [1.0] * len(self.levels) if self.prior is None else self._weigh(self.prior)
+        stated = self.stated_belief
+        weights = [1.0] * len(self.levels) if stated is None else self._weigh(stated)
         total = math.fsum(weights)
         return tuple(weight / total for weight in weights)
 
@@ -124,7 +150,7 @@ class Parameter:
             "type": self.type_name,
             "levels": hashlib.blake2b(levels.encode(), digest_size=12).hexdigest(),
             "default": self.fallback,
-            "prior": None if self.prior is None else self.prior.to_dict(),
+            "prior": None if self.stated_belief is None else self.stated_belief.to_dict(),
             "when": None if self.condition is None else self.condition.meaning,
             "restart": _OLD_WORD.get(self.restart, self.restart),
             "memory": self.memory,
@@ -223,9 +249,8 @@ def read_number(raw: object, *, whole: bool = False) -> int | float | None:
         if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", raw.strip()) or len(raw) > 64:
             return None
         raw = int(raw) if re.fullmatch(r"[+-]?\d+", raw.strip()) else float(raw)
-    if hasattr(raw, "item") and not isinstance(raw, int | float):
-        raw = raw.item()  # numpy scalars
-    if not is_finite(raw):
+    raw = plain_scalar(raw)
+    if isinstance(raw, bool) or not is_finite(raw):
         return None
     if whole and not float(raw).is_integer():
         return None
@@ -289,24 +314,39 @@ def read_prior(data: object) -> Prior:
     if not isinstance(data, Mapping) or not data:
         raise SpecError(f"a prior is {{around, spread}} or {{weights}}, found {data!r}")
     refuse_unknown_keys(data, ("around", "spread", "weights"), "a prior")
-    if "weights" not in data:
-        around = read_number(data.get("around"))
-        if around is None:
-            text = f"a prior's around must be a number, found {data.get('around')!r}"
-            raise SpecError(text, path=("around",))
-        return Prior(float(around), _above_zero(data.get("spread"), "spread"))
-    if len(data) > 1:
+    if "weights" in data and len(data) > 1:
         raise SpecError(f"a prior is {{around, spread}} or {{weights}}, found {', '.join(data)}")
-    pairs = data["weights"]  # stored studies have a list of pairs, which keeps the types of the values
-    if isinstance(pairs, Mapping):
-        pairs = list(pairs.items())
-    paired = isinstance(pairs, list) and all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs)
-    if not paired or not pairs:
-        text = f"weights must be a mapping of values to numbers, found {data['weights']!r}"
-        raise SpecError(text, path=("weights",))
-    return Prior(
-        weights=tuple((value, _above_zero(weight, "weights", str(value))) for value, weight in pairs)
-    )
+    if "weights" in data and not data["weights"]:
+        raise _no_weights(data["weights"])
+    return Prior(**data)
+
+
+def _read_fields(
+    around: object, spread: object, weights: object
+) -> tuple[float | None, float | None, tuple[tuple[Value, float], ...]]:
+    """Return the fields of a prior as they are kept."""
+    if not isinstance(weights, tuple) or weights:
+        if around is not None or spread is not None:
+            raise SpecError("a prior is {around, spread} or {weights}, found both")
+        read = ((value, _above_zero(weight, "weights", str(value))) for value, weight in _pairs(weights))
+        return None, None, tuple(read)
+    number = read_number(around)
+    if number is None:
+        raise SpecError(f"a prior's around must be a number, found {around!r}", path=("around",))
+    return float(number), None if spread is None else _above_zero(spread, "spread"), ()
+
+
+def _pairs(data: object) -> list[tuple[Any, Any]]:
+    """Return the weights by value; stored studies have a list of pairs, which keeps their types."""
+    listed = list(data.items()) if isinstance(data, Mapping) else data
+    listed = listed if isinstance(listed, list | tuple) else []
+    if not listed or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in listed):
+        raise _no_weights(data)
+    return [(value, weight) for value, weight in listed]
+
+
+def _no_weights(data: object) -> SpecError:
+    return SpecError(f"weights must be a mapping of values to numbers, found {data!r}", path=("weights",))
 
 
 def _above_zero(raw: object, *path: str) -> float:

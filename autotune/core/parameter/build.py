@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from autotune.core.kinds import Choice
-from autotune.core.parameter.base import Parameter
+from autotune.core.parameter.base import OLD_RESTARTS, Parameter
 from autotune.core.parameter.listed import Bool, Categorical, Ordinal
 from autotune.core.parameter.numeric import Float, Int
 from autotune.errors import SpecError, refuse_unknown_keys, under
@@ -35,7 +35,10 @@ def parameter_from_dict(name: str, data: Mapping[str, Any]) -> Parameter:
     for key, needed in known.items():
         if needed and key not in data:
             raise SpecError(f"parameter {name!r} of type {type_name} needs {key!r}")
-    parameter = kind(name, **{key: value for key, value in data.items() if key != "type"})
+    given = {key: value for key, value in data.items() if key != "type"}
+    if isinstance(given.get("restart"), str):  # files and ledgers keep their old words, without a warning
+        given["restart"] = OLD_RESTARTS.get(given["restart"], given["restart"])
+    parameter = kind(name, **given)
     with under("when"):
         _ = parameter.condition
     return parameter

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
+from autotune.core.arguments import check_class
 from autotune.core.parameter.base import Parameter, Prior, read_number, same_number, show
-from autotune.core.scalar import PlainText, typed_scalar
+from autotune.core.scalar import PlainText, plain_scalar, typed_scalar
 from autotune.core.trial import Value
 from autotune.errors import SpecError, did_you_mean
 
@@ -23,7 +26,7 @@ class _Weighed(Parameter):
                 path=("prior",),
             )
         read: dict[tuple[bool, Value], float] = {}
-        for raw, weight in prior.weights:
+        for raw, weight in prior.pairs:
             try:
                 value = self.coerce(raw)
             except SpecError as error:
@@ -39,10 +42,11 @@ class _Weighed(Parameter):
         return Prior(weights=tuple((value, read[_identity(value)]) for value in named))
 
     def _weigh(self, prior: Prior) -> list[float]:
-        weights = {_identity(value): weight for value, weight in prior.weights}
+        weights = {_identity(value): weight for value, weight in prior.pairs}
         return [weights.get(_identity(value), 1.0) for value in self.levels]
 
 
+@check_class(...)
 @dataclass(frozen=True, repr=False)
 class Bool(_Weighed):
     """A parameter that is ``false`` or ``true``."""
@@ -58,8 +62,9 @@ class Bool(_Weighed):
 
     def coerce(self, raw: object) -> Value:
         """Return ``raw`` as a truth value; only ``true`` and ``false`` are read from text."""
+        raw = plain_scalar(raw)
         text = raw.lower() if isinstance(raw, str) else raw
-        if isinstance(raw, bool) or text in ("true", "false"):
+        if isinstance(raw, bool) or (isinstance(text, str) and text in ("true", "false")):
             return text in (True, "true")
         raise SpecError(f"{self.name} cannot be {raw!r}; allowed: true, false")
 
@@ -72,14 +77,15 @@ class Listed(_Weighed):
     quotes.
     """
 
-    values: tuple[Value, ...]
+    values: Sequence[Value]
 
     def _check(self) -> None:
-        if isinstance(self.values, str) or not isinstance(self.values, Sequence) or not self.values:
-            raise SpecError(
-                f"values must be a list of at least one value, found {self.values!r}", path=("values",)
-            )
-        values = self._read(list(self.values))
+        given: object = self.values
+        if isinstance(given, np.ndarray):
+            given = given.tolist()
+        if isinstance(given, str | bytes) or not isinstance(given, Sequence) or not given:
+            raise SpecError(f"values must be a list of at least one value, found {given!r}", path=("values",))
+        values = self._read([plain_scalar(value) for value in given])
         seen = [_identity(value) for value in values]
         if len(set(seen)) < len(seen):
             twice = next(i for i, found in enumerate(seen) if found in seen[:i])
@@ -114,7 +120,7 @@ class Listed(_Weighed):
     @cached_property
     def levels(self) -> tuple[Value, ...]:
         """The values in the order in which they were listed."""
-        return self.values
+        return tuple(self.values)
 
     @cached_property
     def _by_identity(self) -> dict[tuple[bool, Value], int]:
@@ -127,6 +133,7 @@ class Listed(_Weighed):
 
     def coerce(self, raw: object) -> Value:
         """Return the listed value that ``raw`` is, or else the first one that it names."""
+        raw = plain_scalar(raw)
         exact = [raw, typed_scalar(raw)] if isinstance(raw, PlainText) else [raw]
         for value in exact:
             if isinstance(value, str | int | float) and _identity(value) in self._by_identity:
@@ -140,6 +147,7 @@ class Listed(_Weighed):
         raise SpecError(f"{self.name} cannot be {raw!r}; allowed: {self.allowed()}", hint=hint)
 
 
+@check_class(...)
 @dataclass(frozen=True, repr=False)
 class Ordinal(Listed):
     """A parameter of listed values whose order means something, such as bits or block sizes."""
@@ -154,6 +162,7 @@ class Ordinal(Listed):
         return super()._read(values)
 
 
+@check_class(...)
 @dataclass(frozen=True, repr=False)
 class Categorical(Listed):
     """A parameter of listed values without an order."""

@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from typing import Annotated
 
+from autotune.core.arguments import check_class
 from autotune.core.kinds import By, Word
 from autotune.core.parameter.base import Parameter, Prior, read_number, read_whole, show
 from autotune.core.trial import Value
@@ -69,10 +70,11 @@ class Numeric(Parameter):
             raise SpecError(f"more than {MAX_LEVELS} values between low and high", path=("step",))
 
     def _read_prior(self, prior: Prior) -> Prior:
-        if prior.weights or prior.around is None or prior.spread is None:
+        usual = (self.high - self.low) / 8 or 1.0
+        if prior.weights or prior.around is None:
             raise SpecError(
                 f"the prior of {self.type_name} {self.name!r} needs around and spread, such as "
-                f"{{around: {show(self.fallback)}, spread: {show((self.high - self.low) / 8 or 1.0)}}}",
+                f"{{around: {show(self.fallback)}, spread: {show(usual)}}}",
                 path=("prior",),
             )
         if not self.low <= prior.around <= self.high:
@@ -81,7 +83,7 @@ class Numeric(Parameter):
                 f"{show(self.low)} to {show(self.high)}",
                 path=("prior", "around"),
             )
-        return prior
+        return Prior(prior.around, usual if prior.spread is None else prior.spread)
 
     def _weigh(self, prior: Prior) -> list[float]:
         assert prior.around is not None and prior.spread is not None  # noqa: S101, PT018 - checked when read
@@ -109,6 +111,7 @@ class Numeric(Parameter):
         return f"{self.type_name} from {show(self.low)} to {show(self.high)}{step}"
 
 
+@check_class(...)
 @dataclass(frozen=True, repr=False)
 class Int(Numeric):
     """A parameter of whole numbers from ``low`` to ``high``.
@@ -169,6 +172,7 @@ class Int(Numeric):
         return text + (f", powers of {self.powers_of}" if self.powers_of is not None else "")
 
 
+@check_class(...)
 @dataclass(frozen=True, repr=False)
 class Float(Numeric):
     """A parameter of real numbers from ``low`` to ``high``; with ``step``, only ``low + k * step``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -11,6 +12,9 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 from autotune.engine.gp.model.posterior import forget_models
+
+_ONE_ASK = threading.RLock()
+"""Held through an ask: numbers of threads, and models that are forgotten, are those of the whole process."""
 
 
 @contextmanager
@@ -22,15 +26,16 @@ def one_thread() -> Iterator[None]:
     cores there are, either. Models refer to themselves and are found by the rare full collections of the
     interpreter only, so that what is kept of them is dropped here.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with _thread_pools().limit(limits=1, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)
-        forget_models()
-        _return_memory()
+    with _ONE_ASK:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with _thread_pools().limit(limits=1, user_api="blas"):
+                yield
+        finally:
+            torch.set_num_threads(before)
+            forget_models()
+            _return_memory()
 
 
 def _return_memory() -> None:

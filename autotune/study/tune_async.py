@@ -1,0 +1,84 @@
+"""``Study.tune_async``: the loop of ``tune`` for whoever has an event loop; its engine works in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from contextvars import copy_context
+from inspect import isawaitable
+
+from autotune.core.start import named_start
+from autotune.core.trial import Trial
+from autotune.executor.function import AsyncFunction, AsyncFunctionExecutor, Function
+from autotune.ledger import study_lock
+from autotune.study.driver import Callback
+from autotune.study.hooks import read_argument
+from autotune.study.study import Study
+from autotune.study.tune import Search, check_call, read_callbacks, read_progress, read_timeout
+
+
+async def tune_async(
+    study: Study,
+    function: Function | AsyncFunction,
+    *,
+    trials: int,
+    parallel: int,
+    stop_when: str,
+    timeout: float | str | None,
+    start: Sequence[Mapping[str, object]],
+    callbacks: Sequence[Callback],
+    progress: bool | None,
+) -> Study:
+    """Tune a function from an event loop; see :meth:`autotune.Study.tune_async`."""
+    check_call(function, trials, parallel)
+    loop = asyncio.get_running_loop()
+    search = Search(
+        time_s=read_timeout(timeout),
+        start=named_start(study.space, start, trials),
+        callbacks=tuple(_in_loop(loop, each) for each in read_callbacks(callbacks, may_wait=True)),
+        tracking=None,
+        screen=read_progress(progress),
+        hooks=read_argument(None),
+    )
+    executor = AsyncFunctionExecutor(function, study.objective.units, parallel, loop)
+    stop = threading.Event()
+
+    def work() -> None:
+        with ExitStack() as stack:
+            if study.path is not None:
+                stack.enter_context(study_lock(study.path, study.name))
+            stack.enter_context(study.driven())
+            search.run(study, trials, stop_when, executor, stop)
+
+    threads = ThreadPoolExecutor(1)
+    ended = loop.run_in_executor(threads, copy_context().run, work)
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        while not ended.done() or executor.tasks:
+            try:
+                await asyncio.wait(executor.tasks if ended.done() else [ended])
+            except asyncio.CancelledError as error:
+                cancelled = error
+                stop.set()
+    finally:
+        stop.set()
+        threads.shutdown(wait=False)
+    if cancelled is not None:
+        ended.exception()  # the cancellation is what is told
+        raise cancelled
+    ended.result()
+    return study
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, callback: Callback) -> Callback:
+    """Return a callback that is called by an event loop while the caller, in another thread, waits."""
+
+    async def called(study: Study, trial: Trial) -> None:
+        found = callback(study, trial)
+        if isawaitable(found):
+            await found
+
+    return lambda study, trial: asyncio.run_coroutine_threadsafe(called(study, trial), loop).result()
