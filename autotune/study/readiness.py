@@ -12,11 +12,13 @@ import numpy as np
 
 from autotune.core.space import Space
 from autotune.core.table import distinct
+from autotune.engine.registry import ENGINES
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 from autotune.executor.local import LocalExecutor
 from autotune.study.jobs import any_fits, resources_of, system_of
 from autotune.study.study_file import StudyFile
 from autotune.systems.base import System, launched_config
+from autotune.systems.registry import SYSTEMS
 
 SAMPLED = 256
 """Random configurations that a system is asked about, beside the default."""
@@ -141,6 +143,7 @@ def announce(spec: StudyFile, system: System) -> list[str]:
         raise SpecError(f"every configuration would be refused: {refused.text}")
     for error in missing_files(spec.space, system):
         raise error
+    clashes = [text for text in (SYSTEMS.clash(system_of(spec).use), ENGINES.clash(spec.engine.use)) if text]
     if refused.share < _TOLD_FROM:
-        return []
-    return [f"{refused.share:.0%} of the configurations will be refused: {refused.text}"]
+        return clashes
+    return [*clashes, f"{refused.share:.0%} of the configurations will be refused: {refused.text}"]

@@ -27,7 +27,7 @@ from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_ke
 from autotune.core.units import counted, show_unit
 from autotune.engine.base import Engine, assess, choices, model_quality, predictions
 from autotune.engine.question import Question
-from autotune.engine.registry import build_engine, suggestions
+from autotune.engine.registry import ENGINES, build_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.history import History
@@ -301,6 +301,7 @@ class Study:
             if found.state.finished:
                 raise StudyError(f"trial {number} already has a result: {found.state.value}")
             measurement = complete(self._measurement(metrics, failure), self.objective)
+            measurement = self._with_plugins(measurement)
             with self._refreshed(number), self.ledger.together():
                 attempt = self.ledger.start_attempt(self.name, number, "caller")
                 self.ledger.finish_attempt(
@@ -369,6 +370,7 @@ class Study:
         self, number: int, attempt: int, measurement: Measurement, *, state: TrialState, node: str = ""
     ) -> bool:
         """Commit the result of an attempt; return whether it entered the history now."""
+        measurement = self._with_plugins(measurement)
         with self._lock, self._refreshed(number):
             try:
                 return self.ledger.finish_attempt(
@@ -380,6 +382,11 @@ class Study:
                         self.name, number, attempt, measurement, node=node, state=state
                     )
                 raise
+
+    def _with_plugins(self, measurement: Measurement) -> Measurement:
+        """Return a measurement with the version of the plug-in that proposed it."""
+        found = ENGINES.versions(self._use) | measurement.facts.get("plugins", {})
+        return replace(measurement, facts={**measurement.facts, "plugins": found}) if found else measurement
 
     def requeue(self, number: int) -> None:
         """Put a trial whose attempt was lost back to WAITING."""
