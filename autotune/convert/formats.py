@@ -60,7 +60,6 @@ def convert(source: str, *, format_name: str | None = None, study: str | None = 
     if of_tune and os.path.isdir(source):  # a name too long is none
         return ray_results.convert_results(source)
     document = read_document(source)
-    document = replace(document, data=typed_as_yaml11(document.data))
     if format_name is not None:
         return _by_plugin(format_name, document) if theirs else FORMATS[format_name].convert(document)
     for module in FORMATS.values():
@@ -89,7 +88,17 @@ def _by_plugin(name: str, document: Document) -> Conversion:
 
 def read_document(source: str) -> Document:
     """Return a YAML or JSON file; a JSON list stands under one key."""
-    text = read_text(Path(source))
+    document = parse_document(read_text(Path(source)), source)
+    return replace(document, data=typed_as_yaml11(document.data))
+
+
+def parse_document(text: str, source: str) -> Document:
+    """Return a text of YAML or JSON, values as written.
+
+    Args:
+        text: The text.
+        source: Name of the file, for messages.
+    """
     opening = text.lstrip()[:1]
     if opening not in ("[", "{"):
         return parse_text(text, source, core_tags=True)

@@ -48,7 +48,7 @@ class ExecutorContract:
 
     Attributes:
         impossible: Resources that it can never place; empty where it knows of none.
-        worker: Beginning or part of the command line of the process that runs an attempt; empty where none
+        worker: Part of the command line of the process below this one that runs an attempt; empty where none
             does, and nothing ends a call that is given up.
     """
 
@@ -155,8 +155,8 @@ class ExecutorContract:
         if not self.worker:
             return
         job = self.started(executor, tmp_path, "hangs")
-        above = psutil.Process(int((tmp_path / "pid").read_text(encoding="utf-8"))).parents()
-        worker = next(process for process in above if self.worker in " ".join(process.cmdline()))
+        below = psutil.Process().children(recursive=True)
+        (worker,) = [process for process in below if self.worker in _command_line(process)]
         os.kill(worker.pid, signal.SIGKILL)
         (found,) = self.results(executor)
         assert found.key == job.key
@@ -181,6 +181,13 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it ended just now
+        return ""
 
 
 def _is_alive(pid: int) -> bool:
