@@ -64,7 +64,7 @@ def readiness(spec: StudyFile) -> Readiness:
         except AutotuneError as error:
             errors.append(error)
     errors += missing_files(spec.space, system)
-    warnings += _unknown_paths(spec.space)
+    warnings += _unknown_paths(spec.space) + _clashes(spec)
     machine = LocalExecutor()
     short = machine.shortage(resources_of(spec, system, spec.space.default_config))
     if short:
@@ -131,6 +131,12 @@ def refusals(spec: StudyFile, system: System) -> Refusals:
     return Refusals(count / len(failures), "; ".join(told) + (f"; and {more} other reasons" if more else ""))
 
 
+def _clashes(spec: StudyFile) -> list[str]:
+    """Return which names of a study a plug-in has too."""
+    found = (SYSTEMS.clash(system_of(spec).use), ENGINES.clash(spec.engine.use))
+    return [text for text in found if text]
+
+
 def announce(spec: StudyFile, system: System) -> list[str]:
     """Return the warnings that a run begins with; raise what would end it at its first trial.
 
@@ -143,7 +149,6 @@ def announce(spec: StudyFile, system: System) -> list[str]:
         raise SpecError(f"every configuration would be refused: {refused.text}")
     for error in missing_files(spec.space, system):
         raise error
-    clashes = [text for text in (SYSTEMS.clash(system_of(spec).use), ENGINES.clash(spec.engine.use)) if text]
     if refused.share < _TOLD_FROM:
-        return clashes
-    return [*clashes, f"{refused.share:.0%} of the configurations will be refused: {refused.text}"]
+        return _clashes(spec)
+    return [*_clashes(spec), f"{refused.share:.0%} of the configurations will be refused: {refused.text}"]

@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from autotune.core.trial import Config
@@ -19,7 +21,7 @@ from autotune.systems.registry import build_system
 
 SECRET = "hf_abcdefghijklmnopqrstuvwxyz123456"  # noqa: S105 - a made one
 HEADER = ("trial 4 of study chat, confirmed: 2 fresh launches", f"token={SECRET}", "two\nlines")
-SECTIONS = {
+SECTIONS: dict[str, tuple[Mapping[str, object], Config]] = {
     "vllm": ({"use": "vllm", "model": "org/it's m"}, {"max_num_seqs": 64, "tensor_parallel": 2}),
     "llama_cpp": ({"use": "llama_cpp", "model": "/models/m.gguf"}, {"threads": 8}),
     "command": ({"use": "command", "argv": ["./bench", "{mode}", "{n}"]}, {"n": 4, "mode": "fast 50%"}),
@@ -31,10 +33,9 @@ def export_of(name: str) -> Export:
     if name not in SECTIONS:
         return Export("chat", "", {"n": 4}, HEADER)
     section, config = SECTIONS[name]
-    system, known = build_system(section), dict[str, object](config)
-    found: Config = {key: value for key, value in known.items() if isinstance(value, str | int)}
+    system = build_system(section)
     image = "registry.example/server:1"
-    return Export("chat", name, found, HEADER, deployment(system, found, ()), system, image=image, gpus=2)
+    return Export("chat", name, config, HEADER, deployment(system, config, ()), system, image=image, gpus=2)
 
 
 class ExporterContract:

@@ -47,6 +47,12 @@ def run_trial(ledger: Ledger, number: int) -> None:
     ledger.finish_attempt(STUDY, number, attempt, found, state=state, node="gpu-1")
 
 
+def file_of(ledger: Ledger) -> Path:
+    """Return the file of a ledger."""
+    assert ledger.path is not None
+    return ledger.path
+
+
 class MirrorContract:
     """Contract suite of a mirror; a subclass makes one and reads back what it copied."""
 
@@ -67,7 +73,7 @@ class MirrorContract:
             yield ledger
 
     def test_a_study_is_followed_and_nothing_is_copied_twice(self, study_ledger: Ledger) -> None:
-        mirror = self.make(study_ledger.path, STUDY)
+        mirror = self.make(file_of(study_ledger), STUDY)
         mirror.start()
         for number in range(4):
             run_trial(study_ledger, number)
@@ -77,30 +83,30 @@ class MirrorContract:
         mirror.notify()
         assert mirror.close(_PATIENCE_S) == MirrorReport(0)
         assert mirror.close(_PATIENCE_S) == MirrorReport(0)
-        assert sorted(self.copied(study_ledger.path, STUDY)) == [0, 1, 2, 3]
+        assert sorted(self.copied(file_of(study_ledger), STUDY)) == [0, 1, 2, 3]
 
     def test_a_study_that_goes_on_is_completed(self, study_ledger: Ledger) -> None:
         run_trial(study_ledger, 0)
-        assert self.make(study_ledger.path, STUDY).close(0.0).pending > 0  # it was never started
+        assert self.make(file_of(study_ledger), STUDY).close(0.0).pending > 0  # it was never started
         for number in (1, 2):
-            mirror = self.make(study_ledger.path, STUDY)
+            mirror = self.make(file_of(study_ledger), STUDY)
             mirror.start()
             run_trial(study_ledger, number)
             mirror.notify()
             assert mirror.close(_PATIENCE_S) == MirrorReport(0)
-            assert sorted(self.copied(study_ledger.path, STUDY)) == list(range(number + 1))
+            assert sorted(self.copied(file_of(study_ledger), STUDY)) == list(range(number + 1))
 
     def test_files_are_taken_whether_they_are_there_or_not(
         self, study_ledger: Ledger, tmp_path: Path
     ) -> None:
         (tmp_path / "report.html").write_text("<p>report</p>", encoding="utf-8")
-        mirror = self.make(study_ledger.path, STUDY)
+        mirror = self.make(file_of(study_ledger), STUDY)
         mirror.start()
         run_trial(study_ledger, 0)
         study_ledger.set_study_state(STUDY, "COMPLETED")
         mirror.artifacts({"report.html": tmp_path / "report.html", "gone.html": tmp_path / "gone.html"})
         assert mirror.close(_PATIENCE_S).pending == 0
-        assert self.copied(study_ledger.path, STUDY) == [0]
+        assert self.copied(file_of(study_ledger), STUDY) == [0]
 
     @pytest.mark.parametrize("text", [None, "this is no ledger, but it is long enough to look like a file"])
     def test_a_ledger_that_cannot_be_read_is_reported_and_raises_nothing(

@@ -13,9 +13,9 @@ from tests_shared import is_alive, wait_until, works_in
 
 
 class TestLocal(ExecutorContract):
-    @pytest.fixture(params=[1, 2])
-    def executor(self, request):
-        executor = LocalExecutor(parallel=request.param)
+    @pytest.fixture
+    def executor(self):
+        executor = LocalExecutor(parallel=2)
         executor.start()
         yield executor
         executor.close()

@@ -66,7 +66,8 @@ def install(tmp_path, monkeypatch):
         count += 1
         module = f"broken_{tmp_path.name.replace('-', '_')}_{count}"
         folder = tmp_path / str(count)
-        info = folder / "broken-1.0.dist-info"
+        stem = package.removesuffix("-package").replace("-", "_")  # two of one stem hide each other
+        info = folder / f"{stem}-1.0.dist-info"
         info.mkdir(parents=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}:{target}\n")
@@ -538,8 +539,8 @@ MIRRORED = {
 def test_a_study_does_not_feel_its_mirror(install, tmp_path, monkeypatch, caplog, how):
     start, notify, close, said = MIRRORED[how]
     install(MIRROR.format(start=start, notify=notify, close=close), "autotune.mirrors", "Mirror")
-    monkeypatch.setattr("autotune.study.tune.MIRROR_START_S", 0.2)
-    monkeypatch.setattr("autotune.study.tune.MIRROR_FLUSH_S", 0.2)
+    for limit in ("MIRROR_START_S", "MIRROR_FLUSH_S"):
+        monkeypatch.setattr(f"autotune.study.tune.{limit}", 0.2 if how == "hangs" else 60.0)
     study = tune(
         SPACE, lambda config: {"x": config["a"]}, OBJECTIVE, trials=3, engine="random",
         path=tmp_path / "ledger.sqlite", mlflow={"mlflow": "none", "mirrors": {"broken": {}}},
