@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -70,7 +71,7 @@ def convert(source: str, *, format_name: str | None = None, study: str | None = 
     for name in names[len(FORMATS) :]:
         try:
             found = CONVERTERS.load(name)
-            if CONVERTERS.call(name, lambda found=found: found.recognizes(document)):
+            if CONVERTERS.call(name, partial(found.recognizes, document)):
                 return _by_plugin(name, document)
         except EnvironmentProblem as error:  # the file may be another's
             broken.append(f"; {error.message}")

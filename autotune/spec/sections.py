@@ -142,7 +142,7 @@ def _mirrors(raw: object, name: str) -> dict[str, dict[str, Any]]:
     found = {}
     for key, options in sections.items():
         with under(key):
-            found[key] = dict(mapping({} if options is None else options, f"mirror {key!r}"))
+            found[key] = dict(mapping({} if options in (None, "") else options, f"mirror {key!r}"))
     return found
 
 

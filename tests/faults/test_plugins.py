@@ -24,15 +24,16 @@ from autotune.errors import EnvironmentProblem, SpecError
 from autotune.executor.worker import run_attempt
 from autotune.ledger import Ledger
 from autotune.measure.metrics import plugin_metrics, summarize
-from autotune.spec.sections import read_objective
+from autotune.spec.sections import Tracking, read_objective
+from autotune.study.mirroring import start_mirror
 from autotune.study.readiness import announce
 from autotune.study.study import Study
 from autotune.study.study_file import read_study
-from autotune.study.tune import tune
 from autotune.systems.base import NotReady
 from autotune.systems.own.system import OwnSystem
 from autotune.systems.registry import SYSTEMS, build_system
 from autotune.testing.metric_contract import SAMPLES
+from autotune.tracking.base import MirrorReport
 from tests_jobs import job_of
 from tests_shared import wait_until
 
@@ -536,19 +537,21 @@ MIRRORED = {
 
 
 @pytest.mark.parametrize("how", MIRRORED)
-def test_a_study_does_not_feel_its_mirror(install, tmp_path, monkeypatch, caplog, how):
+def test_a_study_does_not_feel_its_mirror(install, tmp_path, caplog, how):
     start, notify, close, said = MIRRORED[how]
     install(MIRROR.format(start=start, notify=notify, close=close), "autotune.mirrors", "Mirror")
-    for limit in ("MIRROR_START_S", "MIRROR_FLUSH_S"):
-        monkeypatch.setattr(f"autotune.study.tune.{limit}", 0.2 if how == "hangs" else 60.0)
-    study = tune(
-        SPACE, lambda config: {"x": config["a"]}, OBJECTIVE, trials=3, engine="random",
-        path=tmp_path / "ledger.sqlite", mlflow={"mlflow": "none", "mirrors": {"broken": {}}},
-    )  # fmt: skip
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETED] * 3
+    seconds = 0.2 if how == "hangs" else 60.0
+    with Study(SPACE, OBJECTIVE, engine="random", path=tmp_path / "ledger.sqlite") as study:
+        mirror = start_mirror(Tracking.from_dict({"mlflow": "none", "mirrors": {"broken": None}}), study)
+        assert mirror.ready.wait(seconds) is (how != "hangs")
+        for _ in range(3):
+            study.tell(study.ask(), {"x": 1.0})
+            mirror.notify()
+        mirror.artifacts({})
+        assert mirror.close(seconds) == mirror.close(seconds) == MirrorReport(0)
     told = [re.sub(r"broken_\w+:Mirror", "MODULE", record.getMessage()) for record in caplog.records]
-    assert len([text for text in told if "mirror" in text]) == 1, told
-    assert said in "".join(told)
+    assert len(told) == 1
+    assert said in told[0]
 
 
 def test_a_mirror_that_is_unknown_is_one_error_with_the_nearest_name(install, study_file, capsys):

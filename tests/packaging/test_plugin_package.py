@@ -18,14 +18,14 @@ pytestmark = pytest.mark.timeout(580)
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(argv, folder, *paths):
+def run(argv, folder, *paths, codes=(0,)):
     """Run a module of this interpreter in a folder, with more places to import from; its output."""
     path = os.pathsep.join([*map(str, paths), os.environ["PYTHONPATH"]])
     done = subprocess.run(
         [sys.executable, "-m", *map(str, argv)], cwd=folder, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
     )  # fmt: skip
-    assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode in codes, f"{argv}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
@@ -52,7 +52,7 @@ def test_what_is_installed_is_listed_with_its_package(site, tmp_path):
     systems = run(["autotune", "list", "systems"], tmp_path, site)
     about = "An engine, a system, a metric and an export format for autotune"
     assert f"plug-in autotune-example 1.0: {about}" in systems
-    looked = json.loads(run(["autotune", "doctor", "--json"], tmp_path, site))
+    looked = json.loads(run(["autotune", "doctor", "--json"], tmp_path, site, codes=(0, 3)))
     checks = {check["name"]: check for check in looked["checks"]}
     for name in found:
         assert checks[name]["status"] == "ok"
