@@ -47,7 +47,8 @@ def _build(name: str, options: Mapping[str, object], ledger: Path, study: str) -
     except SpecError as error:
         raise SpecError(error.message, hint=error.hint, at_key=True) from None
     mirror = MIRRORS.call(name, lambda: kind.from_dict(dict(options), ledger=ledger, study=study))
-    missing = [part for part in ("start", "notify", "artifacts", "close") if not hasattr(mirror, part)]
+    parts = ("ready", "start", "notify", "artifacts", "close")
+    missing = [part for part in parts if not hasattr(mirror, part)]
     if missing:
         raise MIRRORS.broken(name, f"is no mirror: it has no {', '.join(missing)}")
     return _Apart(name, mirror)
