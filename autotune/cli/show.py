@@ -163,7 +163,9 @@ def _entries(kind: str, store: Path) -> dict[str, str]:
     if registry is not None:
         own = _metrics() if kind == "metrics" else _described(registry)
         theirs = [one for one in registry.plugins() if one.name not in registry.builtin]
-        return own | {one.name: f"plug-in {one.package}: {one.summary or one.target}" for one in theirs}
+        return own | {
+            one.name: one.unused or f"plug-in {one.package}: {one.summary or one.target}" for one in theirs
+        }
     if kind == "studies":
         return _studies(store)
     from autotune.spec.catalogue import entries
