@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune.cli import main
 from autotune.ledger import Ledger
 from tests_exports import CASES, record_study
 from tests_study_files import TOY_STUDY
@@ -114,19 +115,21 @@ KINDS = {"system": 12, "engine": 20, "metric": 7}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_new_writes_passes_and_is_used_once_it_is_installed(kind, tmp_path):
+def test_what_new_writes_passes_and_is_used_once_it_is_installed(kind, tmp_path, capsys):
     """The long spaces of the engine's contract are for the slow test of the same."""
-    written = json.loads(run(["autotune", "new", kind, "my_part", "--dir", "mine", "--json"], tmp_path))
     folder = tmp_path / "mine"
+    assert main(["new", kind, "my_part", "--dir", str(folder), "--json"]) == 0
+    written = json.loads(capsys.readouterr().out)
     names = {"my_part.py", "my_part.yaml", "test_my_part.py", "pyproject.toml"}
     assert {Path(file).name for file in written["files"]} == names == {path.name for path in folder.iterdir()}
     assert pytest_of(folder, "-k", "not (300 or 1030 or 3000)") >= KINDS[kind]
     install(folder)
     run(["autotune", "check", "my_part.yaml"], folder, folder)
     assert "plug-in autotune-my-part 0.1.0" in run(["autotune", "list", f"{kind}s"], folder, folder)
-    with pytest.raises(AssertionError, match="there already, and nothing was written"):
-        run(["autotune", "new", kind, "my_part", "--dir", "mine"], tmp_path)
-    second = json.loads(run(["autotune", "new", kind, "second", "--dir", "mine", "--json"], tmp_path))
+    assert main(["new", kind, "my_part", "--dir", str(folder)]) == 2
+    assert "there already, and nothing was written" in capsys.readouterr().err
+    assert main(["new", kind, "second", "--dir", str(folder), "--json"]) == 0
+    second = json.loads(capsys.readouterr().out)
     assert f'[project.entry-points."autotune.{kind}s"]' in second["add_to_pyproject"]
     assert "second" not in (folder / "pyproject.toml").read_text()
 
@@ -173,8 +176,6 @@ def test_an_engine_that_new_writes_keeps_all_of_the_contract_and_installs(tmp_pa
     ],
 )
 def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(words, said, tmp_path, capsys):
-    from autotune.cli import main
-
     assert main(["new", *words, "--dir", str(tmp_path / "mine")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "mine").exists()
