@@ -24,7 +24,7 @@ from autotune.core.space import Space
 from autotune.errors import SpecError
 from autotune.spec.yaml_text import Document, parse_text
 
-STRANGE = ("{}", "[]", "a: 1", "a: {b: [1, 2, {c: null}]}", "parameters: {n: {type: int, low: 1, high: 2}}")
+STRANGE = ("{}", "a: 1", "a: {b: [1, 2, {c: null}]}", "parameters: {n: {type: int, low: 1, high: 2}}")
 
 
 def document(text: str) -> Document:

@@ -23,6 +23,7 @@ SECRET = "hf_abcdefghijklmnopqrstuvwxyz123456"  # noqa: S105 - a made one
 HEADER = ("trial 4 of study chat, confirmed: 2 fresh launches", f"token={SECRET}", "two\nlines")
 SECTIONS: dict[str, tuple[Mapping[str, object], Config]] = {
     "vllm": ({"use": "vllm", "model": "org/it's m"}, {"max_num_seqs": 64, "tensor_parallel": 2}),
+    "sglang": ({"use": "sglang", "model": "org/m"}, {"max_running_requests": 64}),
     "llama_cpp": ({"use": "llama_cpp", "model": "/models/m.gguf"}, {"threads": 8}),
     "command": ({"use": "command", "argv": ["./bench", "{mode}", "{n}"]}, {"n": 4, "mode": "fast 50%"}),
 }
