@@ -43,12 +43,13 @@ def hardware_of(hardware: Mapping[str, Any]) -> dict[str, str]:
 
 
 def circumstances(trials: Sequence[Trial]) -> dict[str, str]:
-    """Return versions and hardware of measured trials by name; several of one thing stand together."""
+    """Return versions, also of plug-ins, and hardware of measured trials; several of one stand together."""
     seen: dict[str, dict[str, None]] = {}
     for trial in trials:
         facts = trial.measurement.facts if trial.measurement is not None else {}
         hardware = facts.get("hardware") or {}
         parts = {**versions_of(facts.get("system") or {}), **hardware_of(hardware)}
+        parts |= {f"plug-in {name}": str(text) for name, text in (facts.get("plugins") or {}).items()}
         if hardware.get("python"):
             parts["Python of autotune"] = str(hardware["python"])
         for name, text in parts.items():

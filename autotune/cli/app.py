@@ -42,6 +42,7 @@ _COMMANDS = {
     "verify": "autotune.cli.verify:verify",
     "compare": "autotune.cli.verify:compare",
     "list": "autotune.cli.show:list_",
+    "new": "autotune.cli.new:new",
     "flags": "autotune.cli.flags:flags",
     "convert": "autotune.cli.convert:convert",
     "sync": "autotune.cli.mirror:sync",

@@ -15,7 +15,10 @@ from autotune.cli.written import check_output, write_output
 @click.command()
 @click.argument("source")
 @click.option(
-    "--from", "format_name", metavar="FORMAT", help="wandb, auto-tune-vllm, optuna, ray-tune or vllm-sweep."
+    "--from",
+    "format_name",
+    metavar="FORMAT",
+    help="wandb, auto-tune-vllm, optuna, ray-tune, vllm-sweep, or a plug-in's.",
 )
 @click.option("--study", help="Name of the study within an Optuna storage.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file.")

@@ -174,17 +174,20 @@ def _accelerators() -> Check:
 
 def _plugins() -> Iterator[Check]:
     """Import what third parties installed."""
-    from autotune.engine.registry import ENGINES
-    from autotune.systems.registry import SYSTEMS
+    from autotune.cli.plugins import registries
 
-    for registry in (SYSTEMS, ENGINES):
-        for name in registry.names()[len(registry.builtin) :]:
+    for registry in registries():
+        for plugin in registry.plugins():
+            name = f"{registry.kind} {plugin.name}"
+            if plugin.unused:
+                yield Check(name, "warn", plugin.unused, "uninstall the plug-in, or ask for another name")
+                continue
             try:
-                registry.load(name)
+                registry.load(plugin.name)
             except EnvironmentProblem as error:
-                yield Check(f"{registry.kind} {name}", "warn", error.message, error.hint)
+                yield Check(name, "warn", error.message, error.hint)
             else:
-                yield Check(f"{registry.kind} {name}", "ok", "a plug-in")
+                yield Check(name, "ok", f"plug-in {plugin.package}: {plugin.target}")
 
 
 def _engines() -> Check:

@@ -12,7 +12,7 @@ from autotune import __version__
 from autotune.cli.options import json_option, ledger_option, more_of, next_command, next_step
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
-from autotune.errors import EnvironmentProblem, NothingFeasible, StudyError
+from autotune.errors import NothingFeasible, StudyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +116,10 @@ def best(study: str | None, store: Path, as_json: bool) -> None:
         echo(next_step(result.view, store, options_of(row)))
 
 
-KINDS = ("spaces", "objectives", "systems", "engines", "studies", "metrics")
+KINDS = (
+    "spaces", "objectives", "systems", "engines", "studies", "metrics", "mirrors", "exporters", "converters",
+    "plugins",
+)  # fmt: skip
 
 
 @click.command("list")
@@ -126,7 +129,8 @@ KINDS = ("spaces", "objectives", "systems", "engines", "studies", "metrics")
 def list_(kind: str | None, store: Path, as_json: bool) -> None:
     """List what there is to choose from.
 
-    Search spaces, objectives, systems, engines, metrics, and the studies of the store.
+    Search spaces, objectives, systems, engines, metrics, mirrors, formats, the studies of the store, and the
+    plug-ins, none of which is imported: `autotune doctor` says whether they work.
     """
     from autotune.report.text import terminal_width, wrap
 
@@ -149,16 +153,21 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
 
 def _entries(kind: str, store: Path) -> dict[str, str]:
     """Return names and a line about each."""
-    if kind == "metrics":
-        return _metrics()
-    if kind == "systems":
-        from autotune.systems.registry import SYSTEMS
+    from autotune.cli.plugins import registries, registry_of
 
-        return _described(SYSTEMS)
-    if kind == "engines":
-        from autotune.engine.registry import ENGINES
-
-        return _described(ENGINES)
+    if kind == "plugins":
+        return {
+            f"{one.kind} {one.name}": one.unused or f"{one.package}: {one.target}"
+            for registry in registries()
+            for one in registry.plugins()
+        }
+    registry = registry_of(kind)
+    if registry is not None:
+        own = _metrics() if kind == "metrics" else _described(registry)
+        theirs = [one for one in registry.plugins() if one.name not in registry.builtin]
+        return own | {
+            one.name: one.unused or f"plug-in {one.package}: {one.summary or one.target}" for one in theirs
+        }
     if kind == "studies":
         return _studies(store)
     from autotune.spec.catalogue import entries
@@ -167,17 +176,13 @@ def _entries(kind: str, store: Path) -> dict[str, str]:
 
 
 def _described(registry: Registry) -> dict[str, str]:
-    """Return the names of a registry with the first line of each one's docstring."""
+    """Return the names of a registry that are this package's own, with the first line of each docstring."""
     result = {}
-    for name in registry.names():
-        try:
-            loaded = registry.load(name)
-            text = inspect.getdoc(loaded) or ""
-            if not getattr(loaded, "measured", True):
-                text = f"{text.splitlines()[0].rstrip('.')}: checked and planned, not measured yet"
-        except EnvironmentProblem as error:  # a third party's that is broken
-            text = f"cannot be used: {error.message}"
-        result[name] = text.splitlines()[0].rstrip(".") if text else ""
+    for name in registry.builtin:
+        loaded = registry.load(name)
+        text = (inspect.getdoc(loaded) or "").splitlines()[0].rstrip(".")
+        plan_only = not getattr(loaded, "measured", True)
+        result[name] = f"{text}: checked and planned, not measured yet" if plan_only else text
     return result
 
 

@@ -2,7 +2,8 @@
 
 Only names, units and directions live here, so that a study file can be checked without loading what
 measures them; the formulas are in :mod:`autotune.measure.metrics`. A name that is not in the table may
-still be measured by a user's own function: :func:`metric_info` says ``None`` and lets the caller decide.
+be that of a plug-in's metric, which says its own, or still be measured by a user's own function:
+:func:`metric_info` says ``None`` and lets the caller decide.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
-from autotune.errors import SpecError, did_you_mean
+from autotune.core.registry import Registry, shown
+from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 
 _SLIP = 0.9  # likeness from which a name is a slip of the pen rather than a name of its own
 
@@ -95,6 +97,42 @@ def named_number(name: str) -> bool:
     return name not in UNITS and name.replace(".", "_").rpartition("_")[2].lower() in _NUMBERS
 
 
+METRIC_PLUGINS = Registry("metric", "autotune.metrics", dict.fromkeys(METRICS, ""), method="estimates")
+"""Metrics that other packages bring, by family; only those are imported whose names somebody uses."""
+
+
+def plugin_metric(name: str) -> Any:
+    """Return the plug-in's metric that yields ``name`` (``stall.p99``); ``None`` where none does.
+
+    Raises:
+        EnvironmentProblem: The plug-in is broken, or says of its metric what cannot be.
+    """
+    theirs = METRIC_PLUGINS.names()[len(METRICS) :]
+    family = next((known for known in (name, name.rpartition(".")[0]) if known in theirs), None)
+    if family is None:
+        return None
+    found = METRIC_PLUGINS.load(family)
+    info = getattr(found, "info", None)
+    if not isinstance(info, MetricInfo) or (info.name, info.statistic) != (family, ""):
+        raise METRIC_PLUGINS.broken(family, f"must have the info of {family!r}, has {shown(info)}")
+    return found
+
+
+def _family(name: str) -> MetricInfo | None:
+    """Return what is known of a family; of a plug-in's that is broken nothing is: ledgers stay readable."""
+    try:
+        found = None if name in METRICS else plugin_metric(name)
+    except EnvironmentProblem:
+        return None
+    return METRICS.get(name) if found is None or found.info.name != name else found.info
+
+
+def base_unit(name: str) -> str | None:
+    """Return the unit that a metric is measured in (``ttft.p99``); ``None`` where nothing says one."""
+    info = None if name in UNITS else metric_info(name)
+    return UNITS.get(name) if info is None else info.unit
+
+
 def known_metrics() -> list[str]:
     """Return every name that can be an objective's goal or limit, statistics included."""
     return list(UNITS)
@@ -102,11 +140,11 @@ def known_metrics() -> list[str]:
 
 def metric_info(name: str) -> MetricInfo | None:
     """Return what is known about the metric ``name`` (``ttft.p99``), or ``None`` for an unknown name."""
-    info = METRICS.get(name)
+    info = _family(name)
     if info is not None:
         return info if not info.statistics else None
     family, _, statistic = name.rpartition(".")
-    info = METRICS.get(family)
+    info = _family(family)
     if info is None or statistic not in info.statistics:
         return None
     return replace(info, name=name, statistic=statistic)
@@ -120,16 +158,18 @@ def check_metric(name: str) -> MetricInfo | None:
 
     Raises:
         SpecError: The metric exists but not with this statistic (``ttft``, ``ttft.p98``).
+        EnvironmentProblem: It is that of a plug-in that is broken.
     """
+    plugin_metric(name)
     info = metric_info(name)
     if info is not None:
         return info
     family, _, statistic = name.rpartition(".")
-    known = METRICS.get(name)
+    known = _family(name)
     if known is not None:
         allowed = [f"{name}.{suffix}" for suffix in known.statistics]
         raise SpecError(f"metric {name!r} needs a statistic; allowed: {', '.join(allowed)}")
-    known = METRICS.get(family)
+    known = _family(family)
     if known is not None and known.statistics:
         allowed = [f"{family}.{suffix}" for suffix in known.statistics]
         raise SpecError(

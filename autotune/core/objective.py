@@ -17,7 +17,7 @@ from autotune.core.front_doors import READERS
 from autotune.core.html import html_table, short
 from autotune.core.kinds import quantity
 from autotune.core.measurement import Estimate, in_unit_of, read_estimate
-from autotune.core.metric import UNITS
+from autotune.core.metric import base_unit
 from autotune.core.units import (
     SCALED,
     UNCHOSEN,
@@ -244,7 +244,7 @@ class Objective:
     def units(self) -> dict[str, str]:
         """Base unit by metric, where one is known: that of the metric, or of a limit on it."""
         of_limits = {limit.metric: limit.unit for limit in self.limits if limit.unit != "1"}
-        return of_limits | {name: UNITS[name] for name in self.metrics if name in UNITS}
+        return of_limits | {name: unit for name in self.metrics if (unit := base_unit(name))}
 
     @cached_property
     def _without_unit(self) -> frozenset[str]:
@@ -259,7 +259,7 @@ class Objective:
         """
         for i, limit in enumerate(self.limits):
             wanted = self.units.get(limit.metric, limit.unit)
-            plain = limit.unit == "1" and limit.metric in UNITS  # in the base unit of the metric
+            plain = limit.unit == "1" and base_unit(limit.metric)  # in the base unit of the metric
             if limit.unit != wanted and not limit.relative and not plain:
                 text = f"{limit.metric} is compared in {wanted}, found {limit.as_written}"
                 raise UnitError(text, path=("limits", i))

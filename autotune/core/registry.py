@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -18,13 +20,34 @@ _SHOWN = 200  # characters of what a plug-in gave
 _ABSENT = object()
 
 
+@dataclass(frozen=True)
+class PlugIn:
+    """A part that another package brings, as its metadata say: nothing of it is imported.
+
+    Args:
+        kind: Kind of part: ``"system"``.
+        name: Name under which it is known.
+        package: Package with its version; empty where nothing says it.
+        target: Object that stands for it: ``"module:attribute"``.
+        summary: Line that the package says of itself.
+        unused: Reason why the name does not mean it; empty where it does.
+    """
+
+    kind: str
+    name: str
+    package: str
+    target: str
+    summary: str
+    unused: str
+
+
 class Registry:
     """Map names to lazily imported objects.
 
     Args:
         kind: Kind of the names, for messages: ``"system"``.
         group: Entry-point group through which third parties add theirs: ``"autotune.systems"``.
-        builtin: ``{name: "module:attribute"}``.
+        builtin: ``{name: "module:attribute"}``, or ``"module"`` for a module itself.
         answers: Exceptions that are no errors: a part may answer with them.
         method: Method that tells a part of this kind from anything else.
     """
@@ -53,21 +76,50 @@ class Registry:
 
     def names(self) -> list[str]:
         """Return every name that can be loaded, built-in ones first."""
-        third_party = {entry.name for entry in entry_points(group=self.group)} - set(self._builtin)
+        third_party = {entry.name for entry in _entries(self.group)} - set(self._builtin)
         return [*self._builtin, *sorted(third_party)]
+
+    def plugins(self) -> list[PlugIn]:
+        """Return what other packages bring of this kind, by name."""
+        found = []
+        for entry in _entries(self.group):
+            about = {} if entry.dist is None else entry.dist.metadata.json
+            summary, unused = str(about.get("summary", "")), self.clash(entry.name)
+            found.append(PlugIn(self.kind, entry.name, _package(entry), entry.value, summary, unused))
+        return found
+
+    def clash(self, name: str) -> str:
+        """Return why a plug-in of that name is not used; empty where none is, or it is the only one."""
+        rivals = [entry for entry in _entries(self.group) if entry.name == name]
+        brought = " and ".join(_package(entry) or entry.value for entry in rivals)
+        if rivals and name in self._builtin:
+            return f"{self.kind} {name!r} is autotune's own, and not that of the plug-in {brought}"
+        return f"{self.kind} {name!r} is brought by {brought}" if len(rivals) > 1 else ""
+
+    def versions(self, *names: str) -> dict[str, str]:
+        """Return the version of each package that brings a part of one of these names."""
+        return {
+            entry.dist.name: entry.dist.version
+            for entry in _entries(self.group)
+            if entry.name in names and entry.name not in self._builtin and entry.dist is not None
+        }
 
     def load(self, name: str) -> Any:
         """Import and return what ``name`` stands for.
 
         Raises:
             SpecError: Nothing has that name; the nearest one is named.
-            EnvironmentProblem: A plug-in cannot be imported, does not end, or is no class of ours.
+            EnvironmentProblem: A plug-in cannot be imported, does not end, or is no class of ours; or two
+                plug-ins have that name.
         """
         target = self._builtin.get(name)
         if target is not None:
             module, _, attribute = target.partition(":")
-            return getattr(import_module(module), attribute)
-        for entry in entry_points(group=self.group):
+            found = import_module(module)
+            return getattr(found, attribute) if attribute else found
+        if clash := self.clash(name):
+            raise EnvironmentProblem(clash, hint="uninstall all but one of them")
+        for entry in _entries(self.group):
             if entry.name == name:
                 return self._load(entry)
         names = self.names()
@@ -98,7 +150,7 @@ class Registry:
 
     def broken(self, name: str, what: str) -> EnvironmentProblem:
         """Return the error that says what a plug-in did."""
-        entry = next((entry for entry in entry_points(group=self.group) if entry.name == name), None)
+        entry = next((entry for entry in _entries(self.group) if entry.name == name), None)
         made = "" if entry is None else f" of the plug-in {_named(entry)}"
         installed = "ask whoever made it, or uninstall it: nothing else needs it"
         return EnvironmentProblem(
@@ -173,5 +225,18 @@ def shown(value: object) -> str:
 
 def _named(entry: EntryPoint) -> str:
     """Return package, version and object of an entry point."""
-    package = "" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}: "
-    return f"{package}{entry.value}"
+    return ": ".join(filter(None, (_package(entry), entry.value)))
+
+
+def _package(entry: EntryPoint) -> str:
+    return "" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+
+
+def _entries(group: str) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a group, by name; the disk is read once while the search path stays."""
+    return _entries_on(group, tuple(sys.path))
+
+
+@lru_cache(maxsize=64)
+def _entries_on(group: str, _path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    return tuple(sorted(set(entry_points(group=group)), key=lambda entry: (entry.name, _package(entry))))

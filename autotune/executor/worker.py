@@ -35,6 +35,7 @@ from autotune.core.file_names import (
     WORKER_LOG,
 )
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, in_unit_of
+from autotune.core.metric import METRIC_PLUGINS
 from autotune.core.mistake import NOT_FINITE, missing_metrics
 from autotune.core.redact import redact, redact_words, redacted
 from autotune.core.room import FULL, full_places, give_room, keep_room
@@ -55,6 +56,7 @@ from autotune.executor.supervisor import sweep_leftovers
 from autotune.measure.batches.session import measure
 from autotune.measure.endpoint.serving import build_generator, measure_endpoint, with_machine
 from autotune.measure.endpoint.token_counts import uncounted
+from autotune.measure.metrics import plugin_metrics
 from autotune.measure.metrics.cost import cost
 from autotune.measure.metrics.quantiles import latency_quantiles
 from autotune.measure.statistics.doubt import judged
@@ -174,6 +176,10 @@ class _Attempt:
         self.log = scratch / LOG_NAME
         self.phases: dict[str, float] = {}
         facts["phases_s"] = self.phases
+        families = (family for name in job.judged for family in (name, name.rpartition(".")[0]))
+        plugins = SYSTEMS.versions(str(job.system.get("use"))) | METRIC_PLUGINS.versions(*families)
+        if plugins:
+            facts["plugins"] = plugins
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -373,6 +379,7 @@ class _Attempt:
                 limits=[(str(metric), str(sense), float(bound)) for metric, sense, bound in self.job.limits],
                 deadline=deadline,
                 own=own,
+                plugins=plugin_metrics(self.job.judged),
             )
         elif isinstance(driver, BatchDriver):
             machine = MachineWatch(own)
@@ -383,6 +390,7 @@ class _Attempt:
                 goal=self.job.goal,
                 deadline=deadline,
                 watches=(machine,),
+                plugins=plugin_metrics(self.job.judged),
             )
             measured = with_machine(measured, machine, *measured.facts["measured_ns"])
         else:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from autotune.core.redact import redact, visible
 from autotune.export.base import Export, contained, no_container
 from autotune.export.compose import variables
 from autotune.export.yaml_text import Word, yaml_text
@@ -28,7 +29,8 @@ class Kubernetes:
         labels = {"app.kubernetes.io/name": name, "app.kubernetes.io/managed-by": "autotune"}
         pods = {"app.kubernetes.io/name": name}
         template: dict[str, Any] = {"metadata": {"labels": labels}, "spec": pod_spec(export)}
-        notes = {"autotune/measured": Word("; ".join(export.header[:3]))} if export.header else {}
+        measured = redact(visible("; ".join(export.header[:3])))
+        notes = {"autotune/measured": Word(measured)} if measured else {}
         # the new pod would wait for the GPUs that the old one holds
         strategy = {"strategy": {"type": "Recreate"}} if export.gpus else {}
         deployment = {

@@ -16,7 +16,7 @@ def folder(kind: str) -> Path:
     """Return the folder of the shipped files: inside an installed package, or beside it in a checkout.
 
     Args:
-        kind: ``search_spaces`` or ``objectives``.
+        kind: ``search_spaces``, ``objectives``, or ``examples/plugin``.
     """
     installed = _PACKAGE / "_catalogue" / kind
     return installed if installed.is_dir() else _PACKAGE.parent / kind

@@ -137,13 +137,23 @@ def _address(raw: object, name: str) -> str | None:
     return uri
 
 
+def _mirrors(raw: object, name: str) -> dict[str, dict[str, Any]]:
+    sections = mapping(raw, name, "for example {NAME: {OPTION: VALUE}}")
+    found = {}
+    for key, options in sections.items():
+        with under(key):
+            found[key] = dict(mapping({} if options in (None, "") else options, f"mirror {key!r}"))
+    return found
+
+
 @dataclass(frozen=True)
 class Tracking(Section):
-    """The mirror of the ledger.
+    """The mirrors of the ledger.
 
     Args:
         mlflow: Address of the MLflow store; ``None`` for no mirror.
         experiment: Name of the MLflow experiment; empty for the study's own name.
+        mirrors: Options of each mirror that a plug-in brings, by its name.
     """
 
     title: ClassVar[str] = "tracking"
@@ -152,6 +162,9 @@ class Tracking(Section):
         "sqlite:///mlflow.db"
     )
     experiment: Annotated[str, Text()] = ""
+    mirrors: Annotated[
+        Mapping[str, Mapping[str, Any]], By(_mirrors, dict, "options by name of a plug-in")
+    ] = field(default_factory=dict)
 
 
 def read_tracking(section: object) -> Tracking:

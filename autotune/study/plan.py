@@ -14,7 +14,7 @@ import numpy as np
 
 from autotune.core.allowed import Count
 from autotune.core.file_names import LEDGER_NAME
-from autotune.core.metric import UNITS
+from autotune.core.metric import base_unit
 from autotune.core.trial import Config
 from autotune.core.units import counted
 from autotune.ledger import Ledger
@@ -157,7 +157,7 @@ def _assumed_units(spec: StudyFile) -> dict[str, str]:
     return {
         limit.metric: limit.unit
         for limit in spec.objective.limits
-        if limit.unit != "1" and limit.metric not in UNITS and limit.metric not in declared
+        if limit.unit != "1" and not base_unit(limit.metric) and limit.metric not in declared
     }
 
 

@@ -12,11 +12,13 @@ import numpy as np
 
 from autotune.core.space import Space
 from autotune.core.table import distinct
+from autotune.engine.registry import ENGINES
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 from autotune.executor.local import LocalExecutor
 from autotune.study.jobs import any_fits, resources_of, system_of
 from autotune.study.study_file import StudyFile
 from autotune.systems.base import System, launched_config
+from autotune.systems.registry import SYSTEMS
 
 SAMPLED = 256
 """Random configurations that a system is asked about, beside the default."""
@@ -62,7 +64,7 @@ def readiness(spec: StudyFile) -> Readiness:
         except AutotuneError as error:
             errors.append(error)
     errors += missing_files(spec.space, system)
-    warnings += _unknown_paths(spec.space)
+    warnings += _unknown_paths(spec.space) + _clashes(spec)
     machine = LocalExecutor()
     short = machine.shortage(resources_of(spec, system, spec.space.default_config))
     if short:
@@ -129,6 +131,12 @@ def refusals(spec: StudyFile, system: System) -> Refusals:
     return Refusals(count / len(failures), "; ".join(told) + (f"; and {more} other reasons" if more else ""))
 
 
+def _clashes(spec: StudyFile) -> list[str]:
+    """Return which names of a study a plug-in has too."""
+    found = (SYSTEMS.clash(system_of(spec).use), ENGINES.clash(spec.engine.use))
+    return [text for text in found if text]
+
+
 def announce(spec: StudyFile, system: System) -> list[str]:
     """Return the warnings that a run begins with; raise what would end it at its first trial.
 
@@ -142,5 +150,5 @@ def announce(spec: StudyFile, system: System) -> list[str]:
     for error in missing_files(spec.space, system):
         raise error
     if refused.share < _TOLD_FROM:
-        return []
-    return [f"{refused.share:.0%} of the configurations will be refused: {refused.text}"]
+        return _clashes(spec)
+    return [*_clashes(spec), f"{refused.share:.0%} of the configurations will be refused: {refused.text}"]

@@ -127,7 +127,7 @@ def run_study(
         keys = _keys(study, named)
         told = stack.enter_context(start_hooks(spec.hooks, study, view.message))
         stop = stop or stack.enter_context(stop_signals())
-        mirror = start_mirror(spec.tracking, study) if tracking and spec.tracking.mlflow else None
+        mirror = start_mirror(spec.tracking, study) if tracking else None
         if mirror is not None:
             stack.callback(lambda: mirror.close(0.0))
         for warning in announce(spec, system):

@@ -31,7 +31,7 @@ from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, c
 from autotune.core.units import counted, show_unit
 from autotune.engine.base import Engine, assess, choices, model_quality, predictions
 from autotune.engine.question import Question
-from autotune.engine.registry import read_engine, suggestions
+from autotune.engine.registry import ENGINES, read_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.history import History
@@ -371,6 +371,7 @@ class Study:
             if found.state.finished:
                 raise StudyError(f"trial {number} already has a result: {found.state.value}")
             measurement = complete(self._measurement(metrics, failure), self.objective)
+            measurement = self._with_plugins(measurement)
             with self._refreshed(number), self.ledger.together():
                 attempt = self.ledger.start_attempt(self.name, number, "caller")
                 self.ledger.finish_attempt(
@@ -444,6 +445,7 @@ class Study:
         self, number: int, attempt: int, measurement: Measurement, *, state: TrialState, node: str = ""
     ) -> bool:
         """Commit the result of an attempt; return whether it entered the history now."""
+        measurement = self._with_plugins(measurement)
         with self._lock, self._refreshed(number):
             try:
                 return self.ledger.finish_attempt(
@@ -455,6 +457,11 @@ class Study:
                         self.name, number, attempt, measurement, node=node, state=state
                     )
                 raise
+
+    def _with_plugins(self, measurement: Measurement) -> Measurement:
+        """Return a measurement with the version of the plug-in that proposed it."""
+        found = ENGINES.versions(self._use) | measurement.facts.get("plugins", {})
+        return replace(measurement, facts={**measurement.facts, "plugins": found}) if found else measurement
 
     @check_arguments()
     def requeue(self, number: int) -> None:

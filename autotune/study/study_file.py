@@ -47,6 +47,7 @@ from autotune.systems.effect import SAME, find_ineffective
 from autotune.systems.own.system import OwnSystem
 from autotune.systems.owner_only import objections
 from autotune.systems.registry import SystemConfig, locate_system, value_kind
+from autotune.tracking.registry import build_mirrors
 
 KEYS = (
     "name", "description", "space", "parameters", "constraints", "derived", "configurations", "system",
@@ -266,6 +267,8 @@ def study_from_dict(
         study.resources.check(space.kinds)
     with under("engine"):
         build_engine(study.engine.section)
+    with under("tracking"):
+        build_mirrors(study.tracking.mirrors, Path(), study.name)
     return study
 
 

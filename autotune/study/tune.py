@@ -206,7 +206,7 @@ class Search:
         settings = Settings(
             study.space, study.objective, trials, self.time_s, parallel=executor.parallel, seed=study.seed
         )
-        store = "" if self.tracking is None else str(self.tracking.mlflow)
+        store = "" if self.tracking is None else self.tracking.mlflow or ""
         screen = self.screen
         with ExitStack() as stack:
             stack.callback(executor.close)
@@ -219,6 +219,7 @@ class Search:
             )  # fmt: skip
             if self.tracking is not None:
                 driver.mirror = start_mirror(self.tracking, study)
+            if driver.mirror is not None:
                 stack.callback(_end_mirror, driver.mirror, study, screen)
                 driver.mirror.ready.wait(MIRROR_START_S)
             executor.start()
@@ -296,8 +297,9 @@ def _read_mlflow(mlflow: object, path: object) -> Tracking | None:
         found = read_tracking(section)
     except SpecError as error:
         raise SpecError(f"mlflow: {error.message}", hint=error.hint) from None
-    if found.mlflow is not None and path is None:
+    wanted = found.mlflow is not None or bool(found.mirrors)
+    if wanted and path is None:
         raise SpecError(
             "mlflow mirrors a ledger, and there is none without path", hint='path="study.sqlite" makes one'
         )
-    return found if found.mlflow is not None else None
+    return found if wanted else None

@@ -3,6 +3,7 @@
 .. code-block:: python
 
     class TestMySystem(SystemContract):
+        kind = MySystem
         section = {"use": "mine", "model": "m"}
         configs = ({"batch_size": 1}, {"batch_size": 8})
 
@@ -45,18 +46,26 @@ class SystemContract:
 
     Attributes:
         section: With ``use``.
+        kind: Class of the system; ``None`` for the one that is registered by the section's name.
         configs: At least two that the system takes; they differ in what is launched.
         alike: Two that differ in their requests only, for a system that can be reused.
     """
 
     section: ClassVar[Mapping[str, Any]]
     configs: ClassVar[Sequence[Config]]
+    kind: ClassVar[type[System] | None] = None
     alike: ClassVar[Sequence[Config]] = ()
+
+    def build(self, section: Mapping[str, Any]) -> System:
+        """Build the system of a section."""
+        if self.kind is None:
+            return build_system(section)
+        return self.kind.from_dict({key: value for key, value in section.items() if key != "use"})
 
     @property
     def system(self) -> System:
         """The system under test."""
-        return build_system(self.section)
+        return self.build(self.section)
 
     def test_the_section_is_written_as_it_is_read(self) -> None:
         written = self.system.to_dict()
@@ -65,7 +74,7 @@ class SystemContract:
 
     def test_a_key_that_is_unknown_is_named(self) -> None:
         with pytest.raises(SpecError, match="no_such_key"):
-            build_system({**self.section, "no_such_key": "1"})
+            self.build({**self.section, "no_such_key": "1"})
 
     def test_a_parameter_that_is_unknown_is_known_to_be(self) -> None:
         known = self.system.parameters()

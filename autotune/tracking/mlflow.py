@@ -40,7 +40,7 @@ _log = logging.getLogger("autotune.tracking")
 
 
 class MlflowMirror:
-    """Mirror one study of a ledger to MLflow; see :class:`autotune.tracking.base.Mirror`.
+    """Mirror of one study of a ledger in MLflow.
 
     Args:
         ledger_path: The ledger; read and marked through a connection of the mirror's own.

@@ -138,7 +138,13 @@ def test_a_damaged_ledger_is_code_3(capsys, store):
 
 def test_listing_what_there_is(capsys, store):
     data = json.loads(run(capsys, "list", "--json")[1])
-    assert set(data) == {"spaces", "objectives", "systems", "engines", "studies", "metrics"}
+    assert set(data) == {
+        "spaces", "objectives", "systems", "engines", "studies", "metrics", "mirrors", "exporters",
+        "converters", "plugins",
+    }  # fmt: skip
+    assert data["mirrors"] == {"mlflow": "Mirror of one study of a ledger in MLflow"}
+    assert data["systems"]["toy"] == "plug-in toy-system 1.0: toy_system:ToySystem"
+    assert data["plugins"]["export format toy-text"] == "toy-system 1.0: toy_system:ToyFormat"
     assert {"gp", "sobol", "random"} <= set(data["engines"])
     assert data["engines"]["gp"]
     assert data["systems"]["transformers"]

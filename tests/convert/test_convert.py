@@ -13,9 +13,20 @@ from autotune.core.space import Space
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.study.study_file import read_study
 from autotune.systems.registry import build_system
+from autotune.testing.converter_contract import ConverterContract
 
 FILES = Path(__file__).parent / "files"
 GOLDEN = Path(__file__).parent / "golden"
+
+
+OWN = {"wandb": "wandb_*", "auto-tune-vllm": "auto_tune_vllm*", "vllm-sweep": "vllm_sweep_*"}
+
+
+class TestFormats(ConverterContract):
+    @pytest.fixture(params=OWN)
+    def converter(self, request):
+        self.files = [path.read_text() for path in sorted(FILES.glob(OWN[request.param]))]
+        return FORMATS[request.param]
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FILES.iterdir()))

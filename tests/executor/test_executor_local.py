@@ -1,33 +1,24 @@
-"""Attempts in child processes: how many at once, what the machine lacks, one that is given up."""
+"""Attempts in child processes: the contract, what a lost one leaves, one that is paused."""
 
 import os
 import signal
 
+import pytest
+
 from autotune.core.measurement import Cause
 from autotune.executor.local import LocalExecutor
+from autotune.testing.executor_contract import ExecutorContract
 from tests_jobs import job_of, results_of
 from tests_shared import is_alive, wait_until, works_in
 
 
-def test_room_counts_what_runs_and_what_is_about_to():
-    executor = LocalExecutor(parallel=2)
-    assert executor.has_room({"cpus": 1})
-    assert executor.has_room({"cpus": 1}, [{"cpus": 1}])
-    assert not executor.has_room({"cpus": 1}, [{"cpus": 1}] * 2)
-    assert executor.shortage({"gpus": 99}).startswith("needs 99 GPUs; this machine has ")
-    assert executor.shortage({"cpus": 1}) == ""
-
-
-def test_an_attempt_that_is_given_up_ends_and_frees_its_place(tmp_path):
-    executor = LocalExecutor()
-    job = job_of(tmp_path, {"mode": "hangs"})
-    executor.submit(job)
-    wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
-    assert not executor.has_room({})
-    assert executor.drop(job.key) in executor.nodes()
-    assert executor.has_room({})
-    wait_until(lambda: executor.wait(0.1) == [] and works_in(tmp_path) == [], 30)
-    executor.close()
+class TestLocal(ExecutorContract):
+    @pytest.fixture
+    def executor(self):
+        executor = LocalExecutor(parallel=2)
+        executor.start()
+        yield executor
+        executor.close()
 
 
 def test_what_a_killed_worker_leaves_is_masked(tmp_path, monkeypatch):

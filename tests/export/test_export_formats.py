@@ -21,6 +21,7 @@ from autotune.export.registry import EXPORTERS, export_text, formats_of
 from autotune.systems.deployment import HOST, PORT, Deployment
 from autotune.systems.registry import build_system
 from autotune.systems.served.flags import table
+from autotune.testing.exporter_contract import ExporterContract
 from tests_exports import CASES, record_study
 from tests_shared import anywhere
 
@@ -63,6 +64,12 @@ def test_the_files_of_a_system(case, export_case, request):
     for text in texts.values():
         assert "confirmed: 2 fresh launches" in text
         assert "output_throughput: 200.0 ±" in text
+
+
+class TestFormats(ExporterContract):
+    @pytest.fixture(params=EXPORTERS.builtin)
+    def exporter(self, request):
+        return EXPORTERS.load(request.param)()
 
 
 SERVED = [

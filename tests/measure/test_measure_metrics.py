@@ -6,7 +6,7 @@ import pytest
 from autotune.core.measurement import Estimate
 from autotune.core.metric import METRICS, known_metrics
 from autotune.core.request import HIDDEN_UNCOUNTED, Request, RequestRecord
-from autotune.measure.metrics import MEASURED, OUTPUT_THROUGHPUT, metric_of, summarize
+from autotune.measure.metrics import MEASURED, OUTPUT_THROUGHPUT, known, metric_of, summarize
 from autotune.measure.metrics.cost import cost
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.fluidity import deadlines
@@ -15,6 +15,7 @@ from autotune.measure.metrics.quantiles import LEVELS, latency_quantiles
 from autotune.measure.statistics.samples import Batch, cut_windows
 from autotune.measure.watch.energy import EnergyMeter
 from autotune.measure.workload import RequestLimits
+from autotune.testing.metric_contract import MetricContract
 
 MS = 1_000_000
 
@@ -35,6 +36,12 @@ PLAIN = record(0, 0, [(10, 1), (20, 1), (40, 1)], 44)
 DRAFTED = record(1, 0, [(12, 1), (30, 3), (48, 2)], 50, prompt_tokens=20)
 SINGLE = record(2, 100, [(130, 1)], 140)
 BATCHES = [batch(PLAIN, DRAFTED), batch(SINGLE)]
+
+
+class TestMetrics(MetricContract):
+    @pytest.fixture(params=known(RequestLimits(ttft=1.0, tpot=0.02)), ids=lambda metric: metric.name)
+    def metric(self, request):
+        return request.param
 
 
 def test_values_computed_by_hand():

@@ -61,6 +61,8 @@ ERRORS = {
     "unknown_engine": ("use: gp", "use: gpp"),
     "engine_option": ("seed: 7", "sed: 7"),
     "deadline": ("stop: 500 ms", "stop: 0 s"),
+    "unknown_mirror": ("mlflow: none", "mlflow: none, mirrors: {mlfow: {}}"),
+    "mirror_options": ("mlflow: none", "mlflow: none, mirrors: {team: 3}"),
     "name": ("name: demo", "name: ../demo"),
     "duplicate_key": ("budget:", "name: again\nbudget:"),
     "no_parameters": (

@@ -19,6 +19,7 @@ from autotune.core.scalar import PlainText
 from autotune.core.trial import Reason, TrialState
 from autotune.errors import AutotuneError, EnvironmentProblem, StudyError
 from autotune.ledger import Ledger
+from autotune.testing.mirror_contract import MirrorContract
 from autotune.tracking.mlflow import MlflowMirror, sync, ui_command
 from autotune.tracking.mlflow_items import mirror_name
 from tests_shared import wait_until
@@ -414,27 +415,18 @@ def test_a_killed_study_is_closed_at_the_next_start_of_any(tmp_path, make, store
 # -- the thread ---------------------------------------------------------------------------------------
 
 
-def test_mirror_follows_a_running_study(ledger, make, store_uri):
-    make.create(ledger)
-    before = time.monotonic()
-    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=store_uri, experiment="team")
-    mirror.start()
-    assert time.monotonic() - before < 0.5
-    for number in range(4):
-        result = make.measured(10.0 + number, number)
-        make.run_trial(ledger, number, make.suggestion(2**number), result, TrialState.COMPLETED)
-        before = time.monotonic()
-        mirror.notify()
-        assert time.monotonic() - before < 0.05
-    assert mirror.ready.wait(30)
-    ledger.set_study_state(make.name, "COMPLETED")
-    report = mirror.close(30.0)
-    assert (report.pending, report.errors) == (0, ())
-    assert mirror.close(1.0) == report
-    _, runs = read_back(store_uri)
-    assert len(runs) == 5
-    assert runs["chat"].info.status == "FINISHED"
-    assert complete(ledger, make, store_uri) == 0
+class TestMlflow(MirrorContract):
+    @pytest.fixture(autouse=True)
+    def store(self, store_uri):
+        self.uri = store_uri
+
+    def make(self, ledger, study):
+        return MlflowMirror(ledger, study, tracking_uri=self.uri, experiment="team")
+
+    def copied(self, ledger, study):
+        _, runs = read_back(self.uri)  # it refuses two runs of one name
+        assert runs.pop(study).info.status in ("RUNNING", "FINISHED")
+        return [int(name.removeprefix("trial-")) for name in runs]
 
 
 def test_library_is_ready_only_when_the_database_is_open(ledger, make, tmp_path):
@@ -456,16 +448,6 @@ def test_sync_stops_between_items_and_goes_on(ledger, make, store_uri, tmp_path)
         sync(ledger.path, make.name, tracking_uri=store_uri, experiment="team", timeout=0.0)
     assert complete(ledger, make, store_uri) == 7
     assert len(read_back(store_uri)[1]) == 7
-
-
-def test_closing_a_mirror_never_raises(make, tmp_path):
-    mirror = MlflowMirror(tmp_path / "absent.db", "x", tracking_uri="sqlite:///y.db", experiment="e")
-    assert mirror.close(0.1).errors
-    (tmp_path / "text.db").write_text("this is no ledger, but it is long enough to look like a file", "utf-8")
-    mirror = MlflowMirror(tmp_path / "text.db", "x", tracking_uri="sqlite:///y.db", experiment="e")
-    mirror.start()
-    assert mirror.ready.wait(10)
-    assert mirror.close(1.0).errors
 
 
 def test_server_away_costs_nothing_and_is_completed_later(

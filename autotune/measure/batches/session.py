@@ -15,7 +15,7 @@ from typing import Protocol
 from autotune.core.measurement import Estimate
 from autotune.core.request import Request, RequestRecord
 from autotune.measure.batches.validity import rate_of, verdict
-from autotune.measure.metrics import halves_of, stopping_estimate, summarize
+from autotune.measure.metrics import Metric, halves_of, stopping_estimate, summarize
 from autotune.measure.statistics.doubt import halves_differ, widened
 from autotune.measure.statistics.samples import Batch
 from autotune.measure.statistics.steady_state import MOST_BATCHES, MOST_TIME, is_steady
@@ -51,6 +51,7 @@ def measure(
     seed: int = 0,
     clock: Callable[[], int] = time.monotonic_ns,
     watches: Sequence[Watch] = (),
+    plugins: Sequence[Metric] = (),
 ) -> Measured:
     """Measure ``target`` under ``workload`` until ``goal`` is known to the precision asked for.
 
@@ -64,19 +65,20 @@ def measure(
         seed: Seed of the bootstrap. Requests follow from the workload's own seed.
         clock: Monotonic nanoseconds, the clock of ``deadline`` and of the records.
         watches: Looked at between batches.
+        plugins: Metrics of plug-ins that are measured too.
     """
     run = _Run(target, batch_size, workload, deadline, clock, watches)
     steady = run.warm_up()
     meter, began_ns = EnergyMeter(), clock()
-    stopped_by = run.run_until_known(goal, seed)
+    stopped_by = run.run_until_known(goal, seed, plugins)
     joules = meter.joules()
     batches = run.measured
     ended_ns = clock()
-    metrics = summarize(batches, seed, workload.goodput)
-    judged, decisive = stopping_estimate(goal, batches, seed, workload.goodput)
+    metrics = summarize(batches, seed, workload.goodput, plugins)
+    judged, decisive = stopping_estimate(goal, batches, seed, workload.goodput, plugins)
     differ = False
     if steady is False:
-        halves = halves_of(batches, seed, workload.goodput)
+        halves = halves_of(batches, seed, workload.goodput, plugins)
         differ, metrics = halves_differ(halves, judged, workload.precision), widened(metrics, halves)
     tokens = sum(r.output_tokens for batch in batches for r in batch.answered)
     if joules is not None and tokens:
@@ -142,13 +144,14 @@ class _Run:
                 break
         return None if fixed is not None else False
 
-    def run_until_known(self, goal: str, seed: int) -> str:
+    def run_until_known(self, goal: str, seed: int, plugins: Sequence[Metric] = ()) -> str:
         """Run timed batches; return what ended them: precision, requests, time or deadline."""
         workload, start = self.workload, self.clock()
         rule = StoppingRule(workload.precision, workload.time, workload.requests)
 
         def width() -> float:
-            return half_width(stopping_estimate(goal, self.measured, seed, workload.goodput)[1])
+            found = stopping_estimate(goal, self.measured, seed, workload.goodput, plugins)
+            return half_width(found[1])
 
         while True:
             done = len(self.measured)

@@ -112,7 +112,9 @@ def measure_max_rate(
     if alone.error:
         return unanswered(alone, site.endpoint)
     told = [
-        limit for limit in limits if metric_of(limit[0], site.workload.goodput) or limit[0] == "error_rate"
+        limit
+        for limit in limits
+        if metric_of(limit[0], site.workload.goodput, site.plugins) or limit[0] == "error_rate"
     ]
     search = _Search(site, told, alone, low, high)
     search.bracket()
@@ -344,7 +346,7 @@ class _Search:
         sent = [r for w in windows for r in w.sent]
         found: dict[str, Estimate] = {}
         for name, _, _ in self.limits:
-            metric = metric_of(name, self.site.workload.goodput)
+            metric = metric_of(name, self.site.workload.goodput, self.site.plugins)
             measured = error_rate(sent) if metric is None else metric.estimates(windows, self.site.seed)
             found |= {name: measured[name]} if name in measured else {}
         return found

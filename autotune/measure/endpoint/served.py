@@ -34,7 +34,7 @@ from autotune.measure.endpoint.load_run import LONGEST_STEP_S, STEPS, LoadRun
 from autotune.measure.endpoint.overload import HORIZON_S, Overload, between, is_projected, overload, projected
 from autotune.measure.endpoint.validity import LEAST_REQUESTS, verdict
 from autotune.measure.load.base import NICE, REALTIME, LoadGenerator, Plan
-from autotune.measure.metrics import OUTPUT_THROUGHPUT, halves_of, stopping_estimate, summarize
+from autotune.measure.metrics import OUTPUT_THROUGHPUT, Metric, halves_of, stopping_estimate, summarize
 from autotune.measure.metrics.errors import error_rate
 from autotune.measure.metrics.goodput import goodput
 from autotune.measure.statistics.doubt import halves_differ, widened
@@ -76,6 +76,7 @@ class Site:
         seed: Seed of the bootstrap.
         max_error_rate: Share of the requests that may fail in a valid measurement.
         spare: Knows how few CPUs the system left idle so far; ``None`` if nobody looked.
+        plugins: Metrics of plug-ins that are measured too.
     """
 
     generator: LoadGenerator
@@ -87,6 +88,7 @@ class Site:
     seed: int = 0
     max_error_rate: float = 0.001
     spare: SpareCpus | None = None
+    plugins: Sequence[Metric] = ()
 
     @property
     def precedence(self) -> str:
@@ -334,7 +336,8 @@ class _Measuring:
         return half_width(self._decisive(windows)[1])
 
     def _decisive(self, windows: Sequence[Window]) -> tuple[str, Estimate | None]:
-        return stopping_estimate(self.goal, windows, self.site.seed, self.site.workload.goodput)
+        site = self.site
+        return stopping_estimate(self.goal, windows, site.seed, site.workload.goodput, site.plugins)
 
     def _explained(self, record: RequestRecord) -> RequestRecord:
         error = explained(record.error or "", self.site.endpoint)
@@ -351,11 +354,11 @@ class _Measuring:
         if judged.rising and self.overload is None:
             measured = [level for level in run.levels if self.start_ns <= level.time_ns <= self.end_ns]
             self.overload = between(measured)
-        metrics = summarize(windows, site.seed, workload.goodput)
+        metrics = summarize(windows, site.seed, workload.goodput, site.plugins)
         name = self.goal if self.goal in metrics else OUTPUT_THROUGHPUT.name
         differ = False
         if self.steady is False and self.overload is None:
-            halves = halves_of(windows, site.seed, workload.goodput)
+            halves = halves_of(windows, site.seed, workload.goodput, site.plugins)
             differ, metrics = halves_differ(halves, name, workload.precision), widened(metrics, halves)
         precision_of, decisive = self._decisive(windows)
         reached, usual = half_width(decisive), usual_width(self.looks, workload.time)

@@ -13,6 +13,7 @@ from autotune.measure.endpoint.served import Site, measure_served
 from autotune.measure.endpoint.token_counts import counting
 from autotune.measure.load import choose
 from autotune.measure.load.base import LoadGenerator
+from autotune.measure.metrics import Metric
 from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.cpu_time import SpareCpus
 from autotune.measure.watch.energy import EnergyMeter
@@ -47,6 +48,7 @@ def measure_endpoint(
     own: Sequence[int] = (),
     seed: int = 0,
     clock: Callable[[], int] = time.monotonic_ns,
+    plugins: Sequence[Metric] = (),
 ) -> Measured:
     """Measure a server.
 
@@ -60,6 +62,7 @@ def measure_endpoint(
         own: Roots of process trees that belong to the server, so that they are not taken for neighbours.
         seed: Seed of the bootstrap.
         clock: Monotonic nanoseconds.
+        plugins: Metrics of plug-ins that are measured too.
     """
     machine = MachineWatch(own, clock)
     fetch = counters_of(endpoint)
@@ -75,6 +78,7 @@ def measure_endpoint(
         spare=spare,
         seed=seed,
         max_error_rate=workload.max_error_rate,
+        plugins=plugins,
     )
     meter = EnergyMeter()
     began = clock()

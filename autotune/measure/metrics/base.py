@@ -4,32 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from autotune.core.measurement import Estimate
-from autotune.core.metric import METRICS
+from autotune.core.metric import METRICS, MetricInfo
 from autotune.core.request import RequestRecord
 from autotune.measure.statistics import flow
 from autotune.measure.statistics.estimate import mean, percentiles, ratio
 from autotune.measure.statistics.samples import CUT_OFF, Events, Sample, Window, is_answered
 
 
+class Metric(Protocol):
+    """A formula over the records of requests; a plug-in's has :attr:`Shape.info` as well."""
+
+    @property
+    def name(self) -> str:
+        """Name of the family."""
+
+    def estimates(self, samples: Sequence[Sample], seed: int = 0) -> dict[str, Estimate]:
+        """Return ``{name: estimate}``, or ``{name.statistic: estimate}``; empty where nothing tells it.
+
+        Args:
+            samples: Measured batches or windows in the order they ran.
+            seed: Seed of the bootstrap.
+        """
+
+
+class Shape:
+    """Base of the shapes of metric."""
+
+    __slots__ = ()
+
+    name: str
+    info: MetricInfo | None
+
+    @property
+    def about(self) -> MetricInfo:
+        """Unit, direction and statistics."""
+        return METRICS[self.name] if self.info is None else self.info
+
+
 @dataclass(frozen=True, slots=True)
-class Latency:
+class Latency(Shape):
     """Define a metric with one or more values per request, reported by its statistics.
 
     Args:
         name: Name of the family, a key of :data:`autotune.core.metric.METRICS`.
         values: Values that one answered request contributes; may be empty.
+        info: Unit, direction and statistics of a plug-in's, which that table does not have.
     """
 
     name: str
     values: Callable[[RequestRecord], Sequence[float]]
+    info: MetricInfo | None = None
 
     def estimates(self, samples: Sequence[Sample], seed: int = 0) -> dict[str, Estimate]:
         """Return ``{name.statistic: estimate}``; empty when no request has a value."""
-        info = METRICS[self.name]
+        info = self.about
         groups = [
             np.array([x for record in sample.answered for x in self.values(record)], np.float64)
             for sample in samples
@@ -45,18 +78,20 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Shape):
     """Define a metric that is an amount per second of wall-clock time.
 
     Args:
         name: A key of :data:`autotune.core.metric.METRICS`.
         events: Contribution of one request, and when.
         partial: Whether requests count that were under way when the run ended.
+        info: Unit and direction of a plug-in's.
     """
 
     name: str
     events: Events
     partial: bool = False
+    info: MetricInfo | None = None
 
     def estimates(self, samples: Sequence[Sample], seed: int = 0) -> dict[str, Estimate]:
         """Return ``{name: estimate}``; empty when no time passed."""
@@ -67,7 +102,7 @@ class Rate:
         if len(windows) == len(samples):
             return {self.name: self._of_flow(windows)}
         amounts = [sample.flow(self.events, self.partial) for sample in samples]
-        return {self.name: ratio(amounts, seconds, METRICS[self.name].unit)}
+        return {self.name: ratio(amounts, seconds, self.about.unit)}
 
     def _of_flow(self, windows: Sequence[Window]) -> Estimate:
         """Return the rate over windows that follow each other, as one flow."""
@@ -85,7 +120,7 @@ class Rate:
         requests = flow.Requests(ends / 1e9, took / 1e9, amounts, _under_way(windows))
         weights = np.array([amount for _, amount in passed], np.float64)
         seconds = (end_ns - start_ns) / 1e9
-        return flow.rate(times, weights, seconds, requests, METRICS[self.name].unit, len(windows))
+        return flow.rate(times, weights, seconds, requests, self.about.unit, len(windows))
 
 
 def _under_way(windows: Sequence[Window]) -> float | None:
@@ -102,16 +137,18 @@ def _under_way(windows: Sequence[Window]) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Share(Shape):
     """Define a metric that is a ratio of sums over requests.
 
     Args:
         name: A key of :data:`autotune.core.metric.METRICS`.
         parts: ``(numerator, denominator)`` that one answered request contributes; ``None`` for nothing.
+        info: Unit and direction of a plug-in's.
     """
 
     name: str
     parts: Callable[[RequestRecord], tuple[float, float] | None]
+    info: MetricInfo | None = None
 
     def estimates(self, samples: Sequence[Sample], seed: int = 0) -> dict[str, Estimate]:
         """Return ``{name: estimate}``; empty when no request has a part."""
@@ -121,7 +158,4 @@ class Share:
             if parts:
                 top.append(float(sum(a for a, _ in parts)))
                 bottom.append(float(sum(b for _, b in parts)))
-        return {self.name: ratio(top, bottom, METRICS[self.name].unit)} if sum(bottom) > 0 else {}
-
-
-Metric = Latency | Rate | Share
+        return {self.name: ratio(top, bottom, self.about.unit)} if sum(bottom) > 0 else {}

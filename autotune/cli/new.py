@@ -1,0 +1,136 @@
+"""The command that begins a part of one's own: a file that works, its study and its contract test."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from autotune.cli.options import json_option
+from autotune.cli.output import echo, echo_json
+from autotune.cli.written import write_output
+from autotune.errors import SpecError, did_you_mean
+
+EXAMPLE = "autotune_example"
+"""Package of the example, whose parts are what is written, by another name."""
+
+_PARTS = {"system": "hasher", "engine": "shuffled", "metric": "stall"}
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_PROJECT = """\
+[build-system]
+requires = ["setuptools>=70.1"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "autotune-{package}"
+version = "0.1.0"
+description = "The {kind} {name} for autotune"
+requires-python = ">=3.11"
+dependencies = ["autotune-inference"]
+
+{entry}
+[tool.setuptools]
+py-modules = ["{name}"]
+"""
+
+
+@click.command()
+@click.argument("kind", metavar="system|engine|metric")
+@click.argument("name")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Folder to write to; made where it is not there.",
+)
+@json_option
+def new(kind: str, name: str, folder: Path, as_json: bool) -> None:
+    """Begin a system, an engine or a metric of your own.
+
+    Writes NAME.py, which works as it is, NAME.yaml, a study that uses it, test_NAME.py, its contract test,
+    and the pyproject.toml that makes it known to autotune. Files that are there stay as they are.
+    """
+    if kind not in _PARTS:
+        raise SpecError(
+            f"unknown kind {kind!r}; allowed: {', '.join(_PARTS)}", hint=did_you_mean(kind, _PARTS)
+        )
+    _check_name(kind, name)
+    texts = _texts(kind, name)
+    there = [str(folder / file) for file in texts if (folder / file).exists()]
+    if there:
+        raise SpecError(
+            f"{', '.join(there)}: there already, and nothing was written", hint="take another name"
+        )
+    entry = f'[project.entry-points."autotune.{kind}s"]\n{name} = "{name}:{_symbol(kind, name)}"\n'
+    project = folder / "pyproject.toml"
+    missing = "" if not project.exists() else entry
+    if not missing:
+        package = name.replace("_", "-")
+        texts["pyproject.toml"] = _PROJECT.format(package=package, kind=kind, name=name, entry=entry)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(f"--dir: {folder}: {error.strerror}") from None
+    for file, text in texts.items():
+        write_output(folder / file, text, "--dir")
+    if as_json:
+        echo_json({"files": [str(folder / file) for file in texts], "add_to_pyproject": missing})
+        return
+    echo(f"wrote {', '.join(str(folder / file) for file in texts)}")
+    if missing:
+        echo(f"add to {project}, with {name} among its modules:\n{missing.rstrip()}")
+    echo(f"next, in {folder}: `pytest test_{name}.py`; `pip install -e .`; `autotune check {name}.yaml`")
+
+
+def _check_name(kind: str, name: str) -> None:
+    """Refuse a name that cannot be a module's, or that means something already.
+
+    Raises:
+        SpecError: It cannot be, or does.
+    """
+    from autotune.cli.plugins import registry_of
+
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in sys.stdlib_module_names:
+        near = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)).strip("_").lower()
+        near = near if _NAME.fullmatch(near) else f"my_{near}".rstrip("_")
+        near = f"my_{near}" if keyword.iskeyword(near) or near in sys.stdlib_module_names else near
+        text = (
+            f"{name!r} cannot be the name of a module: lower-case letters, digits and _, none of Python's own"
+        )
+        raise SpecError(text, hint=f"did you mean {near!r}?")
+    registry = registry_of(f"{kind}s")
+    if name == "autotune" or (registry is not None and name in registry.names()):
+        raise SpecError(
+            f"there is a {kind} {name!r} already", hint=f"`autotune list {kind}s` shows those there are"
+        )
+
+
+def _symbol(kind: str, name: str) -> str:
+    """Return the name of what the module has: a class, or a value."""
+    return name.upper() if kind == "metric" else _class_name(name)
+
+
+def _class_name(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _texts(kind: str, name: str) -> dict[str, str]:
+    """Return the example's files of a kind as those of a part of another name, by file."""
+    from autotune.spec.catalogue import folder
+
+    example, part = folder("examples/plugin"), _PARTS[kind]
+    words = {f"{EXAMPLE}.": "", part: name, _class_name(part): _class_name(name), part.upper(): name.upper()}
+    pattern = re.compile(rf"{EXAMPLE}\.|(?<![a-z]){part}(?![a-z])|{_class_name(part)}|{part.upper()}")
+    sources = {
+        f"{name}.py": example / EXAMPLE / f"{part}.py",
+        f"{name}.yaml": example / f"{part}.yaml",
+        f"test_{name}.py": example / "tests" / f"test_{part}.py",
+    }
+    return {
+        file: pattern.sub(lambda match: words[match[0]], source.read_text(encoding="utf-8"))
+        for file, source in sources.items()
+    }

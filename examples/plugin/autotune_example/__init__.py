@@ -1,0 +1,1 @@
+"""An engine, a system, a metric and an export format for autotune."""
