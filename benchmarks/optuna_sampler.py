@@ -3,10 +3,9 @@
 ``python -m benchmarks.optuna_sampler --problems branin,hartmann6,cash,serving --seeds 5 --out optuna.jsonl``
 
 All begin with the default configuration (``enqueue_trial`` in Optuna) and see the same noise. An Optuna study
-suggests as its users do: ranges by ``suggest_int`` and ``suggest_float``, lists by ``suggest_categorical``,
+suggests as users do: ranges by ``suggest_int`` and ``suggest_float``, lists by ``suggest_categorical``,
 conditions as branches; limits are its ``constraints_func``, a failure an exception. Its sampler sees what is
-suggested, or is told the space (``AutotuneSampler(space=...)``). What parameter constraints exclude is pruned, and
-costs no trial.
+suggested, or is told the space (``AutotuneSampler(space=...)``). What constraints exclude is pruned, at no cost.
 """
 
 from __future__ import annotations
@@ -75,9 +74,7 @@ def through_optuna(problem: Problem, seed: int, budget: int, *, told: bool) -> l
         sampler=AutotuneSampler(seed=seed, constraints_func=constraints, space=space if told else None),
     )
     default = space.default_config
-    study.enqueue_trial(
-        {name: one.theirs(default[name]) for name, one in coordinates.items() if name in default}
-    )
+    study.enqueue_trial({p.name: default[p.name] for p in space if p.name in default})
     while len(found) < budget and len(study.trials) < 4 * budget:
         study.optimize(objective, n_trials=1, catch=(RuntimeError,))
     return found
@@ -93,10 +90,10 @@ def arrived(qualities: Sequence[float], budget: int) -> int:
 
 
 def compare(rows: Sequence[dict[str, Any]], budget: int) -> list[str]:
-    """Return a table: by problem what each way reached, and the ratio of trials with its spread over seeds."""
+    """Return a table: by problem what each way reached, and ratios of trials with their spread."""
     lines = [
-        "| problem | seeds | best after 10 | best after all | trials to within 5 % | trials of Optuna / direct "
-        "| of Optuna told the space / direct |",
+        "| problem | seeds | best after 10 | best after all | trials to within 5 % | Optuna / direct "
+        "| told the space / direct |",
         "|---|---|---|---|---|---|---|",
     ]
     every: dict[str, list[float]] = {"optuna": [], "told": []}

@@ -44,6 +44,7 @@ _COMMANDS = {
     "list": "autotune.cli.show:list_",
     "flags": "autotune.cli.flags:flags",
     "convert": "autotune.cli.convert:convert",
+    "import": "autotune.cli.import_:import_",
     "sync": "autotune.cli.mirror:sync",
     "salvage": "autotune.cli.salvage:salvage",
     "ui": "autotune.cli.mirror:ui",

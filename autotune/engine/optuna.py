@@ -114,7 +114,7 @@ class OptunaEngine(QuestionEngine):
             given.setdefault("warn_independent_sampling", False)
         if "constraints_func" in arguments and not hasattr(optuna.trial.FrozenTrial, "set_constraint"):
             given["constraints_func"] = lambda trial: trial.system_attrs.get(_CONSTRAINTS) or ()
-        with _quiet():
+        with quiet():
             return self.kind(**given)
 
     def answer(self, question: Question, n: int) -> list[Suggestion]:
@@ -132,7 +132,7 @@ class OptunaEngine(QuestionEngine):
                 f"engine {self.name.partition('/')[0]!r} searches for one goal, found {goals}",
                 hint="optuna:tpe, optuna:nsga2 and gp know several",
             )
-        with _quiet():
+        with quiet():
             search = _Search(self, question)
             while len(result) < n and (config := search.next()) is not None:
                 result.append(Suggestion(config, Reason.EXPLORE, self.name))
@@ -288,7 +288,7 @@ def sampler_at(name: str) -> Sampler:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep Optuna's log and its warnings of experimental arguments to itself, for a while."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -1,9 +1,9 @@
 """Our engines as a sampler of Optuna.
 
-Optuna's program defines its space while it runs. What the trials so far were asked for is a space of ours:
+A program of Optuna's defines its space while it runs. What its trials were asked for is a space of ours:
 each parameter with its last distribution, under the condition that the trials show, and wherever ranges moved
-over all values seen, of which only those of the last range are proposed. A categorical parameter whose choices
-are numbers is ordered, as a list of sizes or bits is.
+over all values seen, of which only those of the last range are proposed. Choices that are numbers are ordered,
+as a list of sizes or bits is.
 
 A proposal stands in its trial's system attributes before the trial's parameters do, so that workers of one
 storage, in threads, processes or on other machines, see what the others are about to try.
@@ -62,11 +62,11 @@ class AutotuneSampler(BaseSampler):
         constraints_func: Takes a trial that is over and returns its constraints, each kept where it is at
             most 0; in Optuna 5 ``trial.set_constraint`` does without.
         engine: Name of the engine, or its section of a study file.
-        space: Space of ours, where it is known: its conditions, constraints, default and what it says of memory
-            then hold from the first trial on. :func:`suggest` gives a trial's configuration of it.
+        space: Space of ours, where it is known: its conditions, constraints, default and what it says of
+            memory then hold from the first trial on. :func:`suggest` gives a trial's configuration of it.
         learn_from_failures: Whether a failed trial says that its parameters fail. Not where trials fail for
-            reasons that are not theirs, such as lost workers. A trial's user attribute ``failure`` may name the
-            cause, such as ``out_of_memory``.
+            reasons that are not theirs, such as lost workers. A trial's user attribute ``failure`` may name
+            the cause, such as ``out_of_memory``.
 
     Raises:
         SpecError: There is no such engine, or an option of it is wrong.
@@ -118,8 +118,8 @@ class AutotuneSampler(BaseSampler):
             for _ in range(_CLASHES):
                 others = _trials(study, trial)
                 found = self._proposal(study, others, search_space, fixed)
-                for name in search_space.keys() - found.keys():
-                    found[name] = self.sample_independent(study, trial, name, search_space[name])
+                for name, distribution in search_space.items() if not found else ():  # nothing is new
+                    found[name] = self.sample_independent(study, trial, name, distribution)
                 stored = {name: search_space[name].to_internal_repr(value) for name, value in found.items()}
                 study._storage.set_trial_system_attr(trial._trial_id, PROPOSAL, stored)
                 running = (t.system_attrs.get(PROPOSAL) for t in _trials(study, trial) if _waits(t))

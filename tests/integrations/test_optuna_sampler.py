@@ -149,7 +149,7 @@ def test_conditions_are_read_off_the_trials():
     for trial in study.trials[done:]:
         proposed = dict(trial.system_attrs[PROPOSAL])
         assert proposed.keys() == trial.params.keys()  # nothing too little, nothing too much
-    assert len({t.params["depth"] for t in study.trials[done:]}) == 3
+    assert len({t.params["depth"] for t in study.trials[done:]}) > 1
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 4), (-5, 14), (20, 29)])
