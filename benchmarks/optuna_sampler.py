@@ -5,7 +5,7 @@
 All begin with the default configuration (``enqueue_trial`` in Optuna) and see the same noise. An Optuna study
 suggests as users do: ranges by ``suggest_int`` and ``suggest_float``, lists by ``suggest_categorical``,
 conditions as branches; limits are its ``constraints_func``, a failure an exception. Its sampler sees what is
-suggested, or is told the space (``AutotuneSampler(space=...)``). What constraints exclude is pruned, at no cost.
+suggested, or is told the space (``AutotuneSampler(space=...)``). What constraints exclude is pruned for free.
 """
 
 from __future__ import annotations

@@ -42,10 +42,10 @@ def infer_conditions(rows: Sequence[Row], parents: Mapping[str, bool]) -> dict[s
 
 def _condition(parent: str, there: Collection[Value], absent: Collection[Value], ordered: bool) -> str:
     """Return the text that holds for the values of ``there`` and for none of ``absent``; empty without."""
-    if ordered and min(there) > max(absent):
-        return f"{parent} >= {literal(min(there))}"
-    if ordered and max(there) < min(absent):
-        return f"{parent} <= {literal(max(there))}"
+    if ordered and min(map(float, there)) > max(map(float, absent)):
+        return f"{parent} >= {literal(min(there, key=float))}"
+    if ordered and max(map(float, there)) < min(map(float, absent)):
+        return f"{parent} <= {literal(max(there, key=float))}"
     if any(isinstance(value, str) and {"'", "\\"} & set(value) for value in absent):
         return ""
     if all(isinstance(value, bool) for value in absent):

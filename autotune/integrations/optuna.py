@@ -1,9 +1,9 @@
 """Our engines as a sampler of Optuna.
 
-A program of Optuna's defines its space while it runs. What its trials were asked for is a space of ours:
+A program of Optuna's defines its space while it runs. What its trials were asked for is such a space:
 each parameter with its last distribution, under the condition that the trials show, and wherever ranges moved
-over all values seen, of which only those of the last range are proposed. Choices that are numbers are ordered,
-as a list of sizes or bits is.
+over all values seen, of which only those of the last range are proposed. Choices that are numbers have an
+order, as a list of sizes or bits has.
 
 A proposal stands in its trial's system attributes before the trial's parameters do, so that workers of one
 storage, in threads, processes or on other machines, see what the others are about to try.
@@ -246,10 +246,11 @@ class _Coordinate:
         if self.declared:
             return self.parameter.coerce(value)
         if isinstance(d, CategoricalDistribution):
-            return value if isinstance(self.parameter, Ordinal) else int(d.to_internal_repr(value))
+            level = int(d.to_internal_repr(value))
+            return self.parameter.coerce(value) if isinstance(self.parameter, Ordinal) else level
         if isinstance(d, FloatDistribution) and isinstance(self.parameter, Int):
             assert d.step is not None  # noqa: S101 - what is stepped alone is counted
-            return round((value - d.low) / d.step)
+            return int(round((value - d.low) / d.step))
         return int(value) if isinstance(self.parameter, Int) else float(value)
 
     def theirs(self, value: Value) -> Any:
@@ -290,16 +291,18 @@ def _coordinate(
     numbers = [one.ours(value) for value in seen]
     levels = one.parameter.levels
     low, high = levels[0], levels[-1]
-    default = next((v for v in first if low <= v <= high), levels[(len(levels) - 1) // 2])
+    default = next(
+        (v for v in first if float(low) <= float(v) <= float(high)), levels[(len(levels) - 1) // 2]
+    )
     constraints = []
     values = list(levels)
     if theirs in fixed:
         default = one.ours(fixed[theirs])
         numbers.append(default)
         constraints = [f"{name} == {default!r}"]
-    elif any(not low <= v <= high for v in numbers):
+    elif any(not float(low) <= float(v) <= float(high) for v in numbers):
         constraints = [f"{name} >= {low!r} and {name} <= {high!r}"]
-    least, most = min([low, *numbers]), max([high, *numbers])
+    least, most = min([low, *numbers], key=float), max([high, *numbers], key=float)
     return replace(
         one, parameter=_widened(one.parameter, least, most, default, values), constraints=tuple(constraints)
     )
