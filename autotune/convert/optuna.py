@@ -207,7 +207,7 @@ def read_trials(url: str, study: str | None) -> tuple[Conversion, list[str], lis
     """Return a study of a storage as :func:`convert_storage` does, the metrics of its values, and its trials.
 
     Args:
-        url: As for :func:`read_storage`.
+        url: Address of a storage; see :func:`read_storage`.
         study: Its name; may be left out when the storage has one only.
 
     Raises:

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 import optuna
@@ -30,7 +29,7 @@ from autotune.core.scalar import typed_scalar
 from autotune.core.table import expansion_order
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
 from autotune.engine.base import QuestionEngine
-from autotune.engine.optuna_space import coordinate
+from autotune.engine.optuna_space import Params, coordinate
 from autotune.engine.question import Question
 from autotune.engine.untried import random_untried
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
@@ -54,7 +53,7 @@ class Sampler:
 
     name: str
     kind: type[BaseSampler]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def from_dict(self, data: Mapping[str, object], *, budget: int | None = None) -> OptunaEngine:
         """Build the engine from a section, whose options are arguments of the class.
@@ -94,13 +93,13 @@ class OptunaEngine(QuestionEngine):
         options: Arguments of the class.
     """
 
-    def __init__(self, name: str, kind: type[BaseSampler], options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, kind: type[BaseSampler], options: Mapping[str, object]) -> None:
         self.name = f"{name}/1"
         self.kind, self.options = kind, dict(options)
         self.flat = issubclass(kind, GPSampler | CmaEsSampler | NSGAIISampler)  # it knows no conditions
         self.replayed = not issubclass(kind, TPESampler | GPSampler)
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> Params:
         """Return the arguments of the sampler; see :meth:`autotune.engine.base.Configured.choices`."""
         return {**self.options, "optuna": optuna.__version__}
 
@@ -253,7 +252,7 @@ class _Search:
         if state is not TrialState.RUNNING:
             self.study.tell(trial, list(values) or None, state=state)
 
-    def _params(self, config: Config) -> dict[str, Any]:
+    def _params(self, config: Config) -> Params:
         """Return the parameters of a configuration as Optuna has them, all where it knows no conditions."""
         known = {p.name: p.fallback for p in self.order} if self.engine.flat else {}
         known |= config
@@ -271,18 +270,17 @@ def sampler_at(name: str) -> Sampler:
         found = import_module(module)
     except ImportError as error:
         raise SpecError(
-            f"engine {name!r}: {error}", path=("use",), hint="its folder must be in PYTHONPATH, or installed"
+            f"engine {name!r}: {error}", hint="its folder must be in PYTHONPATH, or installed"
         ) from None
     kind = getattr(found, attribute, None)
     if kind is None:
         raise SpecError(
             f"engine {name!r}: module {module!r} has no {attribute!r}",
-            path=("use",),
             hint=did_you_mean(attribute, dir(found)),
         )
     if not (isinstance(kind, type) and issubclass(kind, BaseSampler)):
         raise SpecError(
-            f"engine {name!r}: {attribute!r} is no class of optuna.samplers.BaseSampler", path=("use",)
+            f"engine {name!r}: {attribute!r} is no class of optuna.samplers.BaseSampler"
         )
     return Sampler(name, kind)
 

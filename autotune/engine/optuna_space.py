@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from optuna.distributions import (
     BaseDistribution,
@@ -15,6 +15,9 @@ from optuna.distributions import (
 from autotune.core.parameter import Float, Int, Parameter
 from autotune.core.parameter.base import show
 from autotune.core.trial import Value
+
+Params: TypeAlias = dict[str, Any]
+"""Values of Optuna's by name."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from autotune.core.redact import redact
 from autotune.core.trial import Trial, TrialState
 from autotune.core.version import VERSION
 from autotune.engine.optuna import quiet
-from autotune.engine.optuna_space import coordinate
+from autotune.engine.optuna_space import Params, coordinate
 from autotune.export.base import Export
 
 _STATES = {
@@ -108,9 +108,9 @@ def _values(trial: Trial, view: StudyView) -> list[float]:
     )
 
 
-def _attributes(trial: Trial) -> dict[str, Any]:
+def _attributes(trial: Trial) -> Params:
     """Return what else is known: every metric with its standard error, the failure, why it was tried."""
-    found: dict[str, Any] = {"reason": str(trial.suggestion.reason)}
+    found: Params = {"reason": str(trial.suggestion.reason)}
     for name, e in trial.metrics.items():
         found[name] = e.value
         found |= {} if e.sem is None else {f"{name} sem": e.sem}
@@ -122,9 +122,7 @@ def _attributes(trial: Trial) -> dict[str, Any]:
     return found
 
 
-def _system_attributes(
-    trial: Trial, view: StudyView, params: Mapping[str, Any], state: Theirs
-) -> dict[str, Any]:
+def _system_attributes(trial: Trial, view: StudyView, params: Mapping[str, object], state: Theirs) -> Params:
     """Return the limits as constraints of Optuna's, and what a waiting trial is to try."""
     if state is Theirs.WAITING:
         return {"fixed_params": dict(params)}

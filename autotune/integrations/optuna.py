@@ -16,39 +16,41 @@ import secrets
 import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
 )
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 from optuna.samplers._base import _process_constraints_after_trial
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from autotune.core import trial as ours
-from autotune.core.inferred_conditions import infer_conditions, literal
-from autotune.core.measurement import LARGEST, Cause, Estimate, Failure, Measurement
+from autotune.core.inferred_conditions import infer_conditions
+from autotune.core.measurement import LARGEST, Estimate, Failure, Measurement
 from autotune.core.objective import Goal, Limit, Objective
-from autotune.core.parameter import Categorical, Float, Int, Ordinal, Parameter
 from autotune.core.space import Space
-from autotune.core.table import expansion_order, with_derived
-from autotune.core.trial import Config, Reason, Suggestion, Value
-from autotune.engine.optuna_space import coordinate
+from autotune.core.trial import Config, Reason, Suggestion
+from autotune.engine.optuna_space import Params, coordinate
 from autotune.engine.question import Question
 from autotune.engine.registry import build_engine, suggestions
 from autotune.errors import SpecError
+from autotune.integrations.optuna_parameters import (
+    ParameterOfOptuna,
+    cause_of,
+    declared,
+    parameter_of,
+    suggest,
+    under,
+)
 
 PROPOSAL = "autotune:proposal"
 """System attribute of a trial: what was proposed for it, by name, as Optuna stores values."""
 
-_MOST_LEVELS = 100_000  # of a number; one with more is searched as a real number
 _MOST_PARENT_LEVELS = 64  # of a parameter that a condition may mention
 _CLASHES = 5  # proposals that another worker made at the same time
 _FIXED = "fixed_params"  # Optuna's system attribute of an enqueued trial
@@ -90,10 +92,10 @@ class AutotuneSampler(BaseSampler):
         self._lock = threading.Lock()
         self._spaces: dict[str, Space] = {}  # the last one: what it enumerates serves the next ask too
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> Params:
         return {name: value for name, value in vars(self).items() if name != "_lock"} | {"_spaces": {}}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: Params) -> None:
         vars(self).update(state, _lock=threading.Lock())
 
     def reseed_rng(self) -> None:
@@ -109,7 +111,7 @@ class AutotuneSampler(BaseSampler):
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    ) -> Params:
         """Return values for all of ``search_space``; those that the trial is not asked for go unused."""
         if not search_space:
             return {}
@@ -148,16 +150,16 @@ class AutotuneSampler(BaseSampler):
         others: Sequence[FrozenTrial],
         search_space: Mapping[str, BaseDistribution],
         fixed: Mapping[str, Any],
-    ) -> dict[str, Any]:
+    ) -> Params:
         """Return the engine's proposal for active parameters; empty where it has none that is new."""
         known = {**_known(others), **search_space}
         coordinates = {
-            name: _coordinate(f"p{i}", name, known[name], others, fixed)
+            name: parameter_of(f"p{i}", name, known[name], others, fixed)
             for i, name in enumerate(sorted(known))
             if not known[name].single()
         }
         if self._declared is not None:
-            coordinates = {p.name: _declared(p, known[p.name], fixed) for p in self._declared}
+            coordinates = {p.name: declared(p, known[p.name], fixed) for p in self._declared}
         try:
             space = self._space(coordinates, others)
             needed = {p.name for p in space if p.condition is None}
@@ -181,7 +183,7 @@ class AutotuneSampler(BaseSampler):
             if names[key] in search_space
         }
 
-    def _space(self, coordinates: Mapping[str, _Coordinate], others: Sequence[FrozenTrial]) -> Space:
+    def _space(self, coordinates: Mapping[str, ParameterOfOptuna], others: Sequence[FrozenTrial]) -> Space:
         constraints = tuple(text for one in coordinates.values() for text in one.constraints)
         if self._declared is not None and not constraints:
             return self._declared
@@ -201,7 +203,7 @@ class AutotuneSampler(BaseSampler):
             if one.parameter.discrete and len(one.parameter.levels) <= _MOST_PARENT_LEVELS
         }
         when = infer_conditions(rows, parents)
-        parameters = tuple(_under(one, when.get(one.parameter.name)) for one in coordinates.values())
+        parameters = tuple(under(one, when.get(one.parameter.name)) for one in coordinates.values())
         key = repr([(p.to_dict(), hash(p.levels)) for p in parameters]) + repr(constraints)
         if key not in self._spaces:
             self._spaces = {key: Space(parameters, constraints)}
@@ -224,160 +226,6 @@ class AutotuneSampler(BaseSampler):
         return ours.Trial(trial.number, Suggestion(config, Reason.ADDED), state, 1, measurement)
 
 
-@dataclass(frozen=True)
-class _Coordinate:
-    """One parameter of Optuna's as one of ours.
-
-    Args:
-        parameter: Parameter of ours, over all values that were seen.
-        distribution: Distribution from which values are wanted.
-        constraints: Expressions that keep proposals to those values.
-        declared: Whether the parameter is the user's own, with the values that Optuna has.
-    """
-
-    parameter: Parameter
-    distribution: BaseDistribution
-    constraints: tuple[str, ...] = ()
-    declared: bool = False
-
-    def ours(self, value: Any) -> Value:
-        """Return the value that our parameter has for one of Optuna's."""
-        d = self.distribution
-        if self.declared:
-            return self.parameter.coerce(value)
-        if isinstance(d, CategoricalDistribution):
-            level = int(d.to_internal_repr(value))
-            return self.parameter.coerce(value) if isinstance(self.parameter, Ordinal) else level
-        if isinstance(d, FloatDistribution) and isinstance(self.parameter, Int):
-            assert d.step is not None  # noqa: S101 - what is stepped alone is counted
-            return int(round((value - d.low) / d.step))
-        return int(value) if isinstance(self.parameter, Int) else float(value)
-
-    def theirs(self, value: Value) -> Any:
-        """Return the value of the distribution that one of ours stands for."""
-        d = self.distribution
-        if self.declared:
-            return coordinate(self.parameter, for_people=True).theirs(value)
-        if isinstance(d, CategoricalDistribution):
-            if isinstance(self.parameter, Ordinal):
-                return next(choice for choice in d.choices if choice == value)
-            return d.choices[int(value)]
-        if isinstance(d, FloatDistribution):
-            if d.step is None:
-                return min(max(float(value), d.low), d.high)
-            ranks = value if isinstance(self.parameter, Int) else round((float(value) - d.low) / d.step)
-            return float(min(max(d.low + float(ranks) * d.step, d.low), d.high))
-        assert isinstance(d, IntDistribution)  # noqa: S101 - there are three kinds
-        whole = d.low + round((float(value) - d.low) / d.step) * d.step
-        return int(min(max(whole, d.low), d.low + (d.high - d.low) // d.step * d.step))
-
-
-def _coordinate(
-    name: str,
-    theirs: str,
-    distribution: BaseDistribution,
-    trials: Sequence[FrozenTrial],
-    fixed: Mapping[str, Any],
-) -> _Coordinate:
-    """Return the parameter ``name`` of ours that stands for ``theirs``."""
-    seen = [t.params[theirs] for t in trials if theirs in t.params]
-    one = _Coordinate(_parameter(name, distribution), distribution)
-    first = [one.ours(value) for value in seen[:1]]
-    if isinstance(distribution, CategoricalDistribution):
-        wanted = [one.ours(fixed[theirs])] if fixed.get(theirs, ...) in distribution.choices else first
-        bound = f"{name} == {wanted[0]!r}" if theirs in fixed and wanted else ""
-        parameter = replace(one.parameter, default=wanted[0] if wanted else None)
-        return replace(one, parameter=parameter, constraints=(bound,) if bound else ())
-    numbers = [one.ours(value) for value in seen]
-    levels = one.parameter.levels
-    low, high = levels[0], levels[-1]
-    default = next(
-        (v for v in first if float(low) <= float(v) <= float(high)), levels[(len(levels) - 1) // 2]
-    )
-    constraints = []
-    values = list(levels)
-    if theirs in fixed:
-        default = one.ours(fixed[theirs])
-        numbers.append(default)
-        constraints = [f"{name} == {default!r}"]
-    elif any(not float(low) <= float(v) <= float(high) for v in numbers):
-        constraints = [f"{name} >= {low!r} and {name} <= {high!r}"]
-    least, most = min([low, *numbers], key=float), max([high, *numbers], key=float)
-    return replace(
-        one, parameter=_widened(one.parameter, least, most, default, values), constraints=tuple(constraints)
-    )
-
-
-def _declared(parameter: Parameter, distribution: BaseDistribution, fixed: Mapping[str, Any]) -> _Coordinate:
-    """Return a parameter of a space of ours, at its fixed value where it has one."""
-    if parameter.name not in fixed:
-        return _Coordinate(parameter, distribution, declared=True)
-    value = parameter.coerce(fixed[parameter.name])
-    bound = f"{parameter.name} == {literal(value)}"
-    return _Coordinate(replace(parameter, default=value), distribution, (bound,), declared=True)
-
-
-def _parameter(name: str, d: BaseDistribution) -> Parameter:
-    """Return a parameter of ours over the values of a distribution."""
-    if isinstance(d, CategoricalDistribution):
-        numbers = [c for c in d.choices if isinstance(c, int | float) and not isinstance(c, bool)]
-        if len(set(numbers)) == len(d.choices) and all(map(math.isfinite, numbers)):
-            return Ordinal(name, tuple(sorted(numbers)))
-        return Categorical(name, tuple(range(len(d.choices))))
-    assert isinstance(d, IntDistribution | FloatDistribution)  # noqa: S101 - there are three kinds
-    count = math.inf if d.step is None else (d.high - d.low) / d.step
-    if count > _MOST_LEVELS:
-        return Float(name, d.low, d.high, scale="log10" if d.log else "linear")
-    if isinstance(d, FloatDistribution):
-        return Int(name, 0, round(count))
-    scale = "log2" if d.log else "linear"
-    return Int(name, d.low, d.high, step=None if d.step == 1 else d.step, scale=scale)
-
-
-def _widened(parameter: Parameter, low: Value, high: Value, default: Value, levels: list[Value]) -> Parameter:
-    """Return a number over a wider range, with at least these levels."""
-    if isinstance(parameter, Int):
-        step = parameter.step or 1
-        low = parameter.low - -(-(parameter.low - int(low)) // step) * step  # the steps stay where they are
-        high = max(int(high), parameter.high)
-        off = default if (int(default) - int(low)) % step == 0 else None
-        return replace(parameter, low=int(low), high=high, default=off)
-    assert isinstance(parameter, Float)  # noqa: S101 - numbers are of two kinds
-    wide = replace(parameter, low=float(low), high=float(high), default=default)
-    return wide if (low, high) == (parameter.low, parameter.high) else wide.with_levels({*levels, default})
-
-
-def _under(one: _Coordinate, when: str | None) -> Parameter:
-    """Return the parameter of a coordinate under a condition, with its levels."""
-    if when is None:
-        return one.parameter
-    parameter = replace(one.parameter, when=when)
-    if isinstance(parameter, Float):
-        return parameter.with_levels(one.parameter.levels)
-    return parameter
-
-
-def suggest(trial: Trial, space: Space) -> Config:
-    """Return the configuration of a space that a trial of Optuna tries, each active parameter suggested.
-
-    Args:
-        trial: Trial, as an objective of Optuna takes it.
-        space: Space; its constraints hold where the study's sampler knows it.
-    """
-    found: Config = {}
-    for p in expansion_order(space.parameters):
-        if p.condition is None or p.condition.holds(found):
-            one = coordinate(p, for_people=True)
-            found[p.name] = one.ours(trial._suggest(p.name, one.distribution))
-    return with_derived({p.name: found[p.name] for p in space if p.name in found}, space.derived_expressions)
-
-
-def cause_of(trial: FrozenTrial) -> Cause:
-    """Return why a trial failed, as its user attribute ``failure`` says."""
-    said = trial.user_attrs.get("failure")
-    return Cause(said) if said in set(Cause) else Cause.CRASHED_UNDER_LOAD
-
-
 def _trials(study: Study, but: FrozenTrial) -> list[FrozenTrial]:
     """Return all trials of a study, from its storage, without one."""
     return [t for t in study.get_trials(deepcopy=False) if t.number != but.number]
@@ -392,20 +240,20 @@ def _waits(trial: FrozenTrial) -> bool:
     return trial.state in (TrialState.RUNNING, TrialState.WAITING)
 
 
-def _fixed(sampler: BaseSampler) -> dict[str, Any]:
+def _fixed(sampler: BaseSampler) -> Params:
     """Return the parameters that samplers around ours fix."""
-    found: dict[str, Any] = {}
+    found: Params = {}
     while isinstance(sampler, PartialFixedSampler):
         found = {**sampler._fixed_params, **found}
         sampler = sampler._base_sampler
     return found
 
 
-def _config(params: Mapping[str, Any], coordinates: Mapping[str, _Coordinate]) -> Config:
+def _config(params: Mapping[str, Any], coordinates: Mapping[str, ParameterOfOptuna]) -> Config:
     return {one.parameter.name: one.ours(params[name]) for name, one in coordinates.items() if name in params}
 
 
-def _proposed(trial: FrozenTrial, coordinates: Mapping[str, _Coordinate], space: Space) -> Config:
+def _proposed(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], space: Space) -> Config:
     """Return what a trial under way, or one that is enqueued, is known to try."""
     stored = trial.system_attrs.get(PROPOSAL, {})
     params = {

@@ -104,9 +104,9 @@ def export_trials(
         ledger: Ledger of the study.
         row: Study.
         database: Whether it is a SQLite database; a journal otherwise.
-        trial: As for :func:`export_study`, and refused.
-        under: The same.
-        image: The same.
+        trial: Number of a trial, which is refused.
+        under: Limits, which are refused.
+        image: Container image, which is refused.
 
     Raises:
         SpecError: A configuration is asked for.

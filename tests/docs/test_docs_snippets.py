@@ -44,7 +44,19 @@ ELSEWHERE = [
 PAGES = [*ELSEWHERE, *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"((?:^<!--(?:(?!-->).)*-->\n)*)^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- ?([a-z]+)(?::? ?)(.*?)\s*-->", re.DOTALL)
-PROGRAMS = {"cd", "docker", "exec", "export", "optuna-dashboard", "pip", "pre-commit", "python3", "python3.11", "ray", "srun"}
+PROGRAMS = {
+    "cd",
+    "docker",
+    "exec",
+    "export",
+    "optuna-dashboard",
+    "pip",
+    "pre-commit",
+    "python3",
+    "python3.11",
+    "ray",
+    "srun",
+}
 """Programs that are not ours."""
 
 
