@@ -279,9 +279,7 @@ def sampler_at(name: str) -> Sampler:
             hint=did_you_mean(attribute, dir(found)),
         )
     if not (isinstance(kind, type) and issubclass(kind, BaseSampler)):
-        raise SpecError(
-            f"engine {name!r}: {attribute!r} is no class of optuna.samplers.BaseSampler"
-        )
+        raise SpecError(f"engine {name!r}: {attribute!r} is no class of optuna.samplers.BaseSampler")
     return Sampler(name, kind)
 
 
