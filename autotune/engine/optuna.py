@@ -106,9 +106,7 @@ class OptunaEngine(QuestionEngine):
     def sampler(self, seed: int) -> BaseSampler:
         """Return a new sampler."""
         arguments = inspect.signature(self.kind).parameters
-        given = dict(self.options)
-        if "seed" in arguments:
-            given["seed"] = seed
+        given = self.options | ({"seed": seed} if "seed" in arguments else {})
         if "warn_independent_sampling" in arguments:
             given.setdefault("warn_independent_sampling", False)
         if "constraints_func" in arguments and not hasattr(optuna.trial.FrozenTrial, "set_constraint"):

@@ -12,7 +12,7 @@ from autotune.convert.optuna import constraint_metric, constraints_of, read_tria
 from autotune.core.measurement import Failure
 from autotune.core.trial import Reason, config_key
 from autotune.errors import AutotuneError
-from autotune.integrations.optuna import cause_of
+from autotune.integrations.optuna_parameters import cause_of
 from autotune.study.study import Study
 
 
