@@ -45,6 +45,7 @@ _COMMANDS = {
     "new": "autotune.cli.new:new",
     "flags": "autotune.cli.flags:flags",
     "convert": "autotune.cli.convert:convert",
+    "import": "autotune.cli.import_:import_",
     "sync": "autotune.cli.mirror:sync",
     "salvage": "autotune.cli.salvage:salvage",
     "ui": "autotune.cli.mirror:ui",

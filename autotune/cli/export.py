@@ -45,17 +45,24 @@ def export(
 
     Formats: args, env, docker-compose, k8s, helm-values, vllm-yaml, sglang-yaml, systemd, yaml, python.
     The file says how it was measured, with which version, on what, and whether it was confirmed.
+    `--as optuna` writes all trials as a storage of Optuna: a journal, or a SQLite database with `-o FILE.db`.
     """
-    from autotune.study.exporting import export_study
+    from autotune.study.exporting import export_study, export_trials
     from autotune.study.study import find_study
 
     if output is not None:
         check_output(output)
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
-        text = export_study(ledger, row, exporter, trial=trial, under=under, image=image)
-    if output is not None:
-        write_output(output, text)
+        if exporter == "optuna" and output is not None:
+            database = output.suffix in (".db", ".sqlite", ".sqlite3")
+            data = export_trials(ledger, row, database=database, trial=trial, under=under, image=image)
+            write_output(output, data)
+            text = ""
+        else:
+            text = export_study(ledger, row, exporter, trial=trial, under=under, image=image)
+            if output is not None:
+                write_output(output, text)
     if as_json:
         echo_json({"study": row.name, "format": exporter, "file": str(output or ""), "text": text})
     elif output is None:

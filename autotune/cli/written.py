@@ -30,19 +30,20 @@ def check_output(path: Path, option: str = "-o") -> None:
         raise _unwritable(path, option, error) from None
 
 
-def write_output(path: Path, text: str, option: str = "-o") -> None:
-    """Write a text whole or not at all, in place of an earlier one; links are followed.
+def write_output(path: Path, text: str | bytes, option: str = "-o") -> None:
+    """Write a text, or bytes, whole or not at all, in place of an earlier one; links are followed.
 
     Args:
         path: Name that the person wrote.
-        text: Text of the file.
+        text: Content of the file.
         option: Option that took the name, for messages.
 
     Raises:
         SpecError: What has the name is no file, or it cannot be written.
     """
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
     try:
-        write_whole(output_file(path, option), text.encode("utf-8", "backslashreplace"))
+        write_whole(output_file(path, option), data)
     except OSError as error:
         raise _unwritable(path, option, error) from None
 

@@ -31,11 +31,13 @@ class Conversion:
         source: The foreign document, for the places of notes.
         study: The study file so far.
         notes: A line for each thing that has no equivalent: where, what, and what was done instead.
+        names: Name of each parameter here by its name in the source.
     """
 
     source: Document
     study: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
 
     def note(self, path: Path_, text: str) -> None:
         """Add a line about what stands at ``path``, or about the whole file."""
@@ -210,6 +212,7 @@ class Conversion:
         if plain != name:
             self.note(path, f"parameter {name!r} is called {plain!r} here")
         taken[plain] = entry
+        self.names[name] = plain
         return plain
 
     def finish(self) -> Conversion:

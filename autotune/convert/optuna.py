@@ -16,8 +16,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from autotune.convert.base import Conversion, mapping_at
-from autotune.convert.entries import Entry
-from autotune.convert.names import printable, shown
+from autotune.convert.entries import Entry, plain_value
+from autotune.convert.names import metric_name, printable, shown
+from autotune.core.inferred_conditions import infer_conditions
 from autotune.core.input_file import active_part
 from autotune.core.parameter.base import read_number
 from autotune.core.redact import redact
@@ -26,10 +27,12 @@ from autotune.spec.yaml_text import Document
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
 NAME = "optuna"
 _MOST_BYTES = 1 << 28  # of a journal or a SQLite file
 _MOST_SHOWN = 20  # names of studies
+_MOST_PARENT_VALUES = 64  # of a parameter that a condition may mention
 _OPERATIONS = 11  # kinds of entries of a journal
 _JOURNALS = (".log", ".jsonl", ".journal")
 _SQLITE = re.compile(r"sqlite(\+\w+)?:///?")
@@ -101,10 +104,7 @@ def _read_storage(url: str, study: str | None, folder: Path) -> Document:
             entry = json.loads(optuna.distributions.distribution_to_json(distribution))
             changed |= {name} if entries.get(name, entry) != entry else set()
             entries[name] = entry
-    complete = [t.distributions for t in trials if t.state == optuna.trial.TrialState.COMPLETE]
-    notes = {name: "is not in every trial, and is searched in all here: its condition is not in the storage"
-             for name in entries if any(name not in of for of in complete)}  # fmt: skip
-    notes |= dict.fromkeys(changed, "has different distributions in its trials; the last one counts")
+    notes = dict.fromkeys(changed, "has different distributions in its trials; the last one counts")
     document = Document(entries, f"{url} ({printable(chosen)[:80]})")
     metrics = found.metric_names or [f"value{i or ''}" for i in range(len(found.directions))]
     goals = [
@@ -112,7 +112,8 @@ def _read_storage(url: str, study: str | None, folder: Path) -> Document:
         for metric, direction in zip(metrics, found.directions, strict=True)
     ]
     named = bool(found.metric_names)
-    document.data["\0study"] = {"name": chosen, "goals": goals, "named": named, "notes": notes}
+    document.data["\0study"] = {"name": chosen, "goals": goals, "named": named, "notes": notes,
+                                    "trials": trials}  # fmt: skip
     return document
 
 
@@ -188,13 +189,71 @@ def convert_storage(document: Document) -> Conversion:
     out.set_name(about["name"], ())
     for name, entry in document.data.items():
         _add(out, name, entry)
+    _add_conditions(out, about["trials"])
     for name, text in about["notes"].items():
         out.note((name,), f"{name!r} {text}")
     out.set_goals(((), direction, metric) for direction, metric in about["goals"])
+    limits = dict.fromkeys(constraint_metric(key) for t in about["trials"] for key in constraints_of(t))
+    if limits:
+        out.study["objective"]["limits"] = [f"{metric} <= 0" for metric in limits]
+        out.note((), f"its constraints are limits on {', '.join(limits)}: report them by these names")
     if not about["named"]:
         out.note((), "its objectives have no names: report what they return under those of `objective`")
     out.note((), "what is launched is not in it: name it under `system`")
     return out.finish()
+
+
+def read_trials(url: str, study: str | None) -> tuple[Conversion, list[str], list[FrozenTrial]]:
+    """Return a study of a storage as :func:`convert_storage` does, the metrics of its values, and its trials.
+
+    Args:
+        url: Address of a storage; see :func:`read_storage`.
+        study: Its name; may be left out when the storage has one only.
+
+    Raises:
+        EnvironmentProblem: A database cannot be reached.
+        SpecError: There is no such file or study, or the file is malformed.
+    """
+    document = read_storage(url, study)
+    about = document.data["\0study"]
+    conversion = convert_storage(document)
+    return conversion, [metric_name(metric)[0] for _, metric in about["goals"]], about["trials"]
+
+
+def constraints_of(trial: FrozenTrial) -> dict[str, float]:
+    """Return the constraints of a trial, as any version of Optuna stores them, each kept where at most 0."""
+    found = {str(i): float(v) for i, v in enumerate(trial.system_attrs.get("constraints") or ())}
+    mark = "constraints:"
+    return found | {
+        key.removeprefix(mark): float(v) for key, v in trial.system_attrs.items() if key.startswith(mark)
+    }
+
+
+def constraint_metric(key: str) -> str:
+    """Return the name of the metric that a constraint is here."""
+    return metric_name(f"constraint_{key}" if key.isdigit() else key)[0]
+
+
+def _add_conditions(out: Conversion, trials: list[FrozenTrial]) -> None:
+    """Put parameters that some trials lack under the condition that the trials show."""
+    parameters = out.study.get("parameters", {})
+    rows = [({out.names[n]: plain_value(v) for n, v in t.params.items() if n in out.names},
+             t.state.name == "COMPLETE") for t in trials]  # fmt: skip
+    parents = {
+        name: entry["type"] not in ("bool", "categorical")
+        for name, entry in parameters.items()
+        if len({str(values.get(name)) for values, _ in rows}) <= _MOST_PARENT_VALUES
+    }
+    conditions = infer_conditions(rows, parents)
+    for written, name in out.names.items():
+        if not any(name not in values for values, complete in rows if complete):
+            continue
+        if name in conditions:
+            parameters[name]["when"] = conditions[name]
+            text = f"is not in every trial, and is active where {conditions[name]}: its trials say so"
+        else:
+            text = "is not in every trial, and is searched in all here: its trials show no condition"
+        out.note((written,), f"{written!r} {text}")
 
 
 def _storage(url: str, path: Path | None, folder: Path) -> str | BaseStorage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from autotune.core.registry import Registry, shown
 from autotune.core.trial import Suggestion
@@ -17,6 +18,10 @@ ENGINES = Registry(
         "gp": "autotune.engine.gp:GPEngine",
         "sobol": "autotune.engine.sobol:SobolEngine",
         "random": "autotune.engine.random:RandomEngine",
+        "optuna:tpe": "autotune.engine.optuna:TPE",
+        "optuna:gp": "autotune.engine.optuna:GP",
+        "optuna:cmaes": "autotune.engine.optuna:CMAES",
+        "optuna:nsga2": "autotune.engine.optuna:NSGA2",
     },
 )
 
@@ -47,7 +52,7 @@ def build_engine(section: str | Mapping[str, object], *, budget: int | None = No
     if not isinstance(name, str):
         raise SpecError(f"use must be the name of an engine, found {name!r}", path=("use",))
     with under("use"):
-        kind = ENGINES.load(name)
+        kind = _kind(name)
     engine: Engine = ENGINES.call(name, lambda: kind.from_dict(data, budget=budget))
     if name in ENGINES.builtin:
         return engine
@@ -88,6 +93,15 @@ def read_engine(
 def stored_engine(section: Mapping[str, object]) -> Engine | None:
     """Return the engine of a section of a ledger; ``None`` for one that only its caller has."""
     return None if GIVEN in section else build_engine(section)
+
+
+def _kind(name: str) -> Any:
+    """Return what builds the engine of a name; ``optuna:MODULE:CLASS`` is any sampler of Optuna's."""
+    if name.startswith("optuna:") and ":" in name.removeprefix("optuna:"):
+        from autotune.engine.optuna import sampler_at  # loads Optuna
+
+        return sampler_at(name)
+    return ENGINES.load(name)
 
 
 def suggestions(use: str, engine: Engine, question: Question, n: int) -> list[Suggestion]:

@@ -1,5 +1,5 @@
 """Our engines and spaces inside the tools that people use already: one module per tool.
 
 Owns what speaks a tool's own interface: its searchers, its search spaces, its trials.
-May import ``study``, ``convert``, ``systems``, ``spec`` and ``core``.
+May import ``study``, ``convert``, ``engine``, ``systems``, ``spec`` and ``core``.
 """

@@ -83,8 +83,41 @@ def export_study(
         NothingFeasible: No configuration keeps the limits.
     """
     EXPORTERS.load(name)  # a misspelt one is told first
+    if name == "optuna":
+        return export_trials(ledger, row, trial=trial, under=under, image=image).decode()
     chosen = choose(read_view(ledger, row), trial=trial, under=under)
     return export_text(exported(row, chosen, image), name)
+
+
+def export_trials(
+    ledger: Ledger,
+    row: StudyRow,
+    *,
+    database: bool = False,
+    trial: int | None = None,
+    under: Sequence[str] = (),
+    image: str = "",
+) -> bytes:
+    """Return all trials of a study as the content of a storage of Optuna, which ``optuna-dashboard`` opens.
+
+    Args:
+        ledger: Ledger of the study.
+        row: Study.
+        database: Whether it is a SQLite database; a journal otherwise.
+        trial: Number of a trial, which is refused.
+        under: Limits, which are refused.
+        image: Container image, which is refused.
+
+    Raises:
+        SpecError: A configuration is asked for.
+    """
+    from autotune.export.optuna_storage import storage_of  # loads Optuna
+
+    if trial is not None or under or image:
+        raise SpecError(
+            "optuna holds all trials of a study: --trial, --under and --image choose a configuration"
+        )
+    return storage_of(read_view(ledger, row), database=database)
 
 
 def choose(view: StudyView, *, trial: int | None = None, under: Sequence[str] = ()) -> Chosen:

@@ -121,7 +121,7 @@ def run_study(
         stack.enter_context(study_lock(store / LEDGER_NAME, name, again=False))
         spec = as_measured(spec, store / LEDGER_NAME, name)
         system = system_of(spec).built
-        study, resumed = _open_study(spec, store, name, widen)
+        study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
         study.ledger.set_study_note(study.name, STARTED_WITH, list(options))
         keys = _keys(study, named)
@@ -258,7 +258,18 @@ def as_measured(spec: StudyFile, path: Path, name: str) -> StudyFile:
     return replace(spec, space=as_stored(spec.space, row.spec["space"]), system=system)
 
 
-def _open_study(spec: StudyFile, store: Path, name: str, widen: bool) -> tuple[Study, bool]:
+def open_study(spec: StudyFile, store: Path, name: str, widen: bool) -> tuple[Study, bool]:
+    """Open or create the study of a file in a store; return it, and whether it has trials.
+
+    Args:
+        spec: Study file.
+        store: Folder of the ledger.
+        name: Name of the study.
+        widen: Go on with a study over another space if all it measured belongs to this one too.
+
+    Raises:
+        StudyError: The ledger has it over another space, or measured with another system.
+    """
     path = store / LEDGER_NAME
     study = Study(
         spec.space,

@@ -11,7 +11,7 @@ import pytest
 
 from autotune.cli import main
 from autotune.errors import StudyError
-from autotune.study.run import _open_study
+from autotune.study.run import open_study
 from autotune.study.study import Study
 from autotune.study.study_file import read_study
 from autotune.systems.deployment import deployment
@@ -77,12 +77,12 @@ def test_a_ledger_whose_model_is_a_relative_path_goes_on_and_is_deployed_from_an
     path = tmp_path / "store" / "ledger.sqlite"
     with Study(spec.space, spec.objective, name="s", path=path, spec=earlier):
         pass
-    study, _ = _open_study(spec, tmp_path / "store", "s", False)
+    study, _ = open_study(spec, tmp_path / "store", "s", False)
     with study:
         assert study.ledger.study("s").spec["system"] == spec.system.section
     other = replace(spec, system=SystemConfig.from_dict({"use": "vllm", "model": "models/other"}))
     with pytest.raises(StudyError, match="was measured with another system"):
-        _open_study(other, tmp_path / "store", "s", False)
+        open_study(other, tmp_path / "store", "s", False)
 
 
 SERVER = """

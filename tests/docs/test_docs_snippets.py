@@ -49,6 +49,7 @@ PROGRAMS = {
     "docker",
     "exec",
     "export",
+    "optuna-dashboard",
     "pip",
     "pre-commit",
     "pytest",

@@ -1,0 +1,300 @@
+"""Our engines as a sampler of Optuna.
+
+A program of Optuna's defines its space while it runs. What its trials were asked for is such a space:
+each parameter with its last distribution, under the condition that the trials show, and wherever ranges moved
+over all values seen, of which only those of the last range are proposed. Choices that are numbers have an
+order, as a list of sizes or bits has.
+
+A proposal stands in its trial's system attributes before the trial's parameters do, so that workers of one
+storage, in threads, processes or on other machines, see what the others are about to try.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import threading
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+)
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
+from optuna.samplers._base import _process_constraints_after_trial
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from autotune.core import trial as ours
+from autotune.core.inferred_conditions import infer_conditions
+from autotune.core.measurement import LARGEST, Estimate, Failure, Measurement
+from autotune.core.objective import Goal, Limit, Objective
+from autotune.core.space import Space
+from autotune.core.trial import Config, Reason, Suggestion
+from autotune.engine.optuna_space import Params, coordinate
+from autotune.engine.question import Question
+from autotune.engine.registry import build_engine, suggestions
+from autotune.errors import SpecError
+from autotune.integrations.optuna_parameters import (
+    ParameterOfOptuna,
+    cause_of,
+    declared,
+    parameter_of,
+    suggest,
+    under,
+)
+
+PROPOSAL = "autotune:proposal"
+"""System attribute of a trial: what was proposed for it, by name, as Optuna stores values."""
+
+_MOST_PARENT_LEVELS = 64  # of a parameter that a condition may mention
+_CLASHES = 5  # proposals that another worker made at the same time
+_FIXED = "fixed_params"  # Optuna's system attribute of an enqueued trial
+
+
+class AutotuneSampler(BaseSampler):
+    """Propose parameters by one of our engines.
+
+    Args:
+        seed: Seed of the engine; drawn anew where it is not given. Workers may share it.
+        constraints_func: Takes a trial that is over and returns its constraints, each kept where it is at
+            most 0; in Optuna 5 ``trial.set_constraint`` does without.
+        engine: Name of the engine, or its section of a study file.
+        space: Space of ours, where it is known: its conditions, constraints, default and what it says of
+            memory then hold from the first trial on. :func:`suggest` gives a trial's configuration of it.
+        learn_from_failures: Whether a failed trial says that its parameters fail. Not where trials fail for
+            reasons that are not theirs, such as lost workers. A trial's user attribute ``failure`` may name
+            the cause, such as ``out_of_memory``.
+
+    Raises:
+        SpecError: There is no such engine, or an option of it is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
+        engine: str | Mapping[str, object] = "gp",
+        space: Space | None = None,
+        learn_from_failures: bool = True,
+    ) -> None:
+        self._use = engine if isinstance(engine, str) else str(engine.get("use", "gp"))
+        self._engine = build_engine(engine)
+        self._constraints_func = constraints_func
+        self._learn_from_failures = learn_from_failures
+        self._declared = space
+        self._seed = secrets.randbelow(2**31) if seed is None else seed
+        self._lock = threading.Lock()
+        self._spaces: dict[str, Space] = {}  # the last one: what it enumerates serves the next ask too
+
+    def __getstate__(self) -> Params:
+        return {name: value for name, value in vars(self).items() if name != "_lock"} | {"_spaces": {}}
+
+    def __setstate__(self, state: Params) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
+    def reseed_rng(self) -> None:
+        """Draw another seed."""
+        self._seed = secrets.randbelow(2**31)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return every parameter that a trial was asked for, with its last distribution."""
+        known = _known(_trials(study, trial))
+        for p in self._declared or ():
+            known.setdefault(p.name, coordinate(p, for_people=True).distribution)
+        return {name: found for name, found in known.items() if not found.single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Params:
+        """Return values for all of ``search_space``; those that the trial is not asked for go unused."""
+        if not search_space:
+            return {}
+        fixed = {**_fixed(study.sampler), **trial.system_attrs.get(_FIXED, {}), **trial.params}
+        with self._lock:
+            for _ in range(_CLASHES):
+                others = _trials(study, trial)
+                found = self._proposal(study, others, search_space, fixed)
+                for name, distribution in search_space.items() if not found else ():  # nothing is new
+                    found[name] = self.sample_independent(study, trial, name, distribution)
+                stored = {name: search_space[name].to_internal_repr(value) for name, value in found.items()}
+                study._storage.set_trial_system_attr(trial._trial_id, PROPOSAL, stored)
+                running = (t.system_attrs.get(PROPOSAL) for t in _trials(study, trial) if _waits(t))
+                if stored not in running:
+                    break
+        return found
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return a random value: of a parameter, or of a range, that no trial had yet."""
+        words = (self._seed, trial.number, zlib.crc32(param_name.encode()))
+        seed = int(np.random.SeedSequence(words).generate_state(1)[0])
+        return RandomSampler(seed).sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Store what the function of constraints says of a trial."""
+        if self._constraints_func is not None:
+            _process_constraints_after_trial(self._constraints_func, study, trial, state)
+
+    def _proposal(
+        self,
+        study: Study,
+        others: Sequence[FrozenTrial],
+        search_space: Mapping[str, BaseDistribution],
+        fixed: Mapping[str, Any],
+    ) -> Params:
+        """Return the engine's proposal for active parameters; empty where it has none that is new."""
+        known = {**_known(others), **search_space}
+        coordinates = {
+            name: parameter_of(f"p{i}", name, known[name], others, fixed)
+            for i, name in enumerate(sorted(known))
+            if not known[name].single()
+        }
+        if self._declared is not None:
+            coordinates = {p.name: declared(p, known[p.name], fixed) for p in self._declared}
+        try:
+            space = self._space(coordinates, others)
+            needed = {p.name for p in space if p.condition is None}
+            history = [self._trial(t, config, study, others) for t in others if t.state.is_finished()
+                       if (config := _config(t.params, coordinates))
+                       and (t.state is TrialState.COMPLETE or needed <= config.keys())]  # fmt: skip
+            pending = tuple(
+                config
+                for t in others
+                if _waits(t) and needed <= (config := _proposed(t, coordinates, space)).keys()
+            )
+            question = Question(space, _objective(study, others), history, pending, self._seed)
+            asked = suggestions(self._use, self._engine, question, 1)
+        except SpecError:  # what is fixed leaves nothing
+            asked = []
+        config = asked[0].config if asked else {}
+        names = {one.parameter.name: name for name, one in coordinates.items()}
+        return {
+            names[key]: coordinates[names[key]].theirs(value)
+            for key, value in config.items()
+            if names[key] in search_space
+        }
+
+    def _space(self, coordinates: Mapping[str, ParameterOfOptuna], others: Sequence[FrozenTrial]) -> Space:
+        constraints = tuple(text for one in coordinates.values() for text in one.constraints)
+        if self._declared is not None and not constraints:
+            return self._declared
+        if self._declared is not None:
+            parameters = tuple(one.parameter for one in coordinates.values())
+            return replace(
+                self._declared, parameters=parameters, constraints=self._declared.constraints + constraints
+            )
+        rows = [
+            (_config(t.params, coordinates), t.state is TrialState.COMPLETE)
+            for t in others
+            if t.state is not TrialState.WAITING
+        ]
+        parents = {
+            one.parameter.name: one.parameter.ordered
+            for one in coordinates.values()
+            if one.parameter.discrete and len(one.parameter.levels) <= _MOST_PARENT_LEVELS
+        }
+        when = infer_conditions(rows, parents)
+        parameters = tuple(under(one, when.get(one.parameter.name)) for one in coordinates.values())
+        key = repr([(p.to_dict(), hash(p.levels)) for p in parameters]) + repr(constraints)
+        if key not in self._spaces:
+            self._spaces = {key: Space(parameters, constraints)}
+        return self._spaces[key]
+
+    def _trial(
+        self, trial: FrozenTrial, config: Config, study: Study, others: Sequence[FrozenTrial]
+    ) -> ours.Trial:
+        """Return a finished trial of Optuna's as one of ours."""
+        values = _values(trial, study, others)
+        failed = not values or not all(math.isfinite(v) and abs(v) < LARGEST for v in values.values())
+        state = ours.TrialState.INFEASIBLE if failed else ours.TrialState.COMPLETED
+        if trial.state is TrialState.FAIL and not self._learn_from_failures:
+            state = ours.TrialState.FAILED
+        measurement = (
+            Measurement(failure=Failure(cause_of(trial), trial.state.name))
+            if failed
+            else Measurement(metrics={name: Estimate(float(v)) for name, v in values.items()})
+        )
+        return ours.Trial(trial.number, Suggestion(config, Reason.ADDED), state, 1, measurement)
+
+
+def _trials(study: Study, but: FrozenTrial) -> list[FrozenTrial]:
+    """Return all trials of a study, from its storage, without one."""
+    return [t for t in study.get_trials(deepcopy=False) if t.number != but.number]
+
+
+def _known(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
+    """Return the last distribution of each parameter."""
+    return {name: d for t in trials for name, d in t.distributions.items()}
+
+
+def _waits(trial: FrozenTrial) -> bool:
+    return trial.state in (TrialState.RUNNING, TrialState.WAITING)
+
+
+def _fixed(sampler: BaseSampler) -> Params:
+    """Return the parameters that samplers around ours fix."""
+    found: Params = {}
+    while isinstance(sampler, PartialFixedSampler):
+        found = {**sampler._fixed_params, **found}
+        sampler = sampler._base_sampler
+    return found
+
+
+def _config(params: Mapping[str, Any], coordinates: Mapping[str, ParameterOfOptuna]) -> Config:
+    return {one.parameter.name: one.ours(params[name]) for name, one in coordinates.items() if name in params}
+
+
+def _proposed(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], space: Space) -> Config:
+    """Return what a trial under way, or one that is enqueued, is known to try."""
+    stored = trial.system_attrs.get(PROPOSAL, {})
+    params = {
+        name: one.distribution.to_external_repr(stored[name])
+        for name, one in coordinates.items()
+        if name in stored
+    }
+    config = _config(params | trial.system_attrs.get(_FIXED, {}) | trial.params, coordinates)
+    try:
+        return space.validate(config)
+    except SpecError:  # of another range, or some values are not known yet
+        return config
+
+
+def _objective(study: Study, trials: Sequence[FrozenTrial]) -> Objective:
+    goals = [Goal(f"v{i}", d is StudyDirection.MAXIMIZE) for i, d in enumerate(study.directions)]
+    names = {name for t in trials for name in _constraints(t)}
+    return Objective(tuple(goals), tuple(Limit(name, True, 0.0) for name in sorted(names)))
+
+
+def _constraints(trial: FrozenTrial) -> dict[str, float]:
+    """Return the constraints of a trial by a name of ours."""
+    old = trial.system_attrs.get("constraints") or ()
+    new = {key: v for key, v in trial.system_attrs.items() if key.startswith("constraints:")}
+    named = {f"c{i}": value for i, value in enumerate(old)}
+    return named | {f"c{zlib.crc32(key.encode()):08x}": value for key, value in new.items()}
+
+
+def _values(trial: FrozenTrial, study: Study, trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """Return the goals and constraints of a trial; empty where it has none.
+
+    One that was pruned was not better than half of the others, and is taken to be as bad as its last report.
+    """
+    values = trial.values if trial.state is TrialState.COMPLETE else None
+    if trial.state is TrialState.PRUNED and trial.intermediate_values and len(study.directions) == 1:
+        last = trial.intermediate_values[max(trial.intermediate_values)]
+        complete = [t.values[0] for t in trials if t.state is TrialState.COMPLETE]
+        worse = min if study.direction is StudyDirection.MAXIMIZE else max
+        values = [worse(last, median(complete)) if complete else last]
+    goals = {f"v{i}": value for i, value in enumerate(values or ())}
+    return goals and goals | _constraints(trial)
+
+
+__all__ = ["AutotuneSampler", "suggest"]
