@@ -20,25 +20,12 @@ from autotune.core.trial import Trial, TrialState
 from autotune.core.version import VERSION
 from autotune.engine.optuna import quiet
 from autotune.engine.optuna_space import Params, coordinate
-from autotune.export.base import Export
 
 _STATES = {
     TrialState.WAITING: Theirs.WAITING,
     TrialState.RUNNING: Theirs.RUNNING,
     TrialState.COMPLETED: Theirs.COMPLETE,
 }
-
-
-class OptunaStorage:
-    """The format's place among the others, which are of one configuration."""
-
-    def refuses(self, export: Export) -> str:
-        """Return why one configuration is no storage."""
-        return "it holds all trials of a study"
-
-    def export(self, export: Export) -> str:
-        """Return nothing: see :func:`storage_of`."""
-        return ""
 
 
 def storage_of(view: StudyView, *, database: bool = False) -> bytes:
@@ -137,4 +124,4 @@ def _system_attributes(trial: Trial, view: StudyView, params: Mapping[str, objec
     return {"constraints": list(violations.values())} if violations else {}
 
 
-__all__ = ["OptunaStorage", "storage_of"]
+__all__ = ["storage_of"]

@@ -19,7 +19,6 @@ EXPORTERS = Registry(
         "systemd": "autotune.export.systemd:Systemd",
         "yaml": "autotune.export.plain:YAMLFile",
         "python": "autotune.export.python:PythonModule",
-        "optuna": "autotune.export.optuna_storage:OptunaStorage",
     },
     method="export",
 )

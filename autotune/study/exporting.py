@@ -82,9 +82,9 @@ def export_study(
         StudyError: The trial has no measurement.
         NothingFeasible: No configuration keeps the limits.
     """
-    EXPORTERS.load(name)  # a misspelt one is told first
-    if name == "optuna":
+    if name == "optuna":  # of all trials
         return export_trials(ledger, row, trial=trial, under=under, image=image).decode()
+    EXPORTERS.load(name)  # a misspelt one is told first
     chosen = choose(read_view(ledger, row), trial=trial, under=under)
     return export_text(exported(row, chosen, image), name)
 
