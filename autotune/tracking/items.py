@@ -329,14 +329,7 @@ def study_item(
         texts["best.json"] = json.dumps(content, indent=2, sort_keys=True)
         lines.append(f"{'Best' if recommended else 'Nearest'}: trial {best.trial.number}: {config}")
         tags["autotune.recommended"] = "true" if recommended else "false"
-        known = halves or {}
-        lines += _explained(
-            [
-                f"  {name} = {show_estimate(best.metrics[name], known.get(name), objective.symbol_of(name))}"
-                for name in objective.metrics
-                if name in measured
-            ]
-        )
+        lines += _metric_lines(best, objective, halves or {})
         texts |= deployment_texts(deployment)
         lines.append(f"autotune best {row.name} shows the evidence and the command that deploys it.")
     lines += [text if i == 0 else f"  {text}" for i, text in enumerate(failures)]
@@ -353,6 +346,17 @@ def study_item(
         status=STUDY_STATUS.get(row.state, "RUNNING"),
         start_ms=row.created_ns // 1_000_000,
         texts=texts,
+    )
+
+
+def _metric_lines(best: Contender, objective: Objective, halves: Mapping[str, float | None]) -> list[str]:
+    """Return a line for each metric of the objective that the best configuration has, explained."""
+    return _explained(
+        [
+            f"  {name} = {show_estimate(best.metrics[name], halves.get(name), objective.symbol_of(name))}"
+            for name in objective.metrics
+            if name in best.metrics
+        ]
     )
 
 

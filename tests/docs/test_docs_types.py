@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"((?:^<!--(?:(?!-->).)*-->\n)*)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"<!-- ?([a-z]+)(?::? ?)(.*?)\s*-->", re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PLUGIN = "examples/plugin/"
 PYRIGHT = shutil.which("pyright") or os.environ.get("AUTOTUNE_PYRIGHT")
 
 
@@ -29,6 +30,9 @@ def written(tmp_path_factory):
             known = dict(MARK.findall(marks))
             count += 1
             name = known.get("file") or f"{page.stem.lower().replace('-', '_')}_{count}.py"
+            if known.get("shown", "").startswith(PLUGIN):  # a file of a package, which others import
+                name = known["shown"].removeprefix(PLUGIN)
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(f"{known.get('with', '')}\n{text}", encoding="utf-8")
     assert count > 8
     return folder
@@ -41,7 +45,17 @@ def said(written):
     (written / "wrong.py").write_text("import autotune\n" + "".join(f"{line}\n" for line in WRONG))
     cache = ROOT / ".mypy_cache" / "snippets"
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(cache), "."],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--explicit-package-bases",
+            "--no-error-summary",
+            "--cache-dir",
+            str(cache),
+            ".",
+        ],
         cwd=written,
         capture_output=True,
         text=True,

@@ -8,6 +8,6 @@ from autotune.testing.engine_contract import EngineContract
 class TestShuffled(EngineContract):
     """Everything that an engine must keep; a test of your own is one more method."""
 
-    def make(self, budget=None):
+    def make(self, budget: int | None = None) -> Shuffled:
         """Return the engine, for a search of so many trials."""
         return Shuffled.from_dict({}, budget=budget)
