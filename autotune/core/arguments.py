@@ -14,19 +14,13 @@ from pathlib import Path
 from types import EllipsisType, NoneType, SimpleNamespace, UnionType
 from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-
 from autotune.errors import SpecError, did_you_mean
 
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C")
 
-_NUMBERS: dict[object, tuple[type, ...]] = {
-    int: (Integral,),
-    float: (Real,),
-    bool: (bool, np.bool_),
-}
+_NUMBERS: dict[object, type] = {int: Integral, float: Real, bool: object}
 _WORDS: dict[object, str] = {
     int: "a whole number",
     float: "a number",
@@ -38,7 +32,7 @@ _WORDS: dict[object, str] = {
     Sequence: "a list",
     Iterable: "a list",
     Callable: "a function",
-    np.random.Generator: "a numpy Generator such as numpy.random.default_rng(0)",
+    "numpy.random._generator.Generator": "a numpy Generator such as numpy.random.default_rng(0)",
 }
 _INSIDE = ("autotune.", "dataclasses")  # dataclasses.replace changes a value that is one
 _LARGEST = 1 << 63
@@ -158,8 +152,8 @@ def _fits(value: object, hint: object) -> bool:
     if origin in (Union, UnionType):
         return any(_fits(value, each) for each in inner)
     if hint in _NUMBERS:
-        flag = isinstance(value, bool | np.bool_)
-        return isinstance(value, _NUMBERS[hint]) and flag is (hint is bool) and not _too_large(value)
+        fits = isinstance(value, _NUMBERS[hint]) and not _too_large(value)
+        return fits and _is_flag(value) is (hint is bool)
     if origin is not None and issubclass(origin, Mapping):
         return isinstance(value, Mapping) and all(
             _fits(key, inner[0]) and _fits(held, inner[1]) for key, held in value.items()
@@ -172,6 +166,12 @@ def _fits(value: object, hint: object) -> bool:
     if origin is not None:
         return bool(isinstance(value, origin))
     return not isinstance(hint, type) or _is_a(value, hint)
+
+
+def _is_flag(value: object) -> bool:
+    """Return whether a value is true or false, numpy's too, which is not loaded for that."""
+    kind = type(value)
+    return kind is bool or (kind.__module__ == "numpy" and kind.__name__ in ("bool", "bool_"))
 
 
 def _too_large(value: object) -> bool:
@@ -197,8 +197,11 @@ def _words(hint: object) -> str:
         what = _WORDS.get(origin, getattr(origin, "__name__", str(origin)))
         named = [_words(each) for each in inner if isinstance(each, type) and each is not object]
         return f"{what} of {' to '.join(named)}" if named and origin is not Callable else what
-    if hint in _WORDS:
-        return _WORDS[hint]
+    known = _WORDS.get(hint) or _WORDS.get(
+        f"{getattr(hint, '__module__', '')}.{getattr(hint, '__name__', '')}"
+    )
+    if known:
+        return known
     name = getattr(hint, "__name__", str(hint))
     return f"{'an' if name[:1] in 'AEIOU' else 'a'} {name}"
 

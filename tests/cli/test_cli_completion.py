@@ -6,8 +6,10 @@ import pty
 import re
 import select
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -231,8 +233,12 @@ HOSTILE = (
 def test_a_shell_runs_nothing_of_a_name_that_it_completes(folder):
     path = folder / "autotune-runs" / "ledger.sqlite"
     space = Space.from_dict({"parameters": {"x": {"type": "int", "low": 1, "high": 9}}})
-    for name in (*HOSTILE, "line\nbreak", "tab\tname"):
+    for name in (*HOSTILE, "linebreak", "tabname"):
         Study(space, {"maximize": "speed"}, engine="random", name=name, path=path).close()
+    with closing(sqlite3.connect(path)) as older:  # when names could have them
+        older.execute("UPDATE study SET name = 'line\nbreak' WHERE name = 'linebreak'")
+        older.execute("UPDATE study SET name = 'tab\tname' WHERE name = 'tabname'")
+        older.commit()
     assert answers("autotune status li") == answers("autotune status ta") == []
     (folder / "bin" / "shown").write_text('#!/bin/sh\nprintf "<%s>" "$@"; echo\n')
     (folder / "bin" / "shown").chmod(0o755)

@@ -16,9 +16,10 @@ from autotune.errors import LedgerError
 from autotune.executor.function import FunctionExecutor
 from autotune.ledger import Ledger, connection, file
 from autotune.study.driver import Driver
+from autotune.study.function_jobs import FunctionJobs
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study
-from autotune.study.tune import _FunctionJobs, tune
+from autotune.study.tune import tune
 from tests_shared import wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -170,7 +171,7 @@ def test_what_ended_while_the_ledger_was_held_for_too_long_is_written_elsewhere_
 def test_what_ended_while_the_ledger_was_held_is_entered_before_a_study_that_was_stopped_ends(calls):
     with Study(SPACE, {"maximize": "x"}, engine="random", name="mine", path=calls.path) as study:
         executor = FunctionExecutor(calls, {}, 3)
-        driver = Driver(study, Settings(SPACE, study.objective, 9, parallel=3), _FunctionJobs(), executor)
+        driver = Driver(study, Settings(SPACE, study.objective, 9, parallel=3), FunctionJobs(), executor)
 
         def stop(other):
             driver.stop.set()
