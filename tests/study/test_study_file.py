@@ -21,6 +21,7 @@ from autotune.errors import SpecError
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import RateSearch, RequestLimits, SharedPrefix, Turns, Workload, read_lengths
 from autotune.spec import catalogue
+from autotune.spec.hooks import Hook, Hooks
 from autotune.spec.load import read_file
 from autotune.spec.sections import Budget, EngineConfig, Resources, Tracking
 from autotune.study.jobs import make_job
@@ -122,8 +123,14 @@ resources = st.builds(
 trackings = st.builds(Tracking, st.none() | st.just("http://host:5000"), st.just("") | texts)
 deadlines = st.builds(Deadlines, seconds, seconds, seconds)
 engines = st.builds(EngineConfig, st.just("gp"), counts, st.just({}) | st.just({"initial": "4"}))
+hook = st.builds(
+    Hook,
+    url=st.sampled_from(["https://host/a", "http://host:80"]),
+    secret_variable=st.sampled_from(["", "KEY"]),
+) | st.sampled_from([Hook(url_variable="URL"), Hook(call="module:function")])
+hooks = st.builds(Hooks, st.lists(hook, max_size=2).map(tuple), st.lists(hook, max_size=2).map(tuple))
 sections = st.one_of(
-    workloads, qualities, budgets, resources, trackings, deadlines, engines, searches, limits,
+    workloads, qualities, budgets, resources, trackings, deadlines, engines, searches, limits, hook, hooks,
     st.builds(Rules, **rules),
     st.builds(GPConfig, initial=counts, repeat=st.booleans(), trust_region=st.sampled_from(["on", "off"])),
     st.builds(TransformersSystem, texts, texts, st.sampled_from(["cpu", "cuda"]), memory_limit=sizes),
@@ -211,21 +218,25 @@ def test_a_metric_is_read_back_from_an_objective(metric):
 
 
 @quick
-@given(spaces(), objectives(), workloads, st.none() | qualities, budgets, trackings, deadlines, engines)
-def test_a_study_file_is_read_back(space, objective, workload, quality, budget, tracking, deadline, engine):
+@given(spaces(), objectives(), workloads, st.none() | qualities, budgets, trackings, deadlines, engines,
+       hooks)  # fmt: skip
+def test_a_study_file_is_read_back(
+    space, objective, workload, quality, budget, tracking, deadline, engine, on
+):
     system = SystemConfig.from_dict({"use": "command", "argv": ["prog", "{parameters}"], "folder": "/tmp"})
     study = StudyFile("demo", space, objective, system, workload, quality, budget, Resources(cpus="2"),
-                      engine, tracking, deadline, trusted=("a line",))  # fmt: skip
+                      engine, tracking, deadline, hooks=on, trusted=("a line",))  # fmt: skip
     again = read_stored_study(as_json(study.to_dict()))
     assert again.to_dict() == study.to_dict()
-    for part in ("system", "workload", "quality", "budget", "resources", "engine", "tracking", "deadlines"):
+    for part in ("system", "workload", "quality", "budget", "resources", "engine", "tracking", "deadlines",
+                 "hooks"):  # fmt: skip
         assert getattr(again, part) == getattr(study, part), part
     assert not study.differs_from(as_json(again.to_dict()))
 
 
 def test_every_section_takes_part():
     """A section that is added is read back too."""
-    tried = {Workload, Quality, Budget, Resources, Tracking, Deadlines, RateSearch, RequestLimits, Rules,
+    tried = {Workload, Quality, Budget, Resources, Tracking, Deadlines, Hook, Hooks, RateSearch, RequestLimits, Rules,
              SharedPrefix, Turns, GPConfig, TransformersSystem, CommandSystem, FunctionSystem, ReplaySystem,
              OpenAIServerSystem, VLLMSystem}  # fmt: skip
 
