@@ -237,8 +237,8 @@ def test_a_study_file_is_read_back(
 def test_every_section_takes_part():
     """A section that is added is read back too."""
     tried = {Workload, Quality, Budget, Resources, Tracking, Deadlines, Hook, Hooks, RateSearch,
-             RequestLimits, Rules, SharedPrefix, Turns, GPConfig, TransformersSystem, CommandSystem, FunctionSystem, ReplaySystem,
-             OpenAIServerSystem, VLLMSystem}  # fmt: skip
+             RequestLimits, Rules, SharedPrefix, Turns, GPConfig, TransformersSystem, CommandSystem,
+             FunctionSystem, ReplaySystem, OpenAIServerSystem, VLLMSystem}  # fmt: skip
 
     def below(kind):
         return {kind, *(each for child in kind.__subclasses__() for each in below(child))}
