@@ -60,7 +60,7 @@ def test_every_example_is_run_and_says_what_it_shows_and_how_long_it_takes():
     assert len(names) >= 8
     for name in names:
         head = (EXAMPLES / name).read_text()[:600]
-        assert re.search(r"takes? (about )?\d+ s|takes (half )?a minute", head, re.IGNORECASE), name
+        assert re.search(r"takes? (about )?\d+( to \d+)? s|takes (half )?a minute", head, re.IGNORECASE), name
 
 
 def test_the_readme_shows_the_file_that_make_run_runs():
