@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import click
@@ -103,9 +104,15 @@ def _check_name(kind: str, name: str) -> None:
         )
         raise SpecError(text, hint=f"did you mean {near!r}?")
     registry = registry_of(f"{kind}s")
-    if name == "autotune" or (registry is not None and name in registry.names()):
+    if name == "autotune" or name in packages_distributions():
         raise SpecError(
-            f"there is a {kind} {name!r} already", hint=f"`autotune list {kind}s` shows those there are"
+            f"{name!r} is an installed package, which a module of that name would hide",
+            hint=f"did you mean {f'my_{name}'!r}?",
+        )
+    if registry is not None and name in registry.names():
+        raise SpecError(
+            f"there is {'an' if kind[0] in 'aeiou' else 'a'} {kind} {name!r} already",
+            hint=f"`autotune list {kind}s` shows those there are",
         )
 
 

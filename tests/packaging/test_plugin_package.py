@@ -173,6 +173,8 @@ def test_an_engine_that_new_writes_keeps_all_of_the_contract_and_installs(tmp_pa
         (["metric", "class"], "did you mean 'my_class'?"),
         (["system", "toy"], "there is a system 'toy' already"),
         (["metric", "ttft"], "there is a metric 'ttft' already"),
+        (["engine", "gp"], "there is an engine 'gp' already"),
+        (["engine", "numpy"], "'numpy' is an installed package, which a module of that name would hide"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(words, said, tmp_path, capsys):
