@@ -311,7 +311,10 @@ def test_ctrl_c_ends_a_program_and_its_next_run_goes_on(tmp_path):
     with subprocess.Popen([sys.executable, str(program)], **pipes) as run:
         assert run.stdout.readline() == b"waits\n"
         run.send_signal(signal.SIGINT)
-        _, said = run.communicate(timeout=60)
+        try:
+            _, said = run.communicate(timeout=60)
+        finally:
+            run.kill()
     assert said.rstrip().endswith(b"KeyboardInterrupt")
     with autotune.Study.open(path) as study:
         assert [trial.state for trial in study.trials] == [DONE, TrialState.WAITING]
