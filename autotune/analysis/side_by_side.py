@@ -45,6 +45,12 @@ class Compared:
         """Names of the metrics that some trial measured."""
         return {name for trial in self.view.trials for name in trial.metrics}
 
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """Metrics that limits of the first study ask for and no trial measured."""
+        names = dict.fromkeys(limit.metric for limit in self.view.objective.limits)
+        return tuple(name for name in names if name not in self.measured)
+
 
 @dataclass(frozen=True)
 class Comparison:

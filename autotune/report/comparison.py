@@ -88,8 +88,12 @@ def _state(one: Compared) -> str:
 
 def _best(one: Compared) -> str:
     if one.best is None:
-        return "nothing keeps the limits"
+        return _unmeasured(one) or "nothing keeps the limits"
     return f"trial {one.best.contender.trial.number}: {show_config(one.best.contender.config)}"
+
+
+def _unmeasured(one: Compared) -> str:
+    return f"{', '.join(one.unjudged)} not measured" if one.unjudged else ""
 
 
 def _confirmed(one: Compared) -> str:
@@ -119,7 +123,7 @@ def _own_half(one: Compared, name: str) -> float | None:
 def _value(one: Compared, name: str, half: float | None) -> str:
     contender = None if one.best is None else one.best.contender
     if contender is None or name not in contender.metrics:
-        return "not measured" if one.best is None or name not in one.measured else ""
+        return "" if name in one.measured else "not measured"
     return show_estimate(contender.metrics[name], half, one.view.objective.symbol_of(name))
 
 
@@ -145,7 +149,8 @@ def regressions(found: Comparison, tolerance: float) -> list[tuple[str, str]]:
     first, lines = found.studies[0], []
     for one in found.studies[1:]:
         if one.best is None:
-            lines.append(("error", f"{one.label}: nothing keeps the limits of {first.label}"))
+            why = _unmeasured(one) or f"nothing keeps the limits of {first.label}"
+            lines.append(("error", f"{one.label}: {why}"))
         for change in one.changes:
             status = change.status(tolerance, found.objective.confidence)
             if status in ("worse", "broken", "unsettled"):

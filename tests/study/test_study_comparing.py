@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from autotune.analysis.noise import noise
 from autotune.cli import main
 from autotune.core.trial import Reason
 from autotune.errors import StudyError
@@ -101,3 +102,30 @@ def test_a_gate_ends_with_one_where_a_study_is_worse_and_says_where(stores, caps
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(stores / "gone" / "summary.md"))
     assert main(["compare", "a", f"{stores}/slow", *gate]) == 3
     assert "No such file" in capsys.readouterr().err
+
+
+def _rows(text):
+    """Return the cells of each row of two studies by its label, the first line of each."""
+    lines = [line for line in text.splitlines() if line[:1].strip()]
+    return {line[:20].strip(): (line[22:50].strip(), line[52:].strip()) for line in lines}
+
+
+def test_a_study_without_the_metric_of_a_limit_of_the_first_is_not_measured(stores, capsys):
+    (stores / "bare").mkdir()
+    section, best, version, hardware = CASES["vllm"]
+    objective = {"maximize": "output_throughput", "limits": ["memory.peak <= 8 GB"]}
+    with record_study(
+        stores / "bare", section, best, version, hardware, launches=0, name="d", objective=objective
+    ) as study:
+        for _ in range(2):
+            record_trial(study, best, Reason.EXPLORE, {"output_throughput": 80.0, "memory.peak": 7e9})
+    pair = [f"{stores}/bare", "a", "--store", str(stores)]
+    assert main(["compare", *pair]) == 0
+    rows = _rows(capsys.readouterr().out)
+    assert rows["memory.peak <= 8 GB"][1] == "not measured"
+    assert rows["best"][1] == "memory.peak not measured"
+    assert rows["output_throughput"][1] == "", "it was measured"
+    assert rows["default"][1] == "101.0 ± 9.1 tokens/s"
+    assert main(["compare", *pair, "--ci"]) == 1
+    assert "::a: memory.peak not measured" in capsys.readouterr().out
+    assert noise(compare_studies(pair[:2], stores).studies[1].view).spread is None
