@@ -26,6 +26,7 @@ class Compared:
         best: Best configuration under the objective of the first; ``None`` where nothing keeps the limits.
         changes: Its best beside that of the first study; empty for the first.
         differs: Differences from the first, a line each.
+        nearest: Configuration to look at where there is no best.
     """
 
     label: str
@@ -34,6 +35,12 @@ class Compared:
     best: Candidate | None
     changes: tuple[Change, ...] = ()
     differs: tuple[str, ...] = ()
+    nearest: Candidate | None = None
+
+    @property
+    def shown(self) -> Candidate | None:
+        """The configuration whose numbers are shown: the best, else the nearest."""
+        return self.best or self.nearest
 
     @property
     def count(self) -> str:
@@ -87,7 +94,7 @@ def compare(
         best = max(here.decision.holding, key=lambda c: c.score, default=None)
         if same and here.settled:
             best = here.decision.recommended or best
-        one = Compared(label, here, stated, best)
+        one = Compared(label, here, stated, best, nearest=None if best else here.decision.nearest)
         found.append(_beside(found[0], one, lines) if found else one)
     return Comparison(wanted[0], tuple(found))
 

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from autotune.analysis.side_by_side import Compared, Comparison
+from autotune.core.decision import Candidate
 from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.improvement_text import show_change
 from autotune.core.units import counted
@@ -87,9 +88,11 @@ def _state(one: Compared) -> str:
 
 
 def _best(one: Compared) -> str:
-    if one.best is None:
+    if one.shown is None:
         return _unmeasured(one) or "nothing keeps the limits"
-    return f"trial {one.best.contender.trial.number}: {show_config(one.best.contender.config)}"
+    found = one.shown.contender
+    text = f"trial {found.trial.number}: {show_config(found.config)}"
+    return text if one.best is not None else f"nothing keeps the limits; nearest: {text}"
 
 
 def _unmeasured(one: Compared) -> str:
@@ -117,18 +120,18 @@ def _halves(found: Comparison, name: str) -> list[float | None]:
 
 
 def _own_half(one: Compared, name: str) -> float | None:
-    return None if one.best is None else one.view.half_width(one.best.contender, name)
+    return None if one.shown is None else one.view.half_width(one.shown.contender, name)
 
 
 def _value(one: Compared, name: str, half: float | None) -> str:
-    contender = None if one.best is None else one.best.contender
+    contender = None if one.shown is None else one.shown.contender
     if contender is None or name not in contender.metrics:
         return "" if name in one.measured else "not measured"
     return show_estimate(contender.metrics[name], half, one.view.objective.symbol_of(name))
 
 
 def _chance(one: Compared, limit: str) -> str:
-    chance = None if one.best is None else one.best.chances.get(limit)
+    chance = None if one.shown is None else one.shown.chances.get(limit)
     return "" if chance is None else show_chance(chance)
 
 
@@ -167,7 +170,6 @@ def comparison_json(found: Comparison) -> dict[str, object]:
 
 
 def _json(one: Compared) -> dict[str, object]:
-    best = None if one.best is None else one.best.contender
     return {
         "label": one.label,
         "study": one.view.name,
@@ -176,16 +178,8 @@ def _json(one: Compared) -> dict[str, object]:
         "trials": len(one.view.trials),
         "objective": one.stated.to_dict(),
         "configurations": one.count,
-        "best": None
-        if best is None or one.best is None
-        else {
-            "number": best.trial.number,
-            "config": dict(best.config),
-            "metrics": metrics_json(best.metrics),
-            "launches": best.launches,
-            "confirmed": best.confirmed,
-            "chances": dict(one.best.chances),
-        },
+        "best": _candidate_json(one.best),
+        "nearest": _candidate_json(one.nearest),
         "default": None if one.view.default is None else metrics_json(one.view.default.metrics),
         "changes": [
             {
@@ -200,4 +194,18 @@ def _json(one: Compared) -> dict[str, object]:
             for c in one.changes
         ],
         "differs": list(one.differs),
+    }
+
+
+def _candidate_json(found: Candidate | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    contender = found.contender
+    return {
+        "number": contender.trial.number,
+        "config": dict(contender.config),
+        "metrics": metrics_json(contender.metrics),
+        "launches": contender.launches,
+        "confirmed": contender.confirmed,
+        "chances": dict(found.chances),
     }

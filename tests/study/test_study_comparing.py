@@ -106,8 +106,8 @@ def test_a_gate_ends_with_one_where_a_study_is_worse_and_says_where(stores, caps
 
 def _rows(text):
     """Return the cells of each row of two studies by its label, the first line of each."""
-    lines = [line for line in text.splitlines() if line[:1].strip()]
-    return {line[:20].strip(): (line[22:50].strip(), line[52:].strip()) for line in lines}
+    lines = [line for line in text.splitlines() if line[:4].strip()]
+    return {line[:20].strip(): (line[22:50].strip(), line[52:].strip()) for line in reversed(lines)}
 
 
 def test_a_study_without_the_metric_of_a_limit_of_the_first_is_not_measured(stores, capsys):
@@ -129,3 +129,20 @@ def test_a_study_without_the_metric_of_a_limit_of_the_first_is_not_measured(stor
     assert main(["compare", *pair, "--ci"]) == 1
     assert "::a: memory.peak not measured" in capsys.readouterr().out
     assert noise(compare_studies(pair[:2], stores).studies[1].view).spread is None
+
+
+def test_where_nothing_keeps_the_limits_the_numbers_are_those_of_the_nearest(stores, capsys):
+    pair = [f"{stores}/other", "a", "--store", str(stores)]
+    assert main(["compare", *pair]) == 0
+    text = capsys.readouterr().out
+    rows = _rows(text)
+    assert rows["best"][1] == "nothing keeps the limits;"
+    assert "nearest: trial " in text
+    assert rows["output_throughput"][1].endswith(" tokens/s")
+    assert rows["ttft.p99 <= 100 ms"][1].startswith("200.0 ±")
+    assert rows["chance"][1] == "0 %"
+    assert main(["compare", *pair, "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["studies"]
+    assert first["nearest"] is second["best"] is None
+    assert second["nearest"]["metrics"]["ttft.p99"]["value"] == pytest.approx(0.2)
+    assert main(["compare", *pair, "--ci"]) == 1, "the nearest is no best"
