@@ -12,7 +12,7 @@ from autotune.core import ranking
 from autotune.core.decision import Candidate
 from autotune.core.objective import Objective
 from autotune.core.space_change import differences
-from autotune.core.trial import TrialState
+from autotune.core.trial import Trial, TrialState
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,25 @@ def compare(
     for label, view, stated, lines in zip(labels, views, wanted, settings, strict=True):
         asked = ranking.anchored(view.trials, wanted[0], view.space)
         same = stated.fingerprint == wanted[0].fingerprint
-        here = view if same else replace(view, objective=asked, predictions=None)
+        trials = view.trials if same else [_in_units(trial, asked) for trial in view.trials]
+        here = view if same else replace(view, trials=trials, objective=asked, predictions=None)
         best = max(here.decision.holding, key=lambda c: c.score, default=None)
         if same and here.settled:
             best = here.decision.recommended or best
         one = Compared(label, here, stated, best, nearest=None if best else here.decision.nearest)
         found.append(_beside(found[0], one, lines) if found else one)
     return Comparison(wanted[0], tuple(found))
+
+
+def _in_units(trial: Trial, objective: Objective) -> Trial:
+    """Return a trial whose plain numbers have the units that the objective compares them in."""
+    if trial.measurement is None:
+        return trial
+    known = {name: e for name, e in trial.metrics.items() if e.unit in ("1", "") and name in objective.units}
+    if not known:
+        return trial
+    metrics = {**trial.metrics, **{name: replace(e, unit=objective.units[name]) for name, e in known.items()}}
+    return replace(trial, measurement=replace(trial.measurement, metrics=metrics))
 
 
 def _beside(first: Compared, one: Compared, settings: Sequence[str]) -> Compared:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from autotune.analysis.side_by_side import Compared, Comparison
 from autotune.core.decision import Candidate
-from autotune.core.estimate_text import INTERVAL, show_estimate
+from autotune.core.estimate_text import INTERVAL, sentence_unit, show_estimate
 from autotune.core.improvement_text import show_change
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
@@ -31,7 +31,8 @@ def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
     limits = {limit.metric: str(limit) for limit in found.objective.limits}
     for name in found.objective.metrics:
         halves = _halves(found, name)
-        values = [_value(one, name, half) for one, half in zip(found.studies, halves, strict=True)]
+        unit = _unit(found, name)
+        values = [_value(one, name, half, unit) for one, half in zip(found.studies, halves, strict=True)]
         rows.append((limits.get(name, name), values))
         if name in limits:
             rows.append(("  chance", [_chance(one, limits[name]) for one in found.studies]))
@@ -40,7 +41,8 @@ def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
             shown = ["" if c is None else show_change(c.gain) for c in changes]
             rows.append((f"  to {found.studies[0].label}", ["", *shown]))
     goal = found.objective.goals[0].metric
-    rows.append((f"default {goal}", [_default(one, goal) for one in found.studies]))
+    unit = _unit(found, goal)
+    rows.append((f"default {goal}", [_default(one, goal, unit) for one in found.studies]))
     lines = wrap(f"best under the limits of {found.studies[0].label}: {found.objective}", width)
     lines += ["", *_columns(rows, width), ""]
     if any("±" in line for line in lines):
@@ -123,11 +125,22 @@ def _own_half(one: Compared, name: str) -> float | None:
     return None if one.shown is None else one.view.half_width(one.shown.contender, name)
 
 
-def _value(one: Compared, name: str, half: float | None) -> str:
+def _unit(found: Comparison, name: str) -> str:
+    """Return the unit that a metric is shown in: its limit's, else what reads best for the first study."""
+    if symbol := found.objective.symbol_of(name):
+        return symbol
+    for one in found.studies:
+        for side in (None if one.shown is None else one.shown.contender, one.view.default):
+            if side is not None and name in side.metrics:
+                return sentence_unit(side.metrics[name])
+    return ""
+
+
+def _value(one: Compared, name: str, half: float | None, unit: str) -> str:
     contender = None if one.shown is None else one.shown.contender
     if contender is None or name not in contender.metrics:
         return "" if name in one.measured else "not measured"
-    return show_estimate(contender.metrics[name], half, one.view.objective.symbol_of(name))
+    return show_estimate(contender.metrics[name], half, unit)
 
 
 def _chance(one: Compared, limit: str) -> str:
@@ -135,11 +148,11 @@ def _chance(one: Compared, limit: str) -> str:
     return "" if chance is None else show_chance(chance)
 
 
-def _default(one: Compared, name: str) -> str:
+def _default(one: Compared, name: str, unit: str) -> str:
     default = one.view.default
     if default is None or name not in default.metrics:
         return "not measured"
-    return show_estimate(default.metrics[name], one.view.half_width(default, name))
+    return show_estimate(default.metrics[name], one.view.half_width(default, name), unit)
 
 
 def regressions(found: Comparison, tolerance: float) -> list[tuple[str, str]]:
