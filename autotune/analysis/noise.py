@@ -78,7 +78,7 @@ def noise(view: StudyView) -> Noise:
         if e.sem is not None and e.value
     )
     spread = None
-    if groups and (quantity := view.decision.goals[0]).logarithm:
+    if groups and view.decision.contenders and (quantity := view.decision.goals[0]).logarithm:
         spread = float(quantity.weights @ np.sqrt(quantity.spreads))
     default = by_key.get(config_key(view.default_config), [])
     return Noise(

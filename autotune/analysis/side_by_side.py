@@ -12,7 +12,7 @@ from autotune.core import ranking
 from autotune.core.decision import Candidate
 from autotune.core.objective import Objective
 from autotune.core.space_change import differences
-from autotune.core.trial import TrialState
+from autotune.core.trial import Trial, TrialState
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Compared:
         best: Best configuration under the objective of the first; ``None`` where nothing keeps the limits.
         changes: Its best beside that of the first study; empty for the first.
         differs: Differences from the first, a line each.
+        nearest: Configuration to look at where there is no best.
     """
 
     label: str
@@ -34,6 +35,12 @@ class Compared:
     best: Candidate | None
     changes: tuple[Change, ...] = ()
     differs: tuple[str, ...] = ()
+    nearest: Candidate | None = None
+
+    @property
+    def shown(self) -> Candidate | None:
+        """The configuration whose numbers are shown: the best, else the nearest."""
+        return self.best or self.nearest
 
     @property
     def count(self) -> str:
@@ -44,6 +51,12 @@ class Compared:
     def measured(self) -> set[str]:
         """Names of the metrics that some trial measured."""
         return {name for trial in self.view.trials for name in trial.metrics}
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """Metrics that limits of the first study ask for and no trial measured."""
+        names = dict.fromkeys(limit.metric for limit in self.view.objective.limits)
+        return tuple(name for name in names if name not in self.measured)
 
 
 @dataclass(frozen=True)
@@ -77,13 +90,25 @@ def compare(
     for label, view, stated, lines in zip(labels, views, wanted, settings, strict=True):
         asked = ranking.anchored(view.trials, wanted[0], view.space)
         same = stated.fingerprint == wanted[0].fingerprint
-        here = view if same else replace(view, objective=asked, predictions=None)
+        trials = view.trials if same else [_in_units(trial, asked) for trial in view.trials]
+        here = view if same else replace(view, trials=trials, objective=asked, predictions=None)
         best = max(here.decision.holding, key=lambda c: c.score, default=None)
         if same and here.settled:
             best = here.decision.recommended or best
-        one = Compared(label, here, stated, best)
+        one = Compared(label, here, stated, best, nearest=None if best else here.decision.nearest)
         found.append(_beside(found[0], one, lines) if found else one)
     return Comparison(wanted[0], tuple(found))
+
+
+def _in_units(trial: Trial, objective: Objective) -> Trial:
+    """Return a trial whose plain numbers have the units that the objective compares them in."""
+    if trial.measurement is None:
+        return trial
+    known = {name: e for name, e in trial.metrics.items() if e.unit in ("1", "") and name in objective.units}
+    if not known:
+        return trial
+    metrics = {**trial.metrics, **{name: replace(e, unit=objective.units[name]) for name, e in known.items()}}
+    return replace(trial, measurement=replace(trial.measurement, metrics=metrics))
 
 
 def _beside(first: Compared, one: Compared, settings: Sequence[str]) -> Compared:

@@ -333,10 +333,11 @@ class Decision:
         its gain agree: two launches by themselves say next to nothing of their spread.
 
         Returns:
-            ``None`` for a metric that is no goal and no limit, or where no error is known.
+            ``None`` for a metric that is no goal and no limit, where no error is known, and where nothing
+            measured all of these.
         """
         names = [*(goal.metric for goal in self.objective.goals), *(limit.metric for limit in self.limits)]
-        if metric not in names:
+        if metric not in names or not self.contenders:
             return None
         quantity = (*self.goals, *self.excesses)[names.index(metric)]
         found = [t.metrics[metric] for t in contender.counted if metric in t.metrics]

@@ -55,6 +55,11 @@ def sentence_scale(size: float, unit: str) -> tuple[float, str]:
     return scale, f"x 10^{power} {symbol}".strip() if power else symbol
 
 
+def sentence_unit(estimate: Estimate) -> str:
+    """Return the unit that an estimate reads best in, to show others in the same one."""
+    return sentence_scale(abs(estimate.value), estimate.unit)[1]
+
+
 def marked(text: str, estimate: Estimate) -> str:
     """Return the text of an estimate, marked where it is not the number that was measured."""
     text = f"{estimate.bound} {text}" if estimate.bound else text

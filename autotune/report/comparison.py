@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Sequence
 
 from autotune.analysis.side_by_side import Compared, Comparison
-from autotune.core.estimate_text import INTERVAL, show_estimate
+from autotune.core.decision import Candidate
+from autotune.core.estimate_text import INTERVAL, sentence_unit, show_estimate
 from autotune.core.improvement_text import show_change
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
@@ -30,7 +31,8 @@ def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
     limits = {limit.metric: str(limit) for limit in found.objective.limits}
     for name in found.objective.metrics:
         halves = _halves(found, name)
-        values = [_value(one, name, half) for one, half in zip(found.studies, halves, strict=True)]
+        unit = _unit(found, name)
+        values = [_value(one, name, half, unit) for one, half in zip(found.studies, halves, strict=True)]
         rows.append((limits.get(name, name), values))
         if name in limits:
             rows.append(("  chance", [_chance(one, limits[name]) for one in found.studies]))
@@ -39,7 +41,8 @@ def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
             shown = ["" if c is None else show_change(c.gain) for c in changes]
             rows.append((f"  to {found.studies[0].label}", ["", *shown]))
     goal = found.objective.goals[0].metric
-    rows.append((f"default {goal}", [_default(one, goal) for one in found.studies]))
+    unit = _unit(found, goal)
+    rows.append((f"default {goal}", [_default(one, goal, unit) for one in found.studies]))
     lines = wrap(f"best under the limits of {found.studies[0].label}: {found.objective}", width)
     lines += ["", *_columns(rows, width), ""]
     if any("±" in line for line in lines):
@@ -87,9 +90,15 @@ def _state(one: Compared) -> str:
 
 
 def _best(one: Compared) -> str:
-    if one.best is None:
-        return "nothing keeps the limits"
-    return f"trial {one.best.contender.trial.number}: {show_config(one.best.contender.config)}"
+    if one.shown is None:
+        return _unmeasured(one) or "nothing keeps the limits"
+    found = one.shown.contender
+    text = f"trial {found.trial.number}: {show_config(found.config)}"
+    return text if one.best is not None else f"nothing keeps the limits; nearest: {text}"
+
+
+def _unmeasured(one: Compared) -> str:
+    return f"{', '.join(one.unjudged)} not measured" if one.unjudged else ""
 
 
 def _confirmed(one: Compared) -> str:
@@ -113,26 +122,37 @@ def _halves(found: Comparison, name: str) -> list[float | None]:
 
 
 def _own_half(one: Compared, name: str) -> float | None:
-    return None if one.best is None else one.view.half_width(one.best.contender, name)
+    return None if one.shown is None else one.view.half_width(one.shown.contender, name)
 
 
-def _value(one: Compared, name: str, half: float | None) -> str:
-    contender = None if one.best is None else one.best.contender
+def _unit(found: Comparison, name: str) -> str:
+    """Return the unit that a metric is shown in: its limit's, else what reads best for the first study."""
+    if symbol := found.objective.symbol_of(name):
+        return symbol
+    for one in found.studies:
+        for side in (None if one.shown is None else one.shown.contender, one.view.default):
+            if side is not None and name in side.metrics:
+                return sentence_unit(side.metrics[name])
+    return ""
+
+
+def _value(one: Compared, name: str, half: float | None, unit: str) -> str:
+    contender = None if one.shown is None else one.shown.contender
     if contender is None or name not in contender.metrics:
-        return "not measured" if one.best is None or name not in one.measured else ""
-    return show_estimate(contender.metrics[name], half, one.view.objective.symbol_of(name))
+        return "" if name in one.measured else "not measured"
+    return show_estimate(contender.metrics[name], half, unit)
 
 
 def _chance(one: Compared, limit: str) -> str:
-    chance = None if one.best is None else one.best.chances.get(limit)
+    chance = None if one.shown is None else one.shown.chances.get(limit)
     return "" if chance is None else show_chance(chance)
 
 
-def _default(one: Compared, name: str) -> str:
+def _default(one: Compared, name: str, unit: str) -> str:
     default = one.view.default
     if default is None or name not in default.metrics:
         return "not measured"
-    return show_estimate(default.metrics[name], one.view.half_width(default, name))
+    return show_estimate(default.metrics[name], one.view.half_width(default, name), unit)
 
 
 def regressions(found: Comparison, tolerance: float) -> list[tuple[str, str]]:
@@ -145,7 +165,8 @@ def regressions(found: Comparison, tolerance: float) -> list[tuple[str, str]]:
     first, lines = found.studies[0], []
     for one in found.studies[1:]:
         if one.best is None:
-            lines.append(("error", f"{one.label}: nothing keeps the limits of {first.label}"))
+            why = _unmeasured(one) or f"nothing keeps the limits of {first.label}"
+            lines.append(("error", f"{one.label}: {why}"))
         for change in one.changes:
             status = change.status(tolerance, found.objective.confidence)
             if status in ("worse", "broken", "unsettled"):
@@ -162,7 +183,6 @@ def comparison_json(found: Comparison) -> dict[str, object]:
 
 
 def _json(one: Compared) -> dict[str, object]:
-    best = None if one.best is None else one.best.contender
     return {
         "label": one.label,
         "study": one.view.name,
@@ -171,16 +191,8 @@ def _json(one: Compared) -> dict[str, object]:
         "trials": len(one.view.trials),
         "objective": one.stated.to_dict(),
         "configurations": one.count,
-        "best": None
-        if best is None or one.best is None
-        else {
-            "number": best.trial.number,
-            "config": dict(best.config),
-            "metrics": metrics_json(best.metrics),
-            "launches": best.launches,
-            "confirmed": best.confirmed,
-            "chances": dict(one.best.chances),
-        },
+        "best": _candidate_json(one.best),
+        "nearest": _candidate_json(one.nearest),
         "default": None if one.view.default is None else metrics_json(one.view.default.metrics),
         "changes": [
             {
@@ -195,4 +207,18 @@ def _json(one: Compared) -> dict[str, object]:
             for c in one.changes
         ],
         "differs": list(one.differs),
+    }
+
+
+def _candidate_json(found: Candidate | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    contender = found.contender
+    return {
+        "number": contender.trial.number,
+        "config": dict(contender.config),
+        "metrics": metrics_json(contender.metrics),
+        "launches": contender.launches,
+        "confirmed": contender.confirmed,
+        "chances": dict(found.chances),
     }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from autotune.analysis.change import Change, Measured, Status
 from autotune.analysis.verification import Side, Verification
-from autotune.core.estimate_text import INTERVAL, show_estimate
+from autotune.core.estimate_text import INTERVAL, sentence_unit, show_estimate
 from autotune.core.improvement_text import show_change
 from autotune.core.redact import redact, visible
 from autotune.core.verdict import show_chance
@@ -72,8 +72,8 @@ def _rows(side: Side, found: Verification, width: int) -> list[str]:
     cells = [
         (
             str(change.limit or change.metric),
-            _shown(change.then),
-            _shown(change.now),
+            _shown(change.then, change),
+            _shown(change.now, change),
             show_change(change.gain),
             WORDS[found.status(change)] + _chance(change),
         )
@@ -99,8 +99,10 @@ def _chance(change: Change) -> str:
     return f", holds {show_chance(change.chance)}"
 
 
-def _shown(side: Measured) -> str:
-    return show_estimate(side.estimate, side.half)
+def _shown(side: Measured, change: Change) -> str:
+    """Return one side in the unit of both: that of the limit, else what reads best for the earlier one."""
+    unit = "" if change.limit is None else change.limit.symbol
+    return show_estimate(side.estimate, side.half, unit or sentence_unit(change.then.estimate))
 
 
 def verification_json(found: Verification) -> dict[str, object]:
@@ -169,7 +171,7 @@ def _sentence(side: Side, change: Change, found: Verification) -> str:
 def change_text(change: Change, status: Status, tolerance: float) -> str:
     """Return a change in one line: the metric or its limit, what it amounts to, then and now."""
     text = f"{change.limit or change.metric}: {WORDS[status]}{_chance(change)}: "
-    text += f"{_shown(change.then)} -> {_shown(change.now)}, {show_change(change.gain)}"
+    text += f"{_shown(change.then, change)} -> {_shown(change.now, change)}, {show_change(change.gain)}"
     return f"{text}, tolerance {100 * tolerance:g} %"
 
 

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
+from autotune.analysis.noise import noise
 from autotune.cli import main
 from autotune.core.trial import Reason
 from autotune.errors import StudyError
 from autotune.study.comparing import compare_studies
-from tests_exports import CASES, GPUS, record_study, record_trial
+from tests_exports import CASES, GPUS, UNITS, record_study, record_trial
 
 LIMITS = {"maximize": "output_throughput", "limits": ["ttft.p99 <= 100 ms"]}
 
@@ -101,3 +102,93 @@ def test_a_gate_ends_with_one_where_a_study_is_worse_and_says_where(stores, caps
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(stores / "gone" / "summary.md"))
     assert main(["compare", "a", f"{stores}/slow", *gate]) == 3
     assert "No such file" in capsys.readouterr().err
+
+
+def _rows(text):
+    """Return the cells of each row of two studies by its label, the first line of each."""
+    lines = [line for line in text.partition("\n\n")[2].splitlines() if line[:4].strip()]
+    return {line[:20].strip(): (line[22:50].strip(), line[52:].strip()) for line in reversed(lines)}
+
+
+def test_a_study_without_the_metric_of_a_limit_of_the_first_is_not_measured(stores, capsys):
+    (stores / "bare").mkdir()
+    section, best, version, hardware = CASES["vllm"]
+    objective = {"maximize": "output_throughput", "limits": ["memory.peak <= 8 GB"]}
+    with record_study(
+        stores / "bare", section, best, version, hardware, launches=0, name="d", objective=objective
+    ) as study:
+        for _ in range(2):
+            record_trial(study, best, Reason.EXPLORE, {"output_throughput": 80.0, "memory.peak": 7e9})
+    pair = [f"{stores}/bare", "a", "--store", str(stores)]
+    assert main(["compare", *pair]) == 0
+    rows = _rows(capsys.readouterr().out)
+    assert rows["memory.peak <= 8 GB"][1] == "not measured"
+    assert rows["best"][1] == "memory.peak not measured"
+    assert rows["output_throughput"][1] == "", "it was measured"
+    assert rows["default"][1] == "101.0 ± 9.1 tokens/s"
+    assert main(["compare", *pair, "--ci"]) == 1
+    assert "::a: memory.peak not measured" in capsys.readouterr().out
+    assert noise(compare_studies(pair[:2], stores).studies[1].view).spread is None
+
+
+def test_where_nothing_keeps_the_limits_the_numbers_are_those_of_the_nearest(stores, capsys):
+    pair = [f"{stores}/other", "a", "--store", str(stores)]
+    assert main(["compare", *pair]) == 0
+    text = capsys.readouterr().out
+    rows = _rows(text)
+    assert rows["best"][1] == "nothing keeps the limits;"
+    assert "nearest: trial " in text
+    assert rows["output_throughput"][1].endswith(" tokens/s")
+    assert rows["ttft.p99 <= 100 ms"][1].startswith("200.0 ±")
+    assert rows["chance"][1] == "0 %"
+    assert main(["compare", *pair, "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["studies"]
+    assert first["nearest"] is second["best"] is None
+    assert second["nearest"]["metrics"]["ttft.p99"]["value"] == pytest.approx(0.2)
+    assert main(["compare", *pair, "--ci"]) == 1, "the nearest is no best"
+
+
+def test_a_metric_has_one_unit_in_all_studies_that_of_the_first(stores, capsys, monkeypatch):
+    section, best, version, hardware = CASES["vllm"]
+    per_minute = {"maximize": "speed", "limits": ["speed >= 600 tokens/min"]}
+    for name, objective, speed in (("m", per_minute, 200.0), ("n", {"maximize": "speed"}, 20.0)):
+        (stores / name).mkdir()
+        monkeypatch.setitem(UNITS, "speed", "tokens/s" if name == "m" else "1")
+        with record_study(
+            stores / name, section, best, version, hardware, launches=0, name=name, objective=objective
+        ) as study:
+            for _ in range(3):
+                record_trial(study, best, Reason.EXPLORE, {"speed": speed}, version)
+            record_trial(study, study.space.default_config, Reason.CONFIRM, {"speed": 10.0}, version)
+    assert main(["compare", f"{stores}/m", f"{stores}/n", "--store", str(stores), "--ci"]) == 1
+    text = capsys.readouterr().out
+    rows = _rows(text)
+    for label, values in (("speed >= 600", (12000, 1200)), ("default speed", (600, 600))):
+        for cell, value in zip(rows[label], values, strict=True):
+            assert float(cell.split(" ±")[0]) == pytest.approx(value)
+            assert cell.endswith(" tokens/min")
+    (line,) = [line for line in text.splitlines() if line.startswith("::error")]
+    assert line.count(" tokens/min") == 3, "limit, then and now"
+    assert "tokens/s" not in text
+
+
+def test_where_no_limit_names_a_unit_it_is_the_one_that_reads_best_for_the_first(stores, capsys, monkeypatch):
+    section, best, version, hardware = CASES["vllm"]
+    monkeypatch.setitem(UNITS, "wait", "s")
+    for name, wait in (("p", 0.2), ("q", 3.0)):
+        (stores / name).mkdir()
+        with record_study(
+            stores / name, section, best, version, hardware, launches=0, name=name,
+            objective={"minimize": "wait"},
+        ) as study:  # fmt: skip
+            for _ in range(3):
+                record_trial(study, best, Reason.EXPLORE, {"wait": wait}, version)
+    assert main(["compare", f"{stores}/p", f"{stores}/q", "--store", str(stores), "--ci"]) == 1
+    text = capsys.readouterr().out
+    first, second = _rows(text)["wait"]
+    assert first.startswith("200")
+    assert second.startswith("3000")
+    assert first.endswith(" ms")
+    assert second.endswith(" ms")
+    (line,) = [line for line in text.splitlines() if line.startswith("::error")]
+    assert line.count(" ms") == 2, "then and now"
