@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from autotune.analysis.facts import hardware_of, versions_of
@@ -113,11 +114,44 @@ def export_trials(
     """
     from autotune.export.optuna_storage import storage_of  # loads Optuna
 
+    _refuse_choice(trial, under, image)
+    return storage_of(read_view(ledger, row), database=database)
+
+
+def add_trials(
+    ledger: Ledger,
+    row: StudyRow,
+    file: Path,
+    *,
+    trial: int | None = None,
+    under: Sequence[str] = (),
+    image: str = "",
+) -> None:
+    """Add all trials of a study to a storage of Optuna that is there, as one more study.
+
+    Args:
+        ledger: Ledger of the study.
+        row: Study.
+        file: SQLite database or journal; what it has stays as it is.
+        trial: Number of a trial, which is refused.
+        under: Limits, which are refused.
+        image: Container image, which is refused.
+
+    Raises:
+        SpecError: A configuration is asked for, the file is no storage of Optuna, or it has a study of that
+            name.
+    """
+    from autotune.export.optuna_storage import add_to  # loads Optuna
+
+    _refuse_choice(trial, under, image)
+    add_to(file, read_view(ledger, row))
+
+
+def _refuse_choice(trial: int | None, under: Sequence[str], image: str) -> None:
     if trial is not None or under or image:
         raise SpecError(
             "optuna holds all trials of a study: --trial, --under and --image choose a configuration"
         )
-    return storage_of(read_view(ledger, row), database=database)
 
 
 def choose(view: StudyView, *, trial: int | None = None, under: Sequence[str] = ()) -> Chosen:
