@@ -132,7 +132,8 @@ def _default(one: Compared, name: str) -> str:
     default = one.view.default
     if default is None or name not in default.metrics:
         return "not measured"
-    return show_estimate(default.metrics[name], one.view.half_width(default, name))
+    half, symbol = one.view.half_width(default, name), one.view.objective.symbol_of(name)
+    return show_estimate(default.metrics[name], half, symbol)
 
 
 def regressions(found: Comparison, tolerance: float) -> list[tuple[str, str]]:

@@ -359,9 +359,12 @@ def _metric_lines(chosen: Chosen) -> list[str]:
     for name in view.objective.metrics:
         if name not in one.metrics:
             continue
-        text = f"{limits.get(name, name)}: {show_estimate(one.metrics[name], view.half_width(one, name))}"
+        symbol = view.objective.symbol_of(name)
+        found = show_estimate(one.metrics[name], view.half_width(one, name), symbol)
+        text = f"{limits.get(name, name)}: {found}"
         if default is not None and name in default.metrics:
-            text += f" (default {show_estimate(default.metrics[name], view.half_width(default, name))})"
+            half = view.half_width(default, name)
+            text += f" (default {show_estimate(default.metrics[name], half, symbol)})"
         if name in limits:
             broken = str(limits[name]) in one.outcome.violations
             chance = None if candidate is None else candidate.chances.get(str(limits[name]))
