@@ -21,7 +21,7 @@ from autotune.core.redact import redacted
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.core.version import VERSION
-from autotune.errors import NothingFeasible, SpecError, StudyError, did_you_mean
+from autotune.errors import AutotuneError, NothingFeasible, SpecError, StudyError, did_you_mean
 from autotune.export.base import Export
 from autotune.export.registry import EXPORTERS, export_text
 from autotune.ledger import Ledger, StudyRow
@@ -240,7 +240,11 @@ def exported(row: StudyRow, chosen: Chosen, image: str = "") -> Export:
         image: Container image in place of the official one.
     """
     section = row.spec.get("system") or None
-    system = None if section is None else build_system(section)
+    system, unknown = None, ""
+    try:
+        system = None if section is None else build_system(section)
+    except AutotuneError as error:  # not installed here: what was measured is told without it
+        unknown = error.message
     facts = _facts(chosen.contender)
     found = None if system is None else deployed(system, chosen.contender, chosen.view)
     needs = _needs(row, system, chosen.contender)
@@ -258,11 +262,14 @@ def exported(row: StudyRow, chosen: Chosen, image: str = "") -> Export:
             note = f"check the tag of the image: it is not known to be of {measured}"
     ranks = config.get("tensor_parallel", config.get("tensor_parallel_size", 1))
     deadlines = row.spec.get("deadlines") or {}
+    said = header(row, chosen, found)
+    said += [f"its command is not known here: {unknown}"] if unknown else []
     return Export(
         study=row.name,
         use=str((section or {}).get("use", "")),
         config={name: value for name, value in config.items() if name not in chosen.view.space.derived},
-        header=tuple(line for text in header(row, chosen, found) for line in wrap(text, _WIDTH)),
+        header=tuple(line for text in said for line in wrap(text, _WIDTH)),
+        unknown=unknown,
         deployment=found,
         built=system,
         image=image,
