@@ -46,15 +46,19 @@ def export(
     Formats: args, env, docker-compose, k8s, helm-values, vllm-yaml, sglang-yaml, systemd, yaml, python.
     The file says how it was measured, with which version, on what, and whether it was confirmed.
     `--as optuna` writes all trials as a storage of Optuna: a journal, or a SQLite database with `-o FILE.db`.
+    A storage that is there keeps its studies and gets one more.
     """
-    from autotune.study.exporting import export_study, export_trials
+    from autotune.study.exporting import add_trials, export_study, export_trials
     from autotune.study.study import find_study
 
     if output is not None:
         check_output(output)
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
-        if exporter == "optuna" and output is not None:
+        if exporter == "optuna" and output is not None and output.is_file() and output.stat().st_size:
+            add_trials(ledger, row, output, trial=trial, under=under, image=image)
+            text = ""
+        elif exporter == "optuna" and output is not None:
             database = output.suffix in (".db", ".sqlite", ".sqlite3")
             data = export_trials(ledger, row, database=database, trial=trial, under=under, image=image)
             write_output(output, data)

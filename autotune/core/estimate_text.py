@@ -15,6 +15,7 @@ _PREFIXED = ("B/s", "Hz", "FLOP/s", "FLOPS", "b/s", "bit/s", "V", "A")  # units 
 _POWERS = {3: "thousand", 6: "million", 9: "billion"}  # in the head of a column
 _LEAST, _MOST = 1e-4, 1e9  # between which a number reads well without a power of ten
 _LONG, _LONGEST = 1e5, 1e15  # from which an error has two digits, and from which no number is written out
+_READS_FROM = 1e-3  # to _LONG: sizes of a column that read well without a power of ten
 _MOST_DECIMALS = 9
 
 INTERVAL = "± is the half-width of the 95 % interval"
@@ -110,17 +111,26 @@ def _fixed(value: float, decimals: int) -> str:
     return f"{round(value, decimals) + 0.0:.{max(0, decimals)}f}"  # + 0.0: no "-0"
 
 
-def common_scale(estimates: Sequence[Estimate]) -> tuple[float, str]:
+def common_scale(estimates: Sequence[Estimate], wanted: str = "") -> tuple[float, str]:
     """Return what several values of one metric are multiplied with, and the unit that this gives.
 
     By the largest value, or by the median where that is a thousandth of it or less.
+
+    Args:
+        estimates: Values.
+        wanted: Unit to show them in where it is of their dimension and they read well in it.
     """
     sizes = [abs(e.value) for e in estimates if e.value]
     if not sizes:
         return 1.0, "" if not estimates or estimates[0].unit == "1" else estimates[0].unit
     middle = statistics.median(sizes)
     size = max(sizes) if max(sizes) <= 1e3 * middle else middle
-    scale, symbol, power = _unit_for(size, next(e.unit for e in estimates if e.value))
+    first = next(e for e in estimates if e.value)
+    if wanted and known_base(wanted) == first.unit:
+        scale = unit_scale(first, wanted)
+        if _READS_FROM <= size * scale < _LONG:
+            return scale, wanted
+    scale, symbol, power = _unit_for(size, first.unit)
     return scale, f"{_POWERS.get(power, f'x 10^{power}')} {symbol}".strip() if power else symbol
 
 

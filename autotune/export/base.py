@@ -26,6 +26,7 @@ class Export:
         header: Provenance, a line each: trial, confirmation, metrics, versions, hardware, workload.
         deployment: Command, variables and requests, secrets masked; ``None`` without a system.
         built: System of the study; ``None`` without one.
+        unknown: Why the system cannot be asked here, such as that it is not installed; empty where it can.
         image: Container image to run; empty where none is known.
         image_note: Fact to be known of the image; empty where it is that of the measured version.
         gpus: GPUs of a server with this configuration.
@@ -40,6 +41,7 @@ class Export:
     header: tuple[str, ...] = ()
     deployment: Deployment | None = None
     built: System | None = field(default=None, repr=False, compare=False)
+    unknown: str = ""
     image: str = ""
     image_note: str = ""
     gpus: int = 0
@@ -86,6 +88,8 @@ def contained(export: Export, text: str) -> str:
 
 def no_command(export: Export) -> str:
     """Return why there is no command to start; empty where there is one."""
+    if export.unknown:
+        return f"its command is not known here: {export.unknown}"
     if export.deployment is None:
         return "it was measured by a Python program that asked for trials"
     if export.use in ("function", "ray_tune"):

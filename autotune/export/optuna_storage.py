@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
+from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as Theirs
+from sqlalchemy.pool import StaticPool
 
 from autotune.analysis.study_view import StudyView
+from autotune.core.output_file import write_whole
 from autotune.core.redact import redact
 from autotune.core.trial import Trial, TrialState
 from autotune.core.version import VERSION
 from autotune.engine.optuna import quiet
 from autotune.engine.optuna_space import Params, coordinate
+from autotune.errors import SpecError, words_of
 
+_SQLITE = b"SQLite format 3\0"  # how such a file begins
+_TABLES = {"studies", "trials", "version_info"}
+_WAIT_S = 60.0  # for another process that writes to a database
 _STATES = {
     TrialState.WAITING: Theirs.WAITING,
     TrialState.RUNNING: Theirs.RUNNING,
@@ -45,6 +55,110 @@ def storage_of(view: StudyView, *, database: bool = False) -> bytes:
         else:
             _fill(JournalStorage(JournalFileBackend(str(file))), view)
         return file.read_bytes()
+
+
+def add_to(file: Path, view: StudyView) -> None:
+    """Add a study to a storage that is there: wholly or not at all, and nothing else in it changes.
+
+    A process that uses the storage at the same time waits.
+
+    Args:
+        file: SQLite database or journal of Optuna's, whatever its name says.
+        view: Study.
+
+    Raises:
+        SpecError: The file is no storage of Optuna's, or has a study of that name.
+    """
+    try:
+        with file.open("rb") as stream:
+            database = stream.read(len(_SQLITE)) == _SQLITE
+        with quiet():
+            (_add_to_database if database else _add_to_journal)(file, view)
+    except SpecError:
+        raise
+    except DuplicatedStudyError:
+        raise SpecError(
+            f"{file} has a study {view.name!r} already",
+            hint="write to another file, or remove that study first with `optuna delete-study`",
+        ) from None
+    except Exception as error:  # noqa: BLE001 - a storage fails in as many ways as Optuna and SQLAlchemy have
+        said = words_of(error).splitlines()[0]
+        raise SpecError(f"{file}: nothing was added to this Optuna storage: {said}") from None
+
+
+class _OneTransaction(sqlite3.Connection):
+    """A connection whose statements become one transaction, whatever its user thinks is ended."""
+
+    def commit(self) -> None:
+        """Do nothing yet."""
+
+    def rollback(self) -> None:
+        """Do nothing: closing it without :meth:`settle` undoes everything."""
+
+    def settle(self) -> None:
+        """Commit everything."""
+        super().commit()
+
+
+def _add_to_database(file: Path, view: StudyView) -> None:
+    uri = f"{file.resolve().as_uri()}?mode=rw"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=_WAIT_S, isolation_level=None, check_same_thread=False, factory=_OneTransaction
+    )
+    with closing(connection):
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        except sqlite3.DatabaseError as error:
+            raise SpecError(f"{file}: nothing was added to this database: {error}") from None
+        if not tables >= _TABLES:
+            raise SpecError(f"{file} is there and is no Optuna storage", hint="write to another file")
+        same = {"creator": lambda: connection, "poolclass": StaticPool}
+        storage = RDBStorage("sqlite://", engine_kwargs=same)
+        _fill(storage, view)
+        storage.remove_session()
+        connection.settle()
+
+
+class _Entries(BaseJournalBackend):
+    """A journal in memory."""
+
+    def __init__(self, entries: list[dict[str, Any]]) -> None:
+        self.entries = entries
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Return the entries from a number on."""
+        return iter(self.entries[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Add entries."""
+        self.entries.extend(logs)
+
+
+def _add_to_journal(file: Path, view: StudyView) -> None:
+    file = file.resolve()
+    _entries_of(file.read_bytes(), file)  # no lock beside a file that is something else
+    lock = JournalFileSymlinkLock(str(file))
+    lock.acquire()
+    try:
+        data = file.read_bytes()
+        journal = _Entries(_entries_of(data, file))
+        known = len(journal.entries)
+        _fill(JournalStorage(journal), view)
+        lines = [f"{json.dumps(one, separators=(',', ':'))}\n" for one in journal.entries[known:]]
+        write_whole(file, data + "".join(lines).encode())
+    finally:
+        lock.release()
+
+
+def _entries_of(data: bytes, file: Path) -> list[dict[str, Any]]:
+    try:
+        entries = [json.loads(line) for line in data.splitlines()]
+    except ValueError:
+        entries = [None]
+    if not data.endswith(b"\n") or not all(isinstance(e, dict) and "op_code" in e for e in entries):
+        raise SpecError(f"{file} is there and is no Optuna storage", hint="write to another file")
+    return entries
 
 
 def _fill(storage: Any, view: StudyView) -> None:
@@ -124,4 +238,4 @@ def _system_attributes(trial: Trial, view: StudyView, params: Mapping[str, objec
     return {"constraints": list(violations.values())} if violations else {}
 
 
-__all__ = ["storage_of"]
+__all__ = ["add_to", "storage_of"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from autotune.core.estimate_text import common_scale, decimals_of
 from autotune.core.measurement import Estimate
-from autotune.core.objective import Goal
+from autotune.core.objective import Goal, Objective
 from autotune.core.parameter.base import show
 from autotune.core.trial import Trial
 from autotune.report.text import fold
@@ -127,16 +127,23 @@ def _short(texts: Sequence[str]) -> list[str]:
     return [t if len(t) <= _VALUE else f"{t[: half - 1]}~{t[-half:]}" for t in texts]
 
 
-def goal_column(goal: Goal, rows: Sequence[Trial], *, errors: bool = True) -> Column:
+def written_unit(objective: Objective, metric: str) -> str:
+    """Return the unit that the limit on a metric is shown in; empty without such a limit."""
+    shown = [one.shown_bound for one in objective.limits if one.metric == metric and not one.relative]
+    return objective.symbol_of(metric) or next((text.partition(" ")[2] for text in shown), "")
+
+
+def goal_column(goal: Goal, rows: Sequence[Trial], unit: str = "", *, errors: bool = True) -> Column:
     """Return a goal's values in one unit, one power of ten and without exponents, aligned at their ``±``.
 
     Args:
         goal: The goal.
         rows: The trials.
+        unit: Unit to show it in; the one that reads best when not given.
         errors: Whether half-widths are shown.
     """
     estimates = [t.metrics.get(goal.metric) for t in rows]
-    scale, symbol = common_scale([e for e in estimates if e is not None])
+    scale, symbol = common_scale([e for e in estimates if e is not None], unit)
     pairs = [("-", "") if e is None else number_cell(e, scale, errors=errors) for e in estimates]
     value, half = (max((len(pair[i]) for pair in pairs), default=0) for i in (0, 1))
     cells = [f"{left.rjust(value)}{right.ljust(half)}" for left, right in pairs]

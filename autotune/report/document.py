@@ -26,7 +26,7 @@ from autotune.core.trial import Config, Trial, Value
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.core.version import VERSION
-from autotune.report.columns import number_cell
+from autotune.report.columns import number_cell, written_unit
 from autotune.report.summary import notes
 from autotune.report.tables import note_of, state_word
 from autotune.report.text import show_config, show_seconds
@@ -98,7 +98,9 @@ def verdict_sentences(view: StudyView) -> tuple[str, str]:
         first = view.verdict.text if view.settled else view.binding or "nothing measured yet"
     else:
         value = best.metrics.get(goal)
-        shown = "" if value is None else f" gives {goal} {show_estimate(value, view.half_width(best, goal))}"
+        symbol = view.objective.symbol_of(goal)
+        half = view.half_width(best, goal)
+        shown = "" if value is None else f" gives {goal} {show_estimate(value, half, symbol)}"
         first = f"trial {best.trial.number} ({_main_values(view, best.config)}){shown}"
         first += f": {view.verdict.text}" if view.settled else ", the best so far"
     parts = []
@@ -150,7 +152,7 @@ def comparison_tables(found: Comparison) -> list[Table]:
     head = ["metric", f"{side} (trial {found.best.trial.number})"]
     both = found.default is not None and not found.same
     head += ["default", "change [95 %]"] if both else []
-    symbols = {row.metric: row.symbol for row in found.limits}
+    symbols = {row.metric: row.symbol for row in found.limits if row.symbol}
     tables = []
     for name, roles in (("Goals and limits", ("goal", "limit")), ("All other metrics", ("other",))):
         rows = []
@@ -285,7 +287,8 @@ def _numeric(view: StudyView, name: str) -> bool:
 
 def _scale_of(view: StudyView, metric: str) -> tuple[float, str]:
     """Return what a metric's column is multiplied with, as in a terminal, and the unit that this gives."""
-    return common_scale([t.metrics[metric] for t in view.trials if metric in t.metrics])
+    found = [t.metrics[metric] for t in view.trials if metric in t.metrics]
+    return common_scale(found, written_unit(view.objective, metric))
 
 
 def _headed(view: StudyView, metric: str) -> str:

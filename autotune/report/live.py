@@ -180,10 +180,13 @@ def status_lines(view: StudyView) -> list[tuple[str, str]]:
     best = view.best
     if best is not None:
         several = len(view.objective.goals) > 1
+        names = [goal.metric for goal in view.objective.goals]
+        texts = [
+            show_estimate(best.metrics[name], view.half_width(best, name), view.objective.symbol_of(name))
+            for name in names
+        ]
         shown = ", ".join(
-            f"{goal.metric if several else ''} "
-            f"{show_estimate(best.metrics[goal.metric], view.half_width(best, goal.metric))}".strip()
-            for goal in view.objective.goals
+            f"{name} {text}" if several else text for name, text in zip(names, texts, strict=True)
         )
         found = view.lead
         gain = f", vs default {show_improvement(found)}" if found is not None else ""

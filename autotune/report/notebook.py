@@ -43,7 +43,11 @@ def study_html(view: StudyView) -> str:
 
 def _row(trial: Trial, view: StudyView, names: list[str], metrics: list[str]) -> list[object]:
     values = [show(trial.config.get(name, "-")) for name in names]
-    found = [show_estimate(trial.metrics[name]) if name in trial.metrics else "" for name in metrics]
+    symbols = {name: view.objective.symbol_of(name) for name in metrics}
+    found = [
+        show_estimate(trial.metrics[name], symbol=symbols[name]) if name in trial.metrics else ""
+        for name in metrics
+    ]
     return [trial.number, state_word(trial, view.objective), *values, *found, note_of(trial, view.objective)]
 
 

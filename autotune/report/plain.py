@@ -119,9 +119,9 @@ class PlainView(_Lines):
 def measured_line(trial: Trial, view: StudyView) -> str:
     """Return one line about a completed trial: its goals, whether limits are kept, time, progress."""
     shown = [
-        f"{goal.metric} {show_estimate(trial.metrics[goal.metric])}"
-        for goal in view.objective.goals
-        if goal.metric in trial.metrics
+        f"{name} {show_estimate(trial.metrics[name], symbol=view.objective.symbol_of(name))}"
+        for name in (goal.metric for goal in view.objective.goals)
+        if name in trial.metrics
     ]
     if state_word(trial, view.objective) == "limit":
         shown.append(f"breaks a limit: {note_of(trial, view.objective)}")

@@ -19,6 +19,7 @@ from autotune.report.columns import (
     ParameterColumn,
     goal_column,
     parameter_column,
+    written_unit,
 )
 from autotune.report.text import WIDTH, cut, show_config, show_seconds, wrap
 
@@ -183,7 +184,10 @@ def _parts(view: StudyView, names: Sequence[str], rows: Sequence[Trial]) -> _Par
         ),
         parameters=[parameter_column(name, rows, view.space[name].unit) for name in names],
         goals={
-            errors: [goal_column(goal, rows, errors=errors) for goal in view.objective.goals]
+            errors: [
+                goal_column(goal, rows, written_unit(view.objective, goal.metric), errors=errors)
+                for goal in view.objective.goals
+            ]
             for errors in (True, False)
         },
         time=Column(("time",), tuple(_time_cell(t, started.get(t.number), view.now_ns) for t in rows)),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from autotune.analysis.facts import hardware_of, versions_of
@@ -20,7 +21,7 @@ from autotune.core.redact import redacted
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.core.version import VERSION
-from autotune.errors import NothingFeasible, SpecError, StudyError, did_you_mean
+from autotune.errors import AutotuneError, NothingFeasible, SpecError, StudyError, did_you_mean
 from autotune.export.base import Export
 from autotune.export.registry import EXPORTERS, export_text
 from autotune.ledger import Ledger, StudyRow
@@ -113,11 +114,44 @@ def export_trials(
     """
     from autotune.export.optuna_storage import storage_of  # loads Optuna
 
+    _refuse_choice(trial, under, image)
+    return storage_of(read_view(ledger, row), database=database)
+
+
+def add_trials(
+    ledger: Ledger,
+    row: StudyRow,
+    file: Path,
+    *,
+    trial: int | None = None,
+    under: Sequence[str] = (),
+    image: str = "",
+) -> None:
+    """Add all trials of a study to a storage of Optuna that is there, as one more study.
+
+    Args:
+        ledger: Ledger of the study.
+        row: Study.
+        file: SQLite database or journal; what it has stays as it is.
+        trial: Number of a trial, which is refused.
+        under: Limits, which are refused.
+        image: Container image, which is refused.
+
+    Raises:
+        SpecError: A configuration is asked for, the file is no storage of Optuna, or it has a study of that
+            name.
+    """
+    from autotune.export.optuna_storage import add_to  # loads Optuna
+
+    _refuse_choice(trial, under, image)
+    add_to(file, read_view(ledger, row))
+
+
+def _refuse_choice(trial: int | None, under: Sequence[str], image: str) -> None:
     if trial is not None or under or image:
         raise SpecError(
             "optuna holds all trials of a study: --trial, --under and --image choose a configuration"
         )
-    return storage_of(read_view(ledger, row), database=database)
 
 
 def choose(view: StudyView, *, trial: int | None = None, under: Sequence[str] = ()) -> Chosen:
@@ -206,7 +240,11 @@ def exported(row: StudyRow, chosen: Chosen, image: str = "") -> Export:
         image: Container image in place of the official one.
     """
     section = row.spec.get("system") or None
-    system = None if section is None else build_system(section)
+    system, unknown = None, ""
+    try:
+        system = None if section is None else build_system(section)
+    except AutotuneError as error:  # not installed here: what was measured is told without it
+        unknown = error.message
     facts = _facts(chosen.contender)
     found = None if system is None else deployed(system, chosen.contender, chosen.view)
     needs = _needs(row, system, chosen.contender)
@@ -224,11 +262,14 @@ def exported(row: StudyRow, chosen: Chosen, image: str = "") -> Export:
             note = f"check the tag of the image: it is not known to be of {measured}"
     ranks = config.get("tensor_parallel", config.get("tensor_parallel_size", 1))
     deadlines = row.spec.get("deadlines") or {}
+    said = header(row, chosen, found)
+    said += [f"its command is not known here: {unknown}"] if unknown else []
     return Export(
         study=row.name,
         use=str((section or {}).get("use", "")),
         config={name: value for name, value in config.items() if name not in chosen.view.space.derived},
-        header=tuple(line for text in header(row, chosen, found) for line in wrap(text, _WIDTH)),
+        header=tuple(line for text in said for line in wrap(text, _WIDTH)),
+        unknown=unknown,
         deployment=found,
         built=system,
         image=image,
@@ -325,9 +366,12 @@ def _metric_lines(chosen: Chosen) -> list[str]:
     for name in view.objective.metrics:
         if name not in one.metrics:
             continue
-        text = f"{limits.get(name, name)}: {show_estimate(one.metrics[name], view.half_width(one, name))}"
+        symbol = view.objective.symbol_of(name)
+        found = show_estimate(one.metrics[name], view.half_width(one, name), symbol)
+        text = f"{limits.get(name, name)}: {found}"
         if default is not None and name in default.metrics:
-            text += f" (default {show_estimate(default.metrics[name], view.half_width(default, name))})"
+            half = view.half_width(default, name)
+            text += f" (default {show_estimate(default.metrics[name], half, symbol)})"
         if name in limits:
             broken = str(limits[name]) in one.outcome.violations
             chance = None if candidate is None else candidate.chances.get(str(limits[name]))

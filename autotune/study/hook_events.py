@@ -67,4 +67,6 @@ def _head(event: str, study: str, text: str) -> Payload:
 
 def _measured(view: StudyView, metrics: Mapping[str, Estimate]) -> str:
     names = [name for name in view.objective.metrics if name in metrics]
-    return ", ".join(f"{name} {show_estimate(metrics[name])}" for name in names)
+    return ", ".join(
+        f"{name} {show_estimate(metrics[name], symbol=view.objective.symbol_of(name))}" for name in names
+    )

@@ -16,7 +16,7 @@ from autotune.core.trial import Trial, TrialState
 from autotune.core.units import parse_quantity
 from autotune.engine.base import predictions
 from autotune.engine.registry import stored_engine
-from autotune.errors import SpecError
+from autotune.errors import AutotuneError, SpecError
 from autotune.ledger import Ledger, StudyRow
 from autotune.ledger.lock import study_is_held
 
@@ -102,7 +102,10 @@ def _predictions(
     try:
         return restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
     except LookupError:  # of an earlier version, or killed: the model is fitted again
-        engine = stored_engine(row.spec["engine"])
+        try:
+            engine = stored_engine(row.spec["engine"])
+        except AutotuneError:  # a plug-in that is not installed here: what was measured is told without it
+            return None
         return None if engine is None else predictions(engine, space, anchored, trials)
 
 

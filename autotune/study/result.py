@@ -14,9 +14,10 @@ from autotune.core.measurement import Estimate
 from autotune.core.ranking import Contender, Improvement
 from autotune.core.trial import Config, config_key
 from autotune.core.verdict import Verdict, show_chance
+from autotune.errors import AutotuneError
 from autotune.ledger import Ledger, StudyRow
 from autotune.report.summary import best_lines, settlement_text, summary_json
-from autotune.report.text import WIDTH, show_config
+from autotune.report.text import WIDTH, show_config, wrap
 from autotune.study.exporting import deployed
 from autotune.study.reading import read_view
 from autotune.systems.deployment import Deployment
@@ -36,10 +37,12 @@ class StudyResult:
     Args:
         view: The study.
         deployment: Deployment of the best configuration; ``None`` for a Python function.
+        unknown: Why the deployment is not known here, such as a system that is not installed; mostly empty.
     """
 
     view: StudyView
     deployment: Deployment | None = None
+    unknown: str = ""
 
     @property
     def winner(self) -> Contender | None:
@@ -120,6 +123,7 @@ class StudyResult:
     def text(self, width: int = WIDTH) -> str:
         """Return what `autotune best` prints, in so many columns."""
         deploy = self.deployment.lines() if self.deployment else []
+        deploy += wrap(f"deploy: not known here: {self.unknown}", width) if self.unknown else []
         return "\n".join([*best_lines(self.view, width=width), *deploy])
 
     def __str__(self) -> str:
@@ -160,7 +164,10 @@ class StudyResult:
 def read_result(ledger: Ledger, row: StudyRow) -> StudyResult:
     """Return the result of a study of a ledger."""
     view = read_view(ledger, row)
-    return StudyResult(view, deployment_of(view))
+    try:
+        return StudyResult(view, deployment_of(view))
+    except AutotuneError as error:  # its system is not installed here: all else can be told
+        return StudyResult(view, unknown=error.message)
 
 
 def deployment_of(view: StudyView) -> Deployment | None:

@@ -263,7 +263,8 @@ def _trial_lines(trial: Trial, objective: Objective) -> list[str]:
     if trial.state is TrialState.COMPLETED:
         lines += [f"breaks {text}" for text in objective.score(trial.metrics).violations]
     shown = [
-        f"  {name} = {show_estimate(trial.metrics[name])}" for name in shown_metrics(trial.metrics, objective)
+        f"  {name} = {show_estimate(trial.metrics[name], symbol=objective.symbol_of(name))}"
+        for name in shown_metrics(trial.metrics, objective)
     ]
     lines += _explained(shown)
     return [*lines, f"{MEASUREMENT} has every metric."] if trial.metrics else lines

@@ -1,6 +1,8 @@
 """A study of ours opens in Optuna, and one of Optuna's becomes ours and goes on."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import optuna
 import pytest
@@ -12,7 +14,7 @@ from autotune.core.parameter import Bool, Float, Int, Ordinal
 from autotune.core.space import Space
 from autotune.errors import SpecError
 from autotune.ledger import Ledger
-from autotune.study.exporting import export_trials
+from autotune.study.exporting import add_trials, export_trials
 from autotune.study.study import find_study
 
 SPACE = Space(
@@ -65,6 +67,67 @@ def test_an_export_opens_in_optuna(ours, tmp_path, file, capsys):
         capsys.readouterr()
         assert main(["export", "mine", "--as", "optuna", "--store", str(ours)]) == 0
         assert capsys.readouterr().out.splitlines()[0].startswith('{"op_code"')
+
+
+def _storage(path):
+    journal = optuna.storages.journal.JournalFileBackend
+    return f"sqlite:///{path}" if path.suffix == ".db" else optuna.storages.JournalStorage(journal(str(path)))
+
+
+def _with_another_study(path):
+    study = optuna.create_study(study_name="other", storage=_storage(path))
+    study.add_trial(optuna.trial.create_trial(value=7.0))
+    return study
+
+
+@pytest.mark.parametrize("file", ["there.db", "there.log"])
+def test_an_export_adds_a_study_to_a_storage_that_is_there(ours, tmp_path, file, capsys):
+    path = tmp_path / file
+    _with_another_study(path)
+    command = ["export", "mine", "--as", "optuna", "-o", str(path), "--store", str(ours)]
+    assert main(command) == 0
+    assert sorted(optuna.get_all_study_names(_storage(path))) == ["mine", "other"]
+    assert optuna.load_study(study_name="other", storage=_storage(path)).best_value == 7.0
+    mine = optuna.load_study(study_name="mine", storage=_storage(path))
+    assert [t.values for t in mine.trials] == [[90.0, 2.0], [200.0, 3.0], None, None]
+    assert [t.number for t in mine.best_trials] == [0]
+    before = path.read_bytes()
+    assert main(command) == 2  # a study of that name is not replaced
+    assert "has a study 'mine' already" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["store", file]
+
+
+@pytest.mark.parametrize("file", ["there.db", "there.log"])
+def test_an_export_that_ends_midway_leaves_a_storage_as_it_was(ours, tmp_path, file, monkeypatch):
+    path = tmp_path / file
+    _with_another_study(path)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, "add_trials", killed)
+        with Ledger.open(ours / "ledger.sqlite", read_only=True) as ledger, pytest.raises(KeyboardInterrupt):
+            add_trials(ledger, find_study(ledger, "mine"), path)
+    assert optuna.get_all_study_names(_storage(path)) == ["other"]
+    assert optuna.load_study(study_name="other", storage=_storage(path)).best_value == 7.0
+
+
+@pytest.mark.parametrize("file", ["there.db", "there.log"])
+@pytest.mark.parametrize("kind", ["text", "sqlite", "json", "broken"])
+def test_an_export_refuses_a_file_that_is_no_storage(ours, tmp_path, file, kind, capsys):
+    path = tmp_path / file
+    if kind == "sqlite":
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE mine (x)")
+    else:
+        content = {"text": b"notes\n", "json": b'{"a": 1}\n', "broken": b"SQLite format 3\0 not at all"}
+        path.write_bytes(content[kind])
+    before = path.read_bytes()
+    assert main(["export", "mine", "--as", "optuna", "-o", str(path), "--store", str(ours)]) == 2
+    assert str(path) in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_an_export_of_all_trials_takes_no_choice_of_one(ours):

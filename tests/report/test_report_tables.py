@@ -20,6 +20,7 @@ from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.report import document
 from autotune.report.columns import goal_column
+from autotune.report.plain import measured_line
 from autotune.report.summary import measurement_lines
 from autotune.report.tables import state_word, trial_table
 from tests_views import two_goals_view, wide_view
@@ -53,6 +54,34 @@ def test_a_surprise_is_noted(make_view, trials):
     surprising = replace(trials[4], suggestion=replace(trials[4].suggestion, predicted=predicted))
     assert "surprise +14.7 sd" in trial_table(make_view((trials[0], surprising)), width=90)[-1]
     assert "exploit" in trial_table(make_view(trials[:5]))[-1]
+
+
+@pytest.mark.parametrize(
+    ("limit", "unit", "value", "head", "cell", "said"),
+    [
+        ("cost <= 8 GB", "B", 7.5e9, "GB", "7.5", "7.5 GB"),
+        ("cost <= 30 %", "1", 0.25, "%", "25", "25 %"),
+        ("cost <= 100 ms", "s", 2.5, "ms", "2500", "2.5 s"),
+        ("cost <= 90 tokens/min", "tokens/s", 1.25, "tokens/min", "75", "75 tokens/min"),
+        ("cost <= 100 ms", "s", 2.5e-8, "ns", "25", "25 ns"),  # what a unit would show as nothing
+        ("cost <= 8 GB", "s", 2.5, "s", "2.5", "2.5 s"),  # of another dimension
+    ],
+)
+def test_a_metric_has_the_unit_of_its_limit(make_view, make_trial, limit, unit, value, head, cell, said):
+    measured = Measurement({"cost": Estimate(value, None, 1, unit)})
+    trial = make_trial(0, (1, 16, 0, 1, 1), state=TrialState.COMPLETED)
+    trial = replace(trial, measurement=measured)
+    objective = Objective.from_dict({"minimize": "cost", "limits": [limit]})
+    view = make_view((trial,), objective=objective, running=())
+    lines = trial_table(view)
+    place = next(i for i, line in enumerate(lines) if "state" in line)
+    end = next(i for i, line in enumerate(lines) if line.startswith("0"))
+    assert head in " ".join(lines[place:end]).split()
+    assert cell in lines[end].split()
+    name = next(c.name for c in document.trial_columns(view) if c.name.startswith("cost"))
+    (row,) = document.trial_rows(view)
+    assert (name, row.cells[2]) == (f"cost, {head}", (cell, value))  # sorted by the base unit
+    assert f"cost {said}" in measured_line(trial, view)
 
 
 def test_a_table_without_trials_says_so(make_view):

@@ -12,7 +12,9 @@ import yaml
 
 from autotune.cli import main
 from autotune.core.trial import Reason
+from autotune.engine.registry import ENGINES
 from autotune.errors import NothingFeasible, SpecError, StudyError
+from autotune.systems.registry import SYSTEMS
 from autotune.systems.served.launch import free_port
 from tests_exports import CASES, GPUS, record_study, record_trial
 from tests_shared import wait_until
@@ -43,6 +45,35 @@ def test_the_best_under_other_limits_is_exported_and_says_that_it_is_not_confirm
     assert "confirmed: 2 fresh launches" in looser
     with pytest.raises(NothingFeasible, match=r"no configuration keeps ttft.p99 <= 1 ms .* nearest: trial"):
         served.export("yaml", under=["ttft.p99 <= 1 ms"])
+
+
+def test_what_was_measured_is_told_where_system_and_engine_are_unknown(tmp_path, monkeypatch, capsys):
+    """Their plug-ins are not installed here: only to measure more needs them."""
+    record_study(tmp_path, *CASES["vllm"][:2], "0.11.0", GPUS).close()
+    monkeypatch.delitem(SYSTEMS._builtin, "vllm")
+    monkeypatch.delitem(ENGINES._builtin, "random")
+    monkeypatch.chdir(tmp_path)
+    store = ["--store", str(tmp_path)]
+
+    def said(*command):
+        assert main([*command, *store]) == 0, capsys.readouterr().err
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "output_throughput" in said("status", "Chat_1")
+    best = said("best", "Chat_1")
+    assert "output_throughput" in best
+    assert "deploy: not known here: unknown system 'vllm'" in best
+    assert json.loads(said("best", "Chat_1", "--json"))["deploy"] == []
+    said("report", "Chat_1", "-o", "report.md")
+    assert "unknown system 'vllm'" in Path("report.md").read_text("utf-8")
+    assert "output" in said("compare", "Chat_1", "Chat_1")
+    for name in ("yaml", "python", "env"):
+        text = said("export", "Chat_1", "--as", name)
+        assert "max_num_seqs" in text
+        assert "its command is not known here: unknown system 'vllm'" in text.replace("# ", "")
+    assert main(["export", "Chat_1", "--as", "docker-compose", *store]) == 2
+    assert "its command is not known here: unknown system 'vllm'" in capsys.readouterr().err
+    assert main(["resume", "Chat_1", *store]) == 2  # it would measure
 
 
 def test_any_trial_is_exported_by_its_number(served):
