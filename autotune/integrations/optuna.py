@@ -34,6 +34,7 @@ from autotune.core.inferred_conditions import infer_conditions
 from autotune.core.measurement import LARGEST, Estimate, Failure, Measurement
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.space import Space
+from autotune.core.table import expansion_order
 from autotune.core.trial import Config, Reason, Suggestion
 from autotune.engine.optuna_space import Params, coordinate
 from autotune.engine.question import Question
@@ -164,8 +165,7 @@ class AutotuneSampler(BaseSampler):
             space = self._space(coordinates, others)
             needed = {p.name for p in space if p.condition is None}
             history = [self._trial(t, config, study, others) for t in others if t.state.is_finished()
-                       if (config := _config(t.params, coordinates))
-                       and (t.state is TrialState.COMPLETE or needed <= config.keys())]  # fmt: skip
+                       if (config := _tried(t, coordinates, space))]  # fmt: skip
             pending = tuple(
                 config
                 for t in others
@@ -251,6 +251,25 @@ def _fixed(sampler: BaseSampler) -> Params:
 
 def _config(params: Mapping[str, Any], coordinates: Mapping[str, ParameterOfOptuna]) -> Config:
     return {one.parameter.name: one.ours(params[name]) for name, one in coordinates.items() if name in params}
+
+
+def _tried(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], space: Space) -> Config:
+    """Return what a finished trial tried; empty where it was asked for nothing that is known.
+
+    One that ended early gets the values that were proposed for the rest, or drawn: no choice of them helps.
+    """
+    config = _config(trial.params, coordinates)
+    if trial.state is TrialState.COMPLETE or not config:
+        return config
+    proposed = _proposed(trial, coordinates, space)
+    rng = np.random.default_rng(trial.number)
+    for p in expansion_order(space.parameters):
+        if p.name not in config and (p.condition is None or p.condition.holds(config)):
+            try:
+                config[p.name] = p.coerce(proposed[p.name])
+            except (KeyError, SpecError):  # nothing was proposed, or of another range
+                config[p.name] = p.levels[int(rng.integers(len(p.levels)))]
+    return config
 
 
 def _proposed(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], space: Space) -> Config:

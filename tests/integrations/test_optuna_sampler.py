@@ -360,3 +360,36 @@ def test_a_failure_may_say_its_cause():
     )  # fmt: skip
     study.optimize(lambda trial: suggest(trial, SPACE)["batch"], n_trials=1)
     assert study.trials[-1].params["batch"] <= 8
+
+
+def fails_late(trial):
+    if trial.suggest_int("a", 0, 9) >= 5:
+        raise MemoryError
+    return trial.params["a"] + trial.suggest_float("x", 0, 1)
+
+
+def prunes_by_choice(trial):
+    if trial.suggest_categorical("kind", ["p", "q"]) == "q":
+        raise optuna.TrialPruned
+    return trial.suggest_float("x", 0, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("objective", "most"), [(fails_late, 5), (prunes_by_choice, 7)])
+def test_a_trial_that_ends_before_it_has_all_parameters_is_learnt_from(objective, most, seed):
+    study = optuna.create_study(direction="maximize", sampler=AutotuneSampler(seed=seed))
+    study.optimize(objective, n_trials=12, catch=(MemoryError,))
+    assert sum(t.state is not TrialState.COMPLETE for t in study.trials) <= most
+
+
+def test_what_was_proposed_for_a_trial_that_ended_early_may_be_out_of_range_by_now():
+    study = optuna.create_study(sampler=AutotuneSampler(seed=0))
+    wide, narrow = {"a": TEN, "x": IntDistribution(50, 59)}, {"a": TEN, "x": IntDistribution(0, 4)}
+    study.add_trial(create_trial(params={"a": 0, "x": 50}, distributions=wide, value=1.0))
+    study.add_trial(
+        create_trial(state=TrialState.FAIL, params={"a": 1}, distributions={"a": TEN},
+                     system_attrs={PROPOSAL: {"a": 1, "x": 59}})
+    )  # fmt: skip
+    for _ in range(2):
+        study.tell(study.ask(narrow), 1.0)
+    assert {"a", "x"} <= study.trials[-1].system_attrs[PROPOSAL].keys()
