@@ -105,9 +105,7 @@ class AutotuneSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return every parameter that a trial was asked for, with its last distribution."""
-        known = _known(_trials(study, trial))
-        for p in self._declared or ():
-            known.setdefault(p.name, coordinate(p, for_people=True).distribution)
+        known = {**self._declared_distributions(), **_known(_trials(study, trial))}
         return {name: found for name, found in known.items() if not found.single()}
 
     def sample_relative(
@@ -145,6 +143,10 @@ class AutotuneSampler(BaseSampler):
         if self._constraints_func is not None:
             _process_constraints_after_trial(self._constraints_func, study, trial, state)
 
+    def _declared_distributions(self) -> dict[str, BaseDistribution]:
+        """Return what Optuna is asked for by :func:`suggest`; nothing without a space of ours."""
+        return {p.name: coordinate(p, for_people=True).distribution for p in self._declared or ()}
+
     def _proposal(
         self,
         study: Study,
@@ -153,7 +155,7 @@ class AutotuneSampler(BaseSampler):
         fixed: Mapping[str, Any],
     ) -> Params:
         """Return the engine's proposal for active parameters; empty where it has none that is new."""
-        known = {**_known(others), **search_space}
+        known = {**self._declared_distributions(), **_known(others), **search_space}
         coordinates = {
             name: parameter_of(f"p{i}", name, known[name], others, fixed)
             for i, name in enumerate(sorted(known))

@@ -382,14 +382,20 @@ def test_a_trial_that_ends_before_it_has_all_parameters_is_learnt_from(objective
     assert sum(t.state is not TrialState.COMPLETE for t in study.trials) <= most
 
 
-def test_what_was_proposed_for_a_trial_that_ended_early_may_be_out_of_range_by_now():
-    study = optuna.create_study(sampler=AutotuneSampler(seed=0))
-    wide, narrow = {"a": TEN, "x": IntDistribution(50, 59)}, {"a": TEN, "x": IntDistribution(0, 4)}
-    study.add_trial(create_trial(params={"a": 0, "x": 50}, distributions=wide, value=1.0))
-    study.add_trial(
-        create_trial(state=TrialState.FAIL, params={"a": 1}, distributions={"a": TEN},
-                     system_attrs={PROPOSAL: {"a": 1, "x": 59}})
-    )  # fmt: skip
-    for _ in range(2):
-        study.tell(study.ask(narrow), 1.0)
-    assert {"a", "x"} <= study.trials[-1].system_attrs[PROPOSAL].keys()
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("fixed", [{"batch": 16}, {"draft": "none"}, {"batch": 2, "draft": "eagle"}])
+def test_parameters_of_a_space_that_is_known_may_be_fixed(fixed):
+    sampler = optuna.samplers.PartialFixedSampler(fixed, AutotuneSampler(seed=0, space=SPACE))
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda trial: suggest(trial, SPACE)["batch"], n_trials=4)
+    for trial in study.trials:
+        assert fixed.items() <= trial.params.items()
+        assert SPACE.validate(trial.params) == trial.params
+    assert len({str(t.params) for t in study.trials}) == 4
+
+
+def test_a_space_that_is_known_may_have_a_parameter_of_one_value():
+    space = Space([Int("a", 0, 9), Int("b", 3, 3)])
+    study = optuna.create_study(sampler=AutotuneSampler(seed=0, space=space))
+    study.optimize(lambda trial: suggest(trial, space)["a"], n_trials=5)
+    assert len({t.params["a"] for t in study.trials}) == 5
