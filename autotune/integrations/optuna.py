@@ -44,6 +44,8 @@ from autotune.integrations.optuna_parameters import (
     ParameterOfOptuna,
     cause_of,
     declared,
+    is_rounded,
+    nearest,
     parameter_of,
     suggest,
     under,
@@ -179,11 +181,10 @@ class AutotuneSampler(BaseSampler):
             asked = []
         config = asked[0].config if asked else {}
         names = {one.parameter.name: name for name, one in coordinates.items()}
-        return {
-            names[key]: coordinates[names[key]].theirs(value)
-            for key, value in config.items()
-            if names[key] in search_space
-        }
+        found = {names[key]: coordinates[names[key]].theirs(value) for key, value in config.items()}
+        if self._declared is None:
+            _move_to_new(found, others, known, fixed)
+        return {name: value for name, value in found.items() if name in search_space}
 
     def _space(self, coordinates: Mapping[str, ParameterOfOptuna], others: Sequence[FrozenTrial]) -> Space:
         constraints = tuple(text for one in coordinates.values() for text in one.constraints)
@@ -287,6 +288,32 @@ def _proposed(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], 
         return space.validate(config)
     except SpecError:  # of another range, or some values are not known yet
         return config
+
+
+def _move_to_new(
+    found: Params,
+    others: Sequence[FrozenTrial],
+    known: Mapping[str, BaseDistribution],
+    fixed: Mapping[str, Any],
+) -> None:
+    """Move a stepped value that was searched as a real number, where rounding made it one that was tried."""
+    name = next((each for each in found if each not in fixed and is_rounded(known[each])), None)
+    if name is None:
+        return
+    tried = [t.params for t in others]
+    tried += [
+        {
+            each: known[each].to_external_repr(v)
+            for each, v in t.system_attrs[PROPOSAL].items()
+            if each in known
+        }
+        for t in others
+        if _waits(t) and PROPOSAL in t.system_attrs
+    ]
+    rest = {each: value for each, value in found.items() if each != name}
+    taken = {params[name] for params in tried if name in params and params == {**rest, name: params[name]}}
+    if found[name] in taken:
+        found[name] = next((v for v in nearest(known[name], found[name]) if v not in taken), found[name])
 
 
 def _objective(study: Study, trials: Sequence[FrozenTrial]) -> Objective:

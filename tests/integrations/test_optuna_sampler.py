@@ -399,3 +399,21 @@ def test_a_space_that_is_known_may_have_a_parameter_of_one_value():
     study = optuna.create_study(sampler=AutotuneSampler(seed=0, space=space))
     study.optimize(lambda trial: suggest(trial, space)["a"], n_trials=5)
     assert len({t.params["a"] for t in study.trials}) == 5
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        IntDistribution(0, 7 * 10**6, step=7),
+        IntDistribution(1, 10**7, log=True),
+        FloatDistribution(0, 1, step=1e-6),
+    ],
+)
+def test_values_that_are_rounded_to_steps_do_not_come_again(distribution):
+    study = optuna.create_study(sampler=AutotuneSampler(seed=0))
+    for _ in range(25):
+        trial = study.ask({"f": distribution})
+        study.tell(trial, float(trial.params["f"]))
+    found = [t.params["f"] for t in study.trials]
+    assert all(distribution._contains(distribution.to_internal_repr(value)) for value in found)
+    assert len(set(found)) == 25
