@@ -30,6 +30,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.core import trial as ours
+from autotune.core.arguments import check_class, read_count
 from autotune.core.inferred_conditions import infer_conditions
 from autotune.core.measurement import LARGEST, Estimate, Failure, Measurement
 from autotune.core.objective import Goal, Limit, Objective
@@ -38,7 +39,7 @@ from autotune.core.table import expansion_order
 from autotune.core.trial import Config, Reason, Suggestion
 from autotune.engine.optuna_space import Params, coordinate
 from autotune.engine.question import Question
-from autotune.engine.registry import build_engine, suggestions
+from autotune.engine.registry import ENGINES, read_engine, suggestions
 from autotune.errors import SpecError
 from autotune.integrations.optuna_parameters import (
     ParameterOfOptuna,
@@ -59,6 +60,7 @@ _CLASHES = 5  # proposals that another worker made at the same time
 _FIXED = "fixed_params"  # Optuna's system attribute of an enqueued trial
 
 
+@check_class("seed", "engine")
 class AutotuneSampler(BaseSampler):
     """Propose parameters by one of our engines.
 
@@ -74,7 +76,7 @@ class AutotuneSampler(BaseSampler):
             the cause, such as ``out_of_memory``.
 
     Raises:
-        SpecError: There is no such engine, or an option of it is wrong.
+        SpecError: There is no such engine, an option of it is wrong, or an argument is.
     """
 
     def __init__(
@@ -86,12 +88,18 @@ class AutotuneSampler(BaseSampler):
         space: Space | None = None,
         learn_from_failures: bool = True,
     ) -> None:
-        self._use = engine if isinstance(engine, str) else str(engine.get("use", "gp"))
-        self._engine = build_engine(engine)
+        if not isinstance(engine, str | Mapping):
+            raise SpecError(
+                f"engine must be a name or a mapping, found {engine!r}",
+                path=("engine",),
+                hint=f"allowed names: {', '.join(ENGINES.names())}",
+            )
+        self._engine, section = read_engine(engine)
+        self._use = str(section.get("use", "gp"))
         self._constraints_func = constraints_func
         self._learn_from_failures = learn_from_failures
         self._declared = space
-        self._seed = secrets.randbelow(2**31) if seed is None else seed
+        self._seed = secrets.randbelow(2**31) if seed is None else read_count(seed, "seed")
         self._lock = threading.Lock()
         self._spaces: dict[str, Space] = {}  # the last one: what it enumerates serves the next ask too
 

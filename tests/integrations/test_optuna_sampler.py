@@ -417,3 +417,27 @@ def test_values_that_are_rounded_to_steps_do_not_come_again(distribution):
     found = [t.params["f"] for t in study.trials]
     assert all(distribution._contains(distribution.to_internal_repr(value)) for value in found)
     assert len(set(found)) == 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"engine": 5}, "engine must be a name or a mapping, found 5"),
+        ({"engine": None}, "engine must be a name or a mapping, found None"),
+        ({"engine": {"use": 5}}, "engine: use must be the name of an engine, found 5"),
+        ({"engine": "gq"}, "use: engine: unknown engine 'gq'"),
+        ({"space": "vllm"}, "space must be a Space or None, found 'vllm'"),
+        ({"space": 5}, "space must be a Space or None, found 5"),
+        ({"space": [Int("a", 0, 9)]}, "space must be a Space or None, found "),
+        ({"seed": "x"}, "seed must be a whole number of at least 0, found 'x'"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, found -1"),
+        ({"seed": 1.5}, "seed must be a whole number of at least 0, found 1.5"),
+        ({"constraints_func": 5}, "constraints_func must be a function or None, found 5"),
+        ({"learn_from_failures": "no"}, "learn_from_failures must be True or False, found 'no'"),
+        ({"sede": 5}, "AutotuneSampler has no argument 'sede'"),
+    ],
+)
+def test_wrong_arguments_are_named_when_the_sampler_is_made(arguments, message):
+    with pytest.raises(SpecError) as caught:
+        AutotuneSampler(**arguments)
+    assert caught.value.message.startswith(message)
