@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature, signature, unwrap
 from numbers import Integral, Real
 from pathlib import Path
 from types import EllipsisType, NoneType, SimpleNamespace, UnionType
@@ -119,6 +119,17 @@ def read_count(value: object, name: str, least: int = 0, most: int = _LARGEST - 
     return int(value)
 
 
+def wanted_instead(function: Callable[..., object], name: str, value: object) -> str:
+    """Return in words what an argument of a stranger's function must be; empty where its value may do.
+
+    Only numbers, text, truth values and ``None`` are judged.
+    """
+    hint = _hint(unwrap(function), name)
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    judged = all(kind in _NUMBERS or kind in (str, NoneType) for kind in kinds)
+    return _words(hint) if judged and not _fits(value, hint) else ""
+
+
 def read_entries(value: object) -> list[Any] | None:
     """Return what an argument lists; ``None`` for text, a mapping and what lists nothing."""
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
@@ -142,7 +153,7 @@ def _hint(function: Callable[..., object], name: str) -> object:
     holder = SimpleNamespace(__annotations__={name: text})
     try:
         return get_type_hints(holder, globalns=getattr(function, "__globals__", {}))[name]
-    except NameError:
+    except (NameError, AttributeError, TypeError, SyntaxError):  # a stranger's may be anything
         return object
 
 

@@ -25,6 +25,7 @@ import optuna
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.trial import TrialState
 
+from autotune.core.arguments import wanted_instead
 from autotune.core.scalar import typed_scalar
 from autotune.core.table import expansion_order
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
@@ -76,6 +77,9 @@ class Sampler:
                 f"engine {self.name!r} needs the package cmaes", hint="pip install cmaes"
             )
         options = {key: typed_scalar(v) if isinstance(v, str) else v for key, v in data.items()}
+        for key, value in options.items():
+            if wanted := wanted_instead(self.kind.__init__, key, value):
+                raise SpecError(f"engine {self.name!r}: {key} must be {wanted}, found {value!r}", path=(key,))
         engine = OptunaEngine(self.name, self.kind, {**self.options, **options})
         try:
             engine.sampler(0)
@@ -264,6 +268,10 @@ def sampler_at(name: str) -> Sampler:
         SpecError: There is no such module or class, or it is no sampler.
     """
     module, _, attribute = name.partition(":")[2].rpartition(":")
+    if not all((*module.split("."), attribute)):
+        raise SpecError(
+            f"engine {name!r} is not of the form optuna:MODULE:CLASS", hint="optuna:my.module:MySampler"
+        )
     try:
         found = import_module(module)
     except ImportError as error:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from autotune.core.arguments import read_count
 from autotune.core.registry import Registry, shown
+from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Suggestion
 from autotune.engine.base import Engine
 from autotune.engine.question import Question
@@ -34,7 +36,7 @@ def build_engine(section: str | Mapping[str, object], *, budget: int | None = No
     """Build the engine that a name or an ``engine`` section describes.
 
     Args:
-        section: ``"gp"``, or ``{"use": "gp", ...options}``; ``seed`` is the study's and not read here.
+        section: ``"gp"``, or ``{"use": "gp", ...options}``; ``seed`` is the study's and not used here.
         budget: Trials planned; sizes the initial design.
 
     Raises:
@@ -42,7 +44,10 @@ def build_engine(section: str | Mapping[str, object], *, budget: int | None = No
     """
     data = {"use": section} if isinstance(section, str) else dict(section)
     name = data.pop("use", "gp")
-    data.pop("seed", None)
+    seed = data.pop("seed", None)
+    if seed is not None:
+        with under("seed"):
+            read_count(typed_scalar(seed) if isinstance(seed, str) else seed, "seed")
     if GIVEN in data:
         raise SpecError(
             f"the engine {name!r} was given in Python, as a {data[GIVEN]}: only its caller has it",

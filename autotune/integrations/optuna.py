@@ -30,19 +30,23 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.core import trial as ours
+from autotune.core.arguments import check_class, read_count
 from autotune.core.inferred_conditions import infer_conditions
 from autotune.core.measurement import LARGEST, Estimate, Failure, Measurement
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.space import Space
+from autotune.core.table import expansion_order
 from autotune.core.trial import Config, Reason, Suggestion
 from autotune.engine.optuna_space import Params, coordinate
 from autotune.engine.question import Question
-from autotune.engine.registry import build_engine, suggestions
+from autotune.engine.registry import ENGINES, read_engine, suggestions
 from autotune.errors import SpecError
 from autotune.integrations.optuna_parameters import (
     ParameterOfOptuna,
     cause_of,
     declared,
+    is_rounded,
+    nearest,
     parameter_of,
     suggest,
     under,
@@ -56,6 +60,7 @@ _CLASHES = 5  # proposals that another worker made at the same time
 _FIXED = "fixed_params"  # Optuna's system attribute of an enqueued trial
 
 
+@check_class("seed", "engine")
 class AutotuneSampler(BaseSampler):
     """Propose parameters by one of our engines.
 
@@ -71,7 +76,7 @@ class AutotuneSampler(BaseSampler):
             the cause, such as ``out_of_memory``.
 
     Raises:
-        SpecError: There is no such engine, or an option of it is wrong.
+        SpecError: There is no such engine, an option of it is wrong, or an argument is.
     """
 
     def __init__(
@@ -83,12 +88,18 @@ class AutotuneSampler(BaseSampler):
         space: Space | None = None,
         learn_from_failures: bool = True,
     ) -> None:
-        self._use = engine if isinstance(engine, str) else str(engine.get("use", "gp"))
-        self._engine = build_engine(engine)
+        if not isinstance(engine, str | Mapping):
+            raise SpecError(
+                f"engine must be a name or a mapping, found {engine!r}",
+                path=("engine",),
+                hint=f"allowed names: {', '.join(ENGINES.names())}",
+            )
+        self._engine, section = read_engine(engine)
+        self._use = str(section.get("use", "gp"))
         self._constraints_func = constraints_func
         self._learn_from_failures = learn_from_failures
         self._declared = space
-        self._seed = secrets.randbelow(2**31) if seed is None else seed
+        self._seed = secrets.randbelow(2**31) if seed is None else read_count(seed, "seed")
         self._lock = threading.Lock()
         self._spaces: dict[str, Space] = {}  # the last one: what it enumerates serves the next ask too
 
@@ -104,9 +115,7 @@ class AutotuneSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return every parameter that a trial was asked for, with its last distribution."""
-        known = _known(_trials(study, trial))
-        for p in self._declared or ():
-            known.setdefault(p.name, coordinate(p, for_people=True).distribution)
+        known = {**self._declared_distributions(), **_known(_trials(study, trial))}
         return {name: found for name, found in known.items() if not found.single()}
 
     def sample_relative(
@@ -144,6 +153,10 @@ class AutotuneSampler(BaseSampler):
         if self._constraints_func is not None:
             _process_constraints_after_trial(self._constraints_func, study, trial, state)
 
+    def _declared_distributions(self) -> dict[str, BaseDistribution]:
+        """Return what Optuna is asked for by :func:`suggest`; nothing without a space of ours."""
+        return {p.name: coordinate(p, for_people=True).distribution for p in self._declared or ()}
+
     def _proposal(
         self,
         study: Study,
@@ -152,7 +165,7 @@ class AutotuneSampler(BaseSampler):
         fixed: Mapping[str, Any],
     ) -> Params:
         """Return the engine's proposal for active parameters; empty where it has none that is new."""
-        known = {**_known(others), **search_space}
+        known = {**self._declared_distributions(), **_known(others), **search_space}
         coordinates = {
             name: parameter_of(f"p{i}", name, known[name], others, fixed)
             for i, name in enumerate(sorted(known))
@@ -164,8 +177,7 @@ class AutotuneSampler(BaseSampler):
             space = self._space(coordinates, others)
             needed = {p.name for p in space if p.condition is None}
             history = [self._trial(t, config, study, others) for t in others if t.state.is_finished()
-                       if (config := _config(t.params, coordinates))
-                       and (t.state is TrialState.COMPLETE or needed <= config.keys())]  # fmt: skip
+                       if (config := _tried(t, coordinates, space))]  # fmt: skip
             pending = tuple(
                 config
                 for t in others
@@ -177,11 +189,10 @@ class AutotuneSampler(BaseSampler):
             asked = []
         config = asked[0].config if asked else {}
         names = {one.parameter.name: name for name, one in coordinates.items()}
-        return {
-            names[key]: coordinates[names[key]].theirs(value)
-            for key, value in config.items()
-            if names[key] in search_space
-        }
+        found = {names[key]: coordinates[names[key]].theirs(value) for key, value in config.items()}
+        if self._declared is None:
+            _move_to_new(found, others, known, fixed)
+        return {name: value for name, value in found.items() if name in search_space}
 
     def _space(self, coordinates: Mapping[str, ParameterOfOptuna], others: Sequence[FrozenTrial]) -> Space:
         constraints = tuple(text for one in coordinates.values() for text in one.constraints)
@@ -253,6 +264,25 @@ def _config(params: Mapping[str, Any], coordinates: Mapping[str, ParameterOfOptu
     return {one.parameter.name: one.ours(params[name]) for name, one in coordinates.items() if name in params}
 
 
+def _tried(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], space: Space) -> Config:
+    """Return what a finished trial tried; empty where it was asked for nothing that is known.
+
+    One that ended early gets the values that were proposed for the rest, or drawn: no choice of them helps.
+    """
+    config = _config(trial.params, coordinates)
+    if trial.state is TrialState.COMPLETE or not config:
+        return config
+    proposed = _proposed(trial, coordinates, space)
+    rng = np.random.default_rng(trial.number)
+    for p in expansion_order(space.parameters):
+        if p.name not in config and (p.condition is None or p.condition.holds(config)):
+            try:
+                config[p.name] = p.coerce(proposed[p.name])
+            except (KeyError, SpecError):  # nothing was proposed, or of another range
+                config[p.name] = p.levels[int(rng.integers(len(p.levels)))]
+    return config
+
+
 def _proposed(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], space: Space) -> Config:
     """Return what a trial under way, or one that is enqueued, is known to try."""
     stored = trial.system_attrs.get(PROPOSAL, {})
@@ -266,6 +296,32 @@ def _proposed(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], 
         return space.validate(config)
     except SpecError:  # of another range, or some values are not known yet
         return config
+
+
+def _move_to_new(
+    found: Params,
+    others: Sequence[FrozenTrial],
+    known: Mapping[str, BaseDistribution],
+    fixed: Mapping[str, Any],
+) -> None:
+    """Move a stepped value that was searched as a real number, where rounding made it one that was tried."""
+    name = next((each for each in found if each not in fixed and is_rounded(known[each])), None)
+    if name is None:
+        return
+    tried = [t.params for t in others]
+    tried += [
+        {
+            each: known[each].to_external_repr(v)
+            for each, v in t.system_attrs[PROPOSAL].items()
+            if each in known
+        }
+        for t in others
+        if _waits(t) and PROPOSAL in t.system_attrs
+    ]
+    rest = {each: value for each, value in found.items() if each != name}
+    taken = {params[name] for params in tried if name in params and params == {**rest, name: params[name]}}
+    if found[name] in taken:
+        found[name] = next((v for v in nearest(known[name], found[name]) if v not in taken), found[name])
 
 
 def _objective(study: Study, trials: Sequence[FrozenTrial]) -> Objective:

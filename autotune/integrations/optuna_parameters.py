@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,13 +131,38 @@ def _parameter(name: str, d: BaseDistribution) -> Parameter:
             return Ordinal(name, tuple(sorted(numbers)))
         return Categorical(name, tuple(range(len(d.choices))))
     assert isinstance(d, IntDistribution | FloatDistribution)  # noqa: S101 - there are three kinds
-    count = math.inf if d.step is None else (d.high - d.low) / d.step
+    count = math.inf if d.step is None else _steps(d)
     if count > MOST_LEVELS:
         return Float(name, d.low, d.high, scale="log10" if d.log else "linear")
     if isinstance(d, FloatDistribution):
         return Int(name, 0, round(count))
     scale = "log2" if d.log else "linear"
     return Int(name, d.low, d.high, step=None if d.step == 1 else d.step, scale=scale)
+
+
+def _steps(d: IntDistribution | FloatDistribution) -> float:
+    """Return the number of steps of a number that has them."""
+    assert d.step is not None  # noqa: S101 - its callers have seen to that
+    return (d.high - d.low) / d.step
+
+
+def is_rounded(d: BaseDistribution) -> bool:
+    """Return whether a distribution has steps, too many to be listed: proposals are rounded to them."""
+    if not isinstance(d, IntDistribution | FloatDistribution) or d.step is None:
+        return False
+    return _steps(d) > MOST_LEVELS
+
+
+def nearest(d: BaseDistribution, value: float) -> Iterator[float]:
+    """Return the values of a number with steps, from the nearest to one of them on."""
+    assert isinstance(d, IntDistribution | FloatDistribution)  # noqa: S101 - what has steps is a number
+    assert d.step is not None  # noqa: S101
+    most = round(_steps(d))
+    rank = round((value - d.low) / d.step)
+    for away in range(most + 1):
+        for each in dict.fromkeys((rank + away, rank - away)):
+            if 0 <= each <= most:
+                yield min(d.low + each * d.step, d.high)
 
 
 def _widened(parameter: Parameter, low: Value, high: Value, default: Value, levels: list[Value]) -> Parameter:

@@ -175,6 +175,27 @@ def test_names_that_are_no_samplers(sampler_module):
         build_engine(f"optuna:{sampler_module}:number")
     with pytest.raises(SpecError, match="No module named 'nowhere'"):
         build_engine("optuna:nowhere:Sampler")
+    for name in ("optuna::X", "optuna:x:", "optuna:.a:X", "optuna:a..b:X"):
+        with pytest.raises(SpecError, match="is not of the form optuna:MODULE:CLASS"):
+            build_engine(name)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            {"use": "optuna:tpe", "n_startup_trials": "x"},
+            "n_startup_trials must be a whole number, found 'x'",
+        ),
+        ({"use": "optuna:tpe", "multivariate": 3}, "multivariate must be True or False or None, found 3"),
+        ({"use": "optuna:tpe", "seed": "x"}, "seed must be a whole number of at least 0, found 'x'"),
+        ({"use": "gp", "seed": -1}, "seed must be a whole number of at least 0, found -1"),
+    ],
+)
+def test_options_of_another_type(section, message):
+    with pytest.raises(SpecError, match=message):
+        build_engine(section)
+    assert build_engine({"use": "gp", "seed": "7"})
 
 
 def test_a_missing_package_is_named(monkeypatch):

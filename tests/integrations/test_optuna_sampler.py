@@ -360,3 +360,84 @@ def test_a_failure_may_say_its_cause():
     )  # fmt: skip
     study.optimize(lambda trial: suggest(trial, SPACE)["batch"], n_trials=1)
     assert study.trials[-1].params["batch"] <= 8
+
+
+def fails_late(trial):
+    if trial.suggest_int("a", 0, 9) >= 5:
+        raise MemoryError
+    return trial.params["a"] + trial.suggest_float("x", 0, 1)
+
+
+def prunes_by_choice(trial):
+    if trial.suggest_categorical("kind", ["p", "q"]) == "q":
+        raise optuna.TrialPruned
+    return trial.suggest_float("x", 0, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("objective", "most"), [(fails_late, 5), (prunes_by_choice, 7)])
+def test_a_trial_that_ends_before_it_has_all_parameters_is_learnt_from(objective, most, seed):
+    study = optuna.create_study(direction="maximize", sampler=AutotuneSampler(seed=seed))
+    study.optimize(objective, n_trials=12, catch=(MemoryError,))
+    assert sum(t.state is not TrialState.COMPLETE for t in study.trials) <= most
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("fixed", [{"batch": 16}, {"draft": "none"}, {"batch": 2, "draft": "eagle"}])
+def test_parameters_of_a_space_that_is_known_may_be_fixed(fixed):
+    sampler = optuna.samplers.PartialFixedSampler(fixed, AutotuneSampler(seed=0, space=SPACE))
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(lambda trial: suggest(trial, SPACE)["batch"], n_trials=4)
+    for trial in study.trials:
+        assert fixed.items() <= trial.params.items()
+        assert SPACE.validate(trial.params) == trial.params
+    assert len({str(t.params) for t in study.trials}) == 4
+
+
+def test_a_space_that_is_known_may_have_a_parameter_of_one_value():
+    space = Space([Int("a", 0, 9), Int("b", 3, 3)])
+    study = optuna.create_study(sampler=AutotuneSampler(seed=0, space=space))
+    study.optimize(lambda trial: suggest(trial, space)["a"], n_trials=5)
+    assert len({t.params["a"] for t in study.trials}) == 5
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        IntDistribution(0, 7 * 10**6, step=7),
+        IntDistribution(1, 10**7, log=True),
+        FloatDistribution(0, 1, step=1e-6),
+    ],
+)
+def test_values_that_are_rounded_to_steps_do_not_come_again(distribution):
+    study = optuna.create_study(sampler=AutotuneSampler(seed=0))
+    for _ in range(25):
+        trial = study.ask({"f": distribution})
+        study.tell(trial, float(trial.params["f"]))
+    found = [t.params["f"] for t in study.trials]
+    assert all(distribution._contains(distribution.to_internal_repr(value)) for value in found)
+    assert len(set(found)) == 25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"engine": 5}, "engine must be a name or a mapping, found 5"),
+        ({"engine": None}, "engine must be a name or a mapping, found None"),
+        ({"engine": {"use": 5}}, "engine: use must be the name of an engine, found 5"),
+        ({"engine": "gq"}, "use: engine: unknown engine 'gq'"),
+        ({"space": "vllm"}, "space must be a Space or None, found 'vllm'"),
+        ({"space": 5}, "space must be a Space or None, found 5"),
+        ({"space": [Int("a", 0, 9)]}, "space must be a Space or None, found "),
+        ({"seed": "x"}, "seed must be a whole number of at least 0, found 'x'"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, found -1"),
+        ({"seed": 1.5}, "seed must be a whole number of at least 0, found 1.5"),
+        ({"constraints_func": 5}, "constraints_func must be a function or None, found 5"),
+        ({"learn_from_failures": "no"}, "learn_from_failures must be True or False, found 'no'"),
+        ({"sede": 5}, "AutotuneSampler has no argument 'sede'"),
+    ],
+)
+def test_wrong_arguments_are_named_when_the_sampler_is_made(arguments, message):
+    with pytest.raises(SpecError) as caught:
+        AutotuneSampler(**arguments)
+    assert caught.value.message.startswith(message)
