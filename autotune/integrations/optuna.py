@@ -17,25 +17,22 @@ import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 import numpy as np
 from optuna.distributions import (
     BaseDistribution,
 )
-from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.samplers._base import _process_constraints_after_trial
-from optuna.study import Study, StudyDirection
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.core import trial as ours
 from autotune.core.arguments import check_class, read_count
 from autotune.core.inferred_conditions import infer_conditions
 from autotune.core.measurement import LARGEST, Estimate, Failure, Measurement
-from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.space import Space
-from autotune.core.table import expansion_order
 from autotune.core.trial import Config, Reason, Suggestion
 from autotune.engine.optuna_space import Params, coordinate
 from autotune.engine.question import Question
@@ -45,19 +42,26 @@ from autotune.integrations.optuna_parameters import (
     ParameterOfOptuna,
     cause_of,
     declared,
-    is_rounded,
-    nearest,
     parameter_of,
     suggest,
     under,
 )
-
-PROPOSAL = "autotune:proposal"
-"""System attribute of a trial: what was proposed for it, by name, as Optuna stores values."""
+from autotune.integrations.optuna_trials import (
+    FIXED,
+    PROPOSAL,
+    fixed_around,
+    last_distributions,
+    move_to_new,
+    objective_of,
+    our_values,
+    proposed,
+    tried,
+    values_of,
+    waits,
+)
 
 _MOST_PARENT_LEVELS = 64  # of a parameter that a condition may mention
 _CLASHES = 5  # proposals that another worker made at the same time
-_FIXED = "fixed_params"  # Optuna's system attribute of an enqueued trial
 
 
 @check_class("seed", "engine")
@@ -115,7 +119,7 @@ class AutotuneSampler(BaseSampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return every parameter that a trial was asked for, with its last distribution."""
-        known = {**self._declared_distributions(), **_known(_trials(study, trial))}
+        known = {**self._declared_distributions(), **last_distributions(_trials(study, trial))}
         return {name: found for name, found in known.items() if not found.single()}
 
     def sample_relative(
@@ -124,7 +128,7 @@ class AutotuneSampler(BaseSampler):
         """Return values for all of ``search_space``; those that the trial is not asked for go unused."""
         if not search_space:
             return {}
-        fixed = {**_fixed(study.sampler), **trial.system_attrs.get(_FIXED, {}), **trial.params}
+        fixed = {**fixed_around(study.sampler), **trial.system_attrs.get(FIXED, {}), **trial.params}
         with self._lock:
             for _ in range(_CLASHES):
                 others = _trials(study, trial)
@@ -133,7 +137,7 @@ class AutotuneSampler(BaseSampler):
                     found[name] = self.sample_independent(study, trial, name, distribution)
                 stored = {name: search_space[name].to_internal_repr(value) for name, value in found.items()}
                 study._storage.set_trial_system_attr(trial._trial_id, PROPOSAL, stored)
-                running = (t.system_attrs.get(PROPOSAL) for t in _trials(study, trial) if _waits(t))
+                running = (t.system_attrs.get(PROPOSAL) for t in _trials(study, trial) if waits(t))
                 if stored not in running:
                     break
         return found
@@ -165,7 +169,7 @@ class AutotuneSampler(BaseSampler):
         fixed: Mapping[str, Any],
     ) -> Params:
         """Return the engine's proposal for active parameters; empty where it has none that is new."""
-        known = {**self._declared_distributions(), **_known(others), **search_space}
+        known = {**self._declared_distributions(), **last_distributions(others), **search_space}
         coordinates = {
             name: parameter_of(f"p{i}", name, known[name], others, fixed)
             for i, name in enumerate(sorted(known))
@@ -177,13 +181,13 @@ class AutotuneSampler(BaseSampler):
             space = self._space(coordinates, others)
             needed = {p.name for p in space if p.condition is None}
             history = [self._trial(t, config, study, others) for t in others if t.state.is_finished()
-                       if (config := _tried(t, coordinates, space))]  # fmt: skip
+                       if (config := tried(t, coordinates, space))]  # fmt: skip
             pending = tuple(
                 config
                 for t in others
-                if _waits(t) and needed <= (config := _proposed(t, coordinates, space)).keys()
+                if waits(t) and needed <= (config := proposed(t, coordinates, space)).keys()
             )
-            question = Question(space, _objective(study, others), history, pending, self._seed)
+            question = Question(space, objective_of(study, others), history, pending, self._seed)
             asked = suggestions(self._use, self._engine, question, 1)
         except SpecError:  # what is fixed leaves nothing
             asked = []
@@ -191,7 +195,7 @@ class AutotuneSampler(BaseSampler):
         names = {one.parameter.name: name for name, one in coordinates.items()}
         found = {names[key]: coordinates[names[key]].theirs(value) for key, value in config.items()}
         if self._declared is None:
-            _move_to_new(found, others, known, fixed)
+            move_to_new(found, others, known, fixed)
         return {name: value for name, value in found.items() if name in search_space}
 
     def _space(self, coordinates: Mapping[str, ParameterOfOptuna], others: Sequence[FrozenTrial]) -> Space:
@@ -204,7 +208,7 @@ class AutotuneSampler(BaseSampler):
                 self._declared, parameters=parameters, constraints=self._declared.constraints + constraints
             )
         rows = [
-            (_config(t.params, coordinates), t.state is TrialState.COMPLETE)
+            (our_values(t.params, coordinates), t.state is TrialState.COMPLETE)
             for t in others
             if t.state is not TrialState.WAITING
         ]
@@ -224,7 +228,7 @@ class AutotuneSampler(BaseSampler):
         self, trial: FrozenTrial, config: Config, study: Study, others: Sequence[FrozenTrial]
     ) -> ours.Trial:
         """Return a finished trial of Optuna's as one of ours."""
-        values = _values(trial, study, others)
+        values = values_of(trial, study, others)
         failed = not values or not all(math.isfinite(v) and abs(v) < LARGEST for v in values.values())
         state = ours.TrialState.INFEASIBLE if failed else ours.TrialState.COMPLETED
         if trial.state is TrialState.FAIL and not self._learn_from_failures:
@@ -242,115 +246,4 @@ def _trials(study: Study, but: FrozenTrial) -> list[FrozenTrial]:
     return [t for t in study.get_trials(deepcopy=False) if t.number != but.number]
 
 
-def _known(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
-    """Return the last distribution of each parameter."""
-    return {name: d for t in trials for name, d in t.distributions.items()}
-
-
-def _waits(trial: FrozenTrial) -> bool:
-    return trial.state in (TrialState.RUNNING, TrialState.WAITING)
-
-
-def _fixed(sampler: BaseSampler) -> Params:
-    """Return the parameters that samplers around ours fix."""
-    found: Params = {}
-    while isinstance(sampler, PartialFixedSampler):
-        found = {**sampler._fixed_params, **found}
-        sampler = sampler._base_sampler
-    return found
-
-
-def _config(params: Mapping[str, Any], coordinates: Mapping[str, ParameterOfOptuna]) -> Config:
-    return {one.parameter.name: one.ours(params[name]) for name, one in coordinates.items() if name in params}
-
-
-def _tried(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], space: Space) -> Config:
-    """Return what a finished trial tried; empty where it was asked for nothing that is known.
-
-    One that ended early gets the values that were proposed for the rest, or drawn: no choice of them helps.
-    """
-    config = _config(trial.params, coordinates)
-    if trial.state is TrialState.COMPLETE or not config:
-        return config
-    proposed = _proposed(trial, coordinates, space)
-    rng = np.random.default_rng(trial.number)
-    for p in expansion_order(space.parameters):
-        if p.name not in config and (p.condition is None or p.condition.holds(config)):
-            try:
-                config[p.name] = p.coerce(proposed[p.name])
-            except (KeyError, SpecError):  # nothing was proposed, or of another range
-                config[p.name] = p.levels[int(rng.integers(len(p.levels)))]
-    return config
-
-
-def _proposed(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], space: Space) -> Config:
-    """Return what a trial under way, or one that is enqueued, is known to try."""
-    stored = trial.system_attrs.get(PROPOSAL, {})
-    params = {
-        name: one.distribution.to_external_repr(stored[name])
-        for name, one in coordinates.items()
-        if name in stored
-    }
-    config = _config(params | trial.system_attrs.get(_FIXED, {}) | trial.params, coordinates)
-    try:
-        return space.validate(config)
-    except SpecError:  # of another range, or some values are not known yet
-        return config
-
-
-def _move_to_new(
-    found: Params,
-    others: Sequence[FrozenTrial],
-    known: Mapping[str, BaseDistribution],
-    fixed: Mapping[str, Any],
-) -> None:
-    """Move a stepped value that was searched as a real number, where rounding made it one that was tried."""
-    name = next((each for each in found if each not in fixed and is_rounded(known[each])), None)
-    if name is None:
-        return
-    tried = [t.params for t in others]
-    tried += [
-        {
-            each: known[each].to_external_repr(v)
-            for each, v in t.system_attrs[PROPOSAL].items()
-            if each in known
-        }
-        for t in others
-        if _waits(t) and PROPOSAL in t.system_attrs
-    ]
-    rest = {each: value for each, value in found.items() if each != name}
-    taken = {params[name] for params in tried if name in params and params == {**rest, name: params[name]}}
-    if found[name] in taken:
-        found[name] = next((v for v in nearest(known[name], found[name]) if v not in taken), found[name])
-
-
-def _objective(study: Study, trials: Sequence[FrozenTrial]) -> Objective:
-    goals = [Goal(f"v{i}", d is StudyDirection.MAXIMIZE) for i, d in enumerate(study.directions)]
-    names = {name for t in trials for name in _constraints(t)}
-    return Objective(tuple(goals), tuple(Limit(name, True, 0.0) for name in sorted(names)))
-
-
-def _constraints(trial: FrozenTrial) -> dict[str, float]:
-    """Return the constraints of a trial by a name of ours."""
-    old = trial.system_attrs.get("constraints") or ()
-    new = {key: v for key, v in trial.system_attrs.items() if key.startswith("constraints:")}
-    named = {f"c{i}": value for i, value in enumerate(old)}
-    return named | {f"c{zlib.crc32(key.encode()):08x}": value for key, value in new.items()}
-
-
-def _values(trial: FrozenTrial, study: Study, trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """Return the goals and constraints of a trial; empty where it has none.
-
-    One that was pruned was not better than half of the others, and is taken to be as bad as its last report.
-    """
-    values = trial.values if trial.state is TrialState.COMPLETE else None
-    if trial.state is TrialState.PRUNED and trial.intermediate_values and len(study.directions) == 1:
-        last = trial.intermediate_values[max(trial.intermediate_values)]
-        complete = [t.values[0] for t in trials if t.state is TrialState.COMPLETE]
-        worse = min if study.direction is StudyDirection.MAXIMIZE else max
-        values = [worse(last, median(complete)) if complete else last]
-    goals = {f"v{i}": value for i, value in enumerate(values or ())}
-    return goals and goals | _constraints(trial)
-
-
-__all__ = ["AutotuneSampler", "suggest"]
+__all__ = ["PROPOSAL", "AutotuneSampler", "suggest"]
