@@ -113,7 +113,7 @@ class MirrorContract:
     def test_a_ledger_that_cannot_be_read_is_reported_and_raises_nothing(
         self, tmp_path: Path, text: str | None
     ) -> None:
-        path = tmp_path / "absent" / LEDGER_NAME
+        path = tmp_path / f"no {LEDGER_NAME}"
         if text is not None:
             path.write_text(text, encoding="utf-8")
         assert self.make(path, STUDY).close(0.1).errors

@@ -62,7 +62,7 @@ class Node:
 
     def kill(self):
         """Kill the raylet, as a crash of the node would seem to the others."""
-        raylets = [pid for pid in self.pids if name_of(pid).split()[0].endswith("/raylet")]
+        raylets = [pid for pid in self.pids if name_of(pid).split(" ")[0].endswith("/raylet")]
         assert raylets
         for pid in raylets:
             os.kill(pid, signal.SIGKILL)

@@ -240,6 +240,7 @@ import os, pathlib, sys, time
 print("a-" * 24_000, flush=True)
 sys.stderr.write("a-" * 24_000 + "\\n")
 sys.stderr.flush()
+time.sleep(1)  # until the worker has seen it start: what dies before is launched once more
 pathlib.Path("running").write_text(str(os.getpid()))
 time.sleep(600)
 """

@@ -32,6 +32,7 @@ from autotune.systems import registry
 from autotune.systems.command import CommandSystem
 from autotune.systems.function import FunctionSystem
 from autotune.systems.openai_server import OpenAIServerSystem
+from autotune.systems.ray_tune import RayTuneSystem
 from autotune.systems.registry import SystemConfig
 from autotune.systems.replay import ReplaySystem
 from autotune.systems.transformers.system import TransformersSystem
@@ -137,6 +138,7 @@ sections = st.one_of(
     st.builds(CommandSystem, st.lists(texts, min_size=1), st.dictionaries(texts, texts), folder=texts,
               repeats=counts, units=st.dictionaries(texts.map("x_{}".format), st.just("ms"))),
     st.builds(FunctionSystem, names.map("m:{}".format), repeats=counts),
+    st.builds(RayTuneSystem, names.map("m:{}".format), repeats=counts),
     st.builds(ReplaySystem, texts, texts, st.sampled_from(["measured", "none", "2 %"])),
     st.builds(OpenAIServerSystem, url=st.just("http://h:1"), model=texts,
               body=st.none() | st.just({"a": 1.5}), request=st.lists(names).map(tuple)),
@@ -238,7 +240,7 @@ def test_every_section_takes_part():
     """A section that is added is read back too."""
     tried = {Workload, Quality, Budget, Resources, Tracking, Deadlines, Hook, Hooks, RateSearch,
              RequestLimits, Rules, SharedPrefix, Turns, GPConfig, TransformersSystem, CommandSystem,
-             FunctionSystem, ReplaySystem, OpenAIServerSystem, VLLMSystem}  # fmt: skip
+             FunctionSystem, RayTuneSystem, ReplaySystem, OpenAIServerSystem, VLLMSystem}  # fmt: skip
 
     def below(kind):
         return {kind, *(each for child in kind.__subclasses__() for each in below(child))}

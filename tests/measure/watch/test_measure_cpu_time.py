@@ -48,7 +48,7 @@ def test_who_used_the_processors_between_two_looks():
 def test_time_of_children_that_have_ended_is_ours():
     before = own_seconds(())
     subprocess.run([sys.executable, "-c", BURN.format(s=0.3)], check=True)
-    assert own_seconds(()) - before >= 0.3
+    assert own_seconds(()) - before >= 0.29
     assert own_seconds((os.getpid(),)) == pytest.approx(own_seconds(()), abs=0.2)  # counted once
     assert own_seconds((2**22 + 1,)) >= before  # a root that is gone
 
