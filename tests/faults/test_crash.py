@@ -143,6 +143,7 @@ def test_broken_at_a_step(fork, tmp_path, undisturbed, record, place, mode, visi
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # some twelve whole studies, each killed and resumed
 def test_killed_at_fifty_random_moments(fork, tmp_path, undisturbed, record):
     expected, seconds = undisturbed("gp")
     rng = random.Random(6)
