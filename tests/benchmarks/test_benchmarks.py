@@ -277,6 +277,7 @@ def test_the_gap_is_what_the_goal_may_still_change_by():
     assert calibration.gap_of(serving, 0.0) is None
 
 
+@pytest.mark.slow
 def test_every_ablation_changes_the_engine_and_only_its_own():
     from benchmarks.methods.ablation import CHOICES
 

@@ -89,11 +89,18 @@ def trials():
     ("function", "code", "said"),
     [
         ("typo", 2, "trial 0, the default configuration: KeyError: 'btach'"),
-        ("name", 2, "NameError: name 'spede' is not defined"),
-        ("other", 2, "lacks the goal 'speed'; reported: sped; did you mean 'sped'?"),
-        ("text", 2, "metric 'speed': an estimate's value must be a number, found 'fast'"),
+        pytest.param("name", 2, "NameError: name 'spede' is not defined", marks=pytest.mark.slow),
+        pytest.param(
+            "other", 2, "lacks the goal 'speed'; reported: sped; did you mean 'sped'?", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "text",
+            2,
+            "metric 'speed': an estimate's value must be a number, found 'fast'",
+            marks=pytest.mark.slow,
+        ),
         ("pair", 2, "a tuple is not two samples"),
-        ("later", 2, "the function is async"),
+        pytest.param("later", 2, "the function is async", marks=pytest.mark.slow),
         ("absent", 3, "No module named 'no_such_package'"),
     ],
 )

@@ -76,6 +76,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 def test_the_blocks_pass_mypy_strict(said):
     assert [line for line in said if not line.startswith("wrong.py")] == []
 

@@ -115,7 +115,13 @@ def test_only_what_changes_the_command_launches_anew(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("attempt", "reason"), [(2, None), (1, Reason.CONFIRM), (1, Reason.WATCH), (1, Reason.REPEAT)]
+    ("attempt", "reason"),
+    [
+        (2, None),
+        (1, Reason.CONFIRM),
+        pytest.param(1, Reason.WATCH, marks=pytest.mark.slow),
+        pytest.param(1, Reason.REPEAT, marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_compared_or_has_failed_starts_afresh(run, tmp_path, attempt, reason):
     run(1, 1)

@@ -147,6 +147,7 @@ def test_groups_stay_on_a_node_and_stages_may_spread(cluster, join, tmp_path, re
     )
 
 
+@pytest.mark.slow
 def test_a_node_is_killed_and_another_joins_while_a_study_runs(study, join, record):
     first, _ = join(), join()
     longer = "{prompt_tokens: 4, output_tokens: 4, precision: 0.001 %, time: 3 s, warmup: 1}"

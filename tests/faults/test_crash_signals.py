@@ -105,13 +105,10 @@ def ended_cleanly(tmp_path):
         assert ledger.trial("toy", 1).state is TrialState.WAITING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param("SIGINT", marks=pytest.mark.slow),
-        pytest.param("SIGTERM", marks=pytest.mark.slow),
-        "SIGHUP",
-    ],
+    ["SIGINT", "SIGTERM", "SIGHUP"],
 )
 def test_one_signal_stops_the_study_and_a_resume_goes_on(
     tmp_path, toy_study, autotune_command, record, place, name

@@ -108,7 +108,8 @@ def ended(folder):
 # -- many and killed ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 20])
 def test_many_studies_that_start_at_once_in_a_fresh_folder_share_a_store(tmp_path, record, count):
     figure = stores.many_at_once(tmp_path / "many", count)
     record(f"{count} `autotune run` at once in a fresh folder", "P6: one whole store, each run once", figure)
@@ -121,7 +122,8 @@ def test_kills_at_random_moments_leave_a_store_that_opens(tmp_path, record):
     record("SIGKILL at 50 random moments of the first 10 s of a run", "P6: the store opens", figure)
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 50])
 def test_kills_while_a_store_is_made_leave_none_half_made(tmp_path, record, count):
     argv = [sys.executable, stores.__file__, "0", str(count), str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=1500, check=False)
@@ -131,7 +133,8 @@ def test_kills_while_a_store_is_made_leave_none_half_made(tmp_path, record, coun
     record(f"SIGKILL at {count} random moments of making the database", "P6: the store opens", figure)
 
 
-@pytest.mark.parametrize("point", ["mirror.made", pytest.param("mirror.linked", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["mirror.made", "mirror.linked"])
 def test_a_kill_around_the_moment_a_store_gets_its_name(tmp_path, record, point):
     stores.prepare(tmp_path / "s")
     process = stores.begin(tmp_path / "s", "s", env={"AUTOTUNE_FAILPOINT": f"{point}:kill"})

@@ -62,6 +62,7 @@ def test_a_study_runs_to_its_end_and_says_what_is_best(tmp_path, toy_study, auto
     assert best["deploy"][-2:] == best["deployment"]["argv"]  # behind the variables that the launch was given
 
 
+@pytest.mark.slow
 def test_a_wider_space_goes_on_with_what_was_measured_when_asked_to(tmp_path, toy_study, autotune_command):
     toy_study(budget="{trials: 3, confirm: 0}")
     autotune_command("run", "toy.yaml", "--local")
@@ -85,6 +86,7 @@ def test_a_wider_space_goes_on_with_what_was_measured_when_asked_to(tmp_path, to
     assert autotune_command("run", "toy.yaml", "--local", check=False).returncode == 2
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_loses_nothing_and_measures_nothing_twice(
     tmp_path, toy_study, autotune_command
 ):
@@ -125,7 +127,7 @@ def test_kill_9_at_random_moments_loses_nothing_and_measures_nothing_twice(
     [
         "ledger.commit:kill@4",
         pytest.param("ledger.committed:kill@6", marks=pytest.mark.slow),
-        "runner.submit:kill@2",
+        pytest.param("runner.submit:kill@2", marks=pytest.mark.slow),
         pytest.param("runner.commit:kill@2", marks=pytest.mark.slow),
     ],
 )
@@ -141,7 +143,7 @@ def test_killed_at_a_step_the_same_command_goes_on(tmp_path, toy_study, autotune
         assert done == [1, 1, 1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interrupted_study_ends_cleanly_and_says_how_to_go_on(
     tmp_path, toy_study, autotune_command, number
 ):
@@ -221,6 +223,7 @@ def test_nothing_feasible_is_exit_code_4(toy_study, autotune_command):
     assert "tpot.p95 <= 1 us" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_default_is_watched_and_a_resumed_study_watches_where_it_would_have(
     tmp_path, toy_study, autotune_command
 ):

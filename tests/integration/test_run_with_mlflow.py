@@ -86,6 +86,7 @@ def test_every_trial_is_a_nested_run_and_a_killed_study_doubles_none(tmp_path, t
     assert autotune_command("sync").stdout == "toy: complete\n"
 
 
+@pytest.mark.slow
 def test_mlflow_away_costs_the_study_nothing_and_sync_completes_it(
     tmp_path, toy_study, autotune_command, empty_store
 ):

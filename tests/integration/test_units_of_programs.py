@@ -40,7 +40,18 @@ CASES = {
 
 
 @pytest.mark.parametrize(
-    ("case", "kind"), [*((case, "function") for case in CASES), ("over", "command"), ("declared", "command")]
+    ("case", "kind"),
+    [
+        ("over", "function"),
+        ("declared", "command"),
+        *(
+            pytest.param(case, kind, marks=pytest.mark.slow)
+            for case, kind in [
+                *((case, "function") for case in CASES if case != "over"),
+                ("over", "command"),
+            ]
+        ),
+    ],
 )
 def test_a_limit_is_judged_in_the_unit_that_the_program_gives(case, kind, tmp_path, autotune_command):
     metrics, limit, units, code = CASES[case]

@@ -55,6 +55,7 @@ def test_no_failure_of_the_report_touches_the_study_and_each_is_said(tmp_path, m
     assert list(tmp_path.glob("*.html")) == []
 
 
+@pytest.mark.slow
 def test_what_an_earlier_version_did_not_keep_is_made_or_said(tmp_path, toy_study, autotune_command):
     toy_study(budget="{trials: 2, confirm: 0}")
     autotune_command("run", "toy.yaml", "--local")

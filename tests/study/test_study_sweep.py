@@ -146,6 +146,7 @@ def test_the_table_holds_every_measurement_and_can_be_tuned_on(study_file, tmp_p
     assert {t.metrics["speed"].value for t in again.view.trials if t.metrics} <= known
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_where_it_was(study_file, tmp_path):
     out = tmp_path / "grid.csv.gz"
     argv = [sys.executable, "-m", "autotune", "sweep", str(study_file), "--replicates", "2", "--store",
@@ -174,6 +175,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(study_file, tmp_path):
     assert "--resume goes on with it" in failed.stderr
 
 
+@pytest.mark.slow
 def test_the_benchmarks_read_the_table(study_file, tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.problems.tables.LEAST", 9)
     (tmp_path / "tables").mkdir()

@@ -134,6 +134,7 @@ def test_what_is_overridden_is_told_as_changed(tuned, autotune_command):
     assert "LIMIT BROKEN, holds 0 %" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_verification_is_a_run_of_its_own_beside_the_runs_of_its_study(
     tmp_path, autotune_command, monkeypatch
 ):
@@ -183,6 +184,7 @@ def test_a_program_that_is_gone_is_an_error_in_every_output(tuned, autotune_comm
     assert ET.parse(tuned / "j.xml").getroot()[0].attrib["errors"] == "1"
 
 
+@pytest.mark.slow
 def test_a_killed_verification_goes_on_and_measures_nothing_twice(tuned, autotune_command):
     waiting = "import pathlib, time\nwhile pathlib.Path('hold').exists():\n    time.sleep(0.05)\n"
     (tuned / "p.py").write_text(waiting + PROGRAM)
@@ -211,7 +213,7 @@ def test_a_killed_verification_goes_on_and_measures_nothing_twice(tuned, autotun
     assert list(rows(tuned)) == ["u", "u-verify"]
 
 
-@pytest.mark.parametrize("place", ["--local", ""])
+@pytest.mark.parametrize("place", ["--local", pytest.param("", marks=pytest.mark.slow)])
 def test_a_server_is_launched_again_through_the_same_driver(place, toy_study, autotune_command):
     toy_study(TOY_STUDY)
     autotune_command("run", "toy.yaml", "--local", "-q")
@@ -266,6 +268,7 @@ def test_what_would_end_an_annotation_or_a_report_is_escaped():
     assert ET.fromstring(junit_error("u", text)).find(".//error").text == "a < b & red ]]>"
 
 
+@pytest.mark.slow
 def test_the_documented_workflow_runs(tmp_path):
     job = yaml.safe_load((ROOT / "examples" / "ci" / "verify.yml").read_text())["jobs"]["verify"]
     (tmp_path / "examples").mkdir()

@@ -113,7 +113,9 @@ oldest = pytest.param(
 )
 
 
-@pytest.mark.parametrize("kind", ["database", "files", "server", oldest])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("database", marks=pytest.mark.slow), "files", "server", oldest]
+)
 def test_a_study_opens_on_its_runs(kind, tmp_path, make, empty_store, start_server, browser, monkeypatch):
     if kind == "files":
         monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # also for the server

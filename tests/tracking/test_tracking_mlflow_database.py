@@ -219,6 +219,7 @@ def test_a_half_made_store_that_holds_nothing_is_set_aside_and_made_again(
     assert not path.with_name("mlflow.db.lock").exists()
 
 
+@pytest.mark.slow
 def test_a_store_that_mlflow_leaves_when_it_is_killed_is_recognized(path, prepare, said):
     """MLflow itself is stopped in the middle of its steps, at several of them."""
     path.parent.mkdir()

@@ -21,6 +21,7 @@ from tests.systems.transformers.conftest import WORKLOAD, launched  # isort: ski
 pytestmark = pytest.mark.timeout(300)
 
 
+@pytest.mark.slow
 def test_quantization_changes_the_stored_weights(observed):
     found = {bits: observed(quantization_bits=bits) for bits in (16, 8, 4)}
     stored = {bits: f["facts"]["weight_bytes"]["target"] for bits, f in found.items()}
@@ -139,6 +140,7 @@ def test_tensor_parallelism_splits_the_weights_over_real_processes(system, obser
     wait_until(lambda: not any(is_alive(pid) for pid in pids), 10)
 
 
+@pytest.mark.slow
 def test_quantization_drafting_and_tensor_parallelism_go_together(observed):
     found = observed(quantization_bits=8, draft_length=2, tensor_parallel=2)
     assert len(found["facts"]["ranks"]) == 2
@@ -146,6 +148,7 @@ def test_quantization_drafting_and_tensor_parallelism_go_together(observed):
     assert found["metrics"]["acceptance_length"].value > 1.0
 
 
+@pytest.mark.slow
 def test_threads_and_batch_size_are_what_runs(observed):
     found = observed(batch_size=3, threads=1)
     assert found["facts"]["threads"] == 1
