@@ -30,7 +30,7 @@ coverage: check  ## `make test` with the lines counted that run, in each package
 	$(BIN)/python .ci/coverage_floors.py
 
 slow: $(STAMP)  ## tests that take minutes
-	$(PYTEST_FILES) -m slow
+	$(PYTEST) -m slow
 
 test-faults: $(STAMP)  ## break everything on purpose and write docs/reliability.md: half an hour
 	AUTOTUNE_RELIABILITY=docs/reliability.md $(PYTEST_FILES) -m faults tests/faults

@@ -54,14 +54,16 @@ def test_what_a_trainable_raises_is_a_failure_with_its_cause(trained, x, cause, 
 
 
 @pytest.mark.slow
-def test_a_class_is_stepped_until_it_is_done_or_its_stop_is_reached(trained):
-    config = {"optimizer": {"rate": "{rate}"}, "label": "short"}
-    measured = trained("Steps", {"rate": 0.5}, config=config)
-    assert measured.metrics["score"].value == 1.0  # done after its third step, the second counted from 0
-    config = {"optimizer": {"rate": "{rate}"}, "label": "long"}
-    measured = trained("Steps", {"rate": 0.5}, config=config, stop={"training_iteration": 5})
-    assert measured.metrics["score"].value == 2.0
-    assert measured.metrics["training_iteration"].value == 5
+@pytest.mark.parametrize(
+    ("label", "stop", "score", "iterations"),
+    # iterations are counted from 0 within a step
+    [("short", {}, 1.0, 3), ("long", {"training_iteration": 5}, 2.0, 5)],
+)
+def test_a_class_is_stepped_until_it_is_done_or_its_stop_is_reached(trained, label, stop, score, iterations):
+    config = {"optimizer": {"rate": "{rate}"}, "label": label}
+    measured = trained("Steps", {"rate": 0.5}, config=config, stop=stop)
+    assert measured.metrics["score"].value == score
+    assert measured.metrics["training_iteration"].value == iterations
 
 
 def test_parameters_stand_where_the_configuration_names_them():
