@@ -5,6 +5,9 @@ STUDY ?= examples/quickstart.yaml
 # of pytest: one more than two cores, since tests also wait
 WORKERS ?= 3
 
+# modules are compiled once, not by each of the thousand processes that tests start
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # side by side: single tests, so that none is waited for; whole files where a cluster is shared in each
