@@ -11,12 +11,13 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from autotune.analysis.study_view import StudyView
 from autotune.core.quantiles import NORMAL
+from autotune.engine.base import Prediction
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,19 @@ def cross_validation(view: StudyView, metric: str | None = None) -> CrossValidat
         SpecError: The study's objective has no such metric.
     """
     name = view.metric_named(metric)
-    model = view.model
-    left_out = model.left_out(name) if model is not None and name in model.logarithm else {}
-    if model is None or not left_out:
+
+    def computed() -> dict[str, object] | None:
+        model = view.model
+        if model is None or name not in model.logarithm:
+            return None
+        expected = {key: asdict(found) for key, found in model.left_out(name).items()}
+        return {"logarithm": model.logarithm[name], "expected": expected}
+
+    kept = view.facts.recall(f"prediction {name}", computed)
+    if kept is None:
         return None
-    logarithm = model.logarithm[name]
+    logarithm = kept["logarithm"]
+    left_out = {key: Prediction(**found) for key, found in kept["expected"].items()}
     points, pairs = [], []
     for trial, value, sem in view.measured(name):
         found = left_out.get(trial.key)

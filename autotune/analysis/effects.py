@@ -10,8 +10,9 @@ sampled from the model's posterior.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from autotune.analysis.study_view import StudyView
 from autotune.core.quantiles import NORMAL
 from autotune.core.space import Space
 from autotune.core.table import INACTIVE, Indices, allowed_mask, condition_mask
-from autotune.core.trial import Config, Value
+from autotune.core.trial import Config, Value, config_key
 from autotune.engine.base import Array, Posterior
 
 _DRAWS, _LEAST_DRAWS = 96, 24  # configurations that a value is averaged over
@@ -121,14 +122,27 @@ def effect(view: StudyView, parameter: str, metric: str | None = None) -> Effect
     i = view.space.names.index(view.space[parameter].name)
     best = view.best
     winner = None if best is None else best.config
-    average: tuple[Level, ...] = ()
-    beside: tuple[Level, ...] = ()
-    model = view.model
-    if model is not None and name in model.logarithm:
-        average = _average(view, model, name, i)
-        beside = () if winner is None else _slice(view, model, name, i, winner)
-    points = measured_points(view, name, (parameter,))
-    return Effect(parameter, name, average, beside, points, None if winner is None else winner.get(parameter))
+
+    def computed() -> list[list[tuple[Value | None, float, float, float]]] | None:
+        model = view.model
+        if model is None or name not in model.logarithm:
+            return None
+        curves = (
+            _average(view, model, name, i),
+            () if winner is None else _slice(view, model, name, i, winner),
+        )
+        return [[astuple(level) for level in curve] for curve in curves]
+
+    key = f"effect {parameter} {name} {'' if winner is None else config_key(winner)}"
+    average, beside = view.facts.recall(key, computed) or ((), ())
+    return Effect(
+        parameter,
+        name,
+        tuple(Level(*level) for level in average),
+        tuple(Level(*level) for level in beside),
+        measured_points(view, name, (parameter,)),
+        None if winner is None else winner.get(parameter),
+    )
 
 
 def pair_effect(view: StudyView, a: str, b: str, metric: str | None = None) -> PairEffect | None:
@@ -139,11 +153,25 @@ def pair_effect(view: StudyView, a: str, b: str, metric: str | None = None) -> P
     """
     name = view.metric_named(metric)
     columns = [view.space.names.index(view.space[each].name) for each in (a, b)]
-    model = view.model
+    levels = [_spread(view.allowed.levels(i)) for i in columns]
+    found = view.facts.recall(f"pair {a} {b} {name}", lambda: _pair(view, name, columns, levels))
+    if found is None:
+        return None
+    mean, half = (np.array(each, dtype=float) for each in found)  # None becomes nan
+    shown = [
+        tuple(_value(view.space, i, level) for level in own) for i, own in zip(columns, levels, strict=True)
+    ]
+    points = measured_points(view, name, (a, b))
+    return PairEffect((a, b), name, (shown[0], shown[1]), mean, half, points)
+
+
+def _pair(
+    view: StudyView, name: str, columns: Sequence[int], levels: Sequence[Indices]
+) -> list[object] | None:
+    """Return mean and half-width by the levels of two parameters, ``None`` in cells that are not allowed."""
+    model, distribution = view.model, view.allowed
     if model is None or name not in model.logarithm:
         return None
-    distribution = view.allowed
-    levels = [_spread(distribution.levels(i)) for i in columns]
     cells = [(int(x), int(y)) for x in levels[0] for y in levels[1]]
     drawn = [
         distribution.draw_with(dict(zip(columns, cell, strict=True)), _PAIR_DRAWS, np.random.default_rng(0))
@@ -158,11 +186,9 @@ def pair_effect(view: StudyView, a: str, b: str, metric: str | None = None) -> P
         place = np.unravel_index(at, shape)
         mean[place] = np.exp(of.mean()) if logarithm else of.mean()
         half[place] = NORMAL * of.std()
-    shown = [
-        tuple(_value(view.space, i, level) for level in own) for i, own in zip(columns, levels, strict=True)
+    return [
+        [[v if math.isfinite(v) else None for v in row] for row in each.tolist()] for each in (mean, half)
     ]
-    points = measured_points(view, name, (a, b))
-    return PairEffect((a, b), name, (shown[0], shown[1]), mean, half, points)
 
 
 def measured_points(view: StudyView, metric: str, parameters: Sequence[str]) -> tuple[Point, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from autotune.analysis.study_view import StudyView
 from autotune.core.trial import Trial, Value
+from autotune.engine.base import Posterior
 
 _DRAWS = 256  # configurations that a chance is averaged over
 _MOST_VALUES = 5  # of a parameter; more are grouped
@@ -95,8 +96,15 @@ def _group(
 
 
 def _chance(view: StudyView, i: int, levels: list[int]) -> float | None:
-    if view.model is None:
-        return None
+    def computed() -> float | None:
+        return None if view.model is None else _p_failed(view, view.model, i, levels)
+
+    place = f"{levels[0]} {levels[-1]}" if levels else "inactive"
+    found: float | None = view.facts.recall(f"failures {view.space.names[i]} {place}", computed)
+    return found
+
+
+def _p_failed(view: StudyView, model: Posterior, i: int, levels: list[int]) -> float | None:
     known = view.allowed.levels(i)
     inside = known[(known >= levels[0]) & (known <= levels[-1])] if levels else known[known < 0]
     each = max(1, _DRAWS // max(1, len(inside)))
@@ -104,4 +112,4 @@ def _chance(view: StudyView, i: int, levels: list[int]) -> float | None:
     rows = [view.allowed.draw_with({i: int(level)}, each, rng) for level in inside]
     if not rows:
         return None
-    return float(1.0 - view.model.p_measured(np.concatenate(rows)).mean())
+    return float(1.0 - model.p_measured(np.concatenate(rows)).mean())

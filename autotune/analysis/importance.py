@@ -35,10 +35,10 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -123,6 +123,16 @@ class Importance:
         """The parameters, the most important first."""
         return tuple(each.name for each in self.parameters)
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Importance:
+        """Build from the plain data of :func:`dataclasses.asdict`."""
+        parameters = (
+            ParameterImportance(p["name"], Share(**p["share"]), Share(**p["alone"]))
+            for p in data["parameters"]
+        )
+        pairs = (PairImportance((p["names"][0], p["names"][1]), Share(**p["share"])) for p in data["pairs"])
+        return cls(data["metric"], data["logarithm"], data["trials"], tuple(parameters), tuple(pairs))
+
 
 def importance(view: StudyView, metric: str | None = None) -> Importance | None:
     """Return what mattered for a metric.
@@ -138,19 +148,16 @@ def importance(view: StudyView, metric: str | None = None) -> Importance | None:
         SpecError: The study's objective has no such metric.
     """
     name = view.metric_named(metric)
-    known = _KNOWN.setdefault(view, {})
-    if name not in known:
-        measured, model = view.measured(name), view.model
-        varied = len({value for _, value, _ in measured}) > 1
-        if varied and model is not None and name in model.logarithm:
-            known[name] = _importance(view, model, name, len(measured))
-        else:
-            known[name] = None
-    return known[name]
+    found = view.facts.recall(f"importance {name}", lambda: _computed(view, name))
+    return None if found is None else Importance.from_dict(found)
 
 
-_KNOWN: WeakKeyDictionary[StudyView, dict[str, Importance | None]] = WeakKeyDictionary()
-"""What was computed of views that are still looked at: several figures are ordered by it."""
+def _computed(view: StudyView, metric: str) -> dict[str, object] | None:
+    measured, model = view.measured(metric), view.model
+    if model is None or metric not in model.logarithm or len({value for _, value, _ in measured}) < 2:
+        return None
+    found = _importance(view, model, metric, len(measured))
+    return None if found is None else asdict(found)
 
 
 def _importance(view: StudyView, model: Posterior, metric: str, trials: int) -> Importance | None:

@@ -17,12 +17,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autotune.analysis.study_view import StudyView, varying_parameters
-from autotune.core.trial import Trial, TrialState
+from autotune.analysis.study_view import StudyView
+from autotune.core.trial import Trial, TrialState, config_key
 
 _LEAST = 6  # results below which ranks say nothing, and the file's own order is as good
 _SAME = 1e-9  # of a size, below which it is none
 _PER_GROUP = 3  # trials that a group has on average at least; with fewer only a trend says something
+
+
+def varying_parameters(view: StudyView) -> list[str]:
+    """Return the parameters that differ between trials, those with the most values first.
+
+    A parameter that is inactive in some trials and not in others varies too. Without any difference, all.
+    """
+    values = {
+        name: len({config_key({name: t.config[name]}) if name in t.config else "" for t in view.trials})
+        for name in view.space.names
+    }
+    varying = [name for name in view.space.names if values[name] > 1]
+    return varying or list(view.space.names)
 
 
 def by_importance(view: StudyView) -> list[str]:

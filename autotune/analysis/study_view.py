@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from autotune.analysis.distribution import AllowedDistribution
+from autotune.analysis.model_facts import ModelFacts
 from autotune.core import ranking
 from autotune.core.binding import binding_limit
 from autotune.core.decision import Decision, Predictions
@@ -54,6 +55,8 @@ class StudyView:
         spec: The study file as plain data, as the ledger has it; empty where there is none.
         deploy: Lines that say how the recommended configuration is deployed; empty for a function.
         run_urls: Address of a trial's run in the tracking store by number, where a browser can open it.
+        model_note: Facts of the model that the ledger keeps; empty where there are none.
+        no_model: Reason why nothing was predicted, such as a library that is missing here; mostly empty.
     """
 
     name: str
@@ -75,6 +78,8 @@ class StudyView:
     spec: Mapping[str, Any] = field(default_factory=dict)
     deploy: Sequence[str] = ()
     run_urls: Mapping[int, str] = field(default_factory=dict)
+    model_note: Mapping[str, object] = field(default_factory=dict)
+    no_model: str = ""
 
     @property
     def resumable(self) -> bool:
@@ -163,8 +168,17 @@ class StudyView:
         return find_drift(self.trials, self.objective.goals[0].metric, self.default_config)
 
     @cached_property
+    def facts(self) -> ModelFacts:
+        """What :attr:`model` says: from the ledger, or computed when first asked for."""
+        return ModelFacts(self.model_note, self.trials, self.objective, self.no_model)
+
+    @cached_property
     def model(self) -> Posterior | None:
-        """What a model makes of the trials, whatever engine proposed them; ``None`` with too few of them."""
+        """What a model makes of the trials, whatever engine proposed them; ``None`` with too few of them.
+
+        Raises:
+            ImportError: A library that it needs is not installed here.
+        """
         for section in dict(self.spec.get("engine") or {}), {"use": "gp"}:
             try:
                 engine = build_engine(section)
@@ -283,16 +297,3 @@ def time_left_s(view: StudyView) -> float | None:
     behind = sum(min(each, max(0.0, (view.now_ns - start) / 1e9)) for _, _, start in view.running)
     left = max(0.0, view.left * each - behind) / max(1, len(view.running))
     return left if bound is None else min(left, bound)
-
-
-def varying_parameters(view: StudyView) -> list[str]:
-    """Return the parameters that differ between trials, those with the most values first.
-
-    A parameter that is inactive in some trials and not in others varies too. Without any difference, all.
-    """
-    values = {
-        name: len({config_key({name: t.config[name]}) if name in t.config else "" for t in view.trials})
-        for name in view.space.names
-    }
-    varying = [name for name in view.space.names if values[name] > 1]
-    return varying or list(view.space.names)

@@ -15,12 +15,7 @@ from autotune.cli.reading import open_ledger
 from autotune.errors import NothingFeasible, StudyError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from autotune.analysis.study_view import StudyView
-    from autotune.core.assessment import Assessment, ModelQuality
     from autotune.core.registry import Registry
-    from autotune.ledger import StudyRow
 
 
 @click.command()
@@ -37,7 +32,7 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
     """
     from autotune.report.summary import model_lines, summary, summary_json
     from autotune.report.text import terminal_width
-    from autotune.study.reading import options_of, read_view
+    from autotune.study.reading import model_account, options_of, read_view
     from autotune.study.study import find_study
     from autotune.tracking.items import VERIFIES
 
@@ -55,10 +50,10 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
         return follow_study(row.name, store, choose_view(as_json=as_json, quiet=False))
     if not as_json:
         echo(summary(view, width=terminal_width()))  # at once: a model takes seconds to load
-    assessment, quality = _account(row, view)
+    assessment, quality = model_account(row, view)
     if not as_json:
         for line in [
-            *model_lines(assessment, quality, width=terminal_width()),
+            *model_lines(assessment, quality, view.facts.missing, width=terminal_width()),
             next_step(view, store, options_of(row)),
         ]:
             echo(line)
@@ -67,20 +62,6 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
     left = None if assessment is None else assessment.to_dict()
     echo_json({**summary_json(view), "assessment": left, "model": model})
     return 0
-
-
-def _account(row: StudyRow, view: StudyView) -> tuple[Assessment | None, Mapping[str, ModelQuality] | None]:
-    """Return what the study's engine says of what is left and of its model; ``None`` without a model."""
-    from autotune.engine.base import assess, model_quality
-    from autotune.engine.registry import stored_engine
-
-    engine = stored_engine(row.spec["engine"])
-    if engine is None:
-        return None, None
-    return (
-        assess(engine, view.space, view.objective, view.trials, row.seed),
-        model_quality(engine, view.space, view.objective, view.trials),
-    )
 
 
 @click.command()
@@ -179,6 +160,9 @@ def _described(registry: Registry) -> dict[str, str]:
     """Return the names of a registry that are this package's own, with the first line of each docstring."""
     result = {}
     for name in registry.builtin:
+        if name in registry.about:
+            result[name] = registry.about[name]
+            continue
         loaded = registry.load(name)
         text = (inspect.getdoc(loaded) or "").splitlines()[0].rstrip(".")
         plan_only = not getattr(loaded, "measured", True)

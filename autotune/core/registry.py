@@ -50,6 +50,7 @@ class Registry:
         builtin: ``{name: "module:attribute"}``, or ``"module"`` for a module itself.
         answers: Exceptions that are no errors: a part may answer with them.
         method: Method that tells a part of this kind from anything else.
+        about: A line about each built-in name whose import loads much.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Registry:
         builtin: Mapping[str, str],
         answers: tuple[type[Exception], ...] = (),
         method: str = "from_dict",
+        about: Mapping[str, str] | None = None,
     ) -> None:
         self.kind = kind
+        self.about = about or {}
         self.method = method
         self.group = group
         self._passed: tuple[type[BaseException], ...] = (

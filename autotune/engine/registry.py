@@ -25,6 +25,12 @@ ENGINES = Registry(
         "optuna:cmaes": "autotune.engine.optuna:CMAES",
         "optuna:nsga2": "autotune.engine.optuna:NSGA2",
     },
+    about={
+        "optuna:tpe": "Optuna's tree-structured Parzen estimator",
+        "optuna:gp": "Optuna's Gaussian process",
+        "optuna:cmaes": "Optuna's CMA-ES, an evolution strategy for one goal",
+        "optuna:nsga2": "Optuna's NSGA-II, a genetic algorithm for several goals",
+    },
 )
 
 

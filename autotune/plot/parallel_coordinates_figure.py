@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autotune.analysis.importance import importance
-from autotune.analysis.study_view import StudyView, varying_parameters
+from autotune.analysis.quick_importance import varying_parameters
+from autotune.analysis.study_view import StudyView
 from autotune.core.arguments import check_arguments
 from autotune.core.trial import Trial
 from autotune.plot.axes import ParameterAxis, metric_axis, number

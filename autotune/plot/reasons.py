@@ -8,6 +8,8 @@ from autotune.core.units import counted
 
 def without_model(view: StudyView, metric: str) -> str:
     """Return in a sentence why there is no model of a metric."""
+    if view.facts.missing:
+        return f"{view.facts.missing}."
     measured = view.measured(metric)
     if not measured:
         return f"No trial has measured {metric} yet."

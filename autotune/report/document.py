@@ -13,8 +13,8 @@ from typing import Any
 from autotune.analysis.comparison import Comparison, MetricRow, comparison
 from autotune.analysis.facts import circumstances
 from autotune.analysis.phases import Cost, cost, totals, trial_times
-from autotune.analysis.quick_importance import by_importance
-from autotune.analysis.study_view import StudyView, varying_parameters
+from autotune.analysis.quick_importance import by_importance, varying_parameters
+from autotune.analysis.study_view import StudyView
 from autotune.core.estimate_text import common_scale, show_estimate
 from autotune.core.failures import failure_groups
 from autotune.core.file_names import LOG_NAME

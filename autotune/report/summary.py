@@ -149,6 +149,8 @@ def _front_lines(view: StudyView, width: int) -> list[str]:
 
 def _verdict_lines(view: StudyView, width: int) -> list[str]:
     lines = wrap(f"verdict: {view.verdict.text}", width)
+    if view.no_model:
+        lines += wrap(f"{view.no_model}; decided by the measurements alone", width)
     for text in view.verdict.limits:
         lines += [f"  {line}" for line in wrap(text, width - 2)]
     return lines + wrap(settlement_text(view), width) if view.verdict.settlement else lines
@@ -324,9 +326,22 @@ def trial_json(trial: Trial, view: StudyView) -> dict[str, object]:
 
 
 def model_lines(
-    assessment: Assessment | None, quality: Mapping[str, ModelQuality] | None, *, width: int = WIDTH
+    assessment: Assessment | None,
+    quality: Mapping[str, ModelQuality] | None,
+    missing: str = "",
+    *,
+    width: int = WIDTH,
 ) -> list[str]:
-    """Return what the engine's model says of what is left, and how good the model is."""
+    """Return what the engine's model says of what is left, and how good the model is.
+
+    Args:
+        assessment: Assessment of what is left to gain; ``None`` without one.
+        quality: Quality of the model by metric; ``None`` without one.
+        missing: Reason why no model can be made here; empty if none is known.
+        width: Width of the terminal.
+    """
+    if missing:
+        return wrap(f"{missing}; what is left to gain is not estimated", width)
     lines = [] if assessment is None or assessment.bound is None else wrap(assessment.reason, width)
     return lines + (wrap(f"model: {describe(quality)}", width) if quality else [])
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from autotune.analysis.model_facts import MODEL_FACTS, missing_library
 from autotune.analysis.study_view import StudyView
 from autotune.core import ranking
+from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import PREDICTIONS, Predictions, restored
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Trial, TrialState
 from autotune.core.units import parse_quantity
-from autotune.engine.base import predictions
+from autotune.engine.base import assess, model_quality, predictions
 from autotune.engine.registry import stored_engine
 from autotune.errors import AutotuneError, SpecError
 from autotune.ledger import Ledger, StudyRow
@@ -71,6 +73,11 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         if trial.state is TrialState.RUNNING:
             last = ledger.attempts(row.name, trial.number)[-1]
             running.append((trial.number, last.attempt, last.started_ns))
+    expected, no_model = None, ""
+    try:
+        expected = _predictions(row, trials, wanted, anchored, space)
+    except ImportError as error:  # what was measured is told without it
+        no_model = missing_library(error)
     budget = row.spec.get("budget") or {}
     tracking = row.spec.get("tracking") or {}
     return StudyView(
@@ -82,7 +89,7 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         budget_trials=_count(budget.get("trials")),
         budget_seconds=_seconds(budget.get("time")),
         confirm=_count(budget.get("confirm")) or 0,
-        predictions=_predictions(row, trials, wanted, anchored, space),
+        predictions=expected,
         started_ns=row.created_ns,
         now_ns=time.time_ns(),
         running=tuple(running),
@@ -90,6 +97,36 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         tracking=str(tracking.get("mlflow") or ""),
         stopped=str((row.notes.get("stopped") or {}).get("reason", "")),
         spec=row.spec,
+        model_note=row.notes.get(MODEL_FACTS) or {},
+        no_model=no_model,
+    )
+
+
+def model_account(
+    row: StudyRow, view: StudyView
+) -> tuple[Assessment | None, Mapping[str, ModelQuality] | None]:
+    """Return what the study's engine says of what is left and of its model; ``None`` without a model.
+
+    Raises:
+        AutotuneError: The engine is a plug-in's and not installed here.
+    """
+
+    def computed() -> dict[str, object] | None:
+        engine = stored_engine(row.spec["engine"])
+        if engine is None:
+            return None
+        left = assess(engine, view.space, view.objective, view.trials, row.seed)
+        quality = model_quality(engine, view.space, view.objective, view.trials)
+        return {
+            "left": None if left is None else left.to_dict(),
+            "quality": None if quality is None else [found.to_dict() for found in quality.values()],
+        }
+
+    found = view.facts.recall(f"account {row.engine} {row.seed}", computed) or {"left": None, "quality": None}
+    quality = None if found["quality"] is None else [ModelQuality(**each) for each in found["quality"]]
+    return (
+        None if found["left"] is None else Assessment(**found["left"]),
+        None if quality is None else {each.metric: each for each in quality},
     )
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from autotune.analysis.model_facts import MODEL_FACTS
 from autotune.analysis.study_view import StudyView
 from autotune.core.commands import store_options, study_command
 from autotune.core.redact import redact
-from autotune.errors import AutotuneError, words_of
+from autotune.errors import AutotuneError, LedgerError, words_of
 from autotune.ledger import Ledger, StudyRow
-from autotune.study.reading import read_view
+from autotune.study.reading import model_account, read_view
 from autotune.study.result import deployment_of
 from autotune.study.study import Study, find_study
 from autotune.tracking.base import Mirror
@@ -101,9 +104,14 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
         if seconds is None:
             spent = sum(trial.measurement.seconds for trial in view.trials if trial.measurement is not None)
             seconds = min(max(spent / 20, REPORT_S[0]), REPORT_S[1])
+        deadline = time.monotonic() + seconds
         path = write_report(view, report_path(study.path, study.name), seconds=seconds)
+        if time.monotonic() < deadline:
+            model_account(row, view)
         if mirror is not None:
             mirror.artifacts({REPORT_ARTIFACT: path})
+        with suppress(LedgerError):  # whoever looks next needs no model; without them it is fitted again
+            study.ledger.set_study_note(study.name, MODEL_FACTS, view.facts.note())
         return path
     except KeyboardInterrupt:  # whoever does not want to wait for it has the study all the same
         _log.warning("the report was given up, as asked; `%s` makes it", again)

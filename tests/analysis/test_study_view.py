@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from autotune.analysis.study_view import counts, time_left_s, varying_parameters
+from autotune.analysis.quick_importance import varying_parameters
+from autotune.analysis.study_view import counts, time_left_s
 from autotune.core.failures import failure_counts
 from autotune.core.space import Space
 from autotune.core.trial import Reason, TrialState

@@ -1,0 +1,157 @@
+"""Commands that only look load no torch, Ray or MLflow: they say the same where importing these fails."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from autotune.analysis.model_facts import MODEL_FACTS, ModelFacts
+from autotune.core.decision import PREDICTIONS
+from autotune.study.study import Study
+
+pytestmark = pytest.mark.timeout(280)
+HEAVY = ("torch", "botorch", "gpytorch", "linear_operator", "ray", "mlflow", "optuna", "transformers")
+STUDY = """
+name: light
+parameters:
+  wide: {type: int, low: 1, high: 8, default: 1}
+  kind: {type: categorical, values: [x, y], default: x}
+system: {use: command, argv: ["{python}", program.py, "{wide}", "{kind}"]}
+objective: {maximize: speed, limits: [size <= 12]}
+budget: {trials: 8, confirm: 0, watch: 0}
+engine: {use: gp, seed: 0, initial: 4}
+tracking: {mlflow: none}
+"""
+PROGRAM = """
+import json, sys
+wide, kind = int(sys.argv[1]), sys.argv[2]
+if wide == 8:
+    sys.exit("RuntimeError: CUDA error: out of memory")
+print(json.dumps({"speed": wide * (3 if kind == "y" else 2), "size": 2 * wide}))
+"""
+WITHOUT = f"""
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {HEAVY}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+DRIVER = f"""
+import contextlib, io, json, sys
+import autotune
+from autotune.cli import main
+
+said = []
+for args in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(args)
+    said.append([code, out.getvalue(), err.getvalue(), sorted(set({HEAVY}) & set(sys.modules))])
+print(json.dumps(said))
+"""
+LOOKS = [
+    ["--help"],
+    ["list"],
+    ["check", "study.yaml"],
+    ["status", "light"],
+    ["status", "light", "--json"],
+    ["best", "light"],
+    ["report", "light", "-o", "-", "--format", "html"],
+    ["report", "light", "-o", "-", "--format", "md"],
+    ["report", "light", "-o", "-", "--format", "csv"],
+    ["export", "light", "--as", "env"],
+    ["compare", "light", "light"],
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A study as a real run left it."""
+    path = tmp_path_factory.mktemp("light")
+    (path / "study.yaml").write_text(STUDY)
+    (path / "program.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, "-m", "autotune", "run", "study.yaml", "--local"],
+        cwd=path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return path
+
+
+def look(folder, commands, *, heavy):
+    """Run commands one after the other in a fresh interpreter; return code, texts and what was imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER if heavy else WITHOUT + DRIVER, json.dumps(commands)],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_looking_says_the_same_without_the_heavy_libraries_and_never_loads_them(folder):
+    with_them, without = (look(folder, LOOKS, heavy=heavy) for heavy in (True, False))
+    for command, found, same in zip(LOOKS, with_them, without, strict=True):
+        assert found[0] == 0, (command, found)
+        assert found[3] == [], command
+        assert same == found, command
+    texts = dict(zip(map(" ".join, LOOKS), (found[1] for found in with_them), strict=True))
+    assert "Optuna's tree-structured Parzen estimator" in texts["list"]
+    assert "explains" in texts["status light"]
+    page = texts["report light -o - --format html"]
+    for part in (
+        "What mattered for speed",
+        "Effects on speed",
+        "expected by the model",
+        "predicted as measured",
+    ):
+        assert part in page, part
+
+
+def test_a_ledger_without_facts_is_told_all_the_same_with_what_is_missing(folder, tmp_path):
+    store = tmp_path / "store"
+    store.mkdir()
+    for file in (folder / "autotune-runs").glob("ledger.sqlite*"):
+        (store / file.name).write_bytes(file.read_bytes())
+    with Study.open(store / "ledger.sqlite") as study:  # as one that was killed, or of an earlier version
+        study.ledger.set_study_note("light", MODEL_FACTS, {})
+        study.ledger.set_study_note("light", PREDICTIONS, {})
+    where = ["light", "--store", str(store)]
+    commands = [["status", *where], ["best", *where], ["report", *where, "-o", "-"]]
+    status, best, report = look(folder, commands, heavy=False)
+    assert (status[0], best[0], report[0]) == (0, 0, 0)
+    flat = " ".join(status[1].split())
+    assert "The model needs torch, which is not installed here: `pip install torch`" in flat
+    assert "what is left to gain is not estimated" in flat
+    assert "decided by the measurements alone" in " ".join(best[1].split())
+    assert "The model needs torch" in report[1]
+    assert "Trials across parameters and metrics" in report[1]  # what needs no model stands
+    whole, kept = (
+        look(folder, [["status", *where]], heavy=True),
+        look(folder, [["status", "light"]], heavy=True),
+    )
+    assert [line for line in whole[0][1].splitlines() if line.startswith("model:")] == [
+        line for line in kept[0][1].splitlines() if line.startswith("model:")
+    ]
+
+
+def test_facts_hold_for_the_trials_that_they_are_of(folder):
+    with Study.open(folder / "autotune-runs" / "ledger.sqlite", name="light") as study:
+        view = study.view
+        note = study.ledger.study_notes("light")[MODEL_FACTS]
+    known = ModelFacts(note, view.trials, view.objective)
+    assert known.recall("importance speed", lambda: "computed")["metric"] == "speed"
+    for trials, objective in ((view.trials[:-1], view.objective), (view.trials, study.objective)):
+        other = ModelFacts(note, trials, objective)
+        same = (len(trials), objective.fingerprint) == (len(view.trials), view.objective.fingerprint)
+        assert (other.recall("importance speed", lambda: "computed") == "computed") is not same
+
+
+def test_a_fact_that_json_lacks_is_computed_again(folder):
+    facts = ModelFacts({}, (), Study.open(folder / "autotune-runs" / "ledger.sqlite").objective)
+    assert facts.recall("a", lambda: float("inf")) == float("inf")
+    assert facts.recall("b", lambda: [1.5, None]) == [1.5, None]
+    assert facts.note()["found"] == {"b": [1.5, None]}
