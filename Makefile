@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PYTEST_FILES := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: run test check coverage slow test-faults test-engines test-oldest-mlflow audit bench docs lint clean
+.PHONY: run test check coverage slow test-faults test-engines test-oldest-mlflow audit bench docs release lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
@@ -65,6 +65,13 @@ bench: $(STAMP)  ## our engines beside the peers, and how their speed grows: min
 docs: $(STAMP)  ## the documentation as pages in site/, those that follow from the code written anew
 	$(BIN)/python .ci/docs_pages.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+RELEASE := .venv-release
+
+release:  ## wheel, sdist, SBOM and checksums in dist/, where tag, version, changelog and tree agree
+	test -x $(RELEASE)/bin/cyclonedx-py || { $(PYTHON) -m venv $(RELEASE) && \
+	  $(RELEASE)/bin/pip install --quiet --disable-pip-version-check --requirement .ci/release.txt; }
+	$(RELEASE)/bin/python .ci/release.py
 
 lint: $(STAMP)  ## repair what can be repaired
 	$(BIN)/ruff format .
