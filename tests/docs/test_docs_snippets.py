@@ -51,6 +51,7 @@ PROGRAMS = {
     "export",
     "optuna-dashboard",
     "pip",
+    "podman",
     "pre-commit",
     "pytest",
     "python3",
