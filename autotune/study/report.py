@@ -106,7 +106,7 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
             seconds = min(max(spent / 20, REPORT_S[0]), REPORT_S[1])
         deadline = time.monotonic() + seconds
         path = write_report(view, report_path(study.path, study.name), seconds=seconds)
-        if time.monotonic() < deadline:
+        if seconds > REPORT_STOPPED_S and time.monotonic() < deadline:
             model_account(row, view)
         if mirror is not None:
             mirror.artifacts({REPORT_ARTIFACT: path})
