@@ -106,12 +106,9 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
             seconds = min(max(spent / 20, REPORT_S[0]), REPORT_S[1])
         deadline = time.monotonic() + seconds
         path = write_report(view, report_path(study.path, study.name), seconds=seconds)
-        if seconds > REPORT_STOPPED_S and time.monotonic() < deadline:
-            model_account(row, view)
         if mirror is not None:
             mirror.artifacts({REPORT_ARTIFACT: path})
-        with suppress(LedgerError):  # whoever looks next needs no model; without them it is fitted again
-            study.ledger.set_study_note(study.name, MODEL_FACTS, view.facts.note())
+        _keep_facts(study, row, view, seconds > REPORT_STOPPED_S and time.monotonic() < deadline)
         return path
     except KeyboardInterrupt:  # whoever does not want to wait for it has the study all the same
         _log.warning("the report was given up, as asked; `%s` makes it", again)
@@ -120,3 +117,21 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
         said = redact(words_of(error).splitlines()[0])
         _log.warning("the report could not be written: %s; `%s` tries again", said, again)
         return None
+
+
+def _keep_facts(study: Study, row: StudyRow, view: StudyView, account: bool) -> None:
+    """Keep what the model said in the ledger: whoever looks next needs no model.
+
+    Args:
+        study: The study.
+        row: Its row of the ledger.
+        view: View that the report was made of.
+        account: Whether there is time to ask the engine what is left to gain.
+    """
+    try:
+        if account:
+            model_account(row, view)
+    except Exception as error:  # noqa: BLE001 - `autotune status` asks a plug-in's engine again, and says it
+        _log.info("the account of the model: %s", words_of(error))
+    with suppress(LedgerError):  # without them it is fitted again
+        study.ledger.set_study_note(study.name, MODEL_FACTS, view.facts.note())

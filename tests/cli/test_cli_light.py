@@ -8,6 +8,8 @@ import pytest
 
 from autotune.analysis.model_facts import MODEL_FACTS, ModelFacts
 from autotune.core.decision import PREDICTIONS
+from autotune.engine.sobol import SobolEngine
+from autotune.study.report import write_at_end
 from autotune.study.study import Study
 
 pytestmark = pytest.mark.timeout(280)
@@ -155,3 +157,26 @@ def test_a_fact_that_json_lacks_is_computed_again(folder):
     assert facts.recall("a", lambda: float("inf")) == float("inf")
     assert facts.recall("b", lambda: [1.5, None]) == [1.5, None]
     assert facts.note()["found"] == {"b": [1.5, None]}
+
+
+def test_an_engine_that_fails_to_account_for_itself_costs_no_report(tmp_path, monkeypatch, caplog):
+    class Mute(SobolEngine):
+        def predict(self, *_given):
+            return None
+
+        def assess(self, *_given):
+            raise RuntimeError("no account today")
+
+        quality = assess
+
+    monkeypatch.setattr("autotune.study.reading.stored_engine", lambda _section: Mute())
+    space = {"parameters": {"a": {"type": "int", "low": 1, "high": 4}}}
+    with Study(
+        space, {"maximize": "speed"}, engine="sobol", name="mute", path=tmp_path / "l.sqlite"
+    ) as study:
+        for a in (1, 2, 3):
+            study.add({"a": a}, {"speed": float(a)})
+        study.ledger.set_study_state("mute", "COMPLETED")
+        assert write_at_end(study) is not None
+        assert "importance speed" in study.ledger.study_notes("mute")[MODEL_FACTS]["found"]
+    assert "could not be written" not in caplog.text
