@@ -30,10 +30,8 @@ def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
     rows += [("confirmed", [_confirmed(one) for one in found.studies])]
     limits = {limit.metric: str(limit) for limit in found.objective.limits}
     for name in found.objective.metrics:
-        halves = _halves(found, name)
         unit = _unit(found, name)
-        values = [_value(one, name, half, unit) for one, half in zip(found.studies, halves, strict=True)]
-        rows.append((limits.get(name, name), values))
+        rows.append((limits.get(name, name), [_value(one, name, unit) for one in found.studies]))
         if name in limits:
             rows.append(("  chance", [_chance(one, limits[name]) for one in found.studies]))
         changes = [next((c for c in one.changes if c.metric == name), None) for one in found.studies[1:]]
@@ -108,23 +106,6 @@ def _confirmed(one: Compared) -> str:
     return f"{launches} fresh launch{'' if launches == 1 else 'es'}" if one.best.contender.confirmed else "no"
 
 
-def _halves(found: Comparison, name: str) -> list[float | None]:
-    """Return the half-widths of a metric: those behind the change shown beside them, else a study's own.
-
-    The first study's are those of the first change.
-    """
-    changes = [next((c for c in one.changes if c.metric == name), None) for one in found.studies]
-    first = next((c for c in changes if c is not None), None)
-    known = [None if first is None else first.then.half]
-    known += [None if c is None else c.now.half for c in changes[1:]]
-    sides = zip(found.studies, known, strict=True)
-    return [_own_half(one, name) if half is None else half for one, half in sides]
-
-
-def _own_half(one: Compared, name: str) -> float | None:
-    return None if one.shown is None else one.view.half_width(one.shown.contender, name)
-
-
 def _unit(found: Comparison, name: str) -> str:
     """Return the unit that a metric is shown in: its limit's, else what reads best for the first study."""
     if symbol := found.objective.symbol_of(name):
@@ -136,11 +117,11 @@ def _unit(found: Comparison, name: str) -> str:
     return ""
 
 
-def _value(one: Compared, name: str, half: float | None, unit: str) -> str:
+def _value(one: Compared, name: str, unit: str) -> str:
     contender = None if one.shown is None else one.shown.contender
     if contender is None or name not in contender.metrics:
         return "" if name in one.measured else "not measured"
-    return show_estimate(contender.metrics[name], half, unit)
+    return show_estimate(contender.metrics[name], one.view.half_width(contender, name), unit)
 
 
 def _chance(one: Compared, limit: str) -> str:
