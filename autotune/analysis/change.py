@@ -7,7 +7,7 @@ launches: what is said of a quiet study stays as it is, however noisy the other 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from autotune.core.decision import EVEN, Decision, improvement
@@ -44,6 +44,7 @@ class Change:
         limit: Limit on the metric; ``None`` for a goal without one.
         chance: Chance that the limit holds now; ``None`` without one.
         held: Chance that the limit held then.
+        symbol: Unit that the limit was written in; empty for the one that reads best.
     """
 
     metric: str
@@ -53,6 +54,7 @@ class Change:
     limit: Limit | None = None
     chance: float | None = None
     held: float | None = None
+    symbol: str = ""
 
     def status(self, tolerance: float, confidence: float) -> Status:
         """Return what the change amounts to.
@@ -95,7 +97,7 @@ def changes(then: Decision, now: Decision, keys: tuple[str, str], objective: Obj
         objective: Goals and limits.
 
     Returns:
-        One change for each metric that both sides measured.
+        One change for each metric that both sides measured, one for each limit on it where there are some.
     """
     found = [
         next((c for c in contenders(side.trials, side.objective) if c.trial.key == key), None)
@@ -109,26 +111,33 @@ def changes(then: Decision, now: Decision, keys: tuple[str, str], objective: Obj
         earlier, later = then.level(old, goal), now.level(new, goal)
         if earlier is None or later is None:
             continue
-        limit, held = _limit(then, keys[0], goal.metric)
         result.append(
             Change(
                 metric=goal.metric,
                 then=Measured(earlier.estimate, then.half_width(old, goal.metric)),
                 now=Measured(later.estimate, now.half_width(new, goal.metric)),
                 gain=improvement(later, earlier),
-                limit=limit,
-                chance=_limit(now, keys[1], goal.metric)[1],
-                held=held,
+                symbol=objective.symbol_of(goal.metric),
             )
         )
-    return result
+    return [part for change in result for part in _by_limit(change, then, now, keys)]
 
 
-def _limit(side: Decision, key: str, metric: str) -> tuple[Limit | None, float | None]:
-    """Return the limit on a metric, and the chance that a configuration keeps it."""
-    limit = next((x for x in side.limits if x.metric == metric), None)
+def _by_limit(change: Change, then: Decision, now: Decision, keys: tuple[str, str]) -> list[Change]:
+    """Return a change once for each limit on its metric, with the chances that it holds; once without one."""
+    held, chances = (_chances(side, key) for side, key in zip((then, now), keys, strict=True))
+    return [
+        replace(change, limit=limit, chance=chances.get(place), held=held.get(place))
+        for limit in then.limits
+        if limit.metric == change.metric
+        for place in [(limit.metric, limit.upper)]
+    ] or [change]
+
+
+def _chances(side: Decision, key: str) -> dict[tuple[str, bool], float]:
+    """Return the chance that a configuration keeps each limit, by its metric and side."""
     one = next((c for c in side.candidates if c.key == key), None)
-    return limit, None if limit is None or one is None else one.chances[str(limit)]
+    return {} if one is None else {(x.metric, x.upper): one.chances[str(x)] for x in side.limits}
 
 
 def decision_again(trials: Sequence[Trial], then: Decision, objective: Objective) -> Decision:

@@ -63,8 +63,9 @@ _USUAL_SPREAD, _SPREAD_DOUBT = 0.04, 2.0
 """Prior of the relative spread between launches, log-normal: replicates of serving engines differ by 0.3 %
 (one image on one machine) to 22 % (shared processors)."""
 
-_AGAIN_DOUBT = 0.7
-"""The same of a study that measures configurations of another one again, about the spreads of that."""
+_AGAIN_DOUBT, _CHANGED = 0.7, 0.1
+"""The same of launches of a study's configurations made later, about the spreads of that study, and the
+probability that those say nothing of them: another driver, another machine."""
 
 _HEARD = 2.0
 """Degrees of freedom that the replicates of one configuration count for at most."""
@@ -754,16 +755,18 @@ def _completed(
 
 def _prior(usual: tuple[Array, Array] | None) -> Array:
     """Return the log prior of each relative spread between launches, but for a constant."""
+    anywhere: Array = -0.5 * (np.log(_SPREADS / _USUAL_SPREAD) / _SPREAD_DOUBT) ** 2
     if usual is None:
-        found: Array = -0.5 * (np.log(_SPREADS / _USUAL_SPREAD) / _SPREAD_DOUBT) ** 2
-        return found
+        return anywhere
     weights, variances = usual
     apart = np.log(_SPREADS[:, None]) - 0.5 * np.log(variances + _LEAST_VARIANCE)
-    return np.log(np.exp(-0.5 * (apart / _AGAIN_DOUBT) ** 2) @ weights + _LEAST_VARIANCE)
+    near = np.exp(-0.5 * (apart / _AGAIN_DOUBT) ** 2) @ weights + _LEAST_VARIANCE
+    found = (1.0 - _CHANGED) * near / near.sum() + _CHANGED * np.exp(anywhere) / np.exp(anywhere).sum()
+    return np.log(found)
 
 
 def _weighed(spreads: Array, values: Array, errors: Array) -> tuple[Array, Array]:
-    """Return the mean of launches weighed by their variances, and its variance, at each spread, shape ``g``."""
+    """Return the mean of launches, weighed by their variances, and its variance, at each spread."""
     precision = 1.0 / (spreads[:, None] + np.nan_to_num(errors) + _LEAST_VARIANCE)
     return (precision @ values) / precision.sum(1), 1.0 / precision.sum(1)
 

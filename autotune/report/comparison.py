@@ -10,6 +10,7 @@ from autotune.analysis.side_by_side import Compared, Comparison
 from autotune.core.decision import Candidate
 from autotune.core.estimate_text import INTERVAL, sentence_unit, show_estimate
 from autotune.core.improvement_text import show_change
+from autotune.core.objective import Limit
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
@@ -28,12 +29,16 @@ def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
     rows += [("configurations", [one.count for one in found.studies])]
     rows += [("best", [_best(one) for one in found.studies])]
     rows += [("confirmed", [_confirmed(one) for one in found.studies])]
-    limits = {limit.metric: str(limit) for limit in found.objective.limits}
     for name in found.objective.metrics:
         unit = _unit(found, name)
-        rows.append((limits.get(name, name), [_value(one, name, unit) for one in found.studies]))
-        if name in limits:
-            rows.append(("  chance", [_chance(one, limits[name]) for one in found.studies]))
+        values = [_value(one, name, unit) for one in found.studies]
+        limits = [limit for limit in found.objective.limits if limit.metric == name]
+        for limit in limits:
+            rows.append((str(limit), values))
+            rows.append(("  chance", [_chance(one, limit) for one in found.studies]))
+            values = [""] * len(values)
+        if not limits:
+            rows.append((name, values))
         changes = [next((c for c in one.changes if c.metric == name), None) for one in found.studies[1:]]
         if any(changes):
             shown = ["" if c is None else show_change(c.gain) for c in changes]
@@ -124,8 +129,10 @@ def _value(one: Compared, name: str, unit: str) -> str:
     return show_estimate(contender.metrics[name], one.view.half_width(contender, name), unit)
 
 
-def _chance(one: Compared, limit: str) -> str:
-    chance = None if one.shown is None else one.shown.chances.get(limit)
+def _chance(one: Compared, limit: Limit) -> str:
+    """Return the chance that a limit holds, a relative one by what the study's own default measured."""
+    own = (x for x in one.view.objective.limits if (x.metric, x.upper) == (limit.metric, limit.upper))
+    chance = None if one.shown is None else one.shown.chances.get(str(next(own, limit)))
     return "" if chance is None else show_chance(chance)
 
 

@@ -227,7 +227,9 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
     if suggestion.p_feasible is not None:
         tags["autotune.p_feasible"] = f"{suggestion.p_feasible:.4g}"
     for name, predicted in suggestion.predicted.items():
-        tags[f"autotune.predicted.{allowed_name(name)}"] = show_estimate(predicted)
+        tags[f"autotune.predicted.{allowed_name(name)}"] = show_estimate(
+            predicted, symbol=objective.symbol_of(name)
+        )
     surprise = largest(trial)
     if surprise is not None:
         tags["autotune.surprise"] = f"{show_surprise(surprise[1])} of {surprise[0]}"

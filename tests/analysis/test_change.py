@@ -174,3 +174,19 @@ def test_values_that_are_positive_on_one_side_only_are_compared_by_their_differe
     assert not change.gain.relative
     assert change.gain.value == pytest.approx(3.0, abs=0.05)
     assert 0 < change.gain.low < 3.0 < change.gain.high
+
+
+def test_each_limit_of_a_metric_is_judged():
+    objective = Objective.from_dict(
+        {
+            "minimize": "ttft.p99",
+            "limits": ["output_throughput >= 60 tokens/s", "output_throughput <= 900 tokens/s"],
+        }
+    )
+    rng = np.random.default_rng(1)
+    again = [trial(i, WINNER, Reason.REPEAT, rng, 0.01, slower=0.5) for i in range(3)]
+    found = changed_of(study(rng, 0.01), again, WINNER, objective)
+    statuses = {str(c.limit): c.status(0.05, 0.95) for c in found}
+    assert statuses["output_throughput <= 900 tokens/s"] == "broken", "1200 of 900"
+    assert statuses["output_throughput >= 60 tokens/s"] in ("kept", "better", "worse")
+    assert statuses["None"] == "better"

@@ -277,5 +277,5 @@ def test_the_numbers_of_a_report_are_as_readable_as_those_of_a_terminal(make_vie
         assert float(value) != 0
     table = "\n".join(trial_table(view))
     assert all(cell.partition(" ")[0] in table for cell in cells)
-    lines = measurement_lines({"loss": trials[0].metrics["loss"]})
+    lines = measurement_lines({"loss": trials[0].metrics["loss"]}, objective)
     assert not re.search(r"\de[+-]?\d", lines[0])

@@ -4,15 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from autotune.analysis.change import Change, Measured
 from autotune.analysis.study_view import StudyView
 from autotune.core.estimate_text import show_estimate
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
-from autotune.core.ranking import pool
+from autotune.core.ranking import Improvement, pool
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.report.summary import measurement_lines, summary
 from autotune.report.text import cut, fold, show_config, show_seconds, wrap
+from autotune.report.verification import change_text
 
 
 @pytest.mark.parametrize(
@@ -92,10 +94,30 @@ def test_config_reads_like_the_command_line():
     )
 
 
+OBJECTIVE = Objective.from_dict({"maximize": "speed", "limits": ["disk <= 2 GB", "speed >= 600 tokens/min"]})
+
+
+def test_what_one_measurement_gave_has_the_units_of_the_limits():
+    metrics = {"speed": Estimate(20.0, 0.1, 9, "tokens/s"), "disk": Estimate(1.5e9, None, 1, "B")}
+    assert [line.split("  ")[2].strip() for line in measurement_lines(metrics, OBJECTIVE)[:2]] == [
+        "1200 ± 12 tokens/min", "1.5 GB",
+    ]  # fmt: skip
+
+
+def test_a_change_of_a_limit_s_metric_has_the_unit_of_the_limit():
+    def level(speed):
+        return Measured(Estimate(speed, 0.1, 9, "tokens/s"), 0.2)
+
+    gain = Improvement(0.5, 0.4, 0.6, True, (3, 3))
+    change = Change("speed", level(20.0), level(10.0), gain, symbol=OBJECTIVE.symbol_of("speed"))
+    text = change_text(change, "worse", 0.05)
+    assert "1200 ± 12 tokens/min -> 600 ± 12 tokens/min" in text
+
+
 def test_a_bound_is_named_wherever_it_is_shown():
     bound = Estimate(9.57, None, 2, "requests/s", bound="at most")
     assert show_estimate(bound) == "at most 9.57 requests/s"
-    assert measurement_lines({"max_rate": bound}) == ["  max_rate  at most 9.57 requests/s  n=2"]
+    assert measurement_lines({"max_rate": bound}, OBJECTIVE) == ["  max_rate  at most 9.57 requests/s  n=2"]
     assert Estimate.from_dict(bound.to_dict()) == bound
     exact, other = replace(bound, bound=""), replace(bound, bound="at least")
     pooled = [pool([{"x": bound}, {"x": one}])["x"].bound for one in (bound, exact, other)]

@@ -204,7 +204,7 @@ def test_where_no_limit_names_a_unit_it_is_the_one_that_reads_best_for_the_first
 
 def test_a_quiet_study_is_as_sure_beside_noisy_ones_as_alone(stores, capsys):
     section, best, version, hardware = CASES["vllm"]
-    for name, middle, noise in (("quiet", 200.0, 0.002), ("noisy", 200.0, 0.3), ("slower", 185.0, 0.002)):
+    for name, middle, part in (("quiet", 200.0, 0.002), ("noisy", 200.0, 0.3), ("slower", 185.0, 0.002)):
         (stores / name).mkdir()
         with record_study(
             stores / name,
@@ -217,7 +217,7 @@ def test_a_quiet_study_is_as_sure_beside_noisy_ones_as_alone(stores, capsys):
             speeds=(middle / 2, middle),
         ) as study:
             for sign in (1, -1, 1, -1):
-                speed = middle * (1 + sign * noise)
+                speed = middle * (1 + sign * part)
                 record_trial(study, best, Reason.CONFIRM, {"output_throughput": speed, "ttft.p99": 0.2})
                 default = {"output_throughput": speed / 2, "ttft.p99": 0.2}
                 record_trial(study, study.space.default_config, Reason.CONFIRM, default)

@@ -74,8 +74,10 @@ def parameter(value):
     return {"type": "ordinal", "values": [1, value]}
 
 
-def record_study(folder, section, best, version="", hardware=MACHINE, *, launches=2, name="Chat_1", speeds=(100.0, 210.0),
-                 **more):  # fmt: skip
+def record_study(
+    folder, section, best, version="", hardware=MACHINE, *, launches=2, name="Chat_1", speeds=(100.0, 210.0),
+    **more,
+):  # fmt: skip
     """Make the ledger of a study: the default, a better configuration, and fresh launches of both.
 
     The search measured them at ``speeds``, in that order.
