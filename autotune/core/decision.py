@@ -762,7 +762,7 @@ def _prior(usual: tuple[Array, Array] | None) -> Array:
     apart = np.log(_SPREADS[:, None]) - 0.5 * np.log(variances + _LEAST_VARIANCE)
     near = np.exp(-0.5 * (apart / _AGAIN_DOUBT) ** 2) @ weights + _LEAST_VARIANCE
     found = (1.0 - _CHANGED) * near / near.sum() + _CHANGED * np.exp(anywhere) / np.exp(anywhere).sum()
-    return np.log(found)
+    return np.asarray(np.log(found))
 
 
 def _weighed(spreads: Array, values: Array, errors: Array) -> tuple[Array, Array]:
