@@ -69,6 +69,7 @@ def _ratios(figure: go.Figure, rows: list[MetricRow]) -> None:
         mode="markers+text",
         text=[f"{v:.3g} x" for v in ratios],
         textposition="top center",
+        cliponaxis=False,
         marker={
             "size": 11,
             "color": [{True: theme.BEST, False: theme.FAILED, None: theme.OTHER}[b] for b in better],
@@ -95,6 +96,7 @@ def _is_better(row: MetricRow) -> bool | None:
 
 def _limits(figure: go.Figure, rows: list[LimitRow], at: int) -> None:
     used = [row.value.value / row.bound if row.value else 0.0 for row in rows]
+    halves = [(row.half or 0.0) / row.bound for row in rows]
     chances = ["" if row.chance is None else f"chance {show_chance(row.chance)}" for row in rows]
     # below the name: within a bar it is cut off where the bar is short, and crossed by the interval
     names = [
@@ -107,7 +109,9 @@ def _limits(figure: go.Figure, rows: list[LimitRow], at: int) -> None:
         orientation="h",
         error_x={
             "type": "data",
-            "array": [(row.half or 0.0) / row.bound for row in rows],
+            "symmetric": False,
+            "array": halves,
+            "arrayminus": [min(half, v) if v > 0 else half for half, v in zip(halves, used, strict=True)],
             "color": theme.INK,
         },
         marker={

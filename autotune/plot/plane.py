@@ -35,8 +35,11 @@ def draw(title: str, planes: Sequence[Plane], role: str, *, front: bool = True) 
 def _panel(
     figure: go.Figure, plane: Plane, role: str, where: dict[str, int], shown: set[str], *, front: bool
 ) -> None:
-    x_factor, x_symbol = theme.axis_unit([p.x for p in plane.points], plane.x_unit)
-    y_factor, y_symbol = theme.axis_unit([p.y for p in plane.points], plane.y_unit)
+    x_wanted, y_wanted = (
+        next((x.shown_unit for x in limits), "") for limits in (plane.x_limits, plane.y_limits)
+    )
+    x_factor, x_symbol = theme.axis_unit([p.x for p in plane.points], plane.x_unit, x_wanted)
+    y_factor, y_symbol = theme.axis_unit([p.y for p in plane.points], plane.y_unit, y_wanted)
     figure.update_xaxes(title_text=theme.titled(_sided(plane.x, plane.x_maximize), x_symbol), **where)
     figure.update_yaxes(title_text=theme.titled(_sided(plane.y, plane.y_maximize), y_symbol), **where)
 

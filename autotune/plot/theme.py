@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from autotune.core.units import format_quantity, to_base
+from autotune.core.estimate_text import reads_well
+from autotune.core.units import format_quantity, known_base, to_base
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
@@ -126,14 +127,17 @@ def plain(text: object) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
 
 
-def axis_unit(values: Iterable[float], unit: str) -> tuple[float, str]:
+def axis_unit(values: Iterable[float], unit: str, wanted: str = "") -> tuple[float, str]:
     """Return the factor to the unit in which the largest of some values reads best, and its symbol.
 
     Args:
         values: Values in ``unit``.
         unit: Base unit, or one of the user's own.
+        wanted: Unit to show them in where it is of their dimension and they read well in it.
     """
     largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    if wanted and known_base(wanted) == unit and reads_well(largest / to_base(1.0, wanted)):
+        return 1.0 / to_base(1.0, wanted), wanted
     symbol = format_quantity(largest, unit).partition(" ")[2] if unit not in ("1", "") else ""
     if symbol in ("", unit):
         return 1.0, symbol

@@ -26,7 +26,7 @@ from autotune.core.trial import Config, Trial, Value
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.core.version import VERSION
-from autotune.report.columns import number_cell, written_unit
+from autotune.report.columns import number_cell
 from autotune.report.summary import notes
 from autotune.report.tables import note_of, state_word
 from autotune.report.text import show_config, show_seconds
@@ -288,7 +288,7 @@ def _numeric(view: StudyView, name: str) -> bool:
 def _scale_of(view: StudyView, metric: str) -> tuple[float, str]:
     """Return what a metric's column is multiplied with, as in a terminal, and the unit that this gives."""
     found = [t.metrics[metric] for t in view.trials if metric in t.metrics]
-    return common_scale(found, written_unit(view.objective, metric))
+    return common_scale(found, view.objective.shown_unit(metric))
 
 
 def _headed(view: StudyView, metric: str) -> str:

@@ -142,3 +142,9 @@ def test_a_study_of_bounds_says_so_in_its_table_and_its_verdict():
     assert text.partition("best:")[0].count("at least") == 2
     assert "max_rate of trial 1 is only a bound: at least 10.5 requests/s" in text
     assert "max_rate of trial 0 is only a bound: at least 9.5 requests/s" in text
+
+
+def test_millions_without_a_unit_are_told_in_words():
+    assert show_estimate(Estimate(32_300_000.0, 9e6, 30, "1"), 18e6) == "32 ± 18 million"
+    assert show_estimate(Estimate(4_567_890.0, None, 1, "requests")) == "4.57 million requests"
+    assert show_estimate(Estimate(123_456.0, None, 1, "1")) == "123000"
