@@ -43,6 +43,23 @@ def _panel(
     figure.update_xaxes(title_text=theme.titled(_sided(plane.x, plane.x_maximize), x_symbol), **where)
     figure.update_yaxes(title_text=theme.titled(_sided(plane.y, plane.y_maximize), y_symbol), **where)
 
+    for update, ends, limits, factor in (
+        (
+            figure.update_xaxes,
+            [(p.x, p.x + (p.x_half or 0.0)) for p in plane.points],
+            plane.x_limits,
+            x_factor,
+        ),
+        (
+            figure.update_yaxes,
+            [(p.y, p.y + (p.y_half or 0.0)) for p in plane.points],
+            plane.y_limits,
+            y_factor,
+        ),
+    ):
+        if (frame := theme.framed(ends, [limit.bound for limit in limits])) is not None:
+            update(range=[end * factor for end in frame], **where)
+
     def add(points: Sequence[Point], name: str, **style: Any) -> None:
         if not points:
             return

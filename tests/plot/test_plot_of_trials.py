@@ -136,3 +136,18 @@ def test_no_interval_of_a_positive_metric_reaches_below_zero(make_view, make_tri
     assert star.y[0] - star.error_y.arrayminus[0] >= 0
     bars = next(trace for trace in plot.comparison(view).data if trace.type == "bar")
     assert all(x - least >= 0 for x, least in zip(bars.x, bars.error_x.arrayminus, strict=True))
+
+
+def test_an_interval_that_says_nothing_runs_out_of_the_frame(make_view, make_trial):
+    trials = [make_trial(i, (2 ** (i % 6), 8, 0, 1, 1), speed=50.0 * (i + 1), tpot=0.02) for i in range(6)]
+    wild = {**trials[3].metrics, "tpot.p95": autotune.Estimate(0.03, 5.0, 4, "s")}
+    trials[3] = replace(trials[3], measurement=replace(trials[3].measurement, metrics=wild))
+    two = Objective.from_dict({"maximize": "output_throughput", "minimize": "tpot.p95"})
+    layout = plot.pareto_front(make_view(trials, objective=two, state="completed", running=())).layout
+    low, high = (layout.yaxis if "tpot" in layout.yaxis.title.text else layout.xaxis).range
+    assert low < 0 < 30 < high < 60, "in ms; the interval ends at some seconds"
+
+
+def test_the_end_of_an_interval_chooses_no_unit():
+    assert plot.theme.axis_unit([0.02, 0.03, 0.05, 4000.0], "s")[1] == "ms"
+    assert plot.theme.axis_unit([0.0, 0.0, 40.0], "s")[1] == "s"

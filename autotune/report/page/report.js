@@ -47,6 +47,12 @@
       if (!(copy[y].title || {}).text) copy[y].title = structuredClone(title);
       copy[y].showticklabels = true;
     });
+    for (const note of copy.annotations || []) { // the titles of panels
+      if (note.xref !== 'paper' || note.yref !== 'paper') continue;
+      const at = panels.findIndex(({ x, top }) => Math.abs(top - note.y) < 0.01
+        && layout[x].domain[0] <= note.x && note.x <= layout[x].domain[1]);
+      if (at >= 0) { note.x = 0.5; note.y = 1 - at / panels.length; }
+    }
     copy.height = (layout.height * panels.length) / rows;
     for (const key of Object.keys(copy)) if (/^xaxis\d*$/.test(key) && !used.has(key)) copy[key].visible = false;
     return copy;
