@@ -17,8 +17,9 @@ from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
 from autotune.core.redact import escaped, redact, redacted, visible
 from autotune.core.scalar import typed_scalar
+from autotune.core.space import Space
 from autotune.core.surprise import largest, show_surprise, surprises
-from autotune.core.trial import Reason, Trial, TrialState, Value
+from autotune.core.trial import Reason, Trial, TrialState, Value, config_key
 from autotune.core.units import counted
 from autotune.ledger import StudyRow
 from autotune.tracking.names import allowed_name, allowed_names
@@ -121,7 +122,7 @@ def trial_item(trial: Trial, row: StudyRow, objective: Objective) -> Item:
     }
     return Item(
         key=f"trial/{trial.number}",
-        name=run_name(trial, objective),
+        name=run_name(trial, objective, role=launch_of(trial, row)),
         params=values | inactive,
         metrics={names[name]: value for name, value in shown.items() if name not in infinite},
         tags=tags | {name: str(count) for name, count in counts.items() if count},
@@ -165,6 +166,14 @@ def run_name(trial: Trial, objective: Objective, *, role: str = "") -> str:
     elif trial.suggestion.reason is Reason.CONFIRM:
         words.append("confirmation")
     return " ".join([f"trial-{trial.number:04d}", *words])
+
+
+def launch_of(trial: Trial, row: StudyRow) -> str:
+    """Return what a verification launches with a trial, ``winner`` or ``default``; empty in other studies."""
+    if not row.notes.get(VERIFIES):
+        return ""
+    default = Space.from_dict(row.spec["space"]).default_config
+    return "default" if trial.key == config_key(default) else "winner"
 
 
 def shown_metrics(names: Iterable[str], objective: Objective) -> list[str]:
