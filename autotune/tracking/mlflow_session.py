@@ -371,7 +371,9 @@ class Session:
                 self.client.log_batch(self.runs[key], tags=tags)
                 self.marks[key] = wanted
             if changed or key not in self.named:
-                name = run_name(trial, objective, role=role if trial.number == best else launch_of(trial, self.row))
+                name = run_name(
+                    trial, objective, role=role if trial.number == best else launch_of(trial, self.row)
+                )
                 if self.names.get(key) != name:
                     self.client.update_run(self.runs[key], name=name)
                     self.names[key] = name
