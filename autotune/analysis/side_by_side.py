@@ -55,9 +55,8 @@ class Compared:
 
     @property
     def unjudged(self) -> tuple[str, ...]:
-        """Metrics that limits of the first study ask for and no trial measured."""
-        names = dict.fromkeys(limit.metric for limit in self.view.objective.limits)
-        return tuple(name for name in names if name not in self.measured)
+        """Metrics that the goals and limits of the first study ask for and no trial measured."""
+        return tuple(name for name in self.view.objective.metrics if name not in self.measured)
 
 
 @dataclass(frozen=True)

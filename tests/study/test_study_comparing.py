@@ -139,6 +139,25 @@ def test_a_study_without_the_metric_of_a_limit_of_the_first_is_not_measured(stor
     assert noise(compare_studies(pair[:2], stores).studies[1].view).spread is None
 
 
+def test_a_study_without_the_goal_of_the_first_is_not_measured(stores, capsys):
+    (stores / "bare").mkdir()
+    section, best, version, hardware = CASES["vllm"]
+    with record_study(
+        stores / "bare",
+        section,
+        best,
+        version,
+        hardware,
+        launches=0,
+        name="d",
+        objective={"minimize": "price"},
+    ) as study:
+        for _ in range(2):
+            record_trial(study, best, Reason.EXPLORE, {"price": 3.0})
+    assert main(["compare", f"{stores}/bare", "a", "--store", str(stores)]) == 0
+    assert _rows(capsys.readouterr().out)["best"][1] == "price not measured"
+
+
 def test_where_nothing_keeps_the_limits_the_numbers_are_those_of_the_nearest(stores, capsys):
     pair = [f"{stores}/other", "a", "--store", str(stores)]
     assert main(["compare", *pair]) == 0
