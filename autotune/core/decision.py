@@ -208,7 +208,7 @@ class Level:
         weights: Posterior probability of each spread, shape ``g``.
         means: Mean at each spread with the sign such that more is better, a logarithm where asked.
         variances: Variance of that mean at each spread.
-        estimate: What is known of the metric, pooled.
+        estimate: Pooled estimate of the metric.
         logarithm: Whether means are logarithms.
         maximize: Whether more of the metric is better.
         launches: Number of launches.

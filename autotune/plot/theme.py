@@ -155,7 +155,7 @@ def framed(ends: Iterable[tuple[float, float]], others: Iterable[float] = ()) ->
 
     Args:
         ends: Values, above 0, with the upper ends of their intervals.
-        others: What else has to be seen.
+        others: Further values that have to be seen.
     """
     found = list(ends)
     top = max([v for v, _ in found] + list(others), default=0.0)
