@@ -232,7 +232,7 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
         "autotune.fingerprint": row.fingerprint,
     }
     if row.notes.get(VERIFIES):
-        tags["autotune.kind"] = "verify"
+        tags |= {"autotune.kind": "verify", "autotune.launch": launch_of(trial, row)}
     if suggestion.p_feasible is not None:
         tags["autotune.p_feasible"] = f"{suggestion.p_feasible:.4g}"
     for name, predicted in suggestion.predicted.items():
