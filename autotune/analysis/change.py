@@ -1,8 +1,7 @@
 """How what was measured of a configuration changed: earlier launches against later ones, or two studies.
 
-The launches of the two sides enter one :class:`autotune.core.decision.Decision` as two configurations, so
-that the spread between launches, and with it every interval, is that of all replicates of the study: two or
-three launches by themselves say next to nothing of their spread.
+Each side has a :class:`autotune.core.decision.Decision` of its own, and with it its own spread between
+launches: what is said of a quiet study stays as it is, however noisy the other one was.
 """
 
 from __future__ import annotations
@@ -11,16 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from autotune.core.decision import EVEN, Decision
+from autotune.core.decision import EVEN, Decision, improvement
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal, Limit, Objective
-from autotune.core.ranking import Improvement
-from autotune.core.trial import Config, Trial, TrialState, config_key
+from autotune.core.ranking import Improvement, contenders
+from autotune.core.trial import Trial, TrialState
 
 Status = Literal["worse", "broken", "unsettled", "kept", "better"]
-
-_SIDE = "compared side"
-"""Key that tells the same configuration on two sides apart; no parameter's name has a space."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ class Change:
         limit: Limit on the metric; ``None`` for a goal without one.
         chance: Chance that the limit holds now; ``None`` without one.
         held: Chance that the limit held then.
+        symbol: Unit that the limit was written in; empty for the one that reads best.
     """
 
     metric: str
@@ -57,6 +54,7 @@ class Change:
     limit: Limit | None = None
     chance: float | None = None
     held: float | None = None
+    symbol: str = ""
 
     def status(self, tolerance: float, confidence: float) -> Status:
         """Return what the change amounts to.
@@ -89,62 +87,78 @@ class Change:
         return (less, more) if self.gain.maximize else (1.0 / more, 1.0 / less)
 
 
-def changes(
-    then: Sequence[Trial],
-    now: Sequence[Trial],
-    configs: tuple[Config, Config],
-    objective: Objective,
-    default: Config,
-) -> list[Change]:
+def changes(then: Decision, now: Decision, keys: tuple[str, str], objective: Objective) -> list[Change]:
     """Return how each goal and each limit's metric of a configuration changed, goals first.
 
     Args:
-        then: All trials of the earlier side: its replicates tell the spread between launches.
-        now: All trials of the later side.
-        configs: Configuration of each side that is compared.
-        objective: Goals, and limits relative to the default bound.
-        default: Default configuration of the earlier side.
+        then: Decision of the earlier side: its replicates tell the spread between its launches.
+        now: Decision of the later side.
+        keys: Key of the configuration of each side that is compared.
+        objective: Goals and limits.
 
     Returns:
-        One change for each metric that both sides measured.
+        One change for each metric that both sides measured, one for each limit on it where there are some.
     """
-    trials = [*_marked(then, "then", 0), *_marked(now, "now", len(then))]
-    keys = [config_key({**c, _SIDE: side}) for c, side in zip(configs, ("then", "now"), strict=True)]
-    measured = [{name for t in trials if t.key == key for name in t.metrics} for key in keys]
-    goals = [goal for goal in _as_goals(objective) if all(goal.metric in names for names in measured)]
-    if not goals:
-        return []
-    limits = tuple(x for x in objective.limits if not x.relative and x.metric in {g.metric for g in goals})
-    asked = Objective(tuple(goals), limits, confidence=objective.confidence)
-    decision = Decision(trials, asked, config_key({**default, _SIDE: "then"}))
-    sides = [next((c for c in decision.candidates if c.key == key), None) for key in keys]
-    if sides[0] is None or sides[1] is None:
-        return []
-    old, new = sides[0], sides[1]
-    found = {}
-    for at, goal in enumerate(asked.goals):
-        pair = [
-            Measured(side.contender.metrics[goal.metric], decision.half_width(side.contender, goal.metric))
-            for side in (old, new)
-        ]
-        limit = next((x for x in limits if x.metric == goal.metric), None)
-        chances = [None if limit is None else side.chances[str(limit)] for side in (new, old)]
-        gain = decision.gain(new, old, at)
-        found[goal.metric] = Change(goal.metric, pair[0], pair[1], gain, limit, *chances)
-    return [found[goal.metric] for goal in goals]
-
-
-def _marked(trials: Sequence[Trial], side: str, first: int) -> list[Trial]:
-    """Return the measured trials of a side with configurations of their own, failed ones apart."""
-    return [
-        replace(
-            trial,
-            number=first + trial.number,
-            suggestion=replace(trial.suggestion, config={**trial.config, _SIDE: side}),
-        )
-        for trial in trials
-        if trial.state is TrialState.COMPLETED and trial.metrics
+    found = [
+        next((c for c in contenders(side.trials, side.objective) if c.trial.key == key), None)
+        for side, key in zip((then, now), keys, strict=True)
     ]
+    old, new = found
+    if old is None or new is None:
+        return []
+    result = []
+    for goal in _as_goals(objective):
+        earlier, later = then.level(old, goal), now.level(new, goal)
+        if earlier is None or later is None:
+            continue
+        result.append(
+            Change(
+                metric=goal.metric,
+                then=Measured(earlier.estimate, then.half_width(old, goal.metric)),
+                now=Measured(later.estimate, now.half_width(new, goal.metric)),
+                gain=improvement(later, earlier),
+                symbol=objective.symbol_of(goal.metric),
+            )
+        )
+    return [part for change in result for part in _by_limit(change, then, now, keys)]
+
+
+def _by_limit(change: Change, then: Decision, now: Decision, keys: tuple[str, str]) -> list[Change]:
+    """Return a change once for each limit on its metric, with the chances that it holds; once without one."""
+    held, chances = (_chances(side, key) for side, key in zip((then, now), keys, strict=True))
+    return [
+        replace(change, limit=limit, chance=chances.get(place), held=held.get(place))
+        for limit in then.limits
+        if limit.metric == change.metric
+        for place in [(limit.metric, limit.upper)]
+    ] or [change]
+
+
+def _chances(side: Decision, key: str) -> dict[tuple[str, bool], float]:
+    """Return the chance that a configuration keeps each limit, by its metric and side."""
+    one = next((c for c in side.candidates if c.key == key), None)
+    return {} if one is None else {(x.metric, x.upper): one.chances[str(x)] for x in side.limits}
+
+
+def decision_again(trials: Sequence[Trial], then: Decision, objective: Objective) -> Decision:
+    """Return the decision over new launches of configurations of a study.
+
+    Failed launches and metrics that are not measured any more are left out. Two or three launches by
+    themselves say next to nothing of their spread: it is expected to be about that of the study.
+
+    Args:
+        trials: The launches.
+        then: Decision of the study.
+        objective: Its goals and limits.
+    """
+    done = [t for t in trials if t.state is TrialState.COMPLETED and t.metrics]
+    goals = tuple(goal for goal in _as_goals(objective) if any(goal.metric in t.metrics for t in done))
+    if not goals:
+        return Decision((), objective, then.default_key)
+    known = {goal.metric for goal in goals}
+    limits = tuple(x for x in objective.limits if not x.relative and x.metric in known)
+    asked = Objective(goals, limits, confidence=objective.confidence)
+    return Decision(done, asked, then.default_key, usual=then)
 
 
 def _as_goals(objective: Objective) -> list[Goal]:

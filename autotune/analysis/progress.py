@@ -48,6 +48,7 @@ class Progress:
         best_half: Half-width of its 95 % interval.
         best_trial: Number of the recommended trial.
         best_role: ``recommended``, or ``nearest`` where nothing is.
+        shown_unit: Unit that a limit on it is shown in; empty without one.
     """
 
     metric: str
@@ -59,6 +60,7 @@ class Progress:
     best_half: float | None
     best_trial: int | None
     best_role: str = "recommended"
+    shown_unit: str = ""
 
 
 def progress(view: StudyView) -> Progress:
@@ -103,6 +105,7 @@ def progress(view: StudyView) -> Progress:
         None if found is None else view.half_width(found, goal.metric),
         None if found is None else found.trial.number,
         view.best_role,
+        view.objective.shown_unit(goal.metric),
     )
 
 

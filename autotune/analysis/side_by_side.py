@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,8 +10,8 @@ from autotune.analysis.change import Change, changes
 from autotune.analysis.facts import changed, circumstances
 from autotune.analysis.study_view import StudyView
 from autotune.core import ranking
-from autotune.core.decision import Candidate
-from autotune.core.objective import Objective
+from autotune.core.decision import Candidate, Predictions, excess
+from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.space_change import differences
 from autotune.core.trial import Trial, TrialState
 
@@ -54,9 +55,8 @@ class Compared:
 
     @property
     def unjudged(self) -> tuple[str, ...]:
-        """Metrics that limits of the first study ask for and no trial measured."""
-        names = dict.fromkeys(limit.metric for limit in self.view.objective.limits)
-        return tuple(name for name in names if name not in self.measured)
+        """Metrics that the goals and limits of the first study ask for and no trial measured."""
+        return tuple(name for name in self.view.objective.metrics if name not in self.measured)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def compare(
         asked = ranking.anchored(view.trials, wanted[0], view.space)
         same = stated.fingerprint == wanted[0].fingerprint
         trials = view.trials if same else [_in_units(trial, asked) for trial in view.trials]
-        here = view if same else replace(view, trials=trials, objective=asked, predictions=None)
+        expected = None if same else _predictions(view, asked)
+        here = view if same else replace(view, trials=trials, objective=asked, predictions=expected)
         best = max(here.decision.holding, key=lambda c: c.score, default=None)
         if same and here.settled:
             best = here.decision.recommended or best
@@ -111,13 +112,45 @@ def _in_units(trial: Trial, objective: Objective) -> Trial:
     return replace(trial, measurement=replace(trial.measurement, metrics=metrics))
 
 
+def _predictions(view: StudyView, asked: Objective) -> Predictions | None:
+    """Return what a study's model predicts of the goals and limits of another objective, where it does."""
+    if view.predictions is None:
+        return None
+    own = _judged(view.objective)
+    places: list[tuple[int, float]] = []
+    for wanted in _judged(asked):
+        at = next((i for i, one in enumerate(own) if _alike(one, wanted)), len(own))
+        before = own[at] if at < len(own) else None
+        shift = 0.0
+        if isinstance(before, Limit) and isinstance(wanted, Limit):  # distances are those from the bound
+            shift = excess(wanted, before.bound, logarithm=wanted.bound > 0)
+        places.append((at, shift))
+    unknown = (math.nan, math.nan)
+    return {
+        key: [(pairs[at][0] + shift, pairs[at][1]) if at < len(pairs) else unknown for at, shift in places]
+        for key, pairs in view.predictions.items()
+    }
+
+
+def _judged(objective: Objective) -> list[Goal | Limit]:
+    """Return the goals, then the limits, in the order of predictions."""
+    return [*objective.goals, *(limit for limit in objective.limits if not limit.relative)]
+
+
+def _alike(own: Goal | Limit, wanted: Goal | Limit) -> bool:
+    """Return whether predictions of one are those of the other, but for the bound."""
+    if isinstance(own, Limit) and isinstance(wanted, Limit):
+        same = (own.metric, own.upper, own.unit) == (wanted.metric, wanted.upper, wanted.unit)
+        return same and (own.bound > 0) == (wanted.bound > 0)
+    return own == wanted
+
+
 def _beside(first: Compared, one: Compared, settings: Sequence[str]) -> Compared:
     """Return a study with its best beside that of the first, and what differs."""
     pairs: list[Change] = []
     if first.best is not None and one.best is not None:
-        configs = (first.best.contender.config, one.best.contender.config)
-        trials, default = (first.view.trials, one.view.trials), first.view.default_config
-        pairs = changes(*trials, configs, first.view.objective, default)
+        keys = (first.best.key, one.best.key)
+        pairs = changes(first.view.decision, one.view.decision, keys, first.view.objective)
     done = [[t for t in side.view.trials if t.state is TrialState.COMPLETED] for side in (first, one)]
     differs = [*differences(first.view.space, one.view.space)]
     if first.stated.fingerprint != one.stated.fingerprint:

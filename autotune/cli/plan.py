@@ -114,7 +114,7 @@ def result_lines(config: dict[str, Any], result: AttemptResult, objective: Objec
     if measurement.failure is not None:
         tail = measurement.failure.log_tail.strip()
         return lines + ([f"  | {line}" for line in tail.splitlines()[-20:]] if tail else [])
-    lines += measurement_lines(measurement.metrics)
+    lines += measurement_lines(measurement.metrics, objective)
     short = measurement.facts.get(DOUBT) or measurement.facts.get(SHORTFALL)
     lines += [f"{'doubtful' if DOUBT in measurement.facts else 'not reached'}: {short}"] if short else []
     lines += [f"warning: {note}" for note in warnings_of(measurement)]

@@ -122,12 +122,15 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
     for name, entries in found.items():
         if kind is None:
             echo(f"{name}:")
-        size = max((len(key) for key in entries), default=0)
         margin = "" if kind else "  "
+        room = terminal_width() - len(margin)
+        size = max((len(key) for key in entries if len(key) <= room // 2), default=0)
         for key, text in entries.items():
-            room = terminal_width() - len(margin)
-            for line in wrap(f"{key.ljust(size)}  {text}", room, indent=" " * (size + 2)):
-                echo(f"{margin}{line}".rstrip())
+            lines = wrap(text, room - size - 2, indent="")
+            if len(key) > size:  # a name that takes half of the line has one of its own
+                lines = ["", *lines]
+            for i, line in enumerate(lines):
+                echo(f"{margin}{key if i == 0 else '':{size}}  {line}".rstrip())
         if not entries:
             echo(f"{'' if kind else '  '}none")
 

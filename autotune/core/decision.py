@@ -36,7 +36,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
@@ -62,6 +62,10 @@ PREDICTIONS = "predictions"
 _USUAL_SPREAD, _SPREAD_DOUBT = 0.04, 2.0
 """Prior of the relative spread between launches, log-normal: replicates of serving engines differ by 0.3 %
 (one image on one machine) to 22 % (shared processors)."""
+
+_AGAIN_DOUBT, _CHANGED = 0.7, 0.1
+"""The same of launches of a study's configurations made later, about the spreads of that study, and the
+probability that those say nothing of them: another driver, another machine."""
 
 _HEARD = 2.0
 """Degrees of freedom that the replicates of one configuration count for at most."""
@@ -196,6 +200,59 @@ class Candidate:
         return self.contender.trial.key
 
 
+@dataclass(frozen=True)
+class Level:
+    """A metric of one configuration by its launches that count: a mixture over the spread between launches.
+
+    Args:
+        weights: Posterior probability of each spread, shape ``g``.
+        means: Mean at each spread with the sign such that more is better, a logarithm where asked.
+        variances: Variance of that mean at each spread.
+        estimate: Pooled estimate of the metric.
+        logarithm: Whether means are logarithms.
+        maximize: Whether more of the metric is better.
+        launches: Number of launches.
+        known: Whether replicates, or the launches' own errors, tell how far it may be off.
+    """
+
+    weights: Array
+    means: Array
+    variances: Array
+    estimate: Estimate
+    logarithm: bool
+    maximize: bool
+    launches: int
+    known: bool
+
+    @property
+    def plain(self) -> Level:
+        """The level on the scale of its values."""
+        if not self.logarithm:
+            return self
+        value = _bounded(self.estimate.value)
+        means = np.full(len(self.weights), value if self.maximize else -value)
+        return replace(self, means=means, variances=self.variances * value**2, logarithm=False)
+
+
+def improvement(later: Level, earlier: Level) -> Improvement:
+    """Return by how much one level is better than another one, of another study, with a 95 % interval.
+
+    The two are independent: each has the spread between launches of its own study, and the difference is
+    averaged over both of them.
+    """
+    if later.logarithm != earlier.logarithm:
+        later, earlier = later.plain, earlier.plain
+    weights = np.outer(later.weights, earlier.weights).ravel()
+    difference = np.subtract.outer(later.means, earlier.means).ravel()
+    deviations = np.sqrt(np.add.outer(later.variances, earlier.variances).ravel())
+    low = high = None
+    if later.known or earlier.known:
+        low, high = _interval(weights, difference, deviations)
+    value, low, high = (_shown(v, later.logarithm) for v in (float(weights @ difference), low, high))
+    counts, unit = (later.launches, earlier.launches), "1" if later.logarithm else later.estimate.unit
+    return Improvement(value or 0.0, low, high, later.logarithm, counts, later.maximize, unit)
+
+
 class Decision:
     """Which configuration to recommend, by all measurements and what a model predicts.
 
@@ -207,6 +264,8 @@ class Decision:
         confirm: Fresh launches that make a configuration confirmed; 0 where the study does not confirm.
             From the first such launch on, nothing else is recommended.
         predictions: Predictions of a model; without one, the mean of all others.
+        usual: Decision of an earlier study whose spreads between launches are expected here too, within a
+            factor of about two; without one, those of serving engines are.
     """
 
     def __init__(
@@ -217,7 +276,9 @@ class Decision:
         *,
         confirm: int = 0,
         predictions: Predictions | None = None,
+        usual: Decision | None = None,
     ) -> None:
+        self.usual = usual
         self.objective, self.default_key, self.confirm = objective, default_key, confirm
         self.trials = trials
         found = contenders(trials, objective)
@@ -277,13 +338,16 @@ class Decision:
         launches = [self._launches(c, metric) for c in self.contenders]
         errors = [[_variance(e, logarithm=logarithm) for e in found] for found in launches]
         means, variances = self._expected(at)
+        known = None if self.usual is None or not rows else self.usual.quantity(metric)
         if logarithm or not rows:
-            return posterior(rows, errors, means, variances, logarithm=logarithm)
+            usual = None if known is None or not known.logarithm else (known.weights, known.spreads)
+            return posterior(rows, errors, means, variances, logarithm=logarithm, usual=usual)
         unit, grows = _scale([[_bounded(e.value) for e in found] for found in launches], errors)
         middles = np.array([statistics.fmean(_bounded(e.value) / unit for e in found) for found in launches])
         sizes = _grown(middles) if grows else 1.0
+        usual = None if known is None or known.logarithm else (known.weights, known.spread_of(unit) / unit**2)
         return posterior(
-            rows, errors, means, variances, logarithm=False, unit=unit, grows=grows, sizes=sizes
+            rows, errors, means, variances, logarithm=False, unit=unit, grows=grows, sizes=sizes, usual=usual
         )  # fmt: skip
 
     def _expected(self, at: int) -> tuple[Array, Array]:
@@ -309,13 +373,13 @@ class Decision:
                 was measured until now; those that were made by default.
         """
         goal, quantity = self.objective.goals[at], self.goals[at]
-        sides = [self._counted(c, goal, logarithm=quantity.logarithm) for c in (candidate, base)]
+        sides = [self._counted(c.contender, goal, logarithm=quantity.logarithm) for c in (candidate, base)]
         difference, variance = np.zeros(len(quantity.weights)), np.zeros(len(quantity.weights))
         for sign, side, (values, errors) in zip((1.0, -1.0), (candidate, base), sides, strict=True):
             spreads = quantity.spread_of(side.contender.metrics[goal.metric].value)
-            precision = 1.0 / (spreads[:, None] + np.nan_to_num(errors) + _LEAST_VARIANCE)
-            difference += sign * (precision @ values) / precision.sum(1)
-            variance += (1.0 if launches is None else len(values) / launches) / precision.sum(1)
+            means, variances = _weighed(spreads, values, errors)
+            difference += sign * means
+            variance += (1.0 if launches is None else len(values) / launches) * variances
         middle = float(quantity.weights @ difference)
         low = high = None
         replicated = any(len(c.trials) > 1 for c in self.contenders)
@@ -325,6 +389,36 @@ class Decision:
         counts = (len(sides[0][0]), len(sides[1][0])) if launches is None else (launches, launches)
         unit = "1" if quantity.logarithm else candidate.contender.metrics[goal.metric].unit
         return Improvement(value or 0.0, low, high, quantity.logarithm, counts, goal.maximize, unit)
+
+    def quantity(self, metric: str) -> Quantity | None:
+        """Return the posterior of a goal or of a limit's metric; ``None`` of another metric."""
+        names = [*(goal.metric for goal in self.objective.goals), *(limit.metric for limit in self.limits)]
+        return (*self.goals, *self.excesses)[names.index(metric)] if metric in names else None
+
+    def level(self, contender: Contender, goal: Goal) -> Level | None:
+        """Return a metric of a configuration as its launches that count have it.
+
+        Args:
+            contender: The configuration.
+            goal: Metric of a goal or of a limit, and the direction in which it is better.
+
+        Returns:
+            ``None`` where it is neither, or was not measured.
+        """
+        quantity = self.quantity(goal.metric) if self.contenders else None
+        if quantity is None or goal.metric not in contender.metrics:
+            return None
+        values, errors = self._counted(contender, goal, logarithm=quantity.logarithm)
+        if not len(values):
+            return None
+        estimate = contender.metrics[goal.metric]
+        spreads, inverse = np.unique(quantity.spread_of(estimate.value), return_inverse=True)
+        weights: Array = np.bincount(inverse, quantity.weights, len(spreads)).astype(float)
+        means, variances = _weighed(spreads, values, errors)
+        known = any(len(c.trials) > 1 for c in self.contenders) or bool(np.isfinite(errors).all())
+        return Level(
+            weights, means, variances, estimate, quantity.logarithm, goal.maximize, len(values), known
+        )  # fmt: skip
 
     def half_width(self, contender: Contender, metric: str) -> float | None:
         """Return the half-width of the 95 % interval of a configuration's pooled metric, in its unit.
@@ -336,10 +430,9 @@ class Decision:
             ``None`` for a metric that is no goal and no limit, where no error is known, and where nothing
             measured all of these.
         """
-        names = [*(goal.metric for goal in self.objective.goals), *(limit.metric for limit in self.limits)]
-        if metric not in names or not self.contenders:
+        quantity = self.quantity(metric) if self.contenders else None
+        if quantity is None:
             return None
-        quantity = (*self.goals, *self.excesses)[names.index(metric)]
         found = [t.metrics[metric] for t in contender.counted if metric in t.metrics]
         if not found:
             return None
@@ -355,10 +448,9 @@ class Decision:
         _, half = _interval(quantity.weights, np.zeros(len(variance)), np.sqrt(variance))
         return half * (abs(value) if quantity.logarithm else 1.0)
 
-    def _counted(self, candidate: Candidate, goal: Goal, *, logarithm: bool) -> tuple[Array, Array]:
+    def _counted(self, contender: Contender, goal: Goal, *, logarithm: bool) -> tuple[Array, Array]:
         """Return values and own variances (nan where unknown) of the launches that are compared."""
-        counted = candidate.contender.counted
-        found = [e for t in counted if (e := self._comparable(t, goal.metric)) is not None]
+        found = [e for t in contender.counted if (e := self._comparable(t, goal.metric)) is not None]
         errors = np.array([_variance(e, logarithm=logarithm) for e in found])
         values = np.array([goal_value(goal, e.value, logarithm=logarithm) for e in found])
         return values, errors
@@ -535,6 +627,7 @@ def posterior(
     unit: float = 1.0,
     grows: bool = False,
     sizes: Array | float = 1.0,
+    usual: tuple[Array, Array] | None = None,
 ) -> Quantity:
     """Return the posterior of the noise-free value of each configuration.
 
@@ -548,6 +641,7 @@ def posterior(
         unit: Size of a value, which spreads are relative to.
         grows: Whether a configuration's spread grows with the size of its values beyond ``unit``.
         sizes: Factor by which it does, shape ``n``; 1 where it does not.
+        usual: Probabilities and variances, in ``unit`` squared, of the spread that is expected.
     """
     owner = np.repeat(np.arange(len(values)), [len(row) for row in values])
     y = np.array([v for row in values for v in row]) / unit
@@ -570,7 +664,7 @@ def posterior(
     heard = np.minimum(1.0, _HEARD / np.maximum(count - 1, 1))
     each = np.add.reduceat(np.log(v) + residual**2 / v, first, 1) + np.log(precision)
     within = -0.5 * each @ heard
-    prior = -0.5 * (np.log(_SPREADS / _USUAL_SPREAD) / _SPREAD_DOUBT) ** 2
+    prior = _prior(usual)
 
     plain = np.bincount(owner, y, len(values)) / count
     apart = np.where(np.isfinite(m), plain - m, plain - np.average(plain, weights=1.0 / np.square(size_of)))
@@ -657,6 +751,24 @@ def _completed(
         )
         f[:, :, alone] = np.where(known, 1.0 / others, _ANYTHING)
     return m, f
+
+
+def _prior(usual: tuple[Array, Array] | None) -> Array:
+    """Return the log prior of each relative spread between launches, but for a constant."""
+    anywhere: Array = -0.5 * (np.log(_SPREADS / _USUAL_SPREAD) / _SPREAD_DOUBT) ** 2
+    if usual is None:
+        return anywhere
+    weights, variances = usual
+    apart = np.log(_SPREADS[:, None]) - 0.5 * np.log(variances + _LEAST_VARIANCE)
+    near = np.exp(-0.5 * (apart / _AGAIN_DOUBT) ** 2) @ weights + _LEAST_VARIANCE
+    found = (1.0 - _CHANGED) * near / near.sum() + _CHANGED * np.exp(anywhere) / np.exp(anywhere).sum()
+    return np.asarray(np.log(found))
+
+
+def _weighed(spreads: Array, values: Array, errors: Array) -> tuple[Array, Array]:
+    """Return the mean of launches, weighed by their variances, and its variance, at each spread."""
+    precision = 1.0 / (spreads[:, None] + np.nan_to_num(errors) + _LEAST_VARIANCE)
+    return (precision @ values) / precision.sum(1), 1.0 / precision.sum(1)
 
 
 def _shown(value: float | None, logarithm: bool) -> float | None:

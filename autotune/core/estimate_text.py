@@ -13,6 +13,9 @@ from autotune.errors import SpecError
 _PREFIXES = {-9: "n", -6: "u", -3: "m", 3: "k", 6: "M", 9: "G", 12: "T"}
 _PREFIXED = ("B/s", "Hz", "FLOP/s", "FLOPS", "b/s", "bit/s", "V", "A")  # units that a prefix is written to
 _POWERS = {3: "thousand", 6: "million", 9: "billion"}  # in the head of a column
+_WORDS = tuple(_POWERS.values())
+_EXACT = 1e-4  # part of a value below which its error leaves more digits than millions are told with
+_THOUSANDS = 3  # power of ten that a sentence writes out
 _LEAST, _MOST = 1e-4, 1e9  # between which a number reads well without a power of ten
 _LONG, _LONGEST = 1e5, 1e15  # from which an error has two digits, and from which no number is written out
 _READS_FROM = 1e-3  # to _LONG: sizes of a column that read well without a power of ten
@@ -34,6 +37,9 @@ def show_estimate(estimate: Estimate, half: float | None = None, symbol: str = "
     if symbol and known_base(symbol) == estimate.unit:
         return marked(f"{show_number(estimate, unit_scale(estimate, symbol), half)} {symbol}", estimate)
     scale, symbol = sentence_scale(abs(estimate.value), estimate.unit)
+    known = half if half is not None else estimate.half_width
+    if known and symbol.startswith(_WORDS) and known < _EXACT * abs(estimate.value) < _EXACT * _MOST:
+        scale, symbol = 1.0, "" if estimate.unit == "1" else estimate.unit  # a count, to its last digits
     text = show_number(estimate, scale, half)
     if symbol.startswith("x 10^") and "±" in text:
         text = f"({text})"
@@ -48,9 +54,12 @@ def sentence_scale(size: float, unit: str) -> tuple[float, str]:
         unit: Their unit.
 
     Returns:
-        The factor, and such as ``ms``, ``MB/s`` or ``x 10^9``, of numbers that read badly without.
+        The factor, and such as ``ms``, ``MB/s``, ``million`` or ``x 10^12``, the latter of numbers that read
+        badly without.
     """
     scale, symbol, power = _unit_for(size, unit)
+    if power > _THOUSANDS and power in _POWERS:
+        return scale, f"{_POWERS[power]} {symbol}".strip()
     if power and _LEAST <= size * scale * 10.0**power < _MOST:
         return scale * 10.0**power, symbol
     return scale, f"x 10^{power} {symbol}".strip() if power else symbol
@@ -128,10 +137,15 @@ def common_scale(estimates: Sequence[Estimate], wanted: str = "") -> tuple[float
     first = next(e for e in estimates if e.value)
     if wanted and known_base(wanted) == first.unit:
         scale = unit_scale(first, wanted)
-        if _READS_FROM <= size * scale < _LONG:
+        if reads_well(size * scale):
             return scale, wanted
     scale, symbol, power = _unit_for(size, first.unit)
     return scale, f"{_POWERS.get(power, f'x 10^{power}')} {symbol}".strip() if power else symbol
+
+
+def reads_well(size: float) -> bool:
+    """Return whether numbers of a size read well without a power of ten."""
+    return _READS_FROM <= size < _LONG
 
 
 def _unit_for(size: float, unit: str) -> tuple[float, str, int]:

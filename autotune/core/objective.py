@@ -138,6 +138,11 @@ class Limit:
         return format_in(self.bound, self.symbol) if self.symbol else format_quantity(self.bound, self.unit)
 
     @property
+    def shown_unit(self) -> str:
+        """Unit of :attr:`shown_bound`; empty of a plain number."""
+        return self.symbol or self.shown_bound.partition(" ")[2]
+
+    @property
     def as_written(self) -> str:
         """The limit as its author wrote it, with the number and the unit that they know."""
         return self.written or str(self)
@@ -268,6 +273,12 @@ class Objective:
     def symbol_of(self, metric: str) -> str:
         """Return the unit that a metric's limit was written in; empty for the one that reads best."""
         return next((limit.symbol for limit in self.limits if limit.metric == metric and limit.symbol), "")
+
+    @check_arguments()
+    def shown_unit(self, metric: str) -> str:
+        """Return the unit that the limit on a metric is shown in; empty without such a limit."""
+        shown = (one.shown_unit for one in self.limits if one.metric == metric and not one.relative)
+        return self.symbol_of(metric) or next(shown, "")
 
     @check_arguments()
     def value_of(self, metric: str, estimate: Estimate) -> float | None:

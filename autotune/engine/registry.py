@@ -11,7 +11,7 @@ from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Suggestion
 from autotune.engine.base import Engine
 from autotune.engine.question import Question
-from autotune.errors import AutotuneError, SpecError, under
+from autotune.errors import AutotuneError, EnvironmentProblem, SpecError, under
 
 ENGINES = Registry(
     "engine",
@@ -99,6 +99,40 @@ def read_engine(
         )
     kind = type(engine)
     return engine, {"use": engine.name, GIVEN: f"{kind.__module__}.{kind.__qualname__}"}
+
+
+class MissingEngine:
+    """Stands for the engine of a stored study that is not installed here: what was measured can be read.
+
+    Args:
+        name: Its name.
+        error: Why it cannot be had.
+    """
+
+    def __init__(self, name: str, error: AutotuneError) -> None:
+        self.name, self._error = name, error
+
+    def ask(self, *_: object, **__: object) -> list[Suggestion]:
+        """Refuse to propose anything.
+
+        Raises:
+            EnvironmentProblem: Always; it says what is missing.
+        """
+        raise EnvironmentProblem(
+            f"the engine of the study cannot be had here: {self._error.message}",
+            hint="install the package that brings it (`autotune list plugins` shows those that are here), or "
+            "open the study with another one: Study.open(path, engine=...)",
+        )
+
+
+def engine_or_missing(section: dict[str, object]) -> dict[str, object] | Engine:
+    """Return the section of a stored study's engine, or what stands for an engine that is missing here."""
+    try:
+        if GIVEN not in section:  # else its caller has to give it
+            build_engine(section)
+    except (SpecError, EnvironmentProblem) as error:
+        return MissingEngine(str(section.get("use", "gp")), error)
+    return section
 
 
 def stored_engine(section: Mapping[str, object]) -> Engine | None:

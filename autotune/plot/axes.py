@@ -16,7 +16,7 @@ INACTIVE = "inactive"
 """What stands for the value of a parameter that is inactive."""
 
 _MOST_TICKS = 8
-_ASIDE = 0.12  # of the axis, from the lowest value to where inactive ones are drawn
+_ASIDE = 0.2  # of the axis, from the lowest value to where inactive ones are drawn
 _WIDE = 20.0  # factor between the ends of a metric from which its axis is logarithmic
 
 
@@ -48,16 +48,17 @@ class MetricAxis:
         return {"title": {"text": self.title}, **kind}
 
 
-def metric_axis(metric: str, unit: str, values: Iterable[float]) -> MetricAxis:
+def metric_axis(metric: str, unit: str, values: Iterable[float], wanted: str = "") -> MetricAxis:
     """Return the axis on which some values in a base unit are shown.
 
     Args:
         metric: Name of the metric.
         unit: Base unit, or one of the user's own.
         values: All that is drawn, ends of bands included: none of it is lost on a logarithmic axis.
+        wanted: Unit that its limit is shown in; empty for the one that reads best.
     """
     shown = [value for value in values if math.isfinite(value)]
-    factor, symbol = axis_unit(shown, unit)
+    factor, symbol = axis_unit(shown, unit, wanted)
     logarithmic = bool(shown) and min(shown) > 0 and max(shown) / min(shown) > _WIDE
     return MetricAxis(metric, factor, symbol, logarithmic)
 
@@ -140,9 +141,12 @@ class ParameterAxis:
 
 
 def number(value: float) -> str:
-    """Return a number with three significant digits, without an exponent where that stays readable."""
+    """Return a number with three significant digits, millions as ``32.3M`` as plotly's own axes have them."""
     rounded = float(f"{value:.3g}")
-    return f"{rounded:.0f}" if 1000 <= abs(rounded) < 1e9 else f"{rounded:g}"
+    for size, letter in ((1e9, "B"), (1e6, "M")):
+        if size <= abs(rounded) < 1e3 * size:
+            return f"{rounded / size:g}{letter}"
+    return f"{rounded:.0f}" if 1000 <= abs(rounded) < 1e6 else f"{rounded:g}"
 
 
 def round_values(levels: Sequence[float], *, logarithmic: bool) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from autotune.analysis.comparison import LimitRow, MetricRow
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
 
 _MOST = 12  # metrics
+_FRAME = 30.0  # times beyond the ratios to which an interval is followed
 _ARROWS = {"more": "\u2191", "less": "\u2193", "": ""}  # the direction in which a metric is better
 
 
@@ -69,6 +71,7 @@ def _ratios(figure: go.Figure, rows: list[MetricRow]) -> None:
         mode="markers+text",
         text=[f"{v:.3g} x" for v in ratios],
         textposition="top center",
+        cliponaxis=False,
         marker={
             "size": 11,
             "color": [{True: theme.BEST, False: theme.FAILED, None: theme.OTHER}[b] for b in better],
@@ -83,6 +86,14 @@ def _ratios(figure: go.Figure, rows: list[MetricRow]) -> None:
         col=1,
     )
     figure.update_xaxes(type="log", title_text="times the default (1 = as the default)", row=1, col=1)
+    ends = [1.0, *(r.low or v for r, v in zip(rows, ratios, strict=True))]
+    tops = [1.0, *(r.high or v for r, v in zip(rows, ratios, strict=True))]
+    if max(tops) > _FRAME * max(1.0, *ratios) or min(ends) < min(1.0, *ratios) / _FRAME:
+        low = max(
+            min(ends), min(1.0, *ratios) / _FRAME
+        )  # an interval that says nothing runs out of the frame
+        high = min(max(tops), _FRAME * max(1.0, *ratios))
+        figure.update_xaxes(range=[math.log10(low) - 0.05, math.log10(high) + 0.05], row=1, col=1)
     figure.add_vline(1.0, line={"color": theme.DEFAULT, "dash": "dash"}, row=1, col=1)
 
 
@@ -95,6 +106,7 @@ def _is_better(row: MetricRow) -> bool | None:
 
 def _limits(figure: go.Figure, rows: list[LimitRow], at: int) -> None:
     used = [row.value.value / row.bound if row.value else 0.0 for row in rows]
+    halves = [(row.half or 0.0) / row.bound for row in rows]
     chances = ["" if row.chance is None else f"chance {show_chance(row.chance)}" for row in rows]
     # below the name: within a bar it is cut off where the bar is short, and crossed by the interval
     names = [
@@ -107,7 +119,9 @@ def _limits(figure: go.Figure, rows: list[LimitRow], at: int) -> None:
         orientation="h",
         error_x={
             "type": "data",
-            "array": [(row.half or 0.0) / row.bound for row in rows],
+            "symmetric": False,
+            "array": halves,
+            "arrayminus": [min(half, v) if v > 0 else half for half, v in zip(halves, used, strict=True)],
             "color": theme.INK,
         },
         marker={

@@ -30,6 +30,7 @@ def cost(study: StudyView | theme.Viewed) -> go.Figure:
     values = found.money or {name: seconds * factor for name, seconds in found.seconds.items()}
     names = list(values)
     figure = theme.figure(title, "price of the trials" if found.money else f"time of the trials ({symbol})")
+    colors = (color for color in theme.SEQUENCE if color != theme.FAILED)
     total = sum(values.values()) or 1.0
     spent = found.money or found.seconds
     shown = {n: f"{v:.2f}" if found.money else format_quantity(v, "s") for n, v in spent.items()}
@@ -45,7 +46,7 @@ def cost(study: StudyView | theme.Viewed) -> go.Figure:
         textposition="outside",
         cliponaxis=False,
         marker={
-            "color": theme.SEQUENCE[: len(names)],
+            "color": [theme.FAILED if name == "failed" else next(colors) for name in names],
             "pattern": {"shape": theme.PATTERNS[: len(names)], "fillmode": "overlay", "fgopacity": 0.4},
         },
         hovertext=texts,

@@ -67,7 +67,8 @@ def effect_axis(view: StudyView, found: list[Effect]) -> MetricAxis:
     values = [point.metric for each in found for point in each.points]
     values += [end for each in found for level in each.average for end in (level.low, level.mean, level.high)]
     values += [level.mean for each in found for level in each.slice]
-    return metric_axis(found[0].metric, view.unit(found[0].metric), values)
+    name = found[0].metric
+    return metric_axis(name, view.unit(name), values, view.objective.shown_unit(name))
 
 
 def draw_effect(

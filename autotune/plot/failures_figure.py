@@ -94,6 +94,7 @@ def _summary(counts: dict[str, int], ended: int) -> str:
 
 def _label(group: FailedValue) -> str:
     low, high = group.values
-    name = INACTIVE if low is None else show(low) if low == high else f"{show(low)} to\n{show(high)}"
+    ends = [f"{v:.3g}" if isinstance(v, float) else show(v) for v in (low, high)]
+    name = INACTIVE if low is None else ends[0] if low == high else " to\n".join(ends)
     name = plain(name).replace("\n", "<br>")
     return f"{name}<br>n={group.trials}"

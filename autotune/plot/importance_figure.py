@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _MOST = 20  # parameters shown
+_TICKS = 7  # at most
 _WIDE = 0.3  # width of an interval from which the figure says that the trials are few
 
 
@@ -81,9 +82,11 @@ def importance(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
             cliponaxis=False,
         )
     )
-    result.update_xaxes(
-        tickformat=".0%", range=[0, 1.25 * max(furthest)]
-    )  # room for the words, on a phone too
+    # room for the words, on a phone too, and no tick beyond all there is
+    end = 1.25 * max(furthest)
+    step = next(size for size in (0.02, 0.05, 0.1, 0.2, 0.5) if end / size <= _TICKS or size == 0.5)
+    ticks = [k * step for k in range(round(min(end, 1.0) / step) + 1) if k * step <= 1.0]
+    result.update_xaxes(tickformat=".0%", range=[0, end], tickvals=ticks)
     result.update_yaxes(type="category", showgrid=False)
     result.update_layout(height=180 + 34 * len(shown), bargap=0.3)
     return subtitled(result, _caption(found))

@@ -49,7 +49,7 @@ def pair(study: StudyView | Viewed, a: str, b: str, metric: str | None = None) -
         return nothing(title, without_model(view, name))
     axes = [ParameterAxis(view.space[each]) for each in (a, b)]
     known = found.mean[np.isfinite(found.mean)]
-    axis = metric_axis(name, view.unit(name), known.tolist())
+    axis = metric_axis(name, view.unit(name), known.tolist(), view.objective.shown_unit(name))
     names = [[INACTIVE if value is None else show(value) for value in values] for values in found.values]
     values = (found.mean * axis.factor).T
     result = figure(title, axes[0].title, axes[1].title)

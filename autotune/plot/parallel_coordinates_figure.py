@@ -153,7 +153,7 @@ def _metric(view: StudyView, name: str, trials: Sequence[Trial]) -> _Axis:
     found += [None if view.best is None else view.best.metrics.get(name)]
     values = [None if each is None else view.objective.value_of(name, each) for each in found]
     known = [value for value in values if value is not None]
-    axis = metric_axis(name, view.unit(name), known)
+    axis = metric_axis(name, view.unit(name), known, view.objective.shown_unit(name))
     low, high = min(known, default=0.0), max(known, default=1.0)
     width = (high - low) or 1.0
     places = [None if value is None else (value - low) / width for value in values]

@@ -35,10 +35,15 @@ def draw(title: str, planes: Sequence[Plane], role: str, *, front: bool = True) 
 def _panel(
     figure: go.Figure, plane: Plane, role: str, where: dict[str, int], shown: set[str], *, front: bool
 ) -> None:
-    x_factor, x_symbol = theme.axis_unit([p.x for p in plane.points], plane.x_unit)
-    y_factor, y_symbol = theme.axis_unit([p.y for p in plane.points], plane.y_unit)
+    x_wanted, y_wanted = (
+        next((x.shown_unit for x in limits), "") for limits in (plane.x_limits, plane.y_limits)
+    )
+    x_factor, x_symbol = theme.axis_unit([p.x for p in plane.points], plane.x_unit, x_wanted)
+    y_factor, y_symbol = theme.axis_unit([p.y for p in plane.points], plane.y_unit, y_wanted)
     figure.update_xaxes(title_text=theme.titled(_sided(plane.x, plane.x_maximize), x_symbol), **where)
     figure.update_yaxes(title_text=theme.titled(_sided(plane.y, plane.y_maximize), y_symbol), **where)
+
+    _frame(figure, plane, where, x_factor, y_factor)
 
     def add(points: Sequence[Point], name: str, **style: Any) -> None:
         if not points:
@@ -93,6 +98,11 @@ def _panel(
         role,
         marker={"symbol": "star", "color": theme.BEST, "size": 16, "line": edge},
     )
+    _limits(figure, plane, where, x_factor, y_factor)
+
+
+def _limits(figure: go.Figure, plane: Plane, where: dict[str, int], x_factor: float, y_factor: float) -> None:
+    """Draw the limits on the two metrics."""
     for limits, add_line, factor in (
         (plane.x_limits, figure.add_vline, x_factor),
         (plane.y_limits, figure.add_hline, y_factor),
@@ -110,6 +120,27 @@ def _panel(
                 },
                 **where,
             )
+
+
+def _frame(figure: go.Figure, plane: Plane, where: dict[str, int], x_factor: float, y_factor: float) -> None:
+    """Keep intervals that are far wider than the values from choosing the axes."""
+    for update, ends, limits, factor in (
+        (
+            figure.update_xaxes,
+            [(p.x, p.x + (p.x_half or 0.0)) for p in plane.points],
+            plane.x_limits,
+            x_factor,
+        ),
+        (
+            figure.update_yaxes,
+            [(p.y, p.y + (p.y_half or 0.0)) for p in plane.points],
+            plane.y_limits,
+            y_factor,
+        ),
+    ):
+        frame = theme.framed(ends, [limit.bound for limit in limits])
+        if frame is not None:
+            update(range=[end * factor for end in frame], **where)
 
 
 def _sided(metric: str, maximize: bool) -> str:

@@ -47,7 +47,7 @@ def prediction(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
     if found is None:
         return nothing(title, without_model(view, name))
     drawn = [v for p in found.points for v in (p.measured, p.predicted, p.low, p.high)]
-    axis = metric_axis(name, view.unit(name), drawn)
+    axis = metric_axis(name, view.unit(name), drawn, view.objective.shown_unit(name))
     result = figure(title, f"measured {axis.title}", f"predicted {axis.title}")
     ends = [end for point in found.points for end in (point.measured, point.predicted)]
     ends = [min(ends) * axis.factor, max(ends) * axis.factor]

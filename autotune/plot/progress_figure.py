@@ -45,7 +45,9 @@ def draw(
     measured = [(at, step) for at, step in steps if step.estimate is not None]
     if not measured:
         return theme.nothing(title, "no trial has measured the goal")
-    factor, symbol = theme.axis_unit([s.estimate.value for _, s in measured if s.estimate], found.unit)
+    factor, symbol = theme.axis_unit(
+        [s.estimate.value for _, s in measured if s.estimate], found.unit, found.shown_unit
+    )
     figure = theme.figure(title, x, theme.titled(found.metric, symbol))
     for kind in theme.SYMBOLS:
         _points(figure, [(at, s) for at, s in measured if s.kind == kind], kind, factor, symbol)
@@ -114,7 +116,7 @@ def _recommended(
     figure.add_scatter(
         x=[at],
         y=[found.best.value * factor],
-        error_y={"type": "data", "array": [(found.best_half or 0.0) * factor], "color": theme.BEST},
+        error_y=_interval(found, factor),
         mode="markers",
         name=f"{found.best_role}, launches pooled",
         marker={"symbol": "star", "size": 15, "color": theme.BEST, "line": {"color": theme.INK, "width": 1}},
@@ -124,6 +126,15 @@ def _recommended(
         ],
         hoverinfo="text",
     )
+
+
+def _interval(found: Progress, factor: float) -> dict[str, object]:
+    """Return the interval of the best; of a metric that is positive everywhere it ends at 0."""
+    half = (found.best_half or 0.0) * factor
+    values = [step.estimate.value for step in found.steps if step.estimate is not None]
+    positive = found.best is not None and min([found.best.value, *values]) > 0
+    below = min(half, found.best.value * factor) if found.best is not None and positive else half
+    return {"type": "data", "symmetric": False, "array": [half], "arrayminus": [below], "color": theme.BEST}
 
 
 def _hover(step: Step, factor: float, symbol: str) -> str:

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from autotune.core.units import format_quantity, to_base
+from autotune.core.estimate_text import reads_well
+from autotune.core.units import format_quantity, known_base, to_base
 from autotune.errors import SpecError
 
 if TYPE_CHECKING:
@@ -115,6 +116,9 @@ PATTERNS = ("", "/", "x", ".", "\\", "-", "+")
 
 SEQUENCE = (DEFAULT, BEST, BROKEN, FAILED, "#cc79a7", "#56b4e9", OTHER)
 
+_UNLIKE = 1e3  # times the median from which the largest of some values does not choose their unit
+_BEYOND = 1.5  # times the largest value, beyond which an interval is not followed
+
 
 def percent(share: float) -> str:
     """Return a share in per cent."""
@@ -126,18 +130,38 @@ def plain(text: object) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
 
 
-def axis_unit(values: Iterable[float], unit: str) -> tuple[float, str]:
+def axis_unit(values: Iterable[float], unit: str, wanted: str = "") -> tuple[float, str]:
     """Return the factor to the unit in which the largest of some values reads best, and its symbol.
 
     Args:
         values: Values in ``unit``.
         unit: Base unit, or one of the user's own.
+        wanted: Unit to show them in where it is of their dimension and they read well in it.
     """
-    largest = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    sizes = sorted(abs(v) for v in values if v and math.isfinite(v))
+    largest, middle = (sizes[-1], sizes[len(sizes) // 2]) if sizes else (0.0, 0.0)
+    if largest > _UNLIKE * middle:  # the end of a wide interval, say
+        largest = middle
+    if wanted and known_base(wanted) == unit and reads_well(largest / to_base(1.0, wanted)):
+        return 1.0 / to_base(1.0, wanted), wanted
     symbol = format_quantity(largest, unit).partition(" ")[2] if unit not in ("1", "") else ""
     if symbol in ("", unit):
         return 1.0, symbol
     return 1.0 / to_base(1.0, symbol), symbol
+
+
+def framed(ends: Iterable[tuple[float, float]], others: Iterable[float] = ()) -> tuple[float, float] | None:
+    """Return the range of a linear axis in which wide intervals run out of the frame; ``None`` without such.
+
+    Args:
+        ends: Values, above 0, with the upper ends of their intervals.
+        others: Further values that have to be seen.
+    """
+    found = list(ends)
+    top = max([v for v, _ in found] + list(others), default=0.0)
+    if top <= 0 or min(v for v, _ in found) < 0 or max(end for _, end in found) <= _BEYOND * top:
+        return None
+    return -0.05 * top, _BEYOND * top
 
 
 def titled(name: str, symbol: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from autotune.core.estimate_text import common_scale, decimals_of
 from autotune.core.measurement import Estimate
-from autotune.core.objective import Goal, Objective
+from autotune.core.objective import Goal
 from autotune.core.parameter.base import show
 from autotune.core.trial import Trial
 from autotune.report.text import fold
@@ -125,12 +125,6 @@ def _short(texts: Sequence[str]) -> list[str]:
             return short
     half = _VALUE // 2
     return [t if len(t) <= _VALUE else f"{t[: half - 1]}~{t[-half:]}" for t in texts]
-
-
-def written_unit(objective: Objective, metric: str) -> str:
-    """Return the unit that the limit on a metric is shown in; empty without such a limit."""
-    shown = [one.shown_bound for one in objective.limits if one.metric == metric and not one.relative]
-    return objective.symbol_of(metric) or next((text.partition(" ")[2] for text in shown), "")
 
 
 def goal_column(goal: Goal, rows: Sequence[Trial], unit: str = "", *, errors: bool = True) -> Column:

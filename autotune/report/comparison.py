@@ -10,6 +10,7 @@ from autotune.analysis.side_by_side import Compared, Comparison
 from autotune.core.decision import Candidate
 from autotune.core.estimate_text import INTERVAL, sentence_unit, show_estimate
 from autotune.core.improvement_text import show_change
+from autotune.core.objective import Limit
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
@@ -28,14 +29,16 @@ def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
     rows += [("configurations", [one.count for one in found.studies])]
     rows += [("best", [_best(one) for one in found.studies])]
     rows += [("confirmed", [_confirmed(one) for one in found.studies])]
-    limits = {limit.metric: str(limit) for limit in found.objective.limits}
     for name in found.objective.metrics:
-        halves = _halves(found, name)
         unit = _unit(found, name)
-        values = [_value(one, name, half, unit) for one, half in zip(found.studies, halves, strict=True)]
-        rows.append((limits.get(name, name), values))
-        if name in limits:
-            rows.append(("  chance", [_chance(one, limits[name]) for one in found.studies]))
+        values = [_value(one, name, unit) for one in found.studies]
+        limits = [limit for limit in found.objective.limits if limit.metric == name]
+        for limit in limits:
+            rows.append((str(limit), values))
+            rows.append(("  chance", [_chance(one, limit) for one in found.studies]))
+            values = [""] * len(values)
+        if not limits:
+            rows.append((name, values))
         changes = [next((c for c in one.changes if c.metric == name), None) for one in found.studies[1:]]
         if any(changes):
             shown = ["" if c is None else show_change(c.gain) for c in changes]
@@ -108,23 +111,6 @@ def _confirmed(one: Compared) -> str:
     return f"{launches} fresh launch{'' if launches == 1 else 'es'}" if one.best.contender.confirmed else "no"
 
 
-def _halves(found: Comparison, name: str) -> list[float | None]:
-    """Return the half-widths of a metric: those behind the change shown beside them, else a study's own.
-
-    The first study's are those of the first change.
-    """
-    changes = [next((c for c in one.changes if c.metric == name), None) for one in found.studies]
-    first = next((c for c in changes if c is not None), None)
-    known = [None if first is None else first.then.half]
-    known += [None if c is None else c.now.half for c in changes[1:]]
-    sides = zip(found.studies, known, strict=True)
-    return [_own_half(one, name) if half is None else half for one, half in sides]
-
-
-def _own_half(one: Compared, name: str) -> float | None:
-    return None if one.shown is None else one.view.half_width(one.shown.contender, name)
-
-
 def _unit(found: Comparison, name: str) -> str:
     """Return the unit that a metric is shown in: its limit's, else what reads best for the first study."""
     if symbol := found.objective.symbol_of(name):
@@ -136,15 +122,17 @@ def _unit(found: Comparison, name: str) -> str:
     return ""
 
 
-def _value(one: Compared, name: str, half: float | None, unit: str) -> str:
+def _value(one: Compared, name: str, unit: str) -> str:
     contender = None if one.shown is None else one.shown.contender
     if contender is None or name not in contender.metrics:
         return "" if name in one.measured else "not measured"
-    return show_estimate(contender.metrics[name], half, unit)
+    return show_estimate(contender.metrics[name], one.view.half_width(contender, name), unit)
 
 
-def _chance(one: Compared, limit: str) -> str:
-    chance = None if one.shown is None else one.shown.chances.get(limit)
+def _chance(one: Compared, limit: Limit) -> str:
+    """Return the chance that a limit holds, a relative one by what the study's own default measured."""
+    own = (x for x in one.view.objective.limits if (x.metric, x.upper) == (limit.metric, limit.upper))
+    chance = None if one.shown is None else one.shown.chances.get(str(next(own, limit)))
     return "" if chance is None else show_chance(chance)
 
 

@@ -26,11 +26,12 @@ from autotune.core.trial import Config, Trial, Value
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.core.version import VERSION
-from autotune.report.columns import number_cell, written_unit
+from autotune.report.columns import number_cell
 from autotune.report.summary import notes
 from autotune.report.tables import note_of, state_word
 from autotune.report.text import show_config, show_seconds
 
+_MOST_VALUES = 12  # of a list in a sentence
 _MAIN = 6  # parameters that the verdict names
 _LOG_LINES, _LOG_BYTES = 20, 4096  # of a trial's log
 _LOGS_MOST = 200  # logs of trials that did not fail, which are read from their files
@@ -233,10 +234,14 @@ def conditions(view: StudyView) -> list[tuple[str, str]]:
 
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
+        if set(value) == {"mean", "spread"}:  # of lengths
+            spread = f" ± {_plain(value['spread'])}" if value["spread"] else ""
+            return _plain(value["mean"]) + spread
         return " ".join(f"{k} {_plain(v)}" for k, v in value.items())
     if isinstance(value, list | tuple):
-        return " ".join(_plain(v) for v in value)
-    return str(value)
+        left = f" and {len(value) - _MOST_VALUES} more" if len(value) > _MOST_VALUES else ""
+        return " ".join(_plain(v) for v in value[:_MOST_VALUES]) + left
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def time_rows(view: StudyView) -> list[tuple[str, str]]:
@@ -288,7 +293,7 @@ def _numeric(view: StudyView, name: str) -> bool:
 def _scale_of(view: StudyView, metric: str) -> tuple[float, str]:
     """Return what a metric's column is multiplied with, as in a terminal, and the unit that this gives."""
     found = [t.metrics[metric] for t in view.trials if metric in t.metrics]
-    return common_scale(found, written_unit(view.objective, metric))
+    return common_scale(found, view.objective.shown_unit(metric))
 
 
 def _headed(view: StudyView, metric: str) -> str:

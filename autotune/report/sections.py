@@ -43,7 +43,7 @@ _TRIALS = (
 CAPTIONS = {
     "comparison": "Ratio of each metric to the default's, with its 95 % interval. A triangle points up where "
     "that is better and down where it is worse; a circle stands where the interval says neither. The arrow "
-    "at a name is the direction that is better. Below, how much of each limit is used.",
+    "at a name is the direction that is better. Below, where there are limits, how much of each is used.",
     "progress": "Points are trials with their 95 % intervals; the line is the best so far of the search that "
     "kept every limit, as measured; the star is what is recommended, else the nearest, by all its launches.",
     "progress_in_time": "The same against the time spent measuring; pauses between runs do not count.",

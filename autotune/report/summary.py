@@ -11,6 +11,7 @@ from autotune.core.commands import store_options, study_command
 from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
 from autotune.core.measurement import Estimate, Measurement
+from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
@@ -385,10 +386,10 @@ def _decision_json(view: StudyView) -> dict[str, object] | None:
     }
 
 
-def measurement_lines(metrics: Mapping[str, Estimate]) -> list[str]:
-    """Return one aligned line per metric: name, estimate, count."""
+def measurement_lines(metrics: Mapping[str, Estimate], objective: Objective) -> list[str]:
+    """Return one aligned line per metric: name, estimate in the unit of its limit, count."""
     size = max((len(name) for name in metrics), default=0)
-    shown = {name: show_estimate(e) for name, e in metrics.items()}
+    shown = {name: show_estimate(e, symbol=objective.symbol_of(name)) for name, e in metrics.items()}
     wide = max((len(text) for text in shown.values()), default=0)
     lines = [f"  {name.ljust(size)}  {shown[name].ljust(wide)}  n={e.n}" for name, e in metrics.items()]
     return [*lines, INTERVAL] if any("±" in text for text in shown.values()) else lines

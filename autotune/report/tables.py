@@ -19,7 +19,6 @@ from autotune.report.columns import (
     ParameterColumn,
     goal_column,
     parameter_column,
-    written_unit,
 )
 from autotune.report.text import WIDTH, cut, show_config, show_seconds, wrap
 
@@ -185,7 +184,7 @@ def _parts(view: StudyView, names: Sequence[str], rows: Sequence[Trial]) -> _Par
         parameters=[parameter_column(name, rows, view.space[name].unit) for name in names],
         goals={
             errors: [
-                goal_column(goal, rows, written_unit(view.objective, goal.metric), errors=errors)
+                goal_column(goal, rows, view.objective.shown_unit(goal.metric), errors=errors)
                 for goal in view.objective.goals
             ]
             for errors in (True, False)

@@ -101,8 +101,7 @@ def _chance(change: Change) -> str:
 
 def _shown(side: Measured, change: Change) -> str:
     """Return one side in the unit of both: that of the limit, else what reads best for the earlier one."""
-    unit = "" if change.limit is None else change.limit.symbol
-    return show_estimate(side.estimate, side.half, unit or sentence_unit(change.then.estimate))
+    return show_estimate(side.estimate, side.half, change.symbol or sentence_unit(change.then.estimate))
 
 
 def verification_json(found: Verification) -> dict[str, object]:

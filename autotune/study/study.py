@@ -31,7 +31,7 @@ from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, c
 from autotune.core.units import counted, show_unit
 from autotune.engine.base import Engine, assess, choices, model_quality, predictions
 from autotune.engine.question import Question
-from autotune.engine.registry import ENGINES, read_engine, suggestions
+from autotune.engine.registry import ENGINES, engine_or_missing, read_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.history import History
@@ -158,6 +158,9 @@ class Study:
         Raises:
             SpecError: An argument is wrong, or such an engine is left out.
             StudyError: There is no such ledger or study.
+
+        What was measured is read where the engine is of a plug-in that is not installed here; asking for more
+        says what is missing.
         """
         file = _path(path)
         if name is not None and not isinstance(name, str):
@@ -175,7 +178,7 @@ class Study:
         return cls(
             Space.from_dict(stored_space(row)),
             Objective.from_dict(row.spec["objective"]),
-            engine=section if engine is None else engine,
+            engine=engine_or_missing(section) if engine is None else engine,
             seed=seed,
             name=row.name,
             path=file,

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from autotune.analysis.change import changes
+from autotune.analysis.change import changes, decision_again
 from autotune.analysis.facts import changed, circumstances
 from autotune.analysis.study_view import StudyView
 from autotune.analysis.verification import Side, Verification
@@ -236,7 +236,10 @@ def compared(
     if config_key(winner.config) != config_key(default):
         first = next((t.number for t in study.trials if t.key == config_key(default)), -1)
         sides.append(("default", first, default))
-    earlier = with_drift(study.trials, study.objective, study.space)
+    # what drifted since is noise of the earlier side
+    trials = with_drift(study.trials, study.objective, study.space)
+    earlier = replace(study, trials=trials).decision if trials != list(study.trials) else study.decision
+    later = decision_again(again.trials, earlier, study.objective)
     found = []
     for name, number, config in sides:
         mine = [t for t in again.trials if t.key == config_key(config)]
@@ -247,7 +250,8 @@ def compared(
             raise EnvironmentProblem(
                 f"the {name} could not be measured again: {_why(mine)}", hint="the same command goes on"
             )
-        pairs = changes(earlier, again.trials, (config, config), study.objective, default) if measured else []
+        key = config_key(config)
+        pairs = changes(earlier, later, (key, key), study.objective) if measured else []
         found.append(Side(name, number, config, tuple(pairs), len(measured), tuple(dict.fromkeys(failed))))
     then, now = ([t for t in view.trials if t.state is TrialState.COMPLETED] for view in (study, again))
     return Verification(

@@ -17,8 +17,9 @@ from autotune.core.objective import Objective
 from autotune.core.ranking import Contender
 from autotune.core.redact import escaped, redact, redacted, visible
 from autotune.core.scalar import typed_scalar
+from autotune.core.space import Space
 from autotune.core.surprise import largest, show_surprise, surprises
-from autotune.core.trial import Reason, Trial, TrialState, Value
+from autotune.core.trial import Reason, Trial, TrialState, Value, config_key
 from autotune.core.units import counted
 from autotune.ledger import StudyRow
 from autotune.tracking.names import allowed_name, allowed_names
@@ -121,7 +122,7 @@ def trial_item(trial: Trial, row: StudyRow, objective: Objective) -> Item:
     }
     return Item(
         key=f"trial/{trial.number}",
-        name=run_name(trial, objective),
+        name=run_name(trial, objective, role=launch_of(trial, row)),
         params=values | inactive,
         metrics={names[name]: value for name, value in shown.items() if name not in infinite},
         tags=tags | {name: str(count) for name, count in counts.items() if count},
@@ -165,6 +166,14 @@ def run_name(trial: Trial, objective: Objective, *, role: str = "") -> str:
     elif trial.suggestion.reason is Reason.CONFIRM:
         words.append("confirmation")
     return " ".join([f"trial-{trial.number:04d}", *words])
+
+
+def launch_of(trial: Trial, row: StudyRow) -> str:
+    """Return what a verification launches with a trial, ``winner`` or ``default``; empty in other studies."""
+    if not row.notes.get(VERIFIES):
+        return ""
+    default = Space.from_dict(row.spec["space"]).default_config
+    return "default" if trial.key == config_key(default) else "winner"
 
 
 def shown_metrics(names: Iterable[str], objective: Objective) -> list[str]:
@@ -223,11 +232,13 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
         "autotune.fingerprint": row.fingerprint,
     }
     if row.notes.get(VERIFIES):
-        tags["autotune.kind"] = "verify"
+        tags |= {"autotune.kind": "verify", "autotune.launch": launch_of(trial, row)}
     if suggestion.p_feasible is not None:
         tags["autotune.p_feasible"] = f"{suggestion.p_feasible:.4g}"
     for name, predicted in suggestion.predicted.items():
-        tags[f"autotune.predicted.{allowed_name(name)}"] = show_estimate(predicted)
+        tags[f"autotune.predicted.{allowed_name(name)}"] = show_estimate(
+            predicted, symbol=objective.symbol_of(name)
+        )
     surprise = largest(trial)
     if surprise is not None:
         tags["autotune.surprise"] = f"{show_surprise(surprise[1])} of {surprise[0]}"

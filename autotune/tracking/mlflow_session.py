@@ -25,7 +25,7 @@ from autotune.core.redact import redact, redact_certain
 from autotune.core.trial import Trial
 from autotune.ledger import Ledger
 from autotune.tracking.base import StoppedError
-from autotune.tracking.items import LIVE, NOTE, VERIFIES, Item, run_name
+from autotune.tracking.items import LIVE, NOTE, VERIFIES, Item, launch_of, run_name
 from autotune.tracking.mlflow_database import make_relative, prepare_database
 from autotune.tracking.mlflow_items import (
     FILE_SETTINGS,
@@ -371,7 +371,9 @@ class Session:
                 self.client.log_batch(self.runs[key], tags=tags)
                 self.marks[key] = wanted
             if changed or key not in self.named:
-                name = run_name(trial, objective, role=role if trial.number == best else "")
+                name = run_name(
+                    trial, objective, role=role if trial.number == best else launch_of(trial, self.row)
+                )
                 if self.names.get(key) != name:
                     self.client.update_run(self.runs[key], name=name)
                     self.names[key] = name

@@ -123,6 +123,13 @@ def test_where_a_parameter_is_inactive_has_a_place_of_its_own(view):
     assert points.count(place) == len(inactive)
 
 
+def test_no_tick_of_an_importance_is_beyond_all_there_is(view):
+    ticks = plot.importance(view).layout.xaxis.tickvals
+    assert ticks[0] == 0
+    assert 3 <= len(ticks) <= 8
+    assert max(ticks) <= 1
+
+
 def test_importance_says_how_much_and_how_sure(view):
     figure = plot.importance(view)
     bars = figure.data[0]

@@ -104,3 +104,50 @@ def test_the_recommended_line_is_that_of_all_its_launches(make_view, make_trial)
     figure = plot.parallel_coordinates(make_view([slow, fast, again], state="completed", running=()))
     recommended = next(trace for trace in figure.data if trace.name == "recommended, launches pooled")
     assert recommended.y[-1] == pytest.approx(0.75, abs=0.01)  # 400 between 100 and 500
+
+
+def test_what_failed_has_the_colour_of_failures_in_the_cost(make_view, make_trial):
+    trials = [make_trial(i, (1, 8, i, 1, 1), speed=50.0 + i, tpot=0.02) for i in range(3)]
+    trials.append(make_trial(3, (1, 8, 3, 1, 1), cause="out_of_memory"))
+    (bars,) = plot.cost(make_view(trials, state="completed", running=())).data
+    assert dict(zip(bars.y, bars.marker.color, strict=True))["failed"] == plot.theme.FAILED
+    assert list(bars.marker.color).count(plot.theme.FAILED) == 1
+
+
+def test_axes_have_the_unit_that_a_limit_was_written_in(make_view, trials):
+    objective = Objective.from_dict(
+        {
+            "maximize": "output_throughput",
+            "limits": ["output_throughput >= 600 tokens/min", "tpot.p95 <= 60 ms"],
+        }
+    )
+    view = make_view(trials[:8], objective=objective, state="completed", running=())
+    assert plot.progress(view).layout.yaxis.title.text == "output_throughput (tokens/min)"
+    plane = plot.pareto_front(view).layout
+    assert "(tokens/min)" in plane.xaxis.title.text + plane.yaxis.title.text
+
+
+def test_no_interval_of_a_positive_metric_reaches_below_zero(make_view, make_trial):
+    """One launch each and no model: nothing tells how far launches differ, and the interval is wide."""
+    trials = [make_trial(i, (2 ** (i % 6), 8, 0, 1, 1), speed=50.0 * 4**i, tpot=0.02) for i in range(6)]
+    view = make_view(trials, state="completed", running=(), confirm=0)
+    star = next(trace for trace in plot.progress(view).data if trace.marker.symbol == "star")
+    assert star.error_y.array[0] >= star.error_y.arrayminus[0]
+    assert star.y[0] - star.error_y.arrayminus[0] >= 0
+    bars = next(trace for trace in plot.comparison(view).data if trace.type == "bar")
+    assert all(x - least >= 0 for x, least in zip(bars.x, bars.error_x.arrayminus, strict=True))
+
+
+def test_an_interval_that_says_nothing_runs_out_of_the_frame(make_view, make_trial):
+    trials = [make_trial(i, (2 ** (i % 6), 8, 0, 1, 1), speed=50.0 * (i + 1), tpot=0.02) for i in range(6)]
+    wild = {**trials[3].metrics, "tpot.p95": autotune.Estimate(0.03, 5.0, 4, "s")}
+    trials[3] = replace(trials[3], measurement=replace(trials[3].measurement, metrics=wild))
+    two = Objective.from_dict({"maximize": "output_throughput", "minimize": "tpot.p95"})
+    layout = plot.pareto_front(make_view(trials, objective=two, state="completed", running=())).layout
+    low, high = (layout.yaxis if "tpot" in layout.yaxis.title.text else layout.xaxis).range
+    assert low < 0 < 30 < high < 60, "in ms; the interval ends at some seconds"
+
+
+def test_the_end_of_an_interval_chooses_no_unit():
+    assert plot.theme.axis_unit([0.02, 0.03, 0.05, 4000.0], "s")[1] == "ms"
+    assert plot.theme.axis_unit([0.0, 0.0, 40.0], "s")[1] == "s"

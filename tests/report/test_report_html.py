@@ -13,6 +13,7 @@ import autotune
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason
+from autotune.report import document
 from autotune.report.document import verdict_sentences
 from autotune.report.html import render_report, write_report
 from autotune.report.markdown import markdown_report
@@ -309,3 +310,9 @@ def test_a_figure_with_more_upright_axes_than_a_phone_has_room_for_scrolls(make_
     for view, scrolls in ((wide_view(), True), (make_view(trials[:8]), False)):
         figure = json.loads(plot.parallel_coordinates(view).to_json())
         assert _wide(figure["layout"]) is scrolls
+
+
+def test_a_workload_reads_as_a_sentence():
+    assert document._plain({"mean": 64.0, "spread": 0.0}) == "64"
+    assert document._plain({"mean": 64.0, "spread": 8.5}) == "64 ± 8.5"
+    assert document._plain({"values": list(range(99))}).endswith("10 11 and 87 more")

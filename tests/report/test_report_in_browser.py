@@ -141,6 +141,21 @@ def test_on_a_phone_no_title_of_an_axis_is_cut_off_and_only_panels_side_by_side_
         wide = "return [...document.querySelectorAll('figure.wide .plot')].map((box) => box.id)"
         names = {name.split("-")[-1] for name in driver.execute_script(wide)}
         assert "effects" in names
+        script = """return [...document.querySelectorAll('.plot.stacked')].map((box) => {
+            return [box.id, box.scrollWidth <= box.parentElement.clientWidth,
+                box.querySelector('svg').getBoundingClientRect().right <= innerWidth] })"""
+        stacked = driver.execute_script(script)
+        assert "effects" in {name.split("-")[-1] for name, *_ in stacked}
+        assert all(fits and seen for _, fits, seen in stacked), "panels stand below each other"
+        height = "return document.querySelector('.plot.stacked').offsetHeight"
+        before = driver.execute_script(height)
+        driver.execute_script("dispatchEvent(new Event('beforeprint'))")
+        boxes = "return [...document.querySelectorAll('.plot')].map((box) => box.offsetHeight)"
+        assert max(driver.execute_script(boxes)) <= 860
+        assert driver.execute_script(height) < before, "side by side on paper"
+        driver.execute_script("dispatchEvent(new Event('afterprint'))")
+        assert driver.execute_script(height) == before
+        assert [entry["message"] for entry in driver.get_log("browser")] == []
         assert not names & {"comparison", "progress", "importance", "prediction"}
 
 

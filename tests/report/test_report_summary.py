@@ -145,8 +145,8 @@ def test_a_summary_in_json_without_trials_has_nothing_best(make_view):
     assert data["verdict"]["kind"] == "nothing feasible"
 
 
-def test_lines_of_a_measurement(trials):
-    assert measurement_lines(trials[0].metrics) == [
+def test_lines_of_a_measurement(trials, make_view):
+    assert measurement_lines(trials[0].metrics, make_view(trials).objective) == [
         "  output_throughput  31.20 ± 0.61 tokens/s  n=30",
         "  tpot.p95           32.0 ± 1.3 ms          n=30",
         "± is the half-width of the 95 % interval",

@@ -4,15 +4,17 @@ from dataclasses import replace
 
 import pytest
 
+from autotune.analysis.change import Change, Measured
 from autotune.analysis.study_view import StudyView
 from autotune.core.estimate_text import show_estimate
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
-from autotune.core.ranking import pool
+from autotune.core.ranking import Improvement, pool
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.report.summary import measurement_lines, summary
 from autotune.report.text import cut, fold, show_config, show_seconds, wrap
+from autotune.report.verification import change_text
 
 
 @pytest.mark.parametrize(
@@ -44,15 +46,15 @@ def test_seconds_are_shown_in_a_unit_for_people(seconds, text):
         (Estimate(3e-9, 1e-9, 5), "(3.0 ± 2.0) x 10^-9"),
         (Estimate(7_190_000.0, 200_000.0, 30, "B/s"), "7.19 ± 0.39 MB/s"),
         (Estimate(977_123.0, 250_000.0, 30), "977000 ± 490000"),
-        (Estimate(5_600_000.0, 6_122_449.0, 30), "5600000 ± 12000000"),
-        (Estimate(10_100_000.0, 3_163_265.0, 30, "hops"), "10100000 ± 6200000 hops"),
+        (Estimate(5_600_000.0, 6_122_449.0, 30), "6 ± 12 million"),
+        (Estimate(10_100_000.0, 3_163_265.0, 30, "hops"), "10.1 ± 6.2 million hops"),
         (Estimate(3_998_030.0, 699_000.0, 30, "B/s"), "4.0 ± 1.4 MB/s"),
         (Estimate(123_456_789.0, 6.12, 30), "123456789 ± 12"),
         (Estimate(0.16, 1e-9, 30), "0.16000"),
-        (Estimate(4e10, 1e9, 30), "(40.0 ± 2.0) x 10^9"),
+        (Estimate(4e10, 1e9, 30), "40.0 ± 2.0 billion"),
         (Estimate(3.2e7, None, 30, "B/s"), "32 MB/s"),
-        (Estimate(3.2e7, None, 30), "32000000"),
-        (Estimate(4e10, None, 30), "40 x 10^9"),
+        (Estimate(3.2e7, None, 30), "32 million"),
+        (Estimate(4e10, None, 30), "40 billion"),
         (Estimate(0.0, 1e-30, 30), "0"),
     ],
 )
@@ -92,10 +94,30 @@ def test_config_reads_like_the_command_line():
     )
 
 
+OBJECTIVE = Objective.from_dict({"maximize": "speed", "limits": ["disk <= 2 GB", "speed >= 600 tokens/min"]})
+
+
+def test_what_one_measurement_gave_has_the_units_of_the_limits():
+    metrics = {"speed": Estimate(20.0, 0.1, 9, "tokens/s"), "disk": Estimate(1.5e9, None, 1, "B")}
+    assert [line.split("  ")[2].strip() for line in measurement_lines(metrics, OBJECTIVE)[:2]] == [
+        "1200 ± 12 tokens/min", "1.5 GB",
+    ]  # fmt: skip
+
+
+def test_a_change_of_a_limit_s_metric_has_the_unit_of_the_limit():
+    def level(speed):
+        return Measured(Estimate(speed, 0.1, 9, "tokens/s"), 0.2)
+
+    gain = Improvement(0.5, 0.4, 0.6, True, (3, 3))
+    change = Change("speed", level(20.0), level(10.0), gain, symbol=OBJECTIVE.symbol_of("speed"))
+    text = change_text(change, "worse", 0.05)
+    assert "1200 ± 12 tokens/min -> 600 ± 12 tokens/min" in text
+
+
 def test_a_bound_is_named_wherever_it_is_shown():
     bound = Estimate(9.57, None, 2, "requests/s", bound="at most")
     assert show_estimate(bound) == "at most 9.57 requests/s"
-    assert measurement_lines({"max_rate": bound}) == ["  max_rate  at most 9.57 requests/s  n=2"]
+    assert measurement_lines({"max_rate": bound}, OBJECTIVE) == ["  max_rate  at most 9.57 requests/s  n=2"]
     assert Estimate.from_dict(bound.to_dict()) == bound
     exact, other = replace(bound, bound=""), replace(bound, bound="at least")
     pooled = [pool([{"x": bound}, {"x": one}])["x"].bound for one in (bound, exact, other)]
@@ -120,3 +142,9 @@ def test_a_study_of_bounds_says_so_in_its_table_and_its_verdict():
     assert text.partition("best:")[0].count("at least") == 2
     assert "max_rate of trial 1 is only a bound: at least 10.5 requests/s" in text
     assert "max_rate of trial 0 is only a bound: at least 9.5 requests/s" in text
+
+
+def test_millions_without_a_unit_are_told_in_words():
+    assert show_estimate(Estimate(32_300_000.0, 9e6, 30, "1"), 18e6) == "32 ± 18 million"
+    assert show_estimate(Estimate(4_567_890.0, None, 1, "requests")) == "4.57 million requests"
+    assert show_estimate(Estimate(123_456.0, None, 1, "1")) == "123000"

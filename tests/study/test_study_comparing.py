@@ -1,14 +1,20 @@
 """Studies side by side, of one store and of others."""
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 
 from autotune.analysis.noise import noise
+from autotune.analysis.side_by_side import _predictions
 from autotune.cli import main
+from autotune.core.objective import Objective
 from autotune.core.trial import Reason
 from autotune.errors import StudyError
+from autotune.ledger import Ledger
 from autotune.study.comparing import compare_studies
+from autotune.study.reading import read_view
 from tests_exports import CASES, GPUS, UNITS, record_study, record_trial
 
 LIMITS = {"maximize": "output_throughput", "limits": ["ttft.p99 <= 100 ms"]}
@@ -80,7 +86,9 @@ def test_a_gate_ends_with_one_where_a_study_is_worse_and_says_where(stores, caps
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     (stores / "slow").mkdir()
     section, best, version, hardware = CASES["vllm"]
-    with record_study(stores / "slow", section, best, version, hardware, launches=0, name="c") as study:
+    with record_study(
+        stores / "slow", section, best, version, hardware, launches=0, name="c", speeds=(100.0, 122.0)
+    ) as study:
         for _ in range(3):
             record_trial(study, best, Reason.CONFIRM, {"output_throughput": 120.0, "ttft.p99": 0.2}, version)
     gate = ["--ci", "--store", str(stores)]
@@ -90,7 +98,7 @@ def test_a_gate_ends_with_one_where_a_study_is_worse_and_says_where(stores, caps
     assert main(["compare", "a", f"{stores}/slow", *gate]) == 1
     said = capsys.readouterr().out.splitlines()
     (line,) = [line for line in said if line.startswith("::error")]
-    assert "slow beside a: output_throughput: WORSE: 200 ±" in line
+    assert "slow beside a: output_throughput: WORSE: 200.0 ±" in line
     assert "tolerance 5 %25" in line
     assert main(["compare", "a", f"{stores}/slow", "--tolerance", "60%", *gate]) == 0
     assert main(["compare", "a", f"{stores}/slow", "--store", str(stores)]) == 0, "no gate without --ci"
@@ -129,6 +137,25 @@ def test_a_study_without_the_metric_of_a_limit_of_the_first_is_not_measured(stor
     assert main(["compare", *pair, "--ci"]) == 1
     assert "::a: memory.peak not measured" in capsys.readouterr().out
     assert noise(compare_studies(pair[:2], stores).studies[1].view).spread is None
+
+
+def test_a_study_without_the_goal_of_the_first_is_not_measured(stores, capsys):
+    (stores / "bare").mkdir()
+    section, best, version, hardware = CASES["vllm"]
+    with record_study(
+        stores / "bare",
+        section,
+        best,
+        version,
+        hardware,
+        launches=0,
+        name="d",
+        objective={"minimize": "price"},
+    ) as study:
+        for _ in range(2):
+            record_trial(study, best, Reason.EXPLORE, {"price": 3.0})
+    assert main(["compare", f"{stores}/bare", "a", "--store", str(stores)]) == 0
+    assert _rows(capsys.readouterr().out)["best"][1] == "price not measured"
 
 
 def test_where_nothing_keeps_the_limits_the_numbers_are_those_of_the_nearest(stores, capsys):
@@ -192,3 +219,58 @@ def test_where_no_limit_names_a_unit_it_is_the_one_that_reads_best_for_the_first
     assert second.endswith(" ms")
     (line,) = [line for line in text.splitlines() if line.startswith("::error")]
     assert line.count(" ms") == 2, "then and now"
+
+
+def test_a_quiet_study_is_as_sure_beside_noisy_ones_as_alone(stores, capsys):
+    section, best, version, hardware = CASES["vllm"]
+    for name, middle, part in (("quiet", 200.0, 0.002), ("noisy", 200.0, 0.3), ("slower", 185.0, 0.002)):
+        (stores / name).mkdir()
+        with record_study(
+            stores / name,
+            section,
+            best,
+            version,
+            hardware,
+            launches=0,
+            name=name,
+            speeds=(middle / 2, middle),
+        ) as study:
+            for sign in (1, -1, 1, -1):
+                speed = middle * (1 + sign * part)
+                record_trial(study, best, Reason.CONFIRM, {"output_throughput": speed, "ttft.p99": 0.2})
+                default = {"output_throughput": speed / 2, "ttft.p99": 0.2}
+                record_trial(study, study.space.default_config, Reason.CONFIRM, default)
+    alone = {}
+    for name in ("quiet", "noisy", "slower"):
+        with Ledger.open(stores / name / "ledger.sqlite", read_only=True) as ledger:
+            view = read_view(ledger, ledger.studies()[0])
+        alone[name] = view.half_width(view.best, "output_throughput")
+    assert alone["noisy"] > 20 * alone["quiet"]
+
+    three = [f"{stores}/{name}" for name in ("quiet", "noisy", "slower")]
+    for places in (three, three[:2], three[1::-1], [three[2], three[0], three[1]]):
+        found = compare_studies(places, stores)
+        for place, one in zip(places, found.studies, strict=True):
+            assert one.view.half_width(one.best.contender, "output_throughput") == alone[place.split("/")[-1]]
+            for change in one.changes:
+                if change.metric == "output_throughput":
+                    assert change.now.half == alone[place.split("/")[-1]]
+                    assert change.then.half == alone[places[0].split("/")[-1]]
+    assert main(["compare", *three, "--store", str(stores), "--ci", "--tolerance", "2%"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    (error,) = [line for line in said if line.startswith("::error")]
+    assert "slower beside" in error, "7 % less is beyond 2 % however noisy the study between them is"
+    assert any(line.startswith("::warning") and "noisy beside" in line for line in said)
+    assert main(["compare", *three, "--store", str(stores), "--ci", "--tolerance", "12%"]) == 0
+
+
+def test_what_a_model_predicted_counts_under_the_limits_of_another_study(stores):
+    """Each study's own model tells its spread; only the distance from the bound is another."""
+    first, second = compare_studies(["a", f"{stores}/other:b"], stores).studies
+    view = replace(second.view, objective=second.stated, predictions={"k": [(5.0, 0.1), (0.5, 0.2)]})
+    ((goal, limit),) = _predictions(view, first.view.objective).values()
+    assert goal == (5.0, 0.1)
+    assert limit == (pytest.approx(0.5 + math.log(0.1 / 0.5)), 0.2), "100 ms there, 500 ms here"
+    other = Objective.from_dict({"minimize": "output_throughput", "limits": ["ttft.p99 >= 1 ms"]})
+    ((goal, limit),) = _predictions(view, other).values()
+    assert all(math.isnan(value) for value in (*goal, *limit))

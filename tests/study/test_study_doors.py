@@ -178,6 +178,7 @@ DOORS = {
     "Objective.anchored": (OBJECTIVE.anchored, {"default": METRICS}),
     "Objective.surely_broken": (OBJECTIVE.surely_broken, {"metrics": METRICS}),
     "Objective.symbol_of": (OBJECTIVE.symbol_of, {"metric": "t"}),
+    "Objective.shown_unit": (OBJECTIVE.shown_unit, {"metric": "t"}),
     "Objective.value_of": (OBJECTIVE.value_of, {"metric": "t", "estimate": ESTIMATE}),
     "Estimate": (
         autotune.Estimate,

@@ -249,3 +249,32 @@ def test_the_command_writes_a_file_whole(tmp_path, capsys):
     assert main(["export", "--as", "yaml", "-o", str(tmp_path / "no" / "file"), *store]) == 2
     assert "no such folder" in capsys.readouterr().err
     assert main(["export", "--as", "yaml", "--under", "ttft.p99 <= 1 ms", *store]) == 4
+
+
+def test_a_study_is_opened_for_reading_where_its_engine_is_of_a_plug_in_that_is_missing(
+    tmp_path, monkeypatch
+):
+    import autotune
+    from autotune.errors import EnvironmentProblem
+
+    space = autotune.Space([autotune.Int("n", 0, 9)])
+    monkeypatch.setitem(ENGINES._builtin, "annealing", ENGINES._builtin["random"])
+    made = autotune.Study(
+        space, {"maximize": "speed"}, engine={"use": "annealing"}, path=tmp_path / "l.sqlite"
+    )
+    with made:
+        for n in range(4):
+            made.add({"n": n}, {"speed": 1.0 + n})
+    monkeypatch.delitem(ENGINES._builtin, "annealing")
+    with autotune.Study.open(tmp_path / "l.sqlite") as study:
+        assert len(study.trials) == 4
+        assert study.best.config == {"n": 3}
+        assert "speed" in str(study.result)
+        assert autotune.plot.progress(study).data
+        assert study.export("yaml")
+        study.add({"n": 8}, {"speed": 9.0})  # no engine is asked
+        with pytest.raises(EnvironmentProblem, match="unknown engine 'annealing'") as caught:
+            study.ask()
+        assert "install the package that brings it" in caught.value.hint
+    with autotune.Study.open(tmp_path / "l.sqlite", engine="random") as study:
+        assert study.ask().config

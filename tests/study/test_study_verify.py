@@ -167,6 +167,10 @@ def test_a_verification_is_a_run_of_its_own_beside_the_runs_of_its_study(
     launches = [one for one in runs if one.data.tags.get("mlflow.parentRunId") == run.info.run_id]
     assert len(launches) == 2
     assert {one.data.tags["autotune.kind"] for one in launches} == {"verify"}
+    assert {one.data.tags["autotune.launch"] for one in launches} == {"default", "winner"}
+    assert {one.info.run_name for one in launches} == {
+        "trial-0000 over limit default", "trial-0001 over limit winner",
+    }  # fmt: skip
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert names == {"verification.json", "verification.txt"}
     (parent,) = [one for one in runs if one.data.tags["mlflow.runName"] == "u"]

@@ -74,8 +74,14 @@ def parameter(value):
     return {"type": "ordinal", "values": [1, value]}
 
 
-def record_study(folder, section, best, version="", hardware=MACHINE, *, launches=2, name="Chat_1", **more):
-    """Make the ledger of a study: the default, a better configuration, and fresh launches of both."""
+def record_study(
+    folder, section, best, version="", hardware=MACHINE, *, launches=2, name="Chat_1", speeds=(100.0, 210.0),
+    **more,
+):  # fmt: skip
+    """Make the ledger of a study: the default, a better configuration, and fresh launches of both.
+
+    The search measured them at ``speeds``, in that order.
+    """
     data = {
         "name": name, "parameters": {key: parameter(value) for key, value in best.items()},
         **({"system": section} if section else {}),
@@ -89,7 +95,7 @@ def record_study(folder, section, best, version="", hardware=MACHINE, *, launche
         spec=spec.to_dict(),
     )  # fmt: skip
     default = spec.space.default_config
-    plan = [(default, Reason.DEFAULT, 100.0), (best, Reason.EXPLOIT, 210.0)]
+    plan = [(default, Reason.DEFAULT, speeds[0]), (best, Reason.EXPLOIT, speeds[1])]
     plan += [(best, Reason.CONFIRM, 200.0), (default, Reason.CONFIRM, 101.0)] * launches
     for config, reason, speed in plan:
         record_trial(study, config, reason, {"output_throughput": speed, "ttft.p99": 0.2}, version, hardware)

@@ -28,12 +28,51 @@
     if (Object.keys(wrapped).length) Plotly.relayout(box, wrapped);
   }
 
+  // panels side by side stand below each other on a phone; null where there are none
+  function stacked(data, layout) {
+    const used = new Set(data.map((trace) => `xaxis${(trace.xaxis || 'x').slice(1)}`)); // a grid may have empty places
+    const panels = [...used].filter((x) => layout[x] && layout[x].domain).map((x) => {
+      const y = `yaxis${(layout[x].anchor || 'y').slice(1)}`;
+      return { x, y, left: layout[x].domain[0], top: (layout[y].domain || [0, 1])[1] };
+    }).sort((a, b) => b.top - a.top || a.left - b.left);
+    const rows = new Set(panels.map((panel) => panel.top)).size;
+    if (panels.length < 2 || rows === panels.length) return null;
+    const copy = structuredClone(layout);
+    let title = {};
+    panels.forEach(({ x, y, left }, i) => {
+      const end = 1 - i / panels.length;
+      copy[x].domain = [0, 1];
+      copy[y].domain = [end - 0.7 / panels.length, end];
+      if (left === 0) title = copy[y].title || {};
+      if (!(copy[y].title || {}).text) copy[y].title = structuredClone(title);
+      copy[y].showticklabels = true;
+    });
+    for (const note of copy.annotations || []) { // the titles of panels
+      if (note.xref !== 'paper' || note.yref !== 'paper') continue;
+      const at = panels.findIndex(({ x, top }) => Math.abs(top - note.y) < 0.01
+        && layout[x].domain[0] <= note.x && note.x <= layout[x].domain[1]);
+      if (at >= 0) { note.x = 0.5; note.y = 1 - at / panels.length; }
+    }
+    copy.height = (layout.height * panels.length) / rows;
+    for (const key of Object.keys(copy)) if (/^xaxis\d*$/.test(key) && !used.has(key)) copy[key].visible = false;
+    return copy;
+  }
+
+  const arrange = new Map(); // how a figure of a phone becomes that of a sheet of paper, and back
+
   function draw(box, width) {
     if (box.dataset.drawn) return;
     box.dataset.drawn = 'yes';
-    const { data, layout } = read(box);
+    const { data, layout: made } = read(box);
+    const narrow = !width && box.parentElement.clientWidth < 500;
+    const below = narrow ? stacked(data, made) : null;
+    // what stands in the cells needs no scale beside them
+    for (const trace of data) if (narrow && trace.texttemplate) trace.showscale = false;
+    const layout = below || made;
+    if (below) { box.classList.add('stacked'); box.style.height = `${below.height}px`; }
+    if (narrow) arrange.set(box, (paper) => Plotly.react(box, data, structuredClone(paper ? made : layout), config));
     box.style.minHeight = '0';
-    Plotly.newPlot(box, data, width ? { ...layout, width } : layout, config);
+    Plotly.newPlot(box, data, structuredClone(width ? { ...layout, width } : layout), config);
     wrapTitles(box);
   }
 
@@ -52,8 +91,9 @@
   addEventListener('beforeprint', () => {
     for (const box of boxes) {
       draw(box, printWidth);
-      const height = parseFloat(box.style.height);
-      box.dataset.height = height;
+      box.dataset.height = parseFloat(box.style.height);
+      if (arrange.has(box)) arrange.get(box)(true);
+      const height = box.classList.contains('stacked') ? box.layout.height : parseFloat(box.style.height);
       // two figures of the usual height with their captions on a page, and none longer than a page
       const printed = Math.min(height <= 500 ? 0.78 * height : height, printHeight);
       box.style.height = `${printed}px`;
@@ -63,7 +103,9 @@
   addEventListener('afterprint', () => {
     for (const box of boxes) {
       box.style.height = `${box.dataset.height}px`;
+      if (arrange.has(box)) arrange.get(box)(false);
       Plotly.relayout(box, { width: null, height: Number(box.dataset.height), autosize: true });
+      wrapTitles(box);
     }
   });
 
