@@ -108,7 +108,7 @@ def main(argv: list[str]) -> int:
         metavar="ENGINE=PATH",
         help="a folder or file to read instead",
     )
-    parser.add_argument("--summary", type=Path, help="append Markdown for an issue to a file")
+    parser.add_argument("--summary", type=Path, help="write Markdown for an issue to a file")
     parser.add_argument("--write", action="store_true", help="write the tables anew")
     asked = parser.parse_args(argv)
     sources = {name: Path(path) for name, _, path in (text.partition("=") for text in asked.source)}
@@ -131,8 +131,7 @@ def main(argv: list[str]) -> int:
         found.append(compared)
         print("\n".join(text_of(compared)), flush=True)
     if asked.summary is not None:
-        with asked.summary.open("a", encoding="utf-8") as stream:
-            stream.write(markdown(found))
+        asked.summary.write_text(markdown(found), encoding="utf-8")
     return 1 if any(one.broken for one in found) else 3 if any(one.problem for one in found) else 0
 
 
