@@ -1,6 +1,9 @@
 # Each target works from a fresh clone: it makes .venv on first use and reuses it afterwards.
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+# the only version that these files take for granted; any other may bring CUDA, unless pip is shown an index without
+TORCH ?= 2.13.0
 STUDY ?= examples/quickstart.yaml
 # of pytest: one more than two cores, since tests also wait
 WORKERS ?= 3
@@ -14,12 +17,16 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PYTEST_FILES := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: run test check coverage slow test-faults test-engines test-oldest-mlflow audit bench docs release lint clean
+.PHONY: run test suite check coverage slow test-faults test-engines test-oldest test-newest test-flags \
+  test-oldest-mlflow audit bench docs release lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
 	$(BIN)/autotune run $(STUDY)
 
 test: check  ## ruff, the type checker, the import layers, pytest
+	$(PYTEST)
+
+suite: $(STAMP)  ## pytest alone
 	$(PYTEST)
 
 check: $(STAMP)  ## all of `make test` that runs no code
@@ -41,6 +48,26 @@ test-faults: $(STAMP)  ## break everything on purpose and write docs/reliability
 test-engines: $(STAMP)  ## install serving engines (cached; AUTOTUNE_ENGINES names the folder) and drive them
 	$(BIN)/python tests/engines/install.py $(ENGINES)
 	$(BIN)/python -m pytest -m engines tests/engines $(if $(ENGINES),-k "$(ENGINES) or port or model_that")
+
+test-oldest: build/oldest.txt  ## the suite with the oldest versions that pyproject.toml admits
+	$(MAKE) suite VENV=.venv-oldest CONSTRAINTS=$<
+
+test-newest: build/newest.txt  ## the suite with the newest version of everything but torch (TORCH=...)
+	PIP_UPGRADE=1 PIP_UPGRADE_STRATEGY=eager $(MAKE) suite VENV=.venv-newest CONSTRAINTS=$<
+
+build/oldest.txt: constraints-oldest.txt FORCE
+	mkdir -p build
+	sed 's/^torch==[^ ]*/torch==$(TORCH)/' $< > $@
+
+build/newest.txt: FORCE
+	mkdir -p build
+	echo torch==$(TORCH) > $@
+
+FORCE:
+
+test-flags: $(STAMP)  ## our tables of flags against the newest servers; build/flags.md says what to mend
+	mkdir -p build
+	$(BIN)/python .ci/check_flags.py $(ENGINES) --summary build/flags.md
 
 OLDEST := .venv-oldest-mlflow
 
@@ -77,11 +104,11 @@ lint: $(STAMP)  ## repair what can be repaired
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[transformers,dev,docs]'
+	  --constraint $(CONSTRAINTS) --editable '.[transformers,dev,docs]'
 	touch $@
 
 clean:  ## forget the environment and what runs left
-	rm -rf $(VENV) autotune-runs mlflow.db mlartifacts site
+	rm -rf $(VENV) .venv-oldest .venv-newest build autotune-runs mlflow.db mlartifacts site

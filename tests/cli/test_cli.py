@@ -407,7 +407,7 @@ def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):
 def test_flags_of_an_engine(capsys, tmp_path):
     code, out, _ = run(capsys, "flags", "vllm")
     assert code == 0
-    assert out.startswith("vllm 0.32.0, from the parser of `vllm serve`")
+    assert out.startswith("vllm 0.33.0, from the source text of vllm")
     assert "max_num_seqs" in out
     told = json.loads(run(capsys, "flags", "ollama", "--json")[1])
     assert told["ollama_max_queue"]["default"] == 512

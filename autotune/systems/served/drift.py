@@ -76,10 +76,11 @@ def llama_cpp_flags(text: str) -> list[Flag]:
             entries.append([head.strip(), rest.strip()])
         elif entries and line.startswith(" "):
             entries[-1][1] += " " + line.strip()
-    return [flag for head, help_text in entries if (flag := _llama_cpp_flag(head, help_text)) is not None]
+    return [flag for head, help_text in entries if (flag := llama_cpp_flag(head, help_text)) is not None]
 
 
-def _llama_cpp_flag(head: str, text: str) -> Flag | None:
+def llama_cpp_flag(head: str, text: str) -> Flag | None:
+    """Return the flag of one entry: its spellings with a word for its value, and its help."""
     match = re.match(r"((?:-{1,2}[\w-]+,?\s*)+)(.*)", head)
     if match is None or "has been removed" in text:
         return None

@@ -18,10 +18,16 @@ import typing
 from importlib.metadata import version
 from typing import Any
 
+VLLM_ARGUMENTS = (  # modules that have had `make_arg_parser`, the newest first
+    "vllm.entrypoints.common.cli_args",
+    "vllm.entrypoints.launchers.cli_args",
+    "vllm.entrypoints.openai.cli_args",
+)
+
 
 def vllm() -> dict[str, object]:
     """Ask the parser of ``vllm serve``."""
-    for name in ("vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args"):
+    for name in VLLM_ARGUMENTS:
         try:
             cli_args = importlib.import_module(name)
             break
@@ -173,13 +179,11 @@ def _kind(reader: object) -> str:
     """Return what a value is read as; readers of optional values are closures over the plain reader."""
     if isinstance(reader, enum.EnumType):
         return "text"
-    inner = [
-        cell.cell_contents
-        for cell in getattr(reader, "__closure__", None) or ()
-        if callable(cell.cell_contents)
-    ]
-    name = getattr(inner[0] if inner else reader, "__name__", "str")
-    return _kind_of_name(name)
+    cells = getattr(reader, "__closure__", None) or ()
+    inner = next((cell.cell_contents for cell in cells if callable(cell.cell_contents)), None)
+    if inner is not None:
+        return _kind(inner)
+    return _kind_of_name(getattr(reader, "__name__", "str"))
 
 
 def _kind_of_name(name: str) -> str:

@@ -27,10 +27,12 @@ def argparse_of(parser, skip):
 
 
 def vllm():
-    try:
-        cli_args = importlib.import_module("vllm.entrypoints.launchers.cli_args")
-    except ModuleNotFoundError:
-        cli_args = importlib.import_module("vllm.entrypoints.openai.cli_args")
+    for place in ("common", "launchers", "openai"):  # of 0.33, of those before, of the first
+        try:
+            cli_args = importlib.import_module(f"vllm.entrypoints.{place}.cli_args")
+            break
+        except ModuleNotFoundError:
+            continue
     parser = importlib.import_module("vllm.utils.argparse_utils").FlexibleArgumentParser()
     return argparse_of(cli_args.make_arg_parser(parser), 2)
 

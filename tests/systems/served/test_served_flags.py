@@ -141,7 +141,7 @@ def test_unknown_and_wrong_flags_are_named():
     system = build_system({"use": "vllm", "model": "m"})
     failure = system.check({"max_num_seq": 8})
     assert failure.cause is Cause.REJECTED_FLAGS
-    assert failure.message == "'max_num_seq' is no flag of vllm 0.32.0; did you mean 'max_num_seqs'?"
+    assert failure.message == "'max_num_seq' is no flag of vllm 0.33.0; did you mean 'max_num_seqs'?"
     assert (
         "max_num_batched_tokens 64 is below"
         in system.check({"max_num_batched_tokens": 64, "max_num_seqs": 128}).message
