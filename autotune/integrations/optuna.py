@@ -59,12 +59,13 @@ from autotune.integrations.optuna_trials import (
     values_of,
     waits,
 )
+from autotune.study.study import SpaceLike, read_space
 
 _MOST_PARENT_LEVELS = 64  # of a parameter that a condition may mention
 _CLASHES = 5  # proposals that another worker made at the same time
 
 
-@check_class("seed", "engine")
+@check_class("seed", "engine", "space")
 class AutotuneSampler(BaseSampler):
     """Propose parameters by one of our engines.
 
@@ -73,8 +74,9 @@ class AutotuneSampler(BaseSampler):
         constraints_func: Takes a trial that is over and returns its constraints, each kept where it is at
             most 0; in Optuna 5 ``trial.set_constraint`` does without.
         engine: Name of the engine, or its section of a study file.
-        space: Space of ours, where it is known: its conditions, constraints, default and what it says of
-            memory then hold from the first trial on. :func:`suggest` gives a trial's configuration of it.
+        space: Space of ours, or its name such as ``vllm``, where it is known: its conditions, constraints,
+            default and what it says of memory then hold from the first trial on. :func:`suggest` gives a
+            trial's configuration of it.
         learn_from_failures: Whether a failed trial says that its parameters fail. Not where trials fail for
             reasons that are not theirs, such as lost workers. A trial's user attribute ``failure`` may name
             the cause, such as ``out_of_memory``.
@@ -89,7 +91,7 @@ class AutotuneSampler(BaseSampler):
         seed: int | None = None,
         constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
         engine: str | Mapping[str, object] = "gp",
-        space: Space | None = None,
+        space: SpaceLike | None = None,
         learn_from_failures: bool = True,
     ) -> None:
         if not isinstance(engine, str | Mapping):
@@ -102,7 +104,7 @@ class AutotuneSampler(BaseSampler):
         self._use = str(section.get("use", "gp"))
         self._constraints_func = constraints_func
         self._learn_from_failures = learn_from_failures
-        self._declared = space
+        self._declared = None if space is None else read_space(space)
         self._seed = secrets.randbelow(2**31) if seed is None else read_count(seed, "seed")
         self._lock = threading.Lock()
         self._spaces: dict[str, Space] = {}  # the last one: what it enumerates serves the next ask too

@@ -441,3 +441,13 @@ def test_wrong_arguments_are_named_when_the_sampler_is_made(arguments, message):
     with pytest.raises(SpecError) as caught:
         AutotuneSampler(**arguments)
     assert caught.value.message.startswith(message)
+
+
+def test_the_name_of_a_space_of_the_catalogue_is_one():
+    study = optuna.create_study(sampler=AutotuneSampler(space="vllm", engine="random", seed=0))
+    study.optimize(lambda trial: suggest(trial, "vllm")["max_num_seqs"], n_trials=3)
+    space = autotune.Study("vllm", {"minimize": "value"}, engine="random").space
+    for trial in study.trials:
+        assert space.validate(suggest(optuna.trial.FixedTrial(trial.params), space))
+    with pytest.raises(SpecError, match="vllmm"):
+        AutotuneSampler(space="vllmm")
