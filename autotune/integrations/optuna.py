@@ -131,17 +131,21 @@ class AutotuneSampler(BaseSampler):
         if not search_space:
             return {}
         fixed = {**fixed_around(study.sampler), **trial.system_attrs.get(FIXED, {}), **trial.params}
+        rank = 0  # among the trials that were proposed the same: each takes another of a batch
         with self._lock:
             for _ in range(_CLASHES):
                 others = _trials(study, trial)
-                found = self._proposal(study, others, search_space, fixed)
+                found = self._proposal(study, others, search_space, fixed, rank)
                 for name, distribution in search_space.items() if not found else ():  # nothing is new
                     found[name] = self.sample_independent(study, trial, name, distribution)
                 stored = {name: search_space[name].to_internal_repr(value) for name, value in found.items()}
                 study._storage.set_trial_system_attr(trial._trial_id, PROPOSAL, stored)
-                running = (t.system_attrs.get(PROPOSAL) for t in _trials(study, trial) if waits(t))
-                if stored not in running:
+                over = {t.number for t in others if t.state.is_finished()}  # known to the engine
+                since = (t for t in _trials(study, trial) if t.number not in over)
+                same = [t.number for t in since if t.system_attrs.get(PROPOSAL) == stored]
+                if not same:
                     break
+                rank = sum(number < trial.number for number in same)
         return found
 
     def sample_independent(
@@ -169,8 +173,9 @@ class AutotuneSampler(BaseSampler):
         others: Sequence[FrozenTrial],
         search_space: Mapping[str, BaseDistribution],
         fixed: Mapping[str, Any],
+        rank: int,
     ) -> Params:
-        """Return the engine's proposal for active parameters; empty where it has none that is new."""
+        """Return one of the engine's proposals for active parameters; empty where it has none that is new."""
         known = {**self._declared_distributions(), **last_distributions(others), **search_space}
         coordinates = {
             name: parameter_of(f"p{i}", name, known[name], others, fixed)
@@ -190,10 +195,10 @@ class AutotuneSampler(BaseSampler):
                 if waits(t) and needed <= (config := proposed(t, coordinates, space)).keys()
             )
             question = Question(space, objective_of(study, others), history, pending, self._seed)
-            asked = suggestions(self._use, self._engine, question, 1)
+            asked = suggestions(self._use, self._engine, question, rank + 1)
         except SpecError:  # what is fixed leaves nothing
             asked = []
-        config = asked[0].config if asked else {}
+        config = asked[-1].config if asked else {}
         names = {one.parameter.name: name for name, one in coordinates.items()}
         found = {names[key]: coordinates[names[key]].theirs(value) for key, value in config.items()}
         if self._declared is None:

@@ -693,10 +693,13 @@ class Study:
         trials: int = 40,
         parallel: int = 1,
         stop_when: str = "budget",
+        ray: bool = False,
         timeout: float | str | None = None,
         start: Sequence[Mapping[str, object]] = (),
         callbacks: Sequence[Callable[[Study, Trial], object]] = (),
         progress: bool | None = None,
+        mlflow: bool | str | Mapping[str, object] | None = None,
+        on: Mapping[str, object] | None = None,
     ) -> Study:
         """Tune a function without leaving the event loop, of a notebook too; as :func:`autotune.tune` does.
 
@@ -709,10 +712,13 @@ class Study:
             trials: Budget; trials that the study already holds count.
             parallel: Calls at once.
             stop_when: ``budget``, or ``converged``.
+            ray: Run the calls on Ray; the function is not ``async`` then.
             timeout: Time budget in seconds, or with its unit, earlier calls included.
             start: Configurations that are measured first, after the default.
             callbacks: Functions, ``async`` or not, called in this loop as ``callback(study, trial)``.
             progress: Show progress; by default in a terminal and in a notebook only.
+            mlflow: MLflow store to mirror the study to, as :func:`autotune.tune` takes it.
+            on: Web hooks that are told of trials and of the end.
 
         Returns:
             The study itself.
@@ -725,8 +731,8 @@ class Study:
         from autotune.study.tune_async import tune_async
 
         return await tune_async(
-            self, function, trials=trials, parallel=parallel, stop_when=stop_when, timeout=timeout,
-            start=start, callbacks=callbacks, progress=progress,
+            self, function, trials=trials, parallel=parallel, stop_when=stop_when, ray=ray, timeout=timeout,
+            start=start, callbacks=callbacks, progress=progress, mlflow=mlflow, on=on,
         )  # fmt: skip
 
     @contextmanager

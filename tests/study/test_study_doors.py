@@ -257,6 +257,8 @@ DOORS = {
             "start": (),
             "callbacks": (),
             "progress": False,
+            "mlflow": None,
+            "on": None,
         },
     ),
     "tune": (
@@ -276,6 +278,7 @@ DOORS = {
             "start": (),
             "callbacks": (),
             "mlflow": None,
+            "on": None,
         },
     ),
     "tune, a result": (
@@ -408,3 +411,12 @@ def test_a_wrong_engine_is_named_once(engine, said):
     with pytest.raises(autotune.SpecError) as caught:
         autotune.Study(autotune.Space([autotune.Int("a", 0, 9)]), {"minimize": "loss"}, engine=engine)
     assert str(caught.value).startswith(said)
+
+
+def test_tune_and_tune_async_are_one_door():
+    doors = (autotune.tune, autotune.Study.tune_async)
+    first, second = ({p.name: p for p in inspect.signature(door).parameters.values()} for door in doors)
+    studys_own = {"space", "objective", "engine", "seed", "name", "path"}
+    assert first.keys() - second.keys() == studys_own
+    assert second.keys() - first.keys() == {"self"}
+    assert all(first[name].default == second[name].default for name in second.keys() & first.keys())
