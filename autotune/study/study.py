@@ -104,20 +104,22 @@ class Study:
         spec: Mapping[str, object] | None = None,
         widen: bool = False,
     ) -> None:
-        self.space = space = read_space(space)
-        self.objective = read_objective(objective)
+        self.space: Space = read_space(space)
+        space = self.space
+        self.objective: Objective = read_objective(objective)
         if not isinstance(name, str) or not name or not name.isprintable():
             raise SpecError(f"name must be a text that is not empty and can be printed, found {name!r}")
-        self.name = name
-        self.seed = read_count(seed, "seed", 0)
-        self.rescored = ""
-        self.stop_asked = ""
+        self.name: str = name
+        self.seed: int = read_count(seed, "seed", 0)
+        self.rescored: str = ""
+        self.stop_asked: str = ""
         self._driver = 0  # thread of whoever runs the study to its end
         budget = None if budget is None else read_count(budget, "budget", 1)
+        self.engine: Engine
         self.engine, section = read_engine(engine, budget=budget)
         self._use = str(section.get("use", "gp"))
-        self.path = None if path is None else ledger_path(path)
-        self.ledger = Ledger.open(":memory:" if self.path is None else self.path, guarded=True)
+        self.path: Path | None = None if path is None else ledger_path(path)
+        self.ledger: Ledger = Ledger.open(":memory:" if self.path is None else self.path, guarded=True)
         self._lock = self.ledger.lock
         try:
             row = self.ledger.study(name)
