@@ -65,8 +65,8 @@ class AutotuneError(Exception):
     exit_code: ClassVar[int] = 6
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        self.message = shortened(message)
-        self.hint = shortened(hint)
+        self.message: str = shortened(message)
+        self.hint: str = shortened(hint)
         super().__init__(self.message)
 
     def __str__(self) -> str:

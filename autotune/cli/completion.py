@@ -333,6 +333,12 @@ def _engines(_context: click.Context, _beginning: str) -> list[str]:
     return sorted(path.stem for path in tables.glob("*.json"))
 
 
+def _parts(_context: click.Context, _beginning: str) -> list[str]:
+    from autotune.cli.new import PARTS
+
+    return list(PARTS)
+
+
 COMPLETERS: dict[str, Callable[[click.Context, str], Iterable[str]]] = {
     "study": _studies,
     "studies": _studies,
@@ -342,5 +348,6 @@ COMPLETERS: dict[str, Callable[[click.Context, str], Iterable[str]]] = {
     "overrides": _keys,
     "engine": _engines,
     "exporter": _exporters,
+    "part": _parts,
 }
 """What completes a command's parameter, by the name that it has in the code."""

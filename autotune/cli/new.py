@@ -18,7 +18,7 @@ from autotune.errors import SpecError, did_you_mean
 EXAMPLE = "autotune_example"
 """Package of the example, whose parts are what is written, by another name."""
 
-_PARTS = {"system": "hasher", "engine": "shuffled", "metric": "stall"}
+PARTS = {"system": "hasher", "engine": "shuffled", "metric": "stall"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PROJECT = """\
 [build-system]
@@ -39,7 +39,7 @@ py-modules = ["{name}"]
 
 
 @click.command()
-@click.argument("kind", metavar="system|engine|metric")
+@click.argument("part", metavar="system|engine|metric")
 @click.argument("name")
 @click.option(
     "--dir",
@@ -49,16 +49,15 @@ py-modules = ["{name}"]
     help="Folder to write to; made where it is not there.",
 )
 @json_option
-def new(kind: str, name: str, folder: Path, as_json: bool) -> None:
+def new(part: str, name: str, folder: Path, as_json: bool) -> None:
     """Begin a system, an engine or a metric of your own.
 
     Writes NAME.py, which works as it is, NAME.yaml, a study that uses it, test_NAME.py, its contract test,
     and the pyproject.toml that makes it known to autotune. Files that are there stay as they are.
     """
-    if kind not in _PARTS:
-        raise SpecError(
-            f"unknown kind {kind!r}; allowed: {', '.join(_PARTS)}", hint=did_you_mean(kind, _PARTS)
-        )
+    kind = part
+    if kind not in PARTS:
+        raise SpecError(f"unknown kind {kind!r}; allowed: {', '.join(PARTS)}", hint=did_you_mean(kind, PARTS))
     _check_name(kind, name)
     texts = _texts(kind, name)
     there = [str(folder / file) for file in texts if (folder / file).exists()]
@@ -129,7 +128,7 @@ def _texts(kind: str, name: str) -> dict[str, str]:
     """Return the example's files of a kind as those of a part of another name, by file."""
     from autotune.spec.catalogue import folder
 
-    example, part = folder("examples/plugin"), _PARTS[kind]
+    example, part = folder("examples/plugin"), PARTS[kind]
     words = {f"{EXAMPLE}.": "", part: name, _class_name(part): _class_name(name), part.upper(): name.upper()}
     pattern = re.compile(rf"{EXAMPLE}\.|(?<![a-z]){part}(?![a-z])|{_class_name(part)}|{part.upper()}")
     sources = {

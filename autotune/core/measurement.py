@@ -421,7 +421,7 @@ class Infeasible(Exception):
         if not isinstance(cause, str) or cause not in allowed:
             raise SpecError(f"unknown cause {cause!r} of Infeasible; allowed: {', '.join(allowed)}")
         self.message = message
-        self.cause = Cause(cause)
+        self.cause: Cause = Cause(cause)
 
     def __reduce__(self) -> tuple[object, ...]:  # crosses processes with its cause
         return Infeasible, (self.message, self.cause.value)

@@ -37,7 +37,7 @@ class TrialState(StrEnum):
 
     def __init__(self, value: str) -> None:
         # an attribute, not a property: a study of 10,000 trials reads it millions of times
-        self.finished = value not in ("WAITING", "RUNNING")
+        self.finished: bool = value not in ("WAITING", "RUNNING")
         """Whether nothing more will happen to the trial."""
 
 
@@ -58,7 +58,7 @@ class Reason(StrEnum):
     ADDED = "added by hand"
 
     def __init__(self, value: str) -> None:
-        self.of_search = value not in ("confirm", "watch", "measured again")
+        self.of_search: bool = value not in ("confirm", "watch", "measured again")
         """Whether the budget counts the trial: fresh launches, looks at the default and repeats of a doubtful
         measurement come on top."""
 

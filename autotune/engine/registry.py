@@ -91,7 +91,8 @@ def read_engine(
         try:
             return build_engine(section, budget=budget), section
         except SpecError as error:
-            raise SpecError(f"engine: {error.message}", path=error.path, hint=error.hint) from None
+            path = error.path if isinstance(engine, Mapping) else ()
+            raise SpecError(error.message, path=("engine", *path), hint=error.hint) from None
     if not _is_engine(engine):
         raise SpecError(
             f"engine must be a name, a mapping or an engine, found {shown(engine)}",

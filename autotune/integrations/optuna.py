@@ -59,12 +59,13 @@ from autotune.integrations.optuna_trials import (
     values_of,
     waits,
 )
+from autotune.study.study import SpaceLike, read_space
 
 _MOST_PARENT_LEVELS = 64  # of a parameter that a condition may mention
 _CLASHES = 5  # proposals that another worker made at the same time
 
 
-@check_class("seed", "engine")
+@check_class("seed", "engine", "space")
 class AutotuneSampler(BaseSampler):
     """Propose parameters by one of our engines.
 
@@ -73,8 +74,9 @@ class AutotuneSampler(BaseSampler):
         constraints_func: Takes a trial that is over and returns its constraints, each kept where it is at
             most 0; in Optuna 5 ``trial.set_constraint`` does without.
         engine: Name of the engine, or its section of a study file.
-        space: Space of ours, where it is known: its conditions, constraints, default and what it says of
-            memory then hold from the first trial on. :func:`suggest` gives a trial's configuration of it.
+        space: Space of ours, or its name such as ``vllm``, where it is known: its conditions, constraints,
+            default and what it says of memory then hold from the first trial on. :func:`suggest` gives a
+            trial's configuration of it.
         learn_from_failures: Whether a failed trial says that its parameters fail. Not where trials fail for
             reasons that are not theirs, such as lost workers. A trial's user attribute ``failure`` may name
             the cause, such as ``out_of_memory``.
@@ -89,7 +91,7 @@ class AutotuneSampler(BaseSampler):
         seed: int | None = None,
         constraints_func: Callable[[FrozenTrial], Sequence[float]] | None = None,
         engine: str | Mapping[str, object] = "gp",
-        space: Space | None = None,
+        space: SpaceLike | None = None,
         learn_from_failures: bool = True,
     ) -> None:
         if not isinstance(engine, str | Mapping):
@@ -102,7 +104,7 @@ class AutotuneSampler(BaseSampler):
         self._use = str(section.get("use", "gp"))
         self._constraints_func = constraints_func
         self._learn_from_failures = learn_from_failures
-        self._declared = space
+        self._declared = None if space is None else read_space(space)
         self._seed = secrets.randbelow(2**31) if seed is None else read_count(seed, "seed")
         self._lock = threading.Lock()
         self._spaces: dict[str, Space] = {}  # the last one: what it enumerates serves the next ask too
@@ -129,17 +131,21 @@ class AutotuneSampler(BaseSampler):
         if not search_space:
             return {}
         fixed = {**fixed_around(study.sampler), **trial.system_attrs.get(FIXED, {}), **trial.params}
+        rank = 0  # among the trials that were proposed the same: each takes another of a batch
         with self._lock:
             for _ in range(_CLASHES):
                 others = _trials(study, trial)
-                found = self._proposal(study, others, search_space, fixed)
+                found = self._proposal(study, others, search_space, fixed, rank)
                 for name, distribution in search_space.items() if not found else ():  # nothing is new
                     found[name] = self.sample_independent(study, trial, name, distribution)
                 stored = {name: search_space[name].to_internal_repr(value) for name, value in found.items()}
                 study._storage.set_trial_system_attr(trial._trial_id, PROPOSAL, stored)
-                running = (t.system_attrs.get(PROPOSAL) for t in _trials(study, trial) if waits(t))
-                if stored not in running:
+                over = {t.number for t in others if t.state.is_finished()}  # known to the engine
+                since = (t for t in _trials(study, trial) if t.number not in over)
+                same = [t.number for t in since if t.system_attrs.get(PROPOSAL) == stored]
+                if not same:
                     break
+                rank = sum(number < trial.number for number in same)
         return found
 
     def sample_independent(
@@ -167,8 +173,9 @@ class AutotuneSampler(BaseSampler):
         others: Sequence[FrozenTrial],
         search_space: Mapping[str, BaseDistribution],
         fixed: Mapping[str, Any],
+        rank: int,
     ) -> Params:
-        """Return the engine's proposal for active parameters; empty where it has none that is new."""
+        """Return one of the engine's proposals for active parameters; empty where it has none that is new."""
         known = {**self._declared_distributions(), **last_distributions(others), **search_space}
         coordinates = {
             name: parameter_of(f"p{i}", name, known[name], others, fixed)
@@ -188,10 +195,10 @@ class AutotuneSampler(BaseSampler):
                 if waits(t) and needed <= (config := proposed(t, coordinates, space)).keys()
             )
             question = Question(space, objective_of(study, others), history, pending, self._seed)
-            asked = suggestions(self._use, self._engine, question, 1)
+            asked = suggestions(self._use, self._engine, question, rank + 1)
         except SpecError:  # what is fixed leaves nothing
             asked = []
-        config = asked[0].config if asked else {}
+        config = asked[-1].config if asked else {}
         names = {one.parameter.name: name for name, one in coordinates.items()}
         found = {names[key]: coordinates[names[key]].theirs(value) for key, value in config.items()}
         if self._declared is None:

@@ -18,10 +18,10 @@ from optuna.trial import FrozenTrial, Trial
 from autotune.core.inferred_conditions import literal
 from autotune.core.measurement import Cause
 from autotune.core.parameter import Categorical, Float, Int, Ordinal, Parameter
-from autotune.core.space import Space
 from autotune.core.table import expansion_order, with_derived
 from autotune.core.trial import Config, Value
 from autotune.engine.optuna_space import coordinate
+from autotune.study.study import SpaceLike, read_space
 
 MOST_LEVELS = 100_000
 """Values of a number; one with more is searched as a real number."""
@@ -188,13 +188,14 @@ def under(one: ParameterOfOptuna, when: str | None) -> Parameter:
     return parameter
 
 
-def suggest(trial: Trial, space: Space) -> Config:
+def suggest(trial: Trial, space: SpaceLike) -> Config:
     """Return the configuration of a space that a trial of Optuna tries, each active parameter suggested.
 
     Args:
         trial: Trial, as an objective of Optuna takes it.
-        space: Space; its constraints hold where the study's sampler knows it.
+        space: Space, or its name such as ``vllm``; its constraints hold where the study's sampler knows it.
     """
+    space = read_space(space)
     found: Config = {}
     for p in expansion_order(space.parameters):
         if p.condition is None or p.condition.holds(found):

@@ -17,6 +17,7 @@ import json
 import logging
 import math
 import os
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -30,15 +31,19 @@ from ray.tune.result import DEFAULT_METRIC, DONE, TRAINING_ITERATION
 from ray.tune.search import Searcher
 
 from autotune.convert.names import metric_name
-from autotune.core.measurement import Cause, Estimate, Failure, Measurement
+from autotune.core.arguments import check_class, read_count
+from autotune.core.measurement import Cause, Estimate, Failure
 from autotune.core.objective import Goal, Limit
 from autotune.core.parameter import Bool, Float, Int, Parameter
-from autotune.core.parameter.base import is_finite
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, TrialState, config_key
+from autotune.engine.base import Engine
+from autotune.engine.registry import read_engine
 from autotune.errors import SpecError
 from autotune.integrations.ray_tune_space import Slot, Tree, TuneSpace, read_space
+from autotune.integrations.ray_tune_state import TuneTrial, read_trials, record, replay
 from autotune.study.study import Study
+from autotune.study.study import read_space as read_our_space
 from autotune.systems.own.trainable import run_trainable
 
 __all__ = ["AutotuneSearch", "TrainableFunction", "TuneSpace", "read_space", "write_space"]
@@ -61,18 +66,19 @@ _KEPT = (
 _TOLD = ("_numbers", "_curves", "_stopped", "_ended")
 
 
+@check_class("space", "metric", "mode", "points_to_evaluate", "evaluated_rewards", "seed", "engine")
 class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
     """Searcher of Ray Tune that proposes what an engine of ours proposes.
 
     Args:
-        space: Search space of Tune's, or a :class:`autotune.Space` with conditions and constraints; by
-            default the ``param_space`` of the `Tuner`.
+        space: Search space of Tune's, or an :class:`autotune.Space` with conditions and constraints, the name
+            of one such as ``vllm`` or its file; by default the ``param_space`` of the `Tuner`.
         metric: Metric to optimize, or a list of them; by default that of the `TuneConfig`.
         mode: ``max`` or ``min``, or a list of these; ``obs`` for a metric that is kept and not optimized.
         points_to_evaluate: Configurations that are tried first.
         evaluated_rewards: Results of those, where they were tried already: a number each, or one by metric.
         limits: Limits on metrics that trials report: ``["latency <= 0.5"]``.
-        engine: Name of an engine, or its section of a study file.
+        engine: Name of an engine, its section of a study file, or an engine.
         seed: Seed of the engine.
         path: Ledger that keeps every proposal before it is made, for `autotune status`, `report` and the
             like; the same one again goes on.
@@ -91,14 +97,14 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
 
     def __init__(
         self,
-        space: Mapping[str, Tree] | Space | None = None,
+        space: Mapping[str, Tree] | Space | str | Path | None = None,
         metric: str | Sequence[str] | None = None,
         mode: str | Sequence[str] | None = None,
         points_to_evaluate: Sequence[Mapping[str, Tree]] | None = None,
         evaluated_rewards: Sequence[Tree] | None = None,
         *,
         limits: Sequence[str] = (),
-        engine: str | Mapping[str, object] = "gp",
+        engine: str | Mapping[str, object] | Engine = "gp",
         seed: int = 0,
         path: str | Path | None = None,
         name: str = "study",
@@ -107,9 +113,13 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
     ) -> None:
         _check_goals(metric, mode)
         super().__init__(metric=_plain(metric), mode=_plain(mode))
-        self._limits, self._engine, self._seed, self._name = list(limits), engine, seed, name
-        self._path = None if path is None else str(path)
-        self._budget, self._early_stopping = budget, early_stopping
+        read_engine(engine)
+        self._limits, self._engine, self._name = list(limits), engine, name
+        _limited(self._limits)
+        self._seed = read_count(seed, "seed")
+        self._path = None if path is None else os.path.abspath(path)
+        self._budget = None if budget is None else read_count(budget, "budget", 1)
+        self._early_stopping = early_stopping
         self._points = _read_points(points_to_evaluate, evaluated_rewards)
         self._rewards = evaluated_rewards
         self._space: TuneSpace | None = None if space is None else _own(space)
@@ -121,6 +131,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         self._stopped: dict[str, dict[str, float]] = {}  # partial results, by id of a trial
         self._until: dict[str, float] = {}  # the `stop` of the run
         self._ended: list[str] = []  # ids of trials whose last result is a final one
+        self._found: list[TuneTrial] = []  # of Tune's saved state
 
     # -- what Tune asks --------------------------------------------------------------------------------
 
@@ -129,17 +140,27 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
     ) -> bool:
         """Take metric, mode and space of a `Tuner`, as far as the searcher has none of its own."""
         _check_goals(metric, mode)
+        if metric is not None and metric == self._metric and mode and self._mode and mode != self._mode:
+            raise SpecError(
+                f"metric {metric!r} is to be {self._mode!r} by AutotuneSearch and {mode!r} by TuneConfig"
+            )
         self._metric = self._metric or metric
         self._mode = self._mode or mode
         if self._metric is None and self._mode is not None:
             self._metric = DEFAULT_METRIC
         samples = spec.get("num_samples")
-        if self._budget is None and isinstance(samples, int) and samples > 0:
+        if self._budget is None and isinstance(samples, int) and 0 < samples < sys.maxsize:  # -1 is no number
             self._budget = samples
         self._until = dict(spec["stop"]) if isinstance(spec.get("stop"), Mapping) else {}
         if self._given:
             return False
-        self._space = read_space(config)
+        found = read_space(config)
+        if self._study is not None and self._space is not None and found.space != self._space.space:
+            raise SpecError(
+                "AutotuneSearch has searched another param_space already",
+                hint="a run over another space needs an AutotuneSearch of its own",
+            )
+        self._space = found
         for note in self._space.notes:
             _log.warning("%s", note)
         return True
@@ -155,6 +176,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
             waiting = [t.number for t in study.unfinished if t.number not in known]
             number = waiting[0] if waiting else next((t.number for t in study.ask(1)), None)
         if number is None:
+            _log.warning("the run ends: all %d configurations that are allowed were tried", len(study.trials))
             return str(self.FINISHED)
         self._numbers[trial_id] = number
         return self._tune_space.config(study.trials[number].config)
@@ -178,8 +200,11 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
                 _log.info("trial %s: another result is not told", trial_id)
                 return
             study.reopen(number)  # tried again by Tune, and it went well
-        if error:
+        if error and not self._goals_of(result or {}):  # of a `Repeater`'s, others went well
             study.tell(number, failure=Failure(Cause.CRASHED_UNDER_LOAD, "the trial raised an error"))
+        elif not result and (curve := self._curves.get(trial_id)):  # stopped while it was paused
+            at = max(curve, key=float)
+            self._stopped[trial_id] = {TRAINING_ITERATION: float(at), **curve[at]}
         elif not result:
             study.abandon(number)
         elif self._is_final(trial_id, result):
@@ -203,15 +228,15 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
             return
         study = self._opened()
         config = self._tune_space.values(parameters)
-        values = value if isinstance(value, Mapping) else {}
+        values = value if isinstance(value, Mapping) else {self._metrics[0]: value}
         if isinstance(value, Sequence) and not isinstance(value, str):
             values = dict(zip(self._metrics, value, strict=False))
-        elif not values:
-            values = {self._metrics[0]: value}
         if error:
             study.add(config, failure="crashed_under_load")
         else:
-            told = {_ours(key): number for key, number in values.items() if number is not None}
+            told = {
+                _ours(key): number for key, found in values.items() if (number := _number(found)) is not None
+            }
             study.add(config, **({"metrics": told} if told else {"failure": "wrong_output"}))
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
@@ -228,20 +253,31 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         """Read what :meth:`save` wrote."""
         self.set_state(json.loads(Path(checkpoint_path).read_text(encoding="utf-8")))
 
+    def restore_from_dir(self, checkpoint_dir: str) -> None:
+        """Read the newest state of a run, and what Tune knows of its trials beside it.
+
+        A run that was killed may have left one of the two older than the other: a trial that only Tune knows
+        is not proposed to another one, and one that Tune does not know is proposed again.
+        """
+        super().restore_from_dir(checkpoint_dir)
+        self._found = read_trials(checkpoint_dir)
+
     def get_state(self) -> dict[str, Tree]:
         """Return the state as plain JSON data."""
-        trials = [] if self._study is None else [_record(trial) for trial in self._study.trials]
+        trials = [] if self._study is None else [record(trial) for trial in self._study.trials]
         space = None
         with suppress(TypeError):  # a choice among objects: whoever restores gives the space again
             space = None if self._space is None else self._space.to_dict()
         arguments = {key: getattr(self, f"_{key}") for key in _KEPT}
+        if not isinstance(self._engine, str | Mapping):  # an object: whoever restores has it
+            del arguments["engine"]
         told = {key: copy.deepcopy(getattr(self, key)) for key in _TOLD}
         return {**arguments, "path": self._path, "space": space, "trials": trials or self._saved, **told}
 
     def set_state(self, state: Mapping[str, Tree]) -> None:
         """Go on from a state; the space, where this searcher has one already, stays."""
         for key in _KEPT:
-            setattr(self, f"_{key}", state[key])
+            setattr(self, f"_{key}", state.get(key, getattr(self, f"_{key}")))
         for key in _TOLD:
             setattr(self, key, state[key])
         self._path = self._path or state["path"]
@@ -284,7 +320,8 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         if not self._metric or not self._mode:
             raise SpecError(
                 "AutotuneSearch has no metric or no mode",
-                hint='TuneConfig(metric="loss", mode="min"), or the arguments of the same names',
+                hint='AutotuneSearch(metric="loss", mode="min"); those of a TuneConfig reach it only '
+                "where the Tuner has a param_space",
             )
         modes = [self._mode] if isinstance(self._mode, str) else list(self._mode)
         objective: dict[str, Tree] = {"limits": self._limits}
@@ -295,11 +332,43 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
             self._tune_space.space, objective, engine=self._engine, seed=self._seed, name=self._name,
             path=self._path, budget=self._budget,
         )  # fmt: skip
-        for record in self._saved[len(study.trials) :]:
-            _replay(study, record)
+        for saved, trial in zip(self._saved, study.trials, strict=False):
+            if saved["suggestion"]["config"] != trial.config:
+                raise SpecError(
+                    f"trial {trial.number} in {self._path} is not that of the saved state",
+                    hint="restore it into the ledger that it was saved with, or into an empty one",
+                )
+        for saved in self._saved[len(study.trials) :]:
+            replay(study, saved)
         if not self._saved:
             self._add_points(study)
+        self._reconcile(study)
         return study
+
+    def _reconcile(self, study: Study) -> None:
+        """Make what is known of trials agree with what Tune knows; see :meth:`restore_from_dir`."""
+        found, self._found = self._found, []
+        if found:
+            ids = {trial.id for trial in found}
+            self._numbers = {id_: number for id_, number in self._numbers.items()
+                             if id_ in ids or study.trials[number].state.finished}  # fmt: skip
+        for trial in found:
+            if trial.id not in self._numbers:
+                with suppress(SpecError):  # it is of another space
+                    self._numbers[trial.id] = self._adopted(study, self._tune_space.values(trial.config))
+            number = self._numbers.get(trial.id)
+            known = number is None or study.trials[number].state.finished or trial.id in self._stopped
+            if not known and trial.is_over:
+                self.on_trial_complete(trial.id, trial.result, error=trial.has_failed)
+
+    def _adopted(self, study: Study, config: Config) -> int:
+        """Return the number of a trial of Tune's that has none yet."""
+        taken = set(self._numbers.values())
+        waiting = (t.number for t in study.trials if t.number not in taken and t.key == config_key(config))
+        number = next(waiting, None)
+        if number is None:
+            number = study.suggest(Suggestion(config, Reason.START, engine="start")).number
+        return number
 
     def _add_points(self, study: Study) -> None:
         """Add the points that the caller knows, or wants to be tried first."""
@@ -319,7 +388,8 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
     def _tell(self, number: int, result: Mapping[str, Tree]) -> None:
         """Tell a final result: the metrics that the trial reported itself."""
         names = {key: _ours(key) for key in (*self._metrics, *_limited(self._limits)) if key in result}
-        told = {ours: result[key] for key, ours in names.items() if _is_number(result[key])}
+        numbers = {ours: _number(result[key]) for key, ours in names.items()}
+        told = {ours: value for ours, value in numbers.items() if value is not None}
         if told:
             self._opened().tell(number, told)
         else:
@@ -328,7 +398,10 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
 
     def _goals_of(self, result: Mapping[str, Tree]) -> dict[str, float]:
         keys = (*self._metrics, *_limited(self._limits))
-        return {key: float(result[key]) for key in keys if is_finite(result.get(key))}
+        numbers = {key: _number(result.get(key)) for key in keys}
+        return {
+            key: number for key, number in numbers.items() if number is not None and math.isfinite(number)
+        }
 
     def _curve(self, trial_id: str, result: Mapping[str, Tree]) -> None:
         at = _iteration(result)
@@ -344,7 +417,8 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         again = bool(result.get(DONE)) and str(_iteration(result)) in self._curves.get(trial_id, {})
         if again or not self._early_stopping:
             return True
-        if any(is_finite(result.get(key)) and result[key] >= bound for key, bound in self._until.items()):
+        reported = {key: _number(result.get(key)) for key in self._until}
+        if any(number is not None and number >= self._until[key] for key, number in reported.items()):
             return True
         others = ((id_, curve) for id_, curve in self._curves.items() if id_ != trial_id)
         reached = [float(t) for id_, curve in others for t in curve if not self._last(id_, t)]
@@ -452,13 +526,14 @@ def _ours(metric: str) -> str:
     return metric_name(metric)[0]
 
 
-def _own(space: Mapping[str, Tree] | Space) -> TuneSpace:
+def _own(space: Mapping[str, Tree] | Space | str | Path) -> TuneSpace:
     """Return the space that an argument gives."""
-    if isinstance(space, Space):
-        return TuneSpace(space, {name: Slot(name) for name in (*space.names, *space.derived)})
-    if not isinstance(space, Mapping):
+    if isinstance(space, Mapping):
+        return read_space(space)
+    if not isinstance(space, Space | str | Path):
         raise SpecError(f"space must be a search space of Tune's or a Space, found {space!r}")
-    return read_space(space)
+    ours = read_our_space(space)
+    return TuneSpace(ours, {name: Slot(name) for name in (*ours.names, *ours.derived)})
 
 
 def _check_goals(metric: object, mode: object) -> None:
@@ -500,26 +575,16 @@ def _limited(limits: Sequence[str]) -> list[str]:
 
 
 def _iteration(result: Mapping[str, Tree]) -> float:
-    found = result.get(TRAINING_ITERATION)
-    return float(found) if is_finite(found) else 0.0
+    return _number(result.get(TRAINING_ITERATION)) or 0.0
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) or hasattr(value, "item")
-
-
-def _record(trial: Tree) -> dict[str, Tree]:
-    """Return a trial as plain data; see :func:`_replay`."""
-    measurement = None if trial.measurement is None else trial.measurement.to_dict()
-    return {"suggestion": trial.suggestion.to_dict(), "state": trial.state.value, "measurement": measurement}
-
-
-def _replay(study: Study, record: Mapping[str, Tree]) -> None:
-    """Enter a trial of a saved state."""
-    number = study.suggest(Suggestion.from_dict(record["suggestion"])).number
-    state = TrialState(record["state"])
-    if record["measurement"] is not None:
-        attempt = study.start_attempt(number, executor="caller")
-        study.finish_attempt(number, attempt, Measurement.from_dict(record["measurement"]), state=state)
-    elif state is TrialState.ABANDONED:
-        study.abandon(number)
+def _number(value: Tree) -> float | None:
+    """Return a number that was reported: it may be a scalar of numpy or torch, or a truth value."""
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor of several
+        return None

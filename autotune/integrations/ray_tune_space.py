@@ -21,7 +21,8 @@ from autotune.core.trial import Config, Value
 from autotune.errors import SpecError
 from autotune.spec.yaml_text import Document
 
-_SLOT, _CHOICES = "autotune.parameter", "choices"
+_SLOT, _TUPLE, _CHOICES = "autotune.parameter", "autotune.tuple", "choices"
+_PLACEHOLDERS = (("__ref_ph",), ("__fn_ph",))  # for objects and functions of a Tuner's param_space
 _PLAIN = (bool, int, float, str)
 _Path = tuple[str, ...]
 
@@ -68,7 +69,8 @@ class TuneSpace:
         """
         if not isinstance(point, Mapping):
             raise SpecError(f"a configuration must be a mapping of names to values, found {point!r}")
-        found = dict(self._read(self.template, _unflattened(point), ()))
+        flat = isinstance(self.template, Mapping) and not point.keys() <= self.template.keys()
+        found = dict(self._read(self.template, _unflattened(point) if flat else point, ()))
         rest = {p.name: p.fallback for p in self.space if p.name not in found}
         return self.space.validate({**rest, **found})
 
@@ -252,6 +254,8 @@ def _label(value: object, place: int) -> str:
     """Return the text by which a value of a choice is known here."""
     if value is None:
         return NONE
+    if type(value) is tuple and value[:1] in _PLACEHOLDERS:
+        return f"option_{place}"
     try:
         text = json.dumps(value, separators=(",", ":"))
     except (TypeError, ValueError):
@@ -284,12 +288,16 @@ def _encoded(part: Tree) -> Tree:
         return {_SLOT: part.name}
     if isinstance(part, Mapping):
         return {key: _encoded(item) for key, item in part.items()}
-    return [_encoded(item) for item in part] if _is_list(part) else part
+    if type(part) is tuple:
+        return {_TUPLE: [_encoded(item) for item in part]}
+    return [_encoded(item) for item in part] if type(part) is list else part
 
 
 def _decoded(part: Tree) -> Tree:
     if isinstance(part, Mapping):
         if part.keys() == {_SLOT}:
             return Slot(part[_SLOT])
+        if part.keys() == {_TUPLE}:
+            return tuple(_decoded(item) for item in part[_TUPLE])
         return {key: _decoded(item) for key, item in part.items()}
     return [_decoded(item) for item in part] if isinstance(part, list) else part

@@ -42,7 +42,7 @@ class LedgerFile:
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None, version: int) -> None:
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self._db = connection
         self._version = version
         self._head = None if path is None else Head(path)

@@ -104,20 +104,22 @@ class Study:
         spec: Mapping[str, object] | None = None,
         widen: bool = False,
     ) -> None:
-        self.space = space = read_space(space)
-        self.objective = read_objective(objective)
+        self.space: Space = read_space(space)
+        space = self.space
+        self.objective: Objective = read_objective(objective)
         if not isinstance(name, str) or not name or not name.isprintable():
             raise SpecError(f"name must be a text that is not empty and can be printed, found {name!r}")
-        self.name = name
-        self.seed = read_count(seed, "seed", 0)
-        self.rescored = ""
-        self.stop_asked = ""
+        self.name: str = name
+        self.seed: int = read_count(seed, "seed", 0)
+        self.rescored: str = ""
+        self.stop_asked: str = ""
         self._driver = 0  # thread of whoever runs the study to its end
         budget = None if budget is None else read_count(budget, "budget", 1)
+        self.engine: Engine
         self.engine, section = read_engine(engine, budget=budget)
         self._use = str(section.get("use", "gp"))
-        self.path = None if path is None else ledger_path(path)
-        self.ledger = Ledger.open(":memory:" if self.path is None else self.path, guarded=True)
+        self.path: Path | None = None if path is None else ledger_path(path)
+        self.ledger: Ledger = Ledger.open(":memory:" if self.path is None else self.path, guarded=True)
         self._lock = self.ledger.lock
         try:
             row = self.ledger.study(name)
@@ -696,10 +698,13 @@ class Study:
         trials: int = 40,
         parallel: int = 1,
         stop_when: str = "budget",
+        ray: bool = False,
         timeout: float | str | None = None,
         start: Sequence[Mapping[str, object]] = (),
         callbacks: Sequence[Callable[[Study, Trial], object]] = (),
         progress: bool | None = None,
+        mlflow: bool | str | Mapping[str, object] | None = None,
+        on: Mapping[str, object] | None = None,
     ) -> Study:
         """Tune a function without leaving the event loop, of a notebook too; as :func:`autotune.tune` does.
 
@@ -712,10 +717,13 @@ class Study:
             trials: Budget; trials that the study already holds count.
             parallel: Calls at once.
             stop_when: ``budget``, or ``converged``.
+            ray: Run the calls on Ray; the function is not ``async`` then.
             timeout: Time budget in seconds, or with its unit, earlier calls included.
             start: Configurations that are measured first, after the default.
             callbacks: Functions, ``async`` or not, called in this loop as ``callback(study, trial)``.
             progress: Show progress; by default in a terminal and in a notebook only.
+            mlflow: MLflow store to mirror the study to, as :func:`autotune.tune` takes it.
+            on: Web hooks that are told of trials and of the end.
 
         Returns:
             The study itself.
@@ -728,8 +736,8 @@ class Study:
         from autotune.study.tune_async import tune_async
 
         return await tune_async(
-            self, function, trials=trials, parallel=parallel, stop_when=stop_when, timeout=timeout,
-            start=start, callbacks=callbacks, progress=progress,
+            self, function, trials=trials, parallel=parallel, stop_when=stop_when, ray=ray, timeout=timeout,
+            start=start, callbacks=callbacks, progress=progress, mlflow=mlflow, on=on,
         )  # fmt: skip
 
     @contextmanager

@@ -140,7 +140,7 @@ def tune(
         time_s=read_timeout(timeout),
         start=named_start(space, start, trials),
         callbacks=read_callbacks(callbacks),
-        tracking=_read_mlflow(mlflow, path),
+        tracking=read_mlflow(mlflow, path),
         screen=read_progress(progress),
         hooks=read_argument(on),
     )
@@ -283,7 +283,7 @@ def read_progress(progress: bool | None) -> View | None:
     return choose_progress(sys.stderr, progress)
 
 
-def _read_mlflow(mlflow: object, path: object) -> Tracking | None:
+def read_mlflow(mlflow: object, path: object) -> Tracking | None:
     """Return the mirror that an argument asks for."""
     if mlflow is None or mlflow is False:
         return None

@@ -8,16 +8,24 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from contextvars import copy_context
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutinefunction
+from typing import cast
 
 from autotune.core.start import named_start
 from autotune.core.trial import Trial
-from autotune.executor.function import AsyncFunction, AsyncFunctionExecutor, Function
+from autotune.errors import SpecError
+from autotune.executor.function import (
+    IS_ASYNC,
+    AsyncFunction,
+    AsyncFunctionExecutor,
+    Function,
+    FunctionExecutor,
+)
 from autotune.ledger import study_lock
 from autotune.study.driver import Callback
 from autotune.study.hooks import read_argument
-from autotune.study.study import Study
-from autotune.study.tune import Search, check_call, read_callbacks, read_progress, read_timeout
+from autotune.study.study import Study, find_study
+from autotune.study.tune import Search, check_call, read_callbacks, read_mlflow, read_progress, read_timeout
 
 
 async def tune_async(
@@ -27,23 +35,35 @@ async def tune_async(
     trials: int,
     parallel: int,
     stop_when: str,
+    ray: bool,
     timeout: float | str | None,
     start: Sequence[Mapping[str, object]],
     callbacks: Sequence[Callback],
     progress: bool | None,
+    mlflow: bool | str | Mapping[str, object] | None,
+    on: Mapping[str, object] | None,
 ) -> Study:
     """Tune a function from an event loop; see :meth:`autotune.Study.tune_async`."""
     check_call(function, trials, parallel)
+    if ray and iscoroutinefunction(function):
+        raise SpecError(IS_ASYNC, hint="without ray=True it runs in this event loop")
     loop = asyncio.get_running_loop()
     search = Search(
         time_s=read_timeout(timeout),
         start=named_start(study.space, start, trials),
         callbacks=tuple(_in_loop(loop, each) for each in read_callbacks(callbacks, may_wait=True)),
-        tracking=None,
+        tracking=read_mlflow(mlflow, study.path),
         screen=read_progress(progress),
-        hooks=read_argument(None),
+        hooks=read_argument(on),
     )
-    executor = AsyncFunctionExecutor(function, study.objective.units, parallel, loop)
+    units = study.objective.units
+    executor: FunctionExecutor
+    tasks: set[asyncio.Task[object]] = set()
+    if ray:
+        executor = FunctionExecutor(cast("Function", function), units, parallel, on_ray=True)
+    else:
+        executor = AsyncFunctionExecutor(function, units, parallel, loop)
+        tasks = executor.tasks
     stop = threading.Event()
 
     def work() -> None:
@@ -51,15 +71,18 @@ async def tune_async(
             if study.path is not None:
                 stack.enter_context(study_lock(study.path, study.name))
             stack.enter_context(study.driven())
+            if search.spec is not None:
+                spec = find_study(study.ledger, study.name).spec
+                study.ledger.set_study_spec(study.name, {**spec, **search.spec})
             search.run(study, trials, stop_when, executor, stop)
 
     threads = ThreadPoolExecutor(1)
     ended = loop.run_in_executor(threads, copy_context().run, work)
     cancelled: asyncio.CancelledError | None = None
     try:
-        while not ended.done() or executor.tasks:
+        while not ended.done() or tasks:
             try:
-                await asyncio.wait(executor.tasks if ended.done() else [ended])
+                await asyncio.wait(tasks if ended.done() else [ended])
             except asyncio.CancelledError as error:
                 cancelled = error
                 stop.set()

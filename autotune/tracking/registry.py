@@ -127,7 +127,7 @@ class Mirrors:
     """
 
     def __init__(self, mirrors: Sequence[Mirror]) -> None:
-        self.ready = threading.Event()
+        self.ready: threading.Event = threading.Event()
         self._mirrors = mirrors
 
     def start(self) -> None:

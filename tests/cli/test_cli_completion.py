@@ -82,6 +82,7 @@ def answers(line):
         ("autotune completion b", ["bash"]),
         ("autotune export quick --as vl", ["vllm-yaml"]),
         ("autotune export quick --as docker", ["docker-compose"]),
+        ("autotune new ", ["engine", "metric", "system"]),
         ("autotune measure nowhere.yaml --config a", []),
         ("autotune status --store nowhere ", []),
     ],

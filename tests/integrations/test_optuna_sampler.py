@@ -1,10 +1,12 @@
 """Our engine as a sampler of Optuna: what it learns from, and what it never does twice."""
 
+import contextlib
 import copy
 import pickle
 import subprocess
 import sys
 import textwrap
+import threading
 
 import optuna
 import pytest
@@ -237,6 +239,61 @@ def test_workers_of_a_storage_see_what_the_others_are_about_to_try(kind, tmp_pat
     assert len({*tried, *found}) == len(tried) + 3
 
 
+def test_workers_that_think_the_same_at_the_same_time_try_different_things(monkeypatch):
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(
+        [create_trial(params={"x": x}, distributions={"x": TEN}, value=float(x)) for x in (0, 9)]
+    )
+    together = threading.Barrier(3, timeout=60)
+    store = study._storage.set_trial_system_attr
+
+    waited = set()
+
+    def stored(trial, key, value):
+        store(trial, key, value)
+        if key == PROPOSAL and trial not in waited:
+            waited.add(trial)
+            together.wait()  # each has proposed before any looks at the others
+
+    monkeypatch.setattr(study._storage, "set_trial_system_attr", stored)
+    found = []
+
+    def work():
+        worker = optuna.load_study(study_name=study.study_name, storage=study._storage,
+                                   sampler=AutotuneSampler(seed=7, engine="random"))  # fmt: skip
+        found.append(worker.ask({"x": TEN}).params["x"])
+
+    workers = [threading.Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len({0, 9, *found}) == 5
+
+
+def test_a_worker_that_ends_while_another_thinks_has_tried_what_it_tried(monkeypatch):
+    study = optuna.create_study(direction="maximize", sampler=AutotuneSampler(seed=7, engine="random"))
+    study.add_trials(
+        [create_trial(params={"x": x}, distributions={"x": TEN}, value=float(x)) for x in (0, 9)]
+    )
+    store = study._storage.set_trial_system_attr
+    first = []
+
+    def stored(trial, key, value):
+        if key == PROPOSAL and not first:
+            first.append(trial)
+            other = study.ask(
+                {"x": TEN}
+            )  # asked for, tried and told before this proposal is known to anybody
+            study.tell(other, 1.0)
+        store(trial, key, value)
+
+    monkeypatch.setattr(study._storage, "set_trial_system_attr", stored)
+    study.sampler._lock = contextlib.nullcontext()  # another process has its own
+    study.ask({"x": TEN})
+    assert len({0, 9, *(t.params["x"] for t in study.trials)}) == 4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rdb", "journal"])
 def test_processes_share_a_storage(kind, tmp_path):
@@ -424,11 +481,11 @@ def test_values_that_are_rounded_to_steps_do_not_come_again(distribution):
     [
         ({"engine": 5}, "engine must be a name or a mapping, found 5"),
         ({"engine": None}, "engine must be a name or a mapping, found None"),
-        ({"engine": {"use": 5}}, "engine: use must be the name of an engine, found 5"),
-        ({"engine": "gq"}, "use: engine: unknown engine 'gq'"),
-        ({"space": "vllm"}, "space must be a Space or None, found 'vllm'"),
-        ({"space": 5}, "space must be a Space or None, found 5"),
-        ({"space": [Int("a", 0, 9)]}, "space must be a Space or None, found "),
+        ({"engine": {"use": 5}}, "use must be the name of an engine, found 5"),
+        ({"engine": "gq"}, "unknown engine 'gq'; allowed: gp"),
+        ({"space": "vllmm"}, "unknown search space 'vllmm'"),
+        ({"space": 5}, "space must be a Space, found 5"),
+        ({"space": []}, "parameters: a space needs at least one parameter"),
         ({"seed": "x"}, "seed must be a whole number of at least 0, found 'x'"),
         ({"seed": -1}, "seed must be a whole number of at least 0, found -1"),
         ({"seed": 1.5}, "seed must be a whole number of at least 0, found 1.5"),
@@ -441,3 +498,13 @@ def test_wrong_arguments_are_named_when_the_sampler_is_made(arguments, message):
     with pytest.raises(SpecError) as caught:
         AutotuneSampler(**arguments)
     assert caught.value.message.startswith(message)
+
+
+def test_the_name_of_a_space_of_the_catalogue_is_one():
+    study = optuna.create_study(sampler=AutotuneSampler(space="vllm", engine="random", seed=0))
+    study.optimize(lambda trial: suggest(trial, "vllm")["max_num_seqs"], n_trials=3)
+    space = autotune.Study("vllm", {"minimize": "value"}, engine="random").space
+    for trial in study.trials:
+        assert space.validate(suggest(optuna.trial.FixedTrial(trial.params), space))
+    with pytest.raises(SpecError, match="vllmm"):
+        AutotuneSampler(space="vllmm")

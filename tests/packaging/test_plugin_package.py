@@ -181,3 +181,45 @@ def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(words, said, tm
     assert main(["new", *words, "--dir", str(tmp_path / "mine")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "mine").exists()
+
+
+GROUPS = ("systems", "engines", "metrics", "mirrors", "exporters", "converters")
+
+
+def test_a_plug_in_that_hangs_costs_nothing_where_nobody_asks_for_it(tmp_path):
+    """One whose import does not end, with a part of every kind: no command imports it that needs none."""
+    site = tmp_path / "site"
+    info = site / "slowpack-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slowpack\nVersion: 1.0\nSummary: slow\n")
+    (info / "entry_points.txt").write_text(
+        "".join(f"[autotune.{group}]\nslow_{group} = slowpart:Part\n" for group in GROUPS)
+    )
+    (site / "slowpart.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(tmp_path / 'imported')!r}).touch()\ntime.sleep(3600)\n"
+    )
+    (tmp_path / "mine.py").write_text("def measure(config):\n    return {'loss': float(config['x'])}\n")
+    (tmp_path / "study.yaml").write_text(
+        "name: f\nparameters: {x: {type: int, low: 0, high: 5}}\n"
+        "system: {use: function, call: mine.py:measure}\n"
+        "objective: {minimize: loss}\nengine: random\n"
+        "budget: {trials: 2, confirm: 0}\ntracking: {mlflow: none}\n"
+    )
+    (tmp_path / "odd.txt").write_text("no study of anybody's\n")
+    commands = [
+        "--help", "list", *(f"list {group}" for group in GROUPS), "list spaces", "check study.yaml",
+        "run study.yaml --local", "status", "best f", "export f --as yaml", "convert odd.txt",
+    ]  # fmt: skip
+    program = (
+        "from autotune.cli import main\n"
+        f"for line in {commands!r}:\n"
+        "    print('##', line, main(line.split()), flush=True)\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{os.environ['PYTHONPATH']}"},
+    )  # fmt: skip
+    codes = [line.split()[-1] for line in shown.stdout.splitlines() if line.startswith("## ")]
+    assert codes == ["0"] * (len(commands) - 1) + ["2"], shown.stdout + shown.stderr
+    assert shown.stdout.count("slow_") >= len(GROUPS)  # each is listed, by its metadata
+    assert not (tmp_path / "imported").exists()

@@ -258,6 +258,8 @@ DOORS = {
             "start": (),
             "callbacks": (),
             "progress": False,
+            "mlflow": None,
+            "on": None,
         },
     ),
     "tune": (
@@ -277,6 +279,7 @@ DOORS = {
             "start": (),
             "callbacks": (),
             "mlflow": None,
+            "on": None,
         },
     ),
     "tune, a result": (
@@ -394,3 +397,27 @@ def test_scalars_of_numpy_and_paths_work_like_those_of_python(tmp_path):
                 {"t": np.float32(2), "u": autotune.Estimate(np.int64(4), n=np.int64(2))},
             )
             assert (told.config, told.metrics["t"].value, told.metrics["u"].n) == (plain, 2.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ("gpp", "unknown engine 'gpp'; allowed: gp"),
+        ({"use": "gpp"}, "engine.use: unknown engine 'gpp'; allowed: gp"),
+        ({"use": "gp", "inital": 3}, "engine 'gp' has no option 'inital'"),
+        ({"use": 5}, "use must be the name of an engine, found 5"),
+    ],
+)
+def test_a_wrong_engine_is_named_once(engine, said):
+    with pytest.raises(autotune.SpecError) as caught:
+        autotune.Study(autotune.Space([autotune.Int("a", 0, 9)]), {"minimize": "loss"}, engine=engine)
+    assert str(caught.value).startswith(said)
+
+
+def test_tune_and_tune_async_are_one_door():
+    doors = (autotune.tune, autotune.Study.tune_async)
+    first, second = ({p.name: p for p in inspect.signature(door).parameters.values()} for door in doors)
+    studys_own = {"space", "objective", "engine", "seed", "name", "path"}
+    assert first.keys() - second.keys() == studys_own
+    assert second.keys() - first.keys() == {"self"}
+    assert all(first[name].default == second[name].default for name in second.keys() & first.keys())

@@ -1,10 +1,12 @@
 """Hooks of a study: real receivers that answer, fail, hang or are not there, and what they cost."""
 
+import asyncio
 import hashlib
 import hmac
 import json
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -167,6 +169,34 @@ def test_a_queue_is_bounded(serve, monkeypatch):
     assert receiver.taken == 6
     assert "more than 2 events waited" in receiver.lost
     receiver.begin_to_close(time.monotonic())
+
+
+def speed(config):
+    return {"speed": float(config["size"])}
+
+
+def test_hooks_are_told_of_calls_on_ray_and_of_an_event_loops(serve, ray_cluster):
+    server = serve()
+    on = {"trial": server.url, "end": [server.url]}
+
+    def told():
+        return Counter(event["event"] for event in server.events())
+
+    autotune.tune(SPACE, speed, GOAL, trials=3, engine="random", parallel=2, ray=True, on=on)
+    assert told() == {"trial": 3, "end": 1}
+    study = autotune.Study(SPACE, GOAL, engine="random")
+    asyncio.run(study.tune_async(speed, trials=3, on=on))
+    assert told() == {"trial": 6, "end": 2}
+    study = autotune.Study(SPACE, GOAL, engine="random")
+    asyncio.run(study.tune_async(speed, trials=3, parallel=2, ray=True, on=on))
+    assert told() == {"trial": 9, "end": 3}
+    assert {trial.metrics["speed"].value == trial.config["size"] for trial in study.trials} == {True}
+
+    async def awaited(config):
+        return 1.0
+
+    with pytest.raises(SpecError, match="function is async"):
+        asyncio.run(study.tune_async(awaited, ray=True))
 
 
 def test_the_end_by_an_error_is_told_too(serve):

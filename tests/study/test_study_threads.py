@@ -417,7 +417,7 @@ def test_what_an_engine_of_the_callers_proposes_is_checked():
         autotune.SpecError, match="engine must be a name, a mapping or an engine, found <class"
     ):
         make(engine=Descending)
-    with pytest.raises(autotune.SpecError, match="engine: unknown engine 'gpp'; allowed: gp"):
+    with pytest.raises(autotune.SpecError, match=r"^unknown engine 'gpp'; allowed: gp"):
         make(engine="gpp")
 
 

@@ -1,5 +1,6 @@
 """tune(): start, callbacks, timeout, progress, mlflow, and their mistakes."""
 
+import asyncio
 import importlib
 import io
 import itertools
@@ -243,7 +244,8 @@ def test_a_notebook_shows_one_output_that_is_drawn_anew(monkeypatch):
     assert f"best: trial {study.result.winner.trial.number}" in last
 
 
-def test_the_mirror_is_told_of_every_trial_and_what_it_lacks_is_said(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("how", ["tune", "tune_async"])
+def test_the_mirror_is_told_of_every_trial_and_what_it_lacks_is_said(how, tmp_path, monkeypatch, caplog):
     class Recorder:
         def __init__(self, tracking, study):
             self.asked, self.told, self.ready = (tracking.mlflow, tracking.experiment, study.path), 0, ready
@@ -261,8 +263,13 @@ def test_the_mirror_is_told_of_every_trial_and_what_it_lacks_is_said(tmp_path, m
     ready.set()
     module = importlib.import_module("autotune.study.tune")
     monkeypatch.setattr(module, "start_mirror", lambda *given: made.append(Recorder(*given)) or made[-1])
-    path, store = tmp_path / "ledger.sqlite", f"sqlite:///{tmp_path / 'mlflow.db'}"
-    study = run(path=path, mlflow={"mlflow": store, "experiment": "mine"}, trials=3)
+    path, store = tmp_path / f"{how}.sqlite", f"sqlite:///{tmp_path / 'mlflow.db'}"
+    section = {"mlflow": store, "experiment": "mine"}
+    if how == "tune":
+        study = run(path=path, mlflow=section, trials=3)
+    else:
+        study = autotune.Study(SPACE, GOAL, path=path, engine="random")
+        asyncio.run(study.tune_async(throughput, mlflow=section, trials=3))
     (mirror,) = made
     assert mirror.asked == (store, "mine", path)
     assert mirror.told >= 3
