@@ -21,6 +21,7 @@ from autotune.core.verdict import UNDECIDED, Verdict, verdict
 from autotune.engine.base import Posterior, posterior
 from autotune.engine.registry import build_engine
 from autotune.errors import AutotuneError, SpecError, did_you_mean
+from autotune.ledger.copies import CopyState
 
 _BESIDE = {
     Reason.WATCH: ("look at the default", "looks at the default"),
@@ -54,6 +55,7 @@ class StudyView:
         spec: The study file as plain data, as the ledger has it; empty where there is none.
         deploy: Lines that say how the recommended configuration is deployed; empty for a function.
         run_urls: Address of a trial's run in the tracking store by number, where a browser can open it.
+        copies: How far the copies of the ledger are behind it; ``None`` where none was tried.
     """
 
     name: str
@@ -75,6 +77,7 @@ class StudyView:
     spec: Mapping[str, Any] = field(default_factory=dict)
     deploy: Sequence[str] = ()
     run_urls: Mapping[int, str] = field(default_factory=dict)
+    copies: CopyState | None = None
 
     @property
     def resumable(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from autotune.analysis.study_view import StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
@@ -15,6 +16,7 @@ from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.units import counted
+from autotune.ledger.copies import CopyState
 from autotune.report.tables import trial_table
 from autotune.report.text import WIDTH, show_config, show_seconds, wrap
 
@@ -50,6 +52,8 @@ JSON_KEYS = {
     "budget": "trials, seconds",
     "ledger": "path",
     "tracking": "address of the tracking store; empty without one",
+    "ledger_copy": "of the newest copy in the store: generation (0: none yet), copied_ns, results since, problem; "
+    "null where none was tried",
 }
 """What the keys of :func:`summary_json` mean."""
 
@@ -71,7 +75,18 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
         lines += wrap(str(view.drift), width)
     for note in notes(view.trials):
         lines += wrap(note, width)
+    if view.copies is not None:
+        lines += wrap(copy_text(view.copies, view.now_ns), width)
     return "\n".join(lines + folded_failures(view.trials, width=width))
+
+
+def copy_text(copies: CopyState, now_ns: int) -> str:
+    """Return how old the newest copy of the ledger is, and what is on this machine only."""
+    age = f"{show_seconds(max(0.0, (now_ns - copies.copied_ns) / 1e9))} old"
+    text = f"copy of the ledger in MLflow: {age if copies.generation else 'none yet'}"
+    if copies.since:
+        text += f"; {counted(copies.since, 'result')} since on this machine only"
+    return text + (f": {copies.problem}" if copies.problem else "")
 
 
 def folded_failures(trials: Sequence[Trial], *, width: int = WIDTH) -> list[str]:
@@ -293,6 +308,7 @@ def summary_json(view: StudyView) -> dict[str, object]:
         "budget": {"trials": view.budget_trials, "seconds": view.budget_seconds},
         "ledger": view.ledger,
         "tracking": view.tracking,
+        "ledger_copy": None if view.copies is None else asdict(view.copies),
     }
 
 

@@ -18,6 +18,7 @@ from autotune.engine.base import predictions
 from autotune.engine.registry import stored_engine
 from autotune.errors import AutotuneError, SpecError
 from autotune.ledger import Ledger, StudyRow
+from autotune.ledger.copies import copy_state
 from autotune.ledger.lock import study_is_held
 
 STARTED_WITH = "started_with"
@@ -90,6 +91,7 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         tracking=str(tracking.get("mlflow") or ""),
         stopped=str((row.notes.get("stopped") or {}).get("reason", "")),
         spec=row.spec,
+        copies=copy_state(ledger, row.name),
     )
 
 

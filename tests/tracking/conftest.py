@@ -86,6 +86,12 @@ def fill(ledger, folder):
     ledger.add_trial(NAME, 6, suggestion(32))  # waits: no run before its first attempt
 
 
+def fill_rest(ledger):
+    """Put two measured trials into a ledger that has the study."""
+    run_trial(ledger, 0, suggestion(), measured(100.0, 0), TrialState.COMPLETED)
+    run_trial(ledger, 1, suggestion(2), measured(150.0, 1), TrialState.COMPLETED)
+
+
 @pytest.fixture
 def ledger(tmp_path):
     with Ledger.open(tmp_path / "ledger.db") as opened, opened.lock_study(NAME):  # as its run does
@@ -188,6 +194,7 @@ def make():
         run_trial=run_trial,
         create=create,
         fill=fill,
+        fill_rest=fill_rest,
         free_port=free_port,
         server_argv=server_argv,
     )
