@@ -63,11 +63,15 @@ def _masked(table: str, row: Row) -> Row:
     """Return a row without secrets; the very same one where it has none."""
     changed: Row = {}
     for column in _TEXTS.get(table, ()):
-        if row[column] is not None:
-            data = json.loads(row[column])
-            hidden = redacted(data) if table == "study" else _leaves(data)
-            if hidden != data:
-                changed[column] = canonical(hidden)
+        text = row[column]
+        if text is None or (
+            table != "study" and redact(text) == text
+        ):  # many times faster than each part of it
+            continue
+        data = json.loads(text)
+        hidden = redacted(data) if table == "study" else _leaves(data)
+        if hidden != data:
+            changed[column] = canonical(hidden)
     for column in _PLAIN.get(table, ()):
         if (hidden := redact(row[column])) != row[column]:
             changed[column] = hidden

@@ -52,8 +52,8 @@ JSON_KEYS = {
     "budget": "trials, seconds",
     "ledger": "path",
     "tracking": "address of the tracking store; empty without one",
-    "ledger_copy": "of the newest copy in the store: generation (0: none yet), copied_ns, results since, problem; "
-    "null where none was tried",
+    "ledger_copy": "newest copy of the ledger in the store: generation (0: none), copied_ns, results since, "
+    "problem; null where none was tried",
 }
 """What the keys of :func:`summary_json` mean."""
 

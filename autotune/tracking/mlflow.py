@@ -160,9 +160,9 @@ class MlflowMirror:
             written=self._copy,
         )  # fmt: skip
 
-    def _copy(self, session: Session) -> None:
+    def _copy(self, session: Session, all_written: bool) -> None:
         if self._copies is not None:
-            self._copies.update(session, now=self._closing.is_set())
+            self._copies.update(session, now=all_written and self._closing.is_set())
 
     def _close_others(self, ledger: Ledger) -> None:
         """Close the runs of studies whose process was killed: nobody else would, until they are resumed."""
@@ -259,7 +259,7 @@ def _complete(
                 stop=lambda: time.monotonic() > limit,
                 moved=moved,
                 files=lambda: files,
-                written=lambda session: copies.update(session, now=True) if copies is not None else None,
+                written=lambda session, last: copies.update(session) if last and copies is not None else None,
             )
             count = session.write_changes()
         except EnvironmentProblem as error:

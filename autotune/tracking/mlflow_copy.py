@@ -85,12 +85,15 @@ class LedgerCopies:
         Raises:
             StoppedError: Time was up.
         """
+        if not now and time.monotonic() < self._due:
+            self._behind = True  # it is looked at when it is time
+            return
         ledger = session.ledger
         content = ledger.content_digest(self._study)
         state = ledger.mirror_state(self._study, COPIES)
         last = last_copy(state)
         self._behind = last is None or last.content != content or bool(state.get(PROBLEM))
-        if not self._behind or (not now and time.monotonic() < self._due):
+        if not self._behind:
             return
         began = time.monotonic()
         try:

@@ -130,7 +130,7 @@ class Session:
         moved: Callable, called after each step that the store took.
         ready: Event, set once the library is loaded.
         files: Files of the study by artifact, given to its run once it has ended.
-        written: Called with the session when its runs are as the ledger has them, before all else.
+        written: Called with the session after each run that it wrote, and with ``True`` after the last one.
 
     Attributes:
         runs: Ids of the study's runs by item.
@@ -152,7 +152,7 @@ class Session:
         moved: Callable[[], None] = lambda: None,
         ready: threading.Event | None = None,
         files: Callable[[], Mapping[str, Path]] = dict,
-        written: Callable[[Session], None] = lambda _: None,
+        written: Callable[[Session, bool], None] = lambda *_: None,
     ) -> None:
         # both know their place in a study file, and a store of files writes YAML, which takes plain text only
         study, experiment = str(study), str(experiment)
@@ -341,7 +341,8 @@ class Session:
                 if in_a_row == _FAILURES or not _is_answer(error):
                     raise
             self.moved()
-        self.written(self)
+            self.written(self, False)
+        self.written(self, True)
         if failures:  # the next pass tries them again
             raise failures[0]
         if not verifies:

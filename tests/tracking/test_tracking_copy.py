@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,10 @@ def environment_restored():
 
 
 @pytest.fixture
-def copied(ledger, make, store_uri, tmp_path):
+def copied(ledger, make, store_uri):
     """Fill the ledger, and return a function that copies it."""
-    make.fill(ledger, tmp_path)
+    make.create(ledger)
+    make.add_three(ledger)
 
     def copy():
         return sync(ledger.path, make.name, tracking_uri=store_uri, experiment="team", copy=True)
@@ -107,10 +109,11 @@ def test_a_copy_is_a_ledger_of_this_study_alone(ledger, make, tmp_path):
 
 def test_a_copy_holds_no_secret_that_the_ledger_was_told(ledger, make, tmp_path, monkeypatch):
     monkeypatch.setenv("DEMO_API_KEY", "s3cr3t-of-the-house")
-    make.fill(ledger, tmp_path)  # its study has api_key=abcdef123456
+    make.create(ledger)  # its study has api_key=abcdef123456
+    make.add_three(ledger)
     facts = {"measured": {"answer": ["the key is s3cr3t-of-the-house"]}}
     ledger.finish_attempt(
-        make.name, 5, 1, make.measured(1.0, 5, facts=facts), state=TrialState.COMPLETED, node="n"
+        make.name, 2, 1, make.measured(1.0, 2, facts=facts), state=TrialState.COMPLETED, node="n"
     )
     content = gzip.decompress(StudyCopier(make.name).copy(ledger))
     assert b"s3cr3t-of-the-house" in ledger.serialized()
@@ -135,7 +138,7 @@ def test_copies_take_turns_and_there_are_never_more_than_two(ledger, make, store
     assert artifacts(store_uri) == ["ledger/copy-0.sqlite.gz"]
     assert copied() == 0  # nothing has happened since
     assert generations(store_uri) == [1]
-    for number in (7, 8, 9):
+    for number in (3, 4, 5):
         make.run_trial(ledger, number, make.suggestion(3), make.measured(1.0, number), TrialState.COMPLETED)
         copied()
     assert generations(store_uri) == [3, 4]
@@ -149,13 +152,13 @@ def test_the_mirror_copies_when_it_is_time_and_at_its_end(ledger, make, store_ur
     )
     mirror.start()
     assert mirror.ready.wait(60)
-    make.fill_rest(ledger)
+    make.add_three(ledger)
     mirror.notify()
     assert mirror.close(60.0).errors == ()
     numbers = generations(store_uri)
     assert max(numbers) <= 2, "one at the start, none within the hour, one at the end"
     done, _, wrong = restore_copy(store_uri, choose_copy(store_uri, make.name), tmp_path / "new.sqlite")
-    assert (done.trials, wrong) == (2, [])
+    assert (done.trials, done.measured, wrong) == (3, 2, [])
     assert rows(tmp_path / "new.sqlite")["attempt"] == rows(ledger.path)["attempt"]
 
 
@@ -192,7 +195,7 @@ def fail(monkeypatch, message="507 no room"):
 def test_what_is_not_copied_is_said_and_costs_the_mirror_nothing(
     ledger, make, store_uri, copied, monkeypatch, capsys, tmp_path
 ):
-    ledger.finish_attempt(make.name, 5, 1, make.measured(200.0, 5), state=TrialState.COMPLETED)
+    ledger.finish_attempt(make.name, 2, 1, make.measured(200.0, 2), state=TrialState.COMPLETED)
     with pytest.MonkeyPatch.context() as patch:
         fail(patch)
         with pytest.raises(EnvironmentProblem, match="no copy of the ledger: OSError: 507 no room"):
@@ -238,7 +241,7 @@ def test_a_copy_that_was_cut_short_leaves_the_one_before(
     ledger, make, store_uri, copied, tmp_path, monkeypatch, point
 ):
     before = rows(ledger.path)
-    ledger.finish_attempt(make.name, 5, 1, make.measured(200.0, 5), state=TrialState.COMPLETED)
+    ledger.finish_attempt(make.name, 2, 1, make.measured(200.0, 2), state=TrialState.COMPLETED)
     monkeypatch.setenv("AUTOTUNE_FAILPOINT", f"{point}:raise")
     with pytest.raises(EnvironmentProblem, match="no copy"):
         copied()
@@ -246,7 +249,7 @@ def test_a_copy_that_was_cut_short_leaves_the_one_before(
     assert file_of(store_uri, 1).exists() == (point == "mirror.copied")
     done, tag, wrong = restore_copy(store_uri, choose_copy(store_uri, make.name), tmp_path / "new.sqlite")
     assert (tag.generation, wrong) == (1, [])
-    assert done.again == (5,)
+    assert done.again == (2,)
     assert rows(tmp_path / "new.sqlite")["attempt"] == before["attempt"]
     copied()  # the number that was given out is not given out again
     assert generations(store_uri) == [1, 3]
@@ -262,8 +265,8 @@ def test_a_spoiled_copy_is_passed_over_for_the_one_before_and_two_are_an_error(
     assert main(["restore", "--mlflow", store_uri, "--store", str(new)]) == 0
     found = capsys.readouterr()
     assert "warning: copy 2 is not whole; the one before it is used" in found.err
-    assert "study chat: 7 trials, 5 results, from copy 1" in " ".join(found.out.split())
-    assert "measured again: 5" in found.out
+    assert "study chat: 3 trials, 2 results, from copy 1" in " ".join(found.out.split())
+    assert "measured again: 2" in found.out
     file_of(store_uri, 0).unlink()
     other = tmp_path / "other"
     assert main(["restore", "--mlflow", store_uri, "--store", str(other)]) == 3
@@ -280,9 +283,9 @@ def test_a_store_that_has_more_or_another_study_of_the_name_is_refused(ledger, m
     assert not restore(data, new).there
     assert restore(data, new).there, "the same again changes nothing"
     with Ledger.open(new) as there:
-        there.finish_attempt(make.name, 5, 1, make.measured(1.0, 5), state=TrialState.COMPLETED)
+        there.finish_attempt(make.name, 2, 1, make.measured(1.0, 2), state=TrialState.COMPLETED)
     before = new.read_bytes()
-    with pytest.raises(StudyError, match="that the copy would overwrite: 7 trials, 6 results"):
+    with pytest.raises(StudyError, match="that the copy would overwrite: 3 trials, 3 results"):
         restore(data, new)
     assert new.read_bytes() == before
     other = tmp_path / "other.sqlite"
@@ -297,22 +300,21 @@ def test_an_older_state_and_other_studies_in_the_store_are_no_hindrance(ledger, 
     with Ledger.open(new) as there:
         there.create_study("theirs", spec=make.spec, fingerprint="f2", seed=1, engine="gp 1")
     restore(StudyCopier(make.name).copy(ledger), new)
-    ledger.finish_attempt(make.name, 5, 1, make.measured(1.0, 5), state=TrialState.COMPLETED)
+    ledger.finish_attempt(make.name, 2, 1, make.measured(1.0, 2), state=TrialState.COMPLETED)
     assert not restore(StudyCopier(make.name).copy(ledger), new).there
     assert rows(new)["attempt"] == rows(ledger.path)["attempt"]
     with Ledger.open(new, read_only=True) as there:
         assert [row.name for row in there.studies()] == [make.name, "theirs"]
 
 
-def test_a_study_that_is_being_run_is_not_overwritten(ledger, make, copied, tmp_path, autotune_command):
-    """The lock of the store is held by this thread; another process finds it taken."""
-    folder = tmp_path / "store"
-    folder.mkdir()
-    with Ledger.open(folder / "ledger.sqlite") as there, there.lock_study(make.name):
-        uri = f"sqlite:///{tmp_path}/a store/mlflow.db"
-        done = autotune_command("restore", "--mlflow", uri, "--store", folder, check=False)
-    assert done.returncode == 2
-    assert "is already running" in done.stderr
+def test_a_study_that_is_being_run_is_not_overwritten(ledger, make, tmp_path):
+    make.create(ledger)
+    data = StudyCopier(make.name).copy(ledger)
+    new = tmp_path / "new.sqlite"
+    with Ledger.open(new) as there, there.lock_study(make.name), ThreadPoolExecutor() as elsewhere:
+        with pytest.raises(StudyError, match="is already running"):
+            elsewhere.submit(restore, data, new).result()
+        assert there.studies() == []
 
 
 def test_no_ledger_and_no_copy_of_a_newer_version(ledger, make, tmp_path):
@@ -350,32 +352,31 @@ def test_which_study_is_meant(ledger, make, store_uri, copied, tmp_path):
 def test_the_mirror_goes_on_in_the_same_runs_and_the_lost_machine_does_not(
     ledger, make, store_uri, copied, tmp_path
 ):
-    """Trials 5 and 7 ended after the copy, and were mirrored; 7 is proposed again with another value."""
-    old = ledger.path
-    ledger.finish_attempt(make.name, 5, 1, make.measured(200.0, 5), state=TrialState.COMPLETED)
-    for number, batch in ((7, 7), (8, 8)):
+    """Trials 2 to 4 ended after the copy, and were mirrored; 3 is proposed again with another value."""
+    ledger.finish_attempt(make.name, 2, 1, make.measured(200.0, 2), state=TrialState.COMPLETED)
+    for number in (3, 4):
         make.run_trial(
-            ledger, number, make.suggestion(batch), make.measured(1.0, number), TrialState.COMPLETED
+            ledger, number, make.suggestion(number), make.measured(1.0, number), TrialState.COMPLETED
         )
-    sync(old, make.name, tracking_uri=store_uri, experiment="team")  # items alone: the copy is older
+    sync(ledger.path, make.name, tracking_uri=store_uri, experiment="team")  # runs alone: no copy
     client, parent = run_of(store_uri)
     new = tmp_path / "new" / "ledger.sqlite"
     restore_copy(store_uri, choose_copy(store_uri, make.name), new)
     with Ledger.open(new) as restored, restored.lock_study(make.name):
-        assert restored.trial(make.name, 5).state is TrialState.RUNNING
-        restored.requeue(make.name, 5)
-        attempt = restored.start_attempt(make.name, 5, "local")
-        restored.finish_attempt(make.name, 5, attempt, make.measured(201.0, 5), state=TrialState.COMPLETED)
-        make.run_trial(restored, 7, make.suggestion(9), make.measured(2.0, 7), TrialState.COMPLETED)
+        assert restored.trial(make.name, 2).state is TrialState.RUNNING
+        restored.requeue(make.name, 2)
+        attempt = restored.start_attempt(make.name, 2, "local")
+        restored.finish_attempt(make.name, 2, attempt, make.measured(201.0, 2), state=TrialState.COMPLETED)
+        make.run_trial(restored, 3, make.suggestion(9), make.measured(2.0, 3), TrialState.COMPLETED)
         restored.set_study_state(make.name, "COMPLETED")
         sync(new, make.name, tracking_uri=store_uri, experiment="team", copy=True)
         assert sync(new, make.name, tracking_uri=store_uri, experiment="team", copy=True) == 0
     runs = client.search_runs([parent.info.experiment_id], max_results=1000)
     trials = {run.data.tags["autotune.trial"]: run for run in runs if "autotune.trial" in run.data.tags}
-    assert len(runs) == len(trials) + 1 == 8, "none twice, none of trial 8"
+    assert len(runs) == len(trials) + 1 == 5, "none twice, none of trial 4"
     assert run_of(store_uri)[1].info.run_id == parent.info.run_id
-    assert trials["5"].data.metrics["throughput"] == 201.0
-    assert trials["7"].data.params["batch_size"] == "9"
+    assert trials["2"].data.metrics["throughput"] == 201.0
+    assert trials["3"].data.params["batch_size"] == "9"
     assert generations(store_uri) == [1, 2]
     ledger.set_study_note(make.name, "a", 1)
     with pytest.raises(EnvironmentProblem, match=r"a newer copy of study 'chat' \(number 2, ours is 1\)"):
