@@ -141,14 +141,17 @@ def _address(raw: object, name: str) -> str | None:
     return uri
 
 
-_COPY = Number("s", least=1.0, bare=False)
+_COPY = Number("s", bare=False)
 
 
 def _ledger_copy(raw: object, name: str) -> float | None:
     """Return the time between two copies of the ledger in seconds; 0 for a word that switches them off."""
     if raw is False or (isinstance(raw, str) and raw.strip().lower() in _OFF[1:]):
         return 0.0
-    return _COPY.read(raw, name)
+    found = _COPY.read(raw, name)
+    if found < 1:
+        raise SpecError(f"{name} must be at least 1 s, or `none`, found {raw!r}")
+    return found
 
 
 def _mirrors(raw: object, name: str) -> dict[str, dict[str, Any]]:

@@ -135,6 +135,6 @@ def test_a_lost_head_node_loses_nothing_that_was_copied(fork, tmp_path, server, 
     record(
         f"driver killed and its store removed at {KILLS} random moments, copies every {COPY_S:g} s",
         "P1: all that was acknowledged before the newest copy comes back; P3, P4 with it",
-        f"{sum(lost_counts)} results lost, the oldest of each kill {sorted(ages)[KILLS // 2]:.1f} s old (median; at "
-        f"most {max(ages):.1f} s); {KILLS} of {KILLS} studies ended as one that nobody disturbed, no run twice",
+        f"{sum(lost_counts)} results lost, the oldest {sorted(ages)[KILLS // 2]:.1f} s old (median of kills; "
+        f"at most {max(ages):.1f} s); {KILLS} of {KILLS} studies ended as undisturbed ones, no run twice",
     )
