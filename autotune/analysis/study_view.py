@@ -12,6 +12,7 @@ from typing import Any
 from autotune.analysis.distribution import AllowedDistribution
 from autotune.core import ranking
 from autotune.core.binding import binding_limit
+from autotune.core.copy_state import CopyState
 from autotune.core.decision import Decision, Predictions
 from autotune.core.drift import Drift, find_drift
 from autotune.core.objective import Objective
@@ -21,7 +22,6 @@ from autotune.core.verdict import UNDECIDED, Verdict, verdict
 from autotune.engine.base import Posterior, posterior
 from autotune.engine.registry import build_engine
 from autotune.errors import AutotuneError, SpecError, did_you_mean
-from autotune.ledger.copies import CopyState
 
 _BESIDE = {
     Reason.WATCH: ("look at the default", "looks at the default"),
@@ -55,7 +55,7 @@ class StudyView:
         spec: The study file as plain data, as the ledger has it; empty where there is none.
         deploy: Lines that say how the recommended configuration is deployed; empty for a function.
         run_urls: Address of a trial's run in the tracking store by number, where a browser can open it.
-        copies: How far the copies of the ledger are behind it; ``None`` where none was tried.
+        copies: State of the ledger's copies in the tracking store; ``None`` where none was tried.
     """
 
     name: str

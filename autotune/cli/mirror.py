@@ -111,7 +111,7 @@ def restore(study: str | None, uri: str, experiment: str | None, store: Path, as
     from autotune.core.file_names import LEDGER_NAME
     from autotune.core.units import counted
     from autotune.report.text import show_seconds
-    from autotune.tracking.mlflow_copy import choose_copy, restore_copy
+    from autotune.tracking.mlflow_restore import choose_copy, restore_copy
 
     found = choose_copy(uri, study, experiment)
     done, tag, wrong = restore_copy(uri, found, store / LEDGER_NAME)

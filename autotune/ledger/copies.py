@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from autotune.core.copy_state import CopyState
 from autotune.ledger.store import Ledger
 
 COPIES = "copy"
@@ -49,23 +50,6 @@ class CopyTag:
 
 
 _KINDS = {"generation": int, "digest": str, "size": int, "content": str, "copied_ns": int}
-
-
-@dataclass(frozen=True)
-class CopyState:
-    """How far the copies of a study are behind it.
-
-    Args:
-        generation: Number of the newest copy; 0 without one.
-        copied_ns: Its wall clock.
-        since: Attempts that ended since.
-        problem: Reason why the last try failed; empty where it did not.
-    """
-
-    generation: int
-    copied_ns: int
-    since: int
-    problem: str
 
 
 def last_copy(state: Mapping[str, str]) -> CopyTag | None:

@@ -23,7 +23,7 @@ from autotune.ledger.rows import StudyRow, read_study
 from autotune.ledger.schema import canonical, reported
 from autotune.ledger.store import Ledger
 
-Row = dict[str, Any]
+Row = dict[str, Any]  # of a table, by column
 Rows = Mapping[str, list[Row]]
 
 _TEXTS = {"study": ("spec", "notes"), "trial": ("suggestion",), "attempt": ("measurement",)}
@@ -31,7 +31,7 @@ _PLAIN = {"study": ("engine",), "attempt": ("executor", "node", "scratch")}
 
 
 class StudyCopier:
-    """Make copies of a study of a ledger; rows that have not changed are not looked through again.
+    """Copier of a study of a ledger; rows that have not changed are not looked through again.
 
     Args:
         study: Name of the study.
@@ -78,7 +78,7 @@ def _masked(table: str, row: Row) -> Row:
     return {**row, **changed} if changed else row
 
 
-def _leaves(data: object) -> Any:
+def _leaves(data: object) -> object:
     """Return plain data with each text redacted, whatever its key: a parameter may be a ``stop_token``."""
     if isinstance(data, str):
         return redact(data)

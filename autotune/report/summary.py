@@ -9,6 +9,7 @@ from dataclasses import asdict
 from autotune.analysis.study_view import StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
 from autotune.core.commands import store_options, study_command
+from autotune.core.copy_state import CopyState
 from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
 from autotune.core.measurement import Estimate, Measurement
@@ -16,7 +17,6 @@ from autotune.core.ranking import Contender
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.units import counted
-from autotune.ledger.copies import CopyState
 from autotune.report.tables import trial_table
 from autotune.report.text import WIDTH, show_config, show_seconds, wrap
 

@@ -130,7 +130,7 @@ class Session:
         moved: Callable, called after each step that the store took.
         ready: Event, set once the library is loaded.
         files: Files of the study by artifact, given to its run once it has ended.
-        written: Called with the session after each run that it wrote, and with ``True`` after the last one.
+        written: Callable, called after each run with the session, and with whether that was the last one.
 
     Attributes:
         runs: Ids of the study's runs by item.

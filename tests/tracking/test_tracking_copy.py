@@ -18,7 +18,8 @@ from autotune.ledger.copy import StudyCopier, restore
 from autotune.spec.sections import Tracking
 from autotune.tracking import mlflow_copy
 from autotune.tracking.mlflow import MlflowMirror, sync
-from autotune.tracking.mlflow_copy import TAGS, choose_copy, restore_copy
+from autotune.tracking.mlflow_copy import TAGS
+from autotune.tracking.mlflow_restore import choose_copy, restore_copy
 
 pytestmark = [
     # MLflow and what it loads warn about themselves
