@@ -117,7 +117,7 @@ def restore(study: str | None, uri: str, experiment: str | None, store: Path, as
     done, tag, wrong = restore_copy(uri, found, store / LEDGER_NAME)
     name = done.study.name
     if as_json:
-        data = {"study": name, "uid": found.uid, "experiment": found.experiment}
+        data: dict[str, object] = {"study": name, "uid": found.uid, "experiment": found.experiment}
         data |= {"copy": tag.generation, "copied_ns": tag.copied_ns, "problems": wrong}
         data |= {"ledger": str(store / LEDGER_NAME), "changed": not done.there, "masked": done.masked}
         echo_json(

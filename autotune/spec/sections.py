@@ -154,6 +154,10 @@ def _ledger_copy(raw: object, name: str) -> float | None:
     return found
 
 
+def _copy_text(every_s: float | None) -> str:
+    return "" if every_s is None else f"{every_s!r} s" if every_s else "none"
+
+
 def _mirrors(raw: object, name: str) -> dict[str, dict[str, Any]]:
     sections = mapping(raw, name, "for example {NAME: {OPTION: VALUE}}")
     found = {}
@@ -186,7 +190,7 @@ class Tracking(Section):
     ] = field(default_factory=dict)
     ledger_copy_s: Annotated[
         float | None,
-        By(_ledger_copy, lambda every: f"{every!r} s" if every else "none", "a time, or `none`"),
+        By(_ledger_copy, _copy_text, "a time, or `none`"),
         Key("ledger_copy"),
     ] = None
 

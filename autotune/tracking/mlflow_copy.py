@@ -66,7 +66,7 @@ class LedgerCopies:
         """Return why the newest copy does not have all of the ledger; empty where it has."""
         state = ledger.mirror_state(self._study, COPIES)
         last = last_copy(state)
-        if last is not None and last.content == ledger.contentcopy_digest(self._study):
+        if last is not None and last.content == ledger.content_digest(self._study):
             return ""
         why = f": {state[PROBLEM]}" if state.get(PROBLEM) else ""
         return f"the copy of the ledger is not up to date{why}"
@@ -88,7 +88,7 @@ class LedgerCopies:
             self._behind = True  # it is looked at when it is time
             return
         ledger = session.ledger
-        content = ledger.contentcopy_digest(self._study)
+        content = ledger.content_digest(self._study)
         state = ledger.mirror_state(self._study, COPIES)
         last = last_copy(state)
         self._behind = last is None or last.content != content or bool(state.get(PROBLEM))
