@@ -94,7 +94,7 @@ class LedgerCopies:
         self._behind = last is None or last.content != content or bool(state.get(PROBLEM))
         if not self._behind:
             return
-        began = time.monotonic()
+        began_s = time.thread_time()  # waiting for the store takes nothing from anybody
         try:
             self._write(session, content, int(state.get(GENERATION, "0")))
             self.problem, self._behind = "", False
@@ -102,7 +102,8 @@ class LedgerCopies:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the store does, the study must not feel it
             self.problem = one_line(error)
-        self._due = time.monotonic() + max(self._every_s, (time.monotonic() - began) / _SHARE)
+        spent_s = time.thread_time() - began_s
+        self._due = time.monotonic() + max(self._every_s, spent_s / _SHARE)
         if self.problem != state.get(PROBLEM, ""):
             ledger.set_mirror_state(self._study, COPIES, {PROBLEM: self.problem})
 

@@ -73,6 +73,15 @@ class SlotExecutor(RayExecutor):
         self._free += [slot for one in results if (slot := self._taken.pop(one.key, None)) is not None]
         return results
 
+    def cancel(self) -> None:
+        """Let go of every attempt: Ray kills no task of an actor."""
+        import ray
+
+        for reference in self._running:
+            ray.cancel(reference)
+        self._running.clear()
+        super().cancel()
+
 
 class _Task:
     """Stands for Ray's task of an attempt."""

@@ -350,6 +350,24 @@ def test_which_study_is_meant(ledger, make, store_uri, copied, tmp_path):
         assert choose_copy(store_uri, uid) == found
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_server_keeps_copies_and_gives_them_back(ledger, make, tmp_path, start_server):
+    make.create(ledger)
+    make.add_three(ledger)
+    port = make.free_port()
+    argv = make.server_argv(f"sqlite:///{tmp_path}/server.db", port, tmp_path)
+    uri = start_server(argv, tmp_path, port).wait(300).uri
+    for note in (1, 2, 3):
+        ledger.set_study_note(make.name, "a", note)
+        sync(ledger.path, make.name, tracking_uri=uri, experiment="team", copy=True)
+    assert generations(uri) == [3, 2]
+    assert artifacts(uri) == ["ledger/copy-0.sqlite.gz", "ledger/copy-1.sqlite.gz"]
+    done, tag, wrong = restore_copy(uri, choose_copy(uri, make.name), tmp_path / "new.sqlite")
+    assert (done.trials, tag.generation, wrong) == (3, 3, [])
+    assert rows(tmp_path / "new.sqlite")["attempt"] == rows(ledger.path)["attempt"]
+
+
 def test_the_mirror_goes_on_in_the_same_runs_and_the_lost_machine_does_not(
     ledger, make, store_uri, copied, tmp_path
 ):
