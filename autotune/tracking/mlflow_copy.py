@@ -19,7 +19,7 @@ from autotune.ledger.copies import COPIED, COPIES, GENERATION, PROBLEM, CopyTag,
 from autotune.ledger.copy import StudyCopier
 from autotune.tracking.base import StoppedError
 from autotune.tracking.mlflow_items import one_line
-from autotune.tracking.mlflow_session import Session, name_artifact_place
+from autotune.tracking.mlflow_session import Session, artifact_place
 
 FOLDER = "ledger"
 """Folder of the copies among the artifacts of a study's run."""
@@ -30,9 +30,7 @@ TAGS = ("autotune.ledger.0", "autotune.ledger.1")
 NAMES = ("copy-0.sqlite.gz", "copy-1.sqlite.gz")
 """The two, in that folder."""
 
-_SHARE = (
-    0.05  # of the time, at most, that making and sending copies takes; a large ledger is copied less often
-)
+_SHARE = 0.05  # of a processor, at most, that making copies takes: a large ledger is copied less often
 
 
 def copy_digest(data: bytes) -> str:
@@ -138,13 +136,13 @@ class LedgerCopies:
         Raises:
             EnvironmentProblem: It did not keep it whole.
         """
-        name_artifact_place(session.client, session.uri, run_id)
+        place = artifact_place(session.client, session.uri, run_id)
         with tempfile.TemporaryDirectory(prefix="autotune-") as folder:
             file = Path(folder) / name
             file.write_bytes(data)
-            session.client.log_artifact(run_id, str(file), FOLDER)
+            place.log_artifact(str(file), FOLDER)
         session.moved()
-        sizes = {Path(one.path).name: one.file_size for one in session.client.list_artifacts(run_id, FOLDER)}
+        sizes = {Path(one.path).name: one.file_size for one in place.list_artifacts(FOLDER)}
         if sizes.get(name) != len(data):
             raise EnvironmentProblem(
                 f"the store kept {sizes.get(name, 0)} of the {len(data)} bytes of {FOLDER}/{name}"

@@ -16,7 +16,7 @@ from autotune.ledger.copies import CopyTag
 from autotune.ledger.copy import Restored, restore
 from autotune.tracking.mlflow_copy import FOLDER, NAMES, TAGS, copy_digest, tags_of
 from autotune.tracking.mlflow_items import one_line
-from autotune.tracking.mlflow_session import load_quietly, name_artifact_place
+from autotune.tracking.mlflow_session import artifact_place, load_quietly
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -136,11 +136,11 @@ def _expect(row: StudyRow, found: Found) -> None:
 
 def _download(client: MlflowClient, uri: str, run_id: str, name: str) -> bytes | None:
     """Return an artifact; ``None`` where there is none."""
-    name_artifact_place(client, uri, run_id)
-    if name not in {one.path for one in client.list_artifacts(run_id, FOLDER)}:
+    place = artifact_place(client, uri, run_id)
+    if name not in {one.path for one in place.list_artifacts(FOLDER)}:
         return None
     with tempfile.TemporaryDirectory(prefix="autotune-") as target:
-        return Path(client.download_artifacts(run_id, name, target)).read_bytes()
+        return Path(place.download_artifacts(name, target)).read_bytes()
 
 
 @contextmanager

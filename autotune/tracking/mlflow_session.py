@@ -102,20 +102,30 @@ def _forget_artifact_places() -> None:
         _artifact_repos_cache.clear()
 
 
-def name_artifact_place(client: Any, uri: str, run_id: str) -> None:
-    """Tell an early MLflow which server keeps a run's artifacts: 3.0 asks the process's own store instead."""
+def artifact_place(client: Any, uri: str, run_id: str) -> Any:
+    """Return the repository of a run's artifacts; with 3.0 the library asks the process's own store for it."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    place = client.get_run(run_id).info.artifact_uri
+    if "tracking_uri" in inspect.signature(get_artifact_repository).parameters:
+        return get_artifact_repository(place, tracking_uri=uri)
+    if is_server(uri) and urlsplit(place).scheme == "mlflow-artifacts":
+        from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+        place = MlflowArtifactsRepository.resolve_uri(place, uri)
+    return get_artifact_repository(place)
+
+
+def _name_artifact_place(client: Any, uri: str, run_id: str) -> None:
+    """Tell an early MLflow which server keeps a run's artifacts."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     if not is_server(uri) or "tracking_uri" in inspect.signature(get_artifact_repository).parameters:
         return
-    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
     from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
     if run_id not in _artifact_repos_cache:
-        place = client.get_run(run_id).info.artifact_uri
-        if urlsplit(place).scheme == "mlflow-artifacts":
-            place = MlflowArtifactsRepository.resolve_uri(place, uri)
-        _artifact_repos_cache[run_id] = get_artifact_repository(place)
+        _artifact_repos_cache[run_id] = artifact_place(client, uri, run_id)
 
 
 class Session:
@@ -406,7 +416,7 @@ class Session:
         if not files or self.carried.get(_FILES) == digest:
             return
         run_id = self.runs["study"]
-        name_artifact_place(self.client, self.uri, run_id)
+        _name_artifact_place(self.client, self.uri, run_id)
         for name, path in files.items():
             self._upload(run_id, name, path, redact_certain)
             self.moved()
@@ -484,7 +494,7 @@ class Session:
             self.client.log_batch(run_id, metrics=metrics[part], params=params[part], tags=tags[part])
         there |= {param.key: param.value for param in params}
         if item.texts or item.files:
-            name_artifact_place(self.client, self.uri, run_id)
+            _name_artifact_place(self.client, self.uri, run_id)
         for name, text in item.texts.items():
             if self.kept.get((item.key, name)) != text:
                 self.client.log_text(run_id, text, name)

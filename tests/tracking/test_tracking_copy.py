@@ -20,6 +20,7 @@ from autotune.tracking import mlflow_copy
 from autotune.tracking.mlflow import MlflowMirror, sync
 from autotune.tracking.mlflow_copy import TAGS
 from autotune.tracking.mlflow_restore import choose_copy, restore_copy
+from autotune.tracking.mlflow_session import artifact_place
 
 pytestmark = [
     # MLflow and what it loads warn about themselves
@@ -77,7 +78,7 @@ def run_of(uri, study="chat"):
 def artifacts(uri):
     """Return the files of the copies in the store."""
     client, run = run_of(uri)
-    return sorted(one.path for one in client.list_artifacts(run.info.run_id, "ledger"))
+    return sorted(one.path for one in artifact_place(client, uri, run.info.run_id).list_artifacts("ledger"))
 
 
 def generations(uri):
@@ -221,16 +222,16 @@ def test_what_is_not_copied_is_said_and_costs_the_mirror_nothing(
 
 
 def test_a_store_that_cuts_what_it_is_sent_is_noticed(ledger, make, store_uri, copied, monkeypatch):
-    from mlflow import MlflowClient
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-    whole = MlflowClient.log_artifact
+    whole = LocalArtifactRepository.log_artifact
 
-    def cut(self, run_id, path, *more):
+    def cut(self, path, *more):
         content = Path(path).read_bytes()
         Path(path).write_bytes(content[: len(content) // 2])
-        return whole(self, run_id, path, *more)
+        return whole(self, path, *more)
 
-    monkeypatch.setattr(MlflowClient, "log_artifact", cut)
+    monkeypatch.setattr(LocalArtifactRepository, "log_artifact", cut)
     ledger.set_study_note(make.name, "a", 1)
     with pytest.raises(EnvironmentProblem, match=r"the store kept \d+ of the \d+ bytes of ledger/copy-1"):
         copied()
