@@ -103,7 +103,7 @@ def _forget_artifact_places() -> None:
 
 
 def artifact_place(client: Any, uri: str, run_id: str) -> Any:
-    """Return the repository of a run's artifacts; with 3.0 the library asks the process's own store for it."""
+    """Return the repository of a run's artifacts; by itself, 3.0 asks the process's own store for it."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     place = client.get_run(run_id).info.artifact_uri
