@@ -1,4 +1,4 @@
-"""How long a large ledger takes to open, and a commit in it: ``python -m benchmarks.ledger [TRIALS]``."""
+"""How long a large ledger takes to open, commit to and copy: ``python -m benchmarks.ledger [TRIALS]``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from autotune.core.measurement import Estimate, Measurement
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, TrialState
 from autotune.ledger import Ledger
+from autotune.ledger.copy import StudyCopier
 
 SPACE = Space.from_dict(
     {
@@ -28,13 +29,16 @@ METRICS = 40  # of a served measurement, facts beside them
 
 @dataclass(frozen=True)
 class LedgerTimes:
-    """Seconds to open and verify a ledger, to have it as a study, and per commit; megabytes."""
+    """Seconds to open and verify a ledger, to have it as a study, per commit and per copy; megabytes."""
 
     trials: int
     open_s: float
     study_s: float
     commit_s: float
     megabytes: float
+    first_copy_s: float
+    next_copy_s: float
+    copy_megabytes: float
 
 
 def measurement(number: int) -> Measurement:
@@ -67,7 +71,12 @@ def measure(path: Path, trials: int, commits: int = 50) -> LedgerTimes:
         for number in range(trials, trials + commits):
             study.ledger.add_trial("large", number, Suggestion({"batch_size": 1, "bits": 4}, Reason.RANDOM))
         each = (time.monotonic() - began) / commits
-    return LedgerTimes(trials, opened, ready, each, path.stat().st_size / 1e6)
+        copier, spent = StudyCopier("large"), []
+        for _ in range(2):  # what was looked through once for secrets is not again
+            began = time.monotonic()
+            size = len(copier.copy(study.ledger))
+            spent.append(time.monotonic() - began)
+    return LedgerTimes(trials, opened, ready, each, path.stat().st_size / 1e6, *spent, size / 1e6)
 
 
 def main() -> None:
@@ -77,10 +86,12 @@ def main() -> None:
         path = Path(folder) / "ledger.sqlite"
         build(path, trials)
         found = measure(path, trials)
-    print("| trials | MB | open s | study ready s | commit ms |\n|---|---|---|---|---|")
+    print("| trials | MB | open s | study ready s | commit ms | first copy s | next copy s | copy MB |")
+    print("|---|---|---|---|---|---|---|---|")
     print(
         f"| {found.trials} | {found.megabytes:.0f} | {found.open_s:.2f} | {found.study_s:.2f} "
-        f"| {1000 * found.commit_s:.1f} |"
+        f"| {1000 * found.commit_s:.1f} | {found.first_copy_s:.2f} | {found.next_copy_s:.2f} "
+        f"| {found.copy_megabytes:.1f} |"
     )
 
 

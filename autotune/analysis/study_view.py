@@ -13,6 +13,7 @@ from autotune.analysis.distribution import AllowedDistribution
 from autotune.analysis.model_facts import ModelFacts
 from autotune.core import ranking
 from autotune.core.binding import binding_limit
+from autotune.core.copy_state import CopyState
 from autotune.core.decision import Decision, Predictions
 from autotune.core.drift import Drift, find_drift
 from autotune.core.objective import Objective
@@ -57,6 +58,7 @@ class StudyView:
         run_urls: Address of a trial's run in the tracking store by number, where a browser can open it.
         model_note: Facts of the model that the ledger keeps; empty where there are none.
         no_model: Reason why nothing was predicted, such as a library that is missing here; mostly empty.
+        copies: State of the ledger's copies in the tracking store; ``None`` where none was tried.
     """
 
     name: str
@@ -80,6 +82,7 @@ class StudyView:
     run_urls: Mapping[int, str] = field(default_factory=dict)
     model_note: Mapping[str, object] = field(default_factory=dict)
     no_model: str = ""
+    copies: CopyState | None = None
 
     @property
     def resumable(self) -> bool:

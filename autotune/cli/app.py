@@ -47,6 +47,7 @@ _COMMANDS = {
     "convert": "autotune.cli.convert:convert",
     "import": "autotune.cli.import_:import_",
     "sync": "autotune.cli.mirror:sync",
+    "restore": "autotune.cli.mirror:restore",
     "salvage": "autotune.cli.salvage:salvage",
     "ui": "autotune.cli.mirror:ui",
     "doctor": "autotune.cli.doctor:doctor",

@@ -31,7 +31,7 @@ VARIABLE = "_AUTOTUNE_COMPLETE"
 SECTIONS: dict[str, tuple[str, ...]] = {
     "budget": ("trials", "time", "parallel", "confirm", "watch", "stop_when"),
     "resources": ("cpus", "gpus", "stages", "price", "exclusive", "accelerator", "labels"),
-    "tracking": ("mlflow", "experiment", "mirrors"),
+    "tracking": ("mlflow", "experiment", "mirrors", "ledger_copy"),
     "workload": (
         "arrival", "prompt_tokens", "output_tokens", "requests", "precision", "min_batches", "time", "warmup",
         "seed", "goodput", "rate", "burstiness", "concurrency", "trace", "prompts", "shared_prefix", "turns",

@@ -1,4 +1,4 @@
-"""Commands of the tracking store: sync and ui."""
+"""Commands of the tracking store: sync, restore and ui."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import sys
 import time
 import urllib.request
 import webbrowser
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
 import click
 
-from autotune.cli.options import json_option, ledger_option, next_command
+from autotune.cli.options import json_option, ledger_option, next_command, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.errors import AutotuneError, EnvironmentProblem
@@ -30,6 +31,14 @@ def tracking_of(spec: dict[str, object], study: str) -> tuple[str, str]:
     section = spec.get("tracking")
     section = section if isinstance(section, dict) else {}
     return str(section.get("mlflow") or DEFAULT_URI), str(section.get("experiment") or study)
+
+
+def _copies(spec: dict[str, object], uri: str | None) -> bool:
+    """Return whether a stored study has its ledger copied to a store."""
+    from autotune.spec.sections import Tracking
+
+    tracking = Tracking.from_dict(spec.get("tracking") or {})
+    return (tracking if uri is None else replace(tracking, mlflow=uri)).copy_every_s is not None
 
 
 @click.command()
@@ -65,6 +74,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
                 tracking_uri=uri or address,
                 experiment=experiment,
                 files=made_files(file, row.name),
+                copy=_copies(row.spec, uri),
             )
         except AutotuneError as error:  # the next study may have another store
             problems[row.name] = error.message
@@ -82,6 +92,52 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
         said = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise EnvironmentProblem(f"not synchronized: {said}", hint="; ".join(filter(None, hints)))
     return 0
+
+
+@click.command()
+@click.argument("study", required=False)
+@click.option(
+    "--mlflow", "uri", envvar="MLFLOW_TRACKING_URI", required=True, help="Address of the tracking store."
+)
+@click.option("--experiment", help="Experiment to look in; all of the store when not given.")
+@store_option
+@json_option
+def restore(study: str | None, uri: str, experiment: str | None, store: Path, as_json: bool) -> None:
+    """Bring back from MLflow the ledger of a study whose machine is lost.
+
+    STUDY is its name, or the identity in its run's tag autotune.study_uid; the only one when not given. Its
+    newest whole copy is written into the store; `autotune resume` goes on with it, in the same runs.
+    """
+    from autotune.core.file_names import LEDGER_NAME
+    from autotune.core.units import counted
+    from autotune.report.text import show_seconds
+    from autotune.tracking.mlflow_restore import choose_copy, restore_copy
+
+    found = choose_copy(uri, study, experiment)
+    done, tag, wrong = restore_copy(uri, found, store / LEDGER_NAME)
+    name = done.study.name
+    if as_json:
+        data: dict[str, object] = {"study": name, "uid": found.uid, "experiment": found.experiment}
+        data |= {"copy": tag.generation, "copied_ns": tag.copied_ns, "problems": wrong}
+        data |= {"ledger": str(store / LEDGER_NAME), "changed": not done.there, "masked": done.masked}
+        echo_json(
+            {**data, "trials": done.trials, "results": done.measured, "measured_again": list(done.again)}
+        )
+        return
+    for problem in wrong:
+        echo(f"warning: {problem}; the one before it is used", sys.stderr)
+    age = show_seconds(max(0.0, (time.time_ns() - tag.copied_ns) / 1e9))
+    results = counted(done.measured, "result")
+    echo(f"study {name}: {counted(done.trials, 'trial')}, {results}, from copy {tag.generation}, {age} old")
+    if done.there:
+        echo(f"  {store / LEDGER_NAME} has all of it already: nothing was changed")
+    if done.again:
+        echo(f"  measured again: {', '.join(map(str, done.again))}")
+    if done.masked:
+        echo("  what looked like a secret is masked in the copy: see the study file before it goes on")
+    address, _ = tracking_of(done.study.spec, name)
+    elsewhere = () if address == uri else ("--set", f"tracking.mlflow={uri}")
+    echo(f"  `{next_command('resume', name, *elsewhere, store=store)}` goes on")
 
 
 @click.command()

@@ -380,6 +380,11 @@ class LedgerFile:
             raise damaged(self.path, [named(table, row)])
         return row
 
+    def serialized(self) -> bytes:
+        """Return the whole ledger as the bytes of its file."""
+        with self._reading():
+            return self._db.serialize()
+
     def revision(self) -> int:
         """Return the counter that every commit raises."""
         with self._reading():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Suggestion, Trial, TrialState
 from autotune.errors import LedgerError, StudyError
+from autotune.ledger.connection import damaged
 from autotune.ledger.file import LedgerFile
 from autotune.ledger.lock import study_lock
 from autotune.ledger.rows import (
@@ -24,7 +26,7 @@ from autotune.ledger.rows import (
     read_study,
     read_trial,
 )
-from autotune.ledger.schema import canonical, intact
+from autotune.ledger.schema import CONTENT, KEYS, canonical, intact, named
 
 
 class Ledger(LedgerFile):
@@ -313,6 +315,45 @@ class Ledger(LedgerFile):
             return [read_attempt(dict(row)) for row in self._db.execute(query, (study, number))]
 
     # -- for mirrors -------------------------------------------------------------------------------
+
+    def content_digest(self, study: str) -> str:
+        """Return a digest of a study, its trials and attempts; what mirrors have of it does not count."""
+        whole = hashlib.blake2b(digest_size=12)
+        with self._snapshot():
+            for table, key in (("study", "name"), ("trial", "study"), ("attempt", "study")):
+                query = f"SELECT checksum FROM {table} WHERE {key} = ?"  # noqa: S608 - our own names
+                for (row,) in self._db.execute(query, (study,)):  # in the order of their keys
+                    whole.update(row.encode())
+        return whole.hexdigest()
+
+    def ended_since(self, study: str, moment_ns: int) -> int:
+        """Return how many attempts of a study ended after a moment of the wall clock."""
+        with self._reading():
+            query = "SELECT count(*) FROM attempt WHERE study = ? AND ended_ns > ?"
+            (count,) = self._db.execute(query, (study, moment_ns)).fetchone()
+        return int(count)
+
+    def rows_of(self, study: str) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of a study by table, all of one moment.
+
+        Raises:
+            LedgerError: A row is damaged.
+        """
+        with self._snapshot():
+            found = {
+                table: [
+                    dict(row)
+                    for row in self._db.execute(
+                        f"SELECT * FROM {table} WHERE {KEYS[table][0]} = ?",  # noqa: S608 - our own names
+                        (study,),
+                    )
+                ]
+                for table in CONTENT
+            }
+        bad = [named(table, row) for table, rows in found.items() for row in rows if not intact(table, row)]
+        if bad:
+            raise damaged(self.path, bad)
+        return found
 
     def changed_since(self, study: str, revision: int) -> list[int]:
         """Return the numbers of the trials that changed after ``revision``."""

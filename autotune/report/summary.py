@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from autotune.analysis.study_view import StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
 from autotune.core.commands import store_options, study_command
+from autotune.core.copy_state import CopyState
 from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
 from autotune.core.measurement import Estimate, Measurement
@@ -51,6 +53,8 @@ JSON_KEYS = {
     "budget": "trials, seconds",
     "ledger": "path",
     "tracking": "address of the tracking store; empty without one",
+    "ledger_copy": "newest copy of the ledger in the store: generation (0: none), copied_ns, results since, "
+    "problem; null where none was tried",
 }
 """What the keys of :func:`summary_json` mean."""
 
@@ -72,7 +76,18 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
         lines += wrap(str(view.drift), width)
     for note in notes(view.trials):
         lines += wrap(note, width)
+    if view.copies is not None:
+        lines += wrap(copy_text(view.copies, view.now_ns), width)
     return "\n".join(lines + folded_failures(view.trials, width=width))
+
+
+def copy_text(copies: CopyState, now_ns: int) -> str:
+    """Return how old the newest copy of the ledger is, and what is on this machine only."""
+    age = f"{show_seconds(max(0.0, (now_ns - copies.copied_ns) / 1e9))} old"
+    text = f"copy of the ledger in MLflow: {age if copies.generation else 'none yet'}"
+    if copies.since:
+        text += f"; {counted(copies.since, 'result')} since on this machine only"
+    return text + (f": {copies.problem}" if copies.problem else "")
 
 
 def folded_failures(trials: Sequence[Trial], *, width: int = WIDTH) -> list[str]:
@@ -296,6 +311,7 @@ def summary_json(view: StudyView) -> dict[str, object]:
         "budget": {"trials": view.budget_trials, "seconds": view.budget_seconds},
         "ledger": view.ledger,
         "tracking": view.tracking,
+        "ledger_copy": None if view.copies is None else asdict(view.copies),
     }
 
 

@@ -24,10 +24,14 @@ from autotune.errors import SpecError, did_you_mean, under
 DEFAULT_GOAL = {"maximize": "output_throughput"}
 """What is wanted of a system under a load where a file does not say."""
 
+COPY_EVERY_S = 30.0
+"""Shortest time between two copies of a ledger that a server keeps."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _OFF = ("", "none", "off", "no", "false")
 _SCHEMES = ("databricks", "databricks-uc", "file", "http", "https", "mssql", "mysql", "postgresql", "sqlite")
 """Of MLflow's own stores; a plugin adds others."""
+_FILES = ("", "file", "sqlite")  # on this machine: a copy beside the ledger would be lost with it
 _UNSPENT = "left out, a study ends when its trials or its time are spent"
 
 
@@ -137,6 +141,23 @@ def _address(raw: object, name: str) -> str | None:
     return uri
 
 
+_COPY = Number("s", bare=False)
+
+
+def _ledger_copy(raw: object, name: str) -> float | None:
+    """Return the time between two copies of the ledger in seconds; 0 for a word that switches them off."""
+    if raw is False or (isinstance(raw, str) and raw.strip().lower() in _OFF[1:]):
+        return 0.0
+    found = _COPY.read(raw, name)
+    if found < 1:
+        raise SpecError(f"{name} must be at least 1 s, or `none`, found {raw!r}")
+    return found
+
+
+def _copy_text(every_s: float | None) -> str:
+    return "" if every_s is None else f"{every_s!r} s" if every_s else "none"
+
+
 def _mirrors(raw: object, name: str) -> dict[str, dict[str, Any]]:
     sections = mapping(raw, name, "for example {NAME: {OPTION: VALUE}}")
     found = {}
@@ -154,6 +175,8 @@ class Tracking(Section):
         mlflow: Address of the MLflow store; ``None`` for no mirror.
         experiment: Name of the MLflow experiment; empty for the study's own name.
         mirrors: Options of each mirror that a plug-in brings, by its name.
+        ledger_copy_s: Shortest time in seconds between two copies of the ledger among MLflow's artifacts; by
+            default 30 s where the store is a server, none where it is a file of this machine.
     """
 
     title: ClassVar[str] = "tracking"
@@ -165,6 +188,19 @@ class Tracking(Section):
     mirrors: Annotated[
         Mapping[str, Mapping[str, Any]], By(_mirrors, dict, "options by name of a plug-in")
     ] = field(default_factory=dict)
+    ledger_copy_s: Annotated[
+        float | None,
+        By(_ledger_copy, _copy_text, "a time, or `none`"),
+        Key("ledger_copy"),
+    ] = None
+
+    @property
+    def copy_every_s(self) -> float | None:
+        """Time between two copies of the ledger in seconds; ``None`` where none are made."""
+        if self.mlflow is None or self.ledger_copy_s is not None:
+            return (self.mlflow and self.ledger_copy_s) or None
+        scheme = urlsplit(self.mlflow).scheme.partition("+")[0].lower()
+        return None if scheme in _FILES else COPY_EVERY_S
 
 
 def read_tracking(section: object) -> Tracking:

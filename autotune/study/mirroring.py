@@ -26,7 +26,13 @@ def start_mirror(tracking: Tracking, study: Study) -> Mirror | None:
 
         experiment = tracking.experiment or study.name
         found.append(
-            MlflowMirror(study.path, study.name, tracking_uri=tracking.mlflow, experiment=experiment)
+            MlflowMirror(
+                study.path,
+                study.name,
+                tracking_uri=tracking.mlflow,
+                experiment=experiment,
+                copy_every_s=tracking.copy_every_s,
+            )
         )
     if not found:
         return None

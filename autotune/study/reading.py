@@ -20,6 +20,7 @@ from autotune.engine.base import assess, model_quality, predictions
 from autotune.engine.registry import stored_engine
 from autotune.errors import AutotuneError, SpecError
 from autotune.ledger import Ledger, StudyRow
+from autotune.ledger.copies import copy_state
 from autotune.ledger.lock import study_is_held
 
 STARTED_WITH = "started_with"
@@ -99,6 +100,7 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         spec=row.spec,
         model_note=row.notes.get(MODEL_FACTS) or {},
         no_model=no_model,
+        copies=copy_state(ledger, row.name),
     )
 
 

@@ -153,7 +153,10 @@ def _mirror(path: Path, spec: StudyFile, view: View) -> None:
     uri, experiment = spec.tracking.mlflow, spec.tracking.experiment
     assert uri is not None  # noqa: S101 - the study is mirrored there
     try:
-        sync(path, spec.name, tracking_uri=uri, experiment=experiment or spec.name, timeout=MIRROR_FLUSH_S)
+        sync(
+            path, spec.name, tracking_uri=uri, experiment=experiment or spec.name, timeout=MIRROR_FLUSH_S,
+            copy=spec.tracking.copy_every_s is not None,
+        )  # fmt: skip
     except AutotuneError as error:
         again = study_command("sync", spec.name, *store_options(path))
         view.message(f"warning: the verification is not in MLflow yet: {error.message}; `{again}` writes it")

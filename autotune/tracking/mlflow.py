@@ -19,6 +19,7 @@ from autotune.core.redact import redact
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger
 from autotune.tracking.base import MirrorReport, StoppedError
+from autotune.tracking.mlflow_copy import LedgerCopies
 from autotune.tracking.mlflow_database import prepare_database
 from autotune.tracking.mlflow_items import abandoned, database_file, mirror_name, one_line, outdated
 from autotune.tracking.mlflow_session import Session, load_quietly, mlflow_version
@@ -47,9 +48,18 @@ class MlflowMirror:
         study: Name of the study.
         tracking_uri: Address of the store.
         experiment: Name of the MLflow experiment.
+        copy_every_s: Shortest time between two copies of the ledger; ``None`` for none.
     """
 
-    def __init__(self, ledger_path: Path, study: str, *, tracking_uri: str, experiment: str) -> None:
+    def __init__(
+        self,
+        ledger_path: Path,
+        study: str,
+        *,
+        tracking_uri: str,
+        experiment: str,
+        copy_every_s: float | None = None,
+    ) -> None:
         self.ready = threading.Event()
         self._ledger_path = ledger_path
         self._study = study
@@ -60,6 +70,7 @@ class MlflowMirror:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlflow mirror", daemon=True)
         self._files: Mapping[str, Path] = {}
+        self._copies = None if copy_every_s is None else LedgerCopies(study, copy_every_s)
         self._error = ""
         self._said = 0
         self._moved_at = time.monotonic()
@@ -91,9 +102,10 @@ class MlflowMirror:
         try:
             with Ledger.open(self._ledger_path, read_only=True) as ledger:
                 pending = len(outdated(ledger, self._study, mirror_name(self._uri)))
+                copy = "" if self._copies is None else self._copies.missing(ledger)
         except Exception as error:  # noqa: BLE001 - a study that ended well must not fail at its mirror
             return MirrorReport(0, (one_line(error),))
-        return MirrorReport(pending, (self._error,) if self._error else ())
+        return MirrorReport(pending, tuple(filter(None, (self._error, copy))))
 
     def _flush(self, deadline: float) -> None:
         stalled = _STALLED_AGAIN_S if self._error else _STALLED_S
@@ -113,7 +125,7 @@ class MlflowMirror:
         try:
             with Ledger.open(self._ledger_path) as ledger:
                 while True:
-                    self._changed.wait()
+                    self._changed.wait(None if self._copies is None else self._copies.wait_s())
                     self._changed.clear()
                     last = self._closing.is_set()
                     try:
@@ -145,7 +157,12 @@ class MlflowMirror:
         return Session(
             ledger, self._study, self._uri, self._experiment,
             stop=self._over.is_set, moved=self._moved, ready=self.ready, files=lambda: self._files,
+            written=self._copy,
         )  # fmt: skip
+
+    def _copy(self, session: Session, all_written: bool) -> None:
+        if self._copies is not None:
+            self._copies.update(session, now=all_written and self._closing.is_set())
 
     def _close_others(self, ledger: Ledger) -> None:
         """Close the runs of studies whose process was killed: nobody else would, until they are resumed."""
@@ -167,6 +184,7 @@ def sync(
     experiment: str,
     timeout: float = _SYNC_S,
     files: Mapping[str, Path] | None = None,
+    copy: bool = False,
 ) -> int:
     """Complete MLflow from the ledger; return how many items were written.
 
@@ -177,6 +195,7 @@ def sync(
         experiment: Name of the MLflow experiment.
         timeout: Seconds after which no further item is begun; what was written stays.
         files: Files of the study by artifact, such as its report.
+        copy: Whether the ledger's copy is completed too.
 
     Raises:
         EnvironmentProblem: The store cannot be reached, refuses an item, or takes too long.
@@ -197,6 +216,7 @@ def sync(
                     timeout,
                     lambda: moved.append(time.monotonic()),
                     files or {},
+                    LedgerCopies(study, 0.0) if copy else None,
                 )
             )
         except Exception as error:  # noqa: BLE001 - raised again below, in the caller's thread
@@ -224,6 +244,7 @@ def _complete(
     timeout: float,
     moved: Callable[[], None],
     files: Mapping[str, Path],
+    copies: LedgerCopies | None,
 ) -> int:
     """Do the one pass of :func:`sync`, in its thread."""
     limit = time.monotonic() + timeout
@@ -238,6 +259,7 @@ def _complete(
                 stop=lambda: time.monotonic() > limit,
                 moved=moved,
                 files=lambda: files,
+                written=lambda session, last: copies.update(session) if last and copies is not None else None,
             )
             count = session.write_changes()
         except EnvironmentProblem as error:
@@ -252,6 +274,10 @@ def _complete(
             raise EnvironmentProblem(f"{where}: {one_line(error)}", hint=_advice(uri)) from error
     if session.refused:
         raise EnvironmentProblem(f"{where}: {session.refusals()}", hint="the other items are complete")
+    if copies is not None and copies.problem:
+        raise EnvironmentProblem(
+            f"{where}: no copy of the ledger: {copies.problem}", hint="all else is complete"
+        )
     return count
 
 

@@ -24,6 +24,7 @@ from autotune.core.objective import Objective
 from autotune.core.redact import redact, redact_certain
 from autotune.core.trial import Trial
 from autotune.ledger import Ledger
+from autotune.ledger.copies import COPIES, RESTORED
 from autotune.tracking.base import StoppedError
 from autotune.tracking.items import LIVE, NOTE, VERIFIES, Item, launch_of, run_name
 from autotune.tracking.mlflow_database import make_relative, prepare_database
@@ -101,20 +102,30 @@ def _forget_artifact_places() -> None:
         _artifact_repos_cache.clear()
 
 
+def artifact_place(client: Any, uri: str, run_id: str) -> Any:
+    """Return the repository of a run's artifacts; by itself, 3.0 asks the process's own store for it."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    place = client.get_run(run_id).info.artifact_uri
+    if "tracking_uri" in inspect.signature(get_artifact_repository).parameters:
+        return get_artifact_repository(place, tracking_uri=uri)
+    if is_server(uri) and urlsplit(place).scheme == "mlflow-artifacts":
+        from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+        place = MlflowArtifactsRepository.resolve_uri(place, uri)
+    return get_artifact_repository(place)
+
+
 def _name_artifact_place(client: Any, uri: str, run_id: str) -> None:
-    """Tell an early MLflow which server keeps a run's artifacts: 3.0 asks the process's own store instead."""
+    """Tell an early MLflow which server keeps a run's artifacts."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     if not is_server(uri) or "tracking_uri" in inspect.signature(get_artifact_repository).parameters:
         return
-    from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
     from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
     if run_id not in _artifact_repos_cache:
-        place = client.get_run(run_id).info.artifact_uri
-        if urlsplit(place).scheme == "mlflow-artifacts":
-            place = MlflowArtifactsRepository.resolve_uri(place, uri)
-        _artifact_repos_cache[run_id] = get_artifact_repository(place)
+        _artifact_repos_cache[run_id] = artifact_place(client, uri, run_id)
 
 
 class Session:
@@ -129,6 +140,7 @@ class Session:
         moved: Callable, called after each step that the store took.
         ready: Event, set once the library is loaded.
         files: Files of the study by artifact, given to its run once it has ended.
+        written: Callable, called after each run with the session, and with whether that was the last one.
 
     Attributes:
         runs: Ids of the study's runs by item.
@@ -150,6 +162,7 @@ class Session:
         moved: Callable[[], None] = lambda: None,
         ready: threading.Event | None = None,
         files: Callable[[], Mapping[str, Path]] = dict,
+        written: Callable[[Session, bool], None] = lambda *_: None,
     ) -> None:
         # both know their place in a study file, and a store of files writes YAML, which takes plain text only
         study, experiment = str(study), str(experiment)
@@ -182,6 +195,9 @@ class Session:
         self.refused: dict[tuple[str, str], str] = {}
         self.files = files
         self.moved = moved
+        self.written = written
+        self.ours: Mapping[str, str] = {}  # digests of what this ledger has written, by item
+        self.restored = False  # from a copy: runs of trials may be there that it has lost
         self.tags: dict[str, str] = {}
         self.experiment = self._find_experiment(experiment, uri)
         self.moved()
@@ -300,7 +316,8 @@ class Session:
         verifies = bool(self.row.notes.get(VERIFIES))  # it has no search, no winner and no page of its own
         if parent.key not in self.runs:  # trials hang below it
             self._create(parent)
-        state = self.ledger.mirror_state(self.study, self.mirror)
+        state = self.ours = self.ledger.mirror_state(self.study, self.mirror)
+        self.restored = RESTORED in self.ledger.mirror_state(self.study, COPIES)
         changed = [
             item
             for item in items
@@ -334,21 +351,35 @@ class Session:
                 if in_a_row == _FAILURES or not _is_answer(error):
                     raise
             self.moved()
+            self.written(self, False)
+        self.written(self, True)
         if failures:  # the next pass tries them again
             raise failures[0]
-        if verifies:
-            self.revision = revision
-            return written
+        if not verifies:
+            self._write_rest(trials, objective, finding, changed=bool(changed))
+        self.revision = revision
+        return written
+
+    def _write_rest(
+        self, trials: Sequence[Trial], objective: Objective, finding: Finding, *, changed: bool
+    ) -> None:
+        """Write what the trials say together: marks, the view, and at the end the files and the winner."""
         self._write_marks(trials, objective, finding)
         finished = sum(trial.state.finished for trial in trials)
         steady = self.revision is not None and self.row.state == "RUNNING"
         if not steady or (changed and finished & (finished - 1) == 0):  # after 1, 2, 4, 8 ... trials
             self._write_view(trials, objective)
         if self.row.state != "RUNNING":
+            if self.restored:
+                self._delete_lost(len(trials))
             self._write_files()
             self._register(finding)
-        self.revision = revision
-        return written
+
+    def _delete_lost(self, count: int) -> None:
+        """Delete runs of trials that the study does not have: lost with a machine, and not proposed again."""
+        for key in [key for key in self.runs if key != "study" and int(key.partition("/")[2]) >= count]:
+            self.client.delete_run(self.runs.pop(key))
+            self.moved()
 
     def _write_marks(self, trials: Sequence[Trial], objective: Objective, finding: Finding) -> None:
         """Say in tags and names which trial is the best, and which are on the Pareto front."""
@@ -451,6 +482,11 @@ class Session:
         moment = item.end_ms or item.start_ms
         there = self.params[item.key]
         differing = {k: v for k, v in item.params.items() if there.get(k, v) != v}
+        if differing and self.restored and item.key != "study" and item.key not in self.ours:
+            # of a trial that was lost with its machine, whose number was given out again
+            self.client.delete_run(run_id)
+            run_id = self._create(item)
+            there, differing = self.params[item.key], {}
         metrics = [Metric(key, value, moment, 0) for key, value in item.metrics.items()]
         params = [Param(key, value) for key, value in item.params.items() if key not in there]
         tags = [RunTag(key, value) for key, value in item.tags.items()]

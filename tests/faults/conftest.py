@@ -37,6 +37,17 @@ def environment_restored():
         del os.environ[key]
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A real MLflow server."""
+    import stores
+
+    server = stores.Server(tmp_path_factory.mktemp("mlflow"))
+    server.start()
+    yield server
+    server.kill()
+
+
 @pytest.fixture
 def record(request):
     """Keep a row of the reliability table: ``record(injection, promise, figure)``."""

@@ -87,8 +87,9 @@ class Moments:
     close = cancel
 
 
-def main(folder, environment):
-    """Run the study of a folder to its end; the exit code is that of the command line."""
+def main(folder, environment, tracking=False, seconds=0.02):
+    """Run the study of a folder to its end, in a process group; the exit code is that of the command line."""
+    os.setpgid(0, 0)
     os.environ.update(environment)
     log = os.open(folder / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
@@ -96,8 +97,8 @@ def main(folder, environment):
     spec = read_study(folder / "study.yaml", ())
     try:
         run_study(
-            spec, store=folder, view=PlainView(), local=True, tracking=False,
-            make_executor=lambda _spec, _local: Moments(),
+            spec, store=folder, view=PlainView(), local=True, tracking=tracking,
+            make_executor=lambda _spec, _local: Moments(seconds=seconds),
         )  # fmt: skip
     except AutotuneError as error:
         sys.stderr.write(f"{error}\n")

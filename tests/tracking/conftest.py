@@ -86,6 +86,14 @@ def fill(ledger, folder):
     ledger.add_trial(NAME, 6, suggestion(32))  # waits: no run before its first attempt
 
 
+def add_three(ledger):
+    """Put two measured trials into a ledger that has the study, and one that is being measured."""
+    run_trial(ledger, 0, suggestion(), measured(100.0, 0), TrialState.COMPLETED)
+    run_trial(ledger, 1, suggestion(2), measured(150.0, 1), TrialState.COMPLETED)
+    ledger.add_trial(NAME, 2, suggestion(16))
+    ledger.start_attempt(NAME, 2, "local")
+
+
 @pytest.fixture
 def ledger(tmp_path):
     with Ledger.open(tmp_path / "ledger.db") as opened, opened.lock_study(NAME):  # as its run does
@@ -188,6 +196,7 @@ def make():
         run_trial=run_trial,
         create=create,
         fill=fill,
+        add_three=add_three,
         free_port=free_port,
         server_argv=server_argv,
     )

@@ -1,0 +1,1 @@
+"""Many studies and workers on one head: real drivers, ledgers, Ray, MLflow; the trials are simulated."""
