@@ -13,6 +13,7 @@ from typing import Any
 from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.placement import Rules
 from autotune.executor.base import AttemptResult, Job
+from autotune.executor.brought import Brought
 from autotune.executor.health import NodeHealth
 from autotune.executor.placement import (
     Need,
@@ -71,6 +72,7 @@ class RayExecutor:
         self._running: dict[Any, _Run] = {}
         self._unplaced: list[AttemptResult] = []
         self._sharing: Sharing | None = None
+        self._brought = Brought()
 
     def start(self) -> None:
         """Connect to the cluster, or start one, and look at its nodes.
@@ -79,6 +81,7 @@ class RayExecutor:
             EnvironmentProblem: It cannot be reached, refuses us or does not come up.
         """
         self._connection = connect(self.address)
+        self._brought = Brought.of(os.environ)
         import ray
 
         self._task = ray.remote(_attempt)  # once: each new one is sent to the head node first
@@ -226,7 +229,8 @@ class RayExecutor:
         else:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(placed.nodes[0], soft=False)
         task = self._task.options(name=f"trial {job.trial}", **options)
-        self._running[task.remote(job.to_dict())] = _Run(job, placed, node, group)
+        reference = task.remote(job.to_dict(), self._brought.to_dict())
+        self._running[reference] = _Run(job, placed, node, group)
         self._note_ours(placed)
 
     def wait(self, timeout: float) -> list[AttemptResult]:
@@ -357,9 +361,10 @@ class RayExecutor:
         self._connection.end(silent=silent)
 
 
-def _attempt(job: dict[str, Any]) -> dict[str, object]:
+def _attempt(job: dict[str, Any], brought: dict[str, Any]) -> dict[str, object]:
     depend_on_parent()  # the raylet: what a worker launched ends with it, even where the worker hangs
     reset_priorities()
+    Brought.from_dict(brought).unpack()
     return run_attempt(Job.from_dict(job)).to_dict()
 
 

@@ -28,9 +28,9 @@ from autotune.report.text import show_seconds
 from autotune.report.view import View
 from autotune.study import scheduler
 from autotune.study.mistakes import Mistake, acquit, judge
-from autotune.study.owner import SHARE, label_of
 from autotune.study.retries import Retries
 from autotune.study.scheduler import Running, Settings, State
+from autotune.study.share_note import SHARE
 from autotune.study.stopping import Stopping
 from autotune.study.study import CALLED_BACK, Study, state_of
 from autotune.tracking.base import Mirror
@@ -155,7 +155,7 @@ class Driver:
         self.started_ns = time.time_ns()
         row = self.study.ledger.study(self.study.name)
         self._spec = {} if row is None else row.spec
-        self._identity = ("", "") if row is None else (row.uid, label_of(row))
+        self._identity = ("", "") if row is None else (row.uid, row.label)
         self._shared: tuple[float, object] = (0.0, None)  # when its share was noted, and what that was
         notes = self.study.ledger.study_notes(self.study.name)
         self.spent_before_s = float(notes.get("spent_s", 0.0))

@@ -22,6 +22,7 @@ from autotune.errors import EmptyLedgerError, StudyError
 from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
+from autotune.ledger.rows import OWNER
 from autotune.report.view import View
 from autotune.study.carried import keep_deployment
 from autotune.study.driver import Driver
@@ -92,6 +93,7 @@ def run_study(
     tracking: bool = True,
     named: Collection[int] = (),
     options: Sequence[str] = (),
+    owner: str = "",
     stop: StopRequest | None = None,
     make_executor: Callable[[StudyFile, bool], Executor] | None = None,
 ) -> RunSummary:
@@ -107,6 +109,7 @@ def run_study(
         tracking: Mirror the ledger to MLflow.
         named: Numbers of trials whose configurations are to be confirmed, in place of the best.
         options: Options of the command, for those that other commands print to go on with the study.
+        owner: Who submitted the study; empty where nobody did.
         stop: Request that signals set, of whoever has something to say after the run; by default the run's
             own.
         make_executor: Builds the executor; for tests.
@@ -124,6 +127,8 @@ def run_study(
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
         study.ledger.set_study_note(study.name, STARTED_WITH, list(options))
+        if owner:
+            study.ledger.set_study_note(study.name, OWNER, owner)
         keys = _keys(study, named)
         told = stack.enter_context(start_hooks(spec.hooks, study, view.message))
         stop = stop or stack.enter_context(stop_signals())

@@ -313,6 +313,8 @@ def study_item(
         "autotune.fingerprint": row.fingerprint,
         "autotune.version": version,
     }
+    if row.owner:
+        tags |= {"mlflow.user": row.owner, "autotune.owner": row.owner}
     stopped = str((row.notes.get("stopped") or {}).get("reason", ""))
     if stopped:
         lines.append(f"Stopped before its budget: {stopped}.")

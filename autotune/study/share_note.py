@@ -1,25 +1,11 @@
-"""Whose a study is, and what it has of nodes that several people's studies share."""
+"""What a study has of nodes that several studies share, as its ledger keeps it."""
 
 from __future__ import annotations
 
 from autotune.ledger import StudyRow
 
-OWNER = "owner"
-"""Note of a study that was submitted to a cluster: who submitted it."""
-
 SHARE = "share"
 """Note of a study that runs on shared nodes: what it has of them, as plain data."""
-
-
-def owner_of(row: StudyRow) -> str:
-    """Return who submitted a study; empty where nobody did."""
-    return str(row.notes.get(OWNER) or "")
-
-
-def label_of(row: StudyRow) -> str:
-    """Return the name of a study with that of its owner, where it has one."""
-    owner = owner_of(row)
-    return f"{owner}/{row.name}" if owner else row.name
 
 
 def share_text(row: StudyRow) -> str:
