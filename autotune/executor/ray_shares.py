@@ -206,8 +206,12 @@ class Sharing:
     def _speak(self) -> None:
         if self._actor is None:
             self._actor = _actor()
-        post = self._post()
-        share = Share(**self._call("update", asdict(post)))
+        post = self.post()
+        self.hear(post, Share(**self._call("update", asdict(post))))
+        self._answered.set()
+
+    def hear(self, post: Post, share: Share) -> None:
+        """Take the answer of the book to what was said."""
         now = time.monotonic()
         with self._lock:
             for node, slots in share.offered.items():
@@ -216,7 +220,6 @@ class Sharing:
                     offer = self._offers.setdefault(node, _Offer(0, now))
                     offer.slots, offer.since = offer.slots + more, now
             self._share, self._heard = share, now
-        self._answered.set()
 
     def _call(self, method: str, *arguments: object) -> Any:
         import ray
@@ -226,7 +229,7 @@ class Sharing:
             timeout=_ANSWER_S if self._answered.is_set() else _FIRST_S,
         )
 
-    def _post(self) -> Post:
+    def post(self) -> Post:
         """Return what the study says of itself; offers that it has not used in time are given back."""
         now = time.monotonic()
         with self._lock:
