@@ -66,7 +66,8 @@ def test_a_program_that_holds_a_study_and_takes_no_signal_is_left_alone(tmp_path
 import signal, sys, time
 from autotune import Float, Objective, Space, Study
 from autotune.ledger import study_lock
-study = Study(Space([Float("x", low=0, high=1)]), Objective(minimize="y"), name="mine", path={str(tmp_path)!r})
+space, goal = Space([Float("x", low=0, high=1)]), Objective(minimize="y")
+study = Study(space, goal, name="mine", path={str(tmp_path)!r})
 with study_lock(study.path, "mine"):
     print("held", flush=True)
     time.sleep(600)
