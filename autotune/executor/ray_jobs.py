@@ -26,6 +26,7 @@ OWNER, STUDY = "autotune_owner", "autotune_study"
 
 _POLL_S = 0.2
 _ANSWER_S = 10.0
+_READY_S = 60.0  # for a head that has just been started
 _AWAY_S = 120.0  # for which a head that does not answer is asked again while a study is followed
 _NO_MODULE = re.compile(r"No module named '?autotune|autotune: (?:command )?not found|python3?: not found")
 
@@ -111,10 +112,19 @@ class JobServer:
         environment: dict[str, Any] = {"env_vars": dict(variables)}
         if folder is not None:
             environment["working_dir"] = str(folder)
+        until = time.monotonic() + _READY_S
         with self._talking():
-            self._client.submit_job(
-                entrypoint=entrypoint, submission_id=name, runtime_env=environment, metadata=dict(metadata)
-            )
+            while True:
+                try:
+                    self._client.submit_job(
+                        entrypoint=entrypoint, submission_id=name, runtime_env=environment,
+                        metadata=dict(metadata),
+                    )  # fmt: skip
+                    return
+                except RuntimeError as error:
+                    if "No available agent" not in str(error) or time.monotonic() > until:
+                        raise
+                time.sleep(_POLL_S)
 
     def send(self, package: str, content: bytes) -> None:
         """Put bytes into the memory of the head, where a process of the cluster fetches them by their name.

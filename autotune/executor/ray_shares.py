@@ -21,7 +21,8 @@ from autotune.executor.shares import in_nodes
 NAME, NAMESPACE = "autotune-shares-1", "autotune"
 """Name of the actor, with the version of what is said to it."""
 
-_SPEAK_S = 0.5  # between two words to the book
+_SPEAK_S = 0.5  # between two words to the book, while something is wanted
+_CALM_S = 2.0  # while nothing is
 _FIRST_S = 10.0  # for the actor to be started by the first study
 _ANSWER_S = 3.0  # a busy head answers within one
 _AGAIN_S = 5.0  # after a failure
@@ -169,9 +170,11 @@ class Sharing:
                         offer.slots -= slots
                         if offer.slots <= 0:
                             del self._offers[node]
-            self._holds = self._slots(placed, nodes)
-            self._running = len(placed)
-        self._wake.set()
+            holds = self._slots(placed, nodes)
+            changed = holds != self._holds or len(placed) != self._running
+            self._holds, self._running = holds, len(placed)
+        if changed:
+            self._wake.set()
 
     @staticmethod
     def _slots(placed: Sequence[Placed], nodes: Mapping[str, Node]) -> dict[str, int]:
@@ -187,9 +190,8 @@ class Sharing:
 
     def _run(self) -> None:
         while not self._end.is_set():
-            pause = _SPEAK_S
             try:
-                self._speak()
+                pause = self._speak()
             except Exception as error:  # noqa: BLE001 - whatever Ray raises: nothing is shared meanwhile
                 _log.info("nodes are not shared: %s: %s", type(error).__name__, error)
                 self._actor, pause = None, _AGAIN_S
@@ -203,12 +205,14 @@ class Sharing:
         except Exception as error:  # noqa: BLE001 - its lease ends by itself
             _log.info("the book of shares: %s", error)
 
-    def _speak(self) -> None:
+    def _speak(self) -> float:
+        """Say what there is and take the answer; return how long to wait until the next word, in seconds."""
         if self._actor is None:
             self._actor = _actor()
         post = self.post()
         self.hear(post, Share(**self._call("update", asdict(post))))
         self._answered.set()
+        return _SPEAK_S if post.wants or post.offered else _CALM_S
 
     def hear(self, post: Post, share: Share) -> None:
         """Take the answer of the book to what was said."""

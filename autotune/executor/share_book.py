@@ -129,7 +129,7 @@ class ShareBook:
             fair=float(fair_shares(sizes, claims)[post.study]),
             nodes=len(sizes),
             others=tuple(sorted(e.post.label for e in others if e.claim.most)),
-            busy=tuple(sorted({node for e in others for node in _taken(e)})),
+            busy=tuple(sorted(set().union(*(e.post.holds.keys() | e.claim.offered.keys() for e in others)))),
             before=self._before(entry.claim) if post.wants and not offered else "",
         )
 
@@ -170,7 +170,7 @@ class ShareBook:
     def _before(self, claim: Claim) -> str:
         """Return the name of another study that holds or was offered what this one could use."""
         held = {
-            entry.post.label: sum(_taken(entry).get(node, 0) for node in claim.nodes)
+            entry.post.label: sum(slots for node, slots in _taken(entry).items() if node in claim.nodes)
             for name, entry in self._entries.items()
             if name != claim.study
         }

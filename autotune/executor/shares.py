@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -58,13 +59,17 @@ def in_nodes(slots: Mapping[str, int], sizes: Mapping[str, int]) -> Fraction:
         slots: Slots by node.
         sizes: Slots that each node has.
     """
-    return sum((Fraction(count, sizes[node]) for node, count in slots.items() if node in sizes), Fraction(0))
+    sums: Counter[int] = Counter()  # by the size of the nodes: there are few, and fractions are slow
+    for node, count in slots.items():
+        if node in sizes:
+            sums[sizes[node]] += count
+    return sum((Fraction(count, size) for size, count in sums.items()), Fraction(0))
 
 
 def attempt_size(claim: Claim, sizes: Mapping[str, int]) -> Fraction:
     """Return the least part of nodes that the next attempt of a study takes; 0 where no node can hold it."""
-    parts = [Fraction(slots, sizes[node]) for node, slots in claim.nodes.items() if node in sizes]
-    return claim.bundles * min(parts, default=Fraction(0))
+    parts = {(slots, sizes[node]) for node, slots in claim.nodes.items() if node in sizes}
+    return claim.bundles * min((Fraction(*part) for part in parts), default=Fraction(0))
 
 
 def fair_shares(sizes: Mapping[str, int], claims: Sequence[Claim]) -> dict[str, Fraction]:
@@ -131,7 +136,7 @@ def offers(sizes: Mapping[str, int], claims: Sequence[Claim]) -> dict[str, dict[
         return _WITHIN if level[claim.study] + size[claim.study] <= shares[claim.study] else _BEYOND
 
     waiting = [c for c in claims if left[c.study] > 0 and size[c.study] > 0]
-    while waiting:
+    while waiting and free:
         claim = min(waiting, key=lambda c: (rank(c), level[c.study], c.last, c.order))
         found = _fit(claim, free)
         if found is None:
@@ -176,7 +181,13 @@ def _take(free: dict[str, int], slots: Mapping[str, int]) -> None:
 
 def _fit(claim: Claim, free: Mapping[str, int]) -> dict[str, int] | None:
     """Return where the next attempt fits, the fullest nodes first; ``None`` where it does not."""
-    able = [(free[node] - slots, node) for node, slots in claim.nodes.items() if free.get(node, 0) >= slots]
+    able = [
+        (left - claim.nodes[node], node)
+        for node, left in free.items()
+        if node in claim.nodes and left >= claim.nodes[node]
+    ]
+    if claim.bundles == 1:
+        return {node: claim.nodes[node] for _, node in [min(able)]} if able else None
     found: dict[str, int] = {}
     missing = claim.bundles
     for _, node in sorted(able):

@@ -24,6 +24,7 @@ pytestmark = [
     ),
 ]
 
+TRIES = 3
 TOKEN, SECRET = "d" * 64, "correct-horse-battery-staple"
 WORK = """
 import os, time
@@ -71,9 +72,14 @@ class Head:
             **os.environ, **self.env, "HOME": str(self.folder / "home"), "RAY_worker_niceness": "0",
             "PATH": f"{programs}:{os.environ['PATH']}",
         }  # fmt: skip
+        self.argv, self.environment, self.tries = argv, env, 0
+        self.start()
+
+    def start(self):
+        self.tries += 1
         with (self.folder / "head.log").open("wb") as log:
             self.process = subprocess.Popen(
-                argv, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                self.argv, env=self.environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     def get(self, path):
@@ -84,6 +90,8 @@ class Head:
             return answer.read().decode()
 
     def answers(self):
+        if self.process.poll() is not None and self.tries < TRIES:  # a busy machine misses Ray's limits
+            self.start()
         assert self.process.poll() is None, (self.folder / "head.log").read_text()[-2000:]
         try:
             return self.get("/api/version")
@@ -100,7 +108,7 @@ class Head:
 def head():
     head = Head()
     try:
-        wait_until(head.answers, 180)
+        wait_until(head.answers, 400)
         yield head
     finally:
         head.close()
