@@ -116,9 +116,10 @@ class ShareBook:
         self._enter(post, now)
         claims = [entry.claim for entry in self._entries.values()]
         sizes = self._sizes()
+        shares = fair_shares(sizes, claims)
         more: Mapping[str, int] = {}
         if now - self._opened >= LISTEN_S:
-            more = offers(sizes, claims)[post.study]
+            more = offers(sizes, claims, shares)[post.study]
         entry = self._entries[post.study]
         offered = {n: post.offered.get(n, 0) + more.get(n, 0) for n in {*post.offered, *more}}
         entry.claim = replace(entry.claim, offered=offered)
@@ -126,7 +127,7 @@ class ShareBook:
         return Share(
             offered=offered,
             held=float(in_nodes(post.holds, sizes)),
-            fair=float(fair_shares(sizes, claims)[post.study]),
+            fair=float(shares[post.study]),
             nodes=len(sizes),
             others=tuple(sorted(e.post.label for e in others if e.claim.most)),
             busy=tuple(sorted(set().union(*(e.post.holds.keys() | e.claim.offered.keys() for e in others)))),

@@ -108,7 +108,9 @@ def fair_shares(sizes: Mapping[str, int], claims: Sequence[Claim]) -> dict[str, 
     return shares
 
 
-def offers(sizes: Mapping[str, int], claims: Sequence[Claim]) -> dict[str, dict[str, int]]:
+def offers(
+    sizes: Mapping[str, int], claims: Sequence[Claim], shares: Mapping[str, Fraction]
+) -> dict[str, dict[str, int]]:
     """Return the free slots that each study may use from now on, by node, beside those it was offered before.
 
     Who has the least goes first, and who started longest ago among equals. For one that is below its share
@@ -118,12 +120,12 @@ def offers(sizes: Mapping[str, int], claims: Sequence[Claim]) -> dict[str, dict[
     Args:
         sizes: Slots that each node has.
         claims: Claims of all studies.
+        shares: Their :func:`fair_shares`.
     """
     free = dict(sizes)
     for claim in claims:
         for taken in (claim.holds, claim.offered):
             _take(free, taken)
-    shares = fair_shares(sizes, claims)
     size = {c.study: attempt_size(c, sizes) for c in claims}
     level = {c.study: in_nodes(c.holds, sizes) + in_nodes(c.offered, sizes) for c in claims}
     left = {c.study: c.wants - _attempts(c) for c in claims}

@@ -6,7 +6,8 @@ from itertools import chain, combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.executor.shares import Claim, fair_shares, in_nodes, offers
+from autotune.executor import shares
+from autotune.executor.shares import Claim, fair_shares, in_nodes
 
 
 def one_each(count, wants=99):
@@ -14,6 +15,10 @@ def one_each(count, wants=99):
     return [
         Claim(f"s{i}", i, {f"n{k}": 100 for k in range(4)}, wants=wants, most=wants) for i in range(count)
     ]
+
+
+def offers(sizes, claims):
+    return shares.offers(sizes, claims, fair_shares(sizes, claims))
 
 
 FOUR = {f"n{k}": 100 for k in range(4)}
@@ -54,23 +59,23 @@ def subsets(nodes):
 @given(clusters())
 def test_shares_are_feasible_conserving_and_max_min_fair(drawn):
     sizes, claims = drawn
-    shares = fair_shares(sizes, claims)
+    found = fair_shares(sizes, claims)
     usable = {c.study: {*c.nodes, *c.holds} for c in claims}
 
     def inside(nodes):
         return [study for study in usable if usable[study] <= set(nodes)]
 
-    sums = {nodes: sum(shares[study] for study in inside(nodes)) for nodes in subsets(sorted(sizes))}
+    sums = {nodes: sum(found[study] for study in inside(nodes)) for nodes in subsets(sorted(sizes))}
     assert all(total <= len(nodes) for nodes, total in sums.items())
     for claim in claims:
         size = claim.bundles * min(Fraction(s, sizes[n]) for n, s in claim.nodes.items())
         wanted = min(max(in_nodes(claim.holds, sizes), claim.most * size), len(usable[claim.study]))
-        assert shares[claim.study] <= wanted
-        if shares[claim.study] < wanted:  # it is held back by a full set in which nobody has more
+        assert found[claim.study] <= wanted
+        if found[claim.study] < wanted:  # it is held back by a full set in which nobody has more
             assert any(
                 total == len(nodes)
                 and claim.study in inside(nodes)
-                and all(shares[other] <= shares[claim.study] for other in inside(nodes))
+                and all(found[other] <= found[claim.study] for other in inside(nodes))
                 for nodes, total in sums.items()
             )
 
@@ -130,8 +135,7 @@ def test_a_newcomer_gets_what_becomes_free_until_both_have_their_share():
 
 def test_what_one_study_cannot_use_goes_to_the_others():
     a, b = one_each(2)
-    shares = fair_shares(FOUR, [a, Claim("b", 1, FOUR, wants=1, most=1)])
-    assert shares == {"s0": 3, "b": 1}
+    assert fair_shares(FOUR, [a, Claim("b", 1, FOUR, wants=1, most=1)]) == {"s0": 3, "b": 1}
     only = {"n0": 100}  # no other node has the accelerator that it asks for
     assert fair_shares(FOUR, [Claim("b", 1, only, wants=9, most=9), a]) == {"b": 1, "s0": 3}
     assert fair_shares(FOUR, [a, b]) == {"s0": 2, "s1": 2}
