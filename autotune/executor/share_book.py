@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+from autotune.core.units import counted
 from autotune.executor.shares import Claim, fair_shares, in_nodes, offers
 
 LEASE_S = 10.0
@@ -74,7 +75,7 @@ class Share:
     before: str = ""
 
     def __str__(self) -> str:
-        shared = f"{len(self.others) + 1} studies share {self.nodes} nodes"
+        shared = f"{len(self.others) + 1} studies share {counted(self.nodes, 'node')}"
         text = f"holds {self.held:.3g} of its fair share of {self.fair:.3g} nodes ({shared})"
         return f"{text}, waits for {self.before}" if self.before else text
 
