@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import click
 from click.core import ParameterSource
 
+from autotune.cli.options import F
 from autotune.cli.output import echo, echo_json
 from autotune.core.commands import ADDRESS, study_command
 from autotune.errors import EnvironmentProblem, StudyError
@@ -32,14 +33,18 @@ HEAD_COMMAND = "python -m autotune.cli.on_head"
 STOPPED_S = 300.0
 """Longest wait for a stopped study's job: Ray ends what has not ended by then."""
 
-F = TypeVar("F", bound=Callable[..., Any])
 _SAY_S = 10.0
 
 
-def address_option(**more: Any) -> Callable[[F], F]:
+def address_option(*, required: bool = False, envvar: str | None = None) -> Callable[[F], F]:
     """Return a decorator that adds ``--address``."""
     return click.option(
-        "--address", metavar="URL", help="Studies on the head of this cluster, http://HEAD:8265.", **more
+        "--address",
+        metavar="URL",
+        required=required,
+        envvar=envvar,
+        show_envvar=envvar is not None,
+        help="Studies on the head of this cluster, http://HEAD:8265.",
     )
 
 
@@ -47,11 +52,11 @@ def reachable(command: F) -> F:
     """Add ``--address``: with it, the command is given on the head of a cluster, and answers here."""
 
     @wraps(command)
-    def here_or_there(address: str | None, *args: Any, **values: Any) -> Any:
+    def here_or_there(address: str | None, **values: object) -> object:
         if address is None:
-            return command(*args, **values)
+            return command(**values)
         context = click.get_current_context()
-        study = values.get("study")
+        study = None if values.get("study") is None else str(values["study"])
         if context.info_name == "stop" and (job := find_job(address, study)) is not None:
             return stop_job(*job, address)
         if context.info_name == "status" and values.get("follow") and (job := find_job(address, study)):
@@ -114,8 +119,8 @@ def _lines(texts: Iterator[str]) -> Iterator[str]:
         yield rest
 
 
-def stop_job(server: JobServer, job: StudyJob, address: str) -> None:
-    """Stop a study's job and wait until it has ended.
+def stop_job(server: JobServer, job: StudyJob, address: str) -> int:
+    """Stop a study's job and wait until it has ended; return the exit code of the command.
 
     Raises:
         EnvironmentProblem: It does not end.
@@ -135,9 +140,10 @@ def stop_job(server: JobServer, job: StudyJob, address: str) -> None:
         time.sleep(0.2)
     if as_json:
         echo_json({"study": job.study, "owner": job.owner, "stopped": True})
-        return
+        return 0
     again = study_command("submit", "FILE", "--address", address)
     echo(f"study {job.label} has stopped; everything measured is kept, and `{again}` goes on with it")
+    return 0
 
 
 def ask_head(address: str, context: click.Context) -> int:
@@ -147,11 +153,12 @@ def ask_head(address: str, context: click.Context) -> int:
         address: Address of the job server.
         context: The command as it was given here.
     """
-    from autotune.executor.ray_jobs import JobServer
+    from autotune.executor.ray_jobs import QUESTION, JobServer
 
     if context.info_name == "report" and context.params.get("output") is None:
         raise click.UsageError("--address wants -o FILE: the report would stay on the head", context)
     server = JobServer(address)
+    server.tidy()
     output = context.params.get("output")
     words = [str(context.info_name), *_words(context)]
     variables = {ADDRESS: address, "COLUMNS": str(_columns())}
@@ -162,10 +169,10 @@ def ask_head(address: str, context: click.Context) -> int:
         f"exec {HEAD_COMMAND} {shlex.join(words)}",
         name=name,
         variables=variables,
-        metadata={"autotune": "ask"},
+        metadata={QUESTION: str(context.info_name)},
     )
     try:
-        with _deleted(server, name):
+        with _ended(server, name):
             if context.params.get("follow"):
                 for line in _lines(server.follow(name)):
                     _show(line, None)
@@ -181,15 +188,13 @@ def ask_head(address: str, context: click.Context) -> int:
 
 
 @contextmanager
-def _deleted(server: JobServer, name: str) -> Iterator[None]:
-    """Take a small job off the list when it has answered, and end one whose answer nobody wants any more."""
+def _ended(server: JobServer, name: str) -> Iterator[None]:
+    """End a small job whose answer nobody wants any more."""
     try:
         yield
     finally:
         if server.is_live(name):
             server.stop(name)
-        else:
-            server.delete(name)
 
 
 def _show(line: str, output: Path | None) -> None:
@@ -214,7 +219,7 @@ def _columns() -> int:
     return terminal_width()
 
 
-def _given(context: click.Context, name: str) -> Any:
+def _given(context: click.Context, name: str) -> object:
     """Return a parameter of a command if it stood on the command line; else ``None``."""
     source = context.get_parameter_source(name)
     return context.params.get(name) if source is ParameterSource.COMMANDLINE else None

@@ -34,7 +34,7 @@ _STOP_WAIT_S = "120"  # that Ray gives a stopped job before it kills it: servers
 
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@address_option(required=True, envvar="RAY_API_SERVER_ADDRESS", show_envvar=True)
+@address_option(required=True, envvar="RAY_API_SERVER_ADDRESS")
 @click.option("--owner", help="Whose study it is; your user name.")
 @click.option(
     "--follow/--no-follow", default=None, help="Show what it prints; by default where a person looks."

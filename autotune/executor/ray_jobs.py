@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,7 +24,11 @@ from autotune.errors import EnvironmentProblem
 OWNER, STUDY = "autotune_owner", "autotune_study"
 """Metadata of a job that runs a study."""
 
+QUESTION = "autotune_question"
+"""Metadata of a job that runs another command: which."""
+
 _POLL_S = 0.2
+_SETTLED_S = 5.0  # after which Ray has written all of a job that has ended
 _ANSWER_S = 10.0
 _READY_S = 60.0  # for a head that has just been started
 _AWAY_S = 120.0  # for which a head that does not answer is asked again while a study is followed
@@ -107,7 +111,7 @@ class JobServer:
             name: Id of the job, used once.
             folder: Folder whose files are there for every process of the job.
             variables: Variables of the environment; everybody can read them.
-            metadata: What is told of the job.
+            metadata: Texts that are told of the job.
         """
         environment: dict[str, Any] = {"env_vars": dict(variables)}
         if folder is not None:
@@ -250,10 +254,18 @@ class JobServer:
         with self._talking():
             self._client.stop_job(job)
 
-    def delete(self, job: str) -> None:
-        """Take a job that has ended off the list."""
+    def tidy(self) -> None:
+        """Take questions that were answered a while ago off the list: Ray still writes of the last."""
         with self._talking():
-            self._client.delete_job(job)
+            for job in self._client.list_jobs():
+                ended = job.end_time is not None and time.time() - job.end_time / 1000 > _SETTLED_S
+                if (
+                    job.submission_id
+                    and ended
+                    and (job.metadata or {}).get(QUESTION)
+                    and job.status.is_terminal()
+                ):
+                    self._client.delete_job(job.submission_id)
 
 
 def take_package(package: str) -> bytes | None:

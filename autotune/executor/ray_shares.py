@@ -275,9 +275,6 @@ class _Book:
     def leave(self, study: str) -> None:
         self._book.leave(study)
 
-    def shown(self) -> list[dict[str, Any]]:
-        return self._book.shown()
-
 
 def _actor() -> Any:
     """Return the cluster's actor, started where there is none yet."""

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
 
 from autotune.core.units import counted
 from autotune.executor.shares import Claim, fair_shares, in_nodes, offers
@@ -138,13 +137,6 @@ class ShareBook:
     def leave(self, study: str) -> None:
         """Forget a study that has ended."""
         self._entries.pop(study, None)
-
-    def shown(self) -> list[dict[str, Any]]:
-        """Return what each study has, for people."""
-        return [
-            {"study": e.post.label, "held": dict(e.post.holds), "offered": dict(e.claim.offered)}
-            for e in self._entries.values()
-        ]
 
     def _enter(self, post: Post, now: float) -> None:
         known = self._entries.get(post.study)

@@ -37,7 +37,7 @@ class Claim:
         holds: Slots of its running attempts, by node.
         offered: Slots that were set aside for it and are not used yet, by node.
         passed: Nodes that others took since it last started an attempt, or came.
-        last: When it last started an attempt; less is longer ago.
+        last: Turn in which it last started an attempt; less is longer ago.
     """
 
     study: str

@@ -13,7 +13,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from autotune.core.input_file import resolved
 from autotune.errors import SpecError
@@ -64,7 +63,7 @@ def _add(file: Path, found: dict[Path, None]) -> None:
         _refuse_model(data, file)
 
 
-def _folders(data: Mapping[str, Any], folder: Path) -> list[Path]:
+def _folders(data: Mapping[str, object], folder: Path) -> list[Path]:
     """Return the folders that sections of a study say to be theirs."""
     sections = [data.get(key) for key in ("system", "quality")]
     named = [section.get("folder") for section in sections if isinstance(section, Mapping)]
@@ -126,7 +125,7 @@ def _imported(file: Path) -> set[str]:
     return names - {""}
 
 
-def _refuse_model(data: Mapping[str, Any], file: Path) -> None:
+def _refuse_model(data: Mapping[str, object], file: Path) -> None:
     """Refuse a model that lies beside the study: it does not travel."""
     system = data.get("system")
     for key in ("model", "draft_model"):
