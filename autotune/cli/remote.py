@@ -58,7 +58,7 @@ def reachable(command: F) -> F:
         context = click.get_current_context()
         study = None if values.get("study") is None else str(values["study"])
         if context.info_name == "stop" and (job := find_job(address, study)) is not None:
-            return stop_job(*job, address)
+            return stop_job(*job, address, bool(values.get("as_json")))
         if context.info_name == "status" and values.get("follow") and (job := find_job(address, study)):
             server, found = job
             return follow_job(server, found, address)
@@ -119,13 +119,12 @@ def _lines(texts: Iterator[str]) -> Iterator[str]:
         yield rest
 
 
-def stop_job(server: JobServer, job: StudyJob, address: str) -> int:
+def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool) -> int:
     """Stop a study's job and wait until it has ended; return the exit code of the command.
 
     Raises:
         EnvironmentProblem: It does not end.
     """
-    as_json = "--json" in sys.argv
     server.stop(job.id)
     if not as_json:
         echo(f"asked study {job.label} to stop; its servers have their grace to end")

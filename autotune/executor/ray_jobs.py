@@ -258,14 +258,10 @@ class JobServer:
         """Take questions that were answered a while ago off the list: Ray still writes of the last."""
         with self._talking():
             for job in self._client.list_jobs():
-                ended = job.end_time is not None and time.time() - job.end_time / 1000 > _SETTLED_S
-                if (
-                    job.submission_id
-                    and ended
-                    and (job.metadata or {}).get(QUESTION)
-                    and job.status.is_terminal()
-                ):
-                    self._client.delete_job(job.submission_id)
+                asked = QUESTION in (job.metadata or {}) and job.submission_id and job.end_time
+                if asked and time.time() - job.end_time / 1000 > _SETTLED_S:
+                    with suppress(RuntimeError):  # somebody else has tidied meanwhile
+                        self._client.delete_job(job.submission_id)
 
 
 def take_package(package: str) -> bytes | None:
