@@ -59,7 +59,8 @@ def reachable(command: F) -> F:
         study = None if values.get("study") is None else str(values["study"])
         if context.info_name == "stop" and (job := find_job(address, study)) is not None:
             return stop_job(*job, address, bool(values.get("as_json")))
-        if context.info_name == "status" and values.get("follow") and (job := find_job(address, study)):
+        shown = context.info_name == "status" and values.get("follow") and not values.get("as_json")
+        if shown and (job := find_job(address, study)):
             server, found = job
             return follow_job(server, found, address)
         return ask_head(address, context)
