@@ -31,7 +31,7 @@ OWNER_VARIABLE, STUDY_VARIABLE = "AUTOTUNE_OWNER", "AUTOTUNE_STUDY"
 """Variables of a submitted study's job: whose it is, and its name."""
 
 SECRETS_VARIABLE = "AUTOTUNE_SECRETS"
-"""Variable with the name under which the values of passed variables come; not they themselves."""
+"""Variable with the name under which values come that nobody else is to read; not they themselves."""
 
 _SECRETS_S = 60.0  # for them to come, once the job runs
 _FILES = "files"  # folder beside an owner's ledger
@@ -62,19 +62,21 @@ def _run_submitted(words: Sequence[str]) -> int:
     folder = store / _FILES / study
     lay_out(Path.cwd(), folder)
     os.environ[FOLDER] = str(folder)
+    file, *options = words[1:]
     if name := os.environ.pop(SECRETS_VARIABLE, ""):
         try:
-            _take_secrets(name)
+            options += _take_secrets(name)
         except EnvironmentProblem as error:
             sys.stderr.write(f"error: {error.message}\n")
             return error.exit_code
-    file, *options = words[1:]
     os.chdir(folder)
     return autotune(["run", str(folder / file), *options, "--store", str(store), "--owner", owner])
 
 
-def _take_secrets(name: str) -> None:
-    """Take the values of passed variables out of the head's memory, where they do not stay.
+def _take_secrets(name: str) -> list[str]:
+    """Take what nobody else is to read out of the head's memory, where it does not stay.
+
+    The values of passed variables are set; the words of options are returned.
 
     Raises:
         EnvironmentProblem: They do not come.
@@ -84,11 +86,15 @@ def _take_secrets(name: str) -> None:
     until = time.monotonic() + _SECRETS_S
     while (content := take_package(name)) is None:
         if time.monotonic() > until:
-            raise EnvironmentProblem(f"the variables of --pass-env have not come within {_SECRETS_S:g} s")
+            raise EnvironmentProblem(
+                f"the values of --pass-env and --notify have not come within {_SECRETS_S:g} s"
+            )
         time.sleep(0.2)
-    values = json.loads(content)
-    os.environ.update(values)
-    os.environ[PASS_ENV] = ",".join(values)
+    found = json.loads(content)
+    if values := found["variables"]:
+        os.environ.update(values)
+        os.environ[PASS_ENV] = ",".join(values)
+    return list(found["words"])
 
 
 # -- other commands ------------------------------------------------------------------------------------------

@@ -35,10 +35,8 @@ _STOP_WAIT_S = "120"  # that Ray gives a stopped job before it kills it: servers
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @address_option(required=True, envvar="RAY_API_SERVER_ADDRESS")
-@click.option("--owner", help="Whose study it is; your user name.")
-@click.option(
-    "--follow/--no-follow", default=None, help="Show what it prints; by default where a person looks."
-)
+@click.option("--owner", help="Owner of the study; by default your user name.")
+@click.option("--follow/--no-follow", default=None, help="Show what it prints; by default in a terminal.")
 @set_option
 @click.option("--new", is_flag=True, help="Start another study beside one of the same name.")
 @click.option(
@@ -99,14 +97,18 @@ def submit(
         "RAY_JOB_STOP_WAIT_TIME_S": _STOP_WAIT_S,
         **({"AUTOTUNE_STORE": store} if store else {}),
     }
-    secrets = f"_ray_pkg_{uuid4().hex}.zip" if pass_env else ""
+    private = {
+        "variables": {name: os.environ[name] for name in pass_env},
+        "words": [word for url in options["notify"] for word in ("--notify", url)],  # it may hold a key
+    }
+    secrets = f"_ray_pkg_{uuid4().hex}.zip" if any(private.values()) else ""
     if secrets:
         variables[SECRETS_VARIABLE] = secrets
     words = _words(options, trust_space=trust_space)
     _start(server, job, file, words, variables)
     if secrets:
         server.wait_until_running(job.id, _BEGIN_S)
-        server.send(secrets, json.dumps({name: os.environ[name] for name in pass_env}).encode())
+        server.send(secrets, json.dumps(private).encode())
     if as_json:
         echo_json({"study": job.study, "owner": owner, "job": job.id, "address": address})
         return 0
@@ -153,7 +155,6 @@ def _refuse_second(server: JobServer, owner: str, study: str, address: str) -> N
 def _words(options: dict[str, Any], *, trust_space: bool) -> list[str]:
     """Return the options of `autotune run` that the study is run with on the head."""
     words = [word for text in options["overrides"] for word in ("--set", text)]
-    words += [word for url in options["notify"] for word in ("--notify", url)]
     for name in ("trials", "parallel", "confirm"):
         if options[name] is not None:
             words += [f"--{name}", str(options[name])]

@@ -222,6 +222,8 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
         "autotune.engine": suggestion.engine,
         "autotune.fingerprint": row.fingerprint,
     }
+    if row.owner:
+        tags["mlflow.user"] = row.owner
     if row.notes.get(VERIFIES):
         tags["autotune.kind"] = "verify"
     if suggestion.p_feasible is not None:

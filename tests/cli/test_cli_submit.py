@@ -134,7 +134,8 @@ def status(laptop, name):
 
 
 def test_a_study_goes_on_without_the_laptop_and_is_reached_by_owner_and_name(laptop, head, tmp_path):
-    done = laptop("submit", "study.yaml", "--owner", "alice", "--pass-env", "MY_KEY", MY_KEY=SECRET)
+    private = ["--pass-env", "MY_KEY", "--notify", f"http://127.0.0.1:9/{SECRET}"]
+    done = laptop("submit", "study.yaml", "--owner", "alice", *private, MY_KEY=SECRET)
     assert "study alice/chat is job alice-chat-" in done.stdout  # and the process that submitted it is gone
     ran = laptop("status", "chat", "--follow", check=False, trials=12)
     assert "trial 11 measured" in ran.stdout, ran.stdout + ran.stderr
