@@ -30,7 +30,7 @@ MARK = "\x1e"
 
 HEAD_COMMAND = "python -m autotune.cli.on_head"
 
-STOPPED_S = 300.0
+STOPPED_S = 900.0
 """Longest wait for a stopped study's job: Ray ends what has not ended by then."""
 
 _SAY_S = 10.0

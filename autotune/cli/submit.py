@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BEGIN_S = 600.0  # for a job to leave the queue: Ray prepares its files on the head first
-_STOP_WAIT_S = "120"  # that Ray gives a stopped job before it kills it: servers have their grace
+_STOP_SLACK_S = 60.0  # beside its servers' grace, that Ray gives a stopped job before it kills it
 
 
 @click.command()
@@ -77,6 +77,7 @@ def submit(
     """
     from autotune.cli.study import budget_overrides
     from autotune.executor.ray_jobs import JobServer, StudyJob
+    from autotune.spec.named_files import named_files
     from autotune.study.study_file import read_study
 
     owner = _owner(owner)
@@ -94,7 +95,7 @@ def submit(
         OWNER_VARIABLE: owner,
         STUDY_VARIABLE: spec.name,
         ADDRESS: address,
-        "RAY_JOB_STOP_WAIT_TIME_S": _STOP_WAIT_S,
+        "RAY_JOB_STOP_WAIT_TIME_S": f"{spec.deadlines.stop_s + _STOP_SLACK_S:.0f}",
         **({"AUTOTUNE_STORE": store} if store else {}),
     }
     private = {
@@ -105,7 +106,8 @@ def submit(
     if secrets:
         variables[SECRETS_VARIABLE] = secrets
     words = _words(options, trust_space=trust_space)
-    _start(server, job, file, words, variables)
+    named = [text.partition("=")[2] for text in options["overrides"]]
+    _start(server, job, named_files(file, named), words, variables)
     if secrets:
         server.wait_until_running(job.id, _BEGIN_S)
         server.send(secrets, json.dumps(private).encode())
@@ -164,13 +166,11 @@ def _words(options: dict[str, Any], *, trust_space: bool) -> list[str]:
 
 
 def _start(
-    server: JobServer, job: StudyJob, file: Path, words: Sequence[str], variables: dict[str, str]
+    server: JobServer, job: StudyJob, files: Sequence[Path], words: Sequence[str], variables: dict[str, str]
 ) -> None:
-    """Send the files of a study and start its job."""
+    """Send the files of a study, itself the first of them, and start its job."""
     from autotune.executor.ray_jobs import OWNER, STUDY
-    from autotune.spec.named_files import named_files
 
-    files = named_files(file)
     root = Path(os.path.commonpath([one.parent for one in files]))
     with TemporaryDirectory(prefix="autotune-submit-") as folder:
         for one in files:

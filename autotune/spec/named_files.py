@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,17 +24,20 @@ LARGEST = 64 << 20
 _ENDINGS = (".yaml", ".yml")
 
 
-def named_files(study: Path) -> list[Path]:
+def named_files(study: Path, more: Sequence[str] = ()) -> list[Path]:
     """Return a study file and the files that it names by relative paths, absolute and each once.
 
     Args:
         study: Path of the study file, which can be read.
+        more: Texts that stand in for some of the file: values of ``--set``.
 
     Raises:
         SpecError: A folder or a file is named that is too large to be sent.
     """
     found: dict[Path, None] = {}
     _add(resolved(study), found)
+    for text in more:
+        _add_text(resolved(study).parent, text, found)
     return list(found)
 
 

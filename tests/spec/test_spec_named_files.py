@@ -84,6 +84,14 @@ def test_programs_modules_tables_and_hooks_are_found(tmp_path, line, also):
     assert sorted(names(tmp_path, "study.yaml")) == sorted(["study.yaml", *also])
 
 
+def test_a_file_that_is_named_on_the_command_line_travels_too(tmp_path):
+    (tmp_path / "study.yaml").write_text("space: vllm\n")
+    (tmp_path / "mine.yaml").write_text("objective: goals.yaml\n")
+    (tmp_path / "goals.yaml").write_text("maximize: speed\n")
+    found = named_files(tmp_path / "study.yaml", ["./mine.yaml", "8"])
+    assert [path.name for path in found] == ["study.yaml", "mine.yaml", "goals.yaml"]
+
+
 def test_what_is_too_large_or_a_folder_of_a_model_is_refused_by_name(tmp_path, monkeypatch):
     (tmp_path / "study.yaml").write_text("system: {use: vllm, model: weights}\nworkload: {trace: t.jsonl}\n")
     (tmp_path / "weights").mkdir()
