@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = "autotune-inference"
-EXTRAS = ("transformers", "dev", "docs")
+EXTRAS = ("cluster", "transformers", "dev", "docs")
 AUDIT_S = 600.0
 SEEDED = ("pip", "setuptools", "wheel")  # come with a virtual environment, whatever is pinned
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -32,6 +32,8 @@ _COMMANDS = {
     "init": "autotune.cli.init:init",
     "run": "autotune.cli.study:run",
     "resume": "autotune.cli.study:resume",
+    "submit": "autotune.cli.submit:submit",
+    "stop": "autotune.cli.stop:stop",
     "check": "autotune.cli.plan:check",
     "measure": "autotune.cli.plan:measure",
     "sweep": "autotune.cli.sweep:sweep",

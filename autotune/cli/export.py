@@ -9,6 +9,7 @@ import click
 from autotune.cli.options import json_option, ledger_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
+from autotune.cli.remote import reachable
 from autotune.cli.written import check_output, write_output
 
 
@@ -31,6 +32,7 @@ from autotune.cli.written import check_output, write_output
 )
 @ledger_option
 @json_option
+@reachable
 def export(
     study: str | None,
     exporter: str,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from autotune.cli.output import echo
-from autotune.core.commands import study_command
+from autotune.core.commands import ADDRESS, command_elsewhere, study_command
 from autotune.core.file_names import LEDGER_NAME, USUAL_STORE
 from autotune.core.own_files import kind_of
 from autotune.core.trial import TrialState
@@ -115,6 +115,8 @@ def next_command(command: str, study: str | None, *options: str, store: Path) ->
         options: Options of the command.
         store: Store of the command that prints it.
     """
+    if address := os.environ.get(ADDRESS):
+        return command_elsewhere(command, study, options, address)
     where = () if str(store) == USUAL_STORE else ("--store", str(store))
     return study_command(command, study, *options, *where)
 

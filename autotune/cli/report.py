@@ -10,6 +10,7 @@ import click
 from autotune.cli.options import json_option, ledger_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
+from autotune.cli.remote import reachable
 from autotune.cli.written import check_output
 from autotune.core.output_file import output_file
 from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
@@ -36,6 +37,7 @@ _SUFFIXES = {".html": "html", ".htm": "html", ".md": "md", ".markdown": "md"} | 
 )
 @ledger_option
 @json_option
+@reachable
 def report(
     study: str | None, output: str | None, format_name: str | None, store: Path, as_json: bool
 ) -> None:

@@ -12,6 +12,7 @@ from autotune import __version__
 from autotune.cli.options import json_option, ledger_option, more_of, next_command, next_step
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
+from autotune.cli.remote import reachable
 from autotune.errors import NothingFeasible, StudyError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 )
 @ledger_option
 @json_option
+@reachable
 def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
     """Show the trials of STUDY.
 
@@ -33,6 +35,7 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
     from autotune.report.summary import model_lines, summary, summary_json
     from autotune.report.text import terminal_width
     from autotune.study.reading import model_account, options_of, read_view
+    from autotune.study.share_note import SHARE, share_text
     from autotune.study.study import find_study
     from autotune.tracking.items import VERIFIES
 
@@ -43,6 +46,7 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
             return 0
         row = find_study(ledger, study)
         view = None if follow else read_view(ledger, row)
+        shared = share_text(as_it_stands(ledger, row))
     if view is None:
         from autotune.cli.follow import follow as follow_study
         from autotune.cli.study import choose_view
@@ -50,6 +54,8 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
         return follow_study(row.name, store, choose_view(as_json=as_json, quiet=False))
     if not as_json:
         echo(summary(view, width=terminal_width()))  # at once: a model takes seconds to load
+        for line in filter(None, (row.owner and f"owner: {row.owner}", shared)):
+            echo(line)
     assessment, quality = model_account(row, view)
     if not as_json:
         for line in [
@@ -60,7 +66,9 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
         return 0
     model = None if quality is None else {name: found.to_dict() for name, found in quality.items()}
     left = None if assessment is None else assessment.to_dict()
-    echo_json({**summary_json(view), "assessment": left, "model": model})
+    more = {"owner": row.owner} if row.owner else {}
+    more |= {"share": row.notes[SHARE]} if shared else {}
+    echo_json({**summary_json(view), "assessment": left, "model": model, **more})
     return 0
 
 
@@ -68,6 +76,7 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
 @click.argument("study", required=False)
 @ledger_option
 @json_option
+@reachable
 def best(study: str | None, store: Path, as_json: bool) -> None:
     """Show the best configuration of STUDY.
 
@@ -107,6 +116,7 @@ KINDS = (
 @click.argument("kind", required=False, type=click.Choice(KINDS))
 @ledger_option
 @json_option
+@reachable
 def list_(kind: str | None, store: Path, as_json: bool) -> None:
     """List what there is to choose from.
 
@@ -153,7 +163,7 @@ def _entries(kind: str, store: Path) -> dict[str, str]:
             one.name: one.unused or f"plug-in {one.package}: {one.summary or one.target}" for one in theirs
         }
     if kind == "studies":
-        return _studies(store)
+        return studies_of(store)
     from autotune.spec.catalogue import entries
 
     return entries("search_spaces" if kind == "spaces" else kind)
@@ -184,7 +194,8 @@ def _metrics() -> dict[str, str]:
     return result
 
 
-def _studies(store: Path) -> dict[str, str]:
+def studies_of(store: Path) -> dict[str, str]:
+    """Return the studies of a store with a line about each."""
     from autotune.core.units import counted
     from autotune.study.reading import as_it_stands
 
@@ -195,11 +206,15 @@ def _studies(store: Path) -> dict[str, str]:
     with ledger:
         found = [as_it_stands(ledger, row) for row in ledger.studies()]
         rows = [(row, counted(len(ledger.trials(row.name)), "trial")) for row in found]
-        return {row.name: f"{row.state.lower()}, {trials}, engine {row.engine}" for row, trials in rows}
+        return {
+            row.name: f"{row.state.lower()}, {trials}, engine {row.engine}"
+            + (f", owner {row.owner}" if row.owner else "")
+            for row, trials in rows
+        }
 
 
 def _list_studies(store: Path, as_json: bool) -> None:
-    studies = _studies(store)
+    studies = studies_of(store)
     if as_json:
         echo_json({"studies": studies})
         return

@@ -76,6 +76,7 @@ class _FileOrModel(click.Path):
     "--widen", is_flag=True, help="Go on though the space changed, if all measurements still count."
 )
 @_run_options
+@click.option("--owner", default="", hidden=True, help="Whose study it is, for `autotune submit`.")
 @store_option
 @json_option
 def run(
@@ -91,6 +92,7 @@ def run(
     notify: tuple[str, ...],
     trust_space: bool,
     quiet: bool,
+    owner: str,
     store: Path,
     as_json: bool,
     **about_model: Any,
@@ -109,8 +111,12 @@ def run(
     elif given := [name for name, value in about_model.items() if value]:
         option = "--" + given[0].replace("limits", "limit").replace("_", "-")
         raise click.UsageError(f"{option} is for a model, and {file} is a study file: edit it, or use --set")
-    spec = read_study(file, (*overrides, *_budget(trials, parallel, confirm)), trust_space=trust_space)
-    return _execute(spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen, notify=notify)
+    spec = read_study(
+        file, (*overrides, *budget_overrides(trials, parallel, confirm)), trust_space=trust_space
+    )
+    return _execute(
+        spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen, notify=notify, owner=owner
+    )
 
 
 @click.command()
@@ -152,11 +158,12 @@ def resume(
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
     stored = {**row.spec, "space": stored_space(row), "name": row.name}
-    spec = read_stored_study(stored, (*overrides, *_budget(trials, parallel, confirm)))
+    spec = read_stored_study(stored, (*overrides, *budget_overrides(trials, parallel, confirm)))
     return _execute(spec, store, local, not no_mlflow, quiet, as_json, named=named, notify=notify)
 
 
-def _budget(trials: int | None, parallel: str | None, confirm: int | None) -> list[str]:
+def budget_overrides(trials: int | None, parallel: str | None, confirm: int | None) -> list[str]:
+    """Return ``--set`` texts for options of the budget."""
     pairs = (("trials", trials), ("parallel", parallel), ("confirm", confirm))
     return [f"budget.{key}={value}" for key, value in pairs if value is not None]
 
@@ -185,6 +192,7 @@ def _execute(
     widen: bool = False,
     named: tuple[int, ...] = (),
     notify: tuple[str, ...] = (),
+    owner: str = "",
 ) -> int:
     from autotune.spec.hooks import Hook
     from autotune.study.plan import opening_line
@@ -202,7 +210,7 @@ def _execute(
         stop = stack.enter_context(stop_signals())  # until all is said
         done = run_study(
             spec, store=store, view=view, new=new, widen=widen, local=local, tracking=tracking, named=named,
-            options=options, stop=stop,
+            options=options, stop=stop, owner=owner,
         )  # fmt: skip
         repeated = [word for number in named for word in ("--confirm-trial", str(number))]
         view.finish(done.view, closing_text(done, store, [*repeated, *options]))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
 from autotune.core.file_names import LEDGER_NAME, USUAL_STORE
+
+ADDRESS = "AUTOTUNE_SHOWN_ADDRESS"
+"""Variable of a command that runs on a cluster's head for a person elsewhere: address that reaches it."""
 
 
 def study_command(command: str, study: str | None, *options: str) -> str:
@@ -22,12 +26,28 @@ def study_command(command: str, study: str | None, *options: str) -> str:
     return shlex.join(("autotune", command, *names, *options))
 
 
+def command_elsewhere(command: str, study: str | None, options: tuple[str, ...], address: str) -> str:
+    """Return a command for a person who reaches a cluster by its address.
+
+    Args:
+        command: Name of the command that would be given on the head.
+        study: Name of the study.
+        options: Options of it.
+        address: Address of the job server.
+    """
+    if command in ("resume", "run"):
+        return study_command("submit", "FILE", *options, "--address", address)
+    return study_command(command, study, *options, "--address", address)
+
+
 def store_options(ledger: str | Path) -> tuple[str, ...]:
     """Return ``--store`` with the place of a ledger; nothing where commands look by themselves.
 
     Args:
         ledger: Path of its file; empty for one in memory.
     """
+    if address := os.environ.get(ADDRESS):
+        return ("--address", address)
     file = Path(ledger)
     if not str(ledger) or file.resolve() == (Path(USUAL_STORE) / LEDGER_NAME).resolve():
         return ()

@@ -167,3 +167,29 @@ class Shared(Protocol):
         self, resources: Mapping[str, float], avoid: Sequence[str], beside: Sequence[Mapping[str, float]] = ()
     ) -> bool:
         """Return whether an attempt had better wait for one of ours to end on a node that is not to avoid."""
+
+
+class ShareOfNodes(Protocol):
+    """What a study has of nodes that several studies share; as text, for people."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain data: nodes that it holds, its fair share, all nodes, who else shares them."""
+
+
+@runtime_checkable
+class FairlyShared(Protocol):
+    """An executor whose nodes several studies share."""
+
+    @property
+    def share(self) -> ShareOfNodes | None:
+        """What this study has of them; ``None`` where nothing is shared."""
+
+    def plan(self, study: str, label: str, resources: Mapping[str, float], most: int) -> None:
+        """Say which attempts the study usually runs, and how many it could run at once.
+
+        Args:
+            study: Unique name of the study.
+            label: Name of it for people.
+            resources: Resources of a usual attempt.
+            most: Attempts at once, if there were room for all.
+        """

@@ -9,7 +9,7 @@ accelerators share a node as its accelerators allow, unless the study file says 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autotune.core.placement import Rules
 
@@ -38,6 +38,11 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     others_cpus: float = 0.0
     others_gpus: float = 0.0
+
+    @property
+    def without_others(self) -> Node:
+        """The node as what others leave of it."""
+        return replace(self, cpus=self.cpus - self.others_cpus, gpus=self.gpus - self.others_gpus)
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ def _fits(need: Need, free: Sequence[float]) -> bool:
 def capacity(need: Need, nodes: Sequence[Node], rules: Rules) -> int:
     """Return how many such attempts could run at once if nothing else ran."""
     admitted = [node for node in nodes if admits(rules, node)]
-    bundles = [_bundles(need, node) for node in admitted]
+    bundles = [bundles_in(need, node) for node in admitted]
     if not need.exclusive:
         return sum(bundles) // need.bundles
     groups, filled = 0, 0  # an attempt of several bundles takes whole nodes, the largest first
@@ -172,7 +177,8 @@ def capacity(need: Need, nodes: Sequence[Node], rules: Rules) -> int:
     return groups
 
 
-def _bundles(need: Need, node: Node) -> int:
+def bundles_in(need: Need, node: Node) -> int:
+    """Return how many bundles of an attempt a whole node can hold."""
     rooms = [int((has + _ROUNDING) / amount) for has, amount in _pairs(need, node) if amount > 0]
     return min(rooms, default=need.bundles)
 
@@ -189,7 +195,7 @@ def held(need: Need, nodes: Sequence[Node], rules: Rules) -> str:
         nodes: Alive, and not in quarantine.
         rules: Rules of the study file.
     """
-    able = [node for node in nodes if admits(rules, node) and _bundles(need, node)]
+    able = [node for node in nodes if admits(rules, node) and bundles_in(need, node)]
     said = []
     for node in able[:_NAMED]:
         parts = [f"{node.others_cpus:g} of {node.cpus:g} CPUs"]
@@ -215,7 +221,7 @@ def shortage(need: Need, nodes: Sequence[Node], rules: Rules) -> str:
             f"their labels: {', '.join(has) or 'none'}"
         )
     largest = max(admitted, key=lambda node: (node.gpus, node.cpus))
-    held = sum(_bundles(need, node) for node in admitted)
+    held = sum(bundles_in(need, node) for node in admitted)
     room = f", room for {held} of {need.bundles}" if need.bundles > 1 else ""
     return (
         f"needs {need}; the largest of {len(admitted)} nodes, {largest.name}, has "

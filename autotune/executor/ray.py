@@ -13,12 +13,14 @@ from typing import Any
 from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.placement import Rules
 from autotune.executor.base import AttemptResult, Job
+from autotune.executor.brought import Brought
 from autotune.executor.health import NodeHealth
 from autotune.executor.placement import (
     Need,
     Node,
     Placed,
     admits,
+    bundles_in,
     capacity,
     held,
     place,
@@ -28,6 +30,8 @@ from autotune.executor.placement import (
 from autotune.executor.priority import reset_priorities
 from autotune.executor.process import depend_on_parent
 from autotune.executor.ray_cluster import ClusterWatch, Connection, connect
+from autotune.executor.ray_shares import Sharing
+from autotune.executor.share_book import Share
 from autotune.executor.worker import run_attempt
 
 _CANCEL_SLACK_S = 10.0  # beyond the grace of the server, for the worker's own end
@@ -67,6 +71,8 @@ class RayExecutor:
         self._task: Any = None
         self._running: dict[Any, _Run] = {}
         self._unplaced: list[AttemptResult] = []
+        self._sharing: Sharing | None = None
+        self._brought = Brought()
 
     def start(self) -> None:
         """Connect to the cluster, or start one, and look at its nodes.
@@ -75,6 +81,7 @@ class RayExecutor:
             EnvironmentProblem: It cannot be reached, refuses us or does not come up.
         """
         self._connection = connect(self.address)
+        self._brought = Brought.of(os.environ)
         import ray
 
         self._task = ray.remote(_attempt)  # once: each new one is sent to the head node first
@@ -111,7 +118,48 @@ class RayExecutor:
 
     def held(self, resources: Mapping[str, float]) -> str:
         """Return what others hold of the nodes that could hold such an attempt."""
-        return held(Need.of(resources, self.rules), self._trusted(), self.rules)
+        found = held(Need.of(resources, self.rules), self._trusted(), self.rules)
+        share = self.share
+        return f"{share}; {found}" if share is not None and share.others and found else found
+
+    # -- what of it is ours ----------------------------------------------------------------------------
+
+    @property
+    def share(self) -> Share | None:
+        """What this study has of a cluster that studies share; ``None`` where nothing is shared."""
+        return None if self._sharing is None else self._sharing.share
+
+    def plan(self, study: str, label: str, resources: Mapping[str, float], most: int) -> None:
+        """Say which attempts the study usually runs, and how many it could run at once.
+
+        On a cluster that others use too its share of the nodes depends on that.
+
+        Args:
+            study: Unique name of the study.
+            label: Name of it for people.
+            resources: Resources of a usual attempt.
+            most: Attempts at once, if there were room for all.
+        """
+        if not self.address or self.address == "local":
+            return
+        need = Need.of(resources, self.rules)
+        if self._sharing is None:
+            self._sharing = Sharing(f"{study}:{os.getpid()}", label)
+            self._sharing.plan(need, most, self._nodes(), self._usable(need))
+            self._sharing.start()
+        else:
+            self._sharing.plan(need, most, self._nodes(), self._usable(need))
+
+    def _usable(self, need: Need) -> list[Node]:
+        """Return the nodes that such an attempt may run on, now or when what other studies hold is free."""
+        share = self.share
+        shared = set() if share is None else {*share.busy, *share.offered}
+        shared |= {node for run in self._running.values() if run.placed for node in run.placed.nodes}
+        return [
+            node
+            for node in self._trusted()
+            if admits(self.rules, node) and (node.id in shared or bundles_in(need, node.without_others))
+        ]
 
     def _place(
         self,
@@ -122,8 +170,14 @@ class RayExecutor:
         trusted = self._trusted()
         if self._watch is not None and self._watch.quiet:  # a call to its head might not come back
             return None
-        ours, need = self._ours(trusted, beside), Need.of(resources, self.rules)
-        return None if ours is None else place(need, trusted, ours, self.rules, avoid)
+        need = Need.of(resources, self.rules)
+        if self._sharing is not None:
+            trusted = self._sharing.limit(trusted, need)
+        ours = self._ours(trusted, beside)
+        found = None if ours is None else place(need, trusted, ours, self.rules, avoid)
+        if found is None and self._sharing is not None:
+            self._sharing.ask(need, self._nodes(), self._usable(need))
+        return found
 
     def _ours(self, nodes: Sequence[Node], beside: Sequence[Mapping[str, float]]) -> list[Placed] | None:
         """Return our attempts with those about to start; ``None`` where there is no room for all."""
@@ -175,8 +229,9 @@ class RayExecutor:
         else:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(placed.nodes[0], soft=False)
         task = self._task.options(name=f"trial {job.trial}", **options)
-        self._running[task.remote(job.to_dict())] = _Run(job, placed, node, group)
-        self._note_ours()
+        reference = task.remote(job.to_dict(), self._brought.to_dict())
+        self._running[reference] = _Run(job, placed, node, group)
+        self._note_ours(placed)
 
     def wait(self, timeout: float) -> list[AttemptResult]:
         """Return all results that arrived; a lost worker or node is a result too."""
@@ -242,7 +297,10 @@ class RayExecutor:
             remove_placement_group(run.group)
             run.group = None
 
-    def _note_ours(self) -> None:
+    def _note_ours(self, started: Placed | None = None) -> None:
+        if self._sharing is not None:
+            ours = [run.placed for run in self._running.values() if run.placed is not None]
+            self._sharing.note_running(ours, started)
         held: dict[str, tuple[float, float]] = {}
         for run in self._running.values():
             for node_id in run.placed.nodes if run.placed is not None else ():
@@ -294,15 +352,19 @@ class RayExecutor:
         """Cancel what runs and leave the cluster; one that was started here ends. Idempotent."""
         self.cancel()
         silent = self._watch is not None and self._watch.silent
+        if self._sharing is not None:
+            self._sharing.stop()
+            self._sharing = None
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
         self._connection.end(silent=silent)
 
 
-def _attempt(job: dict[str, Any]) -> dict[str, object]:
+def _attempt(job: dict[str, Any], brought: dict[str, Any]) -> dict[str, object]:
     depend_on_parent()  # the raylet: what a worker launched ends with it, even where the worker hangs
     reset_priorities()
+    Brought.from_dict(brought).unpack()
     return run_attempt(Job.from_dict(job)).to_dict()
 
 

@@ -114,7 +114,7 @@ def _name_taken(path: Path) -> Iterator[None]:
     if not sys.platform.startswith("linux"):
         yield
         return
-    digest = hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
+    digest = _digest(path)
     with socket.socket(socket.AF_UNIX) as server:
         try:
             server.bind(f"\0autotune-study-{digest}")
@@ -130,12 +130,18 @@ def _name_taken(path: Path) -> Iterator[None]:
 
 def _listener(digest: str) -> str:
     """Return who holds a name."""
+    pid = _peer(digest)
+    return f"process {pid} on {socket.gethostname()}" if pid else _holder("")
+
+
+def _peer(digest: str) -> int:
+    """Return the pid of the process that holds a name; 0 where it cannot be told from here."""
     with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
         client.setblocking(False)
         client.connect(f"\0autotune-study-{digest}")
         pid, _, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return f"process {pid} on {socket.gethostname()}"
-    return _holder("")
+        return int(pid)
+    return 0
 
 
 def _is_at(file: TextIO, path: Path) -> bool:
@@ -186,6 +192,18 @@ def study_holder(ledger: Path, study: str) -> str:
         return ""
     lives = host != socket.gethostname() or Path(f"/proc/{pid}").exists()
     return _holder(text) if lives else ""
+
+
+def study_process(ledger: Path, study: str) -> int:
+    """Return the pid of the process of this machine that holds the study; 0 where none can be seen from here.
+
+    The kernel says who listens at its name: no later process that was given the pid of one that was killed.
+    """
+    return _peer(_digest(_path(resolved(ledger), study)))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
 
 
 def _path(ledger: Path, study: str) -> Path:

@@ -16,6 +16,9 @@ from autotune.ledger.schema import canonical
 Row = Mapping[str, Any]
 """Row of SQLite, by column."""
 
+OWNER = "owner"
+"""Note of a study that was submitted to a cluster: who submitted it."""
+
 
 @dataclass(frozen=True)
 class StudyRow:
@@ -30,6 +33,16 @@ class StudyRow:
     state: str
     notes: dict[str, Any]
     created_ns: int
+
+    @property
+    def owner(self) -> str:
+        """Who submitted the study; empty where nobody did."""
+        return str(self.notes.get(OWNER) or "")
+
+    @property
+    def label(self) -> str:
+        """Name of the study with that of its owner, where it has one."""
+        return f"{self.owner}/{self.name}" if self.owner else self.name
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
 from autotune.core.mistake import complete
 from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
 from autotune.errors import EnvironmentProblem, LedgerError, SpecError, StopStudy
-from autotune.executor.base import AttemptResult, Executor, Job, Shared
+from autotune.executor.base import AttemptResult, Executor, FairlyShared, Job, Shared
 from autotune.report.text import show_seconds
 from autotune.report.view import View
 from autotune.study import scheduler
 from autotune.study.mistakes import Mistake, acquit, judge
 from autotune.study.retries import Retries
 from autotune.study.scheduler import Running, Settings, State
+from autotune.study.share_note import SHARE
 from autotune.study.stopping import Stopping
 from autotune.study.study import CALLED_BACK, Study, state_of
 from autotune.tracking.base import Mirror
@@ -39,6 +40,9 @@ TOGETHER_S = 0.03
 
 POLL_S = 0.25
 """Longest time between two looks at signals, deadlines and the screen."""
+
+SHARED_S = 5.0
+"""Least time between two notes in the ledger of what share of the nodes the study has."""
 
 SIGNALLED_S = 0.3
 """Longest wait for a signal of our own after a failure that one to every process at once may have caused."""
@@ -151,6 +155,8 @@ class Driver:
         self.started_ns = time.time_ns()
         row = self.study.ledger.study(self.study.name)
         self._spec = {} if row is None else row.spec
+        self._identity = ("", "") if row is None else (row.uid, row.label)
+        self._shared: tuple[float, object] = (0.0, None)  # when its share was noted, and what that was
         notes = self.study.ledger.study_notes(self.study.name)
         self.spent_before_s = float(notes.get("spent_s", 0.0))
         self.began = time.monotonic()
@@ -211,7 +217,9 @@ class Driver:
         try:
             self.study.ledger.set_study_state(self.study.name, "RUNNING")
             self._suggest_start()
+            self._share_nodes()
             while (end := self._carry_out()) is None:
+                self._share_nodes()
                 results = self._results()
                 if self.stop.is_set():
                     self._arrived += results  # the next turn ends the run, which looks at them
@@ -514,6 +522,23 @@ class Driver:
 
     def _keep_time(self) -> None:
         self.study.ledger.set_study_note(self.study.name, "spent_s", self.spent_s)
+
+    def _share_nodes(self) -> None:
+        """Tell an executor whose nodes are shared what the study could run; note what share it has."""
+        if not isinstance(self.executor, FairlyShared):
+            return
+        over = self._exhausted or bool(self.stopping.reason)
+        more = 0 if over else self.settings.trials - self.study.searched
+        most = max(1, len(self._unfinished()) + max(0, more))
+        if self.settings.parallel is not None:
+            most = min(most, self.settings.parallel)
+        self.executor.plan(*self._identity, self.jobs.resources(self.settings.default), most)
+        share = self.executor.share
+        said = None if share is None else share.to_dict()
+        when, before = self._shared
+        if said != before and time.monotonic() - when > SHARED_S:
+            self._shared = time.monotonic(), said
+            self.study.ledger.set_study_note(self.study.name, SHARE, said)
 
     def _note_idleness(self, for_room: bool) -> None:
         """Note since when nothing has run for want of room."""

@@ -22,6 +22,7 @@ from autotune.errors import EmptyLedgerError, StudyError
 from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import Executor
 from autotune.ledger import Ledger, study_lock
+from autotune.ledger.rows import OWNER
 from autotune.report.view import View
 from autotune.study.carried import keep_deployment
 from autotune.study.driver import Driver
@@ -92,6 +93,7 @@ def run_study(
     tracking: bool = True,
     named: Collection[int] = (),
     options: Sequence[str] = (),
+    owner: str = "",
     stop: StopRequest | None = None,
     make_executor: Callable[[StudyFile, bool], Executor] | None = None,
 ) -> RunSummary:
@@ -107,8 +109,8 @@ def run_study(
         tracking: Mirror the ledger to MLflow.
         named: Numbers of trials whose configurations are to be confirmed, in place of the best.
         options: Options of the command, for those that other commands print to go on with the study.
-        stop: Request that signals set, of whoever has something to say after the run; by default the run's
-            own.
+        owner: Who submitted the study; empty where nobody did.
+        stop: Request that signals set, of whoever has something to say after the run; else its own.
         make_executor: Builds the executor; for tests.
 
     Raises:
@@ -123,7 +125,7 @@ def run_study(
         system = system_of(spec).built
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
-        study.ledger.set_study_note(study.name, STARTED_WITH, list(options))
+        _note_start(study, options, owner)
         keys = _keys(study, named)
         told = stack.enter_context(start_hooks(spec.hooks, study, view.message))
         stop = stop or stack.enter_context(stop_signals())
@@ -154,13 +156,25 @@ def run_study(
         executor.close()
         study.keep_predictions()
         keep_deployment(study, system)
-        report = None
-        with stop.interrupting():
-            report = write_at_end(study, mirror, REPORT_STOPPED_S if stop.is_set() else None)
+        report = _write_report(study, mirror, stop)
         left = MirrorReport(0) if mirror is None else _end_mirror(mirror, stop)
         study.ledger.ensure_kept()
         told.on_end(driver.view, state, report)
         return RunSummary(driver.view(state), state, left.pending, left.errors, report)
+
+
+def _note_start(study: Study, options: Sequence[str], owner: str) -> None:
+    """Note in the ledger how a run was started, and by whom where that is said."""
+    study.ledger.set_study_note(study.name, STARTED_WITH, list(options))
+    if owner:
+        study.ledger.set_study_note(study.name, OWNER, owner)
+
+
+def _write_report(study: Study, mirror: Mirror | None, stop: StopRequest) -> Path | None:
+    """Write the report; a signal cuts that short, and then there is none."""
+    with stop.interrupting():
+        return write_at_end(study, mirror, REPORT_STOPPED_S if stop.is_set() else None)
+    return None
 
 
 def _end_mirror(mirror: Mirror, stop: StopRequest) -> MirrorReport:

@@ -231,6 +231,8 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
         "autotune.engine": suggestion.engine,
         "autotune.fingerprint": row.fingerprint,
     }
+    if row.owner:
+        tags["mlflow.user"] = row.owner
     if row.notes.get(VERIFIES):
         tags |= {"autotune.kind": "verify", "autotune.launch": launch_of(trial, row)}
     if suggestion.p_feasible is not None:
@@ -324,6 +326,8 @@ def study_item(
         "autotune.fingerprint": row.fingerprint,
         "autotune.version": version,
     }
+    if row.owner:
+        tags |= {"mlflow.user": row.owner, "autotune.owner": row.owner}
     stopped = str((row.notes.get("stopped") or {}).get("reason", ""))
     if stopped:
         lines.append(f"Stopped before its budget: {stopped}.")

@@ -63,8 +63,10 @@ def answers(line):
 @pytest.mark.parametrize(
     ("line", "some"),
     [
-        ("autotune st", ["status"]),
-        ("autotune --debug st", ["status"]),
+        ("autotune st", ["status", "stop"]),
+        ("autotune --debug st", ["status", "stop"]),
+        ("autotune stop qui", ["quick", "quiet"]),
+        ("autotune submit --fol", ["--follow"]),
         ("autotune status qui", ["quick", "quiet"]),
         ("autotune status --fol", ["--follow"]),
         ("autotune resume quick --confirm-trial ", ["0"]),

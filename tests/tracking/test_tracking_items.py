@@ -54,6 +54,13 @@ def test_why_a_search_ended_early_is_a_tag_of_the_study():
     assert "Stopped" not in on.tags["mlflow.note.content"]
 
 
+def test_the_owner_of_a_submitted_study_is_its_user_in_mlflow():
+    item = study_item(row(owner="alice"), 12, None, OBJECTIVE, "0.1.0")
+    assert {item.tags[tag] for tag in ("mlflow.user", "autotune.owner")} == {"alice"}
+    assert trial_item(trial(99.0), row(owner="alice"), OBJECTIVE).tags["mlflow.user"] == "alice"
+    assert "mlflow.user" not in study_item(row(), 12, None, OBJECTIVE, "0.1.0").tags
+
+
 def test_every_name_becomes_one_that_mlflow_takes_and_no_two_become_one():
     from mlflow.utils.validation import _validate_metric_name
 

@@ -1,0 +1,233 @@
+"""What runs on a cluster's head for people elsewhere: ``python -m autotune.cli.on_head COMMAND ...``.
+
+A submitted study lays its files out and runs; any other command is given here, on the store of the owner
+whose study it names, and its output goes back line by line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import TextIOBase
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TextIO
+
+from autotune.cli.remote import MARK
+from autotune.core.file_names import LEDGER_NAME
+from autotune.core.redact import PASS_ENV
+from autotune.errors import AutotuneError, EnvironmentProblem, StudyError, did_you_mean
+
+HEAD_STORE = "~/.autotune"
+"""Folder of all owners' stores on a head, unless ``AUTOTUNE_STORE`` names another one there."""
+
+OWNER_VARIABLE, STUDY_VARIABLE = "AUTOTUNE_OWNER", "AUTOTUNE_STUDY"
+"""Variables of a submitted study's job: whose it is, and its name."""
+
+SECRETS_VARIABLE = "AUTOTUNE_SECRETS"
+"""Variable with the name under which values come that nobody else is to read; not they themselves."""
+
+_SECRETS_S = 60.0  # for them to come, once the job runs
+_FILES = "files"  # folder beside an owner's ledger
+
+
+def main(words: Sequence[str]) -> int:
+    """Carry a command out; return its exit code."""
+    if words[0] == "run":
+        return _run_submitted(words)
+    return _answer(list(words))
+
+
+def head_store() -> Path:
+    """Return the folder of all owners' stores on this head."""
+    return Path(os.environ.get("AUTOTUNE_STORE") or HEAD_STORE).expanduser().absolute()
+
+
+# -- a submitted study ---------------------------------------------------------------------------------------
+
+
+def _run_submitted(words: Sequence[str]) -> int:
+    """Run a study that was submitted: its files lie in the working folder."""
+    from autotune.cli.app import main as autotune
+    from autotune.executor.brought import FOLDER, lay_out
+
+    owner, study = os.environ[OWNER_VARIABLE], os.environ[STUDY_VARIABLE]
+    store = head_store() / owner
+    folder = store / _FILES / study
+    lay_out(Path.cwd(), folder)
+    os.environ[FOLDER] = str(folder)
+    file, *options = words[1:]
+    if name := os.environ.pop(SECRETS_VARIABLE, ""):
+        try:
+            options += _take_secrets(name)
+        except EnvironmentProblem as error:
+            sys.stderr.write(f"error: {error.message}\n")
+            return error.exit_code
+    os.chdir(folder)
+    return autotune(["run", str(folder / file), *options, "--store", str(store), "--owner", owner])
+
+
+def _take_secrets(name: str) -> list[str]:
+    """Take what nobody else is to read out of the head's memory, where it does not stay.
+
+    The values of passed variables are set; the words of options are returned.
+
+    Raises:
+        EnvironmentProblem: They do not come.
+    """
+    from autotune.executor.ray_jobs import take_package
+
+    until = time.monotonic() + _SECRETS_S
+    while (content := take_package(name)) is None:
+        if time.monotonic() > until:
+            raise EnvironmentProblem(
+                f"the values of --pass-env and --notify have not come within {_SECRETS_S:g} s"
+            )
+        time.sleep(0.2)
+    found = json.loads(content)
+    if values := found["variables"]:
+        os.environ.update(values)
+        os.environ[PASS_ENV] = ",".join(values)
+    return list(found["words"])
+
+
+# -- other commands ------------------------------------------------------------------------------------------
+
+
+class _Sent(TextIOBase):
+    """A stream whose text goes back to whoever asked.
+
+    Args:
+        kind: ``out`` or ``err``.
+        to: Stream of this process.
+        names: Texts to be replaced: names that a file has here by those that it gets there.
+    """
+
+    def __init__(self, kind: str, to: TextIO, names: dict[str, str]) -> None:
+        self._kind, self._to, self._names = kind, to, names
+
+    encoding = "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        shown = text
+        for here, there in self._names.items():
+            shown = shown.replace(here, there)
+        _send(self._to, self._kind, shown)
+        return len(text)
+
+
+def _send(to: TextIO, kind: str, data: str) -> None:
+    to.write(f"{MARK}{json.dumps([kind, data])}\n")
+    to.flush()
+
+
+def _answer(words: list[str]) -> int:
+    from autotune.cli.app import main as autotune
+
+    real = sys.stdout
+    with TemporaryDirectory(prefix="autotune-") as folder:
+        names: dict[str, str] = {}
+        asked = _output_of(words)
+        made = None
+        if asked is not None:
+            made = Path(folder) / Path(asked).name
+            names[str(made)] = asked
+            words = [str(made) if word == asked else word for word in words]
+        with redirect_stdout(_Sent("out", real, names)), redirect_stderr(_Sent("err", real, names)):
+            try:
+                if words[0] in ("list", "status") and _names_no_study(words):
+                    return _list("--json" in words)
+                code = autotune(_on_its_store(words))
+            except AutotuneError as error:
+                from autotune.cli.output import echo_error
+
+                echo_error(error.message, error.hint)
+                return error.exit_code
+        if made is not None and made.is_file():
+            _send(real, "file", b64encode(made.read_bytes()).decode())
+        return code
+
+
+def _output_of(words: Sequence[str]) -> str | None:
+    """Return the file that ``--output`` names; ``None`` without one, or where it is standard output."""
+    for option, value in pairwise(words):
+        if option == "--output" and value != "-":
+            return value
+    return None
+
+
+def _names_no_study(words: Sequence[str]) -> bool:
+    return words[0] == "list" or "--" not in words
+
+
+def _stores() -> dict[str, Path]:
+    """Return the stores of this head by their owners; that of nobody has no name."""
+    root = head_store()
+    folders = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
+    return {"" if f == root else f.name: f for f in folders if (f / LEDGER_NAME).is_file()}
+
+
+def _on_its_store(words: list[str]) -> list[str]:
+    """Return a command with the name of its study alone, and the store that has it.
+
+    Raises:
+        StudyError: No study is called so, or those of several owners are.
+    """
+    from autotune.ledger import Ledger
+
+    place = words.index("--") + 1 if "--" in words else len(words)
+    wanted = words[place] if place < len(words) else None
+    found: dict[str, tuple[str, Path]] = {}
+    for owner, store in _stores().items():
+        with Ledger.open(store / LEDGER_NAME, create=False, read_only=True) as ledger:
+            for row in ledger.studies():
+                found[f"{owner}/{row.name}" if owner else row.name] = (row.name, store)
+    fitting = [label for label, (name, _) in found.items() if wanted in (None, name, label)]
+    if wanted in fitting:  # of nobody, or with its owner
+        fitting = [str(wanted)]
+    if len(fitting) != 1:
+        several = ", ".join(sorted(fitting or found)) or "none yet"
+        if fitting:
+            raise StudyError(
+                f"{wanted or 'no name'!r} could be any of these: {several}", hint="name one of them"
+            )
+        raise StudyError(
+            f"no study {wanted!r} on this head; there are: {several}", hint=did_you_mean(str(wanted), found)
+        )
+    name, store = found[fitting[0]]
+    own = words[: place - 1 if wanted is not None else place]
+    return [*own, "--store", str(store), "--", name]
+
+
+def _list(as_json: bool) -> int:
+    """List the studies of all owners."""
+    from autotune.cli.output import echo, echo_json
+    from autotune.cli.show import studies_of
+
+    found = {
+        f"{owner}/{name}" if owner else name: text
+        for owner, store in _stores().items()
+        for name, text in studies_of(store).items()
+    }
+    if as_json:
+        echo_json({"studies": found})
+        return 0
+    size = max((len(label) for label in found), default=0)
+    for label, text in found.items():
+        echo(f"{label.ljust(size)}  {text}")
+    if not found:
+        echo("no studies yet; `autotune submit FILE --address ...` starts one")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,243 @@
+"""Studies on the head of a cluster: the same command, run there by a small job, and its output shown here."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import click
+from click.core import ParameterSource
+
+from autotune.cli.options import F
+from autotune.cli.output import echo, echo_json
+from autotune.core.commands import ADDRESS, study_command
+from autotune.errors import EnvironmentProblem, StudyError
+
+if TYPE_CHECKING:
+    from autotune.executor.ray_jobs import JobServer, StudyJob
+
+MARK = "\x1e"
+"""First character of each line in which a command on the head sends its output; others are noise."""
+
+HEAD_COMMAND = "python -m autotune.cli.on_head"
+
+STOPPED_S = 900.0
+"""Longest wait for a stopped study's job: Ray ends what has not ended by then."""
+
+_SAY_S = 10.0
+
+
+def address_option(*, required: bool = False, envvar: str | None = None) -> Callable[[F], F]:
+    """Return a decorator that adds ``--address``."""
+    return click.option(
+        "--address",
+        metavar="URL",
+        required=required,
+        envvar=envvar,
+        show_envvar=envvar is not None,
+        help="Studies on the head of this cluster, http://HEAD:8265.",
+    )
+
+
+def reachable(command: F) -> F:
+    """Add ``--address``: with it, the command is given on the head of a cluster, and answers here."""
+
+    @wraps(command)
+    def here_or_there(address: str | None, **values: object) -> object:
+        if address is None:
+            return command(**values)
+        context = click.get_current_context()
+        study = None if values.get("study") is None else str(values["study"])
+        if context.info_name == "stop" and (job := find_job(address, study)) is not None:
+            return stop_job(*job, address, bool(values.get("as_json")))
+        shown = context.info_name == "status" and values.get("follow") and not values.get("as_json")
+        if shown and (job := find_job(address, study)):
+            server, found = job
+            return follow_job(server, found, address)
+        return ask_head(address, context)
+
+    return address_option()(here_or_there)  # type: ignore[return-value]
+
+
+def find_job(address: str, study: str | None) -> tuple[JobServer, StudyJob] | None:
+    """Return the job that runs a study now; ``None`` where none does.
+
+    Args:
+        address: Address of the job server.
+        study: ``NAME`` or ``OWNER/NAME``; ``None`` for the only one that runs.
+
+    Raises:
+        StudyError: Several people's studies of that name run.
+    """
+    from autotune.executor.ray_jobs import JobServer
+
+    server = JobServer(address)
+    live = [
+        job for job in server.studies() if job.live and (study is None or study in (job.study, job.label))
+    ]
+    if len(live) > 1:
+        names = ", ".join(sorted(job.label for job in live))
+        raise StudyError(f"{study or 'no name'!r} could be any of these: {names}", hint="name one of them")
+    return (server, live[0]) if live else None
+
+
+def follow_job(server: JobServer, job: StudyJob, address: str) -> int:
+    """Show what a study's job prints until it ends; return its exit code. Ctrl-C ends the view alone."""
+    try:
+        before: list[str] | None = []  # what Ray says until the command begins, or why it does not
+        for line in _lines(server.follow(job.id)):
+            if before is None:
+                echo(line)
+            elif line.startswith("Running entrypoint for job "):
+                before = None
+            else:
+                before.append(line)
+        for line in before or ():
+            echo(line)
+    except KeyboardInterrupt:
+        again = study_command("status", job.label, "--follow", "--address", address)
+        echo(f"\nthe study goes on at {address}; `{again}` shows it again")
+        return 0
+    return server.exit_code(job.id)
+
+
+def _lines(texts: Iterator[str]) -> Iterator[str]:
+    """Yield whole lines of texts that come in pieces."""
+    rest = ""
+    for text in texts:
+        *lines, rest = (rest + text).split("\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool) -> int:
+    """Stop a study's job and wait until it has ended; return the exit code of the command.
+
+    Raises:
+        EnvironmentProblem: It does not end.
+    """
+    server.stop(job.id)
+    if not as_json:
+        echo(f"asked study {job.label} to stop; its servers have their grace to end")
+    start = said = time.monotonic()
+    while server.is_live(job.id):
+        now = time.monotonic()
+        if now - start > STOPPED_S:
+            raise EnvironmentProblem(f"study {job.label} has not ended {STOPPED_S:g} s after it was asked to")
+        if now - said > _SAY_S and not as_json:
+            said = now
+            echo(f"still ending after {now - start:.0f} s")
+        time.sleep(0.2)
+    if as_json:
+        echo_json({"study": job.study, "owner": job.owner, "stopped": True})
+        return 0
+    again = study_command("submit", "FILE", "--address", address)
+    echo(f"study {job.label} has stopped; everything measured is kept, and `{again}` goes on with it")
+    return 0
+
+
+def ask_head(address: str, context: click.Context) -> int:
+    """Give a command on the head of a cluster, show what it says, and return its exit code.
+
+    Args:
+        address: Address of the job server.
+        context: The command as it was given here.
+    """
+    from autotune.executor.ray_jobs import QUESTION, JobServer
+
+    if context.info_name == "report" and context.params.get("output") is None:
+        raise click.UsageError("--address wants -o FILE: the report would stay on the head", context)
+    server = JobServer(address)
+    server.tidy()
+    output = context.params.get("output")
+    words = [str(context.info_name), *_words(context)]
+    variables = {ADDRESS: address, "COLUMNS": str(_columns())}
+    if (store := _given(context, "store")) is not None:
+        variables["AUTOTUNE_STORE"] = str(store)
+    name = f"autotune-{context.info_name}-{uuid4().hex[:8]}"
+    server.submit(
+        f"exec {HEAD_COMMAND} {shlex.join(words)}",
+        name=name,
+        variables=variables,
+        metadata={QUESTION: str(context.info_name)},
+    )
+    try:
+        with _ended(server, name):
+            if context.params.get("follow"):
+                for line in _lines(server.follow(name)):
+                    _show(line, None)
+            else:
+                text = server.output(name)
+                for line in text.split("\n"):
+                    _show(line, None if output in (None, "-") else Path(str(output)))
+            return server.exit_code(name)
+    except KeyboardInterrupt:
+        if not context.params.get("follow"):
+            raise
+        return 0
+
+
+@contextmanager
+def _ended(server: JobServer, name: str) -> Iterator[None]:
+    """End a small job whose answer nobody wants any more."""
+    try:
+        yield
+    finally:
+        if server.is_live(name):
+            server.stop(name)
+
+
+def _show(line: str, output: Path | None) -> None:
+    """Show one line of what a command on the head sends; a file that it made is written here."""
+    if not line.startswith(MARK):
+        return
+    kind, data = json.loads(line[len(MARK) :])
+    if kind == "file":
+        from autotune.cli.written import write_output
+
+        assert output is not None  # noqa: S101 - it was asked for
+        write_output(output, b64decode(data))
+    else:
+        stream = sys.stderr if kind == "err" else sys.stdout
+        stream.write(data)
+        stream.flush()
+
+
+def _columns() -> int:
+    from autotune.report.text import terminal_width
+
+    return terminal_width()
+
+
+def _given(context: click.Context, name: str) -> object:
+    """Return a parameter of a command if it stood on the command line; else ``None``."""
+    source = context.get_parameter_source(name)
+    return context.params.get(name) if source is ParameterSource.COMMANDLINE else None
+
+
+def _words(context: click.Context) -> list[str]:
+    """Return the words of a command as they were given, without those that say where it runs."""
+    options: list[str] = []
+    names: list[str] = []
+    for parameter in context.command.params:
+        value = _given(context, str(parameter.name))
+        if value is None or parameter.name in ("address", "store"):
+            continue
+        if isinstance(parameter, click.Argument):
+            names += map(str, value) if isinstance(value, tuple) else [str(value)]
+        elif isinstance(parameter, click.Option) and parameter.is_flag:
+            options += [parameter.opts[-1]] if value else []
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            options += [word for one in values for word in (parameter.opts[-1], str(one))]
+    return [*options, *(["--", *names] if names else [])]

@@ -1,0 +1,295 @@
+"""Jobs of a Ray cluster, through the HTTP server of its head: often all of it that a firewall lets through.
+
+Ray's client needs ``ray[default]`` on the head, for the server, and plain Ray here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from autotune.errors import EnvironmentProblem
+
+OWNER, STUDY = "autotune_owner", "autotune_study"
+"""Metadata of a job that runs a study."""
+
+QUESTION = "autotune_question"
+"""Metadata of a job that runs another command: which."""
+
+_POLL_S = 0.2
+_SETTLED_S = 5.0  # after which Ray has written all of a job that has ended
+_ANSWER_S = 10.0
+_READY_S = 60.0  # for a head that has just been started
+_AWAY_S = 120.0  # for which a head that does not answer is asked again while a study is followed
+_NO_MODULE = re.compile(r"No module named '?autotune|autotune: (?:command )?not found|python3?: not found")
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """A job that runs a study.
+
+    Args:
+        id: Its id.
+        owner: Who submitted it.
+        study: Name of the study.
+        live: Whether it waits or runs.
+    """
+
+    id: str
+    owner: str
+    study: str
+    live: bool
+
+    @property
+    def label(self) -> str:
+        """Name of the study with its owner."""
+        return f"{self.owner}/{self.study}"
+
+
+class JobServer:
+    """The job server of a cluster's head.
+
+    Args:
+        address: ``http://HEAD:8265``; without a scheme, plain HTTP.
+
+    Raises:
+        EnvironmentProblem: Nobody answers there, or no job server, or it refuses us.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = _checked(address)
+        with self._talking():
+            from ray.job_submission import JobSubmissionClient
+
+            for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+            self._client = JobSubmissionClient(self.address)
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Turn what Ray raises into one message."""
+        try:
+            yield
+        except EnvironmentProblem:
+            raise
+        except Exception as error:  # noqa: BLE001 - Ray raises many kinds here; each ends in one message
+            text = " ".join(f"{error}".split())
+            hint = (
+                "8265 is the usual port; the head needs `pip install 'autotune-inference[cluster]'`, and "
+                "`ray start --head --dashboard-host=0.0.0.0`"
+            )
+            if "401" in text or "403" in text or "token" in text.lower():
+                hint = "share its token: RAY_AUTH_TOKEN, or ~/.ray/auth_token"
+            raise EnvironmentProblem(
+                f"the job server at {self.address}: {text[:300] or type(error).__name__}", hint=hint
+            ) from None
+
+    def submit(
+        self,
+        entrypoint: str,
+        *,
+        name: str,
+        folder: Path | None = None,
+        variables: Mapping[str, str],
+        metadata: Mapping[str, str],
+    ) -> None:
+        """Start a job.
+
+        Args:
+            entrypoint: Command line; everybody can read it.
+            name: Id of the job, used once.
+            folder: Folder whose files are there for every process of the job.
+            variables: Variables of the environment; everybody can read them.
+            metadata: Texts that are told of the job.
+        """
+        environment: dict[str, Any] = {"env_vars": dict(variables)}
+        if folder is not None:
+            environment["working_dir"] = str(folder)
+        until = time.monotonic() + _READY_S
+        with self._talking():
+            while True:
+                try:
+                    self._client.submit_job(
+                        entrypoint=entrypoint, submission_id=name, runtime_env=environment,
+                        metadata=dict(metadata),
+                    )  # fmt: skip
+                    return
+                except RuntimeError as error:
+                    if "No available agent" not in str(error) or time.monotonic() > until:
+                        raise
+                time.sleep(_POLL_S)
+
+    def send(self, package: str, content: bytes) -> None:
+        """Put bytes into the memory of the head, where a process of the cluster fetches them by their name.
+
+        They stand in no description of a job and in no log.
+        """
+        with self._talking():
+            answer = self._client._do_request("PUT", f"/api/packages/gcs/{package}", data=content)
+            if answer.status_code != 200:
+                raise RuntimeError(f"{answer.status_code}: {answer.text[:200]}")
+
+    def studies(self) -> list[StudyJob]:
+        """Return the jobs that run or ran studies."""
+        with self._talking():
+            jobs = self._client.list_jobs()
+        return [
+            StudyJob(
+                str(job.submission_id),
+                job.metadata[OWNER],
+                job.metadata[STUDY],
+                not job.status.is_terminal(),
+            )
+            for job in jobs
+            if job.submission_id and job.metadata and OWNER in job.metadata and STUDY in job.metadata
+        ]
+
+    def is_live(self, job: str) -> bool:
+        """Return whether a job waits or runs."""
+        with self._talking():
+            return not self._client.get_job_status(job).is_terminal()
+
+    def wait_until_running(self, job: str, seconds: float) -> None:
+        """Wait until a job has left the queue.
+
+        Raises:
+            EnvironmentProblem: It has not within these seconds.
+        """
+        until = time.monotonic() + seconds
+        with self._talking():
+            while self._client.get_job_status(job) == "PENDING":
+                if time.monotonic() > until:
+                    raise EnvironmentProblem(f"job {job} has not begun within {seconds:g} s")
+                time.sleep(_POLL_S)
+
+    def exit_code(self, job: str) -> int:
+        """Return the exit code of a job that has ended; that of an interruption where it was stopped.
+
+        Raises:
+            EnvironmentProblem: It ended without one.
+        """
+        with self._talking():
+            info = self._client.get_job_info(job)
+        if info.driver_exit_code is not None and info.status != "STOPPED":
+            return int(info.driver_exit_code)
+        if info.status == "STOPPED":
+            return 5
+        raise EnvironmentProblem(f"job {job} has ended without an exit code: {info.message}")
+
+    def output(self, job: str) -> str:
+        """Wait until a job has ended; return all that it has printed.
+
+        Raises:
+            EnvironmentProblem: autotune is not there on the head.
+        """
+        with self._talking():
+            while not self._client.get_job_status(job).is_terminal():
+                time.sleep(_POLL_S)
+            text = self._client.get_job_logs(job)
+        return self._refused_without_us(text)
+
+    def _refused_without_us(self, text: str) -> str:
+        if _NO_MODULE.search(text):
+            raise EnvironmentProblem(
+                f"the head at {self.address} finds no autotune: its `python` is another one",
+                hint="install autotune there, and give `ray start` in its environment, first in PATH",
+            )
+        return text
+
+    def follow(self, job: str) -> Iterator[str]:
+        """Yield what a job prints from its beginning to its end; a network that fails is waited for."""
+        shown = 0
+        answered = time.monotonic()
+        while True:
+            position = 0
+            try:
+                for text in self._tail(job):
+                    answered = time.monotonic()
+                    new = text[max(0, shown - position) :]
+                    position += len(text)
+                    shown = max(shown, position)
+                    if new:
+                        yield new
+                if not self.is_live(job):
+                    return
+            except (EnvironmentProblem, OSError, RuntimeError):
+                if time.monotonic() - answered > _AWAY_S:
+                    raise
+            time.sleep(_POLL_S)
+
+    def _tail(self, job: str) -> Iterator[str]:
+        """Yield the texts of Ray's asynchronous iterator."""
+        queue: SimpleQueue[str | Exception | None] = SimpleQueue()
+
+        async def collect() -> None:
+            async for text in self._client.tail_job_logs(job):
+                queue.put(text)
+
+        def run() -> None:
+            try:
+                asyncio.run(collect())
+                queue.put(None)
+            except Exception as error:  # noqa: BLE001 - raised in the thread that reads
+                queue.put(error)
+
+        Thread(target=run, name="autotune-job-log", daemon=True).start()
+        while (found := queue.get()) is not None:
+            if isinstance(found, Exception):
+                raise RuntimeError(f"{type(found).__name__}: {found}") from found
+            yield found
+
+    def stop(self, job: str) -> None:
+        """Ask a job to end as SIGTERM does."""
+        with self._talking():
+            self._client.stop_job(job)
+
+    def tidy(self) -> None:
+        """Take questions that were answered a while ago off the list: Ray still writes of the last."""
+        with self._talking():
+            for job in self._client.list_jobs():
+                asked = QUESTION in (job.metadata or {}) and job.submission_id and job.end_time
+                if asked and time.time() - job.end_time / 1000 > _SETTLED_S:
+                    with suppress(RuntimeError):  # somebody else has tidied meanwhile
+                        self._client.delete_job(job.submission_id)
+
+
+def take_package(package: str) -> bytes | None:
+    """Return what was sent to this cluster's head, and take it away; ``None`` while it has not come."""
+    from ray._raylet import GcsClient  # type: ignore[attr-defined] # its stub leaves it out
+
+    head, key = GcsClient(address=os.environ["RAY_ADDRESS"]), f"gcs://{package}".encode()
+    content: bytes | None = head.internal_kv_get(key, None, timeout=_ANSWER_S)
+    if content is not None:
+        head.internal_kv_del(key, False, None, timeout=_ANSWER_S)
+    return content
+
+
+def _checked(address: str) -> str:
+    """Return an address with its scheme.
+
+    Raises:
+        EnvironmentProblem: It is none of a job server.
+    """
+    full = address if "://" in address else f"http://{address}"
+    parts = urlsplit(full)
+    try:
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname or (parts.port or 1) < 1
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise EnvironmentProblem(
+            f"{address!r} is no address of a job server; allowed: http://HEAD:8265, https://...",
+            hint="8265 is the port of Ray's dashboard; ray://... is for programs of Ray's",
+        )
+    return full.rstrip("/")

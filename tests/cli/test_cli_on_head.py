@@ -1,0 +1,110 @@
+"""Commands on a cluster's head: whose study is meant, and how the output goes back."""
+
+import base64
+import json
+
+import pytest
+
+from autotune import Float, Objective, Space, Study
+from autotune.cli import on_head
+from autotune.cli.remote import MARK
+from autotune.core.redact import PASS_ENV
+from autotune.executor.brought import Brought, lay_out
+from autotune.ledger.rows import OWNER
+
+
+@pytest.fixture
+def head(tmp_path, monkeypatch):
+    """A head with studies of two people and of nobody."""
+    monkeypatch.setenv("AUTOTUNE_STORE", str(tmp_path))
+    monkeypatch.setenv("AUTOTUNE_SHOWN_ADDRESS", "http://head:8265")
+    for owner, names in {"alice": ["chat", "code"], "bob": ["chat"], "": ["old"]}.items():
+        for name in names:
+            with Study(
+                Space([Float("x", low=0, high=1)]), Objective(minimize="y"), name=name,
+                path=tmp_path / owner / "ledger.sqlite", engine="random",
+            ) as study:  # fmt: skip
+                if owner:
+                    study.ledger.set_study_note(name, OWNER, owner)
+                for trial in study.ask(2):
+                    study.tell(trial, {"y": trial.config["x"]})
+    return tmp_path
+
+
+@pytest.fixture
+def ask(head, capsys):
+    """Give a command on the head; its exit code, output, errors and file."""
+
+    def ask(*words):
+        code = on_head.main(words)
+        found = {"out": "", "err": "", "file": ""}
+        for line in filter(None, capsys.readouterr().out.split("\n")):
+            assert line.startswith(MARK)
+            kind, data = json.loads(line[1:])
+            found[kind] += data
+        return code, found["out"], found["err"], base64.b64decode(found["file"])
+
+    return ask
+
+
+def test_studies_are_listed_with_their_owners_and_found_by_name_where_that_is_enough(ask):
+    code, out, _, _ = ask("list", "--", "studies")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["old", "alice/chat", "alice/code", "bob/chat"]
+    assert "owner alice" in out
+    assert set(json.loads(ask("status", "--json")[1])["studies"]) == {
+        "old", "alice/chat", "alice/code", "bob/chat",
+    }  # fmt: skip
+    for name in ("code", "alice/code"):
+        code, out, err, _ = ask("status", "--", name)
+        assert (code, err) == (0, "")
+        assert "study code" in out
+        assert "owner: alice" in out
+    assert json.loads(ask("status", "--json", "--", "bob/chat")[1])["owner"] == "bob"
+    assert "owner" not in json.loads(ask("status", "--json", "--", "old")[1])
+
+
+def test_a_name_of_two_owners_is_one_error_that_lists_them(ask):
+    code, out, err, _ = ask("best", "--", "chat")
+    assert (code, out) == (2, "")
+    assert err == "error: 'chat' could be any of these: alice/chat, bob/chat\n  name one of them\n"
+    code, _, err, _ = ask("best", "--", "alice/chta")
+    assert code == 2
+    assert "there are: alice/chat, alice/code, bob/chat, old" in err
+    assert "did you mean 'alice/chat'?" in err
+
+
+def test_a_file_goes_back_under_the_name_that_was_asked_for(ask):
+    code, out, _, file = ask("report", "--output", "mine/here.csv", "--", "alice/chat")
+    assert code == 0
+    assert out == "mine/here.csv\n"
+    assert file.decode().startswith("number,")
+
+
+def test_commands_that_are_printed_reach_the_head_too(ask):
+    _, out, _, _ = ask("best", "--", "alice/chat")
+    assert "--store" not in out
+    assert "--address http://head:8265" in ask("status", "--", "alice/chat")[1].replace("\\\n", "")
+
+
+def test_an_owners_variables_and_files_reach_a_worker(tmp_path, monkeypatch):
+    monkeypatch.setenv(PASS_ENV, "MY_KEY")
+    monkeypatch.setenv("MY_KEY", "hunter2-hunter2")
+    said = {PASS_ENV: "MY_KEY", "MY_KEY": "hunter2-hunter2", "AUTOTUNE_BROUGHT": str(tmp_path / "there")}
+    package = tmp_path / "working_dir_files" / "pkg"
+    package.mkdir(parents=True)
+    (package / "work.py").write_text("one")
+    brought = Brought.from_dict(Brought.of(said).to_dict())
+    monkeypatch.delenv("MY_KEY")
+    monkeypatch.chdir(package)
+    brought.unpack()
+    assert (tmp_path / "there" / "work.py").read_text() == "one"
+    import os
+
+    assert os.environ["MY_KEY"] == "hunter2-hunter2"
+    monkeypatch.chdir(tmp_path)  # no folder of Ray's: nothing is copied out of it
+    Brought(str(tmp_path / "elsewhere")).unpack()
+    assert not (tmp_path / "elsewhere").exists()
+    (package / "work.py").write_text("two")
+    lay_out(package, tmp_path / "there")
+    assert (tmp_path / "there" / "work.py").read_text() == "two"
