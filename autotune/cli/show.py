@@ -34,7 +34,7 @@ def status(study: str | None, follow: bool, store: Path, as_json: bool) -> int:
     """
     from autotune.report.summary import model_lines, summary, summary_json
     from autotune.report.text import terminal_width
-    from autotune.study.reading import model_account, options_of, read_view
+    from autotune.study.reading import as_it_stands, model_account, options_of, read_view
     from autotune.study.share_note import SHARE, share_text
     from autotune.study.study import find_study
     from autotune.tracking.items import VERIFIES
