@@ -204,10 +204,8 @@ class _Reader:
         try:
             entry = read_distribution(self.out, name, given, path)
         except NoEquivalent as error:
-            raise SpecError(
-                f"{'/'.join(path)}: {error}",
-                hint="compute it in the trainable, from parameters that are searched",
-            ) from None
+            hint = "compute it in the trainable, from parameters that are searched"
+            raise SpecError(f"{'/'.join(path)}: {error}", hint=hint) from None
         return self.slot(path, entry, when)
 
     def choice(self, values: list[Tree], path: _Path, when: str) -> Slot:
