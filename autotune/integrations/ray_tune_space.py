@@ -22,7 +22,7 @@ from autotune.errors import SpecError
 from autotune.spec.yaml_text import Document
 
 _SLOT, _TUPLE, _CHOICES = "autotune.parameter", "autotune.tuple", "choices"
-_PLACEHOLDERS = (("__ref_ph",), ("__fn_ph",))  # for objects and functions of a Tuner's param_space
+_OPAQUE = ("'", '["__ref_ph"', '["__fn_ph"')  # the last two are objects of a Tuner's param_space
 _PLAIN = (bool, int, float, str)
 _Path = tuple[str, ...]
 
@@ -198,16 +198,14 @@ class _Reader:
         return part
 
     def distribution(self, domain: Tree, path: _Path, when: str) -> Slot:
-        place = "/".join(path)
         if isinstance(domain, sample.Categorical):
             return self.choice(list(domain.categories), path, when)
         name, given = _called(domain)
         try:
             entry = read_distribution(self.out, name, given, path)
         except NoEquivalent as error:
-            raise SpecError(
-                f"{place}: {error}", hint="compute it in the trainable, from parameters that are searched"
-            ) from None
+            hint = "compute it in the trainable, from parameters that are searched"
+            raise SpecError(f"{'/'.join(path)}: {error}", hint=hint) from None
         return self.slot(path, entry, when)
 
     def choice(self, values: list[Tree], path: _Path, when: str) -> Slot:
@@ -254,13 +252,12 @@ def _label(value: object, place: int) -> str:
     """Return the text by which a value of a choice is known here."""
     if value is None:
         return NONE
-    if type(value) is tuple and value[:1] in _PLACEHOLDERS:
-        return f"option_{place}"
     try:
         text = json.dumps(value, separators=(",", ":"))
     except (TypeError, ValueError):
         text = str(getattr(value, "__name__", ""))
-    return text if text and "'" not in text and len(text) <= 80 else f"option_{place}"
+    plain = text and not any(part in text for part in _OPAQUE) and len(text) <= 80
+    return text if plain else f"option_{place}"
 
 
 def _same(one: Tree, other: Tree) -> bool:
@@ -288,9 +285,8 @@ def _encoded(part: Tree) -> Tree:
         return {_SLOT: part.name}
     if isinstance(part, Mapping):
         return {key: _encoded(item) for key, item in part.items()}
-    if type(part) is tuple:
-        return {_TUPLE: [_encoded(item) for item in part]}
-    return [_encoded(item) for item in part] if type(part) is list else part
+    items = [_encoded(item) for item in part] if _is_list(part) else part
+    return {_TUPLE: items} if type(part) is tuple else items
 
 
 def _decoded(part: Tree) -> Tree:

@@ -25,7 +25,7 @@ class TuneTrial:
         id: Its id.
         config: Its configuration, nested.
         status: ``PENDING``, ``RUNNING``, ``PAUSED``, ``TERMINATED`` or ``ERROR``.
-        result: What it reported last, flat.
+        result: Its last report, flat.
     """
 
     id: str
