@@ -77,7 +77,7 @@ def submit(
     """
     from autotune.cli.study import budget_overrides
     from autotune.executor.ray_jobs import JobServer, StudyJob
-    from autotune.spec.named_files import named_files
+    from autotune.study.named_files import named_files
     from autotune.study.study_file import read_study
 
     owner = _owner(owner)

@@ -19,6 +19,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
+from autotune.core.diagnosis import ABSENT_SIGNS, matcher
 from autotune.errors import EnvironmentProblem
 
 OWNER, STUDY = "autotune_owner", "autotune_study"
@@ -32,7 +33,8 @@ _SETTLED_S = 5.0  # after which Ray has written all of a job that has ended
 _ANSWER_S = 10.0
 _READY_S = 60.0  # for a head that has just been started
 _AWAY_S = 120.0  # for which a head that does not answer is asked again while a study is followed
-_NO_MODULE = re.compile(r"No module named '?autotune|autotune: (?:command )?not found|python3?: not found")
+_ABSENT = matcher(ABSENT_SIGNS)
+_OURS = re.compile(r"'?autotune\b|python3?: not found")
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class JobServer:
         return self._refused_without_us(text)
 
     def _refused_without_us(self, text: str) -> str:
-        if _NO_MODULE.search(text):
+        if any(_ABSENT.search(line) and _OURS.search(line) for line in text.splitlines()):
             raise EnvironmentProblem(
                 f"the head at {self.address} finds no autotune: its `python` is another one",
                 hint="install autotune there, and give `ray start` in its environment, first in PATH",

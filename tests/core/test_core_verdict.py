@@ -181,7 +181,7 @@ def test_an_improvement_is_shown_with_the_digits_that_mean_something(ends, text)
         (((4.51, 0.00526, 3870.0), True, True, "1"), "0.00526 to over 1000 x"),
         (((2.4, 1e-9, 1e9), True, True, "1"), "not known to any factor"),
         (((0.0042, 0.0033, 0.0051), False, False, "s"), "-4.20 [-5.10, -3.30] ms"),
-        (((2.59e6, None, None), False, True, "1"), "+2590000"),
+        (((2.59e6, None, None), False, True, "1"), "+2.59 million"),
         (((3.0, -1.0, 7.0), False, True, "points"), "+3.00 [-1.00, +7.00] points"),
     ],
 )

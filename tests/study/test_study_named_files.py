@@ -3,8 +3,8 @@
 import pytest
 
 from autotune.errors import SpecError
-from autotune.spec import named_files as module
-from autotune.spec.named_files import named_files
+from autotune.study import named_files as module
+from autotune.study.named_files import named_files
 
 STUDY = """
 space: ./spaces/mine.yaml
