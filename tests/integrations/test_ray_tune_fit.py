@@ -19,7 +19,12 @@ import tests_tune_trainables as trainables
 from autotune.integrations.ray_tune import AutotuneSearch
 from tests_shared import wait_until
 
-pytestmark = [pytest.mark.timeout(400), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [
+    pytest.mark.timeout(400),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    # the oldest Ray leaves files and processes of its node to the garbage collector
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture
