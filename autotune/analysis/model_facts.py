@@ -1,8 +1,8 @@
 """What a model says of a study's trials, as plain data.
 
 A run that ends keeps it in the ledger, so that looking at the study loads no model. It holds for exactly the
-trials, the objective and the version of this package that it was computed with; for others it is computed
-when asked for.
+trials, the objective, the space, the engine and the version of this package that it was computed with; for
+others it is computed when asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autotune.core.objective import Objective
+from autotune.core.space import Space
 from autotune.core.trial import Trial
 from autotune.core.version import VERSION
 
@@ -27,14 +28,23 @@ class ModelFacts:
         note: Facts that the ledger keeps; those of other trials are left out.
         trials: All trials of the study.
         objective: Objective that they are judged by.
+        space: Space of the study as it is now.
+        engine: Engine section of the study.
         missing: Reason why no model can be made here, as a sentence without its full stop; empty if none is
             known.
     """
 
     def __init__(
-        self, note: Mapping[str, Any], trials: Sequence[Trial], objective: Objective, missing: str = ""
+        self,
+        note: Mapping[str, Any],
+        trials: Sequence[Trial],
+        objective: Objective,
+        space: Space,
+        *,
+        engine: object = None,
+        missing: str = "",
     ) -> None:
-        self._of = _digest(trials, objective)
+        self._of = _digest(trials, objective, space, engine)
         self._found = dict(note["found"]) if note.get("of") == self._of else {}
         self.missing = missing
 
@@ -74,11 +84,11 @@ def _is_json(fact: object) -> bool:
     return True
 
 
-def _digest(trials: Sequence[Trial], objective: Objective) -> str:
+def _digest(trials: Sequence[Trial], objective: Objective, space: Space, engine: object) -> str:
     measured = [
         (t.number, t.state.value, t.key, sorted((k, v.value, v.sem) for k, v in t.metrics.items()))
         for t in trials
         if t.state.finished
     ]
-    text = json.dumps([VERSION, objective.fingerprint, measured])
+    text = json.dumps([VERSION, objective.fingerprint, space.fingerprint, engine, measured], default=str)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -173,7 +173,14 @@ class StudyView:
     @cached_property
     def facts(self) -> ModelFacts:
         """What :attr:`model` says: from the ledger, or computed when first asked for."""
-        return ModelFacts(self.model_note, self.trials, self.objective, self.no_model)
+        return ModelFacts(
+            self.model_note,
+            self.trials,
+            self.objective,
+            self.space,
+            engine=self.spec.get("engine"),
+            missing=self.no_model,
+        )
 
     @cached_property
     def model(self) -> Posterior | None:

@@ -8,6 +8,9 @@ import pytest
 
 from autotune.analysis.model_facts import MODEL_FACTS, ModelFacts
 from autotune.core.decision import PREDICTIONS
+from autotune.core.objective import Objective
+from autotune.core.parameter import Int
+from autotune.core.space import Space
 from autotune.engine.sobol import SobolEngine
 from autotune.study.report import write_at_end
 from autotune.study.study import Study
@@ -144,16 +147,23 @@ def test_facts_hold_for_the_trials_that_they_are_of(folder):
     with Study.open(folder / "autotune-runs" / "ledger.sqlite", name="light") as study:
         view = study.view
         note = study.ledger.study_notes("light")[MODEL_FACTS]
-    known = ModelFacts(note, view.trials, view.objective)
-    assert known.recall("importance speed", lambda: "computed")["metric"] == "speed"
-    for trials, objective in ((view.trials[:-1], view.objective), (view.trials, study.objective)):
-        other = ModelFacts(note, trials, objective)
-        same = (len(trials), objective.fingerprint) == (len(view.trials), view.objective.fingerprint)
-        assert (other.recall("importance speed", lambda: "computed") == "computed") is not same
+    engine = view.spec["engine"]
+    wider = Space([*view.space.parameters, Int("more", 1, 9, default=1)])
+
+    def is_known(trials=view.trials, objective=view.objective, space=view.space, engine=engine):
+        facts = ModelFacts(note, trials, objective, space, engine=engine)
+        return facts.recall("importance speed", lambda: "computed") != "computed"
+
+    assert is_known()
+    assert not is_known(trials=view.trials[:-1])
+    assert not is_known(objective=Objective(minimize="speed"))
+    assert not is_known(space=wider)
+    assert not is_known(engine={"use": "gp", "acquisition": "thompson"})
 
 
 def test_a_fact_that_json_lacks_is_computed_again(folder):
-    facts = ModelFacts({}, (), Study.open(folder / "autotune-runs" / "ledger.sqlite").objective)
+    study = Study.open(folder / "autotune-runs" / "ledger.sqlite")
+    facts = ModelFacts({}, (), study.objective, study.space)
     assert facts.recall("a", lambda: float("inf")) == float("inf")
     assert facts.recall("b", lambda: [1.5, None]) == [1.5, None]
     assert facts.note()["found"] == {"b": [1.5, None]}
