@@ -41,6 +41,12 @@ def main() -> int:
     return 0
 
 
+GIT_ARCHIVE = [
+    "git", "-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "tar.umask=0022", "archive", "HEAD",
+]  # fmt: skip
+"""The files of the commit alone, whatever git's configuration on this machine is."""
+
+
 def disagreements(root: Path, tag: str | None) -> Iterator[str]:
     """Yield what keeps a checkout from being released.
 
@@ -51,7 +57,8 @@ def disagreements(root: Path, tag: str | None) -> Iterator[str]:
     version = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     here = git(root, "rev-parse", "HEAD").strip()
     wanted = f"v{version}"
-    tag = tag or next(iter(git(root, "tag", "--points-at", "HEAD").split()), "")
+    here_are = git(root, "tag", "--points-at", "HEAD").split()
+    tag = tag or (wanted if wanted in here_are else ", ".join(here_are))
     if tag != wanted:
         found = f"the tag is {tag}" if tag else "the commit has no tag"
         yield f"{found}, and pyproject.toml has version {version}: expected {wanted}"
@@ -68,15 +75,24 @@ def disagreements(root: Path, tag: str | None) -> Iterator[str]:
 
 def changelog_mistakes(text: str, version: str) -> Iterator[str]:
     """Yield what the changelog lacks of a dated section of a version that holds all changes."""
-    heads = re.findall(r"^## (.+)$", text, re.MULTILINE)
-    example = f"`## {version} ({date.today().isoformat()})`"
-    own = next((head for head in heads if head.split()[0] == version), None)
+    parts = re.split(r"^## +(.+?) *$", text, flags=re.MULTILINE)[1:]
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    changes = {
+        head: re.sub(r"^#+ .*$", "", body, flags=re.MULTILINE).strip() for head, body in sections.items()
+    }
+    today = date.today().isoformat()
+    example = f"`## {version} ({today})`"
+    own = next((head for head in changes if head.split()[0] == version), None)
     dated = re.fullmatch(r"\S+ \((\d{4}-\d{2}-\d{2})\)", own or "")
     if own is None:
         yield f"CHANGELOG.md has no section of {version}: expected {example}"
     elif dated is None or not is_date(dated[1]):
         yield f"CHANGELOG.md: the section `## {own}` has no date: expected {example}"
-    if re.search(r"^## Unreleased\n\s*[^#\s]", text, re.MULTILINE):
+    elif dated[1] > today:
+        yield f"CHANGELOG.md: the section `## {own}` is of a day to come: expected {example}"
+    if own is not None and not changes[own]:
+        yield f"CHANGELOG.md: the section `## {own}` is empty"
+    if any(body for head, body in changes.items() if head.strip("[]").lower() == "unreleased"):
         yield f"CHANGELOG.md: changes stand under Unreleased, not under {version}"
 
 
@@ -99,7 +115,7 @@ def build(root: Path, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     env = {**os.environ, "SOURCE_DATE_EPOCH": git(root, "log", "-1", "--format=%ct").strip()}
     with tempfile.TemporaryDirectory() as folder:
-        archive = subprocess.run(["git", "archive", "HEAD"], cwd=root, capture_output=True, check=True).stdout
+        archive = subprocess.run(GIT_ARCHIVE, cwd=root, capture_output=True, check=True).stdout
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(folder, filter="data")
         run("build", "--no-isolation", "--outdir", out, folder, env=env)

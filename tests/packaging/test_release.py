@@ -69,6 +69,21 @@ def test_a_tag_that_is_not_of_this_commit_and_version_is_refused(checkout):
     assert message.startswith("the tag v1.2.0 is not of this commit, ")
 
 
+def test_the_tag_of_the_version_is_found_among_others(checkout):
+    subprocess.run(["git", "tag", "latest"], cwd=checkout, check=True)
+    assert list(release.disagreements(checkout, None)) == []
+
+
+def test_the_files_of_the_commit_do_not_follow_the_configuration_of_git(checkout):
+    def archive():
+        return subprocess.run(release.GIT_ARCHIVE, cwd=checkout, capture_output=True, check=True).stdout
+
+    plain = archive()
+    for name, value in (("core.autocrlf", "true"), ("tar.umask", "077")):
+        subprocess.run(["git", "config", name, value], cwd=checkout, check=True)
+    assert archive() == plain
+
+
 def test_versions_that_differ_are_refused(checkout):
     (checkout / "autotune" / "core" / "version.py").write_text('VERSION = "1.1.0"\n')
     commit(checkout, "v1.2.0")
@@ -82,6 +97,10 @@ def test_versions_that_differ_are_refused(checkout):
     [
         ("## 1.2.1 (2026-11-29)", "has no section of 1.2.0"),
         ("## 1.2.0", "the section `## 1.2.0` has no date"),
+        ("## 1.2.0 (2999-01-01)", "is of a day to come"),
+        ("## 1.2.0 (2026-11-29)\n\n## 1.1.9 (2026-11-28)", "the section `## 1.2.0 (2026-11-29)` is empty"),
+        ("## [Unreleased]\n\n### Added\n- A change\n\n## 1.2.0 (2026-11-29)", "stand under Unreleased"),
+        ("## Unreleased  \n\n#12 is mended\n\n## 1.2.0 (2026-11-29)", "stand under Unreleased"),
         ("## 1.2.0 (2026-02-30)", "the section `## 1.2.0 (2026-02-30)` has no date"),
         (
             "## Unreleased\n\n- Another.\n\n## 1.2.0 (2026-11-29)",
