@@ -194,7 +194,12 @@ def _run(args: list[str]) -> int:
     # the outermost door: whatever broke inside becomes exit code 6, also where a plug-in raises what is no
     # Exception or exits: nobody else may end a study as if it were done
     except BaseException as error:  # noqa: BLE001
-        return _internal(error, args)
+        from autotune.core.dependencies import missing_dependency
+
+        missing = missing_dependency(error)
+        if missing is None or "--debug" in args:
+            return _internal(error, args)
+        return _fail(missing.message, missing.hint, missing.exit_code, as_json)
 
 
 def _invoke(args: list[str]) -> int:

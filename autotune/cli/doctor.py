@@ -19,13 +19,13 @@ import click
 
 from autotune.cli.options import json_option, store_option
 from autotune.cli.output import echo, echo_json
+from autotune.core.dependencies import DISTRIBUTION
 from autotune.errors import EnvironmentProblem
 from autotune.executor.ray_address import split_address
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-DISTRIBUTION = "autotune-inference"
 EXTRA = "transformers"
 """Optional dependencies that are looked for: those of the transformers system."""
 

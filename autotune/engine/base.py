@@ -178,6 +178,22 @@ class Configured(Engine, Protocol):
         """Return the choices in effect, those by default as well, as plain JSON data."""
 
 
+@runtime_checkable
+class Needing(Engine, Protocol):
+    """An engine that loads libraries only once it models what was measured.
+
+    Attributes:
+        libraries: Modules without which it could not go on.
+    """
+
+    libraries: tuple[str, ...]
+
+
+def libraries(engine: Engine) -> tuple[str, ...]:
+    """Return the modules that an engine loads later; none of one that does not tell."""
+    return engine.libraries if isinstance(engine, Needing) else ()
+
+
 def choices(engine: Engine) -> dict[str, Any] | None:
     """Return the design choices of an engine; ``None`` of one that does not tell."""
     return engine.choices() if isinstance(engine, Configured) else None

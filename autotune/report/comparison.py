@@ -36,7 +36,6 @@ def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
         for limit in limits:
             rows.append((str(limit), values))
             rows.append(("  chance", [_chance(one, limit) for one in found.studies]))
-            values = [""] * len(values)
         if not limits:
             rows.append((name, values))
         changes = [next((c for c in one.changes if c.metric == name), None) for one in found.studies[1:]]

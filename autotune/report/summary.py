@@ -124,11 +124,12 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     lines = wrap(
         f"{found}: trial {best.trial.number}{which}: {show_config(best.config, view.space.names)}", width
     )
-    bounds = {limit.metric: str(limit) for limit in view.objective.limits}
     rows = []
     for name in view.objective.metrics:
         base = _shown(default, name, view)
-        rows.append((bounds.get(name, name), _shown(best, name, view), base and f"default {base}"))
+        cells = (_shown(best, name, view), base and f"default {base}")
+        bounds = [str(limit) for limit in view.objective.limits if limit.metric == name]
+        rows += [(label, *cells) for label in bounds or [name]]
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     for name, found, base in rows:
         line = f"  {name.ljust(widths[0])}  {found.ljust(widths[1])}  {base}".rstrip()

@@ -28,7 +28,7 @@ COPY_EVERY_S = 30.0
 """Shortest time between two copies of a ledger that a server keeps."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OFF = ("", "none", "off", "no", "false")
+_OFF = ("", "none", "null", "~", "off", "no", "false")
 _SCHEMES = ("databricks", "databricks-uc", "file", "http", "https", "mssql", "mysql", "postgresql", "sqlite")
 """Of MLflow's own stores; a plugin adds others."""
 _FILES = ("", "file", "sqlite")  # on this machine: a copy beside the ledger would be lost with it

@@ -361,23 +361,23 @@ def _metric_lines(chosen: Chosen) -> list[str]:
     default = view.default
     if default is not None and default.trial.key == one.trial.key:
         default = None
-    limits = {limit.metric: limit for limit in view.objective.limits}
     candidate, lines = chosen.candidate, []
     for name in view.objective.metrics:
         if name not in one.metrics:
             continue
         symbol = view.objective.symbol_of(name)
         found = show_estimate(one.metrics[name], view.half_width(one, name), symbol)
-        text = f"{limits.get(name, name)}: {found}"
         if default is not None and name in default.metrics:
             half = view.half_width(default, name)
-            text += f" (default {show_estimate(default.metrics[name], half, symbol)})"
-        if name in limits:
-            broken = str(limits[name]) in one.outcome.violations
-            chance = None if candidate is None else candidate.chances.get(str(limits[name]))
+            found += f" (default {show_estimate(default.metrics[name], half, symbol)})"
+        limits = [str(limit) for limit in view.objective.limits if limit.metric == name]
+        for limit in limits:
+            chance = None if candidate is None else candidate.chances.get(limit)
+            text = f"{limit}: {found}"
             text += "" if chance is None else f", chance that it holds {show_chance(chance)}"
-            text += "; BROKEN" if broken else ""
-        lines.append(text)
+            lines.append(text + ("; BROKEN" if limit in one.outcome.violations else ""))
+        if not limits:
+            lines.append(f"{name}: {found}")
     return (
         [*lines, "± is the half-width of the 95 % interval"] if any("±" in text for text in lines) else lines
     )

@@ -13,11 +13,13 @@ from pathlib import Path
 from types import FrameType
 
 from autotune.analysis.study_view import StudyView
+from autotune.core.dependencies import need
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.input_file import resolved
 from autotune.core.scalar import reads_as
 from autotune.core.space_change import as_stored
 from autotune.core.trial import TrialState
+from autotune.engine.base import libraries
 from autotune.errors import EmptyLedgerError, StudyError
 from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import Executor
@@ -125,6 +127,7 @@ def run_study(
         system = system_of(spec).built
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
+        need(libraries(study.engine))  # before anything is launched
         _note_start(study, options, owner)
         keys = _keys(study, named)
         told = stack.enter_context(start_hooks(spec.hooks, study, view.message))

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 CHOICES = "engine choices"
 """Key of the study's note in the ledger that holds the design choices of its engine."""
+ASSUMED = "assumed units"
+"""Key of the note that holds the units of earlier limits, in which plain numbers of their metrics are."""
 QUEUE = "queue"
 """Key of the note that holds the configurations that are asked for before the engine is."""
 CALLED_BACK: ContextVar[Study | None] = ContextVar("CALLED_BACK", default=None)
@@ -140,7 +142,9 @@ class Study:
                     self.ledger.set_study_note(name, ORDER, list(self.space.names))
                 self._rescore()
             self._history = History(self.ledger.trials(name))
-            self._queue: list[Config] = list(self.ledger.study_notes(name).get(QUEUE) or ())
+            notes = self.ledger.study_notes(name)
+            self._queue: list[Config] = list(notes.get(QUEUE) or ())
+            self._assumed: dict[str, str] = dict(notes.get(ASSUMED) or {})
             self._predictions: dict[tuple[tuple[int, TrialState], ...], Predictions | None] = {}
             self._decisions: dict[tuple[int, tuple[tuple[int, TrialState], ...]], Decision] = {}
         except BaseException:
@@ -236,6 +240,9 @@ class Study:
                     hint="use another name, or --new to start another study beside it",
                 )
         with self.ledger.lock_study(self.name):
+            # first: killed in between, the objective is still the old one and all of this happens again
+            assumed = {**(row.notes.get(ASSUMED) or {}), **old.units}
+            self.ledger.set_study_note(self.name, ASSUMED, assumed)
             spec = {**row.spec, "objective": self.objective.to_dict()}
             self.ledger.set_study_spec(self.name, spec)
         again = f"scored anew: {counted(len(measured), 'measured trial')}"
@@ -410,12 +417,13 @@ class Study:
         """Return measured metrics in the units of this study.
 
         A metric of the user's own is of the dimension that its limits have, or else that of the trial that
-        measured it first; one trial in seconds and another without a unit cannot be compared.
+        measured it first; one trial in seconds and another without a unit cannot be compared. Where a limit
+        that is gone gave plain numbers their unit, they keep it.
 
         Raises:
             UnitError: A unit is unknown or of another dimension.
         """
-        found = self.objective.in_units(metrics)
+        found = self.objective.in_units({name: self._as_assumed(name, e) for name, e in metrics.items()})
         for name, estimate in found.items():
             unit, number = self._history.units.get(name, (estimate.unit, 0))
             if unit != estimate.unit and name not in self.objective.units and name not in UNITS:
@@ -425,6 +433,14 @@ class Study:
                     hint="a metric has one dimension in all trials of a study",
                 )
         return found
+
+    def _as_assumed(self, name: str, estimate: Estimate) -> Estimate:
+        """Return a plain number in the unit that an earlier limit gave to those of its metric."""
+        unit = self._assumed.get(name)
+        if unit is None or estimate.unit not in ("1", "") or name in self.objective.units:
+            return estimate
+        measured, _ = self._history.units.get(name, ("", 0))
+        return replace(estimate, unit=unit) if measured == unit else estimate
 
     @check_arguments()
     def checked(self, measurement: Measurement) -> Measurement:

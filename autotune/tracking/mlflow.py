@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from autotune.core.dependencies import missing_dependency
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger
@@ -271,6 +272,9 @@ def _complete(
                 f"{where}: not complete after {timeout:g} s", hint="run it again: it goes on from there"
             ) from None
         except Exception as error:  # whatever the store or the library raises is said in one line
+            missing = missing_dependency(error)
+            if missing is not None:
+                raise missing from error
             raise EnvironmentProblem(f"{where}: {one_line(error)}", hint=_advice(uri)) from error
     if session.refused:
         raise EnvironmentProblem(f"{where}: {session.refusals()}", hint="the other items are complete")
@@ -283,6 +287,9 @@ def _complete(
 
 def _in_full(error: Exception, uri: str) -> str:
     """Return what an error says and, of a file of this machine, what to do."""
+    missing = missing_dependency(error)
+    if missing is not None:
+        return f"{missing.message}: {missing.hint}"
     said = one_line(error)
     known = isinstance(error, AutotuneError) or database_file(uri) is None
     return said if known else f"{said}; {_ROOM}"

@@ -190,3 +190,23 @@ def test_an_engine_that_fails_to_account_for_itself_costs_no_report(tmp_path, mo
         assert write_at_end(study) is not None
         assert "importance speed" in study.ledger.study_notes("mute")[MODEL_FACTS]["found"]
     assert "could not be written" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("command", "library"),
+    [
+        (["export", "light", "--as", "optuna", "-o", "storage.db"], "optuna"),
+        (["ui", "light", "--no-open"], "mlflow"),
+        (["sync", "light", "--mlflow", "sqlite:///there.db"], "mlflow"),
+        (["restore", "light", "--mlflow", "sqlite:///there.db", "--store", "back"], "mlflow"),
+        (["resume", "light", "--trials", "12", "--local"], "torch"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_missing_library_is_named_with_what_installs_it(folder, command, library):
+    code, _, said, _ = look(folder, [command], heavy=False)[0]
+    assert code == 3, said
+    assert f"{library} is not installed here" in said
+    assert f"pip install {library}" in said
+    for wrong in ("internal", "traceback", "disk", "mistake in autotune"):
+        assert wrong not in said

@@ -246,3 +246,20 @@ def test_a_ledger_that_holds_other_units_is_read_in_base_units(tmp_path):
         )
     plain = replace(Estimate(1.0), unit="%")
     assert Measurement(metrics={"share": plain}).metrics["share"] == Estimate(0.01)
+
+
+def test_a_plain_number_keeps_the_unit_of_a_limit_that_is_gone(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    both = {"maximize": "speed", "limits": ["wait <= 200 ms", "mem <= 3.5 GB"]}
+    one, none = {**both, "limits": ["wait <= 60 ms"]}, {"maximize": "speed"}
+    values = {"speed": 1.0, "wait": 0.05, "mem": 3e9}
+    for objective in (both, one, none, one):
+        with autotune.Study(SPACE, objective, engine="sobol", name="s", path=path) as study:
+            study.tell(study.ask(), values)
+            assert {t.metrics["mem"] for t in study.trials} == {Estimate(3e9, unit="B")}
+            assert {t.metrics["wait"] for t in study.trials} == {Estimate(0.05, unit="s")}
+    with (
+        autotune.Study(SPACE, none, engine="sobol", name="s", path=path) as study,
+        pytest.raises(SpecError, match="in trial 0: they cannot be compared"),
+    ):
+        study.tell(study.ask(), {**values, "mem": {"value": 3, "unit": "s"}})

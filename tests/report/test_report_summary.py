@@ -191,3 +191,10 @@ def test_each_doubtful_trial_has_its_own_reasons(make_view, trials):
     assert f"doubtful: trials 0, 4 (such as {reasons[2]}), trial 1 ({reasons[1]}); no limit" in text
     free = make_view(several, objective=Objective.from_dict({"maximize": "output_throughput"}))
     assert "no limit is judged" not in " ".join(doubt_lines(free))
+
+
+def test_every_limit_of_a_metric_has_a_row_beside_the_best(make_view):
+    both = {"maximize": "output_throughput", "limits": ["tpot.p95 <= 60 ms", "tpot.p95 >= 1 ms"]}
+    lines = summary(make_view(objective=Objective.from_dict(both))).split("\n")
+    upper, lower = (next(x for x in lines if x.startswith(f"  tpot.p95 {sign} ")) for sign in ("<=", ">="))
+    assert upper.partition(" ms  ")[2].split() == lower.partition(" ms  ")[2].split() != []

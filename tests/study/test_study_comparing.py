@@ -274,3 +274,14 @@ def test_what_a_model_predicted_counts_under_the_limits_of_another_study(stores)
     other = Objective.from_dict({"minimize": "output_throughput", "limits": ["ttft.p99 >= 1 ms"]})
     ((goal, limit),) = _predictions(view, other).values()
     assert all(math.isnan(value) for value in (*goal, *limit))
+
+
+def test_every_limit_of_a_metric_has_the_value_beside_it(stores, tmp_path, capsys):
+    both = {**LIMITS, "limits": ["ttft.p99 <= 500 ms", "ttft.p99 >= 1 ms"]}
+    section, best, version, hardware = CASES["vllm"]
+    for name in "cd":
+        record_study(tmp_path, section, best, version, hardware, name=name, objective=both).close()
+    assert main(["compare", "c", "d", "--store", str(stores)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    upper, lower = (next(x for x in lines if x.startswith(f"ttft.p99 {sign} ")) for sign in ("<=", ">="))
+    assert upper[20:].split() == lower[20:].split() != []

@@ -47,6 +47,12 @@ def test_the_best_under_other_limits_is_exported_and_says_that_it_is_not_confirm
         served.export("yaml", under=["ttft.p99 <= 1 ms"])
 
 
+def test_every_limit_of_a_metric_is_told_of_what_is_exported(served):
+    text = served.export("yaml", under=["ttft.p99 >= 1 ms", "ttft.p99 <= 80 ms"])
+    for limit in ("ttft.p99 >= 1 ms", "ttft.p99 <= 80 ms"):
+        assert f"{limit}: 50" in text
+
+
 def test_what_was_measured_is_told_where_system_and_engine_are_unknown(tmp_path, monkeypatch, capsys):
     """Their plug-ins are not installed here: only to measure more needs them."""
     record_study(tmp_path, *CASES["vllm"][:2], "0.11.0", GPUS).close()

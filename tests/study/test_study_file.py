@@ -376,7 +376,8 @@ def test_the_tracking_store_of_the_environment_is_the_default(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:1")
     data = {"name": "s", "parameters": {"a": {"type": "bool"}}}
     assert study_from_dict(data).tracking.mlflow == os.environ["MLFLOW_TRACKING_URI"]
-    assert study_from_dict({**data, "tracking": {"mlflow": "none"}}).tracking.mlflow is None
+    for off in ("none", "null", "~", "off"):
+        assert study_from_dict({**data, "tracking": {"mlflow": off}}).tracking.mlflow is None
 
 
 def test_a_plugin_of_a_space_is_not_imported_before_its_owner_is_asked(tmp_path, monkeypatch):

@@ -33,6 +33,7 @@ class GPEngine(QuestionEngine):
     """
 
     name = "gp/4"
+    libraries = ("torch", "gpytorch", "botorch", "linear_operator")
 
     def __init__(self, *, budget: int | None = None, config: GPConfig | None = None, **options: Any) -> None:
         self.config = replace(config or GPConfig(), **options)
