@@ -152,7 +152,7 @@ class _Search:
         return True
 
     def _import_folders(self, file: Path, level: int) -> list[Path]:
-        """Return the folders where an import of a file is looked up: a relative one never leaves the study."""
+        """Return the folders where an import of a file is looked up; a relative one stays in the study."""
         if not level:
             return list(dict.fromkeys([file.parent, *self._roots]))
         folder = file.parents[min(level, len(file.parents)) - 1]
