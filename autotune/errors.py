@@ -130,6 +130,14 @@ class EmptyLedgerError(LedgerError):
     """Report a ledger in which no study was started yet, as while another process makes it."""
 
 
+class NewerLedgerError(LedgerError):
+    """Report a ledger of a newer version, which may well be whole."""
+
+
+class DamagedCopyError(LedgerError):
+    """Report a copy of a ledger that is not whole, or none."""
+
+
 class NothingFeasible(AutotuneError):
     """Report that no measured configuration meets every limit."""
 

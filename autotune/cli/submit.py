@@ -106,8 +106,7 @@ def submit(
     if secrets:
         variables[SECRETS_VARIABLE] = secrets
     words = _words(options, trust_space=trust_space)
-    named = [text.partition("=")[2] for text in options["overrides"]]
-    _start(server, job, named_files(file, named), words, variables)
+    _start(server, job, named_files(file, options["overrides"]), words, variables)
     if secrets:
         server.wait_until_running(job.id, _BEGIN_S)
         server.send(secrets, json.dumps(private).encode())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from autotune.core.input_file import active_part, resolved
 from autotune.core.own_files import SOMEBODY_ELSES, complaint, is_ours, kind_of, taken_names
-from autotune.errors import EmptyLedgerError, LedgerError
+from autotune.errors import EmptyLedgerError, LedgerError, NewerLedgerError
 from autotune.ledger.damage import damaged_rows
 from autotune.ledger.head import head_path, read_head
 from autotune.ledger.place import NETWORK, UNSURE, filesystem_of
@@ -191,7 +191,7 @@ def _identity(connection: sqlite3.Connection) -> tuple[int, int, int]:
 
 def _check_version(path: Path | None, version: int) -> None:
     if version > SCHEMA_VERSION:
-        raise LedgerError(
+        raise NewerLedgerError(
             f"{path} has schema {version} of a newer autotune; this one reads {SCHEMA_VERSION} and older",
             hint="upgrade autotune",
         )

@@ -40,15 +40,18 @@ class CopyTag:
         """Return what a tag says; ``None`` where it is none of ours, or torn."""
         try:
             found = json.loads(text)
-            return cls(*(kind(found[key]) for key, kind in _KINDS.items()))
-        except (ValueError, KeyError, TypeError):
+            tag = cls(*(kind(found[key]) for key, kind in _KINDS.items()))
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
+        numbers = (tag.generation, tag.size, tag.copied_ns)
+        return tag if all(0 <= number < _MOST for number in numbers) else None
 
     def text(self) -> str:
         """Return what :meth:`read` reads."""
         return json.dumps(asdict(self))
 
 
+_MOST = 1 << 63
 _KINDS = {"generation": int, "digest": str, "size": int, "content": str, "copied_ns": int}
 
 

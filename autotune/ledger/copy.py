@@ -7,6 +7,7 @@ one. What looks like a secret is masked, also where the ledger itself was told t
 from __future__ import annotations
 
 import json
+import sqlite3
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.redact import MASK, redact, redacted
 from autotune.core.trial import TrialState
-from autotune.errors import LedgerError, StudyError
+from autotune.errors import DamagedCopyError, LedgerError, NewerLedgerError, StudyError
 from autotune.ledger.copies import COPIES, GENERATION, RESTORED
 from autotune.ledger.rows import StudyRow, read_study
 from autotune.ledger.schema import canonical, reported
@@ -25,6 +26,12 @@ from autotune.ledger.store import Ledger
 
 Row = dict[str, Any]  # of a table, by column
 Rows = Mapping[str, list[Row]]
+
+LARGEST = 4 << 30
+"""Bytes of the largest ledger that a copy may hold; 1,000 trials are 5 MB."""
+
+_TIMES, _LEAST = 200, 64 << 20  # a copy of more than _LEAST bytes is at most so many times what was sent
+_CHUNK = 1 << 20
 
 _TEXTS = {"study": ("spec", "notes"), "trial": ("suggestion",), "attempt": ("measurement",)}
 _PLAIN = {"study": ("engine",), "attempt": ("executor", "node", "scratch")}
@@ -119,7 +126,8 @@ def restore(data: bytes, ledger: Path, accept: Callable[[StudyRow], None] = lamb
         accept: Raises where another study was expected.
 
     Raises:
-        LedgerError: The copy is damaged, or of a newer version.
+        DamagedCopyError: The copy is damaged.
+        LedgerError: It is of a newer version, or the ledger cannot be written.
         StudyError: The ledger has another study of that name, or one with more in it; or it is being run.
     """
     rows = _read(data)
@@ -164,19 +172,54 @@ def _read(data: bytes) -> Rows:
     """Return the rows of a copy, verified as those of any ledger are.
 
     Raises:
-        LedgerError: It is not whole.
+        DamagedCopyError: It is not whole.
+        NewerLedgerError: It is of a newer version.
     """
     with tempfile.TemporaryDirectory(prefix="autotune-copy-") as folder:
         path = Path(folder) / LEDGER_NAME
+        _unpack(data, path)
         try:
-            path.write_bytes(zlib.decompress(data, wbits=31))
-        except zlib.error as error:
-            raise LedgerError(f"the copy is damaged: {error}") from None
-        with Ledger.open(path) as ledger:  # one of an older schema is brought up to date
-            studies = ledger.studies()
-            if len(studies) != 1:
-                raise LedgerError(f"the copy is damaged: it has {len(studies)} studies, not one")
-            return ledger.rows_of(studies[0].name)
+            with Ledger.open(path) as ledger:  # one of an older schema is brought up to date
+                studies = ledger.studies()
+                if len(studies) != 1:
+                    raise DamagedCopyError(f"the copy is damaged: it has {len(studies)} studies, not one")
+                return ledger.rows_of(studies[0].name)
+        except DamagedCopyError:
+            raise
+        except LedgerError as error:
+            said = error.message.replace(f"the ledger {path}", "it").replace(str(path), "it")
+            if isinstance(error, NewerLedgerError):
+                raise NewerLedgerError(f"the copy: {said}", hint=error.hint) from None
+            raise DamagedCopyError(f"the copy is damaged: {said}") from None
+        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:  # rows that are none of ours
+            said = str(error).replace(str(path), "it")
+            raise DamagedCopyError(f"the copy is damaged: {type(error).__name__}: {said}") from None
+
+
+def _unpack(data: bytes, path: Path) -> None:
+    """Write what a copy holds to a file, piece by piece: a few bytes may stand for more than a disk holds.
+
+    Raises:
+        DamagedCopyError: It is not whole, or larger than the ledger of such a copy can be.
+    """
+    most = min(LARGEST, max(_LEAST, _TIMES * len(data)))
+    unpacker = zlib.decompressobj(wbits=31)
+    size, rest = 0, data
+    with path.open("wb") as file:
+        while not unpacker.eof:
+            try:
+                piece = unpacker.decompress(rest, _CHUNK)
+            except zlib.error as error:
+                raise DamagedCopyError(f"the copy is damaged: {error}") from None
+            rest = unpacker.unconsumed_tail
+            size += len(piece)
+            if size > most:
+                raise DamagedCopyError(
+                    f"the copy is damaged: its {len(data)} bytes unpack to more than {most >> 20} MiB"
+                )
+            if not (piece or rest or unpacker.eof):
+                raise DamagedCopyError("the copy is damaged: it is cut short")
+            file.write(piece)
 
 
 def _results(rows: Rows) -> dict[tuple[int, int], str]:

@@ -1,8 +1,8 @@
 """The files that a study file names beside itself: what has to travel with it, and no more.
 
-Found are texts of the file, and of the spaces and objectives that it names, that are relative paths of files:
-traces, prompts, tables, programs, and Python files or modules with whatever they import from beside
-themselves.
+Found is what the keys that are read as files say, of the file and of the spaces that it starts from: traces,
+prompts, tables, programs, and Python files or modules with whatever they import from beside themselves. A
+text that no reader opens names nothing, whatever it says: a description, a name, a parameter's value.
 """
 
 from __future__ import annotations
@@ -12,120 +12,224 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from autotune.core.input_file import resolved
-from autotune.errors import SpecError
-from autotune.spec.yaml_text import parse_text, read_text
+from autotune.errors import AutotuneError, SpecError
+from autotune.spec.overrides import apply_overrides
+from autotune.spec.yaml_text import Document, parse_text, read_text
+from autotune.systems.registry import locate_system
 
 LARGEST = 64 << 20
 """Bytes of the largest file that travels: Ray keeps what is sent in the memory of its head."""
 
 _ENDINGS = (".yaml", ".yml")
+_FILES = {
+    "system": ("table", "model", "draft_model", "tokenizer", "perplexity_text"),
+    "workload": ("trace", "prompts"),
+    "quality": ("prompts", "tasks", "text"),
+}  # keys whose whole value is a file's path
+_CALLS = ("call", "trainable", "scorer")  # keys that say module:function or file.py:function
+_COMMANDS = ("argv", "command", "program", "scorer")  # keys that are a program with its words
+_PROGRAMS = (".py", ".sh", ".bash", ".pl", ".rb", ".js", ".lua", ".R", ".jl")  # endings of their scripts
 
 
-def named_files(study: Path, more: Sequence[str] = ()) -> list[Path]:
+def named_files(study: Path, overrides: Sequence[str] = ()) -> list[Path]:
     """Return a study file and the files that it names by relative paths, absolute and each once.
 
     Args:
         study: Path of the study file, which can be read.
-        more: Texts that stand in for some of the file: values of ``--set``.
+        overrides: ``KEY=VALUE`` texts as if written in the file.
 
     Raises:
         SpecError: A folder or a file is named that is too large to be sent.
     """
-    found: dict[Path, None] = {}
-    _add(resolved(study), found)
-    for text in more:
-        _add_text(resolved(study).parent, text, found)
-    return list(found)
+    file = resolved(study)
+    search = _Search(file.parent)
+    search.add_study(file, overrides)
+    return list(search.found)
 
 
-def _add(file: Path, found: dict[Path, None]) -> None:
-    """Add a file and those that it names."""
-    if file in found:
-        return
-    if file.stat().st_size > LARGEST:
-        raise SpecError(
-            f"{file} has more than {LARGEST >> 20} MiB and does not travel with the study",
-            hint="put it where every node finds it, and name it by its absolute path",
-        )
-    found[file] = None
-    if file.suffix == ".py":
-        for name in _imported(file):
-            _add_module(file.parent, name, found)
-    elif file.suffix in _ENDINGS:
+class _Search:
+    """The files found so far.
+
+    Args:
+        home: Folder of the study file, where the paths of its sections start.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.found: dict[Path, None] = {}
+        self._home = home
+        self._roots = [home]  # folders that functions are imported from
+
+    def add_study(self, file: Path, overrides: Sequence[str] = ()) -> None:
+        """Add a study file or a space, and what it names."""
+        if not self._add(file):
+            return
         try:
-            data = parse_text(read_text(file), str(file)).data
+            document = parse_text(read_text(file), str(file))
+            apply_overrides(document, overrides)
         except SpecError:  # no study file or space; it travels as it is
             return
-        folders = [file.parent, *_folders(data, file.parent)]
-        for text in _texts(data):
-            for folder in folders:
-                _add_text(folder, text, found)
-        _refuse_model(data, file)
+        self._add_bases(document, file.parent)
+        for name, keys in _FILES.items():
+            section = document.data.get(name)
+            if isinstance(section, Mapping):
+                self._add_section(name, section, keys)
+        hooks = document.data.get("on")
+        for call in _calls(hooks) if isinstance(hooks, Mapping) else ():
+            self._add_call(self._home, call)
+        _refuse_model(document.data, file)
+
+    def _add_bases(self, document: Document, folder: Path) -> None:
+        """Add the space and the objective that a file starts from."""
+        for key in ("space", "objective"):
+            value = document.data.get(key)
+            if isinstance(value, str) and ("/" in value or value.endswith(_ENDINGS)):  # else a shipped one
+                path = _path(folder, value)
+                if path is not None and key == "space":
+                    self.add_study(path)
+                elif path is not None:
+                    self._add(path)
+            elif key == "space" and isinstance(value, Mapping):
+                self._add_file(folder, value.get("table"))
+
+    def _add_section(self, name: str, section: Mapping[str, object], files: Sequence[str]) -> None:
+        """Add what a section of a study names, from the folder that it says to be its own."""
+        own = section.get("folder")
+        folder = Path(os.path.abspath(self._home / own)) if isinstance(own, str) else self._home
+        self._roots = list(dict.fromkeys([*self._roots, folder]))
+        for key in (*files, *(_located(section, self._home) if name == "system" else ())):
+            self._add_file(folder if name == "quality" else self._home, section.get(key))
+        for key in ("prompt_tokens", "output_tokens"):
+            for file in _length_files(section.get(key)):
+                self._add_file(self._home, file)
+        for key in _CALLS:
+            self._add_call(folder, section.get(key))
+        for key in _COMMANDS:
+            for word in _words(section.get(key)):
+                self._add_word(folder, word)
+        environment = section.get("env")
+        for word in environment.values() if isinstance(environment, Mapping) else ():
+            self._add_word(folder, word)
+
+    def _add_file(self, folder: Path, name: object) -> None:
+        """Add the file whose path is the whole value of a key."""
+        path = _path(folder, name)
+        if path is not None:
+            self._add(path)
+
+    def _add_call(self, folder: Path, call: object) -> None:
+        """Add the file or the module of a function."""
+        target, colon, _ = call.rpartition(":") if isinstance(call, str) else ("", "", "")
+        if colon and target.endswith(".py"):
+            self._add_file(folder, target)
+        elif colon and target.replace(".", "_").isidentifier():
+            self._add_module(folder, target)
+
+    def _add_word(self, folder: Path, word: object) -> None:
+        """Add the file that a word of a command is, unless it is hidden, or outside the folder."""
+        parts = PurePath(word).parts if isinstance(word, str) else ()
+        if not isinstance(word, str) or any(part.startswith(".") for part in parts):
+            return
+        if "/" in word or word.endswith(_PROGRAMS):
+            self._add_file(folder, word)
+
+    def _add(self, file: Path) -> bool:
+        """Add a file, with what it imports if it is Python; return whether it is a new one."""
+        if file in self.found:
+            return False
+        if file.stat().st_size > LARGEST:
+            raise SpecError(
+                f"{file} has more than {LARGEST >> 20} MiB and does not travel with the study",
+                hint="put it where every node finds it, and name it by its absolute path",
+            )
+        self.found[file] = None
+        if file.suffix == ".py":
+            for level, name in sorted(_imported(file)):
+                for folder in self._import_folders(file, level):
+                    self._add_module(folder, name)
+        return True
+
+    def _import_folders(self, file: Path, level: int) -> list[Path]:
+        """Return the folders where an import of a file is looked up; a relative one stays in the study."""
+        if not level:
+            return list(dict.fromkeys([file.parent, *self._roots]))
+        folder = file.parents[min(level, len(file.parents)) - 1]
+        ours = level == 1 or any(folder.is_relative_to(root) for root in self._roots)
+        return [folder] if ours else []
+
+    def _add_module(self, folder: Path, name: str) -> None:
+        """Add a module that lies in a folder; of a package, all its Python files."""
+        path = folder.joinpath(*name.split("."))
+        if (file := path.with_suffix(".py")).is_file():
+            for package in path.relative_to(folder).parents:
+                if (init := folder / package / "__init__.py").is_file() and package != Path():
+                    self._add(init)
+            self._add(file)
+        elif (path / "__init__.py").is_file():
+            for file in sorted(path.rglob("*.py")):
+                self._add(file)
 
 
-def _folders(data: Mapping[str, object], folder: Path) -> list[Path]:
-    """Return the folders that sections of a study say to be theirs."""
-    sections = [data.get(key) for key in ("system", "quality")]
-    named = [section.get("folder") for section in sections if isinstance(section, Mapping)]
-    return [folder / name for name in named if isinstance(name, str) and not os.path.isabs(name)]
+def _path(folder: Path, name: object) -> Path | None:
+    """Return the file of a relative path under the name that it has there, links kept; ``None`` without."""
+    if not isinstance(name, str) or not name or os.path.isabs(name) or name[0] == "~" or "\0" in name:
+        return None
+    path = Path(os.path.abspath(folder / str(name)))
+    with suppress(OSError):  # a text longer than a path can be
+        return path if path.is_file() else None
+    return None
 
 
-def _texts(data: object) -> Iterator[str]:
-    """Yield the texts of plain data."""
-    if isinstance(data, str):
-        yield str(data)
-    values = data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ()
-    for value in values:
-        yield from _texts(value)
+def _located(section: Mapping[str, object], folder: Path) -> list[str]:
+    """Return the keys of a system, a plug-in's too, whose text it takes as a path that starts at a folder."""
+    try:
+        found = locate_system(section, folder)
+    except AutotuneError:  # said by whoever builds it
+        return []
+    return [key for key, text in section.items() if isinstance(text, str) and found.get(key) != text]
 
 
-def _add_text(folder: Path, text: str, found: dict[Path, None]) -> None:
-    """Add what the words of a text name: ``trace.jsonl``, ``python serve.py``, ``module:function``."""
-    words = [text]
-    with suppress(ValueError):  # no command line
-        words += shlex.split(text)
-    for word in dict.fromkeys(words):
-        target, colon, _ = word.rpartition(":")
-        for name in (word, target) if colon else (word,):
-            if name and not os.path.isabs(name) and not name.startswith("~") and "\0" not in name:
-                path = folder / name
-                with suppress(OSError):  # a text longer than a path can be
-                    if path.is_file():
-                        _add(resolved(path), found)
-        if colon and target.replace(".", "_").isidentifier() and not target.endswith(".py"):
-            _add_module(folder, target, found)
+def _length_files(lengths: object) -> Iterator[object]:
+    """Yield the files that a distribution of lengths names."""
+    if isinstance(lengths, Mapping):
+        yield lengths.get("file")
+        mixture = lengths.get("mixture")
+        for part in mixture if isinstance(mixture, list) else ():
+            yield from _length_files(part)
 
 
-def _add_module(folder: Path, name: str, found: dict[Path, None]) -> None:
-    """Add a module that lies in a folder; of a package, all its Python files."""
-    path = folder.joinpath(*name.split("."))
-    if (file := path.with_suffix(".py")).is_file():
-        for package in path.relative_to(folder).parents:
-            if (init := folder / package / "__init__.py").is_file() and package != Path():
-                _add(resolved(init), found)
-        _add(resolved(file), found)
-    elif (path / "__init__.py").is_file():
-        for file in sorted(path.rglob("*.py")):
-            _add(resolved(file), found)
+def _calls(hooks: Mapping[str, object]) -> Iterator[object]:
+    """Yield the functions that are told of events."""
+    for listed in hooks.values():
+        for hook in listed if isinstance(listed, list) else [listed]:
+            yield hook.get("call") if isinstance(hook, Mapping) else hook
 
 
-def _imported(file: Path) -> set[str]:
-    """Return the names of the modules that a Python file imports; none of a file that is no Python."""
+def _words(command: object) -> list[object]:
+    """Return the words of a command, written as a list or as one line."""
+    if isinstance(command, str):
+        with suppress(ValueError):  # an open quote: said by whoever reads it
+            return list(shlex.split(command))
+    return command if isinstance(command, list) else []
+
+
+def _imported(file: Path) -> set[tuple[int, str]]:
+    """Return level and name of the modules that a Python file imports; none of a file that is no Python."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, RecursionError):  # said when it is run
         return set()
-    names: set[str] = set()
+    names: set[tuple[int, str]] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            names |= {(0, alias.name) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             stem = node.module or ""
-            names |= {stem, *(f"{stem}.{alias.name}".strip(".") for alias in node.names)}
-    return names - {""}
+            for name in (stem, *(f"{stem}.{alias.name}".strip(".") for alias in node.names)):
+                names.add((node.level, name))
+    return {(level, name) for level, name in names if name and not name.endswith("*")}
 
 
 def _refuse_model(data: Mapping[str, object], file: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotune.core.redact import redact
-from autotune.errors import AutotuneError, EnvironmentProblem, StudyError, did_you_mean
+from autotune.errors import AutotuneError, DamagedCopyError, EnvironmentProblem, StudyError, did_you_mean
 from autotune.ledger import StudyRow
 from autotune.ledger.copies import CopyTag
 from autotune.ledger.copy import Restored, restore
@@ -118,29 +118,37 @@ def restore_copy(tracking_uri: str, found: Found, ledger: Path) -> tuple[Restore
     wrong: list[str] = []
     for slot, tag in sorted(found.copies.items(), key=lambda pair: -pair[1].generation):
         with _asking(tracking_uri) as client:
-            data = _download(client, tracking_uri, found.run_id, f"{FOLDER}/{NAMES[slot]}")
+            data = _download(client, tracking_uri, found.run_id, f"{FOLDER}/{NAMES[slot]}", tag.size)
         if data is None or copy_digest(data) != tag.digest:
             said = "is not there" if data is None else "is not whole"
             wrong.append(f"copy {tag.generation} {said}")
             continue
-        return restore(data, ledger, lambda row: _expect(row, found)), tag, wrong
+        try:
+            return restore(data, ledger, lambda row: _expect(row, found)), tag, wrong
+        except DamagedCopyError as error:
+            artifact = f"{FOLDER}/{NAMES[slot]} of run {found.run_id}"
+            wrong.append(f"copy {tag.generation}, {artifact}, is not whole: {error.message}")
     raise EnvironmentProblem(
         f"no copy of study {found.study!r} in MLflow at {redact(tracking_uri)} is whole: {'; '.join(wrong)}"
     )
 
 
 def _expect(row: StudyRow, found: Found) -> None:
-    if row.uid != found.uid:
-        raise StudyError(f"the copy is of study {row.name!r}, identity {row.uid[:8]}, not {found.uid[:8]}")
+    if (row.name, row.uid) != (found.study, found.uid):
+        raise StudyError(
+            f"the copy is of study {row.name!r}, identity {row.uid[:8]}, not of {found.study!r}, "
+            f"{found.uid[:8]}, as run {found.run_id} says"
+        )
 
 
-def _download(client: MlflowClient, uri: str, run_id: str, name: str) -> bytes | None:
-    """Return an artifact; ``None`` where there is none."""
+def _download(client: MlflowClient, uri: str, run_id: str, name: str, size: int) -> bytes | None:
+    """Return an artifact, empty if it has another size; ``None`` where there is none."""
     place = artifact_place(client, uri, run_id)
     if name not in {one.path for one in place.list_artifacts(FOLDER)}:
         return None
     with tempfile.TemporaryDirectory(prefix="autotune-") as target:
-        return Path(place.download_artifacts(name, target)).read_bytes()
+        file = Path(place.download_artifacts(name, target))
+        return file.read_bytes() if file.stat().st_size == size else b""
 
 
 @contextmanager

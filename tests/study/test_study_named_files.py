@@ -67,8 +67,8 @@ def test_what_a_study_names_travels_with_what_that_imports_and_nothing_else(fold
 @pytest.mark.parametrize(
     ("line", "also"),
     [
-        ('system: {use: command, run: "python serve.py --threads {x}"}', ["serve.py"]),
-        ("system: {use: command, run: [python, serve.py]}", ["serve.py"]),
+        ('system: {use: command, argv: "python serve.py --threads {x}"}', ["serve.py"]),
+        ("system: {use: command, argv: [python, serve.py]}", ["serve.py"]),
         ('system: {use: function, call: "serve.py:work"}', ["serve.py"]),
         ('system: {use: function, call: "serve:work"}', ["serve.py"]),
         ("space: {table: rows.csv}", ["rows.csv"]),
@@ -88,7 +88,7 @@ def test_a_file_that_is_named_on_the_command_line_travels_too(tmp_path):
     (tmp_path / "study.yaml").write_text("space: vllm\n")
     (tmp_path / "mine.yaml").write_text("objective: goals.yaml\n")
     (tmp_path / "goals.yaml").write_text("maximize: speed\n")
-    found = named_files(tmp_path / "study.yaml", ["./mine.yaml", "8"])
+    found = named_files(tmp_path / "study.yaml", ["space=./mine.yaml", "budget.trials=8"])
     assert [path.name for path in found] == ["study.yaml", "mine.yaml", "goals.yaml"]
 
 
@@ -102,3 +102,99 @@ def test_what_is_too_large_or_a_folder_of_a_model_is_refused_by_name(tmp_path, m
     monkeypatch.setattr(module, "LARGEST", 1000)
     with pytest.raises(SpecError, match=r"t\.jsonl has more than"):
         named_files(tmp_path / "study.yaml")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'description: "do not send the .env file, nor ../outside/secret.txt, nor keys/id.pem"',
+        "name: id_rsa",
+        "parameters: {x: {type: categorical, values: [id_rsa, serve.py, keys/id.pem]}}",
+        "parameters: {x: {type: categorical, values: [1, 2], description: serve.py}}",
+        "space: {table: nothing.csv, task: id_rsa}",
+        "space: id_rsa\nobjective: id_rsa",
+        "start: [{x: id_rsa}, {x: serve.py}]",
+        "tags: [id_rsa, serve.py, .env]",
+        "system: {use: command, argv: [cat, id_rsa, .env, ./.env, .keys/a.py, ../outside/secret.txt]}",
+        'system: {use: command, argv: "cat .env ../outside/tool.sh"}',
+        "system: {use: function, call: 'nothing:f', description: serve.py}",
+        "quality: {scorer: [cat, .env, ../outside/tool.sh]}",
+        "on: {end: [id_rsa, .env]}",
+    ],
+)
+def test_no_file_travels_because_a_text_has_its_name(tmp_path, line):
+    texts = ("work/.env", "work/id_rsa", "work/serve.py", "work/keys/id.pem", "work/.keys/a.py")
+    for name in (*texts, "outside/secret.txt", "outside/tool.sh"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "work/study.yaml").write_text(line)
+    assert names(tmp_path) == ["work/study.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("line", "also"),
+    [
+        ("workload: {trace: .hidden.jsonl}", "work/.hidden.jsonl"),
+        ("workload: {prompt_tokens: {mixture: [{file: ../outside/rows.txt}]}}", "outside/rows.txt"),
+        ("quality: {tasks: ../outside/rows.txt}", "outside/rows.txt"),
+        ("system: {use: replay, table: ../outside/rows.txt}", "outside/rows.txt"),
+        ("system: {use: transformers, perplexity_text: ../outside/rows.txt}", "outside/rows.txt"),
+        ("system: {use: function, call: '../outside/tool.py:f'}", "outside/tool.py"),
+        ("system: {use: command, argv: [./tools/serve]}", "work/tools/serve"),
+        ("system: {use: command, argv: [serve], env: {CONFIG: ./tools/serve}}", "work/tools/serve"),
+        ("on: {trial: {call: '../outside/tool.py:f'}}", "outside/tool.py"),
+    ],
+)
+def test_the_whole_value_of_a_key_that_names_a_file_may_lie_anywhere(tmp_path, line, also):
+    for name in ("work/.hidden.jsonl", "outside/rows.txt", "outside/tool.py", "work/tools/serve"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "work/study.yaml").write_text(line)
+    assert names(tmp_path) == sorted([also, "work/study.yaml"], key=lambda name: name != "work/study.yaml")
+
+
+def test_a_link_travels_under_its_name_with_what_it_leads_to(tmp_path):
+    for name in ("s/slow.py", "s/rows.jsonl", "work/helper.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("import helper\n")
+    (tmp_path / "work/linked.py").symlink_to("../s/slow.py")
+    (tmp_path / "work/rows.jsonl").symlink_to("../s/rows.jsonl")
+    (tmp_path / "work/study.yaml").write_text(
+        "system: {use: function, call: 'linked.py:f'}\nworkload: {trace: rows.jsonl}\n"
+    )
+    assert names(tmp_path) == ["work/study.yaml", "work/linked.py", "work/helper.py", "work/rows.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("call", "lines", "also"),
+    [
+        ("pkg.main:f", "from pkg.helper import g\n", ["pkg/helper.py"]),
+        ("pkg.main:f", "import pkg.deep.far\n", ["pkg/deep/far.py"]),
+        (
+            "pkg.deep.main:f",
+            "from ..helper import g\nfrom .far import h\n",
+            ["pkg/helper.py", "pkg/deep/far.py"],
+        ),
+        ("pkg.deep.main:f", "from ... import top\n", ["top.py"]),
+        ("pkg/main.py:f", "import top\nfrom . import helper\n", ["top.py", "pkg/helper.py"]),
+        ("top:f", "from .nothing import x\nfrom ........... import y\n", []),
+    ],
+)
+def test_imports_are_looked_up_from_the_studys_folder_and_by_their_level(tmp_path, call, lines, also):
+    for name in ("top.py", "pkg/__init__.py", "pkg/helper.py", "pkg/deep/__init__.py", "pkg/deep/far.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    target = call.partition(":")[0]
+    file = target if target.endswith(".py") else f"{target.replace('.', '/')}.py"
+    (tmp_path / file).write_text(lines)
+    (tmp_path / "study.yaml").write_text(f"system: {{use: function, call: '{call}'}}\n")
+    found = [name for name in names(tmp_path, "study.yaml") if not name.endswith("__init__.py")]
+    assert sorted(found) == sorted(["study.yaml", file, *also])
+
+
+def test_a_relative_import_does_not_leave_the_study(tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "work/top.py").write_text("from .. import mine\nfrom ..mine import x\n")
+    (tmp_path / "work/study.yaml").write_text("system: {use: function, call: 'top:f'}\n")
+    assert names(tmp_path) == ["work/study.yaml", "work/top.py"]

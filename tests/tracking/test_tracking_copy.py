@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from autotune.cli.app import main
 from autotune.core.trial import TrialState
 from autotune.errors import EnvironmentProblem, LedgerError, StudyError
 from autotune.ledger import Ledger
-from autotune.ledger.copies import copy_state
+from autotune.ledger import copy as ledger_copy
+from autotune.ledger.copies import CopyTag, copy_state
 from autotune.ledger.copy import StudyCopier, restore
 from autotune.spec.sections import Tracking
 from autotune.tracking import mlflow_copy
@@ -274,6 +276,74 @@ def test_a_spoiled_copy_is_passed_over_for_the_one_before_and_two_are_an_error(
     assert main(["restore", "--mlflow", store_uri, "--store", str(other)]) == 3
     assert "is whole: copy 2 is not whole; copy 1 is not there" in capsys.readouterr().err
     assert not other.exists()
+
+
+def spoil(uri, slot, data):
+    """Put another file in the place of a copy, with a tag that fits."""
+    client, run = run_of(uri)
+    file_of(uri, slot).write_bytes(data)
+    tag = {
+        **json.loads(run.data.tags[TAGS[slot]]),
+        "digest": mlflow_copy.copy_digest(data),
+        "size": len(data),
+    }
+    client.set_tag(run.info.run_id, TAGS[slot], json.dumps(tag))
+    return run.info.run_id
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (gzip.compress(b"no database " * 100), "it: file is not a database"),
+        (gzip.compress(b"x" * 999)[:-9], "it is cut short"),
+        (b"no gzip", "incorrect header check"),
+        (gzip.compress(bytes(70 << 20)), "bytes unpack to more than 64 MiB"),
+    ],
+)
+def test_a_copy_with_a_right_digest_that_is_no_ledger_is_passed_over_and_named(
+    ledger, make, store_uri, copied, tmp_path, data, said
+):
+    ledger.set_study_note(make.name, "a", 1)
+    copied()
+    run_id = spoil(store_uri, 1, data)
+    found = choose_copy(store_uri, make.name)
+    done, tag, (wrong,) = restore_copy(store_uri, found, tmp_path / "new.sqlite")
+    assert (done.trials, tag.generation) == (3, 1)
+    assert wrong.startswith(
+        f"copy 2, ledger/copy-1.sqlite.gz of run {run_id}, is not whole: the copy is damaged"
+    )
+    assert said in wrong
+    assert "/tmp" not in wrong
+    spoil(store_uri, 0, data)
+    with pytest.raises(EnvironmentProblem, match=f"copy 1, ledger/copy-0.sqlite.gz of run {run_id}"):
+        restore_copy(store_uri, choose_copy(store_uri, make.name), tmp_path / "other.sqlite")
+    assert not (tmp_path / "other.sqlite").exists()
+
+
+def test_what_a_copy_may_unpack_to_is_bounded_whatever_its_size(monkeypatch, tmp_path):
+    monkeypatch.setattr(ledger_copy, "LARGEST", 1 << 20)
+    with pytest.raises(LedgerError, match="unpack to more than 1 MiB"):
+        restore(gzip.compress(bytes(4 << 20)), tmp_path / "new.sqlite")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"generation": float("inf")}, {"size": -1}, {"copied_ns": 10**400}, {"generation": float("nan")}],
+)
+def test_a_tag_with_impossible_numbers_is_none(changed):
+    tag = CopyTag(1, "d", 2, "c", 3)
+    assert CopyTag.read(tag.text()) == tag
+    assert (
+        CopyTag.read(json.dumps({**json.loads(tag.text()), **changed}).replace("Infinity", "1e400")) is None
+    )
+    assert CopyTag.read("[" * 4000) is None
+
+
+def test_a_copy_of_another_study_of_that_identity_is_refused(ledger, make, store_uri, copied, tmp_path):
+    found = replace(choose_copy(store_uri, make.name), study="other")
+    with pytest.raises(StudyError, match=r"the copy is of study 'chat', identity .* not of 'other'"):
+        restore_copy(store_uri, found, tmp_path / "new.sqlite")
+    assert not (tmp_path / "new.sqlite").exists()
 
 
 # -- and back -----------------------------------------------------------------------------------------
