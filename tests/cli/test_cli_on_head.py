@@ -74,6 +74,35 @@ def test_a_name_of_two_owners_is_one_error_that_lists_them(ask):
     assert "did you mean 'alice/chat'?" in err
 
 
+def test_one_owners_damaged_ledger_hides_nothing_of_the_others(ask, head):
+    (head / "mallory").mkdir()
+    (head / "mallory" / "ledger.sqlite").write_bytes(b"no database at all" * 100)
+    code, out, err, _ = ask("status", "--", "alice/chat")
+    assert (code, err) == (0, "")
+    assert "owner: alice" in out
+    for words in (["list", "--", "studies"], ["status", "--", "code"]):
+        code, out, err, _ = ask(*words)
+        assert code == 0
+        assert "code" in out
+        assert err.startswith("warning: the studies of mallory are left out: ")
+        assert err.count("\n") == 1
+    assert ask("status", "--", "mallory/chat")[0] == 3
+
+
+def test_a_relative_store_is_no_folder_of_rays(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given, path in {"mine": "mine", "~/mine": "mine", str(tmp_path / "a"): "a", "": ".autotune"}.items():
+        monkeypatch.setenv("AUTOTUNE_STORE", given)
+        assert on_head.head_store() == tmp_path / path
+
+
+def test_a_file_that_is_called_as_the_study_does_not_stand_in_for_it(ask):
+    code, out, err, file = ask("report", "--format", "csv", "--output", "alice/chat", "--", "alice/chat")
+    assert (code, out, err) == (0, "alice/chat\n", "")
+    assert file.decode().startswith("number,")
+    assert "'--output'" in ask("status", "--", "--output")[2]
+
+
 def test_a_file_goes_back_under_the_name_that_was_asked_for(ask):
     code, out, _, file = ask("report", "--output", "mine/here.csv", "--", "alice/chat")
     assert code == 0
