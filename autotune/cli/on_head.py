@@ -65,10 +65,14 @@ def _run_submitted(words: Sequence[str]) -> int:
     """Run a study that was submitted: its files lie in the working folder."""
     from autotune.cli.app import main as autotune
     from autotune.executor.brought import FOLDER, lay_out
+    from autotune.ledger.lock import study_holder
 
     owner, study = os.environ[OWNER_VARIABLE], os.environ[STUDY_VARIABLE]
     store = head_store() / owner
     folder = store / _FILES / study
+    if holder := study_holder(store / LEDGER_NAME, study):  # its files stay as they are
+        sys.stderr.write(f"error: study {study!r} is already run by {holder}\n")
+        return StudyError.exit_code
     lay_out(Path.cwd(), folder)
     os.environ[FOLDER] = str(folder)
     file, *options = words[1:]
@@ -167,7 +171,7 @@ def _answer(words: list[str]) -> int:
 
 
 def _place_of_output(words: Sequence[str]) -> int | None:
-    """Return where the file stands that ``--output`` names; ``None`` where none is named, or standard output."""
+    """Return where the file stands that ``--output`` names; ``None`` without one, or for standard output."""
     for place, (option, value) in enumerate(pairwise(words), 1):
         if option == "--":
             break

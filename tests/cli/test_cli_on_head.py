@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,10 @@ from autotune.cli import on_head
 from autotune.cli.remote import MARK
 from autotune.core.redact import PASS_ENV
 from autotune.executor.brought import Brought, lay_out
+from autotune.ledger import Ledger
+from autotune.ledger.lock import study_lock
 from autotune.ledger.rows import OWNER
+from autotune.study.share_note import SHARE, share_text
 
 
 @pytest.fixture
@@ -114,6 +118,30 @@ def test_commands_that_are_printed_reach_the_head_too(ask):
     _, out, _, _ = ask("best", "--", "alice/chat")
     assert "--store" not in out
     assert "--address http://head:8265" in ask("status", "--", "alice/chat")[1].replace("\\\n", "")
+
+
+def test_the_files_of_a_study_that_runs_stay_as_they_are(head, tmp_path, monkeypatch, capsys):
+    sent, there = tmp_path / "sent", head / "alice" / "files" / "chat" / "work.py"
+    sent.mkdir()
+    (sent / "work.py").write_text("new")
+    there.parent.mkdir(parents=True)
+    there.write_text("old")
+    monkeypatch.chdir(sent)
+    monkeypatch.setenv(on_head.OWNER_VARIABLE, "alice")
+    monkeypatch.setenv(on_head.STUDY_VARIABLE, "chat")
+    with study_lock(head / "alice" / "ledger.sqlite", "chat"):
+        assert on_head.main(["run", "study.yaml"]) == 2
+    assert "study 'chat' is already run by " in capsys.readouterr().err
+    assert there.read_text() == "old"
+
+
+def test_a_study_shares_with_others_only(head):
+    with Ledger.open(head / "alice" / "ledger.sqlite") as ledger:
+        share = {"held": 1.0, "fair": 1.0, "nodes": 2, "before": "", "others": ["alice/chat", "bob/chat"]}
+        row = replace(ledger.studies()[0], state="RUNNING")
+        assert share_text(replace(row, notes={**row.notes, SHARE: share})).endswith("shared with bob/chat")
+        share["others"] = [row.label]
+        assert "shared" not in share_text(replace(row, notes={**row.notes, SHARE: share}))
 
 
 def test_an_owners_variables_and_files_reach_a_worker(tmp_path, monkeypatch):
