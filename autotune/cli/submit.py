@@ -93,7 +93,7 @@ def submit(
     if options["new"]:
         taken = studies_there(server, address, store) | {job.label for job in server.studies() if job.live}
         name = _free_name(spec.name, owner, taken)
-        options["overrides"] = (*options["overrides"], f"name={json.dumps(name)}")
+        options["overrides"] = (*options["overrides"], f"name={name}")
         spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space)
     else:
         _refuse_second(server, owner, spec.name, shown)

@@ -61,7 +61,7 @@ def test_another_study_of_a_name_has_the_name_under_which_it_is_known_before_it_
     entrypoint, about = jobs[-1]
     assert about["metadata"] == {"autotune_owner": "alice", "autotune_study": "chat-3"}
     assert about["variables"]["AUTOTUNE_STUDY"] == "chat-3"
-    assert """'name="chat-3"'""" in entrypoint
+    assert "--set name=chat-3" in entrypoint
     assert "--new" not in entrypoint
     assert "study alice/chat-3 is job alice-chat-3-" in capsys.readouterr().out
 
