@@ -11,18 +11,27 @@ import os
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import TextIOBase
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from autotune.cli.remote import MARK
 from autotune.core.file_names import LEDGER_NAME
-from autotune.core.redact import PASS_ENV
-from autotune.errors import AutotuneError, EnvironmentProblem, StudyError, did_you_mean
+from autotune.core.redact import PASS_ENV, redact
+from autotune.errors import (
+    AutotuneError,
+    EmptyLedgerError,
+    EnvironmentProblem,
+    LedgerError,
+    StudyError,
+    did_you_mean,
+)
+
+T = TypeVar("T")
 
 HEAD_STORE = "~/.autotune"
 """Folder of all owners' stores on a head, unless ``AUTOTUNE_STORE`` names another one there."""
@@ -45,8 +54,8 @@ def main(words: Sequence[str]) -> int:
 
 
 def head_store() -> Path:
-    """Return the folder of all owners' stores on this head."""
-    return Path(os.environ.get("AUTOTUNE_STORE") or HEAD_STORE).expanduser().absolute()
+    """Return the folder of all owners' stores on this head; never one of Ray's, in which a job runs."""
+    return Path.home() / Path(os.environ.get("AUTOTUNE_STORE") or HEAD_STORE).expanduser()
 
 
 # -- a submitted study ---------------------------------------------------------------------------------------
@@ -56,10 +65,14 @@ def _run_submitted(words: Sequence[str]) -> int:
     """Run a study that was submitted: its files lie in the working folder."""
     from autotune.cli.app import main as autotune
     from autotune.executor.brought import FOLDER, lay_out
+    from autotune.ledger.lock import study_holder
 
     owner, study = os.environ[OWNER_VARIABLE], os.environ[STUDY_VARIABLE]
     store = head_store() / owner
     folder = store / _FILES / study
+    if holder := study_holder(store / LEDGER_NAME, study):  # its files stay as they are
+        sys.stderr.write(f"error: study {study!r} is already run by {holder}\n")
+        return StudyError.exit_code
     lay_out(Path.cwd(), folder)
     os.environ[FOLDER] = str(folder)
     file, *options = words[1:]
@@ -136,12 +149,12 @@ def _answer(words: list[str]) -> int:
     real = sys.stdout
     with TemporaryDirectory(prefix="autotune-") as folder:
         names: dict[str, str] = {}
-        asked = _output_of(words)
+        place = _place_of_output(words)
         made = None
-        if asked is not None:
-            made = Path(folder) / Path(asked).name
-            names[str(made)] = asked
-            words = [str(made) if word == asked else word for word in words]
+        if place is not None:
+            made = Path(folder) / Path(words[place]).name
+            names[str(made)] = words[place]
+            words[place] = str(made)
         with redirect_stdout(_Sent("out", real, names)), redirect_stderr(_Sent("err", real, names)):
             try:
                 if words[0] in ("list", "status") and _names_no_study(words):
@@ -157,11 +170,13 @@ def _answer(words: list[str]) -> int:
         return code
 
 
-def _output_of(words: Sequence[str]) -> str | None:
-    """Return the file that ``--output`` names; ``None`` without one, or where it is standard output."""
-    for option, value in pairwise(words):
+def _place_of_output(words: Sequence[str]) -> int | None:
+    """Return where the file stands that ``--output`` names; ``None`` without one, or for standard output."""
+    for place, (option, value) in enumerate(pairwise(words), 1):
+        if option == "--":
+            break
         if option == "--output" and value != "-":
-            return value
+            return place
     return None
 
 
@@ -176,21 +191,46 @@ def _stores() -> dict[str, Path]:
     return {"" if f == root else f.name: f for f in folders if (f / LEDGER_NAME).is_file()}
 
 
+def _names_in(store: Path) -> list[str]:
+    """Return the names of the studies of a store."""
+    from autotune.ledger import Ledger
+
+    with Ledger.open(store / LEDGER_NAME, create=False, read_only=True) as ledger:
+        return [row.name for row in ledger.studies()]
+
+
+def _readable(stores: Mapping[str, Path], read: Callable[[Path], T]) -> Iterator[tuple[str, T]]:
+    """Yield what is read of each store by its owner; one that cannot be read is named and left out."""
+    from autotune.cli.output import echo
+
+    for owner, store in stores.items():
+        try:
+            yield owner, read(store)
+        except EmptyLedgerError:  # it is being made
+            continue
+        except (LedgerError, OSError) as error:
+            why = " ".join(f"{getattr(error, 'message', error)}".split())
+            echo(redact(f"warning: the studies of {owner or 'nobody'} are left out: {why}"), sys.stderr)
+
+
 def _on_its_store(words: list[str]) -> list[str]:
     """Return a command with the name of its study alone, and the store that has it.
 
     Raises:
         StudyError: No study is called so, or those of several owners are.
     """
-    from autotune.ledger import Ledger
-
     place = words.index("--") + 1 if "--" in words else len(words)
     wanted = words[place] if place < len(words) else None
-    found: dict[str, tuple[str, Path]] = {}
-    for owner, store in _stores().items():
-        with Ledger.open(store / LEDGER_NAME, create=False, read_only=True) as ledger:
-            for row in ledger.studies():
-                found[f"{owner}/{row.name}" if owner else row.name] = (row.name, store)
+    own = words[: place - 1 if wanted is not None else place]
+    stores = _stores()
+    owner, slash, name = (wanted or "").partition("/")
+    if slash and owner in stores and name in _names_in(stores[owner]):  # no other store is looked at
+        return [*own, "--store", str(stores[owner]), "--", name]
+    found = {
+        f"{owner}/{name}" if owner else name: (name, stores[owner])
+        for owner, names in _readable(stores, _names_in)
+        for name in names
+    }
     fitting = [label for label, (name, _) in found.items() if wanted in (None, name, label)]
     if wanted in fitting:  # of nobody, or with its owner
         fitting = [str(wanted)]
@@ -204,7 +244,6 @@ def _on_its_store(words: list[str]) -> list[str]:
             f"no study {wanted!r} on this head; there are: {several}", hint=did_you_mean(str(wanted), found)
         )
     name, store = found[fitting[0]]
-    own = words[: place - 1 if wanted is not None else place]
     return [*own, "--store", str(store), "--", name]
 
 
@@ -215,8 +254,8 @@ def _list(as_json: bool) -> int:
 
     found = {
         f"{owner}/{name}" if owner else name: text
-        for owner, store in _stores().items()
-        for name, text in studies_of(store).items()
+        for owner, texts in _readable(_stores(), studies_of)
+        for name, text in texts.items()
     }
     if as_json:
         echo_json({"studies": found})

@@ -19,8 +19,8 @@ from click.core import ParameterSource
 
 from autotune.cli.options import F
 from autotune.cli.output import echo, echo_json
-from autotune.core.commands import ADDRESS, study_command
-from autotune.errors import EnvironmentProblem, StudyError
+from autotune.core.commands import ADDRESS, shown_address, study_command
+from autotune.errors import EnvironmentProblem, SpecError, StudyError
 
 if TYPE_CHECKING:
     from autotune.executor.ray_jobs import JobServer, StudyJob
@@ -56,6 +56,8 @@ def reachable(command: F) -> F:
         if address is None:
             return command(**values)
         context = click.get_current_context()
+        store = _given(context, "store")
+        check_store(None if store is None else str(store))
         study = None if values.get("study") is None else str(values["study"])
         if context.info_name == "stop" and (job := find_job(address, study)) is not None:
             return stop_job(*job, address, bool(values.get("as_json")))
@@ -104,6 +106,7 @@ def follow_job(server: JobServer, job: StudyJob, address: str) -> int:
         for line in before or ():
             echo(line)
     except KeyboardInterrupt:
+        address = shown_address(address)
         again = study_command("status", job.label, "--follow", "--address", address)
         echo(f"\nthe study goes on at {address}; `{again}` shows it again")
         return 0
@@ -141,7 +144,7 @@ def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool) -> i
     if as_json:
         echo_json({"study": job.study, "owner": job.owner, "stopped": True})
         return 0
-    again = study_command("submit", "FILE", "--address", address)
+    again = study_command("submit", "FILE", "--address", shown_address(address))
     echo(f"study {job.label} has stopped; everything measured is kept, and `{again}` goes on with it")
     return 0
 
@@ -153,26 +156,17 @@ def ask_head(address: str, context: click.Context) -> int:
         address: Address of the job server.
         context: The command as it was given here.
     """
-    from autotune.executor.ray_jobs import QUESTION, JobServer
+    from autotune.executor.ray_jobs import JobServer
 
     if context.info_name == "report" and context.params.get("output") is None:
         raise click.UsageError("--address wants -o FILE: the report would stay on the head", context)
+    store = _given(context, "store")
     server = JobServer(address)
     server.tidy()
     output = context.params.get("output")
     words = [str(context.info_name), *_words(context)]
-    variables = {ADDRESS: address, "COLUMNS": str(_columns())}
-    if (store := _given(context, "store")) is not None:
-        variables["AUTOTUNE_STORE"] = str(store)
-    name = f"autotune-{context.info_name}-{uuid4().hex[:8]}"
-    server.submit(
-        f"exec {HEAD_COMMAND} {shlex.join(words)}",
-        name=name,
-        variables=variables,
-        metadata={QUESTION: str(context.info_name)},
-    )
-    try:
-        with _ended(server, name):
+    with _question(server, words, address, None if store is None else str(store)) as name:
+        try:
             if context.params.get("follow"):
                 for line in _lines(server.follow(name)):
                     _show(line, None)
@@ -181,10 +175,60 @@ def ask_head(address: str, context: click.Context) -> int:
                 for line in text.split("\n"):
                     _show(line, None if output in (None, "-") else Path(str(output)))
             return server.exit_code(name)
-    except KeyboardInterrupt:
-        if not context.params.get("follow"):
-            raise
-        return 0
+        except KeyboardInterrupt:
+            if not context.params.get("follow"):
+                raise
+            return 0
+
+
+def studies_there(server: JobServer, address: str, store: str | None) -> set[str]:
+    """Return the names of the studies on a head, each with its owner's.
+
+    Args:
+        server: Job server of the head.
+        address: Address of it.
+        store: Folder of all owners' stores there; ``None`` for the usual one.
+
+    Raises:
+        EnvironmentProblem: The head does not say.
+    """
+    with _question(server, ["list", "--json", "--", "studies"], address, store) as name:
+        sent = [json.loads(line[1:]) for line in server.output(name).split("\n") if line.startswith(MARK)]
+        said = "".join(data for kind, data in sent if kind == "out")
+        if server.exit_code(name) or not said:
+            raise EnvironmentProblem(f"the head at {shown_address(address)} does not list its studies")
+        return set(json.loads(said)["studies"])
+
+
+def check_store(store: str | None) -> None:
+    """Check what ``--store`` says with ``--address``.
+
+    Raises:
+        SpecError: It is relative: to what, on another machine?
+    """
+    if store is not None and not store.startswith(("/", "~")):
+        raise SpecError(
+            f"--store {store!r} names a folder of the head; allowed: absolute paths, and those from ~ on"
+        )
+
+
+@contextmanager
+def _question(server: JobServer, words: list[str], address: str, store: str | None) -> Iterator[str]:
+    """Start a small job that gives a command on the head; its id. It ends at the latest with the block."""
+    variables = {ADDRESS: shown_address(address), "COLUMNS": str(_columns())}
+    if store is not None:
+        variables["AUTOTUNE_STORE"] = store
+    from autotune.executor.ray_jobs import QUESTION
+
+    name = f"autotune-{words[0]}-{uuid4().hex[:8]}"
+    server.submit(
+        f"exec {HEAD_COMMAND} {shlex.join(words)}",
+        name=name,
+        variables=variables,
+        metadata={QUESTION: words[0]},
+    )
+    with _ended(server, name):
+        yield name
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,8 @@ import click
 from autotune.cli.on_head import OWNER_VARIABLE, SECRETS_VARIABLE, STUDY_VARIABLE
 from autotune.cli.options import json_option, set_option, show_trusted, trust_option
 from autotune.cli.output import echo, echo_json
-from autotune.cli.remote import HEAD_COMMAND, address_option, follow_job
-from autotune.core.commands import ADDRESS, study_command
+from autotune.cli.remote import HEAD_COMMAND, address_option, check_store, follow_job, studies_there
+from autotune.core.commands import ADDRESS, shown_address, study_command
 from autotune.errors import SpecError, StudyError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def submit(
     from autotune.study.named_files import named_files
     from autotune.study.study_file import read_study
 
+    check_store(store)
     owner = _owner(owner)
     budget = budget_overrides(options["trials"], options["parallel"], options["confirm"])
     spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space)
@@ -88,13 +89,19 @@ def submit(
         if name not in os.environ:
             raise click.BadParameter(f"{name} is not set")
     server = JobServer(address)
-    if not options["new"]:
-        _refuse_second(server, owner, spec.name, address)
+    shown, wanted = shown_address(address), spec.name
+    if options["new"]:
+        taken = studies_there(server, address, store) | {job.label for job in server.studies() if job.live}
+        name = _free_name(spec.name, owner, taken)
+        options["overrides"] = (*options["overrides"], f"name={name}")
+        spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space)
+    else:
+        _refuse_second(server, owner, spec.name, shown)
     job = StudyJob(f"{owner}-{spec.name}-{uuid4().hex[:8]}", owner, spec.name, live=True)
     variables = {
         OWNER_VARIABLE: owner,
         STUDY_VARIABLE: spec.name,
-        ADDRESS: address,
+        ADDRESS: shown,
         "RAY_JOB_STOP_WAIT_TIME_S": f"{spec.deadlines.stop_s + _STOP_SLACK_S:.0f}",
         **({"AUTOTUNE_STORE": store} if store else {}),
     }
@@ -111,13 +118,15 @@ def submit(
         server.wait_until_running(job.id, _BEGIN_S)
         server.send(secrets, json.dumps(private).encode())
     if as_json:
-        echo_json({"study": job.study, "owner": owner, "job": job.id, "address": address})
+        echo_json({"study": job.study, "owner": owner, "job": job.id, "address": shown})
         return 0
-    again = study_command("status", job.label, "--follow", "--address", address)
+    again = study_command("status", job.label, "--follow", "--address", shown)
     if follow is None:
         follow = sys.stdout.isatty()
-    echo(f"study {job.label} is job {job.id} at {address}; this machine is not needed any more")
+    echo(f"study {job.label} is job {job.id} at {shown}; this machine is not needed any more")
     echo(f"`{again}` shows it")
+    if spec.name != wanted:
+        echo(f"with --set name={shlex.quote(spec.name)} instead of --new, the same command goes on with it")
     return follow_job(server, job, address) if follow else 0
 
 
@@ -135,6 +144,15 @@ def _owner(given: str | None) -> str:
             "starting with a letter or digit"
         )
     return given
+
+
+def _free_name(name: str, owner: str, taken: Collection[str]) -> str:
+    """Return a name, or the first of ``NAME-2``, ``NAME-3`` ... that no study of an owner has."""
+    candidate, count = name, 1
+    while f"{owner}/{candidate}" in taken:
+        count += 1
+        candidate = f"{name}-{count}"
+    return candidate
 
 
 def _refuse_second(server: JobServer, owner: str, study: str, address: str) -> None:
@@ -159,8 +177,8 @@ def _words(options: dict[str, Any], *, trust_space: bool) -> list[str]:
     for name in ("trials", "parallel", "confirm"):
         if options[name] is not None:
             words += [f"--{name}", str(options[name])]
-    flags = {"new": options["new"], "widen": options["widen"], "no-mlflow": options["no_mlflow"]}
-    flags |= {"quiet": options["quiet"], "trust-space": trust_space}
+    flags = {"widen": options["widen"], "no-mlflow": options["no_mlflow"], "quiet": options["quiet"]}
+    flags["trust-space"] = trust_space
     return [*words, *(f"--{name}" for name, given in flags.items() if given)]
 
 

@@ -40,6 +40,13 @@ def command_elsewhere(command: str, study: str | None, options: tuple[str, ...],
     return study_command(command, study, *options, "--address", address)
 
 
+def shown_address(address: str) -> str:
+    """Return an address without the user and password that it may hold: everybody can read it on the head."""
+    scheme, mark, rest = address.rpartition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{place.rpartition('@')[2]}{slash}{path}"
+
+
 def store_options(ledger: str | Path) -> tuple[str, ...]:
     """Return ``--store`` with the place of a ledger; nothing where commands look by themselves.
 

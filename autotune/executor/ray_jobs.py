@@ -19,6 +19,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
+from autotune.core.commands import shown_address
 from autotune.core.diagnosis import ABSENT_SIGNS, matcher
 from autotune.errors import EnvironmentProblem
 
@@ -34,6 +35,12 @@ _ANSWER_S = 10.0
 _READY_S = 60.0  # for a head that has just been started
 _AWAY_S = 120.0  # for which a head that does not answer is asked again while a study is followed
 _ABSENT = matcher(ABSENT_SIGNS)
+_TALKATIVE = (
+    "ray",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
 _OURS = re.compile(r"'?autotune\b|python3?: not found")
 
 
@@ -74,9 +81,16 @@ class JobServer:
         with self._talking():
             from ray.job_submission import JobSubmissionClient
 
-            for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
+            for name in _TALKATIVE:  # each has a level of its own, given when it is imported
                 logging.getLogger(name).setLevel(logging.ERROR)
-            self._client = JobSubmissionClient(self.address)
+            try:
+                self._client = JobSubmissionClient(self.address)  # it asks for the version
+            except Exception as error:  # its kind differs between versions of Ray
+                token = _token(os.environ)
+                if not _wants_token(f"{error}") or not token:
+                    raise
+                headers = {"Authorization": f"Bearer {token}"}
+                self._client = JobSubmissionClient(self.address, headers=headers)
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
@@ -91,10 +105,14 @@ class JobServer:
                 "8265 is the usual port; the head needs `pip install 'autotune-inference[cluster]'`, and "
                 "`ray start --head --dashboard-host=0.0.0.0`"
             )
-            if "401" in text or "403" in text or "token" in text.lower():
-                hint = "share its token: RAY_AUTH_TOKEN, or ~/.ray/auth_token"
+            if _wants_token(text) or "403" in text or "token" in text.lower():
+                hint = (
+                    "share its token: here too it has to be in ~/.ray/auth_token or RAY_AUTH_TOKEN, and "
+                    "RAY_AUTH_MODE unset or `token`"
+                )
             raise EnvironmentProblem(
-                f"the job server at {self.address}: {text[:300] or type(error).__name__}", hint=hint
+                f"the job server at {shown_address(self.address)}: {text[:300] or type(error).__name__}",
+                hint=hint,
             ) from None
 
     def submit(
@@ -204,7 +222,7 @@ class JobServer:
     def _refused_without_us(self, text: str) -> str:
         if any(_ABSENT.search(line) and _OURS.search(line) for line in text.splitlines()):
             raise EnvironmentProblem(
-                f"the head at {self.address} finds no autotune: its `python` is another one",
+                f"the head at {shown_address(self.address)} finds no autotune: its `python` is another one",
                 hint="install autotune there, and give `ray start` in its environment, first in PATH",
             )
         return text
@@ -266,6 +284,28 @@ class JobServer:
                         self._client.delete_job(job.submission_id)
 
 
+def _wants_token(text: str) -> bool:
+    """Return whether a job server's refusal is that it got no token."""
+    return "401" in text or "Unauthorized" in text
+
+
+def _token(environment: Mapping[str, str]) -> str:
+    """Return the token of this machine, where Ray looks for it; empty where it has none, or is not to use it.
+
+    A head started with ``RAY_AUTH_MODE`` unset wants its token as soon as there is one; Ray's client sends
+    its own only where that variable says so.
+    """
+    if environment.get("RAY_AUTH_MODE"):  # Ray has sent it, or was told not to
+        return ""
+    if token := environment.get("RAY_AUTH_TOKEN", "").strip():
+        return token
+    place = environment.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
+    try:
+        return Path(place).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: this user has no home
+        return ""
+
+
 def take_package(package: str) -> bytes | None:
     """Return what was sent to this cluster's head, and take it away; ``None`` while it has not come."""
     from ray._raylet import GcsClient  # type: ignore[attr-defined] # its stub leaves it out
@@ -291,7 +331,7 @@ def _checked(address: str) -> str:
         wrong = True
     if wrong:
         raise EnvironmentProblem(
-            f"{address!r} is no address of a job server; allowed: http://HEAD:8265, https://...",
+            f"{shown_address(address)!r} is no address of a job server; allowed: http://HEAD:8265, https://...",
             hint="8265 is the port of Ray's dashboard; ray://... is for programs of Ray's",
         )
     return full.rstrip("/")

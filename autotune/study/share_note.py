@@ -13,7 +13,8 @@ def share_text(row: StudyRow) -> str:
     share = row.notes.get(SHARE)
     if row.state != "RUNNING" or not isinstance(share, dict):
         return ""
-    others = share.get("others") or []
+    # a run that was killed stands in the book for some seconds more, under the same name
+    others = [name for name in map(str, share.get("others") or ()) if name != row.label]
     text = f"nodes: {share['held']:.3g} of a fair share of {share['fair']:.3g}, of {share['nodes']} in all"
-    text += f"; shared with {', '.join(map(str, others))}" if others else ""
+    text += f"; shared with {', '.join(others)}" if others else ""
     return f"{text}; waits for {share['before']}" if share.get("before") else text

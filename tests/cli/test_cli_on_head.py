@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,10 @@ from autotune.cli import on_head
 from autotune.cli.remote import MARK
 from autotune.core.redact import PASS_ENV
 from autotune.executor.brought import Brought, lay_out
+from autotune.ledger import Ledger
+from autotune.ledger.lock import study_lock
 from autotune.ledger.rows import OWNER
+from autotune.study.share_note import SHARE, share_text
 
 
 @pytest.fixture
@@ -74,6 +78,35 @@ def test_a_name_of_two_owners_is_one_error_that_lists_them(ask):
     assert "did you mean 'alice/chat'?" in err
 
 
+def test_one_owners_damaged_ledger_hides_nothing_of_the_others(ask, head):
+    (head / "mallory").mkdir()
+    (head / "mallory" / "ledger.sqlite").write_bytes(b"no database at all" * 100)
+    code, out, err, _ = ask("status", "--", "alice/chat")
+    assert (code, err) == (0, "")
+    assert "owner: alice" in out
+    for words in (["list", "--", "studies"], ["status", "--", "code"]):
+        code, out, err, _ = ask(*words)
+        assert code == 0
+        assert "code" in out
+        assert err.startswith("warning: the studies of mallory are left out: ")
+        assert err.count("\n") == 1
+    assert ask("status", "--", "mallory/chat")[0] == 3
+
+
+def test_a_relative_store_is_no_folder_of_rays(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for given, path in {"mine": "mine", "~/mine": "mine", str(tmp_path / "a"): "a", "": ".autotune"}.items():
+        monkeypatch.setenv("AUTOTUNE_STORE", given)
+        assert on_head.head_store() == tmp_path / path
+
+
+def test_a_file_that_is_called_as_the_study_does_not_stand_in_for_it(ask):
+    code, out, err, file = ask("report", "--format", "csv", "--output", "alice/chat", "--", "alice/chat")
+    assert (code, out, err) == (0, "alice/chat\n", "")
+    assert file.decode().startswith("number,")
+    assert "'--output'" in ask("status", "--", "--output")[2]
+
+
 def test_a_file_goes_back_under_the_name_that_was_asked_for(ask):
     code, out, _, file = ask("report", "--output", "mine/here.csv", "--", "alice/chat")
     assert code == 0
@@ -85,6 +118,30 @@ def test_commands_that_are_printed_reach_the_head_too(ask):
     _, out, _, _ = ask("best", "--", "alice/chat")
     assert "--store" not in out
     assert "--address http://head:8265" in ask("status", "--", "alice/chat")[1].replace("\\\n", "")
+
+
+def test_the_files_of_a_study_that_runs_stay_as_they_are(head, tmp_path, monkeypatch, capsys):
+    sent, there = tmp_path / "sent", head / "alice" / "files" / "chat" / "work.py"
+    sent.mkdir()
+    (sent / "work.py").write_text("new")
+    there.parent.mkdir(parents=True)
+    there.write_text("old")
+    monkeypatch.chdir(sent)
+    monkeypatch.setenv(on_head.OWNER_VARIABLE, "alice")
+    monkeypatch.setenv(on_head.STUDY_VARIABLE, "chat")
+    with study_lock(head / "alice" / "ledger.sqlite", "chat"):
+        assert on_head.main(["run", "study.yaml"]) == 2
+    assert "study 'chat' is already run by " in capsys.readouterr().err
+    assert there.read_text() == "old"
+
+
+def test_a_study_shares_with_others_only(head):
+    with Ledger.open(head / "alice" / "ledger.sqlite") as ledger:
+        share = {"held": 1.0, "fair": 1.0, "nodes": 2, "before": "", "others": ["alice/chat", "bob/chat"]}
+        row = replace(ledger.studies()[0], state="RUNNING")
+        assert share_text(replace(row, notes={**row.notes, SHARE: share})).endswith("shared with bob/chat")
+        share["others"] = [row.label]
+        assert "shared" not in share_text(replace(row, notes={**row.notes, SHARE: share}))
 
 
 def test_an_owners_variables_and_files_reach_a_worker(tmp_path, monkeypatch):

@@ -1,0 +1,133 @@
+"""``submit`` and ``--address`` from this side: what is sent to a head; the job server only answers."""
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from autotune.cli.app import main
+from autotune.cli.remote import MARK
+from autotune.core.commands import shown_address
+from autotune.executor import ray_jobs
+from autotune.executor.ray_jobs import JobServer, StudyJob
+
+TOKEN = "c" * 64
+STUDY = """
+name: chat
+parameters: {x: {type: int, low: 1, high: 9, default: 6}}
+system: {use: command, argv: [echo, "{x}"], metrics: stdout}
+objective: {maximize: speed}
+"""
+
+
+class Jobs:
+    """A job server whose head has one study that has ended and one that runs."""
+
+    def __init__(self, address):
+        self.address, self.sent = address, []
+
+    def tidy(self):
+        pass
+
+    def studies(self):
+        return [StudyJob("a", "alice", "chat-2", live=True)]
+
+    def submit(self, entrypoint, **about):
+        self.sent.append((entrypoint, about))
+
+    def output(self, name):
+        return f"noise\n{MARK}" + json.dumps(["out", json.dumps({"studies": {"alice/chat": "ended"}})])
+
+    def exit_code(self, name):
+        return 0
+
+    def is_live(self, name):
+        return False
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    """The jobs that commands of this test send, in a folder with a study."""
+    server = Jobs("")
+    monkeypatch.setattr(ray_jobs, "JobServer", lambda address: server)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    return server.sent
+
+
+def test_another_study_of_a_name_has_the_name_under_which_it_is_known_before_it_starts(jobs, capsys):
+    assert main(["submit", "study.yaml", "--address", "http://h:1", "--owner", "alice", "--new"]) == 0
+    entrypoint, about = jobs[-1]
+    assert about["metadata"] == {"autotune_owner": "alice", "autotune_study": "chat-3"}
+    assert about["variables"]["AUTOTUNE_STUDY"] == "chat-3"
+    assert "--set name=chat-3" in entrypoint
+    assert "--new" not in entrypoint
+    assert "study alice/chat-3 is job alice-chat-3-" in capsys.readouterr().out
+
+
+def test_what_an_address_holds_of_a_user_stays_here(jobs, capsys):
+    secret = "https://ann:hunter2@h:1/ray"
+    assert main(["submit", "study.yaml", "--address", secret, "--owner", "bob"]) == 0
+    assert main(["list", "studies", "--address", secret]) == 0
+    assert len(jobs) == 2
+    assert "hunter2" not in f"{jobs}{capsys.readouterr()}"
+    assert {about["variables"]["AUTOTUNE_SHOWN_ADDRESS"] for _, about in jobs} == {"https://h:1/ray"}
+    assert shown_address("ann:pw@h:1") == "h:1"
+    assert shown_address("http://h:1/a@b") == "http://h:1/a@b"
+
+
+@pytest.mark.parametrize("words", [["submit", "study.yaml"], ["list", "studies"], ["stop", "chat"]])
+def test_a_relative_store_on_another_machine_is_refused(jobs, capsys, words):
+    assert main([*words, "--address", "http://h:1", "--store", "mystore"]) == 2
+    assert "'mystore' names a folder of the head; allowed: absolute paths" in capsys.readouterr().err
+    assert not jobs
+    assert main([*words, "--address", "http://h:1", "--store", "/data/mystore"]) == 0
+    assert jobs[-1][1]["variables"]["AUTOTUNE_STORE"] == "/data/mystore"
+
+
+class _Guarded(BaseHTTPRequestHandler):
+    def do_GET(self):
+        given = self.headers.get("Authorization")
+        self.server.given.append(given)
+        code = 200 if given == f"Bearer {TOKEN}" else 403 if given else 401
+        body = b'{"version": "4", "ray_version": "2.60.0"}' if code == 200 else b"Unauthorized: no token"
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def guarded(tmp_path, monkeypatch):
+    """A server that wants a token, for somebody whose Ray is told nothing of it."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Guarded) as server:
+        server.given = []
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_token_is_sent_to_a_head_that_wants_one(guarded, tmp_path, monkeypatch, capsys):
+    address = f"http://127.0.0.1:{guarded.server_port}"
+    assert main(["list", "studies", "--address", address]) == 3
+    said = capsys.readouterr().err
+    assert "~/.ray/auth_token or RAY_AUTH_TOKEN, and RAY_AUTH_MODE unset" in said
+    assert "redacted" not in said
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text(f"{TOKEN}\n")
+    JobServer(address)
+    assert guarded.given[-1] == f"Bearer {TOKEN}"
+    (tmp_path / ".ray" / "auth_token").unlink()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    JobServer(address)
+    guarded.given.clear()
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert main(["list", "studies", "--address", address]) == 3
+    assert set(guarded.given) == {None}
