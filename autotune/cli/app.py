@@ -197,7 +197,7 @@ def _run(args: list[str]) -> int:
         from autotune.core.dependencies import missing_dependency
 
         missing = missing_dependency(error)
-        if missing is None or "--debug" in args:
+        if missing is None:
             return _internal(error, args)
         return _fail(missing.message, missing.hint, missing.exit_code, as_json)
 

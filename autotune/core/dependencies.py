@@ -19,7 +19,7 @@ def missing_dependency(error: BaseException) -> EnvironmentProblem | None:
     """Return the problem behind an error of an import; ``None`` unless a library that we declare is at fault.
 
     Args:
-        error: What was raised; an error of an import knows the module that it wanted.
+        error: Error that was raised; that of an import knows the module that it wanted.
     """
     if not isinstance(error, ImportError):
         return None
