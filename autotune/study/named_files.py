@@ -129,10 +129,11 @@ class _Search:
 
     def _add_word(self, folder: Path, word: object) -> None:
         """Add the file that a word of a command is, unless it is hidden, or outside the folder."""
-        parts = PurePath(word).parts if isinstance(word, str) else ()
-        if not isinstance(word, str) or any(part.startswith(".") for part in parts):
-            return
-        if "/" in word or word.endswith(_PROGRAMS):
+        if (
+            isinstance(word, str)
+            and not _hidden(PurePath(word))
+            and ("/" in word or word.endswith(_PROGRAMS))
+        ):
             self._add_file(folder, word)
 
     def _add(self, file: Path) -> bool:
@@ -160,7 +161,7 @@ class _Search:
         return [folder] if ours else []
 
     def _add_module(self, folder: Path, name: str) -> None:
-        """Add a module that lies in a folder; of a package, all its Python files."""
+        """Add a module that lies in a folder; of a package, all its Python files but hidden ones."""
         path = folder.joinpath(*name.split("."))
         if (file := path.with_suffix(".py")).is_file():
             for package in path.relative_to(folder).parents:
@@ -169,7 +170,8 @@ class _Search:
             self._add(file)
         elif (path / "__init__.py").is_file():
             for file in sorted(path.rglob("*.py")):
-                self._add(file)
+                if not _hidden(file.relative_to(path)):
+                    self._add(file)
 
 
 def _path(folder: Path, name: object) -> Path | None:
@@ -180,6 +182,11 @@ def _path(folder: Path, name: object) -> Path | None:
     with suppress(OSError):  # a text longer than a path can be
         return path if path.is_file() else None
     return None
+
+
+def _hidden(path: PurePath) -> bool:
+    """Return whether a relative path has a name that begins with a dot, or leads out of its folder."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _located(section: Mapping[str, object], folder: Path) -> list[str]:

@@ -198,3 +198,11 @@ def test_a_relative_import_does_not_leave_the_study(tmp_path):
     (tmp_path / "work/top.py").write_text("from .. import mine\nfrom ..mine import x\n")
     (tmp_path / "work/study.yaml").write_text("system: {use: function, call: 'top:f'}\n")
     assert names(tmp_path) == ["work/study.yaml", "work/top.py"]
+
+
+def test_of_a_package_hidden_files_stay(tmp_path):
+    for name in ("__init__.py", "a.py", ".mine.py", ".keys/b.py"):
+        (tmp_path / "pkg" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pkg" / name).write_text("")
+    (tmp_path / "study.yaml").write_text("system: {use: function, call: 'pkg:f'}\n")
+    assert names(tmp_path, "study.yaml") == ["study.yaml", "pkg/__init__.py", "pkg/a.py"]
