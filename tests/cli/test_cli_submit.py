@@ -138,6 +138,7 @@ def test_a_study_goes_on_without_the_laptop_and_is_reached_by_owner_and_name(lap
     done = laptop("submit", "study.yaml", "--owner", "alice", *private, MY_KEY=SECRET)
     assert "study alice/chat is job alice-chat-" in done.stdout  # and the process that submitted it is gone
     ran = laptop("status", "chat", "--follow", check=False, trials=12)
+    assert "WebSocket" not in ran.stdout + ran.stderr
     assert "trial 11 measured" in ran.stdout, ran.stdout + ran.stderr
     assert ran.returncode == 0
     found = status(laptop, "alice/chat")
@@ -167,6 +168,9 @@ def test_a_second_submission_names_the_first_and_a_stopped_study_goes_on(laptop,
     assert refused.returncode == 2
     assert "could be any of these: bob/chat, carol/chat" in refused.stderr
     wait_until(lambda: len(status(laptop, "carol/chat")["trials"]) > 1, 120)  # they share the only node
+    beside = laptop("submit", "study.yaml", "--owner", "carol", "--new", trials=200)
+    assert "study carol/chat-2 is job carol-chat-2-" in beside.stdout
+    assert "study carol/chat-2 has stopped" in laptop("stop", "carol/chat-2").stdout
     stopped = laptop("stop", "bob/chat")
     assert "study bob/chat has stopped" in stopped.stdout
     laptop("stop", "carol/chat")
@@ -189,6 +193,7 @@ def test_who_is_refused_or_finds_nobody_is_told_so(laptop, head, autotune_comman
         done = autotune_command("list", "studies", "--address", word, check=False, env=head.env)
         assert done.returncode == 3
         assert said in done.stderr
+    assert laptop("list", "studies", RAY_AUTH_MODE="").returncode == 0  # the token is sent where it is wanted
     done = laptop("list", "studies", check=False, RAY_AUTH_TOKEN="e" * 64)
     assert done.returncode == 3
     assert "share its token" in done.stderr
