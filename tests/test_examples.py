@@ -70,7 +70,7 @@ def test_the_readme_shows_the_file_that_make_run_runs():
     assert f"```yaml\n{text}```" in (ROOT / "README.md").read_text()
 
 
-STUDIES = sorted(path for path in EXAMPLES.glob("*.yaml") if path.name != "kuberay.yaml")
+STUDIES = sorted(EXAMPLES.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)

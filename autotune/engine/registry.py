@@ -9,7 +9,7 @@ from autotune.core.arguments import read_count
 from autotune.core.registry import Registry, shown
 from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Suggestion
-from autotune.engine.base import Engine
+from autotune.engine.base import Engine, QuestionEngine
 from autotune.engine.question import Question
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError, under
 
@@ -102,7 +102,7 @@ def read_engine(
     return engine, {"use": engine.name, GIVEN: f"{kind.__module__}.{kind.__qualname__}"}
 
 
-class MissingEngine:
+class MissingEngine(QuestionEngine):
     """Stands for the engine of a stored study that is not installed here: what was measured can be read.
 
     Args:
@@ -113,7 +113,7 @@ class MissingEngine:
     def __init__(self, name: str, error: AutotuneError) -> None:
         self.name, self._error = name, error
 
-    def ask(self, *_: object, **__: object) -> list[Suggestion]:
+    def answer(self, question: Question, n: int) -> list[Suggestion]:
         """Refuse to propose anything.
 
         Raises:

@@ -13,7 +13,7 @@ from autotune.core.version import VERSION
 from autotune.study.study_file import read_study
 
 ROOT = Path(__file__).resolve().parents[2]
-FILE = ROOT / "examples" / "kuberay.yaml"
+FILE = ROOT / "examples" / "kubernetes" / "kuberay.yaml"
 KUBERNETES = "1.30"
 
 

@@ -193,7 +193,7 @@ def test_derived_numbers_truth_values_and_plain_words_pass():
     parameters = {"quantization": {"type": "categorical", "values": ["awq", "none"]},
                   "n": {"type": "ordinal", "values": ["1", "2"]}}  # fmt: skip
     derived = {"enforce_eager": "quantization == 'awq'", "max_num_seqs": "n * 8", "draft_length": "n",
-               "draft_method": "'ngram'", "x": "'awq'", "kv_cache_dtype": "x"}  # fmt: skip
+               "draft_method": "'ngram'", "x": "'fp8'", "kv_cache_dtype": "x"}  # fmt: skip
     assert taken("vllm", parameters=parameters, derived=derived) == []
 
 
