@@ -299,6 +299,7 @@ def spoil(uri, slot, data):
         (b"no gzip", "incorrect header check"),
         (gzip.compress(bytes(70 << 20)), "bytes unpack to more than 64 MiB"),
     ],
+    ids=["no database", "cut short", "no gzip", "too large"],  # compressed data has a time in it
 )
 def test_a_copy_with_a_right_digest_that_is_no_ledger_is_passed_over_and_named(
     ledger, make, store_uri, copied, tmp_path, data, said
