@@ -70,10 +70,7 @@ def test_the_readme_shows_the_file_that_make_run_runs():
     assert f"```yaml\n{text}```" in (ROOT / "README.md").read_text()
 
 
-STUDIES = sorted(EXAMPLES.glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.name)
 def test_study_files_are_right(path):
     spec = read_study(path)
     assert spec.space.count().value > spec.budget.trials
