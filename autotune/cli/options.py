@@ -93,6 +93,9 @@ def _pass_env(_context: click.Context, _option: click.Parameter, names: tuple[st
         os.environ[PASS_ENV] = ",".join(dict.fromkeys([*names_passed(os.environ), *names]))
 
 
+VARIABLES_HELP = "Give servers this variable of the environment, such as a key; may be repeated."
+
+
 def pass_env_option(command: F) -> F:
     """Add ``--pass-env NAME``."""
     return click.option(
@@ -102,7 +105,7 @@ def pass_env_option(command: F) -> F:
         metavar="NAME",
         expose_value=False,
         callback=_pass_env,
-        help="Give servers this variable of the environment, such as a key; may be repeated.",
+        help=VARIABLES_HELP,
     )(command)
 
 
@@ -211,6 +214,42 @@ def trust_option(command: F) -> F:
         is_flag=True,
         help="Take the search space's word for models, paths, hosts and code, and say what that is.",
     )(command)
+
+
+def study_options(command: F) -> F:
+    """Add what says which study a file starts or goes on with: ``--new`` and ``--widen``."""
+    new = click.option("--new", is_flag=True, help="Start another study beside one of the same name.")
+    widen = click.option(
+        "--widen", is_flag=True, help="Go on though the space changed, if all measurements still count."
+    )
+    return new(widen(command))
+
+
+def run_options(pass_env: Callable[[F], F]) -> Callable[[F], F]:
+    """Return a decorator that adds what a run takes wherever it runs.
+
+    Args:
+        pass_env: Decorator that adds ``--pass-env``.
+    """
+    options: tuple[Callable[[F], F], ...] = (
+        click.option("--trials", type=click.IntRange(1), help="Trials in all (budget.trials)."),
+        click.option("--parallel", help="Trials at once, or auto (budget.parallel)."),
+        click.option(
+            "--confirm", type=click.IntRange(0), help="Launches of winner and default (budget.confirm)."
+        ),
+        click.option("--no-mlflow", is_flag=True, help="Do not mirror the study to MLflow."),
+        click.option("--notify", multiple=True, metavar="URL", help="Tell URL of the end. Repeatable."),
+        pass_env,
+        trust_option,
+        click.option("-q", "--quiet", is_flag=True, help="Show the result only."),
+    )
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def show_trusted(spec: StudyFile) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from collections.abc import Callable
 from typing import TextIO
 
 from autotune.core.redact import escaped, line_for, redact
+
+_LOOK_S = 0.1
+_SAY_S = 10.0  # between two lines that say what is waited for
 
 
 def echo(text: str, stream: TextIO | None = None) -> None:
@@ -33,3 +38,23 @@ def echo_error(message: str, hint: str = "") -> None:
         echo(redact(f"error: {message}" + (f"\n  {hint}" if hint else "")), sys.stderr)
     except (OSError, ValueError):  # nobody reads errors: the exit code still tells
         return
+
+
+def wait_for_end(lives: Callable[[], bool], most_s: float, say: Callable[[float], None]) -> float | None:
+    """Wait until something has ended; return the seconds waited where it has not in time, else ``None``.
+
+    Args:
+        lives: Whether it has not ended.
+        most_s: Longest wait, in seconds.
+        say: Takes the seconds that went by, now and then: somebody looks on.
+    """
+    start = said = time.monotonic()
+    while lives():
+        now = time.monotonic()
+        if now - start > most_s:
+            return now - start
+        if now - said > _SAY_S:
+            said = now
+            say(now - start)
+        time.sleep(_LOOK_S)
+    return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from autotune.cli.options import F
-from autotune.cli.output import echo, echo_json
+from autotune.cli.output import echo, echo_json, wait_for_end
 from autotune.core.commands import ADDRESS, shown_address, study_command
 from autotune.errors import EnvironmentProblem, SpecError, StudyError
 
@@ -32,8 +31,6 @@ HEAD_COMMAND = "python -m autotune.cli.on_head"
 
 STOPPED_S = 900.0
 """Longest wait for a stopped study's job: Ray ends what has not ended by then."""
-
-_SAY_S = 10.0
 
 
 def address_option(*, required: bool = False, envvar: str | None = None) -> Callable[[F], F]:
@@ -132,15 +129,9 @@ def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool) -> i
     server.stop(job.id)
     if not as_json:
         echo(f"asked study {job.label} to stop; its servers have their grace to end")
-    start = said = time.monotonic()
-    while server.is_live(job.id):
-        now = time.monotonic()
-        if now - start > STOPPED_S:
-            raise EnvironmentProblem(f"study {job.label} has not ended {STOPPED_S:g} s after it was asked to")
-        if now - said > _SAY_S and not as_json:
-            said = now
-            echo(f"still ending after {now - start:.0f} s")
-        time.sleep(0.2)
+    say = (lambda seconds: None) if as_json else (lambda seconds: echo(f"still ending after {seconds:.0f} s"))
+    if wait_for_end(lambda: server.is_live(job.id), STOPPED_S, say) is not None:
+        raise EnvironmentProblem(f"study {job.label} has not ended {STOPPED_S:g} s after it was asked to")
     if as_json:
         echo_json({"study": job.study, "owner": job.owner, "stopped": True})
         return 0

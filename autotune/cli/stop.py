@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autotune.cli.options import json_option, ledger_option, next_command
-from autotune.cli.output import echo, echo_json
+from autotune.cli.output import echo, echo_json, wait_for_end
 from autotune.cli.reading import open_ledger
 from autotune.cli.remote import reachable
 from autotune.core.deadlines import Deadlines
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 SLACK_S = 30.0
 """Time that a run takes to end beside its servers' grace: Ray, the mirror, the report."""
 
-_LOOK_S = 0.1
-_SAY_S = 10.0  # between two lines that say what is waited for
 _CAUGHT = re.compile(r"^SigCgt:\s*([0-9a-f]+)$", re.MULTILINE)
 
 
@@ -59,16 +56,13 @@ def stop(study: str | None, store: Path, as_json: bool) -> None:
         echo(f"`{next_command('resume', row.name, store=store)}` goes on with it")
 
 
-def end_run(
-    file: Path, row: StudyRow, *, say: Callable[[str], None], pause: Callable[[float], None] = time.sleep
-) -> bool:
+def end_run(file: Path, row: StudyRow, *, say: Callable[[str], None]) -> bool:
     """Ask the process that runs a study to end and wait until it has; return whether there was one.
 
     Args:
         file: The ledger.
         row: The study.
         say: Takes lines that say what is waited for.
-        pause: Function that waits some seconds.
 
     Raises:
         EnvironmentProblem: It runs where it cannot be signalled from, or does not end in time.
@@ -95,18 +89,17 @@ def end_run(
         raise EnvironmentProblem(f"study {row.name!r} is run by process {pid}, which is not ours to stop")
     grace = _grace_s(row)
     say(f"asked process {pid} to stop study {row.name}; its servers have {grace:g} s to end")
-    start = said = time.monotonic()
-    while study_process(file, row.name) == pid:
-        now = time.monotonic()
-        if now - start > grace + SLACK_S:
-            raise EnvironmentProblem(
-                f"study {row.name!r} has not ended {now - start:.0f} s after process {pid} was asked to",
-                hint="the same command again does not wait for its servers",
-            )
-        if now - said > _SAY_S:
-            said = now
-            say(f"still ending after {now - start:.0f} s, of at most {grace + SLACK_S:.0f} s")
-        pause(_LOOK_S)
+    most = grace + SLACK_S
+    waited = wait_for_end(
+        lambda: study_process(file, row.name) == pid,
+        most,
+        lambda seconds: say(f"still ending after {seconds:.0f} s, of at most {most:.0f} s"),
+    )
+    if waited is not None:
+        raise EnvironmentProblem(
+            f"study {row.name!r} has not ended {waited:.0f} s after process {pid} was asked to",
+            hint="the same command again does not wait for its servers",
+        )
     return True
 
 

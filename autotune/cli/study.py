@@ -13,15 +13,17 @@ import click
 
 from autotune.cli.init import model_options, study_of_model
 from autotune.cli.options import (
+    F,
     json_option,
     next_command,
     next_step,
     pass_env_option,
     passed_variables,
+    run_options,
     set_option,
     show_trusted,
     store_option,
-    trust_option,
+    study_options,
 )
 from autotune.cli.reading import open_ledger
 from autotune.core.redact import redact
@@ -33,23 +35,9 @@ if TYPE_CHECKING:
     from autotune.study.study_file import StudyFile
 
 
-def _run_options(command: object) -> Any:
-    options = (
-        click.option("--local", is_flag=True, help="Run trials in child processes instead of on Ray."),
-        click.option("--trials", type=click.IntRange(1), help="Trials in all (budget.trials)."),
-        click.option("--parallel", help="Trials at once, or auto (budget.parallel)."),
-        click.option(
-            "--confirm", type=click.IntRange(0), help="Launches of winner and default (budget.confirm)."
-        ),
-        click.option("--no-mlflow", is_flag=True, help="Do not mirror the study to MLflow."),
-        click.option("--notify", multiple=True, metavar="URL", help="Tell URL of the end. Repeatable."),
-        pass_env_option,
-        trust_option,
-        click.option("-q", "--quiet", is_flag=True, help="Show the result only."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+def _run_options(command: F) -> F:
+    local = click.option("--local", is_flag=True, help="Run trials in child processes instead of on Ray.")
+    return local(run_options(pass_env_option)(command))
 
 
 class _FileOrModel(click.Path):
@@ -71,10 +59,7 @@ class _FileOrModel(click.Path):
 @click.argument("file", metavar="FILE|MODEL", type=_FileOrModel(exists=True, dir_okay=False, path_type=Path))
 @set_option
 @model_options
-@click.option("--new", is_flag=True, help="Start another study beside one of the same name.")
-@click.option(
-    "--widen", is_flag=True, help="Go on though the space changed, if all measurements still count."
-)
+@study_options
 @_run_options
 @click.option("--owner", default="", hidden=True, help="Whose study it is, for `autotune submit`.")
 @store_option

@@ -18,7 +18,14 @@ from uuid import uuid4
 import click
 
 from autotune.cli.on_head import OWNER_VARIABLE, SECRETS_VARIABLE, STUDY_VARIABLE
-from autotune.cli.options import json_option, set_option, show_trusted, trust_option
+from autotune.cli.options import (
+    VARIABLES_HELP,
+    json_option,
+    run_options,
+    set_option,
+    show_trusted,
+    study_options,
+)
 from autotune.cli.output import echo, echo_json
 from autotune.cli.remote import HEAD_COMMAND, address_option, check_store, follow_job, studies_there
 from autotune.core.commands import ADDRESS, shown_address, study_command
@@ -38,23 +45,12 @@ _STOP_SLACK_S = 60.0  # beside its servers' grace, that Ray gives a stopped job 
 @click.option("--owner", help="Owner of the study; by default your user name.")
 @click.option("--follow/--no-follow", default=None, help="Show what it prints; by default in a terminal.")
 @set_option
-@click.option("--new", is_flag=True, help="Start another study beside one of the same name.")
-@click.option(
-    "--widen", is_flag=True, help="Go on though the space changed, if all measurements still count."
+@study_options
+@run_options(
+    click.option(  # their values travel
+        "--pass-env", multiple=True, metavar="NAME", help=VARIABLES_HELP
+    )
 )
-@click.option("--trials", type=click.IntRange(1), help="Trials in all (budget.trials).")
-@click.option("--parallel", help="Trials at once, or auto (budget.parallel).")
-@click.option("--confirm", type=click.IntRange(0), help="Launches of winner and default (budget.confirm).")
-@click.option("--no-mlflow", is_flag=True, help="Do not mirror the study to MLflow.")
-@click.option("--notify", multiple=True, metavar="URL", help="Tell URL of the end. Repeatable.")
-@click.option(
-    "--pass-env",
-    multiple=True,
-    metavar="NAME",
-    help="Give servers this variable of the environment, such as a key; may be repeated.",
-)
-@trust_option
-@click.option("-q", "--quiet", is_flag=True, help="Show the result only.")
 @click.option(
     "--store", metavar="FOLDER", help="Folder of all owners' studies on the head.  [default: ~/.autotune]"
 )
