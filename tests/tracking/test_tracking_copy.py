@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,21 +24,13 @@ from autotune.tracking.mlflow_restore import choose_copy, restore_copy
 from autotune.tracking.mlflow_session import artifact_place
 
 pytestmark = [
+    pytest.mark.usefixtures("environment_restored"),
     # MLflow and what it loads warn about themselves
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def environment_restored():
-    """The mirror sets variables for MLflow in this process."""
-    before = dict(os.environ)
-    yield
-    for key in set(os.environ) - set(before):
-        del os.environ[key]
 
 
 @pytest.fixture

@@ -25,21 +25,13 @@ from autotune.tracking.mlflow_items import mirror_name
 from tests_shared import wait_until
 
 pytestmark = [
+    pytest.mark.usefixtures("environment_restored"),
     # MLflow and what it loads warn about themselves
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def environment_restored():
-    """The mirror sets variables for MLflow in this process."""
-    before = dict(os.environ)
-    yield
-    for key in set(os.environ) - set(before):
-        del os.environ[key]
 
 
 def complete(ledger, make, uri, experiment="team"):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import zlib
 from collections import Counter
@@ -21,6 +20,7 @@ from autotune.tracking.mlflow import run_link, sync
 from autotune.tracking.mlflow_view import FILTERS, LINK, VIEW_TAG, view_key
 
 pytestmark = [
+    pytest.mark.usefixtures("environment_restored"),
     pytest.mark.timeout(240),
     pytest.mark.filterwarnings("default"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -30,15 +30,6 @@ CALLS = (
     "create_run", "log_batch", "log_text", "set_tag", "get_run", "update_run", "set_terminated",
     "set_experiment_tag", "search_runs", "log_artifact",
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def environment_restored():
-    """The mirror sets variables for MLflow in this process."""
-    before = dict(os.environ)
-    yield
-    for key in set(os.environ) - set(before):
-        del os.environ[key]
 
 
 def complete(ledger, make, uri, **more):
