@@ -78,6 +78,15 @@ def ray_cluster():
     ray.shutdown()
 
 
+@pytest.fixture
+def environment_restored():
+    """The mirror sets variables for MLflow in this process."""
+    before = dict(os.environ)
+    yield
+    for key in set(os.environ) - set(before):
+        del os.environ[key]
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     """Path of an MLflow database without experiments, to be copied: making its tables takes seconds."""

@@ -20,9 +20,10 @@ from autotune.core.redact import redact
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger
 from autotune.tracking.base import MirrorReport, StoppedError
+from autotune.tracking.mlflow_addresses import database_file, opened_address
 from autotune.tracking.mlflow_copy import LedgerCopies
 from autotune.tracking.mlflow_database import prepare_database
-from autotune.tracking.mlflow_items import abandoned, database_file, mirror_name, one_line, outdated
+from autotune.tracking.mlflow_items import abandoned, mirror_name, one_line, outdated
 from autotune.tracking.mlflow_session import Session, load_quietly, mlflow_version
 from autotune.tracking.mlflow_view import run_link
 from autotune.tracking.run_addresses import is_server
@@ -327,7 +328,7 @@ def study_link(tracking_uri: str, base: str, experiment: str, uid: str) -> str:
     from mlflow.tracking import MlflowClient
 
     try:
-        found = MlflowClient(tracking_uri=tracking_uri).get_experiment_by_name(experiment)
+        found = MlflowClient(tracking_uri=opened_address(tracking_uri)).get_experiment_by_name(experiment)
     except Exception as error:  # whatever the store or the library raises is said in one line
         raise EnvironmentProblem(
             f"MLflow at {redact(tracking_uri)}: {one_line(error)}", hint=_advice(tracking_uri)

@@ -27,7 +27,7 @@ from autotune.core.own_files import kind_of, open_own, taken_names
 from autotune.core.redact import redact
 from autotune.errors import EnvironmentProblem
 from autotune.tracking.base import StoppedError
-from autotune.tracking.mlflow_items import database_file, relative_artifacts
+from autotune.tracking.mlflow_addresses import database_file, relative_artifacts
 from autotune.tracking.turn import locked
 
 SETTLED_S = 10.0

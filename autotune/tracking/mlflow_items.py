@@ -23,9 +23,6 @@ from autotune.tracking.items import VERIFIES, Item, study_item, trial_item, veri
 from autotune.tracking.names import allowed_name
 from autotune.tracking.turn import turn_file
 
-ARTIFACTS = "mlartifacts"
-"""Folder beside a database in which its artifacts lie."""
-
 _LONGEST_ERROR = 500  # characters: a server may answer with a page
 
 SETTINGS = {
@@ -233,40 +230,6 @@ def files_digest(files: Mapping[str, Path]) -> str:
     for name, path in sorted(files.items()):
         whole.update(f"{name}\n{path.stat().st_size}\n".encode() + path.read_bytes())
     return whole.hexdigest()
-
-
-def database_file(tracking_uri: str) -> Path | None:
-    """Return the absolute path of a store that is a file on this machine; ``None`` for any other."""
-    scheme, _, rest = tracking_uri.partition(
-        ":///"
-    )  # three slashes lead to a relative path, four to an absolute
-    name = rest.partition("?")[0]
-    if (
-        not scheme.startswith("sqlite")
-        or not name.strip("/")
-        or name == ":memory:"
-        or name.startswith("file:")
-    ):
-        return None
-    return Path(name).absolute()
-
-
-def artifact_location(tracking_uri: str, experiment: str) -> str | None:
-    """Return where a new experiment keeps its artifacts: beside its database; a server decides."""
-    file = database_file(tracking_uri)
-    if file is None:
-        return None
-    safe = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in experiment)
-    return (file.parent / ARTIFACTS / safe).as_uri()
-
-
-def relative_artifacts(tracking_uri: str, location: str) -> str | None:
-    """Return the place of artifacts relative to the working folder; ``None`` if the store's is absolute."""
-    file = database_file(tracking_uri)
-    named = tracking_uri.partition(":///")[2].partition("?")[0]
-    if file is None or Path(named).is_absolute():
-        return None
-    return (Path(named).parent / ARTIFACTS / Path(location).name).as_posix()
 
 
 def artifact_text(content: bytes, mask: Callable[[str], str] = redact) -> tuple[str, bool]:

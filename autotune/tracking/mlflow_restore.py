@@ -14,6 +14,7 @@ from autotune.errors import AutotuneError, DamagedCopyError, EnvironmentProblem,
 from autotune.ledger import StudyRow
 from autotune.ledger.copies import CopyTag
 from autotune.ledger.copy import Restored, restore
+from autotune.tracking.mlflow_addresses import opened_address
 from autotune.tracking.mlflow_copy import FOLDER, NAMES, TAGS, copy_digest, tags_of
 from autotune.tracking.mlflow_items import one_line
 from autotune.tracking.mlflow_session import artifact_place, load_quietly
@@ -162,7 +163,7 @@ def _asking(uri: str) -> Iterator[MlflowClient]:
     from mlflow.tracking import MlflowClient
 
     try:
-        yield MlflowClient(tracking_uri=uri)
+        yield MlflowClient(tracking_uri=opened_address(uri))
     except AutotuneError:
         raise
     except Exception as error:  # whatever the store or the library raises

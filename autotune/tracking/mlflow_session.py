@@ -27,16 +27,15 @@ from autotune.ledger import Ledger
 from autotune.ledger.copies import COPIES, RESTORED
 from autotune.tracking.base import StoppedError
 from autotune.tracking.items import LIVE, NOTE, VERIFIES, Item, launch_of, run_name
+from autotune.tracking.mlflow_addresses import artifact_location, database_file, opened_address
 from autotune.tracking.mlflow_database import make_relative, prepare_database
 from autotune.tracking.mlflow_items import (
     FILE_SETTINGS,
     FOLDER_SETTINGS,
     SETTINGS,
     Finding,
-    artifact_location,
     artifact_text,
     best_steps,
-    database_file,
     files_digest,
     find,
     items_of,
@@ -108,7 +107,7 @@ def artifact_place(client: Any, uri: str, run_id: str) -> Any:
 
     place = client.get_run(run_id).info.artifact_uri
     if "tracking_uri" in inspect.signature(get_artifact_repository).parameters:
-        return get_artifact_repository(place, tracking_uri=uri)
+        return get_artifact_repository(place, tracking_uri=opened_address(uri))
     if is_server(uri) and urlsplit(place).scheme == "mlflow-artifacts":
         from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
@@ -179,7 +178,7 @@ class Session:
         self.mirror = mirror_name(uri)
         self.row = study_row(ledger, study)
         prepare_database(uri, stop, _log.warning)
-        self.client: Any = MlflowClient(tracking_uri=uri)
+        self.client: Any = MlflowClient(tracking_uri=opened_address(uri))
         _forget_artifact_places()
         if ready is not None:
             ready.set()

@@ -29,15 +29,6 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="module")
-def environment_restored():
-    """The mirror sets variables for MLflow in this process."""
-    before = dict(os.environ)
-    yield
-    for key in set(os.environ) - set(before):
-        del os.environ[key]
-
-
-@pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A real MLflow server."""
     import stores

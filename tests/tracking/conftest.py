@@ -95,15 +95,6 @@ def add_three(ledger):
 
 
 @pytest.fixture
-def environment_restored():
-    """The mirror sets variables for MLflow in this process."""
-    before = dict(os.environ)
-    yield
-    for key in set(os.environ) - set(before):
-        del os.environ[key]
-
-
-@pytest.fixture
 def ledger(tmp_path):
     with Ledger.open(tmp_path / "ledger.db") as opened, opened.lock_study(NAME):  # as its run does
         yield opened

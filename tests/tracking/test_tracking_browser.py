@@ -19,9 +19,11 @@ from autotune.report.html import write_report
 from autotune.study.reading import read_view
 from autotune.tracking.items import DEPLOYMENT
 from autotune.tracking.mlflow import study_link, sync
+from autotune.tracking.mlflow_addresses import opened_address
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
+    pytest.mark.usefixtures("environment_restored"),
     pytest.mark.browser,
     pytest.mark.timeout(400),
     pytest.mark.filterwarnings("default"),
@@ -36,15 +38,6 @@ QUIET = (
     "users/current",  # what MLflow's own page asks for in vain
     "<g> attribute transform",  # its charts, where they are drawn before they have a size
 )
-
-
-@pytest.fixture(autouse=True)
-def environment_restored(monkeypatch):
-    """The mirror sets variables for MLflow in this process."""
-    before = dict(os.environ)
-    yield
-    for key in set(os.environ) - set(before):
-        del os.environ[key]
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +176,7 @@ def test_a_study_opens_on_its_runs(kind, tmp_path, make, empty_store, start_serv
 def run_of(uri, experiment):
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=opened_address(uri))
     found = client.get_experiment_by_name(experiment)
     (run,) = client.search_runs([found.experiment_id], "tags.mlflow.runName = 'chat'")
     return run

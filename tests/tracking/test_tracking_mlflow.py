@@ -235,6 +235,22 @@ def test_late_trial_of_a_lower_number_does_not_rewrite_history(ledger, make, sto
     assert runs["chat"].data.metrics["best.throughput"] == 120.0
 
 
+def test_a_relative_store_lies_in_the_working_folder_of_each_study(
+    ledger, make, tmp_path, empty_store, monkeypatch
+):
+    """A process that changes its folder between two studies, as notebooks do."""
+    make.create(ledger)
+    for name in ("first", "second"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
+        monkeypatch.chdir(folder)
+        assert complete(ledger, make, "sqlite:///mlflow.db") == 1
+        _, runs = read_back(f"sqlite:///{folder}/mlflow.db")
+        place = runs["chat"].info.artifact_uri
+        assert place == f"mlartifacts/team/{runs['chat'].info.run_id}/artifacts"
+
+
 def test_names_that_mlflow_refuses_are_replaced_and_counted(ledger, make, store_uri, tmp_path):
     make.create(ledger)
     odd = make.measured(1.0)

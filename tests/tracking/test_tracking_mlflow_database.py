@@ -17,8 +17,8 @@ import pytest
 from autotune.errors import EnvironmentProblem
 from autotune.ledger import Ledger
 from autotune.tracking.base import StoppedError
+from autotune.tracking.mlflow_addresses import database_file, opened_address
 from autotune.tracking.mlflow_database import SETTLED_S, prepare_database
-from autotune.tracking.mlflow_items import database_file
 from tests_shared import small_disk
 
 pytestmark = [
@@ -317,6 +317,16 @@ def test_addresses_of_sqlite_files_become_paths():
     assert database_file("sqlite+pysqlite:///mlflow.db") == Path.cwd() / "mlflow.db"
     for uri in ("http://h:5000", "postgresql://h/db", "sqlite:///:memory:", "sqlite://", "mlruns"):
         assert database_file(uri) is None
+
+
+def test_an_address_is_opened_where_it_leads_now(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert opened_address("sqlite:///mlflow.db?timeout=3") == f"sqlite:///{tmp_path}/mlflow.db?timeout=3"
+    for uri in ("sqlite:////a/mlflow.db", "http://h:5000", "sqlite:///:memory:", "sqlite://", "mlruns"):
+        assert opened_address(uri) == uri
+    (tmp_path / "what?").mkdir()
+    monkeypatch.chdir(tmp_path / "what?")
+    assert opened_address("sqlite:///mlflow.db") == "sqlite:///mlflow.db"
 
 
 # -- not touched --------------------------------------------------------------------------------------
