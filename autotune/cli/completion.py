@@ -323,9 +323,9 @@ def _names_for(key: str) -> Iterable[str]:
 
 
 def _exporters(_context: click.Context, _beginning: str) -> list[str]:
-    from autotune.export.registry import EXPORTERS
+    from autotune.export.registry import ALL_TRIALS, EXPORTERS
 
-    return list(EXPORTERS.names())
+    return [*EXPORTERS.names(), ALL_TRIALS]
 
 
 def _engines(_context: click.Context, _beginning: str) -> list[str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from contextlib import suppress
+
 from autotune.core.registry import Registry, shown
+from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
 from autotune.export.base import Export, Exporter, refusal
 
 EXPORTERS = Registry(
@@ -23,6 +27,9 @@ EXPORTERS = Registry(
     method="export",
 )
 
+ALL_TRIALS = "optuna"
+"""The format of all trials of a study, whatever its system is, and not of one configuration."""
+
 
 def export_text(export: Export, name: str) -> str:
     """Return the text of a format.
@@ -36,7 +43,7 @@ def export_text(export: Export, name: str) -> str:
             named.
         EnvironmentProblem: A plug-in is broken.
     """
-    exporter = _exporter(name)
+    exporter = find_exporter(name)
     why = EXPORTERS.call(name, lambda: exporter.refuses(export))
     if why:
         raise refusal(export, name, why, formats_of(export))
@@ -47,11 +54,27 @@ def export_text(export: Export, name: str) -> str:
 
 
 def formats_of(export: Export) -> list[str]:
-    """Return the names of the formats of this package that make sense for a configuration."""
-    return [name for name in EXPORTERS.builtin if not _exporter(name).refuses(export)]
+    """Return the names of the formats that make sense for a configuration, those of plug-ins that work too."""
+    found = []
+    for name in EXPORTERS.names():
+        with suppress(EnvironmentProblem):  # of a broken plug-in, which tells whoever asks for it
+            exporter = find_exporter(name)
+            if not EXPORTERS.call(name, functools.partial(exporter.refuses, export)):
+                found.append(name)
+    return [*found, ALL_TRIALS]
 
 
-def _exporter(name: str) -> Exporter:
+def find_exporter(name: str) -> Exporter:
+    """Return the format of a name.
+
+    Raises:
+        SpecError: There is no such format; the nearest one is named.
+        EnvironmentProblem: A plug-in is broken.
+    """
+    names = [*EXPORTERS.names(), ALL_TRIALS]
+    if name not in names:
+        text = f"unknown {EXPORTERS.kind} {name!r}; allowed: {', '.join(names)}"
+        raise SpecError(text, hint=did_you_mean(name, names))
     kind = EXPORTERS.load(name)
     found: Exporter = EXPORTERS.call(name, kind)
     return found

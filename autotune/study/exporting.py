@@ -23,7 +23,7 @@ from autotune.core.verdict import show_chance
 from autotune.core.version import VERSION
 from autotune.errors import AutotuneError, NothingFeasible, SpecError, StudyError, did_you_mean
 from autotune.export.base import Export
-from autotune.export.registry import EXPORTERS, export_text
+from autotune.export.registry import ALL_TRIALS, export_text, find_exporter
 from autotune.ledger import Ledger, StudyRow
 from autotune.measure.workload import Workload
 from autotune.report.text import show_config, wrap
@@ -72,7 +72,7 @@ def export_study(
     Args:
         ledger: Ledger of the study.
         row: Study.
-        name: Format, one of :data:`autotune.export.registry.EXPORTERS`.
+        name: Format, one of :data:`autotune.export.registry.EXPORTERS`, or ``optuna``.
         trial: Number of the trial whose configuration is wanted; the winner without it.
         under: Limits that the configuration has to keep beside those of the study, such as
             ``ttft.p99 <= 300 ms``; one on a metric that the study limits too takes its place.
@@ -83,9 +83,9 @@ def export_study(
         StudyError: The trial has no measurement.
         NothingFeasible: No configuration keeps the limits.
     """
-    if name == "optuna":  # of all trials
+    if name == ALL_TRIALS:
         return export_trials(ledger, row, trial=trial, under=under, image=image).decode()
-    EXPORTERS.load(name)  # a misspelt one is told first
+    find_exporter(name)  # a misspelt one is told first
     chosen = choose(read_view(ledger, row), trial=trial, under=under)
     return export_text(exported(row, chosen, image), name)
 

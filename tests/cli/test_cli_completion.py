@@ -84,6 +84,7 @@ def answers(line):
         ("autotune completion b", ["bash"]),
         ("autotune export quick --as vl", ["vllm-yaml"]),
         ("autotune export quick --as docker", ["docker-compose"]),
+        ("autotune export quick --as op", ["optuna"]),
         ("autotune new ", ["engine", "metric", "system"]),
         ("autotune measure nowhere.yaml --config a", []),
         ("autotune status --store nowhere ", []),

@@ -267,8 +267,30 @@ def test_a_function_is_exported_as_its_configuration(case, export_case):
     assert "autotune.systems" not in "".join(texts.values())
     assert errors["k8s"] == (
         f"{case} cannot be exported as k8s: a function is called with its configuration, not started; "
-        "allowed: env, yaml, python"
+        "allowed: env, yaml, python, toy-text, optuna"
     )
+
+
+class _Failing:
+    def refuses(self, export):
+        raise RuntimeError("no idea")
+
+
+def test_a_refusal_names_every_format_that_works(export_case, tmp_path, monkeypatch):
+    for case in CASES:
+        texts, errors = export_case(case)
+        for message in errors.values():
+            assert message.endswith(f"; allowed: {', '.join([*texts, 'toy-text', 'optuna'])}"), message
+    monkeypatch.setattr("toy_system.ToyFormat", _Failing)
+    with record_study(tmp_path, *CASES["command"]) as study:
+        for name in ("vllm-yaml", "docker-compose"):
+            with pytest.raises(SpecError, match="allowed: args, env, yaml, python, optuna$"):
+                study.export(name)
+        for near in ("optuna", "toy-text", "helm-values"):
+            with pytest.raises(SpecError, match="unknown export format .*, python, toy-text, optuna") as found:
+                study.export(near[:-1])
+            assert near in found.value.hint
+        assert json.loads(study.export("optuna").splitlines()[0])["op_code"] == 0
 
 
 def test_a_word_is_a_text_for_every_reader_of_yaml(export_case):
@@ -291,4 +313,4 @@ def test_a_format_of_a_plug_in_is_found(tmp_path):
         assert study.export("toy-text") == "Chat_1: {'fast': True, 'n': 4}\n"
         with pytest.raises(SpecError, match="unknown export format 'k8'; allowed: args, env"):
             study.export("k8")
-    assert formats_of(Export("s", "", {"a": 1})) == ["env", "yaml", "python"]
+    assert formats_of(Export("s", "", {"a": 1})) == ["env", "yaml", "python", "toy-text", "optuna"]
