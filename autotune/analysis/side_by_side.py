@@ -21,7 +21,8 @@ class Compared:
     """A study among others.
 
     Args:
-        label: Name by which it was asked for.
+        label: Short name that no other of the studies has.
+        reference: Name by which it was asked for, with the path of its store.
         view: Study, under the objective of the first.
         stated: Objective of its own.
         best: Best configuration under the objective of the first; ``None`` where nothing keeps the limits.
@@ -31,6 +32,7 @@ class Compared:
     """
 
     label: str
+    reference: str
     view: StudyView
     stated: Objective
     best: Candidate | None
@@ -74,6 +76,7 @@ class Comparison:
 
 def compare(
     labels: Sequence[str],
+    references: Sequence[str],
     views: Sequence[StudyView],
     wanted: Sequence[Objective],
     settings: Sequence[Sequence[str]],
@@ -81,13 +84,16 @@ def compare(
     """Set studies side by side.
 
     Args:
-        labels: Names by which they were asked for.
+        labels: Short names, all different.
+        references: Names by which they were asked for.
         views: The studies.
         wanted: Their objectives as stated, limits relative to the default unbound.
         settings: Differences of each study's file from the first, a line each.
     """
     found: list[Compared] = []
-    for label, view, stated, lines in zip(labels, views, wanted, settings, strict=True):
+    for label, reference, view, stated, lines in zip(
+        labels, references, views, wanted, settings, strict=True
+    ):
         asked = ranking.anchored(view.trials, wanted[0], view.space)
         same = stated.fingerprint == wanted[0].fingerprint
         trials = view.trials if same else [_in_units(trial, asked) for trial in view.trials]
@@ -96,7 +102,7 @@ def compare(
         best = max(here.decision.holding, key=lambda c: c.score, default=None)
         if same and here.settled:
             best = here.decision.recommended or best
-        one = Compared(label, here, stated, best, nearest=None if best else here.decision.nearest)
+        one = Compared(label, reference, here, stated, best, nearest=None if best else here.decision.nearest)
         found.append(_beside(found[0], one, lines) if found else one)
     return Comparison(wanted[0], tuple(found))
 

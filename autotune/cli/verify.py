@@ -89,6 +89,7 @@ def verify(
     if junit is not None:
         check_output(junit, "--junit")
     open_ledger(store).close()
+    title = verification.title_of(store, study or "")
     view = choose_view(as_json=False, quiet=quiet or as_json)
     with ExitStack() as stack:
         stop = stack.enter_context(stop_signals())  # until all is said
@@ -99,9 +100,9 @@ def verify(
             )  # fmt: skip
         except AutotuneError as error:
             if junit is not None:
-                write_output(junit, verification.junit_error(study or "", str(error)), "--junit")
+                write_output(junit, verification.junit_error(title, str(error)), "--junit")
             if ci:
-                echo(verification.annotation("error", f"autotune verify {study or ''}".strip(), str(error)))
+                echo(verification.annotation("error", title, str(error)))
             raise
         finally:
             view.close()
@@ -112,7 +113,8 @@ def verify(
         if ci and not as_json:
             echo("\n".join(verification.annotation_lines(found)))
         if ci:
-            _summarize(f"autotune verify {found.study}", verification.verification_lines(found))
+            title = verification.title_of(found.ledger, found.study)
+            _summarize(title, verification.verification_lines(found))
         if junit is not None:
             write_output(junit, verification.junit(found), "--junit")
     if found.state == "interrupted":
@@ -121,9 +123,10 @@ def verify(
 
 
 def _show(found: Verification, store: Path, local: bool) -> None:
+    from autotune.report.text import terminal_width
     from autotune.report.verification import verification_lines
 
-    echo("\n".join(verification_lines(found)))
+    echo("\n".join(verification_lines(found, width=terminal_width())))
     echo(f"ledger: {found.ledger}")
     if found.state == "interrupted":
         words = [*(["--local"] if local else []), *passed_variables()]
@@ -161,6 +164,7 @@ def compare(studies: tuple[str, ...], ci: bool, tolerance: float, store: Path, a
     and the limits of the first.
     """
     from autotune.report.comparison import comparison_json, comparison_lines, regressions
+    from autotune.report.text import terminal_width
     from autotune.report.verification import annotation
     from autotune.study.comparing import compare_studies
 
@@ -170,12 +174,13 @@ def compare(studies: tuple[str, ...], ci: bool, tolerance: float, store: Path, a
     if as_json:
         echo_json(comparison_json(found))
     else:
-        echo("\n".join(comparison_lines(found)))
+        echo("\n".join(comparison_lines(found, width=terminal_width())))
     if not ci:
         return 0
-    worse, title = regressions(found, tolerance), f"autotune compare {' '.join(studies)}"
+    labels = [one.label for one in found.studies]
+    worse, title = regressions(found, tolerance), f"autotune compare {' '.join(labels)}"
     if not as_json:
-        said = worse or [("notice", f"no study is worse than {studies[0]} by more than {tolerance:.0%}")]
+        said = worse or [("notice", f"no study is worse than {labels[0]} by more than {100 * tolerance:g} %")]
         echo("\n".join(annotation(level, title, text) for level, text in said))
     _summarize(title, comparison_lines(found))
     return WORSE if any(level == "error" for level, _ in worse) else 0

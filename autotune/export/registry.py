@@ -54,7 +54,7 @@ def export_text(export: Export, name: str) -> str:
 
 
 def formats_of(export: Export) -> list[str]:
-    """Return the names of the formats that make sense for a configuration, those of plug-ins that work too."""
+    """Return the names of the formats that make sense for a configuration, plug-ins' that work too."""
     found = []
     for name in EXPORTERS.names():
         with suppress(EnvironmentProblem):  # of a broken plug-in, which tells whoever asks for it

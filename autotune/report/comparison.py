@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Sequence
 
 from autotune.analysis.side_by_side import Compared, Comparison
@@ -14,11 +12,12 @@ from autotune.core.objective import Limit
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
-from autotune.report.text import WIDTH, show_config, wrap
+from autotune.report.text import WIDTH, fill, show_config
 from autotune.report.verification import change_text
 
-_LABEL = 20  # columns of what a row is of
-_PIECE = re.compile(r"[^_.=/]*[_.=/]+|[^_.=/]+")
+_LABEL = 20  # columns of what a row is of, a third of the width at most
+_COLUMN = 16  # columns that a study needs to be read beside others
+_GAP = "  "
 
 
 def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
@@ -45,46 +44,48 @@ def comparison_lines(found: Comparison, *, width: int = WIDTH) -> list[str]:
     goal = found.objective.goals[0].metric
     unit = _unit(found, goal)
     rows.append((f"default {goal}", [_default(one, goal, unit) for one in found.studies]))
-    lines = wrap(f"best under the limits of {found.studies[0].label}: {found.objective}", width)
-    lines += ["", *_columns(rows, width), ""]
+    lines = fill(f"best under the limits of {found.studies[0].label}: {found.objective}", width)
+    for one in found.studies:
+        if one.label != one.reference:
+            lines += fill(f"{one.label} is {one.reference}", width)
+    for block in _blocks(len(found.studies), width):
+        lines += ["", *_columns([(label, [cells[i] for i in block]) for label, cells in rows], width)]
+    lines.append("")
     if any("±" in line for line in lines):
-        lines += wrap(INTERVAL, width)
+        lines += fill(INTERVAL, width)
     for one in found.studies[1:]:
-        lines += wrap(f"{one.label} differs from {found.studies[0].label}:", width)
+        lines += fill(f"{one.label} differs from {found.studies[0].label}:", width)
         for text in one.differs or ("nothing that is known",):
-            lines += [f"  {line}" for line in wrap(text, width - 2)]
+            lines += [f"  {line}" for line in fill(text, width - 2)]
     return lines
+
+
+def _blocks(count: int, width: int) -> list[list[int]]:
+    """Return the studies that stand side by side: the first in each block, as the base of the others."""
+    beside = max(1, (width - _label_width(width)) // (len(_GAP) + _COLUMN) - 1)
+    return [[0, *range(i, min(i + beside, count))] for i in range(1, count, beside)]
+
+
+def _label_width(width: int) -> int:
+    return min(_LABEL, width // 3)
 
 
 def _columns(rows: Sequence[tuple[str, Sequence[str]]], width: int) -> list[str]:
     """Return rows with their cells folded to equal columns."""
-    count = len(rows[0][1])
-    each = max(12, (width - _LABEL) // count - 2)
+    first, count = _label_width(width), len(rows[0][1])
+    each = (width - first) // count - len(_GAP)
+    sizes = [first, *[each] * count]
     lines = []
     for label, cells in rows:
-        folded = [_folded(label, _LABEL), *(_folded(cell, each) for cell in cells)]
+        if label and not any(cells):
+            continue
+        folded = [fill(cell, size) for cell, size in zip((label, *cells), sizes, strict=True)]
         for i in range(max(len(cell) for cell in folded)):
             parts = [cell[i] if i < len(cell) else "" for cell in folded]
-            sizes = [_LABEL, *[each] * count]
             lines.append(
-                "  ".join(part.ljust(size) for part, size in zip(parts, sizes, strict=True)).rstrip()
+                _GAP.join(part.ljust(size) for part, size in zip(parts, sizes, strict=True)).rstrip()
             )
     return lines
-
-
-def _folded(text: str, width: int) -> list[str]:
-    """Return a text in lines of a width; a name that fits in none is broken after its marks."""
-    lines, line = [], text[: len(text) - len(text.lstrip())]
-    for word in text.split():
-        pieces = [word] if len(word) <= width - 2 else _PIECE.findall(word)
-        for at, piece in enumerate(cut for one in pieces for cut in textwrap.wrap(one, width - 2)):
-            glue = "" if at or not line.strip() else " "
-            if line.strip() and len(line) + len(glue) + len(piece) > width:
-                lines.append(line)
-                line = f"  {piece}"
-            else:
-                line += glue + piece
-    return [*lines, line]
 
 
 def _state(one: Compared) -> str:
@@ -171,7 +172,7 @@ def comparison_json(found: Comparison) -> dict[str, object]:
 
 def _json(one: Compared) -> dict[str, object]:
     return {
-        "label": one.label,
+        "label": one.reference,
         "study": one.view.name,
         "ledger": one.view.ledger,
         "state": one.view.state,

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from autotune.core.parameter.base import show
@@ -14,6 +15,7 @@ from autotune.core.units import format_quantity
 WIDTH = 80
 """Columns that every terminal and every log viewer has."""
 
+_PIECE = re.compile(r"[^_.=/:]*[_.=/:]+|[^_.=/:]+")
 _NARROWEST = 20  # columns; a terminal of none has not said how many it has
 
 
@@ -87,6 +89,21 @@ def _hyphenated(word: str, limit: int) -> list[str]:
 def _begins_syllable(text: str) -> bool:
     vowels = "aeiouy"
     return len(text) > 1 and text[0].isalpha() and text[0] not in vowels and text[1] in vowels
+
+
+def fill(text: str, width: int) -> list[str]:
+    """Return ``text`` in lines of at most ``width``; a word that fits in none is broken after its marks."""
+    lines, line = [], text[: len(text) - len(text.lstrip())]
+    for word in text.split():
+        pieces = [word] if len(word) <= width - 2 else _PIECE.findall(word)
+        for at, piece in enumerate(cut for one in pieces for cut in textwrap.wrap(one, max(1, width - 2))):
+            glue = "" if at or not line.strip() else " "
+            if line.strip() and len(line) + len(glue) + len(piece) > width:
+                lines.append(line)
+                line = f"  {piece}"
+            else:
+                line += glue + piece
+    return [*lines, line]
 
 
 def cut(text: str, limit: int) -> str:

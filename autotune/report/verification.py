@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from pathlib import Path
 
 from autotune.analysis.change import Change, Measured, Status
 from autotune.analysis.verification import Side, Verification
 from autotune.core.estimate_text import INTERVAL, sentence_unit, show_estimate
 from autotune.core.improvement_text import show_change
 from autotune.core.redact import redact, visible
+from autotune.core.study_labels import study_label
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
 from autotune.report.text import WIDTH, show_config, wrap
@@ -148,9 +150,14 @@ def _change_json(change: Change, found: Verification) -> dict[str, object]:
     }
 
 
+def title_of(ledger: str | Path, study: str) -> str:
+    """Return what a verification is called where those of other stores stand beside it."""
+    return f"autotune verify {study_label(ledger, study)}".rstrip(" :")
+
+
 def annotation_lines(found: Verification) -> list[str]:
     """Return workflow commands of GitHub Actions: an error for what got worse, a warning for what may be."""
-    title = f"autotune verify {found.study}"
+    title = title_of(found.ledger, found.study)
     lines = []
     for side in found.sides:
         lines += [annotation("error", title, f"{side.name} fails: {text}") for text in side.failed]
@@ -191,17 +198,18 @@ def annotation(level: str, title: str, message: str) -> str:
 
 def junit(found: Verification) -> str:
     """Return a JUnit report: a test case for each side and metric, a failure for what got worse."""
-    suite = ET.Element("testsuite", name=_clean(f"autotune verify {found.study}"))
+    suite = ET.Element("testsuite", name=_clean(title_of(found.ledger, found.study)))
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     properties = ET.SubElement(suite, "properties")
     for i, text in enumerate(found.differs):
         ET.SubElement(properties, "property", name=f"changed.{i + 1}", value=_clean(text))
     for side in found.sides:
-        case = _case(suite, counts, side, "launches")
+        owner = f"{study_label(found.ledger, found.study)}.{side.name}"
+        case = _case(suite, counts, owner, "launches")
         if side.failed:
             _fail(case, counts, "a launch failed", "\n".join(side.failed))
         for change in side.changes:
-            case = _case(suite, counts, side, str(change.limit or change.metric))
+            case = _case(suite, counts, owner, str(change.limit or change.metric))
             text = _sentence(side, change, found)
             if found.status(change) in ("worse", "broken"):
                 _fail(case, counts, WORDS[found.status(change)], text)
@@ -210,17 +218,17 @@ def junit(found: Verification) -> str:
     return _document(suite, counts)
 
 
-def junit_error(study: str, message: str) -> str:
+def junit_error(title: str, message: str) -> str:
     """Return a JUnit report of a verification that could not be made."""
-    suite = ET.Element("testsuite", name=_clean(f"autotune verify {study}"))
-    case = ET.SubElement(suite, "testcase", classname="verification", name="launches")
+    suite = ET.Element("testsuite", name=_clean(title))
+    case = ET.SubElement(suite, "testcase", classname=_clean(title), name="launches")
     ET.SubElement(case, "error", message=_clean(message.splitlines()[0])).text = _clean(message)
     return _document(suite, {"tests": 1, "failures": 0, "errors": 1, "skipped": 0})
 
 
-def _case(suite: ET.Element, counts: dict[str, int], side: Side, name: str) -> ET.Element:
+def _case(suite: ET.Element, counts: dict[str, int], owner: str, name: str) -> ET.Element:
     counts["tests"] += 1
-    return ET.SubElement(suite, "testcase", classname=side.name, name=_clean(name))
+    return ET.SubElement(suite, "testcase", classname=_clean(owner), name=_clean(name))
 
 
 def _fail(case: ET.Element, counts: dict[str, int], message: str, text: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from autotune.analysis.side_by_side import Comparison, compare
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.objective import Objective
+from autotune.core.study_labels import study_labels
 from autotune.errors import StudyError
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.reading import read_view
@@ -29,15 +30,16 @@ def compare_studies(references: Sequence[str], store: Path) -> Comparison:
         StudyError: There is no such store or study.
     """
     rows: list[StudyRow] = []
-    views = []
+    views, places = [], []
     for reference in references:
         path, name = _located(reference, store)
         with Ledger.open(path, create=False, read_only=True) as ledger:
             rows.append(find_study(ledger, name))
             views.append(read_view(ledger, rows[-1]))
+            places.append((path, rows[-1].name))
     wanted = [Objective.from_dict(row.spec["objective"]) for row in rows]
     settings = [differing_settings(rows[0].spec, row.spec) for row in rows]
-    return compare(references, views, wanted, settings)
+    return compare(study_labels(places), references, views, wanted, settings)
 
 
 def _located(reference: str, store: Path) -> tuple[Path, str | None]:

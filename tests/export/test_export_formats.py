@@ -284,10 +284,10 @@ def test_a_refusal_names_every_format_that_works(export_case, tmp_path, monkeypa
     monkeypatch.setattr("toy_system.ToyFormat", _Failing)
     with record_study(tmp_path, *CASES["command"]) as study:
         for name in ("vllm-yaml", "docker-compose"):
-            with pytest.raises(SpecError, match="allowed: args, env, yaml, python, optuna$"):
+            with pytest.raises(SpecError, match=r"allowed: args, env, yaml, python, optuna$"):
                 study.export(name)
         for near in ("optuna", "toy-text", "helm-values"):
-            with pytest.raises(SpecError, match="unknown export format .*, python, toy-text, optuna") as found:
+            with pytest.raises(SpecError, match=r"unknown export format .*, toy-text, optuna") as found:
                 study.export(near[:-1])
             assert near in found.value.hint
         assert json.loads(study.export("optuna").splitlines()[0])["op_code"] == 0

@@ -1,7 +1,9 @@
 """Studies side by side, of one store and of others."""
 
+import itertools
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -72,6 +74,33 @@ def test_the_text_fits_a_terminal_and_json_says_the_same(stores, capsys):
     assert data["studies"][1]["differs"]
 
 
+def test_no_number_of_studies_is_wider_than_the_terminal(stores, capsys, monkeypatch):
+    """Names are the same, paths are long, and each study stands beside the first once."""
+    places = [stores / f"nightly_runs_of_the_cluster/of_day_{i}" for i in range(9)]
+    for place, source in zip(places, itertools.cycle([stores, stores / "other"]), strict=False):
+        place.mkdir(parents=True)
+        shutil.copy(source / "ledger.sqlite", place)
+    every = [f"{place}/ledger.sqlite:{'ab'[i % 2]}" for i, place in enumerate(places)]
+    for count, width in itertools.product((2, 4, 9), (20, 40, 60, 80, 120)):
+        references = every[:count]
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert main(["compare", *references]) == 0
+        text = capsys.readouterr().out
+        assert max(len(line) for line in text.splitlines()) <= width
+        labels = [one.label for one in compare_studies(references, stores).studies]
+        assert len(set(labels)) == count
+        assert all(len(label) <= len("of_day_0:a") for label in labels)
+        whole = "".join(text.split())
+        for label, reference in zip(labels, references, strict=True):
+            assert f"{label}is{reference}" in whole, "the legend"
+        if width < 60:  # where labels are folded
+            continue
+        heads = [line.split() for line in text.splitlines() if line.startswith(f"{'':22}{labels[0]} ")]
+        assert {head[0] for head in heads} == {labels[0]}, "the base of each block"
+        assert [label for head in heads for label in head[1:]] == labels[1:]
+        assert (len(heads) == 1) is (count <= {60: 2, 80: 3, 120: 5}[width])
+
+
 def test_a_study_that_is_not_there_is_named(stores, capsys):
     assert main(["compare", "a", "--store", str(stores)]) == 2
     assert "two studies at least" in capsys.readouterr().err
@@ -79,6 +108,25 @@ def test_a_study_that_is_not_there_is_named(stores, capsys):
         compare_studies(["a", "c"], stores)
     with pytest.raises(StudyError, match="nowhere:c: no ledger at"):
         compare_studies(["a", f"{stores}/nowhere:c"], stores)
+
+
+def test_equal_names_of_two_ledgers_are_told_apart_in_annotations(stores, capsys, monkeypatch):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    section, best, version, hardware = CASES["vllm"]
+    for folder, speed in (("before", 200.0), ("after", 120.0)):
+        store = stores / "jobs" / folder / "autotune-runs"
+        store.mkdir(parents=True)
+        with record_study(
+            store, section, best, version, hardware, launches=0, name="a", speeds=(100.0, speed)
+        ) as study:
+            for _ in range(3):
+                measured = {"output_throughput": speed, "ttft.p99": 0.2}
+                record_trial(study, best, Reason.CONFIRM, measured, version)
+    pair = [f"{stores}/jobs/{folder}/autotune-runs/ledger.sqlite:a" for folder in ("before", "after")]
+    assert main(["compare", *pair, "--ci"]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("::error")]
+    head = "::error title=autotune compare before%3Aa after%3Aa::after:a beside before:a: output_throughput"
+    assert line.startswith(head)
 
 
 def test_a_gate_ends_with_one_where_a_study_is_worse_and_says_where(stores, capsys, monkeypatch):
@@ -93,20 +141,21 @@ def test_a_gate_ends_with_one_where_a_study_is_worse_and_says_where(stores, caps
             record_trial(study, best, Reason.CONFIRM, {"output_throughput": 120.0, "ttft.p99": 0.2}, version)
     gate = ["--ci", "--store", str(stores)]
     assert main(["compare", "a", f"{stores}/other", *gate]) == 0
-    assert f"::notice title=autotune compare a {stores}/other::no study is worse" in capsys.readouterr().out
-    assert summary.read_text().startswith(f"### autotune compare a {stores}/other\n\n```text\nbest under")
+    assert "::notice title=autotune compare a b::no study is worse than a by" in capsys.readouterr().out
+    assert summary.read_text().startswith("### autotune compare a b\n\n```text\nbest under")
     assert main(["compare", "a", f"{stores}/slow", *gate]) == 1
     said = capsys.readouterr().out.splitlines()
     (line,) = [line for line in said if line.startswith("::error")]
-    assert "slow beside a: output_throughput: WORSE: 200.0 ±" in line
+    assert "c beside a: output_throughput: WORSE: 200.0 ±" in line
     assert "tolerance 5 %25" in line
     assert main(["compare", "a", f"{stores}/slow", "--tolerance", "60%", *gate]) == 0
     assert main(["compare", "a", f"{stores}/slow", "--store", str(stores)]) == 0, "no gate without --ci"
     capsys.readouterr()
     assert main(["compare", f"{stores}/other", "a", *gate]) == 1
-    assert f"a: nothing keeps the limits of {stores}/other" in capsys.readouterr().out
+    assert "a: nothing keeps the limits of b" in capsys.readouterr().out
     assert main(["compare", "a", f"{stores}/slow", "--json", *gate]) == 1
-    assert json.loads(capsys.readouterr().out)["studies"]
+    labels = [one["label"] for one in json.loads(capsys.readouterr().out)["studies"]]
+    assert labels == ["a", f"{stores}/slow"], "as it was asked for"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(stores / "gone" / "summary.md"))
     assert main(["compare", "a", f"{stores}/slow", *gate]) == 3
     assert "No such file" in capsys.readouterr().err

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from autotune.analysis.verification import Side, Verification
 from autotune.cli import main
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.measurement import Estimate
 from autotune.core.trial import Reason, Suggestion, TrialState
 from autotune.ledger import Ledger, study_lock
-from autotune.report.verification import annotation, junit_error
+from autotune.report.verification import annotation, annotation_lines, junit, junit_error
 from autotune.study.study import Study
 from autotune.study.study_file import read_study
 from autotune.study.verify import _order
@@ -96,7 +97,7 @@ def test_nothing_got_worse_then_something_did_and_the_study_is_as_it_was(tmp_pat
     assert "both sides" in done.stdout
     suite = ET.parse(tmp_path / "worse.xml").getroot()[0]
     failed = [case.attrib for case in suite.iter("testcase") if case.find("failure") is not None]
-    assert {"classname": "winner", "name": "throughput"} in failed
+    assert {"classname": "u.winner", "name": "throughput"} in failed
     assert int(suite.attrib["failures"]) == len(failed) == 4
     assert all(len(line) <= 80 for line in done.stdout.splitlines() if not line.startswith(("::", "ledger")))
 
@@ -262,6 +263,24 @@ def test_the_default_comes_first_and_sides_alternate():
     a, b = {"x": 1}, {"x": 2}
     assert _order(b, a, 3) == [a, b, b, a, a, b]
     assert _order(a, a, 2) == [a, a]
+
+
+def test_reports_of_equal_names_in_two_stores_are_told_apart(tmp_path, monkeypatch):
+    """A service of continuous integration puts the reports of all steps together."""
+    monkeypatch.chdir(tmp_path)
+    side = Side("winner", 2, {"b": 4}, (), 1, ("out of memory",))
+    found, cases = [], []
+    for store in ("autotune-runs", "nightly/autotune-runs", f"{'far/' * 20}weekly"):
+        ledger = str(tmp_path / store / "ledger.sqlite")
+        one = Verification("u", "u-verify", "completed", 0.05, 0.95, 1, (side,), ledger=ledger)
+        (line,) = annotation_lines(one)
+        found.append(line.removeprefix("::error title=").partition("::")[0])
+        suite = ET.fromstring(junit(one))[0]
+        assert suite.attrib["name"].replace(":", "%3A") == found[-1]
+        cases += [(case.attrib["classname"], case.attrib["name"]) for case in suite.iter("testcase")]
+    assert found[:2] == ["autotune verify u", "autotune verify nightly%3Au"]
+    assert len(set(found)) == len(set(cases)) == len(cases) == 3
+    assert max(len(title) for title in found) < 50
 
 
 def test_what_would_end_an_annotation_or_a_report_is_escaped():
