@@ -20,7 +20,6 @@ from autotune.core.measurement import Estimate, in_unit_of, read_estimate
 from autotune.core.metric import base_unit
 from autotune.core.units import (
     SCALED,
-    UNCHOSEN,
     format_in,
     format_quantity,
     known_base,
@@ -34,7 +33,7 @@ _METRIC = r"[^\W\d][\w./:@#%+-]*"  # names are compared, never read as expressio
 _LIMIT = re.compile(rf"\s*({_METRIC})\s*(<=|>=)\s*(\S.*?)\s*")
 _RELATIVE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:x\s+|(%)\s*of\s+)(?:the\s+)?default")
 
-_UNIT = re.compile(r"[A-Za-z%/]+$")
+_BOUND = re.compile(r"([+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*(.*)")
 
 CONFIDENCE = 0.95
 """Probability with which limits must hold, where an objective does not say."""
@@ -79,6 +78,8 @@ class Limit:
         written: The text that it was read from, for messages to who wrote it; empty where there was none.
         symbol: Unit that its author wrote and wants to read, such as ``GB``; empty where the unit that reads
             best is as good.
+        stated: Bound as its author wrote it, number and unit: ``0.2 s``; empty where nobody did, or where the
+            number is one that a program wrote.
     """
 
     metric: str
@@ -88,6 +89,7 @@ class Limit:
     relative: bool = False
     written: str = field(default="", compare=False, repr=False)
     symbol: str = field(default="", compare=False, repr=False)
+    stated: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Limit:
@@ -105,13 +107,19 @@ class Limit:
         relative = _RELATIVE.fullmatch(match[3])
         if relative is not None:
             factor = float(relative[1]) / (100.0 if relative[2] else 1.0)
-            return cls(match[1], match[2].startswith("<"), factor, relative=True, written=text.strip())
+            return cls(
+                match[1], match[2].startswith("<"), factor, relative=True, written=text.strip(),
+                stated=" ".join(match[3].split()),
+            )  # fmt: skip
         quantity = parse_quantity(match[3])
-        unit = _UNIT.search(match[3])
-        symbol = unit[0] if unit is not None and unit[0] in UNCHOSEN else ""
+        found = _BOUND.fullmatch(match[3])
+        number, unit = ("", "") if found is None else found.groups()
+        best = format_quantity(quantity.value, quantity.unit).partition(" ")[2]
+        by_program = number.endswith(".0") and unit in ("", quantity.unit)  # earlier ledgers have base units
         return cls(
             match[1], match[2].startswith("<"), quantity.value, quantity.unit, written=text.strip(),
-            symbol=symbol,
+            symbol="" if by_program or unit == best else unit,
+            stated="" if by_program else f"{number} {unit}".strip(),
         )  # fmt: skip
 
     def violation(self, value: float) -> float:
@@ -129,12 +137,15 @@ class Limit:
         return sign * (value - self.bound)
 
     def __str__(self) -> str:
-        bound = f"{self.bound:g} x default" if self.relative else self.shown_bound
-        return f"{self.metric} {'<=' if self.upper else '>='} {bound}"
+        return f"{self.metric} {'<=' if self.upper else '>='} {self.shown_bound}"
 
     @property
     def shown_bound(self) -> str:
-        """The bound for people, in the unit that its author wrote."""
+        """The bound for people: as its author wrote it, else in the unit that reads best."""
+        if self.stated:
+            return self.stated
+        if self.relative:
+            return f"{self.bound:g} x default"
         return format_in(self.bound, self.symbol) if self.symbol else format_quantity(self.bound, self.unit)
 
     @property
@@ -148,13 +159,8 @@ class Limit:
         return self.written or str(self)
 
     def to_text(self) -> str:
-        """Return the text that :meth:`parse` reads back exactly, in its author's unit where it has one."""
-        if self.symbol:
-            size = parse_quantity(f"1 {self.symbol}").value
-            text = f"{self.bound / size:.15g} {self.symbol}"
-            if parse_quantity(text).value == self.bound:
-                return f"{self.metric} {'<=' if self.upper else '>='} {text}"
-        return self.in_base_unit
+        """Return the text that :meth:`parse` reads back exactly, as its author wrote it."""
+        return str(self) if self.stated else self.in_base_unit
 
     @property
     def in_base_unit(self) -> str:
@@ -370,7 +376,14 @@ class Objective:
                 base = base.in_base_unit()
                 unit = self.units.get(limit.metric, base.unit or "1")
                 limits.append(
-                    replace(limit, bound=limit.bound * base.value, unit=unit, relative=False, written="")
+                    replace(
+                        limit,
+                        bound=limit.bound * base.value,
+                        unit=unit,
+                        relative=False,
+                        written="",
+                        stated="",
+                    )
                 )
         return replace(self, limits=tuple(limits))
 

@@ -34,7 +34,7 @@ def study_labels(places: Sequence[tuple[Path, str]]) -> list[str]:
 
 
 def study_label(ledger: str | Path, name: str) -> str:
-    """Return the label of a study alone: its name, with the store that it is in where that is not the usual."""
+    """Return the label of a study alone: its name, with the store where that is not the usual one."""
     return study_labels([(Path(USUAL_STORE), name), (Path(ledger), name)])[1].removesuffix(" (2)")
 
 

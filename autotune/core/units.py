@@ -73,9 +73,6 @@ _SHOWN: dict[str, tuple[str, ...]] = {
     "W": ("mW", "W", "kW"),
 }
 
-UNCHOSEN = SCALED - {symbol for symbols in _SHOWN.values() for symbol in symbols}
-"""Symbols that :func:`format_quantity` never chooses, such as GB and %: their writers want to read them."""
-
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 _DIGITS = 3  # significant digits for people: trial-to-trial noise of 1 to 10 % makes more of them meaningless
