@@ -101,6 +101,101 @@ def test_the_table_filters_by_keyboard(page):
     assert len(numbers(page, 0)) == 40
 
 
+FOCUSED = """const e = document.activeElement.closest('td, th');
+    return e
+        ? [e.closest('thead') ? 'head' : e.parentElement.cells[0].textContent.trim(), e.cellIndex]
+        : null"""
+
+
+def test_the_table_is_one_stop_of_the_tab_key_and_arrows_move_in_it(page):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def go(*keys):
+        ActionChains(page).send_keys(*keys).perform()
+        return page.execute_script(FOCUSED)
+
+    def chord(*keys):
+        chain = ActionChains(page).key_down(keys[0]).send_keys(keys[1]).key_up(keys[0])
+        chain.perform()
+        return page.execute_script(FOCUSED)
+
+    stops = """const focusable = '#trials button, #trials summary, #trials a, #trials [tabindex]';
+        return [...document.querySelectorAll(focusable)]
+        .filter((e) => e.tabIndex >= 0).map((e) => e.closest('table') ? 'table' : e.id)"""
+    assert page.execute_script(stops) == ["table"]
+    last = page.execute_script(
+        "return document.querySelector('#trials-table').tHead.rows[0].cells.length - 1"
+    )
+    press(page, "#trials-table th button", Keys.ARROW_DOWN)
+    press(page, "#trials-state", Keys.TAB)
+    assert page.execute_script(FOCUSED) == ["0", 0]
+    assert go(Keys.TAB) is None, "beyond the table"
+    assert chord(Keys.SHIFT, Keys.TAB) == ["0", 0], "back where it was left"
+    assert go(Keys.ARROW_DOWN, Keys.ARROW_RIGHT) == ["1", 1]
+    assert go(Keys.ARROW_LEFT, Keys.ARROW_LEFT) == ["1", 0], "the first column is the end"
+    assert go(Keys.END) == ["1", last]
+    assert go(Keys.PAGE_DOWN) == ["11", last]
+    assert go(Keys.HOME) == ["11", 0]
+    assert go(Keys.PAGE_UP, Keys.PAGE_UP) == ["0", 0]
+    assert chord(Keys.CONTROL, Keys.END) == ["39", last]
+    assert go(Keys.ARROW_DOWN) == ["39", last], "the last row is the end"
+    seen = """const {top, bottom} = document.activeElement.getBoundingClientRect();
+        const head = document.querySelector('#trials-table thead').getBoundingClientRect();
+        return head.bottom <= top + 1 && bottom <= innerHeight"""
+    assert page.execute_script(seen)
+    assert chord(Keys.CONTROL, Keys.HOME) == ["0", 0]
+    assert page.execute_script(seen)
+    assert go(Keys.ARROW_UP) == ["head", 0]
+    assert page.execute_script("return document.activeElement.tagName") == "BUTTON"
+    assert page.execute_script(stops) == ["table"]
+    tree = page.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    roles = [node["role"]["value"] for node in tree if not node.get("ignored")]
+    assert roles.count("grid") == 1
+    assert "gridcell" in roles
+    assert "columnheader" in roles
+
+
+def test_a_trial_opens_from_every_cell_and_sorted_and_filtered_rows_are_walked_as_shown(page):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def go(*keys):
+        ActionChains(page).send_keys(*keys).perform()
+        return page.execute_script(FOCUSED)
+
+    opened = """return [...document.querySelectorAll('#trials-table details[open] summary')]
+        .map((e) => e.textContent)"""
+    press(page, "#trials-table th button", Keys.ARROW_DOWN, Keys.ENTER)
+    assert page.execute_script(opened) == ["trial 0"]
+    go(Keys.END, Keys.SPACE)
+    assert page.execute_script(opened) == [], "the expander closes what a cell has opened"
+    go(Keys.ENTER, Keys.ARROW_DOWN, Keys.ENTER)
+    assert page.execute_script(opened) == ["trial 0", "trial 1"]
+    press(page, "#trials-table th button", Keys.ARROW_DOWN, Keys.SPACE, Keys.ARROW_DOWN, Keys.SPACE)
+    assert page.execute_script(opened) == []
+
+    press(page, "#trials-table th:nth-child(1) button", Keys.ENTER, Keys.ENTER)  # down, whichever it was
+    order = numbers(page, 0)
+    assert [go(Keys.ARROW_DOWN)[0], go(Keys.ARROW_DOWN)[0]] == order[:2]
+    press(page, "#trials-filter", "out of memory")
+    assert (
+        page.execute_script("return document.querySelectorAll('#trials-table [tabindex=\"0\"]').length") == 1
+    )
+    press(page, "#trials-state", Keys.TAB)
+    assert page.execute_script(FOCUSED)[0] == "39", "the row that was left is hidden"
+    assert go(Keys.ARROW_DOWN)[0] == "39"
+    assert go(Keys.ARROW_UP)[0] == "head"
+    press(page, "#trials-filter", "nothing has this")
+    press(page, "#trials-state", Keys.TAB)
+    assert page.execute_script(FOCUSED)[0] == "head"
+    press(page, "#trials-filter", Keys.HOME, *[Keys.DELETE] * 40)
+    press(page, "#trials-table th:nth-child(1) button", Keys.ENTER)
+    if numbers(page, 0)[0] != "0":
+        press(page, "#trials-table th:nth-child(1) button", Keys.ENTER)
+    assert numbers(page, 0) == [str(i) for i in range(40)]
+
+
 def test_a_phone_scrolls_no_page_sideways(page):
     resize(page, 390)
     until(page, "return document.documentElement.scrollWidth <= 390")

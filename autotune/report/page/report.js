@@ -155,7 +155,53 @@
       count += fits;
     }
     shown.textContent = `${count} of ${rows.length} trials shown`;
+    if (at.parentElement.hidden) moveTo(lines()[1] || lines()[0], at.cellIndex, false);
   };
+
+  // one stop of the Tab key for the whole table, by the pattern "grid" of the ARIA authoring practices
+  const pageRows = 10;
+  let at = rows[0].cells[0];
+  const lines = () => [table.tHead.rows[0], ...[...body.rows].filter((row) => !row.hidden)];
+  const targetOf = (cell) => cell.querySelector('button, summary') || cell;
+  const linksOf = (cell) => cell.parentElement.querySelectorAll('details a');
+  function moveTo(row, column, focus = true) {
+    targetOf(at).tabIndex = -1;
+    for (const link of linksOf(at)) link.tabIndex = -1;
+    at = row.cells[Math.max(0, Math.min(column, row.cells.length - 1))];
+    const target = targetOf(at);
+    target.tabIndex = 0;
+    for (const link of linksOf(at)) link.tabIndex = 0;
+    if (!focus) return;
+    target.style.scrollMarginTop = `${table.tHead.offsetHeight}px`; // what is sticky hides nothing
+    target.style.scrollMarginRight = at.nextElementSibling ? `${row.lastElementChild.offsetWidth}px` : '0';
+    target.focus();
+  }
+  for (const target of table.querySelectorAll('button, summary, a')) target.tabIndex = -1;
+  table.setAttribute('role', 'grid');
+  table.parentElement.removeAttribute('tabindex');
+  moveTo(rows[0], 0, false);
+  table.addEventListener('focusin', (event) => { // by the mouse too
+    const cell = event.target.closest('td, th');
+    if (cell && cell !== at && event.target === targetOf(cell)) moveTo(cell.parentElement, cell.cellIndex, false);
+  });
+  table.addEventListener('keydown', (event) => {
+    if (event.target !== targetOf(at) || event.altKey || event.metaKey || event.shiftKey) return;
+    const places = lines();
+    const [line, column] = [places.indexOf(at.parentElement), at.cellIndex];
+    const last = places.length - 1;
+    const step = {
+      ArrowUp: [line - 1, column], ArrowDown: [line + 1, column], ArrowLeft: [line, column - 1], ArrowRight: [line, column + 1],
+      PageUp: [Math.min(line, Math.max(1, line - pageRows)), column], PageDown: [line + pageRows, column],
+      Home: [event.ctrlKey ? Math.min(1, last) : line, 0], End: [event.ctrlKey ? last : line, Infinity],
+    }[event.key];
+    if (step) moveTo(places[Math.max(0, Math.min(step[0], last))], step[1]);
+    else if ((event.key === 'Enter' || event.key === ' ') && event.target === at && line > 0) {
+      const details = at.parentElement.querySelector('details');
+      details.open = !details.open;
+    } else return;
+    event.preventDefault();
+  });
+
   wanted.addEventListener('input', filter);
   state.addEventListener('change', filter);
 })();
