@@ -49,15 +49,19 @@ def _copies(spec: dict[str, object], uri: str | None) -> bool:
 def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
     """Complete MLflow from the ledger.
 
-    STUDY, or every study of the store. What is already there is not written again.
+    STUDY with its verifications, or every study of the store. What is already there is not written again.
     """
     from autotune.study.carried import complete_carried
     from autotune.study.report import made_files
     from autotune.study.study import find_study
+    from autotune.tracking.items import VERIFIES
     from autotune.tracking.mlflow import sync as sync_study
 
     with open_ledger(store) as ledger:
-        rows = [find_study(ledger, study)] if study else ledger.studies()
+        rows = ledger.studies()
+        if study:
+            name = find_study(ledger, study).name
+            rows = [row for row in rows if name in (row.name, (row.notes.get(VERIFIES) or {}).get("study"))]
         file = ledger.path
     assert file is not None  # noqa: S101 - opened from a file
     written: dict[str, int] = {}

@@ -36,7 +36,7 @@ from autotune.study.run import StopRequest, run_study
 from autotune.study.study import Study, find_study
 from autotune.study.study_file import MEASURED_WITH, StudyFile, read_stored_study
 from autotune.tracking.items import VERIFICATION, VERIFIES
-from autotune.tracking.mlflow_items import mirror_name
+from autotune.tracking.mlflow_items import abandoned, mirror_name
 
 LAUNCHES = 3
 """Fresh launches of each side unless somebody asks for others."""
@@ -147,19 +147,25 @@ def verify(
 
 
 def _mirror(path: Path, spec: StudyFile, view: View) -> None:
-    """Write a verification to the experiment of its study, in bounded time: all of it is in the ledger."""
+    """Write a verification to the experiment of its study, and what was killed while it was written.
+
+    In bounded time: all of it is in the ledger.
+    """
     from autotune.tracking.mlflow import sync
 
     uri, experiment = spec.tracking.mlflow, spec.tracking.experiment
     assert uri is not None  # noqa: S101 - the study is mirrored there
-    try:
-        sync(
-            path, spec.name, tracking_uri=uri, experiment=experiment or spec.name, timeout=MIRROR_FLUSH_S,
-            copy=spec.tracking.copy_every_s is not None,
-        )  # fmt: skip
-    except AutotuneError as error:
-        again = study_command("sync", spec.name, *store_options(path))
-        view.message(f"warning: the verification is not in MLflow yet: {error.message}; `{again}` writes it")
+    with Ledger.open(path, read_only=True) as ledger:
+        left = {row.name: place for row, place in abandoned(ledger, spec.name, uri)}
+    for name, place in {spec.name: experiment or spec.name, **left}.items():
+        try:
+            sync(
+                path, name, tracking_uri=uri, experiment=place, timeout=MIRROR_FLUSH_S,
+                copy=spec.tracking.copy_every_s is not None,
+            )  # fmt: skip
+        except AutotuneError as error:
+            again = study_command("sync", name, *store_options(path))
+            view.message(f"warning: {name} is not in MLflow yet: {error.message}; `{again}` writes it")
 
 
 def _begin(

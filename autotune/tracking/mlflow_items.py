@@ -172,15 +172,17 @@ def outdated(ledger: Ledger, study: str, mirror: str) -> list[Item]:
 def abandoned(ledger: Ledger, study: str, tracking_uri: str) -> list[tuple[StudyRow, str]]:
     """Return the other studies of a ledger whose process was killed, with the names of their experiments.
 
-    Only those that were being mirrored to the same store, which has something of them that is out of date.
+    Only those that were being mirrored to the same store, which has something of them that is out of date. Of
+    those that had ended by then, only verifications: they are mirrored after their last launch.
     """
     mirror = mirror_name(tracking_uri)
     found = []
     for row in ledger.studies():
         tracking = row.spec.get("tracking") or {}
-        if row.name == study or row.state != "RUNNING" or tracking.get("mlflow") != tracking_uri:
+        left = row.state == "RUNNING" or bool(row.notes.get(VERIFIES))
+        if row.name == study or not left or tracking.get("mlflow") != tracking_uri:
             continue
-        killed = study_row(ledger, row.name).state == "INTERRUPTED"
+        killed = ledger.path is not None and not study_is_held(ledger.path, row.name)
         begun = ledger.path is not None and turn_file(ledger.path, row.name, mirror).exists()
         if killed and begun and outdated(ledger, row.name, mirror):
             found.append((row, str(tracking.get("experiment") or row.name)))

@@ -53,8 +53,12 @@ tracking: {mlflow: none}
 @pytest.fixture
 def tuned(tmp_path):
     """A study of a program, measured earlier; its later versions may be slower or fail."""
+    return record(tmp_path, STUDY)
+
+
+def record(tmp_path, text):
     (tmp_path / "p.py").write_text(PROGRAM)
-    (tmp_path / "u.yaml").write_text(STUDY)
+    (tmp_path / "u.yaml").write_text(text)
     spec = read_study(tmp_path / "u.yaml")
     (tmp_path / "autotune-runs").mkdir()
     path = tmp_path / "autotune-runs" / "ledger.sqlite"
@@ -187,6 +191,42 @@ def test_a_program_that_is_gone_is_an_error_in_every_output(tuned, autotune_comm
     assert done.returncode in (2, 3)
     assert "::error title=autotune verify::" in done.stdout
     assert ET.parse(tuned / "j.xml").getroot()[0].attrib["errors"] == "1"
+
+
+@pytest.mark.slow
+def test_a_verification_that_is_killed_while_it_is_mirrored_is_completed_and_not_doubled(
+    tmp_path, autotune_command, monkeypatch
+):
+    """By the next verification, or by a `sync` of its study."""
+    from mlflow import MlflowClient
+
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    record(tmp_path, STUDY.replace("mlflow: none", f"mlflow: {store}"))
+    autotune_command("sync")
+    client = MlflowClient(tracking_uri=store)
+
+    def runs():
+        found = client.search_runs([client.get_experiment_by_name("u").experiment_id])
+        return [run for run in found if run.data.tags.get("autotune.kind") == "verify"]
+
+    def statuses():
+        return sorted((run.info.run_name.split()[0], run.info.status) for run in runs())
+
+    verify = ("verify", "u", "--local", "-q", "--launches", "1", "--tolerance", "50%")
+    for visit, cure in ((1, verify), (2, ("sync", "u")), (3, ("sync",))):
+        before = len(runs())
+        monkeypatch.setenv("AUTOTUNE_FAILPOINT", f"mirror.item:kill@{visit}")
+        assert autotune_command(*verify, check=False).returncode == -signal.SIGKILL
+        monkeypatch.delenv("AUTOTUNE_FAILPOINT")
+        assert len(runs()) > before
+        assert "RUNNING" in {run.info.status for run in runs()}
+        autotune_command(*cure)
+        assert {run.info.status for run in runs()} == {"FINISHED"}, statuses()
+        trials = [(run.data.tags["autotune.study"], run.data.tags.get("autotune.trial")) for run in runs()]
+        assert (
+            len(trials) == len(set(trials)) == 3 * len([name for name in rows(tmp_path) if name != "u"])
+        )  # two launches and their parent
+    assert list(rows(tmp_path)) == ["u", "u-verify", "u-verify-2", "u-verify-3", "u-verify-4"]
 
 
 @pytest.mark.slow
