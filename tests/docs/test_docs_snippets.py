@@ -273,3 +273,17 @@ def test_a_block_that_is_wrong_is_found(tmp_path, monkeypatch):
     ):
         with pytest.raises((AssertionError, Exception)):
             reader.take(marks, language, text)
+
+
+def test_every_peer_of_the_feature_table_has_a_source_with_a_date():
+    """Whoever doubts a cell finds what was read, and when."""
+    text = (ROOT / "docs" / "index.md").read_text()
+    section = text.partition("## Beside other tools")[2].partition("\n## ")[0]
+    sources, _, table = section.partition("\n| |")
+    peers = [name.strip(" `") for name in table.splitlines()[0].split("|")[1:-1]]
+    assert len(peers) >= 5
+    for peer in peers:
+        assert re.search(rf"\[`?{re.escape(peer)}`?\]\(https://", sources), peer
+    assert re.search(r"as of [A-Z][a-z]+ 20\d\d", sources)
+    rows = [line for line in table.splitlines()[2:] if line.startswith("|")]
+    assert {line.count(" | ") for line in rows} == {len(peers) + 1}
