@@ -481,7 +481,7 @@ def test_goals_and_bounds_of_several_metrics(tmp_path, monkeypatch):
     )
     found = converted(tmp_path, monkeypatch, text)
     assert found.study["objective"] == {
-        "minimize": "beam_cost", "maximize": "gain", "limits": ["peak_memory <= 512.0", "g >= 0.5"],
+        "minimize": "beam_cost", "maximize": "gain", "limits": ["peak_memory <= 512", "g >= 0.5"],
     }  # fmt: skip
     notes = "\n".join(found.notes)
     for said in ("'threshold' has no equivalent", "the limit 'nonsense' is left out",
