@@ -65,15 +65,17 @@ def head_store() -> Path:
 def _run_submitted(words: Sequence[str]) -> int:
     """Run a study that was submitted: its files lie in the working folder."""
     from autotune.cli.app import main as autotune
-    from autotune.executor.brought import FOLDER, lay_out
+    from autotune.executor.brought import FOLDER, lay_out, remove_unused, submission_folder, use
     from autotune.ledger.lock import study_holder
 
     owner, study = os.environ[OWNER_VARIABLE], os.environ[STUDY_VARIABLE]
     store = head_store() / owner
-    folder = store / _FILES / study
-    if holder := study_holder(store / LEDGER_NAME, study):  # its files stay as they are
+    home = store / _FILES / study
+    if holder := study_holder(store / LEDGER_NAME, study):
         sys.stderr.write(f"error: study {study!r} is already run by {holder}\n")
         return StudyError.exit_code
+    folder = submission_folder(Path.cwd(), home)
+    use(folder)
     lay_out(Path.cwd(), folder)
     os.environ[FOLDER] = str(folder)
     file, *options = words[1:]
@@ -83,8 +85,23 @@ def _run_submitted(words: Sequence[str]) -> int:
         except EnvironmentProblem as error:
             sys.stderr.write(f"error: {error.message}\n")
             return error.exit_code
-    os.chdir(folder)
-    return autotune(["run", str(folder / file), *options, "--store", str(store), "--owner", owner])
+    os.chdir(home)  # a store of MLflow that is a file of the study's stays where it is
+    code = autotune(["run", str(folder / file), *options, "--store", str(store), "--owner", owner])
+    remove_unused(home, kept={folder, *_needed(store, study, home)})
+    return code
+
+
+def _needed(store: Path, study: str, home: Path) -> set[Path]:
+    """Return the folders of submissions that the ledger names, for `autotune resume`."""
+    from autotune.ledger import Ledger
+
+    try:
+        with Ledger.open(store / LEDGER_NAME, create=False, read_only=True) as ledger:
+            row = ledger.study(study)
+    except (LedgerError, OSError):  # nothing is known of the study: nothing is removed
+        return set(home.iterdir())
+    text = "" if row is None else json.dumps(row.spec)
+    return {folder for folder in home.iterdir() if str(folder) in text}
 
 
 def _take_secrets(name: str) -> list[str]:

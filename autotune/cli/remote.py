@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from autotune.cli.options import F
-from autotune.cli.output import echo, echo_json, wait_for_end
+from autotune.cli.output import echo, echo_json, note, wait_for_end
 from autotune.core.commands import ADDRESS, shown_address, study_command, submit_command
 from autotune.errors import EnvironmentProblem, SpecError, StudyError
 
@@ -217,6 +217,7 @@ def _question(server: JobServer, words: list[str], address: str, store: str | No
         name=name,
         variables=variables,
         metadata={QUESTION: words[0]},
+        say=note,
     )
     with _ended(server, name):
         yield name

@@ -26,7 +26,7 @@ from autotune.cli.options import (
     show_trusted,
     study_options,
 )
-from autotune.cli.output import echo, echo_json
+from autotune.cli.output import echo, echo_json, note
 from autotune.cli.remote import HEAD_COMMAND, address_option, check_store, follow_job, studies_there
 from autotune.core.commands import ADDRESS, OWNER_VARIABLE, free_name, shown_address, study_command
 from autotune.errors import SpecError, StudyError
@@ -189,4 +189,5 @@ def _start(
             folder=Path(folder),
             variables=variables,
             metadata={OWNER: job.owner, STUDY: job.study},
+            say=note,
         )

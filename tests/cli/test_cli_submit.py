@@ -67,6 +67,7 @@ class Head:
         self.env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
         argv = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1"]
         argv += [f"--port={free_port()}", f"--dashboard-port={self.address.rpartition(':')[2]}"]
+        argv += [f"--dashboard-agent-listen-port={free_port()}"]  # else every head's is the same: one has it
         argv += ["--include-dashboard=true", "--disable-usage-stats", f"--temp-dir={self.folder / 'ray'}"]
         env = {
             **os.environ, **self.env, "HOME": str(self.folder / "home"), "RAY_worker_niceness": "0",
@@ -144,8 +145,9 @@ def test_a_study_goes_on_without_the_laptop_and_is_reached_by_owner_and_name(lap
     found = status(laptop, "alice/chat")
     assert (found["owner"], found["state"], len(found["trials"])) == ("alice", "completed", 12)
     assert {trial["metrics"]["key"]["value"] for trial in found["trials"]} == {len(SECRET)}
-    files = {path.name for path in (head.store / "alice" / "files" / "chat").iterdir()}
-    assert files - {"__pycache__"} == {"study.yaml", "work.py", "helper.py"}
+    (folder,) = (head.store / "alice" / "files" / "chat").iterdir()
+    files = {path.name for path in folder.iterdir() if not path.name.startswith((".autotune", "__pycache__"))}
+    assert files == {"study.yaml", "work.py", "helper.py"}
     assert SECRET not in head.get("/api/jobs/")
     for path in head.folder.rglob("*"):  # logs, packages, the ledger
         if path.is_file() and path.stat().st_size < 1 << 24:
