@@ -78,7 +78,7 @@ def _named(ledger: Ledger, study: str | None) -> tuple[StudyRow, list[str]]:
 
 
 def not_running(study: str | None, running: Sequence[str]) -> StudyError:
-    """Return the error that a study which is to be stopped does not run, with the nearest name of one that does.
+    """Return the error that a study to be stopped does not run, with the nearest name of one that does.
 
     Args:
         study: Name that was given, if any.

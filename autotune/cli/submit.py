@@ -84,6 +84,7 @@ def submit(
     for name in pass_env:
         if name not in os.environ:
             raise click.BadParameter(f"{name} is not set")
+    files = named_files(file, options["overrides"], lambda line: note(f"note: {line}"))
     server = JobServer(address)
     shown, wanted = shown_address(address), spec.name
     if options["new"]:
@@ -110,7 +111,7 @@ def submit(
     if secrets:
         variables[SECRETS_VARIABLE] = secrets
     words = _words(options, trust_space=trust_space)
-    _start(server, job, named_files(file, options["overrides"]), words, variables)
+    _start(server, job, files, words, variables)
     if secrets:
         server.wait_until_running(job.id, _BEGIN_S)
         server.send(secrets, json.dumps(private).encode())

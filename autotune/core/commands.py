@@ -19,7 +19,7 @@ _LONGEST_NAME = 64  # of a study, in characters, as a study file may have it
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
-    """Return a study's name, or the first of ``name-2``, ``name-3`` ... that is free; a long one is cut for it.
+    """Return a study's name, or the first of ``name-2``, ``name-3`` ... that is free, cut where it is long.
 
     Args:
         name: Name that is wanted.

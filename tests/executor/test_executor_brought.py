@@ -9,7 +9,14 @@ import pytest
 from autotune.executor import brought
 from autotune.executor.brought import FOLDER, lay_out, remove_unused, same_place, submission_folder, use
 
-HOLD = "import sys; from pathlib import Path; from autotune.executor.brought import use; use(Path(sys.argv[1])); print(1, flush=True); input()"
+HOLD = """
+import sys
+from pathlib import Path
+from autotune.executor.brought import use
+use(Path(sys.argv[1]))
+print(1, flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture

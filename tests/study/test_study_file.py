@@ -382,7 +382,8 @@ def test_a_ledger_that_kept_sections_as_they_were_written_is_the_same_study(tmp_
     ids=["system", "workload"],
 )
 def test_the_folders_of_submissions_differ_in_nothing_that_was_measured(tmp_path, monkeypatch, lines):
-    text = f"parameters: {{max_num_seqs: {{type: int, low: 1, high: 9}}}}\nobjective: {{maximize: output_throughput}}\n{lines}\n"
+    text = f"parameters: {{max_num_seqs: {{type: int, low: 1, high: 9}}}}\n{lines}\n"
+    text += "objective: {maximize: output_throughput}\n"
     home, studies = tmp_path / "files" / "chat", []
     for folder in (
         home,
