@@ -139,7 +139,7 @@ class StudyFile:
             "quality": _read_quality,
         }
         for key in sections:
-            mine = self.system.section if key == "system" and self.system else getattr(self, key)
+            mine: Any = self.system.section if key == "system" and self.system else getattr(self, key)
             if key == "system":
                 mine = same_place(mine)
             elif mine is not None:
