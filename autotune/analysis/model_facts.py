@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from autotune.core.dependencies import what_is_missing
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Trial
@@ -59,20 +60,14 @@ class ModelFacts:
             try:
                 self._found[key] = compute()
             except ImportError as error:
-                self.missing = missing_library(error)
+                self.missing = what_is_missing(error)
+                if not self.missing:
+                    raise
         return self._found.get(key)
 
     def note(self) -> dict[str, object]:
         """Return all facts known by now as the ledger keeps them."""
         return {"of": self._of, "found": {key: fact for key, fact in self._found.items() if _is_json(fact)}}
-
-
-def missing_library(error: ImportError) -> str:
-    """Return which library a model lacks and how to get it, as a sentence without its full stop."""
-    name = (error.name or "").partition(".")[0]
-    if isinstance(error, ModuleNotFoundError) and name:
-        return f"The model needs {name}, which is not installed here: `pip install {name}`"
-    return f"The model needs {name or 'a library'}, which cannot be imported here: {error}"
 
 
 def _is_json(fact: object) -> bool:

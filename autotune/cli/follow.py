@@ -123,7 +123,8 @@ def _look(study: str | None, store: Path) -> tuple[StudyRow, str, StudyView]:
         if ledger.path is not None:
             holder = study_holder(ledger.path, row.name)
             row = find_study(ledger, row.name)  # what it wrote before it let go
-        if row.state == "CREATED":  # `Study.ask` and `tell` hold the study for each call only
+        # `Study.ask` and `tell` hold the study for each call only; one with a system is run from its file
+        if row.state == "CREATED" and not row.spec.get("system"):
             holder = holder or "a program that asks and tells itself; whether it still does is not known"
         view = read_view(ledger, row, live=bool(holder))
     return row, holder, replace(view, started_ns=_since_ns(holder) or view.started_ns)

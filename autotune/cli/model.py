@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from autotune.cli.options import json_option
 from autotune.cli.output import echo, echo_json
-from autotune.errors import EnvironmentProblem
+from autotune.core.dependencies import need
 
 _NEEDED = ("torch", "transformers", "tokenizers", "safetensors")
 
@@ -24,11 +23,7 @@ def make_model(folder: Path | None, seed: int, as_json: bool) -> None:
     Takes about a minute once; then they are found made. FOLDER is where models are kept; the
     user's cache when not given.
     """
-    absent = [name for name in _NEEDED if find_spec(name) is None]
-    if absent:
-        raise EnvironmentProblem(
-            f"not installed: {', '.join(absent)}", hint="pip install 'autotune-inference[transformers]'"
-        )
+    need(_NEEDED, extra="transformers")
     from autotune.systems.transformers.make_model import make_model as make
 
     paths = make(folder, seed=seed, log=(lambda _: None) if as_json else echo)

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TextIO, TypeVar
 
 from autotune.cli.remote import MARK
+from autotune.core.commands import OWNER_VARIABLE
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.redact import PASS_ENV, redact
 from autotune.errors import (
@@ -36,8 +37,8 @@ T = TypeVar("T")
 HEAD_STORE = "~/.autotune"
 """Folder of all owners' stores on a head, unless ``AUTOTUNE_STORE`` names another one there."""
 
-OWNER_VARIABLE, STUDY_VARIABLE = "AUTOTUNE_OWNER", "AUTOTUNE_STUDY"
-"""Variables of a submitted study's job: whose it is, and its name."""
+STUDY_VARIABLE = "AUTOTUNE_STUDY"
+"""Variable of a submitted study's job: its name."""
 
 SECRETS_VARIABLE = "AUTOTUNE_SECRETS"
 """Variable with the name under which values come that nobody else is to read; not they themselves."""
@@ -64,15 +65,17 @@ def head_store() -> Path:
 def _run_submitted(words: Sequence[str]) -> int:
     """Run a study that was submitted: its files lie in the working folder."""
     from autotune.cli.app import main as autotune
-    from autotune.executor.brought import FOLDER, lay_out
+    from autotune.executor.brought import FOLDER, lay_out, remove_unused, submission_folder, use
     from autotune.ledger.lock import study_holder
 
     owner, study = os.environ[OWNER_VARIABLE], os.environ[STUDY_VARIABLE]
     store = head_store() / owner
-    folder = store / _FILES / study
-    if holder := study_holder(store / LEDGER_NAME, study):  # its files stay as they are
+    home = store / _FILES / study
+    if holder := study_holder(store / LEDGER_NAME, study):
         sys.stderr.write(f"error: study {study!r} is already run by {holder}\n")
         return StudyError.exit_code
+    folder = submission_folder(Path.cwd(), home)
+    use(folder)
     lay_out(Path.cwd(), folder)
     os.environ[FOLDER] = str(folder)
     file, *options = words[1:]
@@ -82,8 +85,23 @@ def _run_submitted(words: Sequence[str]) -> int:
         except EnvironmentProblem as error:
             sys.stderr.write(f"error: {error.message}\n")
             return error.exit_code
-    os.chdir(folder)
-    return autotune(["run", str(folder / file), *options, "--store", str(store), "--owner", owner])
+    os.chdir(home)  # a store of MLflow that is a file of the study's stays where it is
+    code = autotune(["run", str(folder / file), *options, "--store", str(store), "--owner", owner])
+    remove_unused(home, kept={folder, *_needed(store, study, home)})
+    return code
+
+
+def _needed(store: Path, study: str, home: Path) -> set[Path]:
+    """Return the folders of submissions that the ledger names, for `autotune resume`."""
+    from autotune.ledger import Ledger
+
+    try:
+        with Ledger.open(store / LEDGER_NAME, create=False, read_only=True) as ledger:
+            row = ledger.study(study)
+    except (LedgerError, OSError):  # nothing is known of the study: nothing is removed
+        return set(home.iterdir())
+    text = "" if row is None else json.dumps(row.spec)
+    return {folder for folder in home.iterdir() if str(folder) in text}
 
 
 def _take_secrets(name: str) -> list[str]:
@@ -157,8 +175,10 @@ def _answer(words: list[str]) -> int:
             words[place] = str(made)
         with redirect_stdout(_Sent("out", real, names)), redirect_stderr(_Sent("err", real, names)):
             try:
-                if words[0] in ("list", "status") and _names_no_study(words):
-                    return _list("--json" in words)
+                if words[0] == "list":
+                    return _list(_kind(words), "--json" in words)
+                if words[0] == "status" and "--" not in words:
+                    return _list_studies("--json" in words)
                 code = autotune(_on_its_store(words))
             except AutotuneError as error:
                 from autotune.cli.output import echo_error
@@ -180,8 +200,9 @@ def _place_of_output(words: Sequence[str]) -> int | None:
     return None
 
 
-def _names_no_study(words: Sequence[str]) -> bool:
-    return words[0] == "list" or "--" not in words
+def _kind(words: Sequence[str]) -> str | None:
+    """Return what `autotune list` is to list; ``None`` for all kinds."""
+    return words[words.index("--") + 1] if "--" in words else None
 
 
 def _stores() -> dict[str, Path]:
@@ -219,12 +240,16 @@ def _on_its_store(words: list[str]) -> list[str]:
     Raises:
         StudyError: No study is called so, or those of several owners are.
     """
+    from autotune.cli.stop import not_running
+    from autotune.ledger.lock import study_is_held
+
     place = words.index("--") + 1 if "--" in words else len(words)
     wanted = words[place] if place < len(words) else None
     own = words[: place - 1 if wanted is not None else place]
     stores = _stores()
     owner, slash, name = (wanted or "").partition("/")
     if slash and owner in stores and name in _names_in(stores[owner]):  # no other store is looked at
+        os.environ[OWNER_VARIABLE] = owner
         return [*own, "--store", str(stores[owner]), "--", name]
     found = {
         f"{owner}/{name}" if owner else name: (name, stores[owner])
@@ -232,6 +257,11 @@ def _on_its_store(words: list[str]) -> list[str]:
         for name in names
     }
     fitting = [label for label, (name, _) in found.items() if wanted in (None, name, label)]
+    if words[0] == "stop" and (wanted is None or not fitting):
+        running = [one for one, (name, store) in found.items() if study_is_held(store / LEDGER_NAME, name)]
+        if wanted is not None or len(running) != 1:
+            raise not_running(wanted, running)
+        fitting = running
     if wanted in fitting:  # of nobody, or with its owner
         fitting = [str(wanted)]
     if len(fitting) != 1:
@@ -244,19 +274,38 @@ def _on_its_store(words: list[str]) -> list[str]:
             f"no study {wanted!r} on this head; there are: {several}", hint=did_you_mean(str(wanted), found)
         )
     name, store = found[fitting[0]]
+    os.environ[OWNER_VARIABLE] = fitting[0].removesuffix(name).removesuffix("/")
     return [*own, "--store", str(store), "--", name]
 
 
-def _list(as_json: bool) -> int:
-    """List the studies of all owners."""
-    from autotune.cli.output import echo, echo_json
+def _list(kind: str | None, as_json: bool) -> int:
+    """List what this head has to choose from: of studies, those of all owners."""
+    from autotune.cli.show import KINDS, entries_of, show_entries
+
+    if kind == "studies":
+        return _list_studies(as_json)
+    names = KINDS if kind is None else (kind,)
+    found = {name: _studies() if name == "studies" else entries_of(name, head_store()) for name in names}
+    show_entries(found, alone=kind is not None, as_json=as_json)
+    return 0
+
+
+def _studies() -> dict[str, str]:
+    """Return the studies of all owners with a line about each."""
     from autotune.cli.show import studies_of
 
-    found = {
+    return {
         f"{owner}/{name}" if owner else name: text
         for owner, texts in _readable(_stores(), studies_of)
         for name, text in texts.items()
     }
+
+
+def _list_studies(as_json: bool) -> int:
+    """List the studies of all owners."""
+    from autotune.cli.output import echo, echo_json
+
+    found = _studies()
     if as_json:
         echo_json({"studies": found})
         return 0

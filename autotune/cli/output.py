@@ -40,6 +40,11 @@ def echo_error(message: str, hint: str = "") -> None:
         return
 
 
+def note(text: str) -> None:
+    """Write a line beside the output: to standard error."""
+    echo(text, sys.stderr)
+
+
 def wait_for_end(lives: Callable[[], bool], most_s: float, say: Callable[[float], None]) -> float | None:
     """Wait until something has ended; return the seconds waited where it has not in time, else ``None``.
 

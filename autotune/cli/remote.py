@@ -17,8 +17,8 @@ import click
 from click.core import ParameterSource
 
 from autotune.cli.options import F
-from autotune.cli.output import echo, echo_json, wait_for_end
-from autotune.core.commands import ADDRESS, shown_address, study_command
+from autotune.cli.output import echo, echo_json, note, wait_for_end
+from autotune.core.commands import ADDRESS, shown_address, study_command, submit_command
 from autotune.errors import EnvironmentProblem, SpecError, StudyError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool) -> i
     if as_json:
         echo_json({"study": job.study, "owner": job.owner, "stopped": True})
         return 0
-    again = study_command("submit", "FILE", "--address", shown_address(address))
+    again = submit_command(job.study, job.owner, (), shown_address(address))
     echo(f"study {job.label} has stopped; everything measured is kept, and `{again}` goes on with it")
     return 0
 
@@ -217,6 +217,7 @@ def _question(server: JobServer, words: list[str], address: str, store: str | No
         name=name,
         variables=variables,
         metadata={QUESTION: words[0]},
+        say=note,
     )
     with _ended(server, name):
         yield name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,16 +124,27 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
     Search spaces, objectives, systems, engines, metrics, mirrors, formats, the studies of the store, and the
     plug-ins, none of which is imported: `autotune doctor` says whether they work.
     """
+    found = {name: entries_of(name, store) for name in ((kind,) if kind else KINDS)}
+    show_entries(found, alone=kind is not None, as_json=as_json)
+
+
+def show_entries(found: Mapping[str, Mapping[str, str]], *, alone: bool, as_json: bool) -> None:
+    """Show names of each kind with a line about each.
+
+    Args:
+        found: Names with their lines, by kind.
+        alone: Whether one kind was asked for, which needs no heading.
+        as_json: Write JSON.
+    """
     from autotune.report.text import terminal_width, wrap
 
-    found = {name: _entries(name, store) for name in ((kind,) if kind else KINDS)}
     if as_json:
         echo_json(found)
         return
+    margin = "" if alone else "  "
     for name, entries in found.items():
-        if kind is None:
+        if not alone:
             echo(f"{name}:")
-        margin = "" if kind else "  "
         room = terminal_width() - len(margin)
         size = max((len(key) for key in entries if len(key) <= room // 2), default=0)
         for key, text in entries.items():
@@ -142,10 +154,10 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
             for i, line in enumerate(lines):
                 echo(f"{margin}{key if i == 0 else '':{size}}  {line}".rstrip())
         if not entries:
-            echo(f"{'' if kind else '  '}none")
+            echo(f"{margin}none")
 
 
-def _entries(kind: str, store: Path) -> dict[str, str]:
+def entries_of(kind: str, store: Path) -> dict[str, str]:
     """Return names and a line about each."""
     from autotune.cli.plugins import registries, registry_of
 

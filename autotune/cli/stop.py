@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,10 @@ from autotune.cli.output import echo, echo_json, wait_for_end
 from autotune.cli.reading import open_ledger
 from autotune.cli.remote import reachable
 from autotune.core.deadlines import Deadlines
-from autotune.errors import EnvironmentProblem
+from autotune.errors import EnvironmentProblem, StudyError, did_you_mean
 
 if TYPE_CHECKING:
-    from autotune.ledger import StudyRow
+    from autotune.ledger import Ledger, StudyRow
 
 SLACK_S = 30.0
 """Time that a run takes to end beside its servers' grace: Ray, the mirror, the report."""
@@ -40,7 +40,7 @@ def stop(study: str | None, store: Path, as_json: bool) -> None:
     from autotune.study.study import find_study
 
     with open_ledger(store) as ledger:
-        row = find_study(ledger, study)
+        row, others = _named(ledger, study)
         file = ledger.path
     assert file is not None  # noqa: S101 - it was opened by its path
     stopped = end_run(file, row, say=(lambda text: None) if as_json else echo)
@@ -52,8 +52,43 @@ def stop(study: str | None, store: Path, as_json: bool) -> None:
         return
     what = "has stopped" if stopped else f"is not running: {row.state.lower()}"
     echo(f"study {row.name} {what}; {measured} finished trials are kept")
+    if others and not stopped:
+        echo(f"running: {', '.join(others)}")
     if row.state == "INTERRUPTED" or (row.state == "RUNNING" and not stopped):
         echo(f"`{next_command('resume', row.name, store=store)}` goes on with it")
+
+
+def _named(ledger: Ledger, study: str | None) -> tuple[StudyRow, list[str]]:
+    """Return the study that is to be stopped, or the only one that runs; and the names of those that run.
+
+    Raises:
+        StudyError: There is no such study, or no name was given and not exactly one runs.
+    """
+    from autotune.ledger.lock import study_is_held
+    from autotune.study.study import find_study
+
+    assert ledger.path is not None  # noqa: S101 - it was opened by its path
+    names = [row.name for row in ledger.studies()]
+    running = [name for name in names if study_is_held(ledger.path, name)]
+    if study in names or (study is None and not running):
+        return find_study(ledger, study), running
+    if study is None and len(running) == 1:
+        return find_study(ledger, running[0]), running
+    raise not_running(study, running)
+
+
+def not_running(study: str | None, running: Sequence[str]) -> StudyError:
+    """Return the error that a study to be stopped does not run, with the nearest name of one that does.
+
+    Args:
+        study: Name that was given, if any.
+        running: Names of the studies that run, with their owners where they have some.
+    """
+    shown = ", ".join(sorted(running)) or "none"
+    if study is None:
+        return StudyError(f"name a study; running: {shown}")
+    near = [name for label in running for name in {label, label.rpartition("/")[2]}]  # without its owner too
+    return StudyError(f"no study {study!r} is running; running: {shown}", hint=did_you_mean(study, near))
 
 
 def end_run(file: Path, row: StudyRow, *, say: Callable[[str], None]) -> bool:

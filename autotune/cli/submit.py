@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import click
 
-from autotune.cli.on_head import OWNER_VARIABLE, SECRETS_VARIABLE, STUDY_VARIABLE
+from autotune.cli.on_head import SECRETS_VARIABLE, STUDY_VARIABLE
 from autotune.cli.options import (
     VARIABLES_HELP,
     json_option,
@@ -26,9 +26,9 @@ from autotune.cli.options import (
     show_trusted,
     study_options,
 )
-from autotune.cli.output import echo, echo_json
+from autotune.cli.output import echo, echo_json, note
 from autotune.cli.remote import HEAD_COMMAND, address_option, check_store, follow_job, studies_there
-from autotune.core.commands import ADDRESS, shown_address, study_command
+from autotune.core.commands import ADDRESS, OWNER_VARIABLE, free_name, shown_address, study_command
 from autotune.errors import SpecError, StudyError
 
 if TYPE_CHECKING:
@@ -84,11 +84,13 @@ def submit(
     for name in pass_env:
         if name not in os.environ:
             raise click.BadParameter(f"{name} is not set")
+    files = named_files(file, options["overrides"], lambda line: note(f"note: {line}"))
     server = JobServer(address)
     shown, wanted = shown_address(address), spec.name
     if options["new"]:
         taken = studies_there(server, address, store) | {job.label for job in server.studies() if job.live}
-        name = _free_name(spec.name, owner, taken)
+        whose = f"{owner}/"
+        name = free_name(spec.name, {one.removeprefix(whose) for one in taken if one.startswith(whose)})
         options["overrides"] = (*options["overrides"], f"name={name}")
         spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space)
     else:
@@ -109,7 +111,7 @@ def submit(
     if secrets:
         variables[SECRETS_VARIABLE] = secrets
     words = _words(options, trust_space=trust_space)
-    _start(server, job, named_files(file, options["overrides"]), words, variables)
+    _start(server, job, files, words, variables)
     if secrets:
         server.wait_until_running(job.id, _BEGIN_S)
         server.send(secrets, json.dumps(private).encode())
@@ -140,15 +142,6 @@ def _owner(given: str | None) -> str:
             "starting with a letter or digit"
         )
     return given
-
-
-def _free_name(name: str, owner: str, taken: Collection[str]) -> str:
-    """Return a name, or the first of ``NAME-2``, ``NAME-3`` ... that no study of an owner has."""
-    candidate, count = name, 1
-    while f"{owner}/{candidate}" in taken:
-        count += 1
-        candidate = f"{name}-{count}"
-    return candidate
 
 
 def _refuse_second(server: JobServer, owner: str, study: str, address: str) -> None:
@@ -197,4 +190,5 @@ def _start(
             folder=Path(folder),
             variables=variables,
             metadata={OWNER: job.owner, STUDY: job.study},
+            say=note,
         )

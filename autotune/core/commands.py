@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from autotune.core.file_names import LEDGER_NAME, USUAL_STORE
 
 ADDRESS = "AUTOTUNE_SHOWN_ADDRESS"
 """Variable of a command that runs on a cluster's head for a person elsewhere: address that reaches it."""
+
+OWNER_VARIABLE = "AUTOTUNE_OWNER"
+"""Variable of a process on a cluster's head: whose study it runs or tells of."""
+
+_LONGEST_NAME = 64  # of a study, in characters, as a study file may have it
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return a study's name, or the first of ``name-2``, ``name-3`` ... that is free, cut where it is long.
+
+    Args:
+        name: Name that is wanted.
+        taken: Names that studies have.
+    """
+    candidate, count = name, 1
+    while candidate in taken:
+        count += 1
+        end = f"-{count}"
+        candidate = f"{name[: _LONGEST_NAME - len(end)]}{end}"
+    return candidate
 
 
 def study_command(command: str, study: str | None, *options: str) -> str:
@@ -26,6 +47,20 @@ def study_command(command: str, study: str | None, *options: str) -> str:
     return shlex.join(("autotune", command, *names, *options))
 
 
+def submit_command(study: str | None, owner: str, options: Sequence[str], address: str) -> str:
+    """Return the command that goes on with a study of a cluster, whatever name its file has.
+
+    Args:
+        study: Name of the study.
+        owner: Its owner; empty where that is not known.
+        options: Options of the command.
+        address: Address of the job server.
+    """
+    whose = ("--owner", owner) if owner else ()
+    name = () if study is None else ("--set", f"name={study}")
+    return study_command("submit", "FILE", *whose, *name, *options, "--address", address)
+
+
 def command_elsewhere(command: str, study: str | None, options: tuple[str, ...], address: str) -> str:
     """Return a command for a person who reaches a cluster by its address.
 
@@ -35,8 +70,9 @@ def command_elsewhere(command: str, study: str | None, options: tuple[str, ...],
         options: Options of it.
         address: Address of the job server.
     """
-    if command in ("resume", "run"):
-        return study_command("submit", "FILE", *options, "--address", address)
+    if command in ("resume", "run"):  # `run` names a file
+        name = study if command == "resume" else None
+        return submit_command(name, os.environ.get(OWNER_VARIABLE, ""), options, address)
     return study_command(command, study, *options, "--address", address)
 
 

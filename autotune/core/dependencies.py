@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 
@@ -16,7 +17,7 @@ _IMPORTED_AS = {"pyyaml": "yaml", "optimum-quanto": "optimum"}  # others have th
 
 
 def missing_dependency(error: BaseException) -> EnvironmentProblem | None:
-    """Return the problem behind an error of an import; ``None`` unless a library that we declare is at fault.
+    """Return the problem behind an error of an import; ``None`` unless a library of others is at fault.
 
     Args:
         error: Error that was raised; that of an import knows the module that it wanted.
@@ -24,30 +25,48 @@ def missing_dependency(error: BaseException) -> EnvironmentProblem | None:
     if not isinstance(error, ImportError):
         return None
     module = (error.name or "").partition(".")[0]
-    package = _declared().get(module)
-    if package is None:
+    if module == __name__.partition(".")[0] or module in sys.stdlib_module_names:
         return None
+    package = _declared().get(module)
     if isinstance(error, ModuleNotFoundError) and error.name == module:
-        return _absent(module, package)
+        return _absent([module], f"pip install {package}" if package else "install the package that has it")
     said = str(error).partition("\n")[0]
-    return EnvironmentProblem(
-        f"{module} cannot be used here: {said}", hint=f"`pip install -U {package}` may mend it"
-    )
+    hint = f"`pip install -U {package}` may mend it" if package else ""
+    return EnvironmentProblem(f"{module or 'a library'} cannot be used here: {said}", hint=hint)
 
 
-def need(modules: Iterable[str]) -> None:
+def what_is_missing(error: BaseException) -> str:
+    """Return the problem behind an error of an import in one line; empty where no library is at fault."""
+    problem = missing_dependency(error)
+    return ": ".join(filter(None, (problem.message, problem.hint))) if problem else ""
+
+
+def need(modules: Iterable[str], extra: str = "") -> None:
     """Refuse to begin what would fail later for want of a library.
+
+    Args:
+        modules: Modules that will be imported.
+        extra: Extra of this package that has them all.
 
     Raises:
         EnvironmentProblem: One of the modules is not installed here.
     """
-    for module in modules:
-        if find_spec(module) is None:
-            raise _absent(module, _declared().get(module, module))
+    if absent := [module for module in modules if not _is_installed(module)]:
+        packages = [_declared().get(module, module) for module in absent]
+        wanted = f"'{DISTRIBUTION}[{extra}]'" if extra else " ".join(packages)
+        raise _absent(absent, f"pip install {wanted}")
 
 
-def _absent(module: str, package: str) -> EnvironmentProblem:
-    return EnvironmentProblem(f"{module} is not installed here", hint=f"pip install {package}")
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it would be in
+        return False
+
+
+def _absent(modules: Sequence[str], hint: str) -> EnvironmentProblem:
+    are = "is" if len(modules) == 1 else "are"
+    return EnvironmentProblem(f"{', '.join(modules)} {are} not installed here", hint=hint)
 
 
 def _declared() -> dict[str, str]:

@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from autotune.core.dependencies import missing_dependency
 from autotune.errors import AutotuneError, Ended, EnvironmentProblem, SpecError, did_you_mean, words_of
 
 IMPORT_S = 120.0
@@ -118,7 +119,10 @@ class Registry:
         target = self._builtin.get(name)
         if target is not None:
             module, _, attribute = target.partition(":")
-            found = import_module(module)
+            try:
+                found = import_module(module)
+            except ImportError as error:
+                raise missing_dependency(error) or error from None
             return getattr(found, attribute) if attribute else found
         if clash := self.clash(name):
             raise EnvironmentProblem(clash, hint="uninstall all but one of them")

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
 
 import numpy as np
 import optuna
@@ -26,6 +25,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.trial import TrialState
 
 from autotune.core.arguments import wanted_instead
+from autotune.core.dependencies import need
 from autotune.core.scalar import typed_scalar
 from autotune.core.table import expansion_order
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
@@ -33,7 +33,7 @@ from autotune.engine.base import QuestionEngine
 from autotune.engine.optuna_space import Params, coordinate
 from autotune.engine.question import Question
 from autotune.engine.untried import random_untried
-from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
+from autotune.errors import SpecError, did_you_mean
 
 _REFUSALS = 30  # proposals of one ask that are not in the space, or were tried
 _REFUSALS_OF_GP = 3  # which takes a second for each
@@ -72,10 +72,8 @@ class Sampler:
                     at_key=True,
                     hint=did_you_mean(str(key), allowed),
                 )
-        if issubclass(self.kind, CmaEsSampler) and find_spec("cmaes") is None:
-            raise EnvironmentProblem(
-                f"engine {self.name!r} needs the package cmaes", hint="pip install cmaes"
-            )
+        if issubclass(self.kind, CmaEsSampler):
+            need(["cmaes"])
         options = {key: typed_scalar(v) if isinstance(v, str) else v for key, v in data.items()}
         for key, value in options.items():
             if wanted := wanted_instead(self.kind.__init__, key, value):

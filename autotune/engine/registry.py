@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune.core.arguments import read_count
+from autotune.core.dependencies import need
 from autotune.core.registry import Registry, shown
 from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Suggestion
@@ -144,6 +145,7 @@ def stored_engine(section: Mapping[str, object]) -> Engine | None:
 def _kind(name: str) -> Any:
     """Return what builds the engine of a name; ``optuna:MODULE:CLASS`` is any sampler of Optuna's."""
     if name.startswith("optuna:") and ":" in name.removeprefix("optuna:"):
+        need(["optuna"])
         from autotune.engine.optuna import sampler_at  # loads Optuna
 
         return sampler_at(name)

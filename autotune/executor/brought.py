@@ -1,14 +1,22 @@
 """What a study brings to every node that measures it: the files that it names, and variables passed by name.
 
 Files are laid out under the same absolute path everywhere, so that what a study file says holds on each node.
+The folder of a submission is named by what the files hold, below the study's own: another submission of the
+study changes nothing under an attempt that runs. A process that uses a folder locks it; one that nobody uses
+any more is removed by the next submission, but for what the study has written there.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +26,9 @@ from autotune.core.redact import PASS_ENV, names_passed
 FOLDER = "AUTOTUNE_BROUGHT"
 """Variable of a submitted study's driver: folder that its files were laid out in."""
 
+_SUBMISSION = "[0-9a-f]{16}"  # name of a submission's folder
+_LIST = ".autotune-files.json"  # in it: paths of the files that were laid out
+_used: dict[Path, int] = {}  # folders that this process has locked, with their descriptors
 _RAYS_OWN = "working_dir_files"  # part of the path of every folder into which Ray unpacks files
 
 
@@ -58,7 +69,108 @@ class Brought:
             os.environ[PASS_ENV] = ",".join(names)
         here = Path.cwd()
         if self.folder and _RAYS_OWN in here.parts:
-            lay_out(here, Path(self.folder))
+            folder = Path(self.folder)
+            use(folder)
+            lay_out(here, folder)
+            remove_unused(folder.parent)
+
+
+def submission_folder(source: Path, home: Path) -> Path:
+    """Return the folder for files that were submitted: equal ones share it.
+
+    Args:
+        source: Folder that has the files.
+        home: Folder of the study, under which the folders of its submissions lie.
+    """
+    digest = hashlib.sha256()
+    for file in _files(source):
+        content = file.read_bytes()
+        about = [str(file.relative_to(source)), bool(file.stat().st_mode & 0o100), len(content)]
+        digest.update(json.dumps(about).encode() + content)
+    return home / digest.hexdigest()[:16]
+
+
+def use(folder: Path) -> None:
+    """Make a submission's folder, and keep it from being removed while this process lives."""
+    while folder not in _used or not _is_at(_used[folder], folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # removed in between
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            with suppress(OSError):  # a file system without locks: then nobody removes it either
+                fcntl.flock(handle, fcntl.LOCK_SH)
+            if _is_at(handle, folder):
+                _used[folder] = handle
+            else:
+                os.close(handle)
+
+
+def _is_at(handle: int, folder: Path) -> bool:
+    """Return whether an open folder is still the one of its path."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), folder.stat())
+    return False
+
+
+def remove_unused(home: Path, kept: Collection[Path] = ()) -> None:
+    """Remove the submissions of a study that no process uses; what was written beside their files stays.
+
+    Args:
+        home: Folder of the study.
+        kept: Folders that stay.
+    """
+    for folder in sorted(home.iterdir()):
+        if not re.fullmatch(_SUBMISSION, folder.name) or folder in kept or not (folder / _LIST).is_file():
+            continue
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(folder)
+        except OSError:  # it is used, or others' to remove
+            continue
+        finally:
+            os.close(handle)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder but for the files that were not laid out there."""
+    for name in json.loads((folder / _LIST).read_text(encoding="utf-8")):
+        (folder / name).unlink(missing_ok=True)
+    for place in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        if place.name == "__pycache__":
+            shutil.rmtree(place)
+        elif not any(place.iterdir()):
+            place.rmdir()
+    (folder / _LIST).unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def same_place(data: Any, environment: Mapping[str, str] = os.environ) -> Any:
+    """Return data of a study with the paths of its submissions as those of one place.
+
+    Args:
+        data: Plain data of a study file.
+        environment: Environment of the driver; one that was not submitted has no such paths.
+    """
+    if not (folder := environment.get(FOLDER, "")):
+        return data
+    home = re.compile(rf"({re.escape(os.path.dirname(folder))})/{_SUBMISSION}(?=[/:]|$)")
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: moved(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [moved(each) for each in value]
+        return home.sub(r"\1", value, count=1) if isinstance(value, str) and home.match(value) else value
+
+    return moved(data)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder that are laid out."""
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            yield file
 
 
 def lay_out(source: Path, target: Path) -> None:
@@ -70,19 +182,26 @@ def lay_out(source: Path, target: Path) -> None:
     """
     if source.resolve() == target.resolve():
         return
-    for file in sorted(source.rglob("*")):
-        place = target / file.relative_to(source)
-        if not file.is_file() or "__pycache__" in file.parts:
-            continue
-        if place.is_file() and place.read_bytes() == file.read_bytes():
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, draft = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}-")
-        os.close(descriptor)
-        try:
-            shutil.copyfile(file, draft)
-            shutil.copymode(file, draft)
-            os.replace(draft, place)
-        except BaseException:
-            os.unlink(draft)
-            raise
+    names = [str(file.relative_to(source)) for file in _files(source)]
+    with tempfile.TemporaryDirectory(prefix="autotune-brought-") as folder:
+        listed = Path(folder) / _LIST
+        listed.write_text(json.dumps(names), encoding="utf-8")
+        _copy(listed, target / _LIST)
+    for name in names:
+        _copy(source / name, target / name)
+
+
+def _copy(file: Path, place: Path) -> None:
+    """Copy a file whole or not at all, with its mode; nothing is done where an equal one is there."""
+    if place.is_file() and place.read_bytes() == file.read_bytes():
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}-")
+    os.close(descriptor)
+    try:
+        shutil.copyfile(file, draft)
+        shutil.copymode(file, draft)
+        os.replace(draft, place)
+    except BaseException:
+        os.unlink(draft)
+        raise

@@ -14,6 +14,7 @@ from copy import deepcopy
 from inspect import isawaitable, iscoroutine, iscoroutinefunction
 from typing import TypeAlias, cast
 
+from autotune.core.dependencies import need
 from autotune.core.diagnosis import NO_MEMORY
 from autotune.core.measurement import (
     Cause,
@@ -76,6 +77,7 @@ class FunctionExecutor:
             EnvironmentProblem: Ray cannot be started or reached.
         """
         if self.on_ray:
+            need(["ray"])
             from autotune.executor.ray import function_calls
 
             self._submit = self._stack.enter_context(function_calls())

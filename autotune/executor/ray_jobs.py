@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,8 @@ QUESTION = "autotune_question"
 _POLL_S = 0.2
 _SETTLED_S = 5.0  # after which Ray has written all of a job that has ended
 _ANSWER_S = 10.0
-_READY_S = 60.0  # for a head that has just been started
+_READY_S = 120.0  # for the agent of a head that has just been started, which starts its jobs
+_NO_AGENT = "No available agent"  # what Ray says until then
 _AWAY_S = 120.0  # for which a head that does not answer is asked again while a study is followed
 _ABSENT = matcher(ABSENT_SIGNS)
 _TALKATIVE = (
@@ -123,8 +124,9 @@ class JobServer:
         folder: Path | None = None,
         variables: Mapping[str, str],
         metadata: Mapping[str, str],
+        say: Callable[[str], None],
     ) -> None:
-        """Start a job.
+        """Start a job; a head that has just been started is waited for.
 
         Args:
             entrypoint: Command line; everybody can read it.
@@ -132,11 +134,16 @@ class JobServer:
             folder: Folder whose files are there for every process of the job.
             variables: Variables of the environment; everybody can read them.
             metadata: Texts that are told of the job.
+            say: Takes a line that says what is waited for.
+
+        Raises:
+            EnvironmentProblem: The head starts no jobs.
         """
         environment: dict[str, Any] = {"env_vars": dict(variables)}
         if folder is not None:
             environment["working_dir"] = str(folder)
-        until = time.monotonic() + _READY_S
+        until, said = time.monotonic() + _READY_S, False
+        where = f"the head at {shown_address(self.address)}"
         with self._talking():
             while True:
                 try:
@@ -146,8 +153,17 @@ class JobServer:
                     )  # fmt: skip
                     return
                 except RuntimeError as error:
-                    if "No available agent" not in str(error) or time.monotonic() > until:
+                    if _NO_AGENT not in str(error):
                         raise
+                if time.monotonic() > until:
+                    raise EnvironmentProblem(
+                        f"{where} starts no jobs: its job agent has not come up within {_READY_S:g} s",
+                        hint="dashboard_agent.log of its session says why; where another Ray of that machine "
+                        "has the port, `ray start --dashboard-agent-listen-port` names another one",
+                    )
+                if not said:
+                    said = True
+                    say(f"{where} has no job agent yet; waiting for it, at most {_READY_S:g} s")
                 time.sleep(_POLL_S)
 
     def send(self, package: str, content: bytes) -> None:

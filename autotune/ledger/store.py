@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from autotune.core.commands import free_name
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Suggestion, Trial, TrialState
 from autotune.errors import LedgerError, StudyError
@@ -75,12 +76,7 @@ class Ledger(LedgerFile):
 
     def unused_name(self, name: str) -> str:
         """Return ``name``, or the first of ``name-2``, ``name-3`` ... that is free."""
-        taken = {row.name for row in self.studies()}
-        candidate, count = name, 1
-        while candidate in taken:
-            count += 1
-            candidate = f"{name}-{count}"
-        return candidate
+        return free_name(name, {row.name for row in self.studies()})
 
     def _study(self, name: str) -> dict[str, Any]:
         row = self._get("study", name)

@@ -13,6 +13,7 @@ from autotune.analysis.facts import hardware_of, versions_of
 from autotune.analysis.study_view import StudyView
 from autotune.core import ranking
 from autotune.core.decision import Candidate
+from autotune.core.dependencies import need
 from autotune.core.environment import inherited
 from autotune.core.estimate_text import show_estimate
 from autotune.core.objective import Limit, Objective
@@ -112,6 +113,7 @@ def export_trials(
     Raises:
         SpecError: A configuration is asked for.
     """
+    need(["optuna"])
     from autotune.export.optuna_storage import storage_of  # loads Optuna
 
     _refuse_choice(trial, under, image)
@@ -141,6 +143,7 @@ def add_trials(
         SpecError: A configuration is asked for, the file is no storage of Optuna, or it has a study of that
             name.
     """
+    need(["optuna"])
     from autotune.export.optuna_storage import add_to  # loads Optuna
 
     _refuse_choice(trial, under, image)

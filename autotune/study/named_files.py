@@ -2,15 +2,17 @@
 
 Found is what the keys that are read as files say, of the file and of the spaces that it starts from: traces,
 prompts, tables, programs, and Python files or modules with whatever they import from beside themselves. A
-text that no reader opens names nothing, whatever it says: a description, a name, a parameter's value.
+text that no reader opens names nothing, whatever it says: a description, a name, a parameter's value. A word
+of a command may be meant otherwise: a file that it may be too travels only where its name leaves no doubt.
 """
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 
@@ -32,20 +34,28 @@ _FILES = {
 _CALLS = ("call", "trainable", "scorer")  # keys that say module:function or file.py:function
 _COMMANDS = ("argv", "command", "program", "scorer")  # keys that are a program with its words
 _PROGRAMS = (".py", ".sh", ".bash", ".pl", ".rb", ".js", ".lua", ".R", ".jl")  # endings of their scripts
+_PRIVATE = re.compile(
+    r"key|token|secret|passw|credential|account|auth|kubeconfig|netrc|\.(env|pem|p12|pfx|jks|kdbx|ppk|gpg|asc)$",
+    re.IGNORECASE,
+)  # names of files that may hold a secret
 
 
-def named_files(study: Path, overrides: Sequence[str] = ()) -> list[Path]:
+def named_files(
+    study: Path, overrides: Sequence[str] = (), say: Callable[[str], None] = lambda line: None
+) -> list[Path]:
     """Return a study file and the files that it names by relative paths, absolute and each once.
 
     Args:
         study: Path of the study file, which can be read.
         overrides: ``KEY=VALUE`` texts as if written in the file.
+        say: Takes a line about each word of a command that is a file too and may be meant otherwise.
 
     Raises:
-        SpecError: A folder or a file is named that is too large to be sent.
+        SpecError: A folder or a file is named that is too large to be sent, or a link to a Python file that
+            would import something else where it is sent.
     """
     file = resolved(study)
-    search = _Search(file.parent)
+    search = _Search(file.parent, say)
     search.add_study(file, overrides)
     return list(search.found)
 
@@ -55,11 +65,12 @@ class _Search:
 
     Args:
         home: Folder of the study file, where the paths of its sections start.
+        say: Takes lines about files that stay.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, say: Callable[[str], None]) -> None:
         self.found: dict[Path, None] = {}
-        self._home = home
+        self._home, self._say = home, say
         self._roots = [home]  # folders that functions are imported from
 
     def add_study(self, file: Path, overrides: Sequence[str] = ()) -> None:
@@ -107,8 +118,10 @@ class _Search:
         for key in _CALLS:
             self._add_call(folder, section.get(key))
         for key in _COMMANDS:
-            for word in _words(section.get(key)):
+            for place, word in enumerate(_words(section.get(key))):
                 self._add_word(folder, word)
+                if place and isinstance(word, str):  # the program itself is looked up in PATH
+                    self._add_plain(folder, word, f"{name}.{key}")
         environment = section.get("env")
         for word in environment.values() if isinstance(environment, Mapping) else ():
             self._add_word(folder, word)
@@ -136,6 +149,22 @@ class _Search:
         ):
             self._add_file(folder, word)
 
+    def _add_plain(self, folder: Path, word: str, key: str) -> None:
+        """Add the file that a word of a command names without more, unless something else may be meant."""
+        path = None if _hidden(PurePath(word)) else _path(folder, word)
+        if path is None or path in self.found or not path.is_relative_to(self._home):
+            return
+        leaves = not path.resolve().is_relative_to(self._home.resolve())
+        if leaves or not path.suffix or _PRIVATE.search(path.name):
+            why = "leads out of its folder" if leaves else "may mean something else"
+            why = "may hold a secret" if _PRIVATE.search(path.name) else why
+            self._say(
+                f"{word!r} of {key} is also a file beside the study, which stays here: it {why}; "
+                f"./{word} in its place travels"
+            )
+        else:
+            self._add(path)
+
     def _add(self, file: Path) -> bool:
         """Add a file, with what it imports if it is Python; return whether it is a new one."""
         if file in self.found:
@@ -148,7 +177,9 @@ class _Search:
         self.found[file] = None
         if file.suffix == ".py":
             for level, name in sorted(_imported(file)):
-                for folder in self._import_folders(file, level):
+                folders = self._import_folders(file, level)
+                _refuse_lost_import(file, level, name, folders)
+                for folder in folders:
                     self._add_module(folder, name)
         return True
 
@@ -162,13 +193,13 @@ class _Search:
 
     def _add_module(self, folder: Path, name: str) -> None:
         """Add a module that lies in a folder; of a package, all its Python files but hidden ones."""
-        path = folder.joinpath(*name.split("."))
-        if (file := path.with_suffix(".py")).is_file():
+        path, file = folder.joinpath(*name.split(".")), _module(folder, name)
+        if file == path.with_suffix(".py"):
             for package in path.relative_to(folder).parents:
                 if (init := folder / package / "__init__.py").is_file() and package != Path():
                     self._add(init)
             self._add(file)
-        elif (path / "__init__.py").is_file():
+        elif file is not None:
             for file in sorted(path.rglob("*.py")):
                 if not _hidden(file.relative_to(path)):
                     self._add(file)
@@ -237,6 +268,42 @@ def _imported(file: Path) -> set[tuple[int, str]]:
             for name in (stem, *(f"{stem}.{alias.name}".strip(".") for alias in node.names)):
                 names.add((node.level, name))
     return {(level, name) for level, name in names if name and not name.endswith("*")}
+
+
+def _refuse_lost_import(file: Path, level: int, name: str, folders: Sequence[Path]) -> None:
+    """Refuse a link to a Python file whose imports lie beside that file, and not beside the link.
+
+    Args:
+        file: Python file, by the name that it travels under.
+        level: Dots of the import.
+        name: Module that it imports.
+        folders: Folders where the import is looked up there.
+    """
+    target = file.resolve()
+    if target.parent == file.parent.resolve():
+        return
+    beside = _module(target.parents[min(max(level, 1), len(target.parents)) - 1], name)
+    if beside is None:
+        return
+    there = next(filter(None, (_module(folder, name) for folder in folders)), None)
+    if there is None:
+        raise SpecError(
+            f"{file} is a link to {target}, which imports {name!r} from beside itself: that would not be "
+            "found on the cluster, where a link travels as a file",
+            hint=f"a link to {beside} beside {file.name} makes it travel too",
+        )
+    if there.read_bytes() != beside.read_bytes():
+        raise SpecError(
+            f"{file} is a link to {target}, which imports {name!r}: on the cluster that would be {there}, "
+            f"and here it may be {beside}, which differs",
+            hint=f"a link in place of {there} leaves one of them",
+        )
+
+
+def _module(folder: Path, name: str) -> Path | None:
+    """Return the file of a module that lies in a folder; of a package, that which makes it one."""
+    path = folder.joinpath(*name.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _refuse_model(data: Mapping[str, object], file: Path) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from autotune.analysis.model_facts import MODEL_FACTS, missing_library
+from autotune.analysis.model_facts import MODEL_FACTS
 from autotune.analysis.study_view import StudyView
 from autotune.core import ranking
 from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import PREDICTIONS, Predictions, restored
+from autotune.core.dependencies import what_is_missing
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Trial, TrialState
@@ -78,7 +79,9 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
     try:
         expected = _predictions(row, trials, wanted, anchored, space)
     except ImportError as error:  # what was measured is told without it
-        no_model = missing_library(error)
+        no_model = what_is_missing(error)
+        if not no_model:
+            raise
     budget = row.spec.get("budget") or {}
     tracking = row.spec.get("tracking") or {}
     return StudyView(

@@ -20,6 +20,7 @@ from autotune.core.scalar import reads_as
 from autotune.core.space_change import as_stored
 from autotune.core.trial import TrialState
 from autotune.engine.base import libraries
+from autotune.engine.registry import build_engine
 from autotune.errors import EmptyLedgerError, StudyError
 from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import Executor
@@ -125,9 +126,9 @@ def run_study(
         stack.enter_context(study_lock(store / LEDGER_NAME, name, again=False))
         spec = as_measured(spec, store / LEDGER_NAME, name)
         system = system_of(spec).built
+        need(libraries(build_engine(spec.engine.section)))  # before there is a study that nobody runs
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
-        need(libraries(study.engine))  # before anything is launched
         _note_start(study, options, owner)
         keys = _keys(study, named)
         told = stack.enter_context(start_hooks(spec.hooks, study, view.message))

@@ -14,6 +14,7 @@ from autotune.core import ranking
 from autotune.core.arguments import check_arguments, read_count
 from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import PREDICTIONS, Decision, Predictions, stored
+from autotune.core.dependencies import need
 from autotune.core.drift import with_drift
 from autotune.core.failures import FailureGroup, failure_groups
 from autotune.core.file_names import LEDGER_NAME
@@ -29,7 +30,7 @@ from autotune.core.space_change import adopt, as_stored, differences
 from autotune.core.start import named_start
 from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
 from autotune.core.units import counted, show_unit
-from autotune.engine.base import Engine, assess, choices, model_quality, predictions
+from autotune.engine.base import Engine, assess, choices, libraries, model_quality, predictions
 from autotune.engine.question import Question
 from autotune.engine.registry import ENGINES, engine_or_missing, read_engine, suggestions
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
@@ -269,6 +270,7 @@ class Study:
             SpecError: ``n`` is no whole number of at least 0.
             StudyError: Every allowed configuration has been tried (only without ``n``; a batch comes
                 back shorter instead).
+            EnvironmentProblem: A library that the engine needs is not installed here.
         """
         if n is not None and read_count(n, "n", 0) == 0:
             return []
@@ -290,6 +292,7 @@ class Study:
 
     def _from_engine(self, most: int) -> list[Trial]:
         """Commit up to ``most`` trials that the engine proposes."""
+        need(libraries(self.engine))  # the first ones are proposed without them
         known, anchored = self._history, self.anchored
         past = known.finished
         history = with_drift(past, anchored, self.space) if known.watched else list(past)

@@ -25,6 +25,7 @@ from autotune.core.units import known_base
 from autotune.engine.base import ModelBased
 from autotune.engine.registry import ENGINES, build_engine
 from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys, under
+from autotune.executor.brought import same_place
 from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import RateSearch, Workload, served_key
@@ -138,10 +139,14 @@ class StudyFile:
             "quality": _read_quality,
         }
         for key in sections:
-            mine = self.system.section if key == "system" and self.system else getattr(self, key)
+            mine: Any = self.system.section if key == "system" and self.system else getattr(self, key)
+            if key == "system":
+                mine = same_place(mine)
+            elif mine is not None:
+                mine = readers[key](same_place(mine.to_dict()))
             found: Any = ...
             with suppress(SpecError):
-                found = readers[key](stored.get(key) or {})
+                found = readers[key](same_place(stored.get(key) or {}))
             if key == "system" and found != mine and found:
                 with suppress(SpecError):  # an earlier version kept paths relative to the working folder
                     found = locate_system(found, Path())

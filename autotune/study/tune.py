@@ -28,13 +28,14 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 
 from autotune.core.arguments import check_arguments, read_count
+from autotune.core.dependencies import need
 from autotune.core.kinds import Number
 from autotune.core.objective import Objective
 from autotune.core.redact import redact
 from autotune.core.start import named_start
 from autotune.core.trial import Config, TrialState
 from autotune.core.units import counted
-from autotune.engine.base import Engine
+from autotune.engine.base import Engine, libraries
 from autotune.errors import LedgerError, SpecError
 from autotune.executor.function import (
     ASYNC_HINT,
@@ -202,7 +203,12 @@ class Search:
         executor: FunctionExecutor,
         stop: threading.Event | None = None,
     ) -> None:
-        """Run a study to the end of its budget, or until somebody sets ``stop``."""
+        """Run a study to the end of its budget, or until somebody sets ``stop``.
+
+        Raises:
+            EnvironmentProblem: A library that the engine needs is not installed here.
+        """
+        need(libraries(study.engine))
         settings = Settings(
             study.space, study.objective, trials, self.time_s, parallel=executor.parallel, seed=study.seed
         )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
+from autotune.core.dependencies import need
 from autotune.core.kinds import By, Key, Needs, Text
 from autotune.core.parameter.base import read_number
 from autotune.core.section import mapping
@@ -51,6 +52,16 @@ class RayTuneSystem(FunctionSystem):
     call: Annotated[str, Text(_WHAT, pattern=_TARGET), Key("trainable"), Needs(f"a trainable, {_WHAT}")]
     config: Annotated[Mapping[str, object], By(_places, dict, "constants")] = field(default_factory=dict)
     stop: Annotated[Mapping[str, float], By(_stop, dict, "bounds by metric")] = field(default_factory=dict)
+
+    def check_machine(self) -> None:
+        """Check that the trainable is there, and Ray Tune.
+
+        Raises:
+            EnvironmentProblem: One of them is not.
+            SpecError: The file is no Python, or has no such trainable.
+        """
+        need(["ray"])
+        super().check_machine()
 
     def _words(self, file: str) -> list[str]:
         """Return the words that run the trainable and write its metrics to a file."""

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from autotune.core.dependencies import missing_dependency
+from autotune.core.dependencies import missing_dependency, what_is_missing
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger
@@ -288,9 +288,8 @@ def _complete(
 
 def _in_full(error: Exception, uri: str) -> str:
     """Return what an error says and, of a file of this machine, what to do."""
-    missing = missing_dependency(error)
-    if missing is not None:
-        return f"{missing.message}: {missing.hint}"
+    if missing := what_is_missing(error):
+        return missing
     said = one_line(error)
     known = isinstance(error, AutotuneError) or database_file(uri) is None
     return said if known else f"{said}; {_ROOM}"

@@ -233,6 +233,15 @@ def test_a_study_that_nobody_runs_is_shown_once(ledger, capsys):
     assert "study demo: completed, 1 trial" in capsys.readouterr().out
 
 
+def test_a_run_that_died_before_its_first_trial_is_not_waited_for(ledger, capsys):
+    space = Space.from_dict({"parameters": {"x": {"type": "int", "low": 1, "high": 9}}})
+    system = {"use": "command", "argv": ["a"]}  # as `autotune run` keeps it
+    with Study(space, {"maximize": "speed"}, name="demo", path=ledger, spec={"system": system}):
+        pass
+    assert main(["status", "demo", "--follow", "--store", str(ledger.parent)]) == 4
+    assert "study demo: created, 0 trials" in capsys.readouterr().out
+
+
 def test_from_the_command_line_ctrl_c_and_pipes(ledger, run):
     argv = [sys.executable, "-m", "autotune", "status", "--follow", "--store", str(ledger.parent)]
     with subprocess.Popen(

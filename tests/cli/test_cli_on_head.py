@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,8 @@ from autotune import Float, Objective, Space, Study
 from autotune.cli import on_head
 from autotune.cli.remote import MARK
 from autotune.core.redact import PASS_ENV
-from autotune.executor.brought import Brought, lay_out
+from autotune.executor import brought
+from autotune.executor.brought import FOLDER, Brought, lay_out
 from autotune.ledger import Ledger
 from autotune.ledger.lock import study_lock
 from autotune.ledger.rows import OWNER
@@ -120,19 +122,67 @@ def test_commands_that_are_printed_reach_the_head_too(ask):
     assert "--address http://head:8265" in ask("status", "--", "alice/chat")[1].replace("\\\n", "")
 
 
-def test_the_files_of_a_study_that_runs_stay_as_they_are(head, tmp_path, monkeypatch, capsys):
-    sent, there = tmp_path / "sent", head / "alice" / "files" / "chat" / "work.py"
-    sent.mkdir()
-    (sent / "work.py").write_text("new")
-    there.parent.mkdir(parents=True)
-    there.write_text("old")
-    monkeypatch.chdir(sent)
+STUDY = """
+name: chat
+parameters: {{x: {{type: int, low: 1, high: {high}, default: 6}}}}
+system: {{use: command, argv: [sh, work.sh], metrics: stdout}}
+objective: {{maximize: speed}}
+engine: {{use: random}}
+budget: {{trials: {trials}, confirm: 0, watch: 0}}
+tracking: {{mlflow: none}}
+"""
+
+
+@pytest.fixture
+def submitted(tmp_path, monkeypatch):
+    """Run what Ray lays into the working folder of a submission's job; its exit code and the folders kept."""
+    store = tmp_path / "store"
+    monkeypatch.setenv("AUTOTUNE_STORE", str(store))
     monkeypatch.setenv(on_head.OWNER_VARIABLE, "alice")
     monkeypatch.setenv(on_head.STUDY_VARIABLE, "chat")
-    with study_lock(head / "alice" / "ledger.sqlite", "chat"):
-        assert on_head.main(["run", "study.yaml"]) == 2
+    monkeypatch.setenv(FOLDER, "")
+    home = store / "alice" / "files" / "chat"
+
+    def submitted(speed, trials=1, high=9):
+        sent = tmp_path / f"sent-{speed}"
+        sent.mkdir()
+        script = f"""echo '{{"speed": {speed}}}'; touch made-{speed}"""
+        (sent / "work.sh").write_text(script)
+        (sent / "study.yaml").write_text(STUDY.format(trials=trials, high=high))
+        monkeypatch.chdir(sent)
+        code = on_head.main(["run", "study.yaml", "--local", "--quiet"])
+        while brought._used:  # a job is a process: its locks end with it
+            os.close(brought._used.popitem()[1])
+        return code, sorted(home.iterdir())
+
+    return submitted
+
+
+@pytest.mark.slow
+def test_each_submission_has_its_files_and_one_that_goes_on_leaves_no_older_ones(submitted, capsys):
+    code, first = submitted(1)
+    assert code == 0, capsys.readouterr().err
+    code, folders = submitted(2, trials=2)
+    assert code == 0, capsys.readouterr().err
+    there = {path.name: sorted(file.name for file in path.iterdir()) for path in folders}
+    assert there.pop(first[0].name) == ["made-1"]  # the study's own stays
+    assert list(there.values()) == [[".autotune-files.json", "made-2", "study.yaml", "work.sh"]]
+    with Ledger.open(folders[0].parents[2] / "ledger.sqlite", read_only=True) as ledger:
+        row, trials = ledger.study("chat"), ledger.trials("chat")
+    assert [trial.metrics["speed"].value for trial in trials] == [1.0, 2.0]
+    assert row.spec["system"]["folder"].endswith(next(iter(there)))  # for `autotune resume`
+    code, after = submitted(3, trials=3, high=8)  # another space: refused
+    assert code == 2
+    assert "was started over another search space" in capsys.readouterr().err
+    assert set(folders) <= set(after)
+    assert next(f for f in folders if f.name in there).joinpath("work.sh").read_text().startswith("echo")
+
+
+def test_the_files_of_a_study_that_runs_stay_as_they_are(submitted, tmp_path, capsys):
+    with study_lock(tmp_path / "store" / "alice" / "ledger.sqlite", "chat"):
+        (tmp_path / "store" / "alice" / "files" / "chat").mkdir(parents=True)
+        assert submitted(1) == (2, [])
     assert "study 'chat' is already run by " in capsys.readouterr().err
-    assert there.read_text() == "old"
 
 
 def test_a_study_shares_with_others_only(head):
@@ -156,8 +206,6 @@ def test_an_owners_variables_and_files_reach_a_worker(tmp_path, monkeypatch):
     monkeypatch.chdir(package)
     brought.unpack()
     assert (tmp_path / "there" / "work.py").read_text() == "one"
-    import os
-
     assert os.environ["MY_KEY"] == "hunter2-hunter2"
     monkeypatch.chdir(tmp_path)  # no folder of Ray's: nothing is copied out of it
     Brought(str(tmp_path / "elsewhere")).unpack()

@@ -6,9 +6,11 @@ from threading import Thread
 
 import pytest
 
+from autotune.cli import on_head
 from autotune.cli.app import main
-from autotune.cli.remote import MARK
+from autotune.cli.remote import MARK, stop_job
 from autotune.core.commands import shown_address
+from autotune.errors import EnvironmentProblem
 from autotune.executor import ray_jobs
 from autotune.executor.ray_jobs import JobServer, StudyJob
 
@@ -28,6 +30,9 @@ class Jobs:
         self.address, self.sent = address, []
 
     def tidy(self):
+        pass
+
+    def stop(self, name):
         pass
 
     def studies(self):
@@ -128,3 +133,77 @@ def test_a_token_is_sent_to_a_head_that_wants_one(guarded, tmp_path, monkeypatch
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
     JobServer(address)
     assert guarded.given[-1] == f"Bearer {TOKEN}"
+
+
+class _Starting(_Guarded):
+    """A head whose job agent comes up after some requests; without a token."""
+
+    def do_GET(self):
+        self.headers["Authorization"] = f"Bearer {TOKEN}"
+        super().do_GET()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked += 1
+        ready = self.server.asked > self.server.late
+        body = (
+            b'{"job_id": "a", "submission_id": "a"}' if ready else b"No available agent to submit job, later."
+        )
+        self.send_response(200 if ready else 500)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize(("late", "ready_s", "asked"), [(2, 600.0, 3), (0, 600.0, 1), (9, 0.0, 1)])
+def test_a_head_whose_job_agent_is_not_up_yet_is_waited_for_and_said_so_once(
+    monkeypatch, late, ready_s, asked
+):
+    monkeypatch.setattr(ray_jobs, "_READY_S", ready_s)
+    monkeypatch.setattr(ray_jobs, "_POLL_S", 0.0)
+    said = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Starting) as server:
+        server.given, server.asked, server.late = [], 0, late
+        Thread(target=server.serve_forever, daemon=True).start()
+        where = f"the head at http://127.0.0.1:{server.server_port}"
+        jobs = JobServer(where.rpartition(" ")[2])
+        if ready_s:
+            jobs.submit("run", name="a", variables={}, metadata={}, say=said.append)
+        else:
+            with pytest.raises(EnvironmentProblem) as refused:
+                jobs.submit("run", name="a", variables={}, metadata={}, say=said.append)
+            assert refused.value.message == (
+                f"{where} starts no jobs: its job agent has not come up within 0 s"
+            )
+            assert "--dashboard-agent-listen-port" in refused.value.hint
+        server.shutdown()
+    assert server.asked == asked
+    waits = f"{where} has no job agent yet; waiting for it, at most 600 s"
+    assert said == ([waits] if 0 < late < asked else [])
+
+
+def test_a_word_that_stays_is_noted_and_what_goes_on_with_a_study_names_it(jobs, tmp_path, capsys):
+    (tmp_path / "x").write_text("")
+    (tmp_path / "study.yaml").write_text(STUDY.replace('"{x}"', "x"))
+    assert main(["submit", "study.yaml", "--address", "http://h:1", "--owner", "alice"]) == 0
+    assert "note: 'x' of system.argv is also a file beside the study, which stays" in capsys.readouterr().err
+    stop_job(Jobs(""), StudyJob("a", "alice", "chat-2", live=True), "http://h:1", False)
+    said = capsys.readouterr().out
+    assert (
+        "`autotune submit FILE --owner alice --set name=chat-2 --address http://h:1` goes on with it" in said
+    )
+
+
+@pytest.mark.parametrize("kind", ["engines", "exporters", None])
+def test_other_kinds_are_listed_on_the_head_as_they_are_there(jobs, tmp_path, capsys, monkeypatch, kind):
+    words = [] if kind is None else [kind]
+    assert main(["list", *words, "--json"]) == 0
+    here = json.loads(capsys.readouterr().out)
+    assert main(["list", *words, "--json", "--address", "http://h:1"]) == 0
+    capsys.readouterr()
+    monkeypatch.setenv("AUTOTUNE_STORE", str(tmp_path / "none"))
+    entrypoint = jobs[-1][0].split()
+    assert on_head.main(entrypoint[entrypoint.index("list") :]) == 0
+    _, text = json.loads(capsys.readouterr().out.strip().removeprefix(MARK))
+    assert json.loads(text) == here
+    assert (kind or "studies") in here

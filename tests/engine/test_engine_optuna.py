@@ -199,8 +199,8 @@ def test_options_of_another_type(section, message):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr("autotune.engine.optuna.find_spec", lambda name: None)
-    with pytest.raises(EnvironmentProblem, match="'optuna:cmaes' needs the package cmaes"):
+    monkeypatch.setattr("autotune.core.dependencies.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match=r"^cmaes is not installed here\n  pip install cmaes$"):
         build_engine("optuna:cmaes")
 
 

@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+from autotune.core.commands import free_name
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.trial import Reason, Suggestion, TrialState
 from autotune.errors import LedgerError, StudyError
@@ -103,6 +104,8 @@ def test_numbers_names_notes_and_what_is_not_there(ledger):
     assert ledger.study("nobody") is None
     assert ledger.unused_name("s") == "s-2"
     assert ledger.unused_name("t") == "t"
+    assert free_name("a" * 64, ["a" * 64]) == "a" * 62 + "-2"  # as long as a study file may have it
+    assert free_name("a" * 64, ["a" * 64, *(f"{'a' * 62}-{n}" for n in range(2, 10))]) == "a" * 61 + "-10"
     ledger.set_study_note("s", "spent_s", 1.5)
     ledger.set_study_note("s", "other", [1])
     assert ledger.study_notes("s") == {"spent_s": 1.5, "other": [1]}

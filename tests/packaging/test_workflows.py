@@ -174,5 +174,8 @@ def test_forms_owners_and_updates_are_whole():
         assert pattern == "*" or (ROOT / pattern.strip("/")).exists(), pattern
         assert owners
         assert all(owner.startswith("@") for owner in owners)
+        assert all(
+            owner in (ROOT / "CONTRIBUTING.md").read_text() for owner in owners
+        )  # who they are is said
     for name in re.findall(r"`((?:autotune|tests|\.github)/[\w./-]+)`", (GITHUB / "SECURITY.md").read_text()):
         assert (ROOT / name).exists(), name

@@ -18,6 +18,7 @@ from autotune.core.section import Section
 from autotune.core.space import Space
 from autotune.engine.gp.config import GPConfig
 from autotune.errors import SpecError
+from autotune.executor.brought import FOLDER
 from autotune.measure.quality.section import Quality
 from autotune.measure.workload import RateSearch, RequestLimits, SharedPrefix, Turns, Workload, read_lengths
 from autotune.spec import catalogue
@@ -370,6 +371,35 @@ def test_a_ledger_that_kept_sections_as_they_were_written_is_the_same_study(tmp_
     assert study.differs_from({**stored, "workload": {"rate": "no rate"}}) == "workload"
     assert study.differs_from({**stored, "quality": {}}) == "quality"
     assert study.differs_from({**stored, "system": {"use": "vllm", "model": "other"}}) == "system"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "system: {use: command, argv: [sh, a.sh]}",
+        "system: {use: vllm, model: a/b}\nworkload: {trace: rows.jsonl}",
+    ],
+    ids=["system", "workload"],
+)
+def test_the_folders_of_submissions_differ_in_nothing_that_was_measured(tmp_path, monkeypatch, lines):
+    text = f"parameters: {{max_num_seqs: {{type: int, low: 1, high: 9}}}}\n{lines}\n"
+    text += "objective: {maximize: output_throughput}\n"
+    home, studies = tmp_path / "files" / "chat", []
+    for folder in (
+        home,
+        home / f"{1:016x}",
+        home / f"{2:016x}",
+    ):  # of an earlier version, and two of this one
+        folder.mkdir(parents=True)
+        (folder / "rows.jsonl").write_text('{"timestamp": 0, "input_length": 9, "output_length": 9}\n')
+        (folder / "study.yaml").write_text(text)
+        studies.append(read_study(folder / "study.yaml"))
+    stored = [as_json(study.to_dict()) for study in studies]
+    assert studies[2].differs_from(stored[1])  # nobody said that these are submissions
+    monkeypatch.setenv(FOLDER, str(home / f"{2:016x}"))
+    assert [studies[2].differs_from(each) for each in stored] == ["", "", ""]
+    monkeypatch.setenv(FOLDER, str(tmp_path / "files" / "code" / f"{2:016x}"))
+    assert studies[2].differs_from(stored[1])
 
 
 def test_the_tracking_store_of_the_environment_is_the_default(monkeypatch):

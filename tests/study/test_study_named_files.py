@@ -84,6 +84,59 @@ def test_programs_modules_tables_and_hooks_are_found(tmp_path, line, also):
     assert sorted(names(tmp_path, "study.yaml")) == sorted(["study.yaml", *also])
 
 
+@pytest.mark.parametrize(
+    ("line", "also"),
+    [
+        ("system: {use: command, argv: [cat, rows.csv, sub/more.txt]}", ["rows.csv", "sub/more.txt"]),
+        ('system: {use: command, argv: "cat rows.csv --config conf.json"}', ["conf.json", "rows.csv"]),
+        ("system: {use: vllm, command: [serve, conf.json]}", ["conf.json"]),
+        ("quality: {scorer: [cat, conf.json]}", ["conf.json"]),
+        ("system: {use: command, argv: [cat, --rows=rows.csv]}", []),  # the word is not the path
+        ("system: {use: command, argv: [rows.csv]}", []),  # a program is looked up in PATH
+        ("system: {use: command, argv: [cat, sub]}", []),  # a folder
+        ("system: {use: command, argv: [serve], env: {ROWS: rows.csv}}", []),
+    ],
+)
+def test_a_word_of_a_command_that_is_a_files_path_makes_it_travel(tmp_path, line, also):
+    for name in ("rows.csv", "conf.json", "sub/more.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "study.yaml").write_text(line)
+    said = []
+    found = named_files(tmp_path / "study.yaml", say=said.append)
+    assert sorted(str(path.relative_to(tmp_path)) for path in found) == sorted(["study.yaml", *also])
+    assert not said
+
+
+def test_a_word_that_may_be_meant_otherwise_is_said_to_stay_and_how_it_travels(tmp_path):
+    (tmp_path / "secret.txt").write_text("")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    reasons = {
+        "serve": "may mean something else",
+        "id_rsa": "may mean something else",
+        "server.pem": "may hold a secret",
+        "api-token.txt": "may hold a secret",
+        "prod.env": "may hold a secret",
+        "linked.csv": "leads out of its folder",
+    }
+    for name in reasons:
+        (folder / name).write_text("")
+    (folder / "linked.csv").unlink()
+    (folder / "linked.csv").symlink_to("../secret.txt")
+    words = ", ".join([*reasons, ".env", "../secret.txt"])
+    (folder / "study.yaml").write_text(f"system: {{use: command, argv: [vllm, {words}]}}\n")
+    said = []
+    assert named_files(folder / "study.yaml", say=said.append) == [folder / "study.yaml"]
+    assert said == [
+        f"{name!r} of system.argv is also a file beside the study, which stays here: it {why}; "
+        f"./{name} in its place travels"
+        for name, why in reasons.items()
+    ]
+    (folder / "study.yaml").write_text("system: {use: command, argv: [vllm, ./serve, ./server.pem]}\n")
+    assert names(tmp_path) == ["work/study.yaml", "work/serve", "work/server.pem"]
+
+
 def test_a_file_that_is_named_on_the_command_line_travels_too(tmp_path):
     (tmp_path / "study.yaml").write_text("space: vllm\n")
     (tmp_path / "mine.yaml").write_text("objective: goals.yaml\n")
@@ -163,6 +216,39 @@ def test_a_link_travels_under_its_name_with_what_it_leads_to(tmp_path):
         "system: {use: function, call: 'linked.py:f'}\nworkload: {trace: rows.jsonl}\n"
     )
     assert names(tmp_path) == ["work/study.yaml", "work/linked.py", "work/helper.py", "work/rows.jsonl"]
+
+
+@pytest.mark.parametrize("call", ["call: 'linked.py:f'", "call: 'linked:f'", "argv: [python, linked.py]"])
+@pytest.mark.parametrize(
+    "imported", ["import near", "from near import f", "from . import near", "import pkg.near"]
+)
+def test_a_link_whose_imports_lie_beside_what_it_leads_to_is_refused_until_they_are_linked_too(
+    tmp_path, call, imported
+):
+    for name in ("s/near.py", "s/pkg/near.py", "work/study.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("f = 1\n")
+    (tmp_path / "s" / "slow.py").write_text(f"import json\n{imported}\n")
+    (tmp_path / "work" / "linked.py").symlink_to("../s/slow.py")
+    use = "command" if "argv" in call else "function"
+    (tmp_path / "work" / "study.yaml").write_text(f"system: {{use: {use}, {call}}}\n")
+    module = "pkg.near" if "pkg" in imported else "near"
+    with pytest.raises(SpecError) as refused:
+        names(tmp_path)
+    link, target = tmp_path / "work" / "linked.py", tmp_path / "s" / "slow.py"
+    assert refused.value.message.startswith(
+        f"{link} is a link to {target}, which imports {module!r} from beside"
+    )
+    assert f"{tmp_path / 's' / module.replace('.', '/')}.py beside linked.py" in refused.value.hint
+    for name in ("near.py", "pkg"):
+        (tmp_path / "work" / name).symlink_to(f"../s/{name}")
+    near = f"work/{module.replace('.', '/')}.py"
+    assert names(tmp_path) == ["work/study.yaml", "work/linked.py", near]
+    (tmp_path / "work" / "near.py").unlink()
+    (tmp_path / "work" / "near.py").write_text("f = 2\n")
+    if module == "near":
+        with pytest.raises(SpecError, match=r"may be .*s/near\.py, which differs"):
+            names(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from autotune.core.dependencies import need
 from autotune.core.environment import import_path
 from autotune.core.kinds import SIZE, Choice, Needs, Text
 from autotune.core.measurement import Cause, Failure
@@ -78,12 +78,7 @@ class TransformersSystem(Section):
         Raises:
             EnvironmentProblem: One is not.
         """
-        absent = [name for name in _PACKAGES if not _installed(name)]
-        if absent:
-            raise EnvironmentProblem(
-                f"the transformers system needs {', '.join(absent)}",
-                hint="pip install 'autotune-inference[transformers]'",
-            )
+        need(_PACKAGES, extra="transformers")
         for path in (self.model, self.draft_model, self.perplexity_text):
             if path.startswith(("/", "./", "../", "~")) and not Path(path).expanduser().exists():
                 raise EnvironmentProblem(f"no such file or folder: {path}")
@@ -213,13 +208,6 @@ class TransformersSystem(Section):
         options = replace(self.options(config), perplexity_text="")  # the text is for measuring alone
         found = self._process("generate", options)
         return Deployment(found.argv, found.env, stdin=PROMPT)
-
-
-def _installed(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:  # the package that it would be in
-        return False
 
 
 def _make_tiny(log: Callable[[str], None]) -> ModelPaths:

@@ -1,0 +1,109 @@
+"""A library that is missing is one error of one wording at every door of Python, before a measurement."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from autotune.core.dependencies import missing_dependency, need, what_is_missing
+from autotune.errors import EnvironmentProblem
+
+DOORS = """
+import asyncio, json, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "botorch", "ray", "optuna"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from autotune import Float, Objective, Space, Study, tune
+
+space, goal, calls = Space([Float("x", low=0, high=1)]), Objective(minimize="y"), []
+
+def work(config):
+    calls.append(config)
+    return {"y": config["x"]}
+
+def study(engine):
+    return Study(space, goal, engine=engine)
+
+def measured():
+    known = study("random")
+    known.tell(known.ask(), {"y": 1.0})
+    return known
+
+doors = {
+    "tune gp": lambda: tune(space, work, goal, trials=2, progress=False),
+    "tune optuna": lambda: tune(space, work, goal, trials=2, engine="optuna:tpe", progress=False),
+    "tune class": lambda: tune(space, work, goal, engine="optuna:optuna.samplers:TPESampler"),
+    "tune ray": lambda: tune(space, work, goal, trials=2, engine="random", ray=True, progress=False),
+    "tune_async": lambda: asyncio.run(study("gp").tune_async(work, trials=2, progress=False)),
+    "ask": lambda: study("gp").ask(),
+    "export": lambda: measured().export("optuna"),
+    "tune random": lambda: tune(space, work, goal, trials=2, engine="random", progress=False),
+}
+said = {}
+for name, door in doors.items():
+    calls.clear()
+    try:
+        door()
+        said[name] = [len(calls), "", "", ""]
+    except Exception as error:
+        texts = [getattr(error, key, "") for key in ("message", "hint")]
+        said[name] = [len(calls), type(error).__name__, *texts]
+print(json.dumps(said))
+"""
+
+
+def test_every_door_of_python_names_what_is_missing_before_anything_is_measured():
+    argv = [sys.executable, "-c", DOORS]
+    done = subprocess.run(argv, env=os.environ, capture_output=True, text=True, timeout=240, check=True)
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said.pop("tune random") == [2, "", "", ""]
+    models = [0, "EnvironmentProblem", "torch, botorch are not installed here", "pip install torch botorch"]
+    optuna = [0, "EnvironmentProblem", "optuna is not installed here", "pip install optuna"]
+    ray = [0, "EnvironmentProblem", "ray is not installed here", "pip install ray"]
+    assert said == {
+        "tune gp": models, "tune_async": models, "ask": models, "tune optuna": optuna, "tune class": optuna,
+        "export": optuna, "tune ray": ray,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ModuleNotFoundError("No module named 'yaml'", name="yaml"),
+            "yaml is not installed here: pip install pyyaml",
+        ),
+        (
+            ModuleNotFoundError("no", name="theirs"),
+            "theirs is not installed here: install the package that has it",
+        ),
+        (
+            ImportError("cannot import name 'f'\nmore", name="torch.nn"),
+            "torch cannot be used here: cannot import name 'f': `pip install -U torch` may mend it",
+        ),
+        (
+            ImportError("libcuda.so.1: cannot open"),
+            "a library cannot be used here: libcuda.so.1: cannot open",
+        ),
+        (ModuleNotFoundError("no", name="autotune.nothing"), ""),  # ours to mend
+        (ModuleNotFoundError("no", name="json.nothing"), ""),
+        (ValueError("no"), ""),
+    ],
+)
+def test_an_error_of_an_import_is_told_in_one_wording(error, said):
+    assert what_is_missing(error) == said
+    assert (missing_dependency(error) is None) == (not said)
+
+
+def test_all_that_is_needed_and_missing_is_named_at_once():
+    need(["json", "torch"])
+    with pytest.raises(EnvironmentProblem) as missing:
+        need(["json", "nowhere", "nowhere_at_all.deep"], extra="transformers")
+    assert missing.value.message == "nowhere, nowhere_at_all.deep are not installed here"
+    assert missing.value.hint == "pip install 'autotune-inference[transformers]'"
