@@ -32,7 +32,9 @@ def test_a_program_finds_what_it_says(name, tmp_path):
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
 
 
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(
+    "name", [name if name == "function" else pytest.param(name, marks=pytest.mark.slow) for name in STUDIES]
+)
 def test_a_study_file_ends_with_a_better_configuration(name, tmp_path):
     study = EXAMPLES / f"{name}.yaml"
     command = [sys.executable, "-m", "autotune", "run", study, "--local", "--json", "--store", tmp_path]
