@@ -5,8 +5,8 @@ CONSTRAINTS ?= constraints.txt
 # the only version that these files take for granted; any other may bring CUDA, unless pip is shown an index without
 TORCH ?= 2.13.0
 STUDY ?= examples/quickstart.yaml
-# of pytest: one more than two cores, since tests also wait
-WORKERS ?= 3
+# of pytest: twice two cores, since tests wait for half of their time
+WORKERS ?= 4
 
 # modules are compiled once, not by each of the thousand processes that tests start
 export PYTHONDONTWRITEBYTECODE :=

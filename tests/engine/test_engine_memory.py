@@ -9,6 +9,7 @@ import sys
 import weakref
 from pathlib import Path
 
+import pytest
 import torch
 
 from autotune.core.objective import Objective
@@ -96,6 +97,7 @@ def test_equal_data_are_fitted_once_and_not_kept() -> None:
     assert alive() is None
 
 
+@pytest.mark.slow
 def test_asks_of_a_long_study_do_not_pile_up(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", _LONG_STUDY], check=False, capture_output=True, text=True, cwd=tmp_path

@@ -48,6 +48,7 @@ def test_a_study_takes_one_of_an_engine_that_gives_more():
     assert len(study.trials) == 5
 
 
+@pytest.mark.slow
 def test_a_budget_of_three_is_three_trials_of_a_long_chain(tmp_path, autotune_command):
     file = tmp_path / "order7.yaml"
     file.write_text(ORDER.read_text())

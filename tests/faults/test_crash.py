@@ -122,7 +122,7 @@ def test_killed_at_a_step_with_a_model(fork, tmp_path, undisturbed, record, plac
 
 
 ONE, ALL = (7,), (1, 2, 7, 11)  # visits; there are at least eleven of each place
-STEPS = [(place, "kill", ONE) for place in PLACES] + [("ledger.commit", "torn", ONE)]
+STEPS = [("ledger.commit", "kill", ONE), ("runner.submit", "kill", ONE), ("ledger.commit", "torn", ONE)]
 STEPS += [slow(place, mode, ALL) for place in PLACES for mode in ("kill", "raise", "hang")]
 STEPS += [slow("ledger.commit", "torn", ALL)]
 

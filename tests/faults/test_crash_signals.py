@@ -161,6 +161,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_server_that_will_not_go(
     )
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_stops_the_study_and_a_resume_goes_on(
     tmp_path, toy_study, autotune_command, record, place
 ):

@@ -159,7 +159,7 @@ FAULTS = {
 }
 
 
-FAST = ("dying", "full: 507 to artifacts", "answering 200 and {} to all", "redirecting to a page to sign in")
+FAST = ("full: 507 to artifacts", "answering 200 and {} to all")
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ def put_back(run):
     assert TrialState.WAITING in states
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_driver_ends_the_study_as_without_ray(study, record):
     run = study()
     run.wait_for(lambda: run.server_of(1))

@@ -8,7 +8,7 @@ from autotune.study.run import run_study
 from autotune.study.study_file import read_study
 from autotune.systems.transformers.make_model import made_model
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 STUDY = """
 name: quality

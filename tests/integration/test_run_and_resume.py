@@ -122,13 +122,14 @@ def test_kill_9_at_random_moments_loses_nothing_and_measures_nothing_twice(
         assert history(ledger)[:5] == resumed[:5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [
         "ledger.commit:kill@4",
-        pytest.param("ledger.committed:kill@6", marks=pytest.mark.slow),
-        pytest.param("runner.submit:kill@2", marks=pytest.mark.slow),
-        pytest.param("runner.commit:kill@2", marks=pytest.mark.slow),
+        "ledger.committed:kill@6",
+        "runner.submit:kill@2",
+        "runner.commit:kill@2",
     ],
 )
 def test_killed_at_a_step_the_same_command_goes_on(tmp_path, toy_study, autotune_command, place):
@@ -183,6 +184,7 @@ def test_a_second_run_of_the_same_study_is_refused_and_the_first_is_named(
     assert str(process.pid) in second.stderr
 
 
+@pytest.mark.slow
 def test_configurations_that_cannot_run_are_trials_with_reasons(tmp_path, toy_study, autotune_command):
     text = """
 name: toy
@@ -217,7 +219,10 @@ deadlines: {startup: 10 s, measure: 4 s, stop: 1 s}
 
 
 def test_nothing_feasible_is_exit_code_4(toy_study, autotune_command):
-    toy_study(objective="{maximize: output_throughput, limits: [tpot.p95 <= 1 us]}", budget="{trials: 2}")
+    toy_study(
+        objective="{maximize: output_throughput, limits: [tpot.p95 <= 1 us]}",
+        budget="{trials: 2, confirm: 0}",
+    )
     done = autotune_command("run", "toy.yaml", "--local", check=False)
     assert done.returncode == 4
     assert "tpot.p95 <= 1 us" in done.stdout
@@ -249,6 +254,7 @@ def test_a_time_budget_ends_the_study(tmp_path, toy_study, autotune_command):
         assert all(t.state.finished for t in trials)
 
 
+@pytest.mark.slow
 def test_a_study_stops_when_nothing_worth_a_trial_is_left_and_goes_on_when_asked(
     tmp_path, toy_study, autotune_command
 ):

@@ -36,6 +36,7 @@ def test_a_cluster_is_started_and_ended_with_the_study(tmp_path, toy_study, auto
         assert {a.executor for t in trials for a in ledger.attempts("toy", t.number)} == {"ray"}
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_no_process_and_the_same_command_goes_on(tmp_path, toy_study, autotune_command):
     toy_study(budget="{trials: 3, confirm: 0}", system="{use: toy, step: '0.02'}")
     with subprocess.Popen(
@@ -87,6 +88,7 @@ def test_ctrl_c_stops_the_server_and_exits_with_5(tmp_path, toy_study):
     assert works_in(tmp_path / "autotune-runs") == []
 
 
+@pytest.mark.slow
 def test_a_configuration_that_no_node_can_hold_is_refused_with_the_numbers(
     tmp_path, toy_study, autotune_command
 ):
@@ -124,6 +126,7 @@ def answers(port):
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.slow
 def test_the_cluster_that_ray_address_names_is_used(tmp_path, toy_study, autotune_command):
     toy_study(budget="{trials: 1, confirm: 0}")
     with socket.socket() as probe:
@@ -139,6 +142,7 @@ def test_the_cluster_that_ray_address_names_is_used(tmp_path, toy_study, autotun
     assert f"127.0.0.1:{port}" in gone.stderr
 
 
+@pytest.mark.slow
 def test_measure_on_ray_gives_one_measured_configuration(toy_study, autotune_command):
     toy_study()
     done = json.loads(

@@ -108,6 +108,7 @@ def test_mlflow_away_costs_the_study_nothing_and_sync_completes_it(
         assert len(runs_of(uri)) == 1 + 3
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_opened_is_told_once_with_what_to_do(tmp_path, toy_study, autotune_command):
     toy_study(tracking="{mlflow: 'sqlite:///mlflow.db'}", budget="{trials: 2, confirm: 0}")
     (tmp_path / "mlflow.db").write_text("no database, but long enough to be taken for one " * 50)

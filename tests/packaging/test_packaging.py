@@ -76,6 +76,7 @@ def test_the_checkout_finds_it(tmp_path):
     look(ROOT, tmp_path)
 
 
+@pytest.mark.slow
 def test_an_editable_install_finds_it(tmp_path):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     done = subprocess.run(

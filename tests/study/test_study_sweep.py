@@ -136,7 +136,7 @@ def test_the_table_holds_every_measurement_and_can_be_tuned_on(study_file, tmp_p
     replayed = tmp_path / "replay.yaml"
     replayed.write_text(
         "space: {table: tables/grid.csv.gz}\nsystem: {use: replay, table: tables/grid.csv.gz}\n"
-        "tracking: {mlflow: none}\nbudget: {trials: 6, confirm: 0}\nengine: sobol\n"
+        "tracking: {mlflow: none}\nbudget: {trials: 3, confirm: 0}\nengine: sobol\n"
     )
     from autotune.study.run import run_study
 

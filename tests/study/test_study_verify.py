@@ -258,7 +258,8 @@ def test_a_killed_verification_goes_on_and_measures_nothing_twice(tuned, autotun
     assert list(rows(tuned)) == ["u", "u-verify"]
 
 
-@pytest.mark.parametrize("place", ["--local", pytest.param("", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["--local", ""])
 def test_a_server_is_launched_again_through_the_same_driver(place, toy_study, autotune_command):
     toy_study(TOY_STUDY)
     autotune_command("run", "toy.yaml", "--local", "-q")

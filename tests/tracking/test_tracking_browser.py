@@ -107,7 +107,8 @@ oldest = pytest.param(
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param("database", marks=pytest.mark.slow), "files", "server", oldest]
+    "kind",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("database", "files")), "server", oldest],
 )
 def test_a_study_opens_on_its_runs(kind, tmp_path, make, empty_store, start_server, browser, monkeypatch):
     if kind == "files":
@@ -192,6 +193,7 @@ def shown(browser, script):
         browser.switch_to.default_content()
 
 
+@pytest.mark.slow
 def test_a_copied_folder_opens_with_its_artifacts(tmp_path, make, empty_store, browser, monkeypatch):
     """`autotune ui` prints the link once the server answers; its store lies where it was copied to."""
     here, there = tmp_path / "here", tmp_path / "there"

@@ -245,6 +245,7 @@ def test_files_are_uploaded_once_unharmed_and_again_when_they_change(ledger, mak
     assert read() == "another"
 
 
+@pytest.mark.slow
 def test_ui_of_a_study_on_a_server_is_the_link_alone(
     ledger, make, tmp_path, empty_store, start_server, capsys
 ):

@@ -34,6 +34,7 @@ def study(tmp_path, make, start_server, store_uri):
     return path, server
 
 
+@pytest.mark.slow
 def test_a_report_links_each_trial_to_its_run(study):
     from mlflow import MlflowClient
 

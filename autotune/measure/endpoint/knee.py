@@ -37,7 +37,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
 
 Floats = NDArray[np.float64]
 
@@ -95,6 +94,8 @@ def crossing(points: Sequence[Point], near: float) -> Floats | None:
     """
     if sum(p.measured for p in points) < 2:
         return None
+    from scipy.special import log_ndtr  # takes longer to load than all else that an attempt starts with
+
     mu = near * _SATURATIONS[:, None, None, None]
     power = _POWERS[:, None, None]
     rates = near * _RATES

@@ -53,7 +53,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr
 
 from autotune.core.measurement import Estimate
 from autotune.core.quantiles import NORMAL, student_quantile
@@ -259,6 +258,7 @@ def _of_both_sides(freedom: float, b: float) -> float:
         freedom: Degrees of Student's distribution.
         b: Sixth of the skewness.
     """
+    from scipy.special import stdtr  # takes longer to load than all else that an attempt starts with
 
     def missed(half: float) -> float:
         return float(stdtr(freedom, _hall(-half, b)) + stdtr(freedom, -_hall(half, b)))

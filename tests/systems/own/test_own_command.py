@@ -274,9 +274,10 @@ def test_a_nul_in_what_a_program_prints_leaves_no_secret_in_its_files(tmp_path, 
         "parameters: {n: {type: int, low: 1, high: 2, default: 1}}\n"
         f"system: {{use: command, argv: [{sys.executable}, bench.py], folder: {tmp_path}}}\n"
         "objective: {maximize: speed}\n"
-        "budget: {trials: 1}\n"
+        "budget: {trials: 1, confirm: 0}\n"
+        "tracking: {mlflow: none}\n"
     )
-    assert main(["run", "study.yaml", "-q"]) == 0
+    assert main(["run", "study.yaml", "--local", "-q"]) == 0
     printed = [
         path.read_bytes()
         for name in ("stdout-*.txt", "server.log")

@@ -54,6 +54,7 @@ def test_a_compiler_that_was_killed_keeps_no_later_launch_waiting():
     assert any(folder.glob("*.so"))
 
 
+@pytest.mark.slow
 def test_quantization_costs_little_quality_in_a_trained_model(observed):
     perplexity = {
         bits: observed(quantization_bits=bits)["metrics"]["quality.perplexity"] for bits in (16, 8, 4)
@@ -115,8 +116,12 @@ def test_fewer_bits_of_the_kv_cache_are_what_is_kept(observed):
     plain, quantized = observed(quantization_bits=16), observed(kv_cache_bits=4)
     assert "kv_cache" not in plain["facts"]
     assert quantized["facts"]["kv_cache"] == {"kind": "QuantizedCache", "bits": 4}
-    assert observed(kv_cache_bits=2)["facts"]["kv_cache"]["bits"] == 2
     assert len(quantized["tokens"][0]) == 20
+
+
+@pytest.mark.slow
+def test_two_bits_of_the_kv_cache_are_two(observed):
+    assert observed(kv_cache_bits=2)["facts"]["kv_cache"]["bits"] == 2
 
 
 def test_tensor_parallelism_splits_the_weights_over_real_processes(system, observed, tmp_path):
