@@ -19,9 +19,9 @@ def said(sem, facts=None, limit="ttft.p95 <= 1500 ms"):
 
 
 def test_a_limit_is_in_doubt_where_the_measurement_is():
-    assert said(0.01).startswith("limit ttft.p95 <= 1.5 s: kept; chance that it holds ")
+    assert said(0.01).startswith("limit ttft.p95 <= 1500 ms: kept; chance that it holds ")
     doubtful = said(1.5, {DOUBT: "2 s are too short for ttft.p95"})
-    assert doubtful.startswith("limit ttft.p95 <= 1.5 s: in doubt, kept as measured; chance that it holds ")
+    assert doubtful.startswith("limit ttft.p95 <= 1500 ms: in doubt, kept as measured; chance that it holds ")
     chances = [
         float(text.split("holds ")[1].replace("over", "").split(" %")[0]) for text in (said(0.01), doubtful)
     ]
