@@ -181,8 +181,8 @@ def test_each_submission_has_its_files_and_one_that_goes_on_leaves_no_older_ones
 
 
 def test_the_files_of_a_study_that_runs_stay_as_they_are(submitted, tmp_path, capsys):
+    (tmp_path / "store" / "alice" / "files" / "chat").mkdir(parents=True)
     with study_lock(tmp_path / "store" / "alice" / "ledger.sqlite", "chat"):
-        (tmp_path / "store" / "alice" / "files" / "chat").mkdir(parents=True)
         assert submitted(1) == (2, [])
     assert "study 'chat' is already run by " in capsys.readouterr().err
 
