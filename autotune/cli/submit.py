@@ -17,7 +17,6 @@ from uuid import uuid4
 
 import click
 
-from autotune.cli.on_head import SECRETS_VARIABLE, STUDY_VARIABLE
 from autotune.cli.options import (
     VARIABLES_HELP,
     json_option,
@@ -28,6 +27,7 @@ from autotune.cli.options import (
 )
 from autotune.cli.output import echo, echo_json, note
 from autotune.cli.remote import HEAD_COMMAND, address_option, check_store, follow_job, studies_there
+from autotune.cli.submitted import SECRETS_VARIABLE, STUDY_VARIABLE
 from autotune.core.commands import ADDRESS, OWNER_VARIABLE, free_name, shown_address, study_command
 from autotune.errors import SpecError, StudyError
 

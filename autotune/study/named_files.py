@@ -8,7 +8,6 @@ of a command may be meant otherwise: a file that it may be too travels only wher
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import shlex
@@ -20,6 +19,7 @@ from autotune.core.input_file import resolved
 from autotune.errors import AutotuneError, SpecError
 from autotune.spec.overrides import apply_overrides
 from autotune.spec.yaml_text import Document, parse_text, read_text
+from autotune.study.imported_files import imports_of, module_file, refuse_lost_import
 from autotune.systems.registry import locate_system
 
 LARGEST = 64 << 20
@@ -176,9 +176,9 @@ class _Search:
             )
         self.found[file] = None
         if file.suffix == ".py":
-            for level, name in sorted(_imported(file)):
+            for level, name in sorted(imports_of(file)):
                 folders = self._import_folders(file, level)
-                _refuse_lost_import(file, level, name, folders)
+                refuse_lost_import(file, level, name, folders)
                 for folder in folders:
                     self._add_module(folder, name)
         return True
@@ -193,7 +193,7 @@ class _Search:
 
     def _add_module(self, folder: Path, name: str) -> None:
         """Add a module that lies in a folder; of a package, all its Python files but hidden ones."""
-        path, file = folder.joinpath(*name.split(".")), _module(folder, name)
+        path, file = folder.joinpath(*name.split(".")), module_file(folder, name)
         if file == path.with_suffix(".py"):
             for package in path.relative_to(folder).parents:
                 if (init := folder / package / "__init__.py").is_file() and package != Path():
@@ -251,59 +251,6 @@ def _words(command: object) -> list[object]:
         with suppress(ValueError):  # an open quote: said by whoever reads it
             return list(shlex.split(command))
     return command if isinstance(command, list) else []
-
-
-def _imported(file: Path) -> set[tuple[int, str]]:
-    """Return level and name of the modules that a Python file imports; none of a file that is no Python."""
-    try:
-        tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, RecursionError):  # said when it is run
-        return set()
-    names: set[tuple[int, str]] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {(0, alias.name) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            stem = node.module or ""
-            for name in (stem, *(f"{stem}.{alias.name}".strip(".") for alias in node.names)):
-                names.add((node.level, name))
-    return {(level, name) for level, name in names if name and not name.endswith("*")}
-
-
-def _refuse_lost_import(file: Path, level: int, name: str, folders: Sequence[Path]) -> None:
-    """Refuse a link to a Python file whose imports lie beside that file, and not beside the link.
-
-    Args:
-        file: Python file, by the name that it travels under.
-        level: Dots of the import.
-        name: Module that it imports.
-        folders: Folders where the import is looked up there.
-    """
-    target = file.resolve()
-    if target.parent == file.parent.resolve():
-        return
-    beside = _module(target.parents[min(max(level, 1), len(target.parents)) - 1], name)
-    if beside is None:
-        return
-    there = next(filter(None, (_module(folder, name) for folder in folders)), None)
-    if there is None:
-        raise SpecError(
-            f"{file} is a link to {target}, which imports {name!r} from beside itself: that would not be "
-            "found on the cluster, where a link travels as a file",
-            hint=f"a link to {beside} beside {file.name} makes it travel too",
-        )
-    if there.read_bytes() != beside.read_bytes():
-        raise SpecError(
-            f"{file} is a link to {target}, which imports {name!r}: on the cluster that would be {there}, "
-            f"and here it may be {beside}, which differs",
-            hint=f"a link in place of {there} leaves one of them",
-        )
-
-
-def _module(folder: Path, name: str) -> Path | None:
-    """Return the file of a module that lies in a folder; of a package, that which makes it one."""
-    path = folder.joinpath(*name.split("."))
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _refuse_model(data: Mapping[str, object], file: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_ledger_without_facts_is_told_all_the_same_with_what_is_missing(folder
     status, best, report = look(folder, commands, heavy=False)
     assert (status[0], best[0], report[0]) == (0, 0, 0)
     flat = " ".join(status[1].split())
-    missing = "linear_operator is not installed here: pip install linear-operator"
+    missing = "torch is not installed here: pip install torch"
     assert missing in flat
     assert "what is left to gain is not estimated" in flat
     assert "decided by the measurements alone" in " ".join(best[1].split())
@@ -209,7 +209,7 @@ def test_an_engine_that_fails_to_account_for_itself_costs_no_report(tmp_path, mo
 def test_a_missing_library_is_named_with_what_installs_it(folder, command, library):
     code, _, said, _ = look(folder, [command], heavy=False)[0]
     assert code == 3, said
-    assert f"{library} is not installed here" in said
+    assert re.search(rf"error: {library}[\w, ]* (is|are) not installed here", said), said
     assert f"pip install {library}" in said
     for wrong in ("internal", "traceback", "disk", "mistake in autotune"):
         assert wrong not in said

@@ -10,6 +10,8 @@ import pytest
 from autotune import Float, Objective, Space, Study
 from autotune.cli import on_head
 from autotune.cli.remote import MARK
+from autotune.cli.submitted import STUDY_VARIABLE, head_store
+from autotune.core.commands import OWNER_VARIABLE
 from autotune.core.redact import PASS_ENV
 from autotune.executor import brought
 from autotune.executor.brought import FOLDER, Brought, lay_out
@@ -99,7 +101,7 @@ def test_a_relative_store_is_no_folder_of_rays(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for given, path in {"mine": "mine", "~/mine": "mine", str(tmp_path / "a"): "a", "": ".autotune"}.items():
         monkeypatch.setenv("AUTOTUNE_STORE", given)
-        assert on_head.head_store() == tmp_path / path
+        assert head_store() == tmp_path / path
 
 
 def test_a_file_that_is_called_as_the_study_does_not_stand_in_for_it(ask):
@@ -138,8 +140,8 @@ def submitted(tmp_path, monkeypatch):
     """Run what Ray lays into the working folder of a submission's job; its exit code and the folders kept."""
     store = tmp_path / "store"
     monkeypatch.setenv("AUTOTUNE_STORE", str(store))
-    monkeypatch.setenv(on_head.OWNER_VARIABLE, "alice")
-    monkeypatch.setenv(on_head.STUDY_VARIABLE, "chat")
+    monkeypatch.setenv(OWNER_VARIABLE, "alice")
+    monkeypatch.setenv(STUDY_VARIABLE, "chat")
     monkeypatch.setenv(FOLDER, "")
     home = store / "alice" / "files" / "chat"
 
@@ -179,8 +181,8 @@ def test_each_submission_has_its_files_and_one_that_goes_on_leaves_no_older_ones
 
 
 def test_the_files_of_a_study_that_runs_stay_as_they_are(submitted, tmp_path, capsys):
+    (tmp_path / "store" / "alice" / "files" / "chat").mkdir(parents=True)
     with study_lock(tmp_path / "store" / "alice" / "ledger.sqlite", "chat"):
-        (tmp_path / "store" / "alice" / "files" / "chat").mkdir(parents=True)
         assert submitted(1) == (2, [])
     assert "study 'chat' is already run by " in capsys.readouterr().err
 

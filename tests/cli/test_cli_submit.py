@@ -1,9 +1,11 @@
 """``autotune submit`` and ``--address`` on a real head with its job server."""
 
+import contextlib
 import importlib.util
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +26,7 @@ pytestmark = [
     ),
 ]
 
-TRIES = 3
+TRIES = 20  # Ray gives up where its node is not up within 30 s, which no setting makes longer
 PATIENCE_S = 900  # of every wait, which is over as soon as what is waited for is there
 PATIENT = {
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
@@ -85,6 +87,9 @@ class Head:
         self.start()
 
     def start(self):
+        if self.tries:  # what is left of a start that failed
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.tries += 1
         with (self.folder / "head.log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -102,6 +107,8 @@ class Head:
         if self.process.poll() is not None and self.tries < TRIES:  # a busy machine misses Ray's limits
             self.start()
         assert self.process.poll() is None, (self.folder / "head.log").read_text()[-2000:]
+        if "Ray runtime started" not in (self.folder / "head.log").read_text():
+            return None  # the job server answers before, and goes with a start that fails
         try:
             return self.get("/api/version")
         except OSError:
