@@ -24,6 +24,7 @@ NICENESS = {"RAY_worker_niceness": "5"}
 os.environ.update(NICENESS)
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+os.environ.pop("PYTEST_ADDOPTS", None)  # they are this run's, not those of pytest in tests' processes
 
 from tests_study_files import TOY_STUDY  # noqa: E402 - found through the path above
 

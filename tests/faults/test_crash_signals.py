@@ -75,15 +75,16 @@ def start(tmp_path, place, *, terminal=None, **options):
     return subprocess.Popen(argv, cwd=tmp_path, env=env, text=terminal is None, **streams, **options)
 
 
+def second_runs(tmp_path):
+    """Return whether the first trial is measured and the second one runs its server."""
+    found = states(tmp_path)
+    scratch = tmp_path / "autotune-runs" / "toy" / "trial-0001" / "attempt-1" / "process.json"
+    return len(found) >= 2 and found[0] is TrialState.COMPLETED and scratch.exists()
+
+
 def measuring(tmp_path):
-    """Wait until the first trial is measured and the second one runs its server."""
-
-    def second_runs():
-        found = states(tmp_path)
-        scratch = tmp_path / "autotune-runs" / "toy" / "trial-0001" / "attempt-1" / "process.json"
-        return len(found) >= 2 and found[0] is TrialState.COMPLETED and scratch.exists()
-
-    wait_until(second_runs, 120)
+    """Wait until the second trial runs its server."""
+    wait_until(lambda: second_runs(tmp_path), 120)
 
 
 def resumes(tmp_path, autotune_command, place):
@@ -182,7 +183,7 @@ def test_a_closed_terminal_stops_the_study_and_a_resume_goes_on(
             return
 
     deadline = time.monotonic() + 120
-    while len(states(tmp_path)) < 2 or states(tmp_path)[0] is not TrialState.COMPLETED:
+    while not second_runs(tmp_path):
         read()
         assert time.monotonic() < deadline
         time.sleep(0.1)
