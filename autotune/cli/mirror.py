@@ -19,6 +19,7 @@ import click
 from autotune.cli.options import json_option, ledger_option, next_command, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
+from autotune.core.dependencies import need
 from autotune.errors import AutotuneError, EnvironmentProblem
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -51,6 +52,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
 
     STUDY with its verifications, or every study of the store. What is already there is not written again.
     """
+    need(["mlflow"])
     from autotune.study.carried import complete_carried
     from autotune.study.report import made_files
     from autotune.study.study import find_study

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from autotune.core.own_files import open_own, refuse_foreign
 from autotune.errors import LedgerError, StudyError
 
 _LONGEST = 1 << 16  # bytes of what a holder writes
+_CHILD_S, _POLL_S = 10.0, 0.2  # for a child to become its program, on a busy machine, and between two looks
 _OURS = re.compile(rb'\{("pid"|"?p?i?d?\Z)')  # a full disk may have cut it
 
 _log = logging.getLogger("autotune.ledger")
@@ -116,16 +118,30 @@ def _name_taken(path: Path) -> Iterator[None]:
         return
     digest = _digest(path)
     with socket.socket(socket.AF_UNIX) as server:
-        try:
-            server.bind(f"\0autotune-study-{digest}")
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:  # such sockets are forbidden here: the file alone must do
-                yield
-                return
-            named = _read(path)
-            raise _HeldError(_holder(named) if named else _listener(digest)) from None
+        limit = time.monotonic() + _CHILD_S
+        while True:
+            try:
+                server.bind(f"\0autotune-study-{digest}")
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:  # such sockets are forbidden here: the file alone must do
+                    yield
+                    return
+                if _is_ours_no_more(path, digest) and time.monotonic() < limit:
+                    time.sleep(_POLL_S)
+                    continue
+                named = _read(path)
+                raise _HeldError(_holder(named) if named else _listener(digest)) from None
         server.listen(64)
         yield
+
+
+def _is_ours_no_more(path: Path, digest: str) -> bool:
+    """Return whether a name is that of a lock that this process gave up.
+
+    A child that this process was starting at that moment keeps it until it is the program that it becomes.
+    """
+    return path not in _held and _peer(digest) == os.getpid()
 
 
 def _listener(digest: str) -> str:

@@ -317,11 +317,12 @@ SERVER = Path(hostile_server.__file__)
 def test_an_attempt_blames_the_configuration_and_not_the_machine(tmp_path, manner, stage, causes):
     command = [sys.executable, str(SERVER), "{port}", f"{manner}.{stage}"]
     startup_s = 5.0 if Cause.STARTUP_TIMEOUT in causes else 60.0  # a busy machine starts a program late
+    measure_s = 3.0 if Cause.TIME_LIMIT in causes else 60.0  # ... and answers late
     job = Job(
         study="hostile", trial=0, attempt=1, config={}, goal="output_throughput",
         system={"use": "openai_server", "command": command, "model": "m", "ready": "/v1/models"},
         workload={"concurrency": 1, "prompt_tokens": 8, "output_tokens": 2, "requests": 10, "time": "1 s"},
-        scratch=str(tmp_path / "t0"), deadlines=Deadlines(startup_s, 3.0, 1.0),
+        scratch=str(tmp_path / "t0"), deadlines=Deadlines(startup_s, measure_s, 1.0),
     )  # fmt: skip
     measurement = run_attempt(job).measurement
     assert measurement.failure.cause in causes, measurement.failure

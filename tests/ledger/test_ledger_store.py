@@ -283,6 +283,22 @@ def test_the_second_process_is_refused_and_the_first_is_named(tmp_path):
                 pass
 
 
+def test_a_child_that_is_just_starting_does_not_keep_a_lock_that_was_given_up(tmp_path):
+    """Between fork and exec it has all that its parent had open; long, on a busy machine."""
+    path = tmp_path / "l.sqlite"
+    make(path).close()
+    code = (
+        "import os, sys, time; from autotune.ledger import Ledger\n"
+        "ledger = Ledger.open(sys.argv[1])\n"
+        "with ledger.lock_study('s'):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n        time.sleep(1)\n        os._exit(0)\n"
+        "with ledger.lock_study('s'):\n    print('held again')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("held again\n", "")
+
+
 def test_a_lock_over_the_words_of_a_dead_holder_names_the_living_one(tmp_path):
     with Ledger.open(tmp_path / "ledger.db") as ledger:
         with ledger.lock_study("s"):
