@@ -26,7 +26,7 @@ class ModelFacts:
     """Facts of a model by key, as plain JSON data.
 
     Args:
-        note: Facts that the ledger keeps; those of other trials are left out.
+        note: Facts that the ledger keeps; those of other trials, and what is none of ours, are left out.
         trials: All trials of the study.
         objective: Objective that they are judged by.
         space: Space of the study as it is now.
@@ -37,7 +37,7 @@ class ModelFacts:
 
     def __init__(
         self,
-        note: Mapping[str, Any],
+        note: object,
         trials: Sequence[Trial],
         objective: Objective,
         space: Space,
@@ -46,7 +46,8 @@ class ModelFacts:
         missing: str = "",
     ) -> None:
         self._of = _digest(trials, objective, space, engine)
-        self._found = dict(note["found"]) if note.get("of") == self._of else {}
+        found = note.get("found") if isinstance(note, Mapping) and note.get("of") == self._of else None
+        self._found = dict(found) if isinstance(found, Mapping) else {}
         self.missing = missing
 
     def recall(self, key: str, compute: Callable[[], object]) -> Any:

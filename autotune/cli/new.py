@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import sys
+import unicodedata
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -95,7 +96,8 @@ def _check_name(kind: str, name: str) -> None:
     from autotune.cli.plugins import registry_of
 
     if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in sys.stdlib_module_names:
-        near = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)).strip("_").lower()
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+        near = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)).strip("_").lower()
         near = near if _NAME.fullmatch(near) else f"my_{near}".rstrip("_")
         near = f"my_{near}" if keyword.iskeyword(near) or near in sys.stdlib_module_names else near
         text = (

@@ -308,4 +308,6 @@ def read_mlflow(mlflow: object, path: object) -> Tracking | None:
         raise SpecError(
             "mlflow mirrors a ledger, and there is none without path", hint='path="study.sqlite" makes one'
         )
+    if found.mlflow is not None:
+        need(["mlflow"])
     return found if wanted else None

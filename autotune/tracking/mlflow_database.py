@@ -14,6 +14,7 @@ import re
 import secrets
 import sqlite3
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,9 @@ from autotune.tracking.turn import locked
 
 SETTLED_S = 10.0
 """A half-made database that changed more recently may be one that another program is making."""
+
+_MIGRATION = threading.Lock()
+"""Held while tables are made: Alembic keeps what it works on in its module, one at a time for a process."""
 
 _MAKING_S = 100.0  # longest wait for one that makes it, below what `sync` waits for a step
 _IN_USE_S = 30.0  # longest wait for another program to finish or to let go of it
@@ -274,7 +278,8 @@ def _create(path: Path) -> None:
         with os.fdopen(open_own(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL), "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, _ROOM)
             file.truncate(0)
-        store = SqlAlchemyStore(_address(draft), DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+        with _MIGRATION:
+            store = SqlAlchemyStore(_address(draft), DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
         store.engine.dispose()
         failpoint("mirror.made")
         with draft.open("rb") as file:

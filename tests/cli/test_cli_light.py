@@ -166,6 +166,9 @@ def test_facts_hold_for_the_trials_that_they_are_of(folder):
 
 def test_a_fact_that_json_lacks_is_computed_again(folder):
     study = Study.open(folder / "autotune-runs" / "ledger.sqlite")
+    of = ModelFacts({}, (), study.objective, study.space).note()["of"]
+    for spoiled in ("x", [1], None, {"of": of}, {"of": of, "found": None}, {"of": of, "found": "a"}):
+        assert ModelFacts(spoiled, (), study.objective, study.space).recall("a", lambda: 1) == 1
     facts = ModelFacts({}, (), study.objective, study.space)
     assert facts.recall("a", lambda: float("inf")) == float("inf")
     assert facts.recall("b", lambda: [1.5, None]) == [1.5, None]

@@ -170,6 +170,8 @@ def test_an_engine_that_new_writes_keeps_all_of_the_contract_and_installs(tmp_pa
         (["system", "my-server"], "did you mean 'my_server'?"),
         (["engine", "2fast"], "did you mean 'my_2fast'?"),
         (["engine", "json"], "did you mean 'my_json'?"),
+        (["engine", "Überholt"], "did you mean 'uberholt'?"),
+        (["engine", "日本"], "did you mean 'my'?"),
         (["metric", "class"], "did you mean 'my_class'?"),
         (["system", "toy"], "there is a system 'toy' already"),
         (["metric", "ttft"], "there is a metric 'ttft' already"),

@@ -1,7 +1,6 @@
 """A library that is missing is one error of one wording at every door of Python, before a measurement."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -15,7 +14,7 @@ import asyncio, json, sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "botorch", "ray", "optuna"):
+        if name.partition(".")[0] in ("torch", "botorch", "ray", "optuna", "mlflow"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())
@@ -40,6 +39,7 @@ doors = {
     "tune optuna": lambda: tune(space, work, goal, trials=2, engine="optuna:tpe", progress=False),
     "tune class": lambda: tune(space, work, goal, engine="optuna:optuna.samplers:TPESampler"),
     "tune ray": lambda: tune(space, work, goal, trials=2, engine="random", ray=True, progress=False),
+    "tune mlflow": lambda: tune(space, work, goal, engine="random", path="a.sqlite", mlflow="sqlite:///a.db"),
     "tune_async": lambda: asyncio.run(study("gp").tune_async(work, trials=2, progress=False)),
     "ask": lambda: study("gp").ask(),
     "export": lambda: measured().export("optuna"),
@@ -58,9 +58,10 @@ print(json.dumps(said))
 """
 
 
-def test_every_door_of_python_names_what_is_missing_before_anything_is_measured():
+def test_every_door_of_python_names_what_is_missing_before_anything_is_measured(tmp_path):
     argv = [sys.executable, "-c", DOORS]
-    done = subprocess.run(argv, env=os.environ, capture_output=True, text=True, timeout=240, check=True)
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=True)
+    assert list(tmp_path.iterdir()) == []
     said = json.loads(done.stdout.splitlines()[-1])
     assert said.pop("tune random") == [2, "", "", ""]
     models = [0, "EnvironmentProblem", "torch, botorch are not installed here", "pip install torch botorch"]
@@ -69,6 +70,7 @@ def test_every_door_of_python_names_what_is_missing_before_anything_is_measured(
     assert said == {
         "tune gp": models, "tune_async": models, "ask": models, "tune optuna": optuna, "tune class": optuna,
         "export": optuna, "tune ray": ray,
+        "tune mlflow": [0, "EnvironmentProblem", "mlflow is not installed here", "pip install mlflow"],
     }  # fmt: skip
 
 

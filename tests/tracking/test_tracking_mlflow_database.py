@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,6 +102,17 @@ def test_a_store_that_is_not_there_is_made_whole(path, prepare, said):
     before = path.stat()
     prepare(path)
     assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert said == []
+
+
+def test_two_stores_are_made_at_once_in_one_process(tmp_path, prepare, said):
+    """As by threads that tune: Alembic keeps the migration that it runs in its module."""
+    paths = [tmp_path / name / "mlflow.db" for name in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(prepare, paths))
+    assert [opens(path) for path in paths] == [True, True]
     assert said == []
 
 
