@@ -60,8 +60,8 @@ class Change:
         """Return what the change amounts to.
 
         ``worse``: with 97.5 % probability worse by more than the tolerance. ``broken``: the limit held then
-        and surely does not now. ``unsettled``: it may be worse by more than the tolerance. ``kept``: it is
-        not. ``better``: better by more than the tolerance.
+        and surely does not now. ``unsettled``: it may be worse by more than the tolerance, or no
+        error is known. ``kept``: it is not. ``better``: better by more than the tolerance.
 
         Args:
             tolerance: Part by which a metric may become worse.
@@ -70,7 +70,9 @@ class Change:
         held = self.held is not None and self.held >= EVEN
         if held and self.chance is not None and self.chance <= 1.0 - confidence:
             return "broken"
-        low, high = (self.gain.value if end is None else end for end in (self.gain.low, self.gain.high))
+        low, high = self.gain.low, self.gain.high
+        if low is None or high is None:  # no error is known: one launch each may differ by anything
+            return "unsettled"
         least, most = self._bounds(tolerance)
         if high < least:
             return "worse"

@@ -35,6 +35,11 @@ _RELATIVE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(?:x\s+|(%)\s*of\s+)(?:the\s+)?
 
 _BOUND = re.compile(r"([+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*(.*)")
 
+_BY_PROGRAM = re.compile(r"\.0$|\.\d{10,}$|e[+-]\d\d$")
+"""Number in a base unit as Python prints it and no author does: earlier ledgers have those."""
+
+_SAME = 1e-9  # part by which a value and a bound differ that are equal but for arithmetic
+
 CONFIDENCE = 0.95
 """Probability with which limits must hold, where an objective does not say."""
 
@@ -115,7 +120,7 @@ class Limit:
         found = _BOUND.fullmatch(match[3])
         number, unit = ("", "") if found is None else found.groups()
         best = format_quantity(quantity.value, quantity.unit).partition(" ")[2]
-        by_program = number.endswith(".0") and unit in ("", quantity.unit)  # earlier ledgers have base units
+        by_program = unit in ("", quantity.unit) and _BY_PROGRAM.search(number) is not None
         return cls(
             match[1], match[2].startswith("<"), quantity.value, quantity.unit, written=text.strip(),
             symbol="" if by_program or unit == best else unit,
@@ -129,6 +134,8 @@ class Limit:
         that 10 % too much weighs the same for every metric; the plain difference where a logarithm fails.
         """
         sign = 1.0 if self.upper else -1.0
+        if math.isclose(value, self.bound, rel_tol=_SAME):  # 3 * 0.05 is 0.15
+            return 0.0
         if value > 0 and self.bound > 0:
             ratio = value / self.bound
             if 0 < ratio < math.inf:

@@ -44,19 +44,36 @@ def compare_studies(references: Sequence[str], store: Path) -> Comparison:
 
 def _located(reference: str, store: Path) -> tuple[Path, str | None]:
     """Return the ledger and the name that a reference means; a name alone is one of the store."""
-    head, colon, name = reference.rpartition(":")
-    if colon and head:
-        where, study = Path(head).expanduser(), name or None
-    elif "/" in reference or Path(reference).is_dir() or reference.endswith(".sqlite"):
-        where, study = Path(reference).expanduser(), None
+    if ":" in reference and _has_study(store, reference):
+        return _file_of(store), reference
+    for at in (at for at, letter in enumerate(reference) if letter == ":" and at):
+        if (file := _file_of(Path(reference[:at]).expanduser())).is_file():
+            return file, reference[at + 1 :] or None
+    head, _, _ = reference.rpartition(":")
+    if head or "/" in reference or Path(reference).is_dir() or reference.endswith(".sqlite"):
+        where, study = Path(head or reference).expanduser(), None
     else:
         where, study = store, reference
-    file = where if where.is_file() else where / LEDGER_NAME
+    file = _file_of(where)
     if not file.is_file():
         raise StudyError(
             f"{reference}: no ledger at {file}", hint="STUDY of the store, or PATH:STUDY of another one"
         )
     return file, study
+
+
+def _file_of(where: Path) -> Path:
+    """Return the ledger of a store, or the path itself where it is one."""
+    return where if where.is_file() else where / LEDGER_NAME
+
+
+def _has_study(store: Path, name: str) -> bool:
+    """Return whether a store has a study of that name: one may have a colon in it."""
+    file = _file_of(store)
+    if not file.is_file():
+        return False
+    with Ledger.open(file, create=False, read_only=True) as ledger:
+        return ledger.study(name) is not None
 
 
 def differing_settings(

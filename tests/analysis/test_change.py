@@ -156,6 +156,22 @@ def test_one_new_launch_has_the_spread_of_the_study():
     assert 0.003 < speed.now.half / speed.now.estimate.value < 0.03
 
 
+def test_one_value_a_side_of_no_known_error_settles_nothing():
+    """A build must not fail over two numbers that may differ by themselves, nobody knows how far."""
+    objective = Objective(maximize="speed")
+
+    def side(value):
+        measured = Measurement({"speed": Estimate(value, None, 1, "1/s")})
+        only = Trial(0, Suggestion(DEFAULT, Reason.DEFAULT), TrialState.COMPLETED, 1, measured)
+        return Decision([only], objective, config_key(DEFAULT))
+
+    keys = (config_key(DEFAULT), config_key(DEFAULT))
+    for now in (50.0, 95.0, 100.0, 200.0):
+        (change,) = changes(side(100.0), side(now), keys, objective)
+        assert change.gain.low is None
+        assert [change.status(tolerance, 0.95) for tolerance in (0.0, 0.05)] == ["unsettled"] * 2
+
+
 def test_values_that_are_positive_on_one_side_only_are_compared_by_their_difference():
     objective = Objective.from_dict({"maximize": "gain"})
 

@@ -38,6 +38,8 @@ def test_goals_are_turned_so_that_more_is_better():
 
 
 def test_a_limit_on_values_that_have_no_logarithm_uses_the_difference():
+    assert Limit.parse("latency <= 150 ms").violation(3 * 0.05) == 0.0  # which is more by its last bit
+    assert Limit.parse("latency <= 150 ms").violation(0.15 * (1 + 1e-6)) > 0
     assert Limit.parse("drift <= 0").violation(0.5) == 0.5
     assert Limit.parse("drift >= -1").violation(-3.0) == 2.0
     assert Limit.parse("drift <= 1e200").violation(1e-200) == pytest.approx(-400 * math.log(10))
@@ -209,3 +211,21 @@ def test_a_number_that_a_program_wrote_is_shown_in_the_unit_that_reads_best():
     default = {"a": Estimate(0.2, None, 1, "s")}
     relative = Objective(maximize="speed", limits=["a <= 1.5 x default"])
     assert str(relative.anchored(default).limits[0]) == "a <= 300 ms"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("0.0021000000000000003 s", "2.1 ms"),
+        ("1.5e-05 s", "15 us"),
+        ("120.0 s", "2 min"),
+        ("0.3333333333333333", "0.333"),
+        ("2e-1 s", "2e-1 s"),  # as somebody may write it
+        ("0.0021 s", "0.0021 s"),
+        ("8589934592 B", "8589934592 B"),
+    ],
+)
+def test_a_bound_that_a_program_wrote_has_the_unit_that_reads_best(text, shown):
+    limit = Limit.parse(f"metric <= {text}")
+    assert str(limit) == f"metric <= {shown}"
+    assert Limit.parse(limit.to_text()) == limit

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from autotune.core.objective import Objective
 from autotune.core.trial import TrialState
 from autotune.report.plain import JsonView, Output, PlainView, QuietView
 from autotune.report.summary import JSON_KEYS
@@ -41,6 +42,14 @@ def test_plain_lines_of_a_resumed_study_tell_only_what_is_new(make_view, trials)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "study quickstart: running, 4 trials, 3 measured in 46 s, budget 12 trials, going on"
     assert [line.split()[:3] for line in lines[2:]] == [["trial", "4", "measured:"]]
+
+
+def test_limits_relative_to_a_default_that_is_not_measured_are_told(make_view):
+    asked = {"maximize": "speed", "limits": ["memory <= 0.9 x default", "delay <= 10 ms"]}
+    stream = io.StringIO()
+    anchored = Objective.from_dict(asked).anchored({})
+    PlainView(stream).start(make_view((), running=(), objective=anchored, spec={"objective": asked}))
+    assert "with memory <= 0.9 x default, delay <= 10 ms, budget" in stream.getvalue().replace("\n", " ")
 
 
 def test_a_second_attempt_is_told(make_view, trials):

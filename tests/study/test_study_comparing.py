@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from autotune import Int, Space, Study
 from autotune.analysis.noise import noise
 from autotune.analysis.side_by_side import _predictions
 from autotune.cli import main
@@ -108,6 +109,16 @@ def test_a_study_that_is_not_there_is_named(stores, capsys):
         compare_studies(["a", "c"], stores)
     with pytest.raises(StudyError, match="nowhere:c: no ledger at"):
         compare_studies(["a", f"{stores}/nowhere:c"], stores)
+
+
+@pytest.mark.parametrize("name", ["x:y", ":", "%0A::error::x", "a:"])
+def test_a_name_with_colons_is_found_in_its_store_and_behind_a_path(tmp_path, name):
+    for each in ("plain", name):  # a study file refuses such a name, Python takes any
+        space = Space([Int("x", 1, 4, default=1)])
+        with Study(space, {"maximize": "speed"}, path=tmp_path / "ledger.sqlite", name=each) as study:
+            study.tell(study.ask(), {"speed": 1.0})
+    for reference in (name, f"{tmp_path}:{name}", f"{tmp_path}/ledger.sqlite:{name}"):
+        assert compare_studies(["plain", reference], tmp_path).studies[1].label == name
 
 
 def test_equal_names_of_two_ledgers_are_told_apart_in_annotations(stores, capsys, monkeypatch):
