@@ -20,6 +20,7 @@ from autotune.errors import AutotuneError, SpecError
 from autotune.spec.overrides import apply_overrides
 from autotune.spec.yaml_text import Document, parse_text, read_text
 from autotune.study.imported_files import imports_of, module_file, refuse_lost_import
+from autotune.study.private_names import sounds_secret
 from autotune.systems.registry import locate_system
 
 LARGEST = 64 << 20
@@ -34,13 +35,6 @@ _FILES = {
 _CALLS = ("call", "trainable", "scorer")  # keys that say module:function or file.py:function
 _COMMANDS = ("argv", "command", "program", "scorer")  # keys that are a program with its words
 _PROGRAMS = (".py", ".sh", ".bash", ".pl", ".rb", ".js", ".lua", ".R", ".jl")  # endings of their scripts
-_PRIVATE = re.compile(
-    r"token|secret|passw|pwd|credential|creds|account|auth|cookie|kubeconfig|netrc|pgpass|id_(rsa|dsa|ecdsa|ed25519)"
-    r"|(api|ssh|access|private)key|\.(env|pem|p12|pfx|jks|kdbx|ppk|gpg|asc|tfvars|tfstate)(\.|$)",
-    re.IGNORECASE,
-)  # names of files that may hold a secret
-_PRIVATE_WORDS = {"key", "keys", "cred"}  # as words of a name: a monkey is none
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")  # of a name, in camel case too
 _INNER = re.compile(r"(?:-[^=]*=)?@?(.+)", re.DOTALL)  # --name=FILE and @FILE
 
 
@@ -152,7 +146,7 @@ class _Search:
         Args:
             folder: Folder where its path starts.
             word: The word.
-            key: Where it stands, for the note.
+            key: Key that it stands at, for the note.
             plain: Whether it may name a file without a folder or the ending of a script.
         """
         if not isinstance(word, str):
@@ -187,7 +181,7 @@ class _Search:
             is_path or path.is_relative_to(self._home)
         ):
             why = "leads out of its folder"
-        elif not is_path and _sounds_secret(path.name):
+        elif not is_path and sounds_secret(path.name):
             why = "may hold a secret"
         elif not (is_path or path.suffix):
             why = "may mean something else"
@@ -256,12 +250,6 @@ def _path(folder: Path, name: object) -> Path | None:
 def _hidden(path: PurePath) -> bool:
     """Return whether a relative path has a name that begins with a dot, or leads out of its folder."""
     return any(part.startswith(".") for part in path.parts)
-
-
-def _sounds_secret(name: str) -> bool:
-    """Return whether the name of a file says that it may hold a secret."""
-    words = {word.lower() for word in _WORD.findall(name)}
-    return bool(_PRIVATE.search(name) or words & _PRIVATE_WORDS)
 
 
 def _located(section: Mapping[str, object], folder: Path) -> list[str]:
