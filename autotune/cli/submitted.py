@@ -6,13 +6,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from autotune.core.commands import OWNER_VARIABLE
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.redact import PASS_ENV
-from autotune.errors import EnvironmentProblem, LedgerError, StudyError
+from autotune.errors import AutotuneError, EnvironmentProblem, StudyError
 
 HEAD_STORE = "~/.autotune"
 """Folder of all owners' stores on a head, unless ``AUTOTUNE_STORE`` names another one there."""
@@ -68,10 +68,23 @@ def _needed(store: Path, study: str, home: Path) -> set[Path]:
     try:
         with Ledger.open(store / LEDGER_NAME, create=False, read_only=True) as ledger:
             row = ledger.study(study)
-    except (LedgerError, OSError):  # nothing is known of the study: nothing is removed
+    except (AutotuneError, OSError):  # nothing is known of the study: nothing is removed
         return set(home.iterdir())
-    text = "" if row is None else json.dumps(row.spec)
-    return {folder for folder in home.iterdir() if str(folder) in text}
+    said = list(_strings(None if row is None else row.spec))
+    # by its name alone, which is a digest: the rest of the path may be written otherwise, through a link
+    return {folder for folder in home.iterdir() if any(folder.name in text for text in said)}
+
+
+def _strings(data: object) -> Iterator[str]:
+    """Yield the texts in plain data, keys too."""
+    if isinstance(data, str):
+        yield data
+    elif isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from (str(key), *_strings(value))
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from _strings(value)
 
 
 def _take_secrets(name: str) -> list[str]:

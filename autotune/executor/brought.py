@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -18,10 +19,13 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from autotune.core.own_files import kind_of
 from autotune.core.redact import PASS_ENV, names_passed
+
+_log = logging.getLogger("autotune.executor")
 
 FOLDER = "AUTOTUNE_BROUGHT"
 """Variable of a submitted study's driver: folder that its files were laid out in."""
@@ -114,28 +118,72 @@ def _is_at(handle: int, folder: Path) -> bool:
 def remove_unused(home: Path, kept: Collection[Path] = ()) -> None:
     """Remove the submissions of a study that no process uses; what was written beside their files stays.
 
+    Another process may do the same meanwhile. A folder that cannot be read or removed stays, and is logged.
+
     Args:
         home: Folder of the study.
         kept: Folders that stay.
     """
     for folder in sorted(home.iterdir()):
-        if not re.fullmatch(_SUBMISSION, folder.name) or folder in kept or not (folder / _LIST).is_file():
+        if not re.fullmatch(_SUBMISSION, folder.name) or folder in kept:
             continue
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if (folder / _LIST).is_file():
+                _remove_if_unused(folder)
+        except FileNotFoundError:  # another process removes it
+            continue
+        except (OSError, ValueError, RecursionError) as error:  # others' to remove, or a damaged list
+            _log.warning("%s stays, for it cannot be removed: %s", folder, error)
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Remove a folder but for the files that were not laid out there.
+
+    Raises:
+        OSError: Something in it cannot be read or removed.
+        ValueError: The list of its files is damaged.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # it is used, or on a file system without locks
+            return
+        if _is_at(handle, folder):  # else it is another one by now, which somebody may use
             _remove(folder)
-        except OSError:  # it is used, or others' to remove
-            continue
-        finally:
-            os.close(handle)
+    finally:
+        os.close(handle)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return the files that were laid out in a folder, as far as they are still files in it.
+
+    Raises:
+        OSError: The list cannot be read.
+        ValueError: It is damaged, or names something outside the folder.
+    """
+    names = json.loads((folder / _LIST).read_text(encoding="utf-8"))
+    if not isinstance(names, list):
+        raise ValueError(f"{_LIST} is no list")
+    for name in names:
+        if (
+            not isinstance(name, str)
+            or not name
+            or PurePath(name).is_absolute()
+            or ".." in PurePath(name).parts
+        ):
+            raise ValueError(f"{_LIST} names {name!r}, which is no file in that folder")
+    real = folder.resolve()
+    files = [folder / name for name in names]
+    return [file for file in files if not kind_of(file) and file.resolve().is_relative_to(real)]
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder but for the files that were not laid out there."""
-    for name in json.loads((folder / _LIST).read_text(encoding="utf-8")):
-        (folder / name).unlink(missing_ok=True)
-    for place in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+    """Remove a folder that is locked but for the files that were not laid out there."""
+    for file in _listed(folder):
+        file.unlink(missing_ok=True)
+    folders = (path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())
+    for place in sorted(folders, reverse=True):
         if place.name == "__pycache__":
             shutil.rmtree(place)
         elif not any(place.iterdir()):
@@ -192,7 +240,7 @@ def lay_out(source: Path, target: Path) -> None:
 
 
 def _copy(file: Path, place: Path) -> None:
-    """Copy a file whole or not at all, with its mode; nothing is done where an equal one is there."""
+    """Copy a file whole or not at all, also where power fails, with its mode; an equal one stays."""
     if place.is_file() and place.read_bytes() == file.read_bytes():
         return
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -201,6 +249,8 @@ def _copy(file: Path, place: Path) -> None:
     try:
         shutil.copyfile(file, draft)
         shutil.copymode(file, draft)
+        with open(draft, "rb") as written:
+            os.fsync(written.fileno())
         os.replace(draft, place)
     except BaseException:
         os.unlink(draft)

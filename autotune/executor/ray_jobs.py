@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autotune.core.commands import shown_address
+from autotune.core.dependencies import need
 from autotune.core.diagnosis import ABSENT_SIGNS, matcher
 from autotune.errors import EnvironmentProblem
 
@@ -74,10 +75,11 @@ class JobServer:
         address: ``http://HEAD:8265``; without a scheme, plain HTTP.
 
     Raises:
-        EnvironmentProblem: Nobody answers there, or no job server, or it refuses us.
+        EnvironmentProblem: Nobody answers there, or no job server, or it refuses us; or Ray is missing here.
     """
 
     def __init__(self, address: str) -> None:
+        need(["ray"], extra="cluster")
         self.address = _checked(address)
         with self._talking():
             from ray.job_submission import JobSubmissionClient

@@ -20,6 +20,7 @@ from autotune.errors import AutotuneError, SpecError
 from autotune.spec.overrides import apply_overrides
 from autotune.spec.yaml_text import Document, parse_text, read_text
 from autotune.study.imported_files import imports_of, module_file, refuse_lost_import
+from autotune.study.private_names import sounds_secret
 from autotune.systems.registry import locate_system
 
 LARGEST = 64 << 20
@@ -34,10 +35,7 @@ _FILES = {
 _CALLS = ("call", "trainable", "scorer")  # keys that say module:function or file.py:function
 _COMMANDS = ("argv", "command", "program", "scorer")  # keys that are a program with its words
 _PROGRAMS = (".py", ".sh", ".bash", ".pl", ".rb", ".js", ".lua", ".R", ".jl")  # endings of their scripts
-_PRIVATE = re.compile(
-    r"key|token|secret|passw|credential|account|auth|kubeconfig|netrc|\.(env|pem|p12|pfx|jks|kdbx|ppk|gpg|asc)$",
-    re.IGNORECASE,
-)  # names of files that may hold a secret
+_INNER = re.compile(r"(?:-[^=]*=)?@?(.+)", re.DOTALL)  # --name=FILE and @FILE
 
 
 def named_files(
@@ -48,15 +46,18 @@ def named_files(
     Args:
         study: Path of the study file, which can be read.
         overrides: ``KEY=VALUE`` texts as if written in the file.
-        say: Takes a line about each word of a command that is a file too and may be meant otherwise.
+        say: Takes a line about each word of a command that is or names a file which does not travel.
 
     Raises:
         SpecError: A folder or a file is named that is too large to be sent, or a link to a Python file that
             would import something else where it is sent.
     """
     file = resolved(study)
-    search = _Search(file.parent, say)
+    search = _Search(file.parent)
     search.add_study(file, overrides)
+    for line, path in search.stays.items():
+        if path not in search.found:  # for another key
+            say(line)
     return list(search.found)
 
 
@@ -65,12 +66,12 @@ class _Search:
 
     Args:
         home: Folder of the study file, where the paths of its sections start.
-        say: Takes lines about files that stay.
     """
 
-    def __init__(self, home: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, home: Path) -> None:
         self.found: dict[Path, None] = {}
-        self._home, self._say = home, say
+        self.stays: dict[str, Path] = {}  # files that a word names and that stay, by what is said of it
+        self._home = home
         self._roots = [home]  # folders that functions are imported from
 
     def add_study(self, file: Path, overrides: Sequence[str] = ()) -> None:
@@ -119,12 +120,11 @@ class _Search:
             self._add_call(folder, section.get(key))
         for key in _COMMANDS:
             for place, word in enumerate(_words(section.get(key))):
-                self._add_word(folder, word)
-                if place and isinstance(word, str):  # the program itself is looked up in PATH
-                    self._add_plain(folder, word, f"{name}.{key}")
+                # the program itself is looked up in PATH
+                self._add_word(folder, word, f"{name}.{key}", plain=place > 0)
         environment = section.get("env")
-        for word in environment.values() if isinstance(environment, Mapping) else ():
-            self._add_word(folder, word)
+        for variable, word in environment.items() if isinstance(environment, Mapping) else ():
+            self._add_word(folder, word, f"{name}.env.{variable}", plain=False)
 
     def _add_file(self, folder: Path, name: object) -> None:
         """Add the file whose path is the whole value of a key."""
@@ -140,30 +140,62 @@ class _Search:
         elif colon and target.replace(".", "_").isidentifier():
             self._add_module(folder, target)
 
-    def _add_word(self, folder: Path, word: object) -> None:
-        """Add the file that a word of a command is, unless it is hidden, or outside the folder."""
-        if (
-            isinstance(word, str)
-            and not _hidden(PurePath(word))
-            and ("/" in word or word.endswith(_PROGRAMS))
-        ):
-            self._add_file(folder, word)
+    def _add_word(self, folder: Path, word: object, key: str, *, plain: bool) -> None:
+        """Add the file that a word of a command is; one that stays is noted.
 
-    def _add_plain(self, folder: Path, word: str, key: str) -> None:
-        """Add the file that a word of a command names without more, unless something else may be meant."""
-        path = None if _hidden(PurePath(word)) else _path(folder, word)
-        if path is None or path in self.found or not path.is_relative_to(self._home):
+        Args:
+            folder: Folder where its path starts.
+            word: The word.
+            key: Key that it stands at, for the note.
+            plain: Whether it may name a file without a folder or the ending of a script.
+        """
+        if not isinstance(word, str):
             return
-        leaves = not path.resolve().is_relative_to(self._home.resolve())
-        if leaves or not path.suffix or _PRIVATE.search(path.name):
-            why = "leads out of its folder" if leaves else "may mean something else"
-            why = "may hold a secret" if _PRIVATE.search(path.name) else why
-            self._say(
-                f"{word!r} of {key} is also a file beside the study, which stays here: it {why}; "
-                f"./{word} in its place travels"
-            )
-        else:
-            self._add(path)
+        path = _path(folder, word)
+        if path is None:
+            if plain:
+                self._note_inner(folder, word, key)
+        elif (is_path := "/" in word or word.endswith(_PROGRAMS)) or plain:
+            reason = self._why_it_stays(folder, word, path, is_path=is_path)
+            if reason:
+                where = " beside the study" if path.is_relative_to(self._home) else ""
+                self.stays[f"{word!r} of {key} is also a file{where}, which stays here: it {reason}"] = path
+            else:
+                self._add(path)
+
+    def _why_it_stays(self, folder: Path, word: str, path: Path, *, is_path: bool) -> str:
+        """Return why the file that a word is does not travel, and what would; empty if it does."""
+        home = self._home if folder.is_relative_to(self._home) else folder
+        parent_leaves = not path.parent.resolve().is_relative_to(home.resolve())
+        if parent_leaves:
+            return f"leads out of its folder; a copy there, as ./{path.name.lstrip('.')}, travels"
+        if _hidden(PurePath(word)):
+            inner = PurePath(os.path.relpath(path, folder))
+            if not _hidden(inner):
+                return f"has '..' in its path; ./{inner} in its place travels"
+            return f"is hidden; a copy as ./{path.name.lstrip('.')} travels"
+        if word.startswith("./"):
+            return ""
+        why = ""
+        if not path.resolve().is_relative_to(home.resolve()) or not (
+            is_path or path.is_relative_to(self._home)
+        ):
+            why = "leads out of its folder"
+        elif not is_path and sounds_secret(path.name):
+            why = "may hold a secret"
+        elif not (is_path or path.suffix):
+            why = "may mean something else"
+        return why and f"{why}; ./{word} in its place travels"
+
+    def _note_inner(self, folder: Path, word: str, key: str) -> None:
+        """Note the file of the folder that a word such as ``--name=FILE`` or ``@FILE`` has in it."""
+        match = _INNER.fullmatch(word)
+        path = _path(folder, match[1]) if match else None
+        if match and path is not None and path.is_relative_to(folder):
+            self.stays[
+                f"{word!r} of {key} names a file beside the study, which stays here: only a word that is the "
+                "path alone makes it travel"
+            ] = path
 
     def _add(self, file: Path) -> bool:
         """Add a file, with what it imports if it is Python; return whether it is a new one."""

@@ -9,6 +9,7 @@ import pytest
 
 from autotune import Float, Objective, Space, Study
 from autotune.cli import on_head
+from autotune.cli import submitted as submitted_module
 from autotune.cli.remote import MARK
 from autotune.cli.submitted import STUDY_VARIABLE, head_store
 from autotune.core.commands import OWNER_VARIABLE
@@ -158,6 +159,32 @@ def submitted(tmp_path, monkeypatch):
         return code, sorted(home.iterdir())
 
     return submitted
+
+
+@pytest.mark.parametrize("name", ["store", "größe", 'a"b', r"a\b"])
+@pytest.mark.parametrize("as_key", [False, True])
+def test_the_files_that_a_ledger_names_are_needed_however_the_store_is_called(tmp_path, name, as_key):
+    store = tmp_path / name
+    home = store / "files" / "chat"
+    named, other = home / ("0123456789abcdef"), home / ("f" * 16)
+    for folder in (named, other):
+        folder.mkdir(parents=True)
+    text = f"{named}/work.py:f"
+    with Ledger.open(store / "ledger.sqlite") as ledger:
+        spec = {"on": {"end": [{text: 1} if as_key else text]}, "n": 1}
+        ledger.create_study("chat", spec=spec, fingerprint="", seed=1, engine="random")
+    assert submitted_module._needed(store, "chat", home) == {named}
+
+
+def test_the_files_that_a_ledger_names_through_a_link_are_needed(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "linked").symlink_to("real")
+    home = tmp_path / "linked" / "files" / "chat"
+    (home / ("a" * 16)).mkdir(parents=True)
+    with Ledger.open(tmp_path / "real" / "ledger.sqlite") as ledger:
+        spec = {"folder": str((home / ("a" * 16)).resolve())}
+        ledger.create_study("chat", spec=spec, fingerprint="", seed=1, engine="random")
+    assert submitted_module._needed(tmp_path / "linked", "chat", home) == {home / ("a" * 16)}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """``submit`` and ``--address`` from this side: what is sent to a head; the job server only answers."""
 
 import json
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -193,6 +194,20 @@ def test_a_word_that_stays_is_noted_and_what_goes_on_with_a_study_names_it(jobs,
     assert (
         "`autotune submit FILE --owner alice --set name=chat-2 --address http://h:1` goes on with it" in said
     )
+
+
+@pytest.mark.parametrize(
+    "words", [["submit", "study.yaml"], ["status"], ["status", "chat", "--follow"], ["stop"], ["list"]]
+)
+def test_a_missing_ray_is_what_is_said_of_it(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    assert main([*words, "--address", "http://h:1"]) == 3
+    error = capsys.readouterr().err
+    assert "error: ray is not installed here\n" in error
+    assert "pip install 'autotune-inference[cluster]'" in error
+    assert "8265" not in error
 
 
 @pytest.mark.parametrize("kind", ["engines", "exporters", None])

@@ -69,6 +69,73 @@ def test_what_no_process_uses_is_removed_but_for_what_the_study_wrote(submit, tm
     assert (kept / "deep" / "x" / "a.txt").read_text() == "3"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", '["x/a.t', "{}", "7", "[7]", '[""]', "\udcff", '["a\\u0000b"]', "[" * 100_000,
+        '["x/a.txt", "/victim"]', '["x/a.txt", "../../victim"]', '["x/../../victim"]',
+    ],
+)  # fmt: skip
+def test_a_folder_whose_list_is_damaged_stays_whole_and_the_others_go(submit, tmp_path, caplog, text):
+    damaged, other = submit(1, x="one"), submit(2, x="two")
+    (tmp_path / "victim").write_text("")
+    (damaged / brought._LIST).write_bytes(text.encode(errors="surrogateescape"))
+    remove_unused(tmp_path / "chat")
+    assert (damaged / "x" / "a.txt").read_text() == "one"
+    assert (tmp_path / "victim").exists()
+    assert not other.exists()
+    assert f"{damaged} stays" in caplog.text
+
+
+def test_nothing_is_removed_through_a_link(submit, tmp_path):
+    folder, linked = submit(1, x="one", y="own", z="three"), tmp_path / "outside"
+    (linked / "__pycache__").mkdir(parents=True)
+    (linked / "a.txt").write_text("theirs")
+    (folder / "x").rename(tmp_path / "x")
+    (folder / "x").symlink_to(linked)
+    (folder / "y" / "a.txt").unlink()
+    (folder / "y" / "a.txt").symlink_to(linked / "a.txt")
+    (tmp_path / "chat" / ("e" * 16)).symlink_to(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.txt").write_text("theirs")
+    (tmp_path / "other" / brought._LIST).write_text('["a.txt"]')
+    remove_unused(tmp_path / "chat")
+    assert sorted(path.name for path in linked.iterdir()) == ["__pycache__", "a.txt"]
+    assert (tmp_path / "other" / "a.txt").exists()
+    assert not (folder / "z").exists()
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == ["x", "y", "y/a.txt"]
+
+
+@pytest.mark.parametrize("step", ["opened", "locked"])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_another_worker_removes_meanwhile_is_left_to_it(
+    submit, tmp_path, monkeypatch, step, again
+):
+    folder, real = submit(1, x="one"), {"opened": os.open, "locked": brought.fcntl.flock}[step]
+
+    def other_worker(first, *rest):
+        if first == folder or step == "locked":
+            folder.rename(tmp_path / "removed")
+            if again:  # and the same submission comes again
+                submit(2, x="one")
+        monkeypatch.undo()
+        return real(first, *rest)
+
+    owner, name = {"opened": (os, "open"), "locked": (brought.fcntl, "flock")}[step]
+    monkeypatch.setattr(owner, name, other_worker)
+    remove_unused(tmp_path / "chat")
+    assert folder.exists() == (again and step == "locked")
+
+
+def test_what_is_laid_out_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "a.txt").write_text("one")
+    synced, sync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: (synced.append(os.fstat(number).st_ino), sync(number)))
+    lay_out(tmp_path / "sent", tmp_path / "there")
+    assert {(tmp_path / "there" / name).stat().st_ino for name in ("a.txt", brought._LIST)} == set(synced)
+
+
 def test_a_folder_that_is_removed_meanwhile_is_made_again(submit, tmp_path):
     folder = submit(1, x="one")
     use(folder)

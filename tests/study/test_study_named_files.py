@@ -91,7 +91,7 @@ def test_programs_modules_tables_and_hooks_are_found(tmp_path, line, also):
         ('system: {use: command, argv: "cat rows.csv --config conf.json"}', ["conf.json", "rows.csv"]),
         ("system: {use: vllm, command: [serve, conf.json]}", ["conf.json"]),
         ("quality: {scorer: [cat, conf.json]}", ["conf.json"]),
-        ("system: {use: command, argv: [cat, --rows=rows.csv]}", []),  # the word is not the path
+        ("system: {use: command, argv: [cat, --rows=other.csv, '@', --rows=, '=rows.csv']}", []),
         ("system: {use: command, argv: [rows.csv]}", []),  # a program is looked up in PATH
         ("system: {use: command, argv: [cat, sub]}", []),  # a folder
         ("system: {use: command, argv: [serve], env: {ROWS: rows.csv}}", []),
@@ -108,23 +108,92 @@ def test_a_word_of_a_command_that_is_a_files_path_makes_it_travel(tmp_path, line
     assert not said
 
 
+SECRETS = (
+    "server.pem", "api-token.txt", "prod.env", "creds.json", "pwd.txt", "id_rsa", "id_rsa.bak", "cookies.txt",
+    "prod.env.local", "terraform.tfvars", "prod.tfstate", "terraform.tfstate.backup", "api-key.txt",
+    "key.txt", "apiKey.json", "server.key", "my_keys.json", "APIKey.txt",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["monkey.csv", "keyboard.csv", "turkeys.csv", "sacred.txt", "environment.csv"]
+)
+def test_a_name_that_has_the_letters_of_a_secret_is_none(tmp_path, name):
+    (tmp_path / name).write_text("")
+    (tmp_path / "study.yaml").write_text(f"system: {{use: command, argv: [cat, {name}]}}\n")
+    assert names(tmp_path, "study.yaml") == ["study.yaml", name]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (
+            ["etc/passwd", "./etc/passwd", "sub/deep/passwd"],
+            "leads out of its folder; a copy there, as ./passwd,",
+        ),
+        (["linked.py", "sub/linked.py"], "leads out of its folder; ./"),
+        ([".env", "./.env"], "is hidden; a copy as ./env travels"),
+        (["sub/../rows.csv"], "has '..' in its path; ./rows.csv in its place travels"),
+        (["../nf/rows.csv"], "leads out of its folder; a copy there, as ./rows.csv, travels"),
+    ],
+)
+def test_each_word_that_is_a_files_path_and_stays_has_its_one_note(tmp_path, words, why):
+    for name in ("etc/passwd", "etc/tool.py", "nf/rows.csv", "work/rows.csv", "work/.env", "work/sub/a"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "work/etc").symlink_to(tmp_path / "etc")
+    (tmp_path / "work/sub/deep").symlink_to(tmp_path / "etc")
+    for folder in ("work", "work/sub"):
+        (tmp_path / folder / "linked.py").symlink_to(tmp_path / "etc/tool.py")
+    study = tmp_path / "work/study.yaml"
+    study.write_text(f"system: {{use: command, argv: [cat, {', '.join(words * 2)}]}}\n")
+    said = []
+    assert named_files(study, say=said.append) == [study]
+    assert [line.partition(" of system.argv is also a file")[0] for line in said] == list(map(repr, words))
+    assert all(f"stays here: it {why}" in line for line in said), said
+    study.write_text(f"system: {{use: command, argv: [a], env: {{X: {words[-1]}}}}}\n")
+    said.clear()
+    assert named_files(study, say=said.append) == [study]
+    assert len(said) == ("/" in words[-1] or words[-1].endswith(".py"))
+
+
+def test_a_word_with_a_files_path_in_it_has_a_note_unless_the_file_travels_anyway(tmp_path):
+    for name in ("rows.csv", "b.csv", "t.jsonl", ".env"):
+        (tmp_path / name).write_text("")
+    words = [
+        "--in=rows.csv",
+        "@b.csv",
+        "--data=@b.csv",
+        "--env=.env",
+        "--in=t.jsonl",
+        "@../other.csv",
+        "-x=none",
+    ]
+    study = tmp_path / "study.yaml"
+    study.write_text(f"system: {{use: command, argv: {['cat', *words]}}}\nworkload: {{trace: t.jsonl}}\n")
+    said = []
+    assert [path.name for path in named_files(study, say=said.append)] == ["study.yaml", "t.jsonl"]
+    assert said == [
+        f"{word!r} of system.argv names a file beside the study, which stays here: only a word that is the "
+        "path alone makes it travel"
+        for word in words[:4]
+    ]
+
+
 def test_a_word_that_may_be_meant_otherwise_is_said_to_stay_and_how_it_travels(tmp_path):
     (tmp_path / "secret.txt").write_text("")
     folder = tmp_path / "work"
     folder.mkdir()
     reasons = {
         "serve": "may mean something else",
-        "id_rsa": "may mean something else",
-        "server.pem": "may hold a secret",
-        "api-token.txt": "may hold a secret",
-        "prod.env": "may hold a secret",
+        **dict.fromkeys(SECRETS, "may hold a secret"),
         "linked.csv": "leads out of its folder",
     }
     for name in reasons:
         (folder / name).write_text("")
     (folder / "linked.csv").unlink()
     (folder / "linked.csv").symlink_to("../secret.txt")
-    words = ", ".join([*reasons, ".env", "../secret.txt"])
+    words = ", ".join(reasons)
     (folder / "study.yaml").write_text(f"system: {{use: command, argv: [vllm, {words}]}}\n")
     said = []
     assert named_files(folder / "study.yaml", say=said.append) == [folder / "study.yaml"]
@@ -218,7 +287,7 @@ def test_a_link_travels_under_its_name_with_what_it_leads_to(tmp_path):
     assert names(tmp_path) == ["work/study.yaml", "work/linked.py", "work/helper.py", "work/rows.jsonl"]
 
 
-@pytest.mark.parametrize("call", ["call: 'linked.py:f'", "call: 'linked:f'", "argv: [python, linked.py]"])
+@pytest.mark.parametrize("call", ["call: 'linked.py:f'", "call: 'linked:f'", "argv: [python, ./linked.py]"])
 @pytest.mark.parametrize(
     "imported", ["import near", "from near import f", "from . import near", "import pkg.near"]
 )
