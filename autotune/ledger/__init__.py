@@ -5,6 +5,6 @@ Owns the tables, their upgrades, the lock of a study and what is saved of a dama
 
 from autotune.ledger.lock import study_lock
 from autotune.ledger.rows import AttemptRow, StudyRow
-from autotune.ledger.store import Ledger
+from autotune.ledger.store import Ledger, made_ledger
 
-__all__ = ["AttemptRow", "Ledger", "StudyRow", "study_lock"]
+__all__ = ["AttemptRow", "Ledger", "StudyRow", "made_ledger", "study_lock"]

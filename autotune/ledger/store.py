@@ -6,14 +6,15 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 from autotune.core.commands import free_name
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Suggestion, Trial, TrialState
-from autotune.errors import LedgerError, StudyError
+from autotune.errors import EmptyLedgerError, LedgerError, StudyError
 from autotune.ledger.connection import damaged
 from autotune.ledger.file import LedgerFile
 from autotune.ledger.lock import study_lock
@@ -368,3 +369,14 @@ class Ledger(LedgerFile):
         with self._transaction():
             for item, digest in items.items():
                 self._put("mirrored", {"study": study, "mirror": mirror, "item": item, "digest": digest})
+
+
+@contextmanager
+def made_ledger(path: Path) -> Iterator[Ledger | None]:
+    """Open a ledger to read; ``None`` where there is none, or another process is just making it."""
+    with ExitStack() as stack:
+        ledger = None
+        with suppress(EmptyLedgerError):
+            if path.exists():
+                ledger = stack.enter_context(Ledger.open(path, create=False, read_only=True))
+        yield ledger

@@ -11,7 +11,7 @@ from autotune.core.file_names import LEDGER_NAME
 from autotune.core.objective import Objective
 from autotune.core.study_labels import study_labels
 from autotune.errors import StudyError
-from autotune.ledger import Ledger, StudyRow
+from autotune.ledger import Ledger, StudyRow, made_ledger
 from autotune.study.reading import read_view
 from autotune.study.study import find_study
 
@@ -69,11 +69,8 @@ def _file_of(where: Path) -> Path:
 
 def _has_study(store: Path, name: str) -> bool:
     """Return whether a store has a study of that name: one may have a colon in it."""
-    file = _file_of(store)
-    if not file.is_file():
-        return False
-    with Ledger.open(file, create=False, read_only=True) as ledger:
-        return ledger.study(name) is not None
+    with made_ledger(_file_of(store)) as ledger:
+        return ledger is not None and ledger.study(name) is not None
 
 
 def differing_settings(

@@ -17,7 +17,7 @@ from autotune.core.file_names import LEDGER_NAME
 from autotune.core.metric import base_unit
 from autotune.core.trial import Config
 from autotune.core.units import counted
-from autotune.ledger import Ledger
+from autotune.ledger import made_ledger
 from autotune.measure.statistics.steady_state import MOST_TIME
 from autotune.report.text import show_config, show_seconds, terminal_width, wrap
 from autotune.study.study_file import StudyFile
@@ -283,12 +283,11 @@ def _earlier_measurements(spec: StudyFile, store: Path) -> tuple[list[float], li
 
     Trials that failed count as well: those to come will fail as often.
     """
-    path = store / LEDGER_NAME
-    if not path.exists():
-        return [], []
     own: list[float] = []
     others: list[float] = []
-    with Ledger.open(path, create=False, read_only=True) as ledger:
+    with made_ledger(store / LEDGER_NAME) as ledger:
+        if ledger is None:
+            return own, others
         for row in ledger.studies():
             into = own if row.name == spec.name else others
             if spec.differs_from(row.spec, ("system", "workload")):

@@ -21,10 +21,10 @@ from autotune.core.space_change import as_stored
 from autotune.core.trial import TrialState
 from autotune.engine.base import libraries
 from autotune.engine.registry import build_engine
-from autotune.errors import EmptyLedgerError, StudyError
+from autotune.errors import StudyError
 from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import Executor
-from autotune.ledger import Ledger, study_lock
+from autotune.ledger import made_ledger, study_lock
 from autotune.ledger.rows import OWNER
 from autotune.report.view import View
 from autotune.study.carried import keep_deployment
@@ -239,14 +239,10 @@ def _keys(study: Study, numbers: Collection[int]) -> frozenset[str]:
 
 def _name(spec: StudyFile, store: Path, new: bool) -> str:
     """Return the name under which the study runs."""
-    path = store / LEDGER_NAME
-    if not new or not path.exists():
+    if not new:
         return spec.name
-    try:
-        with Ledger.open(path, read_only=True) as ledger:
-            return ledger.unused_name(spec.name)
-    except EmptyLedgerError:  # another process is making it
-        return spec.name
+    with made_ledger(store / LEDGER_NAME) as ledger:
+        return spec.name if ledger is None else ledger.unused_name(spec.name)
 
 
 def as_measured(spec: StudyFile, path: Path, name: str) -> StudyFile:
@@ -260,13 +256,8 @@ def as_measured(spec: StudyFile, path: Path, name: str) -> StudyFile:
         path: Path of the ledger; it may not be there.
         name: Name of the study.
     """
-    if not path.exists():
-        return spec
-    try:
-        with Ledger.open(path, read_only=True) as ledger:
-            row = ledger.study(name)
-    except EmptyLedgerError:  # another process is making it
-        return spec
+    with made_ledger(path) as ledger:
+        row = None if ledger is None else ledger.study(name)
     if row is None:
         return spec
     stored = dict(row.spec.get("system") or {})

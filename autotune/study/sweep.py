@@ -26,7 +26,7 @@ from autotune.core.measured_table import MeasuredRow, MeasuredTable, table_name,
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
 from autotune.errors import SpecError, StudyError
-from autotune.ledger import Ledger
+from autotune.ledger import Ledger, made_ledger
 from autotune.report.view import View
 from autotune.spec.sections import EngineConfig
 from autotune.study.run import RunSummary, StopRequest, as_measured, run_study
@@ -161,11 +161,8 @@ def sweep(
 
 
 def _stored_plan(store: Path, name: str) -> Plan | None:
-    file = store / LEDGER_NAME
-    if not file.exists():
-        return None
-    with Ledger.open(file, read_only=True) as ledger:
-        note = ledger.study_notes(name).get(_ENGINE)
+    with made_ledger(store / LEDGER_NAME) as ledger:
+        note = None if ledger is None else ledger.study_notes(name).get(_ENGINE)
     return None if note is None else Plan(**note)
 
 

@@ -42,6 +42,16 @@ def file(tmp_path, monkeypatch):
     return path
 
 
+@pytest.mark.parametrize("command", ["check", "run", "run --new", "sweep"])
+def test_a_ledger_that_another_process_is_just_making_is_as_good_as_none(file, command):
+    """As where many studies are started at once in a fresh folder."""
+    (file.parent / "autotune-runs").mkdir()
+    (file.parent / "autotune-runs" / "ledger.sqlite").touch()
+    word, *more = command.split()
+    more += {"check": [], "run": ["--local", "--no-mlflow"], "sweep": ["--out", "t.csv"]}[word]
+    assert main([word, str(file), *more]) == 0
+
+
 def test_what_a_run_will_do_is_said_before_anything_heavy_is_loaded(file):
     heavy = ("torch", "ray", "mlflow", "scipy", "plotly", "pandas", "jinja2", "rich", "autotune.study.run")
     code = f"""
