@@ -143,9 +143,9 @@ def test_the_table_is_one_stop_of_the_tab_key_and_arrows_move_in_it(page):
     seen = """const {top, bottom} = document.activeElement.getBoundingClientRect();
         const head = document.querySelector('#trials-table thead').getBoundingClientRect();
         return head.bottom <= top + 1 && bottom <= innerHeight"""
-    assert page.execute_script(seen)
+    until(page, seen)  # the page scrolls smoothly
     assert chord(Keys.CONTROL, Keys.HOME) == ["0", 0]
-    assert page.execute_script(seen)
+    until(page, seen)  # the page scrolls smoothly
     assert go(Keys.ARROW_UP) == ["head", 0]
     assert page.execute_script("return document.activeElement.tagName") == "BUTTON"
     assert page.execute_script(stops) == ["table"]
