@@ -26,7 +26,7 @@ from autotune.core.measured_table import MeasuredRow, MeasuredTable, table_name,
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
 from autotune.errors import SpecError, StudyError
-from autotune.ledger import Ledger, made_ledger
+from autotune.ledger import made_ledger
 from autotune.report.view import View
 from autotune.spec.sections import EngineConfig
 from autotune.study.run import RunSummary, StopRequest, as_measured, run_study
@@ -152,10 +152,8 @@ def sweep(
     try:
         return run_study(swept, store=store, view=view, local=local, tracking=False, stop=stop)
     finally:
-        trials = []
-        if (store / LEDGER_NAME).exists():  # where it went away, the error that says so says where it is
-            with Ledger.open(store / LEDGER_NAME, read_only=True) as ledger:
-                trials = ledger.trials(name)
+        with made_ledger(store / LEDGER_NAME) as ledger:  # if it went away, the run's error says where it was
+            trials = [] if ledger is None else ledger.trials(name)
         if any(trial.state.finished for trial in trials):
             write_table(out, table_of(spec, plan, trials, table_name(out)))
 
