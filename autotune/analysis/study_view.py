@@ -31,6 +31,9 @@ _BESIDE = {
 }
 """What is measured on top of a search, one and several."""
 
+LEAST_MODELLED = 5
+"""Configurations with a measurement below which no model is made: it would show no more than its prior."""
+
 
 @dataclass(frozen=True, eq=False)
 class StudyView:
@@ -189,6 +192,9 @@ class StudyView:
         Raises:
             ImportError: A library that it needs is not installed here.
         """
+        measured = {trial.key for trial in self.trials if trial.metrics}
+        if len(measured) < LEAST_MODELLED:
+            return None
         for section in dict(self.spec.get("engine") or {}), {"use": "gp"}:
             try:
                 engine = build_engine(section)

@@ -235,14 +235,14 @@ class RayExecutor:
 
     def wait(self, timeout: float) -> list[AttemptResult]:
         """Return all results that arrived; a lost worker or node is a result too."""
-        import ray
-
         unplaced, self._unplaced = self._unplaced, []
         if unplaced:
             return unplaced
         if not self._running:
             time.sleep(timeout)
             return []
+        import ray
+
         references = list(self._running)
         ready, _ = ray.wait(references, num_returns=1, timeout=timeout, fetch_local=False)
         if ready and len(references) > 1:  # others may have come at the same time

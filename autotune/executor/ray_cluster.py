@@ -56,9 +56,9 @@ class Connection:
         Args:
             silent: Whether the head does not answer: Ray's own way of leaving would wait for it.
         """
-        import ray
-
         if self.ours and not silent:
+            import ray
+
             ending = threading.Thread(target=ray.shutdown, name="autotune-ray-shutdown", daemon=True)
             ending.start()
             deadline = time.monotonic() + _SHUTDOWN_S

@@ -217,7 +217,8 @@ class Driver:
         try:
             self.study.ledger.set_study_state(self.study.name, "RUNNING")
             self._suggest_start()
-            self._share_nodes()
+            if not self.over():
+                self._share_nodes()
             while (end := self._carry_out()) is None:
                 self._share_nodes()
                 results = self._results()
@@ -244,6 +245,10 @@ class Driver:
             self._put_back()
             raise
 
+    def over(self) -> bool:
+        """Return whether nothing is left to be done, however much room there were."""
+        return not self._untried_start() and scheduler.over(self._state(), self.settings)
+
     def _results(self) -> list[AttemptResult]:
         """Wait for results; for a moment more where a signal to every process may come to us last."""
         results = self.executor.wait(POLL_S)
@@ -255,14 +260,17 @@ class Driver:
 
     def _suggest_start(self) -> None:
         """Commit the configurations to start with that were not tried, after the default."""
-        known = {trial.key for trial in self.study.trials}
         with self.study.ledger.together():
-            for config in (self.settings.default, *self.start) if self.start else ():
-                key = config_key(config)
-                if key not in known and self.study.searched < self.settings.trials:
-                    reason = Reason.DEFAULT if key == self.settings.default_key else Reason.START
-                    self.study.suggest(Suggestion(config, reason, engine="start"))
-                    known.add(key)
+            for config in self._untried_start():
+                reason = Reason.DEFAULT if config_key(config) == self.settings.default_key else Reason.START
+                self.study.suggest(Suggestion(config, reason, engine="start"))
+
+    def _untried_start(self) -> list[Config]:
+        """Return the configurations to start with that were not tried and that the budget holds."""
+        wanted = {config_key(c): c for c in ((self.settings.default, *self.start) if self.start else ())}
+        known = {trial.key for trial in self.study.trials} if wanted else set()
+        left = max(0, self.settings.trials - self.study.searched)
+        return [config for key, config in wanted.items() if key not in known][:left]
 
     # -- what the scheduler sees -----------------------------------------------------------------------
 

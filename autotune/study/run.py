@@ -141,13 +141,14 @@ def run_study(
         system.prepare(log=view.message)
         executor = (make_executor or build_executor)(spec, local)
         stack.callback(executor.close)
-        executor.start()
         _mask_leftovers(study, jobs := StudyJobs(spec, system, store / study.name))
         driver = Driver(
             study, settings_of(spec, study, keys, jobs.logs), jobs, executor, stop_when=spec.budget.stop_when,
             mirror=mirror, screen=view, stop=stop, resumed=resumed, callbacks=told.callbacks,
             tracking=spec.tracking.mlflow or "" if mirror is not None else "", start=spec.start,
         )  # fmt: skip
+        if not driver.over():  # the cluster of a study that has ended may be gone
+            executor.start()
         if mirror is not None:
             mirror.ready.wait(MIRROR_START_S)
         if study.rescored:

@@ -257,6 +257,13 @@ def schedule(state: State, settings: Settings) -> tuple[Action, ...]:
     return tuple(_Turn(state, settings).actions()) or _rest(state, settings)
 
 
+def over(state: State, settings: Settings) -> bool:
+    """Return whether nothing is left to be done, however much room there were."""
+    if settings.time_s is not None and state.spent_s >= settings.time_s:
+        return True
+    return not state.unfinished and not any(_Turn(state, settings).proposed())
+
+
 def settle(
     retries: Retries, trial: int, state: TrialState, failure: Failure | None, node: str, now: float
 ) -> tuple[TrialState, Retries]:
@@ -330,7 +337,7 @@ class _Turn:
             else:
                 return
         if self._place_is_free(left):
-            yield from self._proposed()
+            yield from self.proposed()
 
     @property
     def _busy(self) -> int:
@@ -361,6 +368,8 @@ class _Turn:
 
     def _place_is_free(self, waiting: int) -> bool:
         """Return whether another trial is worth proposing: the default's resources say what is usual."""
+        if not self._busy + waiting:  # without a look at the room: a study that has ended has none
+            return True
         usual, parallel = self.settings.default, self.settings.parallel
         places = max(self.room.places(usual), 1)
         if parallel is not None:
@@ -369,7 +378,7 @@ class _Turn:
             return False
         return not self._busy or self._free(usual)
 
-    def _proposed(self) -> Iterator[Action]:
+    def proposed(self) -> Iterator[Action]:
         """Yield where the next trial comes from: a repeat, a control, the search or a confirmation."""
         state, settings = self.state, self.settings
         objective = ranking.anchored(state.trials, settings.objective, settings.space)
