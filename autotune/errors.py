@@ -12,6 +12,7 @@ _LONGEST_QUOTE = 300  # characters of one text in a message; a path may have up 
 _QUOTE_SHOWN = 200
 _LONGEST_MESSAGE = 3000
 _LONGEST_NAME = 200  # longer ones are compared with no others: that takes minutes
+_SHORTEST_START = 3  # letters with which a name may be begun
 _QUOTED = re.compile(
     rf"""(?<!\w)'(?:[^'\\\n]|\\.){{{_LONGEST_QUOTE},}}'|(?<!\w)"(?:[^"\\\n]|\\.){{{_LONGEST_QUOTE},}}\""""
     rf"""|(?<![^\s'"/])[^\s'"/]{{{_LONGEST_QUOTE},}}|(?<![^\s'"])[^\s'"]{{4097,}}"""
@@ -179,7 +180,14 @@ def did_you_mean(found: str, allowed: Iterable[str]) -> str:
         folded = {name.lower().replace("-", "_"): name for name in names}
         near = get_close_matches(found.lower().replace("-", "_"), folded, n=1, cutoff=0.6)
         near = [folded[name] for name in near]
+    if not near and len(found) >= _SHORTEST_START:
+        near = [name for name in names if name.startswith(found) or _numeronym(found) == name]
     return f"did you mean {near[0]!r}?" if near else ""
+
+
+def _numeronym(word: str) -> str:
+    """Return such as ``k8s`` for ``kubernetes``."""
+    return f"{word[0]}{len(word) - 2}{word[-1]}"
 
 
 def refuse_unknown_keys(

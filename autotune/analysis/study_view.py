@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -204,6 +204,16 @@ class StudyView:
             if found is not None:
                 return found
         return None
+
+    @cached_property
+    def stated(self) -> Objective:
+        """The objective as people are told it: with limits of which the default's measurement is awaited."""
+        asked = self.spec.get("objective")
+        found = Objective.from_dict(asked) if isinstance(asked, Mapping) else self.objective
+        if not any(limit.relative for limit in found.limits):
+            return self.objective
+        bound = {(limit.metric, limit.upper): limit for limit in self.objective.limits}
+        return replace(self.objective, limits=tuple(bound.get((x.metric, x.upper), x) for x in found.limits))
 
     @cached_property
     def allowed(self) -> AllowedDistribution:

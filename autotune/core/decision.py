@@ -76,8 +76,8 @@ EVEN = 0.5
 """Chance from which limits are likelier kept than not."""
 
 KEPT_WITHIN = 1e-4
-"""What lies above a limit by less, relative to the bound, keeps it: a metric that never varies may lie on
-it."""
+"""What a model expects above a limit by less, relative to the bound, keeps it: a metric that never varies may
+lie on it. What was measured is judged by :meth:`Limit.violation` alone, as everywhere."""
 
 _NEAR_ZERO = 0.25  # quantile of the sizes of values that may be negative
 _KNOWN = 3  # configurations with a known error that tell how it goes with the size of values
@@ -498,7 +498,7 @@ class Decision:
                 for t in candidate.contender.counted
                 if limit.metric in t.metrics
             ]
-            kept = sum(limit.violation(value) <= KEPT_WITHIN for value in found)
+            kept = sum(limit.violation(value) <= 0 for value in found)
             if 2 * kept <= len(found):
                 return False
         return True

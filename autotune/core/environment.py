@@ -7,7 +7,7 @@ import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
-from autotune.core.redact import names_passed, secret_variables
+from autotune.core.redact import names_passed, secret_variables, variables_of
 
 _PASSED = {
     "HOME", "LANG", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONPATH", "SHELL", "SSL_CERT_DIR",
@@ -34,7 +34,7 @@ def own_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     Args:
         extra: Variables on top of those of this process.
     """
-    return {**os.environ, **import_path(), **(extra or {})}
+    return {**variables_of(os.environ), **import_path(), **(extra or {})}
 
 
 def server_environment(extra: Mapping[str, str], source: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -46,10 +46,10 @@ def server_environment(extra: Mapping[str, str], source: Mapping[str, str] = os.
     """
     env = {
         key: value
-        for key, value in source.items()
+        for key, value in variables_of(source).items()
         if (key in _PASSED or key.startswith(_PASSED_PREFIXES)) and key not in _NEVER
     }
-    env |= {key: source[key] for key in names_passed(source) if key in source}
+    env |= {key: value for key in names_passed(source) if (value := source.get(key)) is not None}
     return {**env, **extra}
 
 

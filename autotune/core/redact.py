@@ -67,7 +67,12 @@ def secrets_of(environment: Mapping[str, str]) -> list[str]:
 def secret_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that hold secrets, and the one that names some of them."""
     wanted = {PASS_ENV, *names_passed(environment)}
-    return {k: v for k, v in environment.items() if k in wanted or _SECRET_NAME.search(k)}
+    return {k: v for k, v in variables_of(environment).items() if k in wanted or _SECRET_NAME.search(k)}
+
+
+def variables_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return a copy of an environment; a variable that another thread takes away meanwhile is left out."""
+    return {name: value for name in list(environment) if (value := environment.get(name)) is not None}
 
 
 def names_passed(environment: Mapping[str, str]) -> list[str]:

@@ -62,7 +62,7 @@ def render_report(view: StudyView, *, seconds: float | None = None) -> str:
         {
             "name": view.name,
             "heading": document.heading_of(view),
-            "objective": str(view.objective),
+            "objective": str(view.stated),
             "verdict": document.verdict_sentences(view),
             "sections": [_plain(section) for section in made],
             "trials": {

@@ -138,7 +138,7 @@ def render(view: StudyView, width: int, height: int = _HEIGHT) -> RenderableType
         grid.add_row(drawn, bar)
         bar = grid
     lines: list[RenderableType] = [
-        Text(visible(cut(f"{view.name}: {view.objective}", width)), style="bold"),
+        Text(visible(cut(f"{view.name}: {view.stated}", width)), style="bold"),
         bar,
     ]
     lines += [_labelled(label, text, width) for label, text in status_lines(view)]

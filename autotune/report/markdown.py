@@ -18,7 +18,7 @@ _MARKUP = re.compile(r"([\\`*\[\]<>|])")
 
 def markdown_report(view: StudyView) -> str:
     """Return the report of a study as Markdown; text of others is shown as it is and becomes no markup."""
-    lines = [f"# {_text(view.name)}", "", _text(f"{document.heading_of(view)}. {view.objective}."), ""]
+    lines = [f"# {_text(view.name)}", "", _text(f"{document.heading_of(view)}. {view.stated}."), ""]
     for sentence in document.verdict_sentences(view):
         lines += [f"> {_text(sentence)}", ">"]
     lines += [""]

@@ -34,7 +34,7 @@ def study_html(view: StudyView) -> str:
     half = _MOST_ROWS // 2
     trials = view.trials if len(view.trials) <= _MOST_ROWS else [*view.trials[:half], *view.trials[-half:]]
     rows = [_row(trial, view, names, metrics) for trial in trials]
-    title = f"{heading(view)}; {view.objective}"
+    title = f"{heading(view)}; {view.stated}"
     if len(trials) < len(view.trials):
         title += f" (first and last {half} trials)"
     note = "\n".join(best_lines(view)) if view.trials else "no trials yet"

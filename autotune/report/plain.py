@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TextIO
 
 from autotune.analysis.study_view import StudyView, time_left_s
 from autotune.core.estimate_text import INTERVAL, show_estimate
-from autotune.core.objective import Objective
 from autotune.core.redact import escaped, line_for, redact
 from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Reason, Trial, TrialState
@@ -89,9 +88,7 @@ class PlainView(_Lines):
         if view.resumed:
             self._out.line(f"{heading(view)}{budget}, going on")
         else:
-            asked = view.spec.get("objective")  # limits that are relative to the default are told too
-            objective = Objective.from_dict(asked) if isinstance(asked, Mapping) else view.objective
-            self._out.line(f"study {view.name}: {objective}{budget}")
+            self._out.line(f"study {view.name}: {view.stated}{budget}")
         self._out.line(INTERVAL)
         list(self._changes.since_last(view))
 
@@ -162,7 +159,7 @@ class JsonView(_Lines):
         self._event(
             "start",
             study=view.name,
-            objective=view.objective.to_dict(),
+            objective=view.stated.to_dict(),
             budget={"trials": view.budget_trials, "seconds": view.budget_seconds},
             resumed=view.resumed,
             trials=len(view.trials),

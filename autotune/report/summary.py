@@ -63,7 +63,7 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
     """Return the table of trials, the best configuration and the verdict as text."""
     lines = [
         *wrap(heading(view), width),
-        *wrap(str(view.objective), width),
+        *wrap(str(view.stated), width),
         "",
         *trial_table(view, width=width),
         *doubt_lines(view, width=width),
@@ -280,7 +280,7 @@ def summary_json(view: StudyView) -> dict[str, object]:
         "schema": SCHEMA,
         "study": view.name,
         "state": view.state,
-        "objective": view.objective.to_dict(),
+        "objective": view.stated.to_dict(),
         "trials": [trial_json(trial, view) for trial in view.trials],
         "best": _contender_json(view.best),
         "recommended": view.recommends,

@@ -10,7 +10,8 @@ import pytest
 
 import autotune
 from autotune.core import environment
-from autotune.core.environment import import_path, own_environment, server_environment
+from autotune.core.environment import import_path, inherited, own_environment, server_environment
+from autotune.core.redact import secrets_of
 
 ROOT = Path(autotune.__file__).parent
 
@@ -49,3 +50,31 @@ def test_no_other_module_puts_an_environment_together(pattern):
     }
     # the exported script has nothing of ours to import
     assert found <= {"core/environment.py", "export/python.py"}
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        own_environment,
+        lambda: server_environment({}, os.environ),
+        lambda: inherited(os.environ),
+        lambda: secrets_of(os.environ),
+    ],
+)
+def test_environment_is_read_while_another_thread_takes_variables_away(read, monkeypatch):
+    # an environment in which a variable is listed and then gone, as Ray's is while it starts
+    class Going(dict):
+        def __iter__(self):
+            yield from [*super().__iter__(), "A_TOKEN_THAT_WENT"]
+
+        def keys(self):
+            return list(self)
+
+        def items(self):
+            return [(name, self[name]) for name in self]
+
+    real = Going(os.environ)
+    monkeypatch.setattr(os, "environ", real)
+    with pytest.raises(KeyError):
+        dict(**os.environ)
+    assert "A_TOKEN_THAT_WENT" not in read()

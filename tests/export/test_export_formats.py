@@ -17,7 +17,7 @@ from autotune.core.endpoint import Endpoint
 from autotune.core.version import VERSION
 from autotune.errors import SpecError
 from autotune.export.base import Export
-from autotune.export.registry import EXPORTERS, export_text, formats_of
+from autotune.export.registry import EXPORTERS, export_text, find_exporter, formats_of
 from autotune.systems.deployment import HOST, PORT, Deployment
 from autotune.systems.registry import build_system
 from autotune.systems.served.flags import table
@@ -314,3 +314,12 @@ def test_a_format_of_a_plug_in_is_found(tmp_path):
         with pytest.raises(SpecError, match="unknown export format 'k8'; allowed: args, env"):
             study.export("k8")
     assert formats_of(Export("s", "", {"a": 1})) == ["env", "yaml", "python", "toy-text", "optuna"]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("kubernetes", "k8s"), ("helm", "helm-values"), ("compose", "docker-compose")]
+)
+def test_a_format_by_its_usual_name_is_told_how_it_is_called_here(written, meant):
+    with pytest.raises(SpecError) as found:
+        find_exporter(written)
+    assert found.value.hint == f"did you mean {meant!r}?"

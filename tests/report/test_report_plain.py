@@ -1,16 +1,26 @@
 """Lines for pipes and objects for machines."""
 
 import contextlib
+import html
 import io
 import json
 import os
+import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import pytest
+from rich.console import Console
 
 from autotune.core.objective import Objective
 from autotune.core.trial import TrialState
+from autotune.report.html import render_report
+from autotune.report.live import render
+from autotune.report.markdown import markdown_report
+from autotune.report.notebook import study_html
 from autotune.report.plain import JsonView, Output, PlainView, QuietView
-from autotune.report.summary import JSON_KEYS
+from autotune.report.summary import JSON_KEYS, summary, summary_json
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -44,12 +54,41 @@ def test_plain_lines_of_a_resumed_study_tell_only_what_is_new(make_view, trials)
     assert [line.split()[:3] for line in lines[2:]] == [["trial", "4", "measured:"]]
 
 
-def test_limits_relative_to_a_default_that_is_not_measured_are_told(make_view):
-    asked = {"maximize": "speed", "limits": ["memory <= 0.9 x default", "delay <= 10 ms"]}
+AWAITED = {"maximize": "speed", "limits": ["memory <= 0.9 x default", "delay <= 10 ms"]}
+
+
+def live_text(view):
+    console = Console(width=120, file=io.StringIO())
+    console.print(render(view, 120, 40))
+    return console.file.getvalue()
+
+
+def started_text(view, make=PlainView):
     stream = io.StringIO()
-    anchored = Objective.from_dict(asked).anchored({})
-    PlainView(stream).start(make_view((), running=(), objective=anchored, spec={"objective": asked}))
-    assert "with memory <= 0.9 x default, delay <= 10 ms, budget" in stream.getvalue().replace("\n", " ")
+    make(stream).start(view)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        started_text,
+        partial(started_text, make=JsonView),
+        live_text,
+        summary,
+        lambda view: json.dumps(summary_json(view)),
+        markdown_report,
+        render_report,
+        study_html,
+    ],
+    ids=["plain", "json lines", "live", "summary", "json", "markdown", "html", "notebook"],
+)
+def test_limits_relative_to_a_default_that_is_not_measured_are_told(make_view, tell):
+    anchored = Objective.from_dict(AWAITED).anchored({})
+    told = tell(make_view((), running=(), objective=anchored, spec={"objective": AWAITED}))
+    plain = re.sub(r"[\\\s]+", " ", html.unescape(told))
+    assert "memory <= 0.9 x default" in plain
+    assert plain.index("memory <= 0.9 x default") < plain.index("delay <= 10 ms")
 
 
 def test_a_second_attempt_is_told(make_view, trials):

@@ -83,7 +83,7 @@ def test_executor_of_a_finished_study_is_not_started(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more, trials", [("budget.trials=3", 3), ("budget.confirm=1", 4), ("start=[{batch_size: 7}]", 2)]
+    ("more", "trials"), [("budget.trials=3", 3), ("budget.confirm=1", 4), ("start=[{batch_size: 7}]", 2)]
 )
 def test_executor_starts_where_there_is_more_to_measure(tmp_path, more, trials):
     run(tmp_path)
