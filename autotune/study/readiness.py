@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from autotune.core.dependencies import need
 from autotune.core.space import Space
 from autotune.core.table import distinct
-from autotune.engine.registry import ENGINES
+from autotune.engine.base import libraries
+from autotune.engine.registry import ENGINES, build_engine
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 from autotune.executor.local import LocalExecutor
 from autotune.study.jobs import any_fits, resources_of, system_of
@@ -64,7 +66,7 @@ def readiness(spec: StudyFile) -> Readiness:
         except AutotuneError as error:
             errors.append(error)
     errors += missing_files(spec.space, system)
-    warnings += _unknown_paths(spec.space) + _clashes(spec)
+    warnings += _unknown_paths(spec.space) + _clashes(spec) + _missing_libraries(spec)
     machine = LocalExecutor()
     short = machine.shortage(resources_of(spec, system, spec.space.default_config))
     if short:
@@ -99,6 +101,15 @@ def _unknown_paths(space: Space) -> list[str]:
     return [
         f"parameter {name} has the value {value!r}, and there is no such file here" for name, value in absent
     ]
+
+
+def _missing_libraries(spec: StudyFile) -> list[str]:
+    """Return a line about what the engine needs and this machine lacks: a file is often checked elsewhere."""
+    try:
+        need(libraries(build_engine(spec.engine.section)))
+    except EnvironmentProblem as error:
+        return [": ".join(filter(None, (f"`autotune run` would end here: {error.message}", error.hint)))]
+    return []
 
 
 @dataclass(frozen=True)
