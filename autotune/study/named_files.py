@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
@@ -19,6 +18,7 @@ from autotune.core.input_file import resolved
 from autotune.errors import AutotuneError, SpecError
 from autotune.spec.overrides import apply_overrides
 from autotune.spec.yaml_text import Document, parse_text, read_text
+from autotune.study.command_words import words_of
 from autotune.study.imported_files import imports_of, module_file, refuse_lost_import
 from autotune.study.private_names import sounds_secret
 from autotune.systems.registry import locate_system
@@ -46,7 +46,8 @@ def named_files(
     Args:
         study: Path of the study file, which can be read.
         overrides: ``KEY=VALUE`` texts as if written in the file.
-        say: Takes a line about each word of a command that is or names a file which does not travel.
+        say: Takes a line about each word of a command that is or names a file which does not travel, and
+            about each file that does while its name sounds like a secret's.
 
     Raises:
         SpecError: A folder or a file is named that is too large to be sent, or a link to a Python file that
@@ -58,6 +59,9 @@ def named_files(
     for line, path in search.stays.items():
         if path not in search.found:  # for another key
             say(line)
+    for path in search.found:
+        if path != file and sounds_secret(path.name):
+            say(f"{os.path.relpath(path, file.parent)} travels, and may hold a secret by its name")
     return list(search.found)
 
 
@@ -119,9 +123,8 @@ class _Search:
         for key in _CALLS:
             self._add_call(folder, section.get(key))
         for key in _COMMANDS:
-            for place, word in enumerate(_words(section.get(key))):
-                # the program itself is looked up in PATH
-                self._add_word(folder, word, f"{name}.{key}", plain=place > 0)
+            for word, plain in words_of(section.get(key)):
+                self._add_word(folder, word, f"{name}.{key}", plain=plain)
         environment = section.get("env")
         for variable, word in environment.items() if isinstance(environment, Mapping) else ():
             self._add_word(folder, word, f"{name}.env.{variable}", plain=False)
@@ -275,14 +278,6 @@ def _calls(hooks: Mapping[str, object]) -> Iterator[object]:
     for listed in hooks.values():
         for hook in listed if isinstance(listed, list) else [listed]:
             yield hook.get("call") if isinstance(hook, Mapping) else hook
-
-
-def _words(command: object) -> list[object]:
-    """Return the words of a command, written as a list or as one line."""
-    if isinstance(command, str):
-        with suppress(ValueError):  # an open quote: said by whoever reads it
-            return list(shlex.split(command))
-    return command if isinstance(command, list) else []
 
 
 def _refuse_model(data: Mapping[str, object], file: Path) -> None:

@@ -1,5 +1,8 @@
 """What travels with a study: the files that it names beside itself, and nothing else."""
 
+import json
+import shlex
+
 import pytest
 
 from autotune.errors import SpecError
@@ -361,3 +364,44 @@ def test_of_a_package_hidden_files_stay(tmp_path):
         (tmp_path / "pkg" / name).write_text("")
     (tmp_path / "study.yaml").write_text("system: {use: function, call: 'pkg:f'}\n")
     assert names(tmp_path, "study.yaml") == ["study.yaml", "pkg/__init__.py", "pkg/a.py"]
+
+
+def test_a_file_that_travels_and_sounds_secret_is_told(tmp_path):
+    (tmp_path / "conf").mkdir()
+    for name in ("conf/creds.json", "conf/rows.csv", "api_key.jsonl"):
+        (tmp_path / name).write_text("{}")
+    study = tmp_path / "secrets.yaml"
+    argv = ["python", "conf/creds.json", "conf/rows.csv"]
+    study.write_text(f"system: {{use: command, argv: {argv}}}\nworkload: {{trace: api_key.jsonl}}\n")
+    said = []
+    assert len(named_files(study, say=said.append)) == 4
+    assert sorted(said) == [
+        f"{name} travels, and may hold a secret by its name" for name in ("api_key.jsonl", "conf/creds.json")
+    ]
+
+
+@pytest.mark.parametrize("as_line", [False, True])
+@pytest.mark.parametrize("shell", [["bash", "-c"], ["/bin/sh", "-ec"]])
+def test_words_of_a_shells_script_travel_as_those_of_a_command_do(tmp_path, shell, as_line):
+    for name in ("run.py", "helper.py", "rows.csv", "creds.json", "out"):
+        (tmp_path / name).write_text("import helper\n" if name == "run.py" else "")
+    script = "cd . && python run.py 'rows.csv' creds.json --n={n}>out; echo done # creds.json"
+    argv = [*shell, script]
+    command = json.dumps(shlex.join(argv) if as_line else argv)
+    study = tmp_path / "study.yaml"
+    study.write_text(f"system: {{use: command, argv: {command}}}\n")
+    said = []
+    found = {path.name for path in named_files(study, say=said.append)}
+    assert found == {"study.yaml", "run.py", "helper.py", "rows.csv"}
+    assert [line.split(" of ")[0] for line in said] == ["'creds.json'", "'out'"]
+
+
+@pytest.mark.parametrize(
+    "argv", [["echo", "-c", "run.py rows.csv"], ["bash", "run.py rows.csv"], ["bash", "-c", "a 'b"]]
+)
+def test_a_text_that_is_no_script_has_no_words(tmp_path, argv):
+    for name in ("run.py", "rows.csv"):
+        (tmp_path / name).write_text("")
+    study = tmp_path / "study.yaml"
+    study.write_text(f"system: {{use: command, argv: {argv}}}\n")
+    assert [path.name for path in named_files(study)] == ["study.yaml"]
