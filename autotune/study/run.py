@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -139,8 +139,7 @@ def run_study(
         for warning in announce(spec, system):
             view.message(f"warning: {warning}")
         system.prepare(log=view.message)
-        executor = (make_executor or build_executor)(spec, local)
-        stack.callback(executor.close)
+        executor = stack.enter_context(closing((make_executor or build_executor)(spec, local)))
         _mask_leftovers(study, jobs := StudyJobs(spec, system, store / study.name))
         driver = Driver(
             study, settings_of(spec, study, keys, jobs.logs), jobs, executor, stop_when=spec.budget.stop_when,
