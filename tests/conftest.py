@@ -17,6 +17,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     dict.fromkeys([str(ROOT), str(TOY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
 )
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# Eight processes more for each server, for jobs that no study has.
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 # Matrices are small and tests run side by side: several threads each are slower, far slower when busy.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ray's workers are at nice 15 where nothing is said, and take minutes to start on a busy machine.

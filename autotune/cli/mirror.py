@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import socket
@@ -197,7 +198,8 @@ def _serve(command: list[str], base: str, link: str, *, opens: bool) -> int:
     """Run a server in the foreground, and say where to look once it answers; return its exit code."""
     echo(f"starting MLflow at {base} (Ctrl-C ends it) ...")
     try:
-        server = subprocess.Popen(command)
+        # no runners of jobs: they are eight processes, and no study has a job
+        server = subprocess.Popen(command, env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ})
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot start {command[0]!r}: {error.strerror}", hint="pip install mlflow"
