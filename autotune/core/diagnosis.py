@@ -48,9 +48,13 @@ _OWNER, _FLAGS = Cause.OWNER_MISTAKE, Cause.REJECTED_FLAGS
 # fmt: off
 LIBRARIES: tuple[Rule, ...] = (
     Rule(_DISK, r"No space left on device", "OSError: [Errno 28] No space left on device"),
-    Rule(_MEMORY, r"\bMemoryError\b", "MemoryError: needs 9 GiB"),
-    Rule(_MEMORY, r"OutOfMemoryError|CUDA out of memory",
+    Rule(_MEMORY, r"\b(?:_Array)?MemoryError\b", "MemoryError: needs 9 GiB"),
+    Rule(_MEMORY, r"OutOfMemoryError",
          "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"),
+    Rule(_MEMORY, r"\b(?:CUDA|Cuda|HIP|XPU|NPU|MPS)\b.{0,40}\bout of memory",
+         "RuntimeError: CUDA error: out of memory"),
+    Rule(_MEMORY, r"Failed to allocate memory for requested buffer of size",
+         "[ONNXRuntimeError] : 6 : Failed to allocate memory for requested buffer of size 4096"),
     Rule(_MEMORY, r"std::bad_alloc", "terminate called after throwing an instance of 'std::bad_alloc'"),
     Rule(_MEMORY, r"[Cc]annot allocate memory", "OSError: [Errno 12] Cannot allocate memory"),
     Rule(_MEMORY, r"DefaultCPUAllocator: (?:can't allocate|not enough) memory",

@@ -111,3 +111,22 @@ def test_no_other_module_reads_what_programs_say():
         if re.search(rf"re\.compile\([^)]*{word}", path.read_text())
     ]
     assert others == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB",
+        "RuntimeError: CUDA error: out of memory",
+        "RuntimeError: CUDA runtime error (2) : out of memory at /pytorch/THC/THCGeneral.cpp:50",
+        "Cuda Runtime (out of memory)",
+        "torch.cuda.OutOfMemoryError: HIP out of memory. Tried to allocate 1 GiB",
+        "RuntimeError: HIP error: out of memory",
+        "RuntimeError: MPS backend out of memory (MPS allocated: 9.0 GB)",
+        "RuntimeError: NPU out of memory. Tried to allocate 20.00 MiB",
+        "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8.00 GiB for an array",
+    ],
+)
+def test_devices_that_run_out_of_memory_are_known_whatever_program_says_it(said):
+    assert NO_MEMORY.search(said), said
+    assert programs.diagnose(1, said, {}).cause is Cause.OUT_OF_MEMORY
