@@ -321,7 +321,8 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
             raise SpecError(
                 "AutotuneSearch has no metric or no mode",
                 hint='AutotuneSearch(metric="loss", mode="min"); those of a TuneConfig reach it only '
-                "where the Tuner has a param_space",
+                "where the Tuner has a param_space. A run that was killed before Tune had written the "
+                "searcher's state is begun anew: with the same path= nothing measured is lost",
             )
         modes = [self._mode] if isinstance(self._mode, str) else list(self._mode)
         objective: dict[str, Tree] = {"limits": self._limits}

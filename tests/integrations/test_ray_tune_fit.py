@@ -166,6 +166,8 @@ def test_a_killed_driver_is_restored_and_proposes_nothing_twice(tmp_path, ledger
     tried = tmp_path / "tried"
     first = subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: tried.is_dir() and len(list(tried.iterdir())) >= 5, 200)
+    # Tune copies its state there when it has time; before, there is nothing to restore a searcher from
+    wait_until(lambda: list((tmp_path / "run").glob("searcher-state-*")), 60)
     first.send_signal(signal.SIGKILL)
     first.wait()
     before = {path.name for path in tried.iterdir()}
