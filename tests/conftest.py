@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 TOY = Path(__file__).resolve().parent / "toy"
@@ -16,6 +17,9 @@ sys.path.insert(0, str(TOY))
 os.environ["PYTHONPATH"] = os.pathsep.join(
     dict.fromkeys([str(ROOT), str(TOY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
 )
+# How fast an example is made says how busy the machine is.
+settings.register_profile("behaviour", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("behaviour")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # Eight processes more for each server, for jobs that no study has.
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"

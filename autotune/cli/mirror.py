@@ -21,10 +21,12 @@ from autotune.cli.options import json_option, ledger_option, next_command, store
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.core.dependencies import need
+from autotune.core.environment import own_environment
 from autotune.errors import AutotuneError, EnvironmentProblem
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 
+_JOBS = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"
 _LOOK_S, _ANSWER_S = 0.2, 2.0  # between two looks whether the server answers, and for each
 
 
@@ -199,7 +201,8 @@ def _serve(command: list[str], base: str, link: str, *, opens: bool) -> int:
     echo(f"starting MLflow at {base} (Ctrl-C ends it) ...")
     try:
         # no runners of jobs: they are eight processes, and no study has a job
-        server = subprocess.Popen(command, env={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ})
+        jobs = {_JOBS: os.environ.get(_JOBS, "false")}
+        server = subprocess.Popen(command, env=own_environment(jobs))
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot start {command[0]!r}: {error.strerror}", hint="pip install mlflow"

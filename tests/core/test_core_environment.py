@@ -76,5 +76,5 @@ def test_environment_is_read_while_another_thread_takes_variables_away(read, mon
     real = Going(os.environ)
     monkeypatch.setattr(os, "environ", real)
     with pytest.raises(KeyError):
-        dict(**os.environ)
+        dict(os.environ.items())
     assert "A_TOKEN_THAT_WENT" not in read()

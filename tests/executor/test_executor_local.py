@@ -48,6 +48,6 @@ def test_a_worker_that_is_paused_is_killed_after_the_grace(tmp_path, monkeypatch
     worker = executor._running[job.key].process.pid
     os.kill(worker, signal.SIGSTOP)
     executor.drop(job.key)
-    wait_until(lambda: executor.wait(0.1) == [] and not is_alive(worker), 30)
-    wait_until(lambda: works_in(tmp_path) == [], 30)
+    wait_until(lambda: executor.wait(0.1) == [] and not is_alive(worker), 90)
+    wait_until(lambda: works_in(tmp_path) == [], 90)
     executor.close()

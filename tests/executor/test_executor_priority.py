@@ -31,7 +31,7 @@ process.stop()
 
 def launched(tmp_path, *, reset):
     done = subprocess.run([sys.executable, "-c", WORKER.format(reset=reset)], cwd=tmp_path, check=True,
-                          capture_output=True, text=True, timeout=60)  # fmt: skip
+                          capture_output=True, text=True, timeout=240)  # fmt: skip
     return json.loads(done.stdout)
 
 

@@ -53,7 +53,7 @@ def test_nodes_are_shared_where_the_study_says_so(ray_cluster, tmp_path):
     executor.start()
     assert executor.capacity({"cpus": 1}) == 2
     for trial in range(2):
-        wait_until(lambda: executor.has_room({"cpus": 1}), 20)  # Ray counts what ran before for a while
+        wait_until(lambda: executor.has_room({"cpus": 1}), 90)  # Ray counts what ran before for a while
         executor.submit(job_of(tmp_path / str(trial), trial=trial, resources={"cpus": 1.0}))
     assert not executor.has_room({"cpus": 1})
     results = results_of(executor)

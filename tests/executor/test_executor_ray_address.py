@@ -55,7 +55,7 @@ def test_an_executor_names_a_cluster_that_does_not_answer():
     # in a process of its own: this one may be connected to the cluster that tests share
     script = "from autotune.executor.ray import RayExecutor; RayExecutor('127.0.0.1:1').start()"
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=240
     )
     assert "EnvironmentProblem: no Ray cluster answers at 127.0.0.1:1:" in done.stderr
 
@@ -115,7 +115,7 @@ def raylets(monkeypatch):
                 stack.callback(process.wait)
                 stack.callback(process.kill)
                 running.append(process.pid)
-            wait_until(lambda: all("raylet" in command_line(pid) for pid in running), 10)
+            wait_until(lambda: all("raylet" in command_line(pid) for pid in running), 90)
             monkeypatch.setattr(ray_address, "pids", lambda: running)
             monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda _folder: started)
 

@@ -146,7 +146,7 @@ def test_a_server_that_died_between_two_trials_is_replaced(run, tmp_path):
     run(1, 1)
     server = int(next(iter(tmp_path.rglob("launched-*"))).name.partition("-")[2])
     os.kill(server, 9)
-    wait_until(lambda: not is_alive(server), 10)
+    wait_until(lambda: not is_alive(server), 90)
     second = run(2, 1)
     assert second.failure is None
     assert "launched_by" not in second.facts

@@ -82,7 +82,7 @@ class Node:
         self.send(signal.SIGCONT)
         self.send(signal.SIGKILL)
         self.process.wait(30)
-        wait_until(lambda: not any(is_alive(pid) for pid in pids), 30)
+        wait_until(lambda: not any(is_alive(pid) for pid in pids), 90)
 
 
 class Nodes:

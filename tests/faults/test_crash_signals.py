@@ -100,7 +100,7 @@ def resumes(tmp_path, autotune_command, place):
 
 
 def ended_cleanly(tmp_path):
-    wait_until(lambda: not works_in(tmp_path / "autotune-runs"), 20)
+    wait_until(lambda: not works_in(tmp_path / "autotune-runs"), 90)
     with ledger_of(tmp_path) as ledger:
         assert ledger.study("toy").state == "INTERRUPTED"
         assert ledger.trial("toy", 1).state is TrialState.WAITING

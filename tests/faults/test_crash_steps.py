@@ -45,7 +45,7 @@ class Run:
 
     def nothing_left(self):
         began = time.monotonic()
-        wait_until(lambda: not works_in(self.folder / "autotune-runs"), 30)
+        wait_until(lambda: not works_in(self.folder / "autotune-runs"), 90)
         return time.monotonic() - began
 
 

@@ -316,7 +316,7 @@ def test_another_process_that_ends_takes_no_log_away(tmp_path):
     with start(path, "toy") as study:
         for value in range(3):
             study.add({"a": value + 1}, {"x": 1.0 * value})
-            subprocess.run([sys.executable, "-c", OPENED_ELSEWHERE, str(path)], check=True, timeout=60)
+            subprocess.run([sys.executable, "-c", OPENED_ELSEWHERE, str(path)], check=True, timeout=240)
             assert path.with_name("ledger.sqlite-wal").exists(), "the locks of this process were lost"
         study.ledger.ensure_kept()
         assert study.ledger.path == path

@@ -346,7 +346,7 @@ def test_a_cluster_that_a_driver_only_visits_is_left_alone(tmp_path):
         }
     try:
         pids = {name: process.pid for name, process in started.items()}
-        wait_until(lambda: all(b"sleep" in name_of(pid).encode() for pid in pids.values()), 20)
+        wait_until(lambda: all(b"sleep" in name_of(pid).encode() for pid in pids.values()), 90)
         assert session_of("one") == f"{session.parent}/"
         found = set(members("one", session_of("one")))
         assert found & set(pids.values()) == {pids["marked"], pids["titled"]}

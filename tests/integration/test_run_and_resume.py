@@ -113,7 +113,7 @@ def test_kill_9_at_random_moments_loses_nothing_and_measures_nothing_twice(
             if trial.number in before:
                 assert trial.measurement.to_dict() == before[trial.number]
         resumed = history(ledger)
-    wait_until(lambda: not works_in(tmp_path / "autotune-runs"), 20)
+    wait_until(lambda: not works_in(tmp_path / "autotune-runs"), 90)
     # an undisturbed study proposes the same search
     other = tmp_path / "undisturbed"
     other.mkdir()

@@ -54,8 +54,8 @@ def test_kill_9_leaves_no_process_and_the_same_command_goes_on(tmp_path, toy_stu
         )
         started = descendants(process.pid) | set(works_in(tmp_path / "autotune-runs"))
         process.kill()
-    wait_until(lambda: not works_in(tmp_path / "autotune-runs"), 20)
-    wait_until(lambda: not [pid for pid in started if is_alive(pid)], 40)  # Ray's agents take a minute alone
+    wait_until(lambda: not works_in(tmp_path / "autotune-runs"), 90)
+    wait_until(lambda: not [pid for pid in started if is_alive(pid)], 90)  # Ray's agents take a minute alone
     with ledger_of(tmp_path) as ledger:
         first = ledger.trial("toy", 0)
     autotune_command("run", "toy.yaml")
@@ -118,7 +118,7 @@ def head_node(port):
             for pid in below:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: not any(is_alive(pid) for pid in below), 20)
+            wait_until(lambda: not any(is_alive(pid) for pid in below), 90)
 
 
 def answers(port):

@@ -163,7 +163,7 @@ def test_a_queue_is_bounded(serve, monkeypatch):
     server = serve("hang")
     receiver = module.Receiver(Hook(url=server.url))
     receiver.put(lambda: {"event": "trial"})
-    wait_until(lambda: server.got, 10)
+    wait_until(lambda: server.got, 90)
     for _ in range(5):
         receiver.put(lambda: {"event": "trial"})
     assert receiver.taken == 6

@@ -41,7 +41,7 @@ def place(request, tmp_path):
 
 def test_threads_ask_tell_and_read_and_none_gets_the_trial_of_another(place):
     study, workers, each = make(**place), 6, 8
-    together = threading.Barrier(workers + 1, timeout=60)
+    together = threading.Barrier(workers + 1, timeout=240)
     over = threading.Event()
 
     def work(_):
@@ -312,7 +312,7 @@ def test_ctrl_c_ends_a_program_and_its_next_run_goes_on(tmp_path):
         assert run.stdout.readline() == b"waits\n"
         run.send_signal(signal.SIGINT)
         try:
-            _, said = run.communicate(timeout=60)
+            _, said = run.communicate(timeout=240)
         finally:
             run.kill()
     assert said.rstrip().endswith(b"KeyboardInterrupt")

@@ -29,7 +29,7 @@ def test_finds_the_optimum_of_a_small_space_and_learns_from_memory_errors():
 
 
 def test_parallel_calls_overlap_and_never_repeat():
-    together = threading.Barrier(3, timeout=30)
+    together = threading.Barrier(3, timeout=120)
 
     def function(config):
         together.wait()

@@ -99,7 +99,7 @@ def test_a_callback_ends_the_search_and_the_same_call_goes_on(tmp_path, way):
 
 
 def test_what_runs_when_a_callback_ends_the_search_is_measured_to_its_end():
-    together = threading.Barrier(3, timeout=30)
+    together = threading.Barrier(3, timeout=120)
     calls = itertools.count()
 
     def function(config):

@@ -36,7 +36,10 @@ SECONDS = 90  # for a page, on a busy machine
 REPORT = "<html><h1 id=said></h1><script>said.textContent = 'token: \"' + 'reported\"'</script></html>"
 QUIET = (
     "users/current",  # what MLflow's own page asks for in vain
-    "<g> attribute transform",  # its charts, where they are drawn before they have a size
+    # its charts, where they are drawn before they have a size
+    "<g> attribute transform",
+    "<path> attribute d: Expected number",
+    "<rect> attribute height: Expected length",
 )
 
 

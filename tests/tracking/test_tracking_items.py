@@ -186,7 +186,7 @@ def test_mlflows_own_page_shows_a_note_as_it_is_and_loads_nothing():
     notes = [hostile_note(), *(plain_note(["start", text, f"  {text}", "end"]) for text in HOSTILE)]
     argv = [node, "-e", _RENDER, str(renderer)]
     asked = json.dumps([HOSTILE[1], *notes])
-    done = subprocess.run(argv, input=asked, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(argv, input=asked, capture_output=True, text=True, timeout=240, check=True)
     bare, *pages = json.loads(done.stdout)
     assert 'src="http://evil.example/pixel.png"' in bare, "the renderer is the one that loads images"
     for page in pages:

@@ -400,7 +400,7 @@ def test_a_killed_study_is_closed_at_the_next_start_of_any(tmp_path, make, store
             mirror = MlflowMirror(ledger.path, "other", tracking_uri=store_uri, experiment="team")
             mirror.start()
             assert mirror.ready.wait(30)
-            wait_until(lambda: read_back(store_uri)[1]["trial-0005"].info.status == "KILLED", 30)
+            wait_until(lambda: read_back(store_uri)[1]["trial-0005"].info.status == "KILLED", 90)
             assert mirror.close(20.0).errors == ()
             status = {name: run.info.status for name, run in read_back(store_uri)[1].items()}
             assert [status["chat"], status["other"]] == ["KILLED", "RUNNING"]
@@ -595,7 +595,7 @@ assert mlflow.active_run() is None
         env=env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

@@ -171,7 +171,7 @@ def test_a_program_that_takes_too_long_is_ended_with_its_children(command, tmp_p
     assert failure.cause is Cause.TIME_LIMIT
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
-    wait_until(lambda: not any(is_alive(pid) for pid in pids), 5)
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), 90)
 
 
 def test_its_environment_has_no_secrets_and_its_output_is_not_in_the_log(command, tmp_path, monkeypatch):

@@ -142,7 +142,7 @@ def test_tensor_parallelism_splits_the_weights_over_real_processes(system, obser
         metrics = driver.metrics(time.monotonic() + 60)
         assert metrics["memory.peak"].value > 1.5 * alone["metrics"]["memory.peak"].value
         assert process.pid in pids
-    wait_until(lambda: not any(is_alive(pid) for pid in pids), 10)
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), 90)
 
 
 @pytest.mark.slow
