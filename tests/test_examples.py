@@ -21,8 +21,8 @@ PROGRAMS = ("ask_tell", "conditions", "pareto", "tune_function", "warm_start")
 STUDIES = ("command", "function", "server")
 """Study files that measure for less than a minute; the others measure for minutes, as `.ci/run` does."""
 
-QUICK = ("ask_tell", "tune_function", "function")
-"""One of each kind; the others are slow."""
+QUICK = ("ask_tell", "function")
+"""One of each kind; the others are slow, `tune` runs in the notebook."""
 
 
 @pytest.mark.parametrize(

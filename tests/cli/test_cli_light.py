@@ -25,7 +25,7 @@ parameters:
   kind: {type: categorical, values: [x, y], default: x}
 system: {use: command, argv: ["{python}", program.py, "{wide}", "{kind}"]}
 objective: {maximize: speed, limits: [size <= 12]}
-budget: {trials: 8, confirm: 0, watch: 0}
+budget: {trials: 6, confirm: 0, watch: 0}
 engine: {use: gp, seed: 0, initial: 4}
 tracking: {mlflow: none}
 """

@@ -45,10 +45,13 @@ def file(tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", ["check", "run", "run --new", "sweep"])
 def test_a_ledger_that_another_process_is_just_making_is_as_good_as_none(file, command):
     """As where many studies are started at once in a fresh folder."""
+    file.write_text(FILE.replace("trials: 3", "trials: 1"))
     (file.parent / "autotune-runs").mkdir()
     (file.parent / "autotune-runs" / "ledger.sqlite").touch()
     word, *more = command.split()
-    more += {"check": [], "run": ["--local", "--no-mlflow"], "sweep": ["--out", "t.csv"]}[word]
+    more += {"check": [], "run": ["--local", "--no-mlflow"], "sweep": ["--out", "t.csv", "--sample", "2"]}[
+        word
+    ]
     assert main([word, str(file), *more]) == 0
 
 
@@ -81,6 +84,7 @@ def test_until_when_a_run_goes_is_said_where_it_is_known(file):
 
 def test_a_run_ends_with_the_next_command_and_its_own_options(file, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
+    file.write_text(FILE.replace("trials: 3", "trials: 1"))
     assert main(["run", str(file), "--local", "--no-mlflow", "--store", "my runs"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == "next: `autotune best demo --store 'my runs'` shows the command that deploys it"
@@ -179,7 +183,7 @@ def test_a_run_notes_its_options_for_those_who_only_look(file, tmp_path):
     from autotune.report.plain import QuietView
 
     run_study(
-        read_study(file),
+        read_study(file, ["budget.trials=1"]),
         store=tmp_path / "s",
         view=QuietView(),
         local=True,

@@ -28,6 +28,7 @@ from autotune.engine.gp.problem import Problem
 from autotune.engine.random import RandomEngine
 from autotune.errors import SpecError
 from autotune.testing.engine_contract import SPACE, EngineContract, finished
+from tests_contracts import LONG, slowly
 
 torch.set_default_dtype(torch.float64)
 
@@ -199,11 +200,13 @@ def test_what_is_pending_lowers_the_covariance_as_measuring_it_does():
 # -- in the engine ---------------------------------------------------------------------------------
 
 
+@slowly(*LONG)
 class TestThompson(EngineContract):
     def make(self, budget=None):
         return GPEngine(acquisition="thompson", budget=budget)
 
 
+@slowly(*LONG)
 class TestRepeating(EngineContract):
     """With 1 % of noise nothing is repeated even where it is allowed."""
 
@@ -293,7 +296,8 @@ def hypervolume(configs, reference):
     return total
 
 
-def test_the_front_of_two_goals_is_found():
+@pytest.mark.parametrize("seeds", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_the_front_of_two_goals_is_found(seeds):
     table = SERVER.table()
     everything = table.configs(range(len(table)))
     values = np.array([(math.log(m["throughput"]), -math.log(m["latency"])) for m in map(server, everything)])
@@ -304,7 +308,7 @@ def test_the_front_of_two_goals_is_found():
         history = play(engine, server, 20, seed, space=SERVER, objective=BOTH, noise=0.02)
         return hypervolume([t.config for t in history], reference) / whole, history
 
-    ours = [share(GPEngine(), seed) for seed in range(3)]
+    ours = [share(GPEngine(), seed) for seed in range(seeds)]
     theirs = [share(RandomEngine(), seed)[0] for seed in range(3)]
     assert np.mean([found for found, _ in ours]) > 0.85
     assert np.mean([found for found, _ in ours]) > np.mean(theirs) + 0.15
@@ -348,7 +352,7 @@ def test_a_goal_that_some_trials_did_not_measure_is_survived():
 @pytest.mark.parametrize(
     ("limits", "log"),
     [
-        (["upper <= 9", "lower >= 0.2"], True),
+        pytest.param(["upper <= 9", "lower >= 0.2"], True, marks=pytest.mark.slow),  # as the last with fewer
         (["upper <= 9", "lower >= 0"], False),  # a bound of 0 has no logarithm
         (["upper <= 9", "lower >= 0.2", "lower <= 2", "speed >= 0.5"], True),
     ],
@@ -553,7 +557,8 @@ def test_a_belief_about_an_inactive_parameter_says_nothing():
 # -- nothing keeps the limits yet ------------------------------------------------------------------
 
 
-def test_what_keeps_the_limits_is_looked_for_until_it_is_found():
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def test_what_keeps_the_limits_is_looked_for_until_it_is_found(seed):
     strict = Objective.from_dict({"maximize": "speed", "limits": ["upper <= 1", "lower >= 8"]})
 
     def truth(config):  # two corners of the space exclude each other but for a few configurations
@@ -561,14 +566,13 @@ def test_what_keeps_the_limits_is_looked_for_until_it_is_found():
             return None
         return {"speed": 1.0 + config["x"], "upper": 0.5 + config["x"] / 12, "lower": config["y"] / 2.5}
 
-    for seed in range(3):
-        history = play(GPEngine(), truth, 20, seed, objective=strict, noise=0.005)
-        good = [bool(t.metrics) and strict.score(t.metrics).feasible for t in history]
-        assert any(good)
-        first = good.index(True)
-        modelled = [t.suggestion for t in history[3 : first + 1] if t.suggestion.predicted]
-        assert all(s.reason is Reason.FEASIBILITY for s in modelled)
-        assert sum(good[first + 1 :]) >= 3
+    history = play(GPEngine(), truth, 20, seed, objective=strict, noise=0.005)
+    good = [bool(t.metrics) and strict.score(t.metrics).feasible for t in history]
+    assert any(good)
+    first = good.index(True)
+    modelled = [t.suggestion for t in history[3 : first + 1] if t.suggestion.predicted]
+    assert all(s.reason is Reason.FEASIBILITY for s in modelled)
+    assert sum(good[first + 1 :]) >= 3
 
 
 def test_pending_points_spread_a_search_for_what_keeps_the_limits():

@@ -163,11 +163,11 @@ def play(engine, n, objective, seed=0):
         ({"acquisition": "botorch:qLogNoisyExpectedImprovement"}, 14),
         ({"acquisition": "botorch:LogNoisyExpectedImprovement"}, 14),
         ({"acquisition": "botorch:UpperConfidenceBound"}, 14),
-        ({"acquisition": "botorch:qMaxValueEntropy"}, 14),
+        pytest.param({"acquisition": "botorch:qMaxValueEntropy"}, 14, marks=pytest.mark.slow),
         ({"acquisition": "botorch:qKnowledgeGradient"}, 5),
         ({"surrogate": "botorch:SingleTaskGP"}, 10),
-        ({"surrogate": "botorch:MixedSingleTaskGP"}, 5),
-        ({"surrogate": "botorch:EnsembleMapSaasSingleTaskGP"}, 5),
+        pytest.param({"surrogate": "botorch:MixedSingleTaskGP"}, 5, marks=pytest.mark.slow),
+        pytest.param({"surrogate": "botorch:EnsembleMapSaasSingleTaskGP"}, 5, marks=pytest.mark.slow),
     ],
 )
 def test_an_acquisition_function_or_a_model_of_botorchs_searches_and_is_repeatable(option, n):

@@ -13,6 +13,7 @@ from autotune.engine.registry import build_engine
 from autotune.engine.sobol import SobolEngine
 from autotune.errors import SpecError
 from autotune.testing.engine_contract import OBJECTIVE, SPACE, EngineContract
+from tests_contracts import LONG, slowly
 
 
 class TestRandom(EngineContract):
@@ -35,6 +36,7 @@ class TestGP(EngineContract):
         return GPEngine(budget=budget)
 
 
+@slowly(*LONG)
 class TestGPWithLargeStart(EngineContract):
     def make(self, budget=None):
         return GPEngine(initial=10, budget=budget)

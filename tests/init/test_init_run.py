@@ -39,6 +39,7 @@ def test_a_model_is_tuned_without_a_file_and_a_second_run_goes_on(model, autotun
         "parameters.tensor_parallel.values=[1]",
         "parameters.threads.values=[1]",
         "budget.confirm=0",
+        "engine={use: random, seed: 0}",
         "workload.time=0.5 s",
         "workload.min_batches=2",
         "workload.warmup=1",

@@ -38,25 +38,25 @@ def history(ledger):
 
 
 def test_a_study_runs_to_its_end_and_says_what_is_best(tmp_path, toy_study, autotune_command):
-    toy_study()
+    toy_study(budget="{trials: 3, confirm: 1}")
     done = autotune_command("run", "toy.yaml", "--local")
     assert "best: trial" in done.stdout
     assert "times better" in done.stdout or "better by" in done.stdout
     with ledger_of(tmp_path) as ledger:
         trials = ledger.trials("toy")
-        assert [t.state for t in trials] == [TrialState.COMPLETED] * 7
-        assert [t.suggestion.reason for t in trials][5:] == [Reason.CONFIRM] * 2
+        assert [t.state for t in trials] == [TrialState.COMPLETED] * 5
+        assert [t.suggestion.reason for t in trials][3:] == [Reason.CONFIRM] * 2
         assert ledger.study("toy").state == "COMPLETED"
     assert works_in(tmp_path / "autotune-runs") == []
     # the same command again has nothing left to do
     again = autotune_command("run", "toy.yaml", "--local")
-    assert "trial 7" not in again.stdout
+    assert "trial 5" not in again.stdout
     with ledger_of(tmp_path) as ledger:
-        assert len(ledger.trials("toy")) == 7
+        assert len(ledger.trials("toy")) == 5
     # a larger budget goes on where it ended
-    autotune_command("run", "toy.yaml", "--local", "--trials", "7", "--set", "budget.confirm=0")
+    autotune_command("run", "toy.yaml", "--local", "--trials", "4", "--set", "budget.confirm=0")
     with ledger_of(tmp_path) as ledger:
-        assert len(ledger.trials("toy")) == 9
+        assert len(ledger.trials("toy")) == 6
     best = json.loads(autotune_command("best", "--json").stdout)
     assert best["deployment"]["argv"][0] == "toy"
     assert best["deploy"][-2:] == best["deployment"]["argv"]  # behind the variables that the launch was given
@@ -90,7 +90,7 @@ def test_a_wider_space_goes_on_with_what_was_measured_when_asked_to(tmp_path, to
 def test_kill_9_at_random_moments_loses_nothing_and_measures_nothing_twice(
     tmp_path, toy_study, autotune_command
 ):
-    toy_study()
+    toy_study(budget="{trials: 5, confirm: 1}", engine="{use: sobol, seed: 0}")
     rng = random.Random(3)
     before = {}
     for _ in range(6):

@@ -55,7 +55,7 @@ def _answers(port):
 
 
 def test_every_trial_is_a_nested_run_and_a_killed_study_doubles_none(tmp_path, toy_study, autotune_command):
-    toy_study(tracking="{mlflow: 'sqlite:///mlflow.db'}", budget="{trials: 4, confirm: 1}")
+    toy_study(tracking="{mlflow: 'sqlite:///mlflow.db'}", budget="{trials: 3, confirm: 1}")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with subprocess.Popen(
         [sys.executable, "-m", "autotune", "run", "toy.yaml", "--local"],
@@ -73,7 +73,7 @@ def test_every_trial_is_a_nested_run_and_a_killed_study_doubles_none(tmp_path, t
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 1
     assert parents[0].info.status == "FINISHED"
-    assert len(runs) == 1 + 6
+    assert len(runs) == 1 + 5
     with Ledger.open(tmp_path / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
         for trial in ledger.trials("toy"):
             (run,) = [r for r in runs if r.data.tags.get("autotune.trial") == str(trial.number)]

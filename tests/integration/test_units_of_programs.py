@@ -22,7 +22,7 @@ def study(folder, metrics, limit, system="use: function, call: 'm.py:m'", goal="
         system: {{{system}}}
         objective: {{maximize: {goal}, limits: [{limit}]}}
         budget: {{trials: 1, confirm: 0}}
-        engine: sobol
+        engine: random
         tracking: {{mlflow: none}}
         """
     (folder / "u.yaml").write_text(dedent(text))

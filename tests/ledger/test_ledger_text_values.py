@@ -20,6 +20,7 @@ constraints: [b != '16' or c == 'true']
 system: {use: function, call: "f.py:f"}
 objective: {maximize: y}
 budget: {trials: 4, confirm: 0, watch: 0}
+engine: {use: random, seed: 0}
 """
 CODE = """import json
 def f(config):
@@ -63,7 +64,7 @@ def test_the_same_file_goes_on_with_text(old, autotune_command, tmp_path):
     assert now.spec["space"] == row.spec["space"]
     seen = [json.loads(line) for line in (tmp_path / "seen.jsonl").read_text().splitlines()]
     assert all(isinstance(value, str) for config in seen for value in config.values())
-    autotune_command("run", "old.yaml", "--local", "--no-mlflow", "-q", "--new")
+    autotune_command("run", "old.yaml", "--local", "--no-mlflow", "-q", "--new", "--trials", "2")
     seen = [json.loads(line) for line in (tmp_path / "seen.jsonl").read_text().splitlines()][2:]
     assert any(not isinstance(value, str) for config in seen for value in config.values())
 

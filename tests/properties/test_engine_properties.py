@@ -206,7 +206,7 @@ def test_simple_engines_take_any_space_and_history(name, data):
     check(build_engine(name), space, Objective.from_dict(OBJECTIVES["one goal"]), trials, pending, n, seed)
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [2, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("wanted", OBJECTIVES)
 def test_the_models_take_any_space_and_history(wanted, examples):
     objective = Objective.from_dict(OBJECTIVES[wanted])
@@ -221,7 +221,7 @@ def test_the_models_take_any_space_and_history(wanted, examples):
     holds()
 
 
-@pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [4, pytest.param(25, marks=pytest.mark.slow)])
 def test_every_model_and_acquisition_takes_any_space_and_history(examples):
     @settings(quick, max_examples=examples)
     @given(data=st.data())

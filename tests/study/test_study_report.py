@@ -1,6 +1,7 @@
 """The report at the end of a run: made beside the ledger, and never in the study's way."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from autotune.ledger import Ledger
 from autotune.study.carried import complete_carried
 from autotune.study.report import report_path, write_at_end
 from autotune.tracking.items import DEPLOYMENT
+from tests_study_files import TOY_STUDY
 
 SPACE = autotune.Space([autotune.Int("x", 0, 5)])
 pytestmark = pytest.mark.timeout(300)
@@ -28,10 +30,26 @@ def tuned(tmp_path, **options):
     )  # fmt: skip
 
 
-def test_a_run_ends_with_a_report_beside_its_ledger(tmp_path, toy_study, autotune_command):
-    toy_study(budget="{trials: 2, confirm: 0}")
-    out = autotune_command("run", "toy.yaml", "--local").stdout
-    path = tmp_path / "autotune-runs" / "toy-report.html"
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """Folder of a study that was run in a process of its own, and what that said; nobody changes it."""
+    folder = tmp_path_factory.mktemp("ran")
+    text = TOY_STUDY.replace("{trials: 4, confirm: 1}", "{trials: 2, confirm: 0}")
+    (folder / "toy.yaml").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "autotune", "run", "toy.yaml", "--local"],
+        cwd=folder, capture_output=True, text=True, check=True, env={**os.environ, **ENGINES_OWN},
+    )  # fmt: skip
+    return folder, done.stdout
+
+
+ENGINES_OWN = {"NCCL_DEBUG": "WARN"}
+"""Says how an engine runs, and no file names it."""
+
+
+def test_a_run_ends_with_a_report_beside_its_ledger(ran):
+    folder, out = ran
+    path = folder / "autotune-runs" / "toy-report.html"
     assert f"report: {path}" in out.splitlines()
     text = path.read_text()
     assert '<section id="deploy"' in text
@@ -73,12 +91,11 @@ def test_what_an_earlier_version_did_not_keep_is_made_or_said(tmp_path, toy_stud
     assert complete_carried(path, strange)[0].startswith("no deployment is known: ")
 
 
-def test_what_is_kept_is_what_best_prints(tmp_path, toy_study, autotune_command, monkeypatch):
-    monkeypatch.setenv("NCCL_DEBUG", "WARN")  # says how an engine runs, and no file names it
-    toy_study(budget="{trials: 2, confirm: 0}")
-    autotune_command("run", "toy.yaml", "--local")
-    said = json.loads(autotune_command("best", "toy", "--json").stdout)["deployment"]
-    with Ledger.open(tmp_path / "autotune-runs" / LEDGER_NAME, read_only=True) as ledger:
+def test_what_is_kept_is_what_best_prints(ran, autotune_command):
+    store = ran[0] / "autotune-runs"
+    best = autotune_command("best", "toy", "--store", store, "--json", env=ENGINES_OWN)
+    said = json.loads(best.stdout)["deployment"]
+    with Ledger.open(store / LEDGER_NAME, read_only=True) as ledger:
         kept = dict(ledger.study("toy").notes[DEPLOYMENT])
     assert said["env"]["NCCL_DEBUG"] == "WARN"
     assert kept == {"trial": kept["trial"], **said}

@@ -45,7 +45,7 @@ parameters: {b: {type: int, low: 1, high: 3}}
 system: {use: command, argv: ["{python}", p.py, "{b}"], env: {SLOWER: "1"}}
 objective: {maximize: throughput, limits: [latency <= 150 ms]}
 budget: {trials: 3, confirm: 2}
-engine: sobol
+engine: {use: random, seed: 0}
 tracking: {mlflow: none}
 """
 

@@ -8,8 +8,8 @@ parameters:
 system: {use: toy}
 workload: {prompt_tokens: 4, output_tokens: 4, precision: 50 %, time: 1 s, warmup: 1}
 objective: {maximize: output_throughput, limits: [tpot.p95 <= 1 s]}
-budget: {trials: 5, confirm: 1}
-engine: {use: sobol, seed: 0}
+budget: {trials: 4, confirm: 1}
+engine: {use: random, seed: 0}
 tracking: {mlflow: none}
 deadlines: {startup: 20 s, measure: 20 s, stop: 1 s}
 """

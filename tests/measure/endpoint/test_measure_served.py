@@ -61,10 +61,11 @@ def test_a_rate_that_precision_ends_is_of_the_width_asked_for_or_far_below(fake_
     assert not [width for width in widths if 0.0265 < width < 0.0499]
 
 
-def test_a_queue_shows_the_latencies_of_theory(fake_generator):
+@pytest.mark.parametrize("precision", [0.06, pytest.param(0.03, marks=pytest.mark.slow)])
+def test_a_queue_shows_the_latencies_of_theory(fake_generator, precision):
     # M/M/1 with a mean service of 0.1 s at 6 requests/s: e2e is exponential with a mean of 0.25 s.
     generator = fake_generator(exponential(0.1))
-    found = run(generator, Workload(time=1e5, precision=0.03), rate=6.0)
+    found = run(generator, Workload(time=1e5, precision=precision), rate=6.0)
     assert found.invalid == ()
     assert found.facts["stopped_by"] == "precision"
     assert found.metrics["e2e.mean"].value == pytest.approx(0.25, rel=0.08)
@@ -72,7 +73,7 @@ def test_a_queue_shows_the_latencies_of_theory(fake_generator):
     assert found.metrics["request_throughput"].value == pytest.approx(6, rel=0.05)
     assert found.metrics["idealized_runtime"].value < 0.25
     low, high = found.metrics["e2e.mean"].interval()
-    assert (high - low) / 2 <= 0.031 * found.metrics["e2e.mean"].value
+    assert (high - low) / 2 <= 1.03 * precision * found.metrics["e2e.mean"].value
 
 
 def test_an_open_loop_says_how_long_it_is_beside_the_memory_of_its_queue(fake_generator):
@@ -137,13 +138,14 @@ def test_a_worse_overload_breaks_limits_by_more(fake_generator):
     assert values == sorted(values)
 
 
-def test_a_busy_but_stable_queue_is_no_overload(fake_generator):
+@pytest.mark.parametrize(("seeds", "most"), [(5, 0), pytest.param(15, 1, marks=pytest.mark.slow)])
+def test_a_busy_but_stable_queue_is_no_overload(fake_generator, seeds, most):
     flagged = 0
-    for seed in range(15):
+    for seed in range(seeds):
         workload = Workload(time=60, seed=seed, precision=1e-6)
         found = run(fake_generator(exponential(0.1)), workload, rate=8.0)
         flagged += "overload" in found.facts
-    assert flagged <= 1
+    assert flagged <= most
 
 
 def test_goodput_counts_requests_where_they_were_sent(fake_generator):

@@ -1,5 +1,6 @@
 """Every parameter changes what really runs: weights, drafted tokens, processes, threads."""
 
+import os
 import subprocess
 import sys
 import time
@@ -40,7 +41,39 @@ def test_quantization_changes_the_stored_weights(observed):
     assert sizes[0] == sum(stored[16].values())
 
 
-def test_a_compiler_that_was_killed_keeps_no_later_launch_waiting():
+SMALL_KERNEL = """
+#include <Python.h>
+static PyModuleDef made = {PyModuleDef_HEAD_INIT, "quanto_cpp", nullptr, -1, nullptr};
+PyMODINIT_FUNC PyInit_quanto_cpp() { return PyModule_Create(&made); }
+"""
+
+
+def test_a_compiler_that_was_killed_keeps_no_later_launch_waiting(tmp_path, monkeypatch):
+    """With a kernel that does nothing: the real one takes a compiler two minutes."""
+    from autotune.systems.transformers.kernels import kernel_folder
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = tmp_path / "small.cpp"
+    source.write_text(SMALL_KERNEL)
+    folder = kernel_folder(str(source))
+    assert tmp_path in folder.parents
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()  # as torch leaves it
+    code = (
+        "from optimum.quanto.library.extensions import get_extension\n"
+        "from autotune.systems.transformers.kernels import build_kernels\n"
+        f"get_extension('quanto_cpp').sources[:] = [{str(source)!r}]\n"
+        "build_kernels()"
+    )
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], check=True, timeout=200, env=dict(os.environ)
+    )
+    assert not (folder / "lock").exists()
+    assert any(folder.glob("*.so"))
+
+
+@pytest.mark.slow
+def test_a_compiler_of_the_real_kernel_that_was_killed_keeps_no_later_launch_waiting():
     from optimum.quanto.library.extensions import get_extension
 
     from autotune.systems.transformers.kernels import kernel_folder
