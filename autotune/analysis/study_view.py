@@ -31,6 +31,9 @@ _BESIDE = {
 }
 """What is measured on top of a search, one and several."""
 
+TIME_IS_OVER = "its time of"
+"""Begin of the reason for which a study stopped that has spent its time."""
+
 LEAST_MODELLED = 5
 """Configurations with a measurement below which no model is made: it would show no more than its prior."""
 
@@ -53,6 +56,7 @@ class StudyView:
         now_ns: Wall clock of this view.
         running: ``(number, attempt, started_ns)`` of every attempt in flight.
         ledger: Path of the ledger file.
+        options: Options of the command that ran it, for those that go on with it.
         tracking: Address of the tracking store; empty without one.
         resumed: Whether earlier runs left trials.
         stopped: Why the search ended before its budget; empty if it did not.
@@ -77,6 +81,7 @@ class StudyView:
     now_ns: int = 0
     running: Sequence[tuple[int, int, int]] = ()
     ledger: str = ""
+    options: tuple[str, ...] = ()
     tracking: str = ""
     resumed: bool = False
     stopped: str = ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
     from autotune.study.study_file import StudyFile
 
-_COMMAND = re.compile("`(autotune [^`]*)`")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -132,42 +130,9 @@ def next_step(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
         store: Store of the command that prints it.
         options: Options that the study was started with, beside those that it keeps itself.
     """
-    from autotune.report.text import terminal_width
+    from autotune.report.text import copyable, terminal_width
 
     return "\n".join(copyable(f"next: {_next(view, store, options)}", terminal_width()))
-
-
-def copyable(text: str, width: int) -> list[str]:
-    """Return a text in lines of at most ``width``, each command in it on lines of its own.
-
-    A shell takes these as they are: a command that is longer goes on behind a backslash, between two words.
-
-    Args:
-        text: Text with its commands between backticks.
-        width: Width of the terminal.
-    """
-    from autotune.report.text import wrap
-
-    if len(text) <= width:
-        return [text]
-    lines = []
-    for i, part in enumerate(_COMMAND.split(text)):
-        if i % 2:
-            lines += _folded_command(part, width)
-        elif words := part.lstrip(" :;").rstrip():
-            lines += wrap(words, width)
-    return lines
-
-
-def _folded_command(command: str, width: int) -> list[str]:
-    """Return a command in lines that a shell joins."""
-    lines, line = [], " "
-    for word in map(shlex.quote, shlex.split(command)):
-        if line.strip() and len(f"{line} {word} \\") > width:
-            lines.append(f"{line} \\")
-            line = "   "
-        line += f" {word}"
-    return [*lines, line]
 
 
 def _next(view: StudyView, store: Path, options: Sequence[str]) -> str:
@@ -186,16 +151,19 @@ def _next(view: StudyView, store: Path, options: Sequence[str]) -> str:
 
 def more_of(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
     """Return what may find a configuration where a search has found none."""
+    from autotune.report.summary import more_time
+
     measured = any(t.state is TrialState.COMPLETED for t in view.trials)
     looser = "a looser limit, or " if measured and view.objective.limits else ""
     if view.state == "exhausted":
         wider = "a wider space with `autotune run FILE --widen`" if view.resumable else "a wider space"
         return f"{looser}{wider}: none is left to try"
-    first = "" if measured or not view.trials else "mend what the failures name; then "
+    failed = any(t.failure is not None for t in view.trials)
+    first = "mend what the failures name; then " if failed and not measured else ""
     too = "; a looser limit may find one too" if looser else ""
     if not view.resumable or view.budget_trials is None:
         return f"{first}more trials search on{too}"
-    more = ("--trials", str(2 * view.budget_trials))
+    more = more_time(view) or ("--trials", str(2 * view.budget_trials))
     command = next_command("resume", view.name, *more, *options, store=store)
     return f"{first}`{command}` searches twice as long{too}"
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from autotune.analysis.study_view import StudyView, counts
+from autotune.analysis.study_view import TIME_IS_OVER, StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
 from autotune.core.commands import store_options, study_command
 from autotune.core.copy_state import CopyState
@@ -19,7 +19,7 @@ from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.units import counted
 from autotune.report.tables import trial_table
-from autotune.report.text import WIDTH, show_config, show_seconds, wrap
+from autotune.report.text import WIDTH, copyable, show_config, show_seconds, wrap
 
 _MOST_NAMED = 8  # trials with a warning
 _MESSAGE_LINES = 3  # of a failure: a message of a server can be a page
@@ -170,7 +170,7 @@ def _verdict_lines(view: StudyView, width: int) -> list[str]:
         lines += wrap(f"{view.no_model}; decided by the measurements alone", width)
     for text in view.verdict.limits:
         lines += [f"  {line}" for line in wrap(text, width - 2)]
-    return lines + wrap(settlement_text(view), width) if view.verdict.settlement else lines
+    return lines + copyable(settlement_text(view), width) if view.verdict.settlement else lines
 
 
 def settlement_text(view: StudyView) -> str:
@@ -183,9 +183,18 @@ def settlement_text(view: StudyView) -> str:
     if not found.enough:
         return f"even {found.launches} fresh launches each{took}, {found.effect}"
     if view.resumable:
-        return f"`{resume_command(view, *found.options)}` {found.effect}{took}"
+        return (
+            f"`{resume_command(view, *found.options, *more_time(view), *view.options)}` {found.effect}{took}"
+        )
     launches = f"{found.launches} fresh launches each" if found.launches else "going on with the study"
     return f"{launches} {found.effect}{took}"
+
+
+def more_time(view: StudyView) -> tuple[str, ...]:
+    """Return the option that doubles the time of a study whose time is over; nothing of any other."""
+    if view.budget_seconds is None or not view.stopped.startswith(TIME_IS_OVER):
+        return ()
+    return ("--set", f"budget.time={2 * view.budget_seconds:g} s")
 
 
 def resume_command(view: StudyView, *options: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from autotune.core.units import format_quantity
 WIDTH = 80
 """Columns that every terminal and every log viewer has."""
 
+_COMMAND = re.compile("`(autotune [^`]*)`")
 _PIECE = re.compile(r"[^_.=/:]*[_.=/:]+|[^_.=/:]+")
 _NARROWEST = 20  # columns; a terminal of none has not said how many it has
 
@@ -120,4 +122,35 @@ def wrap(text: str, width: int, *, indent: str = "  ") -> list[str]:
             line = indent + word
         else:
             line = f"{line} {word}" if line else word
+    return [*lines, line]
+
+
+def copyable(text: str, width: int) -> list[str]:
+    """Return a text in lines of at most ``width``, each command in it on lines of its own.
+
+    A shell takes these as they are: a command that is longer goes on behind a backslash, between two words.
+
+    Args:
+        text: Text with its commands between backticks.
+        width: Width of the terminal.
+    """
+    if len(text) <= width:
+        return [text]
+    lines = []
+    for i, part in enumerate(_COMMAND.split(text)):
+        if i % 2:
+            lines += _folded_command(part, width)
+        elif words := part.lstrip(" :;").rstrip():
+            lines += wrap(words, width)
+    return lines
+
+
+def _folded_command(command: str, width: int) -> list[str]:
+    """Return a command in lines that a shell joins."""
+    lines, line = [], " "
+    for word in map(shlex.quote, shlex.split(command)):
+        if line.strip() and len(f"{line} {word} \\") > width:
+            lines.append(f"{line} \\")
+            line = "   "
+        line += f" {word}"
     return [*lines, line]

@@ -43,7 +43,7 @@ def next_confirmation(
         return None
     confirmation = _Confirmation(decision, space, seed)
     if named:
-        return confirmation.each([c for c in decision.candidates if c.key in named])
+        return confirmation.each([c for c in decision.candidates if c.key in named], alone=True)
     if len(decision.objective.goals) > 1:
         return confirmation.each(confirmation.corners())
     return confirmation.next()
@@ -81,11 +81,17 @@ class _Confirmation:
         now = [c for c in self.decision.corners if c.key != self.default_key and c not in begun]
         return [*begun, *now][: len(self.decision.objective.goals) + 1]
 
-    def each(self, candidates: Sequence[Candidate]) -> Suggestion | None:
-        """Return the next launch of several configurations and the default, in the order A B C C B A."""
+    def each(self, candidates: Sequence[Candidate], *, alone: bool = False) -> Suggestion | None:
+        """Return the next launch of several configurations and the default, in the order A B C C B A.
+
+        Args:
+            candidates: The configurations; with none beside the default there is nothing to launch.
+            alone: Whether the default is launched where it is the only one.
+        """
         default = next((c for c in self.decision.candidates if c.key == self.default_key), None)
         others = [c for c in candidates if c.key != self.default_key]
-        sides = [*others, *([default] if default is not None and others else [])]
+        wanted = others or (alone and candidates)
+        sides = [*others, *([default] if default is not None and wanted else [])]
         made = self.made - self.doubtful
         least = min((made[c.key] for c in sides), default=self.decision.confirm)
         if least >= self.decision.confirm or self.left <= 0:

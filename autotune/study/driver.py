@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
-from autotune.analysis.study_view import StudyView
+from autotune.analysis.study_view import TIME_IS_OVER, StudyView
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
 from autotune.core.mistake import complete
@@ -28,6 +28,7 @@ from autotune.report.text import show_seconds
 from autotune.report.view import View
 from autotune.study import scheduler
 from autotune.study.mistakes import Mistake, acquit, judge
+from autotune.study.reading import options_of
 from autotune.study.retries import Retries
 from autotune.study.scheduler import Running, Settings, State
 from autotune.study.share_note import SHARE
@@ -159,6 +160,7 @@ class Driver:
         self._shared: tuple[float, object] = (0.0, None)  # when its share was noted, and what that was
         notes = self.study.ledger.study_notes(self.study.name)
         self.spent_before_s = float(notes.get("spent_s", 0.0))
+        self._options = () if row is None else tuple(options_of(row))
         self.began = time.monotonic()
         self._running: dict[tuple[int, int], tuple[int, float]] = {}  # when it began (ns), when it ends (s)
         self._arrived: list[AttemptResult] = []  # not committed yet
@@ -196,6 +198,7 @@ class Driver:
             now_ns=time.time_ns(),
             running=tuple((number, attempt, ns) for (number, attempt), (ns, _) in self._running.items()),
             ledger="" if self.study.path is None else str(self.study.path),
+            options=self._options,
             tracking=self.tracking,
             resumed=self.resumed,
             stopped=self.stopping.reason,
@@ -246,8 +249,16 @@ class Driver:
             raise
 
     def over(self) -> bool:
-        """Return whether nothing is left to be done, however much room there were."""
-        return not self._untried_start() and scheduler.over(self._state(), self.settings)
+        """Return whether nothing is left to be done, however much room there were.
+
+        Where only the engine can tell it is asked: what it proposes waits for the executor.
+        """
+        left = scheduler.left(self._state(), self.settings)
+        if isinstance(left, scheduler.Ask) and not self._untried_start():
+            with self.study.ledger.together():
+                self._do(left)
+            left = scheduler.left(self._state(), self.settings)
+        return left is None and not self._untried_start()
 
     def _results(self) -> list[AttemptResult]:
         """Wait for results; for a moment more where a signal to every process may come to us last."""
@@ -269,7 +280,8 @@ class Driver:
         """Return the configurations to start with that were not tried and that the budget holds."""
         wanted = {config_key(c): c for c in ((self.settings.default, *self.start) if self.start else ())}
         known = {trial.key for trial in self.study.trials} if wanted else set()
-        left = max(0, self.settings.trials - self.study.searched)
+        late = self.settings.time_s is not None and self.spent_s >= self.settings.time_s
+        left = 0 if late else max(0, self.settings.trials - self.study.searched)
         return [config for key, config in wanted.items() if key not in known][:left]
 
     # -- what the scheduler sees -----------------------------------------------------------------------
@@ -581,8 +593,8 @@ class Driver:
         elif end.state == "out of time":
             self._commit(self._ended())
             self._abandon()
-            if self.settings.time_s is not None and self.study.searched < self.settings.trials:
-                self.stopping.stop(f"its time of {show_seconds(self.settings.time_s)} is over")
+            if self.settings.time_s is not None:
+                self.stopping.stop(f"{TIME_IS_OVER} {show_seconds(self.settings.time_s)} is over")
         return end.state
 
     def _put_back(self) -> None:
@@ -612,9 +624,15 @@ class Driver:
             return []
 
     def _abandon(self) -> None:
-        """Stop what runs: the study's time is over."""
+        """Stop what runs: the study's time is over.
+
+        What had not begun waits for whoever gives the study more time, and so does the default, without which
+        limits relative to it bound nothing.
+        """
         self.executor.cancel()
         for trial in self.study.unfinished:
-            self.study.abandon(trial.number)
+            if trial.state is TrialState.RUNNING and trial.key != self.settings.default_key:
+                self.study.abandon(trial.number)
+        self.study.put_back()
         self._running.clear()
         self._keep_time()

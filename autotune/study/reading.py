@@ -98,6 +98,7 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         now_ns=time.time_ns(),
         running=tuple(running),
         ledger=str(ledger.path or ""),
+        options=tuple(options_of(row)),
         tracking=str(tracking.get("mlflow") or ""),
         stopped=str((row.notes.get("stopped") or {}).get("reason", "")),
         spec=row.spec,

@@ -130,7 +130,7 @@ def run_study(
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
         _note_start(study, options, owner)
-        keys = _keys(study, named)
+        keys = _keys(study, named, spec.budget.confirm)
         told = stack.enter_context(start_hooks(spec.hooks, study, view.message))
         stop = stop or stack.enter_context(stop_signals())
         mirror = start_mirror(spec.tracking, study) if tracking else None
@@ -221,12 +221,17 @@ def _mask_leftovers(study: Study, jobs: StudyJobs) -> None:
                 mask_later(folder)
 
 
-def _keys(study: Study, numbers: Collection[int]) -> frozenset[str]:
+def _keys(study: Study, numbers: Collection[int], confirm: int) -> frozenset[str]:
     """Return the configuration keys of trials that somebody named.
 
     Raises:
-        StudyError: A trial is not there or has no measurement.
+        StudyError: A trial is not there or has no measurement, or the study confirms nothing.
     """
+    if numbers and not confirm:
+        raise StudyError(
+            f"study {study.name!r} confirms nothing, trial {min(numbers)} neither",
+            hint="say how many fresh launches of each: --confirm 2",
+        )
     trials = study.trials
     for number in numbers:
         if number >= len(trials) or not trials[number].metrics:

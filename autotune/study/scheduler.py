@@ -257,11 +257,13 @@ def schedule(state: State, settings: Settings) -> tuple[Action, ...]:
     return tuple(_Turn(state, settings).actions()) or _rest(state, settings)
 
 
-def over(state: State, settings: Settings) -> bool:
-    """Return whether nothing is left to be done, however much room there were."""
-    if settings.time_s is not None and state.spent_s >= settings.time_s:
-        return True
-    return not state.unfinished and not any(_Turn(state, settings).proposed())
+def left(state: State, settings: Settings) -> Action | None:
+    """Return something that is left to be done, however much room there were; ``None`` at the study's end."""
+    if state.interrupted or (settings.time_s is not None and state.spent_s >= settings.time_s):
+        return None
+    if state.unfinished:
+        return Start(state.unfinished[0])
+    return next(_Turn(state, settings).proposed(), None)
 
 
 def settle(

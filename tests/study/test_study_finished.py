@@ -1,8 +1,12 @@
 """A study that has ended needs neither Ray nor a cluster to say what it found; any that goes on does."""
 
+import time
+
 import pytest
 
+from autotune import Study
 from autotune.core.measurement import Estimate, Measurement
+from autotune.core.trial import Reason, TrialState
 from autotune.executor.base import AttemptResult
 from autotune.report.plain import QuietView
 from autotune.study.run import run_study
@@ -68,10 +72,10 @@ class Counting:
     close = cancel
 
 
-def run(tmp_path, *overrides, text=STUDY):
+def run(tmp_path, *overrides, text=STUDY, executor=None):
     path = tmp_path / "study.yaml"
     path.write_text(text)
-    executor = Counting()
+    executor = executor or Counting()
     done = run_study(read_study(path, overrides), store=tmp_path / "store", view=QuietView(), tracking=False,
                      make_executor=lambda *_: executor)  # fmt: skip
     return executor.started, len(done.view.trials), done.state
@@ -99,3 +103,36 @@ def test_executor_starts_for_what_an_interrupted_study_left(tmp_path):
 def test_executor_is_not_started_once_the_time_is_over(tmp_path):
     run(tmp_path)
     assert run(tmp_path, "budget.trials=3", "budget.time=1 ms") == (0, 2, "out of time")
+
+
+SMALL = STUDY.replace("high: 8", "high: 2").replace("trials: 2", "trials: 5")
+
+
+def test_executor_of_an_exhausted_study_is_not_started(tmp_path):
+    assert run(tmp_path, text=SMALL) == (1, 2, "exhausted")
+    assert run(tmp_path, text=SMALL) == (0, 2, "exhausted")
+
+
+def test_what_had_not_begun_when_the_time_was_over_is_measured_with_more_time(tmp_path):
+    run(tmp_path)
+    more = STUDY.replace("trials: 2", "trials: 6").replace("engine", "start: [{batch_size: 8}]\nengine")
+    assert run(tmp_path, "budget.time=1 ms", text=more) == (0, 2, "out of time")
+    assert run(tmp_path, "budget.time=1 h", text=more) == (1, 6, "completed")
+    with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
+        assert TrialState.ABANDONED not in {trial.state for trial in study.trials}
+        assert study.trials[2].config == {"batch_size": 8}
+
+
+def test_a_default_that_the_time_cut_off_is_measured_with_more_time(tmp_path):
+    class Late(Counting):
+        def wait(self, timeout):  # nothing comes before the time is over
+            time.sleep(timeout)
+            return []
+
+    assert run(tmp_path, "budget.time=200 ms", executor=Late()) == (1, 1, "out of time")
+    with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
+        assert [trial.state for trial in study.trials] == [TrialState.WAITING]
+    run(tmp_path, "budget.time=1 h")
+    with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
+        assert study.trials[0].suggestion.reason is Reason.DEFAULT
+        assert {trial.state for trial in study.trials} == {TrialState.COMPLETED}
