@@ -70,8 +70,8 @@ def load(options: Options) -> Loaded:
             world_size=options.tensor_parallel,
             timeout=_PEER_WAIT,
         )
-    if options.quantization_bits == 4 and not cuda:
-        build_kernels()
+    if not cuda and (options.quantization_bits == 4 or options.kv_cache_bits != 16):
+        build_kernels()  # else the first generation would, for minutes
     model = _model(options.model, options, device, parallel=options.tensor_parallel > 1)
     draft = None
     if options.draft_length and not options.draft_layers:

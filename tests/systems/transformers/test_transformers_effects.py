@@ -12,6 +12,7 @@ from autotune.core.request import Request
 from autotune.executor.base import Job
 from autotune.executor.worker import run_attempt
 from autotune.systems.base import AttemptFailed
+from autotune.systems.transformers import loading
 from autotune.systems.transformers.generation import Generator
 from autotune.systems.transformers.loading import load
 from autotune.systems.transformers.options import Options
@@ -20,6 +21,19 @@ from tests_shared import is_alive, wait_until
 from tests.systems.transformers.conftest import WORKLOAD, launched  # isort: skip
 
 pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize("bits", [{"quantization_bits": 4}, {"kv_cache_bits": 4}, {"kv_cache_bits": 2}])
+def test_a_kernel_that_generating_needs_is_built_before_anything_is_measured(pair, monkeypatch, bits):
+    class BuiltError(Exception):
+        pass
+
+    def build():
+        raise BuiltError
+
+    monkeypatch.setattr(loading, "build_kernels", build)
+    with pytest.raises(BuiltError):
+        load(Options(str(pair[0].target), device="cpu", **bits))
 
 
 @pytest.mark.slow
