@@ -12,6 +12,7 @@ import pytest
 
 from autotune.cli import main
 from autotune.cli.options import next_step
+from autotune.core.trial import TrialState
 from autotune.ledger import Ledger
 from autotune.report.summary import best_lines
 from autotune.study.plan import opening_line
@@ -115,6 +116,16 @@ def test_a_run_ends_with_the_next_command_and_its_own_options(file, capsys, monk
             {"state": "completed", "trials": make_view().trials[3:4], "running": ()},
             "mend what the failures name; then `autotune resume quickstart --trials 24 --local` searches "
             "twice as long",
+        ),
+        (  # nothing failed: there is nothing to mend, and more trials are of no use without more time
+            {
+                "state": "completed",
+                "trials": (replace(make_view().trials[0], state=TrialState.WAITING, measurement=None),),
+                "running": (),
+                "budget_seconds": 90.0,
+                "stopped": "its time of 90 s is over",
+            },
+            "`autotune resume quickstart --set 'budget.time=180 s' --local` searches twice as long",
         ),
         ({"state": "completed", "spec": {}}, "`autotune best quickstart` shows the best configuration"),
         (
@@ -237,3 +248,29 @@ def test_a_widened_study_knows_where_its_new_parameter_stands(tmp_path):
         assert read_view(ledger, ledger.study("s")).space.names == ("z", "m", "a")
     with Study.open(path) as study:
         assert list(study.space.names) == ["z", "m", "a"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_command_that_would_settle_a_verdict_can_be_pasted_with_its_options(tmp_path, width):
+    view = make_view(
+        trials=make_view().trials[:7],
+        running=(),
+        state="completed",
+        spec={"system": {"use": "command"}},
+        options=("--local",),
+        ledger=str(tmp_path / "st ore" / "ledger.sqlite"),
+        budget_seconds=90.0,
+        stopped="its time of 90 s is over",
+    )
+    assert view.verdict.settlement is not None
+    lines = best_lines(view, width=width)
+    at = next(i for i, line in enumerate(lines) if "autotune resume" in line)
+    command = lines[at].strip()
+    while command.endswith("\\"):
+        at += 1
+        command = command[:-1] + lines[at].strip()
+    words = shlex.split(command.strip("`"))
+    assert words[:3] == ["autotune", "resume", "quickstart"]
+    assert words[words.index("--store") + 1] == str(tmp_path / "st ore")
+    assert words[words.index("--set") + 1] == "budget.time=180 s"
+    assert "--local" in words

@@ -60,6 +60,6 @@ def build_kernels() -> None:
     except (RuntimeError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(
-            "4-bit weights, or keys and values of few bits, on a processor need a C++ compiler (g++) the first "
+            "4-bit weights, or keys and values of few bits, need a C++ compiler (g++) on a CPU the first "
             f"time: {first}"
         ) from error
