@@ -187,6 +187,10 @@ def _next(view: StudyView, store: Path, options: Sequence[str]) -> str:
 def more_of(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
     """Return what may find a configuration where a search has found none."""
     measured = any(t.state is TrialState.COMPLETED for t in view.trials)
+    if measured and view.objective.awaited and not view.decision.default_pending:
+        from autotune.core.verdict import REMEDY
+
+        return REMEDY
     looser = "a looser limit, or " if measured and view.objective.limits else ""
     if view.state == "exhausted":
         wider = "a wider space with `autotune run FILE --widen`" if view.resumable else "a wider space"
