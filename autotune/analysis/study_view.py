@@ -113,10 +113,23 @@ class StudyView:
     @cached_property
     def best(self) -> ranking.Contender | None:
         """The configuration to deploy; the best so far, as measured, while the study runs."""
+        if self._unjudged:
+            return None
         if not self.settled:
             return ranking.best(self.trials, self.objective)
         found = self.decision.recommended
         return None if found is None else found.contender
+
+    @property
+    def _unjudged(self) -> bool:
+        """Whether a limit is relative to a default that was not measured, and is not going to be."""
+        return bool(self.objective.awaited) and (self.settled or self._default_lost)
+
+    @property
+    def _default_lost(self) -> bool:
+        key = config_key(self.default_config)
+        ended = any(trial.key == key and trial.state.finished for trial in self.trials)
+        return ended and not self.decision.default_pending
 
     @property
     def recommends(self) -> bool:
@@ -155,8 +168,8 @@ class StudyView:
 
     @cached_property
     def pareto_front(self) -> list[Trial]:
-        """Feasible trials that no other one beats in every goal."""
-        return ranking.pareto_front(self.trials, self.objective)
+        """Feasible trials that no other one beats in every goal; none while a limit cannot be judged."""
+        return [] if self._unjudged else ranking.pareto_front(self.trials, self.objective)
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -169,7 +182,9 @@ class StudyView:
 
     @cached_property
     def binding(self) -> str:
-        """Which limit binds and by how much, while nothing is feasible; empty otherwise."""
+        """Which limit binds and by how much, or cannot be judged, while nothing is feasible; else empty."""
+        if self._unjudged and self.decision.contenders:
+            return self.decision.unbounded
         nearest = self.decision.nearest if self.settled else None
         return binding_limit(self.trials, self.objective, None if nearest is None else nearest.contender)
 

@@ -19,6 +19,7 @@ class Side:
         changes: Goals and limits then and now.
         launches: Launches that gave a measurement now.
         failed: Messages of launches that the configuration failed now.
+        as_before: Whether it failed in the study too, and never gave a measurement there.
     """
 
     name: str
@@ -27,6 +28,12 @@ class Side:
     changes: tuple[Change, ...]
     launches: int
     failed: tuple[str, ...] = ()
+    as_before: bool = False
+
+    @property
+    def broken(self) -> bool:
+        """Whether it fails now and did not before."""
+        return bool(self.failed) and not self.as_before
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,6 @@ class Verification:
 
     @property
     def worse(self) -> bool:
-        """Whether a launch failed, a limit is broken, or a metric got worse beyond noise and tolerance."""
+        """Whether a side began to fail, a limit is broken, or a metric is worse beyond the tolerance."""
         statuses = {self.status(change) for side in self.sides for change in side.changes}
-        return bool(statuses & {"worse", "broken"}) or any(side.failed for side in self.sides)
+        return bool(statuses & {"worse", "broken"}) or any(side.broken for side in self.sides)

@@ -154,6 +154,10 @@ def more_of(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
     from autotune.report.summary import more_time
 
     measured = any(t.state is TrialState.COMPLETED for t in view.trials)
+    if measured and view.objective.awaited and not view.decision.default_pending:
+        from autotune.core.verdict import REMEDY
+
+        return REMEDY
     looser = "a looser limit, or " if measured and view.objective.limits else ""
     if view.state == "exhausted":
         wider = "a wider space with `autotune run FILE --widen`" if view.resumable else "a wider space"

@@ -284,6 +284,7 @@ class Decision:
         found = contenders(trials, objective)
         self.contenders = [c for c in found if not c.failures and not c.outcome.missing]
         self.limits = [limit for limit in objective.limits if not limit.relative]
+        self.awaited = objective.awaited
         self._predictions = predictions or {}
         self.launched: dict[str, list[Trial]] = {}
         for trial in trials:
@@ -484,8 +485,11 @@ class Decision:
     def holds(self, candidate: Candidate) -> bool:
         """Return whether every limit is kept with the confidence that the objective asks for.
 
-        No limit is judged on doubtful launches alone.
+        No limit is judged on doubtful launches alone, and none that is relative to a default that was not
+        measured.
         """
+        if self.awaited:
+            return False
         if self.limits and candidate.contender.doubtful:
             return False
         return candidate.chance >= self.objective.confidence and self._kept_by_most(candidate)
@@ -522,7 +526,10 @@ class Decision:
         """The candidates that no other one is expected to beat in every goal, best of the first goal first.
 
         Of those that keep every limit with the confidence asked for; of the likely ones while none does.
+        None is while a limit cannot be judged.
         """
+        if self.awaited:
+            return []
         among = self.holding or [c for c in self.candidates if c.chance >= EVEN]
         front = undominated([(c, self.expected(c)) for c in among])
         return sorted(front, key=lambda c: (-c.score, c.contender.trial.number))
@@ -562,8 +569,11 @@ class Decision:
 
         The best that keeps the limits with the confidence asked for but was not confirmed; else the one that
         most likely keeps them. Of equally likely ones, as where none has a chance, it is the one whose worst
-        violation is the smallest: the goal of what breaks a limit by far says nothing.
+        violation is the smallest: the goal of what breaks a limit by far says nothing. None is while a limit
+        cannot be judged.
         """
+        if self.awaited:
+            return None
         if self.holding:
             return max(self.holding, key=lambda c: (c.score, -c.contender.trial.number))
         return max(
@@ -571,6 +581,32 @@ class Decision:
             key=lambda c: (round(c.chance, 2), -c.contender.excess, c.score, -c.contender.trial.number),
             default=None,
         )
+
+    @property
+    def unbounded(self) -> str:
+        """Why a limit relative to the default cannot be judged, in words; empty where each can."""
+        if not self.awaited:
+            return ""
+        limits = list(dict.fromkeys(map(str, self.awaited)))
+        named = f"the limit{'s' if len(limits) > 1 else ''} {' and '.join(limits)}"
+        return f"{named} cannot be judged, since the default configuration {self._default_lacks()}"
+
+    def _default_lacks(self) -> str:
+        mine = [trial for trial in self.trials if trial.key == self.default_key]
+        if any(trial.metrics for trial in mine):
+            metrics = " and ".join(dict.fromkeys(limit.metric for limit in self.awaited))
+            return f"gave no {metrics} to compare with"
+        if self.default_pending:
+            return "was not measured yet"
+        cause = next((t.failure.cause.value for t in reversed(mine) if t.failure is not None), "")
+        failed = any(trial.state is TrialState.INFEASIBLE for trial in mine)
+        why = f" ({cause.replace('_', ' ')})" if cause else ""
+        return f"{'failed' if failed else 'was not measured'}{why}"
+
+    @property
+    def default_pending(self) -> bool:
+        """Whether a launch of the default is still to end."""
+        return any(t.key == self.default_key and not t.state.finished for t in self.trials)
 
     @property
     def leader(self) -> Candidate | None:

@@ -213,6 +213,10 @@ class Objective:
         maximize: Metric of which more is better, or several.
         minimize: Metric of which less is better, or several.
 
+    Attributes:
+        awaited: Limits that :meth:`anchored` left out, since the default measured nothing that they could be
+            multiples of. While there are some, nothing is known to keep every limit.
+
     Raises:
         SpecError: There is no goal, one twice, or an argument is wrong.
     """
@@ -221,6 +225,7 @@ class Objective:
     limits: tuple[Limit, ...] = ()
     description: str = ""
     confidence: float = CONFIDENCE
+    awaited: tuple[Limit, ...] = field(default=(), init=False, compare=False)
 
     @check_arguments(...)
     def __init__(
@@ -252,6 +257,7 @@ class Objective:
         object.__setattr__(self, "limits", _limits(limits))
         object.__setattr__(self, "description", description)
         object.__setattr__(self, "confidence", sure)
+        object.__setattr__(self, "awaited", ())
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -370,11 +376,12 @@ class Objective:
             default: Metrics of the default configuration; empty while it has not been measured.
 
         Returns:
-            Limits whose metric the default did not measure are left out: nothing says what they bound.
+            Limits whose metric the default did not measure are left out: nothing says what they bound. They
+            are :attr:`awaited`.
         """
         if not any(limit.relative for limit in self.limits):
             return self
-        limits = []
+        limits, awaited = [], list(self.awaited)
         for limit in self.limits:
             base = default.get(limit.metric)
             if not limit.relative:
@@ -392,7 +399,11 @@ class Objective:
                         stated="",
                     )
                 )
-        return replace(self, limits=tuple(limits))
+            else:
+                awaited.append(limit)
+        found = replace(self, limits=tuple(limits))
+        object.__setattr__(found, "awaited", tuple(awaited))
+        return found
 
     @cached_property
     def fingerprint(self) -> str:

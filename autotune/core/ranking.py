@@ -129,6 +129,11 @@ def anchored(trials: Sequence[Trial], objective: Objective, space: Space) -> Obj
     return objective.anchored(pool([t.metrics for t in trials if t.metrics and t.key == key]))
 
 
+def judged(feasible: bool, objective: Objective) -> bool | None:
+    """Return whether something is feasible; ``None`` while a limit still bounds nothing."""
+    return None if feasible and objective.awaited else feasible
+
+
 def contenders(trials: Sequence[Trial], objective: Objective) -> list[Contender]:
     """Return every configuration that has a completed trial, in the order of first trials."""
     groups: dict[str, list[Trial]] = {}

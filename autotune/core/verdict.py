@@ -34,15 +34,16 @@ class Verdict:
     """What a study found.
 
     Args:
-        kind: ``undecided`` (the study runs), ``better``, ``tie`` (the interval holds no difference),
-            ``unproven`` (no error is known, or one launch each), ``default`` (it is the best),
-            ``only feasible`` (the default fails, breaks a limit, or is better and not known to keep them),
-            ``no default`` (it was not measured), ``not confirmed`` (the confirmation was not completed),
-            ``limits in doubt`` (nothing keeps the limits with the confidence asked for) or
-            ``nothing feasible``.
+        kind: ``undecided`` (the study runs, or nothing was measured yet), ``better``, ``tie`` (the interval
+            holds no difference), ``unproven`` (no error is known, or one launch each), ``default`` (it is the
+            best), ``only feasible`` (the default fails, breaks a limit, or is better and not known to keep
+            them), ``no default`` (it was not measured), ``not confirmed`` (the confirmation was not
+            completed),
+            ``limits in doubt`` (nothing keeps the limits with the confidence asked for, or one is relative to
+            a default that was not measured) or ``nothing feasible``.
         text: Words for people.
-        limits: One line for each limit: in how many launches it was kept, and the chance that it holds; then
-            one for each goal of which only a bound is known.
+        limits: One line for each limit: in how many launches it was kept, and the chance that it holds, or
+            that it cannot be judged; then one for each goal of which only a bound is known.
         improvement: Improvement of the best over the default where both have a goal value.
         settlement: Launches that would tell what is left open; ``None`` where nothing is, or none would.
     """
@@ -54,15 +55,20 @@ class Verdict:
     settlement: Settlement | None = None
 
 
+REMEDY = "write the limit in absolute numbers, or choose another default"
+"""What to do about a limit relative to a default that cannot be measured."""
+
 UNDECIDED = Verdict("undecided", "nothing is decided while the study runs")
 """Verdict of a study that runs."""
 
 
 def verdict(decision: Decision) -> Verdict:
     """Return what a decision says, in words."""
+    if decision.awaited and decision.contenders:
+        return _unjudged(decision)
     leader = decision.leader
     if leader is None:
-        return Verdict("nothing feasible", _nothing_text(decision))
+        return _nothing(decision)
     limits = (*limit_lines(decision, leader), *bound_lines(decision, leader))
     if decision.winner is None:
         return _no_winner(decision, leader, limits)
@@ -97,6 +103,25 @@ def verdict(decision: Decision) -> Verdict:
     return Verdict(kind, text, limits, gain, settle(decision, kind, leader, base))
 
 
+def _unjudged(decision: Decision) -> Verdict:
+    """Return the verdict where nothing says what a limit bounds: whatever was measured may break it."""
+    text = f"nothing is recommended: {decision.unbounded}"
+    if not decision.default_pending:
+        text += f"; {REMEDY}"
+    lines = tuple(
+        f"not judged: {limit} (nothing was measured that it is relative to)" for limit in decision.awaited
+    )
+    return Verdict("limits in doubt", text, lines)
+
+
+def _nothing(decision: Decision) -> Verdict:
+    """Return the verdict where there is no configuration to speak of."""
+    tried = any(t.state in (TrialState.COMPLETED, TrialState.INFEASIBLE) for t in decision.trials)
+    if tried or any(t.failure is not None for t in decision.trials if t.state.finished):
+        return Verdict("nothing feasible", _nothing_text(decision))
+    return Verdict("undecided", "nothing was measured yet")
+
+
 def _nothing_text(decision: Decision) -> str:
     """Return why there is no configuration to speak of."""
     ended = [trial for trial in decision.trials if trial.state.finished]
@@ -108,7 +133,10 @@ def _nothing_text(decision: Decision) -> str:
         what = "the only trial failed" if len(ended) == 1 else f"every one of {len(ended)} trials failed"
         most = f", {often} of them by" if often < len(ended) else ":"
         return f"{what}{most} {cause.value.replace('_', ' ')}{said}"
-    return "no configuration keeps every limit" if decision.limits else "no configuration was measured"
+    measured = any(trial.state is TrialState.COMPLETED for trial in decision.trials)
+    if measured and decision.limits:
+        return "no configuration keeps every limit"
+    return "no configuration was measured"
 
 
 def limit_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:

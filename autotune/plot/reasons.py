@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.analysis.study_view import StudyView
+from autotune.analysis.study_view import LEAST_MODELLED, StudyView
 from autotune.core.units import counted
 
 
@@ -16,4 +16,5 @@ def without_model(view: StudyView, metric: str) -> str:
     values = {value for _, value, _ in measured}
     if len(values) < 2 and len(measured) > 1:
         return f"All {len(measured)} trials measured the same {metric}."
-    return f"Too few trials have measured {metric} for a model: {counted(len(measured), 'trial')}."
+    found = counted(len({trial.key for trial, _, _ in measured}), "configuration")
+    return f"Too few configurations have measured {metric} for a model: {found}, {LEAST_MODELLED} are needed."

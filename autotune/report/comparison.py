@@ -94,7 +94,7 @@ def _state(one: Compared) -> str:
 
 def _best(one: Compared) -> str:
     if one.shown is None:
-        return _unmeasured(one) or "nothing keeps the limits"
+        return _unmeasured(one) or one.view.decision.unbounded or "nothing keeps the limits"
     found = one.shown.contender
     text = f"trial {found.trial.number}: {show_config(found.config)}"
     return text if one.best is not None else f"nothing keeps the limits; nearest: {text}"
@@ -153,7 +153,8 @@ def regressions(found: Comparison, tolerance: float) -> list[tuple[str, str]]:
     first, lines = found.studies[0], []
     for one in found.studies[1:]:
         if one.best is None:
-            why = _unmeasured(one) or f"nothing keeps the limits of {first.label}"
+            unknown = _unmeasured(one) or one.view.decision.unbounded
+            why = unknown or f"nothing keeps the limits of {first.label}"
             lines.append(("error", f"{one.label}: {why}"))
         for change in one.changes:
             status = change.status(tolerance, found.objective.confidence)

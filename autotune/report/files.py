@@ -20,7 +20,7 @@ def frame_of(view: StudyView, *, typed: bool = False) -> pd.DataFrame:
         view: The study.
         typed: Whether each column has one type: values of a parameter with numbers and words become text.
     """
-    frame = trial_frame(view.trials, view.objective)
+    frame = trial_frame(view.trials, view.objective, view.space.names)
     for name in frame.columns:
         column = frame[name]
         if not _has_texts(column):

@@ -19,10 +19,9 @@ _MARKUP = re.compile(r"([\\`*\[\]<>|])")
 def markdown_report(view: StudyView) -> str:
     """Return the report of a study as Markdown; text of others is shown as it is and becomes no markup."""
     lines = [f"# {_text(view.name)}", "", _text(f"{document.heading_of(view)}. {view.stated}."), ""]
-    for sentence in document.verdict_sentences(view):
-        lines += [f"> {_text(sentence)}", ">"]
-    lines += [""]
-    found = comparison(view)
+    said = [f"> {_text(sentence)}" for sentence in document.verdict_sentences(view) if sentence]
+    lines += ["\n>\n".join(said), ""]
+    found, unjudged = comparison(view), document.unjudged_limits(view)
     if found is not None:
         lines += [f"## {document.comparison_title(view)}", ""]
         for table in document.comparison_tables(found):
@@ -30,7 +29,9 @@ def markdown_report(view: StudyView) -> str:
                 lines += _table(table)
         lines += [f"{INTERVAL}.", ""]
         limits = document.limit_table(found)
-        lines += ["## Limits", "", *_table(limits)] if limits else []
+        lines += ["## Limits", "", *_table(limits)] if limits and not unjudged else []
+    if unjudged:
+        lines += ["## Limits", "", *map(_text, unjudged), ""]
     failures = document.failure_table(view)
     lines += ["## Failures", "", *_table(failures)] if failures else []
     rows = document.trial_rows(view)

@@ -178,15 +178,18 @@ def _winner(view: StudyView) -> list[str]:
         return ["Nothing was measured yet."]
     if not any(t.metrics for t in view.trials):
         return ["No trial gave a measurement."]
+    if view.best is None and view.objective.awaited and view.settled:
+        return ["Nothing is recommended."]
     return [f"{INTERVAL}."]
 
 
 def _limits(view: StudyView) -> list[str]:
-    if not view.objective.limits:
+    if not view.stated.limits:
         return ["The objective has no limits."]
     asked = f"{100 * view.objective.confidence:g} %"
     text = f"A recommended configuration has to keep every limit with {asked} confidence."
-    return [text, *([f"{view.binding}."] if view.binding else [])]
+    unjudged = document.unjudged_limits(view)
+    return [text, *(unjudged or ([f"{view.binding}."] if view.binding else []))]
 
 
 def _deploy(view: StudyView) -> list[str]:

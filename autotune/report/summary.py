@@ -14,7 +14,7 @@ from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
-from autotune.core.ranking import Contender
+from autotune.core.ranking import Contender, judged
 from autotune.core.surprise import surprises
 from autotune.core.trial import Reason, Trial, config_key
 from autotune.core.units import counted
@@ -33,7 +33,7 @@ JSON_KEYS = {
     "study": "name",
     "state": "such as running, completed, interrupted",
     "objective": "with the keys of a study file",
-    "trials": "every trial, see trial_json",
+    "trials": "every trial, see trial_json; feasible is null where it is not known",
     "best": "number, config, metrics (pooled over the launches that count), launches, confirmed; or null",
     "recommended": "whether the best keeps every limit as surely as asked; else it is the nearest only",
     "default": "the same of the default configuration; or null where it was not measured",
@@ -42,7 +42,7 @@ JSON_KEYS = {
     "settle what is left open, or null",
     "decision": "confidence asked for; winner and nearest by number; of every candidate its number, score "
     "(expected goal, more is better), chances that the limits hold, fresh launches; null while running",
-    "binding_limit": "while nothing is feasible, which limit binds and by how much; else null",
+    "binding_limit": "while nothing is feasible, which limit binds, or cannot be judged; else null",
     "stopped": "why the search ended before its budget; null if it did not",
     "warnings": "what to know of how the trials were measured, such as other programs that were busy",
     "drift": "of the default configuration through the study, see Drift; null before it was measured again",
@@ -210,6 +210,8 @@ def command_on(view: StudyView, name: str, *options: str) -> str:
 def _no_best(view: StudyView, width: int) -> list[str]:
     """Return what there is to say where nothing is recommended."""
     nearest = view.decision.nearest if view.settled else None
+    if nearest is None and view.settled and view.decision.awaited and view.decision.contenders:
+        return _verdict_lines(view, width)
     if nearest is None:
         return wrap(view.binding or "nothing measured yet", width)
     lines = wrap(view.binding, width) if view.binding else []
@@ -291,9 +293,9 @@ def summary_json(view: StudyView) -> dict[str, object]:
         "state": view.state,
         "objective": view.stated.to_dict(),
         "trials": [trial_json(trial, view) for trial in view.trials],
-        "best": _contender_json(view.best),
+        "best": _contender_json(view.best, view),
         "recommended": view.recommends,
-        "default": _contender_json(view.default),
+        "default": _contender_json(view.default, view),
         "improvement": None
         if gain is None
         else {
@@ -334,7 +336,7 @@ def trial_json(trial: Trial, view: StudyView) -> dict[str, object]:
         "state": trial.state.value,
         "config": dict(trial.config),
         "metrics": metrics_json(trial.metrics),
-        "feasible": None if outcome is None else outcome.feasible,
+        "feasible": None if outcome is None else judged(outcome.feasible, view.objective),
         "violations": {} if outcome is None else dict(outcome.violations),
         "failure": None
         if failure is None
@@ -378,14 +380,14 @@ def metrics_json(metrics: Mapping[str, Estimate]) -> dict[str, dict[str, object]
     return {name: estimate.to_dict() for name, estimate in metrics.items()}
 
 
-def _contender_json(contender: Contender | None) -> dict[str, object] | None:
+def _contender_json(contender: Contender | None, view: StudyView) -> dict[str, object] | None:
     if contender is None:
         return None
     return {
         "number": contender.trial.number,
         "config": dict(contender.config),
         "metrics": metrics_json(contender.metrics),
-        "feasible": contender.feasible,
+        "feasible": judged(contender.feasible, view.objective),
         "launches": contender.launches,
         "confirmed": contender.confirmed,
     }

@@ -37,8 +37,9 @@ def verification_lines(found: Verification, *, width: int = WIDTH) -> list[str]:
         trial = f" (trial {side.trial})" if side.trial >= 0 else ""
         lines += ["", *wrap(f"{side.name}{trial}: {show_config(side.config)}", width)]
         lines += _rows(side, found, width)
+        word = "failed as before" if side.as_before else "FAILED"
         for text in side.failed:
-            lines += [f"  {line}" for line in wrap(f"FAILED: {text.partition(chr(10))[0]}", width - 2)]
+            lines += [f"  {line}" for line in wrap(f"{word}: {text.partition(chr(10))[0]}", width - 2)]
     lines.append("")
     if any("±" in line for line in lines):
         lines += wrap(INTERVAL, width)
@@ -124,6 +125,7 @@ def verification_json(found: Verification) -> dict[str, object]:
                 "config": dict(side.config),
                 "launches": side.launches,
                 "failed": list(side.failed),
+                "failed_as_before": side.as_before,
                 "changes": [_change_json(change, found) for change in side.changes],
             }
             for side in found.sides
@@ -160,7 +162,8 @@ def annotation_lines(found: Verification) -> list[str]:
     title = title_of(found.ledger, found.study)
     lines = []
     for side in found.sides:
-        lines += [annotation("error", title, f"{side.name} fails: {text}") for text in side.failed]
+        if side.broken:
+            lines += [annotation("error", title, f"{side.name} fails: {text}") for text in side.failed]
         for change in side.changes:
             status = found.status(change)
             if status in ("worse", "broken", "unsettled"):
@@ -206,7 +209,9 @@ def junit(found: Verification) -> str:
     for side in found.sides:
         owner = f"{study_label(found.ledger, found.study)}.{side.name}"
         case = _case(suite, counts, owner, "launches")
-        if side.failed:
+        if side.as_before:
+            ET.SubElement(case, "system-out").text = _clean("failed as before: " + "\n".join(side.failed))
+        elif side.failed:
             _fail(case, counts, "a launch failed", "\n".join(side.failed))
         for change in side.changes:
             case = _case(suite, counts, owner, str(change.limit or change.metric))

@@ -42,6 +42,8 @@ def next_confirmation(
     if not decision.confirm or not decision.candidates or not all(t.state.finished for t in searched):
         return None
     confirmation = _Confirmation(decision, space, seed)
+    if decision.awaited and not named:  # no launch can show a limit kept that bounds nothing
+        return None
     if named:
         return confirmation.each([c for c in decision.candidates if c.key in named], alone=True)
     if len(decision.objective.goals) > 1:

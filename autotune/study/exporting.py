@@ -20,7 +20,7 @@ from autotune.core.objective import Limit, Objective
 from autotune.core.ranking import Contender
 from autotune.core.redact import redacted
 from autotune.core.units import counted
-from autotune.core.verdict import show_chance
+from autotune.core.verdict import REMEDY, show_chance
 from autotune.core.version import VERSION
 from autotune.errors import AutotuneError, NothingFeasible, SpecError, StudyError, did_you_mean
 from autotune.export.base import Export
@@ -176,6 +176,8 @@ def choose(view: StudyView, *, trial: int | None = None, under: Sequence[str] = 
         view = _limited(view, under)
         best = max(view.decision.holding, key=lambda c: c.score, default=None)
         if best is None:
+            if view.decision.awaited:
+                raise NothingFeasible(view.decision.unbounded, hint=REMEDY)
             raise NothingFeasible(_nearest(view), hint="a looser limit may be kept")
         return Chosen(best.contender, view, f"the best found under {', '.join(under)}")
     if view.best is None:
@@ -205,7 +207,8 @@ def _limited(view: StudyView, under: Sequence[str]) -> StudyView:
     """Return the study with more limits, those on a metric in place of its own on the same side."""
     wanted = [Limit.parse(text) for text in under]
     sides = {(limit.metric, limit.upper) for limit in wanted}
-    kept = [limit for limit in view.objective.limits if (limit.metric, limit.upper) not in sides]
+    own = (*view.objective.limits, *view.objective.awaited)
+    kept = [limit for limit in own if (limit.metric, limit.upper) not in sides]
     measured = {name for trial in view.trials for name in trial.metrics}
     for limit in wanted:
         if limit.metric not in measured:

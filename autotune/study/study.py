@@ -684,7 +684,7 @@ class Study:
         """Return one row per trial: state, parameters, metrics with ``.sem``, surprises, failure, reason."""
         from autotune.analysis.trial_frame import trial_frame
 
-        return trial_frame(self.trials, self.anchored)
+        return trial_frame(self.trials, self.anchored, self.space.names)
 
     @check_arguments()
     def export(

@@ -261,7 +261,10 @@ def compared(
             )
         key = config_key(config)
         pairs = changes(earlier, later, (key, key), study.objective) if measured else []
-        found.append(Side(name, number, config, tuple(pairs), len(measured), tuple(dict.fromkeys(failed))))
+        before = [t.state for t in study.trials if t.key == key and t.state.finished]
+        as_before = bool(failed) and TrialState.INFEASIBLE in before and TrialState.COMPLETED not in before
+        failures = tuple(dict.fromkeys(failed))
+        found.append(Side(name, number, config, tuple(pairs), len(measured), failures, as_before))
     then, now = ([t for t in view.trials if t.state is TrialState.COMPLETED] for view in (study, again))
     return Verification(
         study=row.name, name=again.name, state=state, tolerance=tolerance,

@@ -14,7 +14,7 @@ from typing import Any
 from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.metric import METRICS, metric_info
 from autotune.core.objective import Objective
-from autotune.core.ranking import Contender
+from autotune.core.ranking import Contender, judged
 from autotune.core.redact import escaped, redact, redacted, visible
 from autotune.core.scalar import typed_scalar
 from autotune.core.space import Space
@@ -248,7 +248,8 @@ def _trial_tags(trial: Trial, row: StudyRow, objective: Objective) -> dict[str, 
         tags["autotune.feasible"] = "false"
     if trial.state is TrialState.COMPLETED:
         outcome = objective.score(trial.metrics)
-        tags["autotune.feasible"] = _text(outcome.feasible)
+        known = judged(outcome.feasible, objective)
+        tags["autotune.feasible"] = "unknown" if known is None else _text(known)
         if outcome.violations:
             tags["autotune.broken_limits"] = "; ".join(outcome.violations)
     if trial.shortfall:

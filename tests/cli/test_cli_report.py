@@ -119,3 +119,27 @@ def test_no_cell_of_csv_is_a_formula_or_hides_anything(tmp_path, monkeypatch, ca
     assert {row["metrics.throughput"] for row in rows} == {"-2.5"}
     assert run(capsys, "-o", "t.parquet")[0] == 0
     assert list(pd.read_parquet("t.parquet")["params.mode"]) == [*texts[:-1], "token=[redacted]"]
+
+
+def test_nothing_measured_is_said_so_and_a_table_has_its_columns(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "autotune-runs" / "ledger.sqlite"
+    wanted = {"maximize": "throughput", "limits": ["throughput <= 1 MB"]}
+    with Study(Space.from_dict(SPACE), wanted, engine="random", name="demo", path=path) as study:
+        study.ledger.set_study_state("demo", "COMPLETED")
+        assert run(capsys, "-o", "-", "--format", "csv")[1].splitlines() == [
+            "number,state,params.batch_size,params.cache,feasible,failure,reason"
+        ]
+        for waiting in (0, 1):
+            _, text, _ = run(capsys, "-o", "-", "--format", "md")
+            assert "> Nothing was measured yet." in text, waiting
+            assert ">" not in text.splitlines()
+            verdict = json.loads(run(capsys, "-o", "-", "--format", "json")[1])["verdict"]
+            assert (verdict["kind"], verdict["text"]) == ("undecided", "nothing was measured yet")
+            study.ask()
+
+
+def test_feasible_is_empty_where_nothing_was_measured(store, capsys):
+    assert run(capsys, "demo", "-o", "t.csv")[0] == 0
+    with open("t.csv", newline="") as file:
+        assert [row["feasible"] for row in csv.DictReader(file)] == ["True", "True", "True", ""]

@@ -1,6 +1,7 @@
 """What a study found, in words: gains, limits, doubts."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -12,8 +13,8 @@ from autotune.core.decision import Decision
 from autotune.core.improvement_text import show_change, show_improvement
 from autotune.core.objective import Objective
 from autotune.core.ranking import Improvement
-from autotune.core.trial import Reason
-from autotune.core.verdict import UNDECIDED, Kind, show_chance, verdict
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.core.verdict import Kind, show_chance, verdict
 from tests.core.ranked import FASTEST, LIMITED, failed, measured
 
 GOLDEN = Path(__file__).parent / "golden" / "verdicts.txt"
@@ -26,8 +27,12 @@ def judged(trials, objective=LIMITED, confirm=2):
 
 
 def test_nothing_measured_has_no_verdict():
-    for trials in ([], [failed(0, 1)]):
-        assert judged(trials, FASTEST).kind == "nothing feasible"
+    assert judged([failed(0, 1)], FASTEST).kind == "nothing feasible"
+    waiting = Trial(0, Suggestion({"x": 1}, C), TrialState.WAITING)
+    for trials in ([], [waiting], [replace(waiting, state=TrialState.ABANDONED)]):
+        for objective in FASTEST, LIMITED:
+            found = judged(trials, objective)
+            assert (found.kind, found.text) == ("undecided", "nothing was measured yet")
 
 
 def test_where_every_trial_failed_the_verdict_says_by_what():
@@ -36,6 +41,37 @@ def test_where_every_trial_failed_the_verdict_says_by_what():
         assert judged(gone, objective).text == "every one of 3 trials failed, 2 of them by out of memory"
         assert judged(gone[:1], objective).text == "the only trial failed: out of memory"
     assert "limit" not in judged([], FASTEST).text
+
+
+BESIDE = Objective.from_dict({"maximize": "speed", "limits": ["delay <= 1.1 x default", "delay <= 1 s"]})
+
+
+@pytest.mark.parametrize(
+    ("default", "why"),
+    [
+        ([failed(0, 1)], "the default configuration failed (out of memory); write the limit in absolute"),
+        ([failed(0, 1, "worker_lost")], "the default configuration was not measured (worker lost); write"),
+        ([], "the default configuration was not measured; write the limit in absolute numbers, or choose"),
+        ([Trial(0, Suggestion({"x": 1}, C), TrialState.WAITING)], "the default configuration was not"),
+    ],
+    ids=["failed", "given up", "never launched", "waiting"],
+)  # fmt: skip
+def test_nothing_is_recommended_while_a_limit_relative_to_the_default_has_no_bound(default, why):
+    trials = [
+        *default,
+        *(measured(i, i + 1, 10.0 * i, reason=reason) for i, reason in ((1, C), (2, C), (3, C))),
+    ]
+    decision = Decision(trials, BESIDE.anchored({}), '{"x":1}', confirm=1)
+    assert (decision.winner, decision.recommended, decision.nearest) == (None, None, None)
+    assert (decision.holding, decision.front, decision.corners) == ([], [], [])
+    found = verdict(decision)
+    assert found.kind == "limits in doubt"
+    start = "nothing is recommended: the limit delay <= 1.1 x default cannot be judged, since "
+    assert found.text.startswith(start + why)
+    assert [line for line in found.limits if line.startswith("not judged: delay <= 1.1 x default")]
+    bound = [measured(0, 1, 5.0), *trials[len(default) :]]
+    anchored = BESIDE.anchored(bound[0].metrics)
+    assert Decision(bound, anchored, '{"x":1}').winner is not None
 
 
 def twice(first, second, **more):
@@ -312,7 +348,7 @@ def test_the_words_of_every_kind_of_verdict_are_those_of_the_golden_table(reques
         settled = found.settlement
         lines += [] if settled is None else [f"  {' '.join(settled.options) or '-'}: {settled.effect}"]
         assert not ("not distinguishable" in found.text and "better by" in found.text)
-    assert kinds == {*get_args(Kind)} - {UNDECIDED.kind}
+    assert kinds == {*get_args(Kind)}
     text = "\n".join(lines) + "\n"
     if not GOLDEN.exists() and request.config.getoption("--write-golden"):
         GOLDEN.parent.mkdir(exist_ok=True)

@@ -235,3 +235,16 @@ def test_an_axis_is_logarithmic_only_where_all_that_it_shows_is_above_zero():
         for values in ((1.0, 900.0), (-1.0, -900.0), (-3.0, 900.0), (0.0, 900.0), (1.0, 2.0), ())
     }
     assert [values for values, logarithmic in kinds.items() if logarithmic] == [(1.0, 900.0)]
+
+
+def test_too_few_configurations_for_a_model_are_counted_by_configuration():
+    config = {"batch": 1, "bits": 4, "draft": False, "share": 0.5}
+    with autotune.Study(SPACE, OBJECTIVE, engine="random") as study:
+        for i in range(8):
+            metrics = {"output_throughput": 10.0 + i, "ttft.p99": {"value": 0.1, "unit": "s"}}
+            study.add({**config, "batch": 1 + i % 2}, metrics)
+        said = " ".join(note.text for note in plot.prediction(study).layout.annotations)
+    text = (
+        "Too few configurations have measured output_throughput for a model: 2 configurations, 5 are needed."
+    )
+    assert text in " ".join(said.replace("<br>", " ").split())

@@ -142,7 +142,8 @@ def test_a_summary_in_json_without_trials_has_nothing_best(make_view):
     assert data["default"] is None
     assert data["improvement"] is None
     assert data["binding_limit"] is None
-    assert data["verdict"]["kind"] == "nothing feasible"
+    assert data["verdict"]["kind"] == "undecided"
+    assert data["verdict"]["text"] == "nothing was measured yet"
 
 
 def test_lines_of_a_measurement(trials, make_view):

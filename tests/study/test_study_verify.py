@@ -56,7 +56,7 @@ def tuned(tmp_path):
     return record(tmp_path, STUDY)
 
 
-def record(tmp_path, text):
+def record(tmp_path, text, failing=None):
     (tmp_path / "p.py").write_text(PROGRAM)
     (tmp_path / "u.yaml").write_text(text)
     spec = read_study(tmp_path / "u.yaml")
@@ -69,6 +69,9 @@ def record(tmp_path, text):
     ) as study:
         for config, reason in plan:
             trial = study.suggest(Suggestion(config, reason))
+            if config["b"] == failing:
+                study.tell(trial, failure="out_of_memory")
+                continue
             speed, delay = Estimate(100.0 * config["b"], 0.5, 1), Estimate(0.1, 0.001, 1, "s")
             study.tell(trial, {"throughput": speed, "latency": delay})
         study.ledger.set_study_state("u", "COMPLETED")
@@ -361,3 +364,15 @@ def test_the_documented_workflow_runs(tmp_path):
         "strategy",
         "window_bits",
     }
+
+
+def test_a_default_that_failed_in_the_study_too_got_no_worse(tmp_path, autotune_command):
+    record(tmp_path, STUDY.replace("low: 1, high: 3", "low: 1, high: 3, default: 2"), failing=2)
+    (tmp_path / "p.py").write_text(PROGRAM.replace('os.environ.get("FAILS")', '"2"'))
+    done = autotune_command("verify", "--local", "-q", "--launches", "1", "--junit", "v.xml")
+    assert "failed as before: out_of_memory" in done.stdout
+    assert "FAILED" not in done.stdout
+    assert "verdict: nothing got worse" in done.stdout
+    suite = ET.parse(tmp_path / "v.xml").getroot().find("testsuite")
+    assert suite.get("failures") == "0"
+    assert [out for out in suite.iter("system-out") if "failed as before" in (out.text or "")]

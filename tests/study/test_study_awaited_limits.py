@@ -1,0 +1,127 @@
+"""Limits relative to a default that was not measured: nothing that may break them is recommended."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import autotune
+from autotune.cli import main
+from autotune.core.trial import Reason, Suggestion
+from autotune.report.summary import summary_json
+from autotune.study.comparing import compare_studies
+from autotune.study.study_file import read_study
+
+STUDY = """
+name: df
+parameters: {x: {type: int, low: 0, high: 3, default: 0}}
+system: {use: function, call: "f.py:measure"}
+objective: {maximize: speed, limits: ["heat <= 1.1 x default"]}
+budget: {trials: 4, confirm: 1}
+engine: {use: random, seed: 0}
+tracking: {mlflow: none}
+"""
+WHY = (
+    "the limit heat <= 1.1 x default cannot be judged, since the default configuration failed (out of memory)"
+)
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A study that has ended, whose default ran out of memory; its function is not called again."""
+    monkeypatch.chdir(tmp_path)
+    Path("f.py").write_text("def measure(config): return {}\n")
+    Path("df.yaml").write_text(STUDY)
+    spec = read_study("df.yaml")
+    path = tmp_path / "autotune-runs" / "ledger.sqlite"
+    path.parent.mkdir()
+    with autotune.Study(spec.space, spec.objective, name="df", path=path, spec=spec.to_dict()) as study:
+        study.tell(study.suggest(_at(0)), failure="out_of_memory")
+        for x in (1, 2, 3):
+            study.tell(study.suggest(_at(x)), {"speed": 10.0 + x, "heat": 5.0 + x})
+        study.tell(study.suggest(_at(3, Reason.CONFIRM)), {"speed": 13.0, "heat": 8.0})
+        study.ledger.set_study_state("df", "COMPLETED")
+        yield study
+
+
+def _at(x, reason=Reason.EXPLORE):
+    return Suggestion({"x": x}, reason)
+
+
+def said(capsys, *command):
+    """Return the exit code of a command and its words, folded lines joined."""
+    code = main([*command])
+    found = capsys.readouterr()
+    return code, " ".join((found.out + found.err).split())
+
+
+def test_no_command_recommends_what_was_never_judged(store, capsys):
+    code, text = said(capsys, "best", "df")
+    assert code == 4
+    assert WHY in text
+    assert "write the limit in absolute numbers, or choose another default" in text
+    code, text = said(capsys, "status", "df")
+    assert f"verdict: nothing is recommended: {WHY}" in text
+    assert "best df" not in text
+    assert "best: trial" not in text
+    for more in ((), ("--under", "heat <= 1.1 x default"), ("--under", "speed >= 1")):
+        code, text = said(capsys, "export", "df", "--as", "yaml", *more)
+        assert (code, WHY in text) == (4, True), more
+    code, text = said(capsys, "export", "df", "--as", "yaml", "--under", "heat <= 8.5")
+    assert "cannot be judged" not in text
+    code, text = said(capsys, "verify", "df")
+    assert code == 4
+    found = compare_studies(["df", "df"], store.ledger.path.parent).studies[0]
+    assert (found.best, found.nearest) == (None, None)
+    _, text = said(capsys, "compare", "df", "df")
+    assert "cannot be judged" in text
+
+
+def test_data_and_reports_say_that_it_is_not_known(store, capsys):
+    data = summary_json(store.view)
+    assert (data["best"], data["recommended"], data["pareto_front"]) == (None, False, [])
+    assert [trial["feasible"] for trial in data["trials"]] == [None] * 5
+    assert data["verdict"]["limits"][0].startswith("not judged: heat <= 1.1 x default")
+    assert data["binding_limit"] == WHY
+    assert store.best is None
+    assert store.to_frame()["feasible"].isna().all()
+    for suffix in ("md", "html", "csv"):
+        assert said(capsys, "report", "df", "-o", f"r.{suffix}")[0] == 0
+    page = Path("r.md").read_text().replace("\\", "")
+    _, _, limits = page.partition("## Limits")
+    assert WHY[1:] in limits
+    html = Path("r.html").read_text().replace("&lt;", "<")
+    assert WHY[1:] in html[html.index('id="limits"') :]
+    assert pd.read_csv("r.csv")["feasible"].isna().all()
+
+
+def test_a_search_goes_on_while_the_default_is_to_be_measured(tmp_path):
+    space = autotune.Space([autotune.Int("x", 0, 3, default=0)])
+    objective = autotune.Objective(maximize="speed", limits=["heat <= 1.5 x default"])
+    with autotune.Study(
+        space, objective, engine="random", path=tmp_path / "ledger.sqlite", name="s"
+    ) as study:
+        default = study.suggest(_at(0))
+        study.tell(study.suggest(_at(1)), {"speed": 11.0, "heat": 6.0})
+        running = replace(study.view, state="running")
+        assert running.best.trial.number == 1  # as measured
+        assert study.best is None
+        study.tell(default, {"speed": 10.0, "heat": 5.0})
+        assert study.best.config == {"x": 1}
+        assert json.loads(json.dumps(summary_json(study.view)))["trials"][1]["feasible"] is True
+
+
+def test_a_search_whose_default_has_failed_names_no_best_so_far(tmp_path):
+    space = autotune.Space([autotune.Int("x", 0, 3, default=0)])
+    objective = autotune.Objective(maximize="speed", limits=["heat <= 1.5 x default"])
+    with autotune.Study(
+        space, objective, engine="random", path=tmp_path / "ledger.sqlite", name="s"
+    ) as study:
+        study.tell(study.suggest(_at(0)), failure="out_of_memory")
+        study.tell(study.suggest(_at(1)), {"speed": 11.0, "heat": 6.0})
+        running = replace(study.view, state="running")
+        assert running.best is None
+        assert "cannot be judged" in running.binding
+        assert study.ask().config != {"x": 1}
