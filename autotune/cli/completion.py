@@ -45,6 +45,16 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Keys of each section of a study file, as its reader has them, which takes too long to load for a key."""
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "goal": ("throughput", "latency", "latency_throughput", "goodput", "cost", "energy"),
+    "workload": ("chat", "rag", "code", "batch"),
+    "system": (
+        "vllm", "sglang", "tensorrt_llm", "llama_cpp", "openvino", "transformers", "ollama", "onnxruntime",
+        "triton",
+    ),
+}  # fmt: skip
+"""Values of the options that say how a model's study file is made, likewise."""
+
 _SCRIPTS = {
     "bash": r"""
 _autotune_completion() {
@@ -160,14 +170,19 @@ def completions(cli: click.Group, before: Sequence[str], last: str) -> list[Comp
     command = cli.get_command(click.Context(cli), before[place]) if place < len(before) else None
     if command is not None:
         said = list(before[place + 1 :])
-        if said and said[-1].startswith("-"):  # an option without its value: click would read nothing at all
-            said.pop()
+        if said and said[-1].startswith("-") and "=" not in said[-1]:
+            said.pop()  # an option without its value: click would read nothing at all
         context = command.make_context(before[place], said, resilient_parsing=True)
         for parameter in command.params:
             if found := COMPLETERS.get(parameter.name or ""):
                 complete = partial(_complete, found, context)
                 parameter.shell_complete = complete  # type: ignore[method-assign]
-    return ShellComplete(cli, {}, "autotune", VARIABLE).get_completions(list(before), last)
+    items = ShellComplete(cli, {}, "autotune", VARIABLE).get_completions(list(before), last)
+    option, equals, _ = last.partition("=")
+    if equals and option.startswith("-"):  # click completes the value alone, and a shell replaces the word
+        for item in items:
+            item.value = f"{option}={item.value}" if item.type == "plain" else item.value
+    return items
 
 
 def _complete(
@@ -339,6 +354,10 @@ def _parts(_context: click.Context, _beginning: str) -> list[str]:
     return list(PARTS)
 
 
+def _choices(option: str) -> Callable[[click.Context, str], Iterable[str]]:
+    return lambda _context, _beginning: CHOICES[option]
+
+
 COMPLETERS: dict[str, Callable[[click.Context, str], Iterable[str]]] = {
     "study": _studies,
     "studies": _studies,
@@ -349,5 +368,6 @@ COMPLETERS: dict[str, Callable[[click.Context, str], Iterable[str]]] = {
     "engine": _engines,
     "exporter": _exporters,
     "part": _parts,
+    **{option: _choices(option) for option in CHOICES},
 }
 """What completes a command's parameter, by the name that it has in the code."""

@@ -23,11 +23,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--system", default="", help="System that serves the model; the best one here by default."),
-    click.option("--workload", default="", metavar="NAME", help="chat (default), rag, code or batch."),
-    click.option(
-        "--goal", default="", metavar="NAME", help="throughput (default), latency, goodput, cost ..."
-    ),
+    click.option("--system", help="System that serves the model; the best one here by default."),
+    click.option("--workload", metavar="NAME", help="chat (default), rag, code or batch."),
+    click.option("--goal", metavar="NAME", help="throughput (default), latency, goodput, cost ..."),
     click.option(
         "--limit",
         "limits",
@@ -35,11 +33,10 @@ _OPTIONS = (
         metavar="LIMIT",
         help='Limit such as "ttft.p99 <= 500 ms", in place of the usual one; may be repeated.',
     ),
-    click.option("--budget", default="", metavar="BUDGET", help="Time such as 2h, or a number of trials."),
-    click.option("--draft-model", default="", metavar="MODEL", help="Model that drafts for this one."),
+    click.option("--budget", metavar="BUDGET", help="Time such as 2h, or a number of trials."),
+    click.option("--draft-model", metavar="MODEL", help="Model that drafts for this one."),
     click.option(
         "--program",
-        default="",
         metavar="PROGRAM",
         help="The engine's program, or the Python that has it, where it is not on the PATH.",
     ),
@@ -54,9 +51,16 @@ def model_options(command: F) -> F:
 
 
 def read_options(given: dict[str, Any]) -> Options:
-    """Return the options of a command as a value; what is not given is as usual."""
+    """Return the options of a command as a value; what is not given is as usual.
+
+    Raises:
+        SpecError: One is given without a value.
+    """
     from autotune.init.starter import Options
 
+    empty = next((name for name, value in given.items() if value == ""), None)
+    if empty is not None:
+        raise SpecError(f"--{empty.replace('_', '-')} must not be empty")
     return Options(**{name: value for name, value in given.items() if value})
 
 

@@ -137,7 +137,7 @@ def parse_quantity(
             symbols = ", ".join(_UNITS[wanted or "1"])
             raise SpecError(
                 f"{text!r} has no unit; {_article(wanted)} is wanted, in one of: {symbols}",
-                hint=f"for example '{_plain(number)} {wanted}'",
+                hint=f"for example '{_plain(abs(number))} {wanted}'",
             )
     base = _BASE_OF_UNIT.get(unit)
     if base is None or wanted not in (None, base):
@@ -270,7 +270,7 @@ def _unit_error(text: object, number: float, unit: str, base: str | None, wanted
         want, allowed = "a plain number is wanted, or one with", ["%"]
     near = did_you_mean(unit, allowed)
     if not near and wanted not in (None, "1"):
-        near = f"for example '{_plain(number)} {wanted}'"
+        near = f"for example '{_plain(abs(number))} {wanted}'"
     return SpecError(f"{found}; {want}: {', '.join(allowed)}", hint=near)
 
 

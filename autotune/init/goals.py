@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
+from autotune.core.metric import METRIC_PLUGINS, known_metrics, metric_info
 from autotune.core.objective import Limit
 from autotune.core.scalar import typed
 from autotune.core.units import format_quantity, parse_quantity
-from autotune.errors import SpecError
+from autotune.errors import SpecError, did_you_mean
 from autotune.init.fit import Fit, rounded_up
 from autotune.init.proposal import Proposal
 from autotune.report.text import show_seconds
@@ -78,7 +80,7 @@ def aim(plan: Proposal) -> Aim:
         SpecError: A limit is none.
     """
     request, load, fit = plan.request, plan.fit.load, plan.fit
-    own = [_read_limit(text) for text in request.limits]
+    own = _read_limits(request.limits)
     file = catalogue.find("objectives", request.goal)
     data = typed(parse_text(read_text(file), file.name).data)
     goals = {key: data[key] for key in ("maximize", "minimize") if key in data}
@@ -106,12 +108,42 @@ def aim(plan: Proposal) -> Aim:
     return Aim(goals, tuple(limits), bool(changing) or any(x.metric.startswith("quality") for x in own))
 
 
-def _read_limit(text: str) -> Limit:
-    try:
-        read_objective({"maximize": "output_throughput", "limits": [text]})
-        return Limit.parse(text)
-    except SpecError as error:
-        raise SpecError(f"--limit {text!r}: {error.message}", hint=error.hint) from None
+def _read_limits(texts: Sequence[str]) -> list[Limit]:
+    """Return the user's limits.
+
+    Raises:
+        SpecError: One is none, is on what nothing here measures, cannot be kept, or is said twice.
+    """
+    found: dict[tuple[str, bool, bool], str] = {}
+    limits = []
+    for text in texts:
+        try:
+            read_objective({"maximize": "output_throughput", "limits": [text]})
+            limit = Limit.parse(text)
+            _check_limit(limit)
+        except SpecError as error:
+            raise SpecError(f"--limit {text!r}: {error.message}", hint=error.hint) from None
+        key = (limit.metric, limit.upper, limit.relative)
+        if key in found:
+            side = "upper" if limit.upper else "lower"
+            raise SpecError(f"--limit: two {side} limits on {limit.metric}: {found[key]!r} and {text!r}")
+        found[key] = text
+        limits.append(limit)
+    return limits
+
+
+def _check_limit(limit: Limit) -> None:
+    """Refuse a limit on a metric that no system here has, and one that no measurement can keep."""
+    info = metric_info(limit.metric)
+    if info is None:
+        names = [*known_metrics(), *METRIC_PLUGINS.names()]
+        near = get_close_matches(limit.metric, names, n=1, cutoff=0.0)[0]
+        hint = did_you_mean(limit.metric, names) or f"the nearest name is {near!r}"
+        raise SpecError(f"unknown metric {limit.metric!r}: nothing would measure it", hint=hint)
+    if limit.bound < 0 and (info.unit != "1" or limit.relative):
+        raise SpecError(f"{limit.metric} is never negative")
+    if limit.bound == 0 and limit.upper and (info.unit != "1" or limit.relative):
+        raise SpecError(f"{limit.metric} is always above 0")
 
 
 def _family(metric: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from autotune.core.parameter import Parameter
 from autotune.core.parameter.base import show
 from autotune.core.trial import Value
-from autotune.plot.theme import axis_unit, plain, titled
+from autotune.plot.theme import axis_unit, folded, plain, tick_labels, titled
 
 INACTIVE = "inactive"
 """What stands for the value of a parameter that is inactive."""
@@ -96,6 +96,10 @@ class ParameterAxis:
             return INACTIVE if value is None else plain(show(value))
         return self._aside if value is None else float(value)
 
+    def words(self, value: Value | None) -> str:
+        """Return the whole value for what appears under the pointer, however short its label is."""
+        return INACTIVE if value is None else folded(show(value))
+
     @property
     def _ends(self) -> tuple[float, float]:
         return float(self.parameter.levels[0]), float(self.parameter.levels[-1])
@@ -117,24 +121,31 @@ class ParameterAxis:
         return -_ASIDE if value is None else self.parameter.position(value)
 
     @property
-    def shares(self) -> list[tuple[float, str]]:
-        """The same of the ticks, with their texts."""
+    def shares(self) -> list[tuple[float, str, str]]:
+        """The same of the ticks, with their labels (markup) and the whole values."""
         if self.numeric:
             levels = [float(level) for level in self.parameter.levels]
             ticks: list[Value] = [*round_values(levels, logarithmic=self.logarithmic)]
         else:
             ticks = list(self.parameter.levels)
-        found = [(self.share(tick), show(tick)) for tick in ticks]
-        return [(self.share(None), INACTIVE), *found] if self.inactive else found
+        texts = [show(tick) for tick in ticks]
+        places = [self.share(tick) for tick in ticks]
+        found = list(zip(places, tick_labels(texts), texts, strict=True))
+        return [(self.share(None), INACTIVE, INACTIVE), *found] if self.inactive else found
 
     @property
     def layout(self) -> dict[str, Any]:
         """What plotly needs for it."""
         title = {"title": {"text": self.title}}
         if not self.numeric:
-            names = [plain(show(value)) for value in self.parameter.levels]
+            texts = [show(value) for value in self.parameter.levels]
+            names = [plain(text) for text in texts]
+            labels = tick_labels(texts)
+            ticks = {"tickmode": "array", "tickvals": names, "ticktext": labels} if names != labels else {}
+            if ticks and self.inactive:
+                ticks = {**ticks, "tickvals": [*names, INACTIVE], "ticktext": [*labels, INACTIVE]}
             names += [INACTIVE] if self.inactive else []
-            return {**title, "type": "category", "categoryorder": "array", "categoryarray": names}
+            return {**title, "type": "category", "categoryorder": "array", "categoryarray": names, **ticks}
         places, texts = self.ticks
         kind = "log" if self.logarithmic else "linear"
         return {**title, "type": kind, "tickmode": "array", "tickvals": places, "ticktext": texts}

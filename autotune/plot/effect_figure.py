@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autotune.analysis.effects import Effect, Level
+from autotune.analysis.effects import Effect, Level, Point
 from autotune.analysis.effects import effect as effect_of
 from autotune.analysis.study_view import StudyView
 from autotune.core.arguments import check_arguments
@@ -19,7 +19,6 @@ from autotune.plot.theme import (
     Viewed,
     figure,
     nothing,
-    plain,
     subtitled,
     view_of,
 )
@@ -124,7 +123,7 @@ def _average(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any
         traces.append(
             go.Scatter(
                 x=places, y=[level.mean * axis.factor for level in active], mode="lines", line=line,
-                name="average", hovertext=[_words(level, axis) for level in active], hoverinfo="text",
+                name="average", hovertext=[_words(level, across, axis) for level in active], hoverinfo="text",
             )
         )  # fmt: skip
         active = []
@@ -142,7 +141,7 @@ def _average(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any
                 },
                 mode="markers", marker={"symbol": "line-ew", "size": 26, "line": line},
                 name="average", showlegend=not across.numeric,
-                hovertext=[_words(level, axis) for level in listed], hoverinfo="text",
+                hovertext=[_words(level, across, axis) for level in listed], hoverinfo="text",
             )
         )  # fmt: skip
     return traces
@@ -161,7 +160,7 @@ def _slice(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any]:
             line={"color": BEST, "width": 2, "dash": "dash"},
             marker={"symbol": "diamond", "size": 8},
             name="beside the best",
-            hovertext=[_words(level, axis) for level in found.slice],
+            hovertext=[_words(level, across, axis) for level in found.slice],
             hoverinfo="text",
         )
     ]
@@ -185,13 +184,18 @@ def _points(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any]
                     mode="markers", name=name,
                     marker={"symbol": symbol, "size": 7, "color": color, "opacity": 0.75,
                             "line": {"color": INK, "width": 0.5}},
-                    hovertext=[f"trial {point.trial}" for point in own],
-                    hoverinfo="text+x+y",
+                    hovertext=[_of_trial(point, across) for point in own],
+                    hoverinfo="text+x+y" if across.numeric else "text+y",
                 )
             )  # fmt: skip
     return traces
 
 
-def _words(level: Level, axis: MetricAxis) -> str:
+def _of_trial(point: Point, across: ParameterAxis) -> str:
+    value = "" if across.numeric else f": {across.words(point.values[0])}"
+    return f"trial {point.trial}{value}"
+
+
+def _words(level: Level, across: ParameterAxis, axis: MetricAxis) -> str:
     mean, low, high = (f"{value * axis.factor:.4g}" for value in (level.mean, level.low, level.high))
-    return f"{plain(level.value)}: {mean} [{low}, {high}] {axis.symbol}"
+    return f"{across.words(level.value)}: {mean} [{low}, {high}] {axis.symbol}"

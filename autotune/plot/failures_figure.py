@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autotune.analysis.failed_values import FailedValue, failed_values
@@ -10,7 +11,7 @@ from autotune.core.arguments import check_arguments
 from autotune.core.failures import failure_counts
 from autotune.core.parameter.base import show
 from autotune.plot.axes import INACTIVE
-from autotune.plot.theme import INK, Viewed, nothing, panels, plain, subtitled, view_of
+from autotune.plot.theme import INK, Viewed, folded, nothing, panels, subtitled, tick_labels, view_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -52,7 +53,7 @@ def failures(study: StudyView | Viewed) -> go.Figure:
     causes = list(counts)
     for at, (name, groups) in enumerate(found):
         place = {"row": at // columns + 1, "col": at % columns + 1}
-        labels = [_label(group) for group in groups]
+        labels, whole = _labels(groups)
         for k, cause in enumerate(causes):
             color, pattern = _FILLS[min(k, len(_FILLS) - 1)]
             result.add_trace(
@@ -63,7 +64,10 @@ def failures(study: StudyView | Viewed) -> go.Figure:
                                 "shape": pattern, "bgcolor": color, "fgcolor": "white", "solidity": 0.3,
                             },
                             "line": {"color": INK, "width": 1}},
-                    hovertext=[f"{g.causes.get(cause, 0)} of {g.trials}" for g in groups],
+                    hovertext=[
+                        f"{value}{g.causes.get(cause, 0)} of {g.trials}"
+                        for value, g in zip(whole, groups, strict=True)
+                    ],
                     hoverinfo="text+name",
                 ),
                 **place,
@@ -92,9 +96,14 @@ def _summary(counts: dict[str, int], ended: int) -> str:
     return f"{sum(counts.values())} of {ended} trials failed: {parts}"
 
 
-def _label(group: FailedValue) -> str:
-    low, high = group.values
-    ends = [f"{v:.3g}" if isinstance(v, float) else show(v) for v in (low, high)]
-    name = INACTIVE if low is None else ends[0] if low == high else " to\n".join(ends)
-    name = plain(name).replace("\n", "<br>")
-    return f"{name}<br>n={group.trials}"
+def _labels(groups: Sequence[FailedValue]) -> tuple[list[str], list[str]]:
+    """Return the labels of groups of values, and what appears under the pointer with the whole values."""
+    ends = [f"{v:.3g}" if isinstance(v, float) else show(v) for group in groups for v in group.values]
+    short = tick_labels(ends)
+    labels, whole = [], []
+    for k, group in enumerate(groups):
+        pairs = [dict.fromkeys(texts[2 * k : 2 * k + 2]) for texts in (short, ends)]
+        label, value = (list(pair) if group.values[0] is not None else [INACTIVE] for pair in pairs)
+        labels.append(" to<br>".join(label) + f"<br>n={group.trials}")
+        whole.append(f"{folded(' to '.join(value))}<br>")
+    return labels, whole

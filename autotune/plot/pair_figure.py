@@ -15,7 +15,7 @@ from autotune.core.trial import Value
 from autotune.errors import SpecError
 from autotune.plot.axes import INACTIVE, MetricAxis, ParameterAxis, metric_axis, number
 from autotune.plot.reasons import without_model
-from autotune.plot.theme import INK, Viewed, figure, nothing, plain, subtitled, view_of
+from autotune.plot.theme import INK, Viewed, figure, folded, nothing, plain, subtitled, tick_labels, view_of
 from autotune.plot.thin import thinned
 
 if TYPE_CHECKING:
@@ -58,15 +58,19 @@ def pair(study: StudyView | Viewed, a: str, b: str, metric: str | None = None) -
             z=values, colorscale="Cividis", colorbar={"title": {"text": axis.symbol or name}}, xgap=1, ygap=1,
             text=[["" if not np.isfinite(v) else number(v) for v in row] for row in values],
             texttemplate="%{text}", hoverongaps=False,
-            customdata=[[f"{plain(x)}, {plain(y)}" for x in names[0]] for y in names[1]],
+            customdata=[[folded(f"{x}, {y}") for x in names[0]] for y in names[1]],
             hovertemplate="%{customdata}: %{z:.4g}<extra></extra>",
         )
     )  # fmt: skip
     for trace in _points(found, axis, names):
         result.add_trace(trace)
     for update, own in ((result.update_xaxes, names[0]), (result.update_yaxes, names[1])):
-        texts = [plain(each) for each in own]
-        update(tickvals=list(range(len(own))), ticktext=texts, range=[-0.5, len(own) - 0.5], showgrid=False)
+        update(
+            tickvals=list(range(len(own))),
+            ticktext=tick_labels(own),
+            range=[-0.5, len(own) - 0.5],
+            showgrid=False,
+        )
     blank = "; blank cells are not allowed" if len(known) < found.mean.size else ""
     return subtitled(result, f"mean over the allowed configurations, with the measured trials{blank}")
 

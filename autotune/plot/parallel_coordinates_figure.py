@@ -21,6 +21,7 @@ from autotune.plot.theme import (
     OTHER,
     Viewed,
     figure,
+    folded,
     nothing,
     plain,
     subtitled,
@@ -38,12 +39,12 @@ _LEADING = 0.1  # share of the trials that is drawn as the best ones
 
 @dataclass(frozen=True)
 class _Axis:
-    """One upright axis: title, places of the lines in [0, 1], that of the best, ticks."""
+    """One upright axis: title, places of the lines in [0, 1], that of the best, labelled ticks."""
 
     title: str
     places: list[float | None]
     best: float | None
-    ticks: list[tuple[float, str]]
+    ticks: list[tuple[float, str, str]]
 
 
 @check_arguments("study")
@@ -75,10 +76,11 @@ def parallel_coordinates(study: StudyView | Viewed, metric: str | None = None) -
         result.add_trace(trace)
     for at, axis in enumerate(axes):
         result.add_vline(x=at, line={"color": INK, "width": 1})
-        for place, text in axis.ticks:
+        for place, text, whole in axis.ticks:
             result.add_annotation(
-                x=at, y=place, text=plain(text), showarrow=False, xanchor="left", xshift=3,
+                x=at, y=place, text=text, showarrow=False, xanchor="left", xshift=3, align="left",
                 font={"size": 11}, bgcolor="rgba(255, 255, 255, 0.75)", borderpad=1,
+                hovertext=None if text == plain(whole) else folded(whole),
             )  # fmt: skip
     texts = [axis.title.replace("_", "_\u200b") for axis in axes]
     result.update_xaxes(
@@ -157,5 +159,6 @@ def _metric(view: StudyView, name: str, trials: Sequence[Trial]) -> _Axis:
     low, high = min(known, default=0.0), max(known, default=1.0)
     width = (high - low) or 1.0
     places = [None if value is None else (value - low) / width for value in values]
-    ticks = [(k / 4, number((low + width * k / 4) * axis.factor)) for k in range(5)]
+    texts = [number((low + width * k / 4) * axis.factor) for k in range(5)]
+    ticks = [(k / 4, text, text) for k, text in enumerate(texts)]
     return _Axis(axis.title, places[:-1], places[-1], ticks)

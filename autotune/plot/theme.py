@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autotune.core.estimate_text import reads_well
+from autotune.core.short_texts import SHORT, shortened
 from autotune.core.units import format_quantity, known_base, to_base
 from autotune.errors import SpecError
 
@@ -130,6 +131,21 @@ def plain(text: object) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("%{", "% {")
 
 
+def folded(text: object) -> str:
+    """Return a text of any length for what appears under the pointer: without markup, in lines."""
+    lines = textwrap.wrap(str(text), _LINE) or [""]
+    return "<br>".join(plain(line) for line in lines)
+
+
+def tick_labels(texts: Sequence[str]) -> list[str]:
+    """Return the labels of the values of one axis: long ones shortened alike, in two lines."""
+    if max(map(len, texts), default=0) <= SHORT:
+        return [plain(text) for text in texts]
+    half = SHORT // 2
+    parts = [(text[:half], text[half:]) for text in shortened(texts)]
+    return ["<br>".join(plain(part) for part in pair if part) for pair in parts]
+
+
 def axis_unit(values: Iterable[float], unit: str, wanted: str = "") -> tuple[float, str]:
     """Return the factor to the unit in which the largest of some values reads best, and its symbol.
 
@@ -185,7 +201,7 @@ def nothing(title: str, why: str) -> go.Figure:
 
 def subtitled(found: go.Figure, text: str) -> go.Figure:
     """Return the figure with what it shows in words below its title, and its legend at the foot."""
-    lines = textwrap.wrap(plain(text), _LINE)
+    lines = [plain(line) for line in textwrap.wrap(text, _LINE)]
     below = {"text": "<br>".join(lines), "font": {"size": 12, "color": QUIET}}
     found.update_layout(title={"subtitle": below, "y": 1.0, "yref": "container", "yanchor": "top"})
     found.update_layout(title_pad={"t": 12}, margin={"t": 62 + 16 * len(lines)})

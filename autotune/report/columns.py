@@ -10,6 +10,7 @@ from autotune.core.estimate_text import common_scale, decimals_of
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal
 from autotune.core.parameter.base import show
+from autotune.core.short_texts import shortened
 from autotune.core.trial import Trial
 from autotune.report.text import fold
 
@@ -23,7 +24,6 @@ TALLEST = 5
 """Most lines of a header; a name that needs more has a letter there and is told below the table."""
 
 _NAME = 16  # characters of a header
-_VALUE = 16  # characters of a parameter's value; a path may have any number
 _DECIMALS = 5  # of a number: what is less than the last of them is shown as a bound
 _MOST_HALF = 1e6  # an error above it says nothing; on the scale of the column, whose values are below 1e5
 _MULTIPLES = ((2**30, "Gi"), (2**20, "Mi"), (2**10, "Ki"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
@@ -101,7 +101,7 @@ def parameter_column(name: str, rows: Sequence[Trial], unit: str = "") -> Parame
             if all(v % size == 0 for v in whole):
                 cells = ["-" if v is None else str(int(v) // size) for v in values]
                 return ParameterColumn(name, tuple(cells), f"{prefix}{unit}" if unit else f"x1{prefix}")
-    shown = _short(["-" if v is None else text for v, text in zip(values, _digits(values), strict=True)])
+    shown = shortened(["-" if v is None else text for v, text in zip(values, _digits(values), strict=True)])
     return ParameterColumn(name, tuple(shown), unit)
 
 
@@ -112,19 +112,6 @@ def _digits(values: Sequence[object]) -> list[str]:
         if len({f"{v:.{digits}g}" for v in floats}) == len(floats):
             return [f"{v:.{digits}g}" if isinstance(v, float) else show(v) for v in values]
     return [show(v) for v in values]
-
-
-def _short(texts: Sequence[str]) -> list[str]:
-    """Return texts cut to a cell: at their ends if they still differ there, else before."""
-    if max(map(len, texts)) <= _VALUE:
-        return list(texts)
-    for cut in (slice(0, _VALUE - 1), slice(1 - _VALUE, None)):
-        begins = cut.start == 0
-        short = [t if len(t) <= _VALUE else f"{t[cut]}~" if begins else f"~{t[cut]}" for t in texts]
-        if len(set(short)) == len(set(texts)):
-            return short
-    half = _VALUE // 2
-    return [t if len(t) <= _VALUE else f"{t[: half - 1]}~{t[-half:]}" for t in texts]
 
 
 def goal_column(goal: Goal, rows: Sequence[Trial], unit: str = "", *, errors: bool = True) -> Column:

@@ -43,8 +43,8 @@ def compare_studies(references: Sequence[str], store: Path) -> Comparison:
 
 
 def _located(reference: str, store: Path) -> tuple[Path, str | None]:
-    """Return the ledger and the name that a reference means; a name alone is one of the store."""
-    if ":" in reference and _has_study(store, reference):
+    """Return the ledger and the name that a reference means; a study of the store comes first."""
+    if _has_study(store, reference):
         return _file_of(store), reference
     for at in (at for at, letter in enumerate(reference) if letter == ":" and at):
         if (file := _file_of(Path(reference[:at]).expanduser())).is_file():
@@ -68,7 +68,7 @@ def _file_of(where: Path) -> Path:
 
 
 def _has_study(store: Path, name: str) -> bool:
-    """Return whether a store has a study of that name: one may have a colon in it."""
+    """Return whether a store has a study of that name, which may look like a path."""
     with made_ledger(_file_of(store)) as ledger:
         return ledger is not None and ledger.study(name) is not None
 

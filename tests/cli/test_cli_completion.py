@@ -85,6 +85,13 @@ def answers(line):
         ("autotune export quick --as vl", ["vllm-yaml"]),
         ("autotune export quick --as docker", ["docker-compose"]),
         ("autotune export quick --as op", ["optuna"]),
+        ("autotune export quick --as=docker", ["--as=docker-compose"]),
+        ("autotune run study.yaml --set=budget.tr", ["--set=budget.trials="]),
+        ("autotune measure study.yaml --config=kv_kind=", ["--config=kv_kind=fp8", "--config=kv_kind=int8"]),
+        ("autotune status --store=autotune-runs qui", ["quick", "quiet"]),
+        ("autotune init m --goal lat", ["latency", "latency_throughput"]),
+        ("autotune init m --workload=c", ["--workload=chat", "--workload=code"]),
+        ("autotune run m --system tr", ["transformers", "triton"]),
         ("autotune new ", ["engine", "metric", "system"]),
         ("autotune measure nowhere.yaml --config a", []),
         ("autotune status --store nowhere ", []),
@@ -116,6 +123,14 @@ def test_keys_are_those_of_the_typed_reader():
     }
     for name, kind in kinds.items():
         assert set(completion.SECTIONS[name]) == {item.key for item in declared_fields(kind)}
+
+
+def test_choices_are_those_of_the_starter():
+    from autotune.init.choose import CANDIDATES
+    from autotune.init.goals import GOALS
+    from autotune.init.workloads import LOADS
+
+    assert {"goal": GOALS, "workload": tuple(LOADS), "system": tuple(CANDIDATES)} == completion.CHOICES
 
 
 def test_every_command_that_names_a_study_completes_it():
@@ -208,6 +223,9 @@ def test_a_real_shell_completes_what_is_typed(name):
             ("autotune measure study.yaml --config batch", "--config batch_size="),
             ("autotune measure study.yaml --config kv_kind=in", "--config kv_kind=int8 "),
             ("autotune run study.yaml --set budget.tri", "--set budget.trials="),
+            ("autotune export quick --as=dock", "--as=docker-compose "),
+            ("autotune run study.yaml --set=budget.tri", "--set=budget.trials="),
+            ("autotune measure study.yaml --config=kv_kind=in", "--config=kv_kind=int8 "),
             ("autotune run stu", "autotune run study.yaml "),
         ):
             shell.type(f"{typed}\t")

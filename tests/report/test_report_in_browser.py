@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from autotune import Categorical, Estimate, Int, Space, Study
 from autotune.report.html import write_report
 from tests_browser import browser, needs_browser, resize
 from tests_views import make_view, trial
@@ -290,3 +291,45 @@ def test_a_print_has_every_figure(page):
     found = page.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "preferCSSPageSize": True})
     assert len(found["data"]) > 50_000
     assert [entry["message"] for entry in page.get_log("browser")] == []
+
+
+JSON = (
+    '{"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 4, "prompt_lookup_min": 2, '
+    '"disable_by_batch_size": 32, "draft_tensor_parallel_size": 1, "model": "a-model-that-drafts-quickly", '
+    '"quantization": "none"}'
+)
+
+
+@pytest.mark.parametrize("length", [70, 130, 200])
+def test_values_of_any_length_leave_room_for_what_is_drawn(tmp_path, length):
+    value = JSON[:length]
+    space = Space(
+        [Int("x", 0, 63, default=0), Categorical("mode", ["none", value, value[:-1] + "9"], default="none")]
+    )
+    objective = {"maximize": "speed", "limits": ["heat <= 60"]}
+    with Study(space, objective, engine="random", seed=1, name="odd", path=tmp_path / "store") as study:
+        for i in range(12):
+            asked = study.ask()
+            x, mode = asked.config["x"], asked.config["mode"]
+            if i in (3, 4):
+                study.tell(asked, failure="out_of_memory")
+            else:
+                speed = Estimate(10.0 + x + 3 * (mode == "none"), 0.2)
+                study.tell(asked, {"speed": speed, "heat": 5.0 + x % 7})
+        path = write_report(study.view, tmp_path / "report.html")
+    drawn = """return [...document.querySelectorAll('.plot')].map((box) => [box.id,
+        [...box.querySelectorAll('rect.nsewdrag')].map((area) => area.getBoundingClientRect())
+            .map((at) => Math.min(at.width, at.height))])"""
+    labels = """return [...document.querySelectorAll('.plot .xtick text, .plot .annotation-text')]
+        .map((label) => label.textContent)"""
+    for width in (1280, 390):
+        with browser(tmp_path / f"profile-{width}") as driver:
+            resize(driver, width)
+            driver.get(path.as_uri())
+            until(driver, "return [...document.querySelectorAll('.plot')].every((box) => box.dataset.drawn)")
+            assert [entry["message"] for entry in driver.get_log("browser")] == []
+            found = {name.split("-")[-1]: sizes for name, sizes in driver.execute_script(drawn)}
+            assert {"effects", "parallel_coordinates", "failures", "prediction"} <= set(found)
+            del found["comparison"]  # as high as it has rows
+            assert {name: sizes for name, sizes in found.items() if min(sizes, default=0) < 100} == {}
+            assert max(map(len, driver.execute_script(labels))) <= 24

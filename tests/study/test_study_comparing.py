@@ -345,3 +345,14 @@ def test_every_limit_of_a_metric_has_the_value_beside_it(stores, tmp_path, capsy
     lines = capsys.readouterr().out.splitlines()
     upper, lower = (next(x for x in lines if x.startswith(f"ttft.p99 {sign} ")) for sign in ("<=", ">="))
     assert upper[20:].split() == lower[20:].split() != []
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "<b>x</b>", "other", "x.sqlite"])
+def test_a_study_of_the_store_comes_before_a_path_of_its_name(tmp_path, monkeypatch, name):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for each in ("n5", name):
+        with Study(Space([Int("x", 0, 9)]), {"maximize": "speed"}, name=each, path="store") as study:
+            study.tell(study.ask(), {"speed": 1.0})
+    found = compare_studies(["n5", name], tmp_path / "store")
+    assert [each.view.name for each in found.studies] == ["n5", name]
