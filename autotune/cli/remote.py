@@ -53,13 +53,13 @@ def reachable(command: F) -> F:
         if address is None:
             return command(**values)
         context = click.get_current_context()
-        store = _given(context, "store")
-        check_store(None if store is None else str(store))
+        store = _store(context)
+        check_store(store)
         study = None if values.get("study") is None else str(values["study"])
-        if context.info_name == "stop" and (job := find_job(address, study)) is not None:
+        if context.info_name == "stop" and (job := find_job(address, study, store)) is not None:
             return stop_job(*job, address, bool(values.get("as_json")))
         shown = context.info_name == "status" and values.get("follow") and not values.get("as_json")
-        if shown and (job := find_job(address, study)):
+        if shown and (job := find_job(address, study, store)):
             server, found = job
             return follow_job(server, found, address)
         return ask_head(address, context)
@@ -67,26 +67,46 @@ def reachable(command: F) -> F:
     return address_option()(here_or_there)  # type: ignore[return-value]
 
 
-def find_job(address: str, study: str | None) -> tuple[JobServer, StudyJob] | None:
+def find_job(address: str, study: str | None, store: str | None = None) -> tuple[JobServer, StudyJob] | None:
     """Return the job that runs a study now; ``None`` where none does.
 
     Args:
         address: Address of the job server.
         study: ``NAME`` or ``OWNER/NAME``; ``None`` for the only one that runs.
+        store: Folder of all owners' stores there; ``None`` for the usual one.
 
     Raises:
-        StudyError: Several people's studies of that name run.
+        StudyError: Several people have a study of that name, whether it runs or has ended.
+        EnvironmentProblem: The head does not say which studies it has.
     """
     from autotune.executor.ray_jobs import JobServer
 
     server = JobServer(address)
-    live = [
-        job for job in server.studies() if job.live and (study is None or study in (job.study, job.label))
-    ]
-    if len(live) > 1:
-        names = ", ".join(sorted(job.label for job in live))
+    jobs = [job for job in server.studies() if study is None or study in (job.study, job.label)]
+    live = [job for job in jobs if job.live]
+    if not live:
+        return None
+    if study is None:
+        _only_one({job.label for job in live}, study)
+    elif all(job.label != study for job in live):  # a bare name, which somebody else's study may have too
+        labels = {job.label for job in jobs}
+        _only_one(labels, study)
+        there = studies_there(server, address, store)  # Ray forgets jobs, and the store has others too
+        if study in there:  # nobody's, which is called so
+            return None
+        _only_one(labels | {label for label in there if label.partition("/")[2] == study}, study)
+    return server, next((job for job in live if job.label == study), live[0])
+
+
+def _only_one(labels: set[str], study: str | None) -> None:
+    """Refuse a name that several studies have.
+
+    Raises:
+        StudyError: They are named.
+    """
+    if len(labels) > 1:
+        names = ", ".join(sorted(labels))
         raise StudyError(f"{study or 'no name'!r} could be any of these: {names}", hint="name one of them")
-    return (server, live[0]) if live else None
 
 
 def follow_job(server: JobServer, job: StudyJob, address: str) -> int:
@@ -151,12 +171,11 @@ def ask_head(address: str, context: click.Context) -> int:
 
     if context.info_name == "report" and context.params.get("output") is None:
         raise click.UsageError("--address wants -o FILE: the report would stay on the head", context)
-    store = _given(context, "store")
     server = JobServer(address)
     server.tidy()
     output = context.params.get("output")
     words = [str(context.info_name), *_words(context)]
-    with _question(server, words, address, None if store is None else str(store)) as name:
+    with _question(server, words, address, _store(context)) as name:
         try:
             if context.params.get("follow"):
                 for line in _lines(server.follow(name)):
@@ -259,6 +278,12 @@ def _given(context: click.Context, name: str) -> object:
     """Return a parameter of a command if it stood on the command line; else ``None``."""
     source = context.get_parameter_source(name)
     return context.params.get(name) if source is ParameterSource.COMMANDLINE else None
+
+
+def _store(context: click.Context) -> str | None:
+    """Return the folder of the head that a command was given as its store; ``None`` without."""
+    store = _given(context, "store")
+    return None if store is None else str(store)
 
 
 def _words(context: click.Context) -> list[str]:

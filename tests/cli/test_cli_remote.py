@@ -28,22 +28,24 @@ class Jobs:
     """A job server whose head has one study that has ended and one that runs."""
 
     def __init__(self, address):
-        self.address, self.sent = address, []
+        self.address, self.sent, self.stopped = address, [], []
+        self.jobs = [StudyJob("a", "alice", "chat-2", live=True)]
+        self.stored = {"alice/chat": "ended"}
 
     def tidy(self):
         pass
 
     def stop(self, name):
-        pass
+        self.stopped.append(name)
 
     def studies(self):
-        return [StudyJob("a", "alice", "chat-2", live=True)]
+        return self.jobs
 
     def submit(self, entrypoint, **about):
         self.sent.append((entrypoint, about))
 
     def output(self, name):
-        return f"noise\n{MARK}" + json.dumps(["out", json.dumps({"studies": {"alice/chat": "ended"}})])
+        return f"noise\n{MARK}" + json.dumps(["out", json.dumps({"studies": self.stored})])
 
     def exit_code(self, name):
         return 0
@@ -53,13 +55,19 @@ class Jobs:
 
 
 @pytest.fixture
-def jobs(tmp_path, monkeypatch):
-    """The jobs that commands of this test send, in a folder with a study."""
+def head(tmp_path, monkeypatch):
+    """The job server that commands of this test reach, in a folder with a study."""
     server = Jobs("")
     monkeypatch.setattr(ray_jobs, "JobServer", lambda address: server)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.yaml").write_text(STUDY)
-    return server.sent
+    return server
+
+
+@pytest.fixture
+def jobs(head):
+    """The jobs that commands of this test send, in a folder with a study."""
+    return head.sent
 
 
 def test_another_study_of_a_name_has_the_name_under_which_it_is_known_before_it_starts(jobs, capsys):
@@ -90,6 +98,31 @@ def test_a_relative_store_on_another_machine_is_refused(jobs, capsys, words):
     assert not jobs
     assert main([*words, "--address", "http://h:1", "--store", "/data/mystore"]) == 0
     assert jobs[-1][1]["variables"]["AUTOTUNE_STORE"] == "/data/mystore"
+
+
+@pytest.mark.parametrize("words", [["stop"], ["status", "--follow"]])
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_bare_name_never_reaches_one_of_several_owners_studies_though_only_one_runs(
+    head, capsys, words, forgotten
+):
+    ended = [] if forgotten else [StudyJob("r", "root", "tiny", live=False)]
+    head.jobs = [*ended, StudyJob("b", "bob", "tiny", live=True), StudyJob("t", "al", "tiny-2", live=True)]
+    head.stored = {"root/tiny": "ended", "al/tiny-2": "running"}  # bob's has just begun
+    address = ["--address", "http://h:1", "--store", "/data/x"]
+    assert main([*words, "tiny", *address]) == 2
+    assert "'tiny' could be any of these: bob/tiny, root/tiny" in capsys.readouterr().err
+    assert [about["variables"]["AUTOTUNE_STORE"] for _, about in head.sent] == ["/data/x"] * forgotten
+    assert not head.stopped
+    if words == ["stop"]:
+        assert main(["stop", "tiny-2", *address]) == main(["stop", "bob/tiny", *address]) == 0
+        assert head.stopped == ["t", "b"]
+
+
+def test_a_bare_name_is_that_of_nobodys_study_and_not_of_somebodys_that_runs(head):
+    head.jobs, head.stored = [StudyJob("b", "bob", "tiny", live=True)], {"tiny": "", "bob/tiny": ""}
+    assert main(["stop", "tiny", "--address", "http://h:1"]) == 0
+    assert not head.stopped
+    assert head.sent[-1][0].endswith("stop -- tiny")  # given there
 
 
 class _Guarded(BaseHTTPRequestHandler):
