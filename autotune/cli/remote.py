@@ -29,6 +29,8 @@ MARK = "\x1e"
 
 HEAD_COMMAND = "python -m autotune.cli.on_head"
 
+_FIRST = 10  # lines of a job among which it says that its command is not there: later ones are a study's
+
 STOPPED_S = 900.0
 """Longest wait for a stopped study's job: Ray ends what has not ended by then."""
 
@@ -113,7 +115,7 @@ def follow_job(server: JobServer, job: StudyJob, address: str) -> int:
     """Show what a study's job prints until it ends; return its exit code. Ctrl-C ends the view alone."""
     try:
         before: list[str] | None = []  # what Ray says until the command begins, or why it does not
-        for line in _lines(server.follow(job.id)):
+        for line in _followed(server, job.id):
             if before is None:
                 echo(line)
             elif line.startswith("Running entrypoint for job "):
@@ -128,6 +130,20 @@ def follow_job(server: JobServer, job: StudyJob, address: str) -> int:
         echo(f"\nthe study goes on at {address}; `{again}` shows it again")
         return 0
     return server.exit_code(job.id)
+
+
+def _followed(server: JobServer, job: str) -> Iterator[str]:
+    """Yield the lines that a job prints.
+
+    Raises:
+        EnvironmentProblem: Its first ones say that autotune is not there on the head.
+    """
+    from autotune.executor.ray_jobs import refuse_without_us
+
+    for place, line in enumerate(_lines(server.follow(job))):
+        if place < _FIRST:
+            refuse_without_us(line, server.address)
+        yield line
 
 
 def _lines(texts: Iterator[str]) -> Iterator[str]:
@@ -178,7 +194,7 @@ def ask_head(address: str, context: click.Context) -> int:
     with _question(server, words, address, _store(context)) as name:
         try:
             if context.params.get("follow"):
-                for line in _lines(server.follow(name)):
+                for line in _followed(server, name):
                     _show(line, None)
             else:
                 text = server.output(name)

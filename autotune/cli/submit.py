@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BEGIN_S = 600.0  # for a job to leave the queue: Ray prepares its files on the head first
+_FAILED_S = 2.0  # for a command to fail that is not there
+_FIRST_LINE_S = 5.0  # for a study that runs to print something
 _STOP_SLACK_S = 60.0  # beside its servers' grace, that Ray gives a stopped job before it kills it
 
 
@@ -114,13 +116,16 @@ def submit(
     _start(server, job, files, words, variables)
     if secrets:
         server.wait_until_running(job.id, _BEGIN_S)
+        server.wait_until_begun(job.id, _FAILED_S)  # nobody would take them from a head without autotune
         server.send(secrets, json.dumps(private).encode())
+    if follow is None:
+        follow = sys.stdout.isatty()
+    if as_json or not follow:  # else its first lines are seen anyway
+        server.wait_until_begun(job.id, _FIRST_LINE_S)
     if as_json:
         echo_json({"study": job.study, "owner": owner, "job": job.id, "address": shown})
         return 0
     again = study_command("status", job.label, "--follow", "--address", shown)
-    if follow is None:
-        follow = sys.stdout.isatty()
     echo(f"study {job.label} is job {job.id} at {shown}; this machine is not needed any more")
     echo(f"`{again}` shows it")
     if spec.name != wanted:

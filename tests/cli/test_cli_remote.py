@@ -53,6 +53,12 @@ class Jobs:
     def is_live(self, name):
         return False
 
+    def wait_until_running(self, name, seconds):
+        pass
+
+    def wait_until_begun(self, name, seconds):
+        pass
+
 
 @pytest.fixture
 def head(tmp_path, monkeypatch):
@@ -215,6 +221,89 @@ def test_a_head_whose_job_agent_is_not_up_yet_is_waited_for_and_said_so_once(
     assert server.asked == asked
     waits = f"{where} has no job agent yet; waiting for it, at most 600 s"
     assert said == ([waits] if 0 < late < asked else [])
+
+
+BEGUN = (
+    "INFO -- Runtime env is setting up.\nRunning entrypoint for job a: exec python -m autotune.cli.on_head\n"
+)
+NO_MODULE = "python: Error while finding module (ModuleNotFoundError: No module named 'autotune')\n"
+
+
+class _Ray:
+    """Ray's client of one job: a state and a log for each time that it is asked."""
+
+    def __init__(self, *states):
+        self._states = [(SubmittedState(state), log) for state, log in states]
+        self.sent = 0
+
+    def get_job_status(self, job):
+        return self._states[0][0]
+
+    def get_job_logs(self, job):
+        return self._states.pop(0)[1] if len(self._states) > 1 else self._states[0][1]
+
+    async def tail_job_logs(self, job):
+        yield self._states[-1][1]
+
+    def submit_job(self, **about):
+        pass
+
+    def stop_job(self, job):
+        pass
+
+    def list_jobs(self):
+        return []
+
+    def _do_request(self, *request, **more):
+        self.sent += 1
+
+
+class SubmittedState(str):
+    def is_terminal(self):
+        return self in ("SUCCEEDED", "FAILED")
+
+
+@pytest.mark.parametrize("log", [NO_MODULE, "/bin/sh: 1: exec: python: not found\n"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["submit", "study.yaml", "--no-follow"],
+        ["submit", "study.yaml", "--json"],
+        ["submit", "study.yaml", "--follow"],
+        ["submit", "study.yaml", "--follow", "--pass-env", "HOME"],
+        ["status", "chat", "--follow", "--json"],
+    ],
+)
+def test_a_head_without_autotune_is_told_so_by_every_command(tmp_path, monkeypatch, capsys, words, log):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    client = _Ray(("RUNNING", BEGUN), ("FAILED", BEGUN + log))
+    server = JobServer.__new__(JobServer)
+    server.address, server._client = "http://h:1", client
+    monkeypatch.setattr(ray_jobs, "JobServer", lambda address: server)
+    assert main([*words, "--address", "http://h:1"]) == 3
+    said = capsys.readouterr()
+    assert "error: the head at http://h:1 finds no autotune: its `python` is another one" in said.err
+    assert not client.sent  # nobody would take the secrets there
+    assert "is job" not in said.out or "--follow" in words
+    assert log.strip() not in said.out
+
+
+@pytest.mark.parametrize(
+    ("states", "asked"),
+    [
+        ([("RUNNING", BEGUN), ("RUNNING", f"{BEGUN}study chat\n"), ("RUNNING", "never")], 2),
+        ([("RUNNING", ""), ("SUCCEEDED", BEGUN), ("SUCCEEDED", "never")], 2),
+    ],
+)
+def test_a_job_that_begins_is_waited_for_no_longer_than_until_it_says_something(monkeypatch, states, asked):
+    monkeypatch.setattr(ray_jobs, "_POLL_S", 0.0)
+    server = JobServer.__new__(JobServer)
+    server.address, server._client = "http://h:1", _Ray(*states)
+    server.wait_until_begun("a", 600.0)
+    assert len(server._client._states) == len(states) - asked
+    server._client = _Ray(("RUNNING", BEGUN))
+    server.wait_until_begun("a", 0.0)
 
 
 def test_a_word_that_stays_is_noted_and_what_goes_on_with_a_study_names_it(jobs, tmp_path, capsys):
