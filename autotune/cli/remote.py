@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from autotune.cli.options import F
 from autotune.cli.output import echo, echo_json, note, wait_for_end
-from autotune.core.commands import ADDRESS, shown_address, study_command, submit_command
+from autotune.core.commands import ADDRESS, SHOWN_STORE, shown_address, study_command, submit_command, there
 from autotune.errors import EnvironmentProblem, SpecError, StudyError
 
 if TYPE_CHECKING:
@@ -59,11 +59,11 @@ def reachable(command: F) -> F:
         check_store(store)
         study = None if values.get("study") is None else str(values["study"])
         if context.info_name == "stop" and (job := find_job(address, study, store)) is not None:
-            return stop_job(*job, address, bool(values.get("as_json")))
+            return stop_job(*job, address, bool(values.get("as_json")), store)
         shown = context.info_name == "status" and values.get("follow") and not values.get("as_json")
         if shown and (job := find_job(address, study, store)):
             server, found = job
-            return follow_job(server, found, address)
+            return follow_job(server, found, address, store)
         return ask_head(address, context)
 
     return address_option()(here_or_there)  # type: ignore[return-value]
@@ -111,7 +111,7 @@ def _only_one(labels: set[str], study: str | None) -> None:
         raise StudyError(f"{study or 'no name'!r} could be any of these: {names}", hint="name one of them")
 
 
-def follow_job(server: JobServer, job: StudyJob, address: str) -> int:
+def follow_job(server: JobServer, job: StudyJob, address: str, store: str | None = None) -> int:
     """Show what a study's job prints until it ends; return its exit code. Ctrl-C ends the view alone."""
     try:
         before: list[str] | None = []  # what Ray says until the command begins, or why it does not
@@ -126,7 +126,7 @@ def follow_job(server: JobServer, job: StudyJob, address: str) -> int:
             echo(line)
     except KeyboardInterrupt:
         address = shown_address(address)
-        again = study_command("status", job.label, "--follow", "--address", address)
+        again = study_command("status", job.label, "--follow", *there(address, store))
         echo(f"\nthe study goes on at {address}; `{again}` shows it again")
         return 0
     return server.exit_code(job.id)
@@ -156,7 +156,7 @@ def _lines(texts: Iterator[str]) -> Iterator[str]:
         yield rest
 
 
-def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool) -> int:
+def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool, store: str | None = None) -> int:
     """Stop a study's job and wait until it has ended; return the exit code of the command.
 
     Raises:
@@ -171,7 +171,7 @@ def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool) -> i
     if as_json:
         echo_json({"study": job.study, "owner": job.owner, "stopped": True})
         return 0
-    again = submit_command(job.study, job.owner, (), shown_address(address))
+    again = submit_command(job.study, job.owner, (), shown_address(address), store)
     echo(f"study {job.label} has stopped; everything measured is kept, and `{again}` goes on with it")
     return 0
 
@@ -243,7 +243,7 @@ def _question(server: JobServer, words: list[str], address: str, store: str | No
     """Start a small job that gives a command on the head; its id. It ends at the latest with the block."""
     variables = {ADDRESS: shown_address(address), "COLUMNS": str(_columns())}
     if store is not None:
-        variables["AUTOTUNE_STORE"] = store
+        variables |= {"AUTOTUNE_STORE": store, SHOWN_STORE: store}
     from autotune.executor.ray_jobs import QUESTION
 
     name = f"autotune-{words[0]}-{uuid4().hex[:8]}"

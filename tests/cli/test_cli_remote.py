@@ -124,6 +124,35 @@ def test_a_bare_name_never_reaches_one_of_several_owners_studies_though_only_one
         assert head.stopped == ["t", "b"]
 
 
+def test_each_line_to_paste_has_the_store_and_the_owner(head, capsys):
+    where = ["--address", "http://h:1", "--store", "/data/x"]
+    told = " ".join(where)
+    assert main(["submit", "study.yaml", "--owner", "bob", *where]) == 0
+    assert f"`autotune status bob/chat --follow {told}` shows it" in capsys.readouterr().out
+    assert head.sent[-1][1]["variables"]["AUTOTUNE_SHOWN_STORE"] == "/data/x"
+    head.jobs = [StudyJob("b", "bob", "chat", live=True)]
+    assert main(["submit", "study.yaml", "--owner", "bob", *where]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"`autotune status bob/chat --follow {told}` shows it, `autotune stop bob/chat {told}` stops" in said
+    )
+    head.follow = lambda job: interrupted()
+    assert main(["status", "bob/chat", "--follow", *where]) == 0
+    assert f"; `autotune status bob/chat --follow {told}` shows it again" in capsys.readouterr().out
+    assert main(["stop", "bob/chat", *where]) == 0
+    again = f"`autotune submit FILE --owner bob --set name=chat {told}` goes on with it"
+    assert again in capsys.readouterr().out
+    assert main(["best", "bob/chat", *where]) == 0
+    assert head.sent[-1][1]["variables"]["AUTOTUNE_SHOWN_STORE"] == "/data/x"
+    assert main(["best", "bob/chat", "--address", "http://h:1"]) == 0
+    assert not {"AUTOTUNE_SHOWN_STORE", "AUTOTUNE_STORE"} & set(head.sent[-1][1]["variables"])
+
+
+def interrupted():
+    yield "Running entrypoint for job b: run\n"
+    raise KeyboardInterrupt
+
+
 def test_a_bare_name_is_that_of_nobodys_study_and_not_of_somebodys_that_runs(head):
     head.jobs, head.stored = [StudyJob("b", "bob", "tiny", live=True)], {"tiny": "", "bob/tiny": ""}
     assert main(["stop", "tiny", "--address", "http://h:1"]) == 0
