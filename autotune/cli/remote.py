@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from autotune.cli.options import F
 from autotune.cli.output import echo, echo_json, note, wait_for_end
-from autotune.core.commands import ADDRESS, shown_address, study_command, submit_command
+from autotune.core.commands import ADDRESS, SHOWN_STORE, shown_address, study_command, submit_command, there
 from autotune.errors import EnvironmentProblem, SpecError, StudyError
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ MARK = "\x1e"
 """First character of each line in which a command on the head sends its output; others are noise."""
 
 HEAD_COMMAND = "python -m autotune.cli.on_head"
+
+_FIRST = 10  # lines of a job among which it says that its command is not there: later ones are a study's
 
 STOPPED_S = 900.0
 """Longest wait for a stopped study's job: Ray ends what has not ended by then."""
@@ -53,47 +55,67 @@ def reachable(command: F) -> F:
         if address is None:
             return command(**values)
         context = click.get_current_context()
-        store = _given(context, "store")
-        check_store(None if store is None else str(store))
+        store = _store(context)
+        check_store(store)
         study = None if values.get("study") is None else str(values["study"])
-        if context.info_name == "stop" and (job := find_job(address, study)) is not None:
-            return stop_job(*job, address, bool(values.get("as_json")))
+        if context.info_name == "stop" and (job := find_job(address, study, store)) is not None:
+            return stop_job(*job, address, bool(values.get("as_json")), store)
         shown = context.info_name == "status" and values.get("follow") and not values.get("as_json")
-        if shown and (job := find_job(address, study)):
+        if shown and (job := find_job(address, study, store)):
             server, found = job
-            return follow_job(server, found, address)
+            return follow_job(server, found, address, store)
         return ask_head(address, context)
 
     return address_option()(here_or_there)  # type: ignore[return-value]
 
 
-def find_job(address: str, study: str | None) -> tuple[JobServer, StudyJob] | None:
+def find_job(address: str, study: str | None, store: str | None = None) -> tuple[JobServer, StudyJob] | None:
     """Return the job that runs a study now; ``None`` where none does.
 
     Args:
         address: Address of the job server.
         study: ``NAME`` or ``OWNER/NAME``; ``None`` for the only one that runs.
+        store: Folder of all owners' stores there; ``None`` for the usual one.
 
     Raises:
-        StudyError: Several people's studies of that name run.
+        StudyError: Several people have a study of that name, whether it runs or has ended.
+        EnvironmentProblem: The head does not say which studies it has.
     """
     from autotune.executor.ray_jobs import JobServer
 
     server = JobServer(address)
-    live = [
-        job for job in server.studies() if job.live and (study is None or study in (job.study, job.label))
-    ]
-    if len(live) > 1:
-        names = ", ".join(sorted(job.label for job in live))
+    jobs = [job for job in server.studies() if study is None or study in (job.study, job.label)]
+    live = [job for job in jobs if job.live]
+    if not live:
+        return None
+    if study is None:
+        _only_one({job.label for job in live}, study)
+    elif all(job.label != study for job in live):  # a bare name, which somebody else's study may have too
+        labels = {job.label for job in jobs}
+        _only_one(labels, study)
+        there = studies_there(server, address, store)  # Ray forgets jobs, and the store has others too
+        if study in there:  # nobody's, which is called so
+            return None
+        _only_one(labels | {label for label in there if label.partition("/")[2] == study}, study)
+    return server, next((job for job in live if job.label == study), live[0])
+
+
+def _only_one(labels: set[str], study: str | None) -> None:
+    """Refuse a name that several studies have.
+
+    Raises:
+        StudyError: They are named.
+    """
+    if len(labels) > 1:
+        names = ", ".join(sorted(labels))
         raise StudyError(f"{study or 'no name'!r} could be any of these: {names}", hint="name one of them")
-    return (server, live[0]) if live else None
 
 
-def follow_job(server: JobServer, job: StudyJob, address: str) -> int:
+def follow_job(server: JobServer, job: StudyJob, address: str, store: str | None = None) -> int:
     """Show what a study's job prints until it ends; return its exit code. Ctrl-C ends the view alone."""
     try:
         before: list[str] | None = []  # what Ray says until the command begins, or why it does not
-        for line in _lines(server.follow(job.id)):
+        for line in _followed(server, job.id):
             if before is None:
                 echo(line)
             elif line.startswith("Running entrypoint for job "):
@@ -104,10 +126,24 @@ def follow_job(server: JobServer, job: StudyJob, address: str) -> int:
             echo(line)
     except KeyboardInterrupt:
         address = shown_address(address)
-        again = study_command("status", job.label, "--follow", "--address", address)
+        again = study_command("status", job.label, "--follow", *there(address, store))
         echo(f"\nthe study goes on at {address}; `{again}` shows it again")
         return 0
     return server.exit_code(job.id)
+
+
+def _followed(server: JobServer, job: str) -> Iterator[str]:
+    """Yield the lines that a job prints.
+
+    Raises:
+        EnvironmentProblem: Its first ones say that autotune is not there on the head.
+    """
+    from autotune.executor.ray_jobs import refuse_without_us
+
+    for place, line in enumerate(_lines(server.follow(job))):
+        if place < _FIRST:
+            refuse_without_us(line, server.address)
+        yield line
 
 
 def _lines(texts: Iterator[str]) -> Iterator[str]:
@@ -120,7 +156,7 @@ def _lines(texts: Iterator[str]) -> Iterator[str]:
         yield rest
 
 
-def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool) -> int:
+def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool, store: str | None = None) -> int:
     """Stop a study's job and wait until it has ended; return the exit code of the command.
 
     Raises:
@@ -135,7 +171,7 @@ def stop_job(server: JobServer, job: StudyJob, address: str, as_json: bool) -> i
     if as_json:
         echo_json({"study": job.study, "owner": job.owner, "stopped": True})
         return 0
-    again = submit_command(job.study, job.owner, (), shown_address(address))
+    again = submit_command(job.study, job.owner, (), shown_address(address), store)
     echo(f"study {job.label} has stopped; everything measured is kept, and `{again}` goes on with it")
     return 0
 
@@ -151,15 +187,14 @@ def ask_head(address: str, context: click.Context) -> int:
 
     if context.info_name == "report" and context.params.get("output") is None:
         raise click.UsageError("--address wants -o FILE: the report would stay on the head", context)
-    store = _given(context, "store")
     server = JobServer(address)
     server.tidy()
     output = context.params.get("output")
     words = [str(context.info_name), *_words(context)]
-    with _question(server, words, address, None if store is None else str(store)) as name:
+    with _question(server, words, address, _store(context)) as name:
         try:
             if context.params.get("follow"):
-                for line in _lines(server.follow(name)):
+                for line in _followed(server, name):
                     _show(line, None)
             else:
                 text = server.output(name)
@@ -208,7 +243,7 @@ def _question(server: JobServer, words: list[str], address: str, store: str | No
     """Start a small job that gives a command on the head; its id. It ends at the latest with the block."""
     variables = {ADDRESS: shown_address(address), "COLUMNS": str(_columns())}
     if store is not None:
-        variables["AUTOTUNE_STORE"] = store
+        variables |= {"AUTOTUNE_STORE": store, SHOWN_STORE: store}
     from autotune.executor.ray_jobs import QUESTION
 
     name = f"autotune-{words[0]}-{uuid4().hex[:8]}"
@@ -259,6 +294,12 @@ def _given(context: click.Context, name: str) -> object:
     """Return a parameter of a command if it stood on the command line; else ``None``."""
     source = context.get_parameter_source(name)
     return context.params.get(name) if source is ParameterSource.COMMANDLINE else None
+
+
+def _store(context: click.Context) -> str | None:
+    """Return the folder of the head that a command was given as its store; ``None`` without."""
+    store = _given(context, "store")
+    return None if store is None else str(store)
 
 
 def _words(context: click.Context) -> list[str]:

@@ -28,7 +28,15 @@ from autotune.cli.options import (
 from autotune.cli.output import echo, echo_json, note
 from autotune.cli.remote import HEAD_COMMAND, address_option, check_store, follow_job, studies_there
 from autotune.cli.submitted import SECRETS_VARIABLE, STUDY_VARIABLE
-from autotune.core.commands import ADDRESS, OWNER_VARIABLE, free_name, shown_address, study_command
+from autotune.core.commands import (
+    ADDRESS,
+    OWNER_VARIABLE,
+    SHOWN_STORE,
+    free_name,
+    shown_address,
+    study_command,
+    there,
+)
 from autotune.errors import SpecError, StudyError
 
 if TYPE_CHECKING:
@@ -36,6 +44,8 @@ if TYPE_CHECKING:
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _BEGIN_S = 600.0  # for a job to leave the queue: Ray prepares its files on the head first
+_FAILED_S = 2.0  # for a command to fail that is not there
+_FIRST_LINE_S = 5.0  # for a study that runs to print something
 _STOP_SLACK_S = 60.0  # beside its servers' grace, that Ray gives a stopped job before it kills it
 
 
@@ -94,14 +104,14 @@ def submit(
         options["overrides"] = (*options["overrides"], f"name={name}")
         spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space)
     else:
-        _refuse_second(server, owner, spec.name, shown)
+        _refuse_second(server, owner, spec.name, there(shown, store))
     job = StudyJob(f"{owner}-{spec.name}-{uuid4().hex[:8]}", owner, spec.name, live=True)
     variables = {
         OWNER_VARIABLE: owner,
         STUDY_VARIABLE: spec.name,
         ADDRESS: shown,
         "RAY_JOB_STOP_WAIT_TIME_S": f"{spec.deadlines.stop_s + _STOP_SLACK_S:.0f}",
-        **({"AUTOTUNE_STORE": store} if store else {}),
+        **({"AUTOTUNE_STORE": store, SHOWN_STORE: store} if store else {}),
     }
     private = {
         "variables": {name: os.environ[name] for name in pass_env},
@@ -114,18 +124,21 @@ def submit(
     _start(server, job, files, words, variables)
     if secrets:
         server.wait_until_running(job.id, _BEGIN_S)
+        server.wait_until_begun(job.id, _FAILED_S)  # nobody would take them from a head without autotune
         server.send(secrets, json.dumps(private).encode())
+    if follow is None:
+        follow = sys.stdout.isatty()
+    if as_json or not follow:  # else its first lines are seen anyway
+        server.wait_until_begun(job.id, _FIRST_LINE_S)
     if as_json:
         echo_json({"study": job.study, "owner": owner, "job": job.id, "address": shown})
         return 0
-    again = study_command("status", job.label, "--follow", "--address", shown)
-    if follow is None:
-        follow = sys.stdout.isatty()
+    again = study_command("status", job.label, "--follow", *there(shown, store))
     echo(f"study {job.label} is job {job.id} at {shown}; this machine is not needed any more")
     echo(f"`{again}` shows it")
     if spec.name != wanted:
         echo(f"with --set name={shlex.quote(spec.name)} instead of --new, the same command goes on with it")
-    return follow_job(server, job, address) if follow else 0
+    return follow_job(server, job, address, store) if follow else 0
 
 
 def _owner(given: str | None) -> str:
@@ -144,7 +157,7 @@ def _owner(given: str | None) -> str:
     return given
 
 
-def _refuse_second(server: JobServer, owner: str, study: str, address: str) -> None:
+def _refuse_second(server: JobServer, owner: str, study: str, where: Sequence[str]) -> None:
     """Refuse to start a study that runs.
 
     Raises:
@@ -152,8 +165,8 @@ def _refuse_second(server: JobServer, owner: str, study: str, address: str) -> N
     """
     for job in server.studies():
         if job.live and (job.owner, job.study) == (owner, study):
-            again = study_command("status", job.label, "--follow", "--address", address)
-            end = study_command("stop", job.label, "--address", address)
+            again = study_command("status", job.label, "--follow", *where)
+            end = study_command("stop", job.label, *where)
             raise StudyError(
                 f"study {job.label!r} is already running, as job {job.id}",
                 hint=f"`{again}` shows it, `{end}` stops it; --new starts another one beside it",

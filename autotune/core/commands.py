@@ -12,6 +12,9 @@ from autotune.core.file_names import LEDGER_NAME, USUAL_STORE
 ADDRESS = "AUTOTUNE_SHOWN_ADDRESS"
 """Variable of a command that runs on a cluster's head for a person elsewhere: address that reaches it."""
 
+SHOWN_STORE = "AUTOTUNE_SHOWN_STORE"
+"""Variable beside it: folder of the head that the person gave as the store; absent for the usual one."""
+
 OWNER_VARIABLE = "AUTOTUNE_OWNER"
 """Variable of a process on a cluster's head: whose study it runs or tells of."""
 
@@ -47,7 +50,33 @@ def study_command(command: str, study: str | None, *options: str) -> str:
     return shlex.join(("autotune", command, *names, *options))
 
 
-def submit_command(study: str | None, owner: str, options: Sequence[str], address: str) -> str:
+def stored_command(command: str, study: str, ledger: str | Path, *options: str) -> str:
+    """Return a command about a study of a ledger, wherever the person is who reads it.
+
+    Args:
+        command: Name of the command.
+        study: Name of the study.
+        ledger: Path of its file; empty for one in memory.
+        options: Options of the command.
+    """
+    if address := os.environ.get(ADDRESS):
+        return command_elsewhere(command, study, options, address)
+    return study_command(command, study, *options, *store_options(ledger))
+
+
+def there(address: str, store: str | None = None) -> tuple[str, ...]:
+    """Return the options that say where a study of a cluster is.
+
+    Args:
+        address: Address of the job server.
+        store: Folder of all owners' stores there; ``None`` for the usual one.
+    """
+    return ("--address", address, *(("--store", store) if store else ()))
+
+
+def submit_command(
+    study: str | None, owner: str, options: Sequence[str], address: str, store: str | None = None
+) -> str:
     """Return the command that goes on with a study of a cluster, whatever name its file has.
 
     Args:
@@ -55,10 +84,11 @@ def submit_command(study: str | None, owner: str, options: Sequence[str], addres
         owner: Its owner; empty where that is not known.
         options: Options of the command.
         address: Address of the job server.
+        store: Folder of all owners' stores there; ``None`` for the usual one.
     """
     whose = ("--owner", owner) if owner else ()
     name = () if study is None else ("--set", f"name={study}")
-    return study_command("submit", "FILE", *whose, *name, *options, "--address", address)
+    return study_command("submit", "FILE", *whose, *name, *options, *there(address, store))
 
 
 def command_elsewhere(command: str, study: str | None, options: tuple[str, ...], address: str) -> str:
@@ -66,14 +96,16 @@ def command_elsewhere(command: str, study: str | None, options: tuple[str, ...],
 
     Args:
         command: Name of the command that would be given on the head.
-        study: Name of the study.
+        study: Name of the study, or the file that the command takes.
         options: Options of it.
         address: Address of the job server.
     """
+    owner, store = os.environ.get(OWNER_VARIABLE, ""), os.environ.get(SHOWN_STORE)
     if command in ("resume", "run"):  # `run` names a file
         name = study if command == "resume" else None
-        return submit_command(name, os.environ.get(OWNER_VARIABLE, ""), options, address)
-    return study_command(command, study, *options, "--address", address)
+        return submit_command(name, owner, options, address, store)
+    label = f"{owner}/{study}" if owner and study and command != "sweep" else study  # that one takes a file
+    return study_command(command, label, *options, *there(address, store))
 
 
 def shown_address(address: str) -> str:
@@ -90,7 +122,7 @@ def store_options(ledger: str | Path) -> tuple[str, ...]:
         ledger: Path of its file; empty for one in memory.
     """
     if address := os.environ.get(ADDRESS):
-        return ("--address", address)
+        return there(address, os.environ.get(SHOWN_STORE))
     file = Path(ledger)
     if not str(ledger) or file.resolve() == (Path(USUAL_STORE) / LEDGER_NAME).resolve():
         return ()

@@ -126,8 +126,8 @@ def why(error: OSError | ValueError) -> str:
 
 
 def resolved(path: Path) -> Path:
-    """Return a path without links; as it is where they form a circle, for whoever opens it to say so."""
+    """Return a path without links; as it is where there is none, for whoever opens it to say so."""
     try:
         return path.resolve()
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):  # ValueError: it has a byte that none has
         return path.absolute()

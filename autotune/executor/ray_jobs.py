@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 
 from autotune.core.commands import shown_address
 from autotune.core.dependencies import need
-from autotune.core.diagnosis import ABSENT_SIGNS, matcher
 from autotune.errors import EnvironmentProblem
 
 OWNER, STUDY = "autotune_owner", "autotune_study"
@@ -36,14 +35,15 @@ _ANSWER_S = 10.0
 _READY_S = 120.0  # for the agent of a head that has just been started, which starts its jobs
 _NO_AGENT = "No available agent"  # what Ray says until then
 _AWAY_S = 120.0  # for which a head that does not answer is asked again while a study is followed
-_ABSENT = matcher(ABSENT_SIGNS)
 _TALKATIVE = (
     "ray",
     "ray.dashboard.modules.dashboard_sdk",
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
 )
-_OURS = re.compile(r"'?autotune\b|python3?: not found")
+_WITHOUT_US = re.compile(r"No module named '?autotune\b|\bpython3?: (?:command )?not found")
+_ENTRYPOINT = "Running entrypoint for job "
+_EARLY_S = 20.0  # longest wait for a job to begin, before nobody waits for it to fail at once
 
 
 @dataclass(frozen=True)
@@ -234,16 +234,32 @@ class JobServer:
         with self._talking():
             while not self._client.get_job_status(job).is_terminal():
                 time.sleep(_POLL_S)
-            text = self._client.get_job_logs(job)
-        return self._refused_without_us(text)
-
-    def _refused_without_us(self, text: str) -> str:
-        if any(_ABSENT.search(line) and _OURS.search(line) for line in text.splitlines()):
-            raise EnvironmentProblem(
-                f"the head at {shown_address(self.address)} finds no autotune: its `python` is another one",
-                hint="install autotune there, and give `ray start` in its environment, first in PATH",
-            )
+            text: str = self._client.get_job_logs(job)
+        refuse_without_us(text, self.address)
         return text
+
+    def wait_until_begun(self, job: str, seconds: float) -> None:
+        """Wait until a job prints something or ends; it has a while to begin.
+
+        Args:
+            job: Its id.
+            seconds: Longest wait for a line of a job that runs.
+
+        Raises:
+            EnvironmentProblem: It has ended, for autotune is not there on the head.
+        """
+        until, runs = time.monotonic() + _EARLY_S, False
+        while time.monotonic() < until:
+            with self._talking():
+                status = self._client.get_job_status(job)
+                text = "" if status == "PENDING" else self._client.get_job_logs(job)
+            said = text.rpartition(_ENTRYPOINT)[2].partition("\n")[2] if _ENTRYPOINT in text else ""
+            if status.is_terminal() or said:
+                refuse_without_us(text, self.address)
+                return
+            if status != "PENDING" and not runs:
+                runs, until = True, time.monotonic() + seconds
+            time.sleep(_POLL_S)
 
     def follow(self, job: str) -> Iterator[str]:
         """Yield what a job prints from its beginning to its end; a network that fails is waited for."""
@@ -300,6 +316,23 @@ class JobServer:
                 if asked and time.time() - job.end_time / 1000 > _SETTLED_S:
                     with suppress(RuntimeError):  # somebody else has tidied meanwhile
                         self._client.delete_job(job.submission_id)
+
+
+def refuse_without_us(text: str, address: str) -> None:
+    """Refuse what a job has printed where autotune is not there.
+
+    Args:
+        text: Its first lines.
+        address: Address of its job server.
+
+    Raises:
+        EnvironmentProblem: It says so.
+    """
+    if _WITHOUT_US.search(text):
+        raise EnvironmentProblem(
+            f"the head at {shown_address(address)} finds no autotune: its `python` is another one",
+            hint="install autotune there, and give `ray start` in its environment, first in PATH",
+        )
 
 
 def _wants_token(text: str) -> bool:

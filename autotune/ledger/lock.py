@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
-from autotune.core.commands import store_options, study_command
+from autotune.core.commands import stored_command
 from autotune.core.input_file import read_text, resolved
 from autotune.core.own_files import open_own, refuse_foreign
 from autotune.errors import LedgerError, StudyError
@@ -247,4 +247,4 @@ def _holder(text: str) -> str:
 
 def _status(study: str, ledger: Path) -> str:
     """Return the command that shows a study of a ledger."""
-    return study_command("status", study, *store_options(ledger))
+    return stored_command("status", study, ledger)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from autotune.analysis.study_view import TIME_IS_OVER, StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
-from autotune.core.commands import store_options, study_command
+from autotune.core.commands import stored_command
 from autotune.core.copy_state import CopyState
 from autotune.core.estimate_text import INTERVAL, show_estimate
 from autotune.core.failures import failure_counts, failure_groups, failure_lines
@@ -204,7 +204,7 @@ def resume_command(view: StudyView, *options: str) -> str:
 
 def command_on(view: StudyView, name: str, *options: str) -> str:
     """Return a command of ours on a study, with the store where it is not the usual one."""
-    return study_command(name, view.name, *options, *store_options(view.ledger))
+    return stored_command(name, view.name, view.ledger, *options)
 
 
 def _no_best(view: StudyView, width: int) -> list[str]:

@@ -22,6 +22,7 @@ from autotune.errors import SpecError
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 12
+_SHOWN = 60  # characters of a text in a message
 
 Path_ = tuple[str | int, ...]
 
@@ -175,6 +176,8 @@ class _Reader:
         plain = self.core_tags and isinstance(event, yaml.ScalarEvent) and tag in _CORE_TAGS
         if tag is not None and not plain:
             raise self.refuse(event, f"tags are not allowed, found {event.tag!r}", "write the plain value")
+        if isinstance(event, yaml.ScalarEvent) and "\0" in event.value:  # in no path and no word of a command
+            raise self.refuse(event, f"a null character is not allowed, found {event.value[:_SHOWN]!r}")
 
     def value(self, event: yaml.Event, path: Path_) -> Any:
         self.refuse_special(event)

@@ -4,33 +4,135 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import PurePath
 
-_SHELLS = {"sh", "bash", "dash", "zsh", "ksh"}
-_SCRIPT = re.compile(r"-\w*c")  # the option whose value is a script: -c, -lc
+_SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh"}
+_PART = re.compile(
+    r"""(?P<end>\n)|(?:[^\S\n]|\\\n)+|\#[^\n]*|(?P<operator>(?:\d+(?=[<>]))?[();<>|&]+)"""
+    r"""|(?P<word>(?:\\.|'[^']*'|"(?:\\.|[^"\\])*"|[^\s'"\\();<>|&])+)""",
+    re.DOTALL,
+)
+_QUOTED = re.compile(r"""\\\n|\\(.)|'([^']*)'|"((?:\\.|[^"\\])*)\"""", re.DOTALL)
+_ESCAPED = re.compile(r'\\([$`"\\\n])')  # within double quotes
+_OUTPUT = re.compile(r"(?:.*[^<])?>[|&]?", re.DOTALL)  # an operator that a file to be written follows
+_WRITERS = {"rm", "tee", "touch", "mkdir", "rmdir"}  # commands whose words name what they write or remove
+_BEFORE = {"{", "!", "if", "then", "else", "elif", "do", "while", "until"}  # words that a command follows
+_BEFORE |= {"exec", "sudo", "command", "time", "nohup", "env"}
+_ASSIGNED = re.compile(r"\w+=.*", re.DOTALL)
 
 
-def words_of(command: object) -> Iterator[tuple[object, bool]]:
-    """Yield the words of a command, written as a list or as one line, and whether each may name any file.
+@dataclass(frozen=True)
+class Word:
+    """A word of a command.
 
-    The first word is a program that is looked up in PATH. After the script of ``bash -c`` come its own words.
+    Args:
+        text: The word, of whatever type the command has it.
+        plain: Whether it may name any file: not a program that is looked up in PATH.
+        opaque: Whether it is a script whose words are unknown: a quote stays open.
+    """
+
+    text: object
+    plain: bool = True
+    opaque: bool = False
+
+
+def words_of(command: object) -> Iterator[Word]:
+    """Yield the words of a command, written as a list or as one line, and those that its scripts read.
+
+    The first word is a program that is looked up in PATH. After the script of ``bash -c``, which may stand
+    behind ``env`` or within another script, come its own words; files that it writes or removes are none.
     """
     words = _split(command) if isinstance(command, str) else command if isinstance(command, list) else []
-    is_shell = bool(words) and isinstance(words[0], str) and PurePath(words[0]).name in _SHELLS
+    scripts = set(_scripts(words))
     for place, word in enumerate(words):
-        yield word, place > 0
-        before = words[place - 1] if place else None
-        if is_shell and isinstance(word, str) and isinstance(before, str) and _SCRIPT.fullmatch(before):
-            yield from ((inner, True) for inner in _split(word, script=True))
+        yield Word(word, place > 0, place in scripts and _parts(str(word)) is None)
+        if place in scripts:
+            yield from _words_in(str(word))
 
 
-def _split(line: str, *, script: bool = False) -> list[str]:
-    """Return the words of a line; of a script those beside its ``;``, ``|``, ``>`` and the like."""
+def _words_in(script: str) -> Iterator[Word]:
+    """Yield the words of a script that may name what it reads."""
+    words = list(_read(_parts(script) or ()))
+    scripts = set(_scripts(words))
+    for place, word in enumerate(words):
+        yield Word(word, True, place in scripts and _parts(word) is None)
+        if place in scripts:
+            yield from _words_in(word)
+
+
+def _scripts(words: Sequence[object]) -> Iterator[int]:
+    """Yield the places of words that a shell among them reads as scripts: of ``-c``, ``-lc``, ``-co X``."""
+    for place, word in enumerate(words):
+        if isinstance(word, str) and PurePath(word).name in _SHELLS:
+            found = _script_after(words, place)
+            if found is not None:
+                yield found
+
+
+def _script_after(words: Sequence[object], shell: int) -> int | None:
+    """Return the place of the script of a shell; ``None`` where it has none."""
+    place, takes_script = shell + 1, False
+    while place < len(words):
+        word = words[place]
+        if not isinstance(word, str) or word[:1] not in ("-", "+") or len(word) < 2:
+            return place if takes_script and isinstance(word, str) else None
+        place += 1
+        if word in ("--rcfile", "--init-file"):
+            place += 1
+        elif word[1] != "-":
+            takes_script = takes_script or (word[0] == "-" and "c" in word)
+            place += sum(word.count(letter) for letter in "oO")  # each with the name of an option
+    return None
+
+
+def _read(parts: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield the words of a script's parts without those that name what it writes or removes."""
+    begins, writes, target = True, False, False
+    for kind, text in parts:
+        if kind != "word":
+            target = kind == "operator" and bool(_OUTPUT.fullmatch(text))
+            before, redirects, _ = text.replace("<", ">").partition(">")
+            if not redirects or before.strip("&0123456789"):
+                begins, writes = True, False
+            continue
+        if target:
+            target = False
+            continue
+        if begins and text not in _BEFORE and not _ASSIGNED.fullmatch(text):
+            begins, writes = False, PurePath(text).name in _WRITERS
+        if not writes:
+            yield text
+
+
+def _parts(script: str) -> list[tuple[str, str]] | None:
+    """Return the words, operators and ends of lines of a script; ``None`` where a quote stays open."""
+    found, place = [], 0
+    while place < len(script):
+        match = _PART.match(script, place)
+        if match is None:
+            return None
+        if match.lastgroup:
+            text = match[0]
+            found.append((match.lastgroup, _unquoted(text) if match.lastgroup == "word" else text))
+        place = match.end()
+    return found
+
+
+def _unquoted(word: str) -> str:
+    """Return a word of a script as its command gets it."""
+
+    def plain(match: re.Match[str]) -> str:
+        escaped, single, double = match.groups()
+        return escaped or single or _ESCAPED.sub(r"\1", double or "")
+
+    return _QUOTED.sub(plain, word)
+
+
+def _split(line: str) -> list[str]:
+    """Return the words of a line that no shell reads."""
     with suppress(ValueError):  # an open quote: said by whoever reads it
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=script)
-        lexer.whitespace_split = True
-        lexer.commenters = "#" if script else ""
-        return list(lexer)
+        return shlex.split(line)
     return []

@@ -35,6 +35,7 @@ _FILES = {
 _CALLS = ("call", "trainable", "scorer")  # keys that say module:function or file.py:function
 _COMMANDS = ("argv", "command", "program", "scorer")  # keys that are a program with its words
 _PROGRAMS = (".py", ".sh", ".bash", ".pl", ".rb", ".js", ".lua", ".R", ".jl")  # endings of their scripts
+_SHOWN = 60  # characters of a script in a note
 _INNER = re.compile(r"(?:-[^=]*=)?@?(.+)", re.DOTALL)  # --name=FILE and @FILE
 
 
@@ -60,7 +61,8 @@ def named_files(
         if path not in search.found:  # for another key
             say(line)
     for path in search.found:
-        if path != file and sounds_secret(path.name):
+        below = path.relative_to(file.parent) if path.is_relative_to(file.parent) else path.name
+        if path != file and sounds_secret(str(below)):
             say(f"{os.path.relpath(path, file.parent)} travels, and may hold a secret by its name")
     return list(search.found)
 
@@ -123,8 +125,15 @@ class _Search:
         for key in _CALLS:
             self._add_call(folder, section.get(key))
         for key in _COMMANDS:
-            for word, plain in words_of(section.get(key)):
-                self._add_word(folder, word, f"{name}.{key}", plain=plain)
+            for word in words_of(section.get(key)):
+                self._add_word(folder, word.text, f"{name}.{key}", plain=word.plain)
+                if word.opaque:
+                    text = f"{word.text}"
+                    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+                    self.stays[
+                        f"the script {shown!r} of {name}.{key} has an open quote: which files it names "
+                        "is not known, and they stay here"
+                    ] = Path()
         environment = section.get("env")
         for variable, word in environment.items() if isinstance(environment, Mapping) else ():
             self._add_word(folder, word, f"{name}.env.{variable}", plain=False)
@@ -184,7 +193,7 @@ class _Search:
             is_path or path.is_relative_to(self._home)
         ):
             why = "leads out of its folder"
-        elif not is_path and sounds_secret(path.name):
+        elif not is_path and sounds_secret(word):
             why = "may hold a secret"
         elif not (is_path or path.suffix):
             why = "may mean something else"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from autotune.analysis.model_facts import MODEL_FACTS
 from autotune.analysis.study_view import StudyView
-from autotune.core.commands import store_options, study_command
+from autotune.core.commands import stored_command
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, LedgerError, words_of
 from autotune.ledger import Ledger, StudyRow
@@ -94,7 +94,7 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
     """
     if study.path is None:
         return None
-    again = study_command("report", study.name, *store_options(study.path))
+    again = stored_command("report", study.name, study.path)
     try:
         from autotune.report.html import write_report
 

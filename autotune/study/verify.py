@@ -18,7 +18,7 @@ from autotune.analysis.change import changes, decision_again
 from autotune.analysis.facts import changed, circumstances
 from autotune.analysis.study_view import StudyView
 from autotune.analysis.verification import Side, Verification
-from autotune.core.commands import store_options, study_command
+from autotune.core.commands import stored_command
 from autotune.core.drift import with_drift
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.input_file import resolved
@@ -164,7 +164,7 @@ def _mirror(path: Path, spec: StudyFile, view: View) -> None:
                 copy=spec.tracking.copy_every_s is not None,
             )  # fmt: skip
         except AutotuneError as error:
-            again = study_command("sync", name, *store_options(path))
+            again = stored_command("sync", name, path)
             view.message(f"warning: {name} is not in MLflow yet: {error.message}; `{again}` writes it")
 
 

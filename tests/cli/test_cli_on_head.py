@@ -12,7 +12,7 @@ from autotune.cli import on_head
 from autotune.cli import submitted as submitted_module
 from autotune.cli.remote import MARK
 from autotune.cli.submitted import STUDY_VARIABLE, head_store
-from autotune.core.commands import OWNER_VARIABLE
+from autotune.core.commands import OWNER_VARIABLE, stored_command
 from autotune.core.redact import PASS_ENV
 from autotune.executor import brought
 from autotune.executor.brought import FOLDER, Brought, lay_out
@@ -159,6 +159,28 @@ def submitted(tmp_path, monkeypatch):
         return code, sorted(home.iterdir())
 
     return submitted
+
+
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [("", "--address http://head:8265"), ("/d/x", "--address http://head:8265 --store /d/x")],
+)
+def test_what_is_to_be_typed_next_names_owner_address_and_the_store_that_was_given(
+    ask, monkeypatch, store, told
+):
+    if store:
+        monkeypatch.setenv("AUTOTUNE_SHOWN_STORE", store)
+    for name, known in {"bob/chat": "bob/chat", "code": "alice/code", "old": "old"}.items():
+        code, out, _, _ = ask("status", "--", name)
+        assert code == 0
+        owner, _, bare = known.rpartition("/")
+        text = " ".join(out.replace("\\\n", "").split())
+        assert f"next: autotune best {known} {told} shows" in text
+        monkeypatch.setenv(OWNER_VARIABLE, owner)
+        assert stored_command("best", bare, "x.sqlite") == f"autotune best {known} {told}"
+        whose = f"--owner {owner} " if owner else ""
+        again = f"autotune submit FILE {whose}--set name={bare} {told}"
+        assert stored_command("resume", bare, "x.sqlite") == again
 
 
 @pytest.mark.parametrize("name", ["store", "größe", 'a"b', r"a\b"])

@@ -28,22 +28,24 @@ class Jobs:
     """A job server whose head has one study that has ended and one that runs."""
 
     def __init__(self, address):
-        self.address, self.sent = address, []
+        self.address, self.sent, self.stopped = address, [], []
+        self.jobs = [StudyJob("a", "alice", "chat-2", live=True)]
+        self.stored = {"alice/chat": "ended"}
 
     def tidy(self):
         pass
 
     def stop(self, name):
-        pass
+        self.stopped.append(name)
 
     def studies(self):
-        return [StudyJob("a", "alice", "chat-2", live=True)]
+        return self.jobs
 
     def submit(self, entrypoint, **about):
         self.sent.append((entrypoint, about))
 
     def output(self, name):
-        return f"noise\n{MARK}" + json.dumps(["out", json.dumps({"studies": {"alice/chat": "ended"}})])
+        return f"noise\n{MARK}" + json.dumps(["out", json.dumps({"studies": self.stored})])
 
     def exit_code(self, name):
         return 0
@@ -51,15 +53,27 @@ class Jobs:
     def is_live(self, name):
         return False
 
+    def wait_until_running(self, name, seconds):
+        pass
+
+    def wait_until_begun(self, name, seconds):
+        pass
+
 
 @pytest.fixture
-def jobs(tmp_path, monkeypatch):
-    """The jobs that commands of this test send, in a folder with a study."""
+def head(tmp_path, monkeypatch):
+    """The job server that commands of this test reach, in a folder with a study."""
     server = Jobs("")
     monkeypatch.setattr(ray_jobs, "JobServer", lambda address: server)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "study.yaml").write_text(STUDY)
-    return server.sent
+    return server
+
+
+@pytest.fixture
+def jobs(head):
+    """The jobs that commands of this test send, in a folder with a study."""
+    return head.sent
 
 
 def test_another_study_of_a_name_has_the_name_under_which_it_is_known_before_it_starts(jobs, capsys):
@@ -90,6 +104,60 @@ def test_a_relative_store_on_another_machine_is_refused(jobs, capsys, words):
     assert not jobs
     assert main([*words, "--address", "http://h:1", "--store", "/data/mystore"]) == 0
     assert jobs[-1][1]["variables"]["AUTOTUNE_STORE"] == "/data/mystore"
+
+
+@pytest.mark.parametrize("words", [["stop"], ["status", "--follow"]])
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_a_bare_name_never_reaches_one_of_several_owners_studies_though_only_one_runs(
+    head, capsys, words, forgotten
+):
+    ended = [] if forgotten else [StudyJob("r", "root", "tiny", live=False)]
+    head.jobs = [*ended, StudyJob("b", "bob", "tiny", live=True), StudyJob("t", "al", "tiny-2", live=True)]
+    head.stored = {"root/tiny": "ended", "al/tiny-2": "running"}  # bob's has just begun
+    address = ["--address", "http://h:1", "--store", "/data/x"]
+    assert main([*words, "tiny", *address]) == 2
+    assert "'tiny' could be any of these: bob/tiny, root/tiny" in capsys.readouterr().err
+    assert [about["variables"]["AUTOTUNE_STORE"] for _, about in head.sent] == ["/data/x"] * forgotten
+    assert not head.stopped
+    if words == ["stop"]:
+        assert main(["stop", "tiny-2", *address]) == main(["stop", "bob/tiny", *address]) == 0
+        assert head.stopped == ["t", "b"]
+
+
+def test_each_line_to_paste_has_the_store_and_the_owner(head, capsys):
+    where = ["--address", "http://h:1", "--store", "/data/x"]
+    told = " ".join(where)
+    assert main(["submit", "study.yaml", "--owner", "bob", *where]) == 0
+    assert f"`autotune status bob/chat --follow {told}` shows it" in capsys.readouterr().out
+    assert head.sent[-1][1]["variables"]["AUTOTUNE_SHOWN_STORE"] == "/data/x"
+    head.jobs = [StudyJob("b", "bob", "chat", live=True)]
+    assert main(["submit", "study.yaml", "--owner", "bob", *where]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"`autotune status bob/chat --follow {told}` shows it, `autotune stop bob/chat {told}` stops" in said
+    )
+    head.follow = lambda job: interrupted()
+    assert main(["status", "bob/chat", "--follow", *where]) == 0
+    assert f"; `autotune status bob/chat --follow {told}` shows it again" in capsys.readouterr().out
+    assert main(["stop", "bob/chat", *where]) == 0
+    again = f"`autotune submit FILE --owner bob --set name=chat {told}` goes on with it"
+    assert again in capsys.readouterr().out
+    assert main(["best", "bob/chat", *where]) == 0
+    assert head.sent[-1][1]["variables"]["AUTOTUNE_SHOWN_STORE"] == "/data/x"
+    assert main(["best", "bob/chat", "--address", "http://h:1"]) == 0
+    assert not {"AUTOTUNE_SHOWN_STORE", "AUTOTUNE_STORE"} & set(head.sent[-1][1]["variables"])
+
+
+def interrupted():
+    yield "Running entrypoint for job b: run\n"
+    raise KeyboardInterrupt
+
+
+def test_a_bare_name_is_that_of_nobodys_study_and_not_of_somebodys_that_runs(head):
+    head.jobs, head.stored = [StudyJob("b", "bob", "tiny", live=True)], {"tiny": "", "bob/tiny": ""}
+    assert main(["stop", "tiny", "--address", "http://h:1"]) == 0
+    assert not head.stopped
+    assert head.sent[-1][0].endswith("stop -- tiny")  # given there
 
 
 class _Guarded(BaseHTTPRequestHandler):
@@ -182,6 +250,89 @@ def test_a_head_whose_job_agent_is_not_up_yet_is_waited_for_and_said_so_once(
     assert server.asked == asked
     waits = f"{where} has no job agent yet; waiting for it, at most 600 s"
     assert said == ([waits] if 0 < late < asked else [])
+
+
+BEGUN = (
+    "INFO -- Runtime env is setting up.\nRunning entrypoint for job a: exec python -m autotune.cli.on_head\n"
+)
+NO_MODULE = "python: Error while finding module (ModuleNotFoundError: No module named 'autotune')\n"
+
+
+class _Ray:
+    """Ray's client of one job: a state and a log for each time that it is asked."""
+
+    def __init__(self, *states):
+        self._states = [(SubmittedState(state), log) for state, log in states]
+        self.sent = 0
+
+    def get_job_status(self, job):
+        return self._states[0][0]
+
+    def get_job_logs(self, job):
+        return self._states.pop(0)[1] if len(self._states) > 1 else self._states[0][1]
+
+    async def tail_job_logs(self, job):
+        yield self._states[-1][1]
+
+    def submit_job(self, **about):
+        pass
+
+    def stop_job(self, job):
+        pass
+
+    def list_jobs(self):
+        return []
+
+    def _do_request(self, *request, **more):
+        self.sent += 1
+
+
+class SubmittedState(str):
+    def is_terminal(self):
+        return self in ("SUCCEEDED", "FAILED")
+
+
+@pytest.mark.parametrize("log", [NO_MODULE, "/bin/sh: 1: exec: python: not found\n"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["submit", "study.yaml", "--no-follow"],
+        ["submit", "study.yaml", "--json"],
+        ["submit", "study.yaml", "--follow"],
+        ["submit", "study.yaml", "--follow", "--pass-env", "HOME"],
+        ["status", "chat", "--follow", "--json"],
+    ],
+)
+def test_a_head_without_autotune_is_told_so_by_every_command(tmp_path, monkeypatch, capsys, words, log):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(STUDY)
+    client = _Ray(("RUNNING", BEGUN), ("FAILED", BEGUN + log))
+    server = JobServer.__new__(JobServer)
+    server.address, server._client = "http://h:1", client
+    monkeypatch.setattr(ray_jobs, "JobServer", lambda address: server)
+    assert main([*words, "--address", "http://h:1"]) == 3
+    said = capsys.readouterr()
+    assert "error: the head at http://h:1 finds no autotune: its `python` is another one" in said.err
+    assert not client.sent  # nobody would take the secrets there
+    assert "is job" not in said.out or "--follow" in words
+    assert log.strip() not in said.out
+
+
+@pytest.mark.parametrize(
+    ("states", "asked"),
+    [
+        ([("RUNNING", BEGUN), ("RUNNING", f"{BEGUN}study chat\n"), ("RUNNING", "never")], 2),
+        ([("RUNNING", ""), ("SUCCEEDED", BEGUN), ("SUCCEEDED", "never")], 2),
+    ],
+)
+def test_a_job_that_begins_is_waited_for_no_longer_than_until_it_says_something(monkeypatch, states, asked):
+    monkeypatch.setattr(ray_jobs, "_POLL_S", 0.0)
+    server = JobServer.__new__(JobServer)
+    server.address, server._client = "http://h:1", _Ray(*states)
+    server.wait_until_begun("a", 600.0)
+    assert len(server._client._states) == len(states) - asked
+    server._client = _Ray(("RUNNING", BEGUN))
+    server.wait_until_begun("a", 0.0)
 
 
 def test_a_word_that_stays_is_noted_and_what_goes_on_with_a_study_names_it(jobs, tmp_path, capsys):

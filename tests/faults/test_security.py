@@ -229,7 +229,7 @@ def test_a_space_of_a_stranger_opens_no_file_outside_its_folder_and_quotes_none(
     (alone / "study.yaml").write_text("space: ./theirs/s.yaml\nsystem: {use: command, argv: [echo, '{x}']}\n")
     space = theirs / "s.yaml"
     outside = [alone / "secret.yaml", "/etc/shadow", "../secret.yaml", "below/../../secret.yaml", "./link.yaml",
-               "out/secret.yaml", "/no/such.yaml", "below/\0/../x.yaml"]  # fmt: skip
+               "out/secret.yaml", "/no/such.yaml"]  # fmt: skip
     for key in ("objective", "space"):
         for name in outside:
             space.write_text(f"parameters: {{x: {{type: bool}}}}\n{key}: {quoted(str(name))}\n")

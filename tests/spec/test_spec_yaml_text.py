@@ -51,6 +51,8 @@ def test_every_value_knows_its_place():
         ("a: [1, 2\n", "f:2:1: not valid YAML"),
         ("a:\n\tb: 1\n", "f:2:1: not valid YAML"),
         ("a: \x00\n", "f:1: a character that YAML does not allow: '\\x00'"),
+        ('a: 1\nb: ["x", "sub\\0"]\n', "f:2:10: a null character is not allowed, found 'sub\\x00'"),
+        ('a: {"\\0": 1}\n', "f:1:5: a null character is not allowed, found '\\x00'"),
         ("a: " + "[" * 20 + "]" * 20, "f:1:15: nested more than 12 deep"),
     ],
 )

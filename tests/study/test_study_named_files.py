@@ -114,13 +114,20 @@ def test_a_word_of_a_command_that_is_a_files_path_makes_it_travel(tmp_path, line
 SECRETS = (
     "server.pem", "api-token.txt", "prod.env", "creds.json", "pwd.txt", "id_rsa", "id_rsa.bak", "cookies.txt",
     "prod.env.local", "terraform.tfvars", "prod.tfstate", "terraform.tfstate.backup", "api-key.txt",
-    "key.txt", "apiKey.json", "server.key", "my_keys.json", "APIKey.txt",
+    "key.txt", "apiKey.json", "server.key", "my_keys.json", "APIKey.txt", "hf_token.txt", "token.txt",
+    "auth.json", "service_account.json", "access-token.txt", "accesstoken.txt", "HFToken.txt", "oauth2.json",
+    "kaggle.json", "gcp-sa.json", "service-account.json", "serviceAccount.json",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", ["monkey.csv", "keyboard.csv", "turkeys.csv", "sacred.txt", "environment.csv"]
-)
+PLAIN = (
+    "monkey.csv", "keyboard.csv", "turkeys.csv", "sacred.txt", "environment.csv", "tokenizer.json", "sa.json",
+    "tokenizer_config.json", "tokens.csv", "author.txt", "authors.csv", "accounting.csv", "max_tokens.txt",
+    "special_tokens_map.json", "hfTokenizer.json", "hftokens.csv",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLAIN)
 def test_a_name_that_has_the_letters_of_a_secret_is_none(tmp_path, name):
     (tmp_path / name).write_text("")
     (tmp_path / "study.yaml").write_text(f"system: {{use: command, argv: [cat, {name}]}}\n")
@@ -367,16 +374,24 @@ def test_of_a_package_hidden_files_stay(tmp_path):
 
 
 def test_a_file_that_travels_and_sounds_secret_is_told(tmp_path):
-    (tmp_path / "conf").mkdir()
-    for name in ("conf/creds.json", "conf/rows.csv", "api_key.jsonl"):
+    named = [
+        "conf/creds.json",
+        "conf/rows.csv",
+        "secrets/prod.json",
+        "keys/eu/prod.txt",
+        "tokenizer/vocab.json",
+    ]
+    for name in [*named, "api_key.jsonl"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
     study = tmp_path / "secrets.yaml"
-    argv = ["python", "conf/creds.json", "conf/rows.csv"]
+    argv = ["python", *named]
     study.write_text(f"system: {{use: command, argv: {argv}}}\nworkload: {{trace: api_key.jsonl}}\n")
     said = []
-    assert len(named_files(study, say=said.append)) == 4
+    assert len(named_files(study, say=said.append)) == 7
     assert sorted(said) == [
-        f"{name} travels, and may hold a secret by its name" for name in ("api_key.jsonl", "conf/creds.json")
+        f"{name} travels, and may hold a secret by its name"
+        for name in ("api_key.jsonl", "conf/creds.json", "keys/eu/prod.txt", "secrets/prod.json")
     ]
 
 
@@ -393,7 +408,71 @@ def test_words_of_a_shells_script_travel_as_those_of_a_command_do(tmp_path, shel
     said = []
     found = {path.name for path in named_files(study, say=said.append)}
     assert found == {"study.yaml", "run.py", "helper.py", "rows.csv"}
-    assert [line.split(" of ")[0] for line in said] == ["'creds.json'", "'out'"]
+    assert [line.split(" of ")[0] for line in said] == ["'creds.json'"]
+
+
+@pytest.mark.parametrize(
+    ("script", "also"),
+    [
+        ("python run.py > big.log", ["run.py"]),
+        ("python run.py >>big.log 2>big.log", ["run.py"]),
+        ("python run.py 2>&1 >| big.log rows.csv", ["run.py", "rows.csv"]),
+        ("python run.py &> big.log rows.csv | tee -a big.log; cat rows.csv", ["run.py", "rows.csv"]),
+        ("rm -f big.log big.log && X=1 python run.py", ["run.py"]),
+        ("if true; then rm -f big.log; fi\n/bin/rm big.log \\\n big.log  \npython run.py", ["run.py"]),
+        ("python run.py < rows.csv 2> big.log", ["run.py", "rows.csv"]),
+        ("grep '>' rows.csv; grep \\> rows.csv # it's", ["rows.csv"]),
+        ("""cat "rows.csv"'' ru""n.py""", ["run.py", "rows.csv"]),
+        ("python run.py rm rows.csv", ["run.py", "rows.csv"]),
+    ],
+)
+def test_what_a_script_writes_or_removes_neither_travels_nor_keeps_the_study_back(
+    tmp_path, monkeypatch, script, also
+):
+    for name in ("run.py", "rows.csv"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "big.log").write_text("x" * 2000)
+    monkeypatch.setattr(module, "LARGEST", 1000)
+    study = tmp_path / "study.yaml"
+    study.write_text(f"system: {{use: command, argv: {json.dumps(['bash', '-c', script])}}}\n")
+    said = []
+    assert {path.name for path in named_files(study, say=said.append)} == {"study.yaml", *also}
+    assert not said
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["env", "X=1", "bash", "-c", "python run.py rows.csv"],
+        ["nice", "-n", "5", "bash", "-lc", "python run.py rows.csv"],
+        ["timeout", "5", "/bin/sh", "-e", "-c", "python run.py rows.csv"],
+        ["bash", "-co", "pipefail", "python run.py rows.csv"],
+        ["bash", "-o", "pipefail", "-c", "python run.py rows.csv"],
+        ["bash", "--norc", "-c", "--", "python run.py rows.csv"],
+        ["bash", "-c", "cd . && exec bash -c 'python run.py \"rows.csv\"'"],
+    ],
+)
+@pytest.mark.parametrize("as_line", [False, True])
+def test_the_script_of_a_shell_is_found_wherever_that_stands(tmp_path, argv, as_line):
+    for name in ("run.py", "rows.csv"):
+        (tmp_path / name).write_text("")
+    study = tmp_path / "study.yaml"
+    command = json.dumps(shlex.join(argv) if as_line else argv)
+    study.write_text(f"system: {{use: command, argv: {command}}}\n")
+    assert {path.name for path in named_files(study)} == {"study.yaml", "run.py", "rows.csv"}
+
+
+@pytest.mark.parametrize("script", ["python run.py it's rows.csv", 'bash -c "python run.py it\'s"'])
+def test_a_script_with_an_open_quote_is_said_to_send_nothing(tmp_path, script):
+    (tmp_path / "run.py").write_text("")
+    study = tmp_path / "study.yaml"
+    study.write_text(f"system: {{use: command, argv: {json.dumps(['bash', '-c', script])}}}\n")
+    said = []
+    assert named_files(study, say=said.append) == [study]
+    (line,) = said
+    assert line.endswith(
+        " of system.argv has an open quote: which files it names is not known, and they stay here"
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from autotune.systems.command import CommandSystem
 from autotune.systems.own import launch
 from autotune.systems.own.diagnosis import diagnose
 from autotune.systems.own.last_object import last_object
-from autotune.systems.registry import build_system
+from autotune.systems.registry import SystemConfig, build_system
 from tests_shared import is_alive, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -51,6 +51,24 @@ def test_parameters_are_whole_words_and_the_rest_names_and_values():
         "prog", "-b", "4", "--mode=fast", "--draft-length", "2", "--share", "0.123456789", "--eager", "true",
     ]  # fmt: skip
     assert argv_of({"bits": 8}) == ["prog", "--bits", "8"]
+
+
+def test_a_folder_with_a_null_character_is_one_error_at_every_door(tmp_path, capsys):
+    text = """
+parameters: {x: {type: int, low: 1, high: 9, default: 6}}
+system: {use: command, argv: [echo], metrics: stdout, folder: "sub\\0"}
+objective: {maximize: speed}
+"""
+    (tmp_path / "study.yaml").write_text(text)
+    for words in (["check"], ["run", "--local"], ["submit", "--address", "http://h:1"]):
+        assert main([words[0], str(tmp_path / "study.yaml"), *words[1:]]) == 2
+        error = capsys.readouterr().err
+        assert (
+            error == f"error: {tmp_path}/study.yaml:3:63: a null character is not allowed, found 'sub\\x00'\n"
+        )
+    section = {"use": "command", "argv": ["echo"], "folder": "sub\0"}
+    with pytest.raises(EnvironmentProblem, match="no such folder"):
+        SystemConfig.from_dict(section, tmp_path).built.check_machine()
 
 
 def test_words_of_inactive_parameters_are_left_out_with_their_flag():
