@@ -85,7 +85,10 @@ def find_job(address: str, study: str | None) -> tuple[JobServer, StudyJob] | No
     ]
     if len(live) > 1:
         names = ", ".join(sorted(job.label for job in live))
-        raise StudyError(f"{study or 'no name'!r} could be any of these: {names}", hint="name one of them")
+        said = f"several studies run there: {names}"
+        if study is not None:
+            said = f"{study!r} could be any of these: {names}"
+        raise StudyError(said, hint="name one of them")
     return (server, live[0]) if live else None
 
 
