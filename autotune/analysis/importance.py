@@ -44,6 +44,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune.analysis.study_view import StudyView
+from autotune.core.arguments import check_arguments
 from autotune.core.table import INACTIVE, Indices
 from autotune.engine.base import Array, Posterior
 
@@ -134,6 +135,7 @@ class Importance:
         return cls(data["metric"], data["logarithm"], data["trials"], tuple(parameters), tuple(pairs))
 
 
+@check_arguments()
 def importance(view: StudyView, metric: str | None = None) -> Importance | None:
     """Return what mattered for a metric.
 

@@ -108,7 +108,8 @@ def _only_one(labels: set[str], study: str | None) -> None:
     """
     if len(labels) > 1:
         names = ", ".join(sorted(labels))
-        raise StudyError(f"{study or 'no name'!r} could be any of these: {names}", hint="name one of them")
+        said = "several studies run there" if study is None else f"{study!r} could be any of these"
+        raise StudyError(f"{said}: {names}", hint="name one of them")
 
 
 def follow_job(server: JobServer, job: StudyJob, address: str, store: str | None = None) -> int:

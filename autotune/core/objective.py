@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,16 @@ class Limit:
     written: str = field(default="", compare=False, repr=False)
     symbol: str = field(default="", compare=False, repr=False)
     stated: str = field(default="", compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.metric, str) or not re.fullmatch(_METRIC, self.metric):
+            raise SpecError(f"metric must be a metric's name, such as ttft.p99, found {self.metric!r}")
+        if not isinstance(self.upper, bool):
+            raise SpecError(
+                f"upper must be True or False, found {self.upper!r}", hint="Limit.parse reads a text"
+            )
+        if not isinstance(self.bound, Real) or isinstance(self.bound, bool) or math.isnan(self.bound):
+            raise SpecError(f"bound must be a number, found {self.bound!r}")
 
     @classmethod
     def parse(cls, text: str) -> Limit:

@@ -21,6 +21,7 @@ from autotune.core.parameter import Categorical, Float, Int, Ordinal, Parameter
 from autotune.core.table import expansion_order, with_derived
 from autotune.core.trial import Config, Value
 from autotune.engine.optuna_space import coordinate
+from autotune.errors import SpecError
 from autotune.study.study import SpaceLike, read_space
 
 MOST_LEVELS = 100_000
@@ -44,10 +45,15 @@ class ParameterOfOptuna:
     declared: bool = False
 
     def ours(self, value: Any) -> Value:
-        """Return the value that our parameter has for one of Optuna's."""
+        """Return the value that our parameter has for one of Optuna's.
+
+        Raises:
+            SpecError: It is none that the distribution can hold: anything can be enqueued.
+        """
         d = self.distribution
         if self.declared:
             return self.parameter.coerce(value)
+        value = _held(d, value)
         if isinstance(d, CategoricalDistribution):
             level = int(d.to_internal_repr(value))
             return self.parameter.coerce(value) if isinstance(self.parameter, Ordinal) else level
@@ -56,6 +62,14 @@ class ParameterOfOptuna:
             rank: int = round((value - d.low) / d.step)
             return rank
         return int(value) if isinstance(self.parameter, Int) else float(value)
+
+    def holds(self, value: Any) -> bool:
+        """Return whether there is a value of ours for one of Optuna's."""
+        try:
+            self.ours(value)
+        except SpecError:
+            return False
+        return True
 
     def theirs(self, value: Value) -> Any:
         """Return the value of the distribution that one of ours stands for."""
@@ -76,6 +90,21 @@ class ParameterOfOptuna:
         return int(min(max(whole, d.low), d.low + (d.high - d.low) // d.step * d.step))
 
 
+def _held(d: BaseDistribution, value: Any) -> Any:
+    """Return a value as a distribution holds it, out of its range too, as Optuna tries it.
+
+    Raises:
+        SpecError: It holds none such.
+    """
+    try:
+        stored = d.to_internal_repr(value)
+        if math.isfinite(stored):
+            return d.to_external_repr(stored)
+    except (ValueError, TypeError, OverflowError):  # a text, None, a list or infinity for a number
+        pass
+    raise SpecError(f"{d} cannot hold {value!r}")
+
+
 def parameter_of(
     name: str,
     theirs: str,
@@ -84,8 +113,10 @@ def parameter_of(
     fixed: Mapping[str, object],
 ) -> ParameterOfOptuna:
     """Return the parameter ``name`` of ours that stands for ``theirs``."""
-    seen = [t.params[theirs] for t in trials if theirs in t.params]
     one = ParameterOfOptuna(_parameter(name, distribution), distribution)
+    seen = [t.params[theirs] for t in trials if theirs in t.params and one.holds(t.params[theirs])]
+    if theirs in fixed and not one.holds(fixed[theirs]):
+        fixed = {}
     first = [one.ours(value) for value in seen[:1]]
     if isinstance(distribution, CategoricalDistribution):
         wanted = [one.ours(fixed[theirs])] if fixed.get(theirs, ...) in distribution.choices else first
@@ -116,8 +147,9 @@ def declared(
     parameter: Parameter, distribution: BaseDistribution, fixed: Mapping[str, object]
 ) -> ParameterOfOptuna:
     """Return a parameter of a space of ours, at its fixed value where it has one."""
-    if parameter.name not in fixed:
-        return ParameterOfOptuna(parameter, distribution, declared=True)
+    free = ParameterOfOptuna(parameter, distribution, declared=True)
+    if parameter.name not in fixed or not free.holds(fixed[parameter.name]):
+        return free
     value = parameter.coerce(fixed[parameter.name])
     bound = f"{parameter.name} == {literal(value)}"
     return ParameterOfOptuna(replace(parameter, default=value), distribution, (bound,), declared=True)
@@ -207,4 +239,4 @@ def suggest(trial: Trial, space: SpaceLike) -> Config:
 def cause_of(trial: FrozenTrial) -> Cause:
     """Return why a trial failed, as its user attribute ``failure`` says."""
     said = trial.user_attrs.get("failure")
-    return Cause(said) if said in set(Cause) else Cause.CRASHED_UNDER_LOAD
+    return Cause(said) if isinstance(said, str) and said in set(Cause) else Cause.CRASHED_UNDER_LOAD

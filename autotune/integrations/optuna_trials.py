@@ -48,16 +48,23 @@ def fixed_around(sampler: BaseSampler) -> Params:
 
 
 def our_values(params: Mapping[str, Any], coordinates: Mapping[str, ParameterOfOptuna]) -> Config:
-    """Return the values of ours that parameters of Optuna's stand for."""
-    return {one.parameter.name: one.ours(params[name]) for name, one in coordinates.items() if name in params}
+    """Return the values of ours that parameters of Optuna's stand for, without those that cannot be."""
+    return {
+        one.parameter.name: one.ours(params[name])
+        for name, one in coordinates.items()
+        if name in params and one.holds(params[name])
+    }
 
 
 def tried(trial: FrozenTrial, coordinates: Mapping[str, ParameterOfOptuna], space: Space) -> Config:
     """Return what a finished trial tried; empty where it was asked for nothing that is known.
 
-    One that ended early gets the values that were proposed for the rest, or drawn: no choice of them helps.
+    So is one that was given a value that its distribution cannot hold. One that ended early gets the values
+    that were proposed for the rest, or drawn: no choice of them helps.
     """
     config = our_values(trial.params, coordinates)
+    if len(config) < len(coordinates.keys() & trial.params.keys()):
+        return {}
     if trial.state is TrialState.COMPLETE or not config:
         return config
     wished = proposed(trial, coordinates, space)

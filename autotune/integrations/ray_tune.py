@@ -35,6 +35,7 @@ from autotune.core.arguments import check_class, read_count
 from autotune.core.measurement import Cause, Estimate, Failure
 from autotune.core.objective import Goal, Limit
 from autotune.core.parameter import Bool, Float, Int, Parameter
+from autotune.core.registry import shown
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, TrialState, config_key
 from autotune.engine.base import Engine
@@ -42,7 +43,7 @@ from autotune.engine.registry import read_engine
 from autotune.errors import SpecError
 from autotune.integrations.ray_tune_space import Slot, Tree, TuneSpace, read_space
 from autotune.integrations.ray_tune_state import TuneTrial, read_trials, record, replay
-from autotune.study.study import Study
+from autotune.study.study import Study, _path
 from autotune.study.study import read_space as read_our_space
 from autotune.systems.own.trainable import run_trainable
 
@@ -117,7 +118,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         self._limits, self._engine, self._name = list(limits), engine, name
         _limited(self._limits)
         self._seed = read_count(seed, "seed")
-        self._path = None if path is None else os.path.abspath(path)
+        self._path = None if path is None else os.path.abspath(_path(path))
         self._budget = None if budget is None else read_count(budget, "budget", 1)
         self._early_stopping = early_stopping
         self._points = _read_points(points_to_evaluate, evaluated_rewards)
@@ -183,6 +184,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Tree]) -> None:
         """Take note of a result after which a trial goes on."""
+        _check_result(result)
         if trial_id in self._numbers and trial_id not in self._ended:
             self._curve(trial_id, result)
 
@@ -190,6 +192,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         self, trial_id: str, result: Mapping[str, Tree] | None = None, error: bool = False
     ) -> None:
         """Tell the study what came of a trial; a second result of one that was measured changes nothing."""
+        _check_result({} if result is None else result)
         number = self._numbers.get(trial_id)
         if number is None:
             return
@@ -250,8 +253,19 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         Path(checkpoint_path).write_text(json.dumps(self.get_state()), encoding="utf-8")
 
     def restore(self, checkpoint_path: str) -> None:
-        """Read what :meth:`save` wrote."""
-        self.set_state(json.loads(Path(checkpoint_path).read_text(encoding="utf-8")))
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            SpecError: The file holds something else.
+        """
+        try:
+            state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
+        except ValueError:  # no JSON, or no text
+            raise SpecError(f"checkpoint_path: {checkpoint_path} is no state of an AutotuneSearch") from None
+        try:
+            self.set_state(state)
+        except SpecError as error:
+            raise SpecError(f"checkpoint_path: {checkpoint_path}: {error.message}", hint=error.hint) from None
 
     def restore_from_dir(self, checkpoint_dir: str) -> None:
         """Read the newest state of a run, and what Tune knows of its trials beside it.
@@ -275,7 +289,14 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         return {**arguments, "path": self._path, "space": space, "trials": trials or self._saved, **told}
 
     def set_state(self, state: Mapping[str, Tree]) -> None:
-        """Go on from a state; the space, where this searcher has one already, stays."""
+        """Go on from a state; the space, where this searcher has one already, stays.
+
+        Raises:
+            SpecError: It is none that :meth:`get_state` returned.
+        """
+        wanted = ("path", "space", "trials", *_TOLD)
+        if not isinstance(state, Mapping) or not all(key in state for key in wanted):
+            raise SpecError(f"state must be one that get_state returned, found {shown(state)}")
         for key in _KEPT:
             setattr(self, f"_{key}", state.get(key, getattr(self, f"_{key}")))
         for key in _TOLD:
@@ -556,6 +577,11 @@ def _check_goals(metric: object, mode: object) -> None:
 
 def _plain(argument: str | Sequence[str] | None) -> str | list[str] | None:
     return argument if argument is None or isinstance(argument, str) else list(argument)
+
+
+def _check_result(result: object) -> None:
+    if not isinstance(result, Mapping):
+        raise SpecError(f"result must be a mapping of what was reported, found {result!r}")
 
 
 def _read_points(points: object, rewards: object) -> list[Mapping[str, Tree]]:

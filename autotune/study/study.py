@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -121,6 +122,7 @@ class Study:
         self.engine: Engine
         self.engine, section = read_engine(engine, budget=budget)
         self._use = str(section.get("use", "gp"))
+        _check_plain(spec)
         self.path: Path | None = None if path is None else ledger_path(path)
         self.ledger: Ledger = Ledger.open(":memory:" if self.path is None else self.path, guarded=True)
         self._lock = self.ledger.lock
@@ -856,9 +858,21 @@ def ledger_path(path: str | Path) -> Path:
     return file
 
 
+def _check_plain(spec: Mapping[str, object] | None) -> None:
+    """Refuse what a ledger cannot keep.
+
+    Raises:
+        SpecError: It is no plain data.
+    """
+    try:
+        json.dumps(spec)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"spec must be plain data, as JSON has it, found {spec!r}: {error}") from None
+
+
 def _path(path: str | Path) -> Path:
     """Return the path that an argument gives."""
-    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path):
+    if not isinstance(path, str | Path) or not str(path).strip() or "\0" in str(path):
         raise SpecError(f"path must name a ledger file, found {path!r}")
     return Path(path).expanduser()
 

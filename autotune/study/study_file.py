@@ -22,9 +22,9 @@ from autotune.core.space_data import KEYS as SPACE_KEYS
 from autotune.core.start import read_start
 from autotune.core.trial import Config
 from autotune.core.units import known_base
-from autotune.engine.base import ModelBased
+from autotune.engine.base import Engine, ModelBased
 from autotune.engine.registry import ENGINES, build_engine
-from autotune.errors import SpecError, UnitError, did_you_mean, refuse_unknown_keys, under
+from autotune.errors import EnvironmentProblem, SpecError, UnitError, did_you_mean, refuse_unknown_keys, under
 from autotune.executor.brought import same_place
 from autotune.measure.load.prompts import check_files
 from autotune.measure.quality.section import Quality
@@ -271,10 +271,23 @@ def study_from_dict(
     with under("resources"):
         study.resources.check(space.kinds)
     with under("engine"):
-        build_engine(study.engine.section)
+        _engine_here(study.engine)
     with under("tracking"):
         build_mirrors(study.tracking.mirrors, Path(), study.name)
     return study
+
+
+def _engine_here(config: EngineConfig) -> Engine | None:
+    """Return the engine of a study; ``None`` of one of ours whose library is missing here.
+
+    A file is often checked and submitted where the study does not run; a run refuses to begin.
+    """
+    try:
+        return build_engine(config.section)
+    except EnvironmentProblem:
+        if config.use not in ENGINES.builtin and not config.use.startswith("optuna:"):
+            raise  # a plug-in that is broken
+        return None
 
 
 def _space_of(data: Mapping[str, object]) -> Space:
@@ -282,6 +295,13 @@ def _space_of(data: Mapping[str, object]) -> Space:
     with under("space"):
         inner = dict(mapping(data.get("space", {}), "a space"))
     inner |= {key: data[key] for key in SPACE_KEYS if key in data}
+    if "parameters" not in inner and "space" in data:
+        raise SpecError(
+            "space has no parameters: it names a search space to start from",
+            path=("space",),
+            at_key=True,
+            hint="what may vary goes under `parameters`, at the top of the file",
+        )
     if "parameters" not in inner:
         raise SpecError("a study needs parameters, or a space to start from", path=("parameters",))
     with under(*(("space",) if "space" in data else ())):
@@ -317,7 +337,8 @@ def _check_together(study: StudyFile, written: Mapping[str, Any]) -> None:
     else:
         _check_units(study.objective, None)
     stops = study.budget.stop_when == "converged"
-    if stops and not isinstance(build_engine(study.engine.section), ModelBased):
+    engine = _engine_here(study.engine) if stops else None
+    if engine is not None and not isinstance(engine, ModelBased):
         raise SpecError(
             f"engine {study.engine.use!r} has no model that could tell when the search has converged",
             path=("budget", "stop_when"),

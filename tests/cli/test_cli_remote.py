@@ -9,9 +9,9 @@ import pytest
 
 from autotune.cli import on_head
 from autotune.cli.app import main
-from autotune.cli.remote import MARK, stop_job
+from autotune.cli.remote import MARK, find_job, stop_job
 from autotune.core.commands import shown_address
-from autotune.errors import EnvironmentProblem
+from autotune.errors import EnvironmentProblem, StudyError
 from autotune.executor import ray_jobs
 from autotune.executor.ray_jobs import JobServer, StudyJob
 
@@ -374,3 +374,13 @@ def test_other_kinds_are_listed_on_the_head_as_they_are_there(jobs, tmp_path, ca
     _, text = json.loads(capsys.readouterr().out.strip().removeprefix(MARK))
     assert json.loads(text) == here
     assert (kind or "studies") in here
+
+
+def test_without_a_name_the_studies_that_run_are_told(monkeypatch):
+    jobs = [StudyJob(name, name, "chat", live=True) for name in ("alice", "bob")]
+    monkeypatch.setattr(Jobs, "studies", lambda self: jobs)
+    monkeypatch.setattr("autotune.executor.ray_jobs.JobServer", Jobs)
+    with pytest.raises(StudyError, match=r"^several studies run there: alice/chat, bob/chat"):
+        find_job("http://h:1", None)
+    with pytest.raises(StudyError, match=r"^'chat' could be any of these: alice/chat, bob/chat"):
+        find_job("http://h:1", "chat")

@@ -145,3 +145,13 @@ def test_ranges_of_whole_numbers_take_sizes():
     for odd in ("1.5K", "8q", "k", "-8k", "8 k", "8kk", "1" + "0" * 16 + "k"):
         with pytest.raises(SpecError, match="low must be a whole number, found"):
             Int("a", odd, 10**6)
+
+
+@pytest.mark.parametrize(
+    "wide", [Float("y", 1e-300, 1e300, scale="log10"), Float("y", -1.7e308, 1.7e308)], ids=["log10", "linear"]
+)
+def test_a_range_wider_than_any_number_has_levels_and_positions_as_others_have(wide):
+    positions = [wide.position(level) for level in wide.levels]
+    assert len(positions) == 33
+    assert positions == pytest.approx([i / 32 for i in range(33)], abs=1e-5)
+    assert wide.value_at(0.25) == pytest.approx(wide.levels[8], rel=1e-5)

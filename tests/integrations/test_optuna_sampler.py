@@ -2,11 +2,13 @@
 
 import contextlib
 import copy
+import math
 import pickle
 import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 
 import optuna
 import pytest
@@ -508,3 +510,50 @@ def test_the_name_of_a_space_of_the_catalogue_is_one():
         assert space.validate(suggest(optuna.trial.FixedTrial(trial.params), space))
     with pytest.raises(SpecError, match="vllmm"):
         AutotuneSampler(space="vllmm")
+
+
+def every_kind(trial):
+    trial.suggest_int("many", 0, 3)
+    trial.suggest_float("real", 0, 1)
+    trial.suggest_float("stepped", 0, 1, step=0.25)
+    trial.suggest_categorical("word", ["a", "b"])
+    trial.suggest_categorical("size", [1, 2, 4])
+    return trial.params["real"]
+
+
+@pytest.mark.parametrize("name", ["many", "real", "stepped", "word", "size"])
+@pytest.mark.parametrize("value", ["q", [1], None, {"a": 1}, math.inf, math.nan, 10**400])
+def test_a_value_that_no_distribution_holds_costs_nobody_but_its_own_trial(name, value):
+    study = optuna.create_study(sampler=AutotuneSampler(seed=0))
+    study.optimize(every_kind, n_trials=3)
+    study.enqueue_trial({name: value})
+    bad = study.ask()
+    healthy = study.ask()
+    study.tell(healthy, every_kind(healthy))
+    with warnings.catch_warnings(), contextlib.suppress(Exception):  # Optuna warns of it, or refuses it
+        warnings.simplefilter("ignore")
+        every_kind(bad)
+    study.optimize(every_kind, n_trials=1)  # the bad one is under way
+    study.tell(bad, state=TrialState.FAIL)
+    study.optimize(every_kind, n_trials=1)
+    assert PROPOSAL in study.trials[healthy.number].system_attrs
+    assert len(study.trials) == 7
+
+
+def test_a_value_that_a_space_of_ours_has_not_costs_nobody_but_its_own_trial():
+    space = Space((Int("x", 0, 3), Categorical("kind", ("a", "b"))))
+    study = optuna.create_study(sampler=AutotuneSampler(seed=0, space=space))
+    for config in ({"x": "a"}, {"kind": ["c"]}, {"x": 7}):
+        study.enqueue_trial(config)
+        study.ask()
+        study.optimize(lambda trial: float(suggest(trial, space)["x"]), n_trials=1)
+    assert len(study.get_trials(states=[TrialState.COMPLETE])) == 3
+
+
+@pytest.mark.parametrize("said", [["out_of_memory"], {"cause": 1}, 3, "no cause"])
+def test_a_failure_that_names_no_cause_ends_no_study(said):
+    study = rising()
+    trial = study.ask({"x": TEN})
+    trial.set_user_attr("failure", said)
+    study.tell(trial, state=TrialState.FAIL)
+    assert next_x(study) != trial.params["x"]

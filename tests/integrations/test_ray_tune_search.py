@@ -243,3 +243,25 @@ def test_what_is_searched_otherwise_than_tune_would_is_said(caplog):
     with caplog.at_level(logging.WARNING, "autotune.integrations"):
         AutotuneSearch(**RANDOM).set_search_properties("loss", "min", {"x": tune.grid_search([1, 2])})
     assert "tune.grid_search of x is searched as tune.choice" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe junk", b"[]", b'{"a": 1}', b"3"])
+def test_a_file_that_is_no_state_is_refused_by_name(content, tmp_path):
+    file = tmp_path / "autotune-searcher-a.json"
+    file.write_bytes(content)
+    with pytest.raises(SpecError, match=r"checkpoint_path: .*autotune-searcher-a\.json"):
+        searcher().restore(str(file))
+
+
+@pytest.mark.parametrize("told", ["on_trial_result", "on_trial_complete"])
+def test_a_result_that_is_no_mapping_is_refused_by_name(told):
+    search = searcher()
+    search.suggest("a")
+    with pytest.raises(SpecError, match="result must be a mapping of what was reported, found 3"):
+        getattr(search, told)("a", 3)
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_a_path_that_names_no_file_is_refused(path):
+    with pytest.raises(SpecError, match="path must name a ledger file"):
+        AutotuneSearch(path=path)

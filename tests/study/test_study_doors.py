@@ -12,6 +12,9 @@ import pytest
 
 import autotune
 from autotune import plot
+from autotune.analysis.importance import importance
+from autotune.core.objective import Limit
+from autotune.errors import SpecError
 
 SPACE = autotune.Space([autotune.Int("batch", 1, 8), autotune.Ordinal("bits", (4, 8, 16))])
 GOAL = {"maximize": "t"}
@@ -332,7 +335,7 @@ def test_every_public_function_and_method_is_among_them():
             if own and len(inspect.signature(function).parameters) > 1:
                 takes.append(f"{name}.{method}")
     inside = {f"{kind}.{method}" for kind in ("Int", "Float") for method in ("position", "with_levels")}
-    inside |= {"Space.as_table", "Trial.from_dict", "Ordinal.level_of"}
+    inside |= {"Space.as_table", "Trial.from_dict", "Ordinal.level_of", "Float.value_at"}
     assert sorted(set(takes) - set(DOORS) - inside) == []
 
 
@@ -421,3 +424,19 @@ def test_tune_and_tune_async_are_one_door():
     assert first.keys() - second.keys() == studys_own
     assert second.keys() - first.keys() == {"self"}
     assert all(first[name].default == second[name].default for name in second.keys() & first.keys())
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: importance(3), "view must be a StudyView, found 3"),
+        (lambda: autotune.Study(SPACE, GOAL, spec={"a": object()}), "spec must be plain data"),
+        (lambda: autotune.Study(SPACE, GOAL, path=" "), "path must name a ledger file, found ' '"),
+        (lambda: Limit(None, True, 1.0), "metric must be a metric's name"),
+        (lambda: Limit("t", "<=", 1.0), "upper must be True or False, found '<='"),
+        (lambda: Limit("t", True, None), "bound must be a number, found None"),
+    ],
+)
+def test_doors_beside_the_table_name_what_is_wrong(call, said):
+    with pytest.raises(SpecError, match=re.escape(said)):
+        call()

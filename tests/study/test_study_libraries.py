@@ -109,3 +109,35 @@ def test_all_that_is_needed_and_missing_is_named_at_once():
         need(["json", "nowhere", "nowhere_at_all.deep"], extra="transformers")
     assert missing.value.message == "nowhere, nowhere_at_all.deep are not installed here"
     assert missing.value.hint == "pip install 'autotune-inference[transformers]'"
+
+
+WITHOUT_OPTUNA = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "optuna":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from autotune.cli.app import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("engine", ["optuna:tpe", "optuna:optuna.samplers:TPESampler"])
+def test_a_file_whose_engine_runs_elsewhere_is_checked_here_and_not_run(engine, tmp_path):
+    (tmp_path / "study.yaml").write_text(
+        "name: a\nsystem: {use: command, argv: ['true']}\n"
+        "parameters:\n  x: {type: int, low: 0, high: 3}\n"
+        f"objective: {{maximize: y}}\nengine: {engine}\n"
+    )
+    codes, said = [], ""
+    for words in (["check"], ["run", "--local", "--no-mlflow"]):
+        argv = [sys.executable, "-c", WITHOUT_OPTUNA, *words, "study.yaml"]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+        codes.append(done.returncode)
+        said += " ".join(done.stdout.split() + done.stderr.split())
+    assert codes == [0, 3], said
+    assert "`autotune run` would end here: optuna is not installed here: pip install optuna" in said

@@ -216,3 +216,12 @@ def test_on_ray_the_functions_exception_comes_back_with_its_traceback(ray_cluste
         autotune.tune(SPACE, broken, GOAL, trials=6, parallel=2, engine="sobol", ray=True)
     assert "in broken" in "".join(caught.value.__notes__)
     assert not any(trial.state is TrialState.INFEASIBLE for trial in caught.value.study.trials)
+
+
+@pytest.mark.parametrize(
+    "wide", [autotune.Float("y", 1e-300, 1e300, scale="log10"), autotune.Float("y", -1.7e308, 1.7e308)]
+)
+def test_a_range_wider_than_any_number_is_searched(wide):
+    space = [wide, autotune.Float("z", 0, 1)]
+    study = autotune.tune(space, lambda c: {"s": c["z"]}, {"maximize": "s"}, trials=10, progress=False)
+    assert len({trial.config["y"] for trial in study.trials}) > 5

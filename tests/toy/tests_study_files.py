@@ -70,6 +70,11 @@ ERRORS = {
         "  draft_length: {type: int, low: 0, high: 4}\n",
         "",
     ),
+    "parameters_under_space": (
+        "parameters:\n  batch_size: {type: int, low: 1, high: 8, default: 2}\n"
+        "  draft_length: {type: int, low: 0, high: 4}\n",
+        "space:\n  batch_size: {type: int, low: 1, high: 8, default: 2}\n",
+    ),
     "impossible": ("  - draft_length == 0 or batch_size == 1", "  - batch_size > 100"),
 }
 """Mistakes in ``GOOD``: what is replaced, and by what. Each has its golden message."""

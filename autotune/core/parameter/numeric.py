@@ -33,6 +33,12 @@ def _finite(raw: object, name: str) -> float:
     return float(number)
 
 
+def _logarithm(value: float, low: float) -> float:
+    """Return the logarithm of ``value / low``, a ratio that may be larger than any number."""
+    ratio = value / low  # of close values more exact than a difference of logarithms
+    return math.log(ratio) if math.isfinite(ratio) else math.log(value) - math.log(low)
+
+
 def _at_least(least: int) -> By:
     def read(raw: object, name: str) -> int:
         if (number := _whole(raw, name)) < least:
@@ -70,7 +76,7 @@ class Numeric(Parameter):
             raise SpecError(f"more than {MAX_LEVELS} values between low and high", path=("step",))
 
     def _read_prior(self, prior: Prior) -> Prior:
-        usual = (self.high - self.low) / 8 or 1.0
+        usual = self.high / 8 - self.low / 8 or 1.0  # the difference may be too large
         if prior.weights or prior.around is None:
             raise SpecError(
                 f"the prior of {self.type_name} {self.name!r} needs around and spread, such as "
@@ -102,8 +108,11 @@ class Numeric(Parameter):
         if self.high == self.low:
             return 0.0
         if self.scale == "linear":
-            return (float(value) - self.low) / (self.high - self.low)
-        return math.log(float(value) / self.low) / math.log(self.high / self.low)
+            whole = self.high - self.low
+            if math.isfinite(whole):
+                return (float(value) - self.low) / whole
+            return (float(value) / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+        return _logarithm(float(value), self.low) / _logarithm(self.high, self.low)
 
     def allowed(self) -> str:
         """Return the range in words."""
@@ -199,14 +208,22 @@ class Float(Numeric):
             # rounded, so that 0.7 + 2 * 0.05 reads 0.8 in a file, on screen and as a key
             return tuple(round(self.low + i * self.step, 12) for i in range(count))
         steps = [i / (FLOAT_LEVELS - 1) for i in range(FLOAT_LEVELS)]
-        if self.scale == "linear":
-            inner = [self.low + u * (self.high - self.low) for u in steps]
-        else:
-            inner = [self.low * (self.high / self.low) ** u for u in steps]
-        grid = {float(f"{value:.6g}") for value in inner[1:-1]} | {self.low, self.high}
+        grid = {float(f"{self.value_at(u):.6g}") for u in steps[1:-1]} | {self.low, self.high}
         if isinstance(self.default, float):
             grid.add(self.default)
         return tuple(sorted(value for value in grid if self.low <= value <= self.high))
+
+    def value_at(self, position: float) -> float:
+        """Return the value at a position of the scale, the opposite of :meth:`position`, not rounded."""
+        low, high = self.low, self.high
+        if self.scale != "linear":
+            ratio = high / low
+            if math.isfinite(ratio):
+                return float(low * ratio**position)
+            return math.exp(math.log(low) + position * _logarithm(high, low))
+        if math.isfinite(high - low):
+            return low + position * (high - low)
+        return low * (1.0 - position) + high * position
 
     def with_levels(self, values: Collection[Value]) -> Float:
         """Return the parameter with more levels beside its grid; its meaning stays."""

@@ -98,9 +98,7 @@ def _with_gradient(score: Score, u: Array) -> tuple[float, Array]:
 
 def _value(parameter: Float, place: float) -> float:
     """Return the value at a place of the parameter's scale."""
-    low, high = parameter.low, parameter.high
-    value = low + place * (high - low) if parameter.scale == "linear" else low * (high / low) ** place
-    return min(max(float(f"{value:.6g}"), low), high)
+    return min(max(float(f"{parameter.value_at(place):.6g}"), parameter.low), parameter.high)
 
 
 def _allowed(space: Space, config: Config, values: Config) -> Config | None:
