@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
+from textwrap import shorten
 
 from autotune.core.input_file import resolved
 from autotune.errors import AutotuneError, SpecError
@@ -35,7 +36,6 @@ _FILES = {
 _CALLS = ("call", "trainable", "scorer")  # keys that say module:function or file.py:function
 _COMMANDS = ("argv", "command", "program", "scorer")  # keys that are a program with its words
 _PROGRAMS = (".py", ".sh", ".bash", ".pl", ".rb", ".js", ".lua", ".R", ".jl")  # endings of their scripts
-_SHOWN = 60  # characters of a script in a note
 _INNER = re.compile(r"(?:-[^=]*=)?@?(.+)", re.DOTALL)  # --name=FILE and @FILE
 
 
@@ -128,8 +128,7 @@ class _Search:
             for word in words_of(section.get(key)):
                 self._add_word(folder, word.text, f"{name}.{key}", plain=word.plain)
                 if word.opaque:
-                    text = f"{word.text}"
-                    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+                    shown = shorten(f"{word.text}", 60, placeholder=" ...")
                     self.stays[
                         f"the script {shown!r} of {name}.{key} has an open quote: which files it names "
                         "is not known, and they stay here"
