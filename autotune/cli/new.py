@@ -21,6 +21,8 @@ EXAMPLE = "autotune_example"
 
 PARTS = {"system": "hasher", "engine": "shuffled", "metric": "stall"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_LONGEST = 64  # letters of a name, of which files and a package are made
+_TAKEN = re.compile(r"test|test_.*|.*_test|conftest|sitecustomize|usercustomize")  # by Python or pytest
 _PROJECT = """\
 [build-system]
 requires = ["setuptools>=70.1"]
@@ -104,17 +106,26 @@ def _check_name(kind: str, name: str) -> None:
             f"{name!r} cannot be the name of a module: lower-case letters, digits and _, none of Python's own"
         )
         raise SpecError(text, hint=f"did you mean {near!r}?")
-    registry = registry_of(f"{kind}s")
+    if len(name) > _LONGEST:
+        raise SpecError(f"a name has at most {_LONGEST} letters, found {len(name)}")
+    if _TAKEN.fullmatch(name):
+        near = "my_" + name.removesuffix("_test")
+        raise SpecError(
+            f"{name!r} is a module of Python's or pytest's, which one of yours would hide or be taken for",
+            hint=f"did you mean {near!r}?",
+        )
     if name == "autotune" or name in packages_distributions():
         raise SpecError(
             f"{name!r} is an installed package, which a module of that name would hide",
             hint=f"did you mean {f'my_{name}'!r}?",
         )
-    if registry is not None and name in registry.names():
-        raise SpecError(
-            f"there is {'an' if kind[0] in 'aeiou' else 'a'} {kind} {name!r} already",
-            hint=f"`autotune list {kind}s` shows those there are",
-        )
+    for each in dict.fromkeys((kind, *(("system", "engine") if kind != "metric" else ()))):
+        registry = registry_of(f"{each}s")  # a system and an engine of one name are one module
+        if registry is not None and name in registry.names():
+            raise SpecError(
+                f"there is {'an' if each[0] in 'aeiou' else 'a'} {each} {name!r} already",
+                hint=f"`autotune list {each}s` shows those there are",
+            )
 
 
 def _symbol(kind: str, name: str) -> str:

@@ -190,7 +190,7 @@ class JsonView(_Lines):
 
 
 class QuietView(_Lines):
-    """Tell only the end."""
+    """Tell only the end, and on standard error what was lost on the way."""
 
     def start(self, view: StudyView) -> None:
         """Show nothing."""
@@ -199,7 +199,9 @@ class QuietView(_Lines):
         """Show nothing."""
 
     def message(self, text: str) -> None:
-        """Show nothing."""
+        """Show a warning that something was not delivered, and nothing else."""
+        if text.startswith("warning: ") and "not delivered" in text:
+            Output(sys.stderr).line(text)
 
     def finish(self, view: StudyView, closing_text: str) -> None:
         """Show the closing text."""

@@ -61,8 +61,12 @@ def failed_event(name: str, state: str, error: str) -> Payload:
 
 
 def _head(event: str, study: str, text: str) -> Payload:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {"event": event, "study": study, "time": stamp, "version": VERSION, "text": text}
+    return {"event": event, "study": study, "time": stamp(), "version": VERSION, "text": text}
+
+
+def stamp() -> str:
+    """Return the time of now, as an event has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _measured(view: StudyView, metrics: Mapping[str, Estimate]) -> str:

@@ -29,7 +29,7 @@ from autotune.core.units import counted
 from autotune.errors import EnvironmentProblem, SpecError, words_of
 from autotune.spec.hooks import Hook, Hooks, read_hooks
 from autotune.study.hook_delivery import NotDelivered, call, post
-from autotune.study.hook_events import Payload, end_event, failed_event, trial_event
+from autotune.study.hook_events import Payload, end_event, failed_event, stamp, trial_event
 from autotune.study.study import Study
 
 POST_S = 10.0
@@ -80,7 +80,7 @@ class Receiver:
                 )
             self._url = parts.geturl()
         self._secret = environment.get(hook.secret_variable, "").encode()
-        self._waiting: queue.Queue[Event | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[tuple[str, Event] | None] = queue.Queue(MOST_WAITING)
         self._closing = threading.Event()
         self._last_s = float("inf")  # when it is over, once it closes
         self.taken = self.delivered = 0
@@ -92,7 +92,7 @@ class Receiver:
         """Take an event, or leave it where too many wait; returns at once."""
         self.taken += 1
         try:
-            self._waiting.put_nowait(event)
+            self._waiting.put_nowait((stamp(), event))
         except queue.Full:
             self.why = self.why or f"more than {MOST_WAITING} events waited"
 
@@ -117,11 +117,12 @@ class Receiver:
         return f"{missing} of {counted(self.taken, 'event')} not delivered to {self.hook.label}: {why}"
 
     def _run(self) -> None:
-        while (event := self._waiting.get()) is not None:
+        while (waiting := self._waiting.get()) is not None:
+            happened, event = waiting
             if time.monotonic() >= self._last_s:
                 return
             try:
-                self._deliver({**redacted(event()), "id": uuid.uuid4().hex})
+                self._deliver({**redacted(event()), "time": happened, "id": uuid.uuid4().hex})
                 self.delivered += 1
             except NotDelivered as error:
                 self.why = str(error)

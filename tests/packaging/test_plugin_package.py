@@ -159,6 +159,9 @@ def test_an_engine_that_new_writes_keeps_all_of_the_contract_and_installs(tmp_pa
     run(["autotune", "check", "my_part.yaml"], tmp_path, tmp_path / "site")
 
 
+OF_OTHERS = ("test", "test_mine", "conftest", "sitecustomize", "usercustomize")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -176,6 +179,10 @@ def test_an_engine_that_new_writes_keeps_all_of_the_contract_and_installs(tmp_pa
         (["system", "toy"], "there is a system 'toy' already"),
         (["metric", "ttft"], "there is a metric 'ttft' already"),
         (["engine", "gp"], "there is an engine 'gp' already"),
+        (["engine", "vllm"], "there is a system 'vllm' already"),
+        (["system", "vllm"], "there is a system 'vllm' already"),
+        (["engine", "a" * 300], "a name has at most 64 letters, found 300"),
+        *((["engine", name], f"{name!r} is a module of Python's or pytest's") for name in OF_OTHERS),
         (["engine", "numpy"], "'numpy' is an installed package, which a module of that name would hide"),
     ],
 )

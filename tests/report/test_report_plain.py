@@ -140,3 +140,10 @@ def test_a_stream_that_knows_ascii_only():
     stream = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
     Output(stream).line("812 ± 6 and \N{SNOWMAN}")
     assert raw.getvalue() == b"812 +- 6 and ?\n"
+
+
+def test_a_quiet_view_tells_what_was_not_delivered_beside_its_output(capsys):
+    view = QuietView()
+    view.message("trial 1 runs")
+    view.message("warning: 1 of 1 event not delivered to http://a: no answer in time")
+    assert capsys.readouterr() == ("", "warning: 1 of 1 event not delivered to http://a: no answer in time\n")

@@ -13,7 +13,7 @@ from autotune import load_space
 from autotune.core.expression import Expression
 from autotune.core.grammar import MAX_LENGTH
 from autotune.core.measurement import Estimate
-from autotune.core.objective import Goal, Objective
+from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.parameter import Bool, Float, Int, Ordinal, Prior, parameter_from_dict
 from autotune.core.space import Space
 from autotune.core.units import base_unit, parse_quantity
@@ -237,6 +237,9 @@ def far():
 
 
 CALLS = {
+    "limit_metric": lambda: Limit("", True, 1.0),
+    "limit_upper": lambda: Limit("t", "<=", 1.0),
+    "limit_bound": lambda: Limit("t", True, None),
     "hook_address": lambda: read_hooks({"end": ["ftp://a.example/x"]}),
     "hook_secret": lambda: read_hooks({"trial": {"url": "https://hooks.slack.com/services/T0/B0/x"}}),
     "hook_text": lambda: read_hooks({"end": "a.example"}),

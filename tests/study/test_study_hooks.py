@@ -295,3 +295,14 @@ def test_a_run_tells_what_its_file_and_its_command_name(serve, toy_study, autotu
     assert f"deploy: {' '.join(end['deploy'])}"[:20] in end["text"]
     assert end["state"] == "completed"
     assert Path(end["report"]).is_file()
+
+
+def test_the_time_of_an_event_is_when_it_happened(serve, monkeypatch):
+    server, times = serve(), iter(["2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"])
+    monkeypatch.setattr(module, "stamp", lambda: next(times))
+    receiver = module.Receiver(Hook(url=server.url))
+    for number in range(2):
+        receiver.put(lambda number=number: {"event": "trial", "time": "later", "number": number})
+    receiver.begin_to_close(time.monotonic() + 5)
+    receiver.close()
+    assert [event["time"] for event in server.events()] == ["2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"]
