@@ -10,7 +10,7 @@ from autotune.analysis.side_by_side import Comparison, compare
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.objective import Objective
 from autotune.core.study_labels import study_labels
-from autotune.errors import StudyError
+from autotune.errors import LedgerError, StudyError
 from autotune.ledger import Ledger, StudyRow, made_ledger
 from autotune.study.reading import read_view
 from autotune.study.study import find_study
@@ -69,8 +69,11 @@ def _file_of(where: Path) -> Path:
 
 def _has_study(store: Path, name: str) -> bool:
     """Return whether a store has a study of that name, which may look like a path."""
-    with made_ledger(_file_of(store)) as ledger:
-        return ledger is not None and ledger.study(name) is not None
+    try:
+        with made_ledger(_file_of(store)) as ledger:
+            return ledger is not None and ledger.study(name) is not None
+    except LedgerError:  # another store may be meant; where this one is, opening it says what is wrong
+        return False
 
 
 def differing_settings(

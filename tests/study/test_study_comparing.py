@@ -14,7 +14,7 @@ from autotune.analysis.side_by_side import _predictions
 from autotune.cli import main
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason
-from autotune.errors import StudyError
+from autotune.errors import LedgerError, StudyError
 from autotune.ledger import Ledger
 from autotune.study.comparing import compare_studies
 from autotune.study.reading import read_view
@@ -356,3 +356,17 @@ def test_a_study_of_the_store_comes_before_a_path_of_its_name(tmp_path, monkeypa
             study.tell(study.ask(), {"speed": 1.0})
     found = compare_studies(["n5", name], tmp_path / "store")
     assert [each.view.name for each in found.studies] == ["n5", name]
+
+
+def test_a_damaged_store_keeps_nobody_from_comparing_others(tmp_path):
+    for folder in ("one", "two"):
+        path = tmp_path / folder
+        with Study(Space([Int("x", 0, 9)]), {"maximize": "speed"}, name="s", path=path) as study:
+            study.tell(study.ask(), {"speed": 1.0})
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "ledger.sqlite").write_text("no database, but long enough to be taken for one " * 50)
+    found = compare_studies([f"{tmp_path}/one:s", f"{tmp_path}/two"], store)
+    assert len(found.studies) == 2
+    with pytest.raises(LedgerError):
+        compare_studies(["s", f"{tmp_path}/two"], store)
