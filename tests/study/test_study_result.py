@@ -84,7 +84,7 @@ def test_the_result_of_nothing_raises_nothing(failure):
     assert (found.metrics, found.chances, found.pareto_front, found.settle) == ({}, {}, [], "")
     assert found.to_dict()["best"] is None
     assert not found.confirmed
-    assert found.verdict.kind == "nothing feasible"
+    assert found.verdict.kind == ("nothing feasible" if failure else "undecided")
     for text in (str(found), repr(found), found._repr_html_(), repr(study), study._repr_html_()):
         assert text
 
