@@ -207,5 +207,13 @@ ABSENT_SIGNS: tuple[Rule, ...] = (
 )
 """The machine lacks something: an error of the environment."""
 # fmt: on
+WITHOUT_US = matcher(
+    (
+        Rule(_OWNER, r"No module named '?autotune\b", "/usr/bin/python: No module named autotune"),
+        Rule(_OWNER, r"\bpython3?: (?:command )?not found", "/bin/sh: 1: python: not found"),
+    )
+)
+"""What a Python says that has no autotune, or a shell that has no Python."""
+
 OWNER_SIGNS = (*CODE_SIGNS, *USAGE_SIGNS, *METRIC_SIGNS, *ABSENT_SIGNS)
 """Messages that no configuration is to blame for."""

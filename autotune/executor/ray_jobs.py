@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 from autotune.core.commands import shown_address
 from autotune.core.dependencies import need
+from autotune.core.diagnosis import WITHOUT_US
 from autotune.errors import EnvironmentProblem
 
 OWNER, STUDY = "autotune_owner", "autotune_study"
@@ -41,7 +41,6 @@ _TALKATIVE = (
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
 )
-_WITHOUT_US = re.compile(r"No module named '?autotune\b|\bpython3?: (?:command )?not found")
 _ENTRYPOINT = "Running entrypoint for job "
 _EARLY_S = 20.0  # longest wait for a job to begin, before nobody waits for it to fail at once
 
@@ -328,7 +327,7 @@ def refuse_without_us(text: str, address: str) -> None:
     Raises:
         EnvironmentProblem: It says so.
     """
-    if _WITHOUT_US.search(text):
+    if WITHOUT_US.search(text):
         raise EnvironmentProblem(
             f"the head at {shown_address(address)} finds no autotune: its `python` is another one",
             hint="install autotune there, and give `ray start` in its environment, first in PATH",

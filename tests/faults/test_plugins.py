@@ -431,10 +431,10 @@ def test_a_name_of_ours_stays_ours_and_the_clash_is_told(install, group, tmp_pat
 
 
 def test_a_run_tells_that_a_plug_in_has_the_name_of_its_engine(install, toy_study):
-    install(engine(), name="sobol")
+    install(engine(), name="random")
     spec = read_study(toy_study())
     (said,) = announce(spec, spec.system.built)
-    assert said == "engine 'sobol' is autotune's own, and not that of the plug-in broken-package 1.0"
+    assert said == "engine 'random' is autotune's own, and not that of the plug-in broken-package 1.0"
 
 
 def test_two_of_one_name_are_one_error(install):
