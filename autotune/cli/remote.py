@@ -114,12 +114,14 @@ def _only_one(labels: set[str], study: str | None) -> None:
 
 def follow_job(server: JobServer, job: StudyJob, address: str, store: str | None = None) -> int:
     """Show what a study's job prints until it ends; return its exit code. Ctrl-C ends the view alone."""
+    from autotune.executor.ray_jobs import ENTRYPOINT
+
     try:
         before: list[str] | None = []  # what Ray says until the command begins, or why it does not
         for line in _followed(server, job.id):
             if before is None:
                 echo(line)
-            elif line.startswith("Running entrypoint for job "):
+            elif line.startswith(ENTRYPOINT):
                 before = None
             else:
                 before.append(line)

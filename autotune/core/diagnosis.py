@@ -207,13 +207,20 @@ ABSENT_SIGNS: tuple[Rule, ...] = (
 )
 """The machine lacks something: an error of the environment."""
 # fmt: on
-WITHOUT_US = matcher(
-    (
-        Rule(_OWNER, r"No module named '?autotune\b", "/usr/bin/python: No module named autotune"),
-        Rule(_OWNER, r"\bpython3?: (?:command )?not found", "/bin/sh: 1: python: not found"),
-    )
+NO_AUTOTUNE: tuple[Rule, ...] = (
+    Rule(
+        _OWNER,
+        r"^(?:\S*python[\d.]*: .*|ModuleNotFoundError: )?No module named '?autotune\b",
+        "/usr/bin/python: No module named autotune",
+    ),
+    Rule(
+        _OWNER,
+        r"^\S*sh: (?:\S+(?: \d+)?: )*python3?: (?:command )?not found",
+        "/bin/sh: 1: python: not found",
+    ),
 )
-"""What a Python says that has no autotune, or a shell that has no Python."""
+"""What a Python says that has no autotune, or a shell that has no Python, at the beginning of a line: within
+one it is a study that tells what its own program said."""
 
 OWNER_SIGNS = (*CODE_SIGNS, *USAGE_SIGNS, *METRIC_SIGNS, *ABSENT_SIGNS)
 """Messages that no configuration is to blame for."""

@@ -20,10 +20,12 @@ from urllib.parse import urlsplit
 
 from autotune.core.commands import shown_address
 from autotune.core.dependencies import need
-from autotune.core.diagnosis import WITHOUT_US
+from autotune.core.diagnosis import NO_AUTOTUNE, matcher
 from autotune.errors import EnvironmentProblem
 
 OWNER, STUDY = "autotune_owner", "autotune_study"
+ENTRYPOINT = "Running entrypoint for job "
+"""Begin of the line with which Ray says that a job's command begins."""
 """Metadata of a job that runs a study."""
 
 QUESTION = "autotune_question"
@@ -41,7 +43,7 @@ _TALKATIVE = (
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
 )
-_ENTRYPOINT = "Running entrypoint for job "
+_WITHOUT_US = matcher(NO_AUTOTUNE)
 _EARLY_S = 20.0  # longest wait for a job to begin, before nobody waits for it to fail at once
 
 
@@ -252,7 +254,7 @@ class JobServer:
             with self._talking():
                 status = self._client.get_job_status(job)
                 text = "" if status == "PENDING" else self._client.get_job_logs(job)
-            said = text.rpartition(_ENTRYPOINT)[2].partition("\n")[2] if _ENTRYPOINT in text else ""
+            said = text.rpartition(ENTRYPOINT)[2].partition("\n")[2] if ENTRYPOINT in text else ""
             if status.is_terminal() or said:
                 refuse_without_us(text, self.address)
                 return
@@ -327,7 +329,7 @@ def refuse_without_us(text: str, address: str) -> None:
     Raises:
         EnvironmentProblem: It says so.
     """
-    if WITHOUT_US.search(text):
+    if _WITHOUT_US.search(text):
         raise EnvironmentProblem(
             f"the head at {shown_address(address)} finds no autotune: its `python` is another one",
             hint="install autotune there, and give `ray start` in its environment, first in PATH",

@@ -13,7 +13,7 @@ from autotune.cli.remote import MARK, find_job, stop_job
 from autotune.core.commands import shown_address
 from autotune.errors import EnvironmentProblem, StudyError
 from autotune.executor import ray_jobs
-from autotune.executor.ray_jobs import JobServer, StudyJob
+from autotune.executor.ray_jobs import JobServer, StudyJob, refuse_without_us
 
 TOKEN = "c" * 64
 STUDY = """
@@ -316,6 +316,22 @@ def test_a_head_without_autotune_is_told_so_by_every_command(tmp_path, monkeypat
     assert not client.sent  # nobody would take the secrets there
     assert "is job" not in said.out or "--follow" in words
     assert log.strip() not in said.out
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "trial 0: crashed_under_load: /bin/sh: 1: python: not found",
+        "trial 0: owner_mistake: ModuleNotFoundError: No module named 'autotune'",
+        "| /usr/bin/python: No module named autotune",
+        f"{MARK}{json.dumps(['out', '/bin/sh: 1: python: not found'])}",
+    ],
+)
+def test_a_study_that_tells_what_its_program_said_is_no_head_without_autotune(said):
+    refuse_without_us(f"{BEGUN}{said}\n", "http://h:1")
+    for missing in (NO_MODULE, "bash: line 1: exec: python: not found\n", "sh: python3: command not found\n"):
+        with pytest.raises(EnvironmentProblem):
+            refuse_without_us(f"{BEGUN}{missing}", "http://h:1")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from autotune.core.diagnosis import (
     CODE_SIGNS,
     LIBRARIES,
     METRIC_SIGNS,
+    NO_AUTOTUNE,
     NO_MEMORY,
     OWNER_SIGNS,
     SERVERS,
@@ -27,7 +28,9 @@ from autotune.systems.registry import build_system
 TRACE = "INFO: starting\nTraceback (most recent call last):\n{}\nthe last line says nothing"
 
 
-@pytest.mark.parametrize("rule", [*LIBRARIES, *SERVERS, *OWNER_SIGNS], ids=lambda rule: rule.pattern)
+@pytest.mark.parametrize(
+    "rule", [*LIBRARIES, *SERVERS, *OWNER_SIGNS, *NO_AUTOTUNE], ids=lambda rule: rule.pattern
+)
 def test_a_rule_finds_its_example(rule):
     assert re.search(rule.pattern, rule.example, re.MULTILINE)
 
