@@ -229,9 +229,9 @@ class StudyView:
     def stated(self) -> Objective:
         """The objective as people are told it: with limits of which the default's measurement is awaited."""
         asked = self.spec.get("objective")
-        found = Objective.from_dict(asked) if isinstance(asked, Mapping) else self.objective
-        if not any(limit.relative for limit in found.limits):
+        if not self.objective.awaited or not isinstance(asked, Mapping):  # as nearly every drawing has it
             return self.objective
+        found = Objective.from_dict(asked)
         bound = {(limit.metric, limit.upper): limit for limit in self.objective.limits}
         return replace(self.objective, limits=tuple(bound.get((x.metric, x.upper), x) for x in found.limits))
 

@@ -119,8 +119,9 @@ def _check_name(kind: str, name: str) -> None:
             f"{name!r} is an installed package, which a module of that name would hide",
             hint=f"did you mean {f'my_{name}'!r}?",
         )
-    for each in dict.fromkeys((kind, *(("system", "engine") if kind != "metric" else ()))):
-        registry = registry_of(f"{each}s")  # a system and an engine of one name are one module
+    # a system and an engine of one name are one module
+    for each in (kind,) if kind == "metric" else dict.fromkeys((kind, "system", "engine")):
+        registry = registry_of(f"{each}s")
         if registry is not None and name in registry.names():
             raise SpecError(
                 f"there is {'an' if each[0] in 'aeiou' else 'a'} {each} {name!r} already",

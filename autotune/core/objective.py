@@ -268,7 +268,6 @@ class Objective:
         object.__setattr__(self, "limits", _limits(limits))
         object.__setattr__(self, "description", description)
         object.__setattr__(self, "confidence", sure)
-        object.__setattr__(self, "awaited", ())
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:

@@ -38,9 +38,8 @@ class Verdict:
             holds no difference), ``unproven`` (no error is known, or one launch each), ``default`` (it is the
             best), ``only feasible`` (the default fails, breaks a limit, or is better and not known to keep
             them), ``no default`` (it was not measured), ``not confirmed`` (the confirmation was not
-            completed),
-            ``limits in doubt`` (nothing keeps the limits with the confidence asked for, or one is relative to
-            a default that was not measured) or ``nothing feasible``.
+            completed), ``limits in doubt`` (nothing keeps the limits with the confidence asked for, or one is
+            relative to a default that was not measured) or ``nothing feasible``.
         text: Words for people.
         limits: One line for each limit: in how many launches it was kept, and the chance that it holds, or
             that it cannot be judged; then one for each goal of which only a bound is known.
@@ -103,11 +102,14 @@ def verdict(decision: Decision) -> Verdict:
     return Verdict(kind, text, limits, gain, settle(decision, kind, leader, base))
 
 
+def why_unjudged(decision: Decision) -> str:
+    """Return why a limit cannot be judged, and what to do where no measurement of the default is to come."""
+    return decision.unbounded if decision.default_pending else f"{decision.unbounded}; {REMEDY}"
+
+
 def _unjudged(decision: Decision) -> Verdict:
     """Return the verdict where nothing says what a limit bounds: whatever was measured may break it."""
-    text = f"nothing is recommended: {decision.unbounded}"
-    if not decision.default_pending:
-        text += f"; {REMEDY}"
+    text = f"nothing is recommended: {why_unjudged(decision)}"
     lines = tuple(
         f"not judged: {limit} (nothing was measured that it is relative to)" for limit in decision.awaited
     )

@@ -43,7 +43,7 @@ from autotune.engine.registry import read_engine
 from autotune.errors import SpecError
 from autotune.integrations.ray_tune_space import Slot, Tree, TuneSpace, read_space
 from autotune.integrations.ray_tune_state import TuneTrial, read_trials, record, replay
-from autotune.study.study import Study, _path
+from autotune.study.study import Study, given_path
 from autotune.study.study import read_space as read_our_space
 from autotune.systems.own.trainable import run_trainable
 
@@ -118,7 +118,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         self._limits, self._engine, self._name = list(limits), engine, name
         _limited(self._limits)
         self._seed = read_count(seed, "seed")
-        self._path = None if path is None else os.path.abspath(_path(path))
+        self._path = None if path is None else os.path.abspath(given_path(path))
         self._budget = None if budget is None else read_count(budget, "budget", 1)
         self._early_stopping = early_stopping
         self._points = _read_points(points_to_evaluate, evaluated_rewards)

@@ -24,7 +24,7 @@ from autotune.core.parameter.base import show
 from autotune.core.redact import redact_words
 from autotune.core.trial import Config, Trial, Value
 from autotune.core.units import counted
-from autotune.core.verdict import REMEDY, show_chance
+from autotune.core.verdict import show_chance, why_unjudged
 from autotune.core.version import VERSION
 from autotune.report.columns import number_cell
 from autotune.report.summary import notes
@@ -207,10 +207,7 @@ def unjudged_limits(view: StudyView) -> list[str]:
     """Return a sentence about the limits that wait for a measurement of the default; nothing without any."""
     if not view.objective.awaited:
         return []
-    text = view.decision.unbounded
-    if view.settled and not view.decision.default_pending:
-        text += f"; {REMEDY}"
-    return [sentence(text)]
+    return [sentence(why_unjudged(view.decision) if view.settled else view.decision.unbounded)]
 
 
 def conditions(view: StudyView) -> list[tuple[str, str]]:

@@ -91,6 +91,10 @@ class Settings:
     compares_answers: bool = False
     logs: str = ""
 
+    def time_is_over(self, spent_s: float) -> bool:
+        """Return whether a study that has taken so many seconds has none left."""
+        return self.time_s is not None and spent_s >= self.time_s
+
     @cached_property
     def default(self) -> Config:
         """Default configuration."""
@@ -252,14 +256,14 @@ def schedule(state: State, settings: Settings) -> tuple[Action, ...]:
     late = tuple(GiveUp(attempt) for attempt in state.running if state.now > attempt.ends)
     if late:
         return late
-    if settings.time_s is not None and state.spent_s >= settings.time_s:
+    if settings.time_is_over(state.spent_s):
         return (End("out of time"),)
     return tuple(_Turn(state, settings).actions()) or _rest(state, settings)
 
 
 def left(state: State, settings: Settings) -> Action | None:
     """Return something that is left to be done, however much room there were; ``None`` at the study's end."""
-    if state.interrupted or (settings.time_s is not None and state.spent_s >= settings.time_s):
+    if state.interrupted or settings.time_is_over(state.spent_s):
         return None
     if state.unfinished:
         return Start(state.unfinished[0])

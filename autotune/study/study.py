@@ -171,7 +171,7 @@ class Study:
         What was measured is read where the engine is of a plug-in that is not installed here; asking for more
         says what is missing.
         """
-        file = _path(path)
+        file = given_path(path)
         if name is not None and not isinstance(name, str):
             raise SpecError(f"name must be the name of a study, found {name!r}")
         if file.is_dir():
@@ -847,7 +847,7 @@ def ledger_path(path: str | Path) -> Path:
         SpecError: It is no path.
         LedgerError: The folder cannot be made.
     """
-    file = _path(path)
+    file = given_path(path)
     if file.is_dir():
         file = file / LEDGER_NAME
     try:
@@ -870,8 +870,12 @@ def _check_plain(spec: Mapping[str, object] | None) -> None:
         raise SpecError(f"spec must be plain data, as JSON has it, found {spec!r}: {error}") from None
 
 
-def _path(path: str | Path) -> Path:
-    """Return the path that an argument gives."""
+def given_path(path: str | Path) -> Path:
+    """Return the path that an argument gives.
+
+    Raises:
+        SpecError: It names no file.
+    """
     if not isinstance(path, str | Path) or not str(path).strip() or "\0" in str(path):
         raise SpecError(f"path must name a ledger file, found {path!r}")
     return Path(path).expanduser()
