@@ -9,9 +9,9 @@ import json
 import re
 import signal
 import socket
-import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from autotune.executor.worker import run_attempt
 from autotune.systems.base import ServedDriver
 from autotune.systems.registry import build_system
 from autotune.systems.served.client import ask
-from autotune.systems.served.launch import tree
+from autotune.systems.served.launch import connections
 from autotune.systems.served.negotiation import request_body
 from tests.engines.conftest import PROMPT, START_S, job_of, kill_tree, launched, sections
 from tests_shared import wait_until
@@ -75,11 +75,7 @@ def requests_under_way(root, port):
     """Return whether two connections to the server stay open: a load, not a first answer."""
 
     def count():
-        return sum(
-            c.laddr.port == port and c.status == psutil.CONN_ESTABLISHED
-            for process in tree(root)
-            for c in process.net_connections(kind="tcp")
-        )  # fmt: skip
+        return connections(root, port).count(psutil.CONN_ESTABLISHED)
 
     if count() < 2:
         return False
@@ -214,22 +210,19 @@ def test_an_attempt_is_measured_from_launch_to_clean_stop(engine, files, tmp_pat
 def test_an_engine_that_is_killed_under_load_is_known_as_such(engine, files, tmp_path):
     job = job_of(sections(engine, files), CONFIGS[engine][0], tmp_path)
     job = replace(job, workload={**job.workload, "time": "60 s", "precision": "0.1 %"})
-    killed = []
 
-    def kill_once_ready():
+    def kill_once_loaded():
         log = Path(job.scratch) / "process.json"
         wait_until(log.exists, START_S)
         root = json.loads(log.read_text())["pid"]
         port = json.loads((log.parent / "launch.json").read_text())["url"].rpartition(":")[2]
         wait_until(lambda: requests_under_way(root, int(port)), START_S)
         kill_tree(root)
-        killed.append(root)
 
-    helper = threading.Thread(target=kill_once_ready)
-    helper.start()
-    failure = run_attempt(job).measurement.failure
-    helper.join()
-    assert killed
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(kill_once_loaded)
+        failure = run_attempt(job).measurement.failure
+        killed.result()
     assert failure.cause in (Cause.CRASHED_UNDER_LOAD, Cause.OUT_OF_MEMORY), failure.message
     assert alive_in(tmp_path) == []
 

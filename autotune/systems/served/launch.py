@@ -98,16 +98,21 @@ def tree(root: int) -> list[psutil.Process]:
         return []
 
 
-def listens(root: int, port: int) -> bool:
-    """Return whether the process or one below it listens on a port of this machine."""
+def connections(root: int, port: int) -> list[str]:
+    """Return the state of each TCP connection of the process and all below it at a port of this machine."""
+    found = []
     for process in tree(root):
         try:
-            found = process.net_connections(kind="tcp")
+            held = process.net_connections(kind="tcp")
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue  # it ended, or it changed its user
-        if any(item.status == psutil.CONN_LISTEN and item.laddr.port == port for item in found):
-            return True
-    return False
+        found += [one.status for one in held if one.laddr.port == port]
+    return found
+
+
+def listens(root: int, port: int) -> bool:
+    """Return whether the process or one below it listens on a port of this machine."""
+    return psutil.CONN_LISTEN in connections(root, port)
 
 
 def memory_peak(root: int) -> int:
