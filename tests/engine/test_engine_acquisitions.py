@@ -352,9 +352,11 @@ def test_a_goal_that_some_trials_did_not_measure_is_survived():
 @pytest.mark.parametrize(
     ("limits", "log"),
     [
-        pytest.param(["upper <= 9", "lower >= 0.2"], True, marks=pytest.mark.slow),  # as the last with fewer
+        (["upper <= 9", "lower >= 0.2"], True),
         (["upper <= 9", "lower >= 0"], False),  # a bound of 0 has no logarithm
-        (["upper <= 9", "lower >= 0.2", "lower <= 2", "speed >= 0.5"], True),
+        pytest.param(
+            ["upper <= 9", "lower >= 0.2", "lower <= 2", "speed >= 0.5"], True, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_every_modelled_metric_is_predicted_in_its_own_unit(limits, log):

@@ -20,14 +20,9 @@ from autotune.engine.gp.model.surrogates import surrogate_named
 
 torch.set_default_dtype(torch.float64)
 
-NAMES = (
-    "auto",
-    "rugged",
-    "infinite_network",
-    "deep_kernel",
-    "botorch:SingleTaskGP",
-    "botorch:EnsembleMapSaasSingleTaskGP",
-)
+QUICK = ("auto", "rugged", "infinite_network", "botorch:SingleTaskGP")
+LONG = ("deep_kernel", "botorch:EnsembleMapSaasSingleTaskGP")  # trained by gradients, for seconds each time
+NAMES = (*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG))
 UNKNOWN = math.nan
 SPACE = Space((Int("a", 0, 30), Int("b", 0, 30), Categorical("c", ("x", "y", "z"))))
 
@@ -68,7 +63,7 @@ def fitted(request):
     return build(request.param, X, Y, 0.05, groups=Encoder(SPACE).groups), X, Y
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", QUICK + LONG)
 def test_a_smooth_function_is_predicted_with_honest_intervals(name):
     X, Y, exact = data(n=240)
     surrogate = build(name, X[:40], Y[:40])

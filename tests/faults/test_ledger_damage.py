@@ -186,7 +186,7 @@ def test_log_cut_at_every_byte_of_its_last_two_pages(logged, record, count, step
         )
 
 
-@pytest.mark.parametrize(("flips", "step"), [(150, 10), pytest.param(2000, 25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("flips", "step"), [(80, 5), pytest.param(2000, 25, marks=pytest.mark.slow)])
 def test_flipped_bits_anywhere_are_noticed_and_the_rest_is_saved(case, record, flips, step):
     rng = random.Random(2000)
     noticed = named = saved = nothing = 0

@@ -106,7 +106,8 @@ PLACES = {
 }
 
 
-def test_hostile_text_anywhere_in_a_file_runs_nothing(alone, record):
+@pytest.mark.parametrize("part", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_hostile_text_anywhere_in_a_file_runs_nothing(part, alone, record):
     """Read and checked, with the seconds of each: most is refused, the rest is data."""
     least = {
         "name": "name: hostile",
@@ -118,8 +119,8 @@ def test_hostile_text_anywhere_in_a_file_runs_nothing(alone, record):
     path = alone / "study.yaml"
     refused = taken = 0
     slowest = 0.0
-    for template in PLACES.values():
-        for text in HOSTILE:
+    for first, template in enumerate(PLACES.values()):
+        for text in HOSTILE[first % part :: part]:
             line = template.format(text=quoted(text))
             kept = [value for key, value in least.items() if not line.startswith(f"{key}:")]
             path.write_text("\n".join([*kept, line]) + "\n", encoding="utf-8")
@@ -134,9 +135,9 @@ def test_hostile_text_anywhere_in_a_file_runs_nothing(alone, record):
     assert refused > taken > 0
     assert slowest < 5
     figure = f"{refused} refused, {taken} kept as data, 0 run; slowest {1000 * slowest:.0f} ms"
-    record(
-        f"{len(HOSTILE)} hostile texts in {len(PLACES)} places of a study file", "P10: nothing runs", figure
-    )
+    if part == 1:
+        injection = f"{len(HOSTILE)} hostile texts in {len(PLACES)} places of a study file"
+        record(injection, "P10: nothing runs", figure)
 
 
 # -- search spaces of strangers ------------------------------------------------------------------------
@@ -461,7 +462,7 @@ def test_escape_sequences_in_a_log_do_not_reach_a_terminal(tmp_path, toy_study, 
     path.write_text(
         "name: evil\nparameters: {x: {type: int, low: 1, high: 2}}\nobjective: {maximize: speed}\n"
         f"system: {{use: command, argv: ['{sys.executable}', ./evil.py], folder: .}}\n"
-        "budget: {trials: 2, confirm: 0}\ntracking: {mlflow: none}\nengine: sobol\n"
+        "budget: {trials: 2, confirm: 0}\ntracking: {mlflow: none}\nengine: random\n"
     )
     shown = [autotune_command("run", "evil.yaml", "--local", check=False)]
     shown += [

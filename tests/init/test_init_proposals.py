@@ -75,7 +75,10 @@ def test_the_file_in_the_documentation_is_what_is_written():
     assert shown == study_of(CARDS["8b"], Options(), MACHINES["1xh100"]).rstrip()
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(
+    "machine",
+    ["8xh200", *(pytest.param(name, marks=pytest.mark.slow) for name in sorted({*MACHINES} - {"8xh200"}))],
+)
 def test_no_configuration_of_any_proposal_would_be_refused(machine, tmp_path):
     proposed = 0
     goals = itertools.cycle(("throughput", "goodput", "latency", "cost", "latency_throughput", "energy"))

@@ -54,8 +54,11 @@ def _answers(port):
         return False
 
 
-def test_every_trial_is_a_nested_run_and_a_killed_study_doubles_none(tmp_path, toy_study, autotune_command):
+def test_every_trial_is_a_nested_run_and_a_killed_study_doubles_none(
+    tmp_path, toy_study, autotune_command, empty_store
+):
     toy_study(tracking="{mlflow: 'sqlite:///mlflow.db'}", budget="{trials: 3, confirm: 1}")
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with subprocess.Popen(
         [sys.executable, "-m", "autotune", "run", "toy.yaml", "--local"],

@@ -63,7 +63,15 @@ def test_what_is_installed_is_listed_with_its_package(site, tmp_path):
 def test_its_system_and_its_engine_are_checked_run_and_reported(site, tmp_path):
     shutil.copy(ROOT / "examples" / "plugin" / "hasher.yaml", tmp_path)
     assert "hasher.py" in run(["autotune", "check", "hasher.yaml"], tmp_path, site)
-    more = ["--local", "--set", "engine.use=shuffled", "--set", "budget.trials=3"]
+    more = [
+        "--local",
+        "--set",
+        "engine.use=shuffled",
+        "--set",
+        "budget.trials=3",
+        "--set",
+        "budget.confirm=0",
+    ]
     shown = run(["autotune", "run", "hasher.yaml", *more], tmp_path, site)
     assert "verdict" in shown
     with Ledger.open(tmp_path / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:

@@ -205,7 +205,7 @@ def test_text_from_a_study_is_never_markup():
 
 
 def test_of_very_many_trials_a_part_is_drawn_and_said():
-    view = measured_study(700, seed=1).view
+    view = measured_study(450, seed=1).view
     measured = len(view.measured("output_throughput"))
     drawn = {"effect": 400, "effects": 400, "parallel_coordinates": 300}
     for name, most in drawn.items():

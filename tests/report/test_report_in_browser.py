@@ -300,7 +300,9 @@ JSON = (
 )
 
 
-@pytest.mark.parametrize("length", [70, 130, 200])
+@pytest.mark.parametrize(
+    "length", [pytest.param(70, marks=pytest.mark.slow), pytest.param(130, marks=pytest.mark.slow), 200]
+)
 def test_values_of_any_length_leave_room_for_what_is_drawn(tmp_path, length):
     value = JSON[:length]
     space = Space(

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -19,10 +20,15 @@ TRACKED = subprocess.run(
 TEXT = [ROOT / name for name in TRACKED if name and (ROOT / name).is_file()]
 
 
+@cache
+def tree_of(path):
+    return ast.parse(path.read_text())
+
+
 def trees():
     """Yield the path below the root and the syntax tree of each module."""
     for path in MODULES:
-        yield path.relative_to(ROOT), ast.parse(path.read_text())
+        yield path.relative_to(ROOT), tree_of(path)
 
 
 def test_functions_can_be_read_in_one_sitting():

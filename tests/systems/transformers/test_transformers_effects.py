@@ -62,6 +62,7 @@ PyMODINIT_FUNC PyInit_quanto_cpp() { return PyModule_Create(&made); }
 """
 
 
+@pytest.mark.slow
 def test_a_compiler_that_was_killed_keeps_no_later_launch_waiting(tmp_path, monkeypatch):
     """With a kernel that does nothing: the real one takes a compiler two minutes."""
     from autotune.systems.transformers.kernels import kernel_folder
