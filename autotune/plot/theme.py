@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from autotune.core.cells import beginning, cell_len, fill
 from autotune.core.estimate_text import reads_well
 from autotune.core.short_texts import SHORT, shortened
 from autotune.core.units import format_quantity, known_base, to_base
@@ -25,7 +25,7 @@ BEST, DEFAULT, OTHER, BROKEN, FAILED = "#009e73", "#0072b2", "#7a828c", "#e69f00
 _STANDOFF = 10  # pixels between the numbers and the title of an axis
 
 
-_LINE = 62  # characters that fit a phone
+_LINE = 62  # cells, of which a wide character takes two, that fit a phone
 _HEIGHT = 480  # of a figure of one panel, pixels
 
 
@@ -133,17 +133,15 @@ def plain(text: object) -> str:
 
 def folded(text: object) -> str:
     """Return a text of any length for what appears under the pointer: without markup, in lines."""
-    lines = textwrap.wrap(str(text), _LINE) or [""]
-    return "<br>".join(plain(line) for line in lines)
+    return "<br>".join(plain(line) for line in fill(str(text), _LINE, indent=""))
 
 
 def tick_labels(texts: Sequence[str]) -> list[str]:
     """Return the labels of the values of one axis: long ones shortened alike, in two lines."""
-    if max(map(len, texts), default=0) <= SHORT:
+    if max(map(cell_len, texts), default=0) <= SHORT:
         return [plain(text) for text in texts]
-    half = SHORT // 2
-    parts = [(text[:half], text[half:]) for text in shortened(texts)]
-    return ["<br>".join(plain(part) for part in pair if part) for pair in parts]
+    parts = [(beginning(text, SHORT // 2), text) for text in shortened(texts)]
+    return ["<br>".join(plain(part) for part in (a, text[len(a) :]) if part) for a, text in parts]
 
 
 def axis_unit(values: Iterable[float], unit: str, wanted: str = "") -> tuple[float, str]:
@@ -201,7 +199,7 @@ def nothing(title: str, why: str) -> go.Figure:
 
 def subtitled(found: go.Figure, text: str) -> go.Figure:
     """Return the figure with what it shows in words below its title, and its legend at the foot."""
-    lines = [plain(line) for line in textwrap.wrap(text, _LINE)]
+    lines = [plain(line) for line in fill(text, _LINE, indent="")]
     below = {"text": "<br>".join(lines), "font": {"size": 12, "color": QUIET}}
     found.update_layout(title={"subtitle": below, "y": 1.0, "yref": "container", "yanchor": "top"})
     found.update_layout(title_pad={"t": 12}, margin={"t": 62 + 16 * len(lines)})
