@@ -18,6 +18,7 @@ from autotune.errors import shortened
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
 from autotune.report.text import show_config, show_seconds, terminal_width, wrap
+from autotune.report.view import Kind
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -80,7 +81,7 @@ class LiveView:
         except (OSError, ValueError):
             self._out.closed = True
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, kind: Kind = Kind.NEWS) -> None:
         """Show one line above the drawing, folded at spaces to the terminal."""
         if self._out.closed:
             return

@@ -156,7 +156,9 @@ def _metric_lines(name: str, found: str, base: str, widths: Sequence[int], width
 def _front_lines(view: StudyView, width: int) -> list[str]:
     """Return the front with the error of each goal, what was confirmed of it, and ties as ties."""
     if not view.settled:
-        return wrap(f"pareto front: trials {', '.join(str(t.number) for t in view.pareto_front)}", width)
+        numbers = ", ".join(str(trial.number) for trial in view.pareto_front)
+        found = f"trials {numbers}" if numbers else "none while a limit cannot be judged"
+        return wrap(f"pareto front: {found}", width)
     decision, front = view.decision, view.decision.front
     corners = {c.key for c in decision.corners}
     lines = ["pareto front (* its ends and its knee):"]
