@@ -26,6 +26,7 @@ _STANDOFF = 10  # pixels between the numbers and the title of an axis
 
 
 _LINE = 62  # cells, of which a wide character takes two, that fit a phone
+_TITLE = 22  # pixels of a further line of a title
 _HEIGHT = 480  # of a figure of one panel, pixels
 
 
@@ -78,15 +79,17 @@ def panels(title: str, rows: int, columns: int = 1, **options: Any) -> go.Figure
 
 
 def _layout(title: str) -> dict[str, Any]:
+    lines = fill(title, _LINE, indent="")
     return {
         "template": "none",
-        "title": {"text": title, "x": 0.0, "xanchor": "left"},
+        "meta": {"title": title},  # whole, for a page that has room
+        "title": {"text": "<br>".join(lines), "x": 0.0, "xanchor": "left"},
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "hovermode": "closest",
         "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 1.0, "xanchor": "right"},
-        "margin": {"l": 60, "r": 20, "t": 70, "b": 50},
+        "margin": {"l": 60, "r": 20, "t": 70 + _TITLE * (len(lines) - 1), "b": 50},
     }
 
 
@@ -178,16 +181,11 @@ def framed(ends: Iterable[tuple[float, float]], others: Iterable[float] = ()) ->
     return -0.05 * top, _BEYOND * top
 
 
-def titled(name: str, symbol: str) -> str:
-    """Return the title of an axis: a metric with its unit."""
-    return f"{plain(name)} ({plain(symbol)})" if symbol else plain(name)
-
-
 def nothing(title: str, why: str) -> go.Figure:
     """Return a figure that says why there is nothing to see; its ``layout.meta`` holds the reason."""
     found = figure(title)
     found.update_layout(
-        meta={"nothing": why},
+        meta={"title": title, "nothing": why},
         xaxis={"visible": False},
         yaxis={"visible": False},
         annotations=[
@@ -202,7 +200,8 @@ def subtitled(found: go.Figure, text: str) -> go.Figure:
     lines = [plain(line) for line in fill(text, _LINE, indent="")]
     below = {"text": "<br>".join(lines), "font": {"size": 12, "color": QUIET}}
     found.update_layout(title={"subtitle": below, "y": 1.0, "yref": "container", "yanchor": "top"})
-    found.update_layout(title_pad={"t": 12}, margin={"t": 62 + 16 * len(lines)})
+    above = _TITLE * found.layout.title.text.count("<br>")
+    found.update_layout(title_pad={"t": 12}, margin={"t": 62 + above + 16 * len(lines)})
     found.update_layout(height=found.layout.height or _HEIGHT)
     foot = {"yref": "container", "y": 0.0, "yanchor": "bottom", "x": 0.0, "xanchor": "left"}
     return found.update_layout(legend=foot)
