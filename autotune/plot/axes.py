@@ -30,7 +30,7 @@ class MetricAxis:
 
     Args:
         metric: Name of the metric.
-        label: What stands for the name on the axis.
+        label: Text that stands for the name on the axis.
         factor: Number of the shown unit in one of the base unit.
         symbol: Symbol of the shown unit; empty without one.
         logarithmic: Whether equal steps are equal ratios.
@@ -85,7 +85,7 @@ class ParameterAxis:
 
     Args:
         parameter: The parameter.
-        label: What stands for its name on the axis.
+        label: Text that stands for its name on the axis.
         inactive: Whether it is inactive in some of what is shown.
     """
 

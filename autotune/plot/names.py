@@ -42,7 +42,7 @@ def beside(view: StudyView, name: str, rest: str = "") -> str:
     Args:
         view: The study.
         name: Name of a parameter or a metric.
-        rest: What follows the name.
+        rest: Text after the name.
     """
     return "<br>".join(plain(line) for line in fill(f"{short_name(view, name)}{rest}", _BESIDE, indent=""))
 
