@@ -169,7 +169,7 @@ class StudyView:
     @cached_property
     def pareto_front(self) -> list[Trial]:
         """Feasible trials that no other one beats in every goal; none while a limit cannot be judged."""
-        return [] if self._unjudged else ranking.pareto_front(self.trials, self.objective)
+        return ranking.pareto_front(self.trials, self.objective)
 
     @cached_property
     def verdict(self) -> Verdict:

@@ -10,7 +10,7 @@ from autotune.analysis.progress import kind_of
 from autotune.analysis.study_view import StudyView
 from autotune.core.metric import metric_info
 from autotune.core.objective import Limit
-from autotune.core.ranking import Contender, contenders, undominated
+from autotune.core.ranking import Contender, contenders, judged, undominated
 from autotune.core.trial import config_key
 
 _THROUGHPUTS = ("output_throughput", "request_throughput", "total_throughput", "goodput")
@@ -117,7 +117,8 @@ def _planes(view: StudyView, pairs: Sequence[tuple[tuple[str, bool], tuple[str, 
         both = [c for c in found if x in c.metrics and y in c.metrics]
         if not both:
             continue
-        kept = [c for c in both if c.feasible and kind_of(c.trial, view.objective) == "kept"]
+        known = [c for c in both if judged(c.feasible, view.objective)]
+        kept = [c for c in known if kind_of(c.trial, view.objective) == "kept"]
         signs = (1.0 if x_up else -1.0, 1.0 if y_up else -1.0)
         values = [(c, (signs[0] * c.metrics[x].value, signs[1] * c.metrics[y].value)) for c in kept]
         front = {id(c) for c in undominated(values)}

@@ -27,7 +27,7 @@ def flags(engine: str, installed: str | None, write: Path | None, as_json: bool)
     Those that are "owner only" a study's own file may set, and a search space may not.
     With --installed, compare them with an installed engine: 0 if nothing drifted, 1 if something did.
     """
-    from autotune.report.text import cut
+    from autotune.core.cells import cut
     from autotune.systems.owner_only import UNCLASSED, FlagClasses, flag_classes
     from autotune.systems.served.drift import HELP, PROBED, drift
     from autotune.systems.served.drift import installed as ask

@@ -20,6 +20,7 @@ from typing import TextIO, TypeVar
 
 from autotune.cli.remote import MARK
 from autotune.cli.submitted import head_store, run_submitted
+from autotune.core.cells import cell_len, padded
 from autotune.core.commands import OWNER_VARIABLE
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.redact import redact
@@ -222,9 +223,9 @@ def _list_studies(as_json: bool) -> int:
     if as_json:
         echo_json({"studies": found})
         return 0
-    size = max((len(label) for label in found), default=0)
+    size = max((cell_len(label) for label in found), default=0)
     for label, text in found.items():
-        echo(f"{label.ljust(size)}  {text}")
+        echo(f"{padded(label, size)}  {text}")
     if not found:
         echo("no studies yet; `autotune submit FILE --address ...` starts one")
     return 0

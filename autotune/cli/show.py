@@ -14,6 +14,7 @@ from autotune.cli.options import json_option, ledger_option, more_of, next_comma
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.cli.remote import reachable
+from autotune.core.cells import cell_len, padded
 from autotune.errors import NothingFeasible, StudyError
 
 if TYPE_CHECKING:
@@ -230,9 +231,9 @@ def _list_studies(store: Path, as_json: bool) -> None:
     if as_json:
         echo_json({"studies": studies})
         return
-    size = max((len(name) for name in studies), default=0)
+    size = max((cell_len(name) for name in studies), default=0)
     for name, text in studies.items():
-        echo(f"{name.ljust(size)}  {text}")
+        echo(f"{padded(name, size)}  {text}")
     if not studies:
         echo("no studies yet; `autotune run FILE` creates one")
 

@@ -235,7 +235,15 @@ def best_trial(trials: Sequence[Trial], objective: Objective) -> Trial | None:
 
 
 def pareto_front(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
-    """Return the first trial of every feasible configuration that no other one dominates."""
+    """Return the first trial of every feasible configuration that no other one dominates.
+
+    None while a limit waits for what it is relative to: nothing is known to keep it.
+    """
+    return [] if objective.awaited else undominated_trials(trials, objective)
+
+
+def undominated_trials(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
+    """Return the same by the limits that can be judged."""
     feasible = (c for c in contenders(trials, objective) if c.feasible)
     return [contender.trial for contender in undominated([(c, c.goals) for c in feasible])]
 

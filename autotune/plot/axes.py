@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.core.parameter import Parameter
 from autotune.core.parameter.base import show
 from autotune.core.trial import Value
-from autotune.plot.theme import axis_unit, folded, plain, tick_labels, titled
+from autotune.plot.names import short_name, titled, upright, whole_name
+from autotune.plot.theme import axis_unit, folded, plain, tick_labels
+
+if TYPE_CHECKING:
+    from autotune.analysis.study_view import StudyView
 
 INACTIVE = "inactive"
 """What stands for the value of a parameter that is inactive."""
@@ -26,12 +30,14 @@ class MetricAxis:
 
     Args:
         metric: Name of the metric.
+        label: Text that stands for the name on the axis.
         factor: Number of the shown unit in one of the base unit.
         symbol: Symbol of the shown unit; empty without one.
         logarithmic: Whether equal steps are equal ratios.
     """
 
     metric: str
+    label: str
     factor: float
     symbol: str
     logarithmic: bool
@@ -39,28 +45,38 @@ class MetricAxis:
     @property
     def title(self) -> str:
         """Name and unit."""
-        return titled(self.metric, self.symbol)
+        return titled(self.label, self.symbol)
+
+    @property
+    def whole(self) -> str:
+        """The whole name for what appears under the pointer; empty where the axis has it."""
+        return whole_name(self.metric)
 
     @property
     def layout(self) -> dict[str, Any]:
-        """What plotly needs for it."""
+        """What plotly needs for it as an upright one."""
         kind = {"type": "log", "dtick": "D2"} if self.logarithmic else {}
-        return {"title": {"text": self.title}, **kind}
+        return {"title": {"text": upright(self.title)}, **kind}
 
 
-def metric_axis(metric: str, unit: str, values: Iterable[float], wanted: str = "") -> MetricAxis:
-    """Return the axis on which some values in a base unit are shown.
+def metric_axis(view: StudyView, metric: str, values: Iterable[float]) -> MetricAxis:
+    """Return the axis on which values of a metric are shown, in the unit of its limit where it has one.
 
     Args:
+        view: The study.
         metric: Name of the metric.
-        unit: Base unit, or one of the user's own.
-        values: All that is drawn, ends of bands included: none of it is lost on a logarithmic axis.
-        wanted: Unit that its limit is shown in; empty for the one that reads best.
+        values: All that is drawn, in the base unit, ends of bands included: none of it is lost on a
+            logarithmic axis.
     """
     shown = [value for value in values if math.isfinite(value)]
-    factor, symbol = axis_unit(shown, unit, wanted)
+    factor, symbol = axis_unit(shown, view.unit(metric), view.objective.shown_unit(metric))
     logarithmic = bool(shown) and min(shown) > 0 and max(shown) / min(shown) > _WIDE
-    return MetricAxis(metric, factor, symbol, logarithmic)
+    return MetricAxis(metric, short_name(view, metric), factor, symbol, logarithmic)
+
+
+def parameter_axis(view: StudyView, name: str, *, inactive: bool = False) -> ParameterAxis:
+    """Return the axis of a parameter of a study."""
+    return ParameterAxis(view.space[name], short_name(view, name), inactive)
 
 
 @dataclass(frozen=True)
@@ -69,10 +85,12 @@ class ParameterAxis:
 
     Args:
         parameter: The parameter.
+        label: Text that stands for its name on the axis.
         inactive: Whether it is inactive in some of what is shown.
     """
 
     parameter: Parameter
+    label: str
     inactive: bool = False
 
     @property
@@ -88,7 +106,7 @@ class ParameterAxis:
     @property
     def title(self) -> str:
         """Name and unit."""
-        return titled(self.parameter.name, self.parameter.unit)
+        return titled(self.label, self.parameter.unit)
 
     def place(self, value: Value | None) -> float | str:
         """Return where a value is drawn; ``None`` stands for inactive."""
@@ -97,8 +115,8 @@ class ParameterAxis:
         return self._aside if value is None else float(value)
 
     def words(self, value: Value | None) -> str:
-        """Return the whole value for what appears under the pointer, however short its label is."""
-        return INACTIVE if value is None else folded(show(value))
+        """Return name and value whole for what appears under the pointer, however short their labels are."""
+        return whole_name(self.parameter.name) + (INACTIVE if value is None else folded(show(value)))
 
     @property
     def _ends(self) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from autotune.analysis.comparison import comparison as find_comparison
 from autotune.core.arguments import check_arguments
 from autotune.core.verdict import show_chance
 from autotune.plot import theme
+from autotune.plot.names import beside, most_lines
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from autotune.analysis.study_view import StudyView
 
 _MOST = 12  # metrics
+_LINE, _LEAST, _BETWEEN, _AROUND = 18, 110, 90, 140  # pixels: of a label's line, a panel, its axis, all else
 _FRAME = 30.0  # times beyond the ratios to which an interval is followed
 _ARROWS = {"more": "\u2191", "less": "\u2193", "": ""}  # the direction in which a metric is better
 
@@ -38,23 +40,34 @@ def comparison(study: StudyView | theme.Viewed) -> go.Figure:
         why = "the default was not measured" if found.default is None else "no metric has a ratio"
         why = f"the default is the {view.best_role} configuration" if found.same else why
         return theme.nothing(title, why)
-    parts = [len(part) for part in (rows, limits) if part]
-    heights = [count + 1.5 for count in parts]
-    figure = theme.panels(title, len(parts), row_heights=heights, vertical_spacing=0.22)
-    figure.update_layout(height=170 + 34 * sum(parts) + 60 * len(parts), showlegend=False)
+    names = [beside(view, row.metric, f" {_ARROWS[row.better]}".rstrip()) for row in rows]
+    bounds = [_bound(view, row) for row in limits]
+    labels = [each for each in (names, bounds) if each]
+    heights = [max(_LEAST, _LINE * len(each) * (1 + most_lines(each))) for each in labels]
+    drawn = sum(heights) + _BETWEEN * (len(heights) - 1)
+    figure = theme.panels(
+        title, len(heights), row_heights=heights, vertical_spacing=_BETWEEN / drawn if limits and rows else 0
+    )
+    figure.update_layout(height=drawn + _AROUND, showlegend=False)
     if rows:
-        _ratios(figure, rows)
+        _ratios(figure, rows, names)
     if limits:
-        _limits(figure, limits, len(parts))
+        _limits(figure, limits, bounds, len(heights))
     figure.update_yaxes(title_text="")
-    for at, part in enumerate((part for part in (rows, limits) if part), 1):
+    for at, part in enumerate(labels, 1):
         # the first on top, with room for its label
         figure.update_yaxes(range=[len(part) - 0.5, -0.75], row=at, col=1)
     return figure
 
 
-def _ratios(figure: go.Figure, rows: list[MetricRow]) -> None:
-    names = [theme.plain(f"{r.metric} {_ARROWS[r.better]}".strip()) for r in rows]
+def _bound(view: StudyView, row: LimitRow) -> str:
+    """Return what stands beside the bar of a limit: its text, and the chance that it holds."""
+    text = beside(view, row.metric, row.limit.removeprefix(row.metric))
+    # below the name: within a bar it is cut off where the bar is short, and crossed by the interval
+    return text if row.chance is None else f"{text}<br>chance {show_chance(row.chance)}"
+
+
+def _ratios(figure: go.Figure, rows: list[MetricRow], names: list[str]) -> None:
     ratios = [r.ratio or 1.0 for r in rows]
     better = [_is_better(r) for r in rows]
     words = {True: "better", False: "worse", None: "no clear difference"}
@@ -78,8 +91,8 @@ def _ratios(figure: go.Figure, rows: list[MetricRow]) -> None:
             "symbol": [{True: "triangle-up", False: "triangle-down", None: "circle"}[b] for b in better],
         },
         hovertext=[
-            f"{n}: {v:.4g} times the default, {words[b]}"
-            for n, v, b in zip(names, ratios, better, strict=True)
+            f"{theme.folded(r.metric)}: {v:.4g} times the default, {words[b]}"
+            for r, v, b in zip(rows, ratios, better, strict=True)
         ],
         hoverinfo="text",
         row=1,
@@ -104,15 +117,9 @@ def _is_better(row: MetricRow) -> bool | None:
     return (row.low > 1.0) == (row.better == "more")
 
 
-def _limits(figure: go.Figure, rows: list[LimitRow], at: int) -> None:
+def _limits(figure: go.Figure, rows: list[LimitRow], names: list[str], at: int) -> None:
     used = [row.value.value / row.bound if row.value else 0.0 for row in rows]
     halves = [(row.half or 0.0) / row.bound for row in rows]
-    chances = ["" if row.chance is None else f"chance {show_chance(row.chance)}" for row in rows]
-    # below the name: within a bar it is cut off where the bar is short, and crossed by the interval
-    names = [
-        "<br>".join(filter(None, (theme.plain(row.limit), chance)))
-        for row, chance in zip(rows, chances, strict=True)
-    ]
     figure.add_bar(
         x=used,
         y=names,
@@ -128,7 +135,7 @@ def _limits(figure: go.Figure, rows: list[LimitRow], at: int) -> None:
             "color": theme.OTHER,
             "pattern": {"shape": ["" if row.upper else "/" for row in rows], "fillmode": "overlay"},
         },
-        hovertext=[f"{n}: {v:.3g} of the bound" for n, v in zip(names, used, strict=True)],
+        hovertext=[f"{theme.folded(r.limit)}: {v:.3g} of the bound" for r, v in zip(rows, used, strict=True)],
         hoverinfo="text",
         row=at,
         col=1,

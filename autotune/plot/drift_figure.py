@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from autotune.analysis.noise import noise
 from autotune.core.arguments import check_arguments
 from autotune.plot import theme
+from autotune.plot.names import short_name, titled, upright, whole_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -21,13 +22,14 @@ def drift(study: StudyView | theme.Viewed) -> go.Figure:
     Args:
         study: A study or its view.
     """
-    found = noise(theme.view_of(study))
+    view = theme.view_of(study)
+    found = noise(view)
     title = "Drift of the default configuration"
     if len(found.default) < 2:
         return theme.nothing(title, "the default configuration was measured less than twice")
     estimates = [launch.estimate for launch in found.default]
     factor, symbol = theme.axis_unit([e.value for e in estimates], estimates[0].unit)
-    figure = theme.figure(title, "trial", theme.titled(found.metric, symbol))
+    figure = theme.figure(title, "trial", upright(titled(short_name(view, found.metric), symbol)))
     figure.add_scatter(
         x=[launch.trial for launch in found.default],
         y=[e.value * factor for e in estimates],
@@ -40,7 +42,7 @@ def drift(study: StudyView | theme.Viewed) -> go.Figure:
         line={"color": theme.DEFAULT, "dash": "dot", "width": 1},
         marker={"symbol": "square", "size": 10, "color": theme.DEFAULT},
         hovertext=[
-            f"trial {launch.trial}, {theme.plain(launch.reason)}: "
+            f"{whole_name(found.metric)}trial {launch.trial}, {theme.plain(launch.reason)}: "
             f"{launch.estimate.value * factor:.4g} {theme.plain(symbol)}"
             for launch in found.default
         ],

@@ -8,7 +8,7 @@ from autotune.analysis.effects import Effect, Level, Point
 from autotune.analysis.effects import effect as effect_of
 from autotune.analysis.study_view import StudyView
 from autotune.core.arguments import check_arguments
-from autotune.plot.axes import MetricAxis, ParameterAxis, metric_axis
+from autotune.plot.axes import MetricAxis, ParameterAxis, metric_axis, parameter_axis
 from autotune.plot.reasons import without_model
 from autotune.plot.theme import (
     BEST,
@@ -19,6 +19,7 @@ from autotune.plot.theme import (
     Viewed,
     figure,
     nothing,
+    plain,
     subtitled,
     view_of,
 )
@@ -66,8 +67,7 @@ def effect_axis(view: StudyView, found: list[Effect]) -> MetricAxis:
     values = [point.metric for each in found for point in each.points]
     values += [end for each in found for level in each.average for end in (level.low, level.mean, level.high)]
     values += [level.mean for each in found for level in each.slice]
-    name = found[0].metric
-    return metric_axis(name, view.unit(name), values, view.objective.shown_unit(name))
+    return metric_axis(view, found[0].metric, values)
 
 
 def draw_effect(
@@ -93,7 +93,7 @@ def draw_effect(
     """
     inactive = any(level.value is None for level in found.average)
     inactive |= any(point.values[0] is None for point in found.points)
-    across = ParameterAxis(view.space[found.parameter], inactive)
+    across = parameter_axis(view, found.parameter, inactive=inactive)
     traces = [*_average(found, across, axis), *_slice(found, across, axis), *_points(found, across, axis)]
     for trace in traces:
         trace.showlegend = legend and trace.showlegend is not False
@@ -185,17 +185,16 @@ def _points(found: Effect, across: ParameterAxis, axis: MetricAxis) -> list[Any]
                     marker={"symbol": symbol, "size": 7, "color": color, "opacity": 0.75,
                             "line": {"color": INK, "width": 0.5}},
                     hovertext=[_of_trial(point, across) for point in own],
-                    hoverinfo="text+x+y" if across.numeric else "text+y",
+                    hoverinfo="text+y",
                 )
             )  # fmt: skip
     return traces
 
 
 def _of_trial(point: Point, across: ParameterAxis) -> str:
-    value = "" if across.numeric else f": {across.words(point.values[0])}"
-    return f"trial {point.trial}{value}"
+    return f"trial {point.trial}: {across.words(point.values[0])}"
 
 
 def _words(level: Level, across: ParameterAxis, axis: MetricAxis) -> str:
     mean, low, high = (f"{value * axis.factor:.4g}" for value in (level.mean, level.low, level.high))
-    return f"{across.words(level.value)}: {mean} [{low}, {high}] {axis.symbol}"
+    return f"{axis.whole}{across.words(level.value)}: {mean} [{low}, {high}] {plain(axis.symbol)}"

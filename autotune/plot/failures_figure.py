@@ -11,6 +11,7 @@ from autotune.core.arguments import check_arguments
 from autotune.core.failures import failure_counts
 from autotune.core.parameter.base import show
 from autotune.plot.axes import INACTIVE
+from autotune.plot.names import short_name, whole_name
 from autotune.plot.theme import INK, Viewed, folded, nothing, panels, subtitled, tick_labels, view_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def failures(study: StudyView | Viewed) -> go.Figure:
                             },
                             "line": {"color": INK, "width": 1}},
                     hovertext=[
-                        f"{value}{g.causes.get(cause, 0)} of {g.trials}"
+                        f"{whole_name(name)}{value}{g.causes.get(cause, 0)} of {g.trials}"
                         for value, g in zip(whole, groups, strict=True)
                     ],
                     hoverinfo="text+name",
@@ -83,7 +84,7 @@ def failures(study: StudyView | Viewed) -> go.Figure:
                 ),
                 **place,
             )  # fmt: skip
-        result.update_xaxes(title_text=name, type="category", **place)
+        result.update_xaxes(title_text=short_name(view, name), type="category", **place)
     result.update_xaxes(showgrid=False, tickangle=0, tickfont={"size": 11})
     result.update_yaxes(tickformat=".0%", range=[0, 1.02])
     result.update_yaxes(title_text="share that failed", col=1)

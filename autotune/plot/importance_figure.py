@@ -9,8 +9,9 @@ from autotune.analysis.importance import importance as importance_of
 from autotune.analysis.study_view import StudyView
 from autotune.core.arguments import check_arguments
 from autotune.core.units import counted
+from autotune.plot.names import beside, most_lines, short_name
 from autotune.plot.reasons import without_model
-from autotune.plot.theme import BEST, INK, Viewed, figure, nothing, percent, subtitled, view_of
+from autotune.plot.theme import BEST, INK, Viewed, figure, folded, nothing, percent, subtitled, view_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,8 +41,8 @@ def importance(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
     if found is None:
         return nothing(title, without_model(view, name))
     shown = found.parameters[:_MOST][::-1]
-    names = [each.name for each in shown]
-    result = figure(title, f"share of the variation of {name}")
+    names = [beside(view, each.name) for each in shown]
+    result = figure(title, f"share of the variation of {short_name(view, name)}")
     result.add_trace(
         go.Bar(
             x=[each.share.value for each in shown],
@@ -88,14 +89,14 @@ def importance(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
     ticks = [k * step for k in range(round(min(end, 1.0) / step) + 1) if k * step <= 1.0]
     result.update_xaxes(tickformat=".0%", range=[0, end], tickvals=ticks)
     result.update_yaxes(type="category", showgrid=False)
-    result.update_layout(height=180 + 34 * len(shown), bargap=0.3)
+    result.update_layout(height=180 + (16 + 18 * most_lines(names)) * len(shown), bargap=0.3)
     return subtitled(result, _caption(found))
 
 
 def _words(each: ParameterImportance) -> str:
     share, alone = each.share, each.alone
     return (
-        f"{each.name}: {percent(share.value)} ({percent(share.low)} to {percent(share.high)}), "
+        f"{folded(each.name)}: {percent(share.value)} ({percent(share.low)} to {percent(share.high)}), "
         f"by itself {percent(alone.value)} ({percent(alone.low)} to {percent(alone.high)})"
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from autotune.analysis.noise import noise as find_noise
 from autotune.core.arguments import check_arguments
 from autotune.plot import theme
+from autotune.plot.names import short_name, titled, upright, whole_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -26,13 +27,14 @@ def noise(study: StudyView | theme.Viewed) -> go.Figure:
     Args:
         study: A study or its view.
     """
-    found = find_noise(theme.view_of(study))
+    view = theme.view_of(study)
+    found = find_noise(view)
     title = "Noise between launches"
     if not found.groups:
         return theme.nothing(title, "no configuration was launched twice")
-    figure = theme.figure(
-        title, "configuration, by its first trial", f"{theme.plain(found.metric)}, off its mean (%)"
-    )
+    y = upright(titled(f"{short_name(view, found.metric)}, off its mean", "%"))
+    figure = theme.figure(title, "configuration, by its first trial", y)
+    whole = whole_name(found.metric)
     groups = list(found.groups.items())[:_MOST]
     points = [(f"trial {number}", launch) for number, group in groups for launch in group]
     figure.add_scatter(
@@ -47,7 +49,7 @@ def noise(study: StudyView | theme.Viewed) -> go.Figure:
         mode="markers",
         marker={"color": theme.DEFAULT, "size": 9},
         hovertext=[
-            f"trial {launch.trial}, {theme.plain(launch.reason)}: {100 * launch.relative:+.2g} %"
+            f"{whole}trial {launch.trial}, {theme.plain(launch.reason)}: {100 * launch.relative:+.2g} %"
             for _, launch in points
         ],
         hoverinfo="text",

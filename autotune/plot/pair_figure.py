@@ -10,10 +10,13 @@ import numpy as np
 from autotune.analysis.effects import PairEffect, pair_effect
 from autotune.analysis.study_view import StudyView
 from autotune.core.arguments import check_arguments
+from autotune.core.cells import cut
 from autotune.core.parameter.base import show
+from autotune.core.short_texts import SHORT
 from autotune.core.trial import Value
 from autotune.errors import SpecError
-from autotune.plot.axes import INACTIVE, MetricAxis, ParameterAxis, metric_axis, number
+from autotune.plot.axes import INACTIVE, MetricAxis, metric_axis, number, parameter_axis
+from autotune.plot.names import upright, whole_name
 from autotune.plot.reasons import without_model
 from autotune.plot.theme import INK, Viewed, figure, folded, nothing, plain, subtitled, tick_labels, view_of
 from autotune.plot.thin import thinned
@@ -47,18 +50,20 @@ def pair(study: StudyView | Viewed, a: str, b: str, metric: str | None = None) -
     found = pair_effect(view, a, b, name)
     if found is None:
         return nothing(title, without_model(view, name))
-    axes = [ParameterAxis(view.space[each]) for each in (a, b)]
+    axes = [parameter_axis(view, each) for each in (a, b)]
     known = found.mean[np.isfinite(found.mean)]
-    axis = metric_axis(name, view.unit(name), known.tolist(), view.objective.shown_unit(name))
+    axis = metric_axis(view, name, known.tolist())
     names = [[INACTIVE if value is None else show(value) for value in values] for values in found.values]
     values = (found.mean * axis.factor).T
-    result = figure(title, axes[0].title, axes[1].title)
+    result = figure(title, axes[0].title, upright(axes[1].title))
+    whole = whole_name(a, b, name)
     result.add_trace(
         go.Heatmap(
-            z=values, colorscale="Cividis", colorbar={"title": {"text": axis.symbol or name}}, xgap=1, ygap=1,
+            z=values, colorscale="Cividis", xgap=1, ygap=1,
+            colorbar={"title": {"text": plain(cut(axis.symbol or name, SHORT))}},
             text=[["" if not np.isfinite(v) else number(v) for v in row] for row in values],
             texttemplate="%{text}", hoverongaps=False,
-            customdata=[[folded(f"{x}, {y}") for x in names[0]] for y in names[1]],
+            customdata=[[whole + folded(f"{x}, {y}") for x in names[0]] for y in names[1]],
             hovertemplate="%{customdata}: %{z:.4g}<extra></extra>",
         )
     )  # fmt: skip

@@ -11,7 +11,8 @@ from autotune.analysis.quick_importance import varying_parameters
 from autotune.analysis.study_view import StudyView
 from autotune.core.arguments import check_arguments
 from autotune.core.trial import Trial
-from autotune.plot.axes import ParameterAxis, metric_axis, number
+from autotune.plot.axes import metric_axis, number, parameter_axis
+from autotune.plot.names import whole_name
 from autotune.plot.reasons import without_model
 from autotune.plot.theme import (
     BEST,
@@ -39,9 +40,10 @@ _LEADING = 0.1  # share of the trials that is drawn as the best ones
 
 @dataclass(frozen=True)
 class _Axis:
-    """One upright axis: title, places of the lines in [0, 1], that of the best, labelled ticks."""
+    """One upright axis: title, whole name, places of the lines in [0, 1] and of the best, labelled ticks."""
 
     title: str
+    whole: str
     places: list[float | None]
     best: float | None
     ticks: list[tuple[float, str, str]]
@@ -124,7 +126,8 @@ def _lines(view: StudyView, metric: str, trials: Sequence[Trial], axes: Sequence
         for row in rows:  # one trace for all lines, with gaps between them
             x += [*range(len(axes)), None]
             y += [*(axis.places[row] for axis in axes), None]
-            texts += [f"trial {trials[row].number}: {values[trials[row].number]:.4g}"] * (len(axes) + 1)
+            said = f"trial {trials[row].number}: {values[trials[row].number]:.4g}"
+            texts += [*(axis.whole + said for axis in axes), said]
         found.append(
             go.Scatter(
                 x=x, y=y, mode="lines", name=label, hovertext=texts, hoverinfo="text", connectgaps=False,
@@ -143,11 +146,10 @@ def _lines(view: StudyView, metric: str, trials: Sequence[Trial], axes: Sequence
 
 
 def _parameter(view: StudyView, name: str, trials: Sequence[Trial]) -> _Axis:
-    parameter = view.space[name]
     values = [trial.config.get(name) for trial in trials]
-    axis = ParameterAxis(parameter, None in values)
+    axis = parameter_axis(view, name, inactive=None in values)
     best = None if view.best is None else axis.share(view.best.config.get(name))
-    return _Axis(axis.title, [axis.share(value) for value in values], best, axis.shares)
+    return _Axis(axis.title, whole_name(name), [axis.share(value) for value in values], best, axis.shares)
 
 
 def _metric(view: StudyView, name: str, trials: Sequence[Trial]) -> _Axis:
@@ -155,10 +157,10 @@ def _metric(view: StudyView, name: str, trials: Sequence[Trial]) -> _Axis:
     found += [None if view.best is None else view.best.metrics.get(name)]
     values = [None if each is None else view.objective.value_of(name, each) for each in found]
     known = [value for value in values if value is not None]
-    axis = metric_axis(name, view.unit(name), known, view.objective.shown_unit(name))
+    axis = metric_axis(view, name, known)
     low, high = min(known, default=0.0), max(known, default=1.0)
     width = (high - low) or 1.0
     places = [None if value is None else (value - low) / width for value in values]
     texts = [number((low + width * k / 4) * axis.factor) for k in range(5)]
     ticks = [(k / 4, text, text) for k, text in enumerate(texts)]
-    return _Axis(axis.title, places[:-1], places[-1], ticks)
+    return _Axis(axis.title, whole_name(name), places[:-1], places[-1], ticks)

@@ -27,7 +27,7 @@ def pareto_front(study: StudyView | theme.Viewed) -> go.Figure:
     view, title = theme.view_of(study), "Trade-off"
     planes = pareto_planes(view)
     if planes:
-        return draw(title, planes, view.best_role)
+        return draw(view, title, planes)
     lone = len(view.objective.goals) == 1 and not view.objective.limits
     why = "one goal and no limits: there is no trade-off" if lone else "no trial has measured both metrics"
     return theme.nothing(title, why)

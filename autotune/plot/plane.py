@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.analysis.trade_off import Plane, Point
 from autotune.plot import theme
+from autotune.plot.names import short_name, titled, upright, whole_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from autotune.analysis.study_view import StudyView
 
-def draw(title: str, planes: Sequence[Plane], role: str, *, front: bool = True) -> go.Figure:
+
+def draw(view: StudyView, title: str, planes: Sequence[Plane], *, front: bool = True) -> go.Figure:
     """Return a figure with one panel for each plane.
 
     Args:
+        view: The study.
         title: Title of the figure.
         planes: At least one.
-        role: Word for the best configuration: ``recommended``, or ``nearest``.
         front: Whether the front is drawn as a line.
     """
     columns = min(2, len(planes))
@@ -28,20 +31,28 @@ def draw(title: str, planes: Sequence[Plane], role: str, *, front: bool = True) 
     shown: set[str] = set()
     for i, plane in enumerate(planes):
         where = {"row": i // columns + 1, "col": i % columns + 1}
-        _panel(figure, plane, role, where, shown, front=front)
+        _panel(figure, view, plane, where, shown, front=front)
     return figure
 
 
 def _panel(
-    figure: go.Figure, plane: Plane, role: str, where: dict[str, int], shown: set[str], *, front: bool
+    figure: go.Figure, view: StudyView, plane: Plane, where: dict[str, int], shown: set[str], *, front: bool
 ) -> None:
     x_wanted, y_wanted = (
         next((x.shown_unit for x in limits), "") for limits in (plane.x_limits, plane.y_limits)
     )
     x_factor, x_symbol = theme.axis_unit([p.x for p in plane.points], plane.x_unit, x_wanted)
     y_factor, y_symbol = theme.axis_unit([p.y for p in plane.points], plane.y_unit, y_wanted)
-    figure.update_xaxes(title_text=theme.titled(_sided(plane.x, plane.x_maximize), x_symbol), **where)
-    figure.update_yaxes(title_text=theme.titled(_sided(plane.y, plane.y_maximize), y_symbol), **where)
+    x, y = (
+        titled(_sided(short_name(view, metric), maximize), symbol)
+        for metric, maximize, symbol in (
+            (plane.x, plane.x_maximize, x_symbol),
+            (plane.y, plane.y_maximize, y_symbol),
+        )
+    )
+    figure.update_xaxes(title_text=x, **where)
+    figure.update_yaxes(title_text=upright(y), **where)
+    whole = whole_name(plane.x, plane.y)
 
     _frame(figure, plane, where, x_factor, y_factor)
 
@@ -57,7 +68,7 @@ def _panel(
             legendgroup=name,
             showlegend=name not in shown,
             hovertext=[
-                f"trial {p.trial}: {p.x * x_factor:.4g} {theme.plain(x_symbol)}, "
+                f"{whole}trial {p.trial}: {p.x * x_factor:.4g} {theme.plain(x_symbol)}, "
                 f"{p.y * y_factor:.4g} {theme.plain(y_symbol)}"
                 for p in points
             ],
@@ -95,7 +106,7 @@ def _panel(
     )
     add(
         [p for p in plane.points if p.best],
-        role,
+        view.best_role,
         marker={"symbol": "star", "color": theme.BEST, "size": 16, "line": edge},
     )
     _limits(figure, plane, where, x_factor, y_factor)

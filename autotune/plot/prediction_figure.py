@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from autotune.analysis.cross_validation import CrossValidation, LeftOut, cross_validation
 from autotune.analysis.study_view import StudyView
 from autotune.core.arguments import check_arguments
-from autotune.plot.axes import metric_axis
+from autotune.plot.axes import MetricAxis, metric_axis
+from autotune.plot.names import upright
 from autotune.plot.reasons import without_model
 from autotune.plot.theme import (
     BROKEN,
@@ -18,6 +19,7 @@ from autotune.plot.theme import (
     figure,
     nothing,
     percent,
+    plain,
     subtitled,
     view_of,
 )
@@ -47,8 +49,8 @@ def prediction(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
     if found is None:
         return nothing(title, without_model(view, name))
     drawn = [v for p in found.points for v in (p.measured, p.predicted, p.low, p.high)]
-    axis = metric_axis(name, view.unit(name), drawn, view.objective.shown_unit(name))
-    result = figure(title, f"measured {axis.title}", f"predicted {axis.title}")
+    axis = metric_axis(view, name, drawn)
+    result = figure(title, f"measured {axis.title}", upright(f"predicted {axis.title}"))
     ends = [end for point in found.points for end in (point.measured, point.predicted)]
     ends = [min(ends) * axis.factor, max(ends) * axis.factor]
     result.add_trace(
@@ -64,14 +66,16 @@ def prediction(study: StudyView | Viewed, metric: str | None = None) -> go.Figur
     ):
         own = [point for point in kept if point.inside is inside]
         if own:
-            result.add_trace(_points(own, axis.factor, axis.symbol, label, symbol, color))
+            result.add_trace(_points(own, axis, label, symbol, color))
     if axis.logarithmic:
         result.update_xaxes(type="log", dtick="D2").update_yaxes(type="log", dtick="D2")
     return subtitled(result, _caption(found))
 
 
-def _points(own: list[LeftOut], factor: float, unit: str, label: str, symbol: str, color: str) -> go.Scatter:
+def _points(own: list[LeftOut], axis: MetricAxis, label: str, symbol: str, color: str) -> go.Scatter:
     import plotly.graph_objects as go
+
+    factor, unit, whole = axis.factor, plain(axis.symbol), axis.whole
 
     return go.Scatter(
         x=[point.measured * factor for point in own],
@@ -85,8 +89,9 @@ def _points(own: list[LeftOut], factor: float, unit: str, label: str, symbol: st
         mode="markers", name=label,
         marker={"symbol": symbol, "size": 8, "color": color, "line": {"color": INK, "width": 0.5}},
         hovertext=[
-            f"trial {p.trial}: measured {p.measured * factor:.4g}, predicted {p.predicted * factor:.4g} "
-            f"[{p.low * factor:.4g}, {p.high * factor:.4g}] {unit}, residual {p.residual:+.1f}"
+            f"{whole}trial {p.trial}: measured {p.measured * factor:.4g}, "
+            f"predicted {p.predicted * factor:.4g} [{p.low * factor:.4g}, {p.high * factor:.4g}] {unit}, "
+            f"residual {p.residual:+.1f}"
             for p in own
         ],
         hoverinfo="text",

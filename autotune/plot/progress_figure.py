@@ -9,6 +9,7 @@ from autotune.analysis.progress import Progress, Step
 from autotune.analysis.progress import progress as find_progress
 from autotune.core.arguments import check_arguments
 from autotune.plot import theme
+from autotune.plot.names import short_name, titled, upright, whole_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -23,17 +24,24 @@ def progress(study: StudyView | theme.Viewed) -> go.Figure:
     Args:
         study: A study or its view.
     """
-    found = find_progress(theme.view_of(study))
-    return draw(found, "Progress by trial", "trial", lambda step: float(step.number))
+    view = theme.view_of(study)
+    return draw(view, find_progress(view), "Progress by trial", "trial", lambda step: float(step.number))
 
 
 def draw(
-    found: Progress, title: str, x: str, place: Callable[[Step], float | None], *, unit: float = 1.0
+    view: StudyView,
+    found: Progress,
+    title: str,
+    x: str,
+    place: Callable[[Step], float | None],
+    *,
+    unit: float = 1.0,
 ) -> go.Figure:
     """Return the figure of a progress over any axis.
 
     Args:
-        found: The progress.
+        view: The study.
+        found: Its progress.
         title: Title of the figure.
         x: Title of the axis.
         place: Place of a step on the axis, or ``None`` where it has none.
@@ -48,9 +56,10 @@ def draw(
     factor, symbol = theme.axis_unit(
         [s.estimate.value for _, s in measured if s.estimate], found.unit, found.shown_unit
     )
-    figure = theme.figure(title, x, theme.titled(found.metric, symbol))
+    figure = theme.figure(title, x, upright(titled(short_name(view, found.metric), symbol)))
     for kind in theme.SYMBOLS:
-        _points(figure, [(at, s) for at, s in measured if s.kind == kind], kind, factor, symbol)
+        words = f"{whole_name(found.metric)}trial "
+        _points(figure, [(at, s) for at, s in measured if s.kind == kind], kind, factor, symbol, words)
     failed = [(at, s) for at, s in steps if s.estimate is None]
     if failed:
         figure.add_scatter(
@@ -90,7 +99,7 @@ def draw(
 
 
 def _points(
-    figure: go.Figure, steps: list[tuple[float, Step]], kind: str, factor: float, symbol: str
+    figure: go.Figure, steps: list[tuple[float, Step]], kind: str, factor: float, symbol: str, words: str
 ) -> None:
     if not steps:
         return
@@ -102,7 +111,7 @@ def _points(
         mode="markers",
         name=theme.WORDS[kind],
         marker={"symbol": theme.SYMBOLS[kind], "color": theme.COLORS[kind], "size": 8},
-        hovertext=[_hover(s, factor, symbol) for _, s in steps],
+        hovertext=[words + _hover(s, factor, symbol) for _, s in steps],
         hoverinfo="text",
     )
 
@@ -121,7 +130,7 @@ def _recommended(
         name=f"{found.best_role}, launches pooled",
         marker={"symbol": "star", "size": 15, "color": theme.BEST, "line": {"color": theme.INK, "width": 1}},
         hovertext=[
-            f"{found.best_role}: trial {found.best_trial}, "
+            f"{whole_name(found.metric)}{found.best_role}: trial {found.best_trial}, "
             f"{found.best.value * factor:.4g} {theme.plain(symbol)}"
         ],
         hoverinfo="text",
@@ -139,4 +148,4 @@ def _interval(found: Progress, factor: float) -> dict[str, object]:
 
 def _hover(step: Step, factor: float, symbol: str) -> str:
     value = "" if step.estimate is None else f"{step.estimate.value * factor:.4g} {theme.plain(symbol)}"
-    return f"trial {step.number}, {theme.plain(step.reason)}: {value}"
+    return f"{step.number}, {theme.plain(step.reason)}: {value}"

@@ -22,10 +22,12 @@ def progress_in_time(study: StudyView | theme.Viewed) -> go.Figure:
     Args:
         study: A study or its view.
     """
-    found = progress(theme.view_of(study))
+    view = theme.view_of(study)
+    found = progress(view)
     title = "Progress in time"
     times = [step.seconds for step in found.steps if step.seconds is not None]
     if not times:
         return theme.nothing(title, "no trial says when it ran")
     factor, symbol = theme.axis_unit(times, "s")
-    return draw(found, title, f"time spent measuring ({symbol})", lambda step: step.seconds, unit=factor)
+    x = f"time spent measuring ({symbol})"
+    return draw(view, found, title, x, lambda step: step.seconds, unit=factor)

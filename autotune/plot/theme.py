@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from autotune.core.cells import beginning, cell_len, fill
 from autotune.core.estimate_text import reads_well
 from autotune.core.short_texts import SHORT, shortened
 from autotune.core.units import format_quantity, known_base, to_base
@@ -25,7 +25,8 @@ BEST, DEFAULT, OTHER, BROKEN, FAILED = "#009e73", "#0072b2", "#7a828c", "#e69f00
 _STANDOFF = 10  # pixels between the numbers and the title of an axis
 
 
-_LINE = 62  # characters that fit a phone
+_LINE = 62  # cells, of which a wide character takes two, that fit a phone
+_TITLE = 22  # pixels of a further line of a title
 _HEIGHT = 480  # of a figure of one panel, pixels
 
 
@@ -78,15 +79,17 @@ def panels(title: str, rows: int, columns: int = 1, **options: Any) -> go.Figure
 
 
 def _layout(title: str) -> dict[str, Any]:
+    lines = fill(title, _LINE, indent="")
     return {
         "template": "none",
-        "title": {"text": title, "x": 0.0, "xanchor": "left"},
+        "meta": {"title": title},  # whole, for a page that has room
+        "title": {"text": "<br>".join(lines), "x": 0.0, "xanchor": "left"},
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "hovermode": "closest",
         "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 1.0, "xanchor": "right"},
-        "margin": {"l": 60, "r": 20, "t": 70, "b": 50},
+        "margin": {"l": 60, "r": 20, "t": 70 + _TITLE * (len(lines) - 1), "b": 50},
     }
 
 
@@ -133,17 +136,15 @@ def plain(text: object) -> str:
 
 def folded(text: object) -> str:
     """Return a text of any length for what appears under the pointer: without markup, in lines."""
-    lines = textwrap.wrap(str(text), _LINE) or [""]
-    return "<br>".join(plain(line) for line in lines)
+    return "<br>".join(plain(line) for line in fill(str(text), _LINE, indent=""))
 
 
 def tick_labels(texts: Sequence[str]) -> list[str]:
     """Return the labels of the values of one axis: long ones shortened alike, in two lines."""
-    if max(map(len, texts), default=0) <= SHORT:
+    if max(map(cell_len, texts), default=0) <= SHORT:
         return [plain(text) for text in texts]
-    half = SHORT // 2
-    parts = [(text[:half], text[half:]) for text in shortened(texts)]
-    return ["<br>".join(plain(part) for part in pair if part) for pair in parts]
+    parts = [(beginning(text, SHORT // 2), text) for text in shortened(texts)]
+    return ["<br>".join(plain(part) for part in (a, text[len(a) :]) if part) for a, text in parts]
 
 
 def axis_unit(values: Iterable[float], unit: str, wanted: str = "") -> tuple[float, str]:
@@ -180,16 +181,11 @@ def framed(ends: Iterable[tuple[float, float]], others: Iterable[float] = ()) ->
     return -0.05 * top, _BEYOND * top
 
 
-def titled(name: str, symbol: str) -> str:
-    """Return the title of an axis: a metric with its unit."""
-    return f"{plain(name)} ({plain(symbol)})" if symbol else plain(name)
-
-
 def nothing(title: str, why: str) -> go.Figure:
     """Return a figure that says why there is nothing to see; its ``layout.meta`` holds the reason."""
     found = figure(title)
     found.update_layout(
-        meta={"nothing": why},
+        meta={"title": title, "nothing": why},
         xaxis={"visible": False},
         yaxis={"visible": False},
         annotations=[
@@ -201,10 +197,11 @@ def nothing(title: str, why: str) -> go.Figure:
 
 def subtitled(found: go.Figure, text: str) -> go.Figure:
     """Return the figure with what it shows in words below its title, and its legend at the foot."""
-    lines = [plain(line) for line in textwrap.wrap(text, _LINE)]
+    lines = [plain(line) for line in fill(text, _LINE, indent="")]
     below = {"text": "<br>".join(lines), "font": {"size": 12, "color": QUIET}}
     found.update_layout(title={"subtitle": below, "y": 1.0, "yref": "container", "yanchor": "top"})
-    found.update_layout(title_pad={"t": 12}, margin={"t": 62 + 16 * len(lines)})
+    above = _TITLE * found.layout.title.text.count("<br>")
+    found.update_layout(title_pad={"t": 12}, margin={"t": 62 + above + 16 * len(lines)})
     found.update_layout(height=found.layout.height or _HEIGHT)
     foot = {"yref": "container", "y": 0.0, "yanchor": "bottom", "x": 0.0, "xanchor": "left"}
     return found.update_layout(legend=foot)

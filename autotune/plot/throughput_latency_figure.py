@@ -26,4 +26,4 @@ def throughput_latency(study: StudyView | theme.Viewed) -> go.Figure:
     planes = load_planes(view)
     if not planes:
         return theme.nothing(title, "no throughput and latency were measured")
-    return draw(title, planes, view.best_role)
+    return draw(view, title, planes)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autotune.core.cells import cell_len, padded
 from autotune.core.estimate_text import common_scale, decimals_of
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Goal
@@ -40,8 +41,8 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Characters of the widest line, the gap not counted."""
-        return max(len(text) for text in (*self.header, *self.cells, ""))
+        """Cells of the widest line, the gap not counted."""
+        return max(cell_len(text) for text in (*self.header, *self.cells, ""))
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class ParameterColumn:
 
     @property
     def values_width(self) -> int:
-        """Characters of the widest value, the unit counted."""
-        return max(len(text) for text in (*self.cells, self.unit, ""))
+        """Cells of the widest value, the unit counted."""
+        return max(cell_len(text) for text in (*self.cells, self.unit, ""))
 
     def header(self, word: int, width: int) -> tuple[str, ...]:
         """Return the name within ``width`` characters, words of more than ``word`` broken; unit below.
@@ -64,7 +65,7 @@ class ParameterColumn:
             word: Longest word that is not broken.
             width: Characters that the column may have at least.
         """
-        longest = max(len(part) for part in fold(self.name, 1, word))
+        longest = max(cell_len(part) for part in fold(self.name, 1, word))
         lines = fold(self.name, max(longest, width, self.values_width), word)
         return (*lines, self.unit) if self.unit else lines
 
@@ -101,7 +102,8 @@ def parameter_column(name: str, rows: Sequence[Trial], unit: str = "") -> Parame
             if all(v % size == 0 for v in whole):
                 cells = ["-" if v is None else str(int(v) // size) for v in values]
                 return ParameterColumn(name, tuple(cells), f"{prefix}{unit}" if unit else f"x1{prefix}")
-    shown = shortened(["-" if v is None else text for v, text in zip(values, _digits(values), strict=True)])
+    texts = ["-" if v is None else text for v, text in zip(values, _digits(values), strict=True)]
+    shown = shortened([" ".join(text.splitlines()).replace("\t", " ") for text in texts])
     return ParameterColumn(name, tuple(shown), unit)
 
 
@@ -126,17 +128,18 @@ def goal_column(goal: Goal, rows: Sequence[Trial], unit: str = "", *, errors: bo
     estimates = [t.metrics.get(goal.metric) for t in rows]
     scale, symbol = common_scale([e for e in estimates if e is not None], unit)
     pairs = [("-", "") if e is None else number_cell(e, scale, errors=errors) for e in estimates]
-    value, half = (max((len(pair[i]) for pair in pairs), default=0) for i in (0, 1))
-    cells = [f"{left.rjust(value)}{right.ljust(half)}" for left, right in pairs]
+    value, half = (max((cell_len(pair[i]) for pair in pairs), default=0) for i in (0, 1))
+    cells = [padded(left, value, left=False) + padded(right, half) for left, right in pairs]
     if any(t.shortfall for t in rows):
         cells = [
-            f"{cell.rstrip()}{'~' if t.shortfall else ''}".ljust(len(cell) + 1)
+            padded(f"{cell.rstrip()}{'~' if t.shortfall else ''}", cell_len(cell) + 1)
             for cell, t in zip(cells, rows, strict=True)
         ]
     header = fold(goal.metric, 12, WORD)
     label = INTERVAL if any("±" in cell for cell in cells) else ""
     together = f"{symbol} {label}".strip()
-    if len(together) <= max(len(text) for text in (*header, *cells)):  # with the unit where there is room
+    # with the unit where there is room
+    if cell_len(together) <= max(map(cell_len, (*header, *cells))):
         header += (together,) if together else ()
     else:
         header += tuple(filter(None, (symbol, label)))

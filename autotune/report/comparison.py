@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune.analysis.side_by_side import Compared, Comparison
+from autotune.core.cells import fill, padded
 from autotune.core.decision import Candidate
 from autotune.core.estimate_text import INTERVAL, sentence_unit, show_estimate
 from autotune.core.improvement_text import show_change
@@ -12,7 +13,7 @@ from autotune.core.objective import Limit
 from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
-from autotune.report.text import WIDTH, fill, show_config
+from autotune.report.text import WIDTH, show_config
 from autotune.report.verification import change_text
 
 _LABEL = 20  # columns of what a row is of, a third of the width at most
@@ -82,9 +83,7 @@ def _columns(rows: Sequence[tuple[str, Sequence[str]]], width: int) -> list[str]
         folded = [fill(cell, size) for cell, size in zip((label, *cells), sizes, strict=True)]
         for i in range(max(len(cell) for cell in folded)):
             parts = [cell[i] if i < len(cell) else "" for cell in folded]
-            lines.append(
-                _GAP.join(part.ljust(size) for part, size in zip(parts, sizes, strict=True)).rstrip()
-            )
+            lines.append(_GAP.join(map(padded, parts, sizes)).rstrip())
     return lines
 
 

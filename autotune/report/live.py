@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from autotune.analysis.study_view import StudyView, time_left_s
+from autotune.core.cells import cell_len, cut
 from autotune.core.estimate_text import show_estimate
 from autotune.core.failures import failure_counts
 from autotune.core.improvement_text import show_improvement
@@ -16,7 +17,8 @@ from autotune.core.units import counted
 from autotune.errors import shortened
 from autotune.report.plain import Output
 from autotune.report.tables import trial_table
-from autotune.report.text import cut, show_config, show_seconds, terminal_width, wrap
+from autotune.report.text import show_config, show_seconds, terminal_width, wrap
+from autotune.report.view import Kind
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -79,7 +81,7 @@ class LiveView:
         except (OSError, ValueError):
             self._out.closed = True
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, kind: Kind = Kind.NEWS) -> None:
         """Show one line above the drawing, folded at spaces to the terminal."""
         if self._out.closed:
             return
@@ -130,7 +132,7 @@ def render(view: StudyView, width: int, height: int = _HEIGHT) -> RenderableType
 
     width = max(20, width - 1)  # a full last column makes some terminals wrap
     progress = progress_text(view)
-    size = width - len(progress) - 1
+    size = width - cell_len(progress) - 1
     bar: RenderableType = Text(cut(progress, width))
     if view.total and size >= _BAR_MIN:
         grid = Table.grid(padding=(0, 1, 0, 0))

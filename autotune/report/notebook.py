@@ -20,7 +20,7 @@ from autotune.report.live import REFRESH_S, LiveView, is_terminal, render
 from autotune.report.plain import PlainView
 from autotune.report.summary import best_lines, heading
 from autotune.report.tables import note_of, state_word
-from autotune.report.view import View
+from autotune.report.view import Kind, View
 
 _WIDTH = 100  # columns of the live view in a notebook's cell
 
@@ -99,7 +99,7 @@ class NotebookView:
             self._state, self._drawn = state, time.monotonic()
             self._draw(view)
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, kind: Kind = Kind.NEWS) -> None:
         """Show one line above the drawing, with the next one."""
         self._said.append(visible(redact(shortened(text))))
 

@@ -17,6 +17,7 @@ from autotune.errors import shortened
 from autotune.report.summary import heading, summary_json, trial_json
 from autotune.report.tables import note_of, state_word
 from autotune.report.text import show_config, show_seconds
+from autotune.report.view import Kind
 
 
 class Output:
@@ -77,8 +78,16 @@ class _Lines:
 class PlainView(_Lines):
     """Tell each event in one line of plain text.
 
-    Failures are told by :meth:`message`, in the words of whoever noticed them.
+    Failures are told by :meth:`message`, in the words of whoever noticed them. Why there is no best so far is
+    told when it is new.
+
+    Args:
+        stream: Stream to write to; standard output when not given.
     """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
+        self._told = ""
 
     def start(self, view: StudyView) -> None:
         """Say what is about to happen."""
@@ -101,9 +110,10 @@ class PlainView(_Lines):
                 shown = show_config(trial.config, view.space.names)
                 self._out.line(f"trial {trial.number} started{again}: {shown} [{why}]")
             elif trial.state is TrialState.COMPLETED:
-                self._out.line(measured_line(trial, view))
+                self._out.line(measured_line(trial, view, told=self._told))
+                self._told = _no_best(view)
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, kind: Kind = Kind.NEWS) -> None:
         """Show one line."""
         self._out.line(redact(shortened(text)))
 
@@ -116,8 +126,14 @@ class PlainView(_Lines):
         """Do nothing: every line was written at once."""
 
 
-def measured_line(trial: Trial, view: StudyView) -> str:
-    """Return one line about a completed trial: its goals, whether limits are kept, time, progress."""
+def measured_line(trial: Trial, view: StudyView, *, told: str = "") -> str:
+    """Return one line about a completed trial: its goals, whether limits are kept, time, progress.
+
+    Args:
+        trial: The trial.
+        view: The study.
+        told: Reason for which there is no best so far that needs no repetition.
+    """
     shown = [
         f"{name} {show_estimate(trial.metrics[name], symbol=view.objective.symbol_of(name))}"
         for name in (goal.metric for goal in view.objective.goals)
@@ -137,14 +153,20 @@ def measured_line(trial: Trial, view: StudyView) -> str:
         shown.append(show_seconds(trial.measurement.seconds))
     if view.best is not None and view.best.trial.number == trial.number and len(view.trials) > 1:
         shown.append("best so far")
-    if view.best is None and view.binding and view.finished > 1:
-        shown.append(view.binding)
+    why = _no_best(view)
+    if why and why != told:
+        shown.append(why)
     beside = f" + {view.beside}" if view.beside else ""
     progress = f" [{view.finished}/{view.total}{beside}]" if view.total is not None else ""
     left = time_left_s(view)
     if left and view.state == "running":
         progress += f" about {show_seconds(left)} left"
     return f"trial {trial.number} measured: {', '.join(shown)}{progress}"
+
+
+def _no_best(view: StudyView) -> str:
+    """Return why there is no best so far; nothing before there is anything to compare."""
+    return view.binding if view.best is None and view.finished > 1 else ""
 
 
 class JsonView(_Lines):
@@ -173,9 +195,9 @@ class JsonView(_Lines):
         for trial in self._changes.since_last(view):
             self._event("trial", **trial_json(trial, view))
 
-    def message(self, text: str) -> None:
-        """Write a message."""
-        self._event("message", text=redact(shortened(text)))
+    def message(self, text: str, kind: Kind = Kind.NEWS) -> None:
+        """Write a message with its kind."""
+        self._event("message", text=redact(shortened(text)), kind=kind.value)
 
     def finish(self, view: StudyView, closing_text: str) -> None:
         """Write the summary; the closing text is for people and left out."""
@@ -198,10 +220,10 @@ class QuietView(_Lines):
     def update(self, view: StudyView) -> None:
         """Show nothing."""
 
-    def message(self, text: str) -> None:
-        """Show a warning that something was not delivered, and nothing else."""
-        if text.startswith("warning: ") and "not delivered" in text:
-            Output(sys.stderr).line(text)
+    def message(self, text: str, kind: Kind = Kind.NEWS) -> None:
+        """Show what is lost, and nothing else."""
+        if kind is Kind.LOSS:
+            Output(sys.stderr).line(redact(shortened(text)))
 
     def finish(self, view: StudyView, closing_text: str) -> None:
         """Show the closing text."""

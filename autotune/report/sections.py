@@ -263,8 +263,8 @@ def _embedded(found: Figure, data: dict[str, Any]) -> Figure:
     title = layout.pop("title", None) or {}
     own, below = title.get("text", ""), (title.get("subtitle") or {}).get("text", "")
     caption = " ".join(filter(None, (found.caption, f"Here: {_unmarked(below)}." if below else "")))
-    meta = layout.get("meta")
-    nothing = str(meta.get("nothing", "")) if isinstance(meta, dict) else ""
+    meta = layout.get("meta") or {}
+    nothing = str(meta.get("nothing", ""))
     layout.pop("width", None)
     layout["autosize"] = True
     layout["legend"] = {**layout.get("legend", {}), "x": 0, "xanchor": "left"}
@@ -275,7 +275,7 @@ def _embedded(found: Figure, data: dict[str, Any]) -> Figure:
     margin["t"] = 40 if below else min(margin.get("t", 60), 110) if named else 24
     return replace(
         found,
-        title=_unmarked(own) or found.title,
+        title=str(meta.get("title", "")) or _unmarked(own) or found.title,
         caption=caption,
         json="" if nothing else script_json(harmless({"data": data["data"], "layout": layout})),
         nothing=nothing,

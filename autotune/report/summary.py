@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from autotune.analysis.study_view import TIME_IS_OVER, StudyView, counts
 from autotune.core.assessment import Assessment, ModelQuality, describe
+from autotune.core.cells import cell_len, cut, fill, padded
 from autotune.core.commands import stored_command
 from autotune.core.copy_state import CopyState
 from autotune.core.estimate_text import INTERVAL, show_estimate
@@ -97,7 +98,7 @@ def folded_failures(trials: Sequence[Trial], *, width: int = WIDTH) -> list[str]
         return []
     lines = wrap(found[0], width)
     for text in found[1:]:
-        lines += [f"  {line}"[:width] for line in wrap(text, width - 2, indent="    ")[:_MESSAGE_LINES]]
+        lines += [cut(f"  {line}", width) for line in wrap(text, width - 2, indent="    ")[:_MESSAGE_LINES]]
     return lines
 
 
@@ -121,7 +122,7 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     if config_key(best.config) == config_key(view.default_config):
         default, which = None, ", the default"
     found = "best" if view.recommends else "nearest"
-    lines = wrap(
+    lines = fill(
         f"{found}: trial {best.trial.number}{which}: {show_config(best.config, view.space.names)}", width
     )
     rows = []
@@ -130,10 +131,8 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
         cells = (_shown(best, name, view), base and f"default {base}")
         bounds = [str(limit) for limit in view.objective.limits if limit.metric == name]
         rows += [(label, *cells) for label in bounds or [name]]
-    widths = [max(len(row[i]) for row in rows) for i in range(2)]
-    for name, found, base in rows:
-        line = f"  {name.ljust(widths[0])}  {found.ljust(widths[1])}  {base}".rstrip()
-        lines += [line] if len(line) <= width else [f"  {name}  {found}"[:width], f"    {base}"[:width]]
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(2)]
+    lines += [line for row in rows for line in _metric_lines(*row, widths, width)]
     if len(view.objective.goals) > 1:
         lines += _front_lines(view, width)
     if any("±" in line for line in lines):
@@ -143,10 +142,23 @@ def best_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
     return lines + _verdict_lines(view, width)
 
 
+def _metric_lines(name: str, found: str, base: str, widths: Sequence[int], width: int) -> list[str]:
+    """Return a metric and its default's in columns, or below each other where these do not fit."""
+    line = f"  {padded(name, widths[0])}  {padded(found, widths[1])}  {base}".rstrip()
+    if cell_len(line) <= width:
+        return [line]
+    lines, below = [f"  {name}  {found}"], [base]
+    if cell_len(lines[0]) > width:
+        lines, below = fill(f"  {name}", width), [found, base]
+    return [*lines, *(f"    {part}" for text in below if text for part in fill(text, width - 4))]
+
+
 def _front_lines(view: StudyView, width: int) -> list[str]:
     """Return the front with the error of each goal, what was confirmed of it, and ties as ties."""
     if not view.settled:
-        return wrap(f"pareto front: trials {', '.join(str(t.number) for t in view.pareto_front)}", width)
+        numbers = ", ".join(str(trial.number) for trial in view.pareto_front)
+        found = f"trials {numbers}" if numbers else "none while a limit cannot be judged"
+        return wrap(f"pareto front: {found}", width)
     decision, front = view.decision, view.decision.front
     corners = {c.key for c in decision.corners}
     lines = ["pareto front (* its ends and its knee):"]
@@ -216,7 +228,7 @@ def _no_best(view: StudyView, width: int) -> list[str]:
         return wrap(view.binding or "nothing measured yet", width)
     lines = wrap(view.binding, width) if view.binding else []
     shown = show_config(nearest.contender.config, view.space.names)
-    lines += wrap(f"nearest: trial {nearest.contender.trial.number}: {shown}", width)
+    lines += fill(f"nearest: trial {nearest.contender.trial.number}: {shown}", width)
     return lines + _verdict_lines(view, width)
 
 
@@ -416,8 +428,8 @@ def _decision_json(view: StudyView) -> dict[str, object] | None:
 
 def measurement_lines(metrics: Mapping[str, Estimate], objective: Objective) -> list[str]:
     """Return one aligned line per metric: name, estimate in the unit of its limit, count."""
-    size = max((len(name) for name in metrics), default=0)
+    size = max((cell_len(name) for name in metrics), default=0)
     shown = {name: show_estimate(e, symbol=objective.symbol_of(name)) for name, e in metrics.items()}
-    wide = max((len(text) for text in shown.values()), default=0)
-    lines = [f"  {name.ljust(size)}  {shown[name].ljust(wide)}  n={e.n}" for name, e in metrics.items()]
+    wide = max((cell_len(text) for text in shown.values()), default=0)
+    lines = [f"  {padded(name, size)}  {padded(shown[name], wide)}  n={e.n}" for name, e in metrics.items()]
     return [*lines, INTERVAL] if any("±" in text for text in shown.values()) else lines

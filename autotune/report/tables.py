@@ -8,6 +8,7 @@ from itertools import accumulate, product
 
 from autotune.analysis.quick_importance import by_importance
 from autotune.analysis.study_view import StudyView
+from autotune.core.cells import beginning, cell_len, cut, fill, padded
 from autotune.core.estimate_text import show_estimate
 from autotune.core.objective import Objective
 from autotune.core.surprise import largest, show_surprise
@@ -20,7 +21,7 @@ from autotune.report.columns import (
     goal_column,
     parameter_column,
 )
-from autotune.report.text import WIDTH, cut, show_config, show_seconds, wrap
+from autotune.report.text import WIDTH, show_config, show_seconds
 
 _NOTE_MIN, _NOTE_MAX = 10, 24  # narrower says nothing; wider is worth less than another parameter
 _WORDS = (WORD, 8)  # longest word of a header that is not broken, the better first
@@ -154,12 +155,12 @@ def trial_table(view: StudyView, trials: Sequence[Trial] | None = None, *, width
         room = width - _total(columns) - parts.note.gap
         cells = tuple(_note_within(text, room, view.objective) for text in parts.note.cells)
         columns.append(Column(parts.note.header, cells, left=True))
-    lines = [line[:width] for line in _render(columns)]
+    lines = [beginning(line, width) for line in _render(columns)]
     for text in legend:
-        lines += _wrapped(text, width)
+        lines += fill(text, width)
     if hidden:
         varied = len({str(t.config.get(name)) for t in view.trials for name in hidden}) > len(hidden)
-        lines += _wrapped(f"{'also varied' if varied else 'not shown'}: {', '.join(hidden)}", width)
+        lines += fill(f"{'also varied' if varied else 'not shown'}: {', '.join(hidden)}", width)
     return lines if trials is not None else [*_constant_lines(view, names, width), *lines]
 
 
@@ -168,7 +169,7 @@ def _note_within(text: str, room: int, objective: Objective) -> str:
     metric, _, found = text.partition(" ")
     last = metric.rpartition(".")[2]
     alike = [limit for limit in objective.limits if limit.metric.rpartition(".")[2] == last]
-    if len(text) > room and len(alike) == 1 and alike[0].metric == metric:
+    if cell_len(text) > room and len(alike) == 1 and alike[0].metric == metric:
         text = f"{last} {found}"
     return cut(text, room)
 
@@ -198,12 +199,7 @@ def _constant_lines(view: StudyView, varying: Sequence[str], width: int) -> list
     """Return the parameters with one value in all trials; nothing without any."""
     first = view.trials[0].config
     same = {name: first[name] for name in view.space.names if name in first and name not in varying}
-    return [*_wrapped(f"the same in all trials: {show_config(same)}", width), ""] if same else []
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Return text wrapped to a width, a name that is longer than that broken too."""
-    return [line[i : i + width] for line in wrap(text, width) for i in range(0, len(line), width)]
+    return [*fill(f"the same in all trials: {show_config(same)}", width), ""] if same else []
 
 
 def _total(columns: Sequence[Column]) -> int:
@@ -275,8 +271,7 @@ def _render(columns: Sequence[Column]) -> list[str]:
     text = []
     for line in lines:
         cells = [
-            " " * c.gap + (cell.ljust(c.width) if c.left else cell.rjust(c.width))
-            for c, cell in zip(columns, line, strict=True)
+            " " * c.gap + padded(cell, c.width, left=c.left) for c, cell in zip(columns, line, strict=True)
         ]
         text.append("".join(cells)[columns[0].gap :].rstrip())
     return text

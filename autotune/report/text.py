@@ -7,9 +7,9 @@ import os
 import re
 import shlex
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 
+from autotune.core.cells import cell_len, chopped
 from autotune.core.parameter.base import show
 from autotune.core.units import format_quantity
 
@@ -17,7 +17,6 @@ WIDTH = 80
 """Columns that every terminal and every log viewer has."""
 
 _COMMAND = re.compile("`(autotune [^`]*)`")
-_PIECE = re.compile(r"[^_.=/:]*[_.=/:]+|[^_.=/:]+")
 _NARROWEST = 20  # columns; a terminal of none has not said how many it has
 
 
@@ -51,7 +50,7 @@ def show_config(config: Mapping[str, object], order: Sequence[str] = ()) -> str:
 
 
 def fold(name: str, limit: int, word: int | None = None) -> tuple[str, ...]:
-    """Return a name folded at its underscores and dots into header lines of at most ``limit`` characters.
+    """Return a name folded at its underscores and dots into header lines of at most ``limit`` cells.
 
     Args:
         name: Name of a parameter or a metric.
@@ -61,7 +60,7 @@ def fold(name: str, limit: int, word: int | None = None) -> tuple[str, ...]:
     word = max(3, limit if word is None else word)
     lines: list[str] = []
     for piece in re.findall(r"[._]?[^._]+|[._]+$", name):
-        if lines and len(lines[-1]) + len(piece) <= limit:
+        if lines and cell_len(lines[-1]) + cell_len(piece) <= limit:
             lines[-1] += piece
         else:
             lines += _hyphenated(piece.lstrip("_") if lines else piece, word)
@@ -73,6 +72,8 @@ def _hyphenated(word: str, limit: int) -> list[str]:
 
     A part begins with a consonant before a vowel where there is one near, as a syllable does.
     """
+    if cell_len(word) != len(word):  # no syllables that we know of
+        return chopped(word, limit)
     parts = []
     while len(word) > limit:
         count = math.ceil(len(word) / (limit - 1))
@@ -93,35 +94,23 @@ def _begins_syllable(text: str) -> bool:
     return len(text) > 1 and text[0].isalpha() and text[0] not in vowels and text[1] in vowels
 
 
-def fill(text: str, width: int) -> list[str]:
-    """Return ``text`` in lines of at most ``width``; a word that fits in none is broken after its marks."""
-    lines, line = [], text[: len(text) - len(text.lstrip())]
-    for word in text.split():
-        pieces = [word] if len(word) <= width - 2 else _PIECE.findall(word)
-        for at, piece in enumerate(cut for one in pieces for cut in textwrap.wrap(one, max(1, width - 2))):
-            glue = "" if at or not line.strip() else " "
-            if line.strip() and len(line) + len(glue) + len(piece) > width:
-                lines.append(line)
-                line = f"  {piece}"
-            else:
-                line += glue + piece
-    return [*lines, line]
-
-
-def cut(text: str, limit: int) -> str:
-    """Return ``text``, cut to ``limit`` characters with a ``~`` where it was longer."""
-    return text if len(text) <= limit else text[: max(0, limit - 1)] + "~"
-
-
 def wrap(text: str, width: int, *, indent: str = "  ") -> list[str]:
-    """Return ``text`` broken at spaces into lines of at most ``width``; later lines are indented."""
+    """Return ``text`` broken at spaces into lines of at most ``width``; later lines are indented.
+
+    A word that is longer, such as a path, is left whole to be copied; one of wide characters is broken, as it
+    may be a sentence.
+    """
     lines, line = [], ""
     for word in text.split(" "):
-        if line.strip() and len(line) + 1 + len(word) > width:
-            lines.append(line)
-            line = indent + word
-        else:
-            line = f"{line} {word}" if line else word
+        most = width - len(indent)
+        whole = cell_len(word) == len(word) or cell_len(word) <= most
+        for at, piece in enumerate([word] if whole else chopped(word, most)):
+            glue = " " if line and not at else ""
+            if line.strip() and cell_len(line) + len(glue) + cell_len(piece) > width:
+                lines.append(line)
+                line = indent + piece
+            else:
+                line += glue + piece
     return [*lines, line]
 
 
@@ -134,7 +123,7 @@ def copyable(text: str, width: int) -> list[str]:
         text: Text with its commands between backticks.
         width: Width of the terminal.
     """
-    if len(text) <= width:
+    if cell_len(text) <= width:
         return [text]
     lines = []
     for i, part in enumerate(_COMMAND.split(text)):
@@ -149,7 +138,7 @@ def _folded_command(command: str, width: int) -> list[str]:
     """Return a command in lines that a shell joins."""
     lines, line = [], " "
     for word in map(shlex.quote, shlex.split(command)):
-        if line.strip() and len(f"{line} {word} \\") > width:
+        if line.strip() and cell_len(f"{line} {word} \\") > width:
             lines.append(f"{line} \\")
             line = "   "
         line += f" {word}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autotune.analysis.change import Change, Measured, Status
 from autotune.analysis.verification import Side, Verification
+from autotune.core.cells import cell_len, fill, padded
 from autotune.core.estimate_text import INTERVAL, sentence_unit, show_estimate
 from autotune.core.improvement_text import show_change
 from autotune.core.redact import redact, visible
@@ -35,7 +36,7 @@ def verification_lines(found: Verification, *, width: int = WIDTH) -> list[str]:
     lines = wrap(f"study {found.study}{f' of {found.then}' if found.then else ''}, {again}", width)
     for side in found.sides:
         trial = f" (trial {side.trial})" if side.trial >= 0 else ""
-        lines += ["", *wrap(f"{side.name}{trial}: {show_config(side.config)}", width)]
+        lines += ["", *fill(f"{side.name}{trial}: {show_config(side.config)}", width)]
         lines += _rows(side, found, width)
         word = "failed as before" if side.as_before else "FAILED"
         for text in side.failed:
@@ -85,14 +86,14 @@ def _rows(side: Side, found: Verification, width: int) -> list[str]:
     if not cells:
         return []
     rows = [("", "then", "now", "change", ""), *cells]
-    wide = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = ["  " + "  ".join(cell.ljust(size) for cell, size in zip(row, wide, strict=True)) for row in rows]
-    if max(len(line.rstrip()) for line in lines) <= width:
+    wide = [max(cell_len(row[i]) for row in rows) for i in range(5)]
+    lines = ["  " + "  ".join(map(padded, row, wide)) for row in rows]
+    if max(cell_len(line.rstrip()) for line in lines) <= width:
         return [line.rstrip() for line in lines]
     wrapped = []
     for name, then, now, change, status in cells:
-        wrapped += [f"  {name}: {status}"[:width]]
-        wrapped += [f"    {line}" for line in wrap(f"{then} -> {now}, {change}", width - 4)]
+        wrapped += [f"  {line}" for line in fill(f"{name}: {status}", width - 2)]
+        wrapped += [f"    {line}" for line in fill(f"{then} -> {now}, {change}", width - 4)]
     return wrapped
 
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Protocol
 
 from autotune.analysis.study_view import StudyView
+
+
+class Kind(StrEnum):
+    """What a message is about."""
+
+    NEWS = "news"
+    """What happens; the end tells what came of it."""
+    LOSS = "loss"
+    """What somebody waits for and does not get: it is told however little is shown."""
 
 
 class View(Protocol):
@@ -20,7 +30,7 @@ class View(Protocol):
     def update(self, view: StudyView) -> None:
         """Show what has changed; called often, from one thread."""
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, kind: Kind = Kind.NEWS) -> None:
         """Show one line of its own; may be called before :meth:`start`."""
 
     def finish(self, view: StudyView, closing_text: str) -> None:

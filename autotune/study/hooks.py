@@ -165,7 +165,7 @@ class Told:
         study: The study.
         trial: Receivers of trials that are over.
         end: Receivers of the end.
-        say: Shows a line to the user.
+        say: Shows what was not delivered to the user.
     """
 
     study: Study
@@ -230,7 +230,7 @@ def start_hooks(hooks: Hooks, study: Study, say: Callable[[str], object]) -> Tol
     Args:
         hooks: Hooks of its file.
         study: The study.
-        say: Shows a line to the user.
+        say: Shows what was not delivered to the user.
 
     Raises:
         EnvironmentProblem: A variable that one names is not set.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -26,7 +27,7 @@ from autotune.executor.attempt_files import mask_later
 from autotune.executor.base import Executor
 from autotune.ledger import made_ledger, study_lock
 from autotune.ledger.rows import OWNER
-from autotune.report.view import View
+from autotune.report.view import Kind, View
 from autotune.study.carried import keep_deployment
 from autotune.study.driver import Driver
 from autotune.study.hooks import start_hooks
@@ -131,7 +132,7 @@ def run_study(
         stack.callback(study.close)
         _note_start(study, options, owner)
         keys = _keys(study, named, spec.budget.confirm)
-        told = stack.enter_context(start_hooks(spec.hooks, study, view.message))
+        told = stack.enter_context(start_hooks(spec.hooks, study, partial(view.message, kind=Kind.LOSS)))
         stop = stop or stack.enter_context(stop_signals())
         mirror = start_mirror(spec.tracking, study) if tracking else None
         if mirror is not None:

@@ -639,7 +639,7 @@ class Study:
 
     @property
     def pareto_front(self) -> list[Trial]:
-        """Feasible trials that no other one beats in every goal."""
+        """Feasible trials that no other one beats in every goal; none while a limit cannot be judged."""
         return ranking.pareto_front(self.trials, self.anchored)
 
     @check_arguments()

@@ -45,7 +45,7 @@ from autotune.executor.function import (
 )
 from autotune.ledger import study_lock
 from autotune.report.notebook import choose_progress
-from autotune.report.view import View
+from autotune.report.view import Kind, View
 from autotune.spec.hooks import Hooks
 from autotune.spec.sections import Tracking, read_tracking
 from autotune.study.driver import Callback, Driver
@@ -267,7 +267,7 @@ def _end_mirror(mirror: Mirror, study: Study, screen: View | None) -> None:
     why = f" ({redact('; '.join(left.errors))})" if left.errors else ""
     text = f"{left.pending or 'some'} items of study {study.name!r} are not in MLflow yet{why}"
     if screen is not None:
-        screen.message(text)
+        screen.message(text, Kind.LOSS)
     else:
         _log.warning("%s", text)
 

@@ -26,7 +26,7 @@ from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, c
 from autotune.errors import AutotuneError, EnvironmentProblem, NothingFeasible, StudyError
 from autotune.ledger import Ledger, StudyRow
 from autotune.report.verification import verification_json, verification_lines
-from autotune.report.view import View
+from autotune.report.view import Kind, View
 from autotune.spec.sections import EngineConfig
 from autotune.study.comparing import differing_settings
 from autotune.study.jobs import system_of
@@ -165,7 +165,9 @@ def _mirror(path: Path, spec: StudyFile, view: View) -> None:
             )  # fmt: skip
         except AutotuneError as error:
             again = stored_command("sync", name, path)
-            view.message(f"warning: {name} is not in MLflow yet: {error.message}; `{again}` writes it")
+            view.message(
+                f"warning: {name} is not in MLflow yet: {error.message}; `{again}` writes it", Kind.LOSS
+            )
 
 
 def _begin(

@@ -141,8 +141,7 @@ class Finding:
 def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Finding:
     """Return what a study found so far."""
     several = len(objective.goals) > 1
-    judged = not objective.awaited  # else nothing is known to keep every limit
-    undominated = ranking.pareto_front(trials, objective) if several and judged else []
+    undominated = ranking.pareto_front(trials, objective) if several else []
     numbers = frozenset(trial.number for trial in undominated)
     wanted = Objective.from_dict(row.spec["objective"])
     try:

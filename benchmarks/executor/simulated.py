@@ -95,7 +95,7 @@ class Quiet:
     def update(self, view: StudyView) -> None:
         """Show nothing."""
 
-    def message(self, text: str) -> None:
+    def message(self, text: str, kind: object = None) -> None:
         """Show nothing."""
 
     def finish(self, view: StudyView, closing_text: str) -> None:

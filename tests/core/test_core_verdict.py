@@ -354,3 +354,14 @@ def test_the_words_of_every_kind_of_verdict_are_those_of_the_golden_table(reques
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text()
+
+
+def test_the_documentation_lists_the_words_that_verdicts_have():
+    root = Path(__file__).parents[2]
+    code = [(root / "autotune/core" / name).read_text() for name in ("verdict.py", "improvement_text.py")]
+    said = "".join(code).replace("{f' from {other}' if other else ''}", " from the default")
+    listed = (root / "docs/result.md").read_text().partition("## The verdict")[2].partition("## ")[0]
+    words = re.findall(r"^- \*(.+?)\*", listed, re.MULTILINE)
+    quoted = re.findall(r'\*\*It says "(.+?)"', (root / "docs/faq.md").read_text())
+    assert len(words) == 5
+    assert [each for each in (*words, *quoted) if each not in said] == []

@@ -55,7 +55,7 @@ class Silent:
     def update(self, view):
         self.view = view
 
-    def message(self, text):
+    def message(self, text, kind=None):
         self.messages.append(text)
 
 

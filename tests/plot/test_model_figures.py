@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 
 import autotune
 from autotune import plot
+from autotune.core.trial import Reason, Suggestion
 from autotune.errors import SpecError
 from autotune.plot.axes import metric_axis
 
@@ -229,9 +231,9 @@ def test_a_metric_below_zero_is_shown_on_a_linear_axis(name, factor, shift):
     assert "log" not in kinds
 
 
-def test_an_axis_is_logarithmic_only_where_all_that_it_shows_is_above_zero():
+def test_an_axis_is_logarithmic_only_where_all_that_it_shows_is_above_zero(make_view):
     kinds = {
-        values: metric_axis("m", "1", values).logarithmic
+        values: metric_axis(make_view(), "m", values).logarithmic
         for values in ((1.0, 900.0), (-1.0, -900.0), (-3.0, 900.0), (0.0, 900.0), (1.0, 2.0), ())
     }
     assert [values for values, logarithmic in kinds.items() if logarithmic] == [(1.0, 900.0)]
@@ -248,3 +250,40 @@ def test_too_few_configurations_for_a_model_are_counted_by_configuration():
         "Too few configurations have measured output_throughput for a model: 2 configurations, 5 are needed."
     )
     assert text in " ".join(said.replace("<br>", " ").split())
+
+
+def test_long_names_are_short_on_axes_and_whole_under_the_pointer():
+    stem = "speculative_decoding_acceptance_threshold_of_the_draft_model"
+    a, b, goal, heat = f"a_{stem}", f"b_{stem}", f"speed_{stem * 3}", f"heat_{stem}"
+    space = autotune.Space([autotune.Int(a, 0, 63, default=0), autotune.Int(b, 1, 4, default=1)])
+    objective = {"maximize": goal, "limits": [f"{heat} <= 60"]}
+    with autotune.Study(space, objective, engine="random", seed=1) as study:
+        study.suggest(Suggestion(space.default_config, Reason.DEFAULT))
+        for _ in range(12):
+            asked = study.ask()
+            x, y = asked.config[a], asked.config[b]
+            study.tell(asked, {goal: autotune.Estimate(10.0 + x * y, 0.2, 9, "tokens/s"), heat: 5.0 + x % 7})
+        figures = {
+            "comparison": plot.comparison(study),
+            "effect": plot.effect(study, a),
+            "effects": plot.effects(study),
+            "importance": plot.importance(study),
+            "pair": plot.pair(study, a, b),
+            "parallel": plot.parallel_coordinates(study),
+            "pareto": plot.pareto_front(study),
+            "prediction": plot.prediction(study),
+            "progress": plot.progress(study),
+        }
+    for name, figure in figures.items():
+        data = json.loads(figure.to_json())
+        layout = data["layout"]
+        axes = [axis for key, axis in layout.items() if re.match("[xy]axis", key)]
+        seen = [axis.get("title", {}).get("text", "") for axis in axes]
+        seen += [text for axis in axes for text in axis.get("ticktext", ())]
+        if name in ("comparison", "importance"):
+            seen = [text for trace in data["data"] for text in trace["y"]]
+        assert [text for text in seen if max(map(len, text.split("<br>"))) > 55] == [], name
+        assert max(map(len, layout["title"]["text"].split("<br>"))) <= 62
+        assert any("~" in text for text in seen), name
+        hovers = re.sub("<br>", "", json.dumps(data["data"]))
+        assert any(whole in hovers for whole in (a, b, goal, heat)), name

@@ -6,6 +6,8 @@ import time
 import pytest
 
 from autotune import Categorical, Estimate, Int, Space, Study
+from autotune.core.cells import cell_len
+from autotune.core.trial import Reason, Suggestion
 from autotune.report.html import write_report
 from tests_browser import browser, needs_browser, resize
 from tests_views import make_view, trial
@@ -300,30 +302,59 @@ JSON = (
 )
 
 
-@pytest.mark.parametrize(
-    "length", [pytest.param(70, marks=pytest.mark.slow), pytest.param(130, marks=pytest.mark.slow), 200]
-)
-def test_values_of_any_length_leave_room_for_what_is_drawn(tmp_path, length):
-    value = JSON[:length]
+LONG = "speculative_decoding_acceptance_threshold_of_the_draft_model_" * 4
+
+
+def write_study(folder, names, mode, goal, heat):
+    """Write the report of a study with names of three parameters, a value, a goal and what is limited."""
+    x, y, kind = names
     space = Space(
-        [Int("x", 0, 63, default=0), Categorical("mode", ["none", value, value[:-1] + "9"], default="none")]
+        [
+            Int(x, 0, 63, default=0),
+            Int(y, 1, 4, default=1),
+            Categorical(kind, ["none", mode, mode[:-1] + "9"], default="none"),
+        ]
     )
-    objective = {"maximize": "speed", "limits": ["heat <= 60"]}
-    with Study(space, objective, engine="random", seed=1, name="odd", path=tmp_path / "store") as study:
+    objective = {"maximize": goal, "limits": [f"{heat} <= 60"]}
+    with Study(space, objective, engine="random", seed=1, name="odd", path=folder / "store") as study:
+        study.suggest(Suggestion(space.default_config, Reason.DEFAULT))
         for i in range(12):
             asked = study.ask()
-            x, mode = asked.config["x"], asked.config["mode"]
+            config = asked.config
             if i in (3, 4):
                 study.tell(asked, failure="out_of_memory")
             else:
-                speed = Estimate(10.0 + x + 3 * (mode == "none"), 0.2)
-                study.tell(asked, {"speed": speed, "heat": 5.0 + x % 7})
-        path = write_report(study.view, tmp_path / "report.html")
+                speed = Estimate(10.0 + config[x] * config[y] + 3 * (config[kind] == "none"), 0.2)
+                study.tell(asked, {goal: speed, heat: 5.0 + config[x] % 7})
+        study.ledger.set_study_state("odd", "COMPLETED")
+        return write_report(study.view, folder / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("names", "mode", "goal", "heat"),
+    [
+        pytest.param(("x", "y", "mode"), JSON[:70], "speed", "heat", marks=pytest.mark.slow),
+        (("x", "y", "mode"), JSON, "speed", "heat"),
+        ((f"a_{LONG[:58]}", f"b_{LONG[:62]}", "c" * 64), "fast", f"s_{LONG[:198]}", f"h_{LONG[:118]}"),
+        (("x", "y", "mode"), "\u9ad8\u901f" * 40, "\u901f\u5ea6" * 50, "\u6e29\u5ea6" * 30),
+    ],
+    ids=["values of 70", "values of 200", "names", "wide characters"],
+)
+def test_names_and_values_of_any_length_leave_room_for_what_is_drawn(tmp_path, names, mode, goal, heat):
+    path = write_study(tmp_path, names, mode, goal, heat)
     drawn = """return [...document.querySelectorAll('.plot')].map((box) => [box.id,
         [...box.querySelectorAll('rect.nsewdrag')].map((area) => area.getBoundingClientRect())
             .map((at) => Math.min(at.width, at.height))])"""
     labels = """return [...document.querySelectorAll('.plot .xtick text, .plot .annotation-text')]
         .map((label) => label.textContent)"""
+    outside = """return [...document.querySelectorAll('.plot')].flatMap((box) => {
+        const at = box.getBoundingClientRect();
+        const right = at.left + Math.max(box.clientWidth, box.scrollWidth);
+        return [...box.querySelectorAll('svg text')].filter((text) => {
+            const own = text.getBoundingClientRect();
+            return own.width && (own.left < at.left - 1 || own.right > right + 1
+                || own.top < at.top - 1 || own.bottom > at.bottom + 1) })
+            .map((text) => [box.id, text.textContent]) })"""
     for width in (1280, 390):
         with browser(tmp_path / f"profile-{width}") as driver:
             resize(driver, width)
@@ -331,7 +362,8 @@ def test_values_of_any_length_leave_room_for_what_is_drawn(tmp_path, length):
             until(driver, "return [...document.querySelectorAll('.plot')].every((box) => box.dataset.drawn)")
             assert [entry["message"] for entry in driver.get_log("browser")] == []
             found = {name.split("-")[-1]: sizes for name, sizes in driver.execute_script(drawn)}
-            assert {"effects", "parallel_coordinates", "failures", "prediction"} <= set(found)
-            del found["comparison"]  # as high as it has rows
+            wanted = {"comparison", "importance", "effects", "parallel_coordinates", "failures", "prediction"}
+            assert wanted <= set(found)
             assert {name: sizes for name, sizes in found.items() if min(sizes, default=0) < 100} == {}
-            assert max(map(len, driver.execute_script(labels))) <= 24
+            assert max(map(cell_len, driver.execute_script(labels))) <= 38  # a name and its unit
+            assert driver.execute_script(outside) == []

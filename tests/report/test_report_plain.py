@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
 from autotune.core.trial import TrialState
 from autotune.report.html import render_report
-from autotune.report.live import render
+from autotune.report.live import LiveView, render
 from autotune.report.markdown import markdown_report
 from autotune.report.notebook import study_html
 from autotune.report.plain import JsonView, Output, PlainView, QuietView
 from autotune.report.summary import JSON_KEYS, summary, summary_json
+from autotune.report.view import Kind
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -103,7 +105,7 @@ def test_json_output_has_an_event_per_line(make_view, trials):
     stream = io.StringIO()
     play(JsonView(stream), make_view, trials)
     events = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert events[0] == {"event": "message", "text": "making the model"}
+    assert events[0] == {"event": "message", "text": "making the model", "kind": "news"}
     assert events[1]["event"] == "start"
     assert [e["state"] for e in events if e["event"] == "trial" and e["number"] == 3] == [
         "RUNNING",
@@ -142,8 +144,38 @@ def test_a_stream_that_knows_ascii_only():
     assert raw.getvalue() == b"812 +- 6 and ?\n"
 
 
-def test_a_quiet_view_tells_what_was_not_delivered_beside_its_output(capsys):
+def test_a_quiet_view_tells_what_was_lost_beside_its_output_whatever_its_words(capsys):
     view = QuietView()
-    view.message("trial 1 runs")
-    view.message("warning: 1 of 1 event not delivered to http://a: no answer in time")
-    assert capsys.readouterr() == ("", "warning: 1 of 1 event not delivered to http://a: no answer in time\n")
+    view.message("trial 1: crashed: 3 requests not delivered")
+    view.message("warning: 3 requests not delivered")
+    view.message("nobody heard of the end", Kind.LOSS)
+    assert capsys.readouterr() == ("", "nobody heard of the end\n")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_view_that_tells_what_happens_tells_what_was_lost(kind):
+    for make in (PlainView, JsonView, LiveView):
+        stream = io.StringIO()
+        make(stream).message("text of a message", kind)
+        assert "text of a message" in stream.getvalue()
+        assert kind in stream.getvalue() or make is not JsonView
+
+
+def test_why_there_is_no_best_so_far_is_told_once_and_again_when_it_changes(make_view, make_trial):
+    """The default, to which the limit is relative, has failed; then it is measured, and nothing keeps it."""
+    unknown = Objective.from_dict({"maximize": "output_throughput", "limits": ["tpot.p95 <= 0.5 x default"]})
+    stream = io.StringIO()
+    view = PlainView(stream)
+    trials = [make_trial(0, (1, 16, 0, 1, 1), cause="out_of_memory")]
+    view.start(make_view(trials, running=()))
+    for i in range(1, 5):
+        trials.append(make_trial(i, (2**i, 16, 0, 1, 1), speed=50.0 + i, tpot=0.02 + 0.001 * i))
+        view.update(make_view(trials, running=(), objective=unknown.anchored({})))
+    for i in range(5, 8):
+        trials.append(make_trial(i, (2 ** (i - 4), 8, 0, 1, 1), speed=50.0 + i, tpot=0.02 + 0.001 * i))
+        bounds = {"tpot.p95": Estimate(0.02 if i < 7 else 0.01, None, 1, "s")}
+        view.update(make_view(trials, running=(), objective=unknown.anchored(bounds)))
+    lines = stream.getvalue().splitlines()[2:]
+    assert len(lines) == 7
+    assert ["cannot be judged" in line for line in lines] == [True] + [False] * 6
+    assert [bool(re.search("no configuration keeps", line)) for line in lines[4:]] == [True, False, True]

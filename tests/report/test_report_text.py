@@ -6,6 +6,7 @@ import pytest
 
 from autotune.analysis.change import Change, Measured
 from autotune.analysis.study_view import StudyView
+from autotune.core.cells import cut
 from autotune.core.estimate_text import show_estimate
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.objective import Objective
@@ -13,7 +14,7 @@ from autotune.core.ranking import Improvement, pool
 from autotune.core.space import Space
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
 from autotune.report.summary import measurement_lines, summary
-from autotune.report.text import cut, fold, show_config, show_seconds, wrap
+from autotune.report.text import fold, show_config, show_seconds, wrap
 from autotune.report.verification import change_text
 
 

@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 
 import autotune
+from autotune.analysis.trade_off import pareto_planes
 from autotune.cli import main
 from autotune.core.trial import Reason, Suggestion
-from autotune.report.summary import summary_json
+from autotune.report.summary import summary, summary_json
 from autotune.study.comparing import compare_studies
 from autotune.study.study_file import read_study
+from autotune.tracking.mlflow_items import find
 
 STUDY = """
 name: df
@@ -125,3 +127,28 @@ def test_a_search_whose_default_has_failed_names_no_best_so_far(tmp_path):
         assert running.best is None
         assert "cannot be judged" in running.binding
         assert study.ask().config != {"x": 1}
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_every_view_leaves_the_front_out_until_the_default_is_measured(tmp_path, measured):
+    space = autotune.Space([autotune.Int("x", 0, 3, default=0)])
+    objective = {"maximize": "speed", "minimize": "size", "limits": ["heat <= 1.5 x default"]}
+    spec = {"objective": objective, "space": space.to_dict()}
+    path = tmp_path / "ledger.sqlite"
+    with autotune.Study(space, objective, engine="random", path=path, name="s", spec=spec) as study:
+        default = study.suggest(_at(0))
+        for x in (1, 2):
+            study.tell(study.suggest(_at(x)), {"speed": 11.0 + x, "size": 2.0 + x, "heat": 6.0})
+        if measured:
+            study.tell(default, {"speed": 10.0, "size": 1.0, "heat": 5.0})
+        wanted = {0, 1, 2} if measured else set()
+        views = [study.view, replace(study.view, state="running")]
+        assert {t.number for t in study.pareto_front} == wanted
+        for view in views:
+            assert {t.number for t in view.pareto_front} == wanted
+            assert {point.trial for plane in pareto_planes(view) for point in plane.front} == wanted
+            assert ("none while a limit cannot be judged" in summary(view)) == (
+                not measured and view.state == "running"
+            )
+        row = study.ledger.study("s")
+        assert find(row, study.trials, study.anchored).front == wanted

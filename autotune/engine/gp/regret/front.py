@@ -32,7 +32,7 @@ def gap_of_front(problem: Problem) -> Gap:
     """Return what is left of a problem with several goals; something feasible must be among the trials."""
     rng = np.random.default_rng([problem.seed, len(problem.history)])
     models = FittedModels(problem, rng)
-    front = ranking.pareto_front(problem.history, problem.objective)
+    front = ranking.undominated_trials(problem.history, problem.objective)
     keys = {trial.key for trial in front}
     acquisition = LogHypervolumeImprovement(models, int(rng.integers(2**31)))
 
