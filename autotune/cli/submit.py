@@ -89,7 +89,7 @@ def submit(
     check_store(store)
     owner = _owner(owner)
     budget = budget_overrides(options["trials"], options["parallel"], options["confirm"])
-    spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space)
+    spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space, here=False)
     show_trusted(spec)
     for name in pass_env:
         if name not in os.environ:
@@ -102,7 +102,7 @@ def submit(
         whose = f"{owner}/"
         name = free_name(spec.name, {one.removeprefix(whose) for one in taken if one.startswith(whose)})
         options["overrides"] = (*options["overrides"], f"name={name}")
-        spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space)
+        spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space, here=False)
     else:
         _refuse_second(server, owner, spec.name, there(shown, store))
     job = StudyJob(f"{owner}-{spec.name}-{uuid4().hex[:8]}", owner, spec.name, live=True)
