@@ -288,6 +288,7 @@ def test_a_function_that_is_to_travel_is_looked_for_before_a_study_is_submitted(
         (tmp_path / "toy.yaml").write_text(f"{plain}on: {{end: ['{call}']}}\n")
         done = autotune_command("submit", "toy.yaml", "--address", "http://127.0.0.1:9", check=False)
         assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+        assert ("unless the cluster has it" in done.stderr) == ("there" in call)
 
 
 def test_an_address_may_stand_in_the_environment(serve, monkeypatch):
