@@ -23,7 +23,7 @@ CALL = r"[^:\n]+:[A-Za-z_][A-Za-z0-9_.]*"
 """Pattern of a text that names a function."""
 
 _ALLOWED = "allowed: module:function or file.py:function"
-_MOST_BYTES = 1 << 22  # of a file that is read
+_MOST_BYTES = 1 << 18  # of a file that is read
 _MOST_NAMES = 8  # that a message lists
 _SHOWN = 60  # characters of a value in a message
 _COMPUTES = {

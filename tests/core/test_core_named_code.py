@@ -1,5 +1,6 @@
 """Functions that are named: what the source is sure of is refused, nothing of it is run."""
 
+import os
 import sys
 
 import pytest
@@ -111,3 +112,15 @@ def test_of_another_machine_only_what_travels_is_known(folder, target):
 
 def test_whoever_awaits_may_be_given_an_async_function(folder):
     refuse_absent("tell.py:waits", folder, awaited=True)
+
+
+@pytest.mark.parametrize("text", ["x = " + "-" * 100_000 + "1", "x = 1\n" * 100_000])
+def test_a_file_that_takes_long_to_read_is_taken_for_what_it_is_named_as(folder, text):
+    (folder / "large.py").write_text(text)
+    refuse_absent("large.py:f", folder)
+
+
+def test_a_file_that_never_ends_is_none(folder):
+    os.mkfifo(folder / "pipe.py")
+    with pytest.raises(SpecError, match="cannot find"):
+        refuse_absent("pipe.py:f", folder)
