@@ -51,7 +51,7 @@ def stop(study: str | None, store: Path, as_json: bool) -> None:
         echo_json({"study": row.name, "stopped": stopped, "state": row.state.lower(), "finished": measured})
         return
     what = "has stopped" if stopped else f"is not running: {row.state.lower()}"
-    echo(f"study {row.name} {what}; {measured} finished trials are kept")
+    echo(f"study {row.label} {what}; {measured} finished trials are kept")
     if others and not stopped:
         echo(f"running: {', '.join(others)}")
     if row.state == "INTERRUPTED" or (row.state == "RUNNING" and not stopped):

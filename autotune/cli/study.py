@@ -182,7 +182,8 @@ def _execute(
     from autotune.spec.hooks import Hook
     from autotune.study.plan import opening_line
 
-    spec = replace(spec, hooks=replace(spec.hooks, once=tuple(map(Hook.from_dict, notify))))
+    once = tuple(Hook.from_dict(word).located(Path()) for word in notify)
+    spec = replace(spec, hooks=replace(spec.hooks, once=once))
 
     show_trusted(spec)
     view = choose_view(as_json=as_json, quiet=quiet)

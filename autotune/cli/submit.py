@@ -89,8 +89,9 @@ def submit(
     check_store(store)
     owner = _owner(owner)
     budget = budget_overrides(options["trials"], options["parallel"], options["confirm"])
-    spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space)
+    spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space, here=False)
     show_trusted(spec)
+    _note_code_elsewhere(file, options["overrides"], trust_space=trust_space)
     for name in pass_env:
         if name not in os.environ:
             raise click.BadParameter(f"{name} is not set")
@@ -102,7 +103,7 @@ def submit(
         whose = f"{owner}/"
         name = free_name(spec.name, {one.removeprefix(whose) for one in taken if one.startswith(whose)})
         options["overrides"] = (*options["overrides"], f"name={name}")
-        spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space)
+        spec = read_study(file, (*options["overrides"], *budget), trust_space=trust_space, here=False)
     else:
         _refuse_second(server, owner, spec.name, there(shown, store))
     job = StudyJob(f"{owner}-{spec.name}-{uuid4().hex[:8]}", owner, spec.name, live=True)
@@ -155,6 +156,16 @@ def _owner(given: str | None) -> str:
             "starting with a letter or digit"
         )
     return given
+
+
+def _note_code_elsewhere(file: Path, overrides: Sequence[str], *, trust_space: bool) -> None:
+    """Say which function of a study, right otherwise, is not here and does not travel."""
+    from autotune.study.study_file import read_study
+
+    try:
+        read_study(file, overrides, trust_space=trust_space)
+    except SpecError as error:
+        note(f"note: {error.message}; the study ends before it begins unless the cluster has it")
 
 
 def _refuse_second(server: JobServer, owner: str, study: str, where: Sequence[str]) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from autotune.core.input_file import resolved
 from autotune.core.kinds import By, Text
+from autotune.core.named_code import CALL, refuse_absent
 from autotune.core.section import Section
 from autotune.errors import SpecError, under
 
 _VARIABLE = Text("the name of a variable of the environment", pattern=r"[A-Za-z_][A-Za-z0-9_]*")
-_TARGET = r"[^:\n]+:[A-Za-z_][A-Za-z0-9_.]*"
-_CALL = Text("module:function or file.py:function", pattern=_TARGET)
+_CALL = Text("module:function or file.py:function", pattern=CALL)
 _EXAMPLE = "https://host/path, or {url: ..., secret_variable: NAME}, or file.py:function"
 # incoming web hooks whose address is all that it takes to write there
 _SECRET_ADDRESS = re.compile(
@@ -51,6 +51,7 @@ class Hook(Section):
         url_variable: Variable of the environment that holds the address, where that is a secret.
         secret_variable: Variable of the environment that holds the secret by which posts are signed.
         call: ``module:function`` or ``file.py:function``, called with the event in a process of its own.
+        folder: Folder that the module is imported from; a relative one is taken from the study file's.
     """
 
     title: ClassVar[str] = "a hook"
@@ -60,6 +61,7 @@ class Hook(Section):
     url_variable: Annotated[str, _VARIABLE] = ""
     secret_variable: Annotated[str, _VARIABLE] = ""
     call: Annotated[str, _CALL] = ""
+    folder: Annotated[str, Text("a path")] = ""
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
@@ -69,7 +71,7 @@ class Hook(Section):
             SpecError: It is none, or says two things at once; ``path`` is relative to it.
         """
         if isinstance(data, str):
-            is_call = "://" not in data and re.fullmatch(_TARGET, data)
+            is_call = "://" not in data and re.fullmatch(CALL, data)
             if not is_call and "://" not in data:
                 raise SpecError(f"a hook must be an address or a function, found {data!r}", hint=_EXAMPLE)
             return cls(call=data) if is_call else cls(url=_url(data, "url"))
@@ -81,6 +83,8 @@ class Hook(Section):
         if found.call and found.secret_variable:
             raise SpecError("a function is called, and nothing is signed", path=("secret_variable",),
                             at_key=True, hint="leave secret_variable out")  # fmt: skip
+        if found.folder and not found.call:
+            raise SpecError("a folder is for a function", path=("folder",), at_key=True, hint="leave it out")
         return found
 
     @property
@@ -92,11 +96,27 @@ class Hook(Section):
         return self.call or f"${self.url_variable}"
 
     def located(self, folder: Path) -> Hook:
-        """Return the hook with the path of its file made absolute, starting from a study file's folder."""
-        file, _, name = self.call.rpartition(":")
-        if not file.endswith(".py"):
+        """Return the hook with its file or its folder made absolute, starting from a study file's folder."""
+        if not self.call:
             return self
-        return Hook(call=f"{resolved((folder / file).expanduser())}:{name}")
+        home = resolved((folder / self.folder).expanduser())
+        file, _, name = self.call.rpartition(":")
+        if file.endswith(".py"):
+            return Hook(call=f"{resolved(home / Path(file).expanduser())}:{name}")
+        return replace(self, folder=str(home))
+
+    def refuse_absent(self, *, here: bool = True) -> None:
+        """Refuse a function that is not there, without running any of it.
+
+        Args:
+            here: Whether it runs on this machine.
+
+        Raises:
+            SpecError: It is not.
+        """
+        if self.call:
+            with under("call"):
+                refuse_absent(self.call, Path(self.folder), Path(), here=here, awaited=True)
 
 
 def _hooks(raw: object, name: str) -> tuple[Hook, ...]:

@@ -42,15 +42,25 @@ class Word:
 def words_of(command: object) -> Iterator[Word]:
     """Yield the words of a command, written as a list or as one line, and those that its scripts read.
 
-    The first word is a program that is looked up in PATH. After the script of ``bash -c``, which may stand
-    behind ``env`` or within another script, come its own words; files that it writes or removes are none.
+    The first word is a program that is looked up in PATH; those after ``tee`` and its like are outputs, and
+    none of ours. After the script of ``bash -c``, which may stand behind ``env`` or within another script,
+    come its own words; files that it writes or removes are none.
     """
     words = _split(command) if isinstance(command, str) else command if isinstance(command, list) else []
+    program = next((word for word in words if word not in _BEFORE and not _ASSIGNED.fullmatch(str(word))), "")
+    if _writes(str(program)):
+        return
     scripts = set(_scripts(words))
     for place, word in enumerate(words):
         yield Word(word, place > 0, place in scripts and _parts(str(word)) is None)
         if place in scripts:
             yield from _words_in(str(word))
+
+
+def _writes(program: str) -> bool:
+    """Return whether a program of the system is one whose words name what it writes or removes."""
+    path = PurePath(program)
+    return path.name in _WRITERS and (path.is_absolute() or "/" not in program)
 
 
 def _words_in(script: str) -> Iterator[Word]:
@@ -102,7 +112,7 @@ def _read(parts: Sequence[tuple[str, str]]) -> Iterator[str]:
             target = False
             continue
         if begins and text not in _BEFORE and not _ASSIGNED.fullmatch(text):
-            begins, writes = False, PurePath(text).name in _WRITERS
+            begins, writes = False, _writes(text)
         if not writes:
             yield text
 

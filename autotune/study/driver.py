@@ -167,7 +167,7 @@ class Driver:
         self._starting: list[tuple[Trial, int, Mapping[str, float]]] = []  # committed, not submitted yet
         self._retries = Retries()
         self._nodes: tuple[str, ...] = ()
-        self._exhausted = False
+        self._exhausted = self._is_complete = False
         self._idle_since: float | None = None
         self._said = False
         self._ask_s = TOGETHER_S  # that the last ask took: not known yet
@@ -208,6 +208,8 @@ class Driver:
     def run(self) -> str:
         """Run until the budget is spent, nothing is left to gain or try, time is up or somebody stops it.
 
+        Its executor runs: :meth:`start_executor` comes first.
+
         Returns:
             The state of the study: ``completed``, ``converged``, ``exhausted``, ``interrupted`` or
             ``out of time``.
@@ -220,7 +222,7 @@ class Driver:
         try:
             self.study.ledger.set_study_state(self.study.name, "RUNNING")
             self._suggest_start()
-            if not self.over():
+            if not self._is_complete:
                 self._share_nodes()
             while (end := self._carry_out()) is None:
                 self._share_nodes()
@@ -248,7 +250,17 @@ class Driver:
             self._put_back()
             raise
 
-    def over(self) -> bool:
+    def start_executor(self) -> None:
+        """Start the executor, unless the study has ended: its cluster may be gone.
+
+        Raises:
+            EnvironmentProblem: The executor cannot be started or reached.
+        """
+        self._is_complete = self._is_over()
+        if not self._is_complete:
+            self.executor.start()
+
+    def _is_over(self) -> bool:
         """Return whether nothing is left to be done, however much room there were.
 
         Where only the engine can tell it is asked: what it proposes waits for the executor.

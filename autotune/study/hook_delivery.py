@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from autotune.core.endpoint import Refused
 from autotune.core.http_client import HttpConnection
 from autotune.core.version import VERSION
+from autotune.spec.hooks import Hook
 from autotune.study.hook_events import Payload
 
 _MOST_BYTES = 1 << 16  # of an answer, which nobody reads
@@ -79,13 +80,13 @@ def signature(secret: bytes, stamp: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret, stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
-def call(target: str, body: bytes, seconds: float) -> None:
-    """Call a function with an event in a process of its own.
+def call(hook: Hook, body: bytes, seconds: float) -> None:
+    """Call the function of a hook with an event in a process of its own.
 
     Raises:
         NotDelivered: It failed, or did not return in time.
     """
-    argv = [sys.executable, "-m", "autotune.study.hook_call", target]
+    argv = [sys.executable, "-m", "autotune.study.hook_call", hook.call, hook.folder]
     try:
         done = subprocess.run(argv, input=body, capture_output=True, timeout=max(0.0, seconds), check=False)
     except subprocess.TimeoutExpired:

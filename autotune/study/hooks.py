@@ -26,7 +26,7 @@ from autotune.analysis.study_view import StudyView
 from autotune.core.redact import redact, redacted
 from autotune.core.trial import Trial
 from autotune.core.units import counted
-from autotune.errors import EnvironmentProblem, SpecError, words_of
+from autotune.errors import EnvironmentProblem, SpecError, under, words_of
 from autotune.spec.hooks import Hook, Hooks, read_hooks
 from autotune.study.hook_delivery import NotDelivered, call, post
 from autotune.study.hook_events import Payload, end_event, failed_event, stamp, trial_event
@@ -63,11 +63,12 @@ class Receiver:
 
     Raises:
         EnvironmentProblem: A variable is not set.
-        SpecError: One holds no address.
+        SpecError: One holds no address, or the function is not there.
     """
 
     def __init__(self, hook: Hook, environment: Mapping[str, str] = os.environ) -> None:
         self.hook = hook
+        hook.refuse_absent()
         for name in filter(None, (hook.url_variable, hook.secret_variable)):
             if not environment.get(name):
                 raise EnvironmentProblem(f"the variable {name} of a hook under `on` is not set")
@@ -137,7 +138,7 @@ class Receiver:
         """
         body = json.dumps(payload).encode()
         if self.hook.call:
-            call(self.hook.call, body, min(CALL_S, self._last_s - time.monotonic()))
+            call(self.hook, body, min(CALL_S, self._last_s - time.monotonic()))
             return
         for wait in (*BACK_OFF_S, None):
             try:
@@ -246,7 +247,12 @@ def read_argument(on: object) -> Hooks:
         SpecError: Something is wrong; the message says where.
     """
     try:
-        return read_hooks(on, Path())  # type: ignore[arg-type] # what is no mapping is refused
+        hooks = read_hooks(on, Path())  # type: ignore[arg-type] # what is no mapping is refused
+        for event, listed in (("trial", hooks.trial), ("end", hooks.end)):
+            for place, hook in enumerate(listed):
+                with under(event, place):
+                    hook.refuse_absent()
+        return hooks
     except SpecError as error:
         where = "".join(f"[{part!r}]" for part in error.path)
         raise SpecError(f"on{where}: {error.message}", hint=error.hint) from None

@@ -95,8 +95,8 @@ class _Search:
             if isinstance(section, Mapping):
                 self._add_section(name, section, keys)
         hooks = document.data.get("on")
-        for call in _calls(hooks) if isinstance(hooks, Mapping) else ():
-            self._add_call(self._home, call)
+        for hook in _sections(hooks) if isinstance(hooks, Mapping) else ():
+            self._add_section("on", hook, ())
         _refuse_model(document.data, file)
 
     def _add_bases(self, document: Document, folder: Path) -> None:
@@ -281,11 +281,11 @@ def _length_files(lengths: object) -> Iterator[object]:
             yield from _length_files(part)
 
 
-def _calls(hooks: Mapping[str, object]) -> Iterator[object]:
-    """Yield the functions that are told of events."""
+def _sections(hooks: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Yield the receivers of events as sections."""
     for listed in hooks.values():
         for hook in listed if isinstance(listed, list) else [listed]:
-            yield hook.get("call") if isinstance(hook, Mapping) else hook
+            yield hook if isinstance(hook, Mapping) else {"call": hook}
 
 
 def _refuse_model(data: Mapping[str, object], file: Path) -> None:

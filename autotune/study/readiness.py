@@ -152,7 +152,7 @@ def announce(spec: StudyFile, system: System) -> list[str]:
     """Return the warnings that a run begins with; raise what would end it at its first trial.
 
     Raises:
-        SpecError: Every configuration would be refused.
+        SpecError: Every configuration would be refused, or the function that scores answers is not there.
         EnvironmentProblem: A value of a parameter names a file that is not there.
     """
     refused = refusals(spec, system)
@@ -160,6 +160,8 @@ def announce(spec: StudyFile, system: System) -> list[str]:
         raise SpecError(f"every configuration would be refused: {refused.text}")
     for error in missing_files(spec.space, system):
         raise error
+    if spec.quality is not None:
+        spec.quality.refuse_absent(here=True)
     if refused.share < _TOLD_FROM:
         return _clashes(spec)
     return [*_clashes(spec), f"{refused.share:.0%} of the configurations will be refused: {refused.text}"]

@@ -147,8 +147,7 @@ def run_study(
             mirror=mirror, screen=view, stop=stop, resumed=resumed, callbacks=told.callbacks,
             tracking=spec.tracking.mlflow or "" if mirror is not None else "", start=spec.start,
         )  # fmt: skip
-        if not driver.over():  # the cluster of a study that has ended may be gone
-            executor.start()
+        driver.start_executor()
         if mirror is not None:
             mirror.ready.wait(MIRROR_START_S)
         if study.rescored:

@@ -44,6 +44,7 @@ from autotune.spec.sections import (
 )
 from autotune.spec.trust import review_space, trusted_lines
 from autotune.spec.yaml_text import Document
+from autotune.study.named_code import refuse_absent_code
 from autotune.systems.effect import SAME, find_ineffective
 from autotune.systems.own.system import OwnSystem
 from autotune.systems.owner_only import objections
@@ -159,7 +160,9 @@ def _read_quality(data: object) -> Quality | None:
     return Quality.from_dict(data) if data or not isinstance(data, Mapping) else None
 
 
-def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: bool = False) -> StudyFile:
+def read_study(
+    path: str | Path, overrides: Sequence[str] = (), *, trust_space: bool = False, here: bool = True
+) -> StudyFile:
     """Read a study file completely.
 
     Args:
@@ -167,6 +170,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: 
         overrides: ``KEY=VALUE`` texts as if written in the file.
         trust_space: Whether what a search space says of models, paths, hosts and code holds; the study lists
             it in ``trusted``.
+        here: Whether it runs on this machine; else only functions that travel with it are looked for.
 
     Raises:
         SpecError: Something is wrong: ``file:line:column: what was found; what is allowed``.
@@ -184,6 +188,7 @@ def read_study(path: str | Path, overrides: Sequence[str] = (), *, trust_space: 
                 study.quality.loaded()  # files that are not there are the file's mistake, not a trial's
         with under("workload"):
             check_files(study.workload)
+        refuse_absent_code(study, document.data, here=here)
         _ = study.space.default_config  # an impossible space is the file's mistake, not the first trial's
     return replace(study, trusted=tuple(trusted))
 

@@ -228,8 +228,8 @@ class Search:
             if driver.mirror is not None:
                 stack.callback(_end_mirror, driver.mirror, study, screen)
                 driver.mirror.ready.wait(MIRROR_START_S)
-            executor.start()
             try:
+                driver.start_executor()
                 if screen is not None:
                     stack.callback(screen.close)
                     screen.start(driver.view())

@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from autotune.core.environment import import_path
 from autotune.core.kinds import Needs, Text
 from autotune.core.measurement import Failure
+from autotune.core.named_code import CALL, refuse_absent
 from autotune.core.trial import Config
-from autotune.errors import EnvironmentProblem, SpecError, did_you_mean
+from autotune.errors import under
 from autotune.systems.base import Command, Driver
 from autotune.systems.deployment import Deployment
 from autotune.systems.own.driver import connect
 from autotune.systems.own.protocol import FILE
 from autotune.systems.own.system import OwnSystem
 
-_TARGET = r"[^:\n]+:[A-Za-z_][A-Za-z0-9_.]*"
 _CALL = "call, module:function or file.py:function"
 _KINDS = {"call": "function", "trainable": "trainable"}
-
-
-def check_defines(file: Path, name: str, key: str = "call") -> None:
-    """Refuse a Python file that gives no value to a name; what it imports or computes may give any.
-
-    Args:
-        file: The file.
-        name: The name.
-        key: Key of the section that names it.
-
-    Raises:
-        SpecError: The file is no Python, or nothing in it is called so.
-    """
-    try:
-        tree = ast.parse(file.read_bytes(), str(file))
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        said = getattr(error, "msg", str(error))
-        raise SpecError(f"{file}:{line}: no valid Python: {said}", path=(key,)) from None
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-    if name not in names and not names & {"*", "__getattr__"}:
-        raise SpecError(f"{file} has no {_KINDS[key]} {name!r}", path=(key,), hint=did_you_mean(name, names))
 
 
 @dataclass(frozen=True)
@@ -70,28 +39,29 @@ class FunctionSystem(OwnSystem):
 
     key: ClassVar[str] = "call"
 
-    call: Annotated[str, Text("module:function or file.py:function", pattern=_TARGET), Needs(_CALL)]
+    call: Annotated[str, Text("module:function or file.py:function", pattern=CALL), Needs(_CALL)]
 
     def check_machine(self) -> None:
         """Check that the folder, the file or module and its function are there, without running any of it.
 
         Raises:
-            EnvironmentProblem: The folder, the file or the module is not.
-            SpecError: The file is no Python, or has no such function.
+            EnvironmentProblem: The folder is not.
+            SpecError: The file or the module is not, or has no such function.
         """
         super().check_machine()
-        where, _, name = self.call.rpartition(":")
-        if where.endswith(".py"):
-            there = (Path(self.folder) / where).is_file()
-        else:
-            top = where.partition(".")[0]
-            beside = Path(self.folder) / top
-            there = beside.is_dir() or beside.with_suffix(".py").is_file() or find_spec(top) is not None
-        if not there:
-            raise EnvironmentProblem(f"cannot find {where!r} of {self.key} {self.call!r} in {self.folder}")
-        file = Path(self.folder) / (where if where.endswith(".py") else f"{where.replace('.', '/')}.py")
-        if file.is_file():
-            check_defines(file, name.partition(".")[0], self.key)
+        self.refuse_absent(here=True)
+
+    def refuse_absent(self, *, here: bool) -> None:
+        """Refuse a function that is not there.
+
+        Args:
+            here: Whether it runs on this machine.
+
+        Raises:
+            SpecError: It is not.
+        """
+        with under(self.key):
+            refuse_absent(self.call, Path(self.folder), what=_KINDS[self.key], here=here)
 
     def parameters(self) -> None:
         """Return ``None``: a function takes any."""

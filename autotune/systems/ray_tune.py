@@ -10,10 +10,11 @@ from typing import Annotated, ClassVar
 
 from autotune.core.dependencies import need
 from autotune.core.kinds import By, Key, Needs, Text
+from autotune.core.named_code import CALL
 from autotune.core.parameter.base import read_number
 from autotune.core.section import mapping
 from autotune.errors import SpecError
-from autotune.systems.function import _TARGET, FunctionSystem
+from autotune.systems.function import FunctionSystem
 
 _WHAT = "module:name or file.py:name"
 
@@ -49,7 +50,7 @@ class RayTuneSystem(FunctionSystem):
 
     key: ClassVar[str] = "trainable"
 
-    call: Annotated[str, Text(_WHAT, pattern=_TARGET), Key("trainable"), Needs(f"a trainable, {_WHAT}")]
+    call: Annotated[str, Text(_WHAT, pattern=CALL), Key("trainable"), Needs(f"a trainable, {_WHAT}")]
     config: Annotated[Mapping[str, object], By(_places, dict, "constants")] = field(default_factory=dict)
     stop: Annotated[Mapping[str, float], By(_stop, dict, "bounds by metric")] = field(default_factory=dict)
 
@@ -57,8 +58,8 @@ class RayTuneSystem(FunctionSystem):
         """Check that the trainable is there, and Ray Tune.
 
         Raises:
-            EnvironmentProblem: One of them is not.
-            SpecError: The file is no Python, or has no such trainable.
+            EnvironmentProblem: Ray Tune is not, or the folder.
+            SpecError: The trainable is not.
         """
         need(["ray"])
         super().check_machine()

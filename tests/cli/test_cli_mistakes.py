@@ -148,7 +148,11 @@ def test_what_the_function_says_is_infeasible_is_an_answer(study, capsys):
     ("change", "code", "said"),
     [
         (("mine.py:good", "mine.py:goood"), 2, "mine.py has no function 'goood'\n  did you mean 'good'?"),
-        (("mine.py:good", "mien.py:good"), 3, "cannot find 'mien.py'"),
+        (("mine.py:good", "mien.py:good"), 2, "mine.yaml:4:31: cannot find '/"),
+        (("mine.py:good", "mine:goood"), 2, "mine.py has no function 'goood'\n  did you mean 'good'?"),
+        (("budget:", "on: {end: [mine.py:goood]}\nbudget:"), 2, "mine.py has no function 'goood'\n  did you"),
+        (("budget:", "on: {trial: {call: 'mien:good'}}\nbudget:"), 2, ":20: no module 'mien' in /"),
+        (("budget:", "quality: {scorer: 'mine.py:goood'}\nbudget:"), 2, "mine.py has no scorer 'goood'\n"),
         (("mine.py:good", "broken.py:good"), 2, "broken.py:1: no valid Python"),
         (('function, call: "mine.py:good"', "command, argv: [no-such-tool]"), 3, "no program 'no-such-tool'"),
         (('system: {use: function, call: "mine.py:good"}', ""), 2, "system"),

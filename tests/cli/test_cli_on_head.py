@@ -119,6 +119,12 @@ def test_a_file_goes_back_under_the_name_that_was_asked_for(ask):
     assert file.decode().startswith("number,")
 
 
+def test_a_study_that_does_not_run_is_told_with_its_owner(ask):
+    code, out, err, _ = ask("stop", "--", "alice/chat")
+    assert (code, err) == (0, "")
+    assert out.startswith("study alice/chat is not running: ")
+
+
 def test_commands_that_are_printed_reach_the_head_too(ask):
     _, out, _, _ = ask("best", "--", "alice/chat")
     assert "--store" not in out

@@ -205,6 +205,35 @@ def test_a_second_submission_names_the_first_and_a_stopped_study_goes_on(laptop,
     assert after["trials"][: len(kept)] == before["trials"][: len(kept)]
 
 
+WITHOUT_OPTUNA = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "optuna":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from autotune.cli.app import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_study_whose_engine_is_missing_on_the_laptop_runs_on_a_head_that_has_it(laptop, head, tmp_path):
+    laptop("list", "studies")
+    text = STUDY.format(trials=3).replace("use: random", "use: 'optuna:tpe'").replace("chat", "parzen")
+    (tmp_path / "parzen.yaml").write_text(text)
+    words = ["submit", "parzen.yaml", "--owner", "erin", "--follow", "--address", head.address]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OPTUNA, *words], cwd=tmp_path, env={**os.environ, **head.env},
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = status(laptop, "erin/parzen")
+    assert (found["state"], len(found["trials"])) == ("completed", 3)
+
+
 def test_who_is_refused_or_finds_nobody_is_told_so(laptop, head, autotune_command):
     for word, said in {
         "http://127.0.0.1:9": "the job server at http://127.0.0.1:9",

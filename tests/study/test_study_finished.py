@@ -4,10 +4,11 @@ import time
 
 import pytest
 
-from autotune import Study
+from autotune import Int, Study, tune
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.trial import Reason, TrialState
 from autotune.executor.base import AttemptResult
+from autotune.executor.function import FunctionExecutor
 from autotune.report.plain import QuietView
 from autotune.study.run import run_study
 from autotune.study.study_file import read_study
@@ -136,3 +137,23 @@ def test_a_default_that_the_time_cut_off_is_measured_with_more_time(tmp_path):
     with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
         assert study.trials[0].suggestion.reason is Reason.DEFAULT
         assert {trial.state for trial in study.trials} == {TrialState.COMPLETED}
+
+
+@pytest.mark.parametrize("more", [{"trials": 2}, {"trials": 2, "timeout": "1 h"}])
+def test_a_search_that_has_ended_starts_nothing_in_python_either(tmp_path, monkeypatch, more):
+    started = []
+    start = FunctionExecutor.start
+    monkeypatch.setattr(FunctionExecutor, "start", lambda self: started.append(self.name) or start(self))
+    where = {"engine": "random", "path": tmp_path / "ledger.sqlite", "space": [Int("x", 1, 8)]}
+
+    def search(**budget):
+        return tune(
+            function=lambda config: float(config["x"]), objective={"maximize": "y"}, **where, **budget
+        )
+
+    first = search(**more).best
+    assert started == ["threads"]
+    assert search(ray=True, **more).best.config == first.config
+    assert started == ["threads"]
+    assert len(search(**{**more, "trials": 3}).trials) == 3
+    assert started == ["threads"] * 2

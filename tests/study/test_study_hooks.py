@@ -237,6 +237,60 @@ def test_a_function_is_called_in_a_process_of_its_own(tmp_path, caplog):
     assert "ValueError: no room" in caplog.text
 
 
+TOLD = """
+import asyncio, pathlib
+def at_end(event):
+    pathlib.Path(__file__).with_name("got.txt").write_text(event["event"])
+async def waits(event):
+    await asyncio.sleep(0)
+    at_end(event)
+"""
+
+
+@pytest.mark.parametrize("on", ["told:at_end", "{call: 'told:waits'}", "{call: 'told:at_end', folder: .}"])
+def test_a_module_beside_the_study_is_called_wherever_the_run_begins(
+    tmp_path, toy_study, autotune_command, on
+):
+    file = toy_study(budget="{trials: 1, confirm: 0}")
+    (tmp_path / "deep").mkdir()
+    moved = file.rename(tmp_path / "deep" / "toy.yaml")
+    moved.write_text(moved.read_text() + f"on: {{end: {on}}}\n")
+    (tmp_path / "deep" / "told.py").write_text(TOLD)
+    done = autotune_command("run", moved, "--local", "--no-mlflow")
+    assert "not delivered" not in done.stdout + done.stderr
+    assert (tmp_path / "deep" / "got.txt").read_text() == "end"
+    (tmp_path / "deep" / "told.py").write_text("")
+    again = autotune_command("resume", "--local", "--no-mlflow", "--trials", "2", check=False)
+    assert again.returncode == 2
+    assert "told.py has no function" in again.stderr
+
+
+def test_a_function_that_is_not_there_is_told_before_anything_is_measured(tmp_path):
+    (tmp_path / "told.py").write_text(TOLD)
+    with pytest.raises(SpecError, match=r"on\['end'\]\[0\]\['call'\]: .*told.py has no function 'at_edn'"):
+        tuned({"end": [f"{tmp_path}/told.py:at_edn"]}, path=tmp_path / "l.sqlite")
+    assert not (tmp_path / "l.sqlite").exists()
+
+
+def test_a_function_that_is_to_travel_is_looked_for_before_a_study_is_submitted(
+    tmp_path, toy_study, autotune_command
+):
+    (tmp_path / "told.py").write_text(TOLD)
+    plain = toy_study().read_text()
+    for call, code, said in (
+        ("told.py:at_edn", 2, "told.py has no function 'at_edn'\n  did you mean 'at_end'?"),
+        ("tlod.py:at_end", 2, "tlod.py'\n  did you mean 'told.py'?"),
+        ("told:at_edn", 2, "told.py has no function 'at_edn'"),
+        ("installed_there:at_end", 3, "the job server at"),
+        ("/opt/there.py:at_end", 3, "the job server at"),
+        ("told.py:at_end", 3, "the job server at"),
+    ):
+        (tmp_path / "toy.yaml").write_text(f"{plain}on: {{end: ['{call}']}}\n")
+        done = autotune_command("submit", "toy.yaml", "--address", "http://127.0.0.1:9", check=False)
+        assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+        assert ("unless the cluster has it" in done.stderr) == ("there" in call)
+
+
 def test_an_address_may_stand_in_the_environment(serve, monkeypatch):
     server = serve()
     on = {"end": {"url_variable": "CHAT_ADDRESS"}}
@@ -272,6 +326,7 @@ def test_a_wrong_hook_has_one_error(on, said):
 
 def test_a_study_file_has_hooks_and_a_search_space_of_a_stranger_has_none(tmp_path, toy_study):
     file = toy_study()
+    (tmp_path / "tell.py").write_text("def done(event): pass\n")
     file.write_text(file.read_text() + "on: {end: [tell.py:done, {url: 'https://a.example/x'}]}\n")
     spec = read_study(file)
     assert spec.hooks.end[0].call == f"{tmp_path}/tell.py:done"

@@ -127,17 +127,20 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("engine", ["optuna:tpe", "optuna:optuna.samplers:TPESampler"])
-def test_a_file_whose_engine_runs_elsewhere_is_checked_here_and_not_run(engine, tmp_path):
+def test_a_file_whose_engine_runs_elsewhere_is_checked_and_submitted_here_and_not_run(engine, tmp_path):
     (tmp_path / "study.yaml").write_text(
         "name: a\nsystem: {use: command, argv: ['true']}\n"
         "parameters:\n  x: {type: int, low: 0, high: 3}\n"
         f"objective: {{maximize: y}}\nengine: {engine}\n"
     )
     codes, said = [], ""
-    for words in (["check"], ["run", "--local", "--no-mlflow"]):
+    for words in (
+        ["check"], ["run", "--local", "--no-mlflow"], ["submit", "--address", "http://127.0.0.1:9"],
+    ):  # fmt: skip
         argv = [sys.executable, "-c", WITHOUT_OPTUNA, *words, "study.yaml"]
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
         codes.append(done.returncode)
         said += " ".join(done.stdout.split() + done.stderr.split())
-    assert codes == [0, 3], said
+    assert codes == [0, 3, 3], said
+    assert "the job server at http://127.0.0.1:9" in said  # the file was right, and nobody takes it there
     assert "`autotune run` would end here: optuna is not installed here: pip install optuna" in said

@@ -441,6 +441,42 @@ def test_what_a_script_writes_or_removes_neither_travels_nor_keeps_the_study_bac
 
 
 @pytest.mark.parametrize(
+    ("argv", "also"),
+    [
+        (["tee", "out.log"], []),
+        (["/usr/bin/tee", "-a", "./out.log", "rows.csv"], []),
+        (["env", "X=1", "touch", "out.log"], []),
+        (["./tee", "rows.csv"], ["tee", "rows.csv"]),
+        (["python", "run.py", "touch", "rows.csv"], ["run.py", "rows.csv"]),
+        (["bash", "-c", "./tee rows.csv | tee out.log"], ["tee", "rows.csv"]),
+    ],
+)
+@pytest.mark.parametrize("as_line", [False, True])
+def test_what_a_command_without_a_shell_writes_neither_travels_nor_keeps_the_study_back(
+    tmp_path, monkeypatch, argv, also, as_line
+):
+    for name in ("run.py", "rows.csv", "tee"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "out.log").write_text("x" * 2000)
+    monkeypatch.setattr(module, "LARGEST", 1000)
+    study = tmp_path / "study.yaml"
+    command = json.dumps(shlex.join(argv) if as_line else argv)
+    study.write_text(f"system: {{use: command, argv: {command}}}\n")
+    said = []
+    assert {path.name for path in named_files(study, say=said.append)} == {"study.yaml", *also}
+    assert not said
+
+
+def test_a_hook_travels_with_the_folder_that_it_is_imported_from(tmp_path):
+    for name in ("mine/told.py", "mine/words.py", "mine/other.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("import words\n" if name == "mine/told.py" else "")
+    study = tmp_path / "study.yaml"
+    study.write_text("on: {end: [{call: 'told:at_end', folder: mine}]}\n")
+    assert {path.name for path in named_files(study)} == {"study.yaml", "told.py", "words.py"}
+
+
+@pytest.mark.parametrize(
     "argv",
     [
         ["env", "X=1", "bash", "-c", "python run.py rows.csv"],

@@ -11,13 +11,13 @@ from typing import Annotated, Any, ClassVar
 from autotune.core.endpoint import foreign_json
 from autotune.core.input_file import read_text, resolved, why
 from autotune.core.kinds import By, Flag, Text, Whole
+from autotune.core.named_code import CALL, refuse_absent
 from autotune.core.section import Section
-from autotune.errors import SpecError
+from autotune.errors import SpecError, under
 from autotune.measure.workload.corpus import passage, words
 
 BUNDLED = "bundled"
 _TASKS = Path(__file__).with_name("tasks.jsonl")
-_CALL = r"[^:\n]+:[A-Za-z_][A-Za-z0-9_.]*"
 _SCORER = "module:function, file.py:function or a command as a list"
 _CHARACTERS = 200  # of a prompt from the corpus: some 50 tokens
 _MOST_BYTES = 1 << 26  # of a file
@@ -33,7 +33,7 @@ def _prompts(raw: object, name: str) -> int | str:
 def _scorer(raw: object, name: str) -> str | list[str]:
     if isinstance(raw, list) and raw and all(isinstance(word, str) for word in raw):
         return raw
-    return Text(_SCORER, pattern=rf"(?:{_CALL})?").read(raw, name)
+    return Text(_SCORER, pattern=rf"(?:{CALL})?").read(raw, name)
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,19 @@ class Quality(Section):
         """Return the section with its folder made absolute, starting from that of the study file."""
         own = data.get("folder", ".")
         return {**data, "folder": str(resolved(folder / own))} if isinstance(own, str) else dict(data)
+
+    def refuse_absent(self, *, here: bool) -> None:
+        """Refuse a function for a scorer that is not there.
+
+        Args:
+            here: Whether it runs on this machine.
+
+        Raises:
+            SpecError: It is not.
+        """
+        if self.scorer and isinstance(self.scorer, str):
+            with under("scorer"):
+                refuse_absent(self.scorer, Path(self.folder), what="scorer", here=here)
 
     def loaded(self) -> dict[str, object]:
         """Return the section with its files read: plain data that travels to any node.

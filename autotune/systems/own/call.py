@@ -66,8 +66,13 @@ def call_main(target: str, file: str, call: Callable[[Callable[..., Any], dict[s
         os.write(out, text.encode() + b"\n")
 
 
-def load(target: str) -> Callable[..., Any]:
-    """Return the function that ``module:function`` or ``file.py:function`` names."""
+def load(target: str, folder: str = "") -> Callable[..., Any]:
+    """Return the function that ``module:function`` or ``file.py:function`` names.
+
+    Args:
+        target: What names it.
+        folder: Folder that modules are imported from before others; the working folder where empty.
+    """
     where, _, name = target.rpartition(":")
     if where.endswith(".py"):
         path = Path(where).resolve()
@@ -78,7 +83,7 @@ def load(target: str) -> Callable[..., Any]:
         sys.modules[path.stem] = found  # dataclasses and pickles look their module up
         spec.loader.exec_module(found)
     else:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.insert(0, folder or str(Path.cwd()))
         found = import_module(where)
     for part in name.split("."):
         found = getattr(found, part)

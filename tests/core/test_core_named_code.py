@@ -1,0 +1,126 @@
+"""Functions that are named: what the source is sure of is refused, nothing of it is run."""
+
+import os
+import sys
+
+import pytest
+
+from autotune.core.named_code import refuse_absent
+from autotune.errors import SpecError
+
+CODE = """
+import os.path, json as text
+from math import floor
+raise SystemExit("a stranger's file has run")
+
+LIMIT = 3
+named: dict = {}
+later = None
+made = lambda event: None
+(pair, of) = made, made
+
+def told(event):
+    global set_later
+    set_later = floor
+    def inner(): pass
+
+async def waits(event): pass
+
+class Teller:
+    def __call__(self, event): pass
+    def method(self, event): pass
+
+try:
+    from nowhere import maybe
+except ImportError:
+    later = told
+if LIMIT > 2:
+    def conditional(event): pass
+for loop in []: pass
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    texts = {
+        "tell.py": CODE,
+        "star.py": "from math import *\n",
+        "computed.py": "globals()['x'] = print\n",
+        "lazy.py": "def __getattr__(name): return print\n",
+        "broken.py": "def f(:\n",
+        "pkg/__init__.py": "",
+        "pkg/sub.py": "def f(event): pass\n",
+        "loose/deep.py": "def f(event): pass\n",
+        "moving/__init__.py": "__path__ = []\n",
+        "latin.py": "# coding: latin-1\ndef f(event): '\\d\xe9'\n",
+        "names": "",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="latin-1")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(f"tell.py:{name}" for name in ("told", "Teller", "conditional", "made", "maybe", "later")),
+        *(f"tell.py:{name}" for name in ("floor", "set_later", "pair", "loop", "Teller.method", "os.path")),
+        "tell:told", "star.py:anything", "computed:anything", "lazy:anything", "pkg.sub:f", "pkg:sub.f",
+        "loose.deep:f", "moving.anywhere:f", "latin.py:f", "json:loads", "os.path:join", "zlib:compress",
+    ],
+)  # fmt: skip
+def test_what_may_be_there_is_taken(folder, target):
+    refuse_absent(target, folder)
+    assert "tell" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("target", "said", "hint"),
+    [
+        ("tell.py:tolld", "has no function 'tolld'", "did you mean 'told'?"),
+        ("tell:inner", "has no function 'inner'", "allowed: told, waits, Teller"),
+        ("tell.py:event", "has no function 'event'", "allowed: "),
+        ("tell.py:LIMIT", "'LIMIT' is no function: it is 3", "allowed: "),
+        ("tell.py:named", "'named' is no function: it is {}", "allowed: "),
+        ("tell.py:waits", "'waits' is async, and a function must run to its end", "asyncio.run"),
+        ("tel.py:told", "/tel.py'", "did you mean 'tell.py'?"),
+        ("tel:told", "no module 'tel' in ", "did you mean 'tell'?"),
+        ("names.sh:f", "no module 'names' of 'names.sh' in ", "allowed: module:function or file.py:function"),
+        ("broken.py:f", "broken.py:1: no valid Python: ", ""),
+        ("pkg.sbu:f", "no module 'pkg.sbu' in ", "did you mean 'pkg.sub'?"),
+        ("pkg:sub", "has no function 'sub'", "it has none"),
+        ("tell.deep:f", "no module 'tell.deep' in 'tell', which is no package", "allowed: "),
+        ("a..b:f", "no module 'a' of 'a..b' in ", "allowed: "),
+        ("json:laods", "has no function 'laods'", "did you mean 'loads'?"),
+    ],
+)
+def test_what_cannot_be_there_is_refused_with_the_nearest_name(folder, target, said, hint):
+    with pytest.raises(SpecError) as refused:
+        refuse_absent(target, folder)
+    assert said in refused.value.message
+    assert hint in refused.value.hint
+
+
+@pytest.mark.parametrize("target", ["absent:f", "broken.py:f", "json:laods", "absent.deep:f"])
+def test_of_another_machine_only_what_travels_is_known(folder, target):
+    refuse_absent(target, folder, here=False)
+    for wrong in ("tell:tolld", "tel.py:told"):
+        with pytest.raises(SpecError):
+            refuse_absent(wrong, folder, here=False)
+
+
+def test_whoever_awaits_may_be_given_an_async_function(folder):
+    refuse_absent("tell.py:waits", folder, awaited=True)
+
+
+@pytest.mark.parametrize("text", ["x = " + "-" * 100_000 + "1", "x = 1\n" * 100_000])
+def test_a_file_that_takes_long_to_read_is_taken_for_what_it_is_named_as(folder, text):
+    (folder / "large.py").write_text(text)
+    refuse_absent("large.py:f", folder)
+
+
+def test_a_file_that_never_ends_is_none(folder):
+    os.mkfifo(folder / "pipe.py")
+    with pytest.raises(SpecError, match="cannot find"):
+        refuse_absent("pipe.py:f", folder)
