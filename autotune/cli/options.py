@@ -136,6 +136,8 @@ def next_step(view: StudyView, store: Path, options: Sequence[str] = ()) -> str:
 
 
 def _next(view: StudyView, store: Path, options: Sequence[str]) -> str:
+    from autotune.report.summary import more_time
+
     name = view.name
     if view.state == "interrupted" and not view.resumable:
         return f"in Python, `path={view.ledger!r}` goes on with {name!r}"
@@ -145,7 +147,13 @@ def _next(view: StudyView, store: Path, options: Sequence[str]) -> str:
         return f"`{next_command('status', name, '--follow', store=store)}` shows it as it goes on"
     if view.best is not None:
         what = "command that deploys it" if view.resumable else "best configuration"
-        return f"`{next_command('best', name, store=store)}` shows the {what}"
+        shown = f"`{next_command('best', name, store=store)}` shows the {what}"
+        more = more_time(view) if view.resumable else ()
+        if not more:
+            return shown
+        waits = any(not trial.state.finished for trial in view.trials)
+        command = next_command("resume", name, *more, *options, store=store)
+        return f"{shown}; `{command}` goes on as long{', first with what waits' if waits else ''}"
     return more_of(view, store, options)
 
 

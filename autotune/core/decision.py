@@ -288,7 +288,7 @@ class Decision:
         self._predictions = predictions or {}
         self.launched: dict[str, list[Trial]] = {}
         for trial in trials:
-            if trial.suggestion.reason is Reason.CONFIRM:
+            if trial.suggestion.reason is Reason.CONFIRM and trial.state is not TrialState.ABANDONED:
                 self.launched.setdefault(trial.key, []).append(trial)
         self.confirming = bool(confirm and self.launched)
 
@@ -472,7 +472,7 @@ class Decision:
                 fresh = sum(not t.doubt for t in contender.trials)
             else:
                 fresh = sum(t.state is TrialState.COMPLETED and not t.doubt for t in launched)
-            lost = sum(t.state in (TrialState.FAILED, TrialState.ABANDONED) for t in launched)
+            lost = sum(t.state is TrialState.FAILED for t in launched)
             chances = {str(limit): float(p[i]) for limit, p in zip(self.limits, kept, strict=True)}
             result.append(Candidate(contender, float(score[i]), chances, fresh, lost))
         return result

@@ -69,26 +69,31 @@ def settle(
         return None if decision.confirming else Settlement("would confirm it", 2, seconds=seconds)
     made = min(gain.launches) if decision.confirming else 0
     least = max(2, decision.confirm, made + 1)
+    lost = max(leader.lost, base.lost)  # launches without a measurement count among those asked for
     if gain.low is None or (kind == "unproven" and gain.clear):
-        seconds = _seconds(decision, least, leader, base)
-        return Settlement("would show how much launches differ", least, number, seconds)
+        seconds = _seconds(decision, least + lost, leader, base)
+        return Settlement("would show how much launches differ", least + lost, number, seconds)
     if nearly_equal(gain) and decision.confirming and made > 1:
         return None
-    return _settle_difference(decision, leader, base, least)
+    return _settle_difference(decision, leader, base, least, lost)
 
 
-def _settle_difference(decision: Decision, leader: Candidate, base: Candidate, least: int) -> Settlement:
+def _settle_difference(
+    decision: Decision, leader: Candidate, base: Candidate, least: int, lost: int
+) -> Settlement:
     """Return the launches after which an interval would hold a difference, if it stays as measured."""
     number = leader.contender.trial.number
     for launches in range(least, MOST_LAUNCHES + 1):
         then = decision.gain(leader, base, launches=launches)
         if then.side or nearly_equal(then):
             effect = f"would settle it if the difference stays as measured ({show_improvement(then)})"
-            return Settlement(effect, launches, number, _seconds(decision, launches, leader, base))
+            return Settlement(
+                effect, launches + lost, number, _seconds(decision, launches + lost, leader, base)
+            )
     then = decision.gain(leader, base, launches=MOST_LAUNCHES)
     left = show_improvement(then).partition(": ")[2] or show_improvement(then)
-    seconds = _seconds(decision, MOST_LAUNCHES, leader, base)
-    return Settlement(f"would leave it open ({left})", MOST_LAUNCHES, number, seconds, enough=False)
+    seconds = _seconds(decision, MOST_LAUNCHES + lost, leader, base)
+    return Settlement(f"would leave it open ({left})", MOST_LAUNCHES + lost, number, seconds, enough=False)
 
 
 def _settle_limits(decision: Decision, leader: Candidate, base: Candidate | None) -> Settlement | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from autotune.core.decision import EVEN, Candidate, Decision
 from autotune.core.space import Space
-from autotune.core.trial import Reason, Suggestion, config_key
+from autotune.core.trial import Reason, Suggestion, TrialState, config_key
 
 MOST = 2
 """Launches of a confirmation at most, as a multiple of those that the winner and the default need. Where
@@ -59,6 +59,7 @@ class _Confirmation:
         self.default = space.default_config
         self.default_key = config_key(self.default)
         made = [t for t in decision.trials if t.suggestion.reason is Reason.CONFIRM]
+        made = [t for t in made if t.state is not TrialState.ABANDONED]  # cut short, and made again
         self.order = [t.key for t in made]
         self.made = Counter(self.order)
         self.doubtful = Counter(t.key for t in made if t.doubt)  # a launch that says little is made again

@@ -641,12 +641,15 @@ class Driver:
     def _abandon(self) -> None:
         """Stop what runs: the study's time is over.
 
-        What had not begun waits for whoever gives the study more time, and so does the default, without which
-        limits relative to it bound nothing.
+        A proposal of the search is given up: with what is known then, another may be better. All else waits
+        for whoever gives the study more time: what had not begun, the default, what somebody asked for, and
+        the launches that confirm or control.
         """
         self.executor.cancel()
         for trial in self.study.unfinished:
-            if trial.state is TrialState.RUNNING and trial.key != self.settings.default_key:
+            reason = trial.suggestion.reason
+            asked = trial.key == self.settings.default_key or reason in (Reason.START, Reason.ADDED)
+            if trial.state is TrialState.RUNNING and reason.of_search and not asked:
                 self.study.abandon(trial.number)
         self.study.put_back()
         self._running.clear()

@@ -20,6 +20,7 @@ from autotune.core.input_file import resolved
 from autotune.core.scalar import reads_as
 from autotune.core.space_change import as_stored
 from autotune.core.trial import TrialState
+from autotune.core.units import counted
 from autotune.engine.base import libraries
 from autotune.engine.registry import build_engine
 from autotune.errors import StudyError
@@ -131,7 +132,7 @@ def run_study(
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
         _note_start(study, options, owner)
-        keys = _keys(study, named, spec.budget.confirm)
+        keys = _keys(study, named, spec.budget.confirm, view.message)
         told = stack.enter_context(start_hooks(spec.hooks, study, partial(view.message, kind=Kind.LOSS)))
         stop = stop or stack.enter_context(stop_signals())
         mirror = start_mirror(spec.tracking, study) if tracking else None
@@ -221,7 +222,9 @@ def _mask_leftovers(study: Study, jobs: StudyJobs) -> None:
                 mask_later(folder)
 
 
-def _keys(study: Study, numbers: Collection[int], confirm: int) -> frozenset[str]:
+def _keys(
+    study: Study, numbers: Collection[int], confirm: int, tell: Callable[[str], None]
+) -> frozenset[str]:
     """Return the configuration keys of trials that somebody named.
 
     Raises:
@@ -239,7 +242,14 @@ def _keys(study: Study, numbers: Collection[int], confirm: int) -> frozenset[str
             raise StudyError(
                 f"trial {number} of study {study.name!r} has no measurement; measured: {measured}"
             )
-    return frozenset(trials[number].key for number in numbers)
+    keys = {number: trials[number].key for number in numbers}
+    launched = study.decide(confirm).launched
+    for number, key in keys.items():
+        made = sum(not t.doubt for t in launched.get(key, ()))
+        if made >= confirm:
+            often = counted(made, "time")
+            tell(f"trial {number} was launched afresh {often}: --confirm {made + 1} adds a launch")
+    return frozenset(keys.values())
 
 
 def _name(spec: StudyFile, store: Path, new: bool) -> str:

@@ -191,3 +191,18 @@ def test_a_named_configuration_is_confirmed_in_place_of_the_best():
     assert first.config == {"x": 6}
     trials = [*SEARCHED, Trial(3, first, TrialState.COMPLETED, 1, SEARCHED[2].measurement)]
     assert next_confirmation(decide(trials), SPACE, 0, named).config == {"x": 1}
+
+
+@pytest.mark.parametrize("lost", [(4,), (1,), (4, 1)])
+@pytest.mark.parametrize("speed", [11.0, 40.0])
+def test_what_would_settle_a_verdict_is_launched_also_where_launches_were_lost(lost, speed):
+    """A machine that fails a launch counts as one of those asked for, so that it ends."""
+    gone = Measurement(failure=Failure(Cause.WORKER_LOST))
+    trials = [*SEARCHED, trial(3, 4, speed, reason=Reason.CONFIRM), trial(4, 1, 10.5, reason=Reason.CONFIRM)]
+    for x in lost:
+        suggestion = Suggestion({"x": x}, Reason.CONFIRM)
+        trials.append(Trial(len(trials), suggestion, TrialState.FAILED, 1, gone))
+    found = verdict(decide(trials, repeats=1)).settlement
+    named = {config_key({"x": 4})}
+    asked = next_confirmation(decide(trials, repeats=found.launches), SPACE, 0, named)
+    assert asked is not None, found

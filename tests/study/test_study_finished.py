@@ -5,6 +5,7 @@ import time
 import pytest
 
 from autotune import Int, Study, tune
+from autotune.cli.options import next_step
 from autotune.core.measurement import Estimate, Measurement
 from autotune.core.trial import Reason, TrialState
 from autotune.executor.base import AttemptResult
@@ -124,12 +125,61 @@ def test_what_had_not_begun_when_the_time_was_over_is_measured_with_more_time(tm
         assert study.trials[2].config == {"batch_size": 8}
 
 
-def test_a_default_that_the_time_cut_off_is_measured_with_more_time(tmp_path):
-    class Late(Counting):
-        def wait(self, timeout):  # nothing comes before the time is over
-            time.sleep(timeout)
-            return []
+class Late(Counting):
+    """Measures at once until ``cut`` trials have begun; of that one nothing comes before the time is over."""
 
+    def __init__(self, cut=1):
+        super().__init__()
+        self.cut, self.begun = cut, 0
+
+    def submit(self, job):
+        self.begun += 1
+        super().submit(job)
+
+    def wait(self, timeout):
+        if self.begun < self.cut:
+            return super().wait(timeout)
+        time.sleep(timeout)
+        return []
+
+
+@pytest.mark.parametrize(
+    ("cut", "reason"), [(2, Reason.START), (3, Reason.RANDOM), (5, Reason.CONFIRM), (6, Reason.CONFIRM)]
+)
+def test_what_the_time_cut_off_is_measured_with_more_time_but_a_proposal_of_the_search(tmp_path, cut, reason):
+    text = STUDY.replace("trials: 2, confirm: 0", "trials: 4, confirm: 1")
+    text = text.replace("engine", "start: [{batch_size: 8}]\nengine")
+    assert run(tmp_path, "budget.time=2 s", text=text, executor=Late(cut))[2] == "out of time"
+    with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
+        last = study.trials[cut - 1]
+        assert (len(study.trials), last.suggestion.reason) == (cut, reason)
+        given_up = reason is Reason.RANDOM
+        assert last.state is (TrialState.ABANDONED if given_up else TrialState.WAITING)
+        said = next_step(study.view, tmp_path / "store")
+        assert "autotune best ended" in said
+        assert "budget.time=4 s" in said
+        assert ("first with what waits" in said) is not given_up
+    run(tmp_path, "budget.time=1 h", text=text)
+    with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
+        assert sum(trial.state is TrialState.COMPLETED for trial in study.trials) == 6 - given_up
+        assert study.view.decision.winner.contender.config == {"batch_size": 8}
+
+
+def test_a_confirmation_that_was_given_up_is_made_again(tmp_path):
+    """As older versions left it."""
+    text = STUDY.replace("trials: 2, confirm: 0", "trials: 4, confirm: 1")
+    assert run(tmp_path, "budget.time=2 s", text=text, executor=Late(5))[2] == "out of time"
+    with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
+        (waiting,) = study.unfinished
+        study.abandon(waiting.number)
+    run(tmp_path, "budget.time=1 h", text=text)
+    with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
+        best = study.view.decision.winner
+        assert best.contender.config == max((t.config for t in study.trials), key=lambda c: c["batch_size"])
+        assert best.fresh == 1
+
+
+def test_a_default_that_the_time_cut_off_is_measured_with_more_time(tmp_path):
     assert run(tmp_path, "budget.time=200 ms", executor=Late()) == (1, 1, "out of time")
     with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
         assert [trial.state for trial in study.trials] == [TrialState.WAITING]
