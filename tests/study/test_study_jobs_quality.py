@@ -17,6 +17,7 @@ ANSWERS = [{"text": "a", "tokens": [1]}, {"text": "b", "tokens": [2]}]
 
 
 def spec_of(tmp_path, agreement="true"):
+    (tmp_path / "mine.py").write_text("def run(config): pass\n")
     path = tmp_path / "s.yaml"
     path.write_text(STUDY % agreement)
     return read_study(path)

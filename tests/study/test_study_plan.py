@@ -32,7 +32,7 @@ def study_fixture(tmp_path):
         path.write_text(text.format(name=name))
         return read_study(path)
 
-    (tmp_path / "program.py").write_text("def measure(config):\n    return 1.0\n")
+    (tmp_path / "program.py").write_text("def measure(config):\n    return 1.0\n\nother = measure\n")
     return read
 
 

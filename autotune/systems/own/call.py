@@ -70,7 +70,7 @@ def load(target: str, folder: str = "") -> Callable[..., Any]:
     """Return the function that ``module:function`` or ``file.py:function`` names.
 
     Args:
-        target: What names it.
+        target: ``module:function`` or ``file.py:function``.
         folder: Folder that modules are imported from before others; the working folder where empty.
     """
     where, _, name = target.rpartition(":")
