@@ -25,6 +25,7 @@ from autotune.report.text import WIDTH, copyable, show_config, show_seconds, wra
 _MOST_NAMED = 8  # trials with a warning
 _MESSAGE_LINES = 3  # of a failure: a message of a server can be a page
 _NUMBER = re.compile(r"(?<![A-Za-z_])\d+(?:\.\d+)?")  # a digit of a name is no number
+_PROCESS = re.compile(r"[,:] .*\(# cores\)")
 
 SCHEMA = 1
 """Version of the data that :func:`summary_json` returns; keys may be added, none is changed or removed."""
@@ -276,12 +277,13 @@ def _numbers(trials: Sequence[Trial]) -> str:
 def notes(trials: Sequence[Trial]) -> list[str]:
     """Return what a person should know of how the trials were measured: one line for each kind of warning.
 
-    Warnings that differ by their numbers only are of one kind; its line has the latest text.
+    Warnings that differ by their numbers or by the names of busy processes only are of one kind; its line has
+    the latest text.
     """
     kinds: dict[str, tuple[dict[int, Trial], str]] = {}
     for trial in trials:
         for note in () if trial.measurement is None else warnings_of(trial.measurement):
-            kind = _NUMBER.sub("#", note)
+            kind = _PROCESS.sub("", _NUMBER.sub("#", note))
             kinds[kind] = ({**kinds.get(kind, ({}, ""))[0], trial.number: trial}, note)
     return [f"warning: {_numbers(list(found.values()))}: {note}" for found, note in kinds.values()]
 

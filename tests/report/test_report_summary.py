@@ -10,6 +10,7 @@ from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.measurement import DOUBT, SHORTFALL, Measurement
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState
+from autotune.measure.watch import machine_watch
 from autotune.report.summary import (
     JSON_KEYS,
     doubt_lines,
@@ -173,6 +174,28 @@ def test_each_kind_of_warning_has_its_own_line_and_trials():
         "warning: trials 0, 1: the card was 11 % busy with q8_0",
         "warning: trial 3: the card was 7 % busy with q4_0",
     ]
+
+
+def test_names_of_busy_programs_make_no_warning_of_another_kind():
+    busy = [
+        {
+            "cores": {"others": 1.61, "cpus": 2.0},
+            "busy_processes": [{"name": name, "cores": 0.4} for name in names],
+        }
+        for names in (["python"], ["a, b", "python3"], ["autotune", "q4 (x)", "python"])
+    ]
+    trials = [
+        Trial(
+            i, Suggestion({}, Reason.INITIAL), TrialState.COMPLETED, 1,
+            Measurement({}, facts={"measured": {"warnings": machine_watch.warnings(facts)}}),
+        )
+        for i, facts in enumerate(busy)
+    ]  # fmt: skip
+    (note,) = notes(trials)
+    assert note.startswith(
+        "warning: trials 0, 1, 2: other programs were busy while it was measured: 1.6 of 2 CPUs"
+    )
+    assert note.endswith("autotune (0.4 cores), q4 (x) (0.4 cores), python (0.4 cores)")
 
 
 def test_each_doubtful_trial_has_its_own_reasons(make_view, trials):
