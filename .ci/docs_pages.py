@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
 
+import click
 import yaml
 
 import autotune
+from autotune.cli.app import cli
 from autotune.core.deadlines import Deadlines
 from autotune.core.kinds import By, Choice, Flag, Kind, Number, Share, Text, Texts, Whole
 from autotune.core.metric import METRICS
@@ -414,7 +416,54 @@ def figures() -> str:
     return f"## Figures: autotune.plot\n\n{items}"
 
 
+def option_row(option: click.Option) -> tuple[str, str]:
+    """Return an option of a command and what it means; the same with every version of click."""
+    names = ", ".join((*option.opts, *option.secondary_opts))
+    word = option.metavar or ""
+    if not word and not option.is_flag:
+        kinds = {click.Path: "PATH", click.IntRange: "NUMBER", click.FloatRange: "NUMBER"}
+        choices = getattr(option.type, "choices", ())
+        word = "|".join(map(str, choices)) if choices else kinds.get(type(option.type), "TEXT")
+    shown = option.show_default and option.default not in (None, False, ())
+    default = f" (default {option.default})" if shown and not callable(option.default) else ""
+    about = re.sub(r"\.?  \[(default): (.*)\]$", r" (\1 \2)", option.help or "").removesuffix(".")
+    return f"`{f'{names} {word}'.strip()}`", f"{about}{default}."
+
+
+def commands() -> str:
+    """Return the page of the command line: every command with its options."""
+    parts = []
+    with cli.make_context("autotune", ["version"]) as context:
+        for name in cli.list_commands(context):
+            command = cli.get_command(context, name)
+            assert command is not None
+            words = ["autotune", name]
+            rows = []
+            for one in command.params:
+                if isinstance(one, click.Option):
+                    rows += [] if one.hidden else [option_row(one)]
+                    continue
+                word = one.metavar or one.human_readable_name.upper()
+                more = "..." if one.nargs != 1 and "..." not in word else ""
+                words.append(f"{word}{more}" if one.required else f"[{word}]{more}")
+            about = inspect.cleandoc(command.help or "").replace("\b\n", "")
+            code = about.split("`")
+            code[::2] = [re.sub(r"(?<![\w-])(--[a-z][\w-]*)", r"`\1`", text) for text in code[::2]]
+            about = "`".join(code)
+            options = f"\n{table(('option', 'meaning'), rows)}" if rows else ""
+            parts.append(f"## {name}\n\n`{' '.join(words)}`\n\n{about}\n{options}")
+    return f"""{MADE}
+# Commands
+
+Every command with its options, as its `--help` tells them. What each is for is in the guides.
+
+{chr(10).join(parts)}
+Next: [the study file](study-file.md), key by key.
+"""
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "commands.md": commands,
     "study-file.md": study_file,
     "catalogue.md": catalogue_page,
 }

@@ -45,6 +45,7 @@ class Change:
         chance: Chance that the limit holds now; ``None`` without one.
         held: Chance that the limit held then.
         symbol: Unit that the limit was written in; empty for the one that reads best.
+        asked: Whether the limit is to hold now, whether or not it did then.
     """
 
     metric: str
@@ -55,19 +56,20 @@ class Change:
     chance: float | None = None
     held: float | None = None
     symbol: str = ""
+    asked: bool = False
 
     def status(self, tolerance: float, confidence: float) -> Status:
         """Return what the change amounts to.
 
-        ``worse``: with 97.5 % probability worse by more than the tolerance. ``broken``: the limit held then
-        and surely does not now. ``unsettled``: it may be worse by more than the tolerance, or no
-        error is known. ``kept``: it is not. ``better``: better by more than the tolerance.
+        ``worse``: with 97.5 % probability worse by more than the tolerance. ``broken``: the limit held then,
+        or is asked for, and surely does not hold now. ``unsettled``: it may be worse by more than the
+        tolerance, or no error is known. ``kept``: it is not. ``better``: better by more than the tolerance.
 
         Args:
             tolerance: Part by which a metric may become worse.
             confidence: Probability with which limits are to hold.
         """
-        held = self.held is not None and self.held >= EVEN
+        held = self.asked or (self.held is not None and self.held >= EVEN)
         if held and self.chance is not None and self.chance <= 1.0 - confidence:
             return "broken"
         low, high = self.gain.low, self.gain.high

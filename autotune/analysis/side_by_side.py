@@ -94,17 +94,26 @@ def compare(
     for label, reference, view, stated, lines in zip(
         labels, references, views, wanted, settings, strict=True
     ):
-        asked = ranking.anchored(view.trials, wanted[0], view.space)
         same = stated.fingerprint == wanted[0].fingerprint
-        trials = view.trials if same else [_in_units(trial, asked) for trial in view.trials]
-        expected = None if same else _predictions(view, asked)
-        here = view if same else replace(view, trials=trials, objective=asked, predictions=expected)
+        here = view if same else under_objective(view, wanted[0])
         best = max(here.decision.holding, key=lambda c: c.score, default=None)
         if same and here.settled:
             best = here.decision.recommended or best
         one = Compared(label, reference, here, stated, best, nearest=None if best else here.decision.nearest)
         found.append(_beside(found[0], one, lines) if found else one)
     return Comparison(wanted[0], tuple(found))
+
+
+def under_objective(view: StudyView, wanted: Objective) -> StudyView:
+    """Return a study as another objective judges what it measured.
+
+    Args:
+        view: Study.
+        wanted: The objective, limits relative to the default unbound.
+    """
+    asked = ranking.anchored(view.trials, wanted, view.space)
+    trials = [_in_units(trial, asked) for trial in view.trials]
+    return replace(view, trials=trials, objective=asked, predictions=_predictions(view, asked))
 
 
 def _in_units(trial: Trial, objective: Objective) -> Trial:

@@ -151,7 +151,9 @@ def restore(study: str | None, uri: str, experiment: str | None, store: Path, as
 
 @click.command()
 @click.argument("study", required=False)
-@click.option("--port", default=5000, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--port", default=5000, show_default=True, type=click.IntRange(1, 65535), help="Port to listen at."
+)
 @click.option("--print", "print_only", is_flag=True, help="Print the command instead of running it.")
 @click.option("--open/--no-open", "opens", default=True, help="Open a browser; on a terminal only.")
 @ledger_option

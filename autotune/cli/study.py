@@ -100,8 +100,9 @@ def run(
         file, (*overrides, *budget_overrides(trials, parallel, confirm)), trust_space=trust_space
     )
     return _execute(
-        spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen, notify=notify, owner=owner
-    )
+        spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen, notify=notify, owner=owner,
+        file=file,
+    )  # fmt: skip
 
 
 @click.command()
@@ -178,6 +179,7 @@ def _execute(
     named: tuple[int, ...] = (),
     notify: tuple[str, ...] = (),
     owner: str = "",
+    file: Path | None = None,
 ) -> int:
     from autotune.spec.hooks import Hook
     from autotune.study.plan import opening_line
@@ -196,7 +198,7 @@ def _execute(
         stop = stack.enter_context(stop_signals())  # until all is said
         done = run_study(
             spec, store=store, view=view, new=new, widen=widen, local=local, tracking=tracking, named=named,
-            options=options, stop=stop, owner=owner,
+            options=options, stop=stop, owner=owner, file=file,
         )  # fmt: skip
         repeated = [word for number in named for word in ("--confirm-trial", str(number))]
         view.finish(done.view, closing_text(done, store, [*repeated, *options]))

@@ -109,7 +109,7 @@ def verify(
         if as_json:
             echo_json(verification.verification_json(found))
         else:
-            _show(found, store, local)
+            _show(found, store, local, overrides)
         if ci and not as_json:
             echo("\n".join(verification.annotation_lines(found)))
         if ci:
@@ -122,14 +122,15 @@ def verify(
     return WORSE if found.worse else 0
 
 
-def _show(found: Verification, store: Path, local: bool) -> None:
+def _show(found: Verification, store: Path, local: bool, overrides: Sequence[str]) -> None:
     from autotune.report.text import terminal_width
     from autotune.report.verification import verification_lines
 
     echo("\n".join(verification_lines(found, width=terminal_width())))
     echo(f"ledger: {found.ledger}")
     if found.state == "interrupted":
-        words = [*(["--local"] if local else []), *passed_variables()]
+        settings = [word for override in overrides for word in ("--set", override)]
+        words = [*(["--local"] if local else []), *settings, *passed_variables()]
         echo(f"stopped; `{next_command('verify', found.study, *words, store=store)}` goes on")
 
 

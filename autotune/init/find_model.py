@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -47,9 +48,21 @@ def find_model(name: str, system: str = "") -> ModelCard:
         return _of_folder(Path(os.path.abspath(path)))
     if path.exists():
         return card_of_file(Path(os.path.abspath(path)))
+    if path.is_symlink():
+        raise EnvironmentProblem(f"{name} is a link {_where_to(path)}", hint="name the model itself")
     if name.startswith(("/", ".", "~")) or not _HUB_NAME.fullmatch(name) or name.endswith(".gguf"):
         raise EnvironmentProblem(f"no such file or folder: {name}", hint=_near(path))
     return _of_hub(name)
+
+
+def _where_to(link: Path) -> str:
+    """Return where a link leads that leads to nothing."""
+    try:
+        link.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "that leads back to itself"
+    return f"to {os.readlink(link)}, which is not there"
 
 
 def looks_like_model(name: str) -> bool:

@@ -32,7 +32,8 @@ _NOT_XML = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def verification_lines(found: Verification, *, width: int = WIDTH) -> list[str]:
     """Return the table of what changed, what differs between then and now, and the verdict."""
-    again = f"measured again in {found.launches} fresh launches each ({found.name})"
+    launches = "launch" if found.launches == 1 else "launches"
+    again = f"measured again in {found.launches} fresh {launches} each ({found.name})"
     lines = wrap(f"study {found.study}{f' of {found.then}' if found.then else ''}, {again}", width)
     for side in found.sides:
         trial = f" (trial {side.trial})" if side.trial >= 0 else ""
@@ -56,6 +57,9 @@ def conclusion(found: Verification) -> str:
     if found.state == "interrupted":
         return "stopped before every launch was made: nothing is concluded"
     if found.worse:
+        bad = [c for side in found.sides for c in side.changes if found.status(c) in ("worse", "broken")]
+        if all(c.asked for c in bad) and not any(side.broken for side in found.sides):
+            return "verdict: the winner does not keep the limits that are asked for now"
         whole = all(any(found.status(c) == "worse" for c in side.changes) for side in found.sides)
         why = (
             "; both sides did: look at the engine or the machine first"

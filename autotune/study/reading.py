@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from autotune.analysis.model_facts import MODEL_FACTS
@@ -27,6 +30,8 @@ from autotune.ledger.lock import study_is_held
 STARTED_WITH = "started_with"
 """Note of a study: the options of the command that ran it last, beside those that its file keeps."""
 
+STUDY_FILE = "study_file"
+"""Note of a study: path of the file that it last ran with, and a digest of what that said."""
 
 ORDER = "parameter_order"
 """Note of a study: its parameters in the order of its file; the ledger sorts the keys of what it stores."""
@@ -44,6 +49,22 @@ def options_of(row: StudyRow) -> list[str]:
     """Return the options to go on with a study; none where an earlier version ran it, or nobody did."""
     found = row.notes.get(STARTED_WITH)
     return [str(word) for word in found] if isinstance(found, list) else []
+
+
+def file_note(file: Path) -> dict[str, str]:
+    """Return the note of a study file; empty where it cannot be read."""
+    try:
+        text = file.read_bytes()
+    except OSError:
+        return {}
+    return {"path": os.path.abspath(file), "digest": hashlib.blake2b(text, digest_size=16).hexdigest()}
+
+
+def edited_file(row: StudyRow) -> str:
+    """Return the path of a study's file where it says something else than when the study ran; else empty."""
+    noted = row.notes.get(STUDY_FILE) or {}
+    now = file_note(Path(noted["path"])) if noted else {}
+    return str(noted["path"]) if now and now != noted else ""
 
 
 def as_it_stands(ledger: Ledger, row: StudyRow) -> StudyRow:

@@ -35,11 +35,12 @@ from autotune.study.hooks import start_hooks
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, MIRROR_STOPPED_S, start_mirror
 from autotune.study.readiness import announce
-from autotune.study.reading import STARTED_WITH
+from autotune.study.reading import STARTED_WITH, STUDY_FILE, file_note
 from autotune.study.report import REPORT_STOPPED_S, write_at_end
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
+from autotune.systems.base import System
 from autotune.systems.registry import SystemConfig
 from autotune.tracking.base import Mirror, MirrorReport
 
@@ -99,6 +100,7 @@ def run_study(
     named: Collection[int] = (),
     options: Sequence[str] = (),
     owner: str = "",
+    file: Path | None = None,
     stop: StopRequest | None = None,
     make_executor: Callable[[StudyFile, bool], Executor] | None = None,
 ) -> RunSummary:
@@ -115,6 +117,7 @@ def run_study(
         named: Numbers of trials whose configurations are to be confirmed, in place of the best.
         options: Options of the command, for those that other commands print to go on with the study.
         owner: Who submitted the study; empty where nobody did.
+        file: File that the study was read from, where it was.
         stop: Request that signals set, of whoever has something to say after the run; else its own.
         make_executor: Builds the executor; for tests.
 
@@ -131,16 +134,14 @@ def run_study(
         need(libraries(build_engine(spec.engine.section)))  # before there is a study that nobody runs
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
-        _note_start(study, options, owner)
+        _note_start(study, options, owner, file)
         keys = _keys(study, named, spec.budget.confirm, view.message)
         told = stack.enter_context(start_hooks(spec.hooks, study, partial(view.message, kind=Kind.LOSS)))
         stop = stop or stack.enter_context(stop_signals())
         mirror = start_mirror(spec.tracking, study) if tracking else None
         if mirror is not None:
             stack.callback(lambda: mirror.close(0.0))
-        for warning in announce(spec, system):
-            view.message(f"warning: {warning}")
-        system.prepare(log=view.message)
+        _prepare(spec, system, view)
         executor = stack.enter_context(closing((make_executor or build_executor)(spec, local)))
         _mask_leftovers(study, jobs := StudyJobs(spec, system, store / study.name))
         driver = Driver(
@@ -168,8 +169,17 @@ def run_study(
         return RunSummary(driver.view(state), state, left.pending, left.errors, report)
 
 
-def _note_start(study: Study, options: Sequence[str], owner: str) -> None:
-    """Note in the ledger how a run was started, and by whom where that is said."""
+def _prepare(spec: StudyFile, system: System, view: View) -> None:
+    """Say what a run should know beforehand, and make what its system needs."""
+    for warning in announce(spec, system):
+        view.message(f"warning: {warning}")
+    system.prepare(log=view.message)
+
+
+def _note_start(study: Study, options: Sequence[str], owner: str, file: Path | None) -> None:
+    """Note in the ledger how a run was started, and by whom and from which file where that is said."""
+    if file is not None:
+        study.ledger.set_study_note(study.name, STUDY_FILE, file_note(file))
     study.ledger.set_study_note(study.name, STARTED_WITH, list(options))
     if owner:
         study.ledger.set_study_note(study.name, OWNER, owner)
@@ -283,7 +293,7 @@ def as_measured(spec: StudyFile, path: Path, name: str) -> StudyFile:
 
 
 def open_study(spec: StudyFile, store: Path, name: str, widen: bool) -> tuple[Study, bool]:
-    """Open or create the study of a file in a store; return it, and whether it has trials.
+    """Open or create the study of a file in a store; return it, and whether something of it ran before.
 
     Args:
         spec: Study file.
@@ -318,7 +328,7 @@ def open_study(spec: StudyFile, store: Path, name: str, widen: bool) -> tuple[St
         )
     if row.spec != now:  # another budget, objective or engine over the same measurements
         study.ledger.set_study_spec(name, now)
-    return study, bool(study.trials)
+    return study, any(trial.attempts or trial.state.finished for trial in study.trials)
 
 
 @contextmanager

@@ -197,16 +197,34 @@ def read_stored_study(data: Mapping[str, object], overrides: Sequence[str] = ())
     """Read the study that a ledger holds, with overrides.
 
     Raises:
-        SpecError: Something is wrong.
+        SpecError: Something is wrong, or an override is of its name or its space.
     """
     rest = dict(data)
     trusted = trusted_lines(rest.pop("trusted", ()))
     document = Document(rest, "the ledger")
+    for override in overrides:
+        _refuse_fixed(override, str(data.get("name", "")))
     apply_overrides(document, overrides)
     with document.located():
         study = study_from_dict(document.data)
         _ = study.space.default_config
     return replace(study, trusted=trusted)
+
+
+def _refuse_fixed(override: str, name: str) -> None:
+    """Refuse to set what makes a study the one that it is."""
+    key = override.partition("=")[0].partition(".")[0].strip()
+    if key == "name":
+        raise SpecError(
+            f"--set {override}: study {name!r} is in the ledger under its name, and keeps it",
+            hint="`autotune run FILE --set name=OTHER` begins another study",
+        )
+    if key in (*SPACE_KEYS, "space"):
+        raise SpecError(
+            f"--set {override}: study {name!r} is in the ledger with its space, and keeps it",
+            hint="in its file it can be changed: `autotune run FILE --widen` goes on with a wider space, "
+            "`--new` begins another study",
+        )
 
 
 @check_arguments("name")

@@ -7,80 +7,37 @@ stopped goes on. Which study it verifies stands in its notes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from autotune.analysis.change import changes, decision_again
 from autotune.analysis.facts import changed, circumstances
+from autotune.analysis.side_by_side import under_objective
 from autotune.analysis.study_view import StudyView
 from autotune.analysis.verification import Side, Verification
 from autotune.core.commands import stored_command
 from autotune.core.drift import with_drift
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.input_file import resolved
-from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
-from autotune.errors import AutotuneError, EnvironmentProblem, NothingFeasible, StudyError
+from autotune.core.objective import Objective
+from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
+from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger, StudyRow
 from autotune.report.verification import verification_json, verification_lines
 from autotune.report.view import Kind, View
-from autotune.spec.sections import EngineConfig
-from autotune.study.comparing import differing_settings
-from autotune.study.jobs import system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S
 from autotune.study.reading import read_view
 from autotune.study.run import StopRequest, run_study
 from autotune.study.study import Study, find_study
-from autotune.study.study_file import MEASURED_WITH, StudyFile, read_stored_study
+from autotune.study.study_file import StudyFile
+from autotune.study.verify_plan import Plan, begin_verification
 from autotune.tracking.items import VERIFICATION, VERIFIES
 from autotune.tracking.mlflow_items import abandoned, mirror_name
 
 LAUNCHES = 3
 """Fresh launches of each side unless somebody asks for others."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Plan of a verification, as it is kept in the ledger.
-
-    Args:
-        study: Name of the study.
-        trial: Number of its winner.
-        launches: Launches of each side.
-    """
-
-    study: str
-    trial: int
-    launches: int
-
-    def to_dict(self) -> dict[str, object]:
-        """Return plain JSON data."""
-        return {"study": self.study, "trial": self.trial, "launches": self.launches}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
-        """Read what :meth:`to_dict` wrote."""
-        return cls(str(data["study"]), int(data["trial"]), int(data["launches"]))
-
-
-@dataclass(frozen=True)
-class Begun:
-    """A verification that was planned or begun.
-
-    Args:
-        spec: Study file under the name of the verification.
-        plan: Plan of its launches.
-        places: Configurations in the order in which they are launched.
-        resumed: Whether an earlier command began it.
-    """
-
-    spec: StudyFile
-    plan: Plan
-    places: list[Config] = field(repr=False)
-    resumed: bool
 
 
 def verify(
@@ -110,6 +67,7 @@ def verify(
 
     Raises:
         StudyError: There is no such study, or it still runs.
+        SpecError: An override is wrong, or would change nothing.
         NothingFeasible: It has no winner.
         EnvironmentProblem: A side could not be measured.
     """
@@ -118,10 +76,13 @@ def verify(
     with Ledger.open(path, read_only=True) as ledger:
         row = find_study(ledger, name)
         study = read_view(ledger, row)
-        begun = _begin(ledger, row, study, launches, new, overrides)
+        begun = begin_verification(ledger, row, study, launches, new, overrides)
     spec, plan = begun.spec, begun.plan
     if begun.resumed:
-        view.message(f"going on with {spec.name}: {plan.launches} launches of each side")
+        word = "launch" if plan.launches == 1 else "launches"
+        view.message(f"going on with {spec.name}: {plan.launches} {word} of each side")
+    if begun.left:
+        view.message(begun.left)
     with Study(
         spec.space,
         spec.objective,
@@ -134,9 +95,12 @@ def verify(
         made.ledger.set_study_note(spec.name, VERIFIES, plan.to_dict())
         for config in begun.places[len(made.trials) :]:
             made.suggest(Suggestion(config, Reason.REPEAT, "verification"))
-    differing = differing_settings(row.spec, spec.to_dict(), MEASURED_WITH)
     done = run_study(spec, store=store, view=view, local=local, tracking=False, stop=stop)
-    found = compared(study, row, plan, done.view, tolerance, differing, done.state)
+    judged, own = study, {str(limit) for limit in study.objective.limits}
+    if spec.objective.fingerprint != Objective.from_dict(row.spec["objective"]).fingerprint:
+        judged = under_objective(study, spec.objective)
+    asked = frozenset(str(limit) for limit in judged.objective.limits) - own
+    found = compared(judged, row, plan, done.view, tolerance, begun.differing, done.state, asked)
     said = {name: part for name, part in verification_json(found).items() if name != "ledger"}
     with Ledger.open(path) as ledger:
         ledger.set_study_note(spec.name, VERIFICATION, {**said, "lines": verification_lines(found)})
@@ -170,54 +134,6 @@ def _mirror(path: Path, spec: StudyFile, view: View) -> None:
             )
 
 
-def _begin(
-    ledger: Ledger,
-    row: StudyRow,
-    study: StudyView,
-    launches: int,
-    new: bool,
-    overrides: Sequence[str],
-) -> Begun:
-    """Return the verification to go on with, or a new one."""
-    if row.notes.get(VERIFIES):
-        raise StudyError(
-            f"study {row.name!r} is a verification itself, of {row.notes[VERIFIES]['study']!r}",
-            hint="verify that one",
-        )
-    if not study.settled:
-        raise StudyError(f"study {row.name!r} still runs: its winner is not known")
-    if study.best is None:
-        raise NothingFeasible(f"study {row.name!r} has no winner to measure again")
-    open_ = [
-        other
-        for other in ledger.studies()
-        if (other.notes.get(VERIFIES) or {}).get("study") == row.name and other.state != "COMPLETED"
-    ]
-    kept = Plan.from_dict(open_[-1].notes[VERIFIES]) if open_ and not new else None
-    plan = kept or Plan(row.name, study.best.trial.number, launches)
-    name = open_[-1].name if kept else ledger.unused_name(f"{row.name}-verify")
-    spec = read_stored_study({**deepcopy(row.spec), "name": row.name}, overrides)
-    system_of(spec)
-    winner = next(t for t in study.trials if t.number == plan.trial).config
-    places = _order(winner, spec.space.default_config, plan.launches)
-    budget = replace(spec.budget, trials=len(places), time_s=None, confirm=0, watch=0, stop_when="budget")
-    tracking = replace(spec.tracking, experiment=spec.tracking.experiment or row.name)
-    engine = EngineConfig("random", row.seed)
-    spec = replace(spec, name=name, budget=budget, engine=engine, tracking=tracking)
-    return Begun(spec, plan, places, resumed=kept is not None)
-
-
-def _order(winner: Config, default: Config, launches: int) -> list[Config]:
-    """Return the launches in balanced order against drift, the default first: B A A B B A.
-
-    The answers of others are compared with those of the default, where a study compares them.
-    """
-    if config_key(winner) == config_key(default):
-        return [default] * launches
-    pairs = [(default, winner) if i % 2 == 0 else (winner, default) for i in range(launches)]
-    return [config for pair in pairs for config in pair]
-
-
 def compared(
     study: StudyView,
     row: StudyRow,
@@ -226,17 +142,19 @@ def compared(
     tolerance: float,
     differing: Sequence[str] = (),
     state: str = "completed",
+    asked: Collection[str] = (),
 ) -> Verification:
     """Return what came of a verification.
 
     Args:
-        study: Study that was verified.
+        study: Study that was verified, under the objective of the verification.
         row: The same in the ledger.
         plan: Plan of the launches.
         again: Launches.
         tolerance: Part by which a metric may become worse.
         differing: Settings of the study file that were overridden.
         state: State in which the run of the launches ended.
+        asked: Limits that the study did not have: its winner is to keep them, whether or not it did then.
 
     Raises:
         EnvironmentProblem: A side has no measurement, and through no fault of its configuration.
@@ -263,6 +181,8 @@ def compared(
             )
         key = config_key(config)
         pairs = changes(earlier, later, (key, key), study.objective) if measured else []
+        if key == config_key(winner.config):
+            pairs = [replace(pair, asked=str(pair.limit) in asked) for pair in pairs]
         before = [t.state for t in study.trials if t.key == key and t.state.finished]
         as_before = bool(failed) and TrialState.INFEASIBLE in before and TrialState.COMPLETED not in before
         failures = tuple(dict.fromkeys(failed))

@@ -258,6 +258,22 @@ def test_a_name_of_the_hub_is_read_from_its_cache(tmp_path, monkeypatch):
     assert "downloads them" in partial.notes[-1]
 
 
+def test_a_link_that_leads_nowhere_is_told(tmp_path, monkeypatch):
+    hub(tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop.gguf").symlink_to("loop.gguf")
+    (tmp_path / "gone").symlink_to("weights/model.gguf")
+    for name, said in (
+        ("./loop.gguf", r"^\./loop\.gguf is a link that leads back to itself"),
+        ("loop.gguf", "is a link that leads back to itself"),
+        ("./gone", "is a link to weights/model.gguf, which is not there"),
+        ("gone", "is a link to weights/model.gguf, which is not there"),
+    ):
+        with pytest.raises(EnvironmentProblem, match=said) as caught:
+            find_model(name)
+        assert "did you mean" not in caught.value.hint
+
+
 def test_a_name_that_cannot_be_had_is_one_error(tmp_path, monkeypatch):
     hub(tmp_path, monkeypatch)
     for name, said in (

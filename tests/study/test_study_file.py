@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -449,3 +450,19 @@ def test_a_file_may_name_what_is_measured_first(tmp_path):
         SpecError, match=r"mine.yaml:7:3: 2 configurations to start with and the default are 3"
     ):
         read_study(file)
+
+
+@pytest.mark.parametrize(
+    "override", ["name=other", "parameters.x.high=4", "parameters={x: {type: bool}}", "constraints=[x <= 2]",
+                 "space=vllm", "space.parameters.x.high=4", "configurations=[{x: 1}]"],
+)  # fmt: skip
+def test_what_makes_a_stored_study_the_one_that_it_is_cannot_be_set(override):
+    stored = {
+        "name": "u", "space": {"parameters": {"x": {"type": "int", "low": 1, "high": 9}}},
+        "objective": {"maximize": "speed"},
+    }  # fmt: skip
+    with pytest.raises(
+        SpecError, match=f"^--set {re.escape(override)}: study 'u' is in the ledger"
+    ) as caught:
+        read_stored_study(stored, [override])
+    assert "autotune run FILE" in caught.value.hint

@@ -16,7 +16,8 @@ from autotune.report.verification import annotation_lines, junit, verification_j
 from autotune.study.reading import read_view
 from autotune.study.study import Study
 from autotune.study.study_file import read_study
-from autotune.study.verify import Plan, compared
+from autotune.study.verify import compared
+from autotune.study.verify_plan import Plan
 from autotune.tracking.items import VERIFICATION, VERIFIES
 from autotune.tracking.mlflow_items import items_of
 

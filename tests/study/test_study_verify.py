@@ -13,6 +13,7 @@ import yaml
 
 from autotune.analysis.verification import Side, Verification
 from autotune.cli import main
+from autotune.cli.verify import _show
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.measurement import Estimate
 from autotune.core.trial import Reason, Suggestion, TrialState
@@ -20,8 +21,9 @@ from autotune.ledger import Ledger, study_lock
 from autotune.report.verification import annotation, annotation_lines, junit, junit_error
 from autotune.study.study import Study
 from autotune.study.study_file import read_study
-from autotune.study.verify import _order
-from autotune.tracking.items import VERIFICATION
+from autotune.study.verify_plan import _order
+from autotune.study.verify_settings import told, verification_file
+from autotune.tracking.items import VERIFICATION, VERIFIES
 from tests_exports import CASES, record_study
 from tests_shared import wait_until
 from tests_study_files import TOY_STUDY
@@ -376,3 +378,149 @@ def test_a_default_that_failed_in_the_study_too_got_no_worse(tmp_path, autotune_
     suite = ET.parse(tmp_path / "v.xml").getroot().find("testsuite")
     assert suite.get("failures") == "0"
     assert [out for out in suite.iter("system-out") if "failed as before" in (out.text or "")]
+
+
+def test_a_refused_override_blocks_no_later_verification(tuned, autotune_command):
+    wrong = ("--set", 'system={use: command, argv: [echo, "{b}"]}')
+    args = ("verify", "u", "--local", "--launches", "1")
+    assert autotune_command(*args, *wrong, check=False).returncode == 2
+    done = autotune_command(*args)
+    assert "nothing got worse" in done.stdout
+    assert "left half way" not in done.stdout  # nothing was measured that somebody could miss
+    assert "going on" not in done.stdout
+    assert "study u-verify-2: maximize throughput" in done.stdout
+    assert "measured again in 1 fresh launch each (u-verify-2)" in done.stdout
+    assert autotune_command(*args, *wrong, check=False).returncode == 2
+    assert list(rows(tuned)) == ["u", "u-verify", "u-verify-2"]  # the same settings go on
+
+
+def left_half_way(tuned, name, *, state="INTERRUPTED", winner=2, **env):
+    """Record a verification of which one launch was measured."""
+    spec = read_study(tuned / "u.yaml", [f"system.env.{key}={value}" for key, value in env.items()])
+    with Study(
+        spec.space, spec.objective, engine="random", name=name,
+        path=tuned / "autotune-runs" / "ledger.sqlite", spec={**spec.to_dict(), "name": name},
+    ) as study:  # fmt: skip
+        plan = {"study": "u", "trial": winner, "launches": 1}
+        study.ledger.set_study_note(name, VERIFIES, plan)
+        trial = study.suggest(Suggestion({"b": 1}, Reason.REPEAT, "verification"))
+        study.tell(trial, {"throughput": Estimate(100.0, 0.5, 1), "latency": Estimate(0.1, 0.001, 1, "s")})
+        if state == "COMPLETED":
+            trial = study.suggest(Suggestion({"b": 3}, Reason.REPEAT, "verification"))
+            study.tell(
+                trial, {"throughput": Estimate(300.0, 0.5, 1), "latency": Estimate(0.1, 0.001, 1, "s")}
+            )
+        study.ledger.set_study_state(name, state)
+
+
+def test_a_verification_that_was_left_half_way_with_other_settings_is_told_and_goes_on_with_these(
+    tuned, autotune_command
+):
+    left_half_way(tuned, "u-verify", SLOWER="1.01")
+    done = autotune_command("verify", "u", "--local", "--launches", "1")
+    said = (
+        "u-verify was left half way with other settings (system.env: {'SLOWER': '1.01'} -> {'SLOWER': '1'})"
+    )
+    assert f"{said}: u-verify-2 begins beside it" in done.stdout
+    args = ("verify", "u", "--local", "--launches", "1", "--set", "system.env.SLOWER=1.01")
+    assert "going on with u-verify: 1 launch of each side" in autotune_command(*args).stdout
+    assert {name: len(trials) for name, (_, trials) in rows(tuned).items()} == {
+        "u": 7, "u-verify": 2, "u-verify-2": 2,
+    }  # fmt: skip
+
+
+def test_a_verification_of_another_winner_or_older_than_a_whole_one_is_not_gone_on_with(
+    tuned, autotune_command
+):
+    left_half_way(tuned, "u-verify")
+    left_half_way(tuned, "u-verify-2", state="COMPLETED")
+    left_half_way(tuned, "u-verify-3", winner=1)
+    done = autotune_command("verify", "u", "--local", "--launches", "1")
+    assert "left half way" not in done.stdout
+    assert "measured again in 1 fresh launch each (u-verify-4)" in done.stdout
+
+
+def test_other_limits_judge_the_launches_and_are_told(tuned, autotune_command):
+    args = ("verify", "--local", "-q", "--launches", "1", "--tolerance", "20%")
+    tight = 'objective.limits=["latency <= 50 ms"]'
+    done = autotune_command(*args, "--set", tight, check=False)
+    assert done.returncode == 1
+    assert "objective.limits: ['latency <= 150 ms'] -> ['latency <= 50 ms']" in done.stdout
+    assert done.stdout.count("latency <= 50 ms: LIMIT BROKEN, holds 0 %") == 1  # the default never kept it
+    assert "verdict: the winner does not keep the limits that are asked for now" in done.stdout
+    done = autotune_command(*args, "--set", 'objective.limits=["latency <= 0.12 s"]')
+    assert "latency <= 0.12 s: no worse" in done.stdout
+    done = autotune_command(*args, "--set", "objective.limits=[]")
+    assert "latency" not in done.stdout.partition("changed since then")[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("objective={minimize: latency}", "maximize throughput -> minimize latency"),
+        ('objective.limits=["latencies <= 50 ms"]', "did you mean 'latency'?"),
+        ("budget.trials=40", "--launches says how often"),
+        ("budget={time: 1 h, parallel: 1}", "every launch is made"),
+        ("engine=sobol", "nothing is searched"),
+        ("engine.seed=3", "nothing is searched"),
+        ("start=[{b: 2}]", "nothing is searched"),
+        ("description=nightly", "has no description"),
+        ("tracking.mlflow=sqlite:///other.db", "study 'u' is mirrored to no store"),
+        ("tracking={mirrors: {other: {}}}", "to MLflow only"),
+        ("name=nightly", "keeps it"),
+        ("parameters.b.high=4", "with its space, and keeps it"),
+        ("space={b: {type: int, low: 1, high: 2}}", "with its space, and keeps it"),
+        ("constraints=[b <= 2]", "with its space, and keeps it"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(override, said, tuned, capsys):
+    store = ("--store", str(tuned / "autotune-runs"))
+    assert main(["verify", "u", "--local", "--set", override, *store]) == 2
+    text = capsys.readouterr().err
+    assert said in text
+    assert text.startswith("error: --set ")
+    assert list(rows(tuned)) == ["u"]
+
+
+def test_what_is_applied_is_told_in_every_section(tuned):
+    with Ledger.open(tuned / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
+        row = ledger.study("u")
+    overrides = [
+        "system.env.SLOWER=2", "workload.rate=3", "objective.confidence=99 %", "budget.parallel=1",
+        "resources.cpus=1", "deadlines.startup=9 s", "tracking.experiment=e", "on.end=https://example.org/x",
+    ]  # fmt: skip
+    before, now = (verification_file(row, "u-verify", 6, given) for given in ([], overrides))
+    assert told(before, before) == []
+    keys = [line.partition(":")[0] for line in told(before, now)]
+    for override in overrides:
+        given = override.partition("=")[0]
+        assert any(given.startswith(key) for key in keys), (given, keys)
+    assert now.budget.trials == before.budget.trials == 6
+
+
+def test_configurations_to_start_with_are_none_of_a_verification(tmp_path, autotune_command):
+    tuned = record(tmp_path, f"{STUDY}start: [{{b: 2}}]\n")
+    autotune_command("verify", "u", "--local", "-q", "--launches", "1")
+    assert [trial.config["b"] for trial in rows(tuned)["u-verify"][1]] == [1, 3]
+
+
+def test_a_file_that_was_edited_since_is_told(tmp_path, autotune_command):
+    (tmp_path / "p.py").write_text(PROGRAM)
+    text = STUDY.replace("trials: 3, confirm: 2", "trials: 2, confirm: 0")
+    (tmp_path / "u.yaml").write_text(text)
+    autotune_command("run", "u.yaml", "--local", "-q")
+    args = ("verify", "--local", "-q", "--launches", "1", "--tolerance", "30%")
+    assert "as they were" in autotune_command(*args).stdout
+    (tmp_path / "u.yaml").write_text(text.replace('SLOWER: "1"', 'SLOWER: "3"'))
+    said = autotune_command(*args).stdout
+    assert "u.yaml was edited" in " ".join(said.split())
+    assert "WORSE" not in said
+    (tmp_path / "u.yaml").unlink()
+    assert "as they were" in autotune_command(*args).stdout
+
+
+def test_the_command_that_goes_on_with_a_verification_has_its_settings(capsys):
+    found = Verification("u", "u-verify", "interrupted", 0.05, 0.95, 1, (), ledger="ledger.sqlite")
+    _show(found, Path("autotune-runs"), True, ["system.env.SLOWER=2", 'objective.limits=["a <= 1 s"]'])
+    said = "--local --set system.env.SLOWER=2 --set 'objective.limits=[\"a <= 1 s\"]'` goes on"
+    assert said in capsys.readouterr().out
