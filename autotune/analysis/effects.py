@@ -56,7 +56,7 @@ class Point:
         trial: Its number.
         values: Values of the parameters asked for; ``None`` where one is inactive.
         metric: Measured value, in the metric's base unit.
-        feasible: Whether it keeps every limit.
+        feasible: Whether it keeps every limit that can be judged.
     """
 
     trial: int

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from autotune.analysis.study_view import StudyView
 from autotune.core.measurement import Estimate
 from autotune.core.objective import Objective
+from autotune.core.ranking import judged
 from autotune.core.trial import Reason, Trial, TrialState, config_key
 
 
@@ -17,7 +18,8 @@ class Step:
 
     Args:
         number: Number of the trial.
-        kind: ``kept`` (within all limits), ``limit`` (it breaks one), ``doubtful`` or ``failed``.
+        kind: ``kept`` (within all limits), ``limit`` (it breaks one), ``unknown`` (one cannot be judged),
+            ``doubtful`` or ``failed``.
         reason: Why it was measured, such as ``explore`` or ``confirm``.
         estimate: Estimate of the first goal; ``None`` without a measurement.
         best: Best value of the search so far that kept every limit, as measured; ``None`` before the first.
@@ -110,12 +112,18 @@ def progress(view: StudyView) -> Progress:
 
 
 def kind_of(trial: Trial, objective: Objective) -> str:
-    """Return ``kept``, ``limit``, ``doubtful`` or ``failed`` for a finished trial."""
+    """Return ``kept``, ``limit``, ``unknown``, ``doubtful`` or ``failed`` for a finished trial."""
     if trial.state is not TrialState.COMPLETED:
         return "failed"
     if trial.doubt and not objective.surely_broken(trial.metrics):
         return "doubtful"
-    return "kept" if objective.score(trial.metrics).feasible else "limit"
+    return kind_by(objective.score(trial.metrics).feasible, objective)
+
+
+def kind_by(feasible: bool, objective: Objective) -> str:
+    """Return ``kept``, ``limit``, or ``unknown`` while a limit cannot be judged that may be broken."""
+    known = judged(feasible, objective)
+    return "unknown" if known is None else "kept" if known else "limit"
 
 
 def busy_seconds(trials: Sequence[Trial]) -> dict[int, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -225,15 +225,10 @@ class StudyView:
                 return found
         return None
 
-    @cached_property
+    @property
     def stated(self) -> Objective:
         """The objective as people are told it: with limits of which the default's measurement is awaited."""
-        asked = self.spec.get("objective")
-        if not self.objective.awaited or not isinstance(asked, Mapping):  # as nearly every drawing has it
-            return self.objective
-        found = Objective.from_dict(asked)
-        bound = {(limit.metric, limit.upper): limit for limit in self.objective.limits}
-        return replace(self.objective, limits=tuple(bound.get((x.metric, x.upper), x) for x in found.limits))
+        return self.objective.stated
 
     @cached_property
     def allowed(self) -> AllowedDistribution:

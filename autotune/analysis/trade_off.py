@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from autotune.analysis.progress import kind_of
+from autotune.analysis.progress import kind_by, kind_of
 from autotune.analysis.study_view import StudyView
 from autotune.core.metric import metric_info
 from autotune.core.objective import Limit
@@ -35,7 +35,7 @@ class Point:
         trial: Number of its first trial.
         x, y: Values.
         x_half, y_half: Half-widths of their 95 % intervals; ``None`` where no error is known.
-        kind: ``kept``, ``limit``, ``doubtful``.
+        kind: ``kept``, ``limit``, ``unknown`` or ``doubtful``.
         best: Whether it is the one to deploy.
         default: Whether it is the default configuration.
         on_front: Whether no other one that keeps the limits is better in both.
@@ -89,7 +89,7 @@ def pareto_planes(view: StudyView) -> list[Plane]:
     if len(goals) > 1:
         pairs = list(combinations(goals, 2))
     else:
-        bounded = dict.fromkeys((limit.metric, not limit.upper) for limit in view.objective.limits)
+        bounded = dict.fromkeys((limit.metric, not limit.upper) for limit in view.stated.limits)
         pairs = [(side, goals[0]) for side in bounded if side[0] != goals[0][0]]
     return list(_planes(view, pairs))
 
@@ -139,7 +139,7 @@ def _point(view: StudyView, side: Contender, x: str, y: str, on_front: bool) -> 
     best, key = view.best, side.trial.key
     kind = kind_of(side.trial, view.objective)
     if kind != "doubtful":
-        kind = "kept" if side.feasible else "limit"
+        kind = kind_by(side.feasible, view.objective)
     is_best, is_default = best is not None and best.trial.key == key, key == config_key(view.default_config)
     x_half, y_half = (side.metrics[name].half_width for name in (x, y))
     if is_best or is_default:  # of which tables and other figures say the interval that the decision has

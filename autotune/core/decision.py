@@ -589,9 +589,11 @@ class Decision:
             return ""
         limits = list(dict.fromkeys(map(str, self.awaited)))
         named = f"the limit{'s' if len(limits) > 1 else ''} {' and '.join(limits)}"
-        return f"{named} cannot be judged, since the default configuration {self._default_lacks()}"
+        return f"{named} cannot be judged, since the default configuration {self.default_lacks}"
 
-    def _default_lacks(self) -> str:
+    @property
+    def default_lacks(self) -> str:
+        """What keeps limits relative to the default from being judged: ``failed (out of memory)``."""
         mine = [trial for trial in self.trials if trial.key == self.default_key]
         if any(trial.metrics for trial in mine):
             metrics = " and ".join(dict.fromkeys(limit.metric for limit in self.awaited))

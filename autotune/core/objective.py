@@ -391,11 +391,12 @@ class Objective:
         """
         if not any(limit.relative for limit in self.limits):
             return self
-        limits, awaited = [], list(self.awaited)
+        limits, awaited, told = [], list(self.awaited), []
         for limit in self.limits:
             base = default.get(limit.metric)
             if not limit.relative:
                 limits.append(limit)
+                told.append(limit)
             elif base is not None and self.value_of(limit.metric, base) is not None:
                 base = base.in_base_unit()
                 unit = self.units.get(limit.metric, base.unit or "1")
@@ -409,11 +410,20 @@ class Objective:
                         stated="",
                     )
                 )
+                told.append(limits[-1])
             else:
                 awaited.append(limit)
+                told.append(limit)
         found = replace(self, limits=tuple(limits))
         object.__setattr__(found, "awaited", tuple(awaited))
+        if awaited:
+            object.__setattr__(found, "stated", replace(self, limits=tuple(told)))
         return found
+
+    @cached_property
+    def stated(self) -> Objective:
+        """The objective as people are told it: with its :attr:`awaited` limits, each in its place."""
+        return self
 
     @cached_property
     def fingerprint(self) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from autotune.core.decision import EVEN, Candidate, Decision
 from autotune.core.failures import failure_groups
-from autotune.core.html import short
+from autotune.core.html import html_table, short
 from autotune.core.improvement_text import show_improvement
 from autotune.core.ranking import Improvement
 from autotune.core.settlement import Settlement, settle
@@ -52,6 +52,9 @@ class Verdict:
     limits: tuple[str, ...] = ()
     improvement: Improvement | None = None
     settlement: Settlement | None = None
+
+    def _repr_html_(self) -> str:
+        return html_table(f"verdict: {self.text}", (), [(line,) for line in self.limits])
 
 
 REMEDY = "write the limit in absolute numbers, or choose another default"

@@ -33,7 +33,10 @@ def comparison(study: StudyView | theme.Viewed) -> go.Figure:
     view = theme.view_of(study)
     found, title = find_comparison(view), f"{view.best_role.capitalize()} against default"
     if found is None:
-        return theme.nothing(title, "nothing was measured")
+        measured = any(trial.metrics for trial in view.trials)
+        return theme.nothing(
+            title, "no configuration to compare with the default" if measured else "nothing was measured"
+        )
     rows = [row for row in found.metrics if row.ratio is not None][:_MOST]
     limits = [row for row in found.limits if row.value is not None and row.bound > 0]
     if not rows and not limits:

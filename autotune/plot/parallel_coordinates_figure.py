@@ -20,6 +20,7 @@ from autotune.plot.theme import (
     DEFAULT,
     INK,
     OTHER,
+    WORDS,
     Viewed,
     figure,
     folded,
@@ -71,7 +72,7 @@ def parallel_coordinates(study: StudyView | Viewed, metric: str | None = None) -
     order = found.names if found else varying
     names = [each for each in order if each in varying][:_MOST][::-1]
     axes = [_parameter(view, each, trials) for each in names]
-    axes += [_metric(view, each, trials) for each in view.objective.metrics if each != name]
+    axes += [_metric(view, each, trials) for each in view.stated.metrics if each != name]
     axes += [_metric(view, name, trials)]
     result = figure(title)
     for trace in _lines(view, name, trials, axes):
@@ -106,13 +107,14 @@ def _lines(view: StudyView, metric: str, trials: Sequence[Trial], axes: Sequence
         -1.0 if limit.upper else 1.0 for limit in view.objective.limits if limit.metric == metric
     )
     kept = {t.number for t in trials if view.objective.score(t.metrics).feasible}
-    ranked = sorted(kept, key=lambda number: -sign * values[number])
+    unjudged = bool(view.objective.awaited)  # then none is known to keep every limit, and none leads
+    ranked = sorted(() if unjudged else kept, key=lambda number: -sign * values[number])
     leading = set(ranked[: max(1, round(_LEADING * len(trials)))])
     drawn = view.best is not None and view.best.feasible  # one line, not the one launch it began with
     best = {view.best.trial.number} if drawn and view.best is not None else set()
     groups = (
         ("breaks a limit", {t.number for t in trials} - kept, BROKEN, 1.0, "dot"),
-        ("keeps every limit", kept - leading - best, OTHER, 1.0, "solid"),
+        (WORDS["unknown" if unjudged else "kept"], kept - leading - best, OTHER, 1.0, "solid"),
         ("best tenth", leading - best, DEFAULT, 2.0, "dash"),
     )
     found = []

@@ -28,6 +28,6 @@ def pareto_front(study: StudyView | theme.Viewed) -> go.Figure:
     planes = pareto_planes(view)
     if planes:
         return draw(view, title, planes)
-    lone = len(view.objective.goals) == 1 and not view.objective.limits
+    lone = len(view.objective.goals) == 1 and not view.stated.limits
     why = "one goal and no limits: there is no trade-off" if lone else "no trial has measured both metrics"
     return theme.nothing(title, why)

@@ -78,7 +78,7 @@ def _panel(
         )
         shown.add(name)
 
-    for kind in ("kept", "limit", "doubtful"):
+    for kind in ("kept", "limit", "unknown", "doubtful"):
         marker = {"symbol": theme.SYMBOLS[kind], "color": theme.COLORS[kind], "size": 8}
         add(
             [p for p in plane.points if p.kind == kind and not (p.best or p.default)],

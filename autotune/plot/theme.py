@@ -103,13 +103,20 @@ def _axis() -> dict[str, Any]:
     }
 
 
-SYMBOLS = {"kept": "circle", "limit": "x", "doubtful": "diamond-open", "failed": "triangle-down"}
+SYMBOLS = {
+    "kept": "circle",
+    "limit": "x",
+    "unknown": "circle-open",
+    "doubtful": "diamond-open",
+    "failed": "triangle-down",
+}
 """Marker of each kind of trial."""
 
-COLORS = {"kept": OTHER, "limit": BROKEN, "doubtful": OTHER, "failed": FAILED}
+COLORS = {"kept": OTHER, "limit": BROKEN, "unknown": OTHER, "doubtful": OTHER, "failed": FAILED}
 WORDS = {
     "kept": "keeps every limit",
     "limit": "breaks a limit",
+    "unknown": "limits not judged",
     "doubtful": "doubtful",
     "failed": "failed",
 }

@@ -288,7 +288,7 @@ def warning_table(view: StudyView) -> Table | None:
 def trial_columns(view: StudyView) -> list[Column]:
     """Return the columns of the table of trials."""
     parameters = [Column(name, _numeric(view, name)) for name in varying_parameters(view)]
-    metrics = [Column(_headed(view, name), True) for name in view.objective.metrics]
+    metrics = [Column(_headed(view, name), True) for name in view.stated.metrics]
     return [Column("#", True), Column("state"), *metrics, *parameters, Column("time", True), Column("note")]
 
 
@@ -312,7 +312,7 @@ def trial_rows(view: StudyView) -> list[TrialRow]:
     """Return the rows of the table of trials, in number order."""
     names = varying_parameters(view)
     numeric = {name: _numeric(view, name) for name in names}
-    scales = {metric: _scale_of(view, metric)[0] for metric in view.objective.metrics}
+    scales = {metric: _scale_of(view, metric)[0] for metric in view.stated.metrics}
     best = None if view.best is None else view.best.trial.key
     default = None if view.default is None else view.default.trial.key
     logs = _LOGS_MOST

@@ -30,7 +30,7 @@ _MOST_ROWS = 60
 
 def study_html(view: StudyView) -> str:
     """Return the trials of a study as an HTML table with the best configuration below it."""
-    names, metrics = list(view.space.names), list(view.objective.metrics)
+    names, metrics = list(view.space.names), list(view.stated.metrics)
     half = _MOST_ROWS // 2
     trials = view.trials if len(view.trials) <= _MOST_ROWS else [*view.trials[:half], *view.trials[-half:]]
     rows = [_row(trial, view, names, metrics) for trial in trials]

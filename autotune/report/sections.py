@@ -37,7 +37,8 @@ _SEEN = 0.005  # share of the variation that an interaction surely has at least,
 
 _TRIALS = (
     "Each row is one launch. What is in bold is the recommended configuration; ok? is a measurement that is "
-    "not to be relied on alone, and limit one that broke a limit: the note says why."
+    "not to be relied on alone, limit one that broke a limit (the note says why), and unknown one that may "
+    "break a limit which cannot be judged."
 )
 
 CAPTIONS = {

@@ -11,6 +11,7 @@ from autotune.analysis.study_view import StudyView
 from autotune.core.cells import beginning, cell_len, cut, fill, padded
 from autotune.core.estimate_text import show_estimate
 from autotune.core.objective import Objective
+from autotune.core.ranking import judged
 from autotune.core.surprise import largest, show_surprise
 from autotune.core.trial import Trial, TrialState
 from autotune.report.columns import (
@@ -63,12 +64,16 @@ def note_of(trial: Trial, objective: Objective) -> str:
 
 
 def state_word(trial: Trial, objective: Objective) -> str:
-    """Return one word for the table: ``ok``, ``limit`` (it breaks one), or the state.
+    """Return one word for the table: ``ok``, ``limit`` (it breaks one), ``unknown``, or the state.
 
-    A doubtful measurement judges no limit, but one of a metric without an error: ``ok?`` and ``limit?``.
+    A doubtful measurement judges no limit, but one of a metric without an error: ``ok?`` and ``limit?``. What
+    keeps every limit that can be judged is ``unknown`` while another one cannot.
     """
     if trial.state is TrialState.COMPLETED:
-        word = "ok" if objective.score(trial.metrics).feasible else "limit"
+        known = judged(objective.score(trial.metrics).feasible, objective)
+        if known is None:
+            return "unknown"
+        word = "ok" if known else "limit"
         return f"{word}?" if trial.doubt and not objective.surely_broken(trial.metrics) else word
     return _STATE_WORD[trial.state]
 

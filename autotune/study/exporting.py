@@ -22,7 +22,7 @@ from autotune.core.redact import redacted
 from autotune.core.units import counted
 from autotune.core.verdict import REMEDY, show_chance
 from autotune.core.version import VERSION
-from autotune.errors import AutotuneError, NothingFeasible, SpecError, StudyError, did_you_mean
+from autotune.errors import AutotuneError, NothingFeasible, SpecError, StudyError, UnitError, did_you_mean
 from autotune.export.base import Export
 from autotune.export.registry import ALL_TRIALS, export_text, find_exporter
 from autotune.ledger import Ledger, StudyRow
@@ -368,25 +368,35 @@ def _metric_lines(chosen: Chosen) -> list[str]:
     if default is not None and default.trial.key == one.trial.key:
         default = None
     candidate, lines = chosen.candidate, []
-    for name in view.objective.metrics:
-        if name not in one.metrics:
+    for name in view.stated.metrics:
+        limits = [limit for limit in view.stated.limits if limit.metric == name]
+        if name not in one.metrics and not limits:
             continue
-        symbol = view.objective.symbol_of(name)
-        found = show_estimate(one.metrics[name], view.half_width(one, name), symbol)
-        if default is not None and name in default.metrics:
-            half = view.half_width(default, name)
-            found += f" (default {show_estimate(default.metrics[name], half, symbol)})"
-        limits = [str(limit) for limit in view.objective.limits if limit.metric == name]
+        found = _measured(view, one, name) or "not measured"
+        if default is not None and (usual := _measured(view, default, name)):
+            found += f" (default {usual})"
         for limit in limits:
-            chance = None if candidate is None else candidate.chances.get(limit)
+            chance = None if candidate is None else candidate.chances.get(str(limit))
             text = f"{limit}: {found}"
             text += "" if chance is None else f", chance that it holds {show_chance(chance)}"
-            lines.append(text + ("; BROKEN" if limit in one.outcome.violations else ""))
+            if limit.relative:
+                text += f", NOT JUDGED: the default configuration {view.decision.default_lacks}"
+            lines.append(text + ("; BROKEN" if str(limit) in one.outcome.violations else ""))
         if not limits:
             lines.append(f"{name}: {found}")
     return (
         [*lines, "± is the half-width of the 95 % interval"] if any("±" in text for text in lines) else lines
     )
+
+
+def _measured(view: StudyView, side: Contender, name: str) -> str:
+    """Return what a configuration measured, in the unit of the limits on it; empty where it did not."""
+    if name not in side.metrics:
+        return ""
+    found = side.metrics[name]
+    with suppress(UnitError):  # what cannot be compared is shown as it was measured
+        found = view.objective.in_units({name: found})[name]
+    return show_estimate(found, view.half_width(side, name), view.objective.symbol_of(name))
 
 
 def _facts(contender: Contender) -> Mapping[str, Any] | None:

@@ -39,6 +39,9 @@ MEASUREMENT = "measurement.json"
 
 NOTE = "mlflow.note.content"
 
+BEST = "best.json"
+"""Artifact of a study: its best configuration with its metrics."""
+
 DEPLOYMENT = "deployment"
 """Note of a study in the ledger, and folder of its run: what deploys the winner."""
 
@@ -186,7 +189,7 @@ def shown_metrics(names: Iterable[str], objective: Objective) -> list[str]:
         objective: Objective.
     """
     found = dict.fromkeys(names)
-    wanted = [name for name in objective.metrics if name in found]
+    wanted = [name for name in objective.stated.metrics if name in found]
     families: dict[str, list[str]] = {}
     single = []
     for name in found:
@@ -276,6 +279,7 @@ def _trial_lines(trial: Trial, objective: Objective) -> list[str]:
         lines.append(f"{trial.failure.cause.value.replace('_', ' ')}: {trial.failure.message}")
     if trial.state is TrialState.COMPLETED:
         lines += [f"breaks {text}" for text in objective.score(trial.metrics).violations]
+        lines += [f"not judged: {limit}" for limit in objective.awaited]
     shown = [
         f"  {name} = {show_estimate(trial.metrics[name], symbol=objective.symbol_of(name))}"
         for name in shown_metrics(trial.metrics, objective)
@@ -317,7 +321,7 @@ def study_item(
     deployment = winner_deployment(row, best)
     command = str(deployment.get("line") or "")
     lines = [*verdict, *(["Deploy:", f"  {command}"] if command and best is not None else [])]
-    lines += [str(objective), f"{counted(trials, 'trial')} finished, {row.state.lower()}."]
+    lines += [str(objective.stated), f"{counted(trials, 'trial')} finished, {row.state.lower()}."]
     texts = {"study.json": json.dumps(redacted(row.spec), indent=2, sort_keys=True)}
     tags = {
         "autotune.study": row.name,
@@ -332,7 +336,9 @@ def study_item(
     stopped = str((row.notes.get("stopped") or {}).get("reason", ""))
     if stopped:
         lines.append(f"Stopped before its budget: {stopped}.")
-    tags["autotune.stopped"] = stopped  # also when empty: a study that went on must not keep the tag
+    # also when empty: a study that went on must not keep the tag, nor one that has no best any more
+    tags |= dict.fromkeys(("autotune.best_trial", "autotune.best_config"), "")
+    tags |= {"autotune.stopped": stopped, "autotune.recommended": "false"}
     if best is not None:
         config = json.dumps(best.config, sort_keys=True)
         tags |= {"autotune.best_trial": str(best.trial.number), "autotune.best_config": config}
@@ -343,7 +349,7 @@ def study_item(
             "config": best.config,
             "metrics": measured,
         }
-        texts["best.json"] = json.dumps(content, indent=2, sort_keys=True)
+        texts[BEST] = json.dumps(content, indent=2, sort_keys=True)
         lines.append(f"{'Best' if recommended else 'Nearest'}: trial {best.trial.number}: {config}")
         tags["autotune.recommended"] = "true" if recommended else "false"
         lines += _metric_lines(best, objective, halves or {})
@@ -355,7 +361,7 @@ def study_item(
         key="study",
         name=row.name,
         params={
-            "objective": str(objective)[:_LONGEST_TAG],
+            "objective": str(objective.stated)[:_LONGEST_TAG],
             "parameters": ", ".join(row.spec["space"]["parameters"])[:_LONGEST_TAG],
             "seed": str(row.seed),
         },

@@ -139,7 +139,7 @@ class Finding:
 
 
 def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Finding:
-    """Return what a study found so far."""
+    """Return what a study found so far; there is no best one while a limit cannot be judged."""
     several = len(objective.goals) > 1
     undominated = ranking.pareto_front(trials, objective) if several else []
     numbers = frozenset(trial.number for trial in undominated)
@@ -147,8 +147,9 @@ def find(row: StudyRow, trials: Sequence[Trial], objective: Objective) -> Findin
     try:
         known = restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
     except LookupError:
-        best = ranking.best(trials, objective)
-        return Finding(best, front=numbers if several or best is None else frozenset({best.trial.number}))
+        best = None if objective.awaited else ranking.best(trials, objective)
+        front = numbers if several or best is None else frozenset({best.trial.number})
+        return Finding(best, front=front, recommended=not objective.awaited)
     default = config_key(Space.from_dict(row.spec["space"]).default_config)
     confirm = int((row.spec.get("budget") or {}).get("confirm", 0))
     decision = Decision(trials, objective, default, confirm=confirm, predictions=known)
@@ -193,7 +194,8 @@ def best_steps(trials: Sequence[Trial], objective: Objective, start: int = 0) ->
     """Yield the best so far of each goal, and each measurement of the default as a series of its own.
 
     The best so far is that of the search, as :mod:`autotune.core.ranking` judges it: a launch that confirms
-    or repeats a configuration would make it jump where nothing better was found.
+    or repeats a configuration would make it jump where nothing better was found. There is none while a limit
+    cannot be judged.
 
     Args:
         trials: Trials of the study, in number order.
@@ -206,7 +208,7 @@ def best_steps(trials: Sequence[Trial], objective: Objective, start: int = 0) ->
     ]
     moment_ns = 0
     finished = [trial for trial in trials if trial.state.finished]
-    searched = [trial for trial in finished if trial.suggestion.reason.of_search]
+    searched = [trial for trial in finished if trial.suggestion.reason.of_search and not objective.awaited]
     leaders = zip(*(ranking.best_after_each(searched, wanted, start) for wanted in alone), strict=True)
     for trial, leading in zip(searched, leaders, strict=True):
         if trial.measurement is not None:

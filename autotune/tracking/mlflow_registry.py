@@ -82,6 +82,30 @@ def register(client: Any, row: StudyRow, best: Contender, run_id: str) -> bool:
     return True
 
 
+def withdraw(client: Any, row: StudyRow) -> bool:
+    """Take the alias of the recommended one from the study's versions, which stay; return whether it is done.
+
+    Args:
+        client: Client of the store.
+        row: The study.
+    """
+    from mlflow.exceptions import MlflowException, RestException
+
+    name = model_name(row.name)
+    try:
+        versions = client.search_model_versions(f"name = '{_quoted(name)}'")
+        mine = {str(v.version) for v in versions if v.tags.get(_UID, row.uid) == row.uid}
+        for alias, version in client.get_registered_model(name).aliases.items():
+            if alias in (ALIAS, f"{ALIAS}-{row.uid[:8]}") and str(version) in mine:
+                client.delete_registered_model_alias(name, alias)
+    except MlflowException as error:
+        if "API request to" in str(error) and not isinstance(error, RestException):
+            raise  # the store is away: later
+        _log.info("the alias in the model registry stays: %s", one_line(error))
+        return False
+    return True
+
+
 def _find_or_make(client: Any, name: str, row: StudyRow) -> None:
     from mlflow.exceptions import MlflowException
 

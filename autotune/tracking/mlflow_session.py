@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import os
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,7 +28,7 @@ from autotune.core.trial import Trial
 from autotune.ledger import Ledger
 from autotune.ledger.copies import COPIES, RESTORED
 from autotune.tracking.base import StoppedError
-from autotune.tracking.items import LIVE, NOTE, VERIFIES, Item, launch_of, run_name
+from autotune.tracking.items import BEST, DEPLOYMENT, LIVE, NOTE, VERIFIES, Item, launch_of, run_name
 from autotune.tracking.mlflow_addresses import artifact_location, database_file, opened_address
 from autotune.tracking.mlflow_database import make_relative, prepare_database
 from autotune.tracking.mlflow_items import (
@@ -44,7 +46,7 @@ from autotune.tracking.mlflow_items import (
     read_objective,
     study_row,
 )
-from autotune.tracking.mlflow_registry import register, winner_digest
+from autotune.tracking.mlflow_registry import register, winner_digest, withdraw
 from autotune.tracking.mlflow_view import KIND, KIND_TAG, LINK, experiment_tags
 from autotune.tracking.names import allowed_name
 from autotune.tracking.plot_pages import PLOTS, plot_pages
@@ -64,6 +66,7 @@ _FILES, _REGISTERED = "autotune.files", "autotune.registered"
 """Tags of a study's run: digests of the files and of the registered winner that the store has."""
 
 _MARKS = ("autotune.best", "autotune.pareto")
+_BEST_SO_FAR = "best."
 _NO_MARKS = dict.fromkeys(_MARKS, "false")
 _log = logging.getLogger("autotune.tracking")
 _REFUSES_US = ("UNAUTHENTICATED", "PERMISSION_DENIED")
@@ -190,6 +193,9 @@ class Session:
         self.carried: dict[str, str] = {}
         self.named: set[str] = set()  # trials whose name is final, but for whether they are the best
         self.kept: dict[tuple[str, str], str] = {}  # artifacts that this session wrote
+        self.found = False  # whether the study's run may have artifacts that others wrote
+        self.best: dict[str, float] = {}  # metrics of the study's run that say the best so far
+        self.objective: Objective | None = None  # of the last pass
         self.live: dict[str, str] = {}  # statuses
         self.refused: dict[tuple[str, str], str] = {}
         self.files = files
@@ -253,7 +259,7 @@ class Session:
         """
         self.runs, self.params, self.digests = {}, {}, {}
         self.names, self.marks, self.kept, self.live, self.named = {}, {}, {}, {}, set()
-        self.carried = {}
+        self.carried, self.best, self.found = {}, {}, False
         parents: dict[str, str] = {}
         twice: list[str] = []
         token = None
@@ -276,7 +282,9 @@ class Session:
                 self.names[key] = run.info.run_name or ""
                 self.marks[key] = {mark: run.data.tags.get(mark, "") for mark in _MARKS}
                 if key == "study":
+                    self.found = True
                     self.carried = {tag: run.data.tags.get(tag, "") for tag in (_FILES, _REGISTERED)}
+                    self.best = {k: v for k, v in run.data.metrics.items() if k.startswith(_BEST_SO_FAR)}
                 if _DIGEST in run.data.tags:
                     self.digests[key] = run.data.tags[_DIGEST]
                 parents[key] = run.data.tags.get(_PARENT, "")
@@ -306,10 +314,16 @@ class Session:
     def _write_changes(self) -> int:
         revision = self.ledger.revision()
         self.row = study_row(self.ledger, self.study)
-        numbers = None if self.revision is None else self.ledger.changed_since(self.study, self.revision)
+        new = numbers = (
+            None if self.revision is None else self.ledger.changed_since(self.study, self.revision)
+        )
         trials = self.ledger.trials(self.study)
         objective = read_objective(self.row, trials)
         finding = find(self.row, trials, objective)
+        moved = objective != self.objective  # a bound that the default gives changes what others are
+        judged = self.objective is not None and objective.awaited == self.objective.awaited
+        if moved:
+            numbers, self.named = None, set()
         items = items_of(self.row, trials, objective, numbers, finding)
         parent = items[-1]
         verifies = bool(self.row.notes.get(VERIFIES))  # it has no search, no winner and no page of its own
@@ -336,7 +350,7 @@ class Session:
                     if (
                         item is parent and not verifies
                     ):  # with the study, whose item changes whenever a trial ends
-                        self._write_best(trials, objective, numbers)
+                        self._write_best(trials, objective, new if judged else None)
                     failpoint("mirror.item")
                     self._write(item)
                     failpoint("mirror.write")
@@ -356,7 +370,7 @@ class Session:
             raise failures[0]
         if not verifies:
             self._write_rest(trials, objective, finding, changed=bool(changed))
-        self.revision = revision
+        self.revision, self.objective = revision, objective
         return written
 
     def _write_rest(
@@ -428,7 +442,14 @@ class Session:
         self.carried[_FILES] = digest
 
     def _register(self, finding: Finding) -> None:
-        """Enter the winner into the model registry, once it can be deployed and where there is one."""
+        """Enter the winner into the model registry, once it can be deployed and where there is one.
+
+        One that was entered is not called the recommended one any more where nothing is recommended.
+        """
+        if (finding.best is None or not finding.recommended) and self.carried.get(_REGISTERED):
+            if withdraw(self.client, self.row):
+                self.client.set_tag(self.runs["study"], _REGISTERED, "")
+            self.carried[_REGISTERED] = ""
         digest = winner_digest(self.row, finding.best) if finding.recommended else ""
         if finding.best is None or not digest or self.carried.get(_REGISTERED) == digest:
             return
@@ -502,6 +523,8 @@ class Session:
                 self.kept[item.key, name] = text
         for name, path in item.files.items():
             self._upload(run_id, name, Path(path))
+        if item.key == "study":
+            self._withdraw_files(run_id, item)
         if item.status not in LIVE:
             self.client.set_terminated(run_id, status=item.status, end_time=item.end_ms)
         elif self.live.get(item.key) != item.status:
@@ -511,6 +534,24 @@ class Session:
         if self.client.get_run(run_id).data.tags.get(_DIGEST) != item.digest:
             raise KeepsNothingError
         self.digests[item.key] = item.digest
+
+    def _withdraw_files(self, run_id: str, item: Item) -> None:
+        """Delete what an earlier best left in the study's run: its file, and what deploys it."""
+        there = {name for key, name in self.kept if key == item.key}
+        if self.found:
+            place = artifact_place(self.client, self.uri, run_id)
+            there |= {one.path for folder in (None, DEPLOYMENT) for one in place.list_artifacts(folder)}
+            self.found = False
+        for name in sorted(there - item.texts.keys()):
+            if name == BEST or name.startswith(f"{DEPLOYMENT}/"):
+                # said first: not every store deletes
+                text = '{"withdrawn": true}' if name.endswith(".json") else "# withdrawn: not recommended\n"
+                self.client.log_text(run_id, text, name)
+                try:
+                    artifact_place(self.client, self.uri, run_id).delete_artifacts(name)
+                except Exception as error:  # noqa: BLE001 - whatever a store raises that does not delete
+                    _log.info("%s stays in the store: %s", name, one_line(error))
+                self.kept.pop((item.key, name), None)
 
     def _upload(self, run_id: str, name: str, path: Path, mask: Callable[[str], str] = redact) -> None:
         """Write one artifact; the file may lie on another node, or be gone."""
@@ -543,8 +584,17 @@ class Session:
         start = 0 if numbers is None else min(numbers, default=sys.maxsize)
         steps = best_steps(trials, objective, start)
         metrics = [Metric(step.name, step.value, step.moment_ms, step.step) for step in steps]
+        now, last = time.time_ns() // 1_000_000, max((trial.number for trial in trials), default=0)
+        known = {metric.key: metric.value for metric in metrics if metric.key.startswith(_BEST_SO_FAR)}
+        if objective.awaited:  # no metric can be deleted
+            known = {key: math.nan for key, value in self.best.items() if not math.isnan(value)}
+            metrics += [Metric(key, value, now, last) for key, value in known.items()]
+        else:
+            again = [key for key in known if math.isnan(self.best.get(key, 0.0))]
+            metrics += [Metric(key, known[key], now, last) for key in again]
         for start in range(0, len(metrics), _METRICS):
             self.client.log_batch(self.runs["study"], metrics=metrics[start : start + _METRICS])
+        self.best |= known
 
 
 def _id(value: Any) -> str:

@@ -104,7 +104,7 @@ def _view(
 ) -> dict[str, Any]:
     parameters = [allowed_name(name) for name in row.spec["space"]["parameters"]]
     goal = objective.goals[0]
-    named = [allowed_name(name) for name in objective.metrics]
+    named = [allowed_name(name) for name in objective.stated.metrics]
     others = [allowed_name(name) for name in metrics if allowed_name(name) not in named]
     columns = [
         *(f"metrics.`{name}`" for name in named),
@@ -154,7 +154,7 @@ def _charts(
     others: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Return the charts: progress, the trade-off, the parameters, then each metric by itself."""
-    named = [allowed_name(name) for name in objective.metrics]
+    named = [allowed_name(name) for name in objective.stated.metrics]
     goals = [allowed_name(goal.metric) for goal in objective.goals]
     charts = []
     for goal in goals:
@@ -218,7 +218,7 @@ def _note(
     units: Mapping[str, str] = {
         name: estimate.unit for trial in trials for name, estimate in trial.metrics.items()
     }
-    lines = [f"study {row.name}: {objective}", "", "metrics of a trial:"]
+    lines = [f"study {row.name}: {objective.stated}", "", "metrics of a trial:"]
     for name in metrics:
         unit = show_unit(units.get(name, UNITS.get(name, "1")))
         lines.append(f"  {allowed_name(name)}" + (f" ({unit})" if unit else ""))

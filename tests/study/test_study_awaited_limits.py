@@ -1,17 +1,24 @@
 """Limits relative to a default that was not measured: nothing that may break them is recommended."""
 
 import json
+import re
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import autotune
+from autotune import plot
 from autotune.analysis.trade_off import pareto_planes
 from autotune.cli import main
 from autotune.core.trial import Reason, Suggestion
+from autotune.report import document
+from autotune.report.live import render
 from autotune.report.summary import summary, summary_json
+from autotune.report.tables import trial_table
 from autotune.study.comparing import compare_studies
 from autotune.study.study_file import read_study
 from autotune.tracking.mlflow_items import find
@@ -89,14 +96,54 @@ def test_data_and_reports_say_that_it_is_not_known(store, capsys):
     assert data["binding_limit"] == WHY
     assert store.best is None
     assert store.to_frame()["feasible"].isna().all()
+    assert [words.split()[1] for words in trial_table(store.view)[-5:]] == ["failed", *["unknown"] * 4]
+    assert store._repr_html_().count(">unknown</td>") == 4
+    assert "unknown" in drawn(render(store.view, 100))
     for suffix in ("md", "html", "csv"):
         assert said(capsys, "report", "df", "-o", f"r.{suffix}")[0] == 0
     page = Path("r.md").read_text().replace("\\", "")
     _, _, limits = page.partition("## Limits")
     assert WHY[1:] in limits
+    assert page.count("| unknown |") == 4
     html = Path("r.html").read_text().replace("&lt;", "<")
     assert WHY[1:] in html[html.index('id="limits"') :]
     assert pd.read_csv("r.csv")["feasible"].isna().all()
+
+
+def drawn(part):
+    console = Console(file=StringIO(), width=100)
+    console.print(part)
+    return console.file.getvalue()
+
+
+def test_no_figure_says_that_limits_are_kept_which_cannot_be_judged(store):
+    for make in (plot.progress, plot.pareto_front, plot.parallel_coordinates):
+        names = [trace.name for trace in make(store).data]
+        assert "limits not judged" in names, make
+        assert not {"keeps every limit", "best so far, as measured", "best tenth"} & {*names}, make
+    assert "no configuration to compare with" in plot.comparison(store).layout.annotations[0].text
+    page = document.trial_columns(store.view)
+    assert [column.name for column in page][:4] == ["#", "state", "speed", "heat"]
+
+
+def test_an_exported_file_says_which_limit_was_not_judged(store):
+    said = "# heat <= 1.1 x default: 6, NOT JUDGED: the default configuration failed (out of memory)"
+    for name in ("yaml", "python", "env"):
+        assert said in store.export(name, trial=1).splitlines(), name
+    assert "NOT JUDGED" not in store.export("yaml", under=["heat <= 8.5"])
+
+
+def test_values_under_a_limit_have_its_unit(store):
+    for under, value in (("heat <= 20 s", r"8[^,]* s"), ("heat <= 9000 ms", r"8[^,]* m?s")):
+        text = store.export("yaml", under=[under])
+        assert re.search(rf"^# {under}: {value}, chance", text, re.MULTILINE), text
+
+
+def test_a_verdict_shows_itself_in_a_notebook(store):
+    html = store.result.verdict._repr_html_()
+    assert "nothing is recommended: the limit heat &lt;= 1.1 x default cannot be judged" in html
+    assert "<td" in html
+    assert "not judged: heat &lt;= 1.1 x default" in html
 
 
 def test_a_search_goes_on_while_the_default_is_to_be_measured(tmp_path):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 import zlib
 from collections import Counter
@@ -11,7 +12,7 @@ import pytest
 
 from autotune import Space
 from autotune.core.file_names import LEDGER_NAME
-from autotune.core.measurement import Estimate
+from autotune.core.measurement import Cause, Estimate
 from autotune.core.trial import Reason, TrialState
 from autotune.ledger import Ledger
 from autotune.study.study import Study
@@ -323,3 +324,73 @@ def test_what_is_the_nearest_only_is_neither_registered_nor_called_best(store_ur
     assert parent.data.tags["autotune.recommended"] == "false"
     assert "Nearest: trial 1" in parent.data.tags["mlflow.note.content"]
     assert not client.search_registered_models()
+
+
+RELATIVE = {"maximize": "throughput", "limits": ["latency.p99 <= 1.5 x default"]}
+
+
+@pytest.mark.parametrize("database", [True, False])
+def test_a_best_is_taken_back_while_a_limit_cannot_be_judged(ledger, make, store_uri, tmp_path, database):
+    uri = store_uri if database else (tmp_path / "mlruns").as_uri()
+    free = {**make.spec, "objective": {"maximize": "throughput"}}
+    make.create(ledger)
+    ledger.set_study_spec(make.name, free)
+    lost = make.failed(Cause.OUT_OF_MEMORY, "it did not fit")
+    make.run_trial(ledger, 0, make.suggestion(), lost, TrialState.INFEASIBLE)
+    for number in (1, 2):
+        later = make.suggestion(4 - number, reason=Reason.EXPLORE)
+        make.run_trial(ledger, number, later, make.measured(100.0 / number, number), DONE)
+    end(ledger, make, files={"/etc/conf.yaml": "a: 1\n"})
+    for objective, there in ((free["objective"], True), (RELATIVE, False), (free["objective"], True)):
+        ledger.set_study_spec(make.name, {**make.spec, "objective": objective})
+        complete(ledger, make, uri)
+        client, _ = client_of(uri)
+        parent = parent_of(uri)
+        tags, note = parent.data.tags, parent.data.tags["mlflow.note.content"]
+        assert tags["autotune.recommended"] == ("true" if there else "false")
+        assert tags["autotune.best_trial"] == ("1" if there else "")
+        assert bool(tags["autotune.best_config"]) == there
+        assert math.isnan(parent.data.metrics["best.throughput"]) != there
+        assert ("Deploy:" in note, "Best: trial 1" in note) == (there, there)
+        assert ("with latency.p99 <= 1.5 x default" in note) != there
+        files = {f.path for of in (None, DEPLOYMENT) for f in client.list_artifacts(parent.info.run_id, of)}
+        assert {"best.json" in files, "deployment/deploy.sh" in files, "deployment/conf.yaml" in files} == {
+            there
+        }
+        assert bool(client.get_registered_model("autotune-chat").aliases) == there
+        assert len(search(uri, "tags.`autotune.best` = 'true'")) == there
+        assert ("trial-0001 best" in search(uri)) == there
+        assert len(search(uri, "tags.`autotune.feasible` = 'unknown'")) == (0 if there else 2)
+    assert complete(ledger, make, uri) == 0
+
+
+def test_no_best_is_told_before_the_default_is_measured_and_all_is_right_after(ledger, make, store_uri):
+    from autotune.tracking.mlflow_session import Session
+
+    make.create(ledger)
+    ledger.set_study_spec(make.name, {**make.spec, "objective": RELATIVE})
+    ledger.add_trial(make.name, 0, make.suggestion())
+    attempt = ledger.start_attempt(make.name, 0, "local")
+    session = Session(ledger, make.name, store_uri, "team", stop=lambda: False)
+    for number, latency in ((1, 0.1), (2, 0.9)):
+        later = make.suggestion(number + 1, reason=Reason.EXPLORE)
+        make.run_trial(ledger, number, later, make.measured(100.0 * number, number, latency), DONE)
+        session.write_changes()
+    parent = parent_of(store_uri)
+    assert parent.data.params["objective"] == "maximize throughput with latency.p99 <= 1.5 x default"
+    assert parent.data.tags["autotune.best_trial"] == ""
+    assert "best.throughput" not in parent.data.metrics
+    trials = search(store_uri, "tags.`autotune.feasible` = 'unknown'")
+    assert set(trials) == {"trial-0001", "trial-0002"}
+    assert "not judged: latency.p99" in trials["trial-0001"].data.tags["mlflow.note.content"]
+    ledger.finish_attempt(make.name, 0, attempt, make.measured(50.0, 0, 0.1), state=DONE, node="gpu-1")
+    session.write_changes()
+    assert set(search(store_uri, "tags.`autotune.feasible` = 'true'")) == {
+        "trial-0000 default", "trial-0001 best",
+    }  # fmt: skip
+    assert search(store_uri)["trial-0002 over limit"].info.status == "FAILED"
+    parent = parent_of(store_uri)
+    assert parent.data.tags["autotune.best_trial"] == "1"
+    history = session.client.get_metric_history(parent.info.run_id, "best.throughput")
+    assert [(m.step, m.value) for m in history] == [(0, 50.0), (1, 100.0), (2, 100.0)]
+    assert session.write_changes() == 0
