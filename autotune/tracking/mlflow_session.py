@@ -80,6 +80,12 @@ def load_quietly(uri: str) -> None:
     for key, value in {**SETTINGS, **of_files}.items():
         os.environ.setdefault(key, value)
     logging.getLogger("alembic").setLevel(logging.ERROR)
+    # the migrations of MLflow 3.0 set that level anew; filters stay
+    logging.getLogger("alembic.runtime.migration").addFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def mlflow_version() -> str:

@@ -50,9 +50,18 @@ def read_back(uri, experiment="team"):
     return client, by_name
 
 
-def text_of(client, run, name, folder):
+def downloaded(uri, run, name, folder):
+    """Return where an artifact is now; the client of MLflow 3.0 looks in the store of the process."""
+    from mlflow.artifacts import download_artifacts
+
     folder.mkdir(exist_ok=True)
-    return Path(client.download_artifacts(run.info.run_id, name, str(folder))).read_text(encoding="utf-8")
+    return Path(
+        download_artifacts(run_id=run.info.run_id, artifact_path=name, dst_path=str(folder), tracking_uri=uri)
+    )
+
+
+def text_of(uri, run, name, folder):
+    return downloaded(uri, run, name, folder).read_text(encoding="utf-8")
 
 
 def outdated(ledger, make, uri):
@@ -66,13 +75,13 @@ def outdated(ledger, make, uri):
 def test_full_study_is_read_back(ledger, make, store_uri, tmp_path):
     make.fill(ledger, tmp_path)
     assert complete(ledger, make, store_uri) == 7  # the study and six trials; the seventh only waits
-    client, runs = read_back(store_uri)
+    _, runs = read_back(store_uri)
     assert sorted(runs) == ["chat", *(f"trial-{n:04d}" for n in range(6))]
     parent, first, second = runs["chat"], runs["trial-0000"], runs["trial-0001"]
 
     assert first.data.params == {"batch_size": "1", "half": "true"}
     assert first.data.metrics == {"throughput": 100.0, "latency.p99": 0.1, "trial_seconds": 30.0}
-    measured = json.loads(text_of(client, first, "measurement.json", tmp_path / "down"))
+    measured = json.loads(text_of(store_uri, first, "measurement.json", tmp_path / "down"))
     assert measured["throughput"] == {"value": 100.0, "sem": 0.5, "n": 5, "unit": "tokens/s"}
     assert measured["latency.p99"] == {"value": 0.1, "sem": None, "n": 1, "unit": "s"}
     assert first.info.start_time == make.start_ns // 10**6
@@ -126,11 +135,11 @@ def test_parent_run_and_artifacts(ledger, make, store_uri, tmp_path):
         *((n, 150.0) for n in (1, 2, 3, 4)),
     ]  # 900 breaks the limit
 
-    log = text_of(client, runs["trial-0000"], "server.log", tmp_path / "down")
+    log = text_of(store_uri, runs["trial-0000"], "server.log", tmp_path / "down")
     assert log == "ready\nAuthorization: Bearer [redacted]\n"
-    spec = text_of(client, parent, "study.json", tmp_path / "down")
+    spec = text_of(store_uri, parent, "study.json", tmp_path / "down")
     assert json.loads(spec)["system"] == {"use": "command", "environment": "api_key=[redacted]"}
-    best = json.loads(text_of(client, parent, "best.json", tmp_path / "down"))
+    best = json.loads(text_of(store_uri, parent, "best.json", tmp_path / "down"))
     assert best["config"] == {"batch_size": 2, "half": True}
     assert best["metrics"]["throughput"]["value"] == 150.0
     # beside the database, so that whoever has the one has the other; nothing with %20 in its name
@@ -267,7 +276,7 @@ def test_names_that_mlflow_refuses_are_replaced_and_counted(ledger, make, store_
     what = replace(make.suggestion(), config={"a//b": 1, "a__b": 2, "p?": 3})
     make.run_trial(ledger, 0, what, replace(odd, metrics=metrics), TrialState.COMPLETED)
     assert complete(ledger, make, store_uri) == 2
-    client, runs = read_back(store_uri)
+    _, runs = read_back(store_uri)
     run = runs["trial-0000"]
     found = run.data.metrics
     assert found["gr__e"] == 4.0
@@ -282,7 +291,7 @@ def test_names_that_mlflow_refuses_are_replaced_and_counted(ledger, make, store_
     assert run.data.params == {"a__b": "2", "a__b-" + _mark("a//b"): "1", "p_": "3"} | inactive
     assert run.data.tags["autotune.renamed_metrics"] == "6"
     assert run.data.tags["autotune.renamed_params"] == "2"
-    names = json.loads(text_of(client, run, "measurement.json", tmp_path / "down"))
+    names = json.loads(text_of(store_uri, run, "measurement.json", tmp_path / "down"))
     assert set(values) <= set(names), "the artifact has each by its own name"
     assert complete(ledger, make, store_uri) == 0
 
@@ -298,12 +307,12 @@ def test_more_values_than_one_batch_holds(ledger, make, store_uri, tmp_path):
     wide = replace(make.suggestion(), config={f"p{i}": i for i in range(150)})
     make.run_trial(ledger, 0, wide, replace(many, metrics=metrics), TrialState.COMPLETED)
     complete(ledger, make, store_uri)
-    client, runs = read_back(store_uri)
+    _, runs = read_back(store_uri)
     run = runs["trial-0000"]
     assert run.data.params.items() >= {f"p{i}": str(i) for i in range(150)}.items()
     assert len(run.data.metrics) == 25, "few, the objective's first"
     assert {"throughput", "latency.p99", "m000", "trial_seconds"} <= set(run.data.metrics)
-    measured = json.loads(text_of(client, run, "measurement.json", tmp_path / "down"))
+    measured = json.loads(text_of(store_uri, run, "measurement.json", tmp_path / "down"))
     assert measured["m699"] == {"value": 699.0, "sem": 0.1, "n": 1, "unit": "1"}
 
 
@@ -339,10 +348,9 @@ def test_binary_artifacts_arrive_unchanged(ledger, make, store_uri, tmp_path):
     left = make.measured(1.0, artifacts={"trace.bin": str(tmp_path / "raw")})
     make.run_trial(ledger, 0, make.suggestion(), left, TrialState.COMPLETED)
     complete(ledger, make, store_uri)
-    client, runs = read_back(store_uri)
-    (tmp_path / "down").mkdir()
-    got = client.download_artifacts(runs["trial-0000"].info.run_id, "trace.bin", str(tmp_path / "down"))
-    assert Path(got).read_bytes() == content
+    _, runs = read_back(store_uri)
+    got = downloaded(store_uri, runs["trial-0000"], "trace.bin", tmp_path / "down")
+    assert got.read_bytes() == content
 
 
 def test_two_studies_share_an_experiment(ledger, make, store_uri):
@@ -488,11 +496,11 @@ def test_server_away_costs_nothing_and_is_completed_later(
     start_server(argv, tmp_path, port).wait()
     assert complete(ledger, make, uri) == 7
     assert complete(ledger, make, uri) == 0
-    client, runs = read_back(uri)
+    _, runs = read_back(uri)
     assert len(runs) == 7
-    assert '"sem": 0.5' in text_of(client, runs["trial-0000"], "measurement.json", tmp_path / "down")
+    assert '"sem": 0.5' in text_of(uri, runs["trial-0000"], "measurement.json", tmp_path / "down")
     assert runs["trial-0001"].data.tags["mlflow.parentRunId"] == runs["chat"].info.run_id
-    log = text_of(client, runs["trial-0000"], "server.log", tmp_path / "down")
+    log = text_of(uri, runs["trial-0000"], "server.log", tmp_path / "down")
     assert log == "ready\nAuthorization: Bearer [redacted]\n"
 
     # a mirror that starts while the server is there follows it too

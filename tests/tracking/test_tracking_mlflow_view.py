@@ -233,9 +233,16 @@ def test_files_are_uploaded_once_unharmed_and_again_when_they_change(ledger, mak
     run_id = parent_of(store_uri).info.run_id
 
     def read():
+        from mlflow.artifacts import download_artifacts
+
         (tmp_path / "down").mkdir(exist_ok=True)
-        with open(client.download_artifacts(run_id, "report.html", str(tmp_path / "down"))) as file:
-            return file.read()
+        place = download_artifacts(
+            run_id=run_id,
+            artifact_path="report.html",
+            dst_path=str(tmp_path / "down"),
+            tracking_uri=store_uri,
+        )
+        return Path(place).read_text()
 
     assert not [f for f in client.list_artifacts(run_id) if f.path == "report.html"], "the study is running"
     end(ledger, make)
