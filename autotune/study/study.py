@@ -877,7 +877,7 @@ def given_path(path: str | Path, name: str = "path", what: str = "a ledger file"
     Args:
         path: The argument.
         name: Its name.
-        what: What it names.
+        what: Kind of what it names, for messages.
 
     Raises:
         SpecError: It names no file.

@@ -399,6 +399,12 @@ def test_a_wrong_hook_has_one_error(on, said):
         read_hooks(on)
 
 
+def test_a_file_in_the_home_of_nobody_is_one_that_is_not_there(tmp_path):
+    (hook,) = read_hooks({"end": ["~no-such-user/x.py:f"]}, tmp_path).end
+    with pytest.raises(SpecError, match=r"cannot find '.*no-such-user/x.py'"):
+        hook.refuse_absent()
+
+
 def test_a_study_file_has_hooks_and_a_search_space_of_a_stranger_has_none(tmp_path, toy_study):
     file = toy_study()
     (tmp_path / "tell.py").write_text("def done(event): pass\n")
