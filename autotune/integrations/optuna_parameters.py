@@ -13,8 +13,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FixedTrial, FrozenTrial, Trial
 
+from autotune.core.arguments import check_arguments
 from autotune.core.inferred_conditions import literal
 from autotune.core.measurement import Cause
 from autotune.core.parameter import Categorical, Float, Int, Ordinal, Parameter
@@ -220,7 +221,8 @@ def under(one: ParameterOfOptuna, when: str | None) -> Parameter:
     return parameter
 
 
-def suggest(trial: Trial, space: SpaceLike) -> Config:
+@check_arguments("space")
+def suggest(trial: Trial | FrozenTrial | FixedTrial, space: SpaceLike) -> Config:
     """Return the configuration of a space that a trial of Optuna tries, each active parameter suggested.
 
     Args:

@@ -31,7 +31,7 @@ from ray.tune.result import DEFAULT_METRIC, DONE, TRAINING_ITERATION
 from ray.tune.search import Searcher
 
 from autotune.convert.names import metric_name
-from autotune.core.arguments import check_class, read_count
+from autotune.core.arguments import check_arguments, check_class, read_count
 from autotune.core.measurement import Cause, Estimate, Failure
 from autotune.core.objective import Goal, Limit
 from autotune.core.parameter import Bool, Float, Int, Parameter
@@ -43,7 +43,7 @@ from autotune.engine.registry import read_engine
 from autotune.errors import SpecError
 from autotune.integrations.ray_tune_space import Slot, Tree, TuneSpace, read_space
 from autotune.integrations.ray_tune_state import TuneTrial, read_trials, record, replay
-from autotune.study.study import Study, given_path
+from autotune.study.study import SpaceLike, Study, given_path
 from autotune.study.study import read_space as read_our_space
 from autotune.systems.own.trainable import run_trainable
 
@@ -249,17 +249,28 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
     # -- state -----------------------------------------------------------------------------------------
 
     def save(self, checkpoint_path: str) -> None:
-        """Write the state as JSON."""
-        Path(checkpoint_path).write_text(json.dumps(self.get_state()), encoding="utf-8")
+        """Write the state as JSON.
+
+        Raises:
+            SpecError: There can be no such file.
+        """
+        file = given_path(checkpoint_path, "checkpoint_path", "a file")
+        try:
+            file.write_text(json.dumps(self.get_state()), encoding="utf-8")
+        except OSError as error:
+            raise SpecError(f"checkpoint_path: {file} cannot be written: {error.strerror}") from None
 
     def restore(self, checkpoint_path: str) -> None:
         """Read what :meth:`save` wrote.
 
         Raises:
-            SpecError: The file holds something else.
+            SpecError: There is no such file, or it holds something else.
         """
+        file = given_path(checkpoint_path, "checkpoint_path", "a file")
         try:
-            state = json.loads(Path(checkpoint_path).read_text(encoding="utf-8"))
+            state = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SpecError(f"checkpoint_path: {file} cannot be read: {error.strerror}") from None
         except ValueError:  # no JSON, or no text
             raise SpecError(f"checkpoint_path: {checkpoint_path} is no state of an AutotuneSearch") from None
         try:
@@ -273,6 +284,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         A run that was killed may have left one of the two older than the other: a trial that only Tune knows
         is not proposed to another one, and one that Tune does not know is proposed again.
         """
+        given_path(checkpoint_dir, "checkpoint_dir", "a folder")
         super().restore_from_dir(checkpoint_dir)
         self._found = read_trials(checkpoint_dir)
 
@@ -484,8 +496,17 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         return Estimate(found, error, len(gains))
 
 
-def write_space(space: Space) -> tuple[dict[str, Tree], tuple[str, ...]]:
-    """Return a space of ours as one of Tune's, and a line for each thing that Tune has no equivalent of."""
+@check_arguments("space")
+def write_space(space: SpaceLike) -> tuple[dict[str, Tree], tuple[str, ...]]:
+    """Return a space of ours as one of Tune's, and a line for each thing that Tune has no equivalent of.
+
+    Args:
+        space: Space, or its name such as ``vllm``.
+
+    Raises:
+        SpecError: It is none, or one with a mistake.
+    """
+    space = read_our_space(space)
     notes = [f"constraint {text!r}: Tune would try what it forbids" for text in space.constraints]
     notes += [f"derived value {name!r}: compute it in the trainable" for name in space.derived]
     if space.configurations is not None:

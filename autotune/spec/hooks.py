@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -42,6 +44,17 @@ def _url(raw: object, name: str) -> str:
     return text
 
 
+def _folder(raw: object, name: str) -> str:
+    text = Text("a path").read(raw, name)
+    try:
+        known = b"\0" not in os.fsencode(Path(text).expanduser())
+    except (UnicodeEncodeError, RuntimeError):  # half of a pair of UTF-16; the home of nobody
+        known = False
+    if not known:
+        raise SpecError(f"{name} must be a path, found {text!r}")
+    return text
+
+
 @dataclass(frozen=True)
 class Hook(Section):
     """A receiver of events: an address that they are sent to, or a function that is called with them.
@@ -61,7 +74,7 @@ class Hook(Section):
     url_variable: Annotated[str, _VARIABLE] = ""
     secret_variable: Annotated[str, _VARIABLE] = ""
     call: Annotated[str, _CALL] = ""
-    folder: Annotated[str, Text("a path")] = ""
+    folder: Annotated[str, By(_folder, what="a path")] = ""
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
@@ -102,7 +115,9 @@ class Hook(Section):
         home = resolved((folder / self.folder).expanduser())
         file, _, name = self.call.rpartition(":")
         if file.endswith(".py"):
-            return Hook(call=f"{resolved(home / Path(file).expanduser())}:{name}")
+            with suppress(RuntimeError):  # the home of nobody: there is no such file
+                file = str(Path(file).expanduser())
+            return Hook(call=f"{resolved(home / file)}:{name}")
         return replace(self, folder=str(home))
 
     def refuse_absent(self, *, here: bool = True) -> None:

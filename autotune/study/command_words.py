@@ -20,7 +20,22 @@ _ESCAPED = re.compile(r'\\([$`"\\\n])')  # within double quotes
 _OUTPUT = re.compile(r"(?:.*[^<])?>[|&]?", re.DOTALL)  # an operator that a file to be written follows
 _WRITERS = {"rm", "tee", "touch", "mkdir", "rmdir"}  # commands whose words name what they write or remove
 _BEFORE = {"{", "!", "if", "then", "else", "elif", "do", "while", "until"}  # words that a command follows
-_BEFORE |= {"exec", "sudo", "command", "time", "nohup", "env"}
+# programs that start another: letters of options with a value, and words of their own before the other
+_STARTERS = {
+    "command": ("", 0),
+    "env": ("CSu", 0),
+    "exec": ("a", 0),
+    "nice": ("n", 0),
+    "nohup": ("", 0),
+    "stdbuf": ("eio", 0),
+    "sudo": ("CDRTUghprtu", 0),
+    "time": ("fo", 0),
+    "timeout": ("ks", 1),
+    "xargs": ("EILPadns", 0),
+}
+_LONG = {"--unset", "--chdir", "--split-string", "--adjustment", "--user", "--group", "--host", "--prompt"}
+_LONG |= {"--kill-after", "--signal", "--input", "--output", "--error", "--format", "--arg-file"}
+_LONG |= {"--delimiter", "--max-args", "--max-procs", "--max-chars"}  # with a value in a word of its own
 _ASSIGNED = re.compile(r"\w+=.*", re.DOTALL)
 
 
@@ -42,14 +57,15 @@ class Word:
 def words_of(command: object) -> Iterator[Word]:
     """Yield the words of a command, written as a list or as one line, and those that its scripts read.
 
-    The first word is a program that is looked up in PATH; those after ``tee`` and its like are outputs, and
-    none of ours. After the script of ``bash -c``, which may stand behind ``env`` or within another script,
-    come its own words; files that it writes or removes are none.
+    The first word is a program that is looked up in PATH; those after ``tee`` and its like, which may stand
+    behind ``env`` and its like, are outputs, and none of ours. After the script of ``bash -c``, which may
+    stand there or within another script, come its own words; files that it writes or removes are none.
     """
     words = _split(command) if isinstance(command, str) else command if isinstance(command, list) else []
-    program = next((word for word in words if word not in _BEFORE and not _ASSIGNED.fullmatch(str(word))), "")
-    if _writes(str(program)):
-        return
+    front = _Front()
+    program = next((place for place, word in enumerate(words) if front.ends_at(str(word))), None)
+    if program is not None and _writes(str(words[program])):
+        words = words[:program]
     scripts = set(_scripts(words))
     for place, word in enumerate(words):
         yield Word(word, place > 0, place in scripts and _parts(str(word)) is None)
@@ -57,10 +73,41 @@ def words_of(command: object) -> Iterator[Word]:
             yield from _words_in(str(word))
 
 
+class _Front:
+    """What stands before the program of a command: assignments, ``nice -n 5``, ``sudo -u me``."""
+
+    def __init__(self) -> None:
+        self._options: str | None = None  # of a program that starts another, those with a value
+        self._owned = 0  # its words that are still to come
+        self._value = False  # of its last option is to come
+
+    def ends_at(self, word: str) -> bool:
+        """Return whether the next word is the program."""
+        if self._value:
+            self._value = False
+        elif self._options is not None and word.startswith("-"):
+            letters = word.lstrip("-") if word[1:2] != "-" else ""
+            first = next((place for place, letter in enumerate(letters, 1) if letter in self._options), 0)
+            self._value = word in _LONG or 0 < first == len(letters)
+        elif self._owned:
+            self._owned -= 1
+        elif word not in _BEFORE and not _ASSIGNED.fullmatch(word):
+            found = _STARTERS.get(_name_of(word))
+            if found is None:
+                return True
+            self._options, self._owned = found
+        return False
+
+
+def _name_of(program: str) -> str:
+    """Return the name of a program of the system; empty for one of a folder."""
+    path = PurePath(program)
+    return path.name if path.is_absolute() or "/" not in program else ""
+
+
 def _writes(program: str) -> bool:
     """Return whether a program of the system is one whose words name what it writes or removes."""
-    path = PurePath(program)
-    return path.name in _WRITERS and (path.is_absolute() or "/" not in program)
+    return _name_of(program) in _WRITERS
 
 
 def _words_in(script: str) -> Iterator[Word]:
@@ -100,19 +147,20 @@ def _script_after(words: Sequence[object], shell: int) -> int | None:
 
 def _read(parts: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield the words of a script's parts without those that name what it writes or removes."""
-    begins, writes, target = True, False, False
+    front: _Front | None = _Front()  # None behind the program
+    writes, target = False, False
     for kind, text in parts:
         if kind != "word":
             target = kind == "operator" and bool(_OUTPUT.fullmatch(text))
             before, redirects, _ = text.replace("<", ">").partition(">")
             if not redirects or before.strip("&0123456789"):
-                begins, writes = True, False
+                front, writes = _Front(), False
             continue
         if target:
             target = False
             continue
-        if begins and text not in _BEFORE and not _ASSIGNED.fullmatch(text):
-            begins, writes = False, _writes(text)
+        if front is not None and front.ends_at(text):
+            front, writes = None, _writes(text)
         if not writes:
             yield text
 

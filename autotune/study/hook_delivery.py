@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
+import selectors
 import subprocess
 import sys
 import time
+from tempfile import TemporaryFile
 from urllib.parse import urlsplit
 
 from autotune.core.endpoint import Refused
@@ -21,6 +24,9 @@ from autotune.study.hook_events import Payload
 
 _MOST_BYTES = 1 << 16  # of an answer, which nobody reads
 _BUSY = (408, 425, 429)
+_MOST_SAID = 1 << 16  # bytes of standard error that are kept: the last line of them is why a function failed
+_LARGEST_PIPE = 1 << 20
+_LOOK_S = 0.1  # between two looks whether a silent function has ended
 
 
 class NotDelivered(Exception):
@@ -87,10 +93,41 @@ def call(hook: Hook, body: bytes, seconds: float) -> None:
         NotDelivered: It failed, or did not return in time.
     """
     argv = [sys.executable, "-m", "autotune.study.hook_call", hook.call, hook.folder]
-    try:
-        done = subprocess.run(argv, input=body, capture_output=True, timeout=max(0.0, seconds), check=False)
-    except subprocess.TimeoutExpired:
-        raise NotDelivered(f"it did not return within {seconds:.0f} s", again=False) from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise NotDelivered(said[-1] if said else f"it ended with {done.returncode}", again=False)
+    with TemporaryFile() as event:
+        event.write(body)
+        event.seek(0)
+        process = subprocess.Popen(argv, stdin=event, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with process:  # closes the pipe
+        try:
+            said = _said(process, time.monotonic() + seconds)
+        finally:
+            process.kill()
+    if said is None:
+        raise NotDelivered(f"it did not return within {seconds:.0f} s", again=False)
+    if process.returncode:
+        lines = said.decode(errors="replace").strip().splitlines()
+        raise NotDelivered(lines[-1] if lines else f"it ended with {process.returncode}", again=False)
+
+
+def _said(process: subprocess.Popen[bytes], deadline: float) -> bytes | None:
+    """Return the end of what a process wrote to standard error; ``None`` where it runs at the deadline.
+
+    What it started and left behind may hold the pipe, and write on: nobody waits for that.
+    """
+    assert process.stderr is not None  # noqa: S101 - asked for above
+    pipe, said = process.stderr.fileno(), b""
+    os.set_blocking(pipe, False)
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            ended = process.poll() is not None  # before the pipe is read: then all is in it
+            left = deadline - time.monotonic()
+            if left <= 0 and not ended:
+                return None
+            for _ in selector.select(0 if ended else min(left, _LOOK_S)):
+                found = os.read(pipe, _LARGEST_PIPE)
+                said = (said + found)[-_MOST_SAID:]
+                if not found:
+                    selector.unregister(pipe)
+            if ended:
+                return said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -870,15 +871,24 @@ def _check_plain(spec: Mapping[str, object] | None) -> None:
         raise SpecError(f"spec must be plain data, as JSON has it, found {spec!r}: {error}") from None
 
 
-def given_path(path: str | Path) -> Path:
+def given_path(path: str | Path, name: str = "path", what: str = "a ledger file") -> Path:
     """Return the path that an argument gives.
+
+    Args:
+        path: The argument.
+        name: Its name.
+        what: Kind of what it names, for messages.
 
     Raises:
         SpecError: It names no file.
     """
-    if not isinstance(path, str | Path) or not str(path).strip() or "\0" in str(path):
-        raise SpecError(f"path must name a ledger file, found {path!r}")
-    return Path(path).expanduser()
+    if isinstance(path, str | Path) and str(path).strip() and "\0" not in str(path):
+        try:
+            os.fsencode(path)
+            return Path(path).expanduser()
+        except (UnicodeEncodeError, RuntimeError):  # half of a pair of UTF-16; the home of nobody
+            pass
+    raise SpecError(f"{name} must name {what}, found {path!r}")
 
 
 def find_study(ledger: Ledger, name: str | None) -> StudyRow:

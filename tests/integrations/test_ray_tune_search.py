@@ -253,6 +253,16 @@ def test_a_file_that_is_no_state_is_refused_by_name(content, tmp_path):
         searcher().restore(str(file))
 
 
+def test_a_file_that_cannot_be_read_or_written_is_refused_by_name(tmp_path):
+    search = searcher()
+    for path in (str(tmp_path / "missing" / "a.json"), str(tmp_path), "\ud800", "a\0b", None):
+        for method in (search.restore, search.save):
+            with pytest.raises(SpecError, match="checkpoint_path"):
+                method(path)
+    with pytest.raises(SpecError, match="checkpoint_dir must name a folder"):
+        search.restore_from_dir("\ud800")
+
+
 @pytest.mark.parametrize("told", ["on_trial_result", "on_trial_complete"])
 def test_a_result_that_is_no_mapping_is_refused_by_name(told):
     search = searcher()
@@ -261,7 +271,7 @@ def test_a_result_that_is_no_mapping_is_refused_by_name(told):
         getattr(search, told)("a", 3)
 
 
-@pytest.mark.parametrize("path", ["", " "])
+@pytest.mark.parametrize("path", ["", " ", "\ud800", "~no-such-user/x"])
 def test_a_path_that_names_no_file_is_refused(path):
     with pytest.raises(SpecError, match="path must name a ledger file"):
         AutotuneSearch(path=path)

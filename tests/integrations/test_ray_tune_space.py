@@ -130,3 +130,7 @@ def test_a_space_of_ours_becomes_one_of_tunes_and_what_tune_lacks_is_said():
         config = search.suggest(str(i))
         assert config["size"] * config["power"] <= 256
         assert ("length" in config) == config["draft"]
+
+
+def test_a_space_is_written_by_its_name_too():
+    assert write_space("vllm")[0].keys() == set(autotune.load_space("vllm").names)

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optuna.trial import FixedTrial
 
 import autotune
 from autotune import plot
 from autotune.analysis.importance import importance
 from autotune.core.objective import Limit
 from autotune.errors import SpecError
+from autotune.integrations.optuna import suggest
+from autotune.integrations.ray_tune import write_space
 
 SPACE = autotune.Space([autotune.Int("batch", 1, 8), autotune.Ordinal("bits", (4, 8, 16))])
 GOAL = {"maximize": "t"}
@@ -48,6 +51,8 @@ HOSTILE = {
     "text": "no such thing",
     "nul": "a\0b",
     "surrogate": "\udcff",
+    "half of a pair": "\ud800",
+    "home of nobody": "~no-such-user/x",
     "bytes": b"x",
     "no list": [],
     "numbers": [1],
@@ -290,6 +295,8 @@ DOORS = {
         {"result": {"t": 1.0}},
     ),
 }
+DOORS["optuna.suggest"] = (suggest, {"trial": FixedTrial({"batch": 2, "bits": 4}), "space": SPACE})
+DOORS["ray_tune.write_space"] = (write_space, {"space": SPACE})
 for _name in plot.__all__:
     _usual = {"study": STUDY, "parameter": "batch", "a": "batch", "b": "bits", "metric": None, "most": 2}
     _made = getattr(plot, _name)
@@ -431,6 +438,9 @@ def test_tune_and_tune_async_are_one_door():
     [
         (lambda: importance(3), "view must be a StudyView, found 3"),
         (lambda: autotune.Study(SPACE, GOAL, spec={"a": object()}), "spec must be plain data"),
+        (lambda: suggest(None, SPACE), "trial must be a Trial, a FrozenTrial or a FixedTrial, found None"),
+        (lambda: write_space(None), "space must be a Space, found None"),
+        (lambda: autotune.Study(SPACE, GOAL, path="\ud800"), r"path must name a ledger file, found '\ud800'"),
         (lambda: autotune.Study(SPACE, GOAL, path=" "), "path must name a ledger file, found ' '"),
         (lambda: Limit(None, True, 1.0), "metric must be a metric's name"),
         (lambda: Limit("t", "<=", 1.0), "upper must be True or False, found '<='"),

@@ -6,6 +6,7 @@ import hmac
 import json
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +18,8 @@ from autotune.core.redact import MASK
 from autotune.errors import EnvironmentProblem, SpecError
 from autotune.spec.hooks import Hook, read_hooks
 from autotune.study import hooks as module
+from autotune.study.hook_delivery import NotDelivered
+from autotune.study.hook_delivery import call as deliver
 from autotune.study.study_file import read_study
 from tests_shared import wait_until
 
@@ -237,6 +240,75 @@ def test_a_function_is_called_in_a_process_of_its_own(tmp_path, caplog):
     assert "ValueError: no room" in caplog.text
 
 
+LOUD = """
+import os, subprocess, sys, time
+LINE = b"x" * 1000 + b"\\n"
+def prints(event):
+    for _ in range(32):
+        os.write(1, LINE * 1000)
+        os.write(2, LINE * 1000)
+    if event:
+        raise ValueError("no room")
+def hangs(event):
+    sys.stderr.close()
+    os.close(2)
+    time.sleep(600)
+def leaves(event):
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(20)"])
+"""
+
+
+def test_what_a_function_prints_takes_no_memory_of_the_study(tmp_path):
+    (tmp_path / "loud.py").write_text(LOUD)
+    hook = Hook(call=f"{tmp_path}/loud.py:prints")
+    tracemalloc.start()
+    try:
+        deliver(hook, b"{}", 60.0)
+        with pytest.raises(NotDelivered, match=r"^ValueError: no room$"):
+            deliver(hook, b"[1]", 60.0)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_function_is_waited_for_until_its_time_and_what_it_leaves_behind_is_not(tmp_path):
+    (tmp_path / "loud.py").write_text(LOUD)
+    with pytest.raises(NotDelivered, match="did not return within 2 s"):
+        deliver(Hook(call=f"{tmp_path}/loud.py:hangs"), b"{}", 2.0)
+    began = time.monotonic()
+    deliver(Hook(call=f"{tmp_path}/loud.py:leaves"), b"{}", 15.0)
+    assert time.monotonic() - began < 15.0
+
+
+ASYNC = """
+import pathlib
+def wrote(event):
+    pathlib.Path(__file__).with_name("got.txt").write_text("yes")
+class Awaitable:
+    def __await__(self):
+        wrote({})
+        return iter(())
+def awaitable(event):
+    return Awaitable()
+async def stream(event):
+    wrote(event)
+    yield 1
+def steps(event):
+    wrote(event)
+    yield 1
+"""
+
+
+def test_what_a_function_returns_is_awaited_and_a_generator_is_an_error(tmp_path):
+    (tmp_path / "later.py").write_text(ASYNC)
+    for name in ("stream", "steps"):
+        with pytest.raises(NotDelivered, match=f"later.py:{name} is a generator"):
+            deliver(Hook(call=f"{tmp_path}/later.py:{name}"), b"{}", 60.0)
+    assert not (tmp_path / "got.txt").exists()
+    deliver(Hook(call=f"{tmp_path}/later.py:awaitable"), b"{}", 60.0)
+    assert (tmp_path / "got.txt").read_text() == "yes"
+
+
 TOLD = """
 import asyncio, pathlib
 def at_end(event):
@@ -317,11 +389,20 @@ def test_an_address_may_stand_in_the_environment(serve, monkeypatch):
         ({"end": [{}]}, "found none of them"),
         ({"end": [{"call": "a:b", "secret_variable": "S"}]}, "nothing is signed"),
         ({"end": [{"url": "https://a.example", "secret_variable": "no name"}]}, "name of a variable"),
+        ({"end": [{"call": "a:b", "folder": "\ud800"}]}, "folder must be a path, found"),
+        ({"end": [{"call": "a:b", "folder": "a\0b"}]}, "folder must be a path, found"),
+        ({"end": [{"call": "a:b", "folder": "~no-such-user/x"}]}, "folder must be a path, found"),
     ],
 )
 def test_a_wrong_hook_has_one_error(on, said):
     with pytest.raises(SpecError, match=said):
         read_hooks(on)
+
+
+def test_a_file_in_the_home_of_nobody_is_one_that_is_not_there(tmp_path):
+    (hook,) = read_hooks({"end": ["~no-such-user/x.py:f"]}, tmp_path).end
+    with pytest.raises(SpecError, match=r"cannot find '.*no-such-user/x.py'"):
+        hook.refuse_absent()
 
 
 def test_a_study_file_has_hooks_and_a_search_space_of_a_stranger_has_none(tmp_path, toy_study):

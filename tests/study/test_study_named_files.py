@@ -424,6 +424,12 @@ def test_words_of_a_shells_script_travel_as_those_of_a_command_do(tmp_path, shel
         ("grep '>' rows.csv; grep \\> rows.csv # it's", ["rows.csv"]),
         ("""cat "rows.csv"'' ru""n.py""", ["run.py", "rows.csv"]),
         ("python run.py rm rows.csv", ["run.py", "rows.csv"]),
+        ("env -u X tee big.log; sudo -n rm big.log; command -p rm big.log; \\rm big.log", []),
+        ("env FOO=1 nice -n 5 tee big.log; env -i -C . A=1 /usr/bin/nice -n5 rm -- big.log", []),
+        ("timeout -k 3 5 tee big.log; sudo -u me --group us tee big.log; cat rows.csv", ["rows.csv"]),
+        ("cat rows.csv | xargs -n 1 touch big.log; stdbuf -oL tee big.log", ["rows.csv"]),
+        ("time -p rm big.log; exec -a rm python run.py; nice -n 5 ./tee rows.csv", ["run.py", "rows.csv"]),
+        ("timeout 5 python run.py tee rows.csv; sudo -u rm cat rows.csv", ["run.py", "rows.csv"]),
     ],
 )
 def test_what_a_script_writes_or_removes_neither_travels_nor_keeps_the_study_back(
@@ -446,6 +452,10 @@ def test_what_a_script_writes_or_removes_neither_travels_nor_keeps_the_study_bac
         (["tee", "out.log"], []),
         (["/usr/bin/tee", "-a", "./out.log", "rows.csv"], []),
         (["env", "X=1", "touch", "out.log"], []),
+        (["env", "-i", "A=1", "tee", "out.log"], []),
+        (["timeout", "5", "tee", "out.log"], []),
+        (["sudo", "-nu", "me", "/usr/bin/nice", "--adjustment", "5", "tee", "out.log"], []),
+        (["xargs", "-a", "rows.csv", "touch", "out.log"], ["rows.csv"]),
         (["./tee", "rows.csv"], ["tee", "rows.csv"]),
         (["python", "run.py", "touch", "rows.csv"], ["run.py", "rows.csv"]),
         (["bash", "-c", "./tee rows.csv | tee out.log"], ["tee", "rows.csv"]),
