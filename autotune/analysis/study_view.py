@@ -21,7 +21,7 @@ from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
 from autotune.core.verdict import UNDECIDED, Verdict, verdict
 from autotune.engine.base import Posterior, posterior
-from autotune.engine.registry import build_engine
+from autotune.engine.registry import stored_engine
 from autotune.errors import AutotuneError, SpecError, did_you_mean
 
 _BESIDE = {
@@ -217,10 +217,10 @@ class StudyView:
             return None
         for section in dict(self.spec.get("engine") or {}), {"use": "gp"}:
             try:
-                engine = build_engine(section)
+                engine = stored_engine(section)
             except AutotuneError:  # a plug-in that is not installed here: the default one speaks for it
                 continue
-            found = posterior(engine, self.space, self.objective, self.trials)
+            found = None if engine is None else posterior(engine, self.space, self.objective, self.trials)
             if found is not None:
                 return found
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import pkgutil
 import symtable
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,8 +20,8 @@ from pathlib import Path
 from autotune.core.input_file import TooLarge, read_raw, why
 from autotune.errors import SpecError, did_you_mean
 
-CALL = r"[^:\n]+:[A-Za-z_][A-Za-z0-9_.]*"
-"""Pattern of a text that names a function."""
+CALL = r"[^:\n]+:[^\x00-@\[-^`{-\x7f][^\x00-\-/:-@\[-^`{-\x7f]*"
+"""Pattern of a text that names a function, in the letters of any language."""
 
 _ALLOWED = "allowed: module:function or file.py:function"
 _MOST_BYTES = 1 << 18  # of a file that is read
@@ -29,6 +30,7 @@ _SHOWN = 60  # characters of a value in a message
 _COMPUTES = {
     "exec", "eval", "globals", "vars", "locals", "setattr", "modules", "__dict__", "__path__", "__getattr__",
 }  # fmt: skip
+_REACHES = _COMPUTES - {"globals", "locals", "__path__", "__getattr__"}  # into other modules too
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _LITERALS = (ast.Constant, ast.JoinedStr, ast.List, ast.Tuple, ast.Dict, ast.Set)
 
@@ -49,43 +51,75 @@ def refuse_absent(
         SpecError: It cannot be there; the hint has the nearest name.
     """
     where, _, name = target.rpartition(":")
-    file: Path | None = folders[0] / where
-    if not where.endswith(".py"):
-        file = _module_file(where, folders, here=here)
-    elif not os.path.isfile(str(file)):
-        beside = [f"{stem}.py" for stem in _modules_in((folders[0] / where).parent, packages=False)]
-        near = did_you_mean(Path(where).name, beside)
-        raise SpecError(f"cannot find {str(file)!r}", hint=near or _ALLOWED)
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise SpecError(f"{name!r} is no name of a {what}", hint=_ALLOWED)
+    files: list[Path | None] = []
+    if where.endswith(".py"):
+        files.append(folders[0] / where)
+        _refuse_absent_file(folders[0] / where)
+    else:
+        files += _module_files(where, folders, here=here)
+    *packages, file = files
     if file is not None:
-        _refuse_name(file, name, what, here=here, awaited=awaited)
+        _refuse_name(file, [*filter(None, packages)], name, what, here=here, awaited=awaited)
 
 
-def _module_file(name: str, folders: Sequence[Path], *, here: bool) -> Path | None:
-    """Return the source of a module; ``None`` where it may be one that has none, or none here.
+def _refuse_absent_file(file: Path) -> None:
+    """Refuse a file that is not there, or from which nothing can be read."""
+    if os.path.isfile(str(file)):
+        return
+    if os.path.exists(str(file)):
+        raise SpecError(f"{str(file)!r} is no regular file", hint=_ALLOWED)
+    if os.path.islink(str(file)):
+        raise SpecError(f"{str(file)!r} is a link that leads to no file", hint=_ALLOWED)
+    near = did_you_mean(file.name, [f"{stem}.py" for stem in _modules_in(file.parent, packages=False)])
+    raise SpecError(f"cannot find {str(file)!r}", hint=near or _ALLOWED)
+
+
+def _module_files(name: str, folders: Sequence[Path], *, here: bool) -> list[Path | None]:
+    """Return the sources of a module's packages and its own; ``None`` for one that has none, or none here.
 
     Raises:
         SpecError: There is no such module.
     """
     PathFinder.invalidate_caches()  # files may have come since it looked
     path, *parts = name.split(".")
-    found = PathFinder.find_spec(path, [*map(str, folders)]) if path else None
+    found = _found_in([*map(str, folders)], path) if path else None
     if here and path and (found is None or found.origin is None):  # a mere folder yields to any module
         try:
             found = find_spec(path) or found
         except (ImportError, ValueError, AttributeError):  # one of this process, such as __main__
-            return None
+            return [None]
     if found is None and here:
         raise _no_module(name, path, folders, "nor is it installed here")
+    files: list[Path | None] = []
     for part in parts:
         if found is None:
-            return None
+            return [None]
         path, file = f"{path}.{part}", _source_of(found)
+        files.append(file)
         locations = [*(found.submodule_search_locations or ())]
-        found = PathFinder.find_spec(path, locations) if part and locations else None
+        found = _found_in(locations, path) if part else None
         source = None if found or file is None else _read(file)
         if source is not None and source.is_sure:
             raise _no_module(name, path, [*map(Path, locations)], "")
-    return _source_of(found)
+    return [*files, _source_of(found)]
+
+
+def _found_in(folders: Sequence[str], path: str) -> ModuleSpec | None:
+    """Return what a module's last name is in the folders of its package, none of which is imported."""
+    portions: list[str] = []
+    for folder in folders:
+        finder = pkgutil.get_importer(folder)
+        found = None if finder is None else finder.find_spec(path)
+        if found is not None and found.loader is not None:
+            return found
+        portions += [] if found is None else found.submodule_search_locations or []
+    if not portions:
+        return None
+    mere = ModuleSpec(path, None, is_package=True)
+    mere.submodule_search_locations = portions
+    return mere
 
 
 def _no_module(name: str, path: str, folders: Sequence[Path], more: str) -> SpecError:
@@ -93,7 +127,8 @@ def _no_module(name: str, path: str, folders: Sequence[Path], more: str) -> Spec
     parent, dot, _ = path.rpartition(".")
     near = did_you_mean(path, [parent + dot + one for folder in folders for one in _modules_in(folder)])
     text = f"no module {path!r} of {name!r} in " if path != name else f"no module {name!r} in "
-    text += str(folders[0]) if folders else f"{parent!r}, which is no package"
+    inside = f"{parent!r}, which is no package" if parent else "the folders that Python imports from"
+    text += str(folders[0]) if folders else inside
     return SpecError(", ".join(filter(None, (text, more))), hint=near or _ALLOWED)
 
 
@@ -101,7 +136,7 @@ def _modules_in(folder: Path, *, packages: bool = True) -> Iterator[str]:
     """Yield the names of the modules that lie in a folder."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix == ".py" and path.stem != "__init__":
-            yield path.stem
+            yield from [path.stem] if path.is_file() else []
         elif packages and (path / "__init__.py").is_file():
             yield path.name
 
@@ -131,10 +166,39 @@ class _Source:
         return not any(
             (isinstance(node, ast.Name) and node.id in _COMPUTES)
             or (isinstance(node, ast.Attribute) and node.attr in _COMPUTES)
-            or (isinstance(node, ast.alias) and node.name == "*")
+            or (isinstance(node, ast.alias) and not {"*", *_COMPUTES}.isdisjoint((node.name, node.asname)))
             or (isinstance(node, ast.FunctionDef) and node.name == "__getattr__")
             for node in ast.walk(self.tree)
         )
+
+    def sets(self, name: str, *, elsewhere: bool = False) -> bool:
+        """Return whether it sets an attribute of a name, of a module maybe.
+
+        Args:
+            name: The name.
+            elsewhere: Whether a module of other source is meant, which it may compute too.
+        """
+        reached = _REACHES if elsewhere else frozenset[str]()
+        return any(
+            (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == name)
+            or (isinstance(node, ast.Name) and node.id in reached)
+            or (isinstance(node, ast.Attribute) and node.attr in reached)
+            or (isinstance(node, ast.alias) and node.name in reached)
+            for node in ast.walk(self.tree)
+        )
+
+    def lacks(self, name: str) -> bool:
+        """Return whether a name is left without a value, as ``name: int`` and ``del name`` leave it."""
+        binders = [node for node in ast.walk(self.tree) if _binds(node, name)]
+        valued, bare, deleted = 0, 0, 0  # where they are statements at the top
+        for node in self.tree.body:
+            if isinstance(node, ast.AnnAssign) and node.value is None and node.target in binders:
+                bare += 1
+            elif isinstance(node, ast.Delete) and any(target in binders for target in node.targets):
+                deleted += 1
+            elif node in binders and not isinstance(node, ast.Global) and not deleted:
+                valued += 1
+        return (bare + deleted > 0) and bare + deleted + valued == len(binders) and deleted == min(valued, 1)
 
     @property
     def defined(self) -> list[str]:
@@ -172,6 +236,7 @@ def _read(file: Path) -> _Source | None:
         text = decode_source(read_raw(file, _MOST_BYTES))
         with warnings.catch_warnings(action="ignore"):  # of an escape that Python does not know
             table = symtable.symtable(text, str(file), "exec")
+            compile(text, str(file), "exec", dont_inherit=True)  # which knows of a return outside a function
             return _Source(ast.parse(text, str(file)), frozenset(_bound(table, is_module=True)))
     except (TooLarge, RecursionError, MemoryError):
         return None
@@ -191,22 +256,34 @@ def _bound(table: symtable.SymbolTable, *, is_module: bool = False) -> Iterator[
         yield from _bound(child)
 
 
-def _refuse_name(file: Path, name: str, what: str, *, here: bool, awaited: bool) -> None:
+def _refuse_name(
+    file: Path, packages: Sequence[Path], name: str, what: str, *, here: bool, awaited: bool
+) -> None:
     """Refuse a name that a Python file does not define, or defines as something that cannot be called.
+
+    Args:
+        file: The file.
+        packages: Files of the packages that it lies in, which are run before it.
+        name: The name.
+        what: Kind of what is named.
+        here: Whether it runs on this machine.
+        awaited: Whether an async function may be named.
 
     Raises:
         SpecError: It is so, or the file is no Python.
     """
     try:
-        source = _read(file)
+        source, *others = (_read(one) for one in (file, *packages))
     except SpecError:
         if here:
             raise
         return  # another version of Python may read it
-    if source is None or not source.is_sure:
-        return
     first, *inner = name.split(".")
-    if first not in source.names:
+    if source is None or not source.is_sure or source.sets(first):
+        return
+    if any(other is None or other.sets(first, elsewhere=True) for other in others):
+        return
+    if first not in source.names or source.lacks(first):
         module = file.parent / first
         if not (inner and (module.is_dir() or module.with_suffix(".py").is_file())):
             raise SpecError(f"{file} has no {what} {first!r}", hint=_near(first, source))
@@ -214,8 +291,11 @@ def _refuse_name(file: Path, name: str, what: str, *, here: bool, awaited: bool)
     value = None if inner else source.sole_value(first)
     place = f"{file}:{getattr(value, 'lineno', 1)}"
     if isinstance(value, _LITERALS):
-        found = ast.unparse(value)[:_SHOWN]
-        raise SpecError(f"{place}: {first!r} is no {what}: it is {found}", hint=_near(first, source))
+        try:
+            found = f": it is {ast.unparse(value)[:_SHOWN]}"
+        except RecursionError:  # a list of lists of lists
+            found = ""
+        raise SpecError(f"{place}: {first!r} is no {what}{found}", hint=_near(first, source))
     if isinstance(value, ast.AsyncFunctionDef) and not (awaited or value.decorator_list):
         raise SpecError(
             f"{place}: {first!r} is async, and a {what} must run to its end",

@@ -30,6 +30,7 @@ from autotune.core.scalar import typed_scalar
 from autotune.core.table import expansion_order
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
 from autotune.engine.base import QuestionEngine
+from autotune.engine.named_sampler import sampler_place
 from autotune.engine.optuna_space import Params, coordinate
 from autotune.engine.question import Question
 from autotune.engine.untried import random_untried
@@ -265,11 +266,7 @@ def sampler_at(name: str) -> Sampler:
     Raises:
         SpecError: There is no such module or class, or it is no sampler.
     """
-    module, _, attribute = name.partition(":")[2].rpartition(":")
-    if not all((*module.split("."), attribute)):
-        raise SpecError(
-            f"engine {name!r} is not of the form optuna:MODULE:CLASS", hint="optuna:my.module:MySampler"
-        )
+    module, attribute = sampler_place(name)
     try:
         found = import_module(module)
     except ImportError as error:

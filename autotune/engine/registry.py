@@ -11,6 +11,7 @@ from autotune.core.registry import Registry, shown
 from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Suggestion
 from autotune.engine.base import Engine, QuestionEngine
+from autotune.engine.named_sampler import names_code, names_sampler
 from autotune.engine.question import Question
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError, under
 
@@ -138,13 +139,18 @@ def engine_or_missing(section: dict[str, object]) -> dict[str, object] | Engine:
 
 
 def stored_engine(section: Mapping[str, object]) -> Engine | None:
-    """Return the engine of a section of a ledger; ``None`` for one that only its caller has."""
-    return None if GIVEN in section else build_engine(section)
+    """Return the engine of a section of a ledger whose results are read.
+
+    ``None`` for one that only its caller has, and for one of ``optuna:MODULE:CLASS``: it has no model to ask,
+    and a ledger that somebody else made would run code.
+    """
+    known = GIVEN not in section and not names_code(str(section.get("use", "gp")))
+    return build_engine(section) if known else None
 
 
 def _kind(name: str) -> Any:
     """Return what builds the engine of a name; ``optuna:MODULE:CLASS`` is any sampler of Optuna's."""
-    if name.startswith("optuna:") and ":" in name.removeprefix("optuna:"):
+    if names_sampler(name):
         need(["optuna"])
         from autotune.engine.optuna import sampler_at  # loads Optuna
 

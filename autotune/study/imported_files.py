@@ -13,7 +13,7 @@ def imports_of(file: Path) -> set[tuple[int, str]]:
     """Return level and name of the modules that a Python file imports; none of a file that is no Python."""
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, RecursionError):  # said when it is run
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # said when it is run
         return set()
     names: set[tuple[int, str]] = set()
     for node in ast.walk(tree):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from autotune.engine.named_sampler import names_code, refuse_absent_sampler
 from autotune.errors import EnvironmentProblem, SpecError, under
 from autotune.systems.command import CommandSystem
 from autotune.systems.function import FunctionSystem
@@ -39,6 +40,9 @@ def refuse_absent_code(study: StudyFile, written: Mapping[str, Any], *, here: bo
     if quality is not None and (here or _travels(written["quality"], str(quality.scorer))):
         with under("quality"):
             quality.refuse_absent(here=here)
+    if names_code(study.engine.use):
+        with under("engine", *(["use"] if isinstance(written["engine"], Mapping) else [])):
+            refuse_absent_sampler(study.engine.use, here=here)
     for event in ("trial", "end"):
         hooks = getattr(study.hooks, event)
         raw = written["on"][event] if hooks else []

@@ -14,6 +14,7 @@ from autotune.core.dependencies import need
 from autotune.core.space import Space
 from autotune.core.table import distinct
 from autotune.engine.base import libraries
+from autotune.engine.named_sampler import names_code
 from autotune.engine.registry import ENGINES, build_engine
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 from autotune.executor.local import LocalExecutor
@@ -105,8 +106,9 @@ def _unknown_paths(space: Space) -> list[str]:
 
 def _missing_libraries(spec: StudyFile) -> list[str]:
     """Return a line about what the engine needs and this machine lacks: a file is often checked elsewhere."""
+    foreign = names_code(spec.engine.use)  # which only a run imports
     try:
-        need(libraries(build_engine(spec.engine.section)))
+        need(["optuna"] if foreign else libraries(build_engine(spec.engine.section)))
     except EnvironmentProblem as error:
         return [": ".join(filter(None, (f"`autotune run` would end here: {error.message}", error.hint)))]
     return []

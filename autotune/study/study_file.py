@@ -23,6 +23,7 @@ from autotune.core.start import read_start
 from autotune.core.trial import Config
 from autotune.core.units import known_base
 from autotune.engine.base import Engine, ModelBased
+from autotune.engine.named_sampler import names_code
 from autotune.engine.registry import ENGINES, build_engine
 from autotune.errors import EnvironmentProblem, SpecError, UnitError, did_you_mean, refuse_unknown_keys, under
 from autotune.executor.brought import same_place
@@ -303,8 +304,11 @@ def study_from_dict(
 def _engine_here(config: EngineConfig) -> Engine | None:
     """Return the engine of a study; ``None`` of one of ours whose library is missing here.
 
-    A file is often checked and submitted where the study does not run; a run refuses to begin.
+    A file is often checked and submitted where the study does not run; a run refuses to begin. ``None`` too
+    where the file names a module that is not Optuna's: only a run imports it.
     """
+    if names_code(config.use):
+        return None
     try:
         return build_engine(config.section)
     except EnvironmentProblem:
@@ -361,7 +365,8 @@ def _check_together(study: StudyFile, written: Mapping[str, Any]) -> None:
         _check_units(study.objective, None)
     stops = study.budget.stop_when == "converged"
     engine = _engine_here(study.engine) if stops else None
-    if engine is not None and not isinstance(engine, ModelBased):
+    modelled = not names_code(study.engine.use) if engine is None else isinstance(engine, ModelBased)
+    if stops and not modelled:
         raise SpecError(
             f"engine {study.engine.use!r} has no model that could tell when the search has converged",
             path=("budget", "stop_when"),

@@ -1,11 +1,12 @@
 """Functions that are named: what the source is sure of is refused, nothing of it is run."""
 
 import os
+import re
 import sys
 
 import pytest
 
-from autotune.core.named_code import refuse_absent
+from autotune.core.named_code import CALL, refuse_absent
 from autotune.errors import SpecError
 
 CODE = """
@@ -50,14 +51,30 @@ def folder(tmp_path):
         "broken.py": "def f(:\n",
         "pkg/__init__.py": "",
         "pkg/sub.py": "def f(event): pass\n",
+        "pkg/inner/__init__.py": "",
+        "pkg/inner/deep.py": "def f(event): pass\n",
+        "loose/a/b.py": "def f(event): pass\n",
+        "given.py": "from lazy import __getattr__\n",
+        "reached.py": "from sys import modules as m\nm[__name__].f = print\n",
+        "patched/__init__.py": "from . import sub\nsub.f = print\n",
+        "patched/sub.py": "f = 1\n",
+        "reaching/__init__.py": "from . import sub\nsetattr(sub, 'f', print)\n",
+        "reaching/sub.py": "",
+        "myself.py": "import myself\nmyself.f = print\n",
+        "me.py": "import importlib\nimportlib.import_module(__name__).f = print\n",
+        "bare.py": "f: int\ng: int\ng = print\ndef h(x: int): pass\n",
+        "gone.py": "def f(event): pass\ndel f\ndef g(event): pass\ndel g\ndef g(event): pass\n",
+        "back.py": "def f(event): pass\ndef s():\n    global f\n    f = print\ndel f\ns()\n",
+        "outside.py": "def f(event): pass\nreturn 5\n",
         "loose/deep.py": "def f(event): pass\n",
         "moving/__init__.py": "__path__ = []\n",
         "latin.py": "# coding: latin-1\ndef f(event): '\\d\xe9'\n",
         "names": "",
     }
     for name, text in texts.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding="latin-1")
+    (tmp_path / "letters.py").write_text("def fé(event): pass\ndef 変更(event): pass\n", encoding="utf-8")
     return tmp_path
 
 
@@ -67,6 +84,9 @@ def folder(tmp_path):
         *(f"tell.py:{name}" for name in ("told", "Teller", "conditional", "made", "maybe", "later")),
         *(f"tell.py:{name}" for name in ("floor", "set_later", "pair", "loop", "Teller.method", "os.path")),
         "tell:told", "star.py:anything", "computed:anything", "lazy:anything", "pkg.sub:f", "pkg:sub.f",
+        "loose.a.b:f", "loose.a.absent:f", "pkg.inner.deep:f", "given:anything", "reached.py:f",
+        "patched.sub:f", "reaching.sub:f", "myself:f", "me:f", "letters.py:fé", "letters:変更", "bare.py:g",
+        "gone.py:g", "back.py:f",
         "loose.deep:f", "moving.anywhere:f", "latin.py:f", "json:loads", "os.path:join", "zlib:compress",
     ],
 )  # fmt: skip
@@ -91,6 +111,14 @@ def test_what_may_be_there_is_taken(folder, target):
         ("pkg.sbu:f", "no module 'pkg.sbu' in ", "did you mean 'pkg.sub'?"),
         ("pkg:sub", "has no function 'sub'", "it has none"),
         ("tell.deep:f", "no module 'tell.deep' in 'tell', which is no package", "allowed: "),
+        ("pkg.inner.dep:f", "no module 'pkg.inner.dep' in ", "did you mean 'pkg.inner.deep'?"),
+        ("patched.sub:g", "has no function 'g'", ""),
+        ("bare.py:f", "has no function 'f'", "allowed: h"),
+        ("gone.py:f", "has no function 'f'", ""),
+        ("outside.py:f", "outside.py:2: no valid Python: 'return' outside function", ""),
+        ("letters.py:fè", "has no function 'fè'", "allowed: fé, 変更"),
+        ("letters.py:f→", "'f→' is no name of a function", "allowed: "),
+        ("tell.py:told.", "'told.' is no name of a function", "allowed: "),
         ("a..b:f", "no module 'a' of 'a..b' in ", "allowed: "),
         ("json:laods", "has no function 'laods'", "did you mean 'loads'?"),
     ],
@@ -120,7 +148,39 @@ def test_a_file_that_takes_long_to_read_is_taken_for_what_it_is_named_as(folder,
     refuse_absent("large.py:f", folder)
 
 
-def test_a_file_that_never_ends_is_none(folder):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("pipe", "is no regular file"),
+        ("device", "is no regular file"),
+        ("round", "is a link that leads to no file"),
+        ("empty", "is a link that leads to no file"),
+        ("dir", "is no regular file"),
+    ],
+)
+def test_what_lies_there_and_is_no_regular_file_is_told(folder, name, said):
     os.mkfifo(folder / "pipe.py")
-    with pytest.raises(SpecError, match="cannot find"):
-        refuse_absent("pipe.py:f", folder)
+    (folder / "device.py").symlink_to("/dev/zero")
+    (folder / "round.py").symlink_to("round.py")
+    (folder / "empty.py").symlink_to("nowhere")
+    (folder / "dir.py").mkdir()
+    with pytest.raises(SpecError, match=said) as refused:
+        refuse_absent(f"{name}.py:f", folder)
+    assert "did you mean" not in refused.value.hint
+    if name != "dir":
+        with pytest.raises(SpecError, match=f"no module '{name}'") as refused:
+            refuse_absent(f"{name}:f", folder)
+        assert f"'{name}'" not in refused.value.hint
+
+
+def test_a_list_of_lists_of_lists_is_no_function(folder):
+    (folder / "nested.py").write_text("f = [" + "1 + " * 1500 + "1]\n")
+    with pytest.raises(SpecError, match="'f' is no function"):
+        refuse_absent("nested.py:f", folder)
+
+
+@pytest.mark.parametrize("pattern", ["m.py:fé", "m:変更", "m.py:f.g", "a/b.py:_f"])
+def test_a_function_may_be_named_in_the_letters_of_any_language(pattern):
+    assert re.fullmatch(CALL, pattern, re.ASCII)
+    assert not re.fullmatch(CALL, pattern + "-x", re.ASCII)
+    assert not re.fullmatch(CALL, pattern.replace(":", ":1"), re.ASCII)

@@ -11,8 +11,11 @@ import pytest
 import autotune
 from autotune.core.parameter import Bool, Categorical, Float, Int, Ordinal
 from autotune.core.space import Space
-from autotune.engine.registry import build_engine
+from autotune.engine.registry import build_engine, stored_engine
 from autotune.errors import EnvironmentProblem, SpecError
+from autotune.study.plan import make_plan
+from autotune.study.readiness import readiness
+from autotune.study.study_file import read_study
 from autotune.testing.engine_contract import OBJECTIVE, SPACE, TRADE_OFF, EngineContract, respond
 
 HAS_CMAES = importlib.util.find_spec("cmaes") is not None
@@ -178,6 +181,62 @@ def test_names_that_are_no_samplers(sampler_module):
     for name in ("optuna::X", "optuna:x:", "optuna:.a:X", "optuna:a..b:X"):
         with pytest.raises(SpecError, match="is not of the form optuna:MODULE:CLASS"):
             build_engine(name)
+
+
+@pytest.fixture
+def strangers_module(tmp_path, monkeypatch):
+    """A folder of modules that leave a file where they are imported."""
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "open({!r}, 'w')\nfrom optuna.samplers import BaseSampler\n"
+    text += "class Mine(BaseSampler): pass\nnumber = 3\n"
+    (tmp_path / "pack").mkdir()
+    for name in ("strangers_own.py", "pack/__init__.py", "pack/inner.py"):
+        (tmp_path / name).write_text(text.format(str(tmp_path / "RUN")))
+    yield tmp_path
+    assert not (tmp_path / "RUN").exists()
+
+
+HEAD = "name: n\nparameters: {x: {type: int, low: 1, high: 4}}\nsystem: {use: command, argv: [echo, '{x}']}\n"
+
+
+@pytest.mark.parametrize("place", ["strangers_own:Mine", "pack:Mine", "pack.inner:Mine"])
+@pytest.mark.parametrize("here", [True, False])
+def test_a_file_that_is_checked_imports_no_module_that_it_names(strangers_module, place, here):
+    file = strangers_module / "study.yaml"
+    file.write_text(HEAD + f"objective: {{minimize: y}}\nengine: 'optuna:{place}'\n")
+    spec = read_study(file, here=here)
+    assert readiness(spec).errors == ()
+    make_plan(spec, strangers_module / "runs")
+    assert stored_engine(spec.engine.section) is None
+
+
+@pytest.mark.parametrize(
+    ("engine", "said", "hint"),
+    [
+        ("optuna:strangers_own:Mien", "5:9: .*has no class 'Mien'", "did you mean 'Mine'"),
+        ("optuna:strangers_own:number", "5:9: .*'number' is no class: it is 3", "allowed: Mine"),
+        ("optuna:strangers:Mine", "5:9: .*no module 'strangers'", "PYTHONPATH"),
+        ("optuna:pack.iner:Mine", "5:9: .*no module 'pack.iner'", "PYTHONPATH"),
+        ("optuna:this:S", "5:9: .*has no class 'S'", ""),
+        ("optuna:strangers_own.py:Mine", "5:9: .*is not of the form optuna:MODULE:CLASS", ""),
+        ("{use: 'optuna:pack:Mien', seed: 1}", "5:15: .*has no class 'Mien'", "did you mean 'Mine'"),
+    ],
+)
+def test_a_sampler_that_is_not_there_is_refused_by_its_source(strangers_module, engine, said, hint):
+    file = strangers_module / "study.yaml"
+    file.write_text(HEAD + f"objective: {{minimize: y}}\nengine: {engine}\n")
+    with pytest.raises(SpecError, match=said) as refused:
+        read_study(file)
+    assert hint in refused.value.hint
+    assert "this" not in sys.modules
+
+
+def test_a_strangers_sampler_is_known_to_have_no_model(strangers_module):
+    file = strangers_module / "study.yaml"
+    text = "objective: {minimize: y}\nengine: optuna:pack:Mine\nbudget: {stop_when: converged}\n"
+    file.write_text(HEAD + text)
+    with pytest.raises(SpecError, match="has no model that could tell"):
+        read_study(file)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,16 @@ def test_what_a_study_names_travels_with_what_that_imports_and_nothing_else(fold
 
 
 @pytest.mark.parametrize(
+    "deep", ["-" * 100_000 + "1", "(lambda: " * 3000 + "1" + ")" * 3000, "lambda:" * 20_000 + "1"]
+)
+def test_a_python_file_that_is_too_deep_to_read_travels_alone(tmp_path, deep):
+    (tmp_path / "m.py").write_text(f"import other\nx = {deep}\n")
+    (tmp_path / "other.py").write_text("")
+    (tmp_path / "study.yaml").write_text('system: {use: function, call: "m.py:f"}\n')
+    assert "m.py" in names(tmp_path, "study.yaml")
+
+
+@pytest.mark.parametrize(
     ("line", "also"),
     [
         ('system: {use: command, argv: "python serve.py --threads {x}"}', ["serve.py"]),
