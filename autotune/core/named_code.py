@@ -236,7 +236,6 @@ def _read(file: Path) -> _Source | None:
         text = decode_source(read_raw(file, _MOST_BYTES))
         with warnings.catch_warnings(action="ignore"):  # of an escape that Python does not know
             table = symtable.symtable(text, str(file), "exec")
-            compile(text, str(file), "exec", dont_inherit=True)  # which knows of a return outside a function
             return _Source(ast.parse(text, str(file)), frozenset(_bound(table, is_module=True)))
     except (TooLarge, RecursionError, MemoryError):
         return None
