@@ -172,12 +172,7 @@ class _Source:
         )
 
     def sets(self, name: str, *, elsewhere: bool = False) -> bool:
-        """Return whether it sets an attribute of a name, of a module maybe.
-
-        Args:
-            name: The name.
-            elsewhere: Whether a module of other source is meant, which it may compute too.
-        """
+        """Return whether it sets an attribute of a name, of a module maybe."""
         reached = _REACHES if elsewhere else frozenset[str]()
         return any(
             (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == name)
@@ -236,7 +231,6 @@ def _read(file: Path) -> _Source | None:
         text = decode_source(read_raw(file, _MOST_BYTES))
         with warnings.catch_warnings(action="ignore"):  # of an escape that Python does not know
             table = symtable.symtable(text, str(file), "exec")
-            compile(text, str(file), "exec", dont_inherit=True)  # which knows of a return outside a function
             return _Source(ast.parse(text, str(file)), frozenset(_bound(table, is_module=True)))
     except (TooLarge, RecursionError, MemoryError):
         return None
@@ -260,14 +254,6 @@ def _refuse_name(
     file: Path, packages: Sequence[Path], name: str, what: str, *, here: bool, awaited: bool
 ) -> None:
     """Refuse a name that a Python file does not define, or defines as something that cannot be called.
-
-    Args:
-        file: The file.
-        packages: Files of the packages that it lies in, which are run before it.
-        name: The name.
-        what: Kind of what is named.
-        here: Whether it runs on this machine.
-        awaited: Whether an async function may be named.
 
     Raises:
         SpecError: It is so, or the file is no Python.
