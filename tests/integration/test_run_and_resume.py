@@ -246,7 +246,7 @@ def test_the_default_is_watched_and_a_resumed_study_watches_where_it_would_have(
 
 
 def test_a_time_budget_ends_the_study(tmp_path, toy_study, autotune_command):
-    toy_study(budget="{trials: 1000, time: 5 s, confirm: 0}", system="{use: toy, step: '0.01'}")
+    toy_study(budget="{trials: 1000, time: 10 s, confirm: 0}", system="{use: toy, step: '0.02'}")
     autotune_command("run", "toy.yaml", "--local")
     with ledger_of(tmp_path) as ledger:
         trials = ledger.trials("toy")

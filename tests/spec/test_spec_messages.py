@@ -25,7 +25,7 @@ from autotune.spec.hooks import read_hooks
 from autotune.spec.trust import review_space
 from autotune.spec.yaml_text import MAX_BYTES, parse_text, read_text
 from autotune.study.study import Study
-from autotune.study.study_file import read_study, review, study_from_dict
+from autotune.study.study_file import read_stored_study, read_study, review, study_from_dict
 from autotune.systems.registry import build_system
 from tests_study_files import ERRORS, GOOD, SERVED
 
@@ -222,6 +222,7 @@ OVERRIDES = {
 
 
 ONE = Space((Int("b", 1, 4),))
+STORED = {"name": "chat", "space": ONE.to_dict(), "objective": {"maximize": "speed"}}
 
 
 def told(*measured):
@@ -250,6 +251,8 @@ CALLS = {
     "trainable_stop": lambda: build_system({"use": "ray_tune", "trainable": "a:b", "stop": {"n": "soon"}}),
     "reuse_value": lambda: build_system({"use": "vllm", "model": "m", "reuse": "maybe"}),
     "reuse_of_what_starts_afresh": lambda: build_system({"use": "command", "argv": ["x"], "reuse": True}),
+    "set_stored_name": lambda: read_stored_study(STORED, ["name=other"]),
+    "set_stored_space": lambda: read_stored_study(STORED, ["parameters.b.high=4"]),
     "space_of_a_stranger": lambda: review_space({}, parse_text(STRANGER, "theirs.yaml"), review),
     "api_expression_text": lambda: Expression.parse(3),
     "api_space_empty": lambda: Space(()),
