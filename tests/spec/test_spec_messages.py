@@ -247,6 +247,7 @@ CALLS = {
     "hook_two": lambda: read_hooks({"end": [{"url": "https://a.example", "call": "a:b"}]}),
     "hook_signed_call": lambda: read_hooks({"end": [{"call": "a:b", "secret_variable": "KEY"}]}),
     "hook_folder": lambda: read_hooks({"end": [{"url": "https://a.example", "folder": "hooks"}]}),
+    "hook_folder_text": lambda: read_hooks({"end": [{"call": "a:b", "folder": "a\0b"}]}),
     "trainable_absent": lambda: build_system({"use": "ray_tune", "stop": {"training_iteration": 3}}),
     "trainable_stop": lambda: build_system({"use": "ray_tune", "trainable": "a:b", "stop": {"n": "soon"}}),
     "reuse_value": lambda: build_system({"use": "vllm", "model": "m", "reuse": "maybe"}),
