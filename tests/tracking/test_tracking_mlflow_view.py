@@ -18,6 +18,7 @@ from autotune.ledger import Ledger
 from autotune.study.study import Study
 from autotune.tracking.items import DEPLOYMENT
 from autotune.tracking.mlflow import run_link, sync
+from autotune.tracking.mlflow_session import artifact_place
 from autotune.tracking.mlflow_view import FILTERS, LINK, VIEW_TAG, view_key
 
 pytestmark = [
@@ -178,7 +179,9 @@ def test_the_winner_is_registered_once_and_with_what_deploys_it(ledger, make, st
     assert version.source == f"{parent.info.artifact_uri}/deployment"
     assert "serve --batch-size 2" in version.description
     assert client.get_model_version_by_alias("autotune-chat", "recommended").version == version.version
-    names = {file.path for file in client.list_artifacts(parent.info.run_id, "deployment")}
+    names = {
+        file.path for file in artifact_place(client, store_uri, version.run_id).list_artifacts("deployment")
+    }
     assert names == {f"deployment/{n}" for n in ("conf.yaml", "deploy.sh", "deployment.json", "request.json")}
     assert "Deploy:\n  serve --batch-size 2\n" in parent.data.tags["mlflow.note.content"]
 
@@ -233,16 +236,9 @@ def test_files_are_uploaded_once_unharmed_and_again_when_they_change(ledger, mak
     run_id = parent_of(store_uri).info.run_id
 
     def read():
-        from mlflow.artifacts import download_artifacts
-
         (tmp_path / "down").mkdir(exist_ok=True)
-        place = download_artifacts(
-            run_id=run_id,
-            artifact_path="report.html",
-            dst_path=str(tmp_path / "down"),
-            tracking_uri=store_uri,
-        )
-        return Path(place).read_text()
+        place = artifact_place(client, store_uri, run_id)
+        return Path(place.download_artifacts("report.html", str(tmp_path / "down"))).read_text()
 
     assert not [f for f in client.list_artifacts(run_id) if f.path == "report.html"], "the study is running"
     end(ledger, make)
@@ -360,7 +356,8 @@ def test_a_best_is_taken_back_while_a_limit_cannot_be_judged(ledger, make, store
         assert math.isnan(parent.data.metrics["best.throughput"]) != there
         assert ("Deploy:" in note, "Best: trial 1" in note) == (there, there)
         assert ("with latency.p99 <= 1.5 x default" in note) != there
-        files = {f.path for of in (None, DEPLOYMENT) for f in client.list_artifacts(parent.info.run_id, of)}
+        place = artifact_place(client, uri, parent.info.run_id)
+        files = {file.path for of in (None, DEPLOYMENT) for file in place.list_artifacts(of)}
         assert {"best.json" in files, "deployment/deploy.sh" in files, "deployment/conf.yaml" in files} == {
             there
         }
