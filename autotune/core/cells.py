@@ -68,8 +68,8 @@ def fill(text: str, width: int, *, indent: str = "  ") -> list[str]:
         width: Width of a line.
         indent: Beginning of the lines after the first one.
     """
-    most = width - len(indent)
-    lines, line = [], text[: len(text) - len(text.lstrip(" "))]
+    lines, line = [], text[: len(text) - len(text.lstrip(" "))][: width // 2]
+    most = width - max(len(indent), len(line))
     for word in text.split():
         pieces = [word] if cell_len(word) <= most else _PIECE.findall(word)
         for at, piece in enumerate(part for one in pieces for part in chopped(one, most)):

@@ -105,7 +105,7 @@ def wrap(text: str, width: int, *, indent: str = "  ") -> list[str]:
         most = width - len(indent)
         whole = cell_len(word) == len(word) or cell_len(word) <= most
         for at, piece in enumerate([word] if whole else chopped(word, most)):
-            glue = " " if line and not at else ""
+            glue = " " if line.strip() and not at else ""
             if line.strip() and cell_len(line) + len(glue) + cell_len(piece) > width:
                 lines.append(line)
                 line = indent + piece

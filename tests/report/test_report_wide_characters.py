@@ -4,7 +4,7 @@ import io
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
@@ -164,6 +164,8 @@ texts = st.lists(st.sampled_from(ATOMS), max_size=60).map("".join)
 
 @settings(max_examples=300, deadline=None)
 @given(text=texts, width=st.integers(2, 40))
+@example(text="aaaa日  日日", width=2)  # two spaces where a line is full
+@example(text="   👍🏽é-_b👍éb 日ﾊ語", width=2)  # begins with more spaces than other lines
 def test_what_is_cut_padded_or_folded_has_its_cells(text, width):
     assert cell_len(cells.beginning(text, width)) <= width
     assert text.startswith(cells.beginning(text, width))
