@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 
 _NARROW = "\u0300"  # from here on a character may take another number of cells than one
 _PIECE = re.compile(r"[^_.=/:-]*[_.=/:-]+|[^_.=/:-]+")
@@ -26,21 +27,23 @@ def padded(text: str, width: int, *, left: bool = True) -> str:
 
 def beginning(text: str, width: int) -> str:
     """Return as much of a text from its first character on as a width holds."""
-    if cell_len(text) <= width:
-        return text
-    end = bisect_right(range(1, len(text) + 1), width, key=lambda end: cell_len(text[:end]))
-    while end and not cell_len(text[end]):  # a mark that makes its character wider
+    most = max(1, width)
+    while most < len(text) and cell_len(text[:most]) <= width:  # not all of a long text at each look
+        most *= 2
+    ends = range(1, min(most, len(text)) + 1)
+    end = bisect_right(ends, width, key=lambda end: cell_len(text[:end]))
+    while 0 < end < len(text) and not cell_len(text[end]):  # a mark that makes its character wider
         end -= 1
     return text[:end]
 
 
 def ending(text: str, width: int) -> str:
     """Return as much of a text up to its last character as a width holds."""
-    for start in range(max(0, len(text) - 2 * width) if text.isascii() else 0, len(text)):
-        # no mark without what it belongs to
-        if cell_len(text[start]) and cell_len(text[start:]) <= width:
-            return text[start:]
-    return ""
+    start = bisect_left(range(len(text)), -width, key=lambda start: -cell_len(text[start:]))
+    # no mark without what it belongs to; what follows one may be wider alone
+    while start < len(text) and not (cell_len(text[start]) and cell_len(text[start:]) <= width):
+        start += 1
+    return text[start:]
 
 
 def cut(text: str, limit: int) -> str:
@@ -68,12 +71,28 @@ def fill(text: str, width: int, *, indent: str = "  ") -> list[str]:
         width: Width of a line.
         indent: Beginning of the lines after the first one.
     """
-    lines, line = [], text[: len(text) - len(text.lstrip(" "))][: width // 2]
+    line = text[: len(text) - len(text.lstrip(" "))][: width // 2]
     most = width - max(len(indent), len(line))
-    for word in text.split():
-        pieces = [word] if cell_len(word) <= most else _PIECE.findall(word)
-        for at, piece in enumerate(part for one in pieces for part in chopped(one, most)):
-            glue = "" if at or not line.strip() else " "
+    words = ([word] if cell_len(word) <= most else _PIECE.findall(word) for word in text.split())
+    parts = ((part for piece in pieces for part in chopped(piece, most)) for pieces in words)
+    return set_in_lines(parts, width, indent=indent, line=line)
+
+
+def set_in_lines(
+    words: Iterable[Iterable[str]], width: int, *, indent: str = "  ", line: str = ""
+) -> list[str]:
+    """Return words in lines of at most ``width`` cells, with spaces between them.
+
+    Args:
+        words: Pieces of each word, between which it may be broken; a longer piece has a line of its own.
+        width: Width of a line.
+        indent: Beginning of the lines after the first one.
+        line: Beginning of the first one.
+    """
+    lines = []
+    for pieces in words:
+        for at, piece in enumerate(pieces):
+            glue = " " if line.strip() and not at else ""
             if line.strip() and cell_len(line) + len(glue) + cell_len(piece) > width:
                 lines.append(line)
                 line = indent + piece

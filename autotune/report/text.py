@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
-from autotune.core.cells import cell_len, chopped
+from autotune.core.cells import cell_len, chopped, set_in_lines
 from autotune.core.parameter.base import show
 from autotune.core.units import format_quantity
 
@@ -100,18 +100,12 @@ def wrap(text: str, width: int, *, indent: str = "  ") -> list[str]:
     A word that is longer, such as a path, is left whole to be copied; one of wide characters is broken, as it
     may be a sentence.
     """
-    lines, line = [], ""
-    for word in text.split(" "):
-        most = width - len(indent)
-        whole = cell_len(word) == len(word) or cell_len(word) <= most
-        for at, piece in enumerate([word] if whole else chopped(word, most)):
-            glue = " " if line.strip() and not at else ""
-            if line.strip() and cell_len(line) + len(glue) + cell_len(piece) > width:
-                lines.append(line)
-                line = indent + piece
-            else:
-                line += glue + piece
-    return [*lines, line]
+    most = width - len(indent)
+    words = (
+        [word] if cell_len(word) == len(word) or cell_len(word) <= most else chopped(word, most)
+        for word in text.split(" ")
+    )
+    return set_in_lines(words, width, indent=indent)
 
 
 def copyable(text: str, width: int) -> list[str]:
