@@ -53,7 +53,7 @@ class Compared:
     @property
     def measured(self) -> set[str]:
         """Names of the metrics that some trial measured."""
-        return {name for trial in self.view.trials for name in trial.metrics}
+        return set(self.view.measured_metrics)
 
     @property
     def unjudged(self) -> tuple[str, ...]:

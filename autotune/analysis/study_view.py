@@ -225,6 +225,11 @@ class StudyView:
                 return found
         return None
 
+    @cached_property
+    def measured_metrics(self) -> tuple[str, ...]:
+        """Names of the metrics that some trial measured, in the order in which they came."""
+        return tuple(dict.fromkeys(name for trial in self.trials for name in trial.metrics))
+
     @property
     def stated(self) -> Objective:
         """The objective as people are told it: with limits of which the default's measurement is awaited."""

@@ -96,7 +96,7 @@ def pareto_planes(view: StudyView) -> list[Plane]:
 
 def load_planes(view: StudyView) -> list[Plane]:
     """Return latencies against the throughput: those that are goals or limits, else the usual ones."""
-    measured = {name for trial in view.trials for name in trial.metrics}
+    measured = view.measured_metrics
     wanted = [name for name in view.objective.metrics if name in measured]
     rates = [name for name in (*wanted, *_THROUGHPUTS) if name in _THROUGHPUTS and name in measured]
     if not rates:

@@ -286,10 +286,12 @@ class Decision:
         self.limits = [limit for limit in objective.limits if not limit.relative]
         self.awaited = objective.awaited
         self._predictions = predictions or {}
+        made = (trial for trial in trials if trial.suggestion.reason is Reason.CONFIRM)
+        # one that was cut short is made again
+        self.confirmations = [trial for trial in made if trial.state is not TrialState.ABANDONED]
         self.launched: dict[str, list[Trial]] = {}
-        for trial in trials:
-            if trial.suggestion.reason is Reason.CONFIRM and trial.state is not TrialState.ABANDONED:
-                self.launched.setdefault(trial.key, []).append(trial)
+        for trial in self.confirmations:
+            self.launched.setdefault(trial.key, []).append(trial)
         self.confirming = bool(confirm and self.launched)
 
     # -- the posterior ---------------------------------------------------------------------------------

@@ -125,6 +125,14 @@ def why(error: OSError | ValueError) -> str:
     return "a number has too many digits" if "integer string conversion" in said else said
 
 
+def names_a_path(text: str) -> bool:
+    """Return whether a text can name a file: no NUL, no half of a pair of UTF-16, no home of nobody."""
+    try:
+        return b"\0" not in os.fsencode(Path(text).expanduser())
+    except (UnicodeEncodeError, RuntimeError):
+        return False
+
+
 def resolved(path: Path) -> Path:
     """Return a path without links; as it is where there is none, for whoever opens it to say so."""
     try:

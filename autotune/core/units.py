@@ -194,9 +194,10 @@ def counted(count: object, noun: str) -> str:
 
     Args:
         count: Number, or a count that shows itself as text.
-        noun: Noun of one of them, with a plural in ``s``.
+        noun: Noun of one of them, with a plural in ``s``, or in ``es`` after ``ch``.
     """
-    return f"{count} {noun}" if str(count) == "1" else f"{count} {noun}s"
+    plural = "es" if noun.endswith("ch") else "s"
+    return f"{count} {noun}{'' if str(count) == '1' else plural}"
 
 
 def format_quantity(value: float, unit: str = "1") -> str:

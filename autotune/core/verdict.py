@@ -13,7 +13,7 @@ from autotune.core.improvement_text import show_improvement
 from autotune.core.ranking import Improvement
 from autotune.core.settlement import Settlement, settle
 from autotune.core.trial import TrialState
-from autotune.core.units import format_quantity
+from autotune.core.units import counted, format_quantity
 
 Kind = Literal[
     "undecided",
@@ -146,17 +146,17 @@ def _nothing_text(decision: Decision) -> str:
 
 def limit_lines(decision: Decision, candidate: Candidate) -> tuple[str, ...]:
     """Return such as ``kept tpot.p95 <= 60 ms in 2 of 2 fresh launches; chance that it holds 97 %``."""
-    counted, word = candidate.contender.counted, "fresh " if candidate.contender.confirmed else ""
+    launches, word = candidate.contender.counted, "fresh " if candidate.contender.confirmed else ""
     lines = []
     for limit in decision.limits:
-        found = [t.metrics[limit.metric].value for t in counted if limit.metric in t.metrics]
+        found = [t.metrics[limit.metric].value for t in launches if limit.metric in t.metrics]
         kept = sum(limit.violation(value) <= 0 for value in found)
-        launches = "launch" if len(found) == 1 else "launches"
         chance = show_chance(candidate.chances[str(limit)])
-        doubtful = sum(bool(t.doubt) for t in counted)
+        doubtful = sum(bool(t.doubt) for t in launches)
         said = f" ({doubtful} of them doubtful)" if doubtful else ""
         lines.append(
-            f"kept {limit} in {kept} of {len(found)} {word}{launches}{said}; chance that it holds {chance}"
+            f"kept {limit} in {kept} of {counted(len(found), f'{word}launch')}{said}; "
+            f"chance that it holds {chance}"
         )
     return tuple(lines)
 

@@ -24,9 +24,10 @@ from autotune.core.diagnosis import NO_AUTOTUNE, matcher
 from autotune.errors import EnvironmentProblem
 
 OWNER, STUDY = "autotune_owner", "autotune_study"
+"""Metadata of a job that runs a study."""
+
 ENTRYPOINT = "Running entrypoint for job "
 """Begin of the line with which Ray says that a job's command begins."""
-"""Metadata of a job that runs a study."""
 
 QUESTION = "autotune_question"
 """Metadata of a job that runs another command: which."""

@@ -21,8 +21,7 @@ _BESIDE = 16  # cells of a name beside a bar, in two lines
 
 def short_name(view: StudyView, name: str) -> str:
     """Return the name of a parameter or a metric of a study for an axis."""
-    measured = {metric: None for trial in view.trials for metric in trial.metrics}
-    names = list(dict.fromkeys([*view.space.names, *view.objective.metrics, *measured, name]))
+    names = list(dict.fromkeys([*view.space.names, *view.objective.metrics, *view.measured_metrics, name]))
     return shortened(names, NAME)[names.index(name)]
 
 

@@ -107,7 +107,7 @@ def _confirmed(one: Compared) -> str:
     if one.best is None:
         return ""
     launches = one.best.contender.launches
-    return f"{launches} fresh launch{'' if launches == 1 else 'es'}" if one.best.contender.confirmed else "no"
+    return counted(launches, "fresh launch") if one.best.contender.confirmed else "no"
 
 
 def _unit(found: Comparison, name: str) -> str:

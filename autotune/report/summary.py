@@ -168,7 +168,7 @@ def _front_lines(view: StudyView, width: int) -> list[str]:
             f"{goal.metric} {_shown(one.contender, goal.metric, view)}" for goal in view.objective.goals
         )
         n = one.contender.launches
-        fresh = f"{n} fresh launch{'es' if n > 1 else ''}" if one.contender.confirmed else "not confirmed"
+        fresh = counted(n, "fresh launch") if one.contender.confirmed else "not confirmed"
         ties = [o.contender.trial.number for o in front if o.key != one.key and decision.tied(one, o)]
         tied = f", tied with {', '.join(f'trial {n}' for n in sorted(ties))}" if ties else ""
         mark = "*" if one.key in corners else " "

@@ -14,6 +14,7 @@ from autotune.core.estimate_text import INTERVAL, sentence_unit, show_estimate
 from autotune.core.improvement_text import show_change
 from autotune.core.redact import redact, visible
 from autotune.core.study_labels import study_label
+from autotune.core.units import counted
 from autotune.core.verdict import show_chance
 from autotune.report.summary import metrics_json
 from autotune.report.text import WIDTH, show_config, wrap
@@ -32,8 +33,7 @@ _NOT_XML = re.compile("[^\t\n\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def verification_lines(found: Verification, *, width: int = WIDTH) -> list[str]:
     """Return the table of what changed, what differs between then and now, and the verdict."""
-    launches = "launch" if found.launches == 1 else "launches"
-    again = f"measured again in {found.launches} fresh {launches} each ({found.name})"
+    again = f"measured again in {counted(found.launches, 'fresh launch')} each ({found.name})"
     lines = wrap(f"study {found.study}{f' of {found.then}' if found.then else ''}, {again}", width)
     for side in found.sides:
         trial = f" (trial {side.trial})" if side.trial >= 0 else ""

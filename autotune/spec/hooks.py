@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from autotune.core.input_file import resolved
+from autotune.core.input_file import names_a_path, resolved
 from autotune.core.kinds import By, Text
 from autotune.core.named_code import CALL, refuse_absent
 from autotune.core.section import Section
@@ -46,11 +45,7 @@ def _url(raw: object, name: str) -> str:
 
 def _folder(raw: object, name: str) -> str:
     text = Text("a path").read(raw, name)
-    try:
-        known = b"\0" not in os.fsencode(Path(text).expanduser())
-    except (UnicodeEncodeError, RuntimeError):  # half of a pair of UTF-16; the home of nobody
-        known = False
-    if not known:
+    if not names_a_path(text):
         raise SpecError(f"{name} must be a path, found {text!r}")
     return text
 

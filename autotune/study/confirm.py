@@ -15,7 +15,7 @@ import numpy as np
 
 from autotune.core.decision import EVEN, Candidate, Decision
 from autotune.core.space import Space
-from autotune.core.trial import Reason, Suggestion, TrialState, config_key
+from autotune.core.trial import Reason, Suggestion, config_key
 
 MOST = 2
 """Launches of a confirmation at most, as a multiple of those that the winner and the default need. Where
@@ -58,8 +58,7 @@ class _Confirmation:
         self.decision, self.seed = decision, seed
         self.default = space.default_config
         self.default_key = config_key(self.default)
-        made = [t for t in decision.trials if t.suggestion.reason is Reason.CONFIRM]
-        made = [t for t in made if t.state is not TrialState.ABANDONED]  # cut short, and made again
+        made = decision.confirmations
         self.order = [t.key for t in made]
         self.made = Counter(self.order)
         self.doubtful = Counter(t.key for t in made if t.doubt)  # a launch that says little is made again

@@ -292,11 +292,8 @@ class Driver:
         """Return the configurations to start with that were not tried and that the budget holds."""
         wanted = {config_key(c): c for c in ((self.settings.default, *self.start) if self.start else ())}
         known = {trial.key for trial in self.study.trials} if wanted else set()
-        left = (
-            0
-            if self.settings.time_is_over(self.spent_s)
-            else max(0, self.settings.trials - self.study.searched)
-        )
+        late = self.settings.time_is_over(self.spent_s)
+        left = 0 if late else max(0, self.settings.trials - self.study.searched)
         return [config for key, config in wanted.items() if key not in known][:left]
 
     # -- what the scheduler sees -----------------------------------------------------------------------

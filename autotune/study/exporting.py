@@ -209,7 +209,7 @@ def _limited(view: StudyView, under: Sequence[str]) -> StudyView:
     sides = {(limit.metric, limit.upper) for limit in wanted}
     own = (*view.objective.limits, *view.objective.awaited)
     kept = [limit for limit in own if (limit.metric, limit.upper) not in sides]
-    measured = {name for trial in view.trials for name in trial.metrics}
+    measured = view.measured_metrics
     for limit in wanted:
         if limit.metric not in measured:
             raise SpecError(
@@ -359,7 +359,7 @@ def _confirmed(chosen: Chosen) -> str:
 
 
 def _launches(count: int, kind: str = "") -> str:
-    return f"{count} {kind}{'launch' if count == 1 else 'launches'}"
+    return counted(count, f"{kind}launch")
 
 
 def _metric_lines(chosen: Chosen) -> list[str]:

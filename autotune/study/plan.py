@@ -215,8 +215,7 @@ def opening_line(spec: StudyFile, store: Path) -> str:
     (low, high), _ = _expected_seconds(spec, store)
     what = counted(searched, "trial") + (f" of {spec.system.use}" if spec.system else "")
     if confirmations:
-        fresh = f"{spec.budget.confirm} fresh launch{'es' if spec.budget.confirm > 1 else ''}"
-        what += f", then {fresh} each of winner and default"
+        what += f", then {counted(spec.budget.confirm, 'fresh launch')} each of winner and default"
     ends = datetime.fromtimestamp(clock.time() + high).astimezone().strftime("%H:%M")
     if spec.budget.time_s is not None and high == spec.budget.time_s:
         when = f"at most {show_seconds(high)}, until {ends}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from autotune.core.drift import with_drift
 from autotune.core.failures import FailureGroup, failure_groups
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.html import short
+from autotune.core.input_file import names_a_path
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates, finite_metrics
 from autotune.core.metric import UNITS
 from autotune.core.mistake import NOT_FINITE, comparable, complete
@@ -882,13 +882,9 @@ def given_path(path: str | Path, name: str = "path", what: str = "a ledger file"
     Raises:
         SpecError: It names no file.
     """
-    if isinstance(path, str | Path) and str(path).strip() and "\0" not in str(path):
-        try:
-            os.fsencode(path)
-            return Path(path).expanduser()
-        except (UnicodeEncodeError, RuntimeError):  # half of a pair of UTF-16; the home of nobody
-            pass
-    raise SpecError(f"{name} must name {what}, found {path!r}")
+    if not isinstance(path, str | Path) or not str(path).strip() or not names_a_path(str(path)):
+        raise SpecError(f"{name} must name {what}, found {path!r}")
+    return Path(path).expanduser()
 
 
 def find_study(ledger: Ledger, name: str | None) -> StudyRow:

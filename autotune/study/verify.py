@@ -23,6 +23,7 @@ from autotune.core.file_names import LEDGER_NAME
 from autotune.core.input_file import resolved
 from autotune.core.objective import Objective
 from autotune.core.trial import Reason, Suggestion, Trial, TrialState, config_key
+from autotune.core.units import counted
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger, StudyRow
 from autotune.report.verification import verification_json, verification_lines
@@ -79,8 +80,7 @@ def verify(
         begun = begin_verification(ledger, row, study, launches, new, overrides)
     spec, plan = begun.spec, begun.plan
     if begun.resumed:
-        word = "launch" if plan.launches == 1 else "launches"
-        view.message(f"going on with {spec.name}: {plan.launches} {word} of each side")
+        view.message(f"going on with {spec.name}: {counted(plan.launches, 'launch')} of each side")
     if begun.left:
         view.message(begun.left)
     with Study(

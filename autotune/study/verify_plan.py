@@ -87,7 +87,7 @@ def begin_verification(
         winner = next(t for t in study.trials if t.number == plan.trial).config
         places = _order(winner, default, plan.launches)
         spec = verification_file(row, name, len(places), overrides)
-        differing = told(verification_file(row, name, len(places)), spec)
+        differing = told(verification_file(row, name, len(places)), spec) if overrides else []
         if edited := edited_file(row):
             differing.append(f"{edited} was edited, which the study does not know: it was measured as it ran")
         return Begun(spec, plan, places, differing, resumed)
@@ -135,7 +135,7 @@ def _check_measured(study: StudyView, objective: Objective, stated: Objective) -
     Raises:
         SpecError: There is one.
     """
-    measured = {name for trial in study.trials for name in trial.metrics}
+    measured = study.measured_metrics
     for limit in objective.limits:
         if limit.metric not in {*measured, *stated.metrics}:
             raise SpecError(

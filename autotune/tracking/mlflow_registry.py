@@ -48,7 +48,7 @@ def register(client: Any, row: StudyRow, best: Contender, run_id: str) -> bool:
         best: The winner.
         run_id: Run of the study, which has the files.
     """
-    from mlflow.exceptions import MlflowException, RestException
+    from mlflow.exceptions import MlflowException
 
     name = model_name(row.name)
     tags = {
@@ -75,8 +75,8 @@ def register(client: Any, row: StudyRow, best: Contender, run_id: str) -> bool:
         alias = f"{ALIAS}-{row.uid[:8]}" if theirs else ALIAS
         client.set_registered_model_alias(name, alias, version.version)
     except MlflowException as error:
-        if "API request to" in str(error) and not isinstance(error, RestException):
-            raise  # the store is away: later
+        if _is_away(error):
+            raise
         _log.info("no entry in the model registry: %s", one_line(error))
         return False
     return True
@@ -89,7 +89,7 @@ def withdraw(client: Any, row: StudyRow) -> bool:
         client: Client of the store.
         row: The study.
     """
-    from mlflow.exceptions import MlflowException, RestException
+    from mlflow.exceptions import MlflowException
 
     name = model_name(row.name)
     try:
@@ -99,11 +99,18 @@ def withdraw(client: Any, row: StudyRow) -> bool:
             if alias in (ALIAS, f"{ALIAS}-{row.uid[:8]}") and str(version) in mine:
                 client.delete_registered_model_alias(name, alias)
     except MlflowException as error:
-        if "API request to" in str(error) and not isinstance(error, RestException):
-            raise  # the store is away: later
+        if _is_away(error):
+            raise
         _log.info("the alias in the model registry stays: %s", one_line(error))
         return False
     return True
+
+
+def _is_away(error: Exception) -> bool:
+    """Return whether it is the store that did not answer: later it may."""
+    from mlflow.exceptions import RestException
+
+    return "API request to" in str(error) and not isinstance(error, RestException)
 
 
 def _find_or_make(client: Any, name: str, row: StudyRow) -> None:

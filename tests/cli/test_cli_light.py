@@ -15,6 +15,7 @@ from autotune.core.space import Space
 from autotune.engine.sobol import SobolEngine
 from autotune.study.report import write_at_end
 from autotune.study.study import Study
+from tests_shared import without_libraries
 
 pytestmark = pytest.mark.timeout(280)
 HEAVY = ("torch", "botorch", "gpytorch", "linear_operator", "ray", "mlflow", "optuna", "transformers")
@@ -36,20 +37,12 @@ if wide == 8:
     sys.exit("RuntimeError: CUDA error: out of memory")
 print(json.dumps({"speed": wide * (3 if kind == "y" else 2), "size": 2 * wide}))
 """
-WITHOUT = f"""
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {HEAVY}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Absent())
-"""
+WITHOUT = without_libraries(*HEAVY)
 DRIVER = f"""
 import contextlib, io, json, sys
 import autotune
 from autotune.cli import main
+from tests_shared import without_libraries
 
 said = []
 for args in json.loads(sys.argv[1]):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests_shared import wait_until
+from tests_shared import wait_until, without_libraries
 
 pytestmark = [
     pytest.mark.slow,
@@ -205,15 +205,8 @@ def test_a_second_submission_names_the_first_and_a_stopped_study_goes_on(laptop,
     assert after["trials"][: len(kept)] == before["trials"][: len(kept)]
 
 
-WITHOUT_OPTUNA = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "optuna":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
+WITHOUT_OPTUNA = f"""
+{without_libraries("optuna")}
 from autotune.cli.app import main
 
 sys.exit(main(sys.argv[1:]))

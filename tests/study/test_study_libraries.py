@@ -8,16 +8,11 @@ import pytest
 
 from autotune.core.dependencies import missing_dependency, need, what_is_missing
 from autotune.errors import EnvironmentProblem
+from tests_shared import without_libraries
 
-DOORS = """
-import asyncio, json, sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "botorch", "ray", "optuna", "mlflow"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
+DOORS = without_libraries("torch", "botorch", "ray", "optuna", "mlflow")
+DOORS += """
+import asyncio, json
 from autotune import Float, Objective, Space, Study, tune
 
 space, goal, calls = Space([Float("x", low=0, high=1)]), Objective(minimize="y"), []
@@ -111,15 +106,8 @@ def test_all_that_is_needed_and_missing_is_named_at_once():
     assert missing.value.hint == "pip install 'autotune-inference[transformers]'"
 
 
-WITHOUT_OPTUNA = """
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "optuna":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
+WITHOUT_OPTUNA = f"""
+{without_libraries("optuna")}
 from autotune.cli.app import main
 
 sys.exit(main(sys.argv[1:]))

@@ -11,6 +11,20 @@ from pathlib import Path
 import pytest
 
 
+def without_libraries(*names):
+    """Return code after which importing some libraries fails, as where they are not installed."""
+    return f"""
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {names}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
 def wait_until(condition, seconds):
     """Wait for a condition with a deadline; its value, or an AssertionError."""
     deadline = time.monotonic() + seconds
