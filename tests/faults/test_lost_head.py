@@ -19,7 +19,7 @@ from tests_shared import wait_until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(3600),  # twenty kills beside other work
     pytest.mark.usefixtures("environment_restored"),
     # MLflow and what it loads warn about themselves
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
