@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import time
 from contextlib import suppress
@@ -25,6 +26,9 @@ from autotune.tracking.run_addresses import is_server, run_addresses
 
 REPORT_ARTIFACT = "report.html"
 """Name of the report among the artifacts of a mirror."""
+
+REPORT_VARIABLE = "AUTOTUNE_REPORT"
+"""Environment variable; where it is 0 no run ends with a report."""
 
 REPORT_S = (8.0, 30.0)
 """Bounds of the time after which the report at the end of a run begins no further figure.
@@ -90,9 +94,10 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
         seconds: Time after which no further figure is begun; by default as :data:`REPORT_S` says.
 
     Returns:
-        The path; ``None`` for a study in memory, or where the report could not be written.
+        The path; ``None`` for a study in memory, where the report could not be written, and where
+        :data:`REPORT_VARIABLE` says that none is wanted.
     """
-    if study.path is None:
+    if study.path is None or os.environ.get(REPORT_VARIABLE) == "0":
         return None
     again = stored_command("report", study.name, study.path)
     try:
