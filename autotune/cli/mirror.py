@@ -21,7 +21,7 @@ from autotune.cli.options import json_option, ledger_option, next_command, store
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.core.dependencies import need
-from autotune.core.environment import own_environment
+from autotune.core.environment import SAFE_PATH, own_environment
 from autotune.errors import AutotuneError, EnvironmentProblem
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -204,7 +204,7 @@ def _serve(command: list[str], base: str, link: str, *, opens: bool) -> int:
     try:
         # no runners of jobs: they are eight processes, and no study has a job
         jobs = {_JOBS: os.environ.get(_JOBS, "false")}
-        server = subprocess.Popen(command, env=own_environment(jobs))
+        server = subprocess.Popen(command, env=own_environment({**jobs, **SAFE_PATH}))
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot start {command[0]!r}: {error.strerror}", hint="pip install mlflow"

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Mapping
 
+from autotune.core.environment import own_module
 from autotune.executor.proc import (
     command_line,
     environment,
@@ -54,7 +55,7 @@ class Guard:
         life, self._life = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "autotune.executor.ray_guard", str(life), self.mark, owner_tag()],
+                own_module("autotune.executor.ray_guard", str(life), self.mark, owner_tag()),
                 pass_fds=(life,),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
