@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Mapping
 
-from autotune.core.environment import own_module
 from autotune.executor.proc import (
     command_line,
     environment,
@@ -55,7 +54,16 @@ class Guard:
         life, self._life = os.pipe()
         try:
             self._process = subprocess.Popen(
-                own_module("autotune.executor.ray_guard", str(life), self.mark, owner_tag()),
+                # -P: no file of the working folder is imported in place of a library's module
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "autotune.executor.ray_guard",
+                    str(life),
+                    self.mark,
+                    owner_tag(),
+                ],
                 pass_fds=(life,),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

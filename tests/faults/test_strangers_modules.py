@@ -57,7 +57,7 @@ def test_a_ledger_is_opened_without_the_module_that_it_names_and_goes_on_with_it
         assert study.engine.name == ENGINE["use"]
         assert len(study.trials) == 5
         assert "best: trial" in str(study.result)
-        assert autotune.plot.history(study).data
+        assert autotune.plot.progress(study).data
         assert not sampler.exists(), "nothing of the module has run"
         assert study.ask().config not in [trial.config for trial in study.trials[:5]]
         assert sampler.read_text() == "ran\n", "whoever asks wants it"
