@@ -21,6 +21,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 settings.register_profile("behaviour", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("behaviour")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# A run's figures cost more than all else of a small study: tests that look at them ask for them.
+os.environ["AUTOTUNE_REPORT"] = "0"
 # Eight processes more for each server, for jobs that no study has.
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 # Matrices are small and tests run side by side: several threads each are slower, far slower when busy.
@@ -83,6 +85,12 @@ def ray_cluster():
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield int(NICENESS["RAY_worker_niceness"])
     ray.shutdown()
+
+
+@pytest.fixture
+def with_report(monkeypatch):
+    """Let runs end with their report, here and in processes that the test starts."""
+    monkeypatch.delenv("AUTOTUNE_REPORT")
 
 
 @pytest.fixture

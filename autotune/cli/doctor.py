@@ -20,6 +20,7 @@ import click
 from autotune.cli.options import json_option, store_option
 from autotune.cli.output import echo, echo_json
 from autotune.core.dependencies import DISTRIBUTION
+from autotune.core.environment import NO_FOLDER
 from autotune.errors import EnvironmentProblem
 from autotune.executor.ray_address import split_address
 
@@ -215,7 +216,7 @@ def _is_there(words: Sequence[str]) -> bool:
     if program is None or "-m" not in words:
         return program is not None
     package = words[words.index("-m") + 1].partition(".")[0]
-    code = "import sys; from importlib.util import find_spec; sys.exit(find_spec(sys.argv[1]) is None)"
+    code = f"{NO_FOLDER}; from importlib.util import find_spec; sys.exit(find_spec(sys.argv[1]) is None)"
     try:
         done = subprocess.run([program, "-c", code, package], capture_output=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

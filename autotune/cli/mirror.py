@@ -21,8 +21,8 @@ from autotune.cli.options import json_option, ledger_option, next_command, store
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.core.dependencies import need
-from autotune.core.environment import own_environment
-from autotune.errors import AutotuneError, EnvironmentProblem
+from autotune.core.environment import SAFE_PATH, own_environment
+from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 
@@ -30,11 +30,18 @@ _JOBS = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"
 _LOOK_S, _ANSWER_S = 0.2, 2.0  # between two looks whether the server answers, and for each
 
 
-def tracking_of(spec: dict[str, object], study: str) -> tuple[str, str]:
-    """Return the address of the tracking store and the experiment that a stored study names."""
+def tracking_of(spec: dict[str, object], study: str) -> tuple[str | None, str]:
+    """Return the address of a study's tracking store, ``None`` where it has none, and its experiment."""
+    from autotune.spec.sections import stored_address
+
     section = spec.get("tracking")
-    section = section if isinstance(section, dict) else {}
-    return str(section.get("mlflow") or DEFAULT_URI), str(section.get("experiment") or study)
+    experiment = section.get("experiment") if isinstance(section, dict) else ""
+    address = stored_address(spec)
+    return (None if address is None else address or DEFAULT_URI), str(experiment or study)
+
+
+def _no_store(study: str, hint: str) -> SpecError:
+    return SpecError(f"study {study!r} has no MLflow store: its `tracking` says `mlflow: none`", hint=hint)
 
 
 def _copies(spec: dict[str, object], uri: str | None) -> bool:
@@ -75,12 +82,17 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
     hints: dict[str, None] = {}  # each once, in order
     for row in rows:
         address, experiment = tracking_of(row.spec, row.name)
+        address = uri or address
+        if address is None:
+            if study is not None:
+                raise _no_store(row.name, "--mlflow ADDRESS names one")
+            continue
         try:
             missing[row.name] = complete_carried(file, row)
             written[row.name] = sync_study(
                 file,
                 row.name,
-                tracking_uri=uri or address,
+                tracking_uri=address,
                 experiment=experiment,
                 files=made_files(file, row.name),
                 copy=_copies(row.spec, uri),
@@ -167,14 +179,20 @@ def ui(study: str | None, port: int, print_only: bool, opens: bool, store: Path,
     from autotune.tracking.mlflow import prepare_store, study_link, ui_command
     from autotune.tracking.run_addresses import is_server
 
-    uri, experiment, uid = DEFAULT_URI, "", ""
+    address: str | None = DEFAULT_URI
+    experiment, uid = "", ""
     if study is not None or _has_ledger(store):
         with open_ledger(store) as ledger:
             rows = ledger.studies()
             if study is not None or rows:
                 row = find_study(ledger, study) if study is not None else rows[-1]
-                uri, experiment = tracking_of(row.spec, row.name)
+                address, experiment = tracking_of(row.spec, row.name)
                 uid = row.uid if study is not None else ""
+                if address is None and study is not None:
+                    raise _no_store(
+                        row.name, f"`{next_command('report', row.name, store=store)}` makes a page"
+                    )
+    uri = address or DEFAULT_URI
     there = is_server(uri) and bool(uid)  # a server has a UI of its own: there is nothing to start
     command = [] if there else ui_command(uri, port)
     base = uri if there else f"http://127.0.0.1:{port}"
@@ -204,7 +222,7 @@ def _serve(command: list[str], base: str, link: str, *, opens: bool) -> int:
     try:
         # no runners of jobs: they are eight processes, and no study has a job
         jobs = {_JOBS: os.environ.get(_JOBS, "false")}
-        server = subprocess.Popen(command, env=own_environment(jobs))
+        server = subprocess.Popen(command, env=own_environment({**jobs, **SAFE_PATH}))
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot start {command[0]!r}: {error.strerror}", hint="pip install mlflow"

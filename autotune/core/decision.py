@@ -76,8 +76,9 @@ EVEN = 0.5
 """Chance from which limits are likelier kept than not."""
 
 KEPT_WITHIN = 1e-4
-"""What a model expects above a limit by less, relative to the bound, keeps it: a metric that never varies may
-lie on it. What was measured is judged by :meth:`Limit.violation` alone, as everywhere."""
+"""What a model expects above a limit by less, relative to the bound, keeps it where the launches of the
+configuration do on average: a metric that never varies may lie on it. What was measured is judged by
+:meth:`Limit.violation` alone, as everywhere."""
 
 _NEAR_ZERO = 0.25  # quantile of the sizes of values that may be negative
 _KNOWN = 3  # configurations with a known error that tell how it goes with the size of values
@@ -124,6 +125,7 @@ class Quantity:
         unit: Size of a value; 1 for logarithms.
         grows: Whether a configuration's spread grows with the size of its values beyond ``unit``.
         sizes: Factor by which it does, shape ``n``; 1 where it does not.
+        slack: How far above 0 a value counts as kept, shape ``n``; see :data:`KEPT_WITHIN`.
     """
 
     weights: Array
@@ -135,6 +137,7 @@ class Quantity:
     unit: float = 1.0
     grows: bool = False
     sizes: Array | float = 1.0
+    slack: Array | float = 0.0
 
     def spread_of(self, value: float) -> Array:
         """Return the variance between launches of a configuration that measures a value, shape ``g``."""
@@ -150,7 +153,7 @@ class Quantity:
 
     def probability_kept(self) -> Array:
         """Return the probability that the noise-free value is at most 0, shape ``n``."""
-        over = self.means - KEPT_WITHIN * self.unit
+        over = self.means - self.slack
         return _mixed(self.weights, _normal_cdf(-over / np.sqrt(self.variances)))
 
     def probability_shown(self, launches: Array, confidence: float) -> Array:
@@ -167,7 +170,7 @@ class Quantity:
         one = self.spreads[:, None] * np.square(self.sizes) + self.within + _LEAST_VARIANCE
         after = 1.0 / (1.0 / self.variances + launches / one)
         step = np.sqrt(np.maximum(self.variances - after, _LEAST_VARIANCE))
-        over = self.means - KEPT_WITHIN * self.unit
+        over = self.means - self.slack
         return _mixed(self.weights, _normal_cdf((-over - z * np.sqrt(after)) / step))
 
 
@@ -321,7 +324,9 @@ class Decision:
             [excess(limit, e.value, logarithm=logarithm) for e in self._launches(c, limit.metric)]
             for c in self.contenders
         ]
-        return self._posterior(at, limit.metric, rows, logarithm)
+        found = self._posterior(at, limit.metric, rows, logarithm)
+        kept = [sum(row) <= 0.0 for row in rows]
+        return replace(found, slack=np.where(kept, KEPT_WITHIN * found.unit, 0.0))
 
     def _launches(self, contender: Contender, metric: str) -> list[Estimate]:
         return [found for trial in contender.trials if (found := self._comparable(trial, metric)) is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,21 @@ _PASSED_PREFIXES = ("CUDA_", "HF_", "HIP_", "LC_", "NCCL_", "NVIDIA_", "ROCR_", 
 _SESSION = _PASSED - {"LD_LIBRARY_PATH", "PYTHONPATH"}
 _OF_SESSION = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "LC_", "ROCR_VISIBLE_DEVICES", "XDG_")
 _NEVER = {"HF_TOKEN", "HF_HUB_TOKEN"}  # a secret is passed by name only
+
+
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""Lets a Python and all that it starts import nothing from the working folder, which may be a stranger's."""
+
+NO_FOLDER = "import sys; sys.path[:] = filter(None, sys.path)"
+"""The same as the beginning of a program for ``python -c``, where that Python may be an old one."""
+
+
+def own_module(module: str, *words: str) -> list[str]:
+    """Return the command that runs a module of this package.
+
+    A file of the working folder that has the name of a library's module is not imported in its place.
+    """
+    return [sys.executable, "-P", "-m", module, *words]
 
 
 def import_path() -> dict[str, str]:

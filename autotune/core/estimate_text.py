@@ -157,8 +157,8 @@ def _unit_for(size: float, unit: str) -> tuple[float, str, int]:
     exponent = math.floor(math.log10(size * scale))
     if -3 <= exponent < 5:
         return scale, symbol, 0
-    power = exponent // 3 * 3
-    scale = scale / 10.0**power if power <= 300 else scale * 10.0**-power
+    power = min(max(exponent // 3 * 3, -288), 288)  # beyond it what it divides is no number
+    scale /= 10.0**power
     prefix = _PREFIXES.get(power, "")
     if prefix and symbol in _PREFIXED:
         return scale, f"{prefix}{symbol}", 0

@@ -5,6 +5,8 @@ Reference: [Owen1998] A. B. Owen, "Scrambling Sobol' and Niederreiter-Xing point
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from autotune.core.allowed import keeps_residual
@@ -43,8 +45,8 @@ def next_of_design(space: Space, tried: set[str], n: int, seed: int, engine: str
     return result + [Suggestion(config, Reason.RANDOM, engine) for config in rest]
 
 
-def sobol_configs(space: Space, seed: int) -> list[Config]:
-    """Return the configurations that the sequence stands for, in its order, with repetitions.
+def sobol_configs(space: Space, seed: int) -> Iterator[Config]:
+    """Give the configurations that the sequence stands for, in its order, with repetitions.
 
     An even set of points gives an even set of allowed configurations, however few are allowed. In a list of
     configurations each of the first points is taken to its nearest, none of them twice. What was tried has
@@ -57,26 +59,24 @@ def sobol_configs(space: Space, seed: int) -> list[Config]:
         counts = [len(p.levels) for p in space.parameters]
         wanted = np.minimum((points * counts).astype(np.int32), np.array(counts, np.int32) - 1)
         table = space.table()
-        return [] if table is None else _nearest(space, table, wanted[:_PROJECTED])
+        return iter(()) if table is None else _nearest(space, table, wanted[:_PROJECTED])
     rows = space.elimination.rows(points)
     rows = rows[keeps_residual(space.elimination, rows)]
-    return space.as_table(rows).configs(range(len(rows)))
+    return map(space.as_table(rows).config, range(len(rows)))  # few are looked at, and each costs
 
 
-def _nearest(space: Space, table: Table, wanted: np.ndarray) -> list[Config]:
-    """Return for each wanted row the nearest row of the table, none of them twice."""
+def _nearest(space: Space, table: Table, wanted: np.ndarray) -> Iterator[Config]:
+    """Give for each wanted row the nearest row of the table, none of them twice."""
     sizes = np.array([max(1, len(p.levels) - 1) for p in space.parameters], dtype=float)
     ordered = np.array([p.ordered for p in space.parameters])
     rows = table.indices / sizes
     left = np.ones(len(table), dtype=bool)
-    result = []
     for row in wanted:
         if not left.any():
-            break
+            return
         gap = np.abs(rows - row / sizes)
         gap[:, ~ordered] = gap[:, ~ordered] > 0
         distance = np.where(left, gap.sum(axis=1), np.inf)
         nearest = int(np.argmin(distance))
         left[nearest] = False
-        result.append(table.config(nearest))
-    return result
+        yield table.config(nearest)

@@ -11,7 +11,7 @@ from autotune.core.registry import Registry, shown
 from autotune.core.scalar import typed_scalar
 from autotune.core.trial import Suggestion
 from autotune.engine.base import Engine, QuestionEngine
-from autotune.engine.named_sampler import names_code, names_sampler
+from autotune.engine.named_sampler import names_code, names_sampler, refuse_absent_sampler
 from autotune.engine.question import Question
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError, under
 
@@ -100,6 +100,8 @@ def read_engine(
             f"engine must be a name, a mapping or an engine, found {shown(engine)}",
             hint=f"allowed names: {', '.join(ENGINES.names())}; an engine has a name and a method ask",
         )
+    if isinstance(engine, DeferredEngine):
+        return engine, engine.section
     kind = type(engine)
     return engine, {"use": engine.name, GIVEN: f"{kind.__module__}.{kind.__qualname__}"}
 
@@ -128,14 +130,50 @@ class MissingEngine(QuestionEngine):
         )
 
 
-def engine_or_missing(section: dict[str, object]) -> dict[str, object] | Engine:
-    """Return the section of a stored study's engine, or what stands for an engine that is missing here."""
+class DeferredEngine(QuestionEngine):
+    """An engine whose module is chosen by whoever wrote a ledger: none of it runs before it is asked.
+
+    Args:
+        section: Its section.
+    """
+
+    def __init__(self, section: Mapping[str, object]) -> None:
+        self.section = dict(section)
+        self.name = str(section["use"])
+        self._made: Engine | None = None
+
+    def answer(self, question: Question, n: int) -> list[Suggestion]:
+        """Return what the engine proposes, which is made now."""
+        self._made = self._made or build_engine(self.section)
+        asked, pending = question, list(question.pending)
+        return self._made.ask(asked.space, asked.objective, asked.history, pending, n, asked.seed)
+
+
+def deferred(engine: str | Mapping[str, object] | Engine) -> str | Mapping[str, object] | Engine:
+    """Return an engine as it is given, but what stands for one whose module its name chooses.
+
+    Raises:
+        SpecError: There is no such module here, or no such class in its source.
+    """
+    if not isinstance(engine, str | Mapping):
+        return engine
+    section = {"use": engine} if isinstance(engine, str) else engine
+    use = section.get("use")
+    if not isinstance(use, str) or not names_code(use):
+        return engine
+    refuse_absent_sampler(use, here=True)
+    return DeferredEngine(section)
+
+
+def engine_or_missing(section: dict[str, object]) -> str | Mapping[str, object] | Engine:
+    """Return the section of a stored study's engine, or what stands for an engine that is not had yet."""
     try:
-        if GIVEN not in section:  # else its caller has to give it
+        engine = deferred(section)
+        if engine is section and GIVEN not in section:  # else its caller has to give it
             build_engine(section)
     except (SpecError, EnvironmentProblem) as error:
         return MissingEngine(str(section.get("use", "gp")), error)
-    return section
+    return engine
 
 
 def stored_engine(section: Mapping[str, object]) -> Engine | None:

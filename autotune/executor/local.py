@@ -8,13 +8,12 @@ import json
 import platform
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune.core.environment import own_environment
+from autotune.core.environment import own_environment, own_module
 from autotune.core.file_names import JOB_NAME, RESULT_NAME, WORKER_LOG
 from autotune.core.measurement import Cause, Failure, Measurement
 from autotune.core.redact import redact
@@ -215,7 +214,7 @@ def _start(scratch: Path, words: Sequence[str]) -> subprocess.Popen[bytes]:
 
     with (scratch / WORKER_LOG).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "autotune.executor.worker", *words],
+            own_module("autotune.executor.worker", *words),
             stdin=subprocess.DEVNULL if words else subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -8,13 +8,12 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from autotune.core.environment import import_path, server_environment
+from autotune.core.environment import import_path, own_module, server_environment
 from autotune.core.redact import secret_variables
 from autotune.errors import EnvironmentProblem
 from autotune.executor.proc import owner_tag, start_time
@@ -120,7 +119,7 @@ class SupervisedProcess:
         env = {**server_environment({}), **import_path(), MARK: mark, OWNER: owner_tag()}
         try:
             return subprocess.Popen(
-                [sys.executable, "-m", "autotune.executor.supervisor", str(life), str(status)],
+                own_module("autotune.executor.supervisor", str(life), str(status)),
                 pass_fds=(life, status),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -54,7 +54,16 @@ class Guard:
         life, self._life = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "autotune.executor.ray_guard", str(life), self.mark, owner_tag()],
+                # -P: no file of the working folder is imported in place of a library's module
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "autotune.executor.ray_guard",
+                    str(life),
+                    self.mark,
+                    owner_tag(),
+                ],
                 pass_fds=(life,),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -39,7 +39,7 @@ from autotune.core.registry import shown
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, TrialState, config_key
 from autotune.engine.base import Engine
-from autotune.engine.registry import read_engine
+from autotune.engine.registry import deferred, read_engine
 from autotune.errors import SpecError
 from autotune.integrations.ray_tune_space import Slot, Tree, TuneSpace, read_space
 from autotune.integrations.ray_tune_state import TuneTrial, read_trials, record, replay
@@ -363,8 +363,8 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
             if mode != _OBSERVED:
                 objective.setdefault(_DIRECTIONS[mode], []).append(_ours(metric))
         study = self._study = Study(
-            self._tune_space.space, objective, engine=self._engine, seed=self._seed, name=self._name,
-            path=self._path, budget=self._budget,
+            self._tune_space.space, objective, engine=deferred(self._engine), seed=self._seed,
+            name=self._name, path=self._path, budget=self._budget,
         )  # fmt: skip
         for saved, trial in zip(self._saved, study.trials, strict=False):
             if saved["suggestion"]["config"] != trial.config:

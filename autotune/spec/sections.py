@@ -203,6 +203,19 @@ class Tracking(Section):
         return None if scheme in _FILES else COPY_EVERY_S
 
 
+def stored_address(spec: Mapping[str, Any]) -> str | None:
+    """Return the address of the tracking store that a stored study names.
+
+    Empty where it says nothing of one, ``None`` where it is to have none. The address is not judged: what
+    was measured is read whatever it says.
+    """
+    section = spec.get("tracking")
+    if not isinstance(section, Mapping) or "mlflow" not in section:
+        return ""
+    uri = str(section["mlflow"])
+    return None if uri.strip().lower() in _OFF else uri
+
+
 def read_tracking(section: object) -> Tracking:
     """Return the mirror that a section asks for; MLFLOW_TRACKING_URI names the store where it does not.
 

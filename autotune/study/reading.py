@@ -26,6 +26,7 @@ from autotune.errors import AutotuneError, SpecError
 from autotune.ledger import Ledger, StudyRow
 from autotune.ledger.copies import copy_state
 from autotune.ledger.lock import study_is_held
+from autotune.spec.sections import stored_address
 
 STARTED_WITH = "started_with"
 """Note of a study: the options of the command that ran it last, beside those that its file keeps."""
@@ -104,7 +105,6 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         if not no_model:
             raise
     budget = row.spec.get("budget") or {}
-    tracking = row.spec.get("tracking") or {}
     return StudyView(
         name=row.name,
         space=space,
@@ -120,7 +120,7 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         running=tuple(running),
         ledger=str(ledger.path or ""),
         options=tuple(options_of(row)),
-        tracking=str(tracking.get("mlflow") or ""),
+        tracking=stored_address(row.spec) or "",
         stopped=str((row.notes.get("stopped") or {}).get("reason", "")),
         spec=row.spec,
         model_note=row.notes.get(MODEL_FACTS) or {},

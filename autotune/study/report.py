@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import time
 from contextlib import suppress
@@ -16,6 +17,7 @@ from autotune.core.commands import stored_command
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, LedgerError, words_of
 from autotune.ledger import Ledger, StudyRow
+from autotune.spec.sections import stored_address
 from autotune.study.reading import model_account, read_view
 from autotune.study.result import deployment_of
 from autotune.study.study import Study, find_study
@@ -25,6 +27,9 @@ from autotune.tracking.run_addresses import is_server, run_addresses
 
 REPORT_ARTIFACT = "report.html"
 """Name of the report among the artifacts of a mirror."""
+
+REPORT_VARIABLE = "AUTOTUNE_REPORT"
+"""Environment variable; where it is 0 no run ends with a report."""
 
 REPORT_S = (8.0, 30.0)
 """Bounds of the time after which the report at the end of a run begins no further figure.
@@ -73,7 +78,7 @@ def report_view(ledger: Ledger, row: StudyRow, seconds: float = _ASK_S) -> Study
 def _run_urls(ledger: Ledger, row: StudyRow, seconds: float) -> dict[int, str]:
     """Return the addresses of the runs of an MLflow server; a local store has none until it is served."""
     section = row.spec.get("tracking") or {}
-    uri = str(section.get("mlflow") or "")
+    uri = stored_address(row.spec) or ""
     if not is_server(uri) or not ledger.mirror_state(row.name, mirror_name(uri)):
         return {}
     return run_addresses(uri, str(section.get("experiment") or row.name), row.uid, timeout=seconds)
@@ -90,9 +95,10 @@ def write_at_end(study: Study, mirror: Mirror | None = None, seconds: float | No
         seconds: Time after which no further figure is begun; by default as :data:`REPORT_S` says.
 
     Returns:
-        The path; ``None`` for a study in memory, or where the report could not be written.
+        The path; ``None`` for a study in memory, where the report could not be written, and where
+        :data:`REPORT_VARIABLE` says that none is wanted.
     """
-    if study.path is None:
+    if study.path is None or os.environ.get(REPORT_VARIABLE) == "0":
         return None
     again = stored_command("report", study.name, study.path)
     try:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 
-from autotune.core.environment import own_environment
+from autotune.core.environment import own_environment, own_module
 from autotune.errors import EnvironmentProblem, Interrupted
 
 _SHOWN = ("training", "target:", "draft:", "model made")
@@ -24,10 +23,10 @@ def make_apart(module: str, log: Callable[[str], None]) -> None:
         EnvironmentProblem: They could not be made; says what went wrong.
         Interrupted: The user stopped it.
     """
-    argv = [sys.executable, "-u", "-m", module]
+    argv = own_module(module)
     # Threads that spin while they wait take the core from those they wait for where other work has another:
     # a fifth of the steps took ten minutes, where all of them take one.
-    env = {"OMP_WAIT_POLICY": "passive", **own_environment()}
+    env = {"OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1", **own_environment()}
     lines: list[str] = []
     with subprocess.Popen(
         argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -69,7 +69,12 @@ def exact_shapley(function, names="abc"):
 
 @pytest.mark.parametrize(
     ("function", "trials"),
-    [(additive, 25), (interacting, 40), (ishigami, 150), (sobol_g, 120)],
+    [
+        (additive, 25),
+        (interacting, 40),
+        (ishigami, 150),
+        pytest.param(sobol_g, 120, marks=pytest.mark.slow),
+    ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_importance_is_that_which_arithmetic_gives(function, trials):

@@ -19,6 +19,7 @@ from autotune.cli.study import closing_text
 from autotune.study.reading import read_view
 from autotune.study.run import RunSummary
 from autotune.study.study import Study
+from tests_study_files import TOY_STUDY
 
 SPACE = {"parameters": {"batch_size": {"type": "int", "low": 1, "high": 4, "default": 1}}}
 
@@ -279,6 +280,21 @@ def test_ui_prints_the_command_for_the_studys_store(capsys, store):
     assert code == 0
     assert "mlflow server --backend-store-uri sqlite:///mlflow.db" in out
     assert "--port 5999" in out
+
+
+def test_a_study_that_is_to_have_no_store_has_none(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = TOY_STUDY.replace("{trials: 4, confirm: 1}", "{trials: 1, confirm: 0}")
+    (tmp_path / "toy.yaml").write_text(text)
+    assert "{mlflow: none}" in text
+    assert run(capsys, "run", "toy.yaml", "--local", "-q")[0] == 0
+    for command in (("sync", "toy"), ("ui", "toy", "--print")):
+        code, _, err = run(capsys, *command)
+        assert code == 2, command
+        assert "study 'toy' has no MLflow store: its `tracking` says `mlflow: none`" in err
+    assert run(capsys, "sync")[0] == 0
+    assert json.loads(run(capsys, "status", "toy", "--json")[1])["tracking"] == ""
+    assert {path.name for path in tmp_path.iterdir()} <= {"toy.yaml", "autotune-runs"}
 
 
 def test_ui_names_a_port_that_is_in_use(capsys, store):

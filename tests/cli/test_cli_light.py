@@ -1,6 +1,7 @@
 """Commands that only look load no torch, Ray or MLflow: they say the same where importing these fails."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from autotune.study.report import write_at_end
 from autotune.study.study import Study
 from tests_shared import without_libraries
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = [pytest.mark.timeout(280), pytest.mark.usefixtures("with_report")]
 HEAVY = ("torch", "botorch", "gpytorch", "linear_operator", "ray", "mlflow", "optuna", "transformers")
 STUDY = """
 name: light
@@ -75,7 +76,7 @@ def folder(tmp_path_factory):
     (path / "program.py").write_text(PROGRAM)
     done = subprocess.run(
         [sys.executable, "-m", "autotune", "run", "study.yaml", "--local"],
-        cwd=path, capture_output=True, text=True, check=False,
+        cwd=path, capture_output=True, text=True, check=False, env={**os.environ, "AUTOTUNE_REPORT": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return path
@@ -200,7 +201,7 @@ def test_an_engine_that_fails_to_account_for_itself_costs_no_report(tmp_path, mo
     ("command", "library"),
     [
         (["export", "light", "--as", "optuna", "-o", "storage.db"], "optuna"),
-        (["ui", "light", "--no-open"], "mlflow"),
+        (["ui", "--no-open"], "mlflow"),
         (["sync", "light", "--mlflow", "sqlite:///there.db"], "mlflow"),
         (["restore", "light", "--mlflow", "sqlite:///there.db", "--store", "back"], "mlflow"),
         (["resume", "light", "--trials", "12", "--local"], "torch"),

@@ -180,6 +180,14 @@ def test_a_metric_that_lies_on_its_bound_and_never_varies_keeps_it():
     assert second.chance < 0.05
 
 
+@pytest.mark.parametrize("apart", [1e-5, 1e-4, 1e-2])
+def test_a_limit_that_every_launch_broke_by_a_hair_is_not_said_to_hold(apart):
+    trials = [measured(i, 1 + i // 3, 100.0 + i, sem=1.0, delay=0.5 * (1 + apart)) for i in range(6)]
+    decision = decide(trials)
+    assert all(c.chance < 0.5 for c in decision.candidates)
+    assert decision.winner is None
+
+
 def test_what_half_of_its_launches_broke_is_not_said_to_hold():
     fresh = [
         measured(3, 2, 134.0, sem=1.0, delay=0.2, reason=C),

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autotune.core.estimate_text import show_estimate
@@ -207,3 +207,18 @@ def test_nothing_is_never_minus_nothing():
     assert show_estimate(Estimate(-0.3, None, 1), 2037.0) == "0 ± 2037"
     assert "-0" not in show_estimate(Estimate(-0.0, 0.0, 5)).split()
     assert show_change(gain).split()[0] in ("+0", "+0.00", "+0.000")
+
+
+@given(
+    value=st.floats(-1e-290, 1e-290) | st.floats(allow_nan=False, allow_infinity=False, max_value=1e150),
+    share=st.none() | st.floats(0.0, 100.0),
+    unit=st.sampled_from(["", "1", "s", "bytes", "tokens/s"]),
+)
+@example(value=5e-324, share=None, unit="1").via("a study of a user")
+@example(value=1e-310, share=0.02, unit="s").via("a study of a user")
+def test_a_number_of_any_size_has_a_text(value, share, unit):
+    value = max(value, -1e150)
+    said = show_estimate(Estimate(value, None, 1, unit), None if share is None else share * abs(value))
+    assert said
+    assert "nan" not in said
+    assert "inf" not in said

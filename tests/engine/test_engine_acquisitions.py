@@ -104,7 +104,7 @@ def two_goals(n=12):
     return X, first, process(X, torch.cos(3 * X[:, 0]) - 0.5 * X[:, 1] ** 2, length=0.4)
 
 
-@pytest.mark.parametrize("waiting", [0, 2])
+@pytest.mark.parametrize("waiting", [2, pytest.param(0, marks=pytest.mark.slow)])
 def test_hypervolume_improvement_agrees_with_botorchs(waiting):
     from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 
@@ -353,7 +353,8 @@ def test_a_goal_that_some_trials_did_not_measure_is_survived():
     ("limits", "log"),
     [
         (["upper <= 9", "lower >= 0.2"], True),
-        (["upper <= 9", "lower >= 0"], False),  # a bound of 0 has no logarithm
+        # a bound of 0 has no logarithm
+        pytest.param(["upper <= 9", "lower >= 0"], False, marks=pytest.mark.slow),
         pytest.param(
             ["upper <= 9", "lower >= 0.2", "lower <= 2", "speed >= 0.5"], True, marks=pytest.mark.slow
         ),
@@ -410,10 +411,11 @@ def flat(config):
     return {"speed": 10.0 * math.exp(-0.5 * (((config["x"] - 6) / 6) ** 2 + ((config["y"] - 3) / 6) ** 2))}
 
 
-def test_leaders_are_measured_again_where_launches_differ_by_much_and_only_there():
-    def repeats(noise, repeat, seeds=2):
+@pytest.mark.parametrize("seeds", [(1,), pytest.param((0, 1), marks=pytest.mark.slow)])
+def test_leaders_are_measured_again_where_launches_differ_by_much_and_only_there(seeds):
+    def repeats(noise, repeat, seeds=seeds):
         engine, count = GPEngine(repeat=repeat), 0
-        for seed in range(seeds):
+        for seed in seeds:
             history = play(engine, flat, 20, seed, space=SMALL, noise=noise)
             keys = [config_key(t.config) for t in history]
             again = [t for t in history if t.suggestion.reason is Reason.REPEAT]
@@ -425,7 +427,7 @@ def test_leaders_are_measured_again_where_launches_differ_by_much_and_only_there
         return count
 
     assert repeats(0.02, True) <= 1
-    assert repeats(0.3, False, seeds=1) == 0
+    assert repeats(0.3, False, seeds=(0,)) == 0
     assert repeats(0.3, True) >= 3
 
 
@@ -491,6 +493,10 @@ def test_wide_batches_are_cheap_distinct_and_good():
     table = GRID.table()
     typical = np.median([speed(c) for c in table.configs(range(len(table)))])
     assert np.median([speed(s.config) for s in asked]) > typical
+
+
+@pytest.mark.slow
+def test_wide_batches_of_spaces_that_are_no_table_or_nearly_spent_are_distinct():
     large = Space((*GRID.parameters, *(Int(f"n{i}", 0, 30) for i in range(6))))
     assert large.table() is None
     some = play(GPEngine(), lambda c: {"speed": speed(c)}, 8, space=large)
@@ -528,10 +534,11 @@ def trials_needed(space, seed, most=30):
     return most + 1
 
 
-def test_a_right_belief_gets_there_sooner_and_a_wrong_one_is_overcome():
-    right = [trials_needed(with_belief(17, 6, 0.1), seed) for seed in range(4)]
-    none = [trials_needed(GRID, seed) for seed in range(4)]
-    wrong = [trials_needed(with_belief(3, 21, 0.9), seed) for seed in range(4)]
+@pytest.mark.parametrize("seeds", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_right_belief_gets_there_sooner_and_a_wrong_one_is_overcome(seeds):
+    right = [trials_needed(with_belief(17, 6, 0.1), seed) for seed in range(seeds)]
+    none = [trials_needed(GRID, seed) for seed in range(seeds)]
+    wrong = [trials_needed(with_belief(3, 21, 0.9), seed) for seed in range(seeds)]
     assert np.mean(right) < np.mean(none)
     assert max(wrong) <= 30
     assert np.mean(wrong) > np.mean(right)

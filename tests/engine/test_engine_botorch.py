@@ -160,12 +160,12 @@ def play(engine, n, objective, seed=0):
 @pytest.mark.parametrize(
     ("option", "n"),
     [
-        ({"acquisition": "botorch:qLogNoisyExpectedImprovement"}, 14),
-        ({"acquisition": "botorch:LogNoisyExpectedImprovement"}, 14),
-        ({"acquisition": "botorch:UpperConfidenceBound"}, 14),
+        ({"acquisition": "botorch:qLogNoisyExpectedImprovement"}, 10),
+        pytest.param({"acquisition": "botorch:LogNoisyExpectedImprovement"}, 14, marks=pytest.mark.slow),
+        pytest.param({"acquisition": "botorch:UpperConfidenceBound"}, 14, marks=pytest.mark.slow),
         pytest.param({"acquisition": "botorch:qMaxValueEntropy"}, 14, marks=pytest.mark.slow),
-        ({"acquisition": "botorch:qKnowledgeGradient"}, 5),
-        ({"surrogate": "botorch:SingleTaskGP"}, 10),
+        pytest.param({"acquisition": "botorch:qKnowledgeGradient"}, 5, marks=pytest.mark.slow),
+        ({"surrogate": "botorch:SingleTaskGP"}, 8),
         pytest.param({"surrogate": "botorch:MixedSingleTaskGP"}, 5, marks=pytest.mark.slow),
         pytest.param({"surrogate": "botorch:EnsembleMapSaasSingleTaskGP"}, 5, marks=pytest.mark.slow),
     ],

@@ -35,6 +35,15 @@ class TestGP(EngineContract):
     def make(self, budget=None):
         return GPEngine(budget=budget)
 
+    @pytest.mark.parametrize(
+        "size", [1, 2, 3, 65, *(pytest.param(n, marks=pytest.mark.slow) for n in (300, 3_000))]
+    )
+    @pytest.mark.parametrize(
+        "kind", ["declared", "listed between levels", pytest.param("listed", marks=pytest.mark.slow)]
+    )
+    def test_a_space_of_any_size_is_exhausted(self, size, kind):
+        super().test_a_space_of_any_size_is_exhausted(size, kind)
+
 
 @slowly(*LONG)
 class TestGPWithLargeStart(EngineContract):

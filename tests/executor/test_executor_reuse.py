@@ -45,7 +45,7 @@ def spec(tmp_path):
         "  top_k: {type: ordinal, values: [1, 2, 9]}\n  flag: {type: ordinal, values: [1, 2]}\n"
         f"system: {{use: openai_server, command: ['{sys.executable}', {tmp_path}/server.py, '{{port}}', "
         "'{flag}'], request: [top_k], reuse: true}\n"
-        "workload: {prompt_tokens: 8, output_tokens: 4, arrival: concurrency, concurrency: 1, time: 1 s, "
+        "workload: {prompt_tokens: 8, output_tokens: 4, arrival: concurrency, concurrency: 1, time: 300 ms, "
         "warmup: 1, precision: 90 %}\nobjective: {maximize: output_throughput}\n"
         "deadlines: {startup: 30 s, measure: 30 s, stop: 2 s}\n"
     )

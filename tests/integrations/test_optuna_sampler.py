@@ -521,8 +521,18 @@ def every_kind(trial):
     return trial.params["real"]
 
 
-@pytest.mark.parametrize("name", ["many", "real", "stepped", "word", "size"])
-@pytest.mark.parametrize("value", ["q", [1], None, {"a": 1}, math.inf, math.nan, 10**400])
+NO_VALUES = ["q", [1], None, {"a": 1}, math.inf, math.nan, 10**400]
+NAMES = ["many", "real", "stepped", "word", "size"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(name, value, marks=() if (i + k) % len(NAMES) == 0 else pytest.mark.slow)
+        for i, name in enumerate(NAMES)
+        for k, value in enumerate(NO_VALUES)
+    ],
+)
 def test_a_value_that_no_distribution_holds_costs_nobody_but_its_own_trial(name, value):
     study = optuna.create_study(sampler=AutotuneSampler(seed=0))
     study.optimize(every_kind, n_trials=3)

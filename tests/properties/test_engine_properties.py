@@ -241,17 +241,21 @@ def test_every_model_and_acquisition_takes_any_space_and_history(examples):
     holds()
 
 
-@quick
-@given(data=st.data())
-def test_any_history_gets_an_account_of_the_model(data):
-    space = data.draw(spaces())
-    trials, _ = data.draw(histories(space))
-    objective = Objective.from_dict(OBJECTIVES[data.draw(st.sampled_from(sorted(OBJECTIVES)))])
-    engine = build_engine("gp")
-    found = assess(engine, space, objective, trials, 0)
-    assert found == assess(engine, space, objective, trials, 0)
-    json.dumps(found.to_dict(), allow_nan=False)
-    assert isinstance(model_quality(engine, space, objective, trials), dict)
+@pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.slow)])
+def test_any_history_gets_an_account_of_the_model(examples):
+    @settings(quick, max_examples=examples)
+    @given(data=st.data())
+    def holds(data):
+        space = data.draw(spaces())
+        trials, _ = data.draw(histories(space))
+        objective = Objective.from_dict(OBJECTIVES[data.draw(st.sampled_from(sorted(OBJECTIVES)))])
+        engine = build_engine("gp")
+        found = assess(engine, space, objective, trials, 0)
+        assert found == assess(engine, space, objective, trials, 0)
+        json.dumps(found.to_dict(), allow_nan=False)
+        assert isinstance(model_quality(engine, space, objective, trials), dict)
+
+    holds()
 
 
 LARGE = Space(

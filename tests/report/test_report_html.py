@@ -197,6 +197,7 @@ def test_values_beyond_all_numbers(make_view, make_trial):
     assert "NaN" not in "".join(text for attrs, text in page.scripts if attrs.get("type"))
 
 
+@pytest.mark.usefixtures("with_report")
 def test_a_function_s_study_says_no_command(tmp_path):
     space = autotune.Space([autotune.Int("x", 0, 5)])
     study = autotune.tune(

@@ -419,6 +419,7 @@ def test_a_study_file_has_hooks_and_a_search_space_of_a_stranger_has_none(tmp_pa
         read_study(file, trust_space=True)
 
 
+@pytest.mark.usefixtures("with_report")
 def test_a_run_tells_what_its_file_and_its_command_name(serve, toy_study, autotune_command):
     server, named = serve(), serve()
     file = toy_study(budget="{trials: 2, confirm: 0}")

@@ -20,7 +20,7 @@ from autotune.tracking.items import DEPLOYMENT
 from tests_study_files import TOY_STUDY
 
 SPACE = autotune.Space([autotune.Int("x", 0, 5)])
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("with_report")]
 
 
 def tuned(tmp_path, **options):
@@ -38,13 +38,23 @@ def ran(tmp_path_factory):
     (folder / "toy.yaml").write_text(text)
     done = subprocess.run(
         [sys.executable, "-m", "autotune", "run", "toy.yaml", "--local"],
-        cwd=folder, capture_output=True, text=True, check=True, env={**os.environ, **ENGINES_OWN},
+        cwd=folder, capture_output=True, text=True, check=True,
+        env={**os.environ, **ENGINES_OWN, "AUTOTUNE_REPORT": "1"},
     )  # fmt: skip
     return folder, done.stdout
 
 
 ENGINES_OWN = {"NCCL_DEBUG": "WARN"}
 """Says how an engine runs, and no file names it."""
+
+
+def test_a_run_that_is_told_so_ends_without_a_report(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AUTOTUNE_REPORT", "0")
+    tuned(tmp_path)
+    assert not list(tmp_path.glob("*report*"))
+    monkeypatch.delenv("AUTOTUNE_REPORT")
+    tuned(tmp_path)
+    assert [path.name for path in tmp_path.glob("*report*")] == ["study-report.html"]
 
 
 def test_a_run_ends_with_a_report_beside_its_ledger(ran):

@@ -7,14 +7,13 @@ import math
 import os
 import select
 import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict
 from typing import Any
 
 from autotune.core.endpoint import Endpoint
-from autotune.core.environment import own_environment
+from autotune.core.environment import own_environment, own_module
 from autotune.core.redact import redact
 from autotune.core.request import RequestRecord
 from autotune.errors import AutotuneError
@@ -100,7 +99,7 @@ class OwnLoad:
         self._counter: TokenCounter | None = None
         self.precedence = ORDINARY
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "autotune.measure.load.process"],
+            own_module("autotune.measure.load.process"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

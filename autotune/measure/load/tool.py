@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autotune.core.endpoint import Endpoint
-from autotune.core.environment import own_environment
+from autotune.core.environment import own_environment, own_module
 from autotune.core.redact import redact
 from autotune.core.request import RequestRecord
 from autotune.errors import AutotuneError, EnvironmentProblem
@@ -139,7 +138,7 @@ class ToolLoad:
         self.ended = False
         self._log = (task.folder / "tool.log").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "autotune.measure.load.guard", program, *tool.arguments(task)],
+            own_module("autotune.measure.load.guard", program, *tool.arguments(task)),
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,

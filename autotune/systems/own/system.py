@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from autotune.core.environment import import_path
+from autotune.core.environment import import_path, own_module
 from autotune.core.input_file import resolved
 from autotune.core.kinds import By, Text, Texts, Whole
 from autotune.core.measurement import Cause, Estimate, Failure, in_unit_of
@@ -86,7 +85,7 @@ class OwnSystem(Section):
 
     def launched(self, words: list[str], env: Mapping[str, str]) -> Command:
         """Return the process that runs a program and watches it."""
-        argv = (sys.executable, "-m", "autotune.systems.own.launch", "--repeats", str(self.repeats), "--")
+        argv = own_module("autotune.systems.own.launch", "--repeats", str(self.repeats), "--")
         own = {**import_path(), "PYTHONUNBUFFERED": "1", "AUTOTUNE_FOLDER": self.folder}
         return Command((*argv, *words), {**own, **env})
 

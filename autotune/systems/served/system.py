@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from autotune.core.endpoint import Endpoint, Refused
+from autotune.core.environment import NO_FOLDER
 from autotune.core.measurement import Failure
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
@@ -277,7 +278,7 @@ class ServedSystem(FlaggedEngine):
                 return own_version(self.package)
             except PackageNotFoundError:
                 return ""
-        code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+        code = f"{NO_FOLDER}; from importlib.metadata import version; print(version(sys.argv[1]))"
         try:
             _, printed, _ = run_program(
                 [os.path.expanduser(self.program[0]), "-c", code, self.package], _VERSION_S

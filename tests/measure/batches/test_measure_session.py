@@ -209,8 +209,9 @@ def test_what_the_target_raises_comes_through(fake_target):
         run(fake_target(dies))
 
 
-def test_stopping_when_narrow_keeps_the_intervals_honest(fake_target):
-    inside, runs = 0, 300
+@pytest.mark.parametrize("runs", [100, pytest.param(300, marks=pytest.mark.slow)])
+def test_stopping_when_narrow_keeps_the_intervals_honest(fake_target, runs):
+    inside = 0
     for seed in range(runs):
         target = fake_target(noisy(0.10, seed=seed), tokens_at_once=64)
         workload = Workload(output_tokens=Length(8), prompt_tokens=Length(1), warmup=0, time=1e6)

@@ -116,7 +116,7 @@ def test_one_at_a_time(stub, loading, collect):
         ("none", 1, [1, 1, 1, 1, 1, 1]),
     ],
 )
-@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize("chat", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_tokens_are_counted_with_and_without_usage_records(
     stub, usage, per_chunk, arrivals, chat, loading, collect
 ):
@@ -148,7 +148,12 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("mode", FAULTS)
+RARE = {"text500", "list", "deep", "empty", "endless_head", "never"}  # each like another one
+
+
+@pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=pytest.mark.slow if mode in RARE else ()) for mode in FAULTS]
+)
 def test_a_fault_of_the_server_becomes_the_records_error(stub, mode, loading, collect):
     with loading(stub.endpoint(mode=mode), CLOSED, concurrency=2, timeout_s=1.0, calibrate_s=0.5) as load:
         records = collect(load, 3)

@@ -140,7 +140,7 @@ def test_a_pipe_in_place_of_a_file_of_metrics_is_not_waited_for(tmp_path):
     assert "metrics-1.json holds no JSON object" in caught.value.failure.message
 
 
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("stream", [pytest.param("stdout", marks=pytest.mark.slow), "stderr"])
 def test_a_program_that_fills_the_disk_is_stopped(tmp_path, attempt, monkeypatch, stream):
     monkeypatch.setattr(driver, "MOST_WRITTEN", 1 << 20)
     (tmp_path / "bench.py").write_text(f"import sys\nwhile True: sys.{stream}.write('a-' * 24000 + '\\n')\n")

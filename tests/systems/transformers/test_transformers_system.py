@@ -132,10 +132,14 @@ def test_prepare_names_what_is_missing(tmp_path):
         TransformersSystem(str(tmp_path / "nowhere")).prepare(log=lambda _: None)
 
 
-def test_the_deployed_command_generates(pair, tmp_path):
+@pytest.mark.parametrize(
+    "config",
+    [{"batch_size": 2}, pytest.param({"batch_size": 2, "quantization_bits": 8}, marks=pytest.mark.slow)],
+)
+def test_the_deployed_command_generates(pair, tmp_path, config):
     paths, _ = pair
     system = TransformersSystem(str(paths.target), draft_model=str(paths.draft), device="cpu")
-    deployed = system.deploy({"batch_size": 2, "quantization_bits": 8})
+    deployed = system.deploy(config)
     line = replace(deployed, stdin="import os\n\nfor x in\ndef f(").line
     empty = ["env", "-i", f"HOME={Path.home()}", "PATH=/usr/bin:/bin", "AUTOTUNE_MAX_TOKENS=6"]
     done = subprocess.run(
