@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,22 @@ def empty_store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     return path
+
+
+@pytest.fixture
+def rdb_storage():
+    """Open storages of Optuna's in databases by their addresses; their connections end with the test."""
+    from optuna.storages import RDBStorage
+
+    with ExitStack() as stack:
+
+        def opened(url):
+            storage = RDBStorage(url)
+            stack.callback(storage.engine.dispose)
+            stack.callback(storage.remove_session)
+            return storage
+
+        yield opened
 
 
 @pytest.hookimpl(trylast=True)
