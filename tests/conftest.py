@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -81,7 +82,14 @@ def ray_cluster():
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with warnings.catch_warnings():
+        # Ray 2.50 leaves what its raylet reads open
+        warnings.filterwarnings(
+            "ignore", "unclosed file <_io.TextIOWrapper name='/dev/null'", ResourceWarning
+        )
+        ray.init(
+            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+        )
     yield int(NICENESS["RAY_worker_niceness"])
     ray.shutdown()
 
