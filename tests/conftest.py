@@ -5,7 +5,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,16 +82,25 @@ def ray_cluster():
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    with warnings.catch_warnings():
-        # Ray 2.50 leaves what its raylet reads open
-        warnings.filterwarnings(
-            "ignore", "unclosed file <_io.TextIOWrapper name='/dev/null'", ResourceWarning
-        )
+    with _handles_dropped():
         ray.init(
             address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
         )
     yield int(NICENESS["RAY_worker_niceness"])
-    ray.shutdown()
+    with _handles_dropped():
+        ray.shutdown()
+
+
+@contextmanager
+def _handles_dropped():
+    """Let Ray drop handles of the processes that it starts and ends, as 2.50 does."""
+    with warnings.catch_warnings():
+        for text in (
+            "unclosed file <_io.TextIOWrapper name='/dev/null'",
+            "subprocess [0-9]+ is still running",
+        ):
+            warnings.filterwarnings("ignore", text, ResourceWarning)
+        yield
 
 
 @pytest.fixture
