@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import warnings
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,9 +84,25 @@ def ray_cluster():
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    with _handles_dropped():
+        ray.init(
+            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
+        )
     yield int(NICENESS["RAY_worker_niceness"])
-    ray.shutdown()
+    with _handles_dropped():
+        ray.shutdown()
+
+
+@contextmanager
+def _handles_dropped():
+    """Let Ray drop handles of the processes that it starts and ends, as 2.50 does."""
+    with warnings.catch_warnings():
+        for text in (
+            "unclosed file <_io.TextIOWrapper name='/dev/null'",
+            "subprocess [0-9]+ is still running",
+        ):
+            warnings.filterwarnings("ignore", text, ResourceWarning)
+        yield
 
 
 @pytest.fixture
@@ -110,6 +128,22 @@ def empty_store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     return path
+
+
+@pytest.fixture
+def rdb_storage():
+    """Open storages of Optuna's in databases by their addresses; their connections end with the test."""
+    from optuna.storages import RDBStorage
+
+    with ExitStack() as stack:
+
+        def opened(url):
+            storage = RDBStorage(url)
+            stack.callback(storage.engine.dispose)
+            stack.callback(storage.remove_session)
+            return storage
+
+        yield opened
 
 
 @pytest.hookimpl(trylast=True)

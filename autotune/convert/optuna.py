@@ -9,8 +9,8 @@ import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -84,13 +84,14 @@ def _read_storage(url: str, study: str | None, folder: Path) -> Document:
 
     path = _file_of(url)
     try:
-        storage = _storage(url, path, folder)
-        names = optuna.get_all_study_names(storage)
-        chosen = study or (names[0] if len(names) == 1 else None)
-        if chosen is None or chosen not in names:
-            raise _no_study(url, study, names)
-        found = optuna.load_study(study_name=chosen, storage=storage)
-        trials = found.get_trials(deepcopy=False)
+        with _storage(url, path, folder) as storage:
+            names = optuna.get_all_study_names(storage)
+            chosen = study or (names[0] if len(names) == 1 else None)
+            if chosen is None or chosen not in names:
+                raise _no_study(url, study, names)
+            found = optuna.load_study(study_name=chosen, storage=storage)
+            trials, directions = found.get_trials(deepcopy=False), found.directions
+            metric_names = found.metric_names
     except (SpecError, EnvironmentProblem):
         raise
     except Exception as error:  # noqa: BLE001 - a storage fails in as many ways as there are databases
@@ -106,12 +107,12 @@ def _read_storage(url: str, study: str | None, folder: Path) -> Document:
             entries[name] = entry
     notes = dict.fromkeys(changed, "has different distributions in its trials; the last one counts")
     document = Document(entries, f"{url} ({printable(chosen)[:80]})")
-    metrics = found.metric_names or [f"value{i or ''}" for i in range(len(found.directions))]
+    metrics = metric_names or [f"value{i or ''}" for i in range(len(directions))]
     goals = [
         ("maximize" if direction.name == "MAXIMIZE" else "minimize", metric)
-        for metric, direction in zip(metrics, found.directions, strict=True)
+        for metric, direction in zip(metrics, directions, strict=True)
     ]
-    named = bool(found.metric_names)
+    named = bool(metric_names)
     document.data["\0study"] = {"name": chosen, "goals": goals, "named": named, "notes": notes,
                                     "trials": trials}  # fmt: skip
     return document
@@ -256,17 +257,29 @@ def _add_conditions(out: Conversion, trials: list[FrozenTrial]) -> None:
         out.note((written,), f"{written!r} {text}")
 
 
-def _storage(url: str, path: Path | None, folder: Path) -> str | BaseStorage:
-    """Return a storage, a SQLite file as a copy: Optuna makes its tables in whatever it opens."""
-    from optuna.storages import JournalStorage
+@contextmanager
+def _storage(url: str, path: Path | None, folder: Path) -> Iterator[BaseStorage]:
+    """Open a storage, a SQLite file as a copy: Optuna makes its tables in whatever it opens."""
+    from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
+    from sqlalchemy.pool import NullPool
 
-    if path is None:
-        return url
-    if path.stat().st_size > _MOST_BYTES:  # it is read whole
+    if path is not None and path.stat().st_size > _MOST_BYTES:  # it is read whole
         raise SpecError(f"{url}: a storage has at most {_MOST_BYTES >> 20} MiB")
-    if path.suffix in _JOURNALS:
-        return JournalStorage(JournalFileBackend(str(path)))
+    if path is not None and path.suffix in _JOURNALS:
+        yield JournalStorage(JournalFileBackend(str(path)))
+        return
+    address = url if path is None else _copy(url, path, folder)
+    # connections that a pool keeps are closed by whoever makes it, which Optuna does not
+    storage = RDBStorage(address, engine_kwargs={"poolclass": NullPool})
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+
+
+def _copy(url: str, path: Path, folder: Path) -> str:
+    """Copy a storage in a SQLite file, and return the address of the copy."""
     copy = folder / "storage.db"
     for suffix in ("", "-wal"):
         if (part := path.with_name(path.name + suffix)).is_file():

@@ -15,6 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from autotune.core.nesting import MOST_LEVELS, TOO_DEEP, nests_too_deep
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -68,7 +70,7 @@ def foreign_json(text: str | bytes, *, once: bool = False) -> Any:
         once: Whether a key that an object has twice is an error; otherwise the last one counts.
 
     Raises:
-        ValueError: It is none, or nothing that Python reads: nested too deep, numbers of thousands of digits.
+        ValueError: It is none, is nested too deep, or has numbers of thousands of digits.
     """
     if isinstance(text, str):
         text = text.removeprefix("\ufeff")
@@ -77,9 +79,11 @@ def foreign_json(text: str | bytes, *, once: bool = False) -> Any:
         halves = b"\\ud" in text or b"\\uD" in text
     try:
         found = _loaded(text, _SPARE_FRAMES, _each_once if once else None)
+        if len(text) > MOST_LEVELS and nests_too_deep(found):
+            raise ValueError(TOO_DEEP)
         return _mended(found) if halves else found
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise ValueError(TOO_DEEP) from None
 
 
 def whole_characters(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from autotune.core.arguments import check_arguments, check_class
 from autotune.core.html import short
 from autotune.core.metric import UNITS
+from autotune.core.nesting import TOO_DEEP, nests_too_deep
 from autotune.core.quantiles import NORMAL, student_quantile
 from autotune.core.scalar import plain_scalar
 from autotune.core.units import SCALED, format_quantity, known_base, misspelt_unit, to_base, units_of
@@ -231,9 +232,11 @@ def _not_finite(raw: object) -> str:
 def _shown(value: object) -> str:
     """Return the beginning of how a value reads; of what is nested deep its type."""
     try:
-        return repr(value)[:_SHOWN]
-    except RecursionError:
-        return f"a {type(value).__name__} that is nested too deep"
+        if not nests_too_deep(value):
+            return repr(value)[:_SHOWN]
+    except RecursionError:  # of whoever calls, near the end of the stack
+        pass
+    return f"a {type(value).__name__} that is {TOO_DEEP}"
 
 
 def _odd_number(number: float) -> str:

@@ -105,9 +105,9 @@ def redact_json(line: str) -> str:
     """Return a line of JSON with its secrets masked, JSON still; what does not parse is masked as text."""
     try:
         data = json.loads(line)
-    except (ValueError, RecursionError):  # torn, or a document of several lines
+        hidden = redacted(data)
+    except (ValueError, RecursionError):  # torn, a document of several lines, or nested deep
         return redact(line)
-    hidden = redacted(data)
     if hidden == data:  # a number may only look like a secret
         return line
     return json.dumps(hidden) + ("\n" if line.endswith("\n") else "")

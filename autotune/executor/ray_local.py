@@ -105,7 +105,8 @@ def _keep_token_private() -> None:
     Ray makes the file readable to everybody.
     """
     path = Path.home() / ".ray" / "auth_token"
-    with suppress(OSError):  # a home that cannot be written: Ray says so itself, if it needs the file
+    # a home that cannot be written: Ray says so itself, if it needs the file; Ray 2.50 knows no tokens
+    with suppress(OSError, ModuleNotFoundError):
         if not path.exists() and not _has_own_token():
             from ray._private.authentication.authentication_token_generator import (
                 generate_new_authentication_token,

@@ -8,6 +8,7 @@ import shlex
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ _ROOM = 1 << 20  # bytes kept for results that come when the disk is full
 class LedgerFile:
     """A ledger file. Threads take turns at an instance; several instances may share the file.
 
+    Whoever drops it without :meth:`close` closes it as well.
+
     Attributes:
         lock: Held by the thread whose turn it is, through all of :meth:`together`.
         path: The file; ``None`` in memory.
@@ -52,6 +55,7 @@ class LedgerFile:
         self._guard: Guard | None = None
         self.path = path
         self.damaged: tuple[str, ...] = ()
+        self._close_files = self._closer()
 
     @classmethod
     def open(
@@ -106,13 +110,17 @@ class LedgerFile:
         with self.lock:
             return self._joint is None and self._guard is not None and give_room(self._guard.room)
 
+    def _closer(self) -> weakref.finalize[[sqlite3.Connection, Head | None], Self]:
+        """Return what closes the files, when called or once nothing refers to this ledger any more."""
+        closer = weakref.finalize(self, _close, self._db, self._head)
+        closer.atexit = False  # threads may use it to the end of the process, which closes it
+        return closer
+
     def close(self) -> None:
         """Close the file. Idempotent."""
         with self.lock:
-            self._db.close()
+            self._close_files()
             self.make_room()
-            if self._head is not None:
-                self._head.close()
 
     def __enter__(self) -> Self:
         return self
@@ -320,6 +328,8 @@ class LedgerFile:
         self.close()
         for name in ("_db", "_head", "_guard", "_version", "path"):
             setattr(self, name, getattr(rescued, name))
+        rescued._close_files.detach()
+        self._close_files = self._closer()
         names = sorted(guard.written)
         store = ["--store", str(folder)]
         resume = "; ".join(self._goes_on(name, store) for name in names)
@@ -390,3 +400,9 @@ class LedgerFile:
         with self._reading():
             (revision,) = self._db.execute("SELECT revision FROM counter").fetchone()
         return int(revision)
+
+
+def _close(connection: sqlite3.Connection, head: Head | None) -> None:
+    connection.close()
+    if head is not None:
+        head.close()

@@ -102,6 +102,14 @@ class KeepsNothingError(Exception):
         return "what answers there does not keep what it is sent: is it MLflow?"
 
 
+def _load_for_requests() -> None:
+    """Load what MLflow loads with its first request: with MLflow 3.0, seconds of IPython."""
+    with suppress(Exception):  # its own affair: without this the first request takes as long
+        from mlflow.tracking.request_header.registry import resolve_request_headers
+
+        resolve_request_headers()
+
+
 def _forget_artifact_places() -> None:
     """Forget where runs keep their artifacts: MLflow asks once a process, and believes a failing server."""
     with suppress(ImportError, AttributeError):  # a private name: without it a new process asks anew
@@ -179,6 +187,7 @@ class Session:
 
         remote = urlsplit(uri).scheme in ("http", "https")
         if ready is not None and remote:  # opening a database is work for this machine, a server may be away
+            _load_for_requests()
             ready.set()
         self.ledger = ledger
         self.study = study

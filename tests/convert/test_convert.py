@@ -119,11 +119,12 @@ def test_distributions_of_optuna_in_a_file(tmp_path):
     ]
 
 
-def test_a_study_in_an_optuna_storage(tmp_path):
+def test_a_study_in_an_optuna_storage(tmp_path, rdb_storage):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = tmp_path / "tuning.db"
     url = f"sqlite:///{path}"
-    study = optuna.create_study(study_name="serving", storage=url, directions=["maximize", "minimize"])
+    study = optuna.create_study(study_name="serving", storage=rdb_storage(url),
+                                directions=["maximize", "minimize"])  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(["throughput", "latency"])
@@ -138,7 +139,7 @@ def test_a_study_in_an_optuna_storage(tmp_path):
         check_distributions(found.study)
         assert found.study["name"] == "serving"
         assert found.study["objective"] == {"maximize": "throughput", "minimize": "latency"}
-    optuna.create_study(study_name="other", storage=url)
+    optuna.create_study(study_name="other", storage=rdb_storage(url))
     with pytest.raises(SpecError, match=r"which study\?; it has: .*serving"):
         convert(str(path))
     with pytest.raises(SpecError, match="did you mean 'serving'"):

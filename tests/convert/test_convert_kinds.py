@@ -1,7 +1,9 @@
 """Kinds of fault, each over all converters: what is there is converted, or one line says why it is not."""
 
+import gc
 import json
 import math
+import os
 import sqlite3
 import subprocess
 import sys
@@ -325,22 +327,28 @@ def test_a_study_without_a_usable_name_has_that_of_its_file(tmp_path, monkeypatc
     assert "the file's name is taken" in "\n".join(found.notes)
 
 
-def optuna_study(tmp_path, name, metrics, directions):
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = f"sqlite:///{tmp_path}/s.db"
-    study = optuna.create_study(study_name=name, storage=url, directions=directions)
-    if metrics:
-        study._storage.set_study_system_attr(study._study_id, "study:metric_names", metrics)
-    study.add_trial(optuna.trial.create_trial(
-        params={"a": 1}, distributions={"a": optuna.distributions.IntDistribution(1, 4)},
-        values=[0.0] * len(directions),
-    ))  # fmt: skip
-    return convert(url)
+@pytest.fixture
+def optuna_study(tmp_path, rdb_storage):
+    """Write a study into ``s.db`` and convert it."""
+
+    def made(name, metrics, directions):
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        url = f"sqlite:///{tmp_path}/s.db"
+        study = optuna.create_study(study_name=name, storage=rdb_storage(url), directions=directions)
+        if metrics:
+            study._storage.set_study_system_attr(study._study_id, "study:metric_names", metrics)
+        study.add_trial(optuna.trial.create_trial(
+            params={"a": 1}, distributions={"a": optuna.distributions.IntDistribution(1, 4)},
+            values=[0.0] * len(directions),
+        ))  # fmt: skip
+        return convert(url)
+
+    return made
 
 
-def test_an_optuna_study_with_free_names(tmp_path):
+def test_an_optuna_study_with_free_names(optuna_study):
     names = ["Latency (ms)", "Mean Merit", "Mean/Merit", "Mean, Merit"]
-    found = optuna_study(tmp_path, "my first study", names, ["minimize", "maximize", "minimize", "maximize"])
+    found = optuna_study("my first study", names, ["minimize", "maximize", "minimize", "maximize"])
     assert found.study["name"] == "my-first-study"
     assert found.study["objective"] == {
         "minimize": ["Latency", "Mean/Merit"], "maximize": ["Mean_Merit", "Mean_Merit_"],
@@ -351,8 +359,8 @@ def test_an_optuna_study_with_free_names(tmp_path):
     assert "metric 'Mean, Merit' is called 'Mean_Merit_' here" in notes
 
 
-def test_an_optuna_study_whose_objectives_have_no_names(tmp_path):
-    found = optuna_study(tmp_path, "s", None, ["minimize", "maximize"])
+def test_an_optuna_study_whose_objectives_have_no_names(optuna_study):
+    found = optuna_study("s", None, ["minimize", "maximize"])
     assert found.study["objective"] == {"minimize": "value", "maximize": "value1"}
     assert "its objectives have no names" in "\n".join(found.notes)
 
@@ -365,13 +373,18 @@ def test_a_storage_that_is_not_there_is_not_made(tmp_path, monkeypatch, source):
     assert list(tmp_path.iterdir()) == []
 
 
-def emptied(tmp_path, statement, *values):
+@pytest.fixture
+def emptied(tmp_path, optuna_study):
     """Return an Optuna storage after a statement of SQL."""
-    optuna_study(tmp_path, "s", None, ["minimize"])
-    with closing(sqlite3.connect(tmp_path / "s.db")) as database:
-        database.execute(statement, values)
-        database.commit()
-    return str(tmp_path / "s.db")
+
+    def made(statement, *values):
+        optuna_study("s", None, ["minimize"])
+        with closing(sqlite3.connect(tmp_path / "s.db")) as database:
+            database.execute(statement, values)
+            database.commit()
+        return str(tmp_path / "s.db")
+
+    return made
 
 
 @pytest.mark.parametrize(
@@ -382,15 +395,35 @@ def emptied(tmp_path, statement, *values):
         ('{"name": 5, "attributes": 7}', "parameter 'a' of trial 0"),
     ],
 )
-def test_a_malformed_row_of_a_storage_is_said_with_its_place(tmp_path, text, said):
-    source = emptied(tmp_path, "UPDATE trial_params SET distribution_json = ?", text)
+def test_a_malformed_row_of_a_storage_is_said_with_its_place(emptied, text, said):
+    source = emptied("UPDATE trial_params SET distribution_json = ?", text)
     with pytest.raises(SpecError, match=f"s.db: no readable Optuna storage: {said}"):
         convert(source)
 
 
-def test_a_storage_without_a_study_is_said(tmp_path):
+def test_no_connection_to_a_storage_outlives_its_reading(emptied):
+    def opened():
+        places = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+        return [place for place in places if "/storage.db" in place]  # deleted ones too
+
+    source = emptied("UPDATE trial_params SET param_name = 'b'")
+    gc.disable()  # it closes what is dropped, some time later, and warns about it
+    try:
+        convert(source)
+        assert opened() == []
+        with closing(sqlite3.connect(source)) as database:
+            database.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+            database.commit()
+        with pytest.raises(SpecError):
+            convert(source)
+        assert opened() == []
+    finally:
+        gc.enable()
+
+
+def test_a_storage_without_a_study_is_said(emptied):
     with pytest.raises(SpecError, match="it has no study"):
-        convert(emptied(tmp_path, "DELETE FROM studies"))
+        convert(emptied("DELETE FROM studies"))
 
 
 @pytest.mark.parametrize(
@@ -405,18 +438,18 @@ def test_a_malformed_line_of_a_journal_is_said_with_its_place(tmp_path, line, sa
         convert(str(tmp_path / "j.log"))
 
 
-def test_control_characters_of_a_name_are_not_in_the_file_that_is_written(tmp_path, monkeypatch):
-    found = optuna_study(tmp_path, "a\x1b[2J\x07\x00b\nc", None, ["minimize"])
+def test_control_characters_of_a_name_are_not_in_the_file_that_is_written(tmp_path, optuna_study):
+    found = optuna_study("a\x1b[2J\x07\x00b\nc", None, ["minimize"])
     text = found.to_yaml()
     assert all(c.isprintable() or c == "\n" for c in text)
     (tmp_path / "study.yaml").write_text(text)
     assert read_study(str(tmp_path / "study.yaml")).space.names == ("a",)
 
 
-def test_a_conditional_parameter_of_optuna_is_said(tmp_path):
+def test_a_conditional_parameter_of_optuna_is_said(tmp_path, rdb_storage):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = f"sqlite:///{tmp_path}/s.db"
-    study = optuna.create_study(study_name="s", storage=url)
+    study = optuna.create_study(study_name="s", storage=rdb_storage(url))
     whole = optuna.distributions.IntDistribution
     for params in ({"a": 1}, {"a": 2, "b": 3}):
         distributions = {name: whole(1, 4 + params["a"] * (name == "a")) for name in params}

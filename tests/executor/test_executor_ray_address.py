@@ -86,6 +86,7 @@ def test_a_study_ends_with_exit_code_3_before_ray_is_asked(toy_study, monkeypatc
     path = toy_study()
     monkeypatch.chdir(path.parent)
     monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # other tests may have a cluster in this process
     began = time.monotonic()
     assert main(["run", str(path)]) == 3
     assert time.monotonic() - began < 60  # Ray itself takes minutes
@@ -159,7 +160,10 @@ def test_auto_that_means_none_or_several_joins_none(raylets, here, said, toy_stu
     with pytest.raises(EnvironmentProblem, match=said) as caught:
         find_address()
     assert "RAY_ADDRESS" in caught.value.hint
+    path = toy_study()
+    monkeypatch.chdir(path.parent)
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setattr("ray.init", lambda **_: pytest.fail("Ray was asked"))
-    assert main(["run", str(toy_study())]) == 3
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # other tests may have a cluster in this process
+    assert main(["run", str(path)]) == 3
     assert re.search(said, capsys.readouterr().err)

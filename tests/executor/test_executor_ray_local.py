@@ -20,6 +20,7 @@ def token(tmp_path, monkeypatch):
 
 
 def test_a_new_token_is_its_users_whatever_the_umask(token):
+    pytest.importorskip("ray._private.authentication", reason="Ray 2.50 knows no tokens")
     before = os.umask(0)
     try:
         _keep_token_private()
@@ -28,6 +29,13 @@ def test_a_new_token_is_its_users_whatever_the_umask(token):
     assert token.stat().st_mode & 0o777 == 0o600
     assert len(token.read_text()) == 64
     assert os.listdir(token.parent) == ["auth_token"]
+
+
+def test_a_ray_that_knows_no_tokens_needs_none(token, monkeypatch):
+    for name in ("authentication", "authentication.authentication_token_generator"):
+        monkeypatch.setitem(sys.modules, f"ray._private.{name}", None)
+    _keep_token_private()
+    assert not token.exists()
 
 
 def test_a_token_that_is_there_stays_and_becomes_private(token):

@@ -221,16 +221,24 @@ def test_nothing_that_was_tried_comes_again_until_all_was():
     assert 0 <= next_x(study) <= 9
 
 
-def storages(tmp_path):
-    journal = optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal.log"))
-    return {"rdb": f"sqlite:///{tmp_path}/study.db", "journal": optuna.storages.JournalStorage(journal)}
+@pytest.fixture
+def storage_of(tmp_path, rdb_storage):
+    """Open the test's storage of a kind."""
+
+    def opened(kind):
+        if kind == "rdb":
+            return rdb_storage(f"sqlite:///{tmp_path}/study.db")
+        journal = optuna.storages.journal.JournalFileBackend(str(tmp_path / "journal.log"))
+        return optuna.storages.JournalStorage(journal)
+
+    return opened
 
 
 @pytest.mark.parametrize("kind", ["rdb", "journal"])
-def test_workers_of_a_storage_see_what_the_others_are_about_to_try(kind, tmp_path):
-    optuna.create_study(study_name="s", storage=storages(tmp_path)[kind], direction="maximize")
+def test_workers_of_a_storage_see_what_the_others_are_about_to_try(kind, storage_of):
+    optuna.create_study(study_name="s", storage=storage_of(kind), direction="maximize")
     workers = [
-        optuna.load_study(study_name="s", storage=storages(tmp_path)[kind], sampler=AutotuneSampler(seed=7))
+        optuna.load_study(study_name="s", storage=storage_of(kind), sampler=AutotuneSampler(seed=7))
         for _ in range(3)
     ]
     for i in range(3):
@@ -298,7 +306,7 @@ def test_a_worker_that_ends_while_another_thinks_has_tried_what_it_tried(monkeyp
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rdb", "journal"])
-def test_processes_share_a_storage(kind, tmp_path):
+def test_processes_share_a_storage(kind, tmp_path, storage_of):
     """Three real processes on one storage, one of which is killed: nothing is proposed twice."""
     program = textwrap.dedent(
         """
@@ -316,11 +324,11 @@ def test_processes_share_a_storage(kind, tmp_path):
         study.optimize(objective, n_trials=7)
         """
     )
-    optuna.create_study(study_name="s", storage=storages(tmp_path)[kind], direction="maximize")
+    optuna.create_study(study_name="s", storage=storage_of(kind), direction="maximize")
     words = [sys.executable, "-c", program, str(tmp_path), kind]
     running = [subprocess.Popen([*words, dies]) for dies in ("no", "no", "yes")]
     assert sorted(process.wait(timeout=500) for process in running)[:2] == [0, 0]
-    trials = optuna.load_study(study_name="s", storage=storages(tmp_path)[kind]).trials
+    trials = optuna.load_study(study_name="s", storage=storage_of(kind)).trials
     assert sum(t.state is TrialState.COMPLETE for t in trials) >= 14
     proposed = [tuple(sorted(t.params.items())) for t in trials if PROPOSAL in t.system_attrs]
     assert len(set(proposed)) == len(proposed)

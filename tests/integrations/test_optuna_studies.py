@@ -37,13 +37,24 @@ def ours(tmp_path):
     return tmp_path / "store"
 
 
+@pytest.fixture
+def storage_of(rdb_storage):
+    """Open the storage of Optuna's in a file."""
+
+    def opened(path):
+        if path.suffix == ".db":
+            return rdb_storage(f"sqlite:///{path}")
+        journal = optuna.storages.journal.JournalFileBackend(str(path))
+        return optuna.storages.JournalStorage(journal)
+
+    return opened
+
+
 @pytest.mark.parametrize("file", ["mine.db", "mine.log"])
-def test_an_export_opens_in_optuna(ours, tmp_path, file, capsys):
+def test_an_export_opens_in_optuna(ours, tmp_path, file, storage_of, capsys):
     path = tmp_path / file
     assert main(["export", "mine", "--as", "optuna", "-o", str(path), "--store", str(ours)]) == 0
-    journal = optuna.storages.journal.JournalFileBackend(str(path))
-    storage = f"sqlite:///{path}" if path.suffix == ".db" else optuna.storages.JournalStorage(journal)
-    found = optuna.load_study(study_name="mine", storage=storage)
+    found = optuna.load_study(study_name="mine", storage=storage_of(path))
     assert [d.name for d in found.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert found.metric_names == ["throughput", "cost_of_mine"]
     first, second, failed, waiting = found.trials
@@ -70,26 +81,21 @@ def test_an_export_opens_in_optuna(ours, tmp_path, file, capsys):
         assert capsys.readouterr().out.splitlines()[0].startswith('{"op_code"')
 
 
-def _storage(path):
-    journal = optuna.storages.journal.JournalFileBackend
-    return f"sqlite:///{path}" if path.suffix == ".db" else optuna.storages.JournalStorage(journal(str(path)))
-
-
-def _with_another_study(path):
-    study = optuna.create_study(study_name="other", storage=_storage(path))
+def _with_another_study(storage):
+    study = optuna.create_study(study_name="other", storage=storage)
     study.add_trial(optuna.trial.create_trial(value=7.0))
     return study
 
 
 @pytest.mark.parametrize("file", ["there.db", "there.log"])
-def test_an_export_adds_a_study_to_a_storage_that_is_there(ours, tmp_path, file, capsys):
+def test_an_export_adds_a_study_to_a_storage_that_is_there(ours, tmp_path, file, storage_of, capsys):
     path = tmp_path / file
-    _with_another_study(path)
+    _with_another_study(storage_of(path))
     command = ["export", "mine", "--as", "optuna", "-o", str(path), "--store", str(ours)]
     assert main(command) == 0
-    assert sorted(optuna.get_all_study_names(_storage(path))) == ["mine", "other"]
-    assert optuna.load_study(study_name="other", storage=_storage(path)).best_value == 7.0
-    mine = optuna.load_study(study_name="mine", storage=_storage(path))
+    assert sorted(optuna.get_all_study_names(storage_of(path))) == ["mine", "other"]
+    assert optuna.load_study(study_name="other", storage=storage_of(path)).best_value == 7.0
+    mine = optuna.load_study(study_name="mine", storage=storage_of(path))
     assert [t.values for t in mine.trials] == [[90.0, 2.0], [200.0, 3.0], None, None]
     assert [t.number for t in mine.best_trials] == [0]
     before = path.read_bytes()
@@ -100,9 +106,9 @@ def test_an_export_adds_a_study_to_a_storage_that_is_there(ours, tmp_path, file,
 
 
 @pytest.mark.parametrize("file", ["there.db", "there.log"])
-def test_an_export_that_ends_midway_leaves_a_storage_as_it_was(ours, tmp_path, file, monkeypatch):
+def test_an_export_that_ends_midway_leaves_a_storage_as_it_was(ours, tmp_path, file, storage_of, monkeypatch):
     path = tmp_path / file
-    _with_another_study(path)
+    _with_another_study(storage_of(path))
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -111,8 +117,8 @@ def test_an_export_that_ends_midway_leaves_a_storage_as_it_was(ours, tmp_path, f
         patch.setattr(optuna.Study, "add_trials", killed)
         with Ledger.open(ours / "ledger.sqlite", read_only=True) as ledger, pytest.raises(KeyboardInterrupt):
             add_trials(ledger, find_study(ledger, "mine"), path)
-    assert optuna.get_all_study_names(_storage(path)) == ["other"]
-    assert optuna.load_study(study_name="other", storage=_storage(path)).best_value == 7.0
+    assert optuna.get_all_study_names(storage_of(path)) == ["other"]
+    assert optuna.load_study(study_name="other", storage=storage_of(path)).best_value == 7.0
 
 
 @pytest.mark.parametrize("file", ["there.db", "there.log"])
@@ -140,7 +146,7 @@ def test_an_export_of_all_trials_takes_no_choice_of_one(ours):
 
 
 @pytest.fixture
-def theirs(tmp_path):
+def theirs(tmp_path, rdb_storage):
     """An Optuna study with a branch, and trials of every kind."""
 
     def objective(trial):
@@ -158,7 +164,9 @@ def theirs(tmp_path):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.NSGAIISampler(seed=0)
     url = f"sqlite:///{tmp_path}/optuna.db"
-    study = optuna.create_study(storage=url, study_name="chat", direction="maximize", sampler=sampler)
+    study = optuna.create_study(
+        storage=rdb_storage(url), study_name="chat", direction="maximize", sampler=sampler
+    )
     for x, kind in ((4, "plain"), (8, "draft"), (15, "draft"), (2, None), (13, "plain"), (12, "plain")):
         study.enqueue_trial({"n threads": x, "kind": kind, **({"length": 2} if kind == "draft" else {})})
     study.optimize(objective, n_trials=6, catch=(MemoryError,))
@@ -198,8 +206,8 @@ def test_an_optuna_study_becomes_ours_and_goes_on(theirs, tmp_path, monkeypatch,
         assert all(t.metrics for t in study.trials[5:])
 
 
-def test_constraints_become_limits(tmp_path, capsys):
-    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/o.db", study_name="c")
+def test_constraints_become_limits(tmp_path, rdb_storage, capsys):
+    study = optuna.create_study(storage=rdb_storage(f"sqlite:///{tmp_path}/o.db"), study_name="c")
     x_range = {"x": optuna.distributions.IntDistribution(1, 9)}
     for x, told in ((1, {"constraints:memory in GB": -1.5}), (3, {"constraints": [0.5]})):
         trial = optuna.trial.create_trial(

@@ -1,5 +1,6 @@
 """The ledger: the life of a trial, nothing lost or entered twice, damage noticed, several processes."""
 
+import gc
 import json
 import os
 import random
@@ -179,6 +180,18 @@ def test_everything_is_there_after_opening_again_and_readers_do_not_disturb(tmp_
         before = writer.trials("s")
     with Ledger.open(path) as again:
         assert again.trials("s") == before
+
+
+@pytest.mark.parametrize("where", ["file", "memory"])
+def test_a_ledger_that_nothing_refers_to_any_more_is_closed(tmp_path, where):
+    ledger = make(tmp_path / "l.sqlite" if where == "file" else ":memory:", trials=1)
+    ledger.itself = ledger  # as a study and what it tells of its trials refer to each other
+    connection, head = ledger._db, ledger._head
+    del ledger
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+    assert head is None or head._file == -1
 
 
 @pytest.mark.parametrize(("place", "entered"), [("ledger.commit", False), ("ledger.committed", True)])

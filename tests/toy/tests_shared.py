@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -126,6 +127,7 @@ def works_in(folder):
 
 
 def anywhere(text):
-    """Return a text with the paths of this interpreter and this checkout as words."""
+    """Return a text with the paths of this interpreter, this checkout and its own model as words."""
     checkout = str(Path(__file__).resolve().parents[2])
-    return text.replace(sys.executable, "PYTHON").replace(checkout, "CHECKOUT")
+    text = text.replace(sys.executable, "PYTHON").replace(checkout, "CHECKOUT")
+    return re.sub(r"\btiny-[0-9a-f]{12}\b", "tiny-TOPICS", text)  # every Python has other help topics

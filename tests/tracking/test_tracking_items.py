@@ -162,6 +162,7 @@ def test_a_note_is_one_block_of_code_that_no_text_leaves():
 
 _RENDER = """
 const fs = require("fs");
+globalThis.self = globalThis;  // of which MLflow 3.0 speaks
 globalThis.webpackChunk_mlflow_mlflow = [];
 require(process.argv[1]);
 const modules = Object.assign({}, ...globalThis.webpackChunk_mlflow_mlflow.map(chunk => chunk[1]));

@@ -215,6 +215,8 @@ def test_a_half_made_store_that_holds_nothing_is_set_aside_and_made_again(
         "autotune.tracking.mlflow_database._create", lambda path: path.exists() or shutil.copy(made, path)
     )
     if how in LEFT_BY_STEPS:
+        if "workspaces" in how and b"CREATE TABLE workspaces" not in made.read_bytes():
+            pytest.skip("this MLflow has no workspaces")
         shutil.copy(empty_store, path)
         change(path, *LEFT_BY_STEPS[how])
     elif HALF_MADE[how] is None:

@@ -18,7 +18,7 @@ from autotune.ledger import Ledger
 from autotune.study.study import Study
 from autotune.tracking.items import DEPLOYMENT
 from autotune.tracking.mlflow import run_link, sync
-from autotune.tracking.mlflow_session import artifact_place
+from autotune.tracking.mlflow_session import artifact_place, mlflow_version
 from autotune.tracking.mlflow_view import FILTERS, LINK, VIEW_TAG, view_key
 
 pytestmark = [
@@ -153,7 +153,8 @@ def test_the_view_has_the_goal_and_the_parameters_first_and_the_description_unit
         f"&compareRunsMode=CHART&viewStateShareKey=autotune-{uid}"
     )
     assert run_link("", "1", uid, "3.0.1").startswith("/#/experiments/1?")
-    assert note.startswith(f"{LINK}{address[1:]})\n\n```text\n")
+    served = run_link("", experiment.experiment_id, uid, mlflow_version())  # the one whose UI opens the store
+    assert note.startswith(f"{LINK}{served[1:]})\n\n```text\n")
     assert "  throughput (in tokens/s)\n  latency.p99 (in s)\n" in note
 
     client.set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "my own words")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 
+from autotune.core.nesting import nests_too_deep
+
 _BEGINS = re.compile(r"^[ \t]*+\{", re.MULTILINE)
 _ENDS = re.compile(r"[ \t\r]*+(?:\n|\Z)")
 _TOKEN = re.compile(
@@ -50,7 +52,7 @@ def last_object(text: str) -> dict[str, object] | None:
         value: dict[str, object] = json.loads(text[slice(*found[-1])])
     except (ValueError, RecursionError):  # digits or depth beyond what Python reads
         return None
-    return value
+    return None if nests_too_deep(value) else value
 
 
 def _objects(text: str, start: int) -> tuple[list[Place], int]:

@@ -103,7 +103,9 @@ def connections(root: int, port: int) -> list[str]:
     found = []
     for process in tree(root):
         try:
-            held = process.net_connections(kind="tcp")
+            # which psutil 5 calls `connections`
+            read = process.net_connections if hasattr(process, "net_connections") else process.connections
+            held = read(kind="tcp")
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue  # it ended, or it changed its user
         found += [one.status for one in held if one.laddr.port == port]
