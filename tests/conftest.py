@@ -1,5 +1,8 @@
 """Shared by all tests: the toy system's entry point, Ray, and the command line in processes of its own."""
 
+import contextlib
+import io
+import logging
 import os
 import subprocess
 import sys
@@ -68,6 +71,30 @@ def autotune_command(tmp_path):
         )
         if check and done.returncode:
             raise AssertionError(f"{args} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run
+
+
+@pytest.fixture
+def autotune_here(tmp_path, monkeypatch, environment_restored):
+    """Run ``autotune`` in an empty folder as ``autotune_command`` does, in this process: a third of the work."""
+    from autotune.cli import main
+
+    monkeypatch.setattr(logging.getLogger("autotune"), "handlers", [])  # one that writes where it is read
+
+    def run(*args, env=None, check=True):
+        logging.getLogger("autotune").handlers.clear()
+        out, err = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as here:
+            here.chdir(tmp_path)
+            for name, value in (env or {}).items():
+                here.setenv(name, value)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = main(list(map(str, args)))
+        done = subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+        if check and code:
+            raise AssertionError(f"{args} ended with {code}:\n{done.stdout}\n{done.stderr}")
         return done
 
     return run
