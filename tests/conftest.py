@@ -1,9 +1,11 @@
 """Shared by all tests: the toy system's entry point, Ray, and the command line in processes of its own."""
 
 import contextlib
+import fcntl
 import io
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -35,6 +37,7 @@ os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("PYTEST_ADDOPTS", None)  # they are this run's, not those of pytest in tests' processes
 
+from tests_mlflow_server import Server  # noqa: E402 - found through the path above
 from tests_study_files import TOY_STUDY  # noqa: E402 - found through the path above
 
 
@@ -78,7 +81,7 @@ def autotune_command(tmp_path):
 
 @pytest.fixture
 def autotune_here(tmp_path, monkeypatch, environment_restored):
-    """Run ``autotune`` in an empty folder as ``autotune_command`` does, in this process: a third of the work."""
+    """Run ``autotune`` in this process, which is a third of the work, as ``autotune_command`` does."""
     from autotune.cli import main
 
     monkeypatch.setattr(logging.getLogger("autotune"), "handlers", [])  # one that writes where it is read
@@ -124,17 +127,38 @@ def environment_restored():
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     """Path of an MLflow database without experiments, to be copied: making its tables takes seconds."""
-    from mlflow import MlflowClient
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers: one makes it
+    path = folder / "empty-mlflow.db"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            from mlflow import MlflowClient
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+            made = tmp_path_factory.mktemp("store") / "mlflow.db"
+            MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
+            shutil.copy(made, path.with_suffix(".new"))
+            path.with_suffix(".new").rename(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory, empty_store):
+    """A real MLflow server for the whole session: each test has an experiment of its own."""
+    server = Server(tmp_path_factory.mktemp("mlflow"), empty_store)
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Put the tests of the session's Ray cluster side by side: with several workers, one has them all."""
-    items.sort(key=lambda item: "ray_cluster" not in item.fixturenames)
+    """Put tests of the session's Ray cluster side by side, and those of its MLflow server.
+
+    With several workers, few have them all.
+    """
+    items.sort(key=lambda item: [name not in item.fixturenames for name in ("ray_cluster", "mlflow_server")])
 
 
 def pytest_addoption(parser):

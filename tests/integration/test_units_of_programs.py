@@ -104,9 +104,7 @@ def test_a_wrong_dimension_is_the_owners_mistake(metrics, limit, tmp_path, autot
 def test_check_says_in_which_unit_a_plain_number_is_taken(tmp_path, autotune_here):
     study(tmp_path, {"latency": 0.41}, "latency <= 500 ms")
     assert "a latency without a unit is taken in s" in autotune_here("check", "u.yaml").stdout
-    assert json.loads(autotune_here("check", "u.yaml", "--json").stdout)["assumed_units"] == {
-        "latency": "s"
-    }
+    assert json.loads(autotune_here("check", "u.yaml", "--json").stdout)["assumed_units"] == {"latency": "s"}
     study(
         tmp_path, {"latency": 0.41}, "latency <= 500 ms", "use: function, call: 'm.py:m', units: {latency: s}"
     )

@@ -429,9 +429,7 @@ def test_a_verification_that_was_left_half_way_with_other_settings_is_told_and_g
     }  # fmt: skip
 
 
-def test_a_verification_of_another_winner_or_older_than_a_whole_one_is_not_gone_on_with(
-    tuned, autotune_here
-):
+def test_a_verification_of_another_winner_or_older_than_a_whole_one_is_not_gone_on_with(tuned, autotune_here):
     left_half_way(tuned, "u-verify")
     left_half_way(tuned, "u-verify-2", state="COMPLETED")
     left_half_way(tuned, "u-verify-3", winner=1)
