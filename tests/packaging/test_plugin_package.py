@@ -85,6 +85,7 @@ def test_its_system_and_its_engine_are_checked_run_and_reported(site, tmp_path):
     assert "plug-in autotune-example" in report
 
 
+@pytest.mark.slow
 def test_its_metric_is_measured_where_the_study_names_it(site, tmp_path):
     for name, limit in (("with", "stall.p99 <= 1 s"), ("without", "tpot.p95 <= 1 s")):
         text = TOY_STUDY.replace("tpot.p95 <= 1 s", limit).replace("name: toy", f"name: {name}")

@@ -555,16 +555,21 @@ def test_ui_command_of_a_server(make):
     assert "browser" in str(caught.value)
 
 
+def test_ui_is_started_on_the_store_for_this_machine_alone(store_uri):
+    argv = ui_command(store_uri, 5001)
+    assert argv[:3] == [sys.executable, "-m", "mlflow"]
+    assert argv[argv.index("--backend-store-uri") + 1] == store_uri
+    assert argv[argv.index("--host") + 1] == "127.0.0.1"
+    assert argv[argv.index("--port") + 1] == "5001"
+
+
+@pytest.mark.slow
 def test_ui_serves_the_store_with_its_artifacts(ledger, make, store_uri, tmp_path, start_server):
     make.fill(ledger, tmp_path)
     complete(ledger, make, store_uri)
     run = read_back(store_uri)[1]["trial-0000"]
     port = make.free_port()
     argv = ui_command(store_uri, port)
-    assert argv[:3] == [sys.executable, "-m", "mlflow"]
-    assert argv[argv.index("--backend-store-uri") + 1] == store_uri
-    assert argv[argv.index("--host") + 1] == "127.0.0.1"
-    assert argv[argv.index("--port") + 1] == str(port)
     elsewhere = tmp_path / "elsewhere"  # the folder it is started in does not matter
     elsewhere.mkdir()
     server = start_server(argv, elsewhere, port).wait()
