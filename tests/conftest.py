@@ -125,10 +125,10 @@ def environment_restored():
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
+def empty_store(request, tmp_path_factory):
     """Path of an MLflow database without experiments, to be copied: making its tables takes seconds."""
     folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if hasattr(request.config, "workerinput"):
         folder = folder.parent  # of all workers: one makes it
     path = folder / "empty-mlflow.db"
     with path.with_suffix(".lock").open("w") as lock:

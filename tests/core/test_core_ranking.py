@@ -3,6 +3,8 @@
 import math
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,15 @@ def test_quantiles_agree_with_scipys(freedom):
         assert chi_squared_quantile(freedom, probability) == pytest.approx(expected, rel=1e-11)
     for t in (-3.0, -0.1, 0.0, 0.4, 2.0, 9.0):
         assert student_tail(freedom, t) == pytest.approx(float(stdtr(freedom, -t)), rel=1e-8)
+
+
+def test_quantiles_load_no_scipy():
+    """Which takes longer to load than all else that an attempt starts with."""
+    code = (
+        "import sys; from autotune.core.quantiles import chi_squared_quantile, student_quantile\n"
+        "student_quantile(4.5), chi_squared_quantile(3, 0.99), sys.exit('scipy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_no_module_keeps_a_table_of_quantiles():

@@ -210,6 +210,7 @@ OF_OTHERS = ("test", "test_mine", "conftest", "sitecustomize", "usercustomize")
         *((["engine", name], f"{name!r} is a module of Python's or pytest's") for name in OF_OTHERS),
         (["engine", "numpy"], "'numpy' is an installed package, which a module of that name would hide"),
         (["engine", "yaml"], "'yaml' is an installed package, which a module of that name would hide"),
+        (["engine", "toy_system"], "'toy_system' is an installed package"),  # without a list of its files
     ],
 )
 def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(words, said, tmp_path, capsys):
