@@ -1,6 +1,11 @@
 """Shared by all tests: the toy system's entry point, Ray, and the command line in processes of its own."""
 
+import contextlib
+import fcntl
+import io
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -36,6 +41,7 @@ os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("PYTEST_ADDOPTS", None)  # they are this run's, not those of pytest in tests' processes
 
+from tests_mlflow_server import Server  # noqa: E402 - found through the path above
 from tests_study_files import TOY_STUDY  # noqa: E402 - found through the path above
 
 
@@ -72,6 +78,30 @@ def autotune_command(tmp_path):
         )
         if check and done.returncode:
             raise AssertionError(f"{args} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run
+
+
+@pytest.fixture
+def autotune_here(tmp_path, monkeypatch, environment_restored):
+    """Run ``autotune`` in this process, which is a third of the work, as ``autotune_command`` does."""
+    from autotune.cli import main
+
+    monkeypatch.setattr(logging.getLogger("autotune"), "handlers", [])  # one that writes where it is read
+
+    def run(*args, env=None, check=True):
+        logging.getLogger("autotune").handlers.clear()
+        out, err = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as here:
+            here.chdir(tmp_path)
+            for name, value in (env or {}).items():
+                here.setenv(name, value)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = main(list(map(str, args)))
+        done = subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+        if check and code:
+            raise AssertionError(f"{args} ended with {code}:\n{done.stdout}\n{done.stderr}")
         return done
 
     return run
@@ -121,12 +151,21 @@ def environment_restored():
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
+def empty_store(request, tmp_path_factory):
     """Path of an MLflow database without experiments, to be copied: making its tables takes seconds."""
-    from mlflow import MlflowClient
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        folder = folder.parent  # of all workers: one makes it
+    path = folder / "empty-mlflow.db"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            from mlflow import MlflowClient
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+            made = tmp_path_factory.mktemp("store") / "mlflow.db"
+            MlflowClient(tracking_uri=f"sqlite:///{made}").search_experiments()
+            shutil.copy(made, path.with_suffix(".new"))
+            path.with_suffix(".new").rename(path)
     return path
 
 
@@ -146,10 +185,22 @@ def rdb_storage():
         yield opened
 
 
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory, empty_store):
+    """A real MLflow server for the whole session: each test has an experiment of its own."""
+    server = Server(tmp_path_factory.mktemp("mlflow"), empty_store)
+    server.start()
+    yield server
+    server.kill()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Put the tests of the session's Ray cluster side by side: with several workers, one has them all."""
-    items.sort(key=lambda item: "ray_cluster" not in item.fixturenames)
+    """Put tests of the session's Ray cluster side by side, and those of its MLflow server.
+
+    With several workers, few have them all.
+    """
+    items.sort(key=lambda item: [name not in item.fixturenames for name in ("ray_cluster", "mlflow_server")])
 
 
 def pytest_addoption(parser):

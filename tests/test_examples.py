@@ -21,8 +21,8 @@ PROGRAMS = ("ask_tell", "conditions", "pareto", "tune_function", "warm_start")
 STUDIES = ("command", "function", "server")
 """Study files that measure for less than a minute; the others measure for minutes, as `.ci/run` does."""
 
-QUICK = ("ask_tell", "function")
-"""One of each kind; the others are slow, `tune` runs in the notebook."""
+QUICK = ("ask_tell",)
+"""The others are slow: `tune` runs in the notebook, a study of a function with the pages that show it."""
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,8 @@ def test_a_program_finds_what_it_says(name, tmp_path):
     assert list(tmp_path.iterdir()) == [], "it leaves nothing behind"
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in STUDIES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
 def test_a_study_file_ends_with_a_better_configuration(name, tmp_path):
     study = EXAMPLES / f"{name}.yaml"
     command = [sys.executable, "-m", "autotune", "run", study, "--local", "--json", "--store", tmp_path]

@@ -6,7 +6,7 @@ import keyword
 import re
 import sys
 import unicodedata
-from importlib.metadata import packages_distributions
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import click
@@ -114,7 +114,7 @@ def _check_name(kind: str, name: str) -> None:
             f"{name!r} is a module of Python's or pytest's, which one of yours would hide or be taken for",
             hint=f"did you mean {near!r}?",
         )
-    if name == "autotune" or name in packages_distributions():
+    if name == "autotune" or _is_installed(name):
         raise SpecError(
             f"{name!r} is an installed package, which a module of that name would hide",
             hint=f"did you mean {f'my_{name}'!r}?",
@@ -127,6 +127,17 @@ def _check_name(kind: str, name: str) -> None:
                 f"there is {'an' if each[0] in 'aeiou' else 'a'} {each} {name!r} already",
                 hint=f"`autotune list {each}s` shows those there are",
             )
+
+
+def _is_installed(name: str) -> bool:
+    """Return whether a module of that name lies where packages are installed.
+
+    To read what all of them hold takes seconds.
+    """
+    return any(
+        PathFinder.find_spec(name, [place]) is not None and any(Path(place).glob("*-info"))
+        for place in sys.path
+    )
 
 
 def _symbol(kind: str, name: str) -> str:

@@ -237,6 +237,7 @@ def test_equal_runs_are_no_difference():
     assert measures.paired_p([0.1] * 20) < 1e-4
 
 
+@pytest.mark.slow
 def test_calibration_takes_the_engine_at_its_word(tmp_path, capsys):
     out = tmp_path / "calibration.jsonl"
     arguments = ["--problems", "branin", "--seeds", "1", "--trials", "8", "--first", "6", "--out", str(out)]

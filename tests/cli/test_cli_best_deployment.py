@@ -117,6 +117,7 @@ tracking: {mlflow: none}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(280)
 def test_the_best_of_a_real_study_answers_when_its_line_is_pasted(tmp_path, autotune_command, monkeypatch):
     (tmp_path / "server.py").write_text(SERVER)

@@ -117,14 +117,20 @@ def test_looking_says_the_same_without_the_heavy_libraries_and_never_loads_them(
         assert part in page, part
 
 
-def test_a_ledger_without_facts_is_told_all_the_same_with_what_is_missing(folder, tmp_path):
+@pytest.fixture
+def store(folder, tmp_path):
+    """A copy of its ledger without facts, as one that was killed, or of an earlier version."""
     store = tmp_path / "store"
     store.mkdir()
     for file in (folder / "autotune-runs").glob("ledger.sqlite*"):
         (store / file.name).write_bytes(file.read_bytes())
-    with Study.open(store / "ledger.sqlite") as study:  # as one that was killed, or of an earlier version
+    with Study.open(store / "ledger.sqlite") as study:
         study.ledger.set_study_note("light", MODEL_FACTS, {})
         study.ledger.set_study_note("light", PREDICTIONS, {})
+    return store
+
+
+def test_a_ledger_without_facts_is_told_all_the_same_with_what_is_missing(folder, store):
     where = ["light", "--store", str(store)]
     commands = [["status", *where], ["best", *where], ["report", *where, "-o", "-"]]
     status, best, report = look(folder, commands, heavy=False)
@@ -136,8 +142,12 @@ def test_a_ledger_without_facts_is_told_all_the_same_with_what_is_missing(folder
     assert "decided by the measurements alone" in " ".join(best[1].split())
     assert missing in report[1]
     assert "Trials across parameters and metrics" in report[1]  # what needs no model stands
+
+
+@pytest.mark.slow
+def test_facts_are_found_again_where_the_libraries_are_installed(folder, store):
     whole, kept = (
-        look(folder, [["status", *where]], heavy=True),
+        look(folder, [["status", "light", "--store", str(store)]], heavy=True),
         look(folder, [["status", "light"]], heavy=True),
     )
     assert [line for line in whole[0][1].splitlines() if line.startswith("model:")] == [

@@ -99,7 +99,7 @@ def trials():
             "metric 'speed': an estimate's value must be a number, found 'fast'",
             marks=pytest.mark.slow,
         ),
-        ("pair", 2, "a tuple is not two samples"),
+        pytest.param("pair", 2, "a tuple is not two samples", marks=pytest.mark.slow),
         pytest.param("later", 2, "the function is async", marks=pytest.mark.slow),
         ("absent", 3, "No module named 'no_such_package'"),
     ],

@@ -52,15 +52,15 @@ def start(tmp_path):
         run.wait()
 
 
-def test_a_study_that_runs_is_stopped_and_says_how_it_goes_on(start, tmp_path, autotune_command):
+def test_a_study_that_runs_is_stopped_and_says_how_it_goes_on(start, tmp_path, autotune_here):
     run = start(600)
     wait_until((tmp_path / "begun").exists, 60)
-    done = autotune_command("stop", "chat")
+    done = autotune_here("stop", "chat")
     assert run.wait(60) == 5  # as SIGTERM ends it
     assert f"asked process {run.pid} to stop study chat; its servers have 10 s to end" in done.stdout
     assert "study chat has stopped; 0 finished trials are kept" in done.stdout
     assert "`autotune resume chat` goes on with it" in done.stdout
-    again = json.loads(autotune_command("stop", "--json").stdout)
+    again = json.loads(autotune_here("stop", "--json").stdout)
     assert again == {"study": "chat", "stopped": False, "state": "interrupted", "finished": 0}
 
 

@@ -43,14 +43,16 @@ def file(tmp_path, monkeypatch):
     return path
 
 
-@pytest.mark.parametrize("command", ["check", "run", "run --new", "sweep"])
+@pytest.mark.parametrize(
+    "command", ["check", "run", pytest.param("run --new", marks=pytest.mark.slow), "sweep"]
+)
 def test_a_ledger_that_another_process_is_just_making_is_as_good_as_none(file, command):
     """As where many studies are started at once in a fresh folder."""
     file.write_text(FILE.replace("trials: 3", "trials: 1"))
     (file.parent / "autotune-runs").mkdir()
     (file.parent / "autotune-runs" / "ledger.sqlite").touch()
     word, *more = command.split()
-    more += {"check": [], "run": ["--local", "--no-mlflow"], "sweep": ["--out", "t.csv", "--sample", "2"]}[
+    more += {"check": [], "run": ["--local", "--no-mlflow"], "sweep": ["--out", "t.csv", "--sample", "1"]}[
         word
     ]
     assert main([word, str(file), *more]) == 0

@@ -104,6 +104,7 @@ def browser(tmp_path):
     driver.quit()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="no chromium, or no chromedriver, on the PATH")
 def test_a_browser_shows_pages_without_an_error_or_a_request_elsewhere(site, browser):

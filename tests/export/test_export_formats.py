@@ -194,7 +194,13 @@ def compose():
     pytest.skip("there is no Docker Compose")
 
 
-@pytest.mark.parametrize("case", IMAGES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case in ("vllm", "llama_cpp") else pytest.param(case, marks=pytest.mark.slow)
+        for case in IMAGES
+    ],
+)
 def test_docker_compose_takes_the_file(case, export_case, tmp_path, compose):
     texts, _ = export_case(case)
     (tmp_path / "compose.yaml").write_text(texts["docker-compose"])

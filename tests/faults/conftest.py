@@ -28,15 +28,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker("faults")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """A real MLflow server."""
-    import stores
-
-    server = stores.Server(tmp_path_factory.mktemp("mlflow"))
-    server.start()
-    yield server
-    server.kill()
+@pytest.fixture
+def server(mlflow_server):
+    """The session's MLflow server, alive whatever the test before has done to it."""
+    if mlflow_server.process.poll() is not None:
+        mlflow_server.start()
+    return mlflow_server
 
 
 @pytest.fixture

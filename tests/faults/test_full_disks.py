@@ -92,6 +92,7 @@ driver.main(folder, {})
 """
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_result_that_came_when_its_disk_was_full_and_goes_on(disk):
     folder = driver.prepare(disk / "runs", "sobol")
     done = subprocess.run([sys.executable, "-c", FILLS, str(folder)], check=False, timeout=120)

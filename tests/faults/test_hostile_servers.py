@@ -302,16 +302,22 @@ SERVER = Path(hostile_server.__file__)
 @pytest.mark.parametrize(
     ("manner", "stage", "causes"),
     [
+        # one for each cause and stage; the others are slow
         ("negative_chunk", "all", {Cause.STARTUP_TIMEOUT}),
-        ("drip_body", "first", {Cause.STARTUP_TIMEOUT}),
-        ("endless_body", "first", {Cause.WRONG_OUTPUT}),
         ("nested", "first", {Cause.WRONG_OUTPUT}),
-        ("negative_chunk", "stream", {Cause.WRONG_OUTPUT}),
         ("drip_events", "stream", {Cause.TIME_LIMIT}),
-        ("endless_events", "stream", {Cause.WRONG_OUTPUT, Cause.TIME_LIMIT}),
-        ("redirect_away", "list", {Cause.OWNER_MISTAKE}),
         ("redirect_to_tls", "stream", {Cause.OWNER_MISTAKE}),
-        ("redirect_to_slash", "stream", {Cause.OWNER_MISTAKE}),
+        *(
+            pytest.param(*others, marks=pytest.mark.slow)
+            for others in [
+                ("drip_body", "first", {Cause.STARTUP_TIMEOUT}),
+                ("endless_body", "first", {Cause.WRONG_OUTPUT}),
+                ("negative_chunk", "stream", {Cause.WRONG_OUTPUT}),
+                ("endless_events", "stream", {Cause.WRONG_OUTPUT, Cause.TIME_LIMIT}),
+                ("redirect_away", "list", {Cause.OWNER_MISTAKE}),
+                ("redirect_to_slash", "stream", {Cause.OWNER_MISTAKE}),
+            ]
+        ),
     ],
 )
 def test_an_attempt_blames_the_configuration_and_not_the_machine(tmp_path, manner, stage, causes):

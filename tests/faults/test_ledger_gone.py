@@ -285,6 +285,7 @@ driver.main(folder, {})
 RUNS = "import sys, driver; from pathlib import Path; driver.main(Path(sys.argv[1]), {})"
 
 
+@pytest.mark.slow
 def test_a_run_whose_ledger_is_deleted_ends_with_3_and_goes_on_from_the_new_one(tmp_path):
     folder = driver.prepare(tmp_path / "runs", "sobol")
     done = subprocess.run([sys.executable, "-c", DELETES, str(folder)], check=False, timeout=120)

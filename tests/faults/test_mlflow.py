@@ -256,7 +256,7 @@ def test_a_server_that_hangs_and_goes_on(tmp_path, study, server, record, monkey
             complete(tmp_path, server.uri, "hangs")
     finally:
         os.killpg(server.process.pid, signal.SIGCONT)
-    wait_until(server._answers, 60)
+    wait_until(server.answers, 60)
     assert complete(tmp_path, server.uri, "hangs") > 0
     assert complete(tmp_path, server.uri, "hangs") == 0
     runs = server.runs("hangs")

@@ -174,7 +174,9 @@ VERSIONS = {
 }
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "version", [name if name == "older" else pytest.param(name, marks=pytest.mark.slow) for name in VERSIONS]
+)
 def test_a_store_of_another_version_is_not_touched(tmp_path, study, empty_store, record, told, version):
     folder = tmp_path / "other"
     folder.mkdir()
@@ -209,7 +211,9 @@ def test_a_database_that_is_moved_away_within_a_run(tmp_path, study, empty_store
 # -- the disk -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("begins", ["before the store is made", "within a run"])
+@pytest.mark.parametrize(
+    "begins", [pytest.param("before the store is made", marks=pytest.mark.slow), "within a run"]
+)
 def test_a_full_disk_of_the_store_costs_the_study_nothing(
     tmp_path, study, disk, empty_store, record, told, begins
 ):
@@ -237,7 +241,7 @@ def test_a_full_disk_of_the_store_costs_the_study_nothing(
     record(f"disk of MLflow's database full {begins}", "P6: told once, `sync` completes it", figure)
 
 
-@pytest.mark.parametrize("begins", ["from the start", "within a run"])
+@pytest.mark.parametrize("begins", [pytest.param("from the start", marks=pytest.mark.slow), "within a run"])
 def test_a_read_only_disk(tmp_path, study, disk, empty_store, record, told, begins):
     folder, remount = disk
     shutil.copy(empty_store, folder / "mlflow.db")

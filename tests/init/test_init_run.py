@@ -33,7 +33,9 @@ def model(tmp_path_factory):
     return folder
 
 
-def test_a_model_is_tuned_without_a_file_and_a_second_run_goes_on(model, autotune_command, tmp_path):
+def test_a_model_is_tuned_without_a_file_and_a_second_run_goes_on(
+    model, autotune_command, autotune_here, tmp_path
+):
     settings = (  # one thread: two of them wait busily for each other where other tests run
         "parameters.threads.default=1",
         "parameters.tensor_parallel.values=[1]",
@@ -55,12 +57,12 @@ def test_a_model_is_tuned_without_a_file_and_a_second_run_goes_on(model, autotun
     file = tmp_path / "a-small-model-code.yaml"
     assert str(model) in file.read_text()
     file.write_text(f"# mine\n{file.read_text()}")
-    again = autotune_command("run", model, *quick, "--set", "budget.trials=2", "--json", timeout=600)
+    again = autotune_here("run", model, *quick, "--set", "budget.trials=2", "--json")
     assert "taken as it is" in again.stderr
     assert file.read_text().startswith("# mine")
     states = [json.loads(line) for line in again.stdout.splitlines() if line.startswith("{")]
     assert states
-    status = autotune_command("status", "a-small-model-code", "--json")
+    status = autotune_here("status", "a-small-model-code", "--json")
     assert len(json.loads(status.stdout)["trials"]) == 2  # the first was not measured again
 
 

@@ -37,7 +37,7 @@ def history(ledger):
     return [(t.number, t.suggestion.to_dict(), t.state) for t in ledger.trials("toy")]
 
 
-def test_a_study_runs_to_its_end_and_says_what_is_best(tmp_path, toy_study, autotune_command):
+def test_a_study_runs_to_its_end_and_says_what_is_best(tmp_path, toy_study, autotune_command, autotune_here):
     toy_study(budget="{trials: 3, confirm: 1}")
     done = autotune_command("run", "toy.yaml", "--local")
     assert "best: trial" in done.stdout
@@ -49,15 +49,15 @@ def test_a_study_runs_to_its_end_and_says_what_is_best(tmp_path, toy_study, auto
         assert ledger.study("toy").state == "COMPLETED"
     assert works_in(tmp_path / "autotune-runs") == []
     # the same command again has nothing left to do
-    again = autotune_command("run", "toy.yaml", "--local")
+    again = autotune_here("run", "toy.yaml", "--local")
     assert "trial 5" not in again.stdout
     with ledger_of(tmp_path) as ledger:
         assert len(ledger.trials("toy")) == 5
     # a larger budget goes on where it ended
-    autotune_command("run", "toy.yaml", "--local", "--trials", "4", "--set", "budget.confirm=0")
+    autotune_here("run", "toy.yaml", "--local", "--trials", "4", "--set", "budget.confirm=0")
     with ledger_of(tmp_path) as ledger:
         assert len(ledger.trials("toy")) == 6
-    best = json.loads(autotune_command("best", "--json").stdout)
+    best = json.loads(autotune_here("best", "--json").stdout)
     assert best["deployment"]["argv"][0] == "toy"
     assert best["deploy"][-2:] == best["deployment"]["argv"]  # behind the variables that the launch was given
 
@@ -145,9 +145,7 @@ def test_killed_at_a_step_the_same_command_goes_on(tmp_path, toy_study, autotune
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_an_interrupted_study_ends_cleanly_and_says_how_to_go_on(
-    tmp_path, toy_study, autotune_command, number
-):
+def test_an_interrupted_study_ends_cleanly_and_says_how_to_go_on(tmp_path, toy_study, autotune_here, number):
     toy_study(system="{use: toy, step: '0.02'}")
     with start(tmp_path) as process:
         for line in process.stdout:
@@ -164,7 +162,7 @@ def test_an_interrupted_study_ends_cleanly_and_says_how_to_go_on(
         first = ledger.trial("toy", 0)
         assert first.state is TrialState.COMPLETED
         assert ledger.trial("toy", 1).state is TrialState.WAITING
-    autotune_command("resume", "toy", "--local", "--trials", "2", "--set", "budget.confirm=0")
+    autotune_here("resume", "toy", "--local", "--trials", "2", "--set", "budget.confirm=0")
     with ledger_of(tmp_path) as ledger:
         assert ledger.trial("toy", 0) == first
         assert ledger.trial("toy", 1).state is TrialState.COMPLETED
@@ -218,12 +216,12 @@ deadlines: {startup: 10 s, measure: 4 s, stop: 1 s}
     assert works_in(tmp_path / "autotune-runs") == []
 
 
-def test_nothing_feasible_is_exit_code_4(toy_study, autotune_command):
+def test_nothing_feasible_is_exit_code_4(toy_study, autotune_here):
     toy_study(
         objective="{maximize: output_throughput, limits: [tpot.p95 <= 1 us]}",
         budget="{trials: 2, confirm: 0}",
     )
-    done = autotune_command("run", "toy.yaml", "--local", check=False)
+    done = autotune_here("run", "toy.yaml", "--local", check=False)
     assert done.returncode == 4
     assert "tpot.p95 <= 1 us" in done.stdout
 
@@ -245,9 +243,9 @@ def test_the_default_is_watched_and_a_resumed_study_watches_where_it_would_have(
     assert json.loads(autotune_command("best", "--json").stdout)
 
 
-def test_a_time_budget_ends_the_study(tmp_path, toy_study, autotune_command):
+def test_a_time_budget_ends_the_study(tmp_path, toy_study, autotune_here):
     toy_study(budget="{trials: 1000, time: 10 s, confirm: 0}", system="{use: toy, step: '0.02'}")
-    autotune_command("run", "toy.yaml", "--local")
+    autotune_here("run", "toy.yaml", "--local")
     with ledger_of(tmp_path) as ledger:
         trials = ledger.trials("toy")
         assert 0 < sum(t.state is TrialState.COMPLETED for t in trials) < 15
@@ -296,14 +294,14 @@ deadlines: {startup: 20 s, measure: 20 s, stop: 1 s}
     assert json.loads(autotune_command("status", "toy", "--json").stdout)["stopped"] is None
 
 
-def test_a_changed_space_is_refused_and_new_starts_beside_it(tmp_path, toy_study, autotune_command):
+def test_a_changed_space_is_refused_and_new_starts_beside_it(tmp_path, toy_study, autotune_here):
     toy_study(budget="{trials: 1, confirm: 0}")
-    autotune_command("run", "toy.yaml", "--local")
+    autotune_here("run", "toy.yaml", "--local")
     changed = ("--set", "parameters.speed={type: ordinal, values: [1, 2]}")
-    refused = autotune_command("run", "toy.yaml", "--local", *changed, check=False)
+    refused = autotune_here("run", "toy.yaml", "--local", *changed, check=False)
     assert refused.returncode == 2
     assert "speed" in refused.stderr
     assert "--new" in refused.stderr
-    autotune_command("run", "toy.yaml", "--local", "--new", *changed)
+    autotune_here("run", "toy.yaml", "--local", "--new", *changed)
     with ledger_of(tmp_path) as ledger:
         assert [row.name for row in ledger.studies()] == ["toy", "toy-2"]

@@ -65,6 +65,7 @@ def test_kill_9_leaves_no_process_and_the_same_command_goes_on(tmp_path, toy_stu
         assert [a.state for a in ledger.attempts("toy", 1)] == ["LOST", "DONE"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_server_and_exits_with_5(tmp_path, toy_study):
     toy_study(system="{use: toy, step: '0.02'}")
     with subprocess.Popen(

@@ -54,6 +54,7 @@ def _answers(port):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("with_report")
 def test_every_trial_is_a_nested_run_and_a_killed_study_doubles_none(
     tmp_path, toy_study, autotune_command, empty_store

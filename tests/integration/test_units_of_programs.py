@@ -1,4 +1,4 @@
-"""Units from the program to the answer: real studies in processes of their own."""
+"""Units from the program to the answer: real studies, every trial in a process of its own."""
 
 import json
 from textwrap import dedent
@@ -53,24 +53,24 @@ CASES = {
         ),
     ],
 )
-def test_a_limit_is_judged_in_the_unit_that_the_program_gives(case, kind, tmp_path, autotune_command):
+def test_a_limit_is_judged_in_the_unit_that_the_program_gives(case, kind, tmp_path, autotune_here):
     metrics, limit, units, code = CASES[case]
     system = COMMAND if kind == "command" else "use: function, call: 'm.py:m'"
     study(tmp_path, metrics, limit, system + f", units: {json.dumps(units)}")
-    done = autotune_command("run", "u.yaml", "--local", "--json", check=False)
+    done = autotune_here("run", "u.yaml", "--local", "--json", check=False)
     assert done.returncode == code, done.stdout + done.stderr
     with Ledger.open(tmp_path / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
         (trial,) = ledger.trials("u")
     (name,) = metrics
     assert trial.metrics[name].unit == ("B" if name == "memory.peak" else "s")
-    once = autotune_command("measure", "u.yaml", "--json")
+    once = autotune_here("measure", "u.yaml", "--json")
     assert json.loads(once.stdout)["metrics"][name]["unit"] == trial.metrics[name].unit
 
 
-def test_a_single_number_is_in_the_declared_unit_of_the_goal(tmp_path, autotune_command):
+def test_a_single_number_is_in_the_declared_unit_of_the_goal(tmp_path, autotune_here):
     study(tmp_path, {}, "latency <= 500 ms", "use: function, call: 'm.py:m', units: {latency: ms}", "latency")
     (tmp_path / "m.py").write_text("def m(c): return 410.0\n")
-    done = autotune_command("measure", "u.yaml", "--json")
+    done = autotune_here("measure", "u.yaml", "--json")
     assert json.loads(done.stdout)["metrics"]["latency"] == {"value": 0.41, "sem": None, "n": 1, "unit": "s"}
 
 
@@ -83,15 +83,15 @@ def test_a_single_number_is_in_the_declared_unit_of_the_goal(tmp_path, autotune_
         ({"latency": {"value": 410, "unit": "msec"}}, "latency <= 500 ms"),
     ],
 )
-def test_a_wrong_dimension_is_the_owners_mistake(metrics, limit, tmp_path, autotune_command):
+def test_a_wrong_dimension_is_the_owners_mistake(metrics, limit, tmp_path, autotune_here):
     study(tmp_path, metrics, limit)
-    done = autotune_command("measure", "u.yaml", check=False)
+    done = autotune_here("measure", "u.yaml", check=False)
     assert done.returncode == 2, done.stdout + done.stderr
     (name,) = metrics
     assert f"metric '{name}'" in done.stderr
     if limit == "ttft.p99 <= 500 ms":
         return  # as the next one
-    done = autotune_command("run", "u.yaml", "--local", "--trials", "3", check=False)
+    done = autotune_here("run", "u.yaml", "--local", "--trials", "3", check=False)
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"metric '{name}'" in done.stderr
     assert "trial 1" not in done.stdout
@@ -101,13 +101,11 @@ def test_a_wrong_dimension_is_the_owners_mistake(metrics, limit, tmp_path, autot
     assert f"metric '{name}'" in failure.message
 
 
-def test_check_says_in_which_unit_a_plain_number_is_taken(tmp_path, autotune_command):
+def test_check_says_in_which_unit_a_plain_number_is_taken(tmp_path, autotune_here):
     study(tmp_path, {"latency": 0.41}, "latency <= 500 ms")
-    assert "a latency without a unit is taken in s" in autotune_command("check", "u.yaml").stdout
-    assert json.loads(autotune_command("check", "u.yaml", "--json").stdout)["assumed_units"] == {
-        "latency": "s"
-    }
+    assert "a latency without a unit is taken in s" in autotune_here("check", "u.yaml").stdout
+    assert json.loads(autotune_here("check", "u.yaml", "--json").stdout)["assumed_units"] == {"latency": "s"}
     study(
         tmp_path, {"latency": 0.41}, "latency <= 500 ms", "use: function, call: 'm.py:m', units: {latency: s}"
     )
-    assert "without a unit" not in autotune_command("check", "u.yaml").stdout
+    assert "without a unit" not in autotune_here("check", "u.yaml").stdout

@@ -85,6 +85,7 @@ def test_its_system_and_its_engine_are_checked_run_and_reported(site, tmp_path):
     assert "plug-in autotune-example" in report
 
 
+@pytest.mark.slow
 def test_its_metric_is_measured_where_the_study_names_it(site, tmp_path):
     for name, limit in (("with", "stall.p99 <= 1 s"), ("without", "tpot.p95 <= 1 s")):
         text = TOY_STUDY.replace("tpot.p95 <= 1 s", limit).replace("name: toy", f"name: {name}")
@@ -122,18 +123,34 @@ def test_the_tests_of_the_package_pass(site):
 KINDS = {"system": 12, "engine": 20, "metric": 7}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_new_writes_passes_and_is_used_once_it_is_installed(kind, tmp_path, capsys):
-    """The long spaces of the engine's contract are for the slow test of the same."""
+@pytest.fixture
+def begun(kind, tmp_path, capsys):
+    """The folder of a part that was begun."""
     folder = tmp_path / "mine"
     assert main(["new", kind, "my_part", "--dir", str(folder), "--json"]) == 0
     written = json.loads(capsys.readouterr().out)
     names = {"my_part.py", "my_part.yaml", "test_my_part.py", "pyproject.toml"}
     assert {Path(file).name for file in written["files"]} == names == {path.name for path in folder.iterdir()}
+    return folder
+
+
+@pytest.mark.parametrize(
+    "kind",
+    # the tests that the other kinds get are run above, under the names of the example
+    [kind if kind == "engine" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+)
+def test_what_new_writes_passes_and_is_used_once_it_is_installed(kind, begun):
+    """The long spaces of the engine's contract are for the slow test of the same."""
+    folder = begun
     assert pytest_of(folder, "-k", "not (300 or 1030 or 3000)") >= KINDS[kind]
     install(folder)
     run(["autotune", "check", "my_part.yaml"], folder, folder)
     assert "plug-in autotune-my-part 0.1.0" in run(["autotune", "list", f"{kind}s"], folder, folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_writes_over_nothing_and_says_what_to_add_for_a_second_part(kind, begun, capsys):
+    folder = begun
     assert main(["new", kind, "my_part", "--dir", str(folder)]) == 2
     assert "there already, and nothing was written" in capsys.readouterr().err
     assert main(["new", kind, "second", "--dir", str(folder), "--json"]) == 0
@@ -192,6 +209,8 @@ OF_OTHERS = ("test", "test_mine", "conftest", "sitecustomize", "usercustomize")
         (["engine", "a" * 300], "a name has at most 64 letters, found 300"),
         *((["engine", name], f"{name!r} is a module of Python's or pytest's") for name in OF_OTHERS),
         (["engine", "numpy"], "'numpy' is an installed package, which a module of that name would hide"),
+        (["engine", "yaml"], "'yaml' is an installed package, which a module of that name would hide"),
+        (["engine", "toy_system"], "'toy_system' is an installed package"),  # without a list of its files
     ],
 )
 def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(words, said, tmp_path, capsys):

@@ -33,6 +33,13 @@ def page(tmp_path_factory):
         yield driver
 
 
+@pytest.fixture(scope="module")
+def visitor(tmp_path_factory):
+    """A browser that opens one report after the other."""
+    with browser(tmp_path_factory.mktemp("visitor")) as driver:
+        yield driver
+
+
 def until(driver, script):
     deadline = time.monotonic() + PATIENCE_S
     while not driver.execute_script(script):
@@ -216,8 +223,8 @@ def test_what_a_row_hides_is_in_reach_however_wide_the_table_is(page, width):
     resize(page, 1366)
 
 
-def test_on_a_phone_no_title_of_an_axis_is_cut_off_and_only_panels_side_by_side_scroll(tmp_path):
-    """A page of its own: figures are fitted to the width that they are first drawn at."""
+def test_on_a_phone_no_title_of_an_axis_is_cut_off_and_only_panels_side_by_side_scroll(tmp_path, visitor):
+    """A page that was never wider: figures are fitted to the width that they are first drawn at."""
     trials = [
         trial(
             i, (2 ** (i % 6), (4, 8, 16)[i % 3], 0, 1 + i % 2, 1), speed=50.0 + 90 * i, tpot=0.02 + 0.001 * i
@@ -225,36 +232,35 @@ def test_on_a_phone_no_title_of_an_axis_is_cut_off_and_only_panels_side_by_side_
         for i in range(8)
     ]
     path = write_report(make_view(trials, state="completed", running=()), tmp_path / "report.html")
-    with browser(tmp_path / "profile") as driver:
-        resize(driver, 390)
-        driver.get(path.as_uri())
-        until(driver, "return [...document.querySelectorAll('.plot')].every((box) => box.dataset.drawn)")
-        script = """return [...document.querySelectorAll('figure:not(.wide) .plot')].flatMap((box) => {
-            const {left, right} = box.getBoundingClientRect();
-            return [...box.querySelectorAll('.g-xtitle text')].filter((title) => {
-                const at = title.getBoundingClientRect();
-                return at.left < left - 1 || at.right > right + 1 }).map((title) => title.textContent) })"""
-        assert driver.execute_script(script) == []
-        assert driver.execute_script("return document.querySelectorAll('figure:not(.wide) .g-xtitle').length")
-        wide = "return [...document.querySelectorAll('figure.wide .plot')].map((box) => box.id)"
-        names = {name.split("-")[-1] for name in driver.execute_script(wide)}
-        assert "effects" in names
-        script = """return [...document.querySelectorAll('.plot.stacked')].map((box) => {
-            return [box.id, box.scrollWidth <= box.parentElement.clientWidth,
-                box.querySelector('svg').getBoundingClientRect().right <= innerWidth] })"""
-        stacked = driver.execute_script(script)
-        assert "effects" in {name.split("-")[-1] for name, *_ in stacked}
-        assert all(fits and seen for _, fits, seen in stacked), "panels stand below each other"
-        height = "return document.querySelector('.plot.stacked').offsetHeight"
-        before = driver.execute_script(height)
-        driver.execute_script("dispatchEvent(new Event('beforeprint'))")
-        boxes = "return [...document.querySelectorAll('.plot')].map((box) => box.offsetHeight)"
-        assert max(driver.execute_script(boxes)) <= 860
-        assert driver.execute_script(height) < before, "side by side on paper"
-        driver.execute_script("dispatchEvent(new Event('afterprint'))")
-        assert driver.execute_script(height) == before
-        assert [entry["message"] for entry in driver.get_log("browser")] == []
-        assert not names & {"comparison", "progress", "importance", "prediction"}
+    resize(visitor, 390)
+    visitor.get(path.as_uri())
+    until(visitor, "return [...document.querySelectorAll('.plot')].every((box) => box.dataset.drawn)")
+    script = """return [...document.querySelectorAll('figure:not(.wide) .plot')].flatMap((box) => {
+        const {left, right} = box.getBoundingClientRect();
+        return [...box.querySelectorAll('.g-xtitle text')].filter((title) => {
+            const at = title.getBoundingClientRect();
+            return at.left < left - 1 || at.right > right + 1 }).map((title) => title.textContent) })"""
+    assert visitor.execute_script(script) == []
+    assert visitor.execute_script("return document.querySelectorAll('figure:not(.wide) .g-xtitle').length")
+    wide = "return [...document.querySelectorAll('figure.wide .plot')].map((box) => box.id)"
+    names = {name.split("-")[-1] for name in visitor.execute_script(wide)}
+    assert "effects" in names
+    script = """return [...document.querySelectorAll('.plot.stacked')].map((box) => {
+        return [box.id, box.scrollWidth <= box.parentElement.clientWidth,
+            box.querySelector('svg').getBoundingClientRect().right <= innerWidth] })"""
+    stacked = visitor.execute_script(script)
+    assert "effects" in {name.split("-")[-1] for name, *_ in stacked}
+    assert all(fits and seen for _, fits, seen in stacked), "panels stand below each other"
+    height = "return document.querySelector('.plot.stacked').offsetHeight"
+    before = visitor.execute_script(height)
+    visitor.execute_script("dispatchEvent(new Event('beforeprint'))")
+    boxes = "return [...document.querySelectorAll('.plot')].map((box) => box.offsetHeight)"
+    assert max(visitor.execute_script(boxes)) <= 860
+    assert visitor.execute_script(height) < before, "side by side on paper"
+    visitor.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert visitor.execute_script(height) == before
+    assert [entry["message"] for entry in visitor.get_log("browser")] == []
+    assert not names & {"comparison", "progress", "importance", "prediction"}
 
 
 def test_a_print_keeps_to_the_paper(page):
@@ -340,7 +346,9 @@ def write_study(folder, names, mode, goal, heat):
     ],
     ids=["values of 70", "values of 200", "names", "wide characters"],
 )
-def test_names_and_values_of_any_length_leave_room_for_what_is_drawn(tmp_path, names, mode, goal, heat):
+def test_names_and_values_of_any_length_leave_room_for_what_is_drawn(
+    tmp_path, visitor, names, mode, goal, heat
+):
     path = write_study(tmp_path, names, mode, goal, heat)
     drawn = """return [...document.querySelectorAll('.plot')].map((box) => [box.id,
         [...box.querySelectorAll('rect.nsewdrag')].map((area) => area.getBoundingClientRect())
@@ -356,14 +364,13 @@ def test_names_and_values_of_any_length_leave_room_for_what_is_drawn(tmp_path, n
                 || own.top < at.top - 1 || own.bottom > at.bottom + 1) })
             .map((text) => [box.id, text.textContent]) })"""
     for width in (1280, 390):
-        with browser(tmp_path / f"profile-{width}") as driver:
-            resize(driver, width)
-            driver.get(path.as_uri())
-            until(driver, "return [...document.querySelectorAll('.plot')].every((box) => box.dataset.drawn)")
-            assert [entry["message"] for entry in driver.get_log("browser")] == []
-            found = {name.split("-")[-1]: sizes for name, sizes in driver.execute_script(drawn)}
-            wanted = {"comparison", "importance", "effects", "parallel_coordinates", "failures", "prediction"}
-            assert wanted <= set(found)
-            assert {name: sizes for name, sizes in found.items() if min(sizes, default=0) < 100} == {}
-            assert max(map(cell_len, driver.execute_script(labels))) <= 38  # a name and its unit
-            assert driver.execute_script(outside) == []
+        resize(visitor, width)
+        visitor.get(path.as_uri())
+        until(visitor, "return [...document.querySelectorAll('.plot')].every((box) => box.dataset.drawn)")
+        assert [entry["message"] for entry in visitor.get_log("browser")] == []
+        found = {name.split("-")[-1]: sizes for name, sizes in visitor.execute_script(drawn)}
+        wanted = {"comparison", "importance", "effects", "parallel_coordinates", "failures", "prediction"}
+        assert wanted <= set(found)
+        assert {name: sizes for name, sizes in found.items() if min(sizes, default=0) < 100} == {}
+        assert max(map(cell_len, visitor.execute_script(labels))) <= 38  # a name and its unit
+        assert visitor.execute_script(outside) == []

@@ -319,20 +319,25 @@ async def waits(event):
 """
 
 
-@pytest.mark.parametrize("on", ["told:at_end", "{call: 'told:waits'}", "{call: 'told:at_end', folder: .}"])
-def test_a_module_beside_the_study_is_called_wherever_the_run_begins(
-    tmp_path, toy_study, autotune_command, on
-):
+@pytest.mark.parametrize(
+    "on",
+    [
+        "told:at_end",
+        pytest.param("{call: 'told:waits'}", marks=pytest.mark.slow),
+        "{call: 'told:at_end', folder: .}",
+    ],
+)
+def test_a_module_beside_the_study_is_called_wherever_the_run_begins(tmp_path, toy_study, autotune_here, on):
     file = toy_study(budget="{trials: 1, confirm: 0}")
     (tmp_path / "deep").mkdir()
     moved = file.rename(tmp_path / "deep" / "toy.yaml")
     moved.write_text(moved.read_text() + f"on: {{end: {on}}}\n")
     (tmp_path / "deep" / "told.py").write_text(TOLD)
-    done = autotune_command("run", moved, "--local", "--no-mlflow")
+    done = autotune_here("run", moved, "--local", "--no-mlflow")
     assert "not delivered" not in done.stdout + done.stderr
     assert (tmp_path / "deep" / "got.txt").read_text() == "end"
     (tmp_path / "deep" / "told.py").write_text("")
-    again = autotune_command("resume", "--local", "--no-mlflow", "--trials", "2", check=False)
+    again = autotune_here("resume", "--local", "--no-mlflow", "--trials", "2", check=False)
     assert again.returncode == 2
     assert "told.py has no function" in again.stderr
 
@@ -345,7 +350,7 @@ def test_a_function_that_is_not_there_is_told_before_anything_is_measured(tmp_pa
 
 
 def test_a_function_that_is_to_travel_is_looked_for_before_a_study_is_submitted(
-    tmp_path, toy_study, autotune_command
+    tmp_path, toy_study, autotune_here
 ):
     (tmp_path / "told.py").write_text(TOLD)
     plain = toy_study().read_text()
@@ -358,7 +363,7 @@ def test_a_function_that_is_to_travel_is_looked_for_before_a_study_is_submitted(
         ("told.py:at_end", 3, "the job server at"),
     ):
         (tmp_path / "toy.yaml").write_text(f"{plain}on: {{end: ['{call}']}}\n")
-        done = autotune_command("submit", "toy.yaml", "--address", "http://127.0.0.1:9", check=False)
+        done = autotune_here("submit", "toy.yaml", "--address", "http://127.0.0.1:9", check=False)
         assert (done.returncode, said in done.stderr) == (code, True), done.stderr
         assert ("unless the cluster has it" in done.stderr) == ("there" in call)
 
@@ -420,11 +425,11 @@ def test_a_study_file_has_hooks_and_a_search_space_of_a_stranger_has_none(tmp_pa
 
 
 @pytest.mark.usefixtures("with_report")
-def test_a_run_tells_what_its_file_and_its_command_name(serve, toy_study, autotune_command):
+def test_a_run_tells_what_its_file_and_its_command_name(serve, toy_study, autotune_here):
     server, named = serve(), serve()
     file = toy_study(budget="{trials: 2, confirm: 0}")
     file.write_text(file.read_text() + f"on: {{trial: ['{server.url}'], end: ['{server.url}']}}\n")
-    done = autotune_command("run", file, "--local", "--no-mlflow", "--notify", named.url)
+    done = autotune_here("run", file, "--local", "--no-mlflow", "--notify", named.url)
     assert "not delivered" not in done.stdout + done.stderr
     assert [event["event"] for event in server.events()].count("trial") == 2
     (end,) = named.events()

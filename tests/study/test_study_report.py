@@ -101,9 +101,9 @@ def test_what_an_earlier_version_did_not_keep_is_made_or_said(tmp_path, toy_stud
     assert complete_carried(path, strange)[0].startswith("no deployment is known: ")
 
 
-def test_what_is_kept_is_what_best_prints(ran, autotune_command):
+def test_what_is_kept_is_what_best_prints(ran, autotune_here):
     store = ran[0] / "autotune-runs"
-    best = autotune_command("best", "toy", "--store", store, "--json", env=ENGINES_OWN)
+    best = autotune_here("best", "toy", "--store", store, "--json", env=ENGINES_OWN)
     said = json.loads(best.stdout)["deployment"]
     with Ledger.open(store / LEDGER_NAME, read_only=True) as ledger:
         kept = dict(ledger.study("toy").notes[DEPLOYMENT])

@@ -85,20 +85,20 @@ def rows(folder):
         return {row.name: (row, ledger.trials(row.name)) for row in ledger.studies()}
 
 
-def test_nothing_got_worse_then_something_did_and_the_study_is_as_it_was(tmp_path, autotune_command):
+def test_nothing_got_worse_then_something_did_and_the_study_is_as_it_was(tmp_path, autotune_here):
     (tmp_path / "p.py").write_text(PROGRAM)
     (tmp_path / "u.yaml").write_text(STUDY.replace("trials: 3, confirm: 2", "trials: 2, confirm: 1"))
-    autotune_command("run", "u.yaml", "--local", "-q")
+    autotune_here("run", "u.yaml", "--local", "-q")
     before = rows(tmp_path)["u"]
-    best = json.loads(autotune_command("best", "--json").stdout)["best"]["config"]["b"]
-    same = autotune_command("verify", "--local", "--launches", "2", "--ci", "--junit", "same.xml")
+    best = json.loads(autotune_here("best", "--json").stdout)["best"]["config"]["b"]
+    same = autotune_here("verify", "--local", "--launches", "2", "--ci", "--junit", "same.xml")
     assert "verdict: nothing got worse by more than 5 %" in same.stdout
     assert "versions and hardware are as they were" in same.stdout
     assert "::notice title=autotune verify u::verdict: nothing got worse by more than 5 %25" in same.stdout
     assert ET.parse(tmp_path / "same.xml").getroot()[0].attrib["failures"] == "0"
 
     (tmp_path / "p.py").write_text(PROGRAM.replace('"SLOWER", "1"', '"SLOWEST", "1.2"'))
-    done = autotune_command(
+    done = autotune_here(
         "verify", "u", "--local", "--launches", "2", "--ci", "--junit", "worse.xml", "-q", check=False
     )
     assert done.returncode == 1, done.stderr
@@ -114,29 +114,29 @@ def test_nothing_got_worse_then_something_did_and_the_study_is_as_it_was(tmp_pat
     assert list(after) == ["u", "u-verify", "u-verify-2"]
     assert after["u"] == before
     assert [trial.config["b"] for trial in after["u-verify"][1]] == [1, best, best, 1]
-    again = json.loads(autotune_command("best", "--json").stdout)  # verifications have no winner of their own
+    again = json.loads(autotune_here("best", "--json").stdout)  # verifications have no winner of their own
     assert again["study"] == "u"
 
 
-def test_a_tolerance_takes_what_it_says_and_more_launches_are_made(tuned, autotune_command):
+def test_a_tolerance_takes_what_it_says_and_more_launches_are_made(tuned, autotune_here):
     (tuned / "p.py").write_text(PROGRAM.replace('"SLOWER", "1"', '"SLOWEST", "1.2"'))
-    done = autotune_command("verify", "--local", "--tolerance", "40 %", "--launches", "1", "--json")
+    done = autotune_here("verify", "--local", "--tolerance", "40 %", "--launches", "1", "--json")
     data = json.loads(done.stdout)
     assert data["worse"] is False
     assert [side["launches"] for side in data["sides"]] == [1, 1]
     assert {change["status"] for side in data["sides"] for change in side["changes"]} == {"kept"}
 
 
-def test_a_winner_that_fails_now_is_a_regression(tuned, autotune_command):
+def test_a_winner_that_fails_now_is_a_regression(tuned, autotune_here):
     (tuned / "p.py").write_text(PROGRAM.replace('os.environ.get("FAILS")', '"3"'))
-    done = autotune_command("verify", "--local", "-q", "--launches", "1", check=False)
+    done = autotune_here("verify", "--local", "-q", "--launches", "1", check=False)
     assert done.returncode == 1
     assert "FAILED: out_of_memory" in done.stdout
     assert "default (trial 0): b=1\n  throughput: no worse" in done.stdout
 
 
-def test_what_is_overridden_is_told_as_changed(tuned, autotune_command):
-    done = autotune_command(
+def test_what_is_overridden_is_told_as_changed(tuned, autotune_here):
+    done = autotune_here(
         "verify", "--local", "-q", "--launches", "1", "--set", "system.env.SLOWER=2", check=False
     )
     assert done.returncode == 1
@@ -188,9 +188,9 @@ def test_a_verification_is_a_run_of_its_own_beside_the_runs_of_its_study(
     assert "u-verify: complete" in autotune_command("sync").stdout
 
 
-def test_a_program_that_is_gone_is_an_error_in_every_output(tuned, autotune_command):
+def test_a_program_that_is_gone_is_an_error_in_every_output(tuned, autotune_here):
     (tuned / "p.py").unlink()
-    done = autotune_command(
+    done = autotune_here(
         "verify", "--local", "-q", "--launches", "1", "--ci", "--junit", "j.xml", check=False
     )
     assert done.returncode in (2, 3)
@@ -368,10 +368,10 @@ def test_the_documented_workflow_runs(tmp_path):
     }
 
 
-def test_a_default_that_failed_in_the_study_too_got_no_worse(tmp_path, autotune_command):
+def test_a_default_that_failed_in_the_study_too_got_no_worse(tmp_path, autotune_here):
     record(tmp_path, STUDY.replace("low: 1, high: 3", "low: 1, high: 3, default: 2"), failing=2)
     (tmp_path / "p.py").write_text(PROGRAM.replace('os.environ.get("FAILS")', '"2"'))
-    done = autotune_command("verify", "--local", "-q", "--launches", "1", "--junit", "v.xml")
+    done = autotune_here("verify", "--local", "-q", "--launches", "1", "--junit", "v.xml")
     assert "failed as before: out_of_memory" in done.stdout
     assert "FAILED" not in done.stdout
     assert "verdict: nothing got worse" in done.stdout
@@ -380,17 +380,17 @@ def test_a_default_that_failed_in_the_study_too_got_no_worse(tmp_path, autotune_
     assert [out for out in suite.iter("system-out") if "failed as before" in (out.text or "")]
 
 
-def test_a_refused_override_blocks_no_later_verification(tuned, autotune_command):
+def test_a_refused_override_blocks_no_later_verification(tuned, autotune_here):
     wrong = ("--set", 'system={use: command, argv: [echo, "{b}"]}')
     args = ("verify", "u", "--local", "--launches", "1")
-    assert autotune_command(*args, *wrong, check=False).returncode == 2
-    done = autotune_command(*args)
+    assert autotune_here(*args, *wrong, check=False).returncode == 2
+    done = autotune_here(*args)
     assert "nothing got worse" in done.stdout
     assert "left half way" not in done.stdout  # nothing was measured that somebody could miss
     assert "going on" not in done.stdout
     assert "study u-verify-2: maximize throughput" in done.stdout
     assert "measured again in 1 fresh launch each (u-verify-2)" in done.stdout
-    assert autotune_command(*args, *wrong, check=False).returncode == 2
+    assert autotune_here(*args, *wrong, check=False).returncode == 2
     assert list(rows(tuned)) == ["u", "u-verify", "u-verify-2"]  # the same settings go on
 
 
@@ -414,43 +414,41 @@ def left_half_way(tuned, name, *, state="INTERRUPTED", winner=2, **env):
 
 
 def test_a_verification_that_was_left_half_way_with_other_settings_is_told_and_goes_on_with_these(
-    tuned, autotune_command
+    tuned, autotune_here
 ):
     left_half_way(tuned, "u-verify", SLOWER="1.01")
-    done = autotune_command("verify", "u", "--local", "--launches", "1")
+    done = autotune_here("verify", "u", "--local", "--launches", "1")
     said = (
         "u-verify was left half way with other settings (system.env: {'SLOWER': '1.01'} -> {'SLOWER': '1'})"
     )
     assert f"{said}: u-verify-2 begins beside it" in done.stdout
     args = ("verify", "u", "--local", "--launches", "1", "--set", "system.env.SLOWER=1.01")
-    assert "going on with u-verify: 1 launch of each side" in autotune_command(*args).stdout
+    assert "going on with u-verify: 1 launch of each side" in autotune_here(*args).stdout
     assert {name: len(trials) for name, (_, trials) in rows(tuned).items()} == {
         "u": 7, "u-verify": 2, "u-verify-2": 2,
     }  # fmt: skip
 
 
-def test_a_verification_of_another_winner_or_older_than_a_whole_one_is_not_gone_on_with(
-    tuned, autotune_command
-):
+def test_a_verification_of_another_winner_or_older_than_a_whole_one_is_not_gone_on_with(tuned, autotune_here):
     left_half_way(tuned, "u-verify")
     left_half_way(tuned, "u-verify-2", state="COMPLETED")
     left_half_way(tuned, "u-verify-3", winner=1)
-    done = autotune_command("verify", "u", "--local", "--launches", "1")
+    done = autotune_here("verify", "u", "--local", "--launches", "1")
     assert "left half way" not in done.stdout
     assert "measured again in 1 fresh launch each (u-verify-4)" in done.stdout
 
 
-def test_other_limits_judge_the_launches_and_are_told(tuned, autotune_command):
+def test_other_limits_judge_the_launches_and_are_told(tuned, autotune_here):
     args = ("verify", "--local", "-q", "--launches", "1", "--tolerance", "20%")
     tight = 'objective.limits=["latency <= 50 ms"]'
-    done = autotune_command(*args, "--set", tight, check=False)
+    done = autotune_here(*args, "--set", tight, check=False)
     assert done.returncode == 1
     assert "objective.limits: ['latency <= 150 ms'] -> ['latency <= 50 ms']" in done.stdout
     assert done.stdout.count("latency <= 50 ms: LIMIT BROKEN, holds 0 %") == 1  # the default never kept it
     assert "verdict: the winner does not keep the limits that are asked for now" in done.stdout
-    done = autotune_command(*args, "--set", 'objective.limits=["latency <= 0.12 s"]')
+    done = autotune_here(*args, "--set", 'objective.limits=["latency <= 0.12 s"]')
     assert "latency <= 0.12 s: no worse" in done.stdout
-    done = autotune_command(*args, "--set", "objective.limits=[]")
+    done = autotune_here(*args, "--set", "objective.limits=[]")
     assert "latency" not in done.stdout.partition("changed since then")[0]
 
 
@@ -498,25 +496,25 @@ def test_what_is_applied_is_told_in_every_section(tuned):
     assert now.budget.trials == before.budget.trials == 6
 
 
-def test_configurations_to_start_with_are_none_of_a_verification(tmp_path, autotune_command):
+def test_configurations_to_start_with_are_none_of_a_verification(tmp_path, autotune_here):
     tuned = record(tmp_path, f"{STUDY}start: [{{b: 2}}]\n")
-    autotune_command("verify", "u", "--local", "-q", "--launches", "1")
+    autotune_here("verify", "u", "--local", "-q", "--launches", "1")
     assert [trial.config["b"] for trial in rows(tuned)["u-verify"][1]] == [1, 3]
 
 
-def test_a_file_that_was_edited_since_is_told(tmp_path, autotune_command):
+def test_a_file_that_was_edited_since_is_told(tmp_path, autotune_here):
     (tmp_path / "p.py").write_text(PROGRAM)
     text = STUDY.replace("trials: 3, confirm: 2", "trials: 2, confirm: 0")
     (tmp_path / "u.yaml").write_text(text)
-    autotune_command("run", "u.yaml", "--local", "-q")
+    autotune_here("run", "u.yaml", "--local", "-q")
     args = ("verify", "--local", "-q", "--launches", "1", "--tolerance", "30%")
-    assert "as they were" in autotune_command(*args).stdout
+    assert "as they were" in autotune_here(*args).stdout
     (tmp_path / "u.yaml").write_text(text.replace('SLOWER: "1"', 'SLOWER: "3"'))
-    said = autotune_command(*args).stdout
+    said = autotune_here(*args).stdout
     assert "u.yaml was edited" in " ".join(said.split())
     assert "WORSE" not in said
     (tmp_path / "u.yaml").unlink()
-    assert "as they were" in autotune_command(*args).stdout
+    assert "as they were" in autotune_here(*args).stdout
 
 
 def test_the_command_that_goes_on_with_a_verification_has_its_settings(capsys):

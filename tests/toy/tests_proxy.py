@@ -7,7 +7,7 @@ import threading
 
 
 class Proxy:
-    """Stand between a client and the server at ``port``.
+    """Stand between a client and the server at ``port``, at a port ``at`` or one that is free.
 
     Attributes:
         answer: Called with each request's bytes; ``(status, body)`` to answer itself, a function of the
@@ -18,7 +18,7 @@ class Proxy:
         cut_after: Requests after which every connection is cut, none while ``None``.
     """
 
-    def __init__(self, port):
+    def __init__(self, port, at=0):
         self.heal()
         self.requests = 0
         self.over = threading.Event()
@@ -30,7 +30,7 @@ class Proxy:
                     outer.serve(self.request, port)
 
         socketserver.ThreadingTCPServer.allow_reuse_address = True
-        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", at), Handler)
         self.server.daemon_threads = True
         self.uri = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()

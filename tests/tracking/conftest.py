@@ -167,8 +167,8 @@ def start_proxy():
     """Put proxies before servers."""
     proxies = []
 
-    def start(port):
-        proxies.append(Proxy(port))
+    def start(port, at=0):
+        proxies.append(Proxy(port, at))
         return proxies[-1]
 
     yield start

@@ -231,7 +231,7 @@ def test_a_store_that_cuts_what_it_is_sent_is_noticed(ledger, make, store_uri, c
     assert generations(store_uri) == [1]
 
 
-@pytest.mark.parametrize("point", ["mirror.copy", "mirror.copied"])
+@pytest.mark.parametrize("point", ["mirror.copy", pytest.param("mirror.copied", marks=pytest.mark.slow)])
 def test_a_copy_that_was_cut_short_leaves_the_one_before(
     ledger, make, store_uri, copied, tmp_path, monkeypatch, point
 ):
@@ -286,8 +286,8 @@ def spoil(uri, slot, data):
     ("data", "said"),
     [
         (gzip.compress(b"no database " * 100), "it: file is not a database"),
-        (gzip.compress(b"x" * 999)[:-9], "it is cut short"),
-        (b"no gzip", "incorrect header check"),
+        pytest.param(gzip.compress(b"x" * 999)[:-9], "it is cut short", marks=pytest.mark.slow),
+        pytest.param(b"no gzip", "incorrect header check", marks=pytest.mark.slow),
         (gzip.compress(bytes(70 << 20)), "bytes unpack to more than 64 MiB"),
     ],
     ids=["no database", "cut short", "no gzip", "too large"],  # compressed data has a time in it

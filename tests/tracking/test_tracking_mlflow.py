@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -65,8 +66,8 @@ def text_of(uri, run, name, folder):
     return downloaded(uri, run, name, folder).read_text(encoding="utf-8")
 
 
-def outdated(ledger, make, uri):
-    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment="team")
+def outdated(ledger, make, uri, experiment="team"):
+    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment=experiment)
     return mirror.close(0.0).pending
 
 
@@ -317,29 +318,23 @@ def test_more_values_than_one_batch_holds(ledger, make, store_uri, tmp_path):
     assert measured["m699"] == {"value": 699.0, "sem": 0.1, "n": 1, "unit": "1"}
 
 
-def test_one_run_that_the_store_refuses_does_not_hold_up_the_others(
-    ledger, make, tmp_path, empty_store, start_server, start_proxy
-):
+def test_one_run_that_the_store_refuses_does_not_hold_up_the_others(ledger, make, mlflow_server, start_proxy):
     make.create(ledger)
     make.run_trial(ledger, 0, make.suggestion(1), make.measured(1.0), TrialState.COMPLETED)
     make.run_trial(ledger, 1, make.suggestion(2), make.measured(2.0, 1), TrialState.COMPLETED)
     make.run_trial(ledger, 2, make.suggestion(4), make.measured(1.5, 2), TrialState.COMPLETED)
-    (tmp_path / "server.db").write_bytes(empty_store.read_bytes())
-    port = make.free_port()
-    server = start_server(make.server_argv(f"sqlite:///{tmp_path}/server.db", port, tmp_path), tmp_path, port)
-    server.wait()
-    proxy = start_proxy(port)
+    proxy = start_proxy(mlflow_server.port)
     refused = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "no such batch"}'
     proxy.answer = lambda request: (400, refused) if b'"batch_size", "value": "2"' in request else None
     with pytest.raises(EnvironmentProblem, match="trial/1 is refused"):
-        complete(ledger, make, proxy.uri)
-    runs = read_back(server.uri)[1]
+        complete(ledger, make, proxy.uri, "refuses")
+    runs = read_back(mlflow_server.uri, "refuses")[1]
     assert [runs[f"trial-000{n}"].info.status for n in range(3)] == ["FINISHED", "RUNNING", "FINISHED"]
     assert runs["chat"].data.metrics["best.throughput"] == 2.0
-    assert outdated(ledger, make, proxy.uri) == 1
+    assert outdated(ledger, make, proxy.uri, "refuses") == 1
     proxy.answer = lambda request: None
-    assert complete(ledger, make, proxy.uri) == 1
-    assert len(read_back(server.uri)[1]) == 4
+    assert complete(ledger, make, proxy.uri, "refuses") == 1
+    assert len(read_back(mlflow_server.uri, "refuses")[1]) == 4
 
 
 def test_binary_artifacts_arrive_unchanged(ledger, make, store_uri, tmp_path):
@@ -468,12 +463,12 @@ def test_sync_stops_between_items_and_goes_on(ledger, make, store_uri, tmp_path)
 
 
 def test_server_away_costs_nothing_and_is_completed_later(
-    ledger, make, tmp_path, start_server, caplog, capfd, empty_store
+    ledger, make, tmp_path, mlflow_server, start_proxy, caplog, capfd
 ):
     make.fill(ledger, tmp_path)
     port = make.free_port()
     uri = f"http://127.0.0.1:{port}"
-    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment="team")
+    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment="away")
     mirror.start()
     assert mirror.ready.wait(30)
     slowest = 0.0
@@ -489,15 +484,13 @@ def test_server_away_costs_nothing_and_is_completed_later(
     assert report.errors
     assert [record.name for record in caplog.records] == ["autotune.tracking"]  # said once, by us
     with pytest.raises(EnvironmentProblem, match=f"127.0.0.1:{port}") as caught:
-        complete(ledger, make, uri)
+        complete(ledger, make, uri, "away")
     assert "\n" not in caught.value.message
 
-    (tmp_path / "server.db").write_bytes(empty_store.read_bytes())
-    argv = make.server_argv(f"sqlite:///{tmp_path}/server.db", port, tmp_path)
-    start_server(argv, tmp_path, port).wait()
-    assert complete(ledger, make, uri) == 7
-    assert complete(ledger, make, uri) == 0
-    _, runs = read_back(uri)
+    start_proxy(mlflow_server.port, at=port)
+    assert complete(ledger, make, uri, "away") == 7
+    assert complete(ledger, make, uri, "away") == 0
+    _, runs = read_back(uri, "away")
     assert len(runs) == 7
     assert '"sem": 0.5' in text_of(uri, runs["trial-0000"], "measurement.json", tmp_path / "down")
     assert runs["trial-0001"].data.tags["mlflow.parentRunId"] == runs["chat"].info.run_id
@@ -505,12 +498,12 @@ def test_server_away_costs_nothing_and_is_completed_later(
     assert log == "ready\nAuthorization: Bearer [redacted]\n"
 
     # a mirror that starts while the server is there follows it too
-    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment="team")
+    mirror = MlflowMirror(ledger.path, make.name, tracking_uri=uri, experiment="away")
     mirror.start()
     ledger.finish_attempt(make.name, 5, 1, make.measured(200.0, 5), state=TrialState.COMPLETED)
     mirror.notify()
     assert mirror.close(20.0).pending == 0
-    assert read_back(uri)[1]["chat"].data.metrics["best.throughput"] == 200.0
+    assert read_back(uri, "away")[1]["chat"].data.metrics["best.throughput"] == 200.0
     assert capfd.readouterr().out == ""  # MLflow likes to print links
 
 
@@ -562,16 +555,21 @@ def test_ui_command_of_a_server(make):
     assert "browser" in str(caught.value)
 
 
+def test_ui_is_started_on_the_store_for_this_machine_alone(store_uri):
+    argv = ui_command(store_uri, 5001)
+    assert argv[:3] == [sys.executable, "-m", "mlflow"]
+    assert argv[argv.index("--backend-store-uri") + 1] == store_uri
+    assert argv[argv.index("--host") + 1] == "127.0.0.1"
+    assert argv[argv.index("--port") + 1] == "5001"
+
+
+@pytest.mark.slow
 def test_ui_serves_the_store_with_its_artifacts(ledger, make, store_uri, tmp_path, start_server):
     make.fill(ledger, tmp_path)
     complete(ledger, make, store_uri)
     run = read_back(store_uri)[1]["trial-0000"]
     port = make.free_port()
     argv = ui_command(store_uri, port)
-    assert argv[:3] == [sys.executable, "-m", "mlflow"]
-    assert argv[argv.index("--backend-store-uri") + 1] == store_uri
-    assert argv[argv.index("--host") + 1] == "127.0.0.1"
-    assert argv[argv.index("--port") + 1] == str(port)
     elsewhere = tmp_path / "elsewhere"  # the folder it is started in does not matter
     elsewhere.mkdir()
     server = start_server(argv, elsewhere, port).wait()
@@ -581,8 +579,9 @@ def test_ui_serves_the_store_with_its_artifacts(ledger, make, store_uri, tmp_pat
     assert not list(elsewhere.iterdir()), "the UI leaves nothing where it is started"
 
 
-def test_mlflow_is_loaded_by_nobody_but_the_thread_and_is_quiet(make, tmp_path):
-    """In a fresh process: constructing loads nothing, and a new database is made without a word."""
+@pytest.mark.parametrize("store", ["there", pytest.param("made", marks=pytest.mark.slow)])
+def test_mlflow_is_loaded_by_nobody_but_the_thread_and_is_quiet(store, make, tmp_path, empty_store):
+    """In a fresh process: constructing loads nothing, and a database is written or made without a word."""
     code = """
 import sys
 from pathlib import Path
@@ -597,6 +596,8 @@ assert mlflow.active_run() is None
 """
     with Ledger.open(tmp_path / "ledger.db") as ledger:
         make.create(ledger)
+    if store == "there":
+        shutil.copy(empty_store, tmp_path / "new.db")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
         [sys.executable, "-c", code],

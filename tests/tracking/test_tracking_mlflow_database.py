@@ -71,13 +71,16 @@ def settle(path):
     os.utime(path, (then, then))
 
 
+PROBE = """
+from mlflow import MlflowClient
+client = MlflowClient(tracking_uri=uri)
+assert client.create_run(client.create_experiment("probe")).info.run_id
+"""
+
+
 def opens(path):
     """Return whether MLflow itself opens a store and can write to it, in a process of its own."""
-    code = (
-        "import sys; from mlflow import MlflowClient\n"
-        "client = MlflowClient(tracking_uri=sys.argv[1])\n"
-        "assert client.create_run(client.create_experiment('probe')).info.run_id"
-    )
+    code = f"import sys; uri = sys.argv[1]\n{PROBE}"
     done = subprocess.run(
         [sys.executable, "-c", code, f"sqlite:///{path}"], capture_output=True, text=True, check=False
     )
@@ -112,7 +115,8 @@ def test_two_stores_are_made_at_once_in_one_process(tmp_path, prepare, said):
         path.parent.mkdir()
     with ThreadPoolExecutor() as threads:
         list(threads.map(prepare, paths))
-    assert [opens(path) for path in paths] == [True, True]
+    for path in paths:
+        exec(PROBE, {"uri": f"sqlite:///{path}"})
     assert said == []
 
 

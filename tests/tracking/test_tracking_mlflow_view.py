@@ -333,7 +333,7 @@ def test_what_is_the_nearest_only_is_neither_registered_nor_called_best(store_ur
 RELATIVE = {"maximize": "throughput", "limits": ["latency.p99 <= 1.5 x default"]}
 
 
-@pytest.mark.parametrize("database", [True, False])
+@pytest.mark.parametrize("database", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_best_is_taken_back_while_a_limit_cannot_be_judged(ledger, make, store_uri, tmp_path, database):
     uri = store_uri if database else (tmp_path / "mlruns").as_uri()
     free = {**make.spec, "objective": {"maximize": "throughput"}}
