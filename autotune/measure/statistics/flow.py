@@ -55,7 +55,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.measurement import Estimate
-from autotune.core.quantiles import NORMAL, student_quantile, student_tail
+from autotune.core.quantiles import NORMAL, student_quantile
 
 Floats = NDArray[np.float64]
 
@@ -258,9 +258,10 @@ def _of_both_sides(freedom: float, b: float) -> float:
         freedom: Degrees of Student's distribution.
         b: Sixth of the skewness.
     """
+    from scipy.special import stdtr  # takes longer to load than all else that an attempt starts with
 
     def missed(half: float) -> float:
-        return student_tail(freedom, -_hall(-half, b)) + student_tail(freedom, _hall(half, b))
+        return float(stdtr(freedom, _hall(-half, b)) + stdtr(freedom, -_hall(half, b)))
 
     low, high = 0.0, student_quantile(freedom)
     while missed(high) > _MISSED:
