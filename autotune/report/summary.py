@@ -65,7 +65,7 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
     """Return the table of trials, the best configuration and the verdict as text."""
     lines = [
         *wrap(heading(view), width),
-        *wrap(str(view.stated), width),
+        *fill(str(view.stated), width),
         "",
         *trial_table(view, width=width),
         *doubt_lines(view, width=width),
@@ -173,7 +173,7 @@ def _front_lines(view: StudyView, width: int) -> list[str]:
         tied = f", tied with {', '.join(f'trial {n}' for n in sorted(ties))}" if ties else ""
         mark = "*" if one.key in corners else " "
         text = f"{mark} trial {one.contender.trial.number}: {shown} ({fresh}{tied})"
-        lines += [f"  {line}" for line in wrap(text, width - 2, indent="    ")]
+        lines += [f"  {line}" for line in fill(text, width - 2, indent="    ")]
     return lines
 
 
@@ -237,9 +237,7 @@ def _shown(side: Contender | None, metric: str, view: StudyView) -> str:
     """Return a configuration's metric with its interval; empty where it was not measured."""
     if side is None or metric not in side.metrics:
         return ""
-    return show_estimate(
-        side.metrics[metric], view.half_width(side, metric), view.objective.symbol_of(metric)
-    )
+    return show_estimate(side.metrics[metric], view.half_width(side, metric), view.shown_unit(metric))
 
 
 def doubt_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:
