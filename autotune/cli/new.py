@@ -104,10 +104,8 @@ def _check_name(kind: str, name: str) -> None:
         near = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)).strip("_").lower()
         near = near if _NAME.fullmatch(near) else f"my_{near}".rstrip("_")
         near = f"my_{near}" if keyword.iskeyword(near) or near in sys.stdlib_module_names else near
-        text = (
-            f"{name!r} cannot be the name of a module: lower-case letters, digits and _, none of Python's own"
-        )
-        raise SpecError(text, hint=f"did you mean {near!r}?")
+        allowed = "lower-case ASCII letters, digits and _, none of Python's own"
+        raise SpecError(f"{name!r} cannot be the name of a module: {allowed}", hint=f"did you mean {near!r}?")
     if len(name) > _LONGEST:
         raise SpecError(f"a name has at most {_LONGEST} letters, found {len(name)}")
     if _TAKEN.fullmatch(name):
