@@ -16,6 +16,7 @@ from autotune.core.binding import binding_limit
 from autotune.core.copy_state import CopyState
 from autotune.core.decision import Decision, Predictions
 from autotune.core.drift import Drift, find_drift
+from autotune.core.estimate_text import sentence_unit
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
@@ -179,6 +180,12 @@ class StudyView:
     def half_width(self, side: ranking.Contender, metric: str) -> float | None:
         """Return the half-width of the 95 % interval of a configuration's metric, all its launches pooled."""
         return self.decision.half_width(side, metric)
+
+    def shown_unit(self, metric: str) -> str:
+        """Return the unit that a metric of any configuration is shown in: its limit's, or the best's."""
+        found = [side.metrics.get(metric) for side in (self.best, self.default) if side is not None]
+        units = [sentence_unit(one) for one in found if one is not None and one.value]
+        return self.objective.symbol_of(metric) or next(iter(units), "")
 
     @cached_property
     def binding(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import re
+import symtable
 import sys
 import unicodedata
 from importlib.machinery import PathFinder
@@ -102,10 +104,8 @@ def _check_name(kind: str, name: str) -> None:
         near = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)).strip("_").lower()
         near = near if _NAME.fullmatch(near) else f"my_{near}".rstrip("_")
         near = f"my_{near}" if keyword.iskeyword(near) or near in sys.stdlib_module_names else near
-        text = (
-            f"{name!r} cannot be the name of a module: lower-case letters, digits and _, none of Python's own"
-        )
-        raise SpecError(text, hint=f"did you mean {near!r}?")
+        allowed = "lower-case ASCII letters, digits and _, none of Python's own"
+        raise SpecError(f"{name!r} cannot be the name of a module: {allowed}", hint=f"did you mean {near!r}?")
     if len(name) > _LONGEST:
         raise SpecError(f"a name has at most {_LONGEST} letters, found {len(name)}")
     if _TAKEN.fullmatch(name):
@@ -117,6 +117,16 @@ def _check_name(kind: str, name: str) -> None:
     if name == "autotune" or _is_installed(name):
         raise SpecError(
             f"{name!r} is an installed package, which a module of that name would hide",
+            hint=f"did you mean {f'my_{name}'!r}?",
+        )
+    symbol, part = _symbol(kind, name), PARTS[kind]
+    words = {*dir(builtins), *keyword.kwlist}
+    for source in _sources(part):
+        if source.suffix == ".py":
+            words |= {*symtable.symtable(source.read_text(encoding="utf-8"), "", "exec").get_identifiers()}
+    if symbol in words - {_symbol(kind, part)}:
+        raise SpecError(
+            f"{name!r} would be {symbol} in Python, which what is written needs for something else",
             hint=f"did you mean {f'my_{name}'!r}?",
         )
     # a system and an engine of one name are one module
@@ -151,17 +161,20 @@ def _class_name(name: str) -> str:
 
 def _texts(kind: str, name: str) -> dict[str, str]:
     """Return the example's files of a kind as those of a part of another name, by file."""
-    from autotune.spec.catalogue import folder
-
-    example, part = folder("examples/plugin"), PARTS[kind]
+    part = PARTS[kind]
     words = {f"{EXAMPLE}.": "", part: name, _class_name(part): _class_name(name), part.upper(): name.upper()}
     pattern = re.compile(rf"{EXAMPLE}\.|(?<![a-z]){part}(?![a-z])|{_class_name(part)}|{part.upper()}")
-    sources = {
-        f"{name}.py": example / EXAMPLE / f"{part}.py",
-        f"{name}.yaml": example / f"{part}.yaml",
-        f"test_{name}.py": example / "tests" / f"test_{part}.py",
-    }
     return {
         file: pattern.sub(lambda match: words[match[0]], source.read_text(encoding="utf-8"))
-        for file, source in sources.items()
+        for file, source in zip(
+            (f"{name}.py", f"{name}.yaml", f"test_{name}.py"), _sources(part), strict=True
+        )
     }
+
+
+def _sources(part: str) -> tuple[Path, Path, Path]:
+    """Return the example's files of a part: its module, its study file and its test."""
+    from autotune.spec.catalogue import folder
+
+    example = folder("examples/plugin")
+    return example / EXAMPLE / f"{part}.py", example / f"{part}.yaml", example / "tests" / f"test_{part}.py"

@@ -20,7 +20,6 @@ from typing import TextIO, TypeVar
 
 from autotune.cli.remote import MARK
 from autotune.cli.submitted import head_store, run_submitted
-from autotune.core.cells import cell_len, padded
 from autotune.core.commands import OWNER_VARIABLE
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.redact import redact
@@ -217,17 +216,10 @@ def _studies() -> dict[str, str]:
 
 def _list_studies(as_json: bool) -> int:
     """List the studies of all owners."""
-    from autotune.cli.output import echo, echo_json
+    from autotune.cli.show import show_studies
 
-    found = _studies()
-    if as_json:
-        echo_json({"studies": found})
-        return 0
-    size = max((cell_len(label) for label in found), default=0)
-    for label, text in found.items():
-        echo(f"{padded(label, size)}  {text}")
-    if not found:
-        echo("no studies yet; `autotune submit FILE --address ...` starts one")
+    none = "no studies yet; `autotune submit FILE --address ...` starts one"
+    show_studies(_studies(), none, as_json=as_json)
     return 0
 
 

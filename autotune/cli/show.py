@@ -147,13 +147,13 @@ def show_entries(found: Mapping[str, Mapping[str, str]], *, alone: bool, as_json
         if not alone:
             echo(f"{name}:")
         room = terminal_width() - len(margin)
-        size = max((len(key) for key in entries if len(key) <= room // 2), default=0)
+        size = max((cell_len(key) for key in entries if cell_len(key) <= room // 2), default=0)
         for key, text in entries.items():
             lines = wrap(text, room - size - 2, indent="")
-            if len(key) > size:  # a name that takes half of the line has one of its own
+            if cell_len(key) > size:  # a name that takes half of the line has one of its own
                 lines = ["", *lines]
             for i, line in enumerate(lines):
-                echo(f"{margin}{key if i == 0 else '':{size}}  {line}".rstrip())
+                echo(f"{margin}{padded(key if i == 0 else '', size)}  {line}".rstrip())
         if not entries:
             echo(f"{margin}none")
 
@@ -227,15 +227,15 @@ def studies_of(store: Path) -> dict[str, str]:
 
 
 def _list_studies(store: Path, as_json: bool) -> None:
-    studies = studies_of(store)
-    if as_json:
-        echo_json({"studies": studies})
-        return
-    size = max((cell_len(name) for name in studies), default=0)
-    for name, text in studies.items():
-        echo(f"{padded(name, size)}  {text}")
-    if not studies:
-        echo("no studies yet; `autotune run FILE` creates one")
+    show_studies(studies_of(store), "no studies yet; `autotune run FILE` creates one", as_json=as_json)
+
+
+def show_studies(studies: Mapping[str, str], none: str, *, as_json: bool) -> None:
+    """Show studies with a line about each, or that there are none."""
+    if studies or as_json:
+        show_entries({"studies": studies}, alone=True, as_json=as_json)
+    else:
+        echo(none)
 
 
 @click.command()

@@ -152,8 +152,8 @@ def _owner(given: str | None) -> str:
         return re.sub(r"[^A-Za-z0-9._-]", "_", getpass.getuser()).lstrip("._-")[:64] or "unknown"
     if not _OWNER.fullmatch(given):
         raise SpecError(
-            f"--owner {given!r} is no owner's name; allowed: letters, digits, '.', '_' and '-', at most 64, "
-            "starting with a letter or digit"
+            f"--owner {given!r} is no owner's name; allowed: ASCII letters, digits, '.', '_' and '-', "
+            "at most 64, starting with a letter or digit"
         )
     return given
 

@@ -20,6 +20,7 @@ _LEAST, _MOST = 1e-4, 1e9  # between which a number reads well without a power o
 _LONG, _LONGEST = 1e5, 1e15  # from which an error has two digits, and from which no number is written out
 _READS_FROM = 1e-3  # to _LONG: sizes of a column that read well without a power of ten
 _MOST_DECIMALS = 9
+_HIDES = 1e3  # times a value: an error that leaves none of it, and has the unit that reads well
 
 INTERVAL = "± is the half-width of the 95 % interval"
 """What ``±`` means in all texts, to be said once in each."""
@@ -36,8 +37,10 @@ def show_estimate(estimate: Estimate, half: float | None = None, symbol: str = "
     """
     if symbol and known_base(symbol) == estimate.unit:
         return marked(f"{show_number(estimate, unit_scale(estimate, symbol), half)} {symbol}", estimate)
-    scale, symbol = sentence_scale(abs(estimate.value), estimate.unit)
     known = half if half is not None else estimate.half_width
+    size = abs(estimate.value)
+    size = known if known and 0.0 < _HIDES * size < known < math.inf else size
+    scale, symbol = sentence_scale(size, estimate.unit)
     if known and symbol.startswith(_WORDS) and known < _EXACT * abs(estimate.value) < _EXACT * _MOST:
         scale, symbol = 1.0, "" if estimate.unit == "1" else estimate.unit  # a count, to its last digits
     text = show_number(estimate, scale, half)

@@ -1,7 +1,7 @@
 """Whether ``module:function`` or ``file.py:function`` can be there, told from source: none of it is run.
 
-Refused is what the source is sure of. What it computes, imports with a star or leaves to compiled code may be
-anything.
+Refused is what the source is sure of. What it computes, writes as text, imports with a star or leaves to
+compiled code may be anything; so may what is ``None`` yet, and all of a file that reaches modules' names.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ _ALLOWED = "allowed: module:function or file.py:function"
 _MOST_BYTES = 1 << 18  # of a file that is read
 _MOST_NAMES = 8  # that a message lists
 _SHOWN = 60  # characters of a value in a message
-_COMPUTES = {
-    "exec", "eval", "globals", "vars", "locals", "setattr", "modules", "__dict__", "__path__", "__getattr__",
+_REACHES = {  # the variables of its own module, of another, or of a caller
+    "exec", "eval", "globals", "vars", "locals", "setattr", "modules",
+    "__dict__", "__setattr__", "__globals__", "f_globals", "f_locals",
 }  # fmt: skip
-_REACHES = _COMPUTES - {"globals", "locals", "__path__", "__getattr__"}  # into other modules too
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_LITERALS = (ast.Constant, ast.JoinedStr, ast.List, ast.Tuple, ast.Dict, ast.Set)
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp)
+_LITERALS = (ast.Constant, ast.JoinedStr, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Import)
 
 
 def refuse_absent(
@@ -163,24 +164,21 @@ class _Source:
     @property
     def is_sure(self) -> bool:
         """Whether the module has no other names than those that its source shows."""
-        return not any(
-            (isinstance(node, ast.Name) and node.id in _COMPUTES)
-            or (isinstance(node, ast.Attribute) and node.attr in _COMPUTES)
-            or (isinstance(node, ast.alias) and not {"*", *_COMPUTES}.isdisjoint((node.name, node.asname)))
-            or (isinstance(node, ast.FunctionDef) and node.name == "__getattr__")
-            for node in ast.walk(self.tree)
-        )
+        return not self._mentions({*_REACHES, "*", "__path__", "__getattr__"})
 
-    def sets(self, name: str, *, elsewhere: bool = False) -> bool:
-        """Return whether it sets an attribute of a name, of a module maybe."""
-        reached = _REACHES if elsewhere else frozenset[str]()
-        return any(
-            (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == name)
-            or (isinstance(node, ast.Name) and node.id in reached)
-            or (isinstance(node, ast.Attribute) and node.attr in reached)
-            or (isinstance(node, ast.alias) and node.name in reached)
-            for node in ast.walk(self.tree)
-        )
+    def sets(self, name: str) -> bool:
+        """Return whether it may set a name in a module, its own or another."""
+        nodes = [*ast.walk(self.tree)]
+        texts = {one.value for one in nodes if isinstance(one, ast.Constant)}  # taken for names by somebody
+        set_ = {
+            one.attr for one in nodes if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
+        }
+        return self._mentions(_REACHES) or name in texts or not set_.isdisjoint((name, "__class__"))
+
+    def _mentions(self, names: set[str]) -> bool:
+        """Return whether one of the names is read, imported or defined somewhere."""
+        keys = ("id", "attr", "name", "asname")
+        return any(getattr(one, key, None) in names for one in ast.walk(self.tree) for key in keys)
 
     def lacks(self, name: str) -> bool:
         """Return whether a name is left without a value, as ``name: int`` and ``del name`` leave it."""
@@ -195,17 +193,12 @@ class _Source:
                 valued += 1
         return (bare + deleted > 0) and bare + deleted + valued == len(binders) and deleted == min(valued, 1)
 
-    @property
-    def defined(self) -> list[str]:
-        """Functions and classes at the top of the module."""
-        return [node.name for node in self.tree.body if isinstance(node, _DEFINITIONS)]
-
     def sole_value(self, name: str) -> ast.AST | None:
         """Return the only value or definition that a name has; ``None`` where there may be others."""
         binders = [node for node in ast.walk(self.tree) if _binds(node, name)]
         for node in self.tree.body if len(binders) == 1 else ():
             targets = getattr(node, "targets", [getattr(node, "target", None)])
-            if binders[0] is node:
+            if binders[0] in (node, *(node.names if isinstance(node, ast.Import) else ())):
                 return node
             if isinstance(node, ast.Assign | ast.AnnAssign) and binders[0] in targets:
                 return node.value
@@ -231,7 +224,10 @@ def _read(file: Path) -> _Source | None:
         text = decode_source(read_raw(file, _MOST_BYTES))
         with warnings.catch_warnings(action="ignore"):  # of an escape that Python does not know
             table = symtable.symtable(text, str(file), "exec")
-            return _Source(ast.parse(text, str(file)), frozenset(_bound(table, is_module=True)))
+            tree = ast.parse(text, str(file))
+        for node in _outside(tree):
+            raise SyntaxError(f"{type(node).__name__.lower()!r} outside function", ("", node.lineno, 0, ""))
+        return _Source(tree, frozenset(_bound(table, is_module=True)))
     except (TooLarge, RecursionError, MemoryError):
         return None
     except OSError as error:
@@ -239,6 +235,15 @@ def _read(file: Path) -> _Source | None:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         raise SpecError(f"{file}:{line}: no valid Python: {getattr(error, 'msg', error)}") from None
+
+
+def _outside(tree: ast.Module) -> Iterator[ast.stmt | ast.expr]:
+    """Yield what only a function may say, said outside of one: the parser leaves it to the compiler."""
+    nodes: list[ast.AST] = [tree]
+    for node in nodes:
+        nodes += [] if isinstance(node, _FUNCTIONS) else ast.iter_child_nodes(node)
+        if isinstance(node, ast.Return | ast.Yield | ast.Await):
+            yield node
 
 
 def _bound(table: symtable.SymbolTable, *, is_module: bool = False) -> Iterator[str]:
@@ -259,15 +264,13 @@ def _refuse_name(
         SpecError: It is so, or the file is no Python.
     """
     try:
-        source, *others = (_read(one) for one in (file, *packages))
+        source, *_ = read = [_read(one) for one in (file, *packages)]
     except SpecError:
         if here:
             raise
         return  # another version of Python may read it
     first, *inner = name.split(".")
-    if source is None or not source.is_sure or source.sets(first):
-        return
-    if any(other is None or other.sets(first, elsewhere=True) for other in others):
+    if source is None or not source.is_sure or any(one is None or one.sets(first) for one in read):
         return
     if first not in source.names or source.lacks(first):
         module = file.parent / first
@@ -276,7 +279,7 @@ def _refuse_name(
         return
     value = None if inner else source.sole_value(first)
     place = f"{file}:{getattr(value, 'lineno', 1)}"
-    if isinstance(value, _LITERALS):
+    if isinstance(value, _LITERALS) and getattr(value, "value", value) is not None:
         try:
             found = f": it is {ast.unparse(value)[:_SHOWN]}"
         except RecursionError:  # a list of lists of lists
@@ -291,6 +294,7 @@ def _refuse_name(
 
 def _near(name: str, source: _Source) -> str:
     """Return the nearest function of a module, or those that there are."""
-    defined = [one for one in source.defined if not one.startswith("_")]
+    names = [node.name for node in source.tree.body if isinstance(node, _DEFINITIONS)]
+    defined = [one for one in names if not one.startswith("_")]
     listed = ", ".join(defined[:_MOST_NAMES]) + (", ..." if len(defined) > _MOST_NAMES else "")
     return did_you_mean(name, defined) or (f"allowed: {listed}" if defined else "it has none")

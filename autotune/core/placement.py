@@ -20,7 +20,7 @@ _WORD = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")  # what R
 
 def _word(raw: object, name: str) -> str:
     if isinstance(raw, Mapping | list) or not _WORD.fullmatch(str(raw)):
-        raise SpecError(f"a label is letters, digits and . _ / - between them, found {raw!r}")
+        raise SpecError(f"a label is ASCII letters, digits and . _ / - between them, found {raw!r}")
     return str(raw)
 
 

@@ -65,7 +65,7 @@ def summary(view: StudyView, *, width: int = WIDTH) -> str:
     """Return the table of trials, the best configuration and the verdict as text."""
     lines = [
         *wrap(heading(view), width),
-        *wrap(str(view.stated), width),
+        *fill(str(view.stated), width),
         "",
         *trial_table(view, width=width),
         *doubt_lines(view, width=width),
@@ -173,7 +173,7 @@ def _front_lines(view: StudyView, width: int) -> list[str]:
         tied = f", tied with {', '.join(f'trial {n}' for n in sorted(ties))}" if ties else ""
         mark = "*" if one.key in corners else " "
         text = f"{mark} trial {one.contender.trial.number}: {shown} ({fresh}{tied})"
-        lines += [f"  {line}" for line in wrap(text, width - 2, indent="    ")]
+        lines += [f"  {line}" for line in fill(text, width - 2, indent="    ")]
     return lines
 
 
@@ -196,18 +196,30 @@ def settlement_text(view: StudyView) -> str:
     if not found.enough:
         return f"even {found.launches} fresh launches each{took}, {found.effect}"
     if view.resumable:
-        return (
-            f"`{resume_command(view, *found.options, *more_time(view), *view.options)}` {found.effect}{took}"
-        )
+        more, first = more_time(view, 2 * (found.launches or view.confirm)), _rest_of_search(view)
+        took += f", after {counted(first, 'more trial')} of the search" if first and more else ""
+        return f"`{resume_command(view, *found.options, *more, *view.options)}` {found.effect}{took}"
     launches = f"{found.launches} fresh launches each" if found.launches else "going on with the study"
     return f"{launches} {found.effect}{took}"
 
 
-def more_time(view: StudyView) -> tuple[str, ...]:
-    """Return the option that doubles the time of a study whose time is over; nothing of any other."""
+def more_time(view: StudyView, launches: int = 0) -> tuple[str, ...]:
+    """Return the option that gives a study whose time is over more of it; nothing of any other.
+
+    Args:
+        view: The study.
+        launches: Launches after the search, which it must be enough for at the rate so far.
+    """
     if view.budget_seconds is None or not view.stopped.startswith(TIME_IS_OVER):
         return ()
-    return ("--set", f"budget.time={2 * view.budget_seconds:g} s")
+    measured = max(1, sum(trial.state.finished for trial in view.trials))
+    times = 2 + ((_rest_of_search(view) + launches) // measured if launches else 0)
+    return ("--set", f"budget.time={times * view.budget_seconds:g} s")
+
+
+def _rest_of_search(view: StudyView) -> int:
+    """Return the trials of the budget that the search has not measured: with more time they come first."""
+    return max(0, view.space.searchable(view.budget_trials or 0) - view.finished)
 
 
 def resume_command(view: StudyView, *options: str) -> str:
@@ -237,9 +249,7 @@ def _shown(side: Contender | None, metric: str, view: StudyView) -> str:
     """Return a configuration's metric with its interval; empty where it was not measured."""
     if side is None or metric not in side.metrics:
         return ""
-    return show_estimate(
-        side.metrics[metric], view.half_width(side, metric), view.objective.symbol_of(metric)
-    )
+    return show_estimate(side.metrics[metric], view.half_width(side, metric), view.shown_unit(metric))
 
 
 def doubt_lines(view: StudyView, *, width: int = WIDTH) -> list[str]:

@@ -43,7 +43,7 @@ def read_name(raw: object) -> str:
     """
     if not isinstance(raw, str) or not _NAME.fullmatch(raw):
         raise SpecError(
-            f"{raw!r} is not a study's name; allowed: letters, digits, '.', '_' and '-', at most 64, "
+            f"{raw!r} is not a study's name; allowed: ASCII letters, digits, '.', '_' and '-', at most 64, "
             "starting with a letter or digit"
         )
     return raw

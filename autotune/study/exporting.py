@@ -396,7 +396,7 @@ def _measured(view: StudyView, side: Contender, name: str) -> str:
     found = side.metrics[name]
     with suppress(UnitError):  # what cannot be compared is shown as it was measured
         found = view.objective.in_units({name: found})[name]
-    return show_estimate(found, view.half_width(side, name), view.objective.symbol_of(name))
+    return show_estimate(found, view.half_width(side, name), view.shown_unit(name))
 
 
 def _facts(contender: Contender) -> Mapping[str, Any] | None:

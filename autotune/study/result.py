@@ -157,8 +157,8 @@ class StudyResult:
     def _shown(self, side: Contender | None, name: str) -> str:
         if side is None or name not in side.metrics:
             return ""
-        symbol = self.view.objective.symbol_of(name)
-        return show_estimate(side.metrics[name], self.view.half_width(side, name), symbol)
+        half, unit = self.view.half_width(side, name), self.view.shown_unit(name)
+        return show_estimate(side.metrics[name], half, unit)
 
 
 def read_result(ledger: Ledger, row: StudyRow) -> StudyResult:

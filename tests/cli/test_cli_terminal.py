@@ -274,5 +274,5 @@ def test_a_command_that_would_settle_a_verdict_can_be_pasted_with_its_options(tm
     words = shlex.split(command.strip("`"))
     assert words[:3] == ["autotune", "resume", "quickstart"]
     assert words[words.index("--store") + 1] == str(tmp_path / "st ore")
-    assert words[words.index("--set") + 1] == "budget.time=180 s"
+    assert words[words.index("--set") + 1] == "budget.time=270 s"  # the rest of the search too
     assert "--local" in words

@@ -128,6 +128,56 @@ def test_what_cannot_be_there_is_refused_with_the_nearest_name(folder, target, s
     assert hint in refused.value.hint
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def give(name):\n    return lambda one: one.__globals__.update({name: one})\n"
+        "@give('f' * 1)\ndef g(): pass\n",
+        "import sys\nfor name in 'fg':\n    sys._getframe().f_globals[name] = print\n",
+        "import inspect\ninspect.currentframe().f_locals.update(f=print)\n",
+        "import importlib\nimportlib.import_module(__name__).__setattr__('f', print)\n",
+        "import importlib\nobject.__setattr__(importlib.import_module(__name__), 'f', print)\n",
+        "import importlib, types\nclass M(types.ModuleType):\n    f = print\n"
+        "importlib.import_module(__name__).__class__ = M\n",
+        "from tools import export\n@export('f')\ndef g(): pass\n",
+        "f = None\nimport whoever_gives_it\n",
+    ],
+)
+def test_a_name_that_the_source_may_give_in_another_way_is_taken(folder, text):
+    (folder / "given_otherwise.py").write_text(text)
+    refuse_absent("given_otherwise.py:f", folder)
+    (folder / "given_otherwise.py").write_text("f = 1\n")
+    with pytest.raises(SpecError, match="'f' is no function: it is 1"):
+        refuse_absent("given_otherwise.py:f", folder)
+
+
+@pytest.mark.parametrize("name", ["f", "os"])
+def test_an_imported_module_is_no_function(folder, name):
+    (folder / "modules.py").write_text("import math as f\nimport json, os.path\n")
+    with pytest.raises(SpecError, match=f"'{name}' is no function: it is import .*{name}"):
+        refuse_absent(f"modules.py:{name}", folder)
+    refuse_absent("modules.py:os.path.join", folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def f(config):\n    pass\nif f:\n    return 1\n", ":4: no valid Python: 'return' outside function"),
+        ("class C:\n    x = yield\n", ":2: no valid Python: 'yield' outside function"),
+        ("await f()\n", ":1: no valid Python: 'await' outside function"),
+    ],
+)
+def test_what_only_a_function_may_say_is_no_python_outside_of_one(folder, text, said):
+    (folder / "outside.py").write_text(text)
+    with pytest.raises(SpecError, match=said):
+        refuse_absent("outside.py:f", folder)
+
+
+def test_what_a_function_says_is_python_inside_of_one(folder):
+    (folder / "inside.py").write_text("g = lambda: (yield)\nasync def f():\n    await g()\n    return 1\n")
+    refuse_absent("inside.py:f", folder, awaited=True)
+
+
 @pytest.mark.parametrize("target", ["absent:f", "broken.py:f", "json:laods", "absent.deep:f"])
 def test_of_another_machine_only_what_travels_is_known(folder, target):
     refuse_absent(target, folder, here=False)

@@ -206,6 +206,13 @@ OF_OTHERS = ("test", "test_mine", "conftest", "sitecustomize", "usercustomize")
         (["engine", "gp"], "there is an engine 'gp' already"),
         (["engine", "vllm"], "there is a system 'vllm' already"),
         (["system", "vllm"], "there is a system 'vllm' already"),
+        (["engine", "suggestion"], "'suggestion' would be Suggestion in Python, which what is written needs"),
+        (["engine", "reason"], "did you mean 'my_reason'?"),
+        (["engine", "engine_contract"], "did you mean 'my_engine_contract'?"),
+        *(
+            (["system", name], f"{name!r} would be")
+            for name in ("seconds", "failure", "attempt_failed", "none")
+        ),
         (["engine", "a" * 300], "a name has at most 64 letters, found 300"),
         *((["engine", name], f"{name!r} is a module of Python's or pytest's") for name in OF_OTHERS),
         (["engine", "numpy"], "'numpy' is an installed package, which a module of that name would hide"),

@@ -67,6 +67,17 @@ def test_what_the_model_says_is_two_lines():
     assert model_lines(None, None) == model_lines(Assessment(reason="too few"), {}) == []
 
 
+def test_values_of_one_metric_share_one_unit(make_view, make_trial):
+    both = Objective.from_dict({"maximize": "output_throughput", "minimize": "tpot.p95"})
+    default, best = (1, 16, 0, 1, 1), (8, 8, 0, 1, 2)
+    trials = (make_trial(0, default, speed=30, tpot=0.00095), make_trial(1, best, speed=120, tpot=0.0020))
+    text = summary(make_view(trials, objective=both, state="completed"), width=120)
+    lines = [line for line in text.splitlines() if line.startswith(("  tpot.p95", "  * trial"))]
+    assert len(lines) == 3
+    assert not any(" us" in line for line in lines)
+    assert "default 0.95" in lines[0]
+
+
 def test_several_goals_show_the_front(make_view, trials):
     both = Objective.from_dict({"maximize": "output_throughput", "minimize": "tpot.p95"})
     assert "pareto front: trials 0, 2, 4" in summary(make_view(objective=both))

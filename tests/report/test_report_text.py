@@ -57,6 +57,8 @@ def test_seconds_are_shown_in_a_unit_for_people(seconds, text):
         (Estimate(3.2e7, None, 30), "32 million"),
         (Estimate(4e10, None, 30), "40 billion"),
         (Estimate(0.0, 1e-30, 30), "0"),
+        (Estimate(1e-9, 1000.0, 30), "0 ± 1960"),
+        (Estimate(1e-9, 0.25, 30, "s"), "0 ± 490 ms"),
     ],
 )
 def test_estimates_are_shown_to_their_error(estimate, text):

@@ -12,6 +12,8 @@ from rich.console import Console
 from autotune.analysis.change import Change, Measured
 from autotune.analysis.side_by_side import compare
 from autotune.analysis.verification import Side, Verification
+from autotune.cli import main
+from autotune.cli.show import show_studies
 from autotune.core import cells
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement
 from autotune.core.objective import Objective
@@ -105,6 +107,33 @@ def test_no_line_takes_more_cells_than_the_terminal_has(text, width):
     lines = TEXTS[text](width)
     assert [(line, cell_len(line)) for line in lines if cell_len(line) > width] == []
     assert any(cell_len(line) != len(line) for line in lines)
+
+
+def test_a_list_of_names_keeps_to_the_width_and_its_lines_begin_at_one_cell(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "40")
+    texts = {"研究研究": "created, 0 trials, engine random/2", "ab": "created, 0 trials, engine random/2"}
+    monkeypatch.setattr("autotune.cli.show.studies_of", lambda _store: texts)
+    show_studies(texts, "none", as_json=False)
+    shown = capsys.readouterr().out
+    lines = shown.splitlines()
+    assert max(map(cell_len, lines)) <= 40
+    assert {cell_len(line.partition("created")[0]) for line in lines if "created" in line} == {10}
+    assert main(["list", "studies", "--store", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == shown
+    show_studies({}, "none", as_json=False)
+    assert capsys.readouterr().out == "none\n"
+
+
+def test_a_word_longer_than_the_width_is_broken_in_each_line_of_a_summary():
+    goals = {"maximize": "m" * 90, "minimize": "n" * 90}
+    objective = Objective.from_dict(goals)
+    metrics = {"m" * 90: Estimate(1.0), "n" * 90: Estimate(2.0)}
+    done = Measurement(metrics, started_ns=1, ended_ns=2)
+    config = make_view().default_config
+    trial = Trial(0, Suggestion(config, Reason.DEFAULT, "gp"), TrialState.COMPLETED, 1, done)
+    text = summary(make_view((trial,), objective=objective, state="completed", running=()), width=60)
+    assert "pareto front (" in text
+    assert max(map(cell_len, text.splitlines())) <= 60
 
 
 @pytest.mark.parametrize("width", WIDTHS)

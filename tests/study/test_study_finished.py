@@ -11,6 +11,7 @@ from autotune.core.trial import Reason, TrialState
 from autotune.executor.base import AttemptResult
 from autotune.executor.function import FunctionExecutor
 from autotune.report.plain import QuietView
+from autotune.report.summary import settlement_text
 from autotune.study.run import run_study
 from autotune.study.study_file import read_study
 
@@ -163,6 +164,20 @@ def test_what_the_time_cut_off_is_measured_with_more_time_but_a_proposal_of_the_
     with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
         assert sum(trial.state is TrialState.COMPLETED for trial in study.trials) == 6 - given_up
         assert study.view.decision.winner.contender.config == {"batch_size": 8}
+
+
+@pytest.mark.parametrize(("trials", "rest", "needed"), [(4, "1 more trial", 6), (20, "17 more trials", 16)])
+def test_the_time_that_would_confirm_is_enough_for_the_search_that_comes_first(
+    tmp_path, trials, rest, needed
+):
+    text = STUDY.replace("trials: 2, confirm: 0", f"trials: {trials}, confirm: 1").replace(
+        "high: 8", "high: 64"
+    )
+    assert run(tmp_path, "budget.time=2 s", text=text, executor=Late(3))[2] == "out of time"
+    with Study.open(tmp_path / "store" / "ledger.sqlite") as study:
+        said = settlement_text(study.view)
+    assert f"--set 'budget.time={needed} s'" in said
+    assert said.endswith(f"would go on to the confirmation, after {rest} of the search")
 
 
 def test_a_confirmation_that_was_given_up_is_made_again(tmp_path):

@@ -235,7 +235,7 @@ def check_name(name: object, what: str) -> None:
     """Raise SpecError unless ``name`` can be mentioned in an expression."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED:
         raise SpecError(
-            f"{name!r} is not a {what} name; allowed: a letter or underscore, then letters, "
+            f"{name!r} is not a {what} name; allowed: an ASCII letter or underscore, then such letters, "
             f"digits and underscores, at most 64, and none of {', '.join(sorted(_RESERVED))}",
             at_key=True,
         )

@@ -23,7 +23,7 @@ _STAT = Path("/proc/stat")
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _BUSY = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal; guest time is in user
 _STEAL = 7
-_LEAST_S = 0.2  # between two looks: 20 ticks of a processor, so that a share is right within 5 %
+LEAST_S = 0.2  # between two looks: 20 ticks of a processor, so that a share is right within 5 %
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,16 @@ def own_seconds(roots: Sequence[int]) -> float:
 
 
 def cores_used(before: CpuTime, after: CpuTime) -> dict[str, float]:
-    """Return how many CPUs were used between two looks, and by whom, as plain JSON data."""
-    passed = max(after.time_s - before.time_s, 1e-9)
-    busy, own = (after.busy - before.busy) / passed, (after.own - before.own) / passed
+    """Return how many CPUs were used between two looks, and by whom, as plain JSON data.
+
+    Empty where the looks are too near to tell: the kernel counts whole ticks. None of what it counted is more
+    than there are CPUs, nor less than nothing where a process of ours ended unseen.
+    """
+    passed = after.time_s - before.time_s
+    if passed < LEAST_S:
+        return {}
+    busy = min((after.busy - before.busy) / passed, float(after.cpus))
+    own = max(0.0, (after.own - before.own) / passed)
     cores = {"own": own, "others": max(0.0, busy - own), "steal": (after.steal - before.steal) / passed}
     return {"cpus": float(after.cpus), **{name: round(value, 3) for name, value in cores.items()}}
 
@@ -109,10 +116,10 @@ class SpareCpus:
     def look(self) -> None:
         """Compare with the look before, unless that is too near to tell; a tenth of a millisecond."""
         last = self._last
-        if last is not None and time.monotonic() - last.time_s < _LEAST_S:
+        if last is not None and time.monotonic() - last.time_s < LEAST_S:
             return
         now = self._last = self.read()
-        if last is None or now is None or now.time_s - last.time_s > 10 * _LEAST_S + 1.0:
+        if last is None or now is None or now.time_s - last.time_s > 10 * LEAST_S + 1.0:
             return  # between two loads nothing works
         spare = now.cpus - (now.busy - last.busy) / (now.time_s - last.time_s)
         spare = min(spare, usable_cpus() - (now.cpus - spare))  # a quota may allow less than there is

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from autotune.measure.watch.cpu_time import CpuTime, cores_used, cpu_time
+from autotune.measure.watch.cpu_time import LEAST_S, CpuTime, cores_used, cpu_time
 from autotune.measure.watch.hardware import Spent, gpu_states, read_number, spent_by_others
 
 GpuState = Mapping[str, Any]
@@ -154,7 +154,7 @@ class MachineWatch:
         """Return the programs that used a processor since the watch was made, without our own."""
         now = spent_by_others(self.own)
         before = self._others
-        if before is None or now.time_s <= before.time_s:
+        if before is None or now.time_s - before.time_s < LEAST_S:
             return []
         passed = now.time_s - before.time_s
         shares = [
@@ -165,7 +165,7 @@ class MachineWatch:
         return [{"name": name, "pid": pid, "cores": round(share, 2)} for share, pid, name in busy]
 
     def cores(self, start_ns: int, end_ns: int) -> dict[str, float]:
-        """Return how many CPUs there are and who used how many of them; empty if the kernel does not tell.
+        """Return how many CPUs there are and who used how many of them; empty if nobody can tell.
 
         Between the last look before a time and the first one after it: none of it may be left out.
         """

@@ -11,6 +11,7 @@ from autotune.measure.endpoint.served import Site
 from autotune.measure.endpoint.serving import with_machine
 from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.cpu_time import CpuTime, SpareCpus, cores_used, cpu_time, own_seconds
+from autotune.measure.watch.hardware import Spent
 from autotune.measure.watch.machine_watch import MachineWatch, warnings
 
 SECOND = 1_000_000_000
@@ -43,6 +44,29 @@ def test_the_kernels_counts_by_hand(tmp_path):
 def test_who_used_the_processors_between_two_looks():
     before, after = CpuTime(10.0, 4, 100.0, 5.0, 20.0), CpuTime(20.0, 4, 130.0, 7.0, 38.0)
     assert cores_used(before, after) == {"cpus": 4.0, "own": 1.8, "others": 1.2, "steal": 0.2}
+
+
+@pytest.mark.parametrize("tenths", [2, 3, 10])
+def test_no_more_cpus_are_used_than_there_are(tenths):
+    passed, ticks = tenths / 10, 0.03  # a tick of each kind that had begun before
+    before, after = (
+        CpuTime(10.0, 2, 100.0, 5.0, 20.0),
+        CpuTime(10.001 + passed, 2, 100 + 2 * passed + ticks, 5.0, 19.0),
+    )
+    assert cores_used(before, after) == {"cpus": 2.0, "own": 0.0, "others": 2.0, "steal": 0.0}
+
+
+def test_looks_a_few_ticks_apart_cannot_tell_who_used_the_cpus(monkeypatch):
+    assert cores_used(CpuTime(10.0, 2, 100.0, 5.0, 20.0), CpuTime(10.034, 2, 100.1, 5.0, 20.0)) == {}
+    spent = [
+        Spent(10.0, {7: ("make", 1.0)}),
+        Spent(10.034, {7: ("make", 1.1)}),
+        Spent(10.4, {7: ("make", 1.4)}),
+    ]
+    monkeypatch.setattr("autotune.measure.watch.machine_watch.spent_by_others", lambda _own: spent.pop(0))
+    watch = MachineWatch(states=list)
+    assert watch.busy() == []
+    assert watch.busy() == [{"name": "make", "pid": 7, "cores": 1.0}]
 
 
 def test_time_of_children_that_have_ended_is_ours():
