@@ -107,8 +107,9 @@ def test_relative_limits_bound_once_the_default_is_measured():
 
 @pytest.mark.parametrize(
     ("limit", "default", "bound"),
-    [("q >= 95 % of default", -2.0, -2.1), ("q <= 105 % of default", -2.0, -1.9), ("q <= 0.9 x default", -2.0, -2.2),
-     ("q >= 1.1 x default", -2.0, -1.8), ("q >= 95 % of default", 2.0, 1.9), ("q <= 2 x default", 0.0, 0.0)],
+    [("q >= 95 % of default", -2.0, -2.1), ("q <= 105 % of default", -2.0, -1.9),
+     ("q <= 0.9 x default", -2.0, -2.2), ("q >= 1.1 x default", -2.0, -1.8),
+     ("q >= 95 % of default", 2.0, 1.9), ("q <= 2 x default", 0.0, 0.0)],
 )  # fmt: skip
 def test_relative_limits_count_from_a_negative_default_by_its_size(limit, default, bound):
     anchored = Objective(maximize="y", limits=[limit]).anchored({"q": Estimate(default)})
