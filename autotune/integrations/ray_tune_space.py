@@ -162,7 +162,10 @@ def read_space(param_space: Mapping[str, Tree]) -> TuneSpace:
         SpecError: Something in it has no equivalent, or nothing varies.
     """
     reader = _Reader(Conversion(Document({}, "param_space")), {})
-    template = reader.read(param_space, (), "")
+    try:
+        template = reader.read(param_space, (), "")
+    except RecursionError:  # a part of it may hold itself
+        raise SpecError("param_space is nested too deep, or without end") from None
     parameters = reader.out.study.get("parameters")
     if not parameters:
         raise SpecError(
