@@ -166,11 +166,9 @@ def read_space(param_space: Mapping[str, Tree]) -> TuneSpace:
         template = reader.read(param_space, (), "")
     except RecursionError:  # a part of it may hold itself
         raise SpecError("param_space is nested too deep, or without end") from None
-    parameters = reader.out.study.get("parameters")
-    if not parameters:
-        raise SpecError(
-            "nothing varies in param_space: it has no tune.uniform, tune.choice or another of them"
-        )
+    if not (parameters := reader.out.study.get("parameters")):
+        lacks = "it has no tune.uniform, tune.choice or another of them"
+        raise SpecError(f"nothing varies in param_space: {lacks}")
     return TuneSpace(Space.from_dict(parameters), template, reader.choices, tuple(reader.out.notes))
 
 

@@ -40,6 +40,7 @@ from autotune.study.report import REPORT_STOPPED_S, write_at_end
 from autotune.study.scheduler import Settings
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
+from autotune.systems.base import System
 from autotune.systems.registry import SystemConfig
 from autotune.tracking.base import Mirror, MirrorReport
 
@@ -130,9 +131,7 @@ def run_study(
         stack.enter_context(study_lock(store / LEDGER_NAME, name, again=False))
         spec = as_measured(spec, store / LEDGER_NAME, name)
         system = system_of(spec).built
-        # before there is a study that nobody runs
-        need(libraries(build_engine(spec.engine.section)))
-        system.prepare(log=view.message)
+        _prepare(spec, system, view)
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
         _note_start(study, options, owner, file)
@@ -142,8 +141,6 @@ def run_study(
         mirror = start_mirror(spec.tracking, study) if tracking else None
         if mirror is not None:
             stack.callback(lambda: mirror.close(0.0))
-        for warning in announce(spec, system):
-            view.message(f"warning: {warning}")
         executor = stack.enter_context(closing((make_executor or build_executor)(spec, local)))
         _mask_leftovers(study, jobs := StudyJobs(spec, system, store / study.name))
         driver = Driver(
@@ -169,6 +166,14 @@ def run_study(
         study.ledger.ensure_kept()
         told.on_end(driver.view, state, report)
         return RunSummary(driver.view(state), state, left.pending, left.errors, report)
+
+
+def _prepare(spec: StudyFile, system: System, view: View) -> None:
+    """Check and make what a run needs, before there is a study that nobody runs; say what it should know."""
+    need(libraries(build_engine(spec.engine.section)))
+    for warning in announce(spec, system):
+        view.message(f"warning: {warning}")
+    system.prepare(log=view.message)
 
 
 def _note_start(study: Study, options: Sequence[str], owner: str, file: Path | None) -> None:
