@@ -162,10 +162,7 @@ def read_space(param_space: Mapping[str, Tree]) -> TuneSpace:
         SpecError: Something in it has no equivalent, or nothing varies.
     """
     reader = _Reader(Conversion(Document({}, "param_space")), {})
-    try:
-        template = reader.read(param_space, (), "")
-    except RecursionError:  # a part of it may hold itself
-        raise SpecError("param_space is nested too deep, or without end") from None
+    template = reader.read(param_space, (), "")
     if not (parameters := reader.out.study.get("parameters")):
         lacks = "it has no tune.uniform, tune.choice or another of them"
         raise SpecError(f"nothing varies in param_space: {lacks}")
@@ -187,6 +184,8 @@ class _Reader:
             path: Place of it.
             when: Condition under which it is there; empty for always.
         """
+        if len(path) > 64:  # a part may hold itself
+            raise SpecError("param_space is nested too deep, or without end")
         if isinstance(part, sample.Domain):
             return self.distribution(part, path, when)
         if isinstance(part, Mapping):
