@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something got worse or differs (verify, flags), 2 usage or
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -196,6 +197,8 @@ def _run(args: list[str]) -> int:
     except BaseException as error:  # noqa: BLE001
         from autotune.core.dependencies import missing_dependency
 
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # an argument is no path
+            return _fail(f"{error.filename}: the name is too long for a file", "", USAGE, as_json)
         missing = missing_dependency(error)
         if missing is None:
             return _internal(error, args)

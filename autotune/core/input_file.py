@@ -9,6 +9,8 @@ import sqlite3
 import stat
 from pathlib import Path
 
+_NAME, _PATH = 255, 4096  # bytes of a name, and of a path with the byte that ends it, of Linux
+
 
 class NotRegular(ValueError):
     """A folder, a FIFO, a device: reading it might never end."""
@@ -126,9 +128,13 @@ def why(error: OSError | ValueError) -> str:
 
 
 def names_a_path(text: str) -> bool:
-    """Return whether a text can name a file: no NUL, no half of a pair of UTF-16, no home of nobody."""
+    """Return whether a text can name a file: no NUL, no half of a pair of UTF-16, no home of nobody.
+
+    Nor one that is too long.
+    """
     try:
-        return b"\0" not in os.fsencode(Path(text).expanduser())
+        path = os.fsencode(Path(text).expanduser())
+        return b"\0" not in path and len(path) < _PATH and max(map(len, path.split(b"/"))) <= _NAME
     except (UnicodeEncodeError, RuntimeError):
         return False
 

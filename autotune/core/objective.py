@@ -77,7 +77,8 @@ class Limit:
     Args:
         metric: Name with its statistic as suffix.
         upper: Whether ``bound`` is the largest allowed value rather than the smallest.
-        bound: Bound in ``unit``; for a relative limit a multiple of what the default configuration measured.
+        bound: Bound in ``unit``; for a relative limit a multiple of what the default configuration measured
+            (:meth:`Objective.anchored` says of which where that is negative).
         unit: Base unit of the bound.
         relative: Whether the bound is a multiple of the default's value. It bounds nothing until
             :meth:`Objective.anchored` has put that value in.
@@ -387,7 +388,8 @@ class Objective:
 
         Returns:
             Limits whose metric the default did not measure are left out: nothing says what they bound. They
-            are :attr:`awaited`.
+            are :attr:`awaited`. A factor counts from the default by its size, also below 0: ``1.05 x`` is 5 %
+            of the size above it and ``0.95 x`` 5 % below, so that the default keeps what allows a loss.
         """
         if not any(limit.relative for limit in self.limits):
             return self
@@ -403,7 +405,7 @@ class Objective:
                 limits.append(
                     replace(
                         limit,
-                        bound=limit.bound * base.value,
+                        bound=base.value * (limit.bound if base.value > 0 else 2.0 - limit.bound),
                         unit=unit,
                         relative=False,
                         written="",

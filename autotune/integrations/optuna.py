@@ -17,6 +17,7 @@ import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.core import trial as ours
-from autotune.core.arguments import check_class, read_count
+from autotune.core.arguments import check_class, read_count, read_entries
 from autotune.core.inferred_conditions import infer_conditions
 from autotune.core.measurement import LARGEST, Estimate, Failure, Measurement
+from autotune.core.registry import shown
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion
 from autotune.engine.optuna_space import Params, coordinate
@@ -161,7 +163,16 @@ class AutotuneSampler(BaseSampler):
     ) -> None:
         """Store what the function of constraints says of a trial."""
         if self._constraints_func is not None:
-            _process_constraints_after_trial(self._constraints_func, study, trial, state)
+            _process_constraints_after_trial(self._constraints_of, study, trial, state)
+
+    def _constraints_of(self, trial: FrozenTrial) -> Sequence[float]:
+        """Return what the function says, before it is stored: no later trial could read anything else."""
+        assert self._constraints_func is not None  # noqa: S101 - it is called where there is one
+        found = self._constraints_func(trial)
+        listed = read_entries(found)
+        if listed is None or not all(isinstance(value, Real) for value in listed):
+            raise SpecError(f"constraints_func must return a list of numbers, found {shown(found)}")
+        return listed
 
     def _declared_distributions(self) -> dict[str, BaseDistribution]:
         """Return what Optuna is asked for by :func:`suggest`; nothing without a space of ours."""

@@ -168,6 +168,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
 
     def suggest(self, trial_id: str) -> dict[str, Tree] | str | None:
         """Return the next configuration, or ``FINISHED`` where every allowed one was proposed."""
+        _check_id(trial_id)
         study = self._opened()
         number = self._numbers.get(trial_id)
         if number is None:
@@ -184,6 +185,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Tree]) -> None:
         """Take note of a result after which a trial goes on."""
+        _check_id(trial_id)
         _check_result(result)
         if trial_id in self._numbers and trial_id not in self._ended:
             self._curve(trial_id, result)
@@ -192,7 +194,9 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         self, trial_id: str, result: Mapping[str, Tree] | None = None, error: bool = False
     ) -> None:
         """Tell the study what came of a trial; a second result of one that was measured changes nothing."""
+        _check_id(trial_id)
         _check_result({} if result is None else result)
+        error = _truth(error, "error")
         number = self._numbers.get(trial_id)
         if number is None:
             return
@@ -227,7 +231,8 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         intermediate_values: Sequence[float] | None = None,
     ) -> None:
         """Add what was measured elsewhere; a pruned point has no final value and is left out."""
-        if pruned and not error:
+        error = _truth(error, "error")
+        if _truth(pruned, "pruned") and not error:
             return
         study = self._opened()
         config = self._tune_space.values(parameters)
@@ -309,13 +314,14 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         wanted = ("path", "space", "trials", *_TOLD)
         if not isinstance(state, Mapping) or not all(key in state for key in wanted):
             raise SpecError(f"state must be one that get_state returned, found {shown(state)}")
+        _check_state(state)
         for key in _KEPT:
             setattr(self, f"_{key}", state.get(key, getattr(self, f"_{key}")))
         for key in _TOLD:
             setattr(self, key, state[key])
         self._path = self._path or state["path"]
         if self._space is None and state["space"] is not None:
-            self._space = TuneSpace.from_dict(state["space"])
+            self._space = _saved_space(state["space"])
         self._close()
         self._saved = list(state["trials"])
 
@@ -600,6 +606,18 @@ def _plain(argument: str | Sequence[str] | None) -> str | list[str] | None:
     return argument if argument is None or isinstance(argument, str) else list(argument)
 
 
+def _check_id(trial_id: object) -> None:
+    if not isinstance(trial_id, str):
+        raise SpecError(f"trial_id must be the id of a trial, found {shown(trial_id)}")
+
+
+def _truth(found: object, name: str) -> bool:
+    try:
+        return bool(found)
+    except (TypeError, ValueError, RuntimeError):  # an array or a tensor of several
+        raise SpecError(f"{name} must be True or False, found {shown(found)}") from None
+
+
 def _check_result(result: object) -> None:
     if not isinstance(result, Mapping):
         raise SpecError(f"result must be a mapping of what was reported, found {result!r}")
@@ -616,6 +634,25 @@ def _read_points(points: object, rewards: object) -> list[Mapping[str, Tree]]:
             f"found {rewards!r}"
         )
     return list(points)
+
+
+def _check_state(state: Mapping[str, Tree]) -> None:
+    """Refuse a state that would only fail once something is made of it."""
+    _check_goals(state.get("metric"), state.get("mode"))
+    lists = [key for key in ("trials", "_ended", "limits") if not isinstance(state.get(key, []), list)]
+    maps = [key for key in ("_numbers", "_curves", "_stopped") if not isinstance(state[key], Mapping)]
+    if not lists and not all(isinstance(trial, Mapping) for trial in state["trials"]):
+        lists = ["trials"]
+    for key in (*lists, *maps):
+        raise SpecError(f"state must be one that get_state returned, found {key}={shown(state[key])}")
+    _limited(state.get("limits", []))
+
+
+def _saved_space(data: Tree) -> TuneSpace:
+    try:
+        return TuneSpace.from_dict(data)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise SpecError(f"state must be one that get_state returned, found space={shown(data)}") from None
 
 
 def _limited(limits: Sequence[str]) -> list[str]:

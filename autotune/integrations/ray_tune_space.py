@@ -163,11 +163,9 @@ def read_space(param_space: Mapping[str, Tree]) -> TuneSpace:
     """
     reader = _Reader(Conversion(Document({}, "param_space")), {})
     template = reader.read(param_space, (), "")
-    parameters = reader.out.study.get("parameters")
-    if not parameters:
-        raise SpecError(
-            "nothing varies in param_space: it has no tune.uniform, tune.choice or another of them"
-        )
+    if not (parameters := reader.out.study.get("parameters")):
+        lacks = "it has no tune.uniform, tune.choice or another of them"
+        raise SpecError(f"nothing varies in param_space: {lacks}")
     return TuneSpace(Space.from_dict(parameters), template, reader.choices, tuple(reader.out.notes))
 
 
@@ -186,6 +184,8 @@ class _Reader:
             path: Place of it.
             when: Condition under which it is there; empty for always.
         """
+        if len(path) > 64:  # a part may hold itself
+            raise SpecError("param_space is nested too deep, or without end")
         if isinstance(part, sample.Domain):
             return self.distribution(part, path, when)
         if isinstance(part, Mapping):

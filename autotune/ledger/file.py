@@ -121,6 +121,7 @@ class LedgerFile:
         with self.lock:
             self._close_files()
             self.make_room()
+            self._guard = None  # nothing is lost of what nobody writes any more
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +178,7 @@ class LedgerFile:
     @contextmanager
     def _transaction(self) -> Iterator[int]:
         """Run one durable transaction, or a part of the one that is open; gives the revision of its rows."""
-        with self.lock:
+        with self.lock, reported(self.path):
             if self._joint is not None and not self._db.in_transaction:
                 self._joint.enter_context(self._whole())
             with self._part() if self._db.in_transaction else self._whole() as revision:

@@ -134,4 +134,8 @@ def reported(path: Path | None) -> Iterator[None]:
             )
         elif "unable to open" in text:
             hint = "the folder is missing or cannot be written; a copy of it elsewhere can be read"
-        raise LedgerError(f"the ledger {path}: {text}", hint=hint) from None
+        elif "closed database" in text:
+            text = "it was closed"
+            hint = "" if path is None else "`Study.open(path)` opens its study again"
+        name = f"the ledger {path}" if path is not None else "the ledger in memory"
+        raise LedgerError(f"{name}: {text}", hint=hint) from None

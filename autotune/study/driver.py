@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from inspect import isasyncgen, iscoroutine, isgenerator
 from typing import Protocol, TypeAlias
 
 from autotune.analysis.study_view import TIME_IS_OVER, StudyView
 from autotune.core.failpoint import failpoint
 from autotune.core.measurement import EXPIRED, Cause, Failure, Measurement
 from autotune.core.mistake import complete
+from autotune.core.registry import shown
 from autotune.core.trial import Config, Reason, Suggestion, Trial, TrialState, config_key
 from autotune.errors import EnvironmentProblem, LedgerError, SpecError, StopStudy
 from autotune.executor.base import AttemptResult, Executor, FairlyShared, Job, Shared
@@ -54,6 +56,22 @@ _log = logging.getLogger("autotune.study")
 
 Callback: TypeAlias = Callable[[Study, Trial], object]
 """What is called with the study and a trial that is over; what it returns is ignored."""
+
+
+def _refuse_unrun(found: object, callback: Callback) -> None:
+    """Refuse what a callback returned where nobody runs it: a coroutine or a generator.
+
+    Raises:
+        SpecError: It is one.
+    """
+    if not (iscoroutine(found) or isgenerator(found) or isasyncgen(found)):
+        return
+    if iscoroutine(found):
+        found.close()  # or Python warns that it was never awaited
+    raise SpecError(
+        f"the callback {shown(callback)} returned a {type(found).__name__}, which nobody runs",
+        hint="a callback is a plain function of (study, trial); tune_async awaits async ones",
+    )
 
 
 def _may_be_signalled(result: AttemptResult) -> bool:
@@ -544,7 +562,7 @@ class Driver:
             for callback in self.callbacks:
                 telling = CALLED_BACK.set(self.study)
                 try:
-                    callback(self.study, trial)
+                    _refuse_unrun(callback(self.study, trial), callback)
                 except StopStudy as asked:
                     self.study.stop(str(asked))
                 finally:

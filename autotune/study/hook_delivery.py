@@ -106,7 +106,16 @@ def call(hook: Hook, body: bytes, seconds: float) -> None:
         raise NotDelivered(f"it did not return within {seconds:.0f} s", again=False)
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines()
-        raise NotDelivered(lines[-1] if lines else f"it ended with {process.returncode}", again=False)
+        raise NotDelivered(_why(lines) or f"it ended with {process.returncode}", again=False)
+
+
+def _why(lines: list[str]) -> str:
+    """Return the last line, or all of the exception's text where a traceback is what was said last."""
+    frames = [i for i, line in enumerate(lines) if line.startswith("  File ")]
+    after = (
+        [line for line in lines[frames[-1] + 1 :] if not line.startswith("    ")] if frames else lines[-1:]
+    )
+    return " ".join(line.strip() for line in after)
 
 
 def _said(process: subprocess.Popen[bytes], deadline: float) -> bytes | None:

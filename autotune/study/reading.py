@@ -16,6 +16,7 @@ from autotune.core import ranking
 from autotune.core.assessment import Assessment, ModelQuality
 from autotune.core.decision import PREDICTIONS, Predictions, restored
 from autotune.core.dependencies import what_is_missing
+from autotune.core.input_file import read_raw
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Trial, TrialState
@@ -27,6 +28,7 @@ from autotune.ledger import Ledger, StudyRow
 from autotune.ledger.copies import copy_state
 from autotune.ledger.lock import study_is_held
 from autotune.spec.sections import stored_address
+from autotune.spec.yaml_text import MAX_BYTES
 
 STARTED_WITH = "started_with"
 """Note of a study: the options of the command that ran it last, beside those that its file keeps."""
@@ -55,8 +57,8 @@ def options_of(row: StudyRow) -> list[str]:
 def file_note(file: Path) -> dict[str, str]:
     """Return the note of a study file; empty where it cannot be read."""
     try:
-        text = file.read_bytes()
-    except OSError:
+        text = read_raw(file, MAX_BYTES)
+    except (OSError, ValueError):  # a FIFO too: the ledger names a path at which anything may lie by now
         return {}
     return {"path": os.path.abspath(file), "digest": hashlib.blake2b(text, digest_size=16).hexdigest()}
 

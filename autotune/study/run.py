@@ -131,7 +131,7 @@ def run_study(
         stack.enter_context(study_lock(store / LEDGER_NAME, name, again=False))
         spec = as_measured(spec, store / LEDGER_NAME, name)
         system = system_of(spec).built
-        need(libraries(build_engine(spec.engine.section)))  # before there is a study that nobody runs
+        _prepare(spec, system, view)
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
         _note_start(study, options, owner, file)
@@ -141,7 +141,6 @@ def run_study(
         mirror = start_mirror(spec.tracking, study) if tracking else None
         if mirror is not None:
             stack.callback(lambda: mirror.close(0.0))
-        _prepare(spec, system, view)
         executor = stack.enter_context(closing((make_executor or build_executor)(spec, local)))
         _mask_leftovers(study, jobs := StudyJobs(spec, system, store / study.name))
         driver = Driver(
@@ -170,7 +169,8 @@ def run_study(
 
 
 def _prepare(spec: StudyFile, system: System, view: View) -> None:
-    """Say what a run should know beforehand, and make what its system needs."""
+    """Check and make what a run needs, before there is a study that nobody runs; say what it should know."""
+    need(libraries(build_engine(spec.engine.section)))
     for warning in announce(spec, system):
         view.message(f"warning: {warning}")
     system.prepare(log=view.message)

@@ -883,7 +883,7 @@ def given_path(path: str | Path, name: str = "path", what: str = "a ledger file"
         SpecError: It names no file.
     """
     if not isinstance(path, str | Path) or not str(path).strip() or not names_a_path(str(path)):
-        raise SpecError(f"{name} must name {what}, found {path!r}")
+        raise SpecError(f"{name} must name {what}, found {short(repr(path))}")
     return Path(path).expanduser()
 
 

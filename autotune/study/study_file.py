@@ -184,12 +184,7 @@ def read_study(
     with document.located():
         study = study_from_dict(document.data, folder, build=system)
         _check_together(study, document.data)
-        if study.quality is not None:
-            with under("quality"):
-                study.quality.loaded()  # files that are not there are the file's mistake, not a trial's
-        with under("workload"):
-            check_files(study.workload)
-        refuse_absent_code(study, document.data, here=here)
+        _check_named(study, document.data, here=here)
         _ = study.space.default_config  # an impossible space is the file's mistake, not the first trial's
     return replace(study, trusted=tuple(trusted))
 
@@ -198,16 +193,21 @@ def read_stored_study(data: Mapping[str, object], overrides: Sequence[str] = ())
     """Read the study that a ledger holds, with overrides.
 
     Raises:
-        SpecError: Something is wrong, or an override is of its name or its space.
+        SpecError: Something is wrong, an override is of its name or its space, or the study would not be
+            read with it from a file.
     """
     rest = dict(data)
     trusted = trusted_lines(rest.pop("trusted", ()))
-    document = Document(rest, "the ledger")
+    document, given = Document(rest, "the ledger"), Document({}, "")
     for override in overrides:
         _refuse_fixed(override, str(data.get("name", "")))
-    apply_overrides(document, overrides)
+    for each in (document, given):
+        apply_overrides(each, overrides)
     with document.located():
         study = study_from_dict(document.data)
+        if overrides:  # what the ledger has was judged when it was read from its file, with keys that it had
+            _check_together(study, given.data)
+            _check_named(study, document.data, here=True)
         _ = study.space.default_config
     return replace(study, trusted=trusted)
 
@@ -372,6 +372,16 @@ def _check_together(study: StudyFile, written: Mapping[str, Any]) -> None:
             path=("budget", "stop_when"),
             hint="use the engine gp, or leave stop_when out",
         )
+
+
+def _check_named(study: StudyFile, written: Mapping[str, Any], *, here: bool) -> None:
+    """Refuse files and functions that are not there: they are the file's mistake, not a trial's."""
+    if study.quality is not None:
+        with under("quality"):
+            study.quality.loaded()
+    with under("workload"):
+        check_files(study.workload)
+    refuse_absent_code(study, written, here=here)
 
 
 def _check_secrets(written: Mapping[str, object]) -> None:

@@ -24,7 +24,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from pathlib import Path
 
 from autotune.core.arguments import check_arguments, read_count
@@ -277,7 +277,8 @@ def read_callbacks(callbacks: Sequence[Callback], *, may_wait: bool = False) -> 
     if callable(callbacks) or isinstance(callbacks, str) or not isinstance(callbacks, Sequence):
         raise SpecError(f"callbacks must be a list of functions, found {callbacks!r}")
     for i, callback in enumerate(callbacks):
-        if not callable(callback) or (iscoroutinefunction(callback) and not may_wait):
+        unrun = iscoroutinefunction(callback) and not may_wait
+        if not callable(callback) or unrun or isgeneratorfunction(callback) or isasyncgenfunction(callback):
             raise SpecError(f"callbacks[{i}] must be a function of (study, trial), found {callback!r}")
     return tuple(callbacks)
 

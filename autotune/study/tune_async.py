@@ -99,9 +99,8 @@ async def tune_async(
 def _in_loop(loop: asyncio.AbstractEventLoop, callback: Callback) -> Callback:
     """Return a callback that is called by an event loop while the caller, in another thread, waits."""
 
-    async def called(study: Study, trial: Trial) -> None:
+    async def called(study: Study, trial: Trial) -> object:
         found = callback(study, trial)
-        if isawaitable(found):
-            await found
+        return await found if isawaitable(found) else found
 
     return lambda study, trial: asyncio.run_coroutine_threadsafe(called(study, trial), loop).result()

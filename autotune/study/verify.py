@@ -28,6 +28,7 @@ from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger, StudyRow
 from autotune.report.verification import verification_json, verification_lines
 from autotune.report.view import Kind, View
+from autotune.study.jobs import system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S
 from autotune.study.reading import read_view
 from autotune.study.run import StopRequest, run_study
@@ -83,6 +84,7 @@ def verify(
         view.message(f"going on with {spec.name}: {counted(plan.launches, 'launch')} of each side")
     if begun.left:
         view.message(begun.left)
+    system_of(spec).built.prepare(log=view.message)  # before there is a verification that nobody can run
     with Study(
         spec.space,
         spec.objective,

@@ -226,3 +226,10 @@ def test_a_run_reaches_a_store_of_files(study, monkeypatch, capfd):
     metas = [path.read_text() for path in Path("mlruns").glob("*/meta.yaml")]
     assert any("name: mine" in text for text in metas)
     assert "" not in metas
+
+
+def test_a_name_that_is_too_long_for_a_file_is_a_mistake_of_the_command(capsys):
+    long = "x" * 300
+    for args in (["status", "--store", long], ["run", long], ["compare", long, "b"]):
+        assert main(args) == 2, args
+        assert "the name is too long for a file" in capsys.readouterr().err

@@ -105,6 +105,18 @@ def test_relative_limits_bound_once_the_default_is_measured():
     assert objective.to_dict()["limits"][0] == "quality.perplexity <= 1.1 x default"
 
 
+@pytest.mark.parametrize(
+    ("limit", "default", "bound"),
+    [("q >= 95 % of default", -2.0, -2.1), ("q <= 105 % of default", -2.0, -1.9),
+     ("q <= 0.9 x default", -2.0, -2.2), ("q >= 1.1 x default", -2.0, -1.8),
+     ("q >= 95 % of default", 2.0, 1.9), ("q <= 2 x default", 0.0, 0.0)],
+)  # fmt: skip
+def test_relative_limits_count_from_a_negative_default_by_its_size(limit, default, bound):
+    anchored = Objective(maximize="y", limits=[limit]).anchored({"q": Estimate(default)})
+    assert anchored.limits[0].bound == pytest.approx(bound)
+    assert anchored.limits[0].upper is ("<=" in limit)
+
+
 def test_a_study_keeps_what_the_default_must_not_lose():
     space = autotune.Space((autotune.Ordinal("bits", (16, 8, 4), default=16),))
     limits = ["quality <= 1.5 x default"]

@@ -510,6 +510,18 @@ def test_wrong_arguments_are_named_when_the_sampler_is_made(arguments, message):
     assert caught.value.message.startswith(message)
 
 
+@pytest.mark.parametrize("found", [[[]], ["a"], 3, None, [None], [1j], {"a": 1}])
+def test_constraints_that_are_no_numbers_are_refused_before_they_are_stored(found):
+    told = [found, [1.0]]
+    study = optuna.create_study(
+        sampler=AutotuneSampler(engine="random", constraints_func=lambda _: told.pop(0))
+    )
+    with pytest.raises(SpecError, match="constraints_func must return a list of numbers"):
+        study.optimize(lambda trial: trial.suggest_int("x", 0, 9), n_trials=1)
+    study.optimize(lambda trial: trial.suggest_int("x", 0, 9), n_trials=1)  # the study goes on
+    assert study.trials[1].state.name == "COMPLETE"
+
+
 def test_the_name_of_a_space_of_the_catalogue_is_one():
     study = optuna.create_study(sampler=AutotuneSampler(space="vllm", engine="random", seed=0))
     study.optimize(lambda trial: suggest(trial, "vllm")["max_num_seqs"], n_trials=3)

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 
+import numpy as np
 import pytest
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter, Searcher
@@ -275,3 +276,47 @@ def test_a_result_that_is_no_mapping_is_refused_by_name(told):
 def test_a_path_that_names_no_file_is_refused(path):
     with pytest.raises(SpecError, match="path must name a ledger file"):
         AutotuneSearch(path=path)
+
+
+ENDLESS = {}
+ENDLESS["again"] = ENDLESS
+TWO = np.array([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda search: search.suggest([]), "trial_id must be the id of a trial"),
+        (lambda search: search.on_trial_result([], {"loss": 1.0}), "trial_id must be the id of a trial"),
+        (lambda search: search.on_trial_complete([], {"loss": 1.0}), "trial_id must be the id of a trial"),
+        (lambda search: search.on_trial_complete("a", error=TWO), "error must be True or False"),
+        (lambda search: search.add_evaluated_point({"x": 1}, 1, error=TWO), "error must be True or False"),
+        (lambda search: search.add_evaluated_point({"x": 1}, 1, pruned=TWO), "pruned must be True or False"),
+        (lambda _: AutotuneSearch(ENDLESS), "param_space is nested too deep"),
+        (lambda _: searcher(path="x" * 300), "path must name a ledger file"),
+    ],
+)
+def test_a_wrong_argument_is_named(call, said):
+    with pytest.raises(SpecError, match=said):
+        call(searcher())
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"metric": 3}, "metric must be a name"),
+        ({"metric": ["a", "b"]}, "each metric needs a mode"),
+        ({"mode": "up"}, "mode must be 'max' or 'min'"),
+        ({"limits": ["fast"]}, "cannot read the limit 'fast'"),
+        ({"trials": [3]}, "trials="),
+        ({"space": {}}, "space={}"),
+        ({"_numbers": 3}, "_numbers=3"),
+        ({"_ended": 3}, "_ended=3"),
+    ],
+)
+def test_a_state_with_a_wrong_part_is_refused_when_it_is_set(part, said):
+    search = searcher()
+    search.suggest("a")
+    again = AutotuneSearch()
+    with pytest.raises(SpecError, match=said):
+        again.set_state({**search.get_state(), **part})

@@ -361,3 +361,28 @@ def test_no_failure_takes_a_secret_into_the_ledger(tmp_path, monkeypatch):
     assert b"canary-5ecret" not in held  # Plotly has a canary of its own
     assert b"planted" not in held
     assert b"not with [redacted]" in held
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_closed_study_says_so_and_is_not_taken_for_lost(tmp_path, kept):
+    path = tmp_path / "ledger.sqlite" if kept else None
+    study = autotune.Study([autotune.Int("n", 1, 9)], {"maximize": "y"}, engine="random", path=path)
+    trial = study.ask()
+    study.close()
+    calls = (
+        study.ask, lambda: study.tell(trial, {"y": 1.0}), lambda: study.abandon(0), lambda: study.result,
+        lambda: study.add({"n": 3}, {"y": 1.0}), lambda: study.enqueue({"n": 4}),
+    )  # fmt: skip
+    for call in calls:
+        with pytest.raises(LedgerError, match=f"the ledger {path or 'in memory'}: it was closed"):
+            call()
+    study.ledger.ensure_kept()
+    assert not list(tmp_path.glob("*rescued*"))
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000, f"{'x' * 256}/ledger.sqlite"])
+def test_a_path_that_no_file_can_have_is_refused(path):
+    with pytest.raises(SpecError, match="path must name a ledger file"):
+        autotune.Study([autotune.Int("n", 1, 9)], {"maximize": "y"}, path=path)
+    with pytest.raises(SpecError, match="path must name a ledger file"):
+        autotune.Study.open(path)

@@ -248,7 +248,7 @@ def prints(event):
         os.write(1, LINE * 1000)
         os.write(2, LINE * 1000)
     if event:
-        raise ValueError("no room")
+        raise ValueError("no room\\non the disk" if event == [2] else "no room")
 def hangs(event):
     sys.stderr.close()
     os.close(2)
@@ -266,6 +266,8 @@ def test_what_a_function_prints_takes_no_memory_of_the_study(tmp_path):
         deliver(hook, b"{}", 60.0)
         with pytest.raises(NotDelivered, match=r"^ValueError: no room$"):
             deliver(hook, b"[1]", 60.0)
+        with pytest.raises(NotDelivered, match=r"^ValueError: no room on the disk$"):
+            deliver(hook, b"[2]", 60.0)
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()

@@ -1,9 +1,13 @@
 """A study of a ledger as a view."""
 
+import os
 import subprocess
 import sys
 
+import pytest
+
 import autotune
+from autotune.study.reading import file_note
 
 
 def test_a_study_in_memory_and_its_ledger_have_the_same_view(tmp_path):
@@ -31,3 +35,13 @@ def test_a_table_of_the_trials_fits_no_model():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["10", "False"]
+
+
+@pytest.mark.timeout(60)
+def test_a_study_file_whose_path_is_a_fifo_by_now_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "u.yaml")
+    (tmp_path / "large.yaml").write_bytes(b" " * (1 << 20))
+    for name in ("u.yaml", "large.yaml", "absent.yaml"):
+        assert file_note(tmp_path / name) == {}
+    (tmp_path / "small.yaml").write_text("name: u")
+    assert set(file_note(tmp_path / "small.yaml")) == {"path", "digest"}

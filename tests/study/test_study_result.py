@@ -148,3 +148,18 @@ def test_nothing_is_decided_while_the_study_runs(tmp_path, capsys):
             assert "times better" not in text
         assert main(["best", "study", "--store", str(tmp_path), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["verdict"] == data["verdict"]
+
+
+def test_a_flag_that_the_stored_system_has_no_more_leaves_everything_else_told(tmp_path, capsys):
+    path = tmp_path / "ledger.sqlite"
+    spec = {"system": {"use": "vllm", "model": "m"}}
+    with autotune.Study(
+        [autotune.Int("gone", 1, 2)], {"maximize": "y"}, engine="random", name="s", path=path, spec=spec
+    ) as study:
+        study.tell(study.ask(), {"y": 1.0})
+    assert main(["best", "s", "--store", str(tmp_path)]) == 0
+    assert "deploy: not known here: 'gone' is no flag of vllm" in capsys.readouterr().out
+    assert main(["report", "s", "--store", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main(["export", "s", "--as", "args", "--store", str(tmp_path)]) == 2
+    assert "'gone' is no flag of vllm" in capsys.readouterr().err

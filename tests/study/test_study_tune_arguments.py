@@ -12,7 +12,7 @@ import pytest
 
 import autotune
 from autotune.core.trial import Reason, TrialState
-from autotune.errors import StudyError
+from autotune.errors import SpecError, StudyError
 from autotune.ledger import Ledger
 from autotune.report.live import LiveView
 from autotune.report.notebook import NotebookView, choose_progress, in_notebook
@@ -311,3 +311,45 @@ def test_a_study_is_not_run_inside_its_own_run(tmp_path):
     assert [t.state for t in study.trials] == [TrialState.COMPLETED] * 3
     study.close()
     assert len(run(path=path, trials=4).trials) == 4
+
+
+async def later(study, trial):
+    """Wait for nothing."""
+
+
+def yielding(study, trial):
+    yield trial
+
+
+async def both(study, trial):
+    yield trial
+
+
+class Later:
+    async def __call__(self, study, trial):
+        """Wait for nothing."""
+
+
+def returning(inner):
+    """Return a plain function that calls another one."""
+
+    def callback(study, trial):
+        return inner(study, trial)
+
+    return callback
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [later, yielding, both, Later(), returning(later), returning(yielding), returning(both)],
+)
+def test_a_callback_that_nobody_would_run_is_refused(callback):
+    with pytest.raises(SpecError, match="callback"):
+        run(trials=2, callbacks=[callback])
+
+
+@pytest.mark.parametrize("callback", [yielding, returning(both)])
+def test_a_generator_is_no_callback_in_an_event_loop_either(callback):
+    study = autotune.Study(SPACE, GOAL, engine="random")
+    with pytest.raises(SpecError, match="callback"):
+        asyncio.run(study.tune_async(lambda config: 1.0, trials=2, callbacks=[callback]))

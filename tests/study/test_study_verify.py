@@ -480,11 +480,43 @@ def test_what_would_change_nothing_is_refused(override, said, tuned, capsys):
     assert list(rows(tuned)) == ["u"]
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ('system.argv=["{python}", p.py, "{c}"]', "unknown parameter 'b' for command"),
+        ("system.units={latency: GB}", "found the limit latency <= 150 ms"),
+        ("system.env.API_KEY=hf_abcdefghijklmnopqrstuvwxyz0123456789", "this is a secret"),
+        ("workload.rate=4", "'rate' is for systems with an endpoint"),
+        ("quality.text=nothere.txt", "cannot read nothere.txt"),
+        ("on.end=nothere.py:f", "cannot find 'nothere.py'"),
+        ('system.argv=["{python}", nothere.py, "{b}"]', "no file 'nothere.py'"),
+        ("system.folder=/nowhere", "no such folder: /nowhere"),
+    ],
+)
+def test_an_override_is_judged_as_in_a_file_before_anything_is_there(override, said, tuned, capsys):
+    store = str(tuned / "autotune-runs")
+    code = main(["verify", "--local", "-q", "--launches", "1", "--store", store, "--set", override])
+    assert code in (2, 3)
+    assert said in capsys.readouterr().err
+    assert list(rows(tuned)) == ["u"]
+    if code == 2:
+        assert main(["resume", "u", "--local", "-q", "--store", store, "--set", override]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_study_whose_program_is_not_there_is_not_begun(tuned, capsys):
+    (tuned / "p.py").unlink()
+    args = ["run", str(tuned / "u.yaml"), "--local", "-q", "--store", str(tuned / "autotune-runs"), "--new"]
+    assert main(args) == 3
+    assert "no file 'p.py'" in capsys.readouterr().err
+    assert list(rows(tuned)) == ["u"]
+
+
 def test_what_is_applied_is_told_in_every_section(tuned):
     with Ledger.open(tuned / "autotune-runs" / "ledger.sqlite", read_only=True) as ledger:
         row = ledger.study("u")
     overrides = [
-        "system.env.SLOWER=2", "workload.rate=3", "objective.confidence=99 %", "budget.parallel=1",
+        "system.env.SLOWER=2", "workload.time=9 s", "objective.confidence=99 %", "budget.parallel=1",
         "resources.cpus=1", "deadlines.startup=9 s", "tracking.experiment=e", "on.end=https://example.org/x",
     ]  # fmt: skip
     before, now = (verification_file(row, "u-verify", 6, given) for given in ([], overrides))

@@ -212,7 +212,14 @@ class FlaggedEngine(Section):
         return [word for name, value in pairs for word in self.flag(name).words(value, separator=self.lists)]
 
     def flag(self, name: str) -> Flag:
-        """Return one of the server's flags."""
+        """Return one of the server's flags.
+
+        Raises:
+            SpecError: It has none of that name, such as one that a study of another version measured.
+        """
+        if name not in self.table.flags:
+            text, hint = self._unknown(name)
+            raise SpecError(text, hint=hint)
         return self.table.flags[name]
 
     def files(self, config: Config) -> dict[str, str]:
