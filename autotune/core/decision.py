@@ -125,7 +125,7 @@ class Quantity:
         unit: Size of a value; 1 for logarithms.
         grows: Whether a configuration's spread grows with the size of its values beyond ``unit``.
         sizes: Factor by which it does, shape ``n``; 1 where it does not.
-        slack: How far above 0 a value counts as kept, shape ``n``; see :data:`KEPT_WITHIN`.
+        slack: Distance above 0 up to which a value counts as kept, shape ``n``; see :data:`KEPT_WITHIN`.
     """
 
     weights: Array

@@ -431,7 +431,7 @@ def _decision_json(view: StudyView) -> dict[str, object] | None:
                 "score": c.score,
                 "chances": dict(c.chances),
                 "fresh": c.fresh,
-                "confirmed": decision.confirmed(c),
+                "confirmed": c.contender.confirmed,
             }
             for c in decision.candidates
         ],

@@ -204,11 +204,7 @@ class Tracking(Section):
 
 
 def stored_address(spec: Mapping[str, Any]) -> str | None:
-    """Return the address of the tracking store that a stored study names.
-
-    Empty where it says nothing of one, ``None`` where it is to have none. The address is not judged: what
-    was measured is read whatever it says.
-    """
+    """Return the store that a stored study names, not judged: empty where unsaid, ``None`` for none."""
     section = spec.get("tracking")
     if not isinstance(section, Mapping) or "mlflow" not in section:
         return ""
