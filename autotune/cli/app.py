@@ -22,7 +22,7 @@ from types import FrameType
 import click
 
 from autotune import __version__
-from autotune.cli.output import echo, echo_error, echo_json
+from autotune.cli.output import SAID, echo, echo_error, echo_json
 from autotune.core.redact import redact, visible
 from autotune.errors import AutotuneError, Interrupted, did_you_mean, shortened, words_of
 
@@ -206,9 +206,16 @@ def _run(args: list[str]) -> int:
 
 
 def _invoke(args: list[str]) -> int:
-    with cli.make_context("autotune", list(args)) as context:  # click empties the list
-        code = cli.invoke(context)
-    sys.stdout.flush()
+    said: dict[str, object] = {}
+    try:
+        with cli.make_context("autotune", list(args)) as context:  # click empties the list
+            said = context.meta
+            code = cli.invoke(context)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        if SAID not in said:
+            raise
+        code = said[SAID]
     return code if isinstance(code, int) else 0
 
 

@@ -10,6 +10,9 @@ from typing import TextIO
 
 from autotune.core.redact import escaped, line_for, redact
 
+SAID = "autotune.said"
+"""Key of a command's context: its exit code once all is said, which no signal changes any more."""
+
 _LOOK_S = 0.1
 _SAY_S = 10.0  # between two lines that say what is waited for
 

@@ -25,6 +25,7 @@ from autotune.cli.options import (
     store_option,
     study_options,
 )
+from autotune.cli.output import SAID
 from autotune.cli.reading import open_ledger
 from autotune.core.redact import redact
 from autotune.errors import Interrupted, NothingFeasible
@@ -203,9 +204,10 @@ def _execute(
         repeated = [word for number in named for word in ("--confirm-trial", str(number))]
         view.finish(done.view, closing_text(done, store, [*repeated, *options]))
         view.close()
-    if done.state == "interrupted":
-        return Interrupted.exit_code
-    return 0 if done.view.best is not None else NothingFeasible.exit_code
+        code = 0 if done.view.best is not None else NothingFeasible.exit_code
+        code = Interrupted.exit_code if done.state == "interrupted" else code
+        click.get_current_context().meta[SAID] = code
+    return code
 
 
 def report_line(done: RunSummary, store: Path) -> str:

@@ -165,7 +165,7 @@ def play(engine, n, objective, seed=0):
         pytest.param({"acquisition": "botorch:UpperConfidenceBound"}, 14, marks=pytest.mark.slow),
         pytest.param({"acquisition": "botorch:qMaxValueEntropy"}, 14, marks=pytest.mark.slow),
         pytest.param({"acquisition": "botorch:qKnowledgeGradient"}, 5, marks=pytest.mark.slow),
-        ({"surrogate": "botorch:SingleTaskGP"}, 8),
+        ({"surrogate": "botorch:SingleTaskGP"}, 10),
         pytest.param({"surrogate": "botorch:MixedSingleTaskGP"}, 5, marks=pytest.mark.slow),
         pytest.param({"surrogate": "botorch:EnsembleMapSaasSingleTaskGP"}, 5, marks=pytest.mark.slow),
     ],

@@ -147,7 +147,8 @@ def test_an_attempt_tells_who_used_the_processors_and_how_it_ran(tmp_path, kind)
         "    while time.process_time() < end:\n        pass\n    return {'output_throughput': 1.0}\n"
     )
     function = {"use": "function", "call": "program.py:measure", "folder": str(tmp_path)}
-    job = job_of(tmp_path, system=function if kind == "function" else {"use": "toy"})
+    load = {"prompt_tokens": "4", "output_tokens": "4", "time": "0.5 s", "precision": "0.0001 %"}
+    job = job_of(tmp_path, workload=load, system=function if kind == "function" else {"use": "toy"})
     deadlines = Deadlines(startup_s=60, measure_s=60, stop_s=0.5)
     found = run_attempt(replace(job, deadlines=deadlines)).measurement
     assert found.failure is None, found.failure

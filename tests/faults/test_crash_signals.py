@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import click
 import pytest
 from driver import Moments, prepare
 from nodes import Nodes
@@ -309,6 +310,25 @@ def test_a_signal_once_all_is_measured_ends_the_run_as_ever(tmp_path, monkeypatc
     with Ledger.open(tmp_path / "store" / "ledger.sqlite", read_only=True) as ledger:
         assert ledger.study("crash").state == "COMPLETED"
     record(f"SIGTERM after the last trial ({name})", "P1 P9", "exit code 0 with the summary")
+
+
+def test_a_signal_while_a_run_that_has_said_all_returns_does_not_change_its_exit_code(
+    tmp_path, monkeypatch, capsys, record
+):
+    prepare(tmp_path / "study", "sobol")
+    monkeypatch.setattr(run, "build_executor", lambda _spec, _local: Moments(seconds=0.0))
+    ordinary = click.Context.__exit__
+
+    def late(context, *raised):  # the handlers of the run are those of the command again by then
+        if context.info_name == "run":
+            signal.raise_signal(signal.SIGTERM)
+        ordinary(context, *raised)
+
+    monkeypatch.setattr(click.Context, "__exit__", late)
+    study = str(tmp_path / "study" / "study.yaml")
+    assert main(["run", study, "--local", "--store", str(tmp_path / "store")]) == 0
+    assert "stopped" not in capsys.readouterr().err
+    record("SIGTERM while a run that has said all returns", "P9", "exit code 0")
 
 
 def test_a_signal_after_the_last_line_of_a_run_does_not_change_its_exit_code(tmp_path, toy_study, record):
