@@ -323,7 +323,8 @@ def test_a_signal_while_a_run_that_has_said_all_returns_does_not_change_its_exit
 
     def late(context, *raised):  # the handlers of the run are those of the command again by then
         if context.info_name == "run" and (tmp_path / "store").exists() and not ran:
-            ran.append(signal.raise_signal(signal.SIGTERM))
+            ran.append(context)
+            signal.raise_signal(signal.SIGTERM)
         ordinary(context, *raised)
 
     monkeypatch.setattr(click.Context, "__exit__", late)
