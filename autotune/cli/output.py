@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+import click
+
 from autotune.core.redact import escaped, line_for, redact
 
 SAID = "autotune.said"
@@ -15,6 +17,12 @@ SAID = "autotune.said"
 
 _LOOK_S = 0.1
 _SAY_S = 10.0  # between two lines that say what is waited for
+
+
+def all_is_said(code: int) -> int:
+    """Return a command's exit code, which stands from here on: see :data:`SAID`."""
+    click.get_current_context().meta[SAID] = code
+    return code
 
 
 def echo(text: str, stream: TextIO | None = None) -> None:

@@ -25,7 +25,7 @@ from autotune.cli.options import (
     store_option,
     study_options,
 )
-from autotune.cli.output import SAID
+from autotune.cli.output import all_is_said
 from autotune.cli.reading import open_ledger
 from autotune.core.redact import redact
 from autotune.errors import Interrupted, NothingFeasible
@@ -204,10 +204,9 @@ def _execute(
         repeated = [word for number in named for word in ("--confirm-trial", str(number))]
         view.finish(done.view, closing_text(done, store, [*repeated, *options]))
         view.close()
-        code = 0 if done.view.best is not None else NothingFeasible.exit_code
-        code = Interrupted.exit_code if done.state == "interrupted" else code
-        click.get_current_context().meta[SAID] = code
-    return code
+        if done.state == "interrupted":
+            return all_is_said(Interrupted.exit_code)
+        return all_is_said(0 if done.view.best is not None else NothingFeasible.exit_code)
 
 
 def report_line(done: RunSummary, store: Path) -> str:

@@ -17,6 +17,7 @@ from autotune.cli.options import (
     store_option,
     trust_option,
 )
+from autotune.cli.output import all_is_said
 from autotune.cli.written import check_output
 from autotune.core.input_file import resolved
 from autotune.errors import Interrupted
@@ -95,4 +96,4 @@ def sweep(
             lines.append(f"stopped; `{command}` goes on")
         view.finish(done.view, "\n".join(lines))
         view.close()
-    return Interrupted.exit_code if done.state == "interrupted" else 0
+        return all_is_said(Interrupted.exit_code if done.state == "interrupted" else 0)

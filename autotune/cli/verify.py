@@ -20,7 +20,7 @@ from autotune.cli.options import (
     set_option,
     store_option,
 )
-from autotune.cli.output import echo, echo_json
+from autotune.cli.output import all_is_said, echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.cli.written import check_output, write_output
 from autotune.errors import AutotuneError, EnvironmentProblem, Interrupted
@@ -117,9 +117,9 @@ def verify(
             _summarize(title, verification.verification_lines(found))
         if junit is not None:
             write_output(junit, verification.junit(found), "--junit")
-    if found.state == "interrupted":
-        return Interrupted.exit_code
-    return WORSE if found.worse else 0
+        if found.state == "interrupted":
+            return all_is_said(Interrupted.exit_code)
+        return all_is_said(WORSE if found.worse else 0)
 
 
 def _show(found: Verification, store: Path, local: bool, overrides: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from driver import Moments, prepare
 from nodes import Nodes
 
 from autotune.cli import main
+from autotune.cli.output import SAID
 from autotune.core.trial import TrialState
 from autotune.errors import LedgerError
 from autotune.ledger import Ledger
@@ -312,8 +313,9 @@ def test_a_signal_once_all_is_measured_ends_the_run_as_ever(tmp_path, monkeypatc
     record(f"SIGTERM after the last trial ({name})", "P1 P9", "exit code 0 with the summary")
 
 
-def test_a_signal_while_a_run_that_has_said_all_returns_does_not_change_its_exit_code(
-    tmp_path, monkeypatch, capsys, record
+@pytest.mark.parametrize("command", ["run", "sweep", "verify"])
+def test_a_signal_while_a_command_that_has_said_all_returns_does_not_change_its_exit_code(
+    tmp_path, monkeypatch, capsys, record, command
 ):
     prepare(tmp_path / "study", "sobol")
     monkeypatch.setattr(run, "build_executor", lambda _spec, _local: Moments(seconds=0.0))
@@ -322,17 +324,24 @@ def test_a_signal_while_a_run_that_has_said_all_returns_does_not_change_its_exit
     ran = []
 
     def late(context, *raised):  # the handlers of the run are those of the command again by then
-        if context.info_name == "run" and (tmp_path / "store").exists() and not ran:
+        if context.info_name == command and SAID in context.meta and not ran:
             ran.append(context)
             signal.raise_signal(signal.SIGTERM)
         ordinary(context, *raised)
 
     monkeypatch.setattr(click.Context, "__exit__", late)
-    study = str(tmp_path / "study" / "study.yaml")
-    assert main(["run", study, "--local", "--store", str(tmp_path / "store")]) == 0
+    study, store = str(tmp_path / "study" / "study.yaml"), ["--store", str(tmp_path / "store")]
+    if command == "verify":
+        assert main(["run", study, "--local", *store]) == 0
+    words = {
+        "run": [study, "--local"],
+        "sweep": [study, "--sample", "3"],
+        "verify": ["--launches", "1", "--local"],
+    }
+    assert main([command, *words[command], *store]) in (0, 1)
     assert ran
     assert "stopped" not in capsys.readouterr().err
-    record("SIGTERM while a run that has said all returns", "P9", "exit code 0")
+    record(f"SIGTERM while `{command}` that has said all returns", "P9", "its exit code")
 
 
 def test_a_signal_after_the_last_line_of_a_run_does_not_change_its_exit_code(tmp_path, toy_study, record):

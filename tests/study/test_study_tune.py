@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import time
 
 import pytest
 
@@ -64,11 +65,13 @@ def test_the_functions_own_exception_is_raised_after_the_first_trial_and_nothing
 
     def function(config):
         calls.append(config)
+        if config != SPACE.default_config:
+            time.sleep(0.5)  # the first trial is the first to end
         return {"throughput": config["btach_size"]}
 
     with pytest.raises(KeyError, match="btach_size") as caught:
         autotune.tune(SPACE, function, GOAL, trials=12, parallel=parallel, path=path, engine="sobol")
-    assert len(calls) <= 2 * parallel - 1, "others end too before the failure of the first trial is read"
+    assert len(calls) <= parallel
     kept = caught.value.study.trials
     assert kept[0].failure.cause is autotune.Cause.OWNER_MISTAKE
     assert not any(trial.state is TrialState.INFEASIBLE for trial in kept)
