@@ -43,7 +43,7 @@ from autotune.engine.registry import deferred, read_engine
 from autotune.errors import SpecError
 from autotune.integrations.ray_tune_space import Slot, Tree, TuneSpace, read_space
 from autotune.integrations.ray_tune_state import TuneTrial, read_trials, record, replay
-from autotune.study.study import SpaceLike, Study, given_path
+from autotune.study.study import SpaceLike, Study, given_path, read_study_name
 from autotune.study.study import read_space as read_our_space
 from autotune.systems.own.trainable import run_trainable
 
@@ -115,7 +115,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         _check_goals(metric, mode)
         super().__init__(metric=_plain(metric), mode=_plain(mode))
         read_engine(engine)
-        self._limits, self._engine, self._name = list(limits), engine, name
+        self._limits, self._engine, self._name = list(limits), engine, read_study_name(name)
         _limited(self._limits)
         self._seed = read_count(seed, "seed")
         self._path = None if path is None else os.path.abspath(given_path(path))
@@ -638,14 +638,16 @@ def _read_points(points: object, rewards: object) -> list[Mapping[str, Tree]]:
 
 def _check_state(state: Mapping[str, Tree]) -> None:
     """Refuse a state that would only fail once something is made of it."""
-    _check_goals(state.get("metric"), state.get("mode"))
     lists = [key for key in ("trials", "_ended", "limits") if not isinstance(state.get(key, []), list)]
     maps = [key for key in ("_numbers", "_curves", "_stopped") if not isinstance(state[key], Mapping)]
     if not lists and not all(isinstance(trial, Mapping) for trial in state["trials"]):
         lists = ["trials"]
     for key in (*lists, *maps):
         raise SpecError(f"state must be one that get_state returned, found {key}={shown(state[key])}")
-    _limited(state.get("limits", []))
+    arguments = {key: state[key] for key in _KEPT if key in state}
+    if "engine" in arguments:
+        arguments["engine"] = deferred(arguments["engine"])  # whose module is not run before it is asked
+    AutotuneSearch(**arguments, path=state["path"])
 
 
 def _saved_space(data: Tree) -> TuneSpace:

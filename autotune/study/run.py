@@ -102,6 +102,7 @@ def run_study(
     owner: str = "",
     file: Path | None = None,
     stop: StopRequest | None = None,
+    prepared: bool = False,
     make_executor: Callable[[StudyFile, bool], Executor] | None = None,
 ) -> RunSummary:
     """Create or resume the study of a file and run it to the end of its budget.
@@ -119,6 +120,7 @@ def run_study(
         owner: Who submitted the study; empty where nobody did.
         file: File that the study was read from, where it was.
         stop: Request that signals set, of whoever has something to say after the run; else its own.
+        prepared: Whether the caller has prepared the system and said what it should know.
         make_executor: Builds the executor; for tests.
 
     Raises:
@@ -131,7 +133,8 @@ def run_study(
         stack.enter_context(study_lock(store / LEDGER_NAME, name, again=False))
         spec = as_measured(spec, store / LEDGER_NAME, name)
         system = system_of(spec).built
-        _prepare(spec, system, view)
+        if not prepared:
+            prepare(spec, system, view)
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
         _note_start(study, options, owner, file)
@@ -168,7 +171,7 @@ def run_study(
         return RunSummary(driver.view(state), state, left.pending, left.errors, report)
 
 
-def _prepare(spec: StudyFile, system: System, view: View) -> None:
+def prepare(spec: StudyFile, system: System, view: View) -> None:
     """Check and make what a run needs, before there is a study that nobody runs; say what it should know."""
     need(libraries(build_engine(spec.engine.section)))
     for warning in announce(spec, system):

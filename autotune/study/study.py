@@ -112,9 +112,7 @@ class Study:
         self.space: Space = read_space(space)
         space = self.space
         self.objective: Objective = read_objective(objective)
-        if not isinstance(name, str) or not name or not name.isprintable():
-            raise SpecError(f"name must be a text that is not empty and can be printed, found {name!r}")
-        self.name: str = name
+        self.name: str = read_study_name(name)
         self.seed: int = read_count(seed, "seed", 0)
         self.rescored: str = ""
         self.stop_asked: str = ""
@@ -797,6 +795,17 @@ class Study:
 
     def __exit__(self, *raised: object) -> None:
         self.close()
+
+
+def read_study_name(name: object) -> str:
+    """Return the name that a study is given.
+
+    Raises:
+        SpecError: It is none.
+    """
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise SpecError(f"name must be a text that is not empty and can be printed, found {name!r}")
+    return name
 
 
 def read_objective(objective: Objective | Mapping[str, object]) -> Objective:

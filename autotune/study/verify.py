@@ -31,7 +31,7 @@ from autotune.report.view import Kind, View
 from autotune.study.jobs import system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S
 from autotune.study.reading import read_view
-from autotune.study.run import StopRequest, run_study
+from autotune.study.run import StopRequest, prepare, run_study
 from autotune.study.study import Study, find_study
 from autotune.study.study_file import StudyFile
 from autotune.study.verify_plan import Plan, begin_verification
@@ -84,7 +84,7 @@ def verify(
         view.message(f"going on with {spec.name}: {counted(plan.launches, 'launch')} of each side")
     if begun.left:
         view.message(begun.left)
-    system_of(spec).built.prepare(log=view.message)  # before there is a verification that nobody can run
+    prepare(spec, system_of(spec).built, view)  # before there is a verification that nobody can run
     with Study(
         spec.space,
         spec.objective,
@@ -97,7 +97,7 @@ def verify(
         made.ledger.set_study_note(spec.name, VERIFIES, plan.to_dict())
         for config in begun.places[len(made.trials) :]:
             made.suggest(Suggestion(config, Reason.REPEAT, "verification"))
-    done = run_study(spec, store=store, view=view, local=local, tracking=False, stop=stop)
+    done = run_study(spec, store=store, view=view, local=local, tracking=False, stop=stop, prepared=True)
     judged, own = study, {str(limit) for limit in study.objective.limits}
     if spec.objective.fingerprint != Objective.from_dict(row.spec["objective"]).fingerprint:
         judged = under_objective(study, spec.objective)

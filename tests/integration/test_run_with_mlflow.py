@@ -1,17 +1,14 @@
 """`autotune run` beside a real MLflow: there, away, and killed in the middle."""
 
-import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 
 import pytest
 
 from autotune.ledger import Ledger
-from tests_shared import wait_until
+from tests_mlflow_server import Server
 
 pytestmark = [pytest.mark.timeout(280), pytest.mark.filterwarnings("default")]
 
@@ -22,36 +19,6 @@ def runs_of(uri, name="toy"):
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(name)
     return client.search_runs([experiment.experiment_id], max_results=1000)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def server(folder, port, store):
-    shutil.copy(store, folder / "remote.db")
-    argv = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/remote.db"]
-    argv += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with (
-        open(folder / "server.log", "wb") as log,
-        subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log) as process,
-    ):
-        try:
-            wait_until(lambda: _answers(port), 90)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
-def _answers(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 @pytest.mark.slow
@@ -95,22 +62,24 @@ def test_every_trial_is_a_nested_run_and_a_killed_study_doubles_none(
 def test_mlflow_away_costs_the_study_nothing_and_sync_completes_it(
     tmp_path, toy_study, autotune_command, empty_store
 ):
-    port = free_port()
-    toy_study(tracking=f"{{mlflow: 'http://127.0.0.1:{port}'}}", budget="{trials: 3, confirm: 0}")
+    (folder := tmp_path / "remote").mkdir()
+    server = Server(folder, empty_store)
+    toy_study(tracking=f"{{mlflow: '{server.uri}'}}", budget="{trials: 3, confirm: 0}")
     began = time.monotonic()
     done = autotune_command("run", "toy.yaml", "--local")
     assert time.monotonic() - began < 200  # MLflow's own tries take 246 s of one call
     assert "`autotune sync toy` completes them" in done.stdout
     refused = autotune_command("sync", check=False)
     assert refused.returncode == 3
-    assert f"127.0.0.1:{port}" in refused.stderr
-    folder = tmp_path / "remote"
-    folder.mkdir()
-    with server(folder, port, empty_store) as uri:
+    assert server.uri.removeprefix("http://") in refused.stderr
+    server.start()
+    try:
         autotune_command("sync")
-        assert len(runs_of(uri)) == 1 + 3
+        assert len(server.runs("toy")) == 1 + 3
         assert autotune_command("sync").stdout == "toy: complete\n"
-        assert len(runs_of(uri)) == 1 + 3
+        assert len(server.runs("toy")) == 1 + 3
+    finally:
+        server.kill()
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from autotune.study.study import Study
 from autotune.study.study_file import read_study
 from autotune.study.verify_plan import _order
 from autotune.study.verify_settings import told, verification_file
+from autotune.systems.own.system import OwnSystem
 from autotune.tracking.items import VERIFICATION, VERIFIES
 from tests_exports import CASES, record_study
 from tests_shared import wait_until
@@ -125,6 +126,12 @@ def test_a_tolerance_takes_what_it_says_and_more_launches_are_made(tuned, autotu
     assert data["worse"] is False
     assert [side["launches"] for side in data["sides"]] == [1, 1]
     assert {change["status"] for side in data["sides"] for change in side["changes"]} == {"kept"}
+
+
+def test_its_system_is_prepared_once(tuned, autotune_here, monkeypatch):
+    monkeypatch.setattr(OwnSystem, "prepare", lambda self, log: log("prepared here"))
+    done = autotune_here("verify", "--local", "--launches", "1")
+    assert done.stdout.count("prepared here") == 1
 
 
 def test_a_winner_that_fails_now_is_a_regression(tuned, autotune_here):
