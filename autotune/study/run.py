@@ -31,7 +31,7 @@ from autotune.ledger.rows import OWNER
 from autotune.report.view import Kind, View
 from autotune.study.carried import keep_deployment
 from autotune.study.driver import Driver
-from autotune.study.hooks import start_hooks
+from autotune.study.hooks import Told, start_hooks
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, MIRROR_STOPPED_S, start_mirror
 from autotune.study.readiness import announce
@@ -162,13 +162,21 @@ def run_study(
         if state != "interrupted":  # that the driver has said itself
             study.ledger.set_study_state(study.name, "COMPLETED")
         executor.close()
-        study.keep_predictions()
-        keep_deployment(study, system)
-        report = _write_report(study, mirror, stop)
-        left = MirrorReport(0) if mirror is None else _end_mirror(mirror, stop)
-        study.ledger.ensure_kept()
-        told.on_end(driver.view, state, report)
-        return RunSummary(driver.view(state), state, left.pending, left.errors, report)
+        return _finished(driver, state, system, mirror, stop, told)
+
+
+def _finished(
+    driver: Driver, state: str, system: System, mirror: Mirror | None, stop: StopRequest, told: Told
+) -> RunSummary:
+    """Write what a run leaves beside its ledger, tell its end, and return how it ended."""
+    study = driver.study
+    study.keep_predictions()
+    keep_deployment(study, system)
+    report = _write_report(study, mirror, stop)
+    left = MirrorReport(0) if mirror is None else _end_mirror(mirror, stop)
+    study.ledger.ensure_kept()
+    told.on_end(driver.view, state, report)
+    return RunSummary(driver.view(state), state, left.pending, left.errors, report)
 
 
 def prepare(spec: StudyFile, system: System, view: View) -> None:
