@@ -101,8 +101,9 @@ def goal_value(goal: Goal, value: float, *, logarithm: bool) -> float:
 
 def excess(limit: Limit, value: float, *, logarithm: bool) -> float:
     """Return by how much a value breaks a limit, at most 0 where it keeps it, as a logarithm where asked."""
-    if logarithm:
-        return limit.violation(value)
+    violation = limit.violation(value)
+    if logarithm or not violation:  # what lies on the bound but for rounding keeps it on either scale
+        return violation
     return (1.0 if limit.upper else -1.0) * _bounded(_bounded(value) - limit.bound)
 
 

@@ -180,6 +180,15 @@ def test_a_metric_that_lies_on_its_bound_and_never_varies_keeps_it():
     assert second.chance < 0.05
 
 
+@pytest.mark.parametrize("limit", ["delay <= -5 s", "delay >= -5 s", "delay <= 5 s", "delay >= 5 s"])
+def test_what_lies_on_a_bound_but_for_rounding_keeps_it_on_either_side_of_zero(limit):
+    objective = Objective.from_dict({"maximize": "speed", "limits": [limit]})
+    bound = objective.limits[0].bound
+    for off in (0.0, 1e-12, -1e-12):
+        trials = [measured(i, 1 + i, 100.0 + i, sem=1.0, delay=bound + off) for i in range(6)]
+        assert all(c.chance > 0.99 for c in decide(trials, objective).candidates)
+
+
 @pytest.mark.parametrize("apart", [1e-5, 1e-4, 1e-2])
 def test_a_limit_that_every_launch_broke_by_a_hair_is_not_said_to_hold(apart):
     trials = [measured(i, 1 + i // 3, 100.0 + i, sem=1.0, delay=0.5 * (1 + apart)) for i in range(6)]
