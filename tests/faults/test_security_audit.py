@@ -22,6 +22,10 @@ def audit():
     return module
 
 
+@pytest.mark.skipif(
+    os.environ.get("CONSTRAINTS", "constraints.txt") != "constraints.txt",
+    reason="an environment of other versions than the pinned ones",
+)
 def test_everything_needed_is_pinned_and_installed_as_pinned(audit, record):
     pins = audit.read_pins(ROOT / "constraints.txt")
     installed = dict(audit.required(audit.PROJECT, audit.EXTRAS))
@@ -92,7 +96,8 @@ def test_copies_inside_other_packages_do_not_count(audit, tmp_path, monkeypatch)
 
 def test_the_exit_code_tells(audit, tmp_path, monkeypatch, capsys):
     pins = tmp_path / "pins.txt"
-    pins.write_text((ROOT / "constraints.txt").read_text())
+    found = audit.required(audit.PROJECT, audit.EXTRAS)
+    pins.write_text("".join(f"{name}=={part.version}\n" for name, part in found))
     monkeypatch.setattr(sys, "argv", ["audit.py", str(pins)])
     monkeypatch.setattr(audit, "changed", lambda installed: [])  # reads gigabytes
     monkeypatch.setattr(audit, "vulnerabilities", lambda constraints: "offline")

@@ -54,7 +54,7 @@ def launched(system, config, folder):
         mark="test/s/0/1", grace_s=2.0,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 800
         while True:
             try:
                 driver = system.connect(folder, deadline)
@@ -81,7 +81,7 @@ def observed(system, tmp_path_factory):
         key = json.dumps(config, sort_keys=True)
         if key not in known:
             folder = tmp_path_factory.mktemp("server")
-            deadline = time.monotonic() + 300
+            deadline = time.monotonic() + 800
             with launched(system, config, Path(folder)) as (driver, process):
                 requests = WORKLOAD.batch(0, system.batch_size(config))
                 records = driver.generate(requests, deadline)
