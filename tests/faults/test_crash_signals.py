@@ -330,6 +330,7 @@ def test_a_signal_while_a_command_that_has_said_all_returns_does_not_change_its_
         ordinary(context, *raised)
 
     monkeypatch.setattr(click.Context, "__exit__", late)
+    monkeypatch.chdir(tmp_path)  # where the sweep leaves its table
     study, store = str(tmp_path / "study" / "study.yaml"), ["--store", str(tmp_path / "store")]
     if command == "verify":
         assert main(["run", study, "--local", *store]) == 0
