@@ -36,6 +36,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from autotune.core.endpoint import count_of, message_of
+from autotune.core.nesting import MOST_LEVELS, TOO_DEEP, nests_too_deep
 from autotune.core.request import (
     BY_CHUNKS,
     BY_LENGTH,
@@ -380,12 +381,14 @@ def _parsed(data: bytes) -> object:
     What ``json.loads`` does beside (guess an encoding, look for space twice) is a tenth of an event's cost.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is none, or nested too deep.
     """
     text = data.decode("utf-8", "surrogatepass").strip()
     found, end = _decode(text)
     if end < len(text):
         raise ValueError("more than one value")
+    if text.count("{") + text.count("[") > MOST_LEVELS and nests_too_deep(found):
+        raise ValueError(TOO_DEEP)
     return found
 
 
