@@ -1,6 +1,7 @@
 """A person's mistakes at the command line: found by `check`, said by the first trial, charged to nothing."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
