@@ -64,6 +64,8 @@ LIBRARIES: tuple[Rule, ...] = (
     Rule(_MEMORY, r"CUDA_ERROR_OUT_OF_MEMORY", "cuMemAlloc failed: CUDA_ERROR_OUT_OF_MEMORY"),
     Rule(_MEMORY, r"RESOURCE_EXHAUSTED: Out of memory",
          "XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8589934592 bytes."),
+    Rule(_MEMORY, r"OpenBLAS error: Memory allocation still failed",
+         "OpenBLAS error: Memory allocation still failed after 10 retries, giving up."),
     # a thread's stack, or the memory of generated code, under a limit: libgomp, OpenBLAS, oneDNN
     Rule(_MEMORY, r"libgomp: Thread creation failed",
          "libgomp: Thread creation failed: Resource temporarily unavailable"),
