@@ -38,7 +38,7 @@ from autotune.engine.registry import ENGINES, engine_or_missing, read_engine, su
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.history import History
-from autotune.study.reading import ORDER, stored_space
+from autotune.study.stored_spec import ORDER, read_stored_spec
 from autotune.tracking.items import VERIFIES
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ class Study:
                 self.ledger.set_study_note(name, CHOICES, choices(self.engine))
                 self.ledger.set_study_note(name, ORDER, list(space.names))
             else:
+                read_stored_spec(self.ledger, row)
                 self._check_same(row, widen)
                 if ORDER in row.notes and set(row.notes[ORDER]) != set(self.space.names):  # it was widened
                     self.ledger.set_study_note(name, ORDER, list(self.space.names))
@@ -166,6 +167,7 @@ class Study:
         Raises:
             SpecError: An argument is wrong, or such an engine is left out.
             StudyError: There is no such ledger or study.
+            LedgerError: What the ledger holds of it is wrong.
 
         What was measured is read where the engine is of a plug-in that is not installed here; asking for more
         says what is missing.
@@ -181,16 +183,15 @@ class Study:
             raise StudyError(f"no ledger at {file}", hint=hint)
         with Ledger.open(file, read_only=True) as ledger:
             row = find_study(ledger, name)
-        section = dict(row.spec["engine"])
-        seed = int(section.pop("seed", row.seed))
+            stored = read_stored_spec(ledger, row)
         return cls(
-            Space.from_dict(stored_space(row)),
-            Objective.from_dict(row.spec["objective"]),
-            engine=engine_or_missing(section) if engine is None else engine,
-            seed=seed,
+            stored.space,
+            stored.objective,
+            engine=engine_or_missing(stored.engine) if engine is None else engine,
+            seed=stored.seed,
             name=row.name,
             path=file,
-            budget=(row.spec.get("budget") or {}).get("trials"),
+            budget=stored.trials,
         )
 
     def _check_same(self, row: StudyRow, widen: bool) -> None:
