@@ -21,7 +21,7 @@ from autotune.cli.options import json_option, ledger_option, next_command, store
 from autotune.cli.output import echo, echo_json
 from autotune.cli.reading import open_ledger
 from autotune.core.dependencies import need
-from autotune.core.environment import SAFE_PATH, own_environment
+from autotune.core.environment import own_environment
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -65,6 +65,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
     need(["mlflow"])
     from autotune.study.carried import complete_carried
     from autotune.study.report import made_files
+    from autotune.study.stored_spec import read_stored_spec
     from autotune.study.study import find_study
     from autotune.tracking.items import VERIFIES
     from autotune.tracking.mlflow import sync as sync_study
@@ -88,6 +89,8 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
                 raise _no_store(row.name, "--mlflow ADDRESS names one")
             continue
         try:
+            with open_ledger(store) as ledger:
+                read_stored_spec(ledger, row)
             missing[row.name] = complete_carried(file, row)
             written[row.name] = sync_study(
                 file,
@@ -222,7 +225,7 @@ def _serve(command: list[str], base: str, link: str, *, opens: bool) -> int:
     try:
         # no runners of jobs: they are eight processes, and no study has a job
         jobs = {_JOBS: os.environ.get(_JOBS, "false")}
-        server = subprocess.Popen(command, env=own_environment({**jobs, **SAFE_PATH}))
+        server = subprocess.Popen(command, env=own_environment(jobs))
     except OSError as error:
         raise EnvironmentProblem(
             f"cannot start {command[0]!r}: {error.strerror}", hint="pip install mlflow"

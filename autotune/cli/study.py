@@ -138,12 +138,13 @@ def resume(
 
     What --trust-space allowed when the study began is said again, and not asked.
     """
-    from autotune.study.reading import stored_space
+    from autotune.study.stored_spec import read_stored_spec, stored_space
     from autotune.study.study import find_study
     from autotune.study.study_file import read_stored_study
 
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
+        read_stored_spec(ledger, row)
     stored = {**row.spec, "space": stored_space(row), "name": row.name}
     spec = read_stored_study(stored, (*overrides, *budget_overrides(trials, parallel, confirm)))
     return _execute(spec, store, local, not no_mlflow, quiet, as_json, named=named, notify=notify)

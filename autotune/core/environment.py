@@ -28,7 +28,7 @@ NO_FOLDER = "import sys; sys.path[:] = filter(None, sys.path)"
 
 
 def own_module(module: str, *words: str) -> list[str]:
-    """Return the command that runs a module of this package.
+    """Return the command that runs a module of this package, or of a library.
 
     A file of the working folder that has the name of a library's module is not imported in its place.
     """

@@ -65,8 +65,12 @@ def write_whole(target: Path, data: bytes) -> None:
     draft = _draft_of(target)
     try:
         draft.write_bytes(data)
-        with suppress(FileNotFoundError):  # what was for its owner's eyes stays so
-            draft.chmod(stat.S_IMODE(target.stat().st_mode))
+        with suppress(OSError):  # nothing is there, or a link that leads nowhere
+            before = target.stat()
+            if stat.S_ISREG(
+                before.st_mode
+            ):  # what was for its owner's eyes stays so; a device is for everybody's
+                draft.chmod(stat.S_IMODE(before.st_mode))
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from autotune.core.answer import Answer
 from autotune.core.endpoint import foreign_json
-from autotune.core.environment import import_path, server_environment
+from autotune.core.environment import import_path, own_module, server_environment
 from autotune.core.file_names import ANSWERS_NAME, SCORE_NAME, SCORER_LOG
 from autotune.core.measurement import Cause, Estimate, Failure, as_estimates
 from autotune.errors import SpecError, UnitError
@@ -85,7 +84,7 @@ def run_scorer(
     result = folder / SCORE_NAME
     result.unlink(missing_ok=True)
     order = json.dumps(scorer if isinstance(scorer, str) else list(scorer))
-    argv = [sys.executable, "-m", "autotune.executor.scorer", order, str(folder / ANSWERS_NAME), str(result)]
+    argv = own_module("autotune.executor.scorer", order, str(folder / ANSWERS_NAME), str(result))
     env = server_environment(import_path())
     with SupervisedProcess(
         argv, env=env, log=folder / SCORER_LOG, cwd=Path(home), mark=mark, grace_s=1.0

@@ -106,11 +106,12 @@ def late_measurement(row: Row, late: Measurement) -> str | None:
 
 
 def read_study(row: Row) -> StudyRow:
-    """Build a study from its row."""
+    """Build a study from its row; a spec that is no mapping has no parts, which whoever wants them says."""
+    spec = json.loads(row["spec"])
     return StudyRow(
         name=row["name"],
         uid=row["uid"],
-        spec=json.loads(row["spec"]),
+        spec=spec if isinstance(spec, dict) else {},
         fingerprint=row["fingerprint"],
         seed=row["seed"],
         engine=row["engine"],

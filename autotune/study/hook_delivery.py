@@ -11,12 +11,12 @@ import hmac
 import os
 import selectors
 import subprocess
-import sys
 import time
 from tempfile import TemporaryFile
 from urllib.parse import urlsplit
 
 from autotune.core.endpoint import Refused
+from autotune.core.environment import own_module
 from autotune.core.http_client import HttpConnection
 from autotune.core.version import VERSION
 from autotune.spec.hooks import Hook
@@ -92,7 +92,7 @@ def call(hook: Hook, body: bytes, seconds: float) -> None:
     Raises:
         NotDelivered: It failed, or did not return in time.
     """
-    argv = [sys.executable, "-m", "autotune.study.hook_call", hook.call, hook.folder]
+    argv = own_module("autotune.study.hook_call", hook.call, hook.folder)
     with TemporaryFile() as event:
         event.write(body)
         event.seek(0)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from autotune.analysis.model_facts import MODEL_FACTS
 from autotune.analysis.study_view import StudyView
@@ -18,34 +17,22 @@ from autotune.core.decision import PREDICTIONS, Predictions, restored
 from autotune.core.dependencies import what_is_missing
 from autotune.core.input_file import read_raw
 from autotune.core.objective import Objective
-from autotune.core.space import Space
 from autotune.core.trial import Trial, TrialState
-from autotune.core.units import parse_quantity
 from autotune.engine.base import assess, model_quality, predictions
 from autotune.engine.registry import stored_engine
-from autotune.errors import AutotuneError, SpecError
+from autotune.errors import AutotuneError
 from autotune.ledger import Ledger, StudyRow
 from autotune.ledger.copies import copy_state
 from autotune.ledger.lock import study_is_held
 from autotune.spec.sections import stored_address
 from autotune.spec.yaml_text import MAX_BYTES
+from autotune.study.stored_spec import StoredSpec, read_stored_spec
 
 STARTED_WITH = "started_with"
 """Note of a study: the options of the command that ran it last, beside those that its file keeps."""
 
 STUDY_FILE = "study_file"
 """Note of a study: path of the file that it last ran with, and a digest of what that said."""
-
-ORDER = "parameter_order"
-"""Note of a study: its parameters in the order of its file; the ledger sorts the keys of what it stores."""
-
-
-def stored_space(row: StudyRow) -> dict[str, Any]:
-    """Return the stored space of a study, its parameters in the order of the file where that is known."""
-    stored = dict(row.spec["space"])
-    parameters = dict(stored["parameters"])
-    names = [name for name in row.notes.get(ORDER) or () if name in parameters]
-    return {**stored, "parameters": {name: parameters[name] for name in dict.fromkeys([*names, *parameters])}}
 
 
 def options_of(row: StudyRow) -> list[str]:
@@ -85,15 +72,17 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         ledger: Ledger of the study.
         row: Study.
         live: Whether somebody is known to run it, whatever the ledger says.
+
+    Raises:
+        LedgerError: What the ledger holds of it is wrong.
     """
     row = replace(row, state="RUNNING") if live else as_it_stands(ledger, row)
+    stored = read_stored_spec(ledger, row)
     trials = ledger.trials(row.name)
     if row.state == "INTERRUPTED":  # a kill left attempts that nobody works on: the next run repeats them
         left = TrialState.RUNNING
         trials = [replace(t, state=TrialState.WAITING) if t.state is left else t for t in trials]
-    space = Space.from_dict(stored_space(row))
-    wanted = Objective.from_dict(row.spec["objective"])
-    anchored = ranking.anchored(trials, wanted, space)
+    anchored = ranking.anchored(trials, stored.objective, stored.space)
     running = []
     for trial in trials:
         if trial.state is TrialState.RUNNING:
@@ -101,21 +90,20 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
             running.append((trial.number, last.attempt, last.started_ns))
     expected, no_model = None, ""
     try:
-        expected = _predictions(row, trials, wanted, anchored, space)
+        expected = _predictions(row, trials, stored, anchored)
     except ImportError as error:  # what was measured is told without it
         no_model = what_is_missing(error)
         if not no_model:
             raise
-    budget = row.spec.get("budget") or {}
     return StudyView(
         name=row.name,
-        space=space,
+        space=stored.space,
         objective=anchored,
         trials=tuple(trials),
         state=row.state.lower(),
-        budget_trials=_count(budget.get("trials")),
-        budget_seconds=_seconds(budget.get("time")),
-        confirm=_count(budget.get("confirm")) or 0,
+        budget_trials=stored.trials,
+        budget_seconds=stored.seconds,
+        confirm=stored.confirm,
         predictions=expected,
         started_ns=row.created_ns,
         now_ns=time.time_ns(),
@@ -160,29 +148,16 @@ def model_account(
 
 
 def _predictions(
-    row: StudyRow, trials: Sequence[Trial], wanted: Objective, anchored: Objective, space: Space
+    row: StudyRow, trials: Sequence[Trial], stored: StoredSpec, anchored: Objective
 ) -> Predictions | None:
     """Return what the ledger holds of a model's predictions, else what the study's engine says now."""
     if row.state == "RUNNING":  # nothing is decided yet
         return None
     try:
-        return restored(row.notes.get(PREDICTIONS) or {}, trials, wanted)
+        return restored(row.notes.get(PREDICTIONS) or {}, trials, stored.objective)
     except LookupError:  # of an earlier version, or killed: the model is fitted again
         try:
             engine = stored_engine(row.spec["engine"])
         except AutotuneError:  # a plug-in that is not installed here: what was measured is told without it
             return None
-        return None if engine is None else predictions(engine, space, anchored, trials)
-
-
-def _seconds(raw: object) -> float | None:
-    if not isinstance(raw, int | float | str):
-        return None
-    try:
-        return parse_quantity(raw, default_unit="s").value
-    except SpecError:  # of an earlier version: the study's own run says what it means
-        return None
-
-
-def _count(raw: object) -> int | None:
-    return int(raw) if isinstance(raw, int | str) and str(raw).isdigit() else None
+        return None if engine is None else predictions(engine, stored.space, anchored, trials)

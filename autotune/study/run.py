@@ -38,6 +38,7 @@ from autotune.study.readiness import announce
 from autotune.study.reading import STARTED_WITH, STUDY_FILE, file_note
 from autotune.study.report import REPORT_STOPPED_S, write_at_end
 from autotune.study.scheduler import Settings
+from autotune.study.stored_spec import read_stored_spec
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
 from autotune.systems.base import System
@@ -294,8 +295,9 @@ def as_measured(spec: StudyFile, path: Path, name: str) -> StudyFile:
     """
     with made_ledger(path) as ledger:
         row = None if ledger is None else ledger.study(name)
-    if row is None:
-        return spec
+        if ledger is None or row is None:
+            return spec
+        read_stored_spec(ledger, row)
     stored = dict(row.spec.get("system") or {})
     system = spec.system
     if system is not None and stored != system.section and reads_as(stored, system.section):

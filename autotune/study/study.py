@@ -19,7 +19,7 @@ from autotune.core.dependencies import need
 from autotune.core.drift import with_drift
 from autotune.core.failures import FailureGroup, failure_groups
 from autotune.core.file_names import LEDGER_NAME
-from autotune.core.html import short
+from autotune.core.html import html_table, short
 from autotune.core.input_file import names_a_path
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, as_estimates, finite_metrics
 from autotune.core.metric import UNITS
@@ -38,7 +38,7 @@ from autotune.engine.registry import ENGINES, engine_or_missing, read_engine, su
 from autotune.errors import AutotuneError, LedgerError, SpecError, StudyError, UnitError, did_you_mean
 from autotune.ledger import Ledger, StudyRow
 from autotune.study.history import History
-from autotune.study.reading import ORDER, stored_space
+from autotune.study.stored_spec import ORDER, read_stored_spec
 from autotune.tracking.items import VERIFIES
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ class Study:
         self.seed: int = read_count(seed, "seed", 0)
         self.rescored: str = ""
         self.stop_asked: str = ""
+        self._at_close: tuple[int, str] | None = None  # launches planned, and why it was stopped
         self._driver = 0  # thread of whoever runs the study to its end
         budget = None if budget is None else read_count(budget, "budget", 1)
         self.engine: Engine
@@ -139,6 +140,7 @@ class Study:
                 self.ledger.set_study_note(name, CHOICES, choices(self.engine))
                 self.ledger.set_study_note(name, ORDER, list(space.names))
             else:
+                read_stored_spec(self.ledger, row)
                 self._check_same(row, widen)
                 if ORDER in row.notes and set(row.notes[ORDER]) != set(self.space.names):  # it was widened
                     self.ledger.set_study_note(name, ORDER, list(self.space.names))
@@ -166,6 +168,7 @@ class Study:
         Raises:
             SpecError: An argument is wrong, or such an engine is left out.
             StudyError: There is no such ledger or study.
+            LedgerError: What the ledger holds of it is wrong.
 
         What was measured is read where the engine is of a plug-in that is not installed here; asking for more
         says what is missing.
@@ -181,16 +184,15 @@ class Study:
             raise StudyError(f"no ledger at {file}", hint=hint)
         with Ledger.open(file, read_only=True) as ledger:
             row = find_study(ledger, name)
-        section = dict(row.spec["engine"])
-        seed = int(section.pop("seed", row.seed))
+            stored = read_stored_spec(ledger, row)
         return cls(
-            Space.from_dict(stored_space(row)),
-            Objective.from_dict(row.spec["objective"]),
-            engine=engine_or_missing(section) if engine is None else engine,
-            seed=seed,
+            stored.space,
+            stored.objective,
+            engine=engine_or_missing(stored.engine) if engine is None else engine,
+            seed=stored.seed,
             name=row.name,
             path=file,
-            budget=(row.spec.get("budget") or {}).get("trials"),
+            budget=stored.trials,
         )
 
     def _check_same(self, row: StudyRow, widen: bool) -> None:
@@ -623,8 +625,7 @@ class Study:
             confirm: Fresh launches that confirm a configuration; by default as the study's budget has it.
         """
         if confirm is None:
-            row = self.ledger.study(self.name)
-            confirm = int(((row.spec if row else {}).get("budget") or {}).get("confirm", 0))
+            confirm = self._at_close[0] if self._at_close else self._planned_launches()
         with self._lock:
             trials = self.trials
             key = (confirm, tuple((t.number, t.state) for t in trials))
@@ -635,6 +636,11 @@ class Study:
                 )
                 self._decisions = {key: found}
             return self._decisions[key]
+
+    def _planned_launches(self) -> int:
+        """Return the number of launches that confirm a configuration, as the study's budget has it."""
+        row = self.ledger.study(self.name)
+        return int(((row.spec if row else {}).get("budget") or {}).get("confirm", 0))
 
     @property
     def pareto_front(self) -> list[Trial]:
@@ -678,6 +684,8 @@ class Study:
     @property
     def stopped(self) -> str:
         """Why the search ended before its budget; empty if it did not."""
+        if self._at_close:
+            return self._at_close[1]
         note = self.ledger.study_notes(self.name).get("stopped") or {}
         return str(note.get("reason", ""))
 
@@ -777,7 +785,13 @@ class Study:
             self._driver = 0
 
     def close(self) -> None:
-        """Close the ledger. Idempotent."""
+        """Close the ledger. Idempotent.
+
+        Trials, and what follows from them alone, such as :attr:`best`, can be read afterwards; what asks the
+        ledger, such as :meth:`ask`, :meth:`tell`, :attr:`view` and :attr:`result`, says that it was closed.
+        """
+        with suppress(AutotuneError):  # closed before, or damaged: whoever asks for it is told
+            self._at_close = self._planned_launches(), self.stopped
         self.ledger.close()
 
     def __repr__(self) -> str:
@@ -788,7 +802,10 @@ class Study:
     def _repr_html_(self) -> str:
         from autotune.report.notebook import study_html
 
-        return study_html(self.view)
+        try:
+            return study_html(self.view)
+        except (LedgerError, StudyError) as error:  # closed, or its ledger cannot be read
+            return html_table(repr(self), (), (), str(error))
 
     def __enter__(self) -> Study:
         return self

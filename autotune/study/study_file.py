@@ -136,7 +136,7 @@ class StudyFile:
             sections: Names of the sections to compare.
         """
         readers: dict[str, Callable[[Any], Any]] = {
-            "system": lambda data: None if not data else dict(data),
+            "system": lambda data: dict(mapping(data or {}, "a system")) or None,
             "workload": Workload.from_dict,
             "quality": _read_quality,
         }
@@ -149,7 +149,7 @@ class StudyFile:
             found: Any = ...
             with suppress(SpecError):
                 found = readers[key](same_place(stored.get(key) or {}))
-            if key == "system" and found != mine and found:
+            if key == "system" and found != mine and isinstance(found, dict) and found:
                 with suppress(SpecError):  # an earlier version kept paths relative to the working folder
                     found = locate_system(found, Path())
             if found != mine:

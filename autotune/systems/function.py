@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from autotune.core.environment import import_path
+from autotune.core.environment import import_path, own_module
 from autotune.core.kinds import Needs, Text
 from autotune.core.measurement import Failure
 from autotune.core.named_code import CALL, refuse_absent
@@ -30,7 +29,8 @@ class FunctionSystem(OwnSystem):
     """Call a function with a configuration; it returns metrics.
 
     Args:
-        call: ``module:function`` or ``file.py:function``. The study file's folder is on the module path.
+        call: ``module:function`` or ``file.py:function``. The study file's folder is first on the module
+            path.
     """
 
     name: ClassVar[str] = "function"
@@ -77,7 +77,7 @@ class FunctionSystem(OwnSystem):
 
     def _words(self, file: str) -> list[str]:
         """Return the words that call the function and write its metrics to a file."""
-        return [sys.executable, "-m", "autotune.systems.own.call", self.call, file]
+        return own_module("autotune.systems.own.call", self.call, file)
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
         """Return what waits for the function's metrics."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from autotune.core.dependencies import need
+from autotune.core.environment import own_module
 from autotune.core.kinds import By, Key, Needs, Text
 from autotune.core.named_code import CALL
 from autotune.core.parameter.base import read_number
@@ -38,7 +38,7 @@ class RayTuneSystem(FunctionSystem):
 
     Args:
         call: ``module:name`` or ``file.py:name`` of a function that calls `tune.report`, or of a subclass of
-            `tune.Trainable`. The study file's folder is on the module path.
+            `tune.Trainable`. The study file's folder is first on the module path.
         config: Constants of its configuration, nested as it wants it; a text ``{name}`` in it stands for a
             parameter. Parameters that no text names stand beside them.
         stop: Bounds on what it reports, at which it is stopped: ``{training_iteration: 10}``.
@@ -67,4 +67,4 @@ class RayTuneSystem(FunctionSystem):
     def _words(self, file: str) -> list[str]:
         """Return the words that run the trainable and write its metrics to a file."""
         options = json.dumps({"config": self.config, "stop": self.stop})
-        return [sys.executable, "-m", "autotune.systems.own.trainable", self.call, options, file]
+        return own_module("autotune.systems.own.trainable", self.call, options, file)

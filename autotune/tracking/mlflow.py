@@ -8,7 +8,6 @@ study nothing; :func:`sync` completes it.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 import urllib.request
@@ -16,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from autotune.core.dependencies import missing_dependency, what_is_missing
+from autotune.core.environment import SAFE_PATH, own_module
 from autotune.core.redact import redact
 from autotune.errors import AutotuneError, EnvironmentProblem
 from autotune.ledger import Ledger
@@ -350,7 +350,7 @@ def _version_of(server: str) -> str:
 
 
 def ui_command(tracking_uri: str, port: int) -> list[str]:
-    """Return the command that serves the MLflow UI on a store.
+    """Return the command that serves the MLflow UI on a store, without a module of the folder it starts in.
 
     Raises:
         EnvironmentProblem: The store is a server, which has a UI of its own.
@@ -360,6 +360,7 @@ def ui_command(tracking_uri: str, port: int) -> list[str]:
             f"{redact(tracking_uri)} is an MLflow server", hint="open that address in a browser"
         )
     return [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri,
+        "env", *(f"{name}={value}" for name, value in SAFE_PATH.items()),  # its own processes too
+        *own_module("mlflow", "server"), "--backend-store-uri", tracking_uri,
         "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
     ]  # fmt: skip

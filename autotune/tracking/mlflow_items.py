@@ -179,7 +179,8 @@ def abandoned(ledger: Ledger, study: str, tracking_uri: str) -> list[tuple[Study
     mirror = mirror_name(tracking_uri)
     found = []
     for row in ledger.studies():
-        tracking = row.spec.get("tracking") or {}
+        tracking = row.spec.get("tracking")
+        tracking = tracking if isinstance(tracking, dict) else {}  # a stranger's, which reading it refuses
         left = row.state == "RUNNING" or bool(row.notes.get(VERIFIES))
         if row.name == study or not left or tracking.get("mlflow") != tracking_uri:
             continue

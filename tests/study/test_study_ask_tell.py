@@ -380,6 +380,44 @@ def test_a_closed_study_says_so_and_is_not_taken_for_lost(tmp_path, kept):
     assert not list(tmp_path.glob("*rescued*"))
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_closed_study_tells_its_trials_and_what_follows_from_them(tmp_path, kept):
+    path = tmp_path / "ledger.sqlite" if kept else None
+    study = autotune.Study(
+        [autotune.Int("n", 1, 9)],
+        {"maximize": "y"},
+        engine="random",
+        path=path,
+        spec={"budget": {"confirm": 1}},
+    )
+    study.add({"n": 3}, {"y": 1.0})
+    study.ledger.set_study_note(study.name, "stopped", {"reason": "enough"})
+
+    def told():
+        return (
+            study.trials,
+            study.best,
+            study.stopped,
+            study.decide(),
+            study.pareto_front,
+            study.predictions,
+            repr(study),
+        )
+
+    open_ = told()
+    study.close()
+    study.close()
+    assert told() == open_
+    assert study.assess() is None
+    html = study._repr_html_()
+    assert html.startswith("<table")
+    assert "&lt;Study &#x27;study&#x27;" in html
+    assert "it was closed" in html
+    for read in (lambda: study.view, lambda: study.export("args")):
+        with pytest.raises(LedgerError, match="it was closed"):
+            read()
+
+
 @pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000, f"{'x' * 256}/ledger.sqlite"])
 def test_a_path_that_no_file_can_have_is_refused(path):
     with pytest.raises(SpecError, match="path must name a ledger file"):

@@ -450,3 +450,12 @@ def test_the_time_of_an_event_is_when_it_happened(serve, monkeypatch):
     receiver.begin_to_close(time.monotonic() + 5)
     receiver.close()
     assert [event["time"] for event in server.events()] == ["2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"]
+
+
+def test_no_file_of_the_working_folder_takes_the_place_of_what_a_hook_imports(tmp_path, monkeypatch):
+    for name in ("autotune", "json", "asyncio", "queue"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name} of the folder')\n")
+    (tmp_path / "tell.py").write_text("def done(event): open('told', 'w').write(event['event'])\n")
+    monkeypatch.chdir(tmp_path)
+    deliver(Hook(call="tell:done", folder=str(tmp_path)), b'{"event": "end"}', 60.0)
+    assert (tmp_path / "told").read_text() == "end"

@@ -41,6 +41,12 @@ def test_functions_can_be_read_in_one_sitting():
     assert long == []
 
 
+def test_no_process_of_ours_imports_from_the_folder_that_it_is_called_in():
+    """`own_module` in `autotune/core/environment.py` is what runs a module."""
+    run = re.compile(r"""sys\.executable,\s*["']-m["']""")
+    assert [str(path) for path in MODULES if run.search(path.read_text())] == []
+
+
 def test_a_class_is_introduced_by_a_noun_phrase():
     verbs = {
         "Hold",

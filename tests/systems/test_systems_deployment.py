@@ -140,7 +140,7 @@ def test_what_is_deployed_is_what_was_launched(section, config, monkeypatch):
         return
     argv, env = list(command.argv), {k: v for k, v in command.env.items() if k != "PYTHONUNBUFFERED"}
     if section["use"] == "transformers":  # the same program over standard input in place of a socket
-        argv[2], cut = "autotune.systems.transformers.generate", "--perplexity-text"
+        argv[3], cut = "autotune.systems.transformers.generate", "--perplexity-text"
         argv = argv[: argv.index(cut)] if cut in argv else argv
     if section["use"] == "openai_server":
         argv[0] = shutil.which(argv[0]) or argv[0]

@@ -557,7 +557,7 @@ def test_ui_command_of_a_server(make):
 
 def test_ui_is_started_on_the_store_for_this_machine_alone(store_uri):
     argv = ui_command(store_uri, 5001)
-    assert argv[:3] == [sys.executable, "-m", "mlflow"]
+    assert argv[:6] == ["env", "PYTHONSAFEPATH=1", sys.executable, "-P", "-m", "mlflow"]
     assert argv[argv.index("--backend-store-uri") + 1] == store_uri
     assert argv[argv.index("--host") + 1] == "127.0.0.1"
     assert argv[argv.index("--port") + 1] == "5001"

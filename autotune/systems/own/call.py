@@ -12,9 +12,11 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.machinery import PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import iscoroutine
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from autotune.core.measurement import Estimate, Infeasible, read_estimate
@@ -69,26 +71,60 @@ def call_main(target: str, file: str, call: Callable[[Callable[..., Any], dict[s
 def load(target: str, folder: str = "") -> Callable[..., Any]:
     """Return the function that ``module:function`` or ``file.py:function`` names.
 
+    The folders come first on the module path, as that of a script does: what a user's file imports is what it
+    imports when it is run alone. They come after all that this process needs is imported, so that a file
+    beside the user's, ``autotune.py`` or ``json.py``, takes no place of ours.
+
     Args:
         target: ``module:function`` or ``file.py:function``.
-        folder: Folder that modules are imported from before others; the working folder where empty.
+        folder: Folder that modules are imported from before others; after it, the working folder.
     """
     where, _, name = target.rpartition(":")
-    if where.endswith(".py"):
-        path = Path(where).resolve()
-        sys.path.insert(0, str(path.parent))
-        spec = spec_from_file_location(path.stem, path)
-        assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it ends in .py
-        found: Any = module_from_spec(spec)
-        sys.modules[path.stem] = found  # dataclasses and pickles look their module up
-        spec.loader.exec_module(found)
-    else:
-        sys.path.insert(0, folder or str(Path.cwd()))
-        found = import_module(where)
+    path = Path(where).resolve() if where.endswith(".py") else None
+    own = str(path.parent) if path else folder
+    folders = [*dict.fromkeys([*filter(None, [own]), str(Path.cwd())])]
+    sys.path[:0] = folders
+    found: Any = _imported(where, folders) if path is None else _file_as_module(path.stem, path)
     for part in name.split("."):
         found = getattr(found, part)
     function: Callable[..., Any] = found
     return function
+
+
+def _imported(name: str, folders: list[str]) -> ModuleType:
+    """Return a module; one of the folders by its file, where another module has its name by now."""
+    first, dot, rest = name.partition(".")
+    there = (PathFinder.find_spec(first, [folder]) for folder in folders)
+    spec = next((found for found in there if found is not None and found.has_location), None)
+    if spec is None or spec.origin is None or not _is_taken(first, Path(spec.origin)):
+        return import_module(name)
+    found = _file_as_module(first, Path(spec.origin), spec.submodule_search_locations)
+    return import_module(f"{found.__name__}.{rest}") if dot else found
+
+
+def _file_as_module(name: str, path: Path, inner: list[str] | None = None) -> ModuleType:
+    """Return a file as a module that replaces none which is there.
+
+    Args:
+        name: Name that it has when it is imported; it gets another where that is taken.
+        path: Its file.
+        inner: Folders of its modules where it is a package.
+    """
+    name = f"{name}_of_the_study" if _is_taken(name, path) else name
+    spec = spec_from_file_location(name, path, submodule_search_locations=inner)
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - Python's suffix
+    found = module_from_spec(spec)
+    sys.modules[name] = found  # dataclasses and pickles look their module up
+    spec.loader.exec_module(found)
+    return found
+
+
+def _is_taken(name: str, path: Path) -> bool:
+    """Return whether a module of another file has a name."""
+    if name in sys.builtin_module_names:
+        return True
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return name in sys.modules and not (file and Path(file).resolve() == path.resolve())
 
 
 def plain(value: object) -> object:

@@ -38,6 +38,8 @@ def main() -> None:
     def run(trainable: Trainable, config: dict[str, Value]) -> dict[str, float]:
         return run_trainable(trainable, config, folder, given["config"], given["stop"])
 
+    from ray import tune  # noqa: F401 - while the user's folder is not on the module path
+
     call_main(target, file, run)
 
 

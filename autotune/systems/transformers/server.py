@@ -19,7 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from autotune.core.environment import own_environment
+from autotune.core.environment import own_environment, own_module
 from autotune.core.file_names import SOCKET_NAME
 from autotune.systems.transformers.options import Options
 
@@ -57,7 +57,7 @@ def start_ranks(options: Options, program: str) -> None:
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     for rank in range(1, options.tensor_parallel):
         subprocess.Popen(
-            [sys.executable, "-m", program, *sys.argv[1:]],
+            own_module(program, *sys.argv[1:]),
             env=own_environment({"RANK": str(rank), "LOCAL_RANK": str(rank)}),
         )
 

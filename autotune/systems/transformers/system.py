@@ -8,14 +8,13 @@ draft model), ``kv_cache_bits`` (16, 4, 2), ``tensor_parallel`` and ``threads``.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from autotune.core.dependencies import need
-from autotune.core.environment import import_path
+from autotune.core.environment import import_path, own_module
 from autotune.core.kinds import SIZE, Choice, Needs, Text
 from autotune.core.measurement import Cause, Failure
 from autotune.core.section import Section
@@ -177,8 +176,8 @@ class TransformersSystem(Section):
         """Return the process that runs a program of this package with a configuration."""
         threads = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
         env = {**threads, **import_path(), "TOKENIZERS_PARALLELISM": "false"}
-        argv = (sys.executable, "-m", f"autotune.systems.transformers.{module}", *options.argv())
-        return Command(argv, env, processes=options.tensor_parallel)
+        argv = own_module(f"autotune.systems.transformers.{module}", *options.argv())
+        return Command(tuple(argv), env, processes=options.tensor_parallel)
 
     def connect(self, scratch: Path, deadline: float) -> Driver:
         """Connect to the server's socket."""

@@ -70,13 +70,13 @@ def test_options_survive_the_command_line(tmp_path):
     system = TransformersSystem("m", draft_model="d", memory_limit=10**9, perplexity_text="t")
     config = {"batch_size": 1, "quantization_bits": 8, "draft_length": 3, "tensor_parallel": 2, "threads": 2}
     command = system.command(config, tmp_path)
-    assert Options.from_argv(command.argv[3:], "x") == system.options(config)
+    assert Options.from_argv(command.argv[4:], "x") == system.options(config)
     assert command.processes == 2
     assert command.env["OMP_NUM_THREADS"] == "2"
     assert list(system.deploy({"batch_size": 8}).argv) == [
-        sys.executable, "-m", "autotune.systems.transformers.generate", "--model", "m", "--device", "auto",
-        "--dtype", "bfloat16", "--batch-size", "8", "--quantization-bits", "16", "--tensor-parallel", "1",
-        "--memory-limit", "1000000000",
+        sys.executable, "-P", "-m", "autotune.systems.transformers.generate", "--model", "m", "--device",
+        "auto", "--dtype", "bfloat16", "--batch-size", "8", "--quantization-bits", "16",
+        "--tensor-parallel", "1", "--memory-limit", "1000000000",
     ]  # fmt: skip
 
 
