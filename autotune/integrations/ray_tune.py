@@ -32,7 +32,7 @@ from ray.tune.search import Searcher
 
 from autotune.convert.names import metric_name
 from autotune.core.arguments import check_arguments, check_class, read_count
-from autotune.core.measurement import Cause, Estimate, Failure
+from autotune.core.measurement import LARGEST, Cause, Estimate, Failure
 from autotune.core.objective import Goal, Limit
 from autotune.core.parameter import Bool, Float, Int, Parameter
 from autotune.core.registry import shown
@@ -40,9 +40,22 @@ from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, TrialState, config_key
 from autotune.engine.base import Engine
 from autotune.engine.registry import deferred, read_engine
-from autotune.errors import SpecError
-from autotune.integrations.ray_tune_space import Slot, Tree, TuneSpace, read_space
-from autotune.integrations.ray_tune_state import TuneTrial, read_trials, record, replay
+from autotune.errors import SpecError, under
+from autotune.integrations.ray_tune_space import TuneSpace, read_space
+from autotune.integrations.ray_tune_space_data import Slot, Tree
+from autotune.integrations.ray_tune_state import (
+    DIRECTIONS,
+    OBSERVED,
+    State,
+    TuneTrial,
+    check_goals,
+    read_budget,
+    read_limits,
+    read_path,
+    read_trials,
+    record,
+    replay,
+)
 from autotune.study.study import SpaceLike, Study, given_path, read_study_name
 from autotune.study.study import read_space as read_our_space
 from autotune.systems.own.trainable import run_trainable
@@ -51,8 +64,6 @@ __all__ = ["AutotuneSearch", "TrainableFunction", "TuneSpace", "read_space", "wr
 
 _log = logging.getLogger("autotune.integrations")
 
-_DIRECTIONS = {"max": "maximize", "min": "minimize"}
-_OBSERVED = "obs"
 _LEAST_SEEN = 3  # trials seen at an iteration and at their end, before one stopped there is estimated
 _KEPT = (
     "metric",
@@ -64,7 +75,7 @@ _KEPT = (
     "budget",
     "early_stopping",
 )  # arguments that a saved state has
-_TOLD = ("_numbers", "_curves", "_stopped", "_ended")
+_TOLD = ("numbers", "curves", "stopped", "ended")
 
 
 @check_class("space", "metric", "mode", "points_to_evaluate", "evaluated_rewards", "seed", "engine")
@@ -112,15 +123,14 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         early_stopping: bool = True,
         budget: int | None = None,
     ) -> None:
-        _check_goals(metric, mode)
+        check_goals(metric, mode)
         super().__init__(metric=_plain(metric), mode=_plain(mode))
         read_engine(engine)
-        self._limits, self._engine, self._name = list(limits), engine, read_study_name(name)
-        _limited(self._limits)
-        self._seed = read_count(seed, "seed")
-        self._path = None if path is None else os.path.abspath(given_path(path))
-        self._budget = None if budget is None else read_count(budget, "budget", 1)
-        self._early_stopping = early_stopping
+        with under("limits"):
+            self._limits = read_limits(limits)
+        self._engine, self._name, self._seed = engine, read_study_name(name), read_count(seed, "seed")
+        self._path, self._budget = read_path(path), read_budget(budget)
+        self._early_stopping = bool(early_stopping)
         self._points = _read_points(points_to_evaluate, evaluated_rewards)
         self._rewards = evaluated_rewards
         self._space: TuneSpace | None = None if space is None else _own(space)
@@ -140,7 +150,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         self, metric: str | None, mode: str | None, config: Mapping[str, Tree], **spec: Tree
     ) -> bool:
         """Take metric, mode and space of a `Tuner`, as far as the searcher has none of its own."""
-        _check_goals(metric, mode)
+        check_goals(metric, mode)
         if metric is not None and metric == self._metric and mode and self._mode and mode != self._mode:
             raise SpecError(
                 f"metric {metric!r} is to be {self._mode!r} by AutotuneSearch and {mode!r} by TuneConfig"
@@ -302,28 +312,24 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         arguments = {key: getattr(self, f"_{key}") for key in _KEPT}
         if not isinstance(self._engine, str | Mapping):  # an object: whoever restores has it
             del arguments["engine"]
-        told = {key: copy.deepcopy(getattr(self, key)) for key in _TOLD}
-        return {**arguments, "path": self._path, "space": space, "trials": trials or self._saved, **told}
+        told = {f"_{key}": getattr(self, f"_{key}") for key in _TOLD}
+        kept = copy.deepcopy(
+            {**arguments, **told, "path": self._path, "trials": [] if trials else self._saved}
+        )
+        return {**kept, "space": space, "trials": trials or kept["trials"]}
 
     def set_state(self, state: Mapping[str, Tree]) -> None:
         """Go on from a state; the space, where this searcher has one already, stays.
 
         Raises:
-            SpecError: It is none that :meth:`get_state` returned.
+            SpecError: A part of it is none that :meth:`get_state` returned; the searcher is as it was.
         """
-        wanted = ("path", "space", "trials", *_TOLD)
-        if not isinstance(state, Mapping) or not all(key in state for key in wanted):
-            raise SpecError(f"state must be one that get_state returned, found {shown(state)}")
-        _check_state(state)
-        for key in _KEPT:
-            setattr(self, f"_{key}", state.get(key, getattr(self, f"_{key}")))
-        for key in _TOLD:
-            setattr(self, key, state[key])
-        self._path = self._path or state["path"]
-        if self._space is None and state["space"] is not None:
-            self._space = _saved_space(state["space"])
+        read = State.read(state, {key: getattr(self, f"_{key}") for key in _KEPT})
         self._close()
-        self._saved = list(state["trials"])
+        for key in (*_KEPT, *_TOLD):
+            setattr(self, f"_{key}", getattr(read, key))
+        self._path, self._space = self._path or read.path, self._space or read.space
+        self._saved = read.trials
 
     def __getstate__(self) -> dict[str, Tree]:
         return {**vars(self), "_study": None, "_saved": self.get_state()["trials"]}
@@ -366,8 +372,8 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         modes = [self._mode] if isinstance(self._mode, str) else list(self._mode)
         objective: dict[str, Tree] = {"limits": self._limits}
         for metric, mode in zip(self._metrics, modes, strict=True):
-            if mode != _OBSERVED:
-                objective.setdefault(_DIRECTIONS[mode], []).append(_ours(metric))
+            if mode != OBSERVED:
+                objective.setdefault(DIRECTIONS[mode], []).append(_ours(metric))
         study = self._study = Study(
             self._tune_space.space, objective, engine=deferred(self._engine), seed=self._seed,
             name=self._name, path=self._path, budget=self._budget,
@@ -440,7 +446,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         keys = (*self._metrics, *_limited(self._limits))
         numbers = {key: _number(result.get(key)) for key in keys}
         return {
-            key: number for key, number in numbers.items() if number is not None and math.isfinite(number)
+            key: number for key, number in numbers.items() if number is not None and abs(number) <= LARGEST
         }
 
     def _curve(self, trial_id: str, result: Mapping[str, Tree]) -> None:
@@ -472,6 +478,10 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         """Tell what the final values of stopped trials are estimated to be, where others say so."""
         study = self._opened()
         for trial_id, partial in list(self._stopped.items()):
+            number = self._numbers.get(trial_id)
+            if number is None or study.trials[number].state.finished:  # Tune forgot it, or tried it again
+                del self._stopped[trial_id]
+                continue
             at = str(partial[TRAINING_ITERATION])
             told = {}
             for metric in partial.keys() - {TRAINING_ITERATION}:
@@ -484,7 +494,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
                 if len(gains) >= _LEAST_SEEN:
                     told[_ours(metric)] = self._estimated(metric, partial[metric], gains, seen)
             if len(told) == len(partial) - 1 and told:
-                study.tell(self._numbers[trial_id], told)
+                study.tell(number, told)
                 del self._stopped[trial_id]
 
     def _estimated(
@@ -585,23 +595,6 @@ def _own(space: Mapping[str, Tree] | Space | str | Path) -> TuneSpace:
     return TuneSpace(ours, {name: Slot(name) for name in (*ours.names, *ours.derived)})
 
 
-def _check_goals(metric: object, mode: object) -> None:
-    modes = [mode] if isinstance(mode, str) else mode
-    if modes is not None and (
-        not isinstance(modes, Sequence) or not all(m in (*_DIRECTIONS, _OBSERVED) for m in modes)
-    ):
-        raise SpecError(f"mode must be 'max' or 'min', or a list of these, found {mode!r}")
-    if metric is None:
-        return
-    listed = [metric] if isinstance(metric, str) else metric
-    if not isinstance(listed, Sequence) or not listed or not all(isinstance(m, str) and m for m in listed):
-        raise SpecError(f"metric must be a name or a list of names, found {metric!r}")
-    if modes is not None and (len(listed) != len(modes) or isinstance(metric, str) != isinstance(mode, str)):
-        raise SpecError(f"each metric needs a mode of its own, found metric={metric!r}, mode={mode!r}")
-    if modes is not None and all(m == _OBSERVED for m in modes):
-        raise SpecError(f"one metric at least must be 'max' or 'min', found mode={mode!r}")
-
-
 def _plain(argument: str | Sequence[str] | None) -> str | list[str] | None:
     return argument if argument is None or isinstance(argument, str) else list(argument)
 
@@ -636,33 +629,13 @@ def _read_points(points: object, rewards: object) -> list[Mapping[str, Tree]]:
     return list(points)
 
 
-def _check_state(state: Mapping[str, Tree]) -> None:
-    """Refuse a state that would only fail once something is made of it."""
-    lists = [key for key in ("trials", "_ended", "limits") if not isinstance(state.get(key, []), list)]
-    maps = [key for key in ("_numbers", "_curves", "_stopped") if not isinstance(state[key], Mapping)]
-    if not lists and not all(isinstance(trial, Mapping) for trial in state["trials"]):
-        lists = ["trials"]
-    for key in (*lists, *maps):
-        raise SpecError(f"state must be one that get_state returned, found {key}={shown(state[key])}")
-    arguments = {key: state[key] for key in _KEPT if key in state}
-    if "engine" in arguments:
-        arguments["engine"] = deferred(arguments["engine"])  # whose module is not run before it is asked
-    AutotuneSearch(**arguments, path=state["path"])
-
-
-def _saved_space(data: Tree) -> TuneSpace:
-    try:
-        return TuneSpace.from_dict(data)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise SpecError(f"state must be one that get_state returned, found space={shown(data)}") from None
-
-
 def _limited(limits: Sequence[str]) -> list[str]:
     return [Limit.parse(text).metric for text in limits]
 
 
 def _iteration(result: Mapping[str, Tree]) -> float:
-    return _number(result.get(TRAINING_ITERATION)) or 0.0
+    number = _number(result.get(TRAINING_ITERATION))
+    return 0.0 if number is None or not math.isfinite(number) else number
 
 
 def _number(value: Tree) -> float | None:

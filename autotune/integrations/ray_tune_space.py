@@ -7,9 +7,8 @@ distributions becomes a label, and those distributions parameters with a conditi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
 
 from ray.tune.search import sample
 
@@ -19,22 +18,20 @@ from autotune.convert.ray_distributions import NoEquivalent, read_distribution
 from autotune.core.space import Space
 from autotune.core.trial import Config, Value
 from autotune.errors import SpecError
+from autotune.integrations.ray_tune_space_data import (
+    PLAIN,
+    Choices,
+    Slot,
+    Tree,
+    is_list,
+    read_space_data,
+    same,
+    write_space_data,
+)
 from autotune.spec.yaml_text import Document
 
-_SLOT, _TUPLE, _CHOICES = "autotune.parameter", "autotune.tuple", "choices"
 _OPAQUE = ("'", '["__ref_ph"', '["__fn_ph"')  # the last two are objects of a Tuner's param_space
-_PLAIN = (bool, int, float, str)
 _Path = tuple[str, ...]
-
-Tree: TypeAlias = Any
-"""What Tune nests: mappings and lists of distributions, of slots, of constants, which are any objects."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """The place of a parameter in a configuration of Tune's."""
-
-    name: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class TuneSpace:
 
     space: Space
     template: Tree
-    choices: Mapping[str, Sequence[tuple[Value, Tree]]] = field(default_factory=dict)
+    choices: Choices = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def config(self, config: Config) -> dict[str, Tree]:
@@ -80,34 +77,35 @@ class TuneSpace:
         Raises:
             TypeError: A constant or a choice is an object that JSON cannot hold.
         """
-        choices = {
-            name: [[ours, _encoded(theirs)] for ours, theirs in pairs] for name, pairs in self.choices.items()
-        }
-        data = {"space": self.space.to_dict(), "template": _encoded(self.template), _CHOICES: choices}
+        data = write_space_data(self.space, self.template, self.choices)
         json.dumps(data)
         return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Tree]) -> TuneSpace:
-        """Read what :meth:`to_dict` wrote."""
-        choices = {
-            name: [(ours, _decoded(theirs)) for ours, theirs in pairs]
-            for name, pairs in data[_CHOICES].items()
-        }
-        return cls(Space.from_dict(data["space"]), _decoded(data["template"]), choices)
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            SpecError: It is something else; ``path`` leads to it.
+        """
+        return cls(*read_space_data(data))
 
     def _filled(self, part: Tree, config: Config) -> Tree:
         if isinstance(part, Slot):
+            if part.name not in config:
+                raise SpecError(f"a configuration of this space needs {part.name!r}, found {config!r}")
             value = config[part.name]
             if part.name not in self.choices:
                 return value
-            theirs = (t for ours, t in self.choices[part.name] if _same(ours, value))
-            return self._filled(next(theirs), config)
+            for ours, theirs in self.choices[part.name]:
+                if same(ours, value):
+                    return self._filled(theirs, config)
+            raise SpecError(f"{part.name} cannot be {value!r}: it is none of the values of its choice")
         if isinstance(part, Mapping):
             active = {key: item for key, item in part.items()
                       if not isinstance(item, Slot) or item.name in config}  # fmt: skip
             return {key: self._filled(item, config) for key, item in active.items()}
-        return type(part)(self._filled(item, config) for item in part) if _is_list(part) else part
+        return type(part)(self._filled(item, config) for item in part) if is_list(part) else part
 
     def _read(self, part: Tree, given: Tree, path: _Path) -> Iterator[tuple[str, Tree]]:
         """Yield the values of ours that a part of a configuration gives."""
@@ -127,7 +125,7 @@ class TuneSpace:
                     known = ", ".join(map(str, part)) or "none"
                     raise SpecError(f"unknown parameter {'/'.join((*path, str(key)))!r}; allowed: {known}")
                 yield from self._read(part[key], item, (*path, str(key)))
-        elif _is_list(part) and _is_list(given) and len(part) == len(given):
+        elif is_list(part) and is_list(given) and len(part) == len(given):
             for i, (item, value) in enumerate(zip(part, given, strict=True)):
                 yield from self._read(item, value, (*path, str(i)))
 
@@ -147,9 +145,9 @@ class TuneSpace:
                 and part.keys() == given.keys()
                 and all(self._fits(part[key], given[key]) for key in part)
             )
-        if _is_list(part):
-            return _is_list(given) and len(part) == len(given) and all(map(self._fits, part, given))
-        return bool(_same(part, given))
+        if is_list(part):
+            return is_list(given) and len(part) == len(given) and all(map(self._fits, part, given))
+        return bool(same(part, given))
 
 
 def read_space(param_space: Mapping[str, Tree]) -> TuneSpace:
@@ -193,7 +191,7 @@ class _Reader:
                 self.out.note((), f"tune.grid_search of {'/'.join(path)} is searched as tune.choice")
                 return self.choice(list(part["grid_search"]), path, when)
             return {key: self.read(item, (*path, str(key)), when) for key, item in part.items()}
-        if _is_list(part):
+        if is_list(part):
             return type(part)(self.read(item, (*path, str(i)), when) for i, item in enumerate(part))
         return part
 
@@ -214,13 +212,13 @@ class _Reader:
             raise SpecError(f"{'/'.join(path)}: tune.choice needs a list of values, found {values!r}")
         pairs: list[tuple[Value, Tree]] = []
         for i, value in enumerate(values):
-            if any(_same(value, other) for _, other in pairs):
+            if any(same(value, other) for _, other in pairs):
                 continue  # listed twice
-            label: Value = value if type(value) in _PLAIN else _label(value, i)
-            taken = any(_same(label, other) for other, _ in pairs)
+            label: Value = value if type(value) in PLAIN else _label(value, i)
+            taken = any(same(label, other) for other, _ in pairs)
             pairs.append((f"{label}_{i}" if taken else label, value))
         slot = self.slot(path, self.out.listed(path, [label for label, _ in pairs]), when)
-        if any(not _same(label, value) for label, value in pairs):
+        if any(not same(label, value) for label, value in pairs):
             self.choices[slot.name] = [
                 (label, self.read(value, path, f"{slot.name} == {json.dumps(label)}"))
                 for label, value in pairs
@@ -260,14 +258,6 @@ def _label(value: object, place: int) -> str:
     return text if plain else f"option_{place}"
 
 
-def _same(one: Tree, other: Tree) -> bool:
-    return bool(isinstance(one, bool) == isinstance(other, bool) and (one is other or one == other))
-
-
-def _is_list(part: object) -> bool:
-    return type(part) in (list, tuple)
-
-
 def _unflattened(point: Mapping[str, Tree]) -> dict[str, Tree]:
     """Return a mapping with keys such as ``model/lr`` as a nested one."""
     nested: dict[str, Tree] = {}
@@ -278,22 +268,3 @@ def _unflattened(point: Mapping[str, Tree]) -> dict[str, Tree]:
             at = at.setdefault(part, {})
         at[last] = value
     return nested
-
-
-def _encoded(part: Tree) -> Tree:
-    if isinstance(part, Slot):
-        return {_SLOT: part.name}
-    if isinstance(part, Mapping):
-        return {key: _encoded(item) for key, item in part.items()}
-    items = [_encoded(item) for item in part] if _is_list(part) else part
-    return {_TUPLE: items} if type(part) is tuple else items
-
-
-def _decoded(part: Tree) -> Tree:
-    if isinstance(part, Mapping):
-        if part.keys() == {_SLOT}:
-            return Slot(part[_SLOT])
-        if part.keys() == {_TUPLE}:
-            return tuple(_decoded(item) for item in part[_TUPLE])
-        return {key: _decoded(item) for key, item in part.items()}
-    return [_decoded(item) for item in part] if isinstance(part, list) else part

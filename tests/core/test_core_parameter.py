@@ -80,6 +80,13 @@ def test_a_wrong_parameter_is_refused(wrong):
         parameter_from_dict("n", wrong)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, "\ud800"])
+def test_a_listed_value_that_no_ledger_can_hold_is_refused(value):
+    with pytest.raises(SpecError, match="a value must be") as caught:
+        parameter_from_dict("n", {"type": "categorical", "values": [1, value]})
+    assert caught.value.path == ("values", 1)
+
+
 @pytest.mark.parametrize("key", ["scale", "restart", "memory"])
 @pytest.mark.parametrize("found", [["log2"], {"log2": 1}, 3])
 def test_a_word_that_is_no_text_is_one_error_in_python_as_in_a_file(key, found):

@@ -299,30 +299,3 @@ TWO = np.array([1, 2])
 def test_a_wrong_argument_is_named(call, said):
     with pytest.raises(SpecError, match=said):
         call(searcher())
-
-
-@pytest.mark.parametrize(
-    ("part", "said"),
-    [
-        ({"metric": 3}, "metric must be a name"),
-        ({"metric": ["a", "b"]}, "each metric needs a mode"),
-        ({"mode": "up"}, "mode must be 'max' or 'min'"),
-        ({"limits": ["fast"]}, "cannot read the limit 'fast'"),
-        ({"seed": "first"}, "seed must be a whole number"),
-        ({"name": ["a"]}, "name must be a text"),
-        ({"engine": "pg"}, "unknown engine 'pg'"),
-        ({"engine": 3}, "engine must be"),
-        ({"budget": 0}, "budget must be a whole number of at least 1"),
-        ({"path": 3}, "path must name a ledger file, found 3"),
-        ({"trials": [3]}, "trials="),
-        ({"space": {}}, "space={}"),
-        ({"_numbers": 3}, "_numbers=3"),
-        ({"_ended": 3}, "_ended=3"),
-    ],
-)
-def test_a_state_with_a_wrong_part_is_refused_when_it_is_set(part, said):
-    search = searcher()
-    search.suggest("a")
-    again = AutotuneSearch()
-    with pytest.raises(SpecError, match=said):
-        again.set_state({**search.get_state(), **part})

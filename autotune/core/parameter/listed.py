@@ -10,9 +10,10 @@ import numpy as np
 
 from autotune.core.arguments import check_class
 from autotune.core.parameter.base import Parameter, Prior, read_number, same_number, show
+from autotune.core.plain_data import copy_plain
 from autotune.core.scalar import PlainText, plain_scalar, typed_scalar
 from autotune.core.trial import Value
-from autotune.errors import SpecError, did_you_mean
+from autotune.errors import SpecError, did_you_mean, under
 
 
 class _Weighed(Parameter):
@@ -114,7 +115,8 @@ class Listed(_Weighed):
                 )
             if not isinstance(value, str | int | float | bool):
                 raise SpecError(f"a value must be text or a number, found {value!r}", path=("values", i))
-            result.append(value)
+            with under("values", i):
+                result.append(copy_plain(value, "a value"))
         return result
 
     @cached_property
