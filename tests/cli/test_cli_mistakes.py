@@ -202,6 +202,28 @@ def test_a_value_that_names_an_absent_file_and_a_key_that_is_missing_are_found(t
     assert "every configuration would be refused: spec_type draft-simple needs a draft_model" in err
 
 
+def test_what_no_machine_could_launch_is_refused_before_anything_is_stored_or_announced(study, capsys):
+    path, many = study(), ("--set", "resources.gpus=99")
+    said = "error: --set resources.gpus=99: every configuration needs 99 GPUs; this machine has "
+    for command in (("run", path, "--local"), ("sweep", path)):
+        code, out, err = run(capsys, *command, *many)
+        assert (code, out) == (3, "")
+        assert err.startswith(said)
+        assert not Path("autotune-runs").exists()
+    assert run(capsys, "run", path, "--local", "--trials", "2")[0] == 0
+    for command in (("resume", "mine", "--local"), ("verify", "mine", "--local", "--launches", "1")):
+        code, out, err = run(capsys, *command, *many)
+        assert (code, out) == (3, "")
+        assert err.startswith(said)
+    with Ledger.open(Path("autotune-runs/ledger.sqlite"), read_only=True) as ledger:
+        assert [(row.name, row.state) for row in ledger.studies()] == [("mine", "COMPLETED")]
+        assert ledger.study("mine").spec["resources"].get("gpus", "") == ""
+    path = study(("budget:", "resources: {gpus: a + 98}\nbudget:"))
+    code, out, err = run(capsys, "run", path, "--local")
+    assert (code, out) == (3, "")
+    assert err.startswith("error: resources.gpus: every configuration needs 100 GPUs; this machine has ")
+
+
 def test_another_objective_is_printed_and_stored(study, capsys):
     assert run(capsys, "run", study(), "--local", "--trials", "2")[0] == 0
     path = study(("{maximize: speed}", "{minimize: delay}"))
