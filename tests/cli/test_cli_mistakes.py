@@ -1,6 +1,7 @@
 """A person's mistakes at the command line: found by `check`, said by the first trial, charged to nothing."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -255,3 +256,18 @@ def test_a_name_that_is_too_long_for_a_file_is_a_mistake_of_the_command(capsys):
     for args in (["status", "--store", long], ["run", long], ["compare", long, "b"]):
         assert main(args) == 2, args
         assert "the name is too long for a file" in capsys.readouterr().err
+
+
+def test_a_store_that_is_no_folder_and_no_file_is_named_so(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    for command in ("status", "best"):
+        code, _, err = run(capsys, command, "mine", "--store", tmp_path / "pipe")
+        assert code == 2
+        assert "pipe: it is neither a folder nor a regular file\n" in err
+        assert "ledger.sqlite" not in err
+
+
+def test_the_help_of_export_says_where_its_formats_stand(capsys):
+    _, out, _ = run(capsys, "export", "--help")
+    formats, option = out.index("Formats: "), out.index("--as FORMAT")
+    assert ("above" if formats < option else "below") in out[option:].partition("--trial")[0]
