@@ -15,7 +15,9 @@ from autotune.cli.written import check_output, write_output
 
 @click.command()
 @click.argument("study", required=False)
-@click.option("--as", "exporter", required=True, metavar="FORMAT", help="One of those below.")
+@click.option(
+    "--as", "exporter", required=True, metavar="FORMAT", help="Format of the file, one of those listed above."
+)
 @click.option("--trial", type=click.IntRange(0), help="The configuration of this trial, not the winner's.")
 @click.option(
     "--under",

@@ -95,48 +95,52 @@ def _check_name(kind: str, name: str) -> None:
     """Refuse a name that cannot be a module's, or that means something already.
 
     Raises:
-        SpecError: It cannot be, or does.
+        SpecError: It cannot be, or does; the hint has a name that may be taken.
     """
+    if fault := _fault(kind, name):
+        raise SpecError(fault, hint=_near(kind, name) if len(name) <= _LONGEST else "")
+
+
+def _near(kind: str, name: str) -> str:
+    """Return a question for the nearest name that is not refused; empty where that is none of a few."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    near = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)).strip("_").lower()
+    own = f"my_{near}".rstrip("_")
+    for one in (near, own, own.removesuffix("_test"), f"{own}_{kind}", f"my_{kind}", f"my_own_{kind}"):
+        if not _fault(kind, one):
+            return f"did you mean {one!r}?"
+    return ""
+
+
+def _fault(kind: str, name: str) -> str:
+    """Return why a name cannot be a module's, or what it means already; empty where it may be taken."""
     from autotune.cli.plugins import registry_of
 
     if not _NAME.fullmatch(name) or keyword.iskeyword(name) or name in sys.stdlib_module_names:
-        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-        near = re.sub(r"\W+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)).strip("_").lower()
-        near = near if _NAME.fullmatch(near) else f"my_{near}".rstrip("_")
-        near = f"my_{near}" if keyword.iskeyword(near) or near in sys.stdlib_module_names else near
         allowed = "lower-case ASCII letters, digits and _, none of Python's own"
-        raise SpecError(f"{name!r} cannot be the name of a module: {allowed}", hint=f"did you mean {near!r}?")
+        return f"{name!r} cannot be the name of a module: {allowed}"
     if len(name) > _LONGEST:
-        raise SpecError(f"a name has at most {_LONGEST} letters, found {len(name)}")
+        return f"a name has at most {_LONGEST} letters, found {len(name)}"
     if _TAKEN.fullmatch(name):
-        near = "my_" + name.removesuffix("_test")
-        raise SpecError(
-            f"{name!r} is a module of Python's or pytest's, which one of yours would hide or be taken for",
-            hint=f"did you mean {near!r}?",
-        )
+        return f"{name!r} is a module of Python's or pytest's, which one of yours would hide or be taken for"
     if name == "autotune" or _is_installed(name):
-        raise SpecError(
-            f"{name!r} is an installed package, which a module of that name would hide",
-            hint=f"did you mean {f'my_{name}'!r}?",
-        )
+        return f"{name!r} is an installed package, which a module of that name would hide"
     symbol, part = _symbol(kind, name), PARTS[kind]
     words = {*dir(builtins), *keyword.kwlist}
     for source in _sources(part):
         if source.suffix == ".py":
             words |= {*symtable.symtable(source.read_text(encoding="utf-8"), "", "exec").get_identifiers()}
     if symbol in words - {_symbol(kind, part)}:
-        raise SpecError(
-            f"{name!r} would be {symbol} in Python, which what is written needs for something else",
-            hint=f"did you mean {f'my_{name}'!r}?",
-        )
+        return f"{name!r} would be {symbol} in Python, which what is written needs for something else"
     # a system and an engine of one name are one module
     for each in (kind,) if kind == "metric" else dict.fromkeys((kind, "system", "engine")):
         registry = registry_of(f"{each}s")
         if registry is not None and name in registry.names():
-            raise SpecError(
-                f"there is {'an' if each[0] in 'aeiou' else 'a'} {each} {name!r} already",
-                hint=f"`autotune list {each}s` shows those there are",
+            article = "an" if each[0] in "aeiou" else "a"
+            return (
+                f"there is {article} {each} {name!r} already; `autotune list {each}s` shows those there are"
             )
+    return ""
 
 
 def _is_installed(name: str) -> bool:

@@ -45,7 +45,7 @@ def check(file: Path, overrides: tuple[str, ...], trust_space: bool, store: Path
 
     spec = read_study(file, overrides, trust_space=trust_space)
     show_trusted(spec)
-    found = readiness(spec)
+    found = readiness(spec, overrides)
     first = found.errors[0] if found.errors else None
     shown = found.errors if as_json else found.errors[1:]  # the first one ends the command
     plan = make_plan(spec, store, found.warnings, [error.message for error in shown])

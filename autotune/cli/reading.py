@@ -15,12 +15,17 @@ def open_ledger(store: Path) -> Ledger:
     """Open the ledger of a store for reading.
 
     Raises:
-        StudyError: There is none.
+        StudyError: There is none, or what the store names is no folder and no file.
         LedgerError: It is damaged.
     """
     from autotune.core.file_names import LEDGER_NAME
     from autotune.ledger import Ledger
 
+    if store.exists() and not (store.is_file() or store.is_dir()):
+        raise StudyError(
+            f"no study in {store}: it is neither a folder nor a regular file",
+            hint="`--store` names a folder with a ledger, or the ledger itself",
+        )
     file = store if store.is_file() else store / LEDGER_NAME
     if not file.exists():
         raise StudyError(

@@ -102,7 +102,7 @@ def run(
     )
     return _execute(
         spec, store, local, not no_mlflow, quiet, as_json, new=new, widen=widen, notify=notify, owner=owner,
-        file=file,
+        file=file, overrides=overrides,
     )  # fmt: skip
 
 
@@ -147,7 +147,9 @@ def resume(
         read_stored_spec(ledger, row)
     stored = {**row.spec, "space": stored_space(row), "name": row.name}
     spec = read_stored_study(stored, (*overrides, *budget_overrides(trials, parallel, confirm)))
-    return _execute(spec, store, local, not no_mlflow, quiet, as_json, named=named, notify=notify)
+    return _execute(
+        spec, store, local, not no_mlflow, quiet, as_json, named=named, notify=notify, overrides=overrides
+    )
 
 
 def budget_overrides(trials: int | None, parallel: str | None, confirm: int | None) -> list[str]:
@@ -182,13 +184,16 @@ def _execute(
     notify: tuple[str, ...] = (),
     owner: str = "",
     file: Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> int:
     from autotune.spec.hooks import Hook
     from autotune.study.plan import opening_line
+    from autotune.study.readiness import refuse_unplaceable
 
     once = tuple(Hook.from_dict(word).located(Path()) for word in notify)
     spec = replace(spec, hooks=replace(spec.hooks, once=once))
 
+    refuse_unplaceable(spec, local=local, overrides=overrides)
     show_trusted(spec)
     view = choose_view(as_json=as_json, quiet=quiet)
     view.message(opening_line(spec, store))  # before what takes seconds to load

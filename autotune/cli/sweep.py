@@ -62,12 +62,14 @@ def sweep(
     from autotune.cli.study import choose_view, report_line
     from autotune.report.summary import summary
     from autotune.report.text import terminal_width
+    from autotune.study.readiness import refuse_unplaceable
     from autotune.study.run import stop_signals
     from autotune.study.study_file import read_study
     from autotune.study.sweep import Plan
     from autotune.study.sweep import sweep as measure
 
     spec = read_study(file, overrides, trust_space=trust_space)
+    refuse_unplaceable(spec, local=not ray, overrides=overrides)
     show_trusted(spec)
     target = out or Path(f"{spec.name}.csv.gz")
     if not target.name.endswith((".csv", ".csv.gz")):

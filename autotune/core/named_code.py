@@ -9,35 +9,30 @@ from __future__ import annotations
 import ast
 import os
 import pkgutil
-import symtable
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from importlib.util import decode_source, find_spec
+from importlib.util import find_spec
 from pathlib import Path
 
-from autotune.core.input_file import TooLarge, read_raw, why
+from autotune.core.module_source import ModuleSource, is_value, read_source
 from autotune.errors import SpecError, did_you_mean
 
 CALL = r"[^:\n]+:[^\x00-@\[-^`{-\x7f][^\x00-\-/:-@\[-^`{-\x7f]*"
 """Pattern of a text that names a function, in the letters of any language."""
 
 _ALLOWED = "allowed: module:function or file.py:function"
-_MOST_BYTES = 1 << 18  # of a file that is read
 _MOST_NAMES = 8  # that a message lists
 _SHOWN = 60  # characters of a value in a message
-_REACHES = {  # the variables of its own module, of another, or of a caller
-    "exec", "eval", "globals", "vars", "locals", "setattr", "modules",
-    "__dict__", "__setattr__", "__globals__", "f_globals", "f_locals",
-}  # fmt: skip
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.GeneratorExp)
-_LITERALS = (ast.Constant, ast.JoinedStr, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Import)
 
 
 def refuse_absent(
-    target: str, *folders: Path, what: str = "function", here: bool = True, awaited: bool = False
+    target: str,
+    *folders: Path,
+    what: str = "function",
+    here: bool = True,
+    awaited: bool = False,
+    called: bool = False,
 ) -> None:
     """Refuse a function whose file, module or name is not there, or whose name is something else.
 
@@ -47,6 +42,7 @@ def refuse_absent(
         what: Kind of what is named, for messages.
         here: Whether it runs on this machine; else modules that do not lie in the folders may be anything.
         awaited: Whether an async function may be named.
+        called: Whether it is called with one argument, and is to run to its end.
 
     Raises:
         SpecError: It cannot be there; the hint has the nearest name.
@@ -62,7 +58,7 @@ def refuse_absent(
         files += _module_files(where, folders, here=here)
     *packages, file = files
     if file is not None:
-        _refuse_name(file, [*filter(None, packages)], name, what, here=here, awaited=awaited)
+        _refuse_name(file, [*filter(None, packages)], name, what, here=here, awaited=awaited, called=called)
 
 
 def _refuse_absent_file(file: Path) -> None:
@@ -101,7 +97,7 @@ def _module_files(name: str, folders: Sequence[Path], *, here: bool) -> list[Pat
         files.append(file)
         locations = [*(found.submodule_search_locations or ())]
         found = _found_in(locations, path) if part else None
-        source = None if found or file is None else _read(file)
+        source = None if found or file is None else read_source(file)
         if source is not None and source.is_sure:
             raise _no_module(name, path, [*map(Path, locations)], "")
     return [*files, _source_of(found)]
@@ -149,114 +145,8 @@ def _source_of(found: ModuleSpec | None) -> Path | None:
     return Path(found.origin)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What the source of a module says.
-
-    Args:
-        tree: Its syntax tree.
-        names: Names that the module gives values to.
-    """
-
-    tree: ast.Module
-    names: frozenset[str]
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether the module has no other names than those that its source shows."""
-        return not self._mentions({*_REACHES, "*", "__path__", "__getattr__"})
-
-    def sets(self, name: str) -> bool:
-        """Return whether it may set a name in a module, its own or another."""
-        nodes = [*ast.walk(self.tree)]
-        texts = {one.value for one in nodes if isinstance(one, ast.Constant)}  # taken for names by somebody
-        set_ = {
-            one.attr for one in nodes if isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store)
-        }
-        return self._mentions(_REACHES) or name in texts or not set_.isdisjoint((name, "__class__"))
-
-    def _mentions(self, names: set[str]) -> bool:
-        """Return whether one of the names is read, imported or defined somewhere."""
-        keys = ("id", "attr", "name", "asname")
-        return any(getattr(one, key, None) in names for one in ast.walk(self.tree) for key in keys)
-
-    def lacks(self, name: str) -> bool:
-        """Return whether a name is left without a value, as ``name: int`` and ``del name`` leave it."""
-        binders = [node for node in ast.walk(self.tree) if _binds(node, name)]
-        valued, bare, deleted = 0, 0, 0  # where they are statements at the top
-        for node in self.tree.body:
-            if isinstance(node, ast.AnnAssign) and node.value is None and node.target in binders:
-                bare += 1
-            elif isinstance(node, ast.Delete) and any(target in binders for target in node.targets):
-                deleted += 1
-            elif node in binders and not isinstance(node, ast.Global) and not deleted:
-                valued += 1
-        return (bare + deleted > 0) and bare + deleted + valued == len(binders) and deleted == min(valued, 1)
-
-    def sole_value(self, name: str) -> ast.AST | None:
-        """Return the only value or definition that a name has; ``None`` where there may be others."""
-        binders = [node for node in ast.walk(self.tree) if _binds(node, name)]
-        for node in self.tree.body if len(binders) == 1 else ():
-            targets = getattr(node, "targets", [getattr(node, "target", None)])
-            if binders[0] in (node, *(node.names if isinstance(node, ast.Import) else ())):
-                return node
-            if isinstance(node, ast.Assign | ast.AnnAssign) and binders[0] in targets:
-                return node.value
-        return None
-
-
-def _binds(node: ast.AST, name: str) -> bool:
-    """Return whether a node gives a value to a name, in whatever scope."""
-    if isinstance(node, ast.Name):
-        return node.id == name and not isinstance(node.ctx, ast.Load)
-    listed = getattr(node, "names", ())  # of global statements; those of imports are nodes
-    named = (getattr(node, key, None) for key in ("name", "asname", "rest"))
-    return name in listed or any(isinstance(one, str) and one.partition(".")[0] == name for one in named)
-
-
-def _read(file: Path) -> _Source | None:
-    """Return what a Python file says; ``None`` where it says nothing: it is too large or too deep.
-
-    Raises:
-        SpecError: It is no Python, or cannot be read.
-    """
-    try:
-        text = decode_source(read_raw(file, _MOST_BYTES))
-        with warnings.catch_warnings(action="ignore"):  # of an escape that Python does not know
-            table = symtable.symtable(text, str(file), "exec")
-            tree = ast.parse(text, str(file))
-        for node in _outside(tree):
-            raise SyntaxError(f"{type(node).__name__.lower()!r} outside function", ("", node.lineno, 0, ""))
-        return _Source(tree, frozenset(_bound(table, is_module=True)))
-    except (TooLarge, RecursionError, MemoryError):
-        return None
-    except OSError as error:
-        raise SpecError(f"{file}: cannot be read: {why(error)}") from None
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        raise SpecError(f"{file}:{line}: no valid Python: {getattr(error, 'msg', error)}") from None
-
-
-def _outside(tree: ast.Module) -> Iterator[ast.stmt | ast.expr]:
-    """Yield what only a function may say, said outside of one: the parser leaves it to the compiler."""
-    nodes: list[ast.AST] = [tree]
-    for node in nodes:
-        nodes += [] if isinstance(node, _FUNCTIONS) else ast.iter_child_nodes(node)
-        if isinstance(node, ast.Return | ast.Yield | ast.Await):
-            yield node
-
-
-def _bound(table: symtable.SymbolTable, *, is_module: bool = False) -> Iterator[str]:
-    """Yield the names that a module gives a value to, those that its functions declare global too."""
-    for symbol in table.get_symbols():
-        if (is_module or symbol.is_declared_global()) and (symbol.is_assigned() or symbol.is_imported()):
-            yield symbol.get_name()
-    for child in table.get_children():
-        yield from _bound(child)
-
-
 def _refuse_name(
-    file: Path, packages: Sequence[Path], name: str, what: str, *, here: bool, awaited: bool
+    file: Path, packages: Sequence[Path], name: str, what: str, *, here: bool, awaited: bool, called: bool
 ) -> None:
     """Refuse a name that a Python file does not define, or defines as something that cannot be called.
 
@@ -264,7 +154,7 @@ def _refuse_name(
         SpecError: It is so, or the file is no Python.
     """
     try:
-        source, *_ = read = [_read(one) for one in (file, *packages)]
+        source, *_ = read = [read_source(one) for one in (file, *packages)]
     except SpecError:
         if here:
             raise
@@ -279,7 +169,11 @@ def _refuse_name(
         return
     value = None if inner else source.sole_value(first)
     place = f"{file}:{getattr(value, 'lineno', 1)}"
-    if isinstance(value, _LITERALS) and getattr(value, "value", value) is not None:
+    if (
+        value is not None
+        and (isinstance(value, ast.Import) or is_value(value))
+        and getattr(value, "value", value) is not None
+    ):
         try:
             found = f": it is {ast.unparse(value)[:_SHOWN]}"
         except RecursionError:  # a list of lists of lists
@@ -290,9 +184,17 @@ def _refuse_name(
             f"{place}: {first!r} is async, and a {what} must run to its end",
             hint="give one that says asyncio.run(...)",
         )
+    if called and not inner and (misfit := source.misfit(first)):
+        raise SpecError(f"{place}: {first!r} {misfit}", hint=_near(first, source))
+    if (
+        len(inner) == 1
+        and not any(one.sets(inner[0]) for one in read if one)
+        and source.lacks_inner(first, *inner)
+    ):
+        raise SpecError(f"{file} has no {what} {name!r}", hint=_near(first, source))
 
 
-def _near(name: str, source: _Source) -> str:
+def _near(name: str, source: ModuleSource) -> str:
     """Return the nearest function of a module, or those that there are."""
     names = [node.name for node in source.tree.body if isinstance(node, _DEFINITIONS)]
     defined = [one for one in names if not one.startswith("_")]

@@ -81,7 +81,18 @@ def _is_key(data: bytes, start: int) -> bool:
 
 
 _ASSIGNED = rb"""\\?["']?\s*(?:[=:]|%3[ad])\s*\\?["']?(?=[^\s"',;]{6})"""
-_VALUE = re.compile(rb"""(?:[^\s"',;\\]|\\(?!["']))+""")
+_VALUE = re.compile(rb"""(?:[^\s"',;:\\]|\\(?!["'])|:(?!\s))+""")  # a colon before a space is a sentence's
+_OPTION = re.compile(rb"(?:^|[^a-z0-9_-])--?(?:[a-z0-9]{1,20}[_-]){0,4}\Z")
+_FOLLOWS = rb"""[ \t]{1,8}(?=[^\s"',;]{8})(?=[^\s"',;]{0,64}[0-9])"""  # no word of a sentence on an option
+
+
+def _is_option(data: bytes, start: int) -> bool:
+    return _OPTION.search(data[max(0, start - 96) : start]) is not None
+
+
+def _given(name: bytes) -> _Form:
+    """Return the form of what follows an option in a command line, as in ``--password ...``."""
+    return _Form((name,), re.compile(name + _FOLLOWS), _VALUE, fits=_is_option)
 
 
 def _assigned(name: bytes, fits: Callable[[bytes, int], bool] | None = None) -> _Form:
@@ -118,8 +129,9 @@ KNOWN_FORMS = (
 NAMED_FORMS = (
     *(_assigned(name) for name in (b"token", b"secret", b"password", b"passwd")),
     _assigned(b"key", _is_key),
+    *(_given(name) for name in (b"token", b"secret", b"password", b"passwd", b"api-key", b"api_key")),
 )
-"""What is given to a name that sounds like a secret's: ``token=...``."""
+"""What is given to a name that sounds like a secret's: ``token=...``, ``--token ...``."""
 
 ALL_FORMS = (*KNOWN_FORMS, *NAMED_FORMS)
 

@@ -126,7 +126,7 @@ class Hook(Section):
         """
         if self.call:
             with under("call"):
-                refuse_absent(self.call, Path(self.folder), Path(), here=here, awaited=True)
+                refuse_absent(self.call, Path(self.folder), Path(), here=here, awaited=True, called=True)
 
 
 def _hooks(raw: object, name: str) -> tuple[Hook, ...]:

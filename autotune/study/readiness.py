@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from autotune.engine.named_sampler import names_code
 from autotune.engine.registry import ENGINES, build_engine
 from autotune.errors import AutotuneError, EnvironmentProblem, SpecError
 from autotune.executor.local import LocalExecutor
+from autotune.spec.overrides import apply_overrides
+from autotune.spec.yaml_text import Document
 from autotune.study.jobs import any_fits, resources_of, system_of
 from autotune.study.study_file import StudyFile
 from autotune.systems.base import System, launched_config
@@ -45,8 +47,13 @@ class Readiness:
     warnings: tuple[str, ...] = ()
 
 
-def readiness(spec: StudyFile) -> Readiness:
-    """Return what would end a study before or at its first trial, and what would waste trials."""
+def readiness(spec: StudyFile, overrides: Sequence[str] = ()) -> Readiness:
+    """Return what would end a study before or at its first trial, and what would waste trials.
+
+    Args:
+        spec: Study file.
+        overrides: ``KEY=VALUE`` of the file, for messages.
+    """
     try:
         system = system_of(spec).built
     except SpecError as error:
@@ -68,18 +75,55 @@ def readiness(spec: StudyFile) -> Readiness:
             errors.append(error)
     errors += missing_files(spec.space, system)
     warnings += _unknown_paths(spec.space) + _clashes(spec) + _missing_libraries(spec)
-    machine = LocalExecutor()
-    short = machine.shortage(resources_of(spec, system, spec.space.default_config))
-    if short:
-        countable = not any(found for name in _ACCELERATORS for found in Path("/dev").glob(name))
-        if countable and not os.environ.get("RAY_ADDRESS") and not any_fits(spec, system, machine):
-            errors.append(
-                EnvironmentProblem(f"every configuration {short}", hint="RAY_ADDRESS names a cluster")
-            )
+    if short := _default_shortage(spec, system):
+        try:
+            refuse_unplaceable(spec, overrides=overrides)
+        except EnvironmentProblem as error:
+            errors.append(error)
         else:
             warnings.append(f"the default configuration {short}")
     errors.sort(key=lambda error: error.exit_code)
     return Readiness(tuple(errors), tuple(warnings))
+
+
+def refuse_unplaceable(spec: StudyFile, *, local: bool = False, overrides: Sequence[str] = ()) -> None:
+    """Refuse a study of which no configuration could ever be placed here, before anything of it is made.
+
+    What a cluster has is known once Ray is there: the driver asks it then.
+
+    Args:
+        spec: Study file.
+        local: Whether attempts run in child processes instead of on Ray.
+        overrides: ``KEY=VALUE`` of the file, for the message.
+
+    Raises:
+        EnvironmentProblem: It is so.
+    """
+    if not local and (os.environ.get("RAY_ADDRESS") or not _is_countable()):
+        return
+    system = system_of(spec).built
+    short = _default_shortage(spec, system)
+    if not short or any_fits(spec, system, LocalExecutor()):
+        return
+    asked = ""
+    if spec.resources.gpus:
+        said = Document({}, "")
+        apply_overrides(said, overrides)
+        mark = said.values.get(("resources", "gpus")) or said.values.get(("resources",))
+        asked = f"{mark or 'resources.gpus'}: "
+    hint = "without --local, RAY_ADDRESS names a cluster" if local else "RAY_ADDRESS names a cluster"
+    hint += "; --set resources.gpus=N asks for another number" if asked else ""
+    raise EnvironmentProblem(f"{asked}every configuration {short}", hint=hint)
+
+
+def _default_shortage(spec: StudyFile, system: System) -> str:
+    """Return what this machine lacks for the default configuration; empty if nothing."""
+    return LocalExecutor().shortage(resources_of(spec, system, spec.space.default_config))
+
+
+def _is_countable() -> bool:
+    """Return whether this machine has none of the accelerators that only Ray can count."""
+    return not any(found for name in _ACCELERATORS for found in Path("/dev").glob(name))
 
 
 def missing_files(space: Space, system: System) -> list[AutotuneError]:

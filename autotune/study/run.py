@@ -34,7 +34,7 @@ from autotune.study.driver import Driver
 from autotune.study.hooks import Told, start_hooks
 from autotune.study.jobs import StudyJobs, build_executor, compares_answers, system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S, MIRROR_START_S, MIRROR_STOPPED_S, start_mirror
-from autotune.study.readiness import announce
+from autotune.study.readiness import announce, refuse_unplaceable
 from autotune.study.reading import STARTED_WITH, STUDY_FILE, file_note
 from autotune.study.report import REPORT_STOPPED_S, write_at_end
 from autotune.study.scheduler import Settings
@@ -135,7 +135,7 @@ def run_study(
         spec = as_measured(spec, store / LEDGER_NAME, name)
         system = system_of(spec).built
         if not prepared:
-            prepare(spec, system, view)
+            prepare(spec, system, view, local=local)
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
         _note_start(study, options, owner, file)
@@ -180,8 +180,9 @@ def _finished(
     return RunSummary(driver.view(state), state, left.pending, left.errors, report)
 
 
-def prepare(spec: StudyFile, system: System, view: View) -> None:
+def prepare(spec: StudyFile, system: System, view: View, *, local: bool) -> None:
     """Check and make what a run needs, before there is a study that nobody runs; say what it should know."""
+    refuse_unplaceable(spec, local=local)
     need(libraries(build_engine(spec.engine.section)))
     for warning in announce(spec, system):
         view.message(f"warning: {warning}")

@@ -29,6 +29,7 @@ from autotune.errors import SpecError, StudyError
 from autotune.ledger import made_ledger
 from autotune.report.view import View
 from autotune.spec.sections import EngineConfig
+from autotune.study.readiness import refuse_unplaceable
 from autotune.study.run import RunSummary, StopRequest, as_measured, run_study
 from autotune.study.study import Study, ledger_path
 from autotune.study.study_file import StudyFile
@@ -139,6 +140,7 @@ def sweep(
             f"{store} has a sweep {name!r} already", hint="--resume goes on with it; --store names another"
         )
     plan = kept or plan
+    refuse_unplaceable(spec, local=local)  # before there is a sweep that nobody can run
     spec = as_measured(spec, store / LEDGER_NAME, name)
     places = order(chosen(spec.space, plan), plan, spec.space.default_config)
     budget = replace(spec.budget, trials=len(places), time_s=None, confirm=0, stop_when="budget", watch=0)

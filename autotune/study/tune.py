@@ -21,10 +21,10 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from pathlib import Path
 
 from autotune.core.arguments import check_arguments, read_count
@@ -278,9 +278,23 @@ def read_callbacks(callbacks: Sequence[Callback], *, may_wait: bool = False) -> 
         raise SpecError(f"callbacks must be a list of functions, found {callbacks!r}")
     for i, callback in enumerate(callbacks):
         unrun = iscoroutinefunction(callback) and not may_wait
-        if not callable(callback) or unrun or isgeneratorfunction(callback) or isasyncgenfunction(callback):
+        unrun |= isgeneratorfunction(callback) or isasyncgenfunction(callback)
+        if not callable(callback) or unrun or not _takes_two(callback):
             raise SpecError(f"callbacks[{i}] must be a function of (study, trial), found {callback!r}")
     return tuple(callbacks)
+
+
+def _takes_two(callback: Callable[..., object]) -> bool:
+    """Return whether a callback may be called with a study and a trial, as far as it says what it takes."""
+    try:
+        taken = signature(callback, follow_wrapped=False)  # what wraps a function takes what it likes
+    except (TypeError, ValueError):  # of compiled code
+        return True
+    try:
+        taken.bind(None, None)
+    except TypeError:
+        return False
+    return True
 
 
 def read_progress(progress: bool | None) -> View | None:

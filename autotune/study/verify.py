@@ -30,6 +30,7 @@ from autotune.report.verification import verification_json, verification_lines
 from autotune.report.view import Kind, View
 from autotune.study.jobs import system_of
 from autotune.study.mirroring import MIRROR_FLUSH_S
+from autotune.study.readiness import refuse_unplaceable
 from autotune.study.reading import read_view
 from autotune.study.run import StopRequest, prepare, run_study
 from autotune.study.study import Study, find_study
@@ -80,11 +81,14 @@ def verify(
         study = read_view(ledger, row)
         begun = begin_verification(ledger, row, study, launches, new, overrides)
     spec, plan = begun.spec, begun.plan
+    refuse_unplaceable(spec, local=local, overrides=overrides)
     if begun.resumed:
         view.message(f"going on with {spec.name}: {counted(plan.launches, 'launch')} of each side")
     if begun.left:
         view.message(begun.left)
-    prepare(spec, system_of(spec).built, view)  # before there is a verification that nobody can run
+    prepare(
+        spec, system_of(spec).built, view, local=local
+    )  # before there is a verification that nobody can run
     with Study(
         spec.space,
         spec.objective,

@@ -61,7 +61,9 @@ class FunctionSystem(OwnSystem):
             SpecError: It is not.
         """
         with under(self.key):
-            refuse_absent(self.call, Path(self.folder), what=_KINDS[self.key], here=here)
+            refuse_absent(
+                self.call, Path(self.folder), what=_KINDS[self.key], here=here, called=self.key == "call"
+            )
 
     def parameters(self) -> None:
         """Return ``None``: a function takes any."""

@@ -1,6 +1,7 @@
 """A person's mistakes at the command line: found by `check`, said by the first trial, charged to nothing."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -203,6 +204,28 @@ def test_a_value_that_names_an_absent_file_and_a_key_that_is_missing_are_found(t
     assert "every configuration would be refused: spec_type draft-simple needs a draft_model" in err
 
 
+def test_what_no_machine_could_launch_is_refused_before_anything_is_stored_or_announced(study, capsys):
+    path, many = study(), ("--set", "resources.gpus=99")
+    said = "error: --set resources.gpus=99: every configuration needs 99 GPUs; this machine has "
+    for command in (("run", path, "--local"), ("sweep", path)):
+        code, out, err = run(capsys, *command, *many)
+        assert (code, out) == (3, "")
+        assert err.startswith(said)
+        assert not Path("autotune-runs").exists()
+    assert run(capsys, "run", path, "--local", "--trials", "2")[0] == 0
+    for command in (("resume", "mine", "--local"), ("verify", "mine", "--local", "--launches", "1")):
+        code, out, err = run(capsys, *command, *many)
+        assert (code, out) == (3, "")
+        assert err.startswith(said)
+    with Ledger.open(Path("autotune-runs/ledger.sqlite"), read_only=True) as ledger:
+        assert [(row.name, row.state) for row in ledger.studies()] == [("mine", "COMPLETED")]
+        assert ledger.study("mine").spec["resources"].get("gpus", "") == ""
+    path = study(("budget:", "resources: {gpus: a + 98}\nbudget:"))
+    code, out, err = run(capsys, "run", path, "--local")
+    assert (code, out) == (3, "")
+    assert err.startswith("error: resources.gpus: every configuration needs 100 GPUs; this machine has ")
+
+
 def test_another_objective_is_printed_and_stored(study, capsys):
     assert run(capsys, "run", study(), "--local", "--trials", "2")[0] == 0
     path = study(("{maximize: speed}", "{minimize: delay}"))
@@ -236,3 +259,18 @@ def test_a_name_that_is_too_long_for_a_file_is_a_mistake_of_the_command(capsys):
         said = capsys.readouterr().err
         # from Python 3.14 on, such a file is one that is not there
         assert "the name is too long for a file" in said or (sys.version_info >= (3, 14) and "x" * 50 in said)
+
+
+def test_a_store_that_is_no_folder_and_no_file_is_named_so(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    for command in ("status", "best"):
+        code, _, err = run(capsys, command, "mine", "--store", tmp_path / "pipe")
+        assert code == 2
+        assert "pipe: it is neither a folder nor a regular file\n" in err
+        assert "ledger.sqlite" not in err
+
+
+def test_the_help_of_export_says_where_its_formats_stand(capsys):
+    _, out, _ = run(capsys, "export", "--help")
+    formats, option = out.index("Formats: "), out.index("--as FORMAT")
+    assert ("above" if formats < option else "below") in out[option:].partition("--trial")[0]

@@ -173,6 +173,126 @@ def test_what_only_a_function_may_say_is_no_python_outside_of_one(folder, text, 
         refuse_absent("outside.py:f", folder)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def g():\n    await x\n",
+        "break\n",
+        "g(a=1, a=2)\n",
+        "def g():\n    return [x async for x in y]\n",
+        "x = 1\nfrom __future__ import annotations\n",
+        "try: pass\nexcept: pass\nexcept ValueError: pass\n",
+        "match 1:\n    case x: pass\n    case y: pass\n",
+        "def g(x=(yield)): pass\n",
+        "async def g():\n    yield 1\n    return 3\n",
+        "*a, *b = 1\n",
+        "__debug__ = 1\n",
+        "\0",
+        "# coding: nothing\n",
+        "x = '\xe9'\n",
+    ],
+)
+def test_what_an_import_would_refuse_is_no_python(folder, text, recwarn):
+    file = folder / "refused.py"
+    file.write_text(text + "def f(config): return '\\d'\n", encoding="latin-1")
+    with pytest.raises(SpecError, match=r"refused\.py:\d+: no valid Python: .") as refused:
+        refuse_absent("refused.py:f", folder)
+    assert "\n" not in refused.value.message
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def f(): pass\n", r":1: 'f' is called with one argument, and takes \(\)"),
+        ("def f(a, b, c=1): pass\n", r":1: .* takes \(a, b, c=1\)"),
+        ("def f(a, *, key): pass\n", r":1: .* takes \(a, \*, key\)"),
+        ("\nf = lambda: 1\n", r":2: .* takes \(\)"),
+        ("class f:\n    def __call__(self, config): pass\n", "is a class that takes none"),
+        (
+            "def f(a):\n    for x in a:\n        yield x\n",
+            ":1: 'f' is a generator, which nobody runs: it has a `yield`",
+        ),
+        ("async def f(a):\n    yield a\n", "'f' is a generator"),
+    ],
+)
+def test_what_cannot_be_called_with_one_argument_or_gives_no_result_is_refused(folder, text, said):
+    (folder / "called.py").write_text(text)
+    with pytest.raises(SpecError, match=said):
+        refuse_absent("called.py:f", folder, awaited=True, called=True)
+    refuse_absent("called.py:f", folder, awaited=True)  # what else it may be called with is not known
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(a, b=1, *more, key=2, **rest): pass\n",
+        "def f(*all): pass\n",
+        "def f(a, /): pass\n",
+        "from tools import filled\n@filled\ndef f(a, b): pass\n",
+        "from tools import fill\ndef f(a, b): pass\nfill(f)\n",
+        "def f(a, b): pass\nf.__defaults__ = (1,)\n",
+        "def f(a, b): pass\nf = f\n",
+        "from tools import Base\nclass f(Base): pass\n",
+        "from tools import Meta\nclass f(metaclass=Meta): pass\n",
+        "class f:\n    def __init__(self, config): pass\n",
+        "class f: pass\nf.__init__ = lambda self, config: None\n",
+        "def f(a):\n    def inner():\n        yield a\n    return list(inner())\n",
+        "def f(a):\n    return (lambda: (yield a))\n",
+        "if True:\n    def f(): pass\n",
+        "def f(a): return f(a) if a else 1\n",
+    ],
+)
+def test_what_may_take_one_argument_is_taken(folder, text):
+    (folder / "called.py").write_text(text)
+    refuse_absent("called.py:f", folder, called=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["f = -1\n", "f = 1 + 2\n", "f = 'a' * 3\n", "f = [g for g in 'ab']\n", "f = " + "1 + " * 900 + "1\n"],
+)
+def test_a_computed_number_text_or_list_is_no_function(folder, text):
+    (folder / "plain.py").write_text(text)
+    with pytest.raises(SpecError, match=r"plain\.py:1: 'f' is no function"):
+        refuse_absent("plain.py:f", folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class f:\n    x = 1\n    @staticmethod\n    def other(config): pass\n",
+        "def f(config): pass\n",
+    ],
+)
+def test_an_attribute_that_a_plain_class_or_function_does_not_have_is_refused(folder, text):
+    (folder / "attributes.py").write_text(text)
+    with pytest.raises(SpecError, match=r"attributes\.py has no function 'f\.nope'"):
+        refuse_absent("attributes.py:f.nope", folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class f:\n    def nope(config): pass\n",
+        "from tools import Base\nclass f(Base): pass\n",
+        "class M(type):\n    def __getattr__(self, name): return print\nclass f(metaclass=M): pass\n",
+        "from tools import given\n@given\nclass f: pass\n",
+        "from tools import Given\nclass f:\n    x = Given()\n",
+        "from tools import give\nclass f: pass\ngive(f)\n",
+        "class f: pass\nf.nope = print\n",
+        "class f:\n    import json as nope\n",
+        "class f:\n    if True:\n        def nope(config): pass\n",
+        "def f(config): pass\nf.nope = f\n",
+        "class f: pass\nsetattr(f, 'no' + 'pe', print)\n",
+    ],
+)
+def test_an_attribute_that_may_be_given_in_another_way_is_taken(folder, text):
+    (folder / "attributes.py").write_text(text)
+    refuse_absent("attributes.py:f.nope", folder)
+    refuse_absent("attributes.py:f.mro", folder) if text.startswith("class f:") else None
+
+
 def test_what_a_function_says_is_python_inside_of_one(folder):
     (folder / "inside.py").write_text("g = lambda: (yield)\nasync def f():\n    await g()\n    return 1\n")
     refuse_absent("inside.py:f", folder, awaited=True)

@@ -322,3 +322,26 @@ def test_what_takes_too_long_is_left_out_and_says_so(tmp_path):
     assert redact_folder(tmp_path, deadline_s=-1.0) == ["b.bin"]
     assert SECRET not in (tmp_path / "a.log").read_text()
     assert "not searched for secrets in time: left out" in (tmp_path / "a.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("--set system.env.API_KEY=abcdef12: this is a secret", f"API_KEY={MASK}: this is a secret"),
+        ("on.end=https://host/?token=abcdef12: url of a hook", f"token={MASK}: url of a hook"),
+        ("password=abcd:ef12: no", f"password={MASK}: no"),
+        ("token=abcdef12", f"token={MASK}"),
+    ],
+)
+def test_the_colon_behind_a_secret_belongs_to_the_sentence(text, said):
+    assert redact(text, {}).endswith(said)
+    assert redact(redact(text, {}), {}) == redact(text, {})
+
+
+@pytest.mark.parametrize("option", ["--password", "-password", "--hf-token", "--api-key", "--db_passwd"])
+def test_what_follows_an_option_for_a_secret_inside_a_text_is_masked(option):
+    assert redact(f"['sh', '-c', 'serve {option} hunter3secret --port 80']", {}) == (
+        f"['sh', '-c', 'serve {option} {MASK} --port 80']"
+    )
+    for plain in (f"{option} requires a value", f"{option} --port 80808080", "max-tokens 123456789"):
+        assert redact(plain, {}) == plain

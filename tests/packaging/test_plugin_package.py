@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -224,6 +225,21 @@ def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(words, said, tm
     assert main(["new", *words, "--dir", str(tmp_path / "mine")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *((kind, name) for kind in ("system", "engine") for name in (*OF_OTHERS, "Test_", "GP", "None")),
+        ("engine", "Suggestion"), ("engine", "my_test"), ("metric", "TTFT"), ("metric", "test"),
+        ("engine", "Ab" * 32), ("system", "x_test"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_proposed_is_not_refused(words, tmp_path, capsys):
+    assert main(["new", *words, "--dir", str(tmp_path)]) == 2
+    said = re.search(r"did you mean '(\w+)'\?", capsys.readouterr().err)
+    assert said
+    assert main(["new", words[0], said[1], "--dir", str(tmp_path)]) == 0
 
 
 GROUPS = ("systems", "engines", "metrics", "mirrors", "exporters", "converters")

@@ -6,6 +6,7 @@ import io
 import itertools
 import threading
 import time
+from functools import partial, wraps
 from types import SimpleNamespace
 
 import pytest
@@ -168,6 +169,8 @@ def test_a_timeout_ends_the_search_though_a_call_runs(monkeypatch):
         ({"timeout": "5 tokens/s"}, "timeout: "),
         ({"timeout": True}, "timeout: "),
         ({"callbacks": print}, "callbacks must be a list of functions, found <built-in"),
+        ({"callbacks": [lambda: None]}, "callbacks[0] must be a function of (study, trial), found <function"),
+        ({"callbacks": [print, lambda one: one]}, "callbacks[1] must be a function of (study, trial), found"),
         ({"callbacks": [print, 3]}, "callbacks[1] must be a function of (study, trial), found 3"),
         ({"start": {"batch_size": 1}}, "start must be a list of configurations, found {'batch_size': 1}"),
         ({"start": [{"batch_size": 1}, 7]}, "start[1]: a configuration must be a mapping"),
@@ -194,6 +197,19 @@ def test_a_wrong_argument_has_one_error_that_names_it(arguments, message, tmp_pa
         run(**arguments)
     assert caught.value.message.startswith(message), caught.value.message
     assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def test_a_callback_that_is_wrapped_or_takes_more_is_taken():
+    def told(study, trial, more=()):
+        seen.append(trial.number)
+
+    @wraps(lambda one: one)
+    def wrapped(*both):
+        told(*both)
+
+    seen = []
+    run(trials=1, callbacks=[told, wrapped, partial(told, more=1), lambda *_: None])
+    assert seen == [0, 0, 0]
 
 
 def test_progress_is_quiet_but_for_somebody_who_sees_it(capsys):

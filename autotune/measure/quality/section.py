@@ -79,7 +79,7 @@ class Quality(Section):
         """
         if self.scorer and isinstance(self.scorer, str):
             with under("scorer"):
-                refuse_absent(self.scorer, Path(self.folder), what="scorer", here=here)
+                refuse_absent(self.scorer, Path(self.folder), what="scorer", here=here, called=True)
 
     def loaded(self) -> dict[str, object]:
         """Return the section with its files read: plain data that travels to any node.
