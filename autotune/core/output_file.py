@@ -67,9 +67,8 @@ def write_whole(target: Path, data: bytes) -> None:
         draft.write_bytes(data)
         with suppress(OSError):  # nothing is there, or a link that leads nowhere
             before = target.stat()
-            if stat.S_ISREG(
-                before.st_mode
-            ):  # what was for its owner's eyes stays so; a device is for everybody's
+            # what was for its owner's eyes stays so; a device is for everybody's
+            if stat.S_ISREG(before.st_mode):
                 draft.chmod(stat.S_IMODE(before.st_mode))
         draft.replace(target)
     finally:
