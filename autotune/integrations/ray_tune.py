@@ -324,7 +324,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
         Raises:
             SpecError: A part of it is none that :meth:`get_state` returned; the searcher is as it was.
         """
-        read = State.read(state, {key: getattr(self, f"_{key}") for key in _KEPT})
+        read = State.read(state, {key: getattr(self, f"_{key}") for key in _KEPT}, self._space)
         self._close()
         for key in (*_KEPT, *_TOLD):
             setattr(self, f"_{key}", getattr(read, key))

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from autotune.core.measurement import LARGEST
+from autotune.core.parameter import Float, Int
 from autotune.core.plain_data import read_list, read_part
 from autotune.core.registry import shown
 from autotune.core.section import mapping
@@ -69,6 +71,21 @@ def read_space_data(data: Mapping[str, Tree]) -> tuple[Space, Tree, dict[str, li
         if name not in places:
             raise SpecError(f"template must have a place for {name!r}", path=("template",))
     return space, template, choices
+
+
+def check_numbers(space: Space, trials: Sequence[Mapping[str, Tree]]) -> None:
+    """Refuse saved trials with which an engine cannot calculate; those of a wider space are none.
+
+    Raises:
+        SpecError: A range of numbers has something else; ``path`` leads to it from the state.
+    """
+    ranges = [parameter.name for parameter in space if isinstance(parameter, Int | Float)]
+    for i, trial in enumerate(trials):
+        for name in ranges:
+            value = trial["suggestion"]["config"].get(name, 0)
+            if isinstance(value, bool | str) or abs(value) > LARGEST:
+                text = f"{name} must be a number within {LARGEST:g}, found {shown(value)}"
+                raise SpecError(text, path=("trials", i, "suggestion", "config", name))
 
 
 def _encoded(part: Tree) -> Tree:

@@ -24,7 +24,7 @@ from autotune.core.trial import Suggestion, Trial, TrialState, Value
 from autotune.engine.registry import deferred, read_engine
 from autotune.errors import SpecError, under
 from autotune.integrations.ray_tune_space import TuneSpace
-from autotune.integrations.ray_tune_space_data import Tree
+from autotune.integrations.ray_tune_space_data import Tree, check_numbers
 from autotune.study.study import Study, given_path, read_study_name
 
 DIRECTIONS = {"max": "maximize", "min": "minimize"}
@@ -256,19 +256,23 @@ class State(Section):
                 raise SpecError(text, path=("_numbers", id_))
 
     @classmethod
-    def read(cls, state: object, arguments: Mapping[str, Tree]) -> Self:
+    def read(cls, state: object, arguments: Mapping[str, Tree], space: TuneSpace | None) -> Self:
         """Return a state, which shares nothing with what it is read from.
 
         Args:
             state: State as :meth:`AutotuneSearch.get_state` returned it.
             arguments: Arguments that stand for those that the state has not.
+            space: Space that the searcher has already.
 
         Raises:
             SpecError: A part of it is wrong; the message names it.
         """
         try:
             copied = {key: _plain(key, part) for key, part in mapping(state, cls.title).items()}
-            return cls.from_dict({**arguments, **copied})
+            found = cls.from_dict({**arguments, **copied})
+            if searched := space or found.space:
+                check_numbers(searched.space, found.trials)
+            return found
         except SpecError as error:
             raise SpecError(f"state: {place_of(error)}", hint=error.hint) from None
 

@@ -134,6 +134,8 @@ TRIAL, MEASURED = ("trials", 0), ("trials", 0, "measurement")
             [1],
             "trials[0].suggestion.config.x must be a number, text or",
         ),
+        ((*TRIAL, "suggestion", "config", "x"), "y", "trials[0].suggestion.config.x must be a number within"),
+        ((*TRIAL, "suggestion", "config", "x"), 10**200, "trials[0].suggestion.config.x must be a number wi"),
         ((*TRIAL, "suggestion", "reason"), 3, "trials[0].suggestion.reason must be one of default"),
         ((*TRIAL, "suggestion", "engine"), 3, "trials[0].suggestion.engine must be text, found 3"),
         ((*TRIAL, "suggestion", "predicted"), [3], "trials[0].suggestion.predicted must be a mapping"),
