@@ -9,7 +9,10 @@ import pytest
 
 from autotune.cli import main
 from autotune.core.trial import TrialState
+from autotune.errors import EnvironmentProblem
 from autotune.ledger import Ledger
+from autotune.study import readiness
+from autotune.study.study_file import read_study
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -224,6 +227,21 @@ def test_what_no_machine_could_launch_is_refused_before_anything_is_stored_or_an
     code, out, err = run(capsys, "run", path, "--local")
     assert (code, out) == (3, "")
     assert err.startswith("error: resources.gpus: every configuration needs 100 GPUs; this machine has ")
+
+
+def test_what_a_cluster_may_have_is_not_judged_before_ray_is_there(study, capsys, monkeypatch):
+    spec = read_study(Path(study(("budget:", "resources: {gpus: 99}\nbudget:"))))
+    monkeypatch.setattr(readiness, "_ACCELERATORS", ())  # of /dev
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    code, out, err = run(capsys, "run", "mine.yaml")
+    assert (code, out) == (3, "")
+    assert err.startswith("error: resources.gpus: every configuration needs 99 GPUs; this machine has ")
+    with pytest.raises(EnvironmentProblem, match="every configuration needs 99 GPUs"):
+        readiness.refuse_unplaceable(spec)
+    monkeypatch.setenv("RAY_ADDRESS", "ray://a-cluster-with-gpus:10001")
+    readiness.refuse_unplaceable(spec)
+    with pytest.raises(EnvironmentProblem, match="every configuration needs 99 GPUs"):
+        readiness.refuse_unplaceable(spec, local=True)
 
 
 def test_another_objective_is_printed_and_stored(study, capsys):
