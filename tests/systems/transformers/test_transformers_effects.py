@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -186,8 +187,9 @@ def test_tensor_parallelism_splits_the_weights_over_real_processes(system, obser
         assert len(set(pids)) == 2
         assert all(is_alive(pid) for pid in pids)
         whole = sum(alone["facts"]["weight_bytes"]["target"].values())
+        off = 0.1 if version("transformers") > "5.20.0" else 0.2  # which leaves each rank one matrix whole
         for rank in ranks:
-            assert sum(rank["weight_bytes"]["target"].values()) == pytest.approx(whole / 2, rel=0.1)
+            assert sum(rank["weight_bytes"]["target"].values()) == pytest.approx(whole / 2, rel=off)
         requests = WORKLOAD.batch(0, 1)
         assert driver.tokens(requests, time.monotonic() + 60) == alone["tokens"]
         metrics = driver.metrics(time.monotonic() + 60)
