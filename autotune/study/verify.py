@@ -86,9 +86,8 @@ def verify(
         view.message(f"going on with {spec.name}: {counted(plan.launches, 'launch')} of each side")
     if begun.left:
         view.message(begun.left)
-    prepare(
-        spec, system_of(spec).built, view, local=local
-    )  # before there is a verification that nobody can run
+    # before there is a verification that nobody can run
+    prepare(spec, system_of(spec).built, view, local=local)
     with Study(
         spec.space,
         spec.objective,
