@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _PROC = Path("/proc")
+_EXITING = 0x4  # PF_EXITING of the kernel
 
 
 def pids() -> list[int]:
@@ -104,12 +105,28 @@ def owner_tag() -> str:
 
 
 def owner_lives(tag: str) -> bool | None:
-    """Return whether the process of an owner's tag lives; ``None`` where it cannot be told from here."""
+    """Return whether the process of an owner's tag lives; ``None`` where it cannot be told from here.
+
+    One that was sent SIGKILL does not, though it stays until it has been given a processor to end on.
+    """
     pid, _, rest = tag.partition(":")
     started, _, space = rest.partition(":")
     if not pid.isdigit() or not started.isdigit() or space != namespace():
         return None
-    return start_time(int(pid)) == int(started)
+    return start_time(int(pid)) == int(started) and not _is_killed(int(pid))
+
+
+def _is_killed(pid: int) -> bool:
+    """Return whether a process has a SIGKILL before it, or ends already."""
+    fields = _stat(pid)
+    if fields is None or int(fields[6]) & _EXITING:
+        return True
+    try:
+        lines = (_PROC / str(pid) / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # it ended
+        return True
+    pending = (int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd:", "ShdPnd:")))
+    return any(signals >> (signal.SIGKILL - 1) & 1 for signals in pending)
 
 
 def files_of(processes: Iterable[int], folder: str) -> set[str]:

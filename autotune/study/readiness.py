@@ -67,19 +67,15 @@ def readiness(spec: StudyFile, overrides: Sequence[str] = ()) -> Readiness:
         )
     elif refused.share >= _TOLD_FROM:
         warnings.append(f"{refused.share:.0%} of the configurations would be refused: {refused.text}")
-    look = getattr(system, "check_machine", None)
-    if look is not None:
-        try:
-            look()
-        except AutotuneError as error:
-            errors.append(error)
+    try:
+        _check_machine(system)
+    except AutotuneError as error:
+        errors.append(error)
     errors += missing_files(spec.space, system)
     warnings += _unknown_paths(spec.space) + _clashes(spec) + _missing_libraries(spec)
     if short := _default_shortage(spec, system):
-        try:
-            refuse_unplaceable(spec, overrides=overrides)
-        except EnvironmentProblem as error:
-            errors.append(error)
+        if lack := _unplaceable(spec, local=False, overrides=overrides):
+            errors.append(lack)
         else:
             warnings.append(f"the default configuration {short}")
     errors.sort(key=lambda error: error.exit_code)
@@ -97,14 +93,21 @@ def refuse_unplaceable(spec: StudyFile, *, local: bool = False, overrides: Seque
         overrides: ``KEY=VALUE`` of the file, for the message.
 
     Raises:
-        EnvironmentProblem: It is so.
+        EnvironmentProblem: It is so, or its system lacks something else.
     """
+    if lack := _unplaceable(spec, local=local, overrides=overrides):
+        _check_machine(system_of(spec).built)  # what else is missing is to be seen to first
+        raise lack
+
+
+def _unplaceable(spec: StudyFile, *, local: bool, overrides: Sequence[str]) -> EnvironmentProblem | None:
+    """Return what is wrong where no configuration could ever be placed here."""
     if not local and (os.environ.get("RAY_ADDRESS") or not _is_countable()):
-        return
+        return None
     system = system_of(spec).built
     short = _default_shortage(spec, system)
     if not short or any_fits(spec, system, LocalExecutor()):
-        return
+        return None
     asked = ""
     if spec.resources.gpus:
         said = Document({}, "")
@@ -113,7 +116,14 @@ def refuse_unplaceable(spec: StudyFile, *, local: bool = False, overrides: Seque
         asked = f"{mark or 'resources.gpus'}: "
     hint = "without --local, RAY_ADDRESS names a cluster" if local else "RAY_ADDRESS names a cluster"
     hint += "; --set resources.gpus=N asks for another number" if asked else ""
-    raise EnvironmentProblem(f"{asked}every configuration {short}", hint=hint)
+    return EnvironmentProblem(f"{asked}every configuration {short}", hint=hint)
+
+
+def _check_machine(system: System) -> None:
+    """Let a system that can look for what it needs on this machine do so."""
+    look = getattr(system, "check_machine", None)
+    if look is not None:
+        look()
 
 
 def _default_shortage(spec: StudyFile, system: System) -> str:

@@ -16,6 +16,7 @@ from autotune.core.measurement import SHORTFALL, Cause
 from autotune.errors import EnvironmentProblem
 from autotune.executor.base import Job
 from autotune.executor.local import LocalExecutor
+from autotune.executor.proc import namespace, owner_lives, start_time
 from autotune.executor.process import SupervisedProcess, SupervisorLost
 from autotune.executor.supervisor import sweep_leftovers
 from autotune.executor.worker import mark_prefix, run_attempt
@@ -296,3 +297,12 @@ def test_ended_children_are_reaped_and_the_wanted_ones_exit_code_is_told():
         "assert reap() == (False, None)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=own_environment(), timeout=240)
+
+
+def test_an_owner_that_was_killed_is_gone_before_it_has_a_processor_to_end_on():
+    for _ in range(20):
+        with subprocess.Popen(["sleep", "60"]) as process:
+            tag = f"{process.pid}:{start_time(process.pid)}:{namespace()}"
+            assert owner_lives(tag)
+            process.kill()
+            assert owner_lives(tag) is False

@@ -1,6 +1,5 @@
 """What only looks imports nothing of a stranger's: no module that a ledger names, none of a folder."""
 
-import re
 import socket
 import subprocess
 import sys
@@ -157,24 +156,3 @@ def test_the_page_of_trials_imports_nothing_of_the_folder_that_it_is_called_in(d
             process.terminate()
             process.communicate(timeout=60)
     assert ran(download) == ""
-
-
-CALLS_THE_USERS = {
-    "executor/quality.py",
-    "systems/function.py",
-    "systems/ray_tune.py",
-    "study/hook_delivery.py",
-}
-"""What they start loads a function of the user's, which may import what lies beside it."""
-SHOWN = {"systems/transformers/system.py", "systems/transformers/server.py", "tracking/mlflow.py"}
-"""Commands that people are shown, too, as they would type them; of ours `ui` alone runs MLflow's."""
-
-
-def test_modules_of_ours_are_started_in_one_way():
-    root = Path(autotune.__file__).parent
-    plain = {
-        str(path.relative_to(root))
-        for path in root.rglob("*.py")
-        if re.search(r'sys\.executable, (?:"-u", )?"-m"', path.read_text())
-    }
-    assert plain == CALLS_THE_USERS | SHOWN

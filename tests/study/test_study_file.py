@@ -248,6 +248,7 @@ def test_every_section_takes_part():
         return {kind, *(each for child in kind.__subclasses__() for each in below(child))}
 
     own = {kind for kind in below(Section) if kind.__module__.startswith("autotune.") and kind.title}
+    own -= {kind for kind in own if kind.__module__.startswith("autotune.integrations.")}  # states
     assert {kind for kind in own if not issubclass(kind, VLLMSystem.__mro__[2])} <= tried
 
 
