@@ -89,8 +89,7 @@ def sync(study: str | None, uri: str | None, store: Path, as_json: bool) -> int:
                 raise _no_store(row.name, "--mlflow ADDRESS names one")
             continue
         try:
-            with open_ledger(store) as ledger:
-                read_stored_spec(ledger, row)
+            read_stored_spec(file, row)
             missing[row.name] = complete_carried(file, row)
             written[row.name] = sync_study(
                 file,

@@ -144,7 +144,7 @@ def resume(
 
     with open_ledger(store) as ledger:
         row = find_study(ledger, study)
-        read_stored_spec(ledger, row)
+    read_stored_spec(ledger.path, row)
     stored = {**row.spec, "space": stored_space(row), "name": row.name}
     spec = read_stored_study(stored, (*overrides, *budget_overrides(trials, parallel, confirm)))
     return _execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from types import NoneType
@@ -15,7 +15,7 @@ from autotune.core.registry import shown
 from autotune.core.section import mapping
 from autotune.errors import SpecError, refuse_unknown_keys, under
 
-_MOST_LEVELS = 200  # of lists and mappings; data that a caller gives may hold itself
+_MOST_LEVELS = 200  # of lists and mappings, four frames each; data that a caller gives may hold itself
 
 T = TypeVar("T")
 
@@ -24,17 +24,6 @@ def read_part(key: str | int, reader: Callable[[Any, str], T], value: object) ->
     """Return what a reader makes of a part, whose key is put in front of the path of its errors."""
     with under(key):
         return reader(value, str(key))
-
-
-def read_list(data: object, name: str) -> Sequence[Any]:
-    """Return ``data`` if it is a list.
-
-    Raises:
-        SpecError: It is not.
-    """
-    if not isinstance(data, list | tuple):
-        raise SpecError(f"{name} must be a list, found {shown(data)}")
-    return data
 
 
 def copy_plain(value: object, name: str, *, constants: bool = False, level: int = 0) -> Any:

@@ -80,6 +80,7 @@ def _is_key(data: bytes, start: int) -> bool:
     return _KEY.search(data[max(0, start - 8) : start]) is not None
 
 
+_SECRETS = (b"token", b"secret", b"password", b"passwd")
 _ASSIGNED = rb"""\\?["']?\s*(?:[=:]|%3[ad])\s*\\?["']?(?=[^\s"',;]{6})"""
 _VALUE = re.compile(rb"""(?:[^\s"',;:\\]|\\(?!["'])|:(?!\s))+""")  # a colon before a space is a sentence's
 _OPTION = re.compile(rb"(?:^|[^a-z0-9_-])--?(?:[a-z0-9]{1,20}[_-]){0,4}\Z")
@@ -127,9 +128,9 @@ KNOWN_FORMS = (
 """Secrets beyond doubt: tokens of known issuers, ``Bearer ...``, a password inside a URL."""
 
 NAMED_FORMS = (
-    *(_assigned(name) for name in (b"token", b"secret", b"password", b"passwd")),
+    *(_assigned(name) for name in _SECRETS),
     _assigned(b"key", _is_key),
-    *(_given(name) for name in (b"token", b"secret", b"password", b"passwd", b"api-key", b"api_key")),
+    *(_given(name) for name in (*_SECRETS, b"api-key", b"api_key")),
 )
 """What is given to a name that sounds like a secret's: ``token=...``, ``--token ...``."""
 

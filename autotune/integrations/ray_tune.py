@@ -130,7 +130,7 @@ class AutotuneSearch(Searcher):  # type: ignore[misc] # Ray has no types
             self._limits = read_limits(limits)
         self._engine, self._name, self._seed = engine, read_study_name(name), read_count(seed, "seed")
         self._path, self._budget = read_path(path), read_budget(budget)
-        self._early_stopping = bool(early_stopping)
+        self._early_stopping = _truth(early_stopping, "early_stopping")
         self._points = _read_points(points_to_evaluate, evaluated_rewards)
         self._rewards = evaluated_rewards
         self._space: TuneSpace | None = None if space is None else _own(space)

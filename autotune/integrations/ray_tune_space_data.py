@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 from autotune.core.measurement import LARGEST
 from autotune.core.parameter import Float, Int
-from autotune.core.plain_data import read_list, read_part
+from autotune.core.plain_data import read_part
 from autotune.core.registry import shown
-from autotune.core.section import mapping
+from autotune.core.section import mapping, sequence
 from autotune.core.space import Space
 from autotune.core.trial import Value
 from autotune.errors import SpecError, refuse_unknown_keys, under
@@ -124,7 +124,7 @@ def _decoded(part: Tree, known: Set[str], name: str) -> Tree:
                 raise SpecError(f"{name} must be the place of a parameter, found {shown(part[_SLOT])}")
             return Slot(part[_SLOT])
         if part.keys() == {_TUPLE}:
-            items = read_list(part[_TUPLE], name)
+            items = sequence(part[_TUPLE], f"{name} must be a list")
             return tuple(read_part(i, deeper, item) for i, item in enumerate(items))
         return {key: read_part(key, deeper, item) for key, item in part.items()}
     return [read_part(i, deeper, item) for i, item in enumerate(part)] if isinstance(part, list) else part
@@ -139,7 +139,7 @@ def _decoded_choices(
         with under(name):
             if name not in space.names:
                 raise SpecError(f"unknown parameter {name!r}; allowed: {', '.join(space.names)}", at_key=True)
-            for i, pair in enumerate(read_list(pairs, name)):
+            for i, pair in enumerate(sequence(pairs, f"{name} must be a list")):
                 if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[0], PLAIN):
                     raise SpecError(f"{i} must be a pair of values, found {shown(pair)}", path=(i,))
                 theirs = read_part(i, lambda item, key: _decoded(item, known, key), pair[1])

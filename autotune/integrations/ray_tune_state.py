@@ -17,9 +17,9 @@ from autotune.core.arguments import read_count
 from autotune.core.kinds import By, Flag, Key
 from autotune.core.measurement import LARGEST, Measurement
 from autotune.core.objective import Limit
-from autotune.core.plain_data import copy_plain, place_of, read_list, read_part, read_typed
+from autotune.core.plain_data import copy_plain, place_of, read_part, read_typed
 from autotune.core.registry import shown
-from autotune.core.section import Section, mapping
+from autotune.core.section import Section, mapping, sequence
 from autotune.core.trial import Suggestion, Trial, TrialState, Value
 from autotune.engine.registry import deferred, read_engine
 from autotune.errors import SpecError, under
@@ -104,7 +104,7 @@ def read_limits(limits: object, name: str = "limits") -> list[str]:
     Raises:
         SpecError: One of them cannot; ``path`` is relative to them.
     """
-    for i, text in enumerate(found := read_list(limits, name)):
+    for i, text in enumerate(found := sequence(limits, f"{name} must be a list")):
         with under(i):
             Limit.parse(text)
     return list(found)
@@ -142,7 +142,7 @@ def _space(data: object, name: str) -> TuneSpace | None:
 
 
 def _trials(data: object, name: str) -> list[dict[str, Tree]]:
-    trials = read_list(data, name)
+    trials = sequence(data, f"{name} must be a list")
     for i, trial in enumerate(trials):
         with under(i):
             _check_trial(read_typed(trial, _Record, "a trial"))
@@ -211,7 +211,7 @@ def _floats(data: object, name: str) -> dict[str, float]:
 
 def _ended(data: object, name: str) -> list[str]:
     return [read_part(i, lambda id_, key: read_typed(id_, str, key), id_)
-            for i, id_ in enumerate(read_list(data, name))]  # fmt: skip
+            for i, id_ in enumerate(sequence(data, f"{name} must be a list"))]  # fmt: skip
 
 
 @dataclass(frozen=True)

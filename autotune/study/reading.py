@@ -77,7 +77,7 @@ def read_view(ledger: Ledger, row: StudyRow, *, live: bool = False) -> StudyView
         LedgerError: What the ledger holds of it is wrong.
     """
     row = replace(row, state="RUNNING") if live else as_it_stands(ledger, row)
-    stored = read_stored_spec(ledger, row)
+    stored = read_stored_spec(ledger.path, row)
     trials = ledger.trials(row.name)
     if row.state == "INTERRUPTED":  # a kill left attempts that nobody works on: the next run repeats them
         left = TrialState.RUNNING

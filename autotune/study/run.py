@@ -135,7 +135,8 @@ def run_study(
         spec = as_measured(spec, store / LEDGER_NAME, name)
         system = system_of(spec).built
         if not prepared:
-            prepare(spec, system, view, local=local)
+            refuse_unplaceable(spec, local=local)
+            prepare(spec, system, view)
         study, resumed = open_study(spec, store, name, widen)
         stack.callback(study.close)
         _note_start(study, options, owner, file)
@@ -180,9 +181,8 @@ def _finished(
     return RunSummary(driver.view(state), state, left.pending, left.errors, report)
 
 
-def prepare(spec: StudyFile, system: System, view: View, *, local: bool) -> None:
+def prepare(spec: StudyFile, system: System, view: View) -> None:
     """Check and make what a run needs, before there is a study that nobody runs; say what it should know."""
-    refuse_unplaceable(spec, local=local)
     need(libraries(build_engine(spec.engine.section)))
     for warning in announce(spec, system):
         view.message(f"warning: {warning}")
@@ -296,9 +296,9 @@ def as_measured(spec: StudyFile, path: Path, name: str) -> StudyFile:
     """
     with made_ledger(path) as ledger:
         row = None if ledger is None else ledger.study(name)
-        if ledger is None or row is None:
-            return spec
-        read_stored_spec(ledger, row)
+    if row is None:
+        return spec
+    read_stored_spec(path, row)
     stored = dict(row.spec.get("system") or {})
     system = spec.system
     if system is not None and stored != system.section and reads_as(stored, system.section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from autotune.core.arguments import read_count
@@ -13,7 +14,7 @@ from autotune.core.section import mapping
 from autotune.core.space import Space
 from autotune.core.units import parse_quantity
 from autotune.errors import LedgerError, SpecError, under
-from autotune.ledger import Ledger, StudyRow
+from autotune.ledger import StudyRow
 
 ORDER = "parameter_order"
 """Note of a study: its parameters in the order of its file; the ledger sorts the keys of what it stores."""
@@ -52,13 +53,17 @@ class StoredSpec:
     confirm: int
 
 
-def read_stored_spec(ledger: Ledger, row: StudyRow) -> StoredSpec:
+def read_stored_spec(ledger: Path | None, row: StudyRow) -> StoredSpec:
     """Return what a study of a ledger is.
+
+    Args:
+        ledger: Path of the ledger, for messages; ``None`` of one in memory.
+        row: Study.
 
     Raises:
         LedgerError: A part of it is wrong; names the ledger, the study and the part.
     """
-    with _judged(ledger, row):
+    with _judged(ledger, row.name):
         spec = row.spec
         with under("engine"):
             engine = dict(mapping(spec.get("engine"), "an engine"))
@@ -97,15 +102,15 @@ def stored_space(row: StudyRow) -> dict[str, Any]:
 
 
 @contextmanager
-def _judged(ledger: Ledger, row: StudyRow) -> Iterator[None]:
+def _judged(ledger: Path | None, study: str) -> Iterator[None]:
     """Raise what is wrong with a study's spec as an error of its ledger."""
     try:
         yield
     except SpecError as error:
-        place = f"{ledger.path}: " if ledger.path else ""
+        place = f"{ledger}: " if ledger else ""
         part = ".".join(map(str, error.path))
         raise LedgerError(
-            f"{place}the study {row.name!r} is stored with a wrong {part}: {error.message}",
+            f"{place}the study {study!r} is stored with a wrong {part}: {error.message}",
             hint=error.hint or _HINT,
         ) from None
 

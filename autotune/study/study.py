@@ -140,7 +140,7 @@ class Study:
                 self.ledger.set_study_note(name, CHOICES, choices(self.engine))
                 self.ledger.set_study_note(name, ORDER, list(space.names))
             else:
-                read_stored_spec(self.ledger, row)
+                read_stored_spec(self.ledger.path, row)
                 self._check_same(row, widen)
                 if ORDER in row.notes and set(row.notes[ORDER]) != set(self.space.names):  # it was widened
                     self.ledger.set_study_note(name, ORDER, list(self.space.names))
@@ -184,7 +184,7 @@ class Study:
             raise StudyError(f"no ledger at {file}", hint=hint)
         with Ledger.open(file, read_only=True) as ledger:
             row = find_study(ledger, name)
-            stored = read_stored_spec(ledger, row)
+        stored = read_stored_spec(file, row)
         return cls(
             stored.space,
             stored.objective,

@@ -87,7 +87,7 @@ def verify(
     if begun.left:
         view.message(begun.left)
     # before there is a verification that nobody can run
-    prepare(spec, system_of(spec).built, view, local=local)
+    prepare(spec, system_of(spec).built, view)
     with Study(
         spec.space,
         spec.objective,
