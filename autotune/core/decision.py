@@ -864,8 +864,9 @@ def _mixed(weights: Array, probabilities: Array) -> Array:
 def _normal_cdf(z: Array) -> Array:
     """Return the standard normal distribution function, shape as given."""
     flat = np.clip(z.ravel(), -38.0, 38.0) / -math.sqrt(2.0)
-    found = np.fromiter((0.5 * math.erfc(x) for x in flat), float, len(flat))
-    return found.reshape(z.shape)
+    # over plain numbers: NumPy's scalars take half as long again
+    found = np.fromiter(map(math.erfc, flat.tolist()), float, len(flat))
+    return 0.5 * found.reshape(z.shape)
 
 
 def stored(found: Predictions | None, trials: Sequence[Trial], objective: Objective) -> dict[str, object]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.core.environment import server_environment
 from autotune.core.failpoint import failpoint
@@ -51,18 +51,9 @@ from autotune.executor.base import AttemptResult, Job
 from autotune.executor.kept import Kept, Shelf
 from autotune.executor.priority import priority_facts
 from autotune.executor.process import SupervisedProcess, SupervisorLost
-from autotune.executor.quality import quality_of
 from autotune.executor.supervisor import sweep_leftovers
-from autotune.measure.batches.session import measure
-from autotune.measure.endpoint.serving import build_generator, measure_endpoint, with_machine
-from autotune.measure.endpoint.token_counts import uncounted
-from autotune.measure.metrics import plugin_metrics
-from autotune.measure.metrics.cost import cost
-from autotune.measure.metrics.quantiles import latency_quantiles
-from autotune.measure.statistics.doubt import judged
-from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.hardware import hardware_facts
-from autotune.measure.watch.machine_watch import MachineWatch
+from autotune.measure.watch.machine_watch import MachineWatch, with_facts, with_machine
 from autotune.measure.workload import Workload
 from autotune.systems.base import (
     MOST_WRITTEN,
@@ -80,6 +71,9 @@ from autotune.systems.base import (
 from autotune.systems.diagnosis import is_out_of_memory
 from autotune.systems.registry import SYSTEMS, build_system
 from autotune.systems.shortfall import shortfall
+
+if TYPE_CHECKING:
+    from autotune.measure.statistics.verdict import Measured
 
 _ROOM = 1 << 18  # bytes kept for the result
 _DIAGNOSED_LINES = 1000  # looked at for the cause: servers of several processes bury it under tracebacks
@@ -338,6 +332,10 @@ class _Attempt:
         except AttemptFailed as error:
             raise self.blame(process, error, isinstance(driver, OwnDriver)) from error
         failpoint("worker.measured")
+        if job.price is None:
+            return {**found, **own, **quality}
+        from autotune.measure.metrics.cost import cost
+
         return {**found, **own, **quality, **cost(job.price, found)}
 
     def quality(self, driver: Driver) -> dict[str, Estimate]:
@@ -345,6 +343,8 @@ class _Attempt:
         job = self.job
         if not job.quality or isinstance(driver, OwnDriver):
             return {}
+        from autotune.executor.quality import quality_of
+
         with self.phase("quality"):
             metrics, self.facts["quality"] = quality_of(
                 driver,
@@ -366,10 +366,15 @@ class _Attempt:
             machine.look()
             found = driver.measure(deadline)
             self.facts["system"] = dict(driver.facts())  # what was left out is known by now
-            seen = with_machine(Measured(found, []), machine, began, time.monotonic_ns())
-            self.facts["measured"] = dict(seen.facts)
+            self.facts["measured"] = with_facts({}, machine, began, time.monotonic_ns())
             return self.own_metrics(found)
+        # what loads and judges takes half of a worker's start; a system that measures itself needs none of it
+        from autotune.measure.metrics import plugin_metrics
+        from autotune.measure.statistics.doubt import judged
+
         if isinstance(driver, ServedDriver):
+            from autotune.measure.endpoint.serving import build_generator, measure_endpoint
+
             fresh = process is not None and "launched_by" not in self.facts
             measured = measure_endpoint(
                 build_generator(workload, "" if fresh else f"{self.job.trial}/{self.job.attempt}"),
@@ -382,6 +387,8 @@ class _Attempt:
                 plugins=plugin_metrics(self.job.judged),
             )
         elif isinstance(driver, BatchDriver):
+            from autotune.measure.batches.session import measure
+
             machine = MachineWatch(own)
             measured = measure(
                 driver,
@@ -424,6 +431,9 @@ class _Attempt:
 
     def keep(self, measured: Measured) -> None:
         """Write the per-request table; raise for a measurement that must not be believed."""
+        from autotune.measure.endpoint.token_counts import uncounted
+        from autotune.measure.metrics.quantiles import latency_quantiles
+
         table = self.scratch / REQUESTS_NAME
         try:
             with table.open("w", encoding="utf-8") as file:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from autotune.core.endpoint import Endpoint
-from autotune.core.measurement import Cause, Estimate
+from autotune.core.measurement import Estimate
 from autotune.measure.endpoint.rate_search import Limit, measure_max_rate
 from autotune.measure.endpoint.served import Site, measure_served
 from autotune.measure.endpoint.token_counts import counting
@@ -17,7 +17,7 @@ from autotune.measure.metrics import Metric
 from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.cpu_time import SpareCpus
 from autotune.measure.watch.energy import EnergyMeter
-from autotune.measure.watch.machine_watch import MachineWatch, warnings
+from autotune.measure.watch.machine_watch import MachineWatch, with_machine
 from autotune.measure.watch.server_watch import ServerWatch, counters_of
 from autotune.measure.workload import RateSearch, Workload
 
@@ -122,24 +122,3 @@ def _with_watches(
     if parts and tokens:
         metrics["energy.per_token"] = Estimate(sum(parts) / tokens, None, 1, "J")
     return with_machine(replace(found, metrics=metrics, facts=facts), machine, start, end)
-
-
-def with_machine(found: Measured, machine: MachineWatch, start_ns: int, end_ns: int) -> Measured:
-    """Return what was measured with what the machine did meanwhile; INVALID where heat slowed it down.
-
-    The machine is looked at a last time.
-
-    Args:
-        found: Measurement so far.
-        machine: Watched while it was.
-        start_ns: Begin of the measured time.
-        end_ns: Its end.
-    """
-    machine.look(last=True)
-    seen = machine.facts(start_ns, end_ns)
-    notes = [*found.facts.get("warnings", ()), *warnings(seen)]
-    facts = {**found.facts, "machine": seen, **({"warnings": notes} if notes else {})}
-    hot = machine.throttled(start_ns, end_ns)
-    if hot and not found.invalid:
-        return replace(found, facts=facts, invalid=(hot,), cause=Cause.THROTTLED)
-    return replace(found, facts=facts)

@@ -15,16 +15,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
 
+from autotune.core.measurement import Cause
 from autotune.measure.watch.cpu_time import LEAST_S, CpuTime, cores_used, cpu_time
 from autotune.measure.watch.hardware import Spent, gpu_states, read_number, spent_by_others
+
+if TYPE_CHECKING:
+    from autotune.measure.statistics.verdict import Measured
 
 GpuState = Mapping[str, Any]
 """Clock, memory, power and throttling of one GPU at a moment, see :func:`.hardware.gpu_states`."""
@@ -114,7 +118,7 @@ class MachineWatch:
         if cores := self.cores(start_ns, end_ns):
             facts["cores"] = cores
         if clocks:
-            facts |= {"clock_mhz_mean": float(np.mean(clocks)), "clock_mhz_min": min(clocks)}
+            facts |= {"clock_mhz_mean": fmean(clocks), "clock_mhz_min": min(clocks)}
         if len(used) > 1 and used[0].throttled_ms is not None and used[-1].throttled_ms is not None:
             facts["throttled_ms"] = used[-1].throttled_ms - used[0].throttled_ms
         for i in range(len(used[-1].gpus) if used else 0):
@@ -201,12 +205,36 @@ def warnings(facts: dict[str, Any]) -> list[str]:
     return [f"other programs were busy while it was measured: {', '.join(shown)}"] if shown else []
 
 
+def with_facts(facts: Mapping[str, Any], machine: MachineWatch, start_ns: int, end_ns: int) -> dict[str, Any]:
+    """Return facts of a measurement with what the machine did meanwhile and its warnings.
+
+    The machine is looked at a last time.
+
+    Args:
+        facts: Facts so far.
+        machine: Watched while it was measured.
+        start_ns: Begin of the measured time.
+        end_ns: Its end.
+    """
+    machine.look(last=True)
+    seen = machine.facts(start_ns, end_ns)
+    notes = [*facts.get("warnings", ()), *warnings(seen)]
+    return {**facts, "machine": seen, **({"warnings": notes} if notes else {})}
+
+
+def with_machine(found: Measured, machine: MachineWatch, start_ns: int, end_ns: int) -> Measured:
+    """Return what was measured with :func:`with_facts`; INVALID where heat slowed the machine down."""
+    found = replace(found, facts=with_facts(found.facts, machine, start_ns, end_ns))
+    hot = machine.throttled(start_ns, end_ns)
+    return replace(found, invalid=(hot,), cause=Cause.THROTTLED) if hot and not found.invalid else found
+
+
 def clock_mhz(cpus: Path = CPUS) -> float | None:
     """Return the mean clock of the processors in MHz; ``None`` where the machine does not tell."""
     files = cpus.glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
     clocks = [value / 1e3 for file in files if (value := read_number(file)) is not None]
     if clocks:
-        return float(np.mean(clocks))
+        return fmean(clocks)
     if cpus != CPUS:
         return None
     found = psutil.cpu_freq()

@@ -8,11 +8,10 @@ import pytest
 
 from autotune.core.measurement import Estimate
 from autotune.measure.endpoint.served import Site
-from autotune.measure.endpoint.serving import with_machine
 from autotune.measure.statistics.verdict import Measured
 from autotune.measure.watch.cpu_time import CpuTime, SpareCpus, cores_used, cpu_time, own_seconds
 from autotune.measure.watch.hardware import Spent
-from autotune.measure.watch.machine_watch import MachineWatch, warnings
+from autotune.measure.watch.machine_watch import MachineWatch, warnings, with_machine
 
 SECOND = 1_000_000_000
 BURN = "import time; end = time.process_time() + {s}\nwhile time.process_time() < end: pass"
