@@ -10,6 +10,7 @@ from autotune.core.objective import Objective
 from autotune.core.request import RequestRecord
 from autotune.executor import worker
 from autotune.executor.base import Job
+from autotune.measure.endpoint import serving
 from autotune.measure.statistics.verdict import Measured
 from autotune.measure.workload import Workload
 from autotune.systems.base import AttemptFailed
@@ -44,13 +45,13 @@ def attempt(tmp_path, monkeypatch):
 
     def load(measured, limits=()):
         job = Job("s", 0, 1, {}, {}, {}, "max_rate", str(tmp_path), limits=[list(limit) for limit in limits])
-        monkeypatch.setattr(worker, "build_generator", lambda workload, salt: "generator")
+        monkeypatch.setattr(serving, "build_generator", lambda workload, salt: "generator")
 
         def endpoint(generator, where, workload, **rest):
             handed.update(rest, generator=generator, where=where)
             return measured
 
-        monkeypatch.setattr(worker, "measure_endpoint", endpoint)
+        monkeypatch.setattr(serving, "measure_endpoint", endpoint)
         facts = {}
         found = worker._Attempt(job, None, tmp_path, facts).load(Server(), Workload(), 5.0, Process())
         return found, facts, handed

@@ -241,7 +241,7 @@ def test_every_model_and_acquisition_takes_any_space_and_history(examples):
     holds()
 
 
-@pytest.mark.parametrize("examples", [8, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [3, pytest.param(25, marks=pytest.mark.slow)])
 def test_any_history_gets_an_account_of_the_model(examples):
     @settings(quick, max_examples=examples)
     @given(data=st.data())
