@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.trial import Trial
 from autotune.core.units import format_quantity
 
 
-def versions_of(system: Mapping[str, Any]) -> dict[str, str]:
+def versions_of(system: JsonObject) -> dict[str, str]:
     """Return the versions among the facts of a system, by name; ``version`` alone is the engine's."""
     found: dict[str, str] = {}
     for name, value in system.items():
@@ -22,7 +22,7 @@ def versions_of(system: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def hardware_of(hardware: Mapping[str, Any]) -> dict[str, str]:
+def hardware_of(hardware: JsonObject) -> dict[str, str]:
     """Return what a machine is, by part, in words: GPUs with their driver, processor, memory, system."""
     found: dict[str, str] = {}
     gpus = [gpu for gpu in hardware.get("gpus") or () if isinstance(gpu, Mapping)]

@@ -35,7 +35,6 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, TypeAlias
@@ -45,6 +44,7 @@ import numpy.typing as npt
 
 from autotune.analysis.study_view import StudyView
 from autotune.core.arguments import check_arguments
+from autotune.core.json_object import JsonObject
 from autotune.core.table import INACTIVE, Indices
 from autotune.engine.base import Array, Posterior
 
@@ -125,7 +125,7 @@ class Importance:
         return tuple(each.name for each in self.parameters)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Importance:
+    def from_dict(cls, data: JsonObject) -> Importance:
         """Build from the plain data of :func:`dataclasses.asdict`."""
         parameters = (
             ParameterImportance(p["name"], Share(**p["share"]), Share(**p["alone"]))

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from autotune.analysis.distribution import AllowedDistribution
 from autotune.analysis.model_facts import ModelFacts
@@ -17,6 +16,7 @@ from autotune.core.copy_state import CopyState
 from autotune.core.decision import Decision, Predictions
 from autotune.core.drift import Drift, find_drift
 from autotune.core.estimate_text import sentence_unit
+from autotune.core.json_object import JsonObject
 from autotune.core.objective import Objective
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Trial, TrialState, config_key
@@ -86,7 +86,7 @@ class StudyView:
     tracking: str = ""
     resumed: bool = False
     stopped: str = ""
-    spec: Mapping[str, Any] = field(default_factory=dict)
+    spec: JsonObject = field(default_factory=dict)
     deploy: Sequence[str] = ()
     run_urls: Mapping[int, str] = field(default_factory=dict)
     model_note: Mapping[str, object] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import re
 import shlex
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from click.shell_completion import CompletionItem, ShellComplete
 
 from autotune.cli.output import echo
 from autotune.core.file_names import LEDGER_NAME, USUAL_STORE
+from autotune.core.json_object import JsonObject
 from autotune.errors import AutotuneError
 
 VARIABLE = "_AUTOTUNE_COMPLETE"
@@ -274,7 +275,7 @@ def _trials(context: click.Context, _beginning: str) -> list[str]:
         return [str(number) for (number,) in ledger.execute(query, names)]
 
 
-def _parameters(context: click.Context) -> dict[str, Mapping[str, Any]]:
+def _parameters(context: click.Context) -> dict[str, JsonObject]:
     """Return the parameters of the command's study file, and of the search space that it starts from."""
     from autotune.spec.catalogue import find
     from autotune.spec.yaml_text import parse_text, read_text

@@ -12,6 +12,7 @@ from typing import Any
 from autotune.convert.entries import NONE, Entry, listed, ranged, snapped, study_text
 from autotune.convert.names import is_parameter_name, metric_name, printable, shown, study_name
 from autotune.core.expression import Expression
+from autotune.core.json_object import JsonObject
 from autotune.core.parameter.base import read_number
 from autotune.core.parameter.numeric import MAX_LEVELS
 from autotune.core.space import Space
@@ -284,7 +285,7 @@ def number_at(conversion: Conversion, data: Mapping[str, object], path: Path_) -
     return found
 
 
-def mapping_at(conversion: Conversion, data: object, path: Path_) -> Mapping[str, Any]:
+def mapping_at(conversion: Conversion, data: object, path: Path_) -> JsonObject:
     """Return ``data`` if it is a mapping.
 
     Raises:

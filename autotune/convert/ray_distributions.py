@@ -6,11 +6,12 @@ Reference: https://docs.ray.io/en/latest/tune/api/search_space.html.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from autotune.convert.base import Conversion
 from autotune.convert.entries import Entry
+from autotune.core.json_object import JsonObject
 from autotune.core.parameter.base import read_number
 from autotune.spec.yaml_text import Path_
 
@@ -38,7 +39,7 @@ class NoEquivalent(Exception):
     """A distribution that is no parameter of ours; the text says why."""
 
 
-def read_distribution(out: Conversion, name: str, given: Mapping[str, Any], path: Path_) -> Entry:
+def read_distribution(out: Conversion, name: str, given: JsonObject, path: Path_) -> Entry:
     """Return the parameter of a distribution.
 
     Args:
@@ -70,7 +71,7 @@ def read_distribution(out: Conversion, name: str, given: Mapping[str, Any], path
     return _ranged(out, name, given, path)
 
 
-def _ranged(out: Conversion, name: str, given: Mapping[str, Any], path: Path_) -> Entry:
+def _ranged(out: Conversion, name: str, given: JsonObject, path: Path_) -> Entry:
     low, high, step = given["lower"], given["upper"], given.get("q")
     whole = "randint" in name
     if step is not None and step <= 0:

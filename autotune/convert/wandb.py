@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from autotune.convert.base import Conversion, mapping_at, number_at
 from autotune.convert.entries import Entry, plain_value, snapped
 from autotune.convert.names import metric_name
+from autotune.core.json_object import JsonObject
 from autotune.core.objective import Limit
 from autotune.core.parameter.base import read_number, show
 from autotune.errors import SpecError
@@ -209,7 +209,7 @@ def _normal(log: bool = False, quantized: bool = False) -> _Reader:
     return read
 
 
-_Reader = Callable[[Conversion, Mapping[str, Any], Path_], Entry]
+_Reader = Callable[[Conversion, JsonObject, Path_], Entry]
 _DISTRIBUTIONS: dict[str, _Reader] = {
     "uniform": _uniform(),
     "int_uniform": _uniform(whole=True),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from autotune.core.json_object import JsonObject
 
 _WORD = re.compile(r"\s*\S+")
 
@@ -33,7 +33,7 @@ class Answer:
         return {"text": self.text, "tokens": None if self.tokens is None else list(self.tokens)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Answer:
+    def from_dict(cls, data: JsonObject) -> Answer:
         """Read what :meth:`to_dict` wrote."""
         tokens = data.get("tokens")
         return cls(data["text"], None if tokens is None else tuple(tokens))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-Keys = Mapping[str, Any]
-"""Keys of a section with what stands there: plain data of YAML."""
+from autotune.core.json_object import JsonObject
 
 
 @dataclass(frozen=True)
@@ -26,14 +24,14 @@ class Borrowed:
         all_derived: Expressions of every derived value of the study, by name.
     """
 
-    section: Keys = field(default_factory=dict)
-    system: Keys = field(default_factory=dict)
-    parameters: Mapping[str, Keys] = field(default_factory=dict)
+    section: JsonObject = field(default_factory=dict)
+    system: JsonObject = field(default_factory=dict)
+    parameters: Mapping[str, JsonObject] = field(default_factory=dict)
     confirmed: frozenset[str] = frozenset()
-    derived: Keys = field(default_factory=dict)
-    engine: Keys = field(default_factory=dict)
-    all_parameters: Mapping[str, Keys] = field(default_factory=dict)
-    all_derived: Keys = field(default_factory=dict)
+    derived: JsonObject = field(default_factory=dict)
+    engine: JsonObject = field(default_factory=dict)
+    all_parameters: Mapping[str, JsonObject] = field(default_factory=dict)
+    all_derived: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

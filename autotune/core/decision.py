@@ -44,6 +44,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import LARGEST, Estimate
 from autotune.core.objective import Goal, Limit, Objective
 from autotune.core.quantiles import NORMAL
@@ -875,7 +876,7 @@ def stored(found: Predictions | None, trials: Sequence[Trial], objective: Object
     return {"of": _of(trials, objective), "found": kept}
 
 
-def restored(note: Mapping[str, Any], trials: Sequence[Trial], objective: Objective) -> Predictions | None:
+def restored(note: JsonObject, trials: Sequence[Trial], objective: Objective) -> Predictions | None:
     """Return stored predictions of exactly these trials and this objective.
 
     Raises:

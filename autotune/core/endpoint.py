@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from autotune.core.json_object import JsonObject
 from autotune.core.nesting import MOST_LEVELS, TOO_DEEP, nests_too_deep
 
 
@@ -40,7 +41,7 @@ class Endpoint:
     url: str
     model: str
     path: str = "/v1/completions"
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: JsonObject = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tokenize: str = ""
     prometheus: str = ""

@@ -30,13 +30,13 @@ from typing import Any
 
 from autotune.core.endpoint import foreign_json
 from autotune.core.input_file import read_text, why
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import LARGEST, Cause, Estimate, in_unit_of
 from autotune.core.parameter import Categorical, Ordinal, Parameter
 from autotune.core.space import Space
 from autotune.core.trial import Config, config_key
 from autotune.errors import SpecError, UnitError, did_you_mean
 
-Spec = Mapping[str, Any]
 """Description of a table, as ``specs.json`` has it: plain JSON data."""
 
 SPECS = "specs.json"
@@ -86,9 +86,9 @@ class MeasuredTable:
     name: str
     task: str
     space: Space
-    objective: Spec
+    objective: JsonObject
     rows: tuple[MeasuredRow, ...]
-    about: Spec = field(default_factory=dict)
+    about: JsonObject = field(default_factory=dict)
 
     @cached_property
     def by_config(self) -> dict[str, list[MeasuredRow]]:
@@ -190,7 +190,7 @@ def read_tables(path: str | Path) -> dict[str, MeasuredTable]:
         raise SpecError(f"{file}: what {SPECS} says of it does not fit its cells: {error}") from None
 
 
-def _checked(spec: Any, where: str) -> Spec:
+def _checked(spec: Any, where: str) -> JsonObject:
     """Return a specification that has what every table needs.
 
     Raises:
@@ -206,7 +206,7 @@ def _checked(spec: Any, where: str) -> Spec:
     return dict(spec)
 
 
-def _rows(file: Path, text: str, spec: Spec) -> Iterator[Row]:
+def _rows(file: Path, text: str, spec: JsonObject) -> Iterator[Row]:
     """Yield the rows of a table; every one has all columns.
 
     Raises:
@@ -252,7 +252,7 @@ def read_table(path: str | Path, task: str = "") -> MeasuredTable:
     return tables[task]
 
 
-def _table(name: str, task: str, spec: Spec, rows: Sequence[Mapping[str, str]]) -> MeasuredTable:
+def _table(name: str, task: str, spec: JsonObject, rows: Sequence[Mapping[str, str]]) -> MeasuredTable:
     if not rows:
         raise SpecError(f"table {name} has no row of task {task!r}")
     parameters = list(spec["params"])
@@ -285,7 +285,7 @@ def _config(space: Space, cells: Mapping[str, str]) -> Config:
     return space.validate(cells)
 
 
-def _numbers(spec: Spec, rows: Sequence[Mapping[str, str]]) -> list[str]:
+def _numbers(spec: JsonObject, rows: Sequence[Mapping[str, str]]) -> list[str]:
     """Return the columns that are numbers in every row that was measured."""
     known = {spec["task"], spec["status"], *spec["params"]}
     measured = [row for row in rows if row[spec["status"]] == OK]
@@ -303,7 +303,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _row(spec: Spec, metrics: Mapping[str, str], config: Config, row: Mapping[str, str]) -> MeasuredRow:
+def _row(spec: JsonObject, metrics: Mapping[str, str], config: Config, row: Mapping[str, str]) -> MeasuredRow:
     status = row[spec["status"]]
     replicate = int(row[spec["replicate"]]) if "replicate" in spec else 1
     facts = {name: row[name] for name in spec.get("facts", ()) if name in row}

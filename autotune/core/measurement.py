@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
 
 from autotune.core.arguments import check_arguments, check_class
 from autotune.core.html import short
+from autotune.core.json_object import JsonObject
 from autotune.core.metric import UNITS
 from autotune.core.nesting import TOO_DEEP, nests_too_deep
 from autotune.core.quantiles import NORMAL, student_quantile
@@ -151,7 +151,7 @@ class Estimate:
 
     @classmethod
     @check_arguments()
-    def from_dict(cls, data: Mapping[str, Any]) -> Estimate:
+    def from_dict(cls, data: JsonObject) -> Estimate:
         """Read what :meth:`to_dict` wrote."""
         projected, bound = bool(data.get("projected", False)), str(data.get("bound") or "")
         if "value" not in data:
@@ -393,7 +393,7 @@ class Failure:
 
     @classmethod
     @check_arguments()
-    def from_dict(cls, data: Mapping[str, Any]) -> Failure:
+    def from_dict(cls, data: JsonObject) -> Failure:
         """Read what :meth:`to_dict` wrote."""
         if data.get("cause") not in list(Cause):
             raise SpecError(f"unknown cause {data.get('cause')!r}; allowed: {', '.join(Cause)}")
@@ -479,7 +479,7 @@ class Measurement:
 
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
     failure: Failure | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: JsonObject = field(default_factory=dict)
     started_ns: int = 0
     ended_ns: int = 0
     artifacts: Mapping[str, str] = field(default_factory=dict)
@@ -515,7 +515,7 @@ class Measurement:
 
     @classmethod
     @check_arguments()
-    def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
+    def from_dict(cls, data: JsonObject) -> Measurement:
         """Read what :meth:`to_dict` wrote."""
         failure = data.get("failure")
         return cls(

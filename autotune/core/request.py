@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from autotune.core.json_object import JsonObject
 
 BY_USAGE, BY_LENGTH, BY_TOKENIZER = "usage", "length", "tokenizer"
 """How output tokens were counted: by the server, by the length asked for that was reached, by a tokenizer."""
@@ -57,7 +57,7 @@ class Request:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Request:
+    def from_dict(cls, data: JsonObject) -> Request:
         """Read what :meth:`to_dict` wrote."""
         return cls(data["id"], data["prompt"], data["max_tokens"], data.get("prompt_tokens"))
 
@@ -135,7 +135,7 @@ class RequestRecord:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RequestRecord:
+    def from_dict(cls, data: JsonObject) -> RequestRecord:
         """Read what :meth:`to_dict` wrote."""
         return cls(
             id=data["id"],

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
+from autotune.core.json_object import JsonObject
 from autotune.core.kinds import By, Key, Kind, Needs, Whole
 from autotune.errors import SpecError, refuse_unknown_keys, under
 
@@ -94,7 +95,7 @@ class Section:
         return {item.key: item.kind.write(value) for item, value in pairs if not item.left_out(value)}
 
 
-def mapping(data: object, what: str, hint: str = "") -> Mapping[str, Any]:
+def mapping(data: object, what: str, hint: str = "") -> JsonObject:
     """Return ``data`` if it is a mapping.
 
     Raises:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from autotune.core.elimination import Elimination
 from autotune.core.expression import Expression
 from autotune.core.front_doors import READERS
 from autotune.core.html import html_table, short
+from autotune.core.json_object import JsonObject
 from autotune.core.parameter import Float, Parameter
 from autotune.core.parameter.base import show
 from autotune.core.space_data import read_derived, read_space
@@ -255,7 +255,7 @@ class Space:
         return canonical
 
     @check_arguments()
-    def explain(self, config: Mapping[str, Any]) -> list[str]:
+    def explain(self, config: JsonObject) -> list[str]:
         """Return the constraints that a configuration breaks, in words; empty when it is allowed."""
         broken = []
         for text, expression in zip(self.constraints, self.constraint_expressions, strict=True):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.parameter.base import show
 from autotune.core.space import Space
 from autotune.core.trial import Config
@@ -36,7 +36,7 @@ def differences(old: Space, new: Space) -> list[str]:
     return lines
 
 
-def as_stored(new: Space, stored: Mapping[str, Any]) -> Space:
+def as_stored(new: Space, stored: JsonObject) -> Space:
     """Return the stored space where ``new`` differs from it in the types of listed values only.
 
     Values of studies from before they had types are text, `'true'` for `true`: such a study goes on with what
@@ -53,7 +53,7 @@ def as_stored(new: Space, stored: Mapping[str, Any]) -> Space:
     return old if same else new
 
 
-def _retyped(entry: Mapping[str, Any], new: Space, name: str) -> Mapping[str, object]:
+def _retyped(entry: JsonObject, new: Space, name: str) -> Mapping[str, object]:
     """Return a stored parameter with its listed values as those of ``new`` that they name."""
     if "values" not in entry or name not in new.names:
         return entry

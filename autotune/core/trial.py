@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from autotune.core.arguments import check_class
 from autotune.core.html import html_table, short
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import DOUBT, SHORTFALL, Estimate, Failure, Measurement
 from autotune.core.units import format_quantity
 
@@ -113,7 +114,7 @@ class Suggestion:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Suggestion:
+    def from_dict(cls, data: JsonObject) -> Suggestion:
         """Read what :meth:`to_dict` wrote."""
         return cls(
             config=dict(data["config"]),

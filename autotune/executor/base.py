@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from autotune.core.deadlines import Deadlines
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Measurement
 from autotune.core.trial import Config
 
@@ -44,8 +45,8 @@ class Job:
     trial: int
     attempt: int
     config: Config
-    system: Mapping[str, Any]
-    workload: Mapping[str, Any]
+    system: JsonObject
+    workload: JsonObject
     goal: str
     scratch: str
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -53,7 +54,7 @@ class Job:
     price: float | None = None
     limits: list[list[Any]] = field(default_factory=list)
     judged: list[str] = field(default_factory=list)
-    quality: Mapping[str, Any] = field(default_factory=dict)
+    quality: JsonObject = field(default_factory=dict)
     launch_key: str = ""
     fresh: bool = False
     avoid: list[str] = field(default_factory=list)
@@ -75,7 +76,7 @@ class Job:
         return {**asdict(self), "config": dict(self.config), "resources": dict(self.resources)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Job:
+    def from_dict(cls, data: JsonObject) -> Job:
         """Read what :meth:`to_dict` wrote."""
         return cls(**{**data, "deadlines": Deadlines(**data["deadlines"])})
 
@@ -101,7 +102,7 @@ class AttemptResult:
         return {"key": list(self.key), "measurement": self.measurement.to_dict(), "node": self.node}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> AttemptResult:
+    def from_dict(cls, data: JsonObject) -> AttemptResult:
         """Read what :meth:`to_dict` wrote."""
         study, trial, attempt = data["key"]
         return cls((study, trial, attempt), Measurement.from_dict(data["measurement"]), data.get("node", ""))

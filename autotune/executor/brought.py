@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.own_files import kind_of
 from autotune.core.redact import PASS_ENV, names_passed
 
@@ -57,7 +58,7 @@ class Brought:
         )
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Brought:
+    def from_dict(cls, data: JsonObject) -> Brought:
         """Read plain data."""
         return cls(str(data["folder"]), dict(data["variables"]))
 

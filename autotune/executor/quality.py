@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from autotune.core.answer import Answer
 from autotune.core.endpoint import foreign_json
 from autotune.core.environment import import_path, own_module, server_environment
 from autotune.core.file_names import ANSWERS_NAME, SCORE_NAME, SCORER_LOG
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Cause, Estimate, Failure, as_estimates
 from autotune.errors import SpecError, UnitError
 from autotune.executor.attempt_files import log_tail
@@ -27,7 +28,7 @@ _METRIC = "quality.score"
 
 
 def quality_of(
-    driver: Driver, wanted: Mapping[str, Any], *, batch_size: int, folder: Path, mark: str, deadline: float
+    driver: Driver, wanted: JsonObject, *, batch_size: int, folder: Path, mark: str, deadline: float
 ) -> tuple[dict[str, Estimate], dict[str, object]]:
     """Return the metrics of quality of a loaded system, and what they rest on.
 

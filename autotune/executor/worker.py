@@ -34,6 +34,7 @@ from autotune.core.file_names import (
     REQUESTS_NAME,
     WORKER_LOG,
 )
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Cause, Estimate, Failure, Measurement, in_unit_of
 from autotune.core.metric import METRIC_PLUGINS
 from autotune.core.mistake import NOT_FINITE, missing_metrics
@@ -85,7 +86,7 @@ _DEATH_POLL_S = 5.0  # a server that stopped answering gets this long to be seen
 
 def run_attempt(
     job: Job,
-    build: Callable[[Mapping[str, Any]], System] = build_system,
+    build: Callable[[JsonObject], System] = build_system,
     shelf: Shelf | None = None,
 ) -> AttemptResult:
     """Measure one configuration.

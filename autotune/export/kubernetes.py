@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.redact import redact, visible
 from autotune.export.base import Export, contained, no_container
 from autotune.export.compose import variables
@@ -82,7 +82,7 @@ def probes(export: Export) -> dict[str, Any]:
     }
 
 
-def resources(export: Export) -> Mapping[str, Any]:
+def resources(export: Export) -> JsonObject:
     """Return the GPUs, or the processors where there are none."""
     if export.gpus:
         return {"limits": {"nvidia.com/gpu": export.gpus}}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.metric import METRIC_PLUGINS, known_metrics, metric_info
 from autotune.core.objective import Limit
 from autotune.core.scalar import typed
@@ -68,7 +69,7 @@ class Aim:
         quality: Whether answers are compared with those of the default.
     """
 
-    goals: Mapping[str, Any]
+    goals: JsonObject
     limits: tuple[Stated, ...]
     quality: bool
 
@@ -150,7 +151,7 @@ def _family(metric: str) -> str:
     return metric.partition(".")[0]
 
 
-def _listed_goals(goals: Mapping[str, Any]) -> set[str]:
+def _listed_goals(goals: JsonObject) -> set[str]:
     named = [name for value in goals.values() for name in (value if isinstance(value, list) else [value])]
     return {_family(str(name)) for name in named}
 

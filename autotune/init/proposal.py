@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.scalar import typed
 from autotune.core.space import Space
 from autotune.core.units import format_quantity
@@ -49,7 +49,7 @@ class Row:
     """
 
     name: str
-    entry: Mapping[str, Any]
+    entry: JsonObject
     trades: str
     reason: str
 
@@ -166,7 +166,7 @@ class Proposal:
         """Whether the system is planned only, and takes what its search space says."""
         return self.engine.system in PLANNED
 
-    def draft(self, entry: Mapping[str, Any], trades: str, **values: object) -> None:
+    def draft(self, entry: JsonObject, trades: str, **values: object) -> None:
         """Keep the length of drafts where a model drafts, as a parameter that the search space lacks."""
         if self.request.draft_model:
             self.add("draft_length", **entry, memory="up", description=trades)

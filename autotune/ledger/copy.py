@@ -13,18 +13,16 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.redact import MASK, redact, redacted
 from autotune.core.trial import TrialState
 from autotune.errors import DamagedCopyError, LedgerError, NewerLedgerError, StudyError
 from autotune.ledger.copies import COPIES, GENERATION, RESTORED
-from autotune.ledger.rows import StudyRow, read_study
+from autotune.ledger.rows import Row, StudyRow, read_study
 from autotune.ledger.schema import canonical, reported
 from autotune.ledger.store import Ledger
 
-Row = dict[str, Any]  # of a table, by column
 Rows = Mapping[str, list[Row]]
 
 LARGEST = 4 << 30

@@ -6,11 +6,10 @@ import contextlib
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
 
+from autotune.ledger.rows import Row
 from autotune.ledger.schema import CONTENT, KEYS, UNREADABLE, added, intact, named, tables_of
 
-Row = dict[str, Any]
 _SHOWN = 20  # problems that SQLite lists itself; one already condemns the file
 
 

@@ -13,12 +13,11 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from autotune.ledger.damage import read_table
+from autotune.ledger.rows import Row
 from autotune.ledger.schema import CONTENT, KEYS, intact
 
-Row = dict[str, Any]
 Change = tuple[str, Row]
 """A table and a row of it as it is now."""
 

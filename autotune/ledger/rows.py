@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from autotune.core.measurement import EXPIRED, LATE, Measurement
 from autotune.core.redact import redact
 from autotune.core.trial import Suggestion, Trial, TrialState
 from autotune.ledger.schema import canonical
 
-Row = Mapping[str, Any]
-"""Row of SQLite, by column."""
+Row: TypeAlias = dict[str, Any]
+"""Row of a table, by column."""
 
 OWNER = "owner"
 """Note of a study that was submitted to a cluster: who submitted it."""

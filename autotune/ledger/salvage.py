@@ -16,13 +16,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.trial import TrialState
 from autotune.errors import LedgerError
 from autotune.ledger.connection import lost_commits
 from autotune.ledger.damage import damaged_rows, read_table
+from autotune.ledger.rows import Row
 from autotune.ledger.schema import (
     APPLICATION_ID,
     CONTENT,
@@ -33,7 +33,6 @@ from autotune.ledger.schema import (
 )
 from autotune.ledger.store import Ledger
 
-Row = dict[str, Any]
 Rows = dict[str, list[Row]]
 _PAGE = 4096  # SQLite's default, which every ledger has
 

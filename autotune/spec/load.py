@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.arguments import check_arguments
+from autotune.core.json_object import JsonObject
 from autotune.core.measured_table import read_table
 from autotune.core.objective import Objective
 from autotune.core.scalar import PlainText
@@ -164,7 +165,7 @@ def _names_file(value: object) -> bool:
 
 def _with_table(
     document: Document,
-    data: Mapping[str, Any],
+    data: JsonObject,
     folder: Path,
     lenders: list[Document] | None,
     *,

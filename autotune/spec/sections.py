@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from autotune.core.assessment import STOP_WHEN
 from autotune.core.expression import Expression
+from autotune.core.json_object import JsonObject
 from autotune.core.kinds import By, Choice, Key, Number, Text, Whole
 from autotune.core.metric import check_metric
 from autotune.core.objective import Objective
@@ -185,9 +186,9 @@ class Tracking(Section):
         "sqlite:///mlflow.db"
     )
     experiment: Annotated[str, Text()] = ""
-    mirrors: Annotated[
-        Mapping[str, Mapping[str, Any]], By(_mirrors, dict, "options by name of a plug-in")
-    ] = field(default_factory=dict)
+    mirrors: Annotated[Mapping[str, JsonObject], By(_mirrors, dict, "options by name of a plug-in")] = field(
+        default_factory=dict
+    )
     ledger_copy_s: Annotated[
         float | None,
         By(_ledger_copy, _copy_text, "a time, or `none`"),
@@ -203,7 +204,7 @@ class Tracking(Section):
         return None if scheme in _FILES else COPY_EVERY_S
 
 
-def stored_address(spec: Mapping[str, Any]) -> str | None:
+def stored_address(spec: JsonObject) -> str | None:
     """Return the store that a stored study names, not judged: empty where unsaid, ``None`` for none."""
     section = spec.get("tracking")
     if not isinstance(section, Mapping) or "mlflow" not in section:
@@ -248,7 +249,7 @@ class EngineConfig:
 
     use: str = "gp"
     seed: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: JsonObject = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: object) -> Self:

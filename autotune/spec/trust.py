@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.core.borrowed import Borrowed, Objection, Review
+from autotune.core.json_object import JsonObject
 from autotune.core.redact import redact
 from autotune.errors import SpecError
 from autotune.spec.yaml_text import Document
@@ -86,7 +87,7 @@ def _place(document: Document, item: Objection) -> str:
     return str(document.mark(item.path, item.at_key))
 
 
-def _section(data: Mapping[str, object], key: str) -> Mapping[str, Any]:
+def _section(data: Mapping[str, object], key: str) -> JsonObject:
     found = data.get(key)
     return found if isinstance(found, Mapping) else {}
 

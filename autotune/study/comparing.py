@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from autotune.analysis.side_by_side import Comparison, compare
 from autotune.core.file_names import LEDGER_NAME
+from autotune.core.json_object import JsonObject
 from autotune.core.objective import Objective
 from autotune.core.study_labels import study_labels
 from autotune.errors import LedgerError, StudyError
@@ -77,7 +77,7 @@ def _has_study(store: Path, name: str) -> bool:
 
 
 def differing_settings(
-    first: Mapping[str, Any], other: Mapping[str, Any], sections: Sequence[str] = _COMPARED
+    first: JsonObject, other: JsonObject, sections: Sequence[str] = _COMPARED
 ) -> list[str]:
     """Return what differs between the sections of two study files, a line for each key."""
     lines = []

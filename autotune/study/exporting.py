@@ -16,6 +16,7 @@ from autotune.core.decision import Candidate
 from autotune.core.dependencies import need
 from autotune.core.environment import inherited
 from autotune.core.estimate_text import show_estimate
+from autotune.core.json_object import JsonObject
 from autotune.core.objective import Limit, Objective
 from autotune.core.ranking import Contender
 from autotune.core.redact import redacted
@@ -399,7 +400,7 @@ def _measured(view: StudyView, side: Contender, name: str) -> str:
     return show_estimate(found, view.half_width(side, name), view.shown_unit(name))
 
 
-def _facts(contender: Contender) -> Mapping[str, Any] | None:
+def _facts(contender: Contender) -> JsonObject | None:
     """Return the facts of the last launch that counts."""
     found = contender.counted[-1].measurement
     return None if found is None or not found.facts else found.facts

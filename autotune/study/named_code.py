@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from autotune.core.json_object import JsonObject
 from autotune.engine.named_sampler import names_code, refuse_absent_sampler
 from autotune.errors import EnvironmentProblem, SpecError, under
 from autotune.systems.command import CommandSystem
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from autotune.study.study_file import StudyFile
 
 
-def refuse_absent_code(study: StudyFile, written: Mapping[str, Any], *, here: bool) -> None:
+def refuse_absent_code(study: StudyFile, written: JsonObject, *, here: bool) -> None:
     """Refuse functions of a study that are not there, without running any of them.
 
     Args:
@@ -55,7 +56,7 @@ def refuse_absent_code(study: StudyFile, written: Mapping[str, Any], *, here: bo
                     hook.refuse_absent(here=here)
 
 
-def _travels(section: Mapping[str, Any], target: str) -> bool:
+def _travels(section: JsonObject, target: str) -> bool:
     """Return whether what a section names lies beside the study by its text."""
     paths = (str(section.get("folder", "")), target)
     return not any(PurePath(path).is_absolute() or path.startswith("~") for path in paths)

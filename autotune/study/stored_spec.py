@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from autotune.core.arguments import read_count
+from autotune.core.json_object import JsonObject
 from autotune.core.objective import Objective
 from autotune.core.section import mapping
 from autotune.core.space import Space
@@ -115,7 +116,7 @@ def _judged(ledger: Path | None, study: str) -> Iterator[None]:
         ) from None
 
 
-def _count(budget: Mapping[str, Any], key: str, least: int) -> int | None:
+def _count(budget: JsonObject, key: str, least: int) -> int | None:
     found = budget.get(key)
     found = int(found) if isinstance(found, str) and found.isdigit() else found  # in a spec of one's own
     with under("budget", key):

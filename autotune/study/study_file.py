@@ -13,6 +13,7 @@ from autotune.core.arguments import check_arguments
 from autotune.core.borrowed import Borrowed, Objection
 from autotune.core.deadlines import Deadlines
 from autotune.core.input_file import resolved
+from autotune.core.json_object import JsonObject
 from autotune.core.metric import named_number
 from autotune.core.objective import Objective
 from autotune.core.redact import find_secret
@@ -126,7 +127,7 @@ class StudyFile:
             **({"trusted": list(self.trusted)} if self.trusted else {}),
         }
 
-    def differs_from(self, stored: Mapping[str, Any], sections: Sequence[str] = MEASURED_WITH) -> str:
+    def differs_from(self, stored: JsonObject, sections: Sequence[str] = MEASURED_WITH) -> str:
         """Return the first section that a stored study measured with otherwise; empty where it is the same.
 
         Sections are compared as values: what is written otherwise and means the same does not differ.
@@ -347,7 +348,7 @@ def review(found: Borrowed, build: Callable[[], SystemConfig] | None = None) -> 
     return [*objections(found, None if build is None else lambda: build().built), *foreign]
 
 
-def _check_together(study: StudyFile, written: Mapping[str, Any]) -> None:
+def _check_together(study: StudyFile, written: JsonObject) -> None:
     """Refuse what only shows when sections are seen together.
 
     Args:
@@ -374,7 +375,7 @@ def _check_together(study: StudyFile, written: Mapping[str, Any]) -> None:
         )
 
 
-def _check_named(study: StudyFile, written: Mapping[str, Any], *, here: bool) -> None:
+def _check_named(study: StudyFile, written: JsonObject, *, here: bool) -> None:
     """Refuse files and functions that are not there: they are the file's mistake, not a trial's."""
     if study.quality is not None:
         with under("quality"):

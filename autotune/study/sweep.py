@@ -11,17 +11,17 @@ a sweep that is stopped early has whole replicates ([M12]_, chapter 4).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from autotune.core.file_names import LEDGER_NAME
 from autotune.core.input_file import resolved
+from autotune.core.json_object import JsonObject
 from autotune.core.measured_table import MeasuredRow, MeasuredTable, table_name, write_table
 from autotune.core.space import Space
 from autotune.core.trial import Config, Reason, Suggestion, Trial, config_key
@@ -176,7 +176,7 @@ def _plan_trials(study: Study, places: Sequence[Config]) -> None:
             study.suggest(Suggestion(config, Reason.REPEAT if again else Reason.INITIAL, _ENGINE))
 
 
-def _others_busy(facts: Mapping[str, Any]) -> float:
+def _others_busy(facts: JsonObject) -> float:
     """Return how many processors other programs used while it was measured."""
     machine = dict(dict(facts.get("measured") or {}).get("machine") or {})
     if "cores" in machine:
@@ -215,7 +215,7 @@ def table_of(spec: StudyFile, plan: Plan, trials: Sequence[Trial], name: str) ->
     return MeasuredTable(name, name, spec.space, spec.objective.to_dict(), tuple(rows), about)
 
 
-def _about(facts: Mapping[str, Any]) -> dict[str, object]:
+def _about(facts: JsonObject) -> dict[str, object]:
     """Return what the first measurement says of the machine and of what ran on it."""
     versions = {k: v for k, v in dict(facts.get("system", {})).items() if "version" in k}
     return {"hardware": facts.get("hardware", {}), "versions": versions}

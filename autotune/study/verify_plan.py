@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from autotune.analysis.study_view import StudyView
+from autotune.core.json_object import JsonObject
 from autotune.core.objective import Objective
 from autotune.core.trial import Config, config_key
 from autotune.errors import NothingFeasible, SpecError, StudyError, did_you_mean
@@ -37,7 +37,7 @@ class Plan:
         return {"study": self.study, "trial": self.trial, "launches": self.launches}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+    def from_dict(cls, data: JsonObject) -> Plan:
         """Read what :meth:`to_dict` wrote."""
         return cls(str(data["study"]), int(data["trial"]), int(data["launches"]))
 

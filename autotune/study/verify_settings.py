@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.errors import SpecError, StudyError
 from autotune.executor.brought import same_place
 from autotune.ledger import StudyRow
@@ -64,7 +64,7 @@ def told(before: StudyFile, now: StudyFile) -> list[str]:
     return differing_settings(before.to_dict(), now.to_dict(), _TOLD)
 
 
-def launched_otherwise(stored: Mapping[str, Any], now: StudyFile) -> list[str]:
+def launched_otherwise(stored: JsonObject, now: StudyFile) -> list[str]:
     """Return in what the launches of an earlier verification differ from those of another, a line each.
 
     Args:

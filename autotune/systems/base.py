@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from autotune.core.answer import Answer
 from autotune.core.endpoint import Endpoint
 from autotune.core.file_names import CONFIG_NAME  # noqa: F401 - plug-ins look for it here
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Estimate, Failure
 from autotune.core.request import Request, RequestRecord
 from autotune.core.trial import Config
@@ -56,7 +57,7 @@ class Driver(Protocol):
     :class:`ServedDriver` or :class:`OwnDriver`.
     """
 
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> JsonObject:
         """Return what really runs: versions, dtypes, weight bytes, process ids (plain JSON data)."""
 
     def metrics(self, deadline: float) -> Mapping[str, Estimate]:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from autotune.core.json_object import JsonObject
 from autotune.errors import SpecError
 
 TYPES = {"F32": 0, "F16": 1, "Q8_0": 8}
@@ -76,7 +77,7 @@ def write_gguf(model: Path, file: Path, kind: str = "F16") -> None:
     draft.replace(file)
 
 
-def _architecture(config: Mapping[str, Any], kind: str) -> dict[str, object]:
+def _architecture(config: JsonObject, kind: str) -> dict[str, object]:
     heads = int(config["num_attention_heads"])
     width = int(config.get("head_dim") or config["hidden_size"] // heads)
     rope = config.get("rope_parameters") or {}
@@ -99,7 +100,7 @@ def _architecture(config: Mapping[str, Any], kind: str) -> dict[str, object]:
     }
 
 
-def _tokenizer(model: Path, size: int, config: Mapping[str, Any]) -> dict[str, object]:
+def _tokenizer(model: Path, size: int, config: JsonObject) -> dict[str, object]:
     """Return the vocabulary, filled up to the rows of the embedding with unused tokens."""
     data = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
     words = {int(number): word for word, number in data["model"]["vocab"].items()}
@@ -123,7 +124,7 @@ def _tokenizer(model: Path, size: int, config: Mapping[str, Any]) -> dict[str, o
     return found
 
 
-def _tensors(model: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
+def _tensors(model: Path, config: JsonObject) -> Iterator[tuple[str, Array]]:
     heads = int(config["num_attention_heads"])
     rotated = {"attn_q": heads, "attn_k": int(config.get("num_key_value_heads") or heads)}
     for name, array in _safetensors(model / "model.safetensors"):

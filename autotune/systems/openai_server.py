@@ -27,6 +27,7 @@ from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from autotune.core.endpoint import Endpoint
+from autotune.core.json_object import JsonObject
 from autotune.core.kinds import By, Key, Text
 from autotune.core.measurement import Cause, Failure
 from autotune.core.scalar import typed
@@ -104,7 +105,7 @@ class OpenAIServerSystem(Section):
     path: Annotated[str, Text()] = ""
     ready: Annotated[str, Text()] = ""
     request: Annotated[tuple[str, ...], PROGRAM] = ()
-    body: Annotated[Mapping[str, Any] | None, By(_body, what="values by field")] = None
+    body: Annotated[JsonObject | None, By(_body, what="values by field")] = None
     env: Annotated[Mapping[str, str], By(_variables, dict, "values by variable")] = field(
         default_factory=dict
     )

@@ -21,12 +21,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-Body = Mapping[str, Any]
+from autotune.core.json_object import JsonObject
+
 """Body of a request, plain JSON data."""
 
 Answers = queue.Queue[Any]
@@ -57,7 +58,7 @@ class Engine:
         """Return the tokens of a text as a tensor, ``1 x n``."""
         return self.tokenizer.encode(text).input_ids
 
-    def submit(self, prompt: Any, body: Body) -> Answers:
+    def submit(self, prompt: Any, body: JsonObject) -> Answers:
         """Hand a request to the server; its tokens come through the queue, then ``None`` or an error.
 
         Raises:
@@ -71,7 +72,7 @@ class Engine:
             self._work.notify()
         return answers
 
-    def _config(self, body: Body) -> object:
+    def _config(self, body: JsonObject) -> object:
         config = self.genai.GenerationConfig()
         config.max_new_tokens = _wanted(body)
         config.ignore_eos = bool(body.get("ignore_eos", False))
@@ -129,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or tokens wait 40 ms for the client's acknowledgement of those before
     engine: Engine
-    facts: Mapping[str, Any]
+    facts: JsonObject
 
     def do_GET(self) -> None:
         """Answer ``/health``, ``/version``, ``/v1/models`` and ``/metrics``."""
@@ -166,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._whole(prompt.shape[1], answers, body, chat)
 
-    def _prompt(self, body: Body, chat: bool) -> str:
+    def _prompt(self, body: JsonObject, chat: bool) -> str:
         if not chat:
             return str(body["prompt"])
         tokenizer = self.engine.tokenizer
@@ -174,7 +175,7 @@ class Handler(BaseHTTPRequestHandler):
             return str(tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True))
         return "\n".join(str(message["content"]) for message in body["messages"])
 
-    def _whole(self, prompt: int, answers: Answers, body: Body, chat: bool) -> None:
+    def _whole(self, prompt: int, answers: Answers, body: JsonObject, chat: bool) -> None:
         tokens: list[int] = []
         while (piece := answers.get()) is not None:
             if isinstance(piece, Exception):
@@ -184,7 +185,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = self._choice(self.engine.tokenizer.decode(tokens), chat, "message", _finish(tokens, body))
         self._json({**answer, "usage": self._usage(prompt, len(tokens))})
 
-    def _stream(self, prompt: int, answers: Answers, body: Body, chat: bool) -> None:
+    def _stream(self, prompt: int, answers: Answers, body: JsonObject, chat: bool) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-cache")
@@ -198,7 +199,7 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # who asked is gone; the request runs to its end
 
-    def _events(self, prompt: int, answers: Answers, body: Body, chat: bool) -> Iterator[str]:
+    def _events(self, prompt: int, answers: Answers, body: JsonObject, chat: bool) -> Iterator[str]:
         decode, tokens = self.engine.tokenizer.decode, []
         start, known = 0, 0  # text is decoded from `start` on, and was sent up to the token `known`
         while (piece := answers.get()) is not None:
@@ -261,11 +262,11 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 1024
 
 
-def _wanted(body: Body) -> int:
+def _wanted(body: JsonObject) -> int:
     return int(body.get("max_tokens") or body.get("max_completion_tokens") or 16)  # OpenAI's own default
 
 
-def _finish(tokens: list[int], body: Body) -> str:
+def _finish(tokens: list[int], body: JsonObject) -> str:
     return "length" if len(tokens) >= _wanted(body) else "stop"
 
 

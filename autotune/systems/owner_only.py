@@ -20,6 +20,7 @@ from typing import Any
 
 from autotune.core.borrowed import Borrowed, Objection
 from autotune.core.expression import Expression
+from autotune.core.json_object import JsonObject
 from autotune.core.parameter.base import read_number
 from autotune.errors import SpecError
 from autotune.systems.base import System
@@ -54,7 +55,7 @@ class FlagClasses:
 
     tunable: frozenset[str] = frozenset()
     values: Mapping[str, Sequence[str]] | None = None
-    inner: Mapping[str, Mapping[str, Any]] | None = None
+    inner: Mapping[str, JsonObject] | None = None
     owner_only: Mapping[str, str] | None = None
 
     def reason(self, name: str) -> str:
@@ -208,7 +209,7 @@ class _Names:
         else:
             self.allowed = None  # the owner's own function names what it takes
 
-    def _read_words(self, section: Mapping[str, Any], build: Callable[[], System]) -> None:
+    def _read_words(self, section: JsonObject, build: Callable[[], System]) -> None:
         """Allow what the owner's words name and, where they pass on anything, what is tunable anywhere."""
         try:
             named = build().parameters()

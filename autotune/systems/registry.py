@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self, cast
 
+from autotune.core.json_object import JsonObject
 from autotune.core.registry import Guarded, Registry, shown
 from autotune.core.section import mapping
 from autotune.core.trial import Config
@@ -104,7 +105,7 @@ class SystemConfig:
         built: System built from it.
     """
 
-    section: Mapping[str, Any]
+    section: JsonObject
     built: System = field(compare=False, repr=False)
 
     @classmethod

@@ -16,6 +16,7 @@ import numpy as np
 
 from autotune.core.file_names import CONFIG_NAME
 from autotune.core.input_file import resolved
+from autotune.core.json_object import JsonObject
 from autotune.core.kinds import By, Key, Needs, Text
 from autotune.core.measured_table import MeasuredRow, MeasuredTable, read_table
 from autotune.core.measurement import Cause, Estimate, Failure
@@ -177,7 +178,7 @@ class ReplayDriver:
         seed = hashlib.blake2b(f"{config_key(config)}/{trial}/{attempt}".encode(), digest_size=8).digest()
         self._rng = np.random.default_rng(int.from_bytes(seed))
 
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> JsonObject:
         """Return where the numbers come from."""
         table = self.system.measured_table
         return {

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Cause, Failure
 from autotune.core.trial import Config
 from autotune.errors import SpecError
@@ -51,12 +52,12 @@ class SystemContract:
         alike: Two that differ in their requests only, for a system that can be reused.
     """
 
-    section: ClassVar[Mapping[str, Any]]
+    section: ClassVar[JsonObject]
     configs: ClassVar[Sequence[Config]]
     kind: ClassVar[type[System] | None] = None
     alike: ClassVar[Sequence[Config]] = ()
 
-    def build(self, section: Mapping[str, Any]) -> System:
+    def build(self, section: JsonObject) -> System:
         """Build the system of a section."""
         if self.kind is None:
             return build_system(section)

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from autotune.core.estimate_text import INTERVAL, show_estimate
+from autotune.core.json_object import JsonObject
 from autotune.core.metric import METRICS, metric_info
 from autotune.core.objective import Objective
 from autotune.core.ranking import Contender, judged
@@ -429,7 +430,7 @@ def winner_deployment(row: StudyRow, best: Contender | None) -> dict[str, Any]:
     return found if best is not None and found.get("trial") == best.trial.number else {}
 
 
-def deployment_texts(deployment: Mapping[str, Any]) -> dict[str, str]:
+def deployment_texts(deployment: JsonObject) -> dict[str, str]:
     """Return the files that deploy the winner, by artifact; empty where nothing is known.
 
     Args:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from autotune.core.json_object import JsonObject
 from autotune.core.metric import UNITS
 from autotune.core.objective import Objective
 from autotune.core.trial import Trial
@@ -93,7 +94,7 @@ def experiment_tags(
     }
 
 
-def _packed(state: Mapping[str, Any]) -> str:
+def _packed(state: JsonObject) -> str:
     """Return a view as MLflow's page packs one: a database may hold 5,000 characters of it."""
     text = json.dumps(state, separators=(",", ":"))
     return "deflate;" + base64.b64encode(zlib.compress(text.encode(), 9)).decode()

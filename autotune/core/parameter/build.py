@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.kinds import Choice
 from autotune.core.parameter.base import OLD_RESTARTS, Parameter
 from autotune.core.parameter.listed import Bool, Categorical, Ordinal
@@ -17,7 +17,7 @@ PARAMETER_TYPES: dict[str, type[Parameter]] = {
 }
 
 
-def parameter_from_dict(name: str, data: Mapping[str, Any]) -> Parameter:
+def parameter_from_dict(name: str, data: JsonObject) -> Parameter:
     """Build a parameter from its entry in a study file.
 
     Raises:

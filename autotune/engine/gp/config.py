@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
+from autotune.core.json_object import JsonObject
 from autotune.core.kinds import By, Choice, Flag, Whole
 from autotune.core.section import Section
 from autotune.errors import SpecError, did_you_mean
@@ -171,7 +172,7 @@ class GPConfig(Section):
     predicted_from: int = 4
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], name: str = "gp") -> Self:
+    def from_dict(cls, data: JsonObject, name: str = "gp") -> Self:
         """Read the options of a section.
 
         Args:

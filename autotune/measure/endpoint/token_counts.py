@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.request import (
     BY_CHUNKS,
     BY_LENGTH_NOT_USAGE,
@@ -96,7 +96,7 @@ def needs_tokens(metric: str, workload: Workload) -> bool:
 
 
 def uncounted(
-    facts: Mapping[str, Any], judged: Collection[str], parameters: Collection[str], workload: Workload
+    facts: JsonObject, judged: Collection[str], parameters: Collection[str], workload: Workload
 ) -> str:
     """Return why a measurement must not be judged: what is wanted needs tokens that were not counted.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.core.endpoint import foreign_json
+from autotune.core.json_object import JsonObject
 from autotune.core.request import RequestRecord
 from autotune.measure.load.answer import shared
 from autotune.measure.load.base import Plan
@@ -85,7 +86,7 @@ class AIPerf:
         return [record(foreign_json(line), number, to_monotonic_ns) for number, line in enumerate(lines)]
 
 
-def record(row: Mapping[str, Any], number: int, to_monotonic_ns: int) -> RequestRecord:
+def record(row: JsonObject, number: int, to_monotonic_ns: int) -> RequestRecord:
     """Return the record of one line."""
     about, metrics = row["metadata"], row.get("metrics") or {}
     sent, end = about["request_start_ns"] + to_monotonic_ns, about["request_end_ns"] + to_monotonic_ns

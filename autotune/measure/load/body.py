@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from autotune.core.endpoint import Endpoint
+from autotune.core.json_object import JsonObject
 
-STREAM_OPTIONS: tuple[Mapping[str, Any] | None, ...] = (
+STREAM_OPTIONS: tuple[JsonObject | None, ...] = (
     {"include_usage": True, "continuous_usage_stats": True},
     {"include_usage": True},
     None,

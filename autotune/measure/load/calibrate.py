@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.core.endpoint import BUSY, Endpoint, Refused, count_of, foreign_json
+from autotune.core.json_object import JsonObject
 from autotune.measure.load.answer import Answer
 from autotune.measure.load.ask import Line
 from autotune.measure.load.body import STREAM_OPTIONS, fields
@@ -68,7 +69,7 @@ class Calibration:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Calibration:
+    def from_dict(cls, data: JsonObject) -> Calibration:
         """Read what :meth:`to_dict` wrote."""
         return cls(**{**data, "ruler": Ruler.from_dict(data["ruler"])})
 

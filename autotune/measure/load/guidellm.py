@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from autotune.core.endpoint import foreign_json
+from autotune.core.json_object import JsonObject
 from autotune.core.request import RequestRecord
 from autotune.measure.load.base import Plan
 from autotune.measure.load.prompts import Order
@@ -81,7 +81,7 @@ class GuideLLM:
         return found + [record(row, len(found) + i, to_monotonic_ns) for i, row in enumerate(errored)]
 
 
-def record(row: Mapping[str, Any], number: int, to_monotonic_ns: int) -> RequestRecord:
+def record(row: JsonObject, number: int, to_monotonic_ns: int) -> RequestRecord:
     """Return the record of one request of a report."""
     info = row["info"]
     times = {key: _nanoseconds(value) + to_monotonic_ns for key, value in info["timings"].items()

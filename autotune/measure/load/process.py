@@ -13,10 +13,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from autotune.core.endpoint import Endpoint
+from autotune.core.json_object import JsonObject
 from autotune.core.request import BY_CHUNKS, BY_SEVERAL_WORDS, RequestRecord
 from autotune.errors import AutotuneError
 from autotune.measure.load import wire
@@ -75,7 +74,7 @@ class _Process:
 
     def __init__(
         self,
-        order: Mapping[str, Any],
+        order: JsonObject,
         loop: asyncio.AbstractEventLoop,
         outbox: Outbox,
         connections: Connections,

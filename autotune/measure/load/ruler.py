@@ -9,10 +9,11 @@ server's own ``prompt_tokens`` showed. Where every character is a token, that is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.measure.workload.corpus import passage, words
 
 SLICE_WORDS = 8
@@ -56,7 +57,7 @@ class Ruler:
         return asdict(self) | {"counts": list(self.counts), "fillers": list(self.fillers)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Ruler:
+    def from_dict(cls, data: JsonObject) -> Ruler:
         """Read what :meth:`to_dict` wrote."""
         return cls(**data)
 

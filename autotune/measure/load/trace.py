@@ -41,6 +41,7 @@ from typing import Any
 
 from autotune.core.endpoint import foreign_json
 from autotune.core.input_file import decoded, read_bytes, why
+from autotune.core.json_object import JsonObject
 from autotune.errors import SpecError
 
 BLOCK_TOKENS = 512
@@ -174,7 +175,7 @@ def located(path: str | Path, label: str) -> str:
     return f"{path}:{number}" if kind == "line" else f"{path}: {label}"
 
 
-def _rows(text: str, path: str | Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _rows(text: str, path: str | Path) -> Iterator[tuple[str, JsonObject]]:
     return json_rows(text, path, "trace") if is_json(text) else _csv_rows(text, path)
 
 
@@ -212,7 +213,7 @@ def json_rows(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapp
         yield f"line {number}", row
 
 
-def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _listed(text: str, path: str | Path, key: str) -> Iterator[tuple[str, JsonObject]]:
     try:
         rows = foreign_json(text, once=True)
     except ValueError as error:

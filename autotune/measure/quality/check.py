@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autotune.core.answer import Answer
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Estimate
 from autotune.measure.quality.answers import Source
 from autotune.measure.quality.metrics import exact_match, perplexity, token_agreement
@@ -14,7 +15,7 @@ Scorer = Callable[[Sequence[str], Sequence[Answer]], Estimate]
 
 
 def check_quality(
-    wanted: Mapping[str, Any], source: Source, deadline: float, score: Scorer
+    wanted: JsonObject, source: Source, deadline: float, score: Scorer
 ) -> tuple[dict[str, Estimate], dict[str, object]]:
     """Return the metrics of quality and what they rest on.
 

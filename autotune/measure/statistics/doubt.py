@@ -23,8 +23,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import DOUBT, SHORTFALL, Estimate
 from autotune.core.quantiles import NORMAL
 from autotune.measure.statistics.queue_memory import LEAST_RELAXATIONS
@@ -75,7 +75,7 @@ def halves_differ(halves: Halves, metric: str, precision: float) -> bool:
 
 
 def judged(
-    facts: Mapping[str, Any],
+    facts: JsonObject,
     metrics: Mapping[str, Estimate],
     goal: str,
     precision: float,
@@ -115,7 +115,7 @@ def judged(
     return {SHORTFALL: text, DOUBT: text}
 
 
-def _beyond_memory(facts: Mapping[str, Any], metrics: Mapping[str, Estimate], names: Sequence[str]) -> str:
+def _beyond_memory(facts: JsonObject, metrics: Mapping[str, Estimate], names: Sequence[str]) -> str:
     """Return a reason if latencies rest on a run that is short beside what its queue remembers.
 
     Args:
@@ -134,7 +134,7 @@ def _beyond_memory(facts: Mapping[str, Any], metrics: Mapping[str, Estimate], na
     return ""
 
 
-def _enough(facts: Mapping[str, Any], seconds: float, spans: float) -> str:
+def _enough(facts: JsonObject, seconds: float, spans: float) -> str:
     """Return what ended a run that was too short for its queue, and what would be long enough.
 
     Args:

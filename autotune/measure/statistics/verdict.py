@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Cause, Estimate
 from autotune.core.request import RequestRecord
 
@@ -73,7 +73,7 @@ class Measured:
 
     metrics: Mapping[str, Estimate]
     records: list[RequestRecord]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: JsonObject = field(default_factory=dict)
     invalid: tuple[str, ...] = ()
     cause: Cause = Cause.INVALID_MEASUREMENT
 

@@ -14,7 +14,7 @@ Source: Linux, Documentation/arch/x86 (thermal_throttle); NVML API reference, cl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Cause
 from autotune.measure.watch.cpu_time import LEAST_S, CpuTime, cores_used, cpu_time
 from autotune.measure.watch.hardware import Spent, gpu_states, read_number, spent_by_others
@@ -30,7 +31,7 @@ from autotune.measure.watch.hardware import Spent, gpu_states, read_number, spen
 if TYPE_CHECKING:
     from autotune.measure.statistics.verdict import Measured
 
-GpuState = Mapping[str, Any]
+GpuState = JsonObject
 """Clock, memory, power and throttling of one GPU at a moment, see :func:`.hardware.gpu_states`."""
 
 EVERY_S = 2.0  # nvidia-smi takes some 30 ms of a processor
@@ -205,7 +206,7 @@ def warnings(facts: dict[str, Any]) -> list[str]:
     return [f"other programs were busy while it was measured: {', '.join(shown)}"] if shown else []
 
 
-def with_facts(facts: Mapping[str, Any], machine: MachineWatch, start_ns: int, end_ns: int) -> dict[str, Any]:
+def with_facts(facts: JsonObject, machine: MachineWatch, start_ns: int, end_ns: int) -> dict[str, Any]:
     """Return facts of a measurement with what the machine did meanwhile and its warnings.
 
     The machine is looked at a last time.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 from autotune.core.input_file import resolved
+from autotune.core.json_object import JsonObject
 from autotune.core.kinds import FILE, By, Choice, Number, Share, Text, Whole
 from autotune.core.request import Request
 from autotune.core.section import Section, mapping, one
@@ -109,7 +110,7 @@ class Workload(Section):
         return data
 
     @staticmethod
-    def located(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    def located(data: JsonObject, folder: Path) -> dict[str, Any]:
         """Return the section with the paths in it made absolute, starting from the study file's folder."""
         named = {key: data[key] for key in _FILES if isinstance(data.get(key), str) and data[key]}
         paths: dict[str, Any] = {

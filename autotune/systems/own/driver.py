@@ -12,6 +12,7 @@ from typing import Any
 
 from autotune.core.endpoint import foreign_json
 from autotune.core.file_names import LOG_NAME, METRICS, OUTCOME, STARTED, STDOUT
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Cause, Estimate, Failure, as_estimates, finite_metrics
 from autotune.core.mistake import NOT_FINITE
 from autotune.core.units import show_unit
@@ -56,7 +57,7 @@ class OwnMetricsDriver:
         self.units = units
         self._facts: dict[str, Any] = {"processes": [pid]}
 
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> JsonObject:
         """Return what really runs."""
         return self._facts
 
@@ -169,7 +170,7 @@ def _wrong(message: str) -> AttemptFailed:
     return AttemptFailed(Failure(Cause.WRONG_OUTPUT, message))
 
 
-def read_metrics(found: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, Estimate]:
+def read_metrics(found: JsonObject, units: Mapping[str, str]) -> dict[str, Estimate]:
     """Return the metrics that a program gave as estimates.
 
     Args:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from autotune.core.endpoint import Endpoint
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Estimate
 from autotune.systems.base import Driver
 from autotune.systems.served.launch import memory_peak
@@ -25,7 +25,7 @@ class EndpointDriver:
     """
 
     where: Endpoint
-    found: Mapping[str, Any]
+    found: JsonObject
     root: int | None = None
     asking: Asking = field(default_factory=Asking)
 
@@ -33,7 +33,7 @@ class EndpointDriver:
         """Return where and how the server is asked."""
         return self.where
 
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> JsonObject:
         """Return what really runs."""
         return self.found
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
+from autotune.core.json_object import JsonObject
 from autotune.core.kinds import SIZE, By, Needs, Text
 from autotune.core.measurement import Cause, Failure
 from autotune.core.parameter.base import read_number
@@ -70,7 +71,7 @@ class FlaggedEngine(Section):
 
     model: Annotated[str, Text(), Needs("a model")]
     draft_model: Annotated[str, Text()] = ""
-    flags: Annotated[Mapping[str, Any], By(_flags, dict, "values by flag")] = field(default_factory=dict)
+    flags: Annotated[JsonObject, By(_flags, dict, "values by flag")] = field(default_factory=dict)
     program: Annotated[tuple[str, ...], PROGRAM] = ()
     env: Annotated[Mapping[str, str], By(_as_written, dict, "values by variable")] = field(
         default_factory=dict
@@ -82,7 +83,7 @@ class FlaggedEngine(Section):
         cls.title = f"a {getattr(cls, 'name', '')} system"
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: JsonObject) -> Self:
         """Build from the ``system`` section (without ``use``).
 
         Raises:
@@ -157,7 +158,7 @@ class FlaggedEngine(Section):
                 settings[own] = value
         return self.translate(settings)
 
-    def _read(self, config: Mapping[str, Any]) -> Config:
+    def _read(self, config: JsonObject) -> Config:
         """Return the parameters that are set, with the types of their flags."""
         flags = {name: self.table.flags.get(self.aliases.get(name, name)) for name in config}
         read = {n: value if (flag := flags[n]) is None else flag.typed(value) for n, value in config.items()}

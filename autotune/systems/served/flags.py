@@ -13,6 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.parameter.base import read_number, read_size
 from autotune.core.scalar import typed
 from autotune.core.trial import Value
@@ -132,7 +133,7 @@ class FlagTable:
     flags: Mapping[str, Flag]
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> FlagTable:
+    def from_dict(cls, data: JsonObject) -> FlagTable:
         """Read what :meth:`to_json` or a server's probe wrote."""
         flags = {
             name: Flag(name, **{**entry, "choices": tuple(entry["choices"]) if entry["choices"] else None})

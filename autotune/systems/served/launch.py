@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from autotune.core.file_names import LAUNCH_NAME, LOG_NAME, PROCESS_NAME
+from autotune.core.json_object import JsonObject
 from autotune.systems.deployment import HOST
 
 _MOST_LOG = 8 << 20  # bytes: a server has told its settings by then
@@ -40,7 +40,7 @@ class Launch:
     model: str = ""
     ready: str = "/health"
     path: str = "/v1/completions"
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: JsonObject = field(default_factory=dict)
     tokenize: str = ""
     prometheus: str = ""
     ours: bool = True

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from autotune.core.endpoint import BUSY, Endpoint, Refused, count_of, hint_of_redirect
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Cause, Failure
 from autotune.systems.base import AttemptFailed, NotReady
 from autotune.systems.diagnosis import is_out_of_memory
@@ -126,7 +127,7 @@ def _shown(answer: object) -> str:
     return repr(answer)[:_SHOWN] if isinstance(answer, str) else json.dumps(answer)[:_SHOWN]
 
 
-def as_measured(endpoint: Endpoint, facts: Mapping[str, Any]) -> Endpoint:
+def as_measured(endpoint: Endpoint, facts: JsonObject) -> Endpoint:
     """Return an endpoint asked as the server wanted it when it was measured.
 
     Args:

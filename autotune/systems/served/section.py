@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune.core.json_object import JsonObject
 from autotune.core.kinds import By
 from autotune.core.scalar import PlainText, typed
 from autotune.errors import SpecError
@@ -97,7 +98,7 @@ def absolute(path: str, folder: Path) -> str:
 
 
 def locate(
-    section: Mapping[str, Any], folder: Path, files: Sequence[str] = ("model", "draft_model", "tokenizer")
+    section: JsonObject, folder: Path, files: Sequence[str] = ("model", "draft_model", "tokenizer")
 ) -> dict[str, object]:
     """Return a section whose models and program are absolute: what it names is looked up from any folder.
 

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Self
 
 from autotune.core.endpoint import Endpoint, Refused
 from autotune.core.environment import NO_FOLDER
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Failure
 from autotune.core.trial import Config
 from autotune.errors import EnvironmentProblem
@@ -62,7 +63,7 @@ class ServedSystem(FlaggedEngine):
     package: ClassVar[str] = ""  # distribution whose version is the server's
     port_words: ClassVar[tuple[str, ...]] = ("--host", "{host}", "--port", "{port}")
     asked: ClassVar[Asked] = Asked()
-    exact: ClassVar[Mapping[str, Any]] = {"ignore_eos": True}  # makes a request produce all its tokens
+    exact: ClassVar[JsonObject] = {"ignore_eos": True}  # makes a request produce all its tokens
     not_launched: ClassVar[str] = ""  # why a server is planned only
     image: ClassVar[Image | None] = None  # official image of its own program
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from autotune.core.answer import Answer
 from autotune.core.file_names import SOCKET_NAME
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Cause, Estimate, Failure
 from autotune.core.request import Request, RequestRecord
 from autotune.systems.base import AttemptFailed, NotReady
@@ -50,7 +51,7 @@ class SocketDriver:
         self._socket = connection
         self._rest = b""  # of what came, beyond the last line
 
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> JsonObject:
         """Return what really runs."""
         found: dict[str, object] = self._ask({"op": "facts"}, time.monotonic() + 60)["facts"]
         return found
@@ -97,7 +98,7 @@ class SocketDriver:
             self._ask({"op": "stop"}, time.monotonic() + _STOP_S)
         self._socket.close()
 
-    def _ask(self, order: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+    def _ask(self, order: JsonObject, deadline: float) -> dict[str, Any]:
         try:
             self._socket.settimeout(max(0.01, deadline - time.monotonic()))
             self._socket.sendall(json.dumps(order).encode() + b"\n")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from autotune.core.json_object import JsonObject
 from autotune.core.measurement import Estimate
 from autotune.core.request import Request
 from autotune.systems.transformers.generation import Drafting, Generator
@@ -41,7 +42,7 @@ class Operations:
         self.run(box[0])
         return bool(box[0]["op"] != "stop")
 
-    def run(self, order: Mapping[str, Any]) -> dict[str, object]:
+    def run(self, order: JsonObject) -> dict[str, object]:
         """Run one operation: ``generate``, ``losses``, ``metrics``, ``facts``, ``reset`` or ``stop``."""
         name = order["op"]
         if name == "generate":
