@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -174,7 +174,7 @@ class Explaining(Engine, Protocol):
 class Configured(Engine, Protocol):
     """An engine whose design choices are kept with the study."""
 
-    def choices(self) -> dict[str, Any]:
+    def choices(self) -> dict[str, object]:
         """Return the choices in effect, those by default as well, as plain JSON data."""
 
 
@@ -194,7 +194,7 @@ def libraries(engine: Engine) -> tuple[str, ...]:
     return engine.libraries if isinstance(engine, Needing) else ()
 
 
-def choices(engine: Engine) -> dict[str, Any] | None:
+def choices(engine: Engine) -> dict[str, object] | None:
     """Return the design choices of an engine; ``None`` of one that does not tell."""
     return engine.choices() if isinstance(engine, Configured) else None
 

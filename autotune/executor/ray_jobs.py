@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
 from urllib.parse import urlsplit
 
 from autotune.core.commands import shown_address
@@ -143,7 +142,7 @@ class JobServer:
         Raises:
             EnvironmentProblem: The head starts no jobs.
         """
-        environment: dict[str, Any] = {"env_vars": dict(variables)}
+        environment: dict[str, object] = {"env_vars": dict(variables)}
         if folder is not None:
             environment["working_dir"] = str(folder)
         until, said = time.monotonic() + _READY_S, False

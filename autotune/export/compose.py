@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from autotune.export.base import Export, contained, no_container
 from autotune.export.yaml_text import Word, yaml_text
@@ -21,7 +20,7 @@ class Compose:
     def export(self, export: Export) -> str:
         """Return the file."""
         found = export.container
-        service: dict[str, Any] = {
+        service: dict[str, object] = {
             "image": export.image,
             "entrypoint": [_word(found.words[0])],
             "command": [_word(word) for word in found.words[1:]],
@@ -50,7 +49,7 @@ class Compose:
                 "start_period": f"{math.ceil(export.startup_s)}s",
             }
         service["restart"] = "unless-stopped"
-        data: dict[str, Any] = {"services": {export.name: service}}
+        data: dict[str, object] = {"services": {export.name: service}}
         if found.cache:
             data["volumes"] = {"hub-cache": {}}
         return contained(export, yaml_text(data))
@@ -66,5 +65,5 @@ def _word(text: str) -> Word:
     return Word(text.replace("$", "$$"))
 
 
-def _mount(path: str) -> dict[str, Any]:
+def _mount(path: str) -> dict[str, object]:
     return {"type": "bind", "source": _word(path), "target": _word(path), "read_only": True}

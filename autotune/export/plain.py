@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from autotune.export.base import Export, commented
 from autotune.export.yaml_text import yaml_text
 
@@ -17,5 +15,5 @@ class YAMLFile:
 
     def export(self, export: Export) -> str:
         """Return the mapping, each value with its type."""
-        values: dict[str, Any] = dict(export.config)
+        values: dict[str, object] = dict(export.config)
         return commented(export, yaml_text(values))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from autotune.plot.comparison_figure import comparison
@@ -70,7 +70,7 @@ __all__ = [
 ]
 
 
-def figure_named(name: str) -> Callable[..., Any] | None:
+def figure_named(name: str) -> Callable[..., object] | None:
     """Return the function that makes a figure; ``None`` for a name that is none."""
     return getattr(import_module(_FIGURES[name]), name) if name in _FIGURES else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autotune.core.parameter import Parameter
 from autotune.core.parameter.base import show
@@ -53,7 +53,7 @@ class MetricAxis:
         return whole_name(self.metric)
 
     @property
-    def layout(self) -> dict[str, Any]:
+    def layout(self) -> dict[str, object]:
         """What plotly needs for it as an upright one."""
         kind = {"type": "log", "dtick": "D2"} if self.logarithmic else {}
         return {"title": {"text": upright(self.title)}, **kind}
@@ -152,7 +152,7 @@ class ParameterAxis:
         return [(self.share(None), INACTIVE, INACTIVE), *found] if self.inactive else found
 
     @property
-    def layout(self) -> dict[str, Any]:
+    def layout(self) -> dict[str, object]:
         """What plotly needs for it."""
         title = {"title": {"text": self.title}}
         if not self.numeric:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from autotune.core.cells import beginning, cell_len, fill
 from autotune.core.estimate_text import reads_well
@@ -60,7 +60,7 @@ def figure(title: str, x: str = "", y: str = "") -> go.Figure:
     return go.Figure(layout={**_layout(title), **axes})
 
 
-def panels(title: str, rows: int, columns: int = 1, **options: Any) -> go.Figure:
+def panels(title: str, rows: int, columns: int = 1, **options: object) -> go.Figure:
     """Return an empty figure of several panels in the theme.
 
     Args:
@@ -78,7 +78,7 @@ def panels(title: str, rows: int, columns: int = 1, **options: Any) -> go.Figure
     return found
 
 
-def _layout(title: str) -> dict[str, Any]:
+def _layout(title: str) -> dict[str, object]:
     lines = fill(title, _LINE, indent="")
     return {
         "template": "none",
@@ -93,7 +93,7 @@ def _layout(title: str) -> dict[str, Any]:
     }
 
 
-def _axis() -> dict[str, Any]:
+def _axis() -> dict[str, object]:
     return {
         "gridcolor": GRID,
         "zeroline": False,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from autotune.core.trial import Config
 from autotune.systems.container import Image
@@ -30,7 +30,7 @@ class OllamaSystem(ServedSystem):
     model_words: ClassVar[tuple[str, ...]] = ()
     port_words: ClassVar[tuple[str, ...]] = ()  # the address is a variable too
     asked: ClassVar[Asked] = Asked(ready="/api/version")
-    exact: ClassVar[dict[str, Any]] = {}
+    exact: ClassVar[dict[str, object]] = {}
     env_names: ClassVar[tuple[str, ...]] = ("OLLAMA_*", "LLAMA_*", "GGML_*", "ROCR_VISIBLE_DEVICES")
     aliases: ClassVar[dict[str, str]] = {
         "num_parallel": "ollama_num_parallel",
@@ -71,7 +71,7 @@ class OllamaSystem(ServedSystem):
         """Return the name: Ollama loads what its own store has."""
         return self.model
 
-    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+    def engine_facts(self, url: str, scratch: Path) -> dict[str, object]:
         """Return the version that the server tells."""
         found = told(url, "/api/version")
         version = found.get("version") if isinstance(found, Mapping) else None

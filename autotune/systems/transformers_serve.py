@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from autotune.core.trial import Config
 from autotune.systems.served.launch import Launch
@@ -25,7 +25,7 @@ class TransformersServeSystem(ServedSystem):
     own_program: ClassVar[tuple[str, ...]] = ("transformers", "serve")
     package: ClassVar[str] = "transformers"
     asked: ClassVar[Asked] = Asked()
-    exact: ClassVar[dict[str, Any]] = {"generation_config": _NEVER_ENDS}
+    exact: ClassVar[dict[str, object]] = {"generation_config": _NEVER_ENDS}
     variables: ClassVar[dict[str, str]] = {"threads": "OMP_NUM_THREADS"}
     env_names: ClassVar[tuple[str, ...]] = ("TRANSFORMERS_*", "TORCH_*", "TORCHINDUCTOR_*", "LD_PRELOAD")
 

@@ -92,12 +92,7 @@ def test_an_argument_is_introduced_by_a_noun():
 
 def test_types_say_what_a_value_is():
     sources = [path.read_text() for path in MODULES]
-    anything = sum(
-        len(re.findall(r"\bAny\b", line))
-        for source in sources
-        for line in source.splitlines()
-        if not line.startswith(("from ", "import "))
-    )
+    anything = sum(len(re.findall(r"\bAny\b", source)) for source in sources)
     assert 1000 * anything / sum(source.count("\n") for source in sources) < 6
 
 

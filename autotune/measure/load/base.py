@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.request import RequestRecord
@@ -78,7 +78,7 @@ class Load(Protocol):
 class LoadGenerator(Protocol):
     """Start loads."""
 
-    def facts(self, endpoint: Endpoint) -> dict[str, Any]:
+    def facts(self, endpoint: Endpoint) -> dict[str, object]:
         """Return what a measurement notes of how its requests were made: plain JSON data."""
 
     def start(self, plan: Plan) -> Load:

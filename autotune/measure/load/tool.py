@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from autotune.core.endpoint import Endpoint
 from autotune.core.environment import own_environment, own_module
@@ -100,7 +100,7 @@ class ToolGenerator:
         self.tool, self.program = tool, program
         self.own = OwnGenerator()
 
-    def facts(self, endpoint: Endpoint) -> dict[str, Any]:
+    def facts(self, endpoint: Endpoint) -> dict[str, object]:
         """Return the tool's name and where it was found."""
         return {"generator": self.tool.name, "program": self.program}
 
