@@ -70,15 +70,18 @@ LOOKS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A study as a real run left it."""
+    """A study as a real run left it that had time for all of its report."""
     path = tmp_path_factory.mktemp("light")
     (path / "study.yaml").write_text(STUDY)
     (path / "program.py").write_text(PROGRAM)
     done = subprocess.run(
         [sys.executable, "-m", "autotune", "run", "study.yaml", "--local"],
-        cwd=path, capture_output=True, text=True, check=False, env={**os.environ, "AUTOTUNE_REPORT": "1"},
+        cwd=path, capture_output=True, text=True, check=False, env={**os.environ, "AUTOTUNE_REPORT": "0"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    with pytest.MonkeyPatch.context() as patch, Study.open(path / "autotune-runs" / "ledger.sqlite") as study:
+        patch.delenv("AUTOTUNE_REPORT")
+        assert write_at_end(study, seconds=600.0) is not None
     return path
 
 

@@ -155,7 +155,7 @@ name: mine
 parameters: {a: {type: int, low: 1, high: 8, default: 2}}
 system: SYSTEM
 objective: {maximize: speed}
-workload: {prompt_tokens: 4, output_tokens: 4, precision: 50 %, time: 1 s, warmup: 1}
+workload: {prompt_tokens: 4, output_tokens: 4, precision: 99 %, time: 1 s, warmup: 1}
 budget: {trials: 4, confirm: 0, watch: 0}
 engine: {use: random, seed: 0}
 tracking: {mlflow: none}

@@ -565,7 +565,7 @@ def test_planted_secrets_appear_nowhere(tmp_path, autotune_command, record):
         f"system: {{use: openai_server, command: ['{sys.executable}', {tmp_path}/leaky.py, '{{port}}'], "
         "request: [top_k], key_variable: TOY_API_KEY}\n"
         f"quality: {{prompts: ./prompts.txt, scorer: ['{sys.executable}', ./score.py]}}\n"
-        "workload: {prompt_tokens: 4, output_tokens: 4, time: 2 s, warmup: 1, precision: 50 %}\n"
+        "workload: {prompt_tokens: 4, output_tokens: 4, time: 2 s, warmup: 1, precision: 99 %}\n"
         "budget: {trials: 1, confirm: 0}\nengine: sobol\n"
         "tracking: {mlflow: 'sqlite:///mlflow.db'}\ndeadlines: {startup: 20 s, measure: 20 s, stop: 1 s}\n"
     )

@@ -16,7 +16,7 @@ parameters:
   quantization_bits: {type: ordinal, values: [16, 4], default: 16}
   threads: {type: ordinal, values: [1]}  # beside other tests
 system: {use: transformers, model: tiny, device: cpu}
-workload: {prompt_tokens: 8, output_tokens: 4, precision: 50 %, time: 1 s, warmup: 1, min_batches: 2}
+workload: {prompt_tokens: 8, output_tokens: 4, precision: 99 %, time: 1 s, warmup: 1, min_batches: 2}
 quality: {prompts: 12, max_tokens: 24, tasks: tasks.jsonl, text: text.txt, scorer: "score.py:length"}
 objective: {minimize: memory.weights, limits: [quality.token_agreement >= 0.99]}
 budget: {trials: 2, confirm: 0}

@@ -189,7 +189,7 @@ name: toy
 parameters:
   mode: {type: categorical, values: [ok, oom, bad_flag, refused, dies, short, hangs], default: ok}
 system: {use: toy}
-workload: {prompt_tokens: 4, output_tokens: 4, precision: 50 %, time: 1 s, warmup: 1}
+workload: {prompt_tokens: 4, output_tokens: 4, precision: 99 %, time: 1 s, warmup: 1}
 objective: {maximize: output_throughput}
 budget: {trials: 7, confirm: 0}
 engine: {use: gp, seed: 0}
