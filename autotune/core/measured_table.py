@@ -37,8 +37,6 @@ from autotune.core.space import Space
 from autotune.core.trial import Config, config_key
 from autotune.errors import SpecError, UnitError, did_you_mean
 
-"""Description of a table, as ``specs.json`` has it: plain JSON data."""
-
 SPECS = "specs.json"
 OK = "ok"
 _CAUSES = {"oom": Cause.OUT_OF_MEMORY, "kv_capacity_exceeded": Cause.OUT_OF_MEMORY}

@@ -54,7 +54,7 @@ from autotune.executor.priority import priority_facts
 from autotune.executor.process import SupervisedProcess, SupervisorLost
 from autotune.executor.supervisor import sweep_leftovers
 from autotune.measure.watch.hardware import hardware_facts
-from autotune.measure.watch.machine_watch import MachineWatch, with_facts, with_machine
+from autotune.measure.watch.machine_watch import MachineWatch, facts_with_machine, with_machine
 from autotune.measure.workload import Workload
 from autotune.systems.base import (
     MOST_WRITTEN,
@@ -367,7 +367,7 @@ class _Attempt:
             machine.look()
             found = driver.measure(deadline)
             self.facts["system"] = dict(driver.facts())  # what was left out is known by now
-            self.facts["measured"] = with_facts({}, machine, began, time.monotonic_ns())
+            self.facts["measured"] = facts_with_machine({}, machine, began, time.monotonic_ns())
             return self.own_metrics(found)
         # what loads and judges takes half of a worker's start; a system that measures itself needs none of it
         from autotune.measure.metrics import plugin_metrics

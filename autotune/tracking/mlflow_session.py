@@ -119,10 +119,14 @@ def _forget_artifact_places() -> None:
 
 
 def artifact_place(client: Any, uri: str, run_id: str) -> Any:
-    """Return the repository of a run's artifacts; by itself, 3.0 asks the process's own store for it."""
+    """Return the repository of a run's artifacts; by itself, 3.0 asks the process's own store for it.
+
+    Raises:
+        KeepsNothingError: The store names none: MLflow would take the working folder for it.
+    """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    place = client.get_run(run_id).info.artifact_uri
+    place = _given(client.get_run(run_id).info.artifact_uri)
     if "tracking_uri" in inspect.signature(get_artifact_repository).parameters:
         return get_artifact_repository(place, tracking_uri=opened_address(uri))
     if is_server(uri) and urlsplit(place).scheme == "mlflow-artifacts":
@@ -133,15 +137,15 @@ def artifact_place(client: Any, uri: str, run_id: str) -> Any:
 
 
 def _name_artifact_place(client: Any, uri: str, run_id: str) -> None:
-    """Tell an early MLflow which server keeps a run's artifacts."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    if not is_server(uri) or "tracking_uri" in inspect.signature(get_artifact_repository).parameters:
+    """Tell MLflow where a run's artifacts are, which it believes whatever a server answers."""
+    if not is_server(uri):
         return
-    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
-
-    if run_id not in _artifact_repos_cache:
-        _artifact_repos_cache[run_id] = artifact_place(client, uri, run_id)
+    try:
+        from mlflow.tracking._tracking_service.utils import _artifact_repos_cache as known
+    except ImportError:  # a private name: without it the place is asked for once more
+        known = {}
+    if run_id not in known:
+        known[run_id] = artifact_place(client, uri, run_id)
 
 
 class Session:
@@ -243,7 +247,7 @@ class Session:
             try:
                 location = artifact_location(uri, name)
                 tags = {KIND_TAG: KIND}
-                made = _id(self.client.create_experiment(name, location, tags=tags))
+                made = _given(self.client.create_experiment(name, location, tags=tags))
                 make_relative(uri, made, location or "")
                 self.tags = tags
                 return made
@@ -252,7 +256,7 @@ class Session:
                 if found is None:
                     raise
         self.tags = dict(found.tags or {})
-        return _id(found.experiment_id)
+        return _given(found.experiment_id)
 
     def _write_view(self, trials: Sequence[Trial], objective: Objective) -> None:
         """Give the experiment the view with which it opens on the study's runs; its owner's texts stay."""
@@ -503,7 +507,7 @@ class Session:
                 start_ms = attempts[-1].started_ns // 1_000_000
             tags |= _NO_MARKS
         run = self.client.create_run(self.experiment, start_time=start_ms, tags=tags, run_name=item.name)
-        self.runs[item.key] = _id(run.info.run_id)
+        self.runs[item.key] = _given(run.info.run_id)
         self.params[item.key] = {}
         self.names[item.key] = item.name
         self.marks[item.key] = dict(_NO_MARKS)
@@ -612,8 +616,8 @@ class Session:
         self.best |= known
 
 
-def _id(value: Any) -> str:
-    """Return an id that the store gave.
+def _given(value: Any) -> str:
+    """Return an id or a place that the store gave.
 
     Raises:
         KeepsNothingError: It gave none, as anything may that answers every request with success.

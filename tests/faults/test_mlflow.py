@@ -283,6 +283,30 @@ def test_what_was_lost_by_a_server_that_keeps_nothing_is_noticed(tmp_path, study
     record("MLflow answers 200 and keeps nothing from trial 1 on", "P6: what is missing is known", figure)
 
 
+class ForgetfulOfRuns:
+    """Answer whoever asks for a run twice in turn with nothing: neither its tags nor its artifacts' place."""
+
+    asked = False
+
+    def __call__(self, request):
+        before, self.asked = self.asked, b"/runs/get?" in request.split(b"\r\n", 1)[0]
+        return (200, b"{}") if before and self.asked else None
+
+
+def test_what_a_server_names_no_place_for_is_not_written_into_the_working_folder(
+    tmp_path, study, server, proxy, monkeypatch
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    proxy.answer = ForgetfulOfRuns()
+    found = study(proxy.uri, "nowhere")
+    assert not list(here.iterdir())
+    proxy.heal()
+    assert complete(tmp_path, proxy.uri, "nowhere") >= found[2]
+    assert not list(here.iterdir())
+
+
 def test_sync_with_a_server_that_drips_ends(tmp_path, study, server, proxy, record, monkeypatch):
     study("", "drips")
     monkeypatch.setattr("autotune.tracking.mlflow._STUCK_S", 2.0)

@@ -206,7 +206,9 @@ def warnings(facts: dict[str, Any]) -> list[str]:
     return [f"other programs were busy while it was measured: {', '.join(shown)}"] if shown else []
 
 
-def with_facts(facts: JsonObject, machine: MachineWatch, start_ns: int, end_ns: int) -> dict[str, Any]:
+def facts_with_machine(
+    facts: JsonObject, machine: MachineWatch, start_ns: int, end_ns: int
+) -> dict[str, Any]:
     """Return facts of a measurement with what the machine did meanwhile and its warnings.
 
     The machine is looked at a last time.
@@ -224,8 +226,8 @@ def with_facts(facts: JsonObject, machine: MachineWatch, start_ns: int, end_ns: 
 
 
 def with_machine(found: Measured, machine: MachineWatch, start_ns: int, end_ns: int) -> Measured:
-    """Return what was measured with :func:`with_facts`; INVALID where heat slowed the machine down."""
-    found = replace(found, facts=with_facts(found.facts, machine, start_ns, end_ns))
+    """Return what was measured with what the machine did meanwhile; INVALID where heat slowed it down."""
+    found = replace(found, facts=facts_with_machine(found.facts, machine, start_ns, end_ns))
     hot = machine.throttled(start_ns, end_ns)
     return replace(found, invalid=(hot,), cause=Cause.THROTTLED) if hot and not found.invalid else found
 
