@@ -2,7 +2,9 @@
 
 import ast
 import re
+from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -58,3 +60,21 @@ def test_every_path_of_the_architecture_is_there():
     named = set(re.findall(r"`(autotune/[\w/]+(?:\.py)?)`", text))
     assert len(named) > 20
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_the_picture_of_the_architecture_shows_packages_and_the_page_names_all_others():
+    drawn = ET.parse(ROOT / "docs" / "images" / "architecture.svg").getroot()
+    shapes = [shape for shape in drawn if shape.get("class") in ("part", "process", "outside", "name")]
+    parts = {
+        name.text
+        for box, name in pairwise(shapes)
+        if box.get("class") == "part" and name.get("class") == "name"
+    }
+    names = {place.name for place in PLACES}
+    assert parts <= names
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert "(images/architecture.svg)" in text
+    assert names - parts == names & set(re.findall(r"`(\w+)`", text.partition("Imports point")[0])) - {
+        "study",
+        "cli",
+    }
