@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PYTEST_FILES := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: run test suite check coverage slow test-faults test-engines test-oldest test-newest test-flags \
+.PHONY: run test suite check coverage slow test-faults test-servers test-oldest test-newest test-flags \
   test-oldest-mlflow audit bench docs release lint clean
 
 run: $(STAMP)  ## tune a small language model on this machine
@@ -45,9 +45,9 @@ slow: $(STAMP)  ## tests that take minutes
 test-faults: $(STAMP)  ## break everything on purpose and write docs/reliability.md: half an hour
 	AUTOTUNE_RELIABILITY=docs/reliability.md $(PYTEST_FILES) -m faults tests/faults
 
-test-engines: $(STAMP)  ## install serving engines (cached; AUTOTUNE_ENGINES names the folder) and drive them
-	$(BIN)/python tests/engines/install.py $(ENGINES)
-	$(BIN)/python -m pytest -m engines tests/engines $(if $(ENGINES),-k "$(ENGINES) or port or model_that")
+test-servers: $(STAMP)  ## install servers (cached; AUTOTUNE_SERVERS names the folder) and drive them
+	$(BIN)/python tests/servers/install.py $(SERVERS)
+	$(BIN)/python -m pytest -m servers tests/servers $(if $(SERVERS),-k "$(SERVERS) or port or model_that")
 
 test-oldest: build/oldest.txt  ## the suite with the oldest versions that pyproject.toml admits
 	$(MAKE) suite VENV=.venv-oldest CONSTRAINTS=$<
@@ -67,7 +67,7 @@ FORCE:
 
 test-flags: $(STAMP)  ## our tables of flags against the newest servers; build/flags.md says what to mend
 	mkdir -p build
-	$(BIN)/python .ci/check_flags.py $(ENGINES) --summary build/flags.md
+	$(BIN)/python .ci/check_flags.py $(SERVERS) --summary build/flags.md
 
 OLDEST := .venv-oldest-mlflow
 

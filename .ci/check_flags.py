@@ -1,9 +1,9 @@
 """Compare the flags that ship with those of the newest published servers; no GPU is needed.
 
-``python .ci/check_flags.py [ENGINE ...]``: 0 if every flag of ours is there as it was, 1 if one is gone or
+``python .ci/check_flags.py [SERVER ...]``: 0 if every flag of ours is there as it was, 1 if one is gone or
 takes other values (new flags and defaults are told only), 3 if a server could not be looked at. Packages come
 from pip, sources from git. Of servers that weigh gigabytes the text is read; small ones are installed and
-asked, as ``autotune flags ENGINE --installed`` does. ``--write`` makes the tables of what was found.
+asked, as ``autotune flags SERVER --installed`` does. ``--write`` makes the tables of what was found.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Published:
     paths: tuple[str, ...] = ()
 
 
-ENGINES = {
+SERVERS = {
     "vllm": Published(vllm, "vllm"),
     "sglang": Published(sglang, "sglang"),
     "transformers_serve": Published(transformers_serve, "transformers"),
@@ -77,13 +77,13 @@ class Comparison:
     """What is different in the newest version of one server.
 
     Args:
-        engine: Its name.
+        server: Its name.
         shipped, published: Versions.
         lines: Changes, a line each.
         problem: Why the server could not be looked at; empty if it was.
     """
 
-    engine: str
+    server: str
     shipped: str
     published: str = ""
     lines: list[str] = field(default_factory=list)
@@ -99,35 +99,35 @@ def main(argv: list[str]) -> int:
     """Compare, print and write the summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "engines", nargs="*", metavar="ENGINE", help=f"of {', '.join(ENGINES)}; all by default"
+        "servers", nargs="*", metavar="SERVER", help=f"of {', '.join(SERVERS)}; all by default"
     )
     parser.add_argument(
         "--source",
         action="append",
         default=[],
-        metavar="ENGINE=PATH",
+        metavar="SERVER=PATH",
         help="a folder or file to read instead",
     )
     parser.add_argument("--summary", type=Path, help="write Markdown for an issue to a file")
     parser.add_argument("--write", action="store_true", help="write the tables anew")
     asked = parser.parse_args(argv)
     sources = {name: Path(path) for name, _, path in (text.partition("=") for text in asked.source)}
-    for name in (*asked.engines, *sources):
-        if name not in ENGINES:
-            parser.error(f"no server {name!r}; allowed: {', '.join(ENGINES)}")
+    for name in (*asked.servers, *sources):
+        if name not in SERVERS:
+            parser.error(f"no server {name!r}; allowed: {', '.join(SERVERS)}")
     found = []
-    for engine in asked.engines or list(ENGINES):
-        shipped = table(engine)
-        compared = Comparison(engine, shipped.version)
+    for server in asked.servers or list(SERVERS):
+        shipped = table(server)
+        compared = Comparison(server, shipped.version)
         try:
-            published = newest(engine, shipped, sources.get(engine))
+            published = newest(server, shipped, sources.get(server))
         except (AutotuneError, OSError, subprocess.SubprocessError, LookupError, StopIteration) as error:
             compared.problem = f"{type(error).__name__}: {error}"
         else:
             compared.published = published.version
             compared.lines = with_new_names(drift(shipped, published), shipped, published)
             if asked.write and compared.lines:
-                (TABLES / f"{engine}.json").write_text(published.to_json(), encoding="utf-8")
+                (TABLES / f"{server}.json").write_text(published.to_json(), encoding="utf-8")
         found.append(compared)
         print("\n".join(text_of(compared)), flush=True)
     if asked.summary is not None:
@@ -135,19 +135,19 @@ def main(argv: list[str]) -> int:
     return 1 if any(one.broken for one in found) else 3 if any(one.problem for one in found) else 0
 
 
-def newest(engine: str, shipped: FlagTable, source: Path | None = None) -> FlagTable:
+def newest(server: str, shipped: FlagTable, source: Path | None = None) -> FlagTable:
     """Return the flags of a server's newest version; what its text leaves open is as it ships.
 
     Args:
-        engine: One of :data:`ENGINES`.
+        server: One of :data:`SERVERS`.
         shipped: The table of ours.
         source: A folder of sources, or an archive of them, instead of what is published.
     """
-    published = ENGINES[engine]
+    published = SERVERS[server]
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         if published.read is None:
-            return _asked(engine, published.package, work)
+            return _asked(server, published.package, work)
         if source is not None and source.is_dir():
             folder, version = source, "unknown"
         elif source is not None:
@@ -160,7 +160,7 @@ def newest(engine: str, shipped: FlagTable, source: Path | None = None) -> FlagT
         read = published.read(folder)
     flags = {name: _completed(one, shipped) for name, one in read.items()}
     text = f"the source text of {published.package or published.repository}"
-    return FlagTable(engine, version, text, {flag.name: flag for flag in flags.values()})
+    return FlagTable(server, version, text, {flag.name: flag for flag in flags.values()})
 
 
 def _completed(found: SourceFlag, shipped: FlagTable) -> Flag:
@@ -216,12 +216,12 @@ def _cloned(published: Published, work: Path) -> tuple[Path, str]:
     return folder, "commit " + _run(["git", "rev-parse", "--short=7", "HEAD"], folder)
 
 
-def _asked(engine: str, package: str, work: Path) -> FlagTable:
+def _asked(server: str, package: str, work: Path) -> FlagTable:
     """Return the flags of a small server, installed for this."""
     venv.create(work / "env", with_pip=True)
     python = work / "env" / "bin" / "python"
     _run([str(python), "-m", "pip", "install", "--quiet", package])
-    return installed(engine, str(python))
+    return installed(server, str(python))
 
 
 def with_new_names(lines: list[str], shipped: FlagTable, published: FlagTable) -> list[str]:
@@ -241,13 +241,13 @@ def with_new_names(lines: list[str], shipped: FlagTable, published: FlagTable) -
     return result
 
 
-def offered(engine: str) -> Mapping[str, list[str]]:
+def offered(server: str) -> Mapping[str, list[str]]:
     """Return the parameters of the search spaces that ship for a server, and which spaces have each."""
     found: dict[str, list[str]] = {}
     for name in names("search_spaces"):
         file = find("search_spaces", name)
         space = parse_text(file.read_text(encoding="utf-8"), str(file)).data
-        if space.get("system", {}).get("use") == engine:
+        if space.get("system", {}).get("use") == server:
             for parameter in space["parameters"]:
                 found.setdefault(parameter, []).append(name)
     return found
@@ -256,8 +256,8 @@ def offered(engine: str) -> Mapping[str, list[str]]:
 def text_of(found: Comparison) -> list[str]:
     """Return what is printed of one server."""
     if found.problem:
-        return [f"{found.engine}: {found.shipped} shipped, not looked at: {found.problem}"]
-    head = f"{found.engine}: {found.shipped} shipped, {found.published} published"
+        return [f"{found.server}: {found.shipped} shipped, not looked at: {found.problem}"]
+    head = f"{found.server}: {found.shipped} shipped, {found.published} published"
     told = f"{len(found.lines)} changes, {len(found.broken)} of what a study may have set"
     return [f"{head}, {told}", *(f"  {line}" for line in found.lines)]
 
@@ -268,11 +268,11 @@ def markdown(found: list[Comparison]) -> str:
     for one in found:
         if not one.lines and not one.problem:
             continue
-        lines += [f"### {one.engine}: {one.shipped} -> {one.published or 'unknown'}", ""]
+        lines += [f"### {one.server}: {one.shipped} -> {one.published or 'unknown'}", ""]
         if one.problem:
             lines += [f"Not looked at: {one.problem}", ""]
             continue
-        spaces = offered(one.engine)
+        spaces = offered(one.server)
         for title, listed in (
             ("Gone or changed", one.broken),
             ("New flags and defaults", [line for line in one.lines if line not in one.broken]),
@@ -284,8 +284,8 @@ def markdown(found: list[Comparison]) -> str:
                     where = ", ".join(f"search_spaces/{space}.yaml" for space in spaces.get(name, ()))
                     lines.append(f"- `{name}`: {change}" + (f" (**{where}**)" if where else ""))
                 lines.append("")
-        lines += [f"`python .ci/check_flags.py {one.engine} --write` writes the table.", ""]
-    same = [f"{one.engine} {one.published}" for one in found if not one.lines and not one.problem]
+        lines += [f"`python .ci/check_flags.py {one.server} --write` writes the table.", ""]
+    same = [f"{one.server} {one.published}" for one in found if not one.lines and not one.problem]
     return "\n".join([*lines, f"As they ship: {', '.join(same) or 'none'}.", ""])
 
 

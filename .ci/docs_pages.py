@@ -298,7 +298,7 @@ def catalogue_page() -> str:
 # The catalogue
 
 What a study may start from by name. `autotune list` prints the same. `autotune flags vllm` prints every flag
-of an engine: a study may vary those that no space lists, too.
+of a server: a study may vary those that no space lists, too.
 
 ## Search spaces
 
@@ -313,7 +313,7 @@ of an engine: a study may vary those that no space lists, too.
 {table(("objective", "goals", "limits", "what"), goals)}
 ## Metrics
 
-Names for goals and limits. Formulas, and what is done where an engine does not tell:
+Names for goals and limits. Formulas, and what is done where a server does not tell:
 [objectives](../objectives/README.md). A metric of your own program or function may have any other name.
 
 {table(("metric", "unit", "better", "what"), metrics)}

@@ -42,7 +42,7 @@ class LedgerTimes:
 
 
 def measurement(number: int) -> Measurement:
-    """Return a measurement as large as that of a served engine."""
+    """Return a measurement as large as that of a server."""
     metrics = {f"metric_{k}.p99": Estimate(number + k / 7, 0.1, 64, "s") for k in range(METRICS)}
     metrics["output_throughput"] = Estimate(float(number), 1.0, 64, "tokens/s")
     facts = {"hardware": {"cpu": "x" * 200}, "argv": ["--flag"] * 40, "phases_s": {"measure": 12.345}}

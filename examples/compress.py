@@ -18,10 +18,10 @@ def measure(config: dict) -> dict:
     speeds = []
     for _ in range(5):
         began = time.perf_counter()
-        engine = zlib.compressobj(
+        packer = zlib.compressobj(
             config["level"], zlib.DEFLATED, config["window_bits"], 8, STRATEGIES[config["strategy"]]
         )
-        size = len(engine.compress(TEXT) + engine.flush())
+        size = len(packer.compress(TEXT) + packer.flush())
         speeds.append(len(TEXT) / (time.perf_counter() - began))
     return {"speed": speeds, "ratio": {"value": size / len(TEXT), "sem": 0.0}}
 

@@ -30,14 +30,14 @@ def measure(config: dict) -> dict[str, autotune.Estimate | float]:
     times = []
     for _ in range(5):
         began = time.perf_counter()
-        engine = zlib.compressobj(
+        packer = zlib.compressobj(
             config["level"],
             zlib.DEFLATED,
             config["window_bits"],
             config["memory_level"],
             STRATEGIES[config["strategy"]],
         )
-        size = len(engine.compress(TEXT) + engine.flush())
+        size = len(packer.compress(TEXT) + packer.flush())
         times.append(time.perf_counter() - began)
     mean = statistics.fmean(times)
     sem = statistics.stdev(times) / len(times) ** 0.5

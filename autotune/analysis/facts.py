@@ -11,7 +11,7 @@ from autotune.core.units import format_quantity
 
 
 def versions_of(system: JsonObject) -> dict[str, str]:
-    """Return the versions among the facts of a system, by name; ``version`` alone is the engine's."""
+    """Return the versions among the facts of a system, by name; ``version`` alone is the server's."""
     found: dict[str, str] = {}
     for name, value in system.items():
         if name == "versions" and isinstance(value, Mapping):

@@ -344,7 +344,7 @@ def _exporters(_context: click.Context, _beginning: str) -> list[str]:
     return [*EXPORTERS.names(), ALL_TRIALS]
 
 
-def _engines(_context: click.Context, _beginning: str) -> list[str]:
+def _servers(_context: click.Context, _beginning: str) -> list[str]:
     tables = Path(__file__).resolve().parent.parent / "systems" / "served" / "tables"
     return sorted(path.stem for path in tables.glob("*.json"))
 
@@ -366,7 +366,7 @@ COMPLETERS: dict[str, Callable[[click.Context, str], Iterable[str]]] = {
     "trial": _trials,
     "pairs": _configuration,
     "overrides": _keys,
-    "engine": _engines,
+    "server": _servers,
     "exporter": _exporters,
     "part": _parts,
     **{option: _choices(option) for option in CHOICES},

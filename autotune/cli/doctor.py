@@ -90,7 +90,7 @@ def examine(store: Path) -> Iterator[Check]:
     yield _processors()
     yield _memory()
     yield _accelerators()
-    yield _engines()
+    yield _servers()
     yield from _plugins()
     yield _files()
     yield _shared_memory()
@@ -191,7 +191,7 @@ def _plugins() -> Iterator[Check]:
                 yield Check(name, "ok", f"plug-in {plugin.package}: {plugin.target}")
 
 
-def _engines() -> Check:
+def _servers() -> Check:
     """Look for the programs of the systems that are launched as servers."""
     from autotune.systems.registry import SYSTEMS
 
@@ -205,9 +205,9 @@ def _engines() -> Check:
         if _is_there(words)
     ]
     if found:
-        return Check("engines", "ok", ", ".join(found))
+        return Check("servers", "ok", ", ".join(found))
     elsewhere = "`system: {program: ...}` names one that is elsewhere, or the Python that has it"
-    return Check("engines", "warn", "none on the PATH", elsewhere)
+    return Check("servers", "warn", "none on the PATH", elsewhere)
 
 
 def _is_there(words: Sequence[str]) -> bool:

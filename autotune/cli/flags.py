@@ -13,19 +13,19 @@ from autotune.errors import SpecError, did_you_mean
 
 
 @click.command()
-@click.argument("engine")
+@click.argument("server")
 @click.option(
     "--installed",
     metavar="PROGRAM",
-    help="Ask an installed engine instead and say what drifted: the Python that has it, or its program.",
+    help="Ask an installed server instead and say what drifted: the Python that has it, or its program.",
 )
 @click.option("--write", type=click.Path(dir_okay=False, path_type=Path), help="Write the table to a file.")
 @json_option
-def flags(engine: str, installed: str | None, write: Path | None, as_json: bool) -> int:
-    """Show the flags of ENGINE that a study may use.
+def flags(server: str, installed: str | None, write: Path | None, as_json: bool) -> int:
+    """Show the flags of SERVER that a study may use.
 
     Those that are "owner only" a study's own file may set, and a search space may not.
-    With --installed, compare them with an installed engine: 0 if nothing drifted, 1 if something did.
+    With --installed, compare them with an installed server: 0 if nothing drifted, 1 if something did.
     """
     from autotune.core.cells import cut
     from autotune.systems.owner_only import UNCLASSED, FlagClasses, flag_classes
@@ -36,13 +36,13 @@ def flags(engine: str, installed: str | None, write: Path | None, as_json: bool)
     if write is not None:
         check_output(write, "--write")
     known = (*PROBED, *HELP)
-    if engine not in known:
+    if server not in known:
         raise SpecError(
-            f"no flags are known of {engine!r}; allowed: {', '.join(known)}", hint=did_you_mean(engine, known)
+            f"no flags are known of {server!r}; allowed: {', '.join(known)}", hint=did_you_mean(server, known)
         )
-    shipped = table(engine)
-    reason = (flag_classes(engine) or FlagClasses()).reason
-    shown = shipped if installed is None else ask(engine, installed)
+    shipped = table(server)
+    reason = (flag_classes(server) or FlagClasses()).reason
+    shown = shipped if installed is None else ask(server, installed)
     if write is not None:
         write_output(write, shown.to_json(), "--write")
     if installed is None:
@@ -59,7 +59,7 @@ def flags(engine: str, installed: str | None, write: Path | None, as_json: bool)
                 }
             )
             return 0
-        echo(f"{engine} {shown.version}, from {shown.source}")
+        echo(f"{server} {shown.version}, from {shown.source}")
         size = max(len(name) for name in shown.flags)
         for name, flag in sorted(shown.flags.items()):
             default = "" if flag.default is None else f" [{flag.default}]"
@@ -70,7 +70,7 @@ def flags(engine: str, installed: str | None, write: Path | None, as_json: bool)
     if as_json:
         echo_json({"shipped": shipped.version, "installed": shown.version, "changes": changes})
     else:
-        echo(f"{engine}: {shipped.version} shipped, {shown.version} installed, {len(changes)} changes")
+        echo(f"{server}: {shipped.version} shipped, {shown.version} installed, {len(changes)} changes")
         for line in changes:
             echo(f"  {line}")
         unclassed = [name for name in shown.flags if reason(name) == UNCLASSED]

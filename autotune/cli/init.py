@@ -38,7 +38,7 @@ _OPTIONS = (
     click.option(
         "--program",
         metavar="PROGRAM",
-        help="The engine's program, or the Python that has it, where it is not on the PATH.",
+        help="The server's program, or the Python that has it, where it is not on the PATH.",
     ),
 )
 
@@ -76,7 +76,7 @@ def init(model: str, output: str | None, force: bool, as_json: bool, **given: An
     """Write a study file for MODEL on this machine.
 
     MODEL is a folder, a GGUF file or a name on the Hugging Face hub. Its header and the machine (GPUs,
-    memory, cores, installed engines) decide which parameters are searched, and each line of the file says
+    memory, cores, installed servers) decide which parameters are searched, and each line of the file says
     why. Nothing is launched.
     """
     from autotune.init.starter import card_and_machine, start, stem_of

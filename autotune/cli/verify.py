@@ -77,7 +77,7 @@ def verify(
 ) -> int:
     """Measure winner and default of STUDY again, and say whether something got worse.
 
-    After a new version of the engine, a new driver, or every night. What is measured is kept in the ledger
+    After a new version of the server, a new driver, or every night. What is measured is kept in the ledger
     and changes nothing of the study. Ends with 1 where a launch fails, a limit is broken, or a goal or the
     metric of a limit is worse beyond noise and --tolerance.
     """

@@ -146,7 +146,7 @@ def _parameter(out: Conversion, data: Mapping[str, object], path: Path_) -> Entr
     usual = flag.default if flag.default is not None or own not in ours.names else ours[own].fallback
     if usual is not None:
         return with_default(entry, usual)  # what the tool's baseline runs with
-    out.note(path, f"the engine decides on {name!r} where nothing is set; the default here is a middle value")
+    out.note(path, f"vLLM decides on {name!r} where nothing is set; the default here is a middle value")
     return entry
 
 
@@ -164,7 +164,7 @@ def _values(
             else:
                 kept.append(value)
             if option is None:
-                out.note((*path, "options", i), "the option null leaves the flag out: the engine decides")
+                out.note((*path, "options", i), "the option null leaves the flag out: vLLM decides")
         return listed(kept) if kept else None
     if "options" in data:
         out.note((*path, "options"), f"options must be a list of values, found {options!r}")
@@ -232,7 +232,7 @@ def _static_flags(out: Conversion, data: Mapping[str, object]) -> dict[str, obje
         elif flag is None or why_not(own):
             out.note((section, name), f"{name!r} is left out: it {why_not(own)}")
         elif value is None:
-            out.note((section, name), f"{name!r} is null; it is left out: the engine decides")
+            out.note((section, name), f"{name!r} is null; it is left out: vLLM decides")
         else:
             if not positive:
                 out.note((section, name), f"{name!r} is the switch {own!r} turned round")

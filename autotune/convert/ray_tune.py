@@ -302,7 +302,7 @@ def _read_run(out: Conversion, source: Source, reader: _SpaceReader) -> None:
             if keyword.arg in _UNREAD:
                 reader.lost(keyword.value, (), f"'{keyword.arg}' has no equivalent")
             elif keyword.arg in found:
-                reader.lost(keyword.value, (), f"'{keyword.arg}' is given twice; the first one counts")
+                reader.lost(keyword.value, (), f"duplicate argument '{keyword.arg}'; the first one counts")
             else:
                 found[keyword.arg] = keyword.value
     if "metric" not in found:

@@ -63,7 +63,7 @@ def turned(flag: Flag, value: object, positive: bool) -> object:
 
 
 def unset(flag: Flag) -> Any:
-    """Return the value that leaves a flag out of the command, or that the engine takes without it."""
+    """Return the value that leaves a flag out of the command, or that the server takes without it."""
     if flag.kind == "switch":
         return False
     return AUTO if flag.is_left_out(AUTO) or flag.default is None else flag.default

@@ -80,7 +80,7 @@ def convert(document: Document) -> Conversion:
         without = [key for key, config in configs.items() if name not in config]
         if without:
             at = next(key for key, config in configs.items() if name in config)
-            out.note((*root, at), f"{name!r} is not in every entry; where it is not, the engine decides")
+            out.note((*root, at), f"{name!r} is not in every entry; where it is not, vLLM decides")
             for key in without:
                 configs[key][name] = unset(known[name])
         values = [config[name] for config in configs.values()]
@@ -112,7 +112,7 @@ def _read_entries(out: Conversion, entries: Mapping[str | int, Any], root: Path_
         config: Config = {}
         problem = ""
         if not entry:
-            out.note((*root, key), f"entry {key!r} is empty: the engine decides on everything")
+            out.note((*root, key), f"entry {key!r} is empty: vLLM decides on everything")
         for written, value in entry.items():
             problem = problem or _read_flag(out, config, str(written), value, (*root, key, written))
         if problem:
@@ -137,9 +137,9 @@ def _read_flag(out: Conversion, config: Config, written: str, value: object, pat
         out.note(path, f"{where} {why}; it is left out")
         return ""
     if name in config and not (inner and isinstance(config[name], dict)):
-        out.note(path, f"{where}: {name!r} is there twice; the last one counts")
+        out.note(path, f"{where}: duplicate flag {name!r}; the last one counts")
     if value is None:
-        out.note(path, f"{where} is null: the engine decides")
+        out.note(path, f"{where} is null: vLLM decides")
         config[name] = unset(flag)
         return ""
     if not positive:

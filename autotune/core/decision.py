@@ -61,7 +61,7 @@ PREDICTIONS = "predictions"
 """Key of the study's note in the ledger that holds what a model expected at the end of a run."""
 
 _USUAL_SPREAD, _SPREAD_DOUBT = 0.04, 2.0
-"""Prior of the relative spread between launches, log-normal: replicates of serving engines differ by 0.3 %
+"""Prior of the relative spread between launches, log-normal: replicates of servers differ by 0.3 %
 (one image on one machine) to 22 % (shared processors)."""
 
 _AGAIN_DOUBT, _CHANGED = 0.7, 0.1
@@ -270,7 +270,7 @@ class Decision:
             From the first such launch on, nothing else is recommended.
         predictions: Predictions of a model; without one, the mean of all others.
         usual: Decision of an earlier study whose spreads between launches are expected here too, within a
-            factor of about two; without one, those of serving engines are.
+            factor of about two; without one, those of servers are.
     """
 
     def __init__(

@@ -70,7 +70,7 @@ def server_environment(extra: Mapping[str, str], source: Mapping[str, str] = os.
 
 
 def inherited(source: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what :func:`server_environment` passes on that says how an engine runs; secrets are left out.
+    """Return what :func:`server_environment` passes on that says how a server runs; secrets are left out.
 
     Without what every session has, such as PATH, and the devices, which are given out anew for each trial.
     """

@@ -29,7 +29,7 @@ JOB_NAME, RESULT_NAME = "job.json", "result.json"
 """A job for a worker that is a process of its own, and its answer."""
 ANSWERS_NAME, SCORE_NAME, SCORER_LOG = "answers.jsonl", "score.json", "scorer.log"
 """What a scorer of the user's reads and writes, and what it prints."""
-SOCKET_NAME = "engine.sock"
+SOCKET_NAME = "server.sock"
 """Unix socket of the transformers system."""
 
 # A program that measures itself: what its launcher leaves and the driver reads.

@@ -1,6 +1,6 @@
 """Scalars of a file: text that is typed by whatever reads it, and by YAML itself where nothing does.
 
-A typed field (a number of trials, an engine's flag) reads the text that was written. Where there is none (a
+A typed field (a number of trials, a server's flag) reads the text that was written. Where there is none (a
 request's body, a function's argument, JSON inside a flag) the YAML 1.2 core schema decides: `true`, `null`,
 `7` and `0.5` without quotes are a truth value, nothing and numbers; in quotes they are text.
 """

@@ -45,7 +45,7 @@ class HelmValues:
 
 
 def _production_stack(export: Export) -> dict[str, Any]:
-    """Return the values of vLLM's production stack: one engine with the flags that were measured."""
+    """Return the values of vLLM's production stack: one server with the flags that were measured."""
     repository, tag = _split(export.image)
     model, *flags = export.container.words[2:]
     flags = _without(flags, "--host", "--port")
@@ -60,7 +60,7 @@ def _production_stack(export: Export) -> dict[str, Any]:
     # the chart has a cache of its own, and shared memory where it knows of the ranks
     own = ("hub-cache", "shared-memory") if ranks else ("hub-cache",)
     volumes = [pair for pair in volumes_of(export) if pair[0]["name"] not in own]
-    engine: dict[str, Any] = {
+    server: dict[str, Any] = {
         "name": export.name,
         "repository": repository,
         "tag": Word(tag),
@@ -71,11 +71,11 @@ def _production_stack(export: Export) -> dict[str, Any]:
         "vllmConfig": config,
     }
     if export.container.env:
-        engine["env"] = [{"name": name, "value": Word(text)} for name, text in export.container.env.items()]
+        server["env"] = [{"name": name, "value": Word(text)} for name, text in export.container.env.items()]
     if volumes:
-        engine["extraVolumes"] = [volume for volume, _ in volumes]
-        engine["extraVolumeMounts"] = [mount for _, mount in volumes]
-    spec: dict[str, Any] = {"modelSpec": [engine]}
+        server["extraVolumes"] = [volume for volume, _ in volumes]
+        server["extraVolumeMounts"] = [mount for _, mount in volumes]
+    spec: dict[str, Any] = {"modelSpec": [server]}
     if not export.gpus:
         spec["runtimeClassName"] = ""  # the chart's own is that of GPUs
     tries = probes(export)["startupProbe"]["failureThreshold"]

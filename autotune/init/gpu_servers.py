@@ -71,7 +71,7 @@ def narrow_sglang(plan: Proposal) -> None:
     plan.draft({"type": "ordinal"}, verified, values=[0, 2, 4, 8])
     if plan.request.draft_model:
         plan.flags.append(("speculative_algorithm", "STANDALONE", "a draft model of its own"))
-    plan.leave("attention_backend", "the engine takes the kernels made for the card")
+    plan.leave("attention_backend", "the server takes the kernels made for the card")
     plan.leave("page_size", "moves little next to the others")
     _context(plan, "context_length")
     plan.start_s = 60 + plan.fit.card.stored / GIB

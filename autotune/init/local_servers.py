@@ -108,7 +108,7 @@ def narrow_openvino(plan: Proposal) -> None:
     fit = plan.fit
     _must_fit(plan, 16)
     plan.offer("openvino")
-    if plan.engine.runs_python:
+    if plan.installed.runs_python:
         _files(plan)
     elif fit.card.form == SAFETENSORS and not fit.card.quantization:
         plan.offer("quantization", ("weight_format",))
@@ -150,7 +150,7 @@ def narrow_openvino(plan: Proposal) -> None:
     if fit.load.shared:
         plan.take("enable_prefix_caching", f"all prompts begin with {fit.load.shared} equal tokens")
     plan.take("dynamic_quantization_group_size", "activations at 8 bits: speed against exactness")
-    if plan.engine.runs_python:
+    if plan.installed.runs_python:
         plan.draft({"type": "int", "low": 0}, _DRAFTED, high=6)
     plan.leave("enable_hyper_threading", "no second threads on these cores")
     plan.leave("enable_prefix_caching", "no prompt of this load shares a prefix")
@@ -247,7 +247,7 @@ def _divides(plan: Proposal, size: int) -> bool:
 def narrow_planned(plan: Proposal) -> None:
     """Narrow what is planned only: ONNX Runtime and Triton."""
     cores = plan.fit.machine.workers
-    name = plan.engine.system
+    name = plan.installed.system
     plan.offer(name)
     for parameter in plan.undecided:
         values = plan.known(parameter).get("values")

@@ -1,4 +1,4 @@
-"""What a machine has for serving models: GPUs, memory, processors, and the engines that are installed."""
+"""What a machine has for serving models: GPUs, memory, processors, and the systems that are installed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Machine:
         gpus: Its graphics processors.
         numa_nodes: Memory nodes.
         compiler: Whether there is a C++ compiler.
-        installed: Engines.
+        installed: Systems.
     """
 
     cpu: str
@@ -75,7 +75,7 @@ class Machine:
         return max(1, min(self.cores, self.physical))
 
     def find(self, system: str) -> Installed | None:
-        """Return an engine that is installed; ``None`` where it is not."""
+        """Return a system that is installed; ``None`` where it is not."""
         return next((found for found in self.installed if found.system == system), None)
 
     def __str__(self) -> str:
@@ -93,12 +93,12 @@ def look(program: str = "", system: str = "") -> Machine:
     """Return what this machine has.
 
     Args:
-        program: Program of an engine, or the Python that has it, that is not on the ``PATH``.
+        program: Program of a system, or the Python that has it, that is not on the ``PATH``.
         system: System that it is for; found out where it is not said.
 
     Raises:
         EnvironmentProblem: There is no such program.
-        SpecError: It is of no engine that is known.
+        SpecError: It is of no system that is known.
     """
     found = {one.system: one for one in find_installed()}
     if program:

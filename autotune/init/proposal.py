@@ -70,12 +70,12 @@ class Proposal:
 
     Args:
         fit: Model, machine and load.
-        engine: The engine that is installed.
+        installed: The system that is installed.
         request: Wishes of the user.
     """
 
     fit: Fit
-    engine: Installed
+    installed: Installed
     request: Request
     rows: list[Row] = field(default_factory=list)
     left: list[tuple[str, str]] = field(default_factory=list)
@@ -108,10 +108,10 @@ class Proposal:
 
     def has_flag(self, name: str) -> bool:
         """Return whether the installed version has the flag behind a parameter, as far as that is known."""
-        kind: Any = SYSTEMS.load(self.engine.system)
+        kind: Any = SYSTEMS.load(self.installed.system)
         own = getattr(kind, "aliases", {}).get(name, name)
         no_flag = name in (*getattr(kind, "translated", ()), *getattr(kind, "variables", {}))
-        return self.engine.flags is None or no_flag or own in self.engine.flags
+        return self.installed.flags is None or no_flag or own in self.installed.flags
 
     def take(self, name: str, reason: str, **changes: object) -> None:
         """Keep a parameter.
@@ -122,7 +122,7 @@ class Proposal:
             **changes: Keys that differ from the catalogue's; ``None`` takes a key away.
         """
         if not self.has_flag(name):
-            self.leave(name, f"{self.engine.title} has no such flag")
+            self.leave(name, f"{self.installed.title} has no such flag")
             return
         entry = {**self._known.pop(name), **changes}
         trades = str(entry.pop("description", ""))
@@ -159,12 +159,12 @@ class Proposal:
     @property
     def served(self) -> bool:
         """Whether the system has an endpoint, so that requests arrive by themselves."""
-        return bool(getattr(SYSTEMS.load(self.engine.system), "served", False))
+        return bool(getattr(SYSTEMS.load(self.installed.system), "served", False))
 
     @property
     def planned(self) -> bool:
         """Whether the system is planned only, and takes what its search space says."""
-        return self.engine.system in PLANNED
+        return self.installed.system in PLANNED
 
     def draft(self, entry: JsonObject, trades: str, **values: object) -> None:
         """Keep the length of drafts where a model drafts, as a parameter that the search space lacks."""

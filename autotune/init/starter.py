@@ -29,7 +29,7 @@ class Options(Request):
         system: System that is to serve it; empty where that is open.
         workload: Name of a load.
         budget: Trials or time; empty for ours.
-        program: Program of the engine, or the Python that has it, that is not on the ``PATH``.
+        program: Program of the system, or the Python that has it, that is not on the ``PATH``.
     """
 
     system: str = ""
@@ -115,7 +115,7 @@ def start(
     plan = choice.proposal
     command = shlex.join(["autotune", "init", model, *options.words()])
     draft = Draft(name, command, shlex.quote(file), choice, aim(plan), spending(plan, options.budget))
-    return Starter(study_text(draft), plan.engine.title, choice.why, tuple(choice.others))
+    return Starter(study_text(draft), plan.installed.title, choice.why, tuple(choice.others))
 
 
 def card_and_machine(model: str, options: Options) -> tuple[ModelCard, Machine]:

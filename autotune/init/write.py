@@ -74,7 +74,7 @@ def _row(key: str, text: str) -> list[str]:
 
 
 def _head(draft: Draft) -> list[str]:
-    choice, fit, title = draft.choice, draft.plan.fit, draft.plan.engine.title
+    choice, fit, title = draft.choice, draft.plan.fit, draft.plan.installed.title
     others = "; ".join(f"{name} {said}" for name, said in choice.others.items())
     missing = "; ".join(f"{', '.join(names)}: {said}" for said, names in _by_reason(choice.missing).items())
     return [
@@ -106,7 +106,7 @@ def _parameters(draft: Draft) -> list[str]:
     plan = draft.plan
     lines = ["parameters:", *"\n\n".join("\n".join(_parameter(row)) for row in plan.rows).split("\n")]
     if plan.left:
-        lines += ["", "  # Left to the engine:"]
+        lines += ["", f"  # Left to {plan.installed.system}:"]
         for names, reason in plan.left:
             text = _wrapped(f"{names}: {reason}", _WIDTH - 8)
             lines += [f"  #   {line}" if i == 0 else f"  #     {line}" for i, line in enumerate(text)]
@@ -146,9 +146,9 @@ def _with_reason(line: str, reason: str) -> str:
 
 def _system(draft: Draft) -> list[str]:
     plan = draft.plan
-    program = list(plan.engine.program)
+    program = list(plan.installed.program)
     entries = [
-        ("use", plan.engine.system),
+        ("use", plan.installed.system),
         ("model", plan.fit.card.model),
         ("draft_model", plan.request.draft_model),
         ("program", program[0] if len(program) == 1 else program),
@@ -219,11 +219,11 @@ def _budget(draft: Draft) -> list[str]:
 def _foot(draft: Draft) -> list[str]:
     if draft.plan.planned:
         return _comment(
-            f"{draft.plan.engine.system} is planned only: `autotune check` shows its commands, "
+            f"{draft.plan.installed.system} is planned only: `autotune check` shows its commands, "
             "nothing is measured."
         )
     return _comment(
         f"To deploy: `autotune best {draft.name}` prints the winner's command, what clients send, and how "
         "sure it is. Measure with lengths and prompts of your own (`workload.prompts`) before you trust a "
-        "number for your users; after an upgrade of the engine, run it again."
+        f"number for your users; after an upgrade of {draft.plan.installed.system}, run it again."
     )

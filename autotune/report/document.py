@@ -226,7 +226,7 @@ def conditions(view: StudyView) -> list[tuple[str, str]]:
     found += circumstances(view.trials).items()
     engine = dict(spec.get("engine") or {})
     if engine:
-        found.append(("engine of the search", ", ".join(f"{k} {_plain(v)}" for k, v in engine.items())))
+        found.append(("engine", ", ".join(f"{k} {_plain(v)}" for k, v in engine.items())))
     found.append(("autotune", VERSION))
     nodes = dict.fromkeys(t.node for t in view.trials if t.node)
     found += [("nodes", ", ".join(nodes))] if nodes else []

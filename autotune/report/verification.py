@@ -62,7 +62,7 @@ def conclusion(found: Verification) -> str:
             return "verdict: the winner does not keep the limits that are asked for now"
         whole = all(any(found.status(c) == "worse" for c in side.changes) for side in found.sides)
         why = (
-            "; both sides did: look at the engine or the machine first"
+            "; both sides did: look at the server or the machine first"
             if whole and len(found.sides) > 1
             else ""
         )

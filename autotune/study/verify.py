@@ -65,7 +65,7 @@ def verify(
         tolerance: Part by which a metric may become worse.
         local: Run attempts in child processes instead of on Ray.
         new: Begin another verification though one was stopped half way.
-        overrides: ``KEY=VALUE`` of the study file, such as the path of another engine.
+        overrides: ``KEY=VALUE`` of the study file, such as the path of another server.
         stop: Request that signals set; by default the run's own.
 
     Raises:

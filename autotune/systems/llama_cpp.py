@@ -151,7 +151,7 @@ class LlamaCppSystem(GGUFSystem):
         body = {"min_tokens": "{max_tokens}", "repeat_penalty": 1.0}
         return replace(found, ready="/v1/models", tokenize="/extras/tokenize", body=body)
 
-    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+    def server_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return the build and the slots that ``llama-server`` tells, and what its log says holds."""
         found = told(url, "/props") if not self.runs_python else None
         if not isinstance(found, Mapping):

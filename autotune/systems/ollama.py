@@ -71,7 +71,7 @@ class OllamaSystem(ServedSystem):
         """Return the name: Ollama loads what its own store has."""
         return self.model
 
-    def engine_facts(self, url: str, scratch: Path) -> dict[str, object]:
+    def server_facts(self, url: str, scratch: Path) -> dict[str, object]:
         """Return the version that the server tells."""
         found = told(url, "/api/version")
         version = found.get("version") if isinstance(found, Mapping) else None

@@ -132,7 +132,7 @@ class OpenVINOSystem(GGUFSystem):
     def _draft_length(self, config: Config) -> int:
         return self.whole(config, "draft_length", 0)
 
-    def engine_facts(self, url: str, scratch: Path) -> dict[str, object]:
+    def server_facts(self, url: str, scratch: Path) -> dict[str, object]:
         """Return the version and the scheduler's settings that hold."""
         found = told(url, "/version") if self.runs_python else None
         named = found.items() if isinstance(found, Mapping) else ()

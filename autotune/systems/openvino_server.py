@@ -21,13 +21,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from autotune.core.json_object import JsonObject
-
+Body = Mapping[str, Any]
 """Body of a request, plain JSON data."""
 
 Answers = queue.Queue[Any]
@@ -37,8 +36,8 @@ _IDLE_S = 0.5  # the server's thread looks this often whether it should end
 _MODEL_ID = "openvino"
 
 
-class Engine:
-    """Step one pipeline for all requests.
+class PipelineLoop:
+    """The thread that steps one pipeline for all requests.
 
     Args:
         pipeline: ``openvino_genai.ContinuousBatchingPipeline``.
@@ -58,7 +57,7 @@ class Engine:
         """Return the tokens of a text as a tensor, ``1 x n``."""
         return self.tokenizer.encode(text).input_ids
 
-    def submit(self, prompt: Any, body: JsonObject) -> Answers:
+    def submit(self, prompt: Any, body: Body) -> Answers:
         """Hand a request to the server; its tokens come through the queue, then ``None`` or an error.
 
         Raises:
@@ -72,7 +71,7 @@ class Engine:
             self._work.notify()
         return answers
 
-    def _config(self, body: JsonObject) -> object:
+    def _config(self, body: Body) -> object:
         config = self.genai.GenerationConfig()
         config.max_new_tokens = _wanted(body)
         config.ignore_eos = bool(body.get("ignore_eos", False))
@@ -129,8 +128,8 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or tokens wait 40 ms for the client's acknowledgement of those before
-    engine: Engine
-    facts: JsonObject
+    loop: PipelineLoop
+    facts: Body
 
     def do_GET(self) -> None:
         """Answer ``/health``, ``/version``, ``/v1/models`` and ``/metrics``."""
@@ -149,7 +148,7 @@ class Handler(BaseHTTPRequestHandler):
         """Answer ``/v1/completions``, ``/v1/chat/completions`` and ``/tokenize``."""
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
         if self.path == "/tokenize":
-            ids = self.engine.encode(str(body.get("prompt", body.get("content", "")))).data[0]
+            ids = self.loop.encode(str(body.get("prompt", body.get("content", "")))).data[0]
             self._json({"tokens": [int(token) for token in ids], "count": len(ids)})
             return
         if self.path not in ("/v1/completions", "/v1/chat/completions"):
@@ -157,8 +156,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         chat = self.path.endswith("/chat/completions")
         try:
-            prompt = self.engine.encode(self._prompt(body, chat))
-            answers = self.engine.submit(prompt, body)
+            prompt = self.loop.encode(self._prompt(body, chat))
+            answers = self.loop.submit(prompt, body)
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
             self._json({"error": {"message": f"{type(error).__name__}: {error}"}}, 400)
             return
@@ -167,25 +166,25 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._whole(prompt.shape[1], answers, body, chat)
 
-    def _prompt(self, body: JsonObject, chat: bool) -> str:
+    def _prompt(self, body: Body, chat: bool) -> str:
         if not chat:
             return str(body["prompt"])
-        tokenizer = self.engine.tokenizer
+        tokenizer = self.loop.tokenizer
         if tokenizer.chat_template:
             return str(tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True))
         return "\n".join(str(message["content"]) for message in body["messages"])
 
-    def _whole(self, prompt: int, answers: Answers, body: JsonObject, chat: bool) -> None:
+    def _whole(self, prompt: int, answers: Answers, body: Body, chat: bool) -> None:
         tokens: list[int] = []
         while (piece := answers.get()) is not None:
             if isinstance(piece, Exception):
                 self._json({"error": {"message": str(piece)}}, 500)
                 return
             tokens += piece
-        answer = self._choice(self.engine.tokenizer.decode(tokens), chat, "message", _finish(tokens, body))
+        answer = self._choice(self.loop.tokenizer.decode(tokens), chat, "message", _finish(tokens, body))
         self._json({**answer, "usage": self._usage(prompt, len(tokens))})
 
-    def _stream(self, prompt: int, answers: Answers, body: JsonObject, chat: bool) -> None:
+    def _stream(self, prompt: int, answers: Answers, body: Body, chat: bool) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Cache-Control", "no-cache")
@@ -199,8 +198,8 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # who asked is gone; the request runs to its end
 
-    def _events(self, prompt: int, answers: Answers, body: JsonObject, chat: bool) -> Iterator[str]:
-        decode, tokens = self.engine.tokenizer.decode, []
+    def _events(self, prompt: int, answers: Answers, body: Body, chat: bool) -> Iterator[str]:
+        decode, tokens = self.loop.tokenizer.decode, []
         start, known = 0, 0  # text is decoded from `start` on, and was sent up to the token `known`
         while (piece := answers.get()) is not None:
             if isinstance(piece, Exception):
@@ -231,13 +230,13 @@ class Handler(BaseHTTPRequestHandler):
         return {"prompt_tokens": prompt, "completion_tokens": produced, "total_tokens": prompt + produced}
 
     def _counters(self) -> str:
-        found = self.engine.pipeline.get_metrics()
+        found = self.loop.pipeline.get_metrics()
         values = {
             "openvino_requests": found.requests,
             "openvino_scheduled_requests": found.scheduled_requests,
             "openvino_cache_usage_percent": found.cache_usage,
             "openvino_cache_usage_percent_max": found.max_cache_usage,
-            "openvino_steps_total": self.engine.steps,
+            "openvino_steps_total": self.loop.steps,
         }
         return "".join(f"{name} {value}\n" for name, value in values.items())
 
@@ -262,11 +261,11 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 1024
 
 
-def _wanted(body: JsonObject) -> int:
+def _wanted(body: Body) -> int:
     return int(body.get("max_tokens") or body.get("max_completion_tokens") or 16)  # OpenAI's own default
 
 
-def _finish(tokens: list[int], body: JsonObject) -> str:
+def _finish(tokens: list[int], body: Body) -> str:
     return "length" if len(tokens) >= _wanted(body) else "stop"
 
 
@@ -312,7 +311,7 @@ def main() -> None:
             draft = _readable(options.draft_model, Path(folder), genai)
             more["draft_model"] = genai.draft_model(draft, options.device)
         pipeline = genai.ContinuousBatchingPipeline(options.model, scheduler, options.device, more)
-    Handler.engine = Engine(pipeline, genai)
+    Handler.loop = PipelineLoop(pipeline, genai)
     Handler.facts = {"version": genai.__version__, "scheduler": scheduler.to_string()}
     server.server_activate()
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))

@@ -27,7 +27,7 @@ from autotune.systems.base import System
 from autotune.systems.command import BUILTIN
 from autotune.systems.own.words import REST, placeholders
 from autotune.systems.registry import SYSTEMS, build_system
-from autotune.systems.served.flagged import FlaggedEngine
+from autotune.systems.served.flagged import FlaggedSystem
 from autotune.systems.served.flags import AUTO, plain, table
 from autotune.systems.served.tiny import TINY
 
@@ -199,7 +199,7 @@ class _Names:
         kind = SYSTEMS.load(use)
         if use not in SYSTEMS.builtin:
             self.allowed = frozenset(getattr(kind, "tunable", ()))
-        elif issubclass(kind, FlaggedEngine):
+        elif issubclass(kind, FlaggedSystem):
             own = (*kind.translated, *kind.aliases, *kind.variables)
             self.known, self.allowed = frozenset((*own, *table(use).flags)), self.classes.tunable
         elif use == "transformers":

@@ -51,7 +51,7 @@ class SGLangSystem(ServedSystem):
         words = [*self.program, *self.own_program[1:]] if len(self.program) == 1 else list(self.program)
         return [*(words or self.own_program), "--model-path", self.model]
 
-    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+    def server_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return the version and the arguments that hold, as the server tells them."""
         found = told(url, "/get_server_info")
         if not isinstance(found, Mapping):

@@ -26,7 +26,7 @@ NEEDS_MODEL = ("draft_model", "eagle", "eagle3", "medusa", "mlp_speculator", "df
 ONLINE = {8: "fp8_per_tensor", 4: "nvfp4_per_token"}
 """Quantization methods that need no prepared checkpoint, by bits."""
 
-_ENGINE = re.compile(r"Initializing a V\d+ LLM engine \([^)\n]{0,200}\) with config: (.*)")
+_CONFIG_LINE = re.compile(r"Initializing a V\d+ LLM engine \([^)\n]{0,200}\) with config: (.*)")
 _SETTING = re.compile(r"(?<!\w)(\w{1,80})=('[^']{0,400}'|[^,(){}\[\]]{1,400})(?:,|$)")
 _BATCHED = re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)")
 _BACKEND = re.compile(
@@ -124,7 +124,7 @@ class VLLMSystem(ServedSystem):
     def _cpu_version(self) -> str:
         return _CPUBuild(self.model, program=self.program).version()
 
-    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+    def server_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return the version that the server tells, and what its log says: KV cache, settings that hold."""
         version = told(url, "/version")
         named = version.get("version") if isinstance(version, Mapping) else None
@@ -178,8 +178,8 @@ class VLLMSystem(ServedSystem):
 def effective_settings(log: str) -> dict[str, object]:
     """Return the settings that vLLM's log says hold, by the names of its flags."""
     found: dict[str, object] = {}
-    if engine := _ENGINE.search(log):
-        for name, text in _SETTING.findall(engine.group(1)):
+    if line := _CONFIG_LINE.search(log):
+        for name, text in _SETTING.findall(line.group(1)):
             value = typed_scalar(text.strip().strip("'"))
             if name in _CONFIG and value not in (None, "None"):
                 found.setdefault(_CONFIG[name], value)

@@ -1,4 +1,4 @@
-"""What the optimizers are compared on: replayed tables, synthetic functions, a simulated serving engine."""
+"""What the optimizers are compared on: replayed tables, synthetic functions, a simulated server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A simulated serving engine for benchmarks of the optimizer: the shape of real ones, at no cost.
+"""A simulated server for benchmarks of the optimizer: the shape of real ones, at no cost.
 
 It serves the benchmarks and tests of engines only; nothing it says is ever reported as a measurement.
 """

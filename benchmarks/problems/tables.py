@@ -38,7 +38,7 @@ NOISE = {"kt": 0.01, "aic": 0.02, "argonne": 0.02, "llmpilot": 0.12, "dynatree":
 """Relative noise to replay, by the beginning of a table's name."""
 
 
-_NOISE = 0.02  # of serving engines, where nothing better is known
+_NOISE = 0.02  # of servers, where nothing better is known
 
 
 def table_problems(folder: Path) -> dict[str, Callable[[], Problem]]:

@@ -150,7 +150,7 @@ def test_launches_that_became_noisy_say_nothing_worse_of_the_quiet_study_before(
 
 
 def test_one_new_launch_has_the_spread_of_the_study():
-    """By itself it has none; the usual spread of serving engines would be ten times too wide."""
+    """By itself it has none; the usual spread of servers would be ten times too wide."""
     rng = np.random.default_rng(4)
     (speed, _) = changed_of(study(rng, 0.003), [trial(0, WINNER, Reason.REPEAT, rng, 0.003)])
     assert 0.003 < speed.now.half / speed.now.estimate.value < 0.03

@@ -196,7 +196,7 @@ def test_doctor_says_what_works(capsys, store):
     assert {"python", "torch", "processors", "store"} <= {check["name"] for check in data["checks"]}
 
 
-def test_doctor_names_the_engines_that_are_there(capsys, store, tmp_path, monkeypatch):
+def test_doctor_names_the_servers_that_are_there(capsys, store, tmp_path, monkeypatch):
     program = tmp_path / "llama-server"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -213,14 +213,14 @@ def test_doctor_says_ok_only_of_what_it_has_found(capsys, store, tmp_path, monke
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "arn:nobody://knows")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     found = {check["name"]: check for check in json.loads(run(capsys, "doctor", "--json")[1])["checks"]}
-    assert found["engines"]["status"] == "warn"  # a Python that has no sglang is no sglang
-    assert found["engines"]["found"] == "none on the PATH"
+    assert found["servers"]["status"] == "warn"  # a Python that has no sglang is no sglang
+    assert found["servers"]["found"] == "none on the PATH"
     assert found["accelerators"]["status"] == "none"
     assert (found["mlflow store"]["status"], found["ray cluster"]["status"]) == ("none", "none")
     package = _folder(tmp_path / "sglang")
     (package / "__init__.py").write_text("")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    assert "ok       engines       sglang (python -m sglang.launch_server)" in run(capsys, "doctor")[1]
+    assert "ok       servers       sglang (python -m sglang.launch_server)" in run(capsys, "doctor")[1]
 
 
 def test_printed_commands_keep_what_the_study_was_started_with(capsys, store, tmp_path, monkeypatch):
@@ -394,7 +394,7 @@ def test_check_says_of_a_single_value_and_of_a_rare_parameter_what_is_true(capsy
     assert restarts == {"max_num_seqs": "fixed", "draft": "system", "length": "system"}
 
 
-def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):
+def test_check_plans_a_server(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("chat.yaml").write_text(VLLM)
     code, out, err = run(capsys, "check", "chat.yaml")
@@ -420,7 +420,7 @@ def test_check_plans_a_serving_engine(capsys, tmp_path, monkeypatch):
     assert "did you mean 'max_num_seqs'?" in err
 
 
-def test_flags_of_an_engine(capsys, tmp_path):
+def test_flags_of_a_server(capsys, tmp_path):
     code, out, _ = run(capsys, "flags", "vllm")
     assert code == 0
     assert out.startswith("vllm 0.33.0, from the source text of vllm")

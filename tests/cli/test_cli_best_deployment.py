@@ -25,9 +25,9 @@ TOKEN = "hf_" + "a" * 20  # of the form of a real one
 
 def test_the_served_example_is_deployed_as_it_was_measured_from_any_folder(tmp_path, monkeypatch, capsys):
     started, elsewhere, store = tmp_path / "started", tmp_path / "elsewhere", tmp_path / "store"
-    for folder in (started / "engine" / "bin", elsewhere, store):
+    for folder in (started / "server" / "bin", elsewhere, store):
         folder.mkdir(parents=True)
-    (started / "engine" / "bin" / "python").symlink_to(sys.executable)
+    (started / "server" / "bin" / "python").symlink_to(sys.executable)
     (started / "served.yaml").write_text((ROOT / "examples" / "served.yaml").read_text())
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     for name, value in (("HF_HOME", "/hf"), ("HF_TOKEN", TOKEN), ("LD_LIBRARY_PATH", f"/lib/{TOKEN}")):
@@ -49,7 +49,7 @@ def test_the_served_example_is_deployed_as_it_was_measured_from_any_folder(tmp_p
     data = json.loads(capsys.readouterr().out)
     found = deployment(spec.system.built, best, spec.space.derived)
     assert data["deploy"] == ["env", *data["deploy"][1 : -len(found.argv)], *found.argv]
-    assert found.argv[0] == str(started / "engine" / "bin" / "python")
+    assert found.argv[0] == str(started / "server" / "bin" / "python")
     assert found.argv[3].startswith("/cache/autotune/models/tiny-")
     assert found.argv[3].endswith("/target-Q8_0.gguf")
     assert "HF_HOME=/hf" in data["deploy"]

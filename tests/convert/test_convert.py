@@ -254,7 +254,7 @@ def test_constraints_loads_and_statistics_of_auto_tune_vllm():
     assert study["objective"] == {"minimize": "ttft.mean"}
     assert study["workload"]["arrival"] == "concurrency"
     assert study["workload"]["concurrency"] == 64
-    assert space.default_config == {"max_num_seqs": 256, "max_num_batched_tokens": 1024}  # near the engine's
+    assert space.default_config == {"max_num_seqs": 256, "max_num_batched_tokens": 1024}  # near the server's
 
 
 def test_environment_baseline_and_static_values_of_auto_tune_vllm():

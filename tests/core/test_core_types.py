@@ -100,5 +100,5 @@ def test_a_prior_weighs_the_value_that_it_names():
 
 
 def test_equal_numbers_are_one_value():
-    with pytest.raises(SpecError, match="listed twice"):
+    with pytest.raises(SpecError, match="duplicate value"):
         Categorical("m", (1, 1.0))

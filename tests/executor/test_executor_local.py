@@ -26,8 +26,8 @@ def test_what_a_killed_worker_leaves_is_masked(tmp_path, monkeypatch):
     executor = LocalExecutor()
     job = job_of(tmp_path, {"mode": "hangs"})
     executor.submit(job)
-    wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
-    log = next(iter(tmp_path.rglob("engine.sock"))).with_name("server.log")
+    wait_until(lambda: list(tmp_path.rglob("server.sock")), 60)
+    log = next(iter(tmp_path.rglob("server.sock"))).with_name("server.log")
     with log.open("a") as file:
         file.write("key: planted-in-a-log\n")
     executor._running[job.key].process.kill()
@@ -44,7 +44,7 @@ def test_a_worker_that_is_paused_is_killed_after_the_grace(tmp_path, monkeypatch
     executor = LocalExecutor()
     job = job_of(tmp_path, {"mode": "hangs"})
     executor.submit(job)
-    wait_until(lambda: list(tmp_path.rglob("engine.sock")), 60)
+    wait_until(lambda: list(tmp_path.rglob("server.sock")), 60)
     worker = executor._running[job.key].process.pid
     os.kill(worker, signal.SIGSTOP)
     executor.drop(job.key)

@@ -34,7 +34,7 @@ def export_case(tmp_path_factory):
 
     @functools.cache
     def exported(case):
-        with pytest.MonkeyPatch.context() as patch:  # a machine without engines, whose cache is known
+        with pytest.MonkeyPatch.context() as patch:  # a machine without servers, whose cache is known
             patch.setenv("XDG_CACHE_HOME", "/cache")
             patch.setenv("PATH", "/nowhere")
             patch.delenv("PYTHONPATH")
@@ -107,13 +107,13 @@ def same_container(values, container):
 def test_the_chart_of_vllm_starts_the_words_that_were_measured(case, export_case):
     texts, _ = export_case(case)
     spec = yaml.safe_load(texts["helm-values"])["servingEngineSpec"]
-    (engine,) = spec["modelSpec"]
-    config = engine["vllmConfig"]
+    (server,) = spec["modelSpec"]
+    config = server["vllmConfig"]
     caching = "--enable-prefix-caching" if config["enablePrefixCaching"] else "--no-enable-prefix-caching"
     made = [
         "vllm",
         "serve",
-        engine["modelURL"],
+        server["modelURL"],
         "--host",
         "0.0.0.0",
         "--port",
@@ -127,16 +127,16 @@ def test_the_chart_of_vllm_starts_the_words_that_were_measured(case, export_case
     (container,) = pod["containers"]
     measured = [*container["command"], *container["args"]]
     assert sorted(made) == sorted({*measured, caching} if caching not in measured else measured)
-    assert engine["resources"] == container["resources"]
-    assert {one["name"]: one["value"] for one in engine.get("env", ())} == {
+    assert server["resources"] == container["resources"]
+    assert {one["name"]: one["value"] for one in server.get("env", ())} == {
         one["name"]: one["value"] for one in container["env"] if one["name"] != "HF_HOME"
     }
     kept = [one for one in pod.get("volumes", ()) if one["name"].startswith("model-")]
-    assert engine.get("extraVolumes", []) == kept
+    assert server.get("extraVolumes", []) == kept
     # types as in values.schema.json of vllm-stack 0.1.12
     for name, kind in {"name": str, "repository": str, "tag": str, "modelURL": str, "replicaCount": int,
                        "requestGPU": int, "resources": dict, "vllmConfig": dict}.items():  # fmt: skip
-        assert type(engine[name]) is kind
+        assert type(server[name]) is kind
     assert type(config["enablePrefixCaching"]) is bool
     assert all(type(word) is str for word in config["extraArgs"])
 
@@ -249,7 +249,7 @@ def test_a_unit_starts_the_words_of_the_deployment(case, export_case):
 
 
 @pytest.mark.parametrize(("case", "name"), [("vllm", "vllm-yaml"), ("sglang", "sglang-yaml")])
-def test_the_engines_own_file_says_what_the_command_line_says(case, name, export_case):
+def test_the_servers_own_file_says_what_the_command_line_says(case, name, export_case):
     texts, _ = export_case(case)
     data = yaml.safe_load(texts[name])
     known = {flag.flag.removeprefix("--") for flag in table(case).flags.values()}

@@ -63,12 +63,12 @@ def main():
     until(lambda: executor.has_room({"cpus": 1, "gpus": 1}))  # once Ray knows what the groups have left
     told["room for 1"] = executor.has_room({"cpus": 1, "gpus": 1})
     told["room for 2"] = executor.has_room({"cpus": 1, "gpus": 2})
-    until(lambda: len(list(FOLDER.rglob("engine.sock"))) == 2)  # they run at once
+    until(lambda: len(list(FOLDER.rglob("server.sock"))) == 2)  # they run at once
     executor.cancel()
     until(lambda: executor.has_room({"cpus": 1, "gpus": 8, "stages": 2}))
     executor.submit(job(2, cpus=2, gpus=8, stages=2))
     told["pipeline"] = groups(executor)
-    until(lambda: len(list(FOLDER.rglob("engine.sock"))) == 3)
+    until(lambda: len(list(FOLDER.rglob("server.sock"))) == 3)
     executor.close()
     bound = RayExecutor(rules=Rules(labels={"zone": "b"}))
     bound.start()

@@ -143,16 +143,16 @@ def test_every_redirect_has_a_row():
 
 
 @pytest.mark.parametrize("manner", MANNERS)
-def test_what_engines_tell_of_themselves_is_facts_or_nothing(servers, tmp_path, manner):
+def test_what_servers_tell_of_themselves_is_facts_or_nothing(servers, tmp_path, manner):
     url = servers.url(manner, "facts")
     for use in ("vllm", "sglang", "llama_cpp", "ollama"):
         system = build_system({"use": use, "model": "m"})
         if manner.startswith("redirect"):
-            told = outcome(lambda system=system: system.engine_facts(url, tmp_path))
+            told = outcome(lambda system=system: system.server_facts(url, tmp_path))
             assert cause_of(told) is Cause.OWNER_MISTAKE
             assert re.match(f"{url}/.+: HTTP 30[1278]: redirected to", told.failure.message)
             continue
-        facts = system.engine_facts(url, tmp_path)
+        facts = system.server_facts(url, tmp_path)
         assert not {"parallel", "slots"} & (facts.keys() | facts.get("effective", {}).keys())
         assert all(isinstance(value, str | dict | bool) for value in facts.values())
     watch = ServerWatch(counters_of(Endpoint(url, "m", prometheus="/metrics")))

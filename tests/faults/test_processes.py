@@ -294,7 +294,7 @@ def test_a_sweep_touches_nobody_else(record):
 
 
 def test_a_leftover_that_lost_its_mark_is_found_below_one_that_has_it(tmp_path):
-    """As engines do that write a title where the environment was."""
+    """As servers do that write a title where the environment was."""
     script = "env -i sleep 601 & echo $! > below.part; mv below.part below; wait"
     process = subprocess.Popen(
         ["sh", "-c", script], cwd=tmp_path,

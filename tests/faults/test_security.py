@@ -170,7 +170,7 @@ TRIED = {
 }  # fmt: skip
 
 
-def test_a_space_of_a_stranger_runs_nothing_by_any_flag_of_any_engine(alone, record, capsys, monkeypatch):
+def test_a_space_of_a_stranger_runs_nothing_by_any_flag_of_any_server(alone, record, capsys, monkeypatch):
     """Every flag that is the owner's, fixed and searched, and hostile values of those that are not."""
     from autotune.cli import main
     from autotune.systems.owner_only import flag_classes
@@ -213,7 +213,7 @@ def test_a_space_of_a_stranger_runs_nothing_by_any_flag_of_any_engine(alone, rec
             assert "names a model" in capsys.readouterr().err
             found += 1
     assert started == []
-    record(f"search spaces of strangers: {len(TRIED)} ways into vLLM, {len(names)} flags of {len(SERVED)} engines, models with code, hostile values",
+    record(f"search spaces of strangers: {len(TRIED)} ways into vLLM, {len(names)} flags of {len(SERVED)} servers, models with code, hostile values",
            "P10: refused by name and reason, nothing is launched", f"{found} refused, 0 processes started")  # fmt: skip
 
 

@@ -188,10 +188,10 @@ def test_a_name_with_a_line_break_is_refused(here, capsys):
 
 
 def test_llama_cpp_is_found_by_its_name_and_the_file_passes_check(here, capsys):
-    from tests.engines.install import is_installed, program_of
+    from tests.servers.install import is_installed, program_of
 
     if not is_installed("llama_server"):
-        pytest.skip("llama_server is not installed: python tests/engines/install.py llama_server")
+        pytest.skip("llama_server is not installed: python tests/servers/install.py llama_server")
     for tag in ("Q8_0", "F16"):
         (here / f"small-{tag}.gguf").write_bytes(gguf_bytes())
     program = str(program_of("llama_server"))
@@ -204,10 +204,10 @@ def test_llama_cpp_is_found_by_its_name_and_the_file_passes_check(here, capsys):
 
 
 def test_openvino_in_a_python_of_its_own_passes_check(here, capsys):
-    from tests.engines.install import is_installed, python_of
+    from tests.servers.install import is_installed, python_of
 
     if not is_installed("openvino"):
-        pytest.skip("openvino is not installed: python tests/engines/install.py openvino")
+        pytest.skip("openvino is not installed: python tests/servers/install.py openvino")
     (here / "small-F16.gguf").write_bytes(gguf_bytes())
     code, out, err = run(capsys, "init", "small-F16.gguf", "--program", python_of("openvino"))
     assert code == 0, err

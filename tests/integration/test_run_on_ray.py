@@ -50,7 +50,7 @@ def test_kill_9_leaves_no_process_and_the_same_command_goes_on(tmp_path, toy_stu
             if line.startswith("trial 1 started"):
                 break
         wait_until(
-            lambda: list((tmp_path / "autotune-runs" / "toy" / "trial-0001").glob("*/engine.sock")), 60
+            lambda: list((tmp_path / "autotune-runs" / "toy" / "trial-0001").glob("*/server.sock")), 60
         )
         started = descendants(process.pid) | set(works_in(tmp_path / "autotune-runs"))
         process.kill()
@@ -80,7 +80,7 @@ def test_ctrl_c_stops_the_server_and_exits_with_5(tmp_path, toy_study):
             if line.startswith("trial 0 started"):
                 break
         wait_until(
-            lambda: list((tmp_path / "autotune-runs" / "toy" / "trial-0000").glob("*/engine.sock")), 60
+            lambda: list((tmp_path / "autotune-runs" / "toy" / "trial-0000").glob("*/server.sock")), 60
         )
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
         rest = process.stdout.read()

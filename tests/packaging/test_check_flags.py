@@ -266,10 +266,10 @@ def wheel_of(files, path):
     return path
 
 
-@pytest.mark.parametrize("engine", CASES)
-def test_flags_are_read_from_source_text(engine, check_flags, tmp_path):
-    files, expected = CASES[engine]
-    found = check_flags.ENGINES[engine].read(folder_of(files, tmp_path))
+@pytest.mark.parametrize("server", CASES)
+def test_flags_are_read_from_source_text(server, check_flags, tmp_path):
+    files, expected = CASES[server]
+    found = check_flags.SERVERS[server].read(folder_of(files, tmp_path))
     shown = {}
     for name, one in found.items():
         known = {
@@ -282,13 +282,13 @@ def test_flags_are_read_from_source_text(engine, check_flags, tmp_path):
 
 def shipped_of(check_flags, files, root, **changes):
     """Return the table of what the text says, some flags replaced (or left out: ``None``)."""
-    read = check_flags.ENGINES["vllm"].read(folder_of(files, root))
+    read = check_flags.SERVERS["vllm"].read(folder_of(files, root))
     flags = {name: replace(one.flag, help="as it ships") for name, one in read.items()} | changes
     return FlagTable("vllm", "0.1.0", "a test", {name: flag for name, flag in flags.items() if flag})
 
 
 def compare(check_flags, monkeypatch, shipped, source, summary):
-    monkeypatch.setattr(check_flags, "table", lambda engine: shipped)
+    monkeypatch.setattr(check_flags, "table", lambda server: shipped)
     argv = ["vllm", "--source", f"vllm={source}", "--summary", str(summary)]
     return check_flags.main(argv), summary.read_text()
 
@@ -340,7 +340,7 @@ def test_new_flags_and_defaults_are_told_and_fail_nothing(check_flags, tmp_path,
 def test_the_table_that_is_written_keeps_what_the_text_leaves_open(check_flags, tmp_path, monkeypatch):
     late = Flag("late", "--late", "int", 7, None, "as it ships")
     shipped = shipped_of(check_flags, VLLM, tmp_path / "old", grpc=None, late=late)
-    monkeypatch.setattr(check_flags, "table", lambda engine: shipped)
+    monkeypatch.setattr(check_flags, "table", lambda server: shipped)
     monkeypatch.setattr(check_flags, "TABLES", tmp_path)
     assert check_flags.main(["vllm", "--source", f"vllm={tmp_path / 'old'}", "--write"]) == 0
     written = FlagTable.from_dict(json.loads((tmp_path / "vllm.json").read_text()))
@@ -353,8 +353,8 @@ def test_sources_are_cloned_or_unpacked(check_flags, tmp_path, monkeypatch):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
     for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "a"]):
         subprocess.run([*git, *words], cwd=repository, check=True)
-    place = replace(check_flags.ENGINES["ollama"], repository=repository.as_uri())
-    monkeypatch.setitem(check_flags.ENGINES, "ollama", place)
+    place = replace(check_flags.SERVERS["ollama"], repository=repository.as_uri())
+    monkeypatch.setitem(check_flags.SERVERS, "ollama", place)
     found = check_flags.newest("ollama", FlagTable("ollama", "1", "a test", {}))
     assert set(found.flags) == set(OF_OLLAMA)
     assert (
@@ -371,8 +371,8 @@ def test_sources_are_cloned_or_unpacked(check_flags, tmp_path, monkeypatch):
 
 
 def test_a_server_that_cannot_be_looked_at_is_said(check_flags, tmp_path, monkeypatch, capsys):
-    place = replace(check_flags.ENGINES["ollama"], repository=(tmp_path / "nowhere").as_uri())
-    monkeypatch.setitem(check_flags.ENGINES, "ollama", place)
+    place = replace(check_flags.SERVERS["ollama"], repository=(tmp_path / "nowhere").as_uri())
+    monkeypatch.setitem(check_flags.SERVERS, "ollama", place)
     assert check_flags.main(["ollama"]) == 3
     assert (
         "ollama: 0.33.0-rc2 shipped, not looked at: EnvironmentProblem: `git clone" in capsys.readouterr().out

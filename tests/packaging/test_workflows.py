@@ -64,7 +64,7 @@ CALLED = {m[1] for line in RUN if (m := re.match(r"make ([a-z-]+)", line))}
 
 
 def test_there_is_a_workflow_for_each_purpose():
-    assert set(WORKFLOWS) == {"lint", "test", "faults", "engines", "docs", "nightly", "release"}
+    assert set(WORKFLOWS) == {"lint", "test", "faults", "servers", "docs", "nightly", "release"}
     assert all(flow["name"] == name for name, flow in WORKFLOWS.items())
 
 

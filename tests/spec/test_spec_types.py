@@ -105,7 +105,7 @@ def test_a_command_and_flags_of_text_get_what_is_written(tmp_path):
     assert "--tokenizer-revision 0.10" in " ".join(spec.system.built.deploy(spec.space.default_config).words)
 
 
-def test_sizes_and_lists_are_read_as_the_engine_reads_them(tmp_path):
+def test_sizes_and_lists_are_read_as_the_server_reads_them(tmp_path):
     _, system = system_of("flags-vllm-8k.yaml")
     assert "--max-num-batched-tokens 8000" in " ".join(system.deploy({"max_num_seqs": 16}).words)
     _, more = system_of("flags-vllm-8k.yaml", [

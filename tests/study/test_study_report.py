@@ -39,13 +39,13 @@ def ran(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-m", "autotune", "run", "toy.yaml", "--local"],
         cwd=folder, capture_output=True, text=True, check=True,
-        env={**os.environ, **ENGINES_OWN, "AUTOTUNE_REPORT": "1"},
+        env={**os.environ, **SERVERS_OWN, "AUTOTUNE_REPORT": "1"},
     )  # fmt: skip
     return folder, done.stdout
 
 
-ENGINES_OWN = {"NCCL_DEBUG": "WARN"}
-"""Says how an engine runs, and no file names it."""
+SERVERS_OWN = {"NCCL_DEBUG": "WARN"}
+"""Says how a server runs, and no file names it."""
 
 
 def test_a_run_that_is_told_so_ends_without_a_report(tmp_path, monkeypatch, capsys):
@@ -103,7 +103,7 @@ def test_what_an_earlier_version_did_not_keep_is_made_or_said(tmp_path, toy_stud
 
 def test_what_is_kept_is_what_best_prints(ran, autotune_here):
     store = ran[0] / "autotune-runs"
-    best = autotune_here("best", "toy", "--store", store, "--json", env=ENGINES_OWN)
+    best = autotune_here("best", "toy", "--store", store, "--json", env=SERVERS_OWN)
     said = json.loads(best.stdout)["deployment"]
     with Ledger.open(store / LEDGER_NAME, read_only=True) as ledger:
         kept = dict(ledger.study("toy").notes[DEPLOYMENT])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {"openvino_genai"}
-"""Modules of engines, which run in environments of their own."""
+"""Modules of servers, which run in environments of their own."""
 
 INDIRECT = {
     "accelerate": "transformers places a model on several devices by it",

@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parent / "golden"
 TINY = {"model": "tiny"}
 CASES = {
     "openvino": (
-        {"use": "openvino", "program": "/engine/bin/python", **TINY, "draft_model": "tiny"},
+        {"use": "openvino", "program": "/server/bin/python", **TINY, "draft_model": "tiny"},
         {"model_quantization": "Q8_0", "threads": 1, "draft_length": 3, "max_num_seqs": 8},
     ),
     "ovms": ({"use": "openvino", "model": "org/m"}, {"max_num_seqs": 8, "threads": 2}),
@@ -33,7 +33,7 @@ CASES = {
         {"model_quantization": "Q8_0", "threads": 2, "draft_length": 4},
     ),
     "llama_cpp_python": (
-        {"use": "llama_cpp", **TINY, "program": "/engine/bin/python"},
+        {"use": "llama_cpp", **TINY, "program": "/server/bin/python"},
         {"model_quantization": "Q8_0", "threads": 2, "draft_length": 4},
     ),
     "vllm": (
@@ -88,7 +88,7 @@ CASES = {
 
 @pytest.fixture
 def bare(monkeypatch):
-    """A machine without engines, whose cache is known."""
+    """A machine without servers, whose cache is known."""
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("PYTHONPATH")

@@ -1,4 +1,4 @@
-"""How much memory was missing is read from the messages that engines print."""
+"""How much memory was missing is read from the messages that servers print."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """A server that breaks every rule there is: ``http://host:port/MANNER.STAGE/...``.
 
 ``STAGE`` says which requests it is hostile to (``all``, ``first``: a completion that is not streamed,
-``stream``, ``facts``: what engines tell about themselves, ``tokenize``); the others it answers as it should.
+``stream``, ``facts``: what servers tell about themselves, ``tokenize``); the others it answers as it should.
 ``python hostile_server.py PORT MANNER.STAGE`` serves in a process of its own.
 """
 

@@ -31,7 +31,7 @@ CASES = {
         {"model_quantization": "Q8_0", "threads": 8}, "b6711-1d660d2fa", MACHINE,
     ),
     "llama_cpp_python": (
-        {"use": "llama_cpp", "model": "/models/m.gguf", "program": "/engine/bin/python"}, {"threads": 8},
+        {"use": "llama_cpp", "model": "/models/m.gguf", "program": "/server/bin/python"}, {"threads": 8},
         "0.3.16", MACHINE,
     ),
     "openvino": ({"use": "openvino", "model": "org/m"}, {"max_num_seqs": 64, "threads": 8}, "", MACHINE),
@@ -108,8 +108,8 @@ def record_trial(study, config, reason, values, version="", hardware=MACHINE):
     trial = study.suggest(Suggestion(dict(config), reason))
     attempt = study.start_attempt(trial.number, executor="test")
     metrics = {name: Estimate(value, value / 100, 30, UNITS.get(name, "1")) for name, value in values.items()}
-    engine = (study.ledger.study(study.name).spec.get("system") or {}).get("use", "")
-    system = {"engine": engine, **({"version": version} if version else {})}
+    use = (study.ledger.study(study.name).spec.get("system") or {}).get("use", "")
+    system = {"engine": use, **({"version": version} if version else {})}
     found = Measurement(metrics, facts={"system": system, "hardware": hardware})
     study.finish_attempt(trial.number, attempt, found, state=TrialState.COMPLETED)
     return trial

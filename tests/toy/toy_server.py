@@ -44,9 +44,9 @@ def main():
             os.setsid()
             time.sleep(600)
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind("engine.tmp")
+    listener.bind("server.tmp")
     listener.listen(1)
-    os.rename("engine.tmp", "engine.sock")
+    os.rename("server.tmp", "server.sock")
     client, _ = listener.accept()
     batches = 0
     for line in client.makefile("rb"):

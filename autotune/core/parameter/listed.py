@@ -91,7 +91,7 @@ class Listed(_Weighed):
         if len(set(seen)) < len(seen):
             twice = next(i for i, found in enumerate(seen) if found in seen[:i])
             raise SpecError(
-                f"the value {values[twice]!r} is listed twice", path=("values", seen.index(seen[twice]))
+                f"duplicate value {values[twice]!r}", path=("values", seen.index(seen[twice]))
             )
         object.__setattr__(self, "values", tuple(values))
 

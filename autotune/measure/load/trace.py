@@ -17,7 +17,7 @@ any of these names:
 
 Rows may be in any order, lines end as on any system, spaces around names and cells do not count, and an empty
 cell is one that is not there; a length of 0 is 1. Errors with their line are: a cell too few or too many, a
-column that is there twice, a quote that is not closed, times of two kinds, a number that is not finite, a
+duplicate column, a quote that is not closed, times of two kinds, a number that is not finite, a
 negative length. ``hash_ids`` beyond the prompt are not used; what none covers is a text of its own.
 
 Traces: Azure/AzurePublicDataset ``AzureLLMInferenceTrace`` of 2023 and 2024; Mooncake (Qin et al. 2024),
@@ -237,7 +237,7 @@ def _csv_rows(text: str, path: str | Path) -> Iterator[tuple[str, Mapping[str, o
                 header = [cell.strip() for cell in cells]
                 twice = next((name for name in header if name and header.count(name) > 1), "")
                 if twice:
-                    raise SpecError(f"{path}:{last}: the column {twice!r} is there twice", path=("trace",))
+                    raise SpecError(f"{path}:{last}: duplicate column {twice!r}", path=("trace",))
                 continue
             if len(cells) != len(header):
                 said = f"{path}:{last}: a row has {len(cells)} cells, the header {len(header)}"

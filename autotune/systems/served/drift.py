@@ -23,31 +23,31 @@ _MARGIN = 40  # column at which llama-server's help texts start
 _PROBE = Path(__file__).with_name("probe.py")
 
 
-def installed(engine: str, program: str) -> FlagTable:
+def installed(server: str, program: str) -> FlagTable:
     """Return the flags of an installed server.
 
     Args:
-        engine: One of :data:`PROBED` or :data:`HELP`.
+        server: One of :data:`PROBED` or :data:`HELP`.
         program: The Python interpreter that has the server, or the server's own program.
 
     Raises:
         EnvironmentProblem: It cannot be run, or the server is not there.
     """
-    if engine in PROBED:
+    if server in PROBED:
         # the last line: servers greet on standard output while they are imported
-        answer = _run([program, str(_PROBE), engine]).strip().rpartition("\n")[2]
+        answer = _run([program, str(_PROBE), server]).strip().rpartition("\n")[2]
         try:
             return FlagTable.from_dict(foreign_json(answer))
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise EnvironmentProblem(f"{program} did not print the flags of {engine}: {error}") from None
-    words, version_words = HELP[engine]
+            raise EnvironmentProblem(f"{program} did not print the flags of {server}: {error}") from None
+    words, version_words = HELP[server]
     text, version = _run([program, *words]), _run([program, *version_words])
     found = re.search(r"\d+[\w.+-]*(?: \(\w[^)]*\))?", version)
-    flags = llama_cpp_flags(text) if engine == "llama_cpp" else ollama_flags(text)
+    flags = llama_cpp_flags(text) if server == "llama_cpp" else ollama_flags(text)
     if not flags:
         raise EnvironmentProblem(f"`{program} {' '.join(words)}` printed no flags that are understood")
     source = f"`{Path(program).name} {' '.join(words)}`"
-    return FlagTable(engine, found.group() if found else "unknown", source, {f.name: f for f in flags})
+    return FlagTable(server, found.group() if found else "unknown", source, {f.name: f for f in flags})
 
 
 def _run(argv: list[str]) -> str:

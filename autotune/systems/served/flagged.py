@@ -40,7 +40,7 @@ def _as_written(raw: object, name: str) -> object:
 
 
 @dataclass(frozen=True)
-class FlaggedEngine(Section):
+class FlaggedSystem(Section):
     """Command line of one server from a configuration.
 
     A parameter is a flag of the server by its own name (``max_num_seqs`` for ``--max-num-seqs``), or one of

@@ -1,6 +1,6 @@
 """What a server's flags are: spelling, kind, default and choices, from a table made by asking the server.
 
-The tables in ``tables/`` are data: one JSON file per server, of one version. ``autotune flags ENGINE
+The tables in ``tables/`` are data: one JSON file per server, of one version. ``autotune flags SERVER
 --installed PROGRAM`` says how an installed server differs from it; with ``--write FILE`` it makes a new one.
 """
 
@@ -23,7 +23,7 @@ KINDS = ("int", "float", "text", "json", "toggle", "switch")
 """``toggle``: ``--x`` and ``--no-x``, or a truth value; ``switch``: ``--x`` or nothing."""
 
 AUTO = "auto"
-"""Value of a parameter that leaves the choice to the engine: the flag is left out."""
+"""Value of a parameter that leaves the choice to the server: the flag is left out."""
 
 _SIZES = "Parse human-readable integers"  # help of the flags that take them: of vLLM's parser itself
 
@@ -92,7 +92,7 @@ class Flag:
         return ""
 
     def is_left_out(self, value: object) -> bool:
-        """Return whether ``value`` leaves the choice to the engine: ``auto``, unless it has its own one."""
+        """Return whether ``value`` leaves the choice to the server: ``auto``, unless it has its own one."""
         free_text = self.kind == "text" and self.choices is None and self.default is not None
         own = free_text or AUTO in (self.choices or ())
         return isinstance(value, str) and value == AUTO and not own
@@ -121,13 +121,13 @@ class FlagTable:
     """Flags of one server at one version.
 
     Args:
-        engine: Its name.
+        server: Its name.
         version: Version that the table was made from.
         source: Command that was asked.
         flags: Flags by name.
     """
 
-    engine: str
+    server: str
     version: str
     source: str
     flags: Mapping[str, Flag]
@@ -148,16 +148,16 @@ class FlagTable:
             entry = {key: getattr(flag, key) for key in ("flag", "kind", "default", "choices", "help")}
             lines.append(f"  {json.dumps(name)}: {json.dumps(entry)}")
         head = "".join(
-            f"{json.dumps(key)}: {json.dumps(getattr(self, key))},\n"
-            for key in ("engine", "version", "source")
+            f"{json.dumps(key)}: {json.dumps(said)},\n"
+            for key, said in (("engine", self.server), ("version", self.version), ("source", self.source))
         )
         return "{" + head + '"flags": {\n' + ",\n".join(lines) + "\n}}\n"
 
 
 @cache
-def table(engine: str) -> FlagTable:
+def table(server: str) -> FlagTable:
     """Return the table of a server that ships one."""
-    text = (files("autotune.systems.served") / "tables" / f"{engine}.json").read_text(encoding="utf-8")
+    text = (files("autotune.systems.served") / "tables" / f"{server}.json").read_text(encoding="utf-8")
     return FlagTable.from_dict(json.loads(text))
 
 

@@ -1,6 +1,6 @@
 """Print the flags of an installed server as JSON, in the server's own interpreter: standard library only.
 
-``python probe.py ENGINE``: the server's package is imported and its own argument parser asked. Servers that
+``python probe.py SERVER``: the server's package is imported and its own argument parser asked. Servers that
 are no Python packages print their flags themselves (``--help``), which the ``drift`` module reads.
 """
 

@@ -1,8 +1,8 @@
-"""Launch a served engine: what is run, where it will listen, when it is ready, why it died.
+"""Launch a server: what is run, where it will listen, when it is ready, why it died.
 
 A server overrides little: which words say host and port (:attr:`ServedSystem.port_words`), which path is
 ready (:attr:`ServedSystem.asked`), the fields that make a request ask for exactly its tokens, and what it
-tells about itself (:meth:`ServedSystem.engine_facts`).
+tells about itself (:meth:`ServedSystem.server_facts`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from autotune.systems.programs import run_program
 from autotune.systems.served.client import ask
 from autotune.systems.served.driver import EndpointDriver, reconnected
 from autotune.systems.served.effective import asked_config, replaced
-from autotune.systems.served.flagged import FlaggedEngine
+from autotune.systems.served.flagged import FlaggedSystem
 from autotune.systems.served.launch import Launch, free_port, root_process
 from autotune.systems.served.negotiation import PATHS, hint_of, mistake
 from autotune.systems.served.ready import asking_of, wait_ready
@@ -57,8 +57,8 @@ class Asked:
     prometheus: str = ""
 
 
-class ServedSystem(FlaggedEngine):
-    """Launch one server with the words that its half :class:`FlaggedEngine` makes of a configuration."""
+class ServedSystem(FlaggedSystem):
+    """Launch one server with the words that its half :class:`FlaggedSystem` makes of a configuration."""
 
     package: ClassVar[str] = ""  # distribution whose version is the server's
     port_words: ClassVar[tuple[str, ...]] = ("--host", "{host}", "--port", "{port}")
@@ -238,7 +238,7 @@ class ServedSystem(FlaggedEngine):
         """
         endpoint, found = wait_ready(scratch, deadline)
         facts = {"engine": self.name, "version": self.version(), "served_model": endpoint.model, **found}
-        facts |= self.engine_facts(endpoint.url, scratch)
+        facts |= self.server_facts(endpoint.url, scratch)
         notes = replaced(self.settings(asked_config(scratch)), facts.get("effective", {}))
         if notes:
             facts["warnings"] = notes
@@ -263,7 +263,7 @@ class ServedSystem(FlaggedEngine):
         launch = self.launch(config, 0)
         return reconnected(driver, launch.body, deadline, launch.varied)
 
-    def engine_facts(self, url: str, scratch: Path) -> dict[str, Any]:
+    def server_facts(self, url: str, scratch: Path) -> dict[str, Any]:
         """Return what the server itself tells: its build, and the settings that hold.
 
         Those under ``effective`` have the names of flags: they are compared with what was asked for.

@@ -1,4 +1,4 @@
-"""``model: tiny`` of a served engine: the small trained pair, as a folder and as GGUF.
+"""``model: tiny`` of a server: the small trained pair, as a folder and as GGUF.
 
 The same recipe as the ``transformers`` system's own, with heads of 32 dimensions: vLLM's attention on CPUs
 knows no 24.

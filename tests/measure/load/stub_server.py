@@ -108,7 +108,7 @@ class Reply:
 
     # faults -------------------------------------------------------------------------------------------------
     def mode_http500(self):
-        self.connection.json(500, {"error": {"message": "engine died\n at the end"}})
+        self.connection.json(500, {"error": {"message": "server died\n at the end"}})
 
     def mode_text500(self):
         self.connection.transport.write(b"HTTP/1.1 503 X\r\nContent-Length: 4\r\n\r\nbusy")

@@ -128,7 +128,7 @@ def test_tokens_are_counted_with_and_without_usage_records(
 
 
 FAULTS = {
-    "http500": "HTTP 500: engine died at the end",
+    "http500": "HTTP 500: server died at the end",
     "text500": "HTTP 503: busy",
     "json": "no stream: the whole answer came as one application/json",
     "not_http": "no HTTP: b'SSH-2.0-OpenSSH_9.2'",

@@ -61,7 +61,7 @@ def test_a_server_that_tells_nothing_gets_prose_of_a_likely_length(stub):
     assert found.ruler.kind == "assumed"
     assert found.problem == ""
     broken = OwnGenerator(calibrate_s=1.0).calibration(stub.endpoint(mode="http500"))
-    assert broken.problem == "HTTP 500: engine died at the end"
+    assert broken.problem == "HTTP 500: server died at the end"
 
 
 def test_prompts_are_unique_from_their_first_words(ruler):

@@ -57,8 +57,8 @@ def test_a_record_of_aiperf():
     assert (found.id, found.send_ns, found.slip_ns, found.end_ns) == (3, 0, 2_000_000, 130_000_000)
     assert found.arrivals == ((52_500_000, 2), (62_500_000, 2), (82_500_000, 2))
     assert (found.prompt_tokens, found.error) == (64, None)
-    failed = {**AIPERF_LINE, "metrics": {}, "error": {"code": 500, "message": "engine\ndied"}}
-    assert aiperf.record(failed, 0, SINCE).error == "engine died"
+    failed = {**AIPERF_LINE, "metrics": {}, "error": {"code": 500, "message": "server\ndied"}}
+    assert aiperf.record(failed, 0, SINCE).error == "server died"
 
 
 def test_a_record_of_guidellm():

@@ -60,7 +60,7 @@ def test_prometheus_text_with_labels_times_and_rubbish():
     assert read_samples(text, {"a"}) == {"a": [2.0, 4.5]}
 
 
-def test_phases_and_drafts_come_from_the_change_of_the_engines_counters():
+def test_phases_and_drafts_come_from_the_change_of_the_servers_counters():
     first = vllm(n=10, queue=1, prefill=2, drafts=100, drafted=400, accepted=200, usage=0.5, preempted=1)
     last = vllm(n=30, queue=5, prefill=3, drafts=200, drafted=800, accepted=450, usage=0.9, preempted=4)
     watch = watched([first, last])
@@ -85,7 +85,7 @@ def test_llama_cpp_counts_seconds_and_no_requests():
     assert found["phase.decode"].value == pytest.approx(10)
 
 
-def test_an_engine_that_does_not_tell_costs_nothing():
+def test_a_server_that_does_not_tell_costs_nothing():
     def refuses():
         raise ConnectionRefusedError("gone")
 

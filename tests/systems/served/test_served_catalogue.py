@@ -64,7 +64,7 @@ def test_a_space_is_counted_sampled_and_turned_into_commands(name, request, monk
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_defaults_are_the_engines_own_or_say_why_not(name):
+def test_defaults_are_the_servers_own_or_say_why_not(name):
     space, system = read_space(name)
     if not isinstance(system, ServedSystem):
         return
@@ -73,7 +73,7 @@ def test_defaults_are_the_engines_own_or_say_why_not(name):
         flag = flags.get(system.aliases.get(parameter.name, parameter.name))
         if flag is None or flag.default is None or str(flag.default) == str(parameter.default):
             continue
-        assert "the engine's" in parameter.description, (parameter.name, flag.default)
+        assert "the server's" in parameter.description, (parameter.name, flag.default)
 
 
 def test_configurations_of_parallel_systems_say_how_many_gpus_they_need():

@@ -1,4 +1,4 @@
-"""Who may set each flag of each engine: the allow-list is complete, and what is new in it is refused."""
+"""Who may set each flag of each server: the allow-list is complete, and what is new in it is refused."""
 
 import json
 from importlib.resources import files
@@ -11,10 +11,10 @@ from autotune.systems.owner_only import UNCLASSED, flag_classes, objections
 from autotune.systems.registry import SYSTEMS
 from autotune.systems.served.flags import Flag, FlagTable, table
 
-ENGINES = ("vllm", "sglang", "llama_cpp", "tensorrt_llm", "ollama", "openvino", "triton", "onnxruntime",
+SERVERS = ("vllm", "sglang", "llama_cpp", "tensorrt_llm", "ollama", "openvino", "triton", "onnxruntime",
            "transformers_serve")  # fmt: skip
 
-# Texts that a space may choose freely, as far as they are plain words: each was looked up in the engine.
+# Texts that a space may choose freely, as far as they are plain words: each was looked up in the server.
 FREE_WORDS = {
     "vllm": {"attention_backend", "mamba_backend", "max_model_len",
              "mm_encoder_attn_backend", "numa_bind_cpus", "optimization_level", "quantization"},
@@ -50,7 +50,7 @@ def parameters(use):
     return {*kind.translated, *kind.aliases, *kind.variables, *table(use).flags}
 
 
-@pytest.mark.parametrize("use", ENGINES)
+@pytest.mark.parametrize("use", SERVERS)
 def test_every_flag_is_classed_once_and_nothing_else_is(use):
     data = json.loads((files("autotune.systems.served") / "classes" / f"{use}.json").read_text())
     listed = [*data["tunable"], *(name for names in data["owner_only"].values() for name in names)]
@@ -61,11 +61,11 @@ def test_every_flag_is_classed_once_and_nothing_else_is(use):
 def test_every_flag_table_has_its_classes():
     folder = files("autotune.systems.served")
     tables = {file.name for file in (folder / "tables").iterdir()}
-    assert tables == {f"{use}.json" for use in ENGINES}
+    assert tables == {f"{use}.json" for use in SERVERS}
     assert tables <= {file.name for file in (folder / "classes").iterdir()}
 
 
-@pytest.mark.parametrize("use", ENGINES)
+@pytest.mark.parametrize("use", SERVERS)
 def test_a_tunable_flag_takes_numbers_choices_and_words_that_were_looked_up(use):
     classes = flag_classes(use)
     flags = {name: flag for name, flag in table(use).flags.items() if name in classes.tunable}
@@ -74,7 +74,7 @@ def test_a_tunable_flag_takes_numbers_choices_and_words_that_were_looked_up(use)
     assert {n for n, f in flags.items() if f.kind == "json"} == set(classes.inner or ())
 
 
-@pytest.mark.parametrize("use", ENGINES)
+@pytest.mark.parametrize("use", SERVERS)
 def test_no_name_of_code_a_place_or_a_secret_is_tunable(use):
     names = flag_classes(use).tunable - LOOK_HARMLESS
     assert [(name, part) for name in sorted(names) for part in SUSPICIOUS if part in name] == []
@@ -84,7 +84,7 @@ def taken(use, **parts):
     return objections(Borrowed(section={"use": use, "model": "tiny"}, **parts))
 
 
-@pytest.mark.parametrize("use", ENGINES)
+@pytest.mark.parametrize("use", SERVERS)
 def test_a_space_may_set_no_flag_that_is_the_owners(use):
     for name in parameters(use) - flag_classes(use).tunable:
         entry = {"type": "bool", "default": "true"}
@@ -95,7 +95,7 @@ def test_a_space_may_set_no_flag_that_is_the_owners(use):
         assert len(taken(use, derived={name: "1 == 1"})) == 1
 
 
-@pytest.mark.parametrize("use", ENGINES)
+@pytest.mark.parametrize("use", SERVERS)
 def test_a_flag_of_a_new_version_is_refused_until_it_is_classed(use, monkeypatch):
     known = table(use)
     for name in ("a_new_number", "enable_new_thing", "new_plugin"):
@@ -113,7 +113,7 @@ BAD = ["/opt/evil", "evil/model", "..", "a..b", "../x", "~/x", "C:\\x", "http://
        "x" * 65, "a=b", "*", "#x", "'x'", "\\x"]  # fmt: skip
 
 
-@pytest.mark.parametrize("use", ENGINES)
+@pytest.mark.parametrize("use", SERVERS)
 def test_values_are_numbers_choices_and_plain_words(use):
     names = sorted(flag_classes(use).tunable)
     for value in BAD:
@@ -124,8 +124,8 @@ def test_values_are_numbers_choices_and_plain_words(use):
         assert len(taken(use, system={"flags": dict.fromkeys(names, value)})) == len(names), value
 
 
-@pytest.mark.parametrize("use", ENGINES)
-def test_every_choice_and_number_that_an_engine_has_is_allowed(use):
+@pytest.mark.parametrize("use", SERVERS)
+def test_every_choice_and_number_that_a_server_has_is_allowed(use):
     classes = flag_classes(use)
     for name in classes.tunable - set(classes.values or ()):
         flag = table(use).flags.get(name)

@@ -1,4 +1,4 @@
-"""Settings that an engine replaced are notes: read from its log and from what it tells over HTTP.
+"""Settings that a server replaced are notes: read from its log and from what it tells over HTTP.
 
 The lines are those of real logs: vLLM's `VllmConfig.__str__` (vllm/config/vllm.py), its platforms' choice of
 a backend (vllm/platforms/cuda.py) and llama.cpp's llama-context.cpp.
@@ -47,7 +47,7 @@ llama_context: flash_attn    = disabled
 
 
 class Told(BaseHTTPRequestHandler):
-    """Answer as an engine's server does."""
+    """Answer as a server does."""
 
     def do_GET(self):
         self.send(self.server.answers.get(self.path))
@@ -150,7 +150,7 @@ def test_settings_that_llama_cpp_changed_are_found_in_what_it_says(server, tmp_p
     ]
 
 
-def test_a_note_of_the_engine_stands_in_the_report():
+def test_a_note_of_the_server_stands_in_the_report():
     facts = {"system": {"warnings": ["page_size was set to 1, and the server runs with 64"]}}
     trial = Trial(3, Suggestion({}, Reason.INITIAL), TrialState.COMPLETED, 1, Measurement({}, facts=facts))
     assert notes([trial]) == ["warning: trial 3: page_size was set to 1, and the server runs with 64"]

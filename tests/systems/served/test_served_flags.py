@@ -42,10 +42,10 @@ Environment Variables:
 """
 
 
-@pytest.mark.parametrize("engine", [*PROBED, *HELP])
-def test_each_engine_has_a_table_that_reads_back(engine):
-    shipped = table(engine)
-    assert shipped.engine == engine
+@pytest.mark.parametrize("server", [*PROBED, *HELP])
+def test_each_server_has_a_table_that_reads_back(server):
+    shipped = table(server)
+    assert shipped.server == server
     assert shipped.version
     assert shipped.source
     assert len(shipped.flags) > 10
@@ -86,7 +86,7 @@ def test_values_of_a_flag_become_words_of_a_command_line(flag, value, words):
         (Flag("n", "--n", "int"), "8k", "takes a whole number, found '8k'"),
     ],
 )
-def test_what_the_engine_would_refuse_is_refused_before(flag, value, reason):
+def test_what_the_server_would_refuse_is_refused_before(flag, value, reason):
     assert reason in flag.refuses(value)
 
 
@@ -130,7 +130,7 @@ def test_drift_names_what_changed():
     ]
 
 
-def test_an_engine_that_is_not_there_is_said(tmp_path):
+def test_a_server_that_is_not_there_is_said(tmp_path):
     with pytest.raises(EnvironmentProblem, match="cannot run"):
         installed("llama_cpp", str(tmp_path / "nowhere"))
     with pytest.raises(EnvironmentProblem, match=r"ended with 1: ModuleNotFoundError|No module named"):
@@ -212,7 +212,7 @@ def test_what_cannot_be_launched_is_said_before_anything_runs(section, said, mon
     ],
     ids=["ngram", "draft", "bits", "eagle", "gguf", "openvino", "ollama", "onnxruntime"],
 )  # fmt: skip
-def test_words_that_mean_the_same_for_every_engine(section, config, expected, monkeypatch):
+def test_words_that_mean_the_same_for_every_server(section, config, expected, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")  # programs that are here are named by their paths
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     where = {

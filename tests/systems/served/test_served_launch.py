@@ -1,4 +1,4 @@
-"""Launching without an engine: what logs mean, how any server is started and asked, what GGUF files hold."""
+"""Launching without a server: what logs mean, how any server is started and asked, what GGUF files hold."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A small trained model in both forms, and engines that serve it, launched as the worker launches them."""
+"""A small trained model in both forms, and servers that serve it, launched as the worker launches them."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ from autotune.systems.base import NotReady
 from autotune.systems.gguf import write_gguf
 from autotune.systems.registry import build_system
 from autotune.systems.served.tiny import SHAPE, make_tiny_files
-from tests.engines.install import is_installed, program_of, python_of
+from tests.servers.install import is_installed, program_of, python_of
 
 SMALL = replace(SHAPE, hidden=64, heads=2, layers=2, intermediate=128, steps=200, sequence=64)
 DRAFT = replace(SMALL, hidden=32, heads=1, layers=1, intermediate=64, steps=40)
@@ -40,16 +40,16 @@ def files(tmp_path_factory):
     return made
 
 
-def needs(engine):
-    """Return the Python that has an engine, or skip the test."""
-    if not is_installed(engine):
-        pytest.skip(f"{engine} is not installed: python tests/engines/install.py {engine}")
-    return str(python_of(engine))
+def needs(server):
+    """Return the Python that has a server, or skip the test."""
+    if not is_installed(server):
+        pytest.skip(f"{server} is not installed: python tests/servers/install.py {server}")
+    return str(python_of(server))
 
 
-def sections(engine, files):
-    """Return the system section that serves the model with an engine in full precision."""
-    python = needs(engine)
+def sections(server, files):
+    """Return the system section that serves the model with a server in full precision."""
+    python = needs(server)
     draft = str(files.gguf("F16", draft=True))
     gguf = str(files.gguf("F16"))
     return {
@@ -62,7 +62,7 @@ def sections(engine, files):
             "flags": {"cache_type_k": "f32", "cache_type_v": "f32", "ctx_size": 512},
         },
         "llama_server": {
-            "use": "llama_cpp", "model": gguf, "draft_model": draft, "program": str(program_of(engine)),
+            "use": "llama_cpp", "model": gguf, "draft_model": draft, "program": str(program_of(server)),
             "flags": {"cache_type_k": "f32", "cache_type_v": "f32", "ctx_size": 2048},
         },
         "vllm": {
@@ -70,12 +70,12 @@ def sections(engine, files):
             "flags": {"dtype": "float32", "enforce_eager": True, "max_model_len": 512},
             "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"},
         },
-    }[engine]  # fmt: skip
+    }[server]  # fmt: skip
 
 
 @contextlib.contextmanager
 def launched(section, config, folder):
-    """Run an engine and give its driver and its process."""
+    """Run a server and give its driver and its process."""
     folder.mkdir(parents=True, exist_ok=True)
     system = build_system(section)
     assert system.check(config) is None
@@ -83,7 +83,7 @@ def launched(section, config, folder):
     command = system.command(config, folder)
     process = SupervisedProcess(
         command.argv, env=server_environment(command.env), log=folder / LOG_NAME, cwd=folder,
-        mark="engines/s/0/1", grace_s=5.0,
+        mark="servers/s/0/1", grace_s=5.0,
     )  # fmt: skip
     try:
         write_json(folder / PROCESS_NAME, {"pid": process.pid, "supervisor": process.supervisor_pid})
@@ -105,13 +105,13 @@ def launched(section, config, folder):
 def job_of(section, config, folder, **changes):
     """Return a short attempt."""
     settings = {
-        "study": "engines", "trial": 0, "attempt": 1, "config": config, "system": section,
+        "study": "servers", "trial": 0, "attempt": 1, "config": config, "system": section,
         "goal": "output_throughput",
         "workload": {
             "arrival": "concurrency", "concurrency": "3", "prompt_tokens": "16", "output_tokens": "12",
             "time": "6 s", "precision": "20 %",
         },
-        "scratch": str(folder / "store" / "engines" / "trial-0000" / "attempt-1"),
+        "scratch": str(folder / "store" / "servers" / "trial-0000" / "attempt-1"),
         "deadlines": Deadlines(startup_s=START_S, measure_s=60, stop_s=5),
     }  # fmt: skip
     return Job(**{**settings, **changes})

@@ -1,7 +1,7 @@
-"""Ask an engine's own parser about command lines; runs in the engine's interpreter, standard library only.
+"""Ask a server's own parser about command lines; runs in the server's interpreter, standard library only.
 
-``python engine_parsers.py ENGINE`` reads a JSON list of ``{"argv": ..., "files": ...}`` and prints one with
-what the engine says against each, empty where it accepts it.
+``python server_parsers.py SERVER`` reads a JSON list of ``{"argv": ..., "files": ...}`` and prints one with
+what the server says against each, empty where it accepts it.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def main():
         try:
             ask(case["argv"], case["files"])
             answers.append("")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the engine raises is its answer
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the server raises is its answer
             answers.append(f"{type(error).__name__}: {error}")
     print(json.dumps(answers))
 

@@ -1,6 +1,6 @@
-"""Real engines: launched, asked, refused, out of memory, killed; the same tokens from the same weights.
+"""Real servers: launched, asked, refused, out of memory, killed; the same tokens from the same weights.
 
-Run with ``make test-engines``; ``-k openvino`` for one. An engine that is not installed is skipped.
+Run with ``make test-servers``; ``-k openvino`` for one. A server that is not installed is skipped.
 """
 
 import contextlib
@@ -26,19 +26,19 @@ from autotune.systems.registry import build_system
 from autotune.systems.served.client import ask
 from autotune.systems.served.launch import connections
 from autotune.systems.served.negotiation import request_body
-from tests.engines.conftest import PROMPT, START_S, job_of, kill_tree, launched, sections
+from tests.servers.conftest import PROMPT, START_S, job_of, kill_tree, launched, sections
 from tests_shared import wait_until
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 TOKENS = 24
-# Two configurations each, of which the engine itself says what it runs with.
+# Two configurations each, of which the server itself says what it runs with.
 CONFIGS = {
     "openvino": ({"threads": 1, "max_num_seqs": 4}, {"threads": 1, "max_num_seqs": 16}),
     "llama_cpp": ({"threads": 1, "batch_size": 64}, {"threads": 1, "batch_size": 256}),
     "llama_server": ({"threads": 1, "parallel": 2}, {"threads": 1, "parallel": 4}),
     "vllm": ({"threads": 1, "max_num_seqs": 4}, {"threads": 1, "max_num_seqs": 16}),
 }
-ENGINES = tuple(CONFIGS)
+SERVERS = tuple(CONFIGS)
 
 
 def greedy(endpoint, prompt=PROMPT, tokens=TOKENS):
@@ -100,17 +100,17 @@ def reference(files):
 
 
 @pytest.mark.parametrize("which", [0, 1])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_an_engine_serves_what_the_weights_say(engine, which, files, reference, tmp_path):
-    config = CONFIGS[engine][which]
-    with launched(sections(engine, files), config, tmp_path) as (driver, process):
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_serves_what_the_weights_say(server, which, files, reference, tmp_path):
+    config = CONFIGS[server][which]
+    with launched(sections(server, files), config, tmp_path) as (driver, process):
         assert isinstance(driver, ServedDriver)
         endpoint = driver.endpoint()
         assert greedy(endpoint) == (reference, TOKENS)
         # the end of the text, which an untrained continuation may reach, does not end an answer
         assert greedy(endpoint, "\n\n", 60)[1] == 60
         pieces = [choices for choices in stream(endpoint, TOKENS) if choices]
-        assert len(pieces) > 1  # an engine that is ahead of us sends several tokens at once
+        assert len(pieces) > 1  # a server that is ahead of us sends several tokens at once
         assert "".join(choices[0]["text"] for choices in pieces) == reference
         facts = driver.facts()
         assert re.match(r"b?\d", facts["version"])  # llama-server counts builds
@@ -125,14 +125,14 @@ def test_an_engine_serves_what_the_weights_say(engine, which, files, reference, 
             asked = {"model": endpoint.model, "prompt": PROMPT, "input": PROMPT, "content": PROMPT}
             assert len(ask(endpoint.url, endpoint.tokenize, asked)["tokens"]) == len(PROMPT)
         if endpoint.prometheus:
-            assert "# " in ask(endpoint.url, endpoint.prometheus) or engine == "openvino"
+            assert "# " in ask(endpoint.url, endpoint.prometheus) or server == "openvino"
     assert alive_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("engine", ["openvino", "llama_server"])
-def test_drafting_changes_no_answer(engine, files, reference, tmp_path):
-    config = {**CONFIGS[engine][0], "draft_length": 3}
-    with launched(sections(engine, files), config, tmp_path) as (driver, process):
+@pytest.mark.parametrize("server", ["openvino", "llama_server"])
+def test_drafting_changes_no_answer(server, files, reference, tmp_path):
+    config = {**CONFIGS[server][0], "draft_length": 3}
+    with launched(sections(server, files), config, tmp_path) as (driver, process):
         assert greedy(driver.endpoint()) == (reference, TOKENS)
         words = psutil.Process(process.pid).cmdline()
     assert str(files.gguf("F16", draft=True)) in words
@@ -153,10 +153,10 @@ TOO_MUCH = {
 }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_what_an_engine_refuses_is_the_configurations_fault(engine, files, tmp_path):
-    config, said = REFUSED[engine]
-    section = sections(engine, files)
+@pytest.mark.parametrize("server", SERVERS)
+def test_what_a_server_refuses_is_the_configurations_fault(server, files, tmp_path):
+    config, said = REFUSED[server]
+    section = sections(server, files)
     section["flags"] = {name: value for name, value in section["flags"].items() if name not in config}
     failure = run_attempt(job_of(section, config, tmp_path)).measurement.failure
     assert failure.cause is Cause.REJECTED_FLAGS, (failure.message, failure.log_tail)
@@ -164,20 +164,20 @@ def test_what_an_engine_refuses_is_the_configurations_fault(engine, files, tmp_p
     assert alive_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_too_much_memory_is_known_as_such(engine, files, tmp_path):
-    config, more = TOO_MUCH[engine]
-    section = {**sections(engine, files), **more}
+@pytest.mark.parametrize("server", SERVERS)
+def test_too_much_memory_is_known_as_such(server, files, tmp_path):
+    config, more = TOO_MUCH[server]
+    section = {**sections(server, files), **more}
     section["flags"] = {name: value for name, value in section["flags"].items() if name not in config}
     failure = run_attempt(job_of(section, config, tmp_path)).measurement.failure
     assert failure.cause is Cause.OUT_OF_MEMORY, (failure.message, failure.log_tail)
     assert alive_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_killed_engine_leaves_nothing(engine, files, tmp_path):
-    section = sections(engine, files)
-    with launched(section, CONFIGS[engine][0], tmp_path) as (driver, process):
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_killed_server_leaves_nothing(server, files, tmp_path):
+    section = sections(server, files)
+    with launched(section, CONFIGS[server][0], tmp_path) as (driver, process):
         answer = stream(driver.endpoint(), 400)
         next(answer)
         kill_tree(process.pid)
@@ -189,10 +189,10 @@ def test_a_killed_engine_leaves_nothing(engine, files, tmp_path):
     assert alive_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_an_attempt_is_measured_from_launch_to_clean_stop(engine, files, tmp_path):
+@pytest.mark.parametrize("server", SERVERS)
+def test_an_attempt_is_measured_from_launch_to_clean_stop(server, files, tmp_path):
     for attempt in range(1, 4):  # a measurement may be invalid where others work on the machine
-        job = job_of(sections(engine, files), CONFIGS[engine][0], tmp_path / str(attempt), attempt=attempt)
+        job = job_of(sections(server, files), CONFIGS[server][0], tmp_path / str(attempt), attempt=attempt)
         found = run_attempt(job).measurement
         if found.failure is None or found.failure.cause.configuration_at_fault:
             break
@@ -206,9 +206,9 @@ def test_an_attempt_is_measured_from_launch_to_clean_stop(engine, files, tmp_pat
     assert alive_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_an_engine_that_is_killed_under_load_is_known_as_such(engine, files, tmp_path):
-    job = job_of(sections(engine, files), CONFIGS[engine][0], tmp_path)
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_that_is_killed_under_load_is_known_as_such(server, files, tmp_path):
+    job = job_of(sections(server, files), CONFIGS[server][0], tmp_path)
     job = replace(job, workload={**job.workload, "time": "60 s", "precision": "0.1 %"})
 
     def kill_once_loaded():

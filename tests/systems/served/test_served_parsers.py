@@ -1,6 +1,6 @@
-"""The engines' own parsers accept what the catalogue sends them, and their flags have not drifted.
+"""The servers' own parsers accept what the catalogue sends them, and their flags have not drifted.
 
-Run with ``pytest -m engines``, naming what is installed: ``AUTOTUNE_VLLM``, ``AUTOTUNE_SGLANG``,
+Run with ``pytest -m servers``, naming what is installed: ``AUTOTUNE_VLLM``, ``AUTOTUNE_SGLANG``,
 ``AUTOTUNE_OPENVINO``, ``AUTOTUNE_TRITON``, ``AUTOTUNE_ONNXRUNTIME`` (the Python that has it),
 ``AUTOTUNE_LLAMA_CPP`` (``llama-server``).
 """
@@ -20,15 +20,15 @@ from autotune.systems.served.flags import table
 from autotune.systems.served.system import ServedSystem
 from tests_catalogue import read_space
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(600)]
-PARSERS = Path(__file__).with_name("engine_parsers.py")
-ENGINES = ("vllm", "sglang", "openvino", "onnxruntime", "triton", "llama_cpp")
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
+PARSERS = Path(__file__).with_name("server_parsers.py")
+SERVERS = ("vllm", "sglang", "openvino", "onnxruntime", "triton", "llama_cpp")
 
 
-def program(engine):
-    found = os.environ.get(f"AUTOTUNE_{engine.upper()}")
+def program(server):
+    found = os.environ.get(f"AUTOTUNE_{server.upper()}")
     if not found:
-        pytest.skip(f"AUTOTUNE_{engine.upper()} names no installed {engine}")
+        pytest.skip(f"AUTOTUNE_{server.upper()} names no installed {server}")
     return found
 
 
@@ -39,12 +39,12 @@ def words(system, config):
     return found[: len(found) - listens]
 
 
-def launches(engine):
-    """Return the default and fifty random launches of every shipped space of an engine."""
+def launches(server):
+    """Return the default and fifty random launches of every shipped space of a server."""
     cases = []
     for name in names("search_spaces"):
         space, system = read_space(name)
-        if not isinstance(system, ServedSystem) or system.name != engine:
+        if not isinstance(system, ServedSystem) or system.name != server:
             continue
         for config in [space.default_config, *space.sample(50, np.random.default_rng(1))]:
             values = launched_config(system, config, space.derived)
@@ -52,17 +52,17 @@ def launches(engine):
     return cases
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_the_flags_have_not_drifted(engine):
-    assert drift(table(engine), installed(engine, program(engine))) == []
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_flags_have_not_drifted(server):
+    assert drift(table(server), installed(server, program(server))) == []
 
 
-@pytest.mark.parametrize("engine", ["vllm", "sglang", "openvino", "triton"])
-def test_the_engines_parser_accepts_the_catalogue(engine):
-    cases = launches(engine)
+@pytest.mark.parametrize("server", ["vllm", "sglang", "openvino", "triton"])
+def test_the_servers_parser_accepts_the_catalogue(server):
+    cases = launches(server)
     assert len(cases) >= 51
     done = subprocess.run(
-        [program(engine), str(PARSERS), engine],
+        [program(server), str(PARSERS), server],
         input=json.dumps(cases),
         capture_output=True,
         text=True,

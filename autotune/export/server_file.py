@@ -1,4 +1,4 @@
-"""``vllm-yaml`` and ``sglang-yaml``: the engine's own configuration file, for its ``--config``.
+"""``vllm-yaml`` and ``sglang-yaml``: the server's own configuration file, for its ``--config``.
 
 Both readers turn a key into ``--key value`` and ``true`` into a bare flag, and drop ``false``: what is
 switched off stands as ``no-x: true``. A mapping is JSON text, which every version passes on unchanged.
@@ -24,7 +24,7 @@ class VLLMFile:
     model: ClassVar[str] = "model"
 
     def refuses(self, export: Export) -> str:
-        """Return why it is no file of this engine; empty where it is."""
+        """Return why it is no file of this server; empty where it is."""
         return f"it is a file of {self.use}" if export.use != self.use else no_command(export)
 
     def export(self, export: Export) -> str:

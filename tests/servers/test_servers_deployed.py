@@ -1,6 +1,6 @@
 """The line that deploys a configuration, pasted into an empty shell: the server that was measured answers.
 
-Run with ``make test-engines``; ``-k openvino`` for one. An engine that is not installed is skipped.
+Run with ``make test-servers``; ``-k openvino`` for one. A server that is not installed is skipped.
 """
 
 import contextlib
@@ -20,10 +20,10 @@ from autotune.systems.deployment import deployment
 from autotune.systems.registry import build_system
 from autotune.systems.served.client import ask
 from autotune.systems.served.launch import free_port, tree
-from tests.engines.conftest import START_S, launched, needs, sections
+from tests.servers.conftest import START_S, launched, needs, sections
 from tests_shared import wait_until
 
-pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
 CONFIGS = {
     "openvino": {"threads": 1, "max_num_seqs": 4, "draft_length": 3},
     "llama_cpp": {"threads": 1, "batch_size": 64},
@@ -33,19 +33,19 @@ CONFIGS = {
 }
 
 
-def section_of(engine, files):
-    """Return the section of an engine, with the quantization left to the configuration where it can be."""
-    if engine == "transformers_serve":
-        return {"use": engine, "model": str(files.pair.target), "program": needs(engine)}
-    section = sections(engine, files)
-    if engine in ("openvino", "llama_server"):
+def section_of(server, files):
+    """Return the section of a server, with the quantization left to the configuration where it can be."""
+    if server == "transformers_serve":
+        return {"use": server, "model": str(files.pair.target), "program": needs(server)}
+    section = sections(server, files)
+    if server in ("openvino", "llama_server"):
         section["model"] = section["model"].replace("F16", "{quantization}")
     return section
 
 
-def config_of(engine):
-    quantized = {"model_quantization": "F16"} if engine in ("openvino", "llama_server") else {}
-    return {**CONFIGS[engine], **quantized}
+def config_of(server):
+    quantized = {"model_quantization": "F16"} if server in ("openvino", "llama_server") else {}
+    return {**CONFIGS[server], **quantized}
 
 
 def empty_shell(line):
@@ -83,11 +83,11 @@ def answers(url, ready):
     return True
 
 
-def settings_of(engine, url, log):
+def settings_of(server, url, log):
     """Return what the server itself tells of its settings."""
-    if engine == "openvino":
+    if server == "openvino":
         return ask(url, "/version")["scheduler"]
-    if engine == "llama_server":
+    if server == "llama_server":
         found = ask(url, "/props")
         return json.dumps([found["total_slots"], found["model_path"]])
     return log.read_text()
@@ -100,9 +100,9 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("engine", CONFIGS)
-def test_the_line_of_a_deployment_serves_what_was_measured(engine, files, tmp_path, monkeypatch):
-    section, config = section_of(engine, files), config_of(engine)
+@pytest.mark.parametrize("server", CONFIGS)
+def test_the_line_of_a_deployment_serves_what_was_measured(server, files, tmp_path, monkeypatch):
+    section, config = section_of(server, files), config_of(server)
     port = free_port()
     monkeypatch.setattr("autotune.systems.served.system.PORT", port)  # another test may have the usual one
     system = build_system(section)
@@ -127,9 +127,9 @@ def test_the_line_of_a_deployment_serves_what_was_measured(engine, files, tmp_pa
         )
         answer = json.loads(done.stdout)
         assert answer["choices"][0]["text"] == expected, done.stdout
-        assert re.search(EXPECTED.get(engine, ""), settings_of(engine, url, log))
+        assert re.search(EXPECTED.get(server, ""), settings_of(server, url, log))
         words = [one.cmdline() for one in tree(process.pid)]
         assert [word.replace(port_then, str(port)) for word in measured] in words
-        assert found.request == ({"num_assistant_tokens": 3} if engine == "openvino" else {})
+        assert found.request == ({"num_assistant_tokens": 3} if server == "openvino" else {})
         assert question.items() >= found.request.items()
     assert not answers(url, ready)

