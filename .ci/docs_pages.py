@@ -208,7 +208,7 @@ def systems() -> str:
 def study_file() -> str:
     """Return the page on what a study file may say."""
     top = table(("key", "meaning"), ((f"`{key}`", ABOUT[key]) for key in KEYS))
-    engines = ", ".join(f"`{name}`" for name in ENGINES.builtin)
+    builtin = ", ".join(f"`{name}`" for name in ENGINES.builtin)
     named = {"surrogate": SURROGATES, "acquisition": ACQUISITIONS, "trust_region": REGIONS}
     names = "\n".join(f"- `{key}`: {', '.join(f'`{n}`' for n in found)}" for key, found in named.items())
     sections: tuple[tuple[str, str], ...] = (
@@ -226,7 +226,7 @@ def study_file() -> str:
         ("resources", keys_of(Resources)),
         (
             "engine",
-            f"A name, or a mapping with `use` ({engines}), `seed` (0) and, of `gp`:\n\n"
+            f"A name, or a mapping with `use` ({builtin}), `seed` (0) and, of `gp`:\n\n"
             f"{keys_of(GPConfig, OPTIONS)}\nNames:\n\n{names}\n",
         ),
         ("tracking", keys_of(Tracking)),

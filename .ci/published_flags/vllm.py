@@ -29,9 +29,9 @@ def vllm(root: Path) -> dict[str, SourceFlag]:
     package = root / "vllm"
     makers = sorted(package.glob("entrypoints/**/cli_args.py"))
     maker = next(path for path in makers if "class FrontendArgs" in path.read_text(encoding="utf-8"))
-    engine = package / "engine" / "arg_utils.py"
+    arguments = package / "engine" / "arg_utils.py"
     source = Source(root)
-    source.read([engine, maker, *sorted(package.glob("config/*.py"))])
+    source.read([arguments, maker, *sorted(package.glob("config/*.py"))])
     parser = _VllmParser(source)
     for owner in ("EngineArgs", "AsyncEngineArgs"):
         parser.run(method(source.classes[owner].body, "add_cli_args"))

@@ -1,6 +1,6 @@
 """Systems that are installed on a machine.
 
-Everything here answers within a second or two and imports none of them: versions are read from the metadata of
+Everything here answers within a second or two and imports none: versions are read from the metadata of
 packages, flags from sources or from ``--help``.
 """
 

@@ -224,9 +224,9 @@ def conditions(view: StudyView) -> list[tuple[str, str]]:
     if load:
         found.append(("workload", ", ".join(f"{k} {_plain(v)}" for k, v in load.items())))
     found += circumstances(view.trials).items()
-    engine = dict(spec.get("engine") or {})
-    if engine:
-        found.append(("engine", ", ".join(f"{k} {_plain(v)}" for k, v in engine.items())))
+    search = dict(spec.get("engine") or {})
+    if search:
+        found.append(("engine", ", ".join(f"{k} {_plain(v)}" for k, v in search.items())))
     found.append(("autotune", VERSION))
     nodes = dict.fromkeys(t.node for t in view.trials if t.node)
     found += [("nodes", ", ".join(nodes))] if nodes else []

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import tomllib
+from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -12,6 +14,10 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "autotune"
 PLACES = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
 BELOW_ALL = {"errors"}
+CONTRACTS = {
+    contract["name"]: contract
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+}
 
 
 def imported_by(folder):
@@ -78,3 +84,25 @@ def test_the_picture_of_the_architecture_shows_packages_and_the_page_names_all_o
         "study",
         "cli",
     }
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_order_of_imports_that_a_page_tells_is_that_of_the_linter(page):
+    layers = CONTRACTS["layers point down; siblings do not import each other"]["layers"]
+    order = " > ".join(", ".join(re.findall(r"autotune\.([a-z]+)", layer)) for layer in layers)
+    told = re.search(r"Imports point one way\D*?`(.*?)`", (ROOT / page).read_text(), re.DOTALL)[1]
+    assert told.split() == order.split()
+    packages = {path.name for path in PLACES} | BELOW_ALL
+    assert sorted(re.findall(r"\w+", order)) == sorted(packages)
+
+
+def test_the_fences_in_contributing_are_those_of_the_linter():
+    fences = CONTRACTS["torch, ray and mlflow stay behind their fences"]["ignore_imports"]
+    modules = {line.split(" -> ")[0].removeprefix("autotune.").replace(".", "/") + ".py" for line in fences}
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    told = re.findall(r"`(.*?)`", re.search(r"behind their fences \((.*?)\)", text, re.DOTALL)[1])
+    covered = {
+        fence: {m for m in modules if fnmatch(m, fence) or m.startswith(f"{fence}/")} for fence in told
+    }
+    assert set().union(*covered.values()) == modules
+    assert all(covered.values()), covered

@@ -202,3 +202,63 @@ def test_the_readmes_commands_exist():
         assert target in targets
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (ROOT / link).exists(), link
+
+
+OPTIMIZERS_ROOMS = re.compile(
+    r"autotune/(?:engine|study|integrations|spec|analysis|ledger|testing)/|autotune/core/(?:trial|borrowed)\.py|"
+    r"docs/(?:engine|optuna|plugins|glossary|architecture)\.md|examples/plugin/|benchmarks/"
+)
+"""Where `engine` is the optimizer: there only what a server alone has must not stand beside the word."""
+
+OF_A_SERVER = re.compile(
+    r"(?i:real|serving|served|installed|inference)\s+engines?\b|"
+    r"\bengine's (?:own )?(?:default|flag|parser|log|preset|program|process|server|version)|"
+    r"(?:version|upgrade|path|program|image|flags?)\s+of\s+(?:the|an|another|your)\s+engine|"
+    r"(?:launch|start|serve|stop|kill)\w*\s+(?:the|an)\s+engine"
+)
+OF_THE_OPTIMIZER = (
+    # keys, values, modules, links
+    r"[\"'`]engine\b", r"\bengine[:=/]", r"\"engines\": \"autotune\.engine", r"autotune\.engine(?:\.base\.Engine)?",
+    r"(?:spec|suggestion|: row)\.engine", r", engine \{row\.engine", r"engine\.md", r"\[[Tt]he engine\]", r"#engine",
+    r"analysis > engine\b",
+    # what it does, and what is done to it
+    r"(?:asks|teach|teaches) the engine", r"engine (?:learns|estimates such|refines|searches)",
+    r"an engine (?:models|proposes)", r"engine had predicted", r"told to the engine",
+    r"(?:bounds?|;|measured:) to (?:an|the) engine",
+    r"before the engine is", r"reaches the engine", r"the engines only ever see", r"engine's model says",
+    # whose it is, and beside what it is told
+    r"Gaussian-process \*\*engine", r"`gp` engine", r"the engine `gp`", r", engine gp \|", r"engine {4}gp",
+    r"\b[Oo]ur engines?", r"name of an engine has", r"(?:new|list) engines?\b", r"an engine of your own",
+    r"systems?\"?(?:,|\|) ?(?:an |\")?engines?\b", r"engines, systems", r"a system and an engine of one name",
+    r"nothing reports,? (?:or )?an engine", r"objective and the engine, yes",
+    r"choice of the engine is worth",
+    r"the same engine, the same rules", r"An engine is a name", r"\*\*An engine\*\*", r"engines that propose",
+    r"## engine",
+    # of others: vLLM, SQLAlchemy, Weights & Biases
+    r"Engine core init", r"LLM engine", r"\(\?:server\|engine\)", r"stor(?:e|age)\.engine",
+    r"\bengine(?: = create_sqlalchemy_engine|\.connect|\.dispose)", r"\[its engines\]", r"configure-engine",
+)  # fmt: skip
+NAMES_WITH_IT = {
+    "Engine", "ENGINES", "_ENGINES", "EngineContract", "engine_contract", "EngineConfig", "QuestionEngine",
+    "MyEngine", "stored_engine", "test_engine_surrogates", "test_engine_acquisitions", "engines",
+    "create_sqlalchemy_engine", "engine_kwargs", "EngineDeadError", "servingEngineSpec", "EngineArgs",
+    "AsyncEngineArgs",
+}  # fmt: skip
+
+
+def test_engine_is_the_word_of_the_optimizer():
+    """What serves a model is a system, or a server (`docs/glossary.md`)."""
+    found = []
+    for path in TEXT:
+        name = str(path.relative_to(ROOT))
+        if path.suffix not in (".py", ".md", ".yaml", ".yml") or name.startswith(("tests/", "CHANGELOG")):
+            continue
+        text = re.sub(r"\n\s*(?:# )?", " ", path.read_text())
+        if OPTIMIZERS_ROOMS.match(name):
+            found += [f"{name}: {match[0]}" for match in OF_A_SERVER.finditer(text)]
+            continue
+        others = re.sub("|".join(OF_THE_OPTIMIZER), "...", text)
+        found += [f"{name}: {match[0]}" for match in re.finditer(r".{,40}\b[Ee]ngines?\b.{,40}", others)]
+        names = re.findall(r"\b\w+(?i:engine)\w*|\b(?i:engine)\w+", text)
+        found += [f"{name}: {one}" for one in names if one not in NAMES_WITH_IT]
+    assert found == [], "\n".join(found)

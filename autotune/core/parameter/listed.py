@@ -90,9 +90,7 @@ class Listed(_Weighed):
         seen = [_identity(value) for value in values]
         if len(set(seen)) < len(seen):
             twice = next(i for i, found in enumerate(seen) if found in seen[:i])
-            raise SpecError(
-                f"duplicate value {values[twice]!r}", path=("values", seen.index(seen[twice]))
-            )
+            raise SpecError(f"duplicate value {values[twice]!r}", path=("values", seen.index(seen[twice])))
         object.__setattr__(self, "values", tuple(values))
 
     @property
