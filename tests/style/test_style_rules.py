@@ -218,9 +218,9 @@ OF_A_SERVER = re.compile(
 )
 OF_THE_OPTIMIZER = (
     # keys, values, modules, links
-    r"[\"'`]engine\b", r"\bengine[:=/]", r"\"engines\": \"autotune\.engine", r"autotune\.engine(?:\.base\.Engine)?",
-    r"(?:spec|suggestion|: row)\.engine", r", engine \{row\.engine", r"engine\.md", r"\[[Tt]he engine\]", r"#engine",
-    r"analysis > engine\b",
+    r"[\"'`]engine\b", r"\bengine[:=/]", r"autotune\.engine(?:\.base\.Engine)?",
+    r"\"engines\": \"autotune\.engine", r"(?:spec|suggestion|: row)\.engine", r", engine \{row\.engine",
+    r"engine\.md", r"\[[Tt]he engine\]", r"#engine", r"analysis > engine\b",
     # what it does, and what is done to it
     r"(?:asks|teach|teaches) the engine", r"engine (?:learns|estimates such|refines|searches)",
     r"an engine (?:models|proposes)", r"engine had predicted", r"told to the engine",
